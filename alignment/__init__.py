@@ -1,0 +1,1 @@
+"""Labels, constants, fix rules, Mille conversion, pede formats and the built-in solver."""

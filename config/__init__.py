@@ -1,0 +1,1 @@
+"""The configuration and the names of a campaign's files."""

@@ -1,0 +1,82 @@
+"""The names of a campaign's files, folders and nodes; the one place that knows them.
+
+Standard library only, and little of it: every hook loads this module.
+"""
+
+RECORD = "campaign.json"  # what was submitted: made once, read by jobs and hooks
+CONFIG = "campaign.toml"  # the user's configuration, copied at submission
+DAG = "alignment.dag"
+NODES_LOG = DAG + ".nodes.log"
+DAGMAN_OUT = DAG + ".dagman.out"
+HALT = DAG + ".halt"
+JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
+STATE = "state.db"
+STATE_LOCK = "state.lock"
+PUBLISHED = "published.db"
+SPOOL = "spool"
+HOOKS_LOG = "hooks.log"
+SCRIPTS_LOG = "scripts.log"
+
+CONSTANTS = "inputforalign.txt"
+METRICS = "metrics.json"
+RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
+FINAL_NODE = "final"
+
+
+def reco_node(stage: int, iteration: int, file: int) -> str:
+    """Name of the node that reconstructs raw file ``file`` in an iteration."""
+    return f"reco_s{stage}_i{iteration:02d}_{file:05d}"
+
+
+def mille_node(stage: int, iteration: int) -> str:
+    """Name of the node that solves an iteration."""
+    return f"mille_s{stage}_i{iteration:02d}"
+
+
+def parse_node(name: str) -> tuple[str, int, int, int]:
+    """Split a node's name into (kind, stage, iteration, file).
+
+    kind is ``reco``, ``mille`` or ``final``; file is -1 except for ``reco``; stage and iteration
+    are 0 for ``final``. Raises ValueError for a name that is none of ours.
+    """
+    if name == FINAL_NODE:
+        return ("final", 0, 0, -1)
+    parts = name.split("_")
+    if len(parts) >= 3 and parts[1][:1] == "s" and parts[2][:1] == "i":
+        stage, iteration = int(parts[1][1:]), int(parts[2][1:])
+        if parts[0] == "reco" and len(parts) == 4:
+            return ("reco", stage, iteration, int(parts[3]))
+        if parts[0] == "mille" and len(parts) == 3:
+            return ("mille", stage, iteration, -1)
+    raise ValueError(f"{name!r} is not a node of a campaign")
+
+
+def iteration_folder(root: str, stage: int, iteration: int) -> str:
+    """Folder of an iteration below ``root`` (the campaign's or its data's folder)."""
+    folder = f"{root}/iter{iteration:02d}" if stage == 1 else f"{root}/stage{stage:02d}/iter{iteration:02d}"
+    return folder
+
+
+def kfalignment_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
+    """ROOT file that a reconstruction writes."""
+    return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/kfalignment_{run}_{file:05d}.root"
+
+
+def mille_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
+    """Mille binary made from that ROOT file; its counts lie beside it as ``<name>.json``."""
+    return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/mp2input_{run}_{file:05d}.bin"
+
+
+def constants_file(root: str, stage: int, iteration: int) -> str:
+    """Constants with which an iteration reconstructs."""
+    return f"{iteration_folder(root, stage, iteration)}/{RECO}/{CONSTANTS}"
+
+
+def result_file(root: str, stage: int, iteration: int) -> str:
+    """Constants that an iteration found: those it started from plus its correction."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{CONSTANTS}"
+
+
+def metrics_file(root: str, stage: int, iteration: int) -> str:
+    """Metrics that the Millepede job of an iteration wrote."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"

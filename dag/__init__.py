@@ -1,0 +1,1 @@
+"""Rendering and submission of a campaign's DAG."""

@@ -1,0 +1,1 @@
+"""Data only: real FASER constants that the demonstration takes for the truth."""

@@ -1,0 +1,1 @@
+"""States, events, the transition table, the machine and the verdicts. Pure: no I/O."""

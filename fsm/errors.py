@@ -1,0 +1,28 @@
+"""The errors of the project, split by whose fault they are.
+
+One place, ``faser_align.cli.main``, turns them into a sentence and an exit status.
+"""
+
+
+class CampaignError(Exception):
+    """Anything that the program itself reports; its text is one sentence for a person."""
+
+    exit_status = 1
+
+
+class UserError(CampaignError):
+    """The user's mistake: the sentence says what is wrong and what to do about it."""
+
+    exit_status = 2
+
+
+class NodeError(CampaignError):
+    """A job cannot do its work; ``exit_status`` is one of ``faser_align.fsm.statuses``."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class StoreError(CampaignError):
+    """The campaign's store cannot be read or written."""

@@ -1,0 +1,32 @@
+"""Exit statuses of hooks and jobs, with their meaning (standard library only: hooks load this)."""
+
+# What hooks say to DAGMan.
+CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the constants stand still
+FATAL = 43  # RETRY n UNLESS-EXIT 43: trying again cannot help
+SKIP = 77  # PRE_SKIP 77: the node is done without a job
+DEFER = 75  # SCRIPT DEFER 75: call the hook again later (EX_TEMPFAIL of sysexits.h)
+
+# What jobs say to their hooks: status -> (name, fatal, cure).
+CONFIG = 60
+RAW_MISSING = 61
+CONSTANTS = 62
+CRASHED = 63
+NO_OUTPUT = 64
+COPY = 65
+CONVERSION = 66
+INPUT_MISSING = 67
+SOLVER = 68
+NO_SPACE = 69
+
+JOB_FAILURES = {
+    CONFIG: ("bad configuration", True, "correct the configuration and submit anew"),
+    RAW_MISSING: ("raw file missing or unreadable", True, "put the raw file in place, then resume"),
+    CONSTANTS: ("constants missing or malformed", True, "correct inputforalign.txt of the iteration, then resume"),
+    CRASHED: ("reconstruction crashed", False, "read the job's error log"),
+    NO_OUTPUT: ("no output", False, "read the job's output log"),
+    COPY: ("output could not be copied", False, "look at the data folder and its quota"),
+    CONVERSION: ("conversion to Mille failed", True, "read the job's error log"),
+    INPUT_MISSING: ("a file of the reconstruction is missing", True, "resume to reconstruct it again"),
+    SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
+    NO_SPACE: ("disk full", False, "make room, then resume"),
+}

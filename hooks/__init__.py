@@ -1,0 +1,1 @@
+"""The programs that DAGMan calls before and after every node."""

@@ -1,0 +1,1 @@
+"""A personal HTCondor pool of one machine."""

@@ -1,0 +1,1 @@
+"""The FASER spectrometer in numpy: a reconstruction that runs anywhere."""

@@ -1,0 +1,1 @@
+"""The store of a campaign: schema, writer, published copy, queries, spool, registry."""

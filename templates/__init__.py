@@ -1,0 +1,1 @@
+"""Data only: the DAG, submit descriptions and messages."""
