@@ -1,0 +1,47 @@
+"""How the commands write: text and tables on standard output, warnings on standard error, JSON for programs.
+
+rich costs more than most commands do, so it is imported where a table is drawn.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+
+def say(text: str = "") -> None:
+    """Write a line for a person."""
+    typer.echo(text)
+
+
+def warn(text: str) -> None:
+    """Write a warning to standard error, where it does not disturb ``--json``."""
+    typer.secho(f"warning: {text}", err=True, fg="yellow")
+
+
+def show_json(value: Any) -> None:
+    """Write ``value`` as JSON, the only thing on standard output."""
+    json.dump(value, sys.stdout, indent=2, sort_keys=False, allow_nan=False, default=str)
+    sys.stdout.write("\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Draw a table; a column whose name starts with ``>`` is aligned to the right.
+
+    None is drawn as an empty cell. Without a terminal the width is that of the contents.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=max(80, console.measure(drawn).maximum))
+    console.print(drawn)
