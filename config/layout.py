@@ -53,8 +53,7 @@ def parse_node(name: str) -> tuple[str, int, int, int]:
 
 def iteration_folder(root: str, stage: int, iteration: int) -> str:
     """Folder of an iteration below ``root`` (the campaign's or its data's folder)."""
-    folder = f"{root}/iter{iteration:02d}" if stage == 1 else f"{root}/stage{stage:02d}/iter{iteration:02d}"
-    return folder
+    return f"{root}/iter{iteration:02d}" if stage == 1 else f"{root}/stage{stage:02d}/iter{iteration:02d}"
 
 
 def kfalignment_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:

@@ -1,0 +1,111 @@
+"""The states, the events and the two transition tables: the one place that says what may follow what.
+
+Everything else is made from here: the machine, the hooks' decisions, the diagram of the documentation
+and the tests. Standard library only, and none of it is needed: hooks load this for every node.
+"""
+
+# The campaign. (source, event, destination)
+CAMPAIGN = (
+    ("created", "submitted", "submitted"),
+    ("submitted", "reconstruction_started", "reconstructing"),
+    ("solving", "reconstruction_started", "reconstructing"),
+    # A resumed campaign may have nothing left of its iteration but the solution.
+    ("submitted", "solving_started", "solving"),
+    ("reconstructing", "solving_started", "solving"),
+    ("solving", "go_on", "solving"),
+    ("solving", "stage_finished", "solving"),
+    ("solving", "validation_asked", "validating"),
+    ("solving", "converged", "converged"),
+    ("validating", "confirmed", "converged"),
+    ("validating", "refuted", "rejected"),
+    ("solving", "limit", "exhausted"),
+    ("solving", "diverged", "diverged"),
+    ("solving", "stalled", "stalled"),
+    ("solving", "starved", "starved"),
+    ("created", "final_failed", "failed"),
+    ("submitted", "final_failed", "failed"),
+    ("reconstructing", "final_failed", "failed"),
+    ("solving", "final_failed", "failed"),
+    ("validating", "final_failed", "failed"),
+    ("created", "final_removed", "removed"),
+    ("submitted", "final_removed", "removed"),
+    ("reconstructing", "final_removed", "removed"),
+    ("solving", "final_removed", "removed"),
+    ("validating", "final_removed", "removed"),
+    ("rejected", "resumed", "submitted"),
+    ("exhausted", "resumed", "submitted"),
+    ("diverged", "resumed", "submitted"),
+    ("stalled", "resumed", "submitted"),
+    ("starved", "resumed", "submitted"),
+    ("failed", "resumed", "submitted"),
+    ("removed", "resumed", "submitted"),
+    ("rejected", "extended", "submitted"),
+    ("exhausted", "extended", "submitted"),
+    ("diverged", "extended", "submitted"),
+    ("stalled", "extended", "submitted"),
+    ("starved", "extended", "submitted"),
+    ("failed", "extended", "submitted"),
+    ("removed", "extended", "submitted"),
+)
+
+INITIAL = "created"
+UNFINISHED = ("created", "submitted", "reconstructing", "solving", "validating")
+ENDS = ("converged", "rejected", "exhausted", "diverged", "stalled", "starved", "failed", "removed")
+STATES = UNFINISHED + ENDS
+
+# What a verdict on an iteration is called -> the event that it becomes in the last stage.
+VERDICTS = ("go_on", "converged", "limit", "diverged", "stalled", "starved")
+
+# A node. (source, event, destination)
+NODE = (
+    ("waiting", "started", "running"),
+    ("waiting", "passed_over", "skipped"),
+    ("failed", "started", "running"),
+    ("failed", "passed_over", "skipped"),
+    # A node whose success DAGMan had not written down when it was killed is run again by the next one.
+    ("done", "started", "running"),
+    # An attempt that a removed DAGMan left open is abandoned by the first attempt of the next.
+    ("running", "started", "running"),
+    ("held", "started", "running"),
+    ("running", "held", "held"),
+    ("held", "held", "held"),
+    ("running", "succeeded", "done"),
+    ("held", "succeeded", "done"),
+    ("running", "failed", "failed"),
+    ("held", "failed", "failed"),
+    ("running", "lost", "lost"),
+    ("held", "lost", "lost"),
+)
+
+NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped")
+
+# The message that a transition's event asks for; ``end`` in the configuration stands for all of ENDS.
+MESSAGES = {
+    "submitted": "submitted",
+    "go_on": "iteration",
+    "stage_finished": "iteration",
+    "converged": "converged",
+    "confirmed": "converged",
+    "refuted": "rejected",
+    "limit": "exhausted",
+    "diverged": "diverged",
+    "stalled": "stalled",
+    "starved": "starved",
+    "final_failed": "failed",
+    "final_removed": "removed",
+    "held": "held",
+    "lost": "lost",
+}
+
+_campaign = {(source, event): destination for source, event, destination in CAMPAIGN}
+_node = {(source, event): destination for source, event, destination in NODE}
+
+
+def campaign_after(state: str, event: str) -> str | None:
+    """State of a campaign after ``event``, or None where the table does not allow the event."""
+    return _campaign.get((state, event))
+
+
+def node_after(state: str, event: str) -> str | None:
+    """State of a node after ``event``, or None where the table does not allow the event."""
+    return _node.get((state, event))

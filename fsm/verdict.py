@@ -1,0 +1,266 @@
+"""The verdict on an iteration: do the constants stand still?
+
+Pure: a function of the configuration's ``[convergence]`` and of the metrics of the stage's iterations,
+so that it is the same with the store and without it. The rules are looked at in a fixed order:
+starved, converged, diverged, stalled, limit; the first that speaks decides, else the campaign goes on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Metrics = Mapping[str, Any]
+
+
+class Rules(NamedTuple):
+    """Thresholds of a verdict; the names and defaults are those of ``[convergence]``."""
+
+    rules: tuple[str, ...] = ("significance", "effect")
+    require: str = "any"
+    significance_max: float = 0.01
+    effect_um_max: float = 0.5
+    absolute_um_max: float = 1.0
+    absolute_urad_max: float = 10.0
+    relative_max: float = 0.001
+    patience: int = 2
+    min_iterations: int = 1
+    module_cut_max: float = 0.10
+    detector_cut_max: float = 0.02
+    diverged_factor: float = 1.05
+    stalled_iterations: int = 4
+    stalled_effect: float = 0.10
+    stalled_chi2: float = 0.001
+    starved_fraction: float = 0.80
+    starved_per_parameter: float = 20.0
+
+    @classmethod
+    def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
+        """Take the keys of ``[convergence]`` that are thresholds; the rest keep their defaults."""
+        known = {key: value for key, value in convergence.items() if key in cls._fields}
+        if "rules" in known:
+            known["rules"] = tuple(known["rules"])
+        return cls(**known)
+
+
+class Criterion(NamedTuple):
+    """One question that a verdict asks of an iteration, with its answer."""
+
+    name: str
+    value: float | None
+    threshold: float | None
+    passed: bool
+    text: str
+
+
+class Verdict(NamedTuple):
+    """What follows from an iteration: one of ``table.VERDICTS``, in one sentence, with the numbers."""
+
+    name: str
+    reason: str
+    criteria: tuple[Criterion, ...]
+
+
+def judge(rules: Rules, history: Sequence[Metrics], *, limit: int) -> Verdict:
+    """Judge the last of a stage's iterations.
+
+    Args:
+        rules: the thresholds.
+        history: ``metrics.json`` of iterations 1 to i of the stage, in order; at least one.
+        limit: number of iterations that the stage may have.
+
+    Returns:
+        The verdict on iteration i, with every criterion that convergence asked for.
+    """
+    if not history:
+        raise ValueError("a verdict needs the metrics of at least one iteration")
+    criteria = tuple(_criteria(rules, history))
+    for name, speaks in (
+        ("starved", _starved),
+        ("converged", _converged),
+        ("diverged", _diverged),
+        ("stalled", _stalled),
+    ):
+        reason = speaks(rules, history)
+        if reason:
+            return Verdict(name, reason, criteria)
+    missing = next((c.text for c in criteria if not c.passed), "patience is not yet over")
+    if len(history) >= limit:
+        return Verdict("limit", f"iteration {len(history)} of {limit} was the last: {missing}", criteria)
+    return Verdict("go_on", missing, criteria)
+
+
+def _starved(rules: Rules, history: Sequence[Metrics]) -> str | None:
+    records = _number(history[-1], "tracks", "used") or 0.0
+    best = max(_number(m, "tracks", "used") or 0.0 for m in history)
+    if records < rules.starved_fraction * best:
+        return f"only {records:.0f} tracks are left of {best:.0f}, below {rules.starved_fraction:.0%}"
+    free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
+    if records < rules.starved_per_parameter * free:
+        return (
+            f"{records:.0f} tracks are too few for {free} free parameters "
+            f"({rules.starved_per_parameter:g} per parameter are asked for)"
+        )
+    return None
+
+
+def _converged(rules: Rules, history: Sequence[Metrics]) -> str | None:
+    patience = max(1, rules.patience)
+    if len(history) < max(patience, rules.min_iterations):
+        return None
+    for last in range(len(history), len(history) - patience, -1):
+        if not _passes(rules, history[:last]):
+            return None
+    passed = [c.text for c in _rule_criteria(rules, history[-1]) if c.passed]
+    times = "" if patience == 1 else f", in {patience} iterations running"
+    return f"the constants stand still: {' and '.join(passed)}{times}"
+
+
+def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:
+    """Whether the last iteration of ``history`` counts towards convergence."""
+    asked = [criterion.passed for criterion in _rule_criteria(rules, history[-1])]
+    enough = all(asked) if rules.require == "all" else any(asked)
+    return enough and all(criterion.passed for criterion in _conditions(rules, history))
+
+
+def _criteria(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    return [*_rule_criteria(rules, history[-1]), *_conditions(rules, history)]
+
+
+def _rule_criteria(rules: Rules, metrics: Metrics) -> list[Criterion]:
+    """The convergence rules that the configuration names, each with its number."""
+    found = []
+    for name in rules.rules:
+        if name == "absolute":
+            found += _absolute(rules, metrics)
+            continue
+        key, threshold, unit = {
+            "significance": ("significance", rules.significance_max, ""),
+            "effect": ("effect_um", rules.effect_um_max, " um"),
+            "relative": ("relative", rules.relative_max, ""),
+        }[name]
+        value = _number(metrics, key)
+        passed = value is not None and value < threshold
+        shown = "unknown" if value is None else f"{value:.3g}{unit}"
+        text = f"{name} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
+        found.append(Criterion(name, value, threshold, passed, text))
+    return found
+
+
+def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
+    """The largest correction of each unit against its own limit, as one criterion."""
+    texts, passed = [], True
+    for unit, threshold in (("um", rules.absolute_um_max), ("urad", rules.absolute_urad_max)):
+        sizes = [abs(c["largest"]) for c in metrics.get("corrections", {}).values() if c.get("unit") == unit]
+        if sizes:
+            passed = passed and max(sizes) < threshold
+            texts.append(f"largest correction {max(sizes):.3g} {unit} (limit {threshold:g} {unit})")
+    passed = passed and bool(texts)
+    return [Criterion("absolute", None, None, passed, ", ".join(texts) or "no correction is known")]
+
+
+def _conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """What must hold besides the rules before an iteration counts as converged."""
+    metrics = history[-1]
+    final_cuts = bool(metrics.get("residual_max_final", True))
+    found = [
+        Criterion(
+            "final_cuts",
+            _number(metrics, "residual_max_mm"),
+            None,
+            final_cuts,
+            "the final residual cut is in force" if final_cuts else "the residual cut is not yet the final one",
+        )
+    ]
+    found.append(_module_cuts(rules, metrics))
+    found.append(_detector_cuts(rules, metrics))
+    missing = [label for step in metrics.get("steps", ()) for label in step.get("entries_fixed", ())]
+    names = ", ".join(str(label) for label in missing[:5]) + (", ..." if len(missing) > 5 else "")
+    found.append(
+        Criterion(
+            "entries",
+            float(len(missing)),
+            0.0,
+            not missing,
+            f"{len(missing)} parameters had too few entries to be free ({names})"
+            if missing
+            else "every parameter that should be free was",
+        )
+    )
+    changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
+    found.append(
+        Criterion(
+            "same_files",
+            None,
+            None,
+            not changed,
+            "the set of files changed" if changed else "the set of files is unchanged",
+        )
+    )
+    return found
+
+
+def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+    worst, share = "", 0.0
+    free = metrics.get("free_modules")
+    for key, (kept, cut) in metrics.get("hits", {}).get("modules", {}).items():
+        if (free is None or key in free) and kept + cut > 0 and cut / (kept + cut) > share:
+            worst, share = key, cut / (kept + cut)
+    passed = share <= rules.module_cut_max
+    text = f"module {worst} has {share:.1%} of its hits cut by residual (limit {rules.module_cut_max:.0%})"
+    return Criterion("module_cut", share, rules.module_cut_max, passed, text if worst else "no hit is cut by residual")
+
+
+def _detector_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+    modules = metrics.get("hits", {}).get("modules", {}).values()
+    kept, cut = sum(m[0] for m in modules), sum(m[1] for m in modules)
+    share = cut / (kept + cut) if kept + cut else 0.0
+    passed = share <= rules.detector_cut_max
+    text = f"{share:.2%} of all hits are cut by residual (limit {rules.detector_cut_max:.0%})"
+    return Criterion("detector_cut", share, rules.detector_cut_max, passed, text)
+
+
+def _diverged(rules: Rules, history: Sequence[Metrics]) -> str | None:
+    if history[-1].get("nan"):
+        return "a number of the solution is not a number"
+    values = [_number(m, "chi2_per_ndf") for m in history]
+    if any(value is None for value in values[-2:]):
+        return "chi2/ndf of the reconstruction is not a number" if values[-1] is None else None
+    known = [value for value in values if value is not None]
+    above = rules.diverged_factor * min(known)
+    if len(known) >= 3 and known[-1] > above and known[-2] > above:
+        return f"chi2/ndf {known[-2]:.4g} and {known[-1]:.4g} are above {rules.diverged_factor:g} x its best {min(known):.4g}"
+    return None
+
+
+def _stalled(rules: Rules, history: Sequence[Metrics]) -> str | None:
+    span = rules.stalled_iterations
+    if len(history) <= span or _passes(rules, history):
+        return None
+    effects = [_or_inf(_number(m, "effect_um")) for m in history]
+    chi2s = [_or_inf(_number(m, "chi2_per_ndf")) for m in history]
+    effect_before, effect_now = min(effects[:-span]), min(effects)
+    chi2_before, chi2_now = min(chi2s[:-span]), min(chi2s)
+    if effect_now > (1 - rules.stalled_effect) * effect_before and chi2_now > chi2_before - rules.stalled_chi2:
+        return (
+            f"in {span} iterations the best effect stayed at {effect_now:.3g} um "
+            f"and the best chi2/ndf at {chi2_now:.4g}, and the constants do not stand still"
+        )
+    return None
+
+
+def _number(metrics: Metrics, *path: str) -> float | None:
+    """The finite number at ``path``, or None where there is none."""
+    value: Any = metrics
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _or_inf(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _lost(metrics: Metrics) -> tuple[int, ...]:
+    return tuple(sorted(metrics.get("files", {}).get("lost", ())))
