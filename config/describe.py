@@ -1,0 +1,156 @@
+"""What the configuration's models say about themselves: every key with its default and what is allowed.
+
+Error messages and the page ``docs/configuration.md`` are made from this.
+"""
+
+import json
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from faser_align.config.schema import Config
+
+
+class Key(NamedTuple):
+    """One key of the file: its dotted name, what is allowed, its default as TOML, and what it means."""
+
+    name: str
+    allowed: str
+    default: str
+    description: str
+
+
+class Heading(NamedTuple):
+    """One table of the file: its dotted name, what it is about, and whether it can be given several times."""
+
+    name: str
+    about: str
+    repeated: bool
+
+
+def tables() -> Iterator[tuple[Heading, list[Key]]]:
+    """Every table of the file with its keys, in the order of the schema."""
+    yield from _walk(Config, "", repeated=False)
+
+
+def allowed_values() -> dict[str, str]:
+    """What is allowed for every key, by dotted name (lists of tables without an index)."""
+    return {key.name: key.allowed for _, keys in tables() for key in keys}
+
+
+def names() -> list[str]:
+    """Dotted names of all keys and tables."""
+    found = []
+    for heading, keys in tables():
+        found += [heading.name, *(key.name for key in keys)]
+    return found
+
+
+def configuration_page() -> str:
+    """The text of ``docs/configuration.md``."""
+    lines = [
+        "# Configuration",
+        "",
+        "One TOML file, `faser-align.toml` unless `--config` names another; `faser-align init` writes one with comments.",
+        "Every key may be left out and then has the default given here. A key that is not listed is an error.",
+        "Relative paths are relative to the folder of the file; `~` is the home folder.",
+        "",
+        "This page is made from `config/schema.py`; `python -m faser_align.config.describe` prints it.",
+    ]
+    for heading, keys in tables():
+        bracket = f"[[{heading.name}]]" if heading.repeated else f"[{heading.name}]"
+        lines += ["", f"## `{bracket}`", "", heading.about]
+        if keys:
+            lines += ["", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+        for key in keys:
+            cells = (f"`{key.name.rpartition('.')[2]}`", f"`{key.default}`", key.allowed, key.description)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _walk(model: type[BaseModel], name: str, *, repeated: bool) -> Iterator[tuple[Heading, list[Key]]]:
+    keys, inner = [], []
+    for field_name, field in model.model_fields.items():
+        dotted = f"{name}.{field_name}" if name else field_name
+        child, is_list = _table_of(field)
+        if child is None:
+            default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
+            keys.append(Key(dotted, allowed_of(field), default, field.description or ""))
+        else:
+            inner.append((child, dotted, is_list))
+    if name:
+        yield Heading(name, (model.__doc__ or "").strip(), repeated), keys
+    for child, dotted, is_list in inner:
+        yield from _walk(child, dotted, repeated=is_list)
+
+
+def _table_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
+    """The model of a field that is a table or a list of tables, and whether it is a list."""
+    kind = field.annotation
+    is_list = get_origin(kind) is list
+    if is_list:
+        kind = get_args(kind)[0]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind, is_list
+    return None, False
+
+
+def allowed_of(field: FieldInfo) -> str:
+    """What a field takes, in words."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and isinstance(extra.get("allowed"), str):
+        return str(extra["allowed"])
+    return _in_words(field.annotation, field.metadata)
+
+
+def _in_words(kind: Any, metadata: list[Any]) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return _either([json.dumps(value) for value in get_args(kind)])
+    if origin is list:
+        inner = get_args(kind)[0]
+        least = next((m.min_length for m in metadata if isinstance(m, MinLen)), 0)
+        return f"a list of {'one or more of ' if least else ''}{_in_words(*_unwrap(inner))}"
+    if origin in (Union, types.UnionType):
+        return _either([_in_words(arg, []) for arg in get_args(kind)])
+    if kind is str:
+        return "text"
+    return ("a whole number" if kind is int else "a number") + _range(metadata)
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _unwrap(kind: Any) -> tuple[Any, list[Any]]:
+    """Type and metadata of an Annotated type."""
+    if hasattr(kind, "__metadata__"):
+        metadata: list[Any] = []
+        for item in kind.__metadata__:
+            metadata += item.metadata if isinstance(item, FieldInfo) else [item]
+        return kind.__origin__, metadata
+    return kind, []
+
+
+def _range(metadata: list[Any]) -> str:
+    words = []
+    for limit in metadata:
+        if isinstance(limit, Ge):
+            words.append(f"at least {limit.ge}")
+        elif isinstance(limit, Gt):
+            words.append(f"above {limit.gt}")
+        elif isinstance(limit, Le):
+            words.append(f"at most {limit.le}")
+        elif isinstance(limit, Lt):
+            words.append(f"below {limit.lt}")
+    return (" " + " and ".join(words)) if words else ""
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(configuration_page())

@@ -1,0 +1,64 @@
+"""Raw files, runs and years as users type them."""
+
+import re
+from collections.abc import Iterable
+
+from faser_align.fsm.errors import UserError
+
+FILE_MAX = 99_999  # names of raw files have five digits
+FILES_MAX = 100_000
+RUN_MAX = 999_999
+YEARS = range(2021, 2100)  # FASER was installed in 2021
+HOW = "write 400-450, 400:450, 400, or several such parts with commas"
+
+
+def parse_files(text: str) -> list[int]:
+    """Numbers of the raw files that ``text`` names: ``400-450``, ``400:450``, ``400``, ``400-410,415``.
+
+    Both ends are included; what is named twice counts once; the result is sorted. Raises UserError.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:[-:]\s*([0-9]+)\s*)?", part)
+        if match is None:
+            shown = f"-f {text}" if part == text or not part.strip() else f"{part.strip()!r} in -f {text}"
+            raise UserError(f"{shown} names no raw files; {HOW}")
+        # A number of thousands of digits is refused before Python refuses to read it.
+        if max(len(digits.lstrip("0")) for digits in match.groups(default="")) > len(str(FILE_MAX)):
+            raise UserError(f"-f {_short(text)} is out of range; raw files have numbers from 0 to {FILE_MAX}")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise UserError(f"-f {text} runs backwards; write {last}-{first}")
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def format_files(files: Iterable[int]) -> str:
+    """The shortest text from which :func:`parse_files` makes the same numbers: ``400-410,415``."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(files)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in ranges)
+
+
+def parse_run(text: str) -> str:
+    """A run number with six digits; raises UserError for anything else."""
+    digits = text.strip()
+    if not re.fullmatch(r"[0-9]{1,6}", digits) or int(digits) == 0:
+        raise UserError(f"-r {_short(text)} is not a run; write a number from 1 to {RUN_MAX}, for example 11705")
+    return digits.zfill(6)
+
+
+def check_year(year: int) -> int:
+    """Return the year of data taking; raises UserError if FASER took no data then."""
+    if year not in YEARS:
+        raise UserError(f"-y {year} is not a year of data taking; write one from {YEARS.start} on, for example 2023")
+    return year
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

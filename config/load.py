@@ -1,0 +1,129 @@
+"""Reading the configuration file, with one sentence for each thing that is wrong in it."""
+
+import difflib
+import json
+import os
+import tomllib
+from typing import Any
+
+from pydantic import ValidationError
+
+from faser_align.config.describe import allowed_values, names
+from faser_align.config.schema import Config
+from faser_align.fsm.errors import UserError
+
+DEFAULT_FILE = "faser-align.toml"
+
+
+def load_config(path: str) -> Config:
+    """Read, validate and complete a configuration file.
+
+    Relative paths in it are relative to the file's folder and come back absolute, as do those that begin with ``~``.
+    Raises UserError with one sentence per problem, each on its own line.
+    """
+    return parse_config(_read(path), path)
+
+
+def parse_config(text: str, path: str) -> Config:
+    """Validate the text of the configuration file ``path``; see :func:`load_config`."""
+    if not text.strip():
+        raise UserError(f"{path} is empty; write one with `faser-align init`")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {_lower(str(error))}; correct it there") from None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{path}: {sentence}" for sentence in _sentences(error))) from None
+    return _with_absolute_paths(config, os.path.dirname(os.path.abspath(path)))
+
+
+def absolute(path: str, base: str) -> str:
+    """``path`` with ``~`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no configuration file {path}; write one with `faser-align init` or name another with --config"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8; write one with `faser-align init`") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; correct its name or its permissions") from None
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    allowed = allowed_values()
+    return [_sentence(dict(problem), allowed) for problem in error.errors(include_url=False)]
+
+
+def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
+    """One problem in words: the key as it is counted in the file, its value, and what is allowed."""
+    location: tuple[str | int, ...] = problem["loc"]
+    dotted = ".".join(part for part in location if isinstance(part, str))
+    shown = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        return f"{shown} is not a key of the configuration; {_nearest(dotted)}"
+    value = _shown(problem["input"])
+    if dotted in allowed:
+        words = allowed[dotted]
+        if isinstance(location[-1], int):
+            words = words.removeprefix("a list of ").removeprefix("one or more of ")
+        detail = str(problem["ctx"]["error"]) + "; " if problem["type"] == "value_error" else ""
+        return f"{shown} = {value} is not allowed: {detail}it must be {words}"
+    if problem["type"] == "value_error":
+        return f"{shown}: {problem['ctx']['error']}"
+    kind = "a list of tables" if problem["type"] == "list_type" else "a table"
+    return f"{shown} = {value} is not allowed: it must be {kind}"
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(dotted: str) -> str:
+    """Advice for an unknown key: the most similar known one, or what its table has."""
+    known = names()
+    table, _, last = dotted.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == table]
+    near = (
+        difflib.get_close_matches(dotted, siblings, n=1)
+        or [name for name in known if name.rpartition(".")[2] == last][:1]
+    )
+    near = near or difflib.get_close_matches(dotted, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known here: {', '.join(name.rpartition('.')[2] for name in siblings)}"
+
+
+def _with_absolute_paths(config: Config, base: str) -> Config:
+    campaign = config.campaign.model_copy(
+        update={
+            "folder": absolute(config.campaign.folder, base),
+            "data": absolute(config.campaign.data, base),
+            "constants": absolute(config.campaign.constants, base),
+        }
+    )
+    pede = config.solver.pede
+    return config.model_copy(
+        update={
+            "campaign": campaign,
+            "reconstruction": config.reconstruction.model_copy(
+                update={"raw": absolute(config.reconstruction.raw, base)}
+            ),
+            "simulation": config.simulation.model_copy(update={"truth": absolute(config.simulation.truth, base)}),
+            "notify": config.notify.model_copy(update={"file": absolute(config.notify.file, base)}),
+            "solver": config.solver.model_copy(update={"pede": absolute(pede, base) if "/" in pede else pede}),
+        }
+    )

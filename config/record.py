@@ -1,0 +1,112 @@
+"""The campaign's record, ``campaign.json``: what was submitted, made once, read by jobs and hooks.
+
+Reading it takes json only, since jobs and the Millepede node's hook do it.
+"""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import faser_align
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError, UserError
+
+if TYPE_CHECKING:
+    from faser_align.config.schema import Config
+
+FORMAT = 1
+REQUIRED = (
+    "name",
+    "year",
+    "run",
+    "files",
+    "stations",
+    "folder",
+    "data",
+    "python",
+    "hook",
+    "constants",
+    "stages",
+    "config",
+)
+
+
+def make_record(
+    config: "Config",
+    *,
+    name: str,
+    year: int,
+    run: str,
+    files: list[int],
+    folder: str,
+    constants: str,
+    sha256: str,
+    created_utc: str,
+) -> dict[str, Any]:
+    """The record of a campaign that is about to be made.
+
+    Args:
+        config: the configuration as it is used, command line options already in it.
+        name: the campaign's name.
+        year, run, files: the data; the run with six digits.
+        folder: absolute path of the campaign's folder.
+        constants, sha256: absolute path and checksum of the constants to start from.
+        created_utc: time in the form 2026-11-24T07:30:00Z.
+    """
+    from faser_align.config.stages import stages_of
+
+    stations = config.campaign.stations
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": faser_align.__version__,
+        "created_utc": created_utc,
+        "year": year,
+        "run": run,
+        "files": list(files),
+        "stations": stations,
+        "folder": folder,
+        "data": os.path.join(config.campaign.data, name) if config.campaign.data else folder,
+        # Not resolved: a virtual environment is found through the link that is its interpreter.
+        "python": sys.executable,
+        "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
+        "targets_file": config.notify.file,
+        "constants": {"source": constants, "sha256": sha256},
+        "stages": stages_of(config),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def write_record(path: str, record: dict[str, Any]) -> None:
+    """Write the record to the file ``path`` so that a reader sees all of it or nothing."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+
+
+def read_record(folder: str) -> dict[str, Any]:
+    """The record of the campaign in ``folder``.
+
+    Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
+    """
+    path = f"{folder}/{layout.RECORD}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is no campaign: it has no {layout.RECORD}; name a folder that submit made") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise StoreError(f"{path} is not a campaign's record of format {FORMAT}; use the version that made it")
+    missing = [key for key in REQUIRED if key not in record]
+    if missing:
+        raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
+    return record

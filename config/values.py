@@ -1,0 +1,49 @@
+"""Checks of single values of the configuration whose form a type cannot express."""
+
+import string
+
+PARTS = ("IFT", "3ST")
+DEPTHS = ("layer", "side", "module")
+LAYERS = tuple(10 * station + layer for station in (1, 2, 3, 4) for layer in (0, 1, 2))
+
+
+def check_fix(item: object) -> int | str:
+    """Return a thing to fix as it is; raises ValueError if it is none."""
+    if isinstance(item, int) and not isinstance(item, bool) and item in LAYERS:
+        return item
+    words = {*PARTS, *DEPTHS, *(f"{part}_{depth}" for part in PARTS for depth in DEPTHS)}
+    if isinstance(item, str) and item in words:
+        return item
+    raise ValueError("cannot be fixed")
+
+
+def fields_of(template: str) -> set[str]:
+    """Names in braces of a format string; raises ValueError if it is malformed."""
+    names = set()
+    for _, name, spec, conversion in string.Formatter().parse(template):
+        if name is not None:
+            if spec or conversion or not name.isidentifier():
+                raise ValueError("only plain fields such as {run} can be filled in")
+            names.add(name)
+    return names
+
+
+def check_name_template(template: str) -> str:
+    """Return the template of a campaign's name; raises ValueError for unknown fields or an unsafe folder name."""
+    unknown = fields_of(template) - {"year", "run", "files"}
+    if unknown:
+        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    if not template.strip() or "/" in template or template.startswith("."):
+        raise ValueError("is not the name of a folder")
+    return template
+
+
+def check_raw_pattern(pattern: str) -> str:
+    """Return the pattern of raw files; raises ValueError for unknown fields or if all files would be the same."""
+    names = fields_of(pattern)
+    unknown = names - {"year", "run", "file"}
+    if unknown:
+        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    if pattern and "file" not in names:
+        raise ValueError("lacks the field {file}")
+    return pattern
