@@ -1,0 +1,173 @@
+"""What was counted while a reconstruction's tracks became Mille records; counts of several files add up.
+
+Medians do not add up, so residuals and momenta are kept as histograms of fixed bins:
+
+- residuals of all hits of used tracks, before hits are cut, per layer: 2 um from -0.5 mm to 0.5 mm, with one bin
+  for all below and one for all above;
+- momenta per charge: 200 bins a decade from 10 GeV to 100 TeV, likewise. The median of q/p is q over the median p.
+
+Quantiles are interpolated inside a bin.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.labels import LAYERS, STATIONS, constants_key
+from faser_align.fsm.errors import UserError
+
+LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
+RESIDUAL_EDGES_MM = np.linspace(-0.5, 0.5, 501)
+MOMENTUM_EDGES_GEV = np.logspace(1.0, 5.0, 801)
+FORMAT = 1
+
+IntArray = npt.NDArray[np.int64]
+
+
+def _residual_bins() -> IntArray:
+    return np.zeros((len(LAYER_KEYS), len(RESIDUAL_EDGES_MM) + 1), np.int64)
+
+
+def _momentum_bins() -> IntArray:
+    return np.zeros((2, len(MOMENTUM_EDGES_GEV) + 1), np.int64)
+
+
+def _module_counts() -> IntArray:
+    return np.zeros((len(LAYER_KEYS), 8, 2), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts of one or more converted files.
+
+    Attributes:
+        files: converted files.
+        tracks_read: tracks in them.
+        tracks_cut_chi2, tracks_cut_pz, tracks_cut_hits: tracks left out, each by the first cut that it failed.
+        tracks_written: Mille records; a track that lost all its hits has none.
+        hits_read: hits of the tracks that passed.
+        hits_cut_residual, hits_cut_derivative: hits left out, each by the first cut that it failed.
+        measurements: hits written.
+        modules: shape (12 layers, 8 modules, 2): hits kept, hits cut by residual.
+        chi2, ndf: sums over the tracks that passed, of the reconstruction and so before hits are cut;
+            a track has five parameters.
+        residual_bins: shape (12 layers, bins), see the module's text.
+        momentum_bins: shape (2, bins): positive, negative charge.
+        edge_low, edge_high: tracks in the lowest and the highest tenth of the momentum window, where
+            ``pz < 1.1 pz_min`` and ``pz > 0.9 pz_max``.
+    """
+
+    files: int = 0
+    tracks_read: int = 0
+    tracks_cut_chi2: int = 0
+    tracks_cut_pz: int = 0
+    tracks_cut_hits: int = 0
+    tracks_written: int = 0
+    hits_read: int = 0
+    hits_cut_residual: int = 0
+    hits_cut_derivative: int = 0
+    measurements: int = 0
+    chi2: float = 0.0
+    ndf: int = 0
+    edge_low: int = 0
+    edge_high: int = 0
+    modules: IntArray = field(default_factory=_module_counts)
+    residual_bins: IntArray = field(default_factory=_residual_bins)
+    momentum_bins: IntArray = field(default_factory=_momentum_bins)
+
+    def __add__(self, other: "Counts") -> "Counts":
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}
+        return Counts(**sums)
+
+    def chi2_per_ndf(self) -> float | None:
+        """chi2/ndf of the reconstruction before hits are cut; None without tracks."""
+        return self.chi2 / self.ndf if self.ndf else None
+
+    def residual_quantiles_um(self, layer: int) -> tuple[float, float] | None:
+        """Median and half the distance of the 16 % and 84 % quantiles of a layer's residuals; None without hits."""
+        quantiles = _quantiles(self.residual_bins[layer], RESIDUAL_EDGES_MM, (0.158655, 0.5, 0.841345))
+        return None if quantiles is None else (1000 * quantiles[1], 500 * (quantiles[2] - quantiles[0]))
+
+    def median_q_over_p(self) -> tuple[float | None, float | None]:
+        """Medians of q/p (1/GeV) of positive and of negative tracks; None where there are none."""
+        plus = _quantiles(self.momentum_bins[0], MOMENTUM_EDGES_GEV, (0.5,))
+        minus = _quantiles(self.momentum_bins[1], MOMENTUM_EDGES_GEV, (0.5,))
+        return (None if plus is None else 1 / plus[0], None if minus is None else -1 / minus[0])
+
+    def module_counts(self) -> dict[str, list[int]]:
+        """Hits kept and hits cut by residual per module that has any, by its key of the constants."""
+        found = {}
+        for layer, key in enumerate(LAYER_KEYS):
+            for module in range(8):
+                kept, cut = self.modules[layer, module].tolist()
+                if kept or cut:
+                    found[f"{key}{module}"] = [kept, cut]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of JSON types; ``from_json`` reads it back."""
+        values: dict[str, Any] = {"format": FORMAT}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            values[f.name] = value.tolist() if isinstance(value, np.ndarray) else value
+        return values
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "Counts":
+        """Counts from ``to_json``'s dictionary; raises ValueError if it is none."""
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"no counts of format {FORMAT}")
+        empty = Counts()
+        read: dict[str, Any] = {}
+        for f in dataclasses.fields(empty):
+            if f.name not in values:
+                raise ValueError(f"{f.name} is missing")
+            expected = getattr(empty, f.name)
+            if isinstance(expected, np.ndarray):
+                read[f.name] = np.array(values[f.name], np.int64)
+                if read[f.name].shape != expected.shape:
+                    raise ValueError(f"{f.name} has not the shape {expected.shape}")
+            else:
+                read[f.name] = type(expected)(values[f.name])
+        return Counts(**read)
+
+
+def write_counts(path: str | os.PathLike[str], counts: Counts) -> None:
+    """Write counts as JSON so that a reader sees all of it or nothing."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(counts.to_json(), file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_counts(path: str | os.PathLike[str]) -> Counts:
+    """Read what ``write_counts`` wrote; raises UserError if the file is missing or is none of these."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Counts.from_json(json.load(file))
+    except OSError as error:
+        raise UserError(f"cannot read the counts {path}: {error.strerror}; convert the file again") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} does not hold the counts of a conversion ({error}); convert the file again") from error
+
+
+def _quantiles(
+    bins: IntArray, edges: npt.NDArray[np.float64], fractions: tuple[float, ...]
+) -> tuple[float, ...] | None:
+    total = int(bins.sum())
+    if total == 0:
+        return None
+    below = np.cumsum(bins[:-1])  # entries below each edge
+    return tuple(float(v) for v in np.interp(np.array(fractions) * total, below, edges))

@@ -1,0 +1,209 @@
+"""Mille: from the reconstruction's ``kfalignment`` ROOT file to the binary records that Millepede reads.
+
+The bytes are those of faser-alignment-script's converter. One track is one record: ``int32 2n``, n float32 values,
+n int32 indices; word 0 is (0, errors). A hit adds ``(residual, 0)``, five ``(d residual/d track, 1..5)``,
+``(sigma, 0)`` and seven ``(d residual/d parameter, label)``: x of the module's side, rz of the module, and
+x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left out, a hit without an error too.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
+from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, LOCAL_BRANCHES, SENTINEL_BRANCHES, Tracks, read_tracks
+from faser_align.alignment.records import Records, read_records
+from faser_align.fsm.errors import UserError
+
+__all__ = ["Counts", "Cuts", "Records", "convert", "read_counts", "read_records", "write_counts"]
+
+_BUFFER_WORDS = 5000  # of Mille.cpp; a hit that does not fit is dropped and counted in word 0
+_WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
+_LOCALS = len(LOCAL_BRANCHES)
+_INVALID = -9000.0  # the reconstruction writes -9999 where it has no derivative
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Which tracks and hits become Millepede's data.
+
+    Attributes:
+        chi2_max: largest chi2 of a track.
+        pz_min, pz_max: momentum window (GeV).
+        hits_min: smallest number of hits of a track.
+        residual_max: largest absolute residual of a hit (mm).
+        derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad).
+        pivot: point about which the layer's rx and ry derivatives turn: ``calypso`` leaves them as they are
+            written, about the z of the hit; ``layer`` is not available yet.
+    """
+
+    chi2_max: float = 2000.0
+    pz_min: float = 100.0
+    pz_max: float = 5000.0
+    hits_min: int = 15
+    residual_max: float = 0.05
+    derivative_max: float = 2.0
+    pivot: Literal["calypso", "layer"] = "calypso"
+
+    def __post_init__(self) -> None:
+        if self.pivot != "calypso":
+            raise UserError(f'pivot is "{self.pivot}"; this version knows "calypso" only')
+
+
+def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
+    """Convert kfalignment files to one Mille binary, in bounded memory.
+
+    The output appears under its name only when it is complete; nothing is left behind otherwise.
+
+    Args:
+        inputs: ROOT files, in the order of their records.
+        output: Mille binary to write.
+        cuts: tracks and hits to use.
+
+    Returns:
+        What was read, cut and written.
+
+    Raises:
+        UserError: an input is missing, truncated or no such file, lacks a branch, or holds a value that is no
+            number; or the output cannot be written.
+    """
+    output = Path(output)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    counts = Counts(files=len(inputs))
+    try:
+        with open(temporary, "wb") as file:
+            for source in inputs:
+                for written, counted in _convert_file(source, cuts):
+                    file.write(written)
+                    counts = counts + counted
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, output)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return counts
+
+
+def _convert_file(source: str | os.PathLike[str], cuts: Cuts) -> Iterator[tuple[bytes, Counts]]:
+    for tracks in read_tracks(source):
+        counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
+        chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
+        failed_chi2 = chi2 > cuts.chi2_max
+        failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
+        failed_hits = tracks.lengths < cuts.hits_min
+        used = ~(failed_chi2 | failed_pz | failed_hits)
+        counted["tracks_cut_chi2"] = int(failed_chi2.sum())
+        counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
+        counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
+        tracks = tracks.select(used)
+        counted |= _count_tracks(tracks, cuts)
+        kept, hits = _cut_hits(tracks, cuts)
+        words, written = _words(tracks, kept)
+        counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
+        yield words, Counts(**counted)
+
+
+def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
+    pz, charge = tracks.flat["fitParam_pz"], tracks.flat["fitParam_charge"]
+    p = np.sqrt(tracks.flat["fitParam_px"] ** 2 + tracks.flat["fitParam_py"] ** 2 + pz**2)
+    residuals = tracks.hits["fitParam_align_local_residual_x"]
+    layer_bins = len(RESIDUAL_EDGES_MM) + 1
+    bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
+    momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
+    charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
+    return {
+        "hits_read": len(residuals),
+        "chi2": float(tracks.flat["fitParam_chi2"].sum()),
+        "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
+        "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
+        "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
+        "residual_bins": np.bincount(bins, minlength=12 * layer_bins).reshape(12, layer_bins),
+        "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
+    }
+
+
+def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
+    failed_residual = np.abs(tracks.hits["fitParam_align_local_residual_x"]) > cuts.residual_max
+    failed = np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
+    failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
+    for branch in SENTINEL_BRANCHES:
+        failed |= tracks.hits[branch] < _INVALID
+    kept = ~(failed_residual | failed)
+    modules = tracks.layers * 8 + tracks.modules
+    pairs = [np.bincount(modules[chosen], minlength=96) for chosen in (kept, failed_residual)]
+    return kept, {
+        "hits_cut_residual": int(failed_residual.sum()),
+        "hits_cut_derivative": int((failed & ~failed_residual).sum()),
+        "modules": np.stack(pairs, axis=-1).reshape(12, 8, 2),
+    }
+
+
+def _words(tracks: Tracks, kept: npt.NDArray[np.bool_]) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """The records of the kept hits, and the number of measurements in each record that is written."""
+    sigma = tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32)
+    kept = kept & (sigma > 0)
+    hits = {name: column[kept] for name, column in tracks.hits.items()}
+    track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
+    values = np.empty((len(track), _WORDS_PER_HIT), np.float32)
+    labels = np.zeros((len(track), _WORDS_PER_HIT), np.int32)
+    values[:, 0] = hits["fitParam_align_local_residual_x"]
+    values[:, 1 : _LOCALS + 1] = np.stack([hits[b] for b in LOCAL_BRANCHES], axis=-1)
+    values[:, _LOCALS + 1] = sigma[kept]
+    values[:, _LOCALS + 2 :] = np.stack([hits[b] for b in GLOBAL_BRANCHES], axis=-1)
+    labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
+    labels[:, _LOCALS + 2 :] = _labels(tracks.ids[kept])
+    present = (values != 0) | (labels == 0)
+    fits, errors = _fitting(track, present.sum(axis=1), len(tracks.lengths))
+    values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
+
+    measurements = np.bincount(track, minlength=len(tracks.lengths))
+    words = np.bincount(track, weights=present.sum(axis=1), minlength=len(tracks.lengths)).astype(np.int64)
+    written = measurements > 0
+    return _records(values[present], labels[present], words[written], errors[written]), measurements[written]
+
+
+def _fitting(
+    track: npt.NDArray[np.int64], words: npt.NDArray[np.int64], tracks: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which hits fit into Mille's buffer behind the hits of their track before them, and how many did not."""
+    before = np.cumsum(words) - words
+    first = np.searchsorted(track, track, side="left")
+    fits = before - before[first] + _WORDS_PER_HIT < _BUFFER_WORDS
+    return fits, np.bincount(track[~fits], minlength=tracks)
+
+
+def _records(
+    values: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    words: npt.NDArray[np.int64],
+    errors: npt.NDArray[np.int64],
+) -> bytes:
+    """Lay out records of ``words`` words each (without word 0); all little-endian."""
+    sizes = 3 + 2 * words  # the length, word 0 twice, values and labels
+    starts = np.cumsum(sizes) - sizes
+    out = np.zeros(int(sizes.sum()), np.dtype("<i4"))
+    out[starts] = 2 * (words + 1)
+    out[starts + 2 + words] = errors
+    inside = np.arange(len(values)) - np.repeat(np.cumsum(words) - words, words)
+    at = np.repeat(starts, words) + 2 + inside
+    out[at] = values.astype("<f4").view("<i4")
+    out[at + np.repeat(words, words) + 1] = labels
+    return out.tobytes()
+
+
+def _labels(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Labels of hits on element ``ids`` (without the 1000), shape (hits, 7); see ``alignment.labels``."""
+    number = ids + 1000
+    layer = number // 100 * 10
+    return np.stack(
+        [number * 10 + 1, number // 10 * 100 + 2, layer + 1, layer + 2, layer + 3, layer + 4, layer + 5], axis=-1
+    )
