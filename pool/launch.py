@@ -1,0 +1,42 @@
+"""Start a pool's daemons and leave them: ``python -I -m faser_align.pool.launch FOLDER PROCESSORS``.
+
+A program of its own, because PersonalPool ties the pool to the process that starts it: it stops the pool at exit,
+changes CONDOR_CONFIG, and leaves condor_master in the terminal's session, where Ctrl-C and a closed window reach it.
+``faser_align.pool.personal`` runs this in a new session and reads the exit status: 0 means ready to take jobs.
+"""
+
+import sys
+from pathlib import Path
+
+
+def settings(processors: int) -> dict[str, str]:
+    """HTCondor's settings for a pool of one machine whose jobs may be as short as a second.
+
+    Everything listens on loopback only. The intervals are 1 s or less, because their defaults (20 s, 60 s, 300 s)
+    would make up most of the time of a campaign of short nodes.
+    """
+    return {
+        "NUM_CPUS": str(processors),
+        "CONDOR_HOST": "127.0.0.1",
+        "NETWORK_INTERFACE": "127.0.0.1",
+        "BIND_ALL_INTERFACES": "False",
+        # Bindings newer than the daemons are refused on loopback otherwise ("Directory name doesn't match ...").
+        "SEC_FS_ENFORCE_CHANNEL_BINDING": "False",
+        "DAGMAN_USER_LOG_SCAN_INTERVAL": "1",
+        "NEGOTIATOR_INTERVAL": "1",
+        "NEGOTIATOR_CYCLE_DELAY": "0",
+        "NEGOTIATOR_MIN_INTERVAL": "0",
+        "SCHEDD_INTERVAL": "1",
+        "SCHEDD_MIN_INTERVAL": "0",
+    }
+
+
+def main(folder: str, processors: str) -> None:
+    """Start the pool in ``folder`` and return when it is ready; PersonalPool raises what went wrong."""
+    from htcondor2.personal import PersonalPool
+
+    PersonalPool(local_dir=Path(folder), config=settings(int(processors)), detach=True).start()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,51 @@
+"""What this machine offers to a personal pool: HTCondor's programs, processors, a user who may submit.
+
+The checks raise UserError with the cure, so that every command says the same about the same lack.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from faser_align.fsm.errors import UserError
+
+# HTCondor's daemons lie where the PATH of an ordinary user often does not lead.
+_SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+
+
+def search_path() -> str:
+    """PATH of this process, completed by the folders of system programs."""
+    folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder]
+    return os.pathsep.join(folders + [folder for folder in _SBIN if folder not in folders])
+
+
+def condor_master() -> Path:
+    """The program that starts a pool; raises UserError where HTCondor is not installed."""
+    found = shutil.which("condor_master", path=search_path())
+    if found is None:
+        raise UserError(f"HTCondor is not on this machine (no condor_master in PATH or /usr/sbin): {_how_to_install()}")
+    return Path(found)
+
+
+def refuse_root() -> None:
+    """Raise UserError for root, whose jobs HTCondor refuses to run."""
+    if os.geteuid() == 0:
+        raise UserError(
+            "HTCondor refuses jobs of root: work as an ordinary user (`su - NAME`), "
+            "or run `make demo`, which makes the user faser-align and the command build/faser-align for root"
+        )
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _how_to_install() -> str:
+    if shutil.which("apt-get", path=search_path()):
+        return "install it with `sudo apt-get install minicondor`"
+    if shutil.which("dnf", path=search_path()):
+        return (
+            "install it with `sudo dnf install minicondor` from HTCondor's repository (https://htcondor.org/downloads)"
+        )
+    return "install it as https://htcondor.org/downloads says"

@@ -1,0 +1,236 @@
+"""The personal pool: HTCondor of one machine, run by the user who started it and for nobody else.
+
+A pool is a folder. It is started by one process, used by others and stopped by a third, so nothing here is kept in
+memory: what runs is asked of the kernel (``faser_align.pool.processes``), and a lock in the folder lets one start or
+stop happen at a time. Files that a power cut left behind do no harm.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.pool import machine, processes
+
+_LOCK = "start.lock"
+_START_S = 150.0  # PersonalPool gives up after 120 s
+_JOB_STATES = {1: "idle", 2: "running", 5: "held"}  # HTCondor's JobStatus; the others pass within seconds
+
+
+class Pool(NamedTuple):
+    """A pool that runs: its folder, the process id of its master, and whether this call started it."""
+
+    folder: Path
+    master_pid: int
+    started: bool
+
+
+class Status(NamedTuple):
+    """What a pool does: processors in all and in use, jobs by state (``idle``, ``running``, ``held``, ``other``)."""
+
+    folder: Path
+    running: bool
+    master_pid: int | None
+    processors: int
+    processors_busy: int
+    jobs: dict[str, int]
+
+
+def default_folder() -> Path:
+    """Folder of the user's pool: $FASER_ALIGN_POOL, else faser-align/pool below the XDG state home."""
+    chosen = os.environ.get("FASER_ALIGN_POOL")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    state = os.environ.get("XDG_STATE_HOME")
+    # The XDG specification tells programs to ignore a relative path here.
+    home = Path(state) if state and os.path.isabs(state) else Path.home() / ".local" / "state"
+    return (home / "faser-align" / "pool").resolve()
+
+
+def start(folder: Path | None = None, *, cpus: int | None = None) -> Pool:
+    """Start the pool in ``folder`` and wait until it takes jobs; one that runs already is left as it is.
+
+    ``cpus`` is the number of processors for its jobs (all that this process may use unless given). Raises UserError
+    for root, without HTCondor, or for a folder that cannot be written; CampaignError if the daemons do not come up.
+    """
+    folder = _absolute(folder)
+    machine.refuse_root()
+    program = machine.condor_master()
+    with _locked(folder):
+        running = processes.master(_config(folder))
+        if running is not None:
+            return Pool(folder, running, started=False)
+        processes.end(_config(folder))  # daemons whose master was killed would keep the new ones out
+        _launch(folder, cpus or machine.processors(), program)
+        started = processes.master(_config(folder))
+        if started is None:
+            raise CampaignError(f"the pool in {folder} ended as soon as it had started: read {folder}/log/MasterLog")
+        return Pool(folder, started, started=True)
+
+
+def stop(folder: Path | None = None) -> bool:
+    """Stop the pool in ``folder`` and wait until its last process is gone; returns whether there was one to stop.
+
+    Its queue stays on disk: jobs go on when the pool is started again.
+    """
+    folder = _absolute(folder)
+    if not folder.is_dir():
+        return False
+    with _locked(folder):
+        ran = bool(processes.daemons(_config(folder)))
+        try:
+            processes.end(_config(folder))
+        except TimeoutError as left:
+            raise CampaignError(f"the pool in {folder} does not end: {left} survived SIGKILL") from left
+        return ran
+
+
+def status(folder: Path | None = None) -> Status:
+    """Say what the pool in ``folder`` does; one that was never started is simply not running.
+
+    Raises CampaignError when its daemons run but do not answer.
+    """
+    folder = _absolute(folder)
+    running = processes.master(_config(folder))
+    if running is None:
+        return Status(folder, False, None, 0, 0, _count([]))
+    with _configured(folder):
+        import htcondor2
+
+        try:
+            slots = htcondor2.Collector().query(
+                htcondor2.AdType.Startd, projection=["TotalSlotCpus", "Cpus", "SlotType"]
+            )
+            jobs = htcondor2.Schedd().query(projection=["JobStatus"])
+        except htcondor2.HTCondorException as error:
+            raise CampaignError(
+                f"the pool in {folder} runs but does not answer ({error}): stop it, then start it"
+            ) from error
+    total, free = _processors(slots)
+    return Status(folder, True, running, total, total - free, _count(jobs))
+
+
+def environment(folder: Path | None = None) -> dict[str, str]:
+    """Environment variables with which HTCondor's tools, and programs started from here, find the pool."""
+    return {"CONDOR_CONFIG": str(_config(_absolute(folder))), "PATH": machine.search_path()}
+
+
+def use(folder: Path | None = None) -> None:
+    """Make this process talk to the pool in ``folder``, whether or not htcondor2 is imported already.
+
+    Raises UserError where no pool was ever started.
+    """
+    folder = _absolute(folder)
+    if not _config(folder).is_file():
+        raise UserError(f"no pool in {folder}: start one with `faser-align pool start`")
+    os.environ.update(environment(folder))
+    _reload()
+
+
+def _absolute(folder: Path | None) -> Path:
+    return default_folder() if folder is None else folder.expanduser().resolve()
+
+
+def _config(folder: Path) -> Path:
+    return folder / "condor_config"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, making the folder if need be; the kernel frees it when the holder dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the pool's folder cannot be written ({error.strerror}): choose another with --folder"
+        ) from error
+    try:
+        _wait_for_lock(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _wait_for_lock(lock: int, folder: Path) -> None:
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise CampaignError(
+                    f"another process has been starting or stopping the pool in {folder} for {_START_S:.0f} s"
+                ) from None
+            time.sleep(0.1)
+
+
+def _launch(folder: Path, cpus: int, program: Path) -> None:
+    """Start the daemons in a session of their own; on failure nothing is left running."""
+    variables = {**os.environ, "PATH": os.pathsep.join((machine.search_path(), str(program.parent)))}
+    # Where HTCondor's programs lie is taken from the machine's configuration, not from that of another personal pool.
+    if not os.path.isfile(variables.get("CONDOR_CONFIG", "")) or variables["CONDOR_CONFIG"] == str(_config(folder)):
+        variables.pop("CONDOR_CONFIG", None)
+    command = [sys.executable, "-I", "-m", "faser_align.pool.launch", str(folder), str(cpus)]
+    try:
+        with open(folder / "start.log", "wb") as log:
+            subprocess.run(
+                command,
+                check=True,
+                cwd="/",
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                timeout=_START_S,
+            )
+    except BaseException as error:
+        processes.end(_config(folder))
+        if isinstance(error, subprocess.SubprocessError):
+            raise CampaignError(
+                f"the pool in {folder} did not start: read {folder}/start.log and {folder}/log/MasterLog"
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def _configured(folder: Path) -> Iterator[None]:
+    """Talk to the pool in ``folder`` for a while, then to whichever was meant before."""
+    before = {name: os.environ.get(name) for name in environment(folder)}
+    os.environ.update(environment(folder))
+    _reload()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _reload()
+
+
+def _reload() -> None:
+    """Make htcondor2 read CONDOR_CONFIG again; it does so by itself when it is imported."""
+    if "htcondor2" in sys.modules:
+        sys.modules["htcondor2"].reload_config()
+
+
+def _processors(slots: list[Any]) -> tuple[int, int]:
+    """Processors (in all, free) of the machine's partitionable slot."""
+    whole = [slot for slot in slots if slot.get("SlotType") == "Partitionable"]
+    return sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole), sum(int(slot.get("Cpus", 0)) for slot in whole)
+
+
+def _count(jobs: list[Any]) -> dict[str, int]:
+    counts = {"idle": 0, "running": 0, "held": 0, "other": 0}
+    for job in jobs:
+        counts[_JOB_STATES.get(job.get("JobStatus"), "other")] += 1
+    return counts

@@ -1,0 +1,102 @@
+"""The daemons of a personal pool, found by what the kernel knows and not by files that can be stale.
+
+HTCondor's master hands CONDOR_CONFIG to its daemons, so their environment tells to which pool they belong.
+Reads /proc (Linux).
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+# As the kernel shows them: at most 15 characters. The tools (condor_q, ...) carry the same variable and are no daemons.
+_DAEMONS = frozenset(
+    name[:15]
+    for name in (
+        "condor_master",
+        "condor_procd",
+        "condor_shared_port",
+        "condor_collector",
+        "condor_negotiator",
+        "condor_startd",
+        "condor_starter",
+        "condor_schedd",
+        "condor_shadow",
+        "condor_scheduniv_exec",
+        "condor_dagman",
+    )
+)
+_POLL_S = 0.1
+
+
+class Daemon(NamedTuple):
+    """A running daemon: its process id and its name as the kernel shows it."""
+
+    pid: int
+    name: str
+
+
+def daemons(config: Path) -> list[Daemon]:
+    """Daemons of this user that run with the HTCondor configuration file ``config``."""
+    mark = b"CONDOR_CONFIG=" + os.fsencode(config)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            name = _name(entry)
+            if name in _DAEMONS and mark in _environment(entry):
+                found.append(Daemon(int(entry.name), name))
+    return found
+
+
+def master(config: Path) -> int | None:
+    """Process id of the pool's condor_master, or None."""
+    return next((daemon.pid for daemon in daemons(config) if daemon.name == "condor_master"), None)
+
+
+def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None:
+    """End every daemon of a pool and wait until the last is gone.
+
+    The master is asked to shut down, then to shut down fast; what is left is killed. ``patience_s`` is how long
+    each of the two requests may take. Raises TimeoutError if a killed process does not go away.
+    """
+    for request, wait_s in zip((signal.SIGTERM, signal.SIGQUIT), patience_s, strict=True):
+        chief = master(config)
+        if chief is None:
+            break
+        _send(chief, request)
+        if _gone(config, wait_s):
+            return
+    for daemon in daemons(config):
+        _send(daemon.pid, signal.SIGKILL)
+    if not _gone(config, 10.0):
+        raise TimeoutError(", ".join(f"{daemon.name} ({daemon.pid})" for daemon in daemons(config)))
+
+
+def _gone(config: Path, wait_s: float) -> bool:
+    until = time.monotonic() + wait_s
+    while daemons(config):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended meanwhile, which is what was wanted
+        os.kill(pid, number)
+
+
+def _name(entry: Path) -> str:
+    try:
+        return (entry / "comm").read_text(errors="replace").strip()
+    except OSError:  # the process ended meanwhile
+        return ""
+
+
+def _environment(entry: Path) -> list[bytes]:
+    try:
+        return (entry / "environ").read_bytes().split(b"\0")
+    except OSError:  # ended meanwhile, or another user's
+        return []

@@ -1,0 +1,36 @@
+"""The schedd to which campaigns are submitted: that of the personal pool, or the machine's own."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from faser_align.fsm.errors import UserError
+from faser_align.pool import machine, personal
+
+PoolKind = Literal["personal", "system"]
+
+
+def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
+    """A ``htcondor2.Schedd`` that answered just now.
+
+    ``kind`` is the configuration's ``htcondor.pool``; ``folder`` is that of a personal pool other than the user's
+    default one. From now on this process uses that pool. Raises UserError with the cure when nobody answers.
+    """
+    if kind == "personal":
+        machine.condor_master()
+        personal.use(folder)
+        cure = "start the pool with `faser-align pool start`"
+    else:
+        cure = 'work on a machine that submits to the pool, or set htcondor.pool = "personal"'
+    import htcondor2
+
+    try:
+        found = htcondor2.Schedd()
+        # The constructor is content with an address file that may be older than the last reboot; this is not.
+        found.query(constraint="false", projection=["ClusterId"])
+    except htcondor2.HTCondorException as error:
+        raise UserError(f"no HTCondor schedd answers ({_first_line(error)}): {cure}") from error
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
