@@ -1,0 +1,92 @@
+"""Misplace the IFT's modules, and measure how far constants are from the truth: for demonstrations and tests."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from faser_align.alignment.constants import ZERO, Constants, Six
+from faser_align.alignment.labels import LAYERS, MODULES, constants_key, module_rz_label, module_x_label
+from faser_align.simulation import geometry as geo
+from faser_align.simulation.geometry import Floats
+
+IFT = 0
+
+
+class Distance(NamedTuple):
+    """How far constants of the IFT's 24 modules are from the truth, rms; u and v are the module's x and y.
+
+    ``pull`` is the rms of the 72 differences in units of their errors, None without errors.
+    """
+
+    u_um: float
+    v_um: float
+    rz_urad: float
+    pull: float | None = None
+
+
+def misplace_ift(
+    truth: Mapping[str, Six], seed: int, u_um: float = 24.0, v_um: float = 121.0, rz_urad: float = 380.0
+) -> Constants:
+    """Constants with the IFT's modules moved at random from where ``truth`` has them, by exactly the given rms.
+
+    The mean shift across the strips and the mean turn of each layer's modules stay zero: the solver's constraints
+    leave these to the layers' parameters, so that an alignment of modules alone cannot find them.
+    """
+    rng = np.random.default_rng(seed)
+    moves = _without_means(rng.standard_normal((len(LAYERS), len(MODULES), 3)))
+    moves *= np.array([u_um * 1e-3, v_um * 1e-3, rz_urad * 1e-6]) / _rms(moves)
+    constants = dict(truth)
+    for layer in LAYERS:
+        for module in MODULES:
+            key = constants_key(IFT, layer, module)
+            x, y, z, rx, ry, rz = constants.get(key, ZERO)
+            u, v, turn = (float(value) for value in moves[layer, module])
+            constants[key] = (x + u, y + v, z, rx, ry, rz + turn)
+    return constants
+
+
+def distance_to_truth(
+    constants: Mapping[str, Six], truth: Mapping[str, Six], errors: Mapping[int, float] | None = None
+) -> Distance:
+    """Compare the IFT's modules with the truth, apart from what the solver's constraints hold (see ``misplace_ift``).
+
+    Args:
+        constants, truth: alignment constants.
+        errors: errors of the solver's parameters by label (mm, rad); the correlation between the two sides of a
+            module is neglected.
+    """
+    differences = _without_means(_values(constants) - _values(truth))
+    u, v, rz = (float(value) for value in _rms(differences))
+    pull = None
+    if errors is not None:
+        pull = float(np.sqrt(np.mean((differences / _errors(errors)) ** 2)))
+    return Distance(u * 1e3, v * 1e3, rz * 1e6, pull)
+
+
+def _without_means(values: Floats) -> Floats:
+    """Remove each layer's mean of u and of rz from values (layers, modules, [u, v, rz])."""
+    means = values.mean(axis=1, keepdims=True)
+    means[..., 1] = 0.0
+    return values - means
+
+
+def _rms(values: Floats) -> Floats:
+    rms: Floats = np.sqrt(np.mean(values**2, axis=(0, 1)))
+    return rms
+
+
+def _values(constants: Mapping[str, Six]) -> Floats:
+    sixes = [[constants.get(constants_key(IFT, layer, module), ZERO) for module in MODULES] for layer in LAYERS]
+    return np.array(sixes)[:, :, [0, 1, 5]]
+
+
+def _errors(errors: Mapping[int, float]) -> Floats:
+    found = np.empty((len(LAYERS), len(MODULES), 3))
+    for layer in LAYERS:
+        for module in MODULES:
+            sides = math.hypot(*(errors[module_x_label(IFT, layer, module, side)] for side in (0, 1)))
+            rz = errors[module_rz_label(IFT, layer, module)]
+            found[layer, module] = (sides / 2.0, sides / (2.0 * geo.STEREO), rz)
+    return found

@@ -1,0 +1,133 @@
+"""The true tracks of a raw file and the strips that they fire.
+
+A raw file is its run and its number: it always holds the same tracks, and for the same true detector the same strips,
+whatever constants they are reconstructed with later.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faser_align.simulation import geometry as geo
+from faser_align.simulation.geometry import Floats, Geometry
+
+BEAM_RADIUS = 100.0  # mm, the bore of the magnets
+BEAM_Z = 300.0  # where the beam fills the bore
+SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, and their halo
+MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its logarithm
+MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
+EFFICIENCY = 0.995
+OVERLAP = 4.0  # mm about x = 0 in which both columns are asked for hits: 1 mm of overlap and room for misalignment
+
+
+class Tracks(NamedTuple):
+    """True tracks at ``geometry.REFERENCE_Z``: x, y in mm, slopes dx/dz, dy/dz, charge over momentum in 1/GeV."""
+
+    x: Floats
+    y: Floats
+    slope_x: Floats
+    slope_y: Floats
+    q_over_p: Floats
+
+
+class Hits(NamedTuple):
+    """Fired strips, sorted by track and then along the beam; three arrays of one length."""
+
+    track: NDArray[np.int64]
+    element: NDArray[np.int64]  # number of geometry.py, 0-191
+    strip: NDArray[np.int64]  # 0-767
+
+
+def generate(rng: np.random.Generator, count: int) -> Tracks:
+    """Throw ``count`` muons: uniform over the bore, nearly parallel to it, momenta log-normal (20 GeV to 5 TeV)."""
+    radius = BEAM_RADIUS * np.sqrt(rng.random(count))
+    angle = 2.0 * np.pi * rng.random(count)
+    slope_x, slope_y = SLOPE_RMS * rng.standard_normal((2, count))
+    momentum = MOMENTUM_MEDIAN * np.exp(MOMENTUM_WIDTH * rng.standard_normal(count))
+    charge = np.where(rng.random(count) < 0.5, -1.0, 1.0)
+    q_over_p = charge / np.clip(momentum, MOMENTUM_MIN, MOMENTUM_MAX)
+    bend, kick = geo.bending_at(np.array(BEAM_Z))
+    lever = BEAM_Z - geo.REFERENCE_Z
+    # Position and direction are those in the middle of the detector; they are led back to its entrance.
+    slope_y -= kick * q_over_p
+    x = radius * np.cos(angle) - lever * slope_x
+    y = radius * np.sin(angle) - lever * slope_y - bend * q_over_p
+    return Tracks(x, y, slope_x, slope_y, q_over_p)
+
+
+def simulate(truth: Geometry, count: int, seed: int, run: int, number: int) -> Hits:
+    """Strips fired in the detector ``truth`` by the ``count`` tracks of raw file ``number`` of ``run``.
+
+    Another ``seed`` makes another beam of it. A track fires the one strip that it crosses (binary readout), in a
+    share of EFFICIENCY of the cases and nowhere between the wafers.
+    """
+    rng = np.random.default_rng([seed, run, number])
+    tracks = generate(rng, count)
+    kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, count, geo.LAYERS))
+    lucky = rng.random((2, count, geo.LAYERS, geo.SIDES)) < EFFICIENCY
+    return _sort([_layer_hits(truth, lucky[:, :, layer], layer, state) for layer, state in _states(tracks, kicks)])
+
+
+def scattering_angle(q_over_p: Floats) -> Floats:
+    """Width (rad) of the angle by which one layer deflects a muon in a plane: Highland, PDG review 34.3, beta = 1."""
+    thickness = geo.RADIATION_LENGTHS
+    per_momentum = 13.6e-3 * np.sqrt(thickness) * (1.0 + 0.038 * np.log(thickness))
+    angle: Floats = per_momentum * np.abs(q_over_p)
+    return angle
+
+
+def _states(tracks: Tracks, kicks: Floats) -> Iterator[tuple[int, list[Floats]]]:
+    """Yield each layer with the tracks' x, y and slopes in its plane; kicks (2, tracks, layers) act behind it."""
+    bend, kick = geo.bending_at(geo.LAYER_Z)
+    x, y, slope_x, slope_y, q_over_p = tracks
+    z, bend_before, kick_before = geo.REFERENCE_Z, 0.0, 0.0
+    for layer in range(geo.LAYERS):
+        step = geo.LAYER_Z[layer] - z
+        x = x + step * slope_x
+        y = y + step * slope_y + (bend[layer] - bend_before - step * kick_before) * q_over_p
+        slope_y = slope_y + (kick[layer] - kick_before) * q_over_p
+        yield layer, [x, y, slope_x, slope_y]
+        slope_x = slope_x + kicks[0, :, layer]
+        slope_y = slope_y + kicks[1, :, layer]
+        z, bend_before, kick_before = geo.LAYER_Z[layer], bend[layer], kick[layer]
+
+
+def _layer_hits(truth: Geometry, lucky: NDArray[np.bool_], layer: int, state: list[Floats]) -> Hits:
+    """Strips of one layer; ``lucky`` (2, tracks, sides) says where a sensor responds, in the near and far column."""
+    x, y = state[:2]
+    near = np.arange(len(x))
+    far = np.flatnonzero(np.abs(x) < OVERLAP)
+    row = np.clip(np.rint((y - geo.LAYER_Y[layer % 3]) / geo.ROW_PITCH + 1.5), 0, 3).astype(np.int64)
+    left = x < 0.0
+    track = np.concatenate([near, far])
+    module = row[track] + 4 * np.concatenate([left, ~left[far]])
+    responds = np.concatenate([lucky[0], lucky[1, far]])
+
+    element = ((layer * geo.MODULES + module) * geo.SIDES)[:, None] + np.arange(geo.SIDES)
+    line = [values[track][:, None] for values in state]
+    across, along = _local(truth, element, geo.LAYER_Z[layer], line)
+    strip = np.floor((across + geo.HALF_WIDTH) / geo.PITCH).astype(np.int64)
+    wafer = np.abs(along)
+    fires = responds & (strip >= 0) & (strip < geo.STRIPS) & (wafer > geo.WAFER_INNER) & (wafer < geo.WAFER_OUTER)
+    return Hits(np.broadcast_to(track[:, None], element.shape)[fires], element[fires], strip[fires])
+
+
+def _local(truth: Geometry, element: NDArray[np.int64], z: float, line: list[Floats]) -> tuple[Floats, Floats]:
+    """Local x and y where straight lines (x, y, slopes at ``z``) cross the planes of ``element``."""
+    origin, axes = truth.origin[element], truth.axes[element]
+    x, y, slope_x, slope_y = line
+    delta = np.stack(np.broadcast_arrays(x - origin[..., 0], y - origin[..., 1], z - origin[..., 2]), axis=-1)
+    direction = np.stack(np.broadcast_arrays(slope_x, slope_y, np.ones_like(x)), axis=-1)
+    start = np.einsum("...i,...ij->...j", delta, axes)
+    slope = np.einsum("...i,...ij->...j", direction, axes)
+    path = -start[..., 2] / slope[..., 2]
+    return start[..., 0] + path * slope[..., 0], start[..., 1] + path * slope[..., 1]
+
+
+def _sort(layers: list[Hits]) -> Hits:
+    track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
+    # Stable: within a track the order of the layers stays.
+    order = np.argsort(track, kind="stable")
+    return Hits(track[order], element[order], strip[order])

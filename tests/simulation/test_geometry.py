@@ -1,0 +1,84 @@
+"""Where the geometry puts the sensors, and what the field does between them."""
+
+import numpy as np
+import pytest
+
+from faser_align.simulation import geometry as geo
+
+
+def element(layer: int, module: int, side: int) -> int:
+    return (layer * geo.MODULES + module) * geo.SIDES + side
+
+
+def test_sensors_lie_where_calypso_has_them() -> None:
+    """Sides of station 1's middle layer stand at the z and y that Calypso's geometry gives them."""
+    origin = geo.build({}).origin
+    assert [origin[element(4, 0, side), 2] for side in (0, 1)] == pytest.approx([45.855, 44.97])
+    assert [origin[element(4, 1, side), 2] for side in (0, 1)] == pytest.approx([53.8, 52.915])
+    assert [origin[element(4, 4, side), 2] for side in (0, 1)] == pytest.approx([49.83, 48.945])
+    assert [origin[element(4, 5, side), 2] for side in (0, 1)] == pytest.approx([41.885, 41.0])
+    # nominaly of CKF2Alignment.cxx
+    assert [origin[element(4, k, 0), 1] for k in range(8)] == pytest.approx([-100.61, -36.87, 26.87, 90.61] * 2)
+
+
+def test_axes_are_rotations() -> None:
+    """Every sensor's axes are orthonormal and right-handed, with real constants too."""
+    axes = geo.build({"01": (1.0, 0.2, 0.1, 0.05, 0.06, 0.003), "013": (0.3, -0.4, 0.0, 0.01, 0.02, 0.001)}).axes
+    assert np.linalg.det(axes) == pytest.approx(np.ones(geo.ELEMENTS))
+    assert axes @ axes.transpose(0, 2, 1) == pytest.approx(np.broadcast_to(np.eye(3), axes.shape), abs=1e-14)
+
+
+def test_strips_of_the_sides_cross_at_40_mrad() -> None:
+    """Side 0 measures along y turned by 20 mrad, side 1 by as much the other way, alternating with the module."""
+    across = geo.build({}).axes[:, :, 0].reshape(geo.LAYERS, geo.MODULES, geo.SIDES, 3)
+    assert across[..., 1] == pytest.approx(np.full(across.shape[:-1], np.cos(0.020)))
+    assert across[5, :, 0, 0] == pytest.approx(np.sin(0.020) * np.array([-1, 1, -1, 1, 1, -1, 1, -1]))
+    assert across[..., 1, 0] == pytest.approx(-across[..., 0, 0])
+
+
+def test_module_moves_in_its_own_frame() -> None:
+    """A module's x is the global y, its y the global x; turning it about z leaves its centre."""
+    nominal = geo.build({})
+    moved = geo.build({"123": (0.1, 0.2, 0.0, 0.0, 0.0, 0.0)})
+    shift = (moved.origin - nominal.origin)[element(5, 3, 0)]
+    assert shift == pytest.approx([0.2, 0.1, 0.0])
+    assert np.flatnonzero(np.abs(moved.origin - nominal.origin).sum(axis=1)).tolist() == [86, 87]
+    turned = geo.build({"123": (0.0, 0.0, 0.0, 0.0, 0.0, 1e-3)})
+    assert turned.origin == pytest.approx(nominal.origin)
+    assert turned.axes[86, :, 0] == pytest.approx(nominal.axes[86, :, 0] + 1e-3 * nominal.axes[86, :, 1], abs=1e-6)
+
+
+def test_layer_turns_about_its_own_plane() -> None:
+    """A layer's rotation keeps (0, 0, z of the layer), so that a module moves along z by the angle times its y."""
+    nominal = geo.build({})
+    turned = geo.build({"21": (0.0, 0.0, 0.0, 1e-3, 0.0, 0.0)})
+    shift = turned.origin[element(7, 3, 0)] - nominal.origin[element(7, 3, 0)]
+    y, z = nominal.origin[element(7, 3, 0), 1:]
+    assert shift == pytest.approx([0.0, -1e-3 * (z - geo.LAYER_Z[7]), 1e-3 * y], abs=1e-4)
+
+
+def test_later_rotations_are_about_fixed_axes() -> None:
+    """Rz * Ry * Rx turns about x first."""
+    quarter = np.pi / 2
+    turned = geo.rotation(np.array([[quarter, quarter, 0.0]]))[0] @ np.array([0.0, 1.0, 0.0])
+    assert turned == pytest.approx([1.0, 0.0, 0.0])
+
+
+def test_field_bends_as_boxes_do() -> None:
+    """In front of the first magnet nothing happens; behind it the kick is 0.3 GeV/(T m) times field and length."""
+    shift, kick = geo.bending_at(np.array([-1891.65, 47.4, 637.4]))
+    assert shift[0] == kick[0] == 0.0
+    first = 0.299792458 * 0.57 * 1.5
+    assert kick[1] == pytest.approx(first)
+    assert shift[1] == pytest.approx(first * (47.4 + 815.3))
+    half = 0.299792458e-3 * 0.57 * 500.0
+    assert kick[2] == pytest.approx(first + half)
+    assert shift[2] == pytest.approx(first * (637.4 + 815.3) + half * 250.0)
+
+
+def test_elements_have_calypsos_numbers() -> None:
+    """An element's number is 1000 * station + 100 * layer + 10 * module + side."""
+    numbers = geo.identifiers()
+    assert numbers[element(0, 0, 1)] == 1
+    assert numbers[element(11, 7, 1)] == 3271
+    assert len(set(numbers.tolist())) == geo.ELEMENTS

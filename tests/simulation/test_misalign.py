@@ -1,0 +1,45 @@
+"""Misplaced modules and the distance to the truth."""
+
+import numpy as np
+import pytest
+
+from faser_align.alignment.constants import Constants
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.simulation.misalign import distance_to_truth, misplace_ift
+
+TRUTH: Constants = {"00": (1.0, 0.2, 0.0, 0.05, 0.06, 0.002), "003": (0.1, 0.2, 0.0, 0.0, 0.0, 0.001)}
+
+
+def test_ift_is_misplaced_by_the_given_rms() -> None:
+    """Modules of the IFT move by exactly the rms asked for; layers and other stations stay."""
+    start = misplace_ift(TRUTH, seed=3)
+    assert distance_to_truth(start, TRUTH)[:3] == pytest.approx((24.0, 121.0, 380.0))
+    assert set(start) == set(TRUTH) | {f"0{layer}{module}" for layer in range(3) for module in range(8)}
+    assert start["00"] == TRUTH["00"]
+    assert misplace_ift(TRUTH, seed=3) == start
+    assert misplace_ift(TRUTH, seed=4) != start
+
+
+def test_constrained_modes_are_not_excited() -> None:
+    """In each layer the mean shift across the strips and the mean turn stay zero."""
+    start = misplace_ift({}, seed=1, u_um=50.0)
+    for layer in range(3):
+        values = np.array([start[f"0{layer}{module}"] for module in range(8)])
+        assert values[:, [0, 5]].mean(axis=0) == pytest.approx([0.0, 0.0], abs=1e-12)
+        assert abs(values[:, 1].mean()) > 1e-4
+
+
+def test_distance_ignores_constrained_modes() -> None:
+    """A common shift and turn of a layer's modules is no distance, and errors give pulls."""
+    moved: Constants = {f"01{module}": (0.3, 0.0, 0.0, 0.0, 0.0, 0.002) for module in range(8)}
+    errors = dict.fromkeys(PARAMETERS, 0.001)
+    assert distance_to_truth(moved, {}, errors) == pytest.approx((0.0, 0.0, 0.0, 0.0), abs=1e-9)
+
+
+def test_pull_is_the_difference_over_its_error() -> None:
+    """With errors of 1 um per side, v has 1.41 um / 40 mrad: a v that far off in all modules has the pull 1 in v."""
+    v = np.sqrt(2.0) * 1e-3 / 0.040
+    moved: Constants = {f"0{i}{k}": (0.0, v, 0.0, 0.0, 0.0, 0.0) for i in range(3) for k in range(8)}
+    distance = distance_to_truth(moved, {}, dict.fromkeys(PARAMETERS, 0.001))
+    assert distance.pull == pytest.approx(np.sqrt(1.0 / 3.0))
+    assert distance.v_um == pytest.approx(35.36, abs=0.01)

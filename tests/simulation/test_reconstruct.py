@@ -1,0 +1,152 @@
+"""The fit of the tracks and its derivatives."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from faser_align.alignment.constants import Constants, Six, parse_constants
+from faser_align.simulation import geometry as geo
+from faser_align.simulation import reconstruct as reco
+from faser_align.simulation import tracks
+from faser_align.simulation.geometry import Floats, Geometry
+
+REAL = parse_constants((files("faser_align.examples") / "align_2025.txt").read_text(), "align_2025.txt")
+
+
+def fit(constants: Constants, count: int = 4000, stations: int = 4) -> reco.Fits:
+    detector = geo.build(constants)
+    return reco.reconstruct(tracks.simulate(detector, count, seed=1, run=11705, number=400), detector, stations)
+
+
+@pytest.mark.parametrize(
+    ("constants", "stations"),
+    [({}, 4), ({}, 3), (REAL, 4), (REAL, 3)],
+    ids=["design 4", "design 3", "2025 4", "2025 3"],
+)
+def test_true_constants_describe_the_hits(constants: Constants, stations: int) -> None:
+    """With the true constants chi2/ndf is 1, residuals are those of a strip, and tracks have about 23 or 18 hits."""
+    fits = fit(constants, stations=stations)
+    used = np.abs(fits.parameters[:, 4]) < 1.0 / 100.0
+    chi2 = fits.chi2[used].sum() / (fits.lengths[used] - 5).sum()
+    assert chi2 == pytest.approx(1.0, abs=0.012)
+    residual = fits.residual[np.repeat(used, fits.lengths)]
+    assert 19.0 < 1e3 * residual.std() < 23.0
+    assert abs(residual.mean()) < 1e-3
+    assert np.mean(np.abs(residual) > 0.05) < 0.004
+    assert fits.lengths.mean() == pytest.approx(23.0 if stations == 4 else 17.6, abs=0.2)
+    assert len(fits.lengths) > 3500
+    assert fits.lengths.min() >= reco.HITS_MIN
+
+
+def test_fit_finds_the_true_tracks() -> None:
+    """Momenta come back within a few percent, without bias."""
+    raw = tracks.generate(np.random.default_rng([1, 11705, 400]), 4000)
+    detector = geo.build(REAL)
+    hits = tracks.simulate(detector, 4000, seed=1, run=11705, number=400)
+    fits = reco.reconstruct(hits, detector, 4)
+    kept = np.flatnonzero(np.bincount(hits.track, minlength=4000) >= reco.HITS_MIN)
+    low = np.abs(raw.q_over_p[kept]) > 1.0 / 500.0
+    relative = (fits.parameters[:, 4] / raw.q_over_p[kept] - 1.0)[low]
+    assert np.median(np.abs(relative)) < 0.02
+    assert abs(np.median(relative)) < 0.002
+
+
+def test_wrong_constants_show() -> None:
+    """A displaced module has the residuals of its displacement, measured minus predicted."""
+    detector = geo.build({})
+    hits = tracks.simulate(detector, 4000, seed=1, run=1, number=1)
+    fits = reco.reconstruct(hits, geo.build({"111": (0.010, 0.0, 0.0, 0.0, 0.0, 0.0)}), 4)
+    module = fits.element // 2 == 4 * geo.MODULES + 1
+    # The sensor is believed 10 um too far up, so tracks are expected too low on it; the fit takes a part of it.
+    assert 7.0 < 1e3 * fits.residual[module].mean() < 10.0
+
+
+def test_three_stations_leave_the_ift_out() -> None:
+    """Without the IFT no hit of station 0 is used."""
+    assert fit({}, count=200, stations=3).element.min() >= 3 * 16
+
+
+def test_no_tracks_at_all() -> None:
+    """A raw file whose tracks all miss the detector gives an empty result."""
+    nothing = np.zeros(0, dtype=np.int64)
+    fits = reco.reconstruct(tracks.Hits(nothing, nothing, nothing), geo.build({}), 4)
+    assert fits.parameters.shape == (0, 5)
+    assert fits.layer.shape == (6, 0)
+
+
+def predict(fits: reco.Fits, detector: Geometry, parameters: Floats | None = None) -> Floats:
+    """Predicted local x of every hit, for the fitted tracks or other ``parameters``."""
+    track = np.repeat(np.arange(len(fits.lengths)), fits.lengths)
+    values = (fits.parameters if parameters is None else parameters).T[:, track]
+    axes = detector.axes[fits.element].transpose(1, 2, 0)
+    return reco._predict(values, fits.element // 16, detector.origin[fits.element].T, axes).across
+
+
+@pytest.mark.parametrize("dof", range(6))
+def test_module_derivatives_are_those_of_side_0s_frame(dof: int) -> None:
+    """Moving a module's two sides rigidly in the frame of side 0 changes predictions as the derivatives say."""
+    fits = fit(REAL, count=100)
+    detector = geo.build(REAL)
+    step = 1e-4 if dof < 3 else 1e-6
+    first = np.arange(geo.ELEMENTS) // 2 * 2
+    origin0, axes0 = detector.origin[first], detector.axes[first]
+
+    def moved(size: float) -> Geometry:
+        values = np.zeros(6)
+        values[dof] = size
+        turn = axes0 @ geo.rotation(np.tile(values[3:], (geo.ELEMENTS, 1))) @ axes0.transpose(0, 2, 1)
+        arm = (turn @ (detector.origin - origin0)[:, :, None])[:, :, 0]
+        return Geometry(origin0 + arm + axes0 @ values[:3], turn @ detector.axes)
+
+    numerical = (predict(fits, moved(step)) - predict(fits, moved(-step))) / (2 * step)
+    assert fits.module[dof] == pytest.approx(numerical, abs=1e-4, rel=1e-5)
+
+
+@pytest.mark.parametrize("dof", range(6))
+def test_layer_derivatives_turn_about_the_z_of_the_hit(dof: int) -> None:
+    """Moving everything in the global frame about (0, 0, z of a hit) changes predictions as the derivatives say."""
+    fits = fit(REAL, count=30)
+    detector = geo.build(REAL)
+    z = detector.origin[fits.element, 2] + fits.measured * detector.axes[fits.element, 2, 0]
+    step = 1e-4 if dof < 3 else 1e-6
+    values = np.zeros(6)
+    values[dof] = step
+
+    def at(index: int, sign: float) -> float:
+        pivot = np.array([0.0, 0.0, z[index]])
+        turn = geo.rotation(sign * values[None, 3:])[0]
+        moved = Geometry(pivot + (detector.origin - pivot) @ turn.T + sign * values[:3], turn @ detector.axes)
+        return float(predict(fits, moved)[index])
+
+    chosen = range(0, len(z), 23)
+    numerical = [(at(i, 1.0) - at(i, -1.0)) / (2 * step) for i in chosen]
+    assert fits.layer[dof, list(chosen)] == pytest.approx(numerical, abs=1e-4, rel=1e-5)
+
+
+def test_track_derivatives() -> None:
+    """Derivatives by x, y, theta, phi and q/p are those of the prediction."""
+    fits = fit(REAL, count=100)
+    detector = geo.build(REAL)
+    x, y, slope_x, slope_y, q_over_p = fits.parameters.T
+    polar = np.stack([x, y, np.arctan(np.hypot(slope_x, slope_y)), np.arctan2(slope_y, slope_x), q_over_p])
+    for index, step in enumerate((1e-3, 1e-3, 1e-7, 1e-5, 1e-7)):
+        results = []
+        for sign in (1.0, -1.0):
+            a, b, theta, phi, c = (polar[i] + sign * step * (i == index) for i in range(5))
+            moved = np.stack([a, b, np.tan(theta) * np.cos(phi), np.tan(theta) * np.sin(phi), c], axis=1)
+            results.append(predict(fits, detector, moved))
+        assert fits.local[index] == pytest.approx((results[0] - results[1]) / (2 * step), rel=1e-5, abs=1e-3)
+
+
+def test_design_has_calypsos_derivatives() -> None:
+    """On the designed detector: -1 and -cos(40 mrad) by a module's x, -cos(20 mrad) by a layer's y."""
+    fits = fit({}, count=200)
+    side = fits.element % 2
+    assert fits.module[0] == pytest.approx(np.where(side == 0, -1.0, -np.cos(0.040)), abs=1e-9)
+    assert fits.layer[1] == pytest.approx(np.full(len(side), -np.cos(0.020)), abs=1e-9)
+    assert fits.local[1] == pytest.approx(np.full(len(side), np.cos(0.020)), abs=1e-9)
+    by_x: Six = (0.02, -0.02, 0.02, -0.02, -0.02, 0.02)
+    assert [fits.layer[0, fits.element % 16 == 2 * module].max() for module in range(6)] == pytest.approx(
+        by_x, abs=1e-5
+    )

@@ -1,0 +1,62 @@
+"""Raw files of the simulation: repeatable, and like FASER's."""
+
+import numpy as np
+import pytest
+
+from faser_align.simulation import geometry as geo
+from faser_align.simulation import tracks
+
+TRUTH = geo.build({})
+
+
+def same(first: tracks.Hits, second: tracks.Hits) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_raw_file_is_its_run_and_number() -> None:
+    """A raw file always holds the same hits, and another number, run or seed makes others."""
+    first = tracks.simulate(TRUTH, 50, seed=1, run=11705, number=400)
+    assert same(first, tracks.simulate(TRUTH, 50, seed=1, run=11705, number=400))
+    assert not same(first, tracks.simulate(TRUTH, 50, seed=1, run=11705, number=401))
+    assert not same(first, tracks.simulate(TRUTH, 50, seed=1, run=11706, number=400))
+    assert not same(first, tracks.simulate(TRUTH, 50, seed=2, run=11705, number=400))
+
+
+def test_tracks_do_not_depend_on_the_detector() -> None:
+    """Moving one module changes the hits of that module only."""
+    moved = geo.build({"102": (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    first = tracks.simulate(TRUTH, 300, seed=1, run=1, number=1)
+    second = tracks.simulate(moved, 300, seed=1, run=1, number=1)
+    module = (3 * geo.MODULES + 2) * geo.SIDES
+
+    def others(hits: tracks.Hits) -> tracks.Hits:
+        kept = hits.element // geo.SIDES * geo.SIDES != module
+        return tracks.Hits(*(values[kept] for values in hits))
+
+    assert not same(first, second)
+    assert same(others(first), others(second))
+
+
+def test_hits_are_sorted_and_inside() -> None:
+    """Hits come by track and along the beam, with strips that exist."""
+    hits = tracks.simulate(TRUTH, 500, seed=1, run=1, number=1)
+    layer = hits.element // 16
+    assert np.all(np.diff(hits.track * geo.LAYERS + layer) >= 0)
+    assert hits.strip.min() >= 0
+    assert hits.strip.max() <= 767
+    assert np.bincount(layer, minlength=geo.LAYERS).min() > 0
+
+
+def test_momenta_are_muons_of_the_lhc() -> None:
+    """Most muons have hundreds of GeV; both charges are there; few are outside the converter's window."""
+    q_over_p = tracks.generate(np.random.default_rng(1), 20000).q_over_p
+    momentum = 1.0 / np.abs(q_over_p)
+    assert 450 < np.median(momentum) < 650
+    assert momentum.min() >= 20.0 * (1 - 1e-12)
+    assert 0.01 < np.mean(momentum < 100.0) < 0.06
+    assert np.mean(q_over_p > 0) == pytest.approx(0.5, abs=0.02)
+
+
+def test_layer_scatters_as_highland_says() -> None:
+    """12.4 urad at 100 GeV in 1.2 % of a radiation length, half at twice the momentum."""
+    assert tracks.scattering_angle(np.array([0.01, -0.005])) == pytest.approx([12.4e-6, 6.2e-6], rel=0.01)
