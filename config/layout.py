@@ -16,10 +16,12 @@ PUBLISHED = "published.db"
 SPOOL = "spool"
 HOOKS_LOG = "hooks.log"
 SCRIPTS_LOG = "scripts.log"
+JOBSTATE_LOG = "jobstate.log"  # DAGMan's own account of its nodes; goes on over a rescue
 
 CONSTANTS = "inputforalign.txt"
 METRICS = "metrics.json"
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
+LOGS = "logs"  # below 1reco and 3millepede: what the jobs printed
 FINAL_NODE = "final"
 
 
@@ -79,3 +81,21 @@ def result_file(root: str, stage: int, iteration: int) -> str:
 def metrics_file(root: str, stage: int, iteration: int) -> str:
     """Metrics that the Millepede job of an iteration wrote."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"
+
+
+def log_file(root: str, node: str, ending: str) -> str:
+    """What the latest attempt of a node's job printed; ``ending`` is ``out`` or ``err``."""
+    kind, stage, iteration, _ = parse_node(node)
+    return f"{iteration_folder(root, stage, iteration)}/{RECO if kind == 'reco' else MILLEPEDE}/{LOGS}/{node}.{ending}"
+
+
+def lost_file(root: str, stage: int, iteration: int) -> str:
+    """JSON list of the raw files that an iteration goes without, written before its Millepede job."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/lost.json"
+
+
+def job_log(folder: str, node: str, ending: str) -> str:
+    """What a node's job wrote: ``ending`` is ``out`` or ``err``."""
+    kind, stage, iteration, _ = parse_node(node)
+    part = RECO if kind == "reco" else MILLEPEDE
+    return f"{iteration_folder(folder, stage, iteration)}/{part}/logs/{node}.{ending}"

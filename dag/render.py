@@ -1,0 +1,136 @@
+"""The text of a campaign's DAG, made from its record.
+
+All iterations of all stages stand in one flat DAG, so that DAGMan alone carries the campaign; what all nodes share is
+said once, and the number of files does not grow with raw files x iterations.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import faser_align.templates
+from faser_align.config import layout
+from faser_align.dag.paths import check_path, encode_argument
+from faser_align.fsm import statuses
+
+TEMPLATE = "alignment.dag.j2"
+
+
+class Job(NamedTuple):
+    """What the submit description of a kind of node is made from."""
+
+    kind: str
+    module: str
+    arguments: str
+    logs: str
+    resources: dict[str, Any]
+
+
+class Iteration(NamedTuple):
+    """The nodes of one iteration; ``before`` is the node it waits for, empty for the first."""
+
+    stage: int
+    number: int
+    folder: str
+    reco: list[tuple[int, str]]
+    mille: str
+    before: str
+    ends_the_dag: bool
+
+
+def render(record: dict[str, Any]) -> str:
+    """The DAG of the campaign with this record.
+
+    Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG cannot hold.
+    """
+    folder, python, hook = record["folder"], record["python"], record["hook"]
+    check_path(folder, "the campaign's folder")
+    check_path(python, "the Python interpreter", spaces=False)
+    check_path(hook, "faser-align's own folder", spaces=False)
+    htcondor = record["config"]["htcondor"]
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            campaign=record,
+            files={
+                "jobstate": layout.JOBSTATE_LOG,
+                "scripts": layout.SCRIPTS_LOG,
+                "log": os.path.join(folder, layout.JOB_LOG),
+            },
+            hook=f"{python} -I -S {hook}",
+            encoded_folder=encode_argument(folder),
+            jobs=list(_jobs(htcondor)),
+            iterations=_iterations(record),
+            final=layout.FINAL_NODE,
+            statuses=statuses,
+            retries=htcondor["retries"],
+            max_running=htcondor["max_running"],
+            scan_interval_s=htcondor["scan_interval_s"],
+            accounting_group=htcondor["accounting_group"],
+        )
+    )
+
+
+def _jobs(htcondor: dict[str, Any]) -> Iterator[Job]:
+    logs = layout.LOGS
+    yield Job(
+        "reco",
+        "faser_align.jobs.reconstruct",
+        "$(stage) $(iteration) $(file)",
+        f"{layout.RECO}/{logs}",
+        htcondor["reco"],
+    )
+    yield Job(
+        "mille",
+        "faser_align.jobs.solve",
+        "$(stage) $(iteration)",
+        f"{layout.MILLEPEDE}/{logs}",
+        htcondor["mille"],
+    )
+
+
+def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:
+    before = ""
+    stages = record["stages"]
+    for stage, description in enumerate(stages, start=1):
+        for number in range(1, description["iterations"] + 1):
+            mille = layout.mille_node(stage, number)
+            yield Iteration(
+                stage=stage,
+                number=number,
+                folder=layout.iteration_folder("", stage, number).lstrip("/"),
+                reco=[(file, layout.reco_node(stage, number, file)) for file in record["files"]],
+                mille=mille,
+                before=before,
+                # A stage that converges with another one to come hands on to it: DAGMan must go on.
+                ends_the_dag=stage == len(stages),
+            )
+            before = mille
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["classad"] = _classad
+    environment.filters["submit"] = _submit
+    return environment
+
+
+def _classad(text: str) -> str:
+    """A ClassAd string; its escapes of quotes and backslashes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _submit(text: str) -> str:
+    """Text as it stands in a submit description, where a dollar would begin a macro."""
+    return text.replace("$", "$(DOLLAR)")
