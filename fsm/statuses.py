@@ -30,3 +30,13 @@ JOB_FAILURES = {
     SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
     NO_SPACE: ("disk full", False, "make room, then resume"),
 }
+
+
+def verdict_exit(verdict: str, *, last: bool) -> int:
+    """Exit status of a Millepede node's POST script after ``verdict`` on an iteration of the last stage or not.
+
+    Only *converged* in the last stage may end the DAG early; an end without success must fail the DAG.
+    """
+    if verdict == "converged" and last:
+        return CONVERGED
+    return FATAL if verdict in ("diverged", "stalled", "starved") else 0

@@ -1,0 +1,116 @@
+"""Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
+
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from faser_align.config.record import read_record
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import CampaignError
+from faser_align.state import database, outbox
+from faser_align.state.outbox import Claim
+
+DELIVERY_S_MAX = 20.0
+DELIVERY_FINAL_S_MAX = 30.0
+LOG_LINES = 12
+
+# What to type after a message of a kind; {name} is the campaign.
+NEXT = {
+    "failed": "faser-align status {name}   (then, with the cause removed: faser-align resume {name})",
+    "removed": "faser-align resume {name}",
+    "held": "faser-align status {name}",
+    "lost": "faser-align status {name}",
+}
+
+
+def deliver(folder: str, *, final: bool = False) -> int:
+    """Send the messages that are due, the oldest first, until the time is up.
+
+    Args:
+        folder: the campaign.
+        final: no hook comes after this one: do not wait for the back-off, and take a little longer.
+
+    Returns:
+        The number of messages that were accepted.
+    """
+    deadline = time.monotonic() + (DELIVERY_FINAL_S_MAX if final else DELIVERY_S_MAX)
+    sent = 0
+    seen: set[int] = set()
+    try:
+        while time.monotonic() < deadline and outbox.due(folder, final=final):
+            claimed = outbox.claim(folder, final=final, seen=frozenset(seen))
+            if claimed is None:
+                break
+            seen.add(claimed.id)
+            problem = _attempt(folder, claimed, deadline - time.monotonic())
+            outbox.mark(folder, claimed, problem)
+            sent += problem is None
+    except (sqlite3.Error, OSError) as problem:
+        print(f"faser-align: messages of {folder} wait for the next hook: {problem}", file=sys.stderr)
+    return sent
+
+
+def _attempt(folder: str, claimed: Claim, budget_s: float) -> str | None:
+    """Send one message within ``budget_s``; None if it was accepted, else why not."""
+    previous = signal.signal(signal.SIGALRM, _late)
+    signal.setitimer(signal.ITIMER_REAL, max(0.1, budget_s))
+    try:
+        return _send(folder, claimed)
+    except TimeoutError:
+        return f"no answer within {budget_s:.0f} s"
+    except CampaignError as problem:
+        return str(problem)
+    except Exception as problem:  # noqa: BLE001 - a library's failure must not become the node's
+        # The text of a foreign exception may carry an address with its password.
+        return f"{type(problem).__name__} while sending"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _late(signum: int, frame: object) -> None:
+    raise TimeoutError
+
+
+def _send(folder: str, claimed: Claim) -> str | None:
+    from faser_align.notifiers.message import compose
+    from faser_align.notifiers.send import deliver as send
+    from faser_align.notifiers.targets import load_targets
+
+    record = read_record(folder)
+    targets = load_targets(Path(record["targets_file"]))
+    target = targets.get(claimed.target)
+    if target is None:
+        return f"{record['targets_file']} has no target {claimed.target!r}"
+    facts = message_facts(folder, claimed)
+    return send(target, compose(facts), key=facts["key"], thread=facts["thread"])
+
+
+def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
+    """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
+    db = database.connect(folder)
+    try:
+        facts = outbox.facts(db, claimed)
+    finally:
+        db.close()
+    for failed in facts["failed"][:5]:
+        failed["log"] = log_end(folder, failed["node"])
+        failed["cure"] = next(
+            (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
+        )
+    facts["next"] = NEXT.get(claimed.kind, "faser-align history {name}").format(name=facts["campaign"])
+    return facts
+
+
+def log_end(folder: str, name: str) -> list[str]:
+    """The last lines that a node's job wrote to standard error."""
+    from faser_align.config import layout
+
+    try:
+        text = Path(layout.job_log(folder, name, "err")).read_bytes()[-16384:].decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-LOG_LINES:]

@@ -1,0 +1,161 @@
+"""PRE and POST of every node, and the way to the rarer hooks. Hot: standard library only.
+
+Whatever goes wrong here, DAGMan is told the job's own outcome: a hook never fails a node because of itself.
+"""
+
+import os
+import sqlite3
+import sys
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import database, publish, writer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Event = dict[str, Any]
+
+ROOT_HEADER_BYTES = 64
+
+
+def main(argv: "list[str]") -> int:
+    """Run the hook that ``argv`` (phase, campaign, DAGMan's macros) asks for; returns its exit status."""
+    status = fallback(argv)
+    try:
+        phase, folder, node, *macros = argv
+        # DAGMan splits script lines at white space and knows no quotes: the campaign's path is encoded.
+        return run(phase, folder.replace("%20", " ").replace("%25", "%"), node, macros, status)
+    except BaseException as problem:  # noqa: BLE001 - a hook never fails a node because of itself
+        _log(argv, problem)
+        return status
+
+
+def fallback(argv: "list[str]") -> int:
+    """What DAGMan must be told if the hook can do nothing at all: the outcome that the macros carry."""
+    try:
+        if argv[0] == "post":
+            return exit_status(int(argv[5]))
+        if argv[0] == "final":
+            return 0 if argv[3] in ("0", "3") else min(max(int(argv[3]), 1), 7)
+    except (IndexError, ValueError):
+        return 1
+    return 0
+
+
+def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) -> int:
+    """Make the event of this call, take it in, publish; returns the exit status for DAGMan."""
+    kind = layout.parse_node(node)[0]
+    event: Event = {
+        "phase": phase,
+        "dag_id": os.environ.get("CONDOR_ID", ""),
+        "node": node,
+        "utc": database.utc(),
+        "host": os.uname().nodename,
+        "exit": status,
+    }
+    if kind == "reco" and phase == "pre":
+        event["retry"] = int(macros[0])
+        status = writer.record(folder, event)
+    elif kind == "reco" and phase == "post":
+        after_job(event, macros)
+        if event["ret"] == 0:
+            _check(event, output_problem(folder, node))
+        else:
+            _explain(event, folder, node)
+        status = writer.record(folder, event)
+    else:
+        from faser_align.hooks import campaign
+
+        status = campaign.run(folder, event, macros)
+    try:
+        publish.publish(folder)
+    except (sqlite3.Error, OSError) as problem:
+        _log([phase, folder, node], problem)
+    return status
+
+
+def exit_status(ret: int) -> int:
+    """Exit status of POST after a job that returned ``ret``: 0, fatal, or 1 for what may be tried again.
+
+    The job's own value is never passed on as it is: 42, 43, 75 and 77 mean something to DAGMan.
+    """
+    if ret == 0:
+        return 0
+    failure = statuses.JOB_FAILURES.get(ret)
+    return statuses.FATAL if failure and failure[1] else 1
+
+
+def after_job(event: "Event", macros: "list[str]") -> None:
+    """Add what POST's macros say: $RETRY $MAX_RETRIES $RETURN $JOBID $PRE_SCRIPT_RETURN."""
+    event["retry"], event["max_retries"], event["ret"], event["job_id"] = *(int(word) for word in macros[:3]), macros[3]
+    event["outcome"] = "succeeded" if event["ret"] == 0 else "failed"
+    event["reason"] = ""
+    event["fatal"] = event["exit"] == statuses.FATAL
+
+
+def _check(event: "Event", problem: "str | None") -> None:
+    """A job that says that it succeeded has failed all the same if its output is not there and whole."""
+    if problem:
+        event["outcome"], event["reason"], event["exit"] = "failed", problem, 1
+
+
+def _explain(event: "Event", folder: str, node: str) -> None:
+    from faser_align.hooks import campaign
+
+    event["reason"] = campaign.why(event["ret"], folder, node)
+
+
+def output_problem(folder: str, node: str) -> "str | None":
+    """What is wrong with the files that a reconstruction left, or None: cheaply, from the access point.
+
+    A ROOT file begins with ``root``, a version, and the offset of its end, which must be its size
+    (ROOT, TFile: header; 4 bytes for versions below 1000000, 8 above).
+    """
+    data, run = _data(folder)
+    _, stage, iteration, file = layout.parse_node(node)
+    path = layout.kfalignment_file(data, stage, iteration, run, file)
+    try:
+        size = os.stat(path).st_size
+        with open(path, "rb", buffering=0) as opened:
+            head = opened.read(ROOT_HEADER_BYTES)
+        os.stat(layout.mille_file(data, stage, iteration, run, file))
+    except OSError as problem:
+        return f"no output: {problem.strerror}: {problem.filename}"
+    if head[:4] != b"root" or len(head) < 20:
+        return f"no output: {path} is not a ROOT file"
+    wide = int.from_bytes(head[4:8], "big") >= 1_000_000
+    end = int.from_bytes(head[12:20] if wide else head[12:16], "big")
+    if end != size:
+        return f"no output: {path} has {size} bytes and should have {end}"
+    return None
+
+
+def _data(folder: str) -> "tuple[str, str]":
+    """Folder of the campaign's data and its run, from the store; from the record if that does not answer."""
+    try:
+        db = database.connect(folder)
+        try:
+            row = db.execute("SELECT data, run FROM campaign").fetchone()
+            return (row[0], row[1])
+        finally:
+            db.close()
+    except sqlite3.Error:
+        from faser_align.config import record
+
+        found = record.read_record(folder)
+        return (found["data"], found["run"])
+
+
+def _log(argv: "list[str]", problem: BaseException) -> None:
+    """Leave a line in ``hooks.log``, or on standard error if that cannot be written."""
+    import traceback
+
+    text = f"{database.utc()} {' '.join(argv)}: {''.join(traceback.format_exception(problem))}"
+    try:
+        folder = argv[1].replace("%20", " ").replace("%25", "%")
+        with open(f"{folder}/{layout.HOOKS_LOG}", "a", encoding="utf-8") as log:
+            log.write(text)
+    except (OSError, IndexError):
+        sys.stderr.write(text)

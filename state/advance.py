@@ -1,0 +1,120 @@
+"""How events move a campaign as a whole: a verdict, the end of its DAGMan, a new DAGMan, the user's wishes.
+
+The machine of ``fsm.machine`` decides here; only Millepede nodes, FINAL and the command line's events come
+this way, so that the hooks of reconstruction nodes need not import it.
+"""
+
+from typing import TYPE_CHECKING
+
+from faser_align.fsm import machine, statuses, table
+from faser_align.state import apply as store
+
+if TYPE_CHECKING:
+    from faser_align.state.apply import Campaign
+
+# $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
+DAG_OK, DAG_REMOVED = (0, 3), 4
+DAG_STATUSES = {
+    0: "it ended normally",
+    1: "DAGMan met an error",
+    2: "at least one node failed",
+    3: "it was ended early",
+    4: "it was removed",
+    5: "it has a cycle",
+    6: "it was halted",
+}
+
+
+def _move(
+    campaign: "Campaign",
+    name: str,
+    stage: int,
+    iteration: int,
+    facts: str,
+    values: tuple[object, ...],
+    attempt: int = 0,
+) -> str | None:
+    """Send an event to the machine and record what it answers."""
+    return store.campaign_event(
+        campaign, name, stage, iteration, facts, values, attempt=attempt, after=machine.campaign_after
+    )
+
+
+def new_dagman(campaign: "Campaign") -> None:
+    """The first event of a DAGMan that the campaign does not know: it was submitted, or resumed.
+
+    The command line says so through the spool, but a hook may come first, or a user may have resubmitted
+    the DAG by hand. A campaign that goes on already (its DAGMan was submitted twice) only notes the id.
+    """
+    event = campaign.event
+    known = campaign.db.execute(
+        "SELECT 1 FROM events WHERE dag_id = ? AND phase = 'dagman' LIMIT 1", (event["dag_id"],)
+    ).fetchone()
+    if known:
+        return
+    campaign.db.execute("INSERT INTO events VALUES (?, '', 0, 'dagman', '', '', 0)", (event["dag_id"],))
+    campaign.db.execute("UPDATE campaign SET dag_id = ?", (event["dag_id"],))
+    campaign.dag_id = event["dag_id"]
+    if campaign.state == table.INITIAL:
+        _move(campaign, "submitted", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (event["dag_id"],))
+    elif campaign.state in table.ENDS:
+        _move(campaign, "resumed", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (event["dag_id"],))
+
+
+def control(campaign: "Campaign") -> int:
+    """An event of the command line, out of the spool: ``submitted`` or ``resumed`` with the DAGMan's id."""
+    if campaign.event["event"] not in ("submitted", "resumed"):
+        raise ValueError(f"{campaign.event['event']!r} is no event of the command line")
+    new_dagman(campaign)
+    return 0
+
+
+def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> int:
+    """The verdict on an iteration, which the hook made of its metrics; returns what DAGMan must be told."""
+    event = campaign.event
+    name, last = event["verdict"], stage == campaign.stages
+    campaign.db.execute(
+        "INSERT INTO iterations VALUES (?, ?, ?, ?, ?, ?, json(?), json(?)) "
+        "ON CONFLICT (stage, iteration) DO UPDATE SET ended_utc = excluded.ended_utc, verdict = excluded.verdict, "
+        "reason = excluded.reason, criteria = excluded.criteria, metrics = excluded.metrics",
+        (
+            *(stage, iteration, event["utc"], event["utc"], name, event["verdict_reason"]),
+            *(event["criteria"], event["metrics"]),
+        ),
+    )
+    moved = "stage_finished" if name in ("converged", "limit") and not last else name
+    facts = (
+        "json_object('verdict', ?, 'reason', ?, 'effect_um', json_extract(?, '$.effect_um'), "
+        "'significance', json_extract(?, '$.significance'), 'chi2_per_ndf', json_extract(?, '$.chi2_per_ndf'))"
+    )
+    values = (name, event["verdict_reason"], *(event["metrics"],) * 3)
+    _move(campaign, moved, stage, iteration, facts, values, attempt)
+    if moved == "stage_finished":
+        campaign.db.execute("UPDATE campaign SET stages_done = max(stages_done, ?)", (stage,))
+    return statuses.verdict_exit(name, last=last)
+
+
+def final(campaign: "Campaign") -> int:
+    """DAGMan ends: hand its outcome on, and close a campaign that no verdict has closed."""
+    event = campaign.event
+    status = event["dag_status"]
+    exit_status = 0 if status in DAG_OK else min(max(status, 1), 7)
+    known = campaign.db.execute(
+        "SELECT exit_status FROM events WHERE dag_id = ? AND phase = 'final'", (event["dag_id"],)
+    ).fetchone()
+    if known:
+        return int(known[0])
+    failed = campaign.db.execute("SELECT count(*) FROM nodes WHERE state = 'failed'").fetchone()[0]
+    reason = f"{DAG_STATUSES.get(status, f'its status is {status}')}"
+    if failed:
+        reason += f"; {failed} node{'s' * (failed != 1)} failed"
+    if status in DAG_OK and campaign.state in table.UNFINISHED:
+        reason, exit_status = "it ended normally, but no verdict was recorded", 1
+    name = "final_removed" if status == DAG_REMOVED else "final_failed"
+    if status not in DAG_OK or campaign.state in table.UNFINISHED:
+        facts = "json_object('dag_status', ?, 'failed_nodes', ?, 'reason', ?)"
+        _move(campaign, name, campaign.stage, campaign.iteration, facts, (status, failed, f"the DAG ended: {reason}"))
+    campaign.db.execute(
+        "INSERT INTO events VALUES (?, ?, 0, 'final', '', '', ?)", (event["dag_id"], event["node"], exit_status)
+    )
+    return exit_status

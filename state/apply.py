@@ -1,0 +1,293 @@
+"""How an event changes the store: the transaction's inside, for every event of a node.
+
+An event is a dictionary of strings and numbers (it may have waited in the spool as JSON): ``phase`` pre,
+post, hold, final or control, ``dag_id``, ``node``, ``utc``, ``host``, and what the phase adds. Taking an
+event in twice changes nothing and gives the same answer. Hot: standard library only, SQLite's JSON
+functions instead of json; what moves a campaign as a whole is in ``state.advance``, imported when needed.
+"""
+
+import sqlite3
+
+from faser_align.config import layout
+from faser_align.fsm import statuses, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    Event = dict[str, Any]
+
+
+class Campaign:
+    """The campaign's row, with the event that is being taken in and the transaction that does it."""
+
+    __slots__ = ("dag_id", "db", "event", "iteration", "lost", "lost_max", "stage", "stages", "stages_done", "state")
+
+    def __init__(self, db: sqlite3.Connection, event: "Event") -> None:
+        self.db = db
+        self.event = event
+        row = db.execute(
+            "SELECT state, stage, iteration, stages, stages_done, lost_max, lost, dag_id FROM campaign"
+        ).fetchone()
+        self.state: str = row[0]
+        self.stage: int = row[1]
+        self.iteration: int = row[2]
+        self.stages: int = row[3]
+        self.stages_done: int = row[4]
+        self.lost_max: int = row[5]
+        self.lost: int = row[6]
+        self.dag_id: str = row[7]
+
+
+def apply(db: sqlite3.Connection, event: "Event") -> int:
+    """Take ``event`` in and return the exit status that answers it.
+
+    Raises:
+        sqlite3.Error: the transaction must be rolled back.
+        KeyError, ValueError: it is not an event of ours.
+    """
+    campaign = Campaign(db, event)
+    phase = event["phase"]
+    if phase == "control":
+        return int(_advance().control(campaign))
+    if campaign.dag_id != event["dag_id"]:
+        _advance().new_dagman(campaign)
+    if phase == "pre":
+        return _pre(campaign)
+    if phase == "post":
+        return _post(campaign)
+    if phase == "hold":
+        return _hold(campaign)
+    if phase == "final":
+        return int(_advance().final(campaign))
+    raise ValueError(f"{phase!r} is no phase of an event")
+
+
+def _advance() -> "ModuleType":
+    """The module that moves campaigns; it needs a library, which hooks start without."""
+    from faser_align.config.libraries import site_packages
+
+    site_packages()
+    from faser_align.state import advance
+
+    return advance
+
+
+def _pre(campaign: Campaign) -> int:
+    """The first, a repeated or the next attempt of a node begins, or the node is passed over."""
+    db, event = campaign.db, campaign.event
+    node = event["node"]
+    kind, stage, iteration, file, state, attempts = _node(db, node)
+    latest = _latest(db, node)
+    if latest and latest[1] == event["dag_id"] and not latest[2]:
+        return 0  # open: this script is a repeat of the one that opened it
+    if state == "skipped":
+        return statuses.SKIP
+    if stage <= campaign.stages_done or (kind == "reco" and campaign.lost and _lost(db, file)):
+        _node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
+        return statuses.SKIP
+    if latest and not latest[2]:
+        db.execute(
+            "UPDATE attempts SET closed_utc = ?, outcome = 'abandoned' WHERE node = ? AND attempt = ?",
+            (event["utc"], node, latest[0]),
+        )
+    attempt = attempts + 1
+    db.execute(
+        "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
+        (node, attempt, event["dag_id"], event["utc"], event["host"]),
+    )
+    _took(campaign, node, attempt, "pre", "", "", 0)
+    _node_event(campaign, node, state, "started", attempt, "json_object('retry', ?)", (event["retry"],))
+    db.execute("UPDATE nodes SET attempts = ?, reason = '' WHERE node = ?", (attempt, node))
+    if kind == "mille":
+        campaign_event(campaign, "solving_started", stage, iteration)
+    elif campaign.state not in ("reconstructing", "solving") or (campaign.stage, campaign.iteration) != (
+        stage,
+        iteration,
+    ):
+        campaign_event(campaign, "reconstruction_started", stage, iteration)
+    return 0
+
+
+def _post(campaign: Campaign) -> int:
+    """An attempt ends: the node succeeded, failed, or its file is lost for good."""
+    db, event = campaign.db, campaign.event
+    node, job_id = event["node"], event["job_id"]
+    kind, stage, iteration, file, state, attempts = _node(db, node)
+    latest = _latest(db, node)
+    if latest is None or latest[1] != event["dag_id"] or (latest[2] and latest[3] != job_id):
+        # Its PRE could not be recorded at all; the attempt is known from its end alone.
+        attempts += 1
+        db.execute(
+            "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
+            (node, attempts, event["dag_id"], event["utc"], event["host"]),
+        )
+        db.execute("UPDATE nodes SET attempts = ?, state = 'running' WHERE node = ?", (attempts, node))
+        state = "running"
+    elif latest[2]:
+        answered = db.execute(
+            "SELECT exit_status FROM events WHERE dag_id = ? AND node = ? AND attempt = ? AND phase = 'post' "
+            "AND job_id = ? AND hold_time = ''",
+            (event["dag_id"], node, latest[0], job_id),
+        ).fetchone()
+        return int(answered[0] if answered else event["exit"])
+    answer, outcome, reason = event["exit"], event["outcome"], event["reason"]
+    if outcome == "failed" and kind == "reco" and _affordable(campaign, file):
+        answer, outcome = 0, "lost"
+    db.execute(
+        "UPDATE attempts SET closed_utc = ?, job_id = ?, outcome = ?, return_value = ?, exit_status = ? "
+        "WHERE node = ? AND attempt = ?",
+        (event["utc"], job_id, outcome, event["ret"], answer, node, attempts),
+    )
+    facts = (event["ret"], reason)
+    row = _node_event(campaign, node, state, outcome, attempts, "json_object('return', ?, 'reason', ?)", facts)
+    db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (reason, node))
+    if outcome == "lost":
+        db.execute("UPDATE campaign SET lost = (SELECT count(DISTINCT file) FROM nodes WHERE state = 'lost')")
+        enqueue(campaign, row, "lost")
+    if kind == "mille" and "verdict" in event:
+        answer = _advance().verdict(campaign, stage, iteration, attempts)
+    _took(campaign, node, attempts, "post", job_id, "", answer)
+    return int(answer)
+
+
+def _hold(campaign: Campaign) -> int:
+    """A job went on hold; a hold that comes after its attempt's end is recorded and changes nothing."""
+    db, event = campaign.db, campaign.event
+    node, job_id, hold_time = event["node"], event["job_id"], event["hold_time"]
+    state, attempts = _node(db, node)[4:]
+    latest = _latest(db, node)
+    attempt = latest[0] if latest else 0
+    if db.execute(
+        "SELECT 1 FROM events WHERE dag_id = ? AND node = ? AND phase = 'hold' AND job_id = ? AND hold_time = ?",
+        (event["dag_id"], node, job_id, hold_time),
+    ).fetchone():
+        return 0
+    facts = "json_object('reason', ?, 'held_at', ?)", (event["reason"], hold_time)
+    row = _node_event(campaign, node, state, "held", attempts, *facts)
+    if table.node_after(state, "held"):
+        db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
+        enqueue(campaign, row, "held")
+    _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
+    return 0
+
+
+def _node(db: sqlite3.Connection, node: str) -> "tuple[str, int, int, int, str, int]":
+    row = db.execute(
+        "SELECT kind, stage, iteration, file, state, attempts FROM nodes WHERE node = ?", (node,)
+    ).fetchone()
+    if row is None:
+        raise ValueError(f"{node!r} is not a node of this campaign")
+    found: tuple[str, int, int, int, str, int] = row
+    return found
+
+
+def _latest(db: sqlite3.Connection, node: str) -> "tuple[int, str, str, str] | None":
+    """The node's latest attempt: (attempt, dag_id, closed_utc, job_id)."""
+    found: tuple[int, str, str, str] | None = db.execute(
+        "SELECT attempt, dag_id, closed_utc, job_id FROM attempts WHERE node = ? ORDER BY attempt DESC LIMIT 1", (node,)
+    ).fetchone()
+    return found
+
+
+def _lost(db: sqlite3.Connection, file: int) -> bool:
+    return bool(db.execute("SELECT 1 FROM nodes WHERE file = ? AND state = 'lost' LIMIT 1", (file,)).fetchone())
+
+
+def _affordable(campaign: Campaign, file: int) -> bool:
+    """Whether a failed file may be given up: its attempts are used up and the quorum still holds."""
+    event = campaign.event
+    last = event["fatal"] or event["retry"] >= event["max_retries"]
+    return bool(last and campaign.lost < campaign.lost_max)
+
+
+def _took(campaign: Campaign, node: str, attempt: int, phase: str, job_id: str, hold_time: str, answer: int) -> None:
+    campaign.db.execute(
+        "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (campaign.event["dag_id"], node, attempt, phase, job_id, hold_time, answer),
+    )
+
+
+def _node_event(
+    campaign: Campaign, node: str, state: str, name: str, attempt: int, facts: str, values: "tuple[Any, ...]"
+) -> int:
+    """Move a node if the table allows it, and write the history's row either way; return its id."""
+    to = table.node_after(state, name)
+    _, stage, iteration, _ = layout.parse_node(node)
+    if to:
+        campaign.db.execute("UPDATE nodes SET state = ? WHERE node = ?", (to, node))
+    ignored = "" if to else f"a node that is {state} takes no event {name}"
+    return _write(campaign, node, (state, name, to or state, ignored), (stage, iteration, node, attempt), facts, values)
+
+
+def campaign_event(
+    campaign: Campaign,
+    name: str,
+    stage: int,
+    iteration: int,
+    facts: str = "json_object()",
+    values: "tuple[Any, ...]" = (),
+    *,
+    attempt: int = 0,
+    after: "Callable[[str, str], str | None]" = table.campaign_after,
+) -> str | None:
+    """Move the campaign if the table allows it, write the history's row, ask for the message.
+
+    Args:
+        campaign: the campaign, whose state is that of the table's source.
+        name: event of ``fsm.table.CAMPAIGN``.
+        stage, iteration: where the campaign is afterwards, if the event is allowed.
+        facts, values: SQL expression of the JSON object of facts, and its parameters.
+        attempt: the node's attempt that brought the event.
+        after: what decides; the table, or the machine that is made from it.
+
+    Returns:
+        The new state, or None where the event was ignored.
+    """
+    source = campaign.state
+    to = after(source, name)
+    ignored = "" if to else f"a campaign that is {source} takes no event {name}"
+    where = (stage, iteration, campaign.event.get("node", ""), attempt)
+    row = _write(campaign, "campaign", (source, name, to or source, ignored), where, facts, values)
+    if to:
+        campaign.db.execute(
+            "UPDATE campaign SET state = ?, stage = ?, iteration = ?, updated_utc = ?",
+            (to, stage, iteration, campaign.event["utc"]),
+        )
+        campaign.state, campaign.stage, campaign.iteration = to, stage, iteration
+        if name == "reconstruction_started":
+            campaign.db.execute(
+                "INSERT OR IGNORE INTO iterations VALUES (?, ?, ?, '', '', '', '[]', '{}')",
+                (stage, iteration, campaign.event["utc"]),
+            )
+        if name in table.MESSAGES:
+            enqueue(campaign, row, table.MESSAGES[name])
+    return to
+
+
+def _write(
+    campaign: Campaign,
+    subject: str,
+    change: "tuple[str, str, str, str]",
+    where: "tuple[int, int, str, int]",
+    facts: str,
+    values: "tuple[Any, ...]",
+) -> int:
+    event = campaign.event
+    head = (event["utc"], subject, *change, *where, event.get("job_id", ""), event["dag_id"], event["host"])
+    cursor = campaign.db.execute(
+        f"INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {facts})", head + values
+    )
+    return cursor.lastrowid or 0
+
+
+def enqueue(campaign: Campaign, history_id: int, kind: str) -> None:
+    """Put a message to everybody who asked for ``kind`` into the outbox, in the same transaction."""
+    campaign.db.execute(
+        "INSERT OR IGNORE INTO outbox SELECT NULL, ?, who.value, ?, 'pending', 0, '', '', '', '' "
+        "FROM campaign, json_each(campaign.targets) AS who "
+        "WHERE EXISTS (SELECT 1 FROM json_each(campaign.messages) WHERE value = ?)",
+        (history_id, kind, kind),
+    )

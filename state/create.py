@@ -1,0 +1,90 @@
+"""The store of a new campaign, and the words of the command line to the hooks about it."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.fsm import table
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, publish, schema, spool
+
+Record = Mapping[str, Any]
+
+
+def create_store(folder: str, record: Record) -> None:
+    """Make ``state.db``, the spool and the first published copy of a campaign in ``folder``.
+
+    Args:
+        folder: where the campaign's files are being put together (it may be renamed afterwards).
+        record: the campaign's record; ``record["folder"]`` is where it will live.
+
+    Raises:
+        StoreError: the store cannot be made there.
+    """
+    try:
+        os.makedirs(f"{folder}/{layout.SPOOL}", exist_ok=True)
+        schema.migrate(f"{folder}/{layout.STATE}")
+        database.transact(folder, lambda db: _fill(db, record))
+        publish.publish(folder)
+    except (sqlite3.Error, OSError) as problem:
+        raise StoreError(f"the store of {record['name']} cannot be made in {folder}: {problem}") from problem
+
+
+def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> None:
+    """Tell the hooks, through the spool, that DAGMan was submitted as ``cluster``; they may know already.
+
+    Raises:
+        StoreError: the spool cannot be written.
+    """
+    event = {
+        "phase": "control",
+        "event": "resumed" if resumed else "submitted",
+        "dag_id": f"{cluster}.0",
+        "utc": database.utc(),
+        "host": os.uname().nodename,
+    }
+    try:
+        spool.put(folder, event)
+    except OSError as problem:
+        raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
+
+
+def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
+    """All nodes of a campaign as (name, kind, stage, iteration, file), in the order of their work."""
+    found = []
+    for stage, described in enumerate(record["stages"], start=1):
+        for iteration in range(1, described["iterations"] + 1):
+            found += [(layout.reco_node(stage, iteration, f), "reco", stage, iteration, f) for f in record["files"]]
+            found.append((layout.mille_node(stage, iteration), "mille", stage, iteration, -1))
+    return found
+
+
+def _fill(db: sqlite3.Connection, record: Record) -> int:
+    """The rows that a campaign begins with."""
+    notify = record["config"]["notify"]
+    lost_max = int((1.0 - record["config"]["reconstruction"]["min_files"]) * len(record["files"]) + 1e-9)
+    now = database.utc()
+    db.execute(
+        "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, 0, 0, ?, 0, ?, 0, '', ?, ?, ?, ?)",
+        (
+            *(record["name"], record["folder"], record["data"], record["run"], table.INITIAL),
+            *(len(record["stages"]), lost_max, json.dumps(notify["targets"])),
+            *(json.dumps(kinds(notify["events"])), now, now),
+        ),
+    )
+    db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes(record))
+    facts = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
+    db.execute(
+        "INSERT INTO history VALUES (NULL, ?, 'campaign', '', 'created', ?, '', 0, 0, '', 0, '', '', ?, ?)",
+        (now, table.INITIAL, os.uname().nodename, json.dumps(facts)),
+    )
+    return 0
+
+
+def kinds(events: list[str]) -> list[str]:
+    """Kinds of messages that the configuration's ``notify.events`` ask for; ``end`` is every end state."""
+    found = [kind for event in events for kind in (table.ENDS if event == "end" else (event,))]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,103 @@
+"""The connection of a writer: one hook, one ``BEGIN IMMEDIATE`` transaction behind a file lock.
+
+Hot: standard library only. The lock is a fair queue; SQLite's own busy handler is not (writers that
+poll with growing pauses starve each other), so that it only has to serve the rare reader.
+"""
+
+import fcntl
+import os
+import sqlite3
+import time
+
+from faser_align.config import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUEUE_S_MAX = 10.0  # waiting in the queue of the lock
+BUSY_S_MAX = 20.0  # waiting for SQLite afterwards
+
+
+def utc(at_s: float | None = None) -> str:
+    """UTC time as ``2026-11-24T07:30:00.123Z``; strings of this form sort by time."""
+    now = time.time() if at_s is None else at_s
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def connect(folder: str) -> sqlite3.Connection:
+    """Open the store of the campaign in ``folder`` for writing.
+
+    Raises:
+        sqlite3.Error: there is no store, or it cannot be opened. A store is never made here.
+    """
+    path = f"{folder}/{layout.STATE}".replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    db = sqlite3.connect(f"file:{path}?mode=rw", timeout=BUSY_S_MAX, isolation_level=None, uri=True)
+    db.execute("PRAGMA synchronous = EXTRA")
+    return db
+
+
+class Turn:
+    """A place in the queue of the campaign's writers, left by ``close`` or when the process ends."""
+
+    def __init__(self, folder: str) -> None:
+        self._fd = os.open(f"{folder}/{layout.STATE_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _wait(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _wait(fd: int) -> None:
+    """Wait for the lock, in the order of arrival, for at most QUEUE_S_MAX; then go on without it.
+
+    A blocking ``flock`` is woken in order, which polling is not. The alarm that bounds it is put back.
+    """
+    import signal
+
+    def late(signum: int, frame: object) -> None:
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, late)
+    remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, QUEUE_S_MAX)
+    started = time.monotonic()
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except TimeoutError:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+        if remaining_s:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining_s - (time.monotonic() - started)))
+
+
+def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
+    """Run ``work`` in one immediate transaction and commit it.
+
+    Returns:
+        What ``work`` returned.
+
+    Raises:
+        sqlite3.Error, OSError: nothing was written.
+    """
+    turn = Turn(folder)
+    try:
+        db = connect(folder)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                answer = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        finally:
+            db.close()
+    finally:
+        turn.close()
+    return answer

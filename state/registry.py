@@ -1,0 +1,84 @@
+"""The registry: where this user's campaigns are, so that a name is enough to find one.
+
+One small file per campaign folder, so that two submissions at once do not meet and a broken file costs
+one entry. It holds nothing that a campaign does not hold itself.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from faser_align.config import layout
+from faser_align.fsm.errors import UserError
+
+
+class Entry(NamedTuple):
+    """A campaign that was submitted from this account."""
+
+    name: str
+    folder: str
+
+
+def home() -> Path:
+    """Folder of the registry: ``$XDG_STATE_HOME/faser-align/campaigns`` (default ``~/.local/state``)."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base) / "faser-align" / "campaigns"
+
+
+def add(name: str, folder: str) -> None:
+    """Remember a campaign; a second time changes nothing."""
+    path = _path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"name": name, "folder": folder}), encoding="utf-8")
+    temporary.replace(path)
+
+
+def remove(folder: str) -> None:
+    """Forget a campaign; one that is not known is no error."""
+    _path(folder).unlink(missing_ok=True)
+
+
+def entries() -> list[Entry]:
+    """All campaigns that are known and still there, by name."""
+    found = []
+    for path in sorted(home().glob("*.json")):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            entry = Entry(str(value["name"]), str(value["folder"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if os.path.exists(f"{entry.folder}/{layout.RECORD}"):
+            found.append(entry)
+    return sorted(found)
+
+
+def find(name: str) -> str:
+    """Folder of the campaign ``name``: a path to its folder, or a name of the registry.
+
+    Raises:
+        UserError: there is no such campaign (names the nearest), or several of that name.
+    """
+    path = os.path.abspath(os.path.expanduser(name))
+    if os.path.exists(f"{path}/{layout.RECORD}"):
+        return path
+    known = entries()
+    folders = [entry.folder for entry in known if entry.name == name]
+    if len(folders) > 1:
+        raise UserError(f"several campaigns are called {name!r}; give the folder of one: {', '.join(folders)}")
+    if folders:
+        return folders[0]
+    nearest = difflib.get_close_matches(name, [entry.name for entry in known], n=1, cutoff=0.4)
+    if nearest:
+        raise UserError(f"there is no campaign {name!r}; the nearest is {nearest[0]!r}")
+    raise UserError(
+        f"there is no campaign {name!r}, and none is known; give the path of its folder, or submit one first"
+    )
+
+
+def _path(folder: str) -> Path:
+    digest = hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:16]
+    return home() / f"{digest}.json"

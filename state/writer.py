@@ -1,0 +1,77 @@
+"""What a hook calls: take an event in, whatever state the store is in. Hot: standard library only."""
+
+import sqlite3
+import sys
+
+from faser_align.state import database, spool
+from faser_align.state.apply import apply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from faser_align.state.apply import Event
+
+# What an event in the spool may turn out to be; anything else is our bug and stops the replay.
+UNFIT = (ValueError, TypeError, KeyError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+
+
+def record(folder: str, event: "Event") -> int:
+    """Take ``event`` into the store of the campaign in ``folder``, after whatever waits in the spool.
+
+    If the store cannot be written the event goes to the spool; if that fails too, one line goes to standard
+    error. Either way the job's own verdict, ``event['exit']``, is what DAGMan must be told.
+
+    Returns:
+        The exit status of the hook.
+    """
+    try:
+        return take(folder, event)
+    except (sqlite3.Error, OSError) as problem:
+        try:
+            name = spool.put(folder, event)
+        except OSError as worse:
+            print(
+                f"faser-align: {event['phase']} of {event.get('node', '')} is lost: {problem}; {worse}", file=sys.stderr
+            )
+        else:
+            print(f"faser-align: {event['phase']} of {event.get('node', '')} is in {name}: {problem}", file=sys.stderr)
+        return int(event["exit"])
+
+
+def take(folder: str, event: "Event | None") -> int:
+    """Replay the spool and take ``event`` in, all in one transaction (None: replay the spool only).
+
+    Raises:
+        sqlite3.Error, OSError: nothing was written.
+    """
+    replayed: list[str] = []
+    unfit: list[str] = []
+
+    def work(db: sqlite3.Connection) -> int:
+        for name in spool.waiting(folder):
+            (replayed if _replay(db, folder, name) else unfit).append(name)
+        return 0 if event is None else apply(db, event)
+
+    answer = database.transact(folder, work)
+    if replayed:
+        spool.remove(folder, replayed)
+    for name in unfit:
+        spool.set_aside(folder, name)
+    return answer
+
+
+def _replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
+    """Apply a spooled event; one that cannot be applied leaves a line in the history instead."""
+    db.execute("SAVEPOINT replay")
+    try:
+        apply(db, spool.read(folder, name))
+    except UNFIT as problem:
+        db.execute("ROLLBACK TO replay")
+        db.execute(
+            "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'spooled', state, ?, stage, iteration, '', 0, '', dag_id, "
+            "'', json_object('file', ?) FROM campaign",
+            (database.utc(), f"the file {name} of the spool was set aside: {problem}", name),
+        )
+        return False
+    finally:
+        db.execute("RELEASE replay")
+    return True
