@@ -1,0 +1,110 @@
+"""Making a campaign's folder: put together under another name, it appears at once, complete or not at all."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.config.record import write_record
+from faser_align.dag.plan import Plan
+from faser_align.fsm.errors import UserError
+
+MakeStore = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Created:
+    """A campaign that was just made; ``moved`` are the folders that made room for it, as (now, before)."""
+
+    folder: str
+    data: str
+    moved: tuple[tuple[str, str], ...]
+
+    def undo(self) -> None:
+        """Remove what was made and put back what had made room, as if nothing had happened."""
+        for folder in {self.folder, self.data}:
+            shutil.rmtree(folder, ignore_errors=True)
+        for now, before in self.moved:
+            os.rename(now, before)
+
+
+def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
+    """Make the planned campaign's folder, complete or not at all.
+
+    Args:
+        planned: what :func:`faser_align.dag.plan.plan` prepared.
+        make_store: called with the folder under construction and the record; makes the campaign's store there.
+
+    What stands in the way is moved to ``<name>.old-<UTC>``. Raises UserError if a folder cannot be written.
+    """
+    folder, data = planned.folder, planned.data
+    with _under_construction(folder) as new_folder, _under_construction(data if data != folder else "") as new_data:
+        try:
+            _fill(planned, new_folder, new_data or new_folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made: {error.strerror}; make room or choose another folder") from None
+        make_store(new_folder, planned.record)
+        moved = _make_room(planned)
+        try:
+            if new_data:
+                os.rename(new_data, data)
+            os.rename(new_folder, folder)
+        except OSError as error:
+            Created(folder, data, moved).undo()
+            raise UserError(f"{folder} cannot be made: {error.strerror}; choose another name with --name") from None
+    return Created(folder, data, moved)
+
+
+@contextlib.contextmanager
+def _under_construction(folder: str) -> Iterator[str]:
+    """A new folder beside ``folder``, gone at the end unless it was renamed; nothing for an empty name."""
+    if not folder:
+        yield ""
+        return
+    parent, name = os.path.split(folder)
+    temporary = os.path.join(parent, f".{name}.{os.getpid()}.new")
+    try:
+        os.mkdir(temporary)
+    except OSError as error:
+        raise UserError(f"{parent} cannot be written: {error.strerror}; choose another folder") from None
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(planned: Plan, folder: str, data: str) -> None:
+    """Write the planned files into ``folder`` and make the folders of all iterations."""
+    for stage, described in enumerate(planned.record["stages"], start=1):
+        for number in range(1, described["iterations"] + 1):
+            place = layout.iteration_folder(folder, stage, number)
+            os.makedirs(f"{place}/{layout.RECO}/{layout.LOGS}")
+            os.makedirs(f"{place}/{layout.MILLEPEDE}/{layout.LOGS}")
+            os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}")
+    write_record(os.path.join(folder, layout.RECORD), planned.record)
+    _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
+    _write(os.path.join(folder, layout.DAG), planned.dag.encode())
+    _write(layout.constants_file(folder, 1, 1), planned.constants)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_room(planned: Plan) -> tuple[tuple[str, str], ...]:
+    """Move aside what has the campaign's name; nothing of it is deleted."""
+    stamp = re.sub(r"[-:]", "", planned.record["created_utc"])
+    moved: list[tuple[str, str]] = []
+    for before in dict.fromkeys((planned.folder, planned.data)):
+        if os.path.lexists(before):
+            now = f"{before}.old-{stamp}"
+            os.rename(before, now)
+            moved.append((now, before))
+    return tuple(moved)

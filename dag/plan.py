@@ -1,0 +1,168 @@
+"""What a campaign needs before it can be made: everything is checked, nothing is written."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from faser_align.alignment.constants import parse_constants, read_constants
+from faser_align.config import layout
+from faser_align.config.files import format_files
+from faser_align.config.record import make_record
+from faser_align.config.schema import Config
+from faser_align.dag.paths import check_path
+from faser_align.dag.render import render
+from faser_align.fsm.errors import UserError
+
+NAME = re.compile(r"\w[\w.,+=@ -]{0,99}")
+NAMED_AT_MOST = 3  # missing raw files that an error message names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign that can be made: its record, and the contents of the files it begins with."""
+
+    record: dict[str, Any]
+    constants: bytes
+    configuration: str
+    dag: str
+
+    @property
+    def folder(self) -> str:
+        """Absolute path of the campaign's folder."""
+        return str(self.record["folder"])
+
+    @property
+    def data(self) -> str:
+        """Absolute path of the folder with the large files; that of the campaign unless configured."""
+        return str(self.record["data"])
+
+
+def campaign_name(config: Config, year: int, run: str, files: list[int], name: str = "") -> str:
+    """The campaign's name: ``name`` if given, else the configured template filled in.
+
+    Raises UserError if it cannot be the name of a folder.
+    """
+    # A comma is awkward to type and to quote, so ranges are joined otherwise in names.
+    made = name or config.campaign.name.format(year=year, run=run, files=format_files(files).replace(",", "_"))
+    if not NAME.fullmatch(made):
+        shown = made if len(made) <= 60 else made[:57] + "..."
+        raise UserError(
+            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces and . , + = @ - _ with --name"
+        )
+    return made
+
+
+def plan(
+    config: Config,
+    configuration: str,
+    *,
+    year: int,
+    run: str,
+    files: list[int],
+    name: str,
+    utc: str,
+    force: bool = False,
+) -> Plan:
+    """Check all that a campaign needs, and prepare its files, without writing anything.
+
+    Args:
+        config: the configuration, command line options already in it, paths absolute.
+        configuration: the text of the user's configuration file.
+        year, run, files: the data; the run with six digits.
+        name: the campaign's name, see :func:`campaign_name`.
+        utc: now, in the form 2026-11-24T07:30:00Z.
+        force: whether an existing campaign of that name may be moved aside.
+
+    Raises:
+        UserError: something is missing or wrong; the sentence says what.
+    """
+    folder = os.path.join(os.path.abspath(config.campaign.folder), name)
+    check_place(folder)
+    constants, source = _start_constants(config)
+    record = make_record(
+        config,
+        name=name,
+        year=year,
+        run=run,
+        files=files,
+        folder=folder,
+        constants=source,
+        sha256=hashlib.sha256(constants).hexdigest(),
+        created_utc=utc,
+    )
+    planned = Plan(record, constants, configuration, render(record))
+    if not force:
+        _refuse_existing(planned)
+    if record["data"] != folder:
+        check_path(record["data"], "the data's folder")
+        _check_writable(os.path.dirname(record["data"]), "campaign.data")
+    _check_raw_files(config, year, run, files)
+    if config.simulation.truth:
+        read_constants(config.simulation.truth)
+    return planned
+
+
+def check_place(folder: str) -> None:
+    """Raise UserError if a campaign cannot live in ``folder``, whose parent must exist and be writable."""
+    check_path(folder, "the campaign's folder")
+    for place in (os.path.abspath(folder), os.path.realpath(folder)):
+        if place == "/tmp" or place.startswith("/tmp/"):
+            raise UserError(f"{folder} is under /tmp, which DAGMan refuses; set campaign.folder to another one")
+        if place.startswith("/eos/"):
+            raise UserError(
+                f"{folder} is on EOS, from where HTCondor takes no jobs; "
+                "set campaign.folder to one on AFS, and campaign.data to one on EOS"
+            )
+    _check_writable(os.path.dirname(folder), "campaign.folder")
+
+
+def _check_writable(parent: str, key: str) -> None:
+    if not os.path.isdir(parent):
+        raise UserError(f"{key} = {parent} is not a folder; make it with `mkdir -p`, or set {key} to another one")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{key} = {parent} cannot be written; set {key} to a folder of yours")
+
+
+def _start_constants(config: Config) -> tuple[bytes, str]:
+    """Contents and path of the constants to start from; they were parsed once to see that they are whole."""
+    path = config.campaign.constants
+    if not path:
+        raise UserError("there are no constants to start from; set campaign.constants or give --constants FILE")
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        parse_constants(content.decode(), path)
+    except OSError as error:
+        raise UserError(
+            f"the constants {path} cannot be read: {error.strerror}; correct campaign.constants or --constants"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(
+            f"the constants {path} are not a text file; correct campaign.constants or --constants"
+        ) from None
+    return content, path
+
+
+def _refuse_existing(planned: Plan) -> None:
+    for folder in (planned.folder, planned.data):
+        if os.path.lexists(folder):
+            what = "campaign" if os.path.exists(os.path.join(folder, layout.RECORD)) else "folder"
+            raise UserError(
+                f"the {what} {folder} exists already; choose another name with --name, or move it aside with --force"
+            )
+
+
+def _check_raw_files(config: Config, year: int, run: str, files: list[int]) -> None:
+    pattern = config.reconstruction.raw
+    if not pattern:
+        return
+    paths = [pattern.format(year=year, run=run, file=f"{file:05d}") for file in files]
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        named = ", ".join(missing[:NAMED_AT_MOST]) + (", ..." if len(missing) > NAMED_AT_MOST else "")
+        raise UserError(
+            f"{len(missing)} of {len(paths)} raw files {'does' if len(missing) == 1 else 'do'} not exist: {named}; "
+            "correct -y, -r, -f or reconstruction.raw"
+        )
