@@ -1,0 +1,131 @@
+"""What the jobs share: their arguments, their exit statuses, and the campaign's iteration that they work on.
+
+A job ends with a status of ``faser_align.fsm.statuses`` and says why in the last line that it writes to stderr.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.config import layout
+from faser_align.config.record import read_record
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import CampaignError, NodeError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Iteration(NamedTuple):
+    """One iteration of a campaign, as a job sees it."""
+
+    record: dict[str, Any]  # campaign.json
+    folder: str  # the campaign's
+    stage: int
+    number: int
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration with all its keys."""
+        return self.record["config"]  # type: ignore[no-any-return]
+
+    @property
+    def residual_max_mm(self) -> float:
+        """This iteration's cut on residuals: one value per iteration, the last one repeats."""
+        values = self.config["mille"]["residual_max"]
+        return float(values[min(self.number, len(values)) - 1])
+
+    def constants_file(self) -> str:
+        """Constants with which this iteration reconstructs."""
+        return layout.constants_file(self.folder, self.stage, self.number)
+
+    def kfalignment_file(self, file: int) -> str:
+        """Tracks of a raw file."""
+        return layout.kfalignment_file(self.record["data"], self.stage, self.number, self.record["run"], file)
+
+    def mille_file(self, file: int) -> str:
+        """Mille binary of a raw file; its counts are in ``<name>.json``."""
+        return layout.mille_file(self.record["data"], self.stage, self.number, self.record["run"], file)
+
+
+def open_iteration(folder: str, stage: int, number: int) -> Iteration:
+    """Read the record of the campaign in ``folder`` and see that it has this iteration.
+
+    Raises NodeError (status CONFIG) otherwise.
+    """
+    with failing(statuses.CONFIG):
+        record = read_record(folder)
+    stages = record["stages"]
+    if not 1 <= stage <= len(stages) or number < 1:
+        raise NodeError(f"{folder} has no iteration {number} of stage {stage}", statuses.CONFIG)
+    return Iteration(record, os.path.abspath(folder), stage, number)
+
+
+@contextmanager
+def failing(status: int) -> Iterator[None]:
+    """Give errors of the program's own, and those of the file system, this exit status."""
+    try:
+        yield
+    except NodeError:
+        raise
+    except CampaignError as error:
+        raise NodeError(str(error), statuses.NO_SPACE if _disk_is_full(error) else status) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        raise NodeError(where + reason, statuses.NO_SPACE if _disk_is_full(error) else status) from error
+
+
+@contextmanager
+def temporary(path: str) -> Iterator[str]:
+    """A name beside ``path`` to write to; what is there when the block ends becomes ``path``, whole and on disk."""
+    name = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    try:
+        yield name
+        with open(name, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def run(work: Callable[..., None], usage: str, crashed: int) -> int:
+    """Run a job with the process's arguments: the campaign's folder, then whole numbers.
+
+    Args:
+        work: what to do, called with the arguments; it raises NodeError when it cannot.
+        usage: names of the arguments, which also count them.
+        crashed: exit status of an error that nobody foresaw; its traceback goes to stderr.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        arguments = sys.argv[1:]
+        if len(arguments) != len(usage.split()) or not all(word.isdecimal() for word in arguments[1:]):
+            raise NodeError(f"expected {usage}, got {' '.join(arguments) or 'nothing'}", statuses.CONFIG)
+        work(arguments[0], *(int(word) for word in arguments[1:]))
+    except CampaignError as error:
+        status = error.exit_status if isinstance(error, NodeError) else crashed
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return status
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the hook needs a status
+        traceback.print_exc()
+        status = statuses.NO_SPACE if _disk_is_full(error) else crashed
+        sys.stderr.write(
+            f"{statuses.JOB_FAILURES[status][0]}: {type(error).__name__}: {' '.join(str(error).split())}\n"
+        )
+        return status
+    return 0
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,75 @@
+"""Reconstruct one raw file in one iteration and turn its tracks into Millepede's data.
+
+``python -I -m faser_align.jobs.reconstruct CAMPAIGN STAGE ITERATION FILE``, on an execute node.
+"""
+
+import os
+import sys
+
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import NodeError
+from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+
+
+def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
+    """Write the kfalignment file of raw file ``file``, its Mille binary, and the counts of the conversion.
+
+    Raises NodeError with the exit status that says what was wrong.
+    """
+    iteration = open_iteration(folder, stage, number)
+    if file not in iteration.record["files"]:
+        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", statuses.CONFIG)
+    _check_raw(iteration, file)
+    _write_tracks(iteration, file)
+    _convert(iteration, file)
+
+
+def _check_raw(iteration: Iteration, file: int) -> None:
+    pattern = iteration.config["reconstruction"]["raw"]
+    if not pattern:
+        return
+    path = pattern.format(year=iteration.record["year"], run=iteration.record["run"], file=f"{file:05d}")
+    try:
+        with open(path, "rb") as raw:
+            raw.read(1)
+    except OSError as error:
+        raise NodeError(f"raw file {path} cannot be read: {error.strerror}", statuses.RAW_MISSING) from error
+
+
+def _write_tracks(iteration: Iteration, file: int) -> None:
+    # numpy and what it needs are imported once the cheap reasons to fail are out of the way.
+    from faser_align.alignment.constants import read_constants
+    from faser_align.simulation import geometry, kfalignment, tracks
+    from faser_align.simulation import reconstruct as fit
+
+    backend = iteration.config["reconstruction"]["backend"]
+    if backend != "simulation":
+        raise NodeError(f'reconstruction.backend is "{backend}"; this version has "simulation" only', statuses.CONFIG)
+    with failing(statuses.CONSTANTS):
+        believed = geometry.build(read_constants(iteration.constants_file()))
+    settings = iteration.config["simulation"]
+    with failing(statuses.CONFIG):
+        truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
+    hits = tracks.simulate(truth, settings["tracks"], settings["seed"], int(iteration.record["run"]), file)
+    fits = fit.reconstruct(hits, believed, iteration.record["stations"])
+    if not len(fits.lengths):
+        raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", statuses.NO_OUTPUT)
+
+    path = iteration.kfalignment_file(file)
+    with failing(statuses.COPY):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with temporary(path) as name:
+            kfalignment.write(name, fits)
+
+
+def _convert(iteration: Iteration, file: int) -> None:
+    from faser_align.alignment.mille import Cuts, convert, write_counts
+
+    cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
+    path = iteration.mille_file(file)
+    with failing(statuses.CONVERSION):
+        write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))
+
+
+if __name__ == "__main__":
+    sys.exit(run(reconstruct, "CAMPAIGN STAGE ITERATION FILE", statuses.CRASHED))

@@ -1,0 +1,59 @@
+"""Small campaigns for jobs, laid out as submit does it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.constants import parse_constants, write_constants
+from faser_align.config import layout
+from faser_align.config.record import make_record, write_record
+from faser_align.config.schema import Config
+from faser_align.simulation.misalign import misplace_ift
+
+TRUTH = files("faser_align.examples") / "align_2025.txt"
+
+
+@pytest.fixture
+def make_campaign(tmp_path: Path) -> Callable[..., Path]:
+    """Make a campaign of 300 tracks a file around the 2025 constants, IFT modules misplaced; keywords are tables."""
+
+    def make(numbers: tuple[int, ...] = (400, 401), **tables: dict[str, Any]) -> Path:
+        folder = tmp_path / "campaign"
+        truth = parse_constants(TRUTH.read_text(), "truth")
+        write_constants(tmp_path / "truth.txt", truth)
+        simulation = {"truth": str(tmp_path / "truth.txt"), "tracks": 300} | tables.pop("simulation", {})
+        record = make_record(
+            Config.model_validate(tables | {"simulation": simulation}),
+            name="Y2023_R011705_F400-401",
+            year=2023,
+            run="011705",
+            files=list(numbers),
+            folder=str(folder),
+            constants=str(tmp_path / "truth.txt"),
+            sha256="0" * 64,
+            created_utc="2026-11-24T07:30:00Z",
+        )
+        start = layout.constants_file(str(folder), 1, 1)
+        os.makedirs(os.path.dirname(start))
+        write_constants(start, misplace_ift(truth, seed=1))
+        write_record(f"{folder}/{layout.RECORD}", record)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_job() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a job as HTCondor does, isolated and in a folder of its own: (module, arguments...)."""
+
+    def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-m", f"faser_align.jobs.{module}", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, timeout=60, check=False)
+
+    return run
