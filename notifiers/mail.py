@@ -1,0 +1,136 @@
+"""E-mail: apprise reads the address (servers of the known providers, security, credentials), the letter is ours.
+
+apprise would flatten the HTML into the text part, one table cell per line, and give every letter a new Message-ID.
+Here both parts are written for their readers, and a letter that has to be sent again keeps its Message-ID, by which
+mail systems drop the second one.
+"""
+
+import hashlib
+import smtplib
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, formataddr
+from typing import Any
+
+from faser_align.notifiers.message import Message
+from faser_align.notifiers.services import APP
+from faser_align.notifiers.wording import line
+
+_LOOPBACK = ("localhost", "127.", "::1", "[::1]")
+
+
+def send_mail(service: Any, message: Message, *, key: str, thread: str) -> str | None:
+    """Send one letter to all recipients of an apprise mail service; returns what went wrong."""
+    recipients = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
+    if not recipients:
+        return "its address names no recipient that can be read: add to=name@server"
+    letter = write_mail(service, message, key=key, thread=thread)
+    try:
+        refused = _hand_over(service, letter, recipients)
+    except smtplib.SMTPRecipientsRefused as error:
+        refused = error.recipients
+    except smtplib.SMTPResponseException as error:
+        return f"the mail server answered {_answer(error.smtp_code, error.smtp_error)}"
+    except (OSError, smtplib.SMTPException) as error:
+        return f"the mail server could not be used: {error}"
+    if not refused:
+        return None
+    address, (code, reason) = next(iter(refused.items()))
+    others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+    return f"the mail server refused {address}{others}: {_answer(code, reason)}"
+
+
+def write_mail(service: Any, message: Message, *, key: str, thread: str) -> EmailMessage:
+    """The letter: text and HTML as alternatives, one thread per campaign, the key in a header of its own."""
+    letter = EmailMessage()
+    sender_name, sender = service.from_addr
+    domain = sender.rpartition("@")[2]
+    root = _message_id("campaign", thread, domain)
+    letter["From"] = formataddr((line(sender_name) if sender_name else APP, sender))
+    letter["To"] = ", ".join(formataddr((line(name) if name else "", address)) for name, address in service.targets)
+    for header, addresses in (("Cc", service.cc), ("Reply-To", service.reply_to)):
+        if addresses:
+            names = service.names
+            letter[header] = ", ".join(formataddr((names.get(a) or "", a)) for a in sorted(addresses))
+    letter["Subject"] = message.subject
+    letter["Date"] = format_datetime(datetime.now(UTC).astimezone())
+    letter["Message-ID"] = _message_id("message", f"{thread}\n{key}", domain)
+    letter["In-Reply-To"] = root
+    letter["References"] = root
+    letter["X-Faser-Align-Key"] = line(key)
+    letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday notice answers
+    for header, value in service.headers.items():
+        if header not in letter:
+            letter[line(header)] = line(value)
+    letter.set_content(message.text, cte="quoted-printable")
+    letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    return letter
+
+
+def _message_id(kind: str, text: str, domain: str) -> str:
+    digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:32]
+    return f"<{kind}.{digest}@{domain}>"
+
+
+class _Closing(smtplib.SMTP):
+    """Closes its socket whatever interrupts the greeting; smtplib leaves that to the garbage collector."""
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
+        try:
+            return super().connect(host, port, source_address)
+        except BaseException:
+            self.close()
+            raise
+
+
+class _ClosingSecured(_Closing, smtplib.SMTP_SSL):
+    """The same with TLS from the first byte."""
+
+
+def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> dict[str, tuple[int, bytes]]:
+    """Give the letter to the server; returns the recipients that it refused, with its answers."""
+    server = _connect(service)
+    try:
+        refused = server.send_message(letter, service.from_addr[1], recipients)
+        # The letter is accepted by now: a server that is slow to say goodbye must not make it look lost.
+        with suppress(OSError, smtplib.SMTPException):
+            server.putcmd("QUIT")
+        return refused
+    finally:
+        server.close()
+
+
+def _connect(service: Any) -> smtplib.SMTP:
+    """Connect, secure and log in as the address asks."""
+    host, port, timeout_s = service.smtp_host, service.port, service.socket_connect_timeout
+    # Our own name is looked up in the DNS otherwise, which no alarm can interrupt; loopback does not need it.
+    own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
+    if service.secure_mode == "ssl":
+        tls = _tls(service)
+        server: smtplib.SMTP = _ClosingSecured(host, port, own_name, timeout=timeout_s, context=tls)
+    else:
+        server = _Closing(host, port, own_name, timeout=timeout_s)
+    try:
+        if service.secure_mode == "starttls":
+            server.starttls(context=_tls(service))
+        if service.user and service.password:
+            server.login(service.user, service.password)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _tls(service: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not service.verify_certificate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _answer(code: int, reason: bytes | str) -> str:
+    words = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
+    return f"{code} {words}".strip()

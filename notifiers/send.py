@@ -1,0 +1,107 @@
+"""How a message gets to a target: through apprise, which is asked what became of it, for it does not raise.
+
+Nothing is left behind: no thread, no process, no connection.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from faser_align.notifiers.message import Message
+from faser_align.notifiers.targets import Target, redact
+from faser_align.notifiers.wording import line
+
+_REASON_MAX = 300
+_INSIST_S = 0.5  # an exception of the alarm that a library swallowed is raised again after this time
+
+
+def deliver(target: Target, message: Message, *, key: str, thread: str) -> str | None:
+    """Send a message to a target and wait for the answer.
+
+    ``key`` tells this message from all others: one that is sent again carries it again. ``thread`` is common to all
+    messages of a campaign. Returns None if the target's server accepted it, else one sentence that says why not and
+    holds no credential.
+
+    The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
+    then that it timed out. A delivery to several recipients of which some were refused counts as refused.
+    """
+    with _watched_alarm() as alarm:
+        try:
+            problem = _send(target, message, key, thread)
+        except BaseException as error:
+            if not alarm.rang and not isinstance(error, Exception):
+                raise
+            problem = f"{type(error).__name__}: {error}"
+    if problem is None:
+        return None
+    if alarm.rang:
+        return f"target {target.name!r} timed out: its server did not answer in time"
+    return line(f"target {target.name!r}: {redact(problem, [target])}", _REASON_MAX)
+
+
+def _send(target: Target, message: Message, key: str, thread: str) -> str | None:
+    """Send by the way that suits the target; returns what went wrong, secrets and all."""
+    from faser_align.notifiers.services import complaint, heard, open_service
+
+    service = open_service(target.url)
+    if service is None:
+        return "apprise cannot use its address: write it as https://appriseit.com/services/ shows"
+    if target.is_mail and not _is_encrypted(service):
+        from faser_align.notifiers.mail import send_mail
+
+        return send_mail(service, message, key=key, thread=thread)
+    with heard() as records:
+        accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
+    return None if accepted else complaint(records)
+
+
+def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
+    """What apprise is given: Mattermost's own Markdown as it is, HTML for encrypted mail, else text."""
+    if target.scheme in {"mmost", "mmosts"}:
+        return {"title": "", "body": message.markdown}
+    if target.is_mail:
+        return {"title": message.subject, "body": message.html, "body_format": "html"}
+    content = {"title": message.subject, "body": message.text, "body_format": "text"}
+    # Left to itself apprise hands on what is longer than the service takes, and the service refuses it.
+    return content if "overflow=" in target.url else {**content, "overflow": "split"}
+
+
+def _is_encrypted(service: Any) -> bool:
+    """Whether the mail is to be signed or encrypted with PGP, which apprise alone can do."""
+    return str(getattr(service, "pgp_mode", "no")) not in {"no", "none"}
+
+
+@dataclass
+class _Alarm:
+    rang: bool = False
+
+
+@contextmanager
+def _watched_alarm() -> Iterator[_Alarm]:
+    """Notice the caller's alarm, and let it insist.
+
+    apprise, smtplib and requests catch the exceptions of their sockets, TimeoutError among them, and some go on with
+    the next recipient: so the alarm rings again until the delivery has returned.
+    """
+    alarm = _Alarm()
+    handler = signal.getsignal(signal.SIGALRM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield alarm
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        alarm.rang = True
+        signal.setitimer(signal.ITIMER_REAL, _INSIST_S)
+        handler(number, frame)
+
+    signal.signal(signal.SIGALRM, ring)
+    try:
+        yield alarm
+    finally:
+        if alarm.rang:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)

@@ -1,0 +1,212 @@
+"""Where messages go: the user's own file of targets, and what must never be shown of it.
+
+The file is TOML. A target is an address that apprise understands, or a table with the events it wants::
+
+    [targets]
+    me = "mailtos://user:password@example.org?to=me@example.org"
+
+    [targets.shift]
+    url = "mmosts://mattermost.example.org/token"
+    events = ["held", "failed"]
+
+No text that leaves this module holds an address or a credential.
+"""
+
+import base64
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote
+
+from faser_align.fsm.errors import UserError
+
+DEFAULT_FILE = "~/.config/faser-align/targets.toml"
+
+# What happens to a campaign, as the facts of a message name it; END_EVENTS are covered by the word "end".
+END_EVENTS = frozenset(
+    {"converged", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
+)
+EVENTS = END_EVENTS | {"end", "held", "lost", "submitted", "iteration", "test"}
+
+HIDDEN = "***"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAIL_SCHEMES = frozenset({"mailto", "mailtos"})
+# Schemes whose host and user are a server and a display name; elsewhere both may be half of a token.
+_WEB_SCHEMES = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "http", "https"})
+_SERVER_SCHEMES = _MAIL_SCHEMES | _WEB_SCHEMES | {"mmost", "mmosts"}
+_WEB_TOKEN_MIN = 8  # of a plain web address: a shorter piece of the path is a word, not a token
+# Arguments of an address that hold no secret and that a reason may well name.
+_OPEN_ARGUMENTS = frozenset(
+    {"bcc", "cc", "channel", "channels", "cto", "format", "from", "image", "mode", "name", "overflow", "reply", "rto"}
+    | {"smtp", "to", "verify"},
+)
+_WHOLE_WORD_MAX = 3  # a shorter secret is replaced only where it stands alone, or nothing could be read
+
+
+@dataclass(frozen=True)
+class Target:
+    """One destination; ``url`` holds credentials and is therefore left out of ``repr``.
+
+    ``events`` are the events that it wants; empty: all that the campaign tells.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    events: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """The service, as the address names it: ``mailto``, ``mmosts``."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def is_mail(self) -> bool:
+        """Whether messages go there by SMTP."""
+        return self.scheme in _MAIL_SCHEMES
+
+    def wants(self, event: str) -> bool:
+        """Whether this target is to be told of an event; a test message is never held back."""
+        if not self.events or event == "test":
+            return True
+        return event in self.events or ("end" in self.events and event in END_EVENTS)
+
+
+def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
+    """Read the targets file; ``~`` is the user's home.
+
+    Raises UserError if it is missing, readable for others, not TOML, or names something unknown.
+    """
+    file = Path(path).expanduser()
+    table = _read(file)
+    unknown = sorted(set(table) - {"targets"})
+    if unknown:
+        raise UserError(f"{file}: key {_shown(unknown[0])} is unknown; everything belongs below [targets]")
+    entries = table.get("targets", {})
+    if not isinstance(entries, dict):
+        raise UserError(f'{file}: targets must be a table; write [targets], then name = "address" below it')
+    return {name: _target(file, name, value) for name, value in entries.items()}
+
+
+def access_note(path: str | os.PathLike[str]) -> str | None:
+    """What the user should know about the protection of the file: on AFS mode bits do not decide."""
+    file = Path(path).expanduser()
+    if not _on_afs(file):
+        return None
+    return f"{file} is on AFS, where the folder's access list decides who reads it: check it with `fs listacl`"
+
+
+def check_target(target: Target) -> None:
+    """Ask apprise whether it understands the address; raises UserError. Costs apprise's import."""
+    from faser_align.notifiers.services import open_service
+
+    if open_service(target.url) is None:
+        where = f"{target.source}: " if target.source else ""
+        raise UserError(
+            f"{where}apprise cannot use the address of target {target.name!r} ({_shown(target.scheme)}): "
+            "write it as https://appriseit.com/services/ shows"
+        )
+
+
+def redact(text: str, targets: Iterable[Target]) -> str:
+    """``text`` without the addresses, passwords and tokens of ``targets``."""
+    secrets = {secret for target in targets for secret in _secrets(target)}
+    for secret in sorted(secrets, key=lambda value: (-len(value), value)):
+        pattern = re.escape(secret)
+        if len(secret) <= _WHOLE_WORD_MAX:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
+    return text
+
+
+def _read(file: Path) -> Mapping[str, object]:
+    try:
+        with file.open("rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            if mode & 0o077 and not _on_afs(file):
+                raise UserError(f"{file} holds credentials and is open to others (mode {mode:o}): chmod 600 {file}")
+            return tomllib.loads(stream.read().decode())
+    except FileNotFoundError:
+        raise UserError(f'{file} does not exist: write it with [targets], name = "address", and chmod 600 it') from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is not UTF-8 text: write it anew") from None
+    except tomllib.TOMLDecodeError as error:
+        # The rest of the parser's sentence may quote the file.
+        place = re.search(r"at line \d+, column \d+|at end of document", str(error))
+        raise UserError(
+            f'{file} is not TOML {place[0] if place else ""}: a target is written name = "address"'
+        ) from None
+
+
+def _target(file: Path, name: str, value: object) -> Target:
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{file}: a target's name is made of letters, digits, '.', '_' and '-'; rename the one that is not"
+        )
+    key = f"{file}: targets.{name}"
+    if isinstance(value, dict):
+        unknown = sorted(set(value) - {"url", "events"})
+        if unknown:
+            raise UserError(f"{key} has an unknown key {_shown(unknown[0])}; url and events are allowed")
+        return Target(name, _url(key, value.get("url")), _events(key, value.get("events", [])), str(file))
+    return Target(name, _url(key, value), (), str(file))
+
+
+def _url(key: str, value: object) -> str:
+    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", value):
+        raise UserError(f'{key} has no address; write one such as "mailto://server?from=...&to=..." as its value')
+    return value
+
+
+def _events(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(event, str) for event in value):
+        raise UserError(f'{key}.events must be a list of words such as ["held", "end"]')
+    unknown = [event for event in value if event not in EVENTS]
+    if unknown:
+        raise UserError(f"{key}.events has the unknown {_shown(unknown[0])}; allowed are {', '.join(sorted(EVENTS))}")
+    return tuple(value)
+
+
+def _shown(word: str) -> str:
+    """A word of the file that may be shown: an address that strayed into its place may not."""
+    return repr(word) if _NAME.fullmatch(word) and len(word) <= 20 else "that is not shown here"
+
+
+def _on_afs(file: Path) -> bool:
+    return os.path.realpath(file).startswith("/afs/")
+
+
+def _secrets(target: Target) -> set[str]:
+    """All spellings of what must not be shown: whole address, password, tokens in host, path and arguments."""
+    rest = target.url.partition("://")[2]
+    authority, path, query = _parts(rest)
+    account, _, server = authority.rpartition("@")
+    user, _, password = account.partition(":")
+    found = {password, account if password else ""}
+    if target.scheme not in _MAIL_SCHEMES:
+        shortest = _WEB_TOKEN_MIN if target.scheme in _WEB_SCHEMES else 1
+        found.update(piece for piece in path.split("/") if len(piece) >= shortest)
+    if target.scheme not in _SERVER_SCHEMES:
+        found.update([user, *(piece for piece in server.split(":") if "." not in piece and not piece.isdecimal())])
+        found.add(server if "." not in server else "")
+    found.update(value for key, value in parse_qsl(query) if key.lower() not in _OPEN_ARGUMENTS)
+    found |= {spelled for value in found for spelled in (unquote(value), quote(unquote(value), safe=""))}
+    if password:
+        plain = unquote(password)
+        for login in (f"\0{unquote(user)}\0{plain}", plain):  # as SMTP's AUTH PLAIN and LOGIN carry it
+            found.add(base64.b64encode(login.encode()).decode())
+    return (found | {target.url, rest}) - {""}
+
+
+def _parts(rest: str) -> tuple[str, str, str]:
+    """Server part, path and arguments; unlike urlsplit it takes '#' and '[' in a password as they are."""
+    before, _, query = rest.partition("?")
+    authority, _, path = before.partition("/")
+    return authority, path, query

@@ -1,0 +1,287 @@
+"""From the facts of an event to the words of its message: everything that needs a choice of words or a format.
+
+The templates only lay out what stands here, so that the text, the HTML and the Markdown say the same.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Facts = Mapping[str, Any]
+
+ROWS_MAX = 12  # iterations in the table
+LINE_MAX = 200  # characters of a name or a log line
+NONE = "-"
+_PATH_MAX = 500
+
+# event -> (what the subject says of the campaign, what it means, colour); {at} and {after} become "in iteration
+# 3 of 10" and "after 3 of 10 iterations", or nothing while no iteration is known.
+_EVENTS = {
+    "submitted": ("submitted", "The campaign waits in HTCondor's queue", "info"),
+    "iteration": ("goes on {after}", "An iteration is done and the campaign goes on", "info"),
+    "held": ("has held jobs {at}", "HTCondor holds jobs of the campaign until they are released or removed", "warning"),
+    "lost": ("lost files {at}", "Raw files were given up and the campaign goes on without them", "warning"),
+    "converged": ("converged {after}", "The constants stand still", "success"),
+    "exhausted": (
+        "exhausted {after}",
+        "The last allowed iteration is done and the constants do not stand still yet",
+        "warning",
+    ),
+    "diverged": ("diverged {at}", "The corrections lead away from a solution", "failure"),
+    "stalled": ("stalled {at}", "The corrections neither shrink nor pass the criteria", "warning"),
+    "starved": ("starved {at}", "There are too few tracks or files for a solution", "failure"),
+    "rejected": ("rejected {after}", "The new constants describe the data worse than the old ones", "failure"),
+    "failed": ("failed {at}", "The campaign ended because nodes failed", "failure"),
+    "removed": ("removed {at}", "The campaign was taken out of HTCondor's queue", "warning"),
+    "test": ("test message", "This is a test; nothing happened to the campaign", "info"),
+}
+
+
+class Limits(NamedTuple):
+    """How much of long lists and texts is shown: entries of each list, lines of each log, characters of a reason."""
+
+    items: int = 8
+    log_lines: int = 12
+    sentence: int = 500
+
+
+@dataclass(frozen=True)
+class Change:
+    """A quantity now and one iteration before; ``before`` is empty in the first iteration."""
+
+    label: str
+    now: str
+    before: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """A node or a file with what befell it."""
+
+    name: str
+    why: str
+    cure: str = ""
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list, cut if it is long, with its full length; ``rest`` says how many entries are not shown."""
+
+    title: str
+    items: tuple[Item, ...]
+    count: int
+
+    @property
+    def rest(self) -> str:
+        """The sentence for what was cut, or nothing."""
+        hidden = self.count - len(self.items)
+        return f"and {hidden:,} more" if hidden > 0 else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The iterations; ``note`` says how many earlier ones are not shown."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a template shows; every text is one line free of control characters.
+
+    ``urgent`` asks for a deed (failed and held nodes) and stands before the table, ``losses`` after it.
+    """
+
+    campaign: str
+    headline: str
+    state: str
+    tone: str
+    sentence: str
+    progress: str
+    changes: tuple[Change, ...]
+    table: Table
+    urgent: tuple[Listing, ...]
+    losses: tuple[Listing, ...]
+    details: tuple[tuple[str, str], ...]
+    next: str
+    footer: str
+
+
+def view(facts: Facts, limits: Limits) -> View:
+    """Choose the words for an event; facts that are missing leave their place out."""
+    event = line(facts.get("event")) or "test"
+    campaign = line(facts.get("campaign")) or "campaign"
+    what, meaning, tone = _EVENTS.get(event, (event, "The campaign reports", "info"))
+    reason = line(facts.get("reason"), limits.sentence).rstrip(".")
+    rows = _entries(facts, "rows")
+    headline = f"{campaign} {what.format(at=_at(facts), after=_after(facts))}".rstrip()
+    return View(
+        campaign=campaign,
+        headline=headline + _of_stage(facts),
+        state=line(facts.get("state")) or event,
+        tone=tone,
+        sentence=f"{meaning}: {reason}." if reason else f"{meaning}.",
+        progress=_progress(facts),
+        changes=_changes(rows),
+        table=_table(rows, _count(facts.get("stages")) > 1),
+        urgent=_listings(facts, limits, (("Failed", "failed"), ("Held", "held"))),
+        losses=_listings(facts, limits, (("Files lost", "files_lost"),)),
+        details=_details(facts),
+        next=line(facts.get("next")),
+        footer=" · ".join(part for part in (line(facts.get("key")), line(facts.get("utc"))) if part),
+    )
+
+
+def line(value: object, length_max: int = LINE_MAX) -> str:
+    """``value`` as one line: no control characters (they would break a header), no more than ``length_max``."""
+    return _cut(" ".join(_printable(value).split()), length_max)
+
+
+def number(value: object, form: str) -> str:
+    """``value`` in a format, or a dash if there is none; what is not finite is said in words."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return NONE
+    return format(value, form) if math.isfinite(value) else "not finite"
+
+
+def duration(seconds: object) -> str:
+    """A time in seconds as people say it: ``42 s``, ``3 min 12 s``, ``5 h 07 min``."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return ""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def _printable(value: object) -> str:
+    return "" if value is None else "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def _cut(text: str, length_max: int) -> str:
+    return text if len(text) <= length_max else text[: length_max - 1] + "…"
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _entries(facts: Facts, key: str) -> list[Facts]:
+    value = facts.get(key)
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _at(facts: Facts) -> str:
+    done, allowed = _count(facts.get("iteration")), _count(facts.get("iterations"))
+    if not done:
+        return ""
+    return f"in iteration {done} of {allowed}" if allowed else f"in iteration {done}"
+
+
+def _after(facts: Facts) -> str:
+    done, allowed = _count(facts.get("iteration")), _count(facts.get("iterations"))
+    if not done:
+        return ""
+    if allowed:
+        return f"after {done} of {allowed} iterations"
+    return f"after {done} iteration{'s' if done > 1 else ''}"
+
+
+def _of_stage(facts: Facts) -> str:
+    stage, stages = _count(facts.get("stage")), _count(facts.get("stages"))
+    return f" (stage {stage} of {stages})" if stage and stages > 1 else ""
+
+
+def _progress(facts: Facts) -> str:
+    text = _at(facts).removeprefix("in ")
+    return text + _of_stage(facts) if text else ""
+
+
+def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
+    if not rows:
+        return ()
+    now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
+    found = [
+        Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
+        Change("Effect", *(_with_unit(number(row.get("effect_um"), ".2f"), "um") for row in (now, before))),
+        Change("Significance", *(number(row.get("significance"), ".3g") for row in (now, before))),
+        Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
+    ]
+    return tuple(
+        Change(change.label, change.now, "" if change.before == NONE else change.before)
+        for change in found
+        if change.now != NONE
+    )
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return text if text == NONE or not unit else f"{text} {unit}"
+
+
+def _largest(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return NONE
+    size = _with_unit(number(value.get("value"), ".1f"), line(value.get("unit"), 12))
+    place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
+    return f"{size} ({place})" if place else size
+
+
+def _table(rows: Sequence[Facts], staged: bool) -> Table:
+    columns = ("iteration", "files", "tracks", "chi2/ndf", "effect [um]", "largest correction")
+    hidden = max(0, len(rows) - ROWS_MAX)
+    note = f"The {hidden:,} iterations before these are not shown." if hidden else ""
+    return Table(columns, tuple(_row(row, staged) for row in rows[hidden:]), note)
+
+
+def _row(row: Facts, staged: bool) -> tuple[str, ...]:
+    iteration = number(row.get("iteration"), "d") if _count(row.get("iteration")) else NONE
+    used, expected = (number(row.get(key), ",") for key in ("files_used", "files_expected"))
+    return (
+        f"{line(row.get('stage'), 6)}.{iteration}" if staged else iteration,
+        used if expected == NONE else f"{used}/{expected}",
+        number(row.get("tracks"), ","),
+        number(row.get("chi2_per_ndf"), ".3f"),
+        number(row.get("effect_um"), ".2f"),
+        _largest(row.get("largest")),
+    )
+
+
+def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -> tuple[Listing, ...]:
+    found = []
+    for title, key in wanted:
+        entries = _entries(facts, key)
+        if entries:
+            shown = tuple(_item(entry, limits) for entry in entries[: limits.items])
+            found.append(Listing(title, shown, len(entries)))
+    return tuple(found)
+
+
+def _item(entry: Facts, limits: Limits) -> Item:
+    node = line(entry.get("node"), 80)
+    file = f"file {line(entry.get('file'), 12)}" if entry.get("file") is not None else ""
+    log = entry.get("log")
+    lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
+    return Item(
+        name=f"{file} ({node})" if file and node else file or node or "unknown node",
+        why=line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".") or "no reason known",
+        cure=line(entry.get("cure"), limits.sentence),
+        log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :])
+        if limits.log_lines
+        else (),
+    )
+
+
+def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
+    details = (
+        ("Solver", line(facts.get("solver"))),
+        ("Wall time", duration(facts.get("wall_s"))),
+        ("Constants", line(facts.get("constants"), _PATH_MAX)),
+        ("Folder", line(facts.get("folder"), _PATH_MAX)),
+    )
+    return tuple((label, value) for label, value in details if value)

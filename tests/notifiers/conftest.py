@@ -1,0 +1,131 @@
+"""Receivers on loopback: a mail server and the part of a Mattermost server that takes webhooks."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.notifiers.mailbox import Mailbox
+
+TOKEN = "yobjmukpaw3r3urc5h6i369yima"
+
+
+@dataclass
+class Mattermost:
+    """What a webhook received; ``token`` is the only one that is accepted."""
+
+    port: int
+    token: str = TOKEN
+    posts: list[dict[str, Any]] = field(default_factory=list)
+
+    def url(self, token: str = TOKEN) -> str:
+        """The apprise address of the webhook."""
+        return f"mmost://127.0.0.1:{self.port}/{token}"
+
+
+@pytest.fixture
+def smtp_server(tmp_path: Path) -> Iterator[Mailbox]:
+    """A mail server that refuses nobody@example.org."""
+    with Mailbox(tmp_path / "mail", refused={"nobody@example.org"}) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+def mattermost_server() -> Iterator[Mattermost]:
+    """A server that takes Mattermost's webhook payload, with Mattermost's answers."""
+    received = Mattermost(0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path != f"/hooks/{received.token}":
+                self._answer(403, f'{{"message": "Invalid webhook {self.path}"}}', "application/json")
+                return
+            post = json.loads(body)
+            if len(post["text"]) > 16383:
+                self._answer(400, '{"message": "Post too long"}', "application/json")
+                return
+            received.posts.append(post)
+            self._answer(200, "ok", "text/plain")
+
+        def _answer(self, status: int, text: str, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Tests stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    received.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield received
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    """All facts of a campaign that converged in its fourth iteration."""
+    rows = [
+        {
+            "stage": 1,
+            "iteration": i,
+            "files_used": 6 if i < 3 else 5,
+            "files_expected": 6,
+            "tracks": 17000 - i,
+            "chi2_per_ndf": chi2,
+            "effect_um": effect,
+            "significance": effect / 10,
+            "largest": {"dof": "module.y", "where": "003", "value": effect * 13, "unit": "um"},
+            "verdict": "go_on",
+            "solver": "0 Ended normally",
+        }
+        for i, (chi2, effect) in enumerate([(1.31, 9.1), (1.05, 1.2), (1.004, 0.41), (1.003, 0.2)], 1)
+    ]
+    return {
+        "campaign": "Y2023_R011705_F400-450",
+        "folder": "/eos/align/Y2023_R011705_F400-450",
+        "event": "converged",
+        "state": "converged",
+        "reason": "the effect of 0.20 um is below 0.5 um for 2 iterations",
+        "utc": "2026-11-24T07:30:00Z",
+        "stage": 1,
+        "stages": 1,
+        "iteration": 4,
+        "iterations": 10,
+        "rows": rows,
+        "files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": "raw file missing or unreadable"}],
+        "held": [],
+        "failed": [],
+        "solver": "1 Ended with warnings (bad measurements)",
+        "wall_s": 192.3,
+        "constants": "/eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt",
+        "next": "faser-align history Y2023_R011705_F400-450",
+        "key": "Y2023_R011705_F400-450/17",
+        "thread": "Y2023_R011705_F400-450",
+    }

@@ -1,0 +1,213 @@
+"""What a message says, in its three forms."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
+
+NAME = "Y2023_R011705_F400-450"
+
+SUBJECTS = {
+    "submitted": f"[faser-align] {NAME} submitted",
+    "iteration": f"[faser-align] {NAME} goes on after 4 of 10 iterations",
+    "held": f"[faser-align] {NAME} has held jobs in iteration 4 of 10",
+    "lost": f"[faser-align] {NAME} lost files in iteration 4 of 10",
+    "converged": f"[faser-align] {NAME} converged after 4 of 10 iterations",
+    "exhausted": f"[faser-align] {NAME} exhausted after 4 of 10 iterations",
+    "diverged": f"[faser-align] {NAME} diverged in iteration 4 of 10",
+    "stalled": f"[faser-align] {NAME} stalled in iteration 4 of 10",
+    "starved": f"[faser-align] {NAME} starved in iteration 4 of 10",
+    "rejected": f"[faser-align] {NAME} rejected after 4 of 10 iterations",
+    "failed": f"[faser-align] {NAME} failed in iteration 4 of 10",
+    "removed": f"[faser-align] {NAME} removed in iteration 4 of 10",
+    "test": f"[faser-align] {NAME} test message",
+}
+
+
+class _Words(HTMLParser):
+    """The words that a reader of the page sees, and the tags around them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words = ""
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self._style = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        self._style = tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if not self._style:
+            self.words += f" {data}"
+
+
+def _parts(message: Message) -> list[str]:
+    """The words of text, HTML and Markdown without their marks."""
+    markdown = re.sub(r"\\([\\`*_{}\[\]<>#|~])", r"\1", message.markdown).replace("\u200b", "")
+    return [" ".join(part.split()) for part in (message.text, _Words(message.html).words, markdown)]
+
+
+def test_message_of_a_converged_campaign(facts: dict[str, Any]) -> None:
+    """The text of a converged campaign, word for word."""
+    assert compose(facts).text == (
+        """\
+Y2023_R011705_F400-450 converged after 4 of 10 iterations
+
+The constants stand still: the effect of 0.20 um is below 0.5 um for 2 iterations.
+
+State: converged
+Progress: iteration 4 of 10
+chi2/ndf: 1.003, before 1.004
+Effect: 0.20 um, before 0.41 um
+Significance: 0.02, before 0.041
+Largest correction: 2.6 um (module.y 003), before 5.3 um (module.y 003)
+
+iteration  files  tracks  chi2/ndf  effect [um]  largest correction
+        1    6/6  16,999     1.310         9.10  118.3 um (module.y 003)
+        2    6/6  16,998     1.050         1.20  15.6 um (module.y 003)
+        3    5/6  16,997     1.004         0.41  5.3 um (module.y 003)
+        4    5/6  16,996     1.003         0.20  2.6 um (module.y 003)
+
+Files lost: 1
+- file 417 (reco_s1_i03_00417): raw file missing or unreadable
+
+Solver: 1 Ended with warnings (bad measurements)
+Wall time: 3 min 12 s
+Constants: /eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt
+Folder: /eos/align/Y2023_R011705_F400-450
+
+Next: faser-align history Y2023_R011705_F400-450
+
+Y2023_R011705_F400-450/17 · 2026-11-24T07:30:00Z
+"""
+    )
+
+
+@pytest.mark.parametrize("event", SUBJECTS)
+def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: str) -> None:
+    """Subject, sentence, table, failures, held jobs and losses stand in text, HTML and Markdown alike."""
+    facts["event"] = facts["state"] = event
+    facts["held"] = [{"node": "reco_s1_i04_00418", "reason": "memory use exceeded the request"}]
+    facts["failed"] = [
+        {"node": "mille_s1_i04", "why": "no solution", "cure": "read millepede.log", "log": ["  STOP 26", "singular"]}
+    ]
+    message = compose(facts)
+    assert message.subject == SUBJECTS[event]
+    words = [message.subject.removeprefix("[faser-align] "), facts["reason"], "118.3 um (module.y 003)", "16,999"]
+    words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
+    words += ["Cure: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
+    words += [facts["constants"], facts["next"], facts["key"], "1.003", "before 1.004"]
+    for part in _parts(message):
+        for word in words:
+            assert word in part
+
+
+def test_stages_are_named(facts: dict[str, Any]) -> None:
+    """With several stages subject and table say which one."""
+    facts |= {"stage": 2, "stages": 3}
+    facts["rows"][-1]["stage"] = 2
+    message = compose(facts)
+    assert message.subject.endswith("converged after 4 of 10 iterations (stage 2 of 3)")
+    assert re.search(r"^ +2\.4 ", message.text, re.MULTILINE)
+
+
+def test_no_facts_at_all() -> None:
+    """Without facts there is a message nevertheless, without holes and empty headings."""
+    message = compose({})
+    assert message.subject == "[faser-align] campaign test message"
+    assert message.text == "campaign test message\n\nThis is a test; nothing happened to the campaign.\n\nState: test\n"
+    assert "<h2" not in message.html
+    assert "None" not in "".join(_parts(message))
+
+
+def test_least_facts() -> None:
+    """Campaign, event and state are enough; an event of a later version is named as it is."""
+    assert compose({"campaign": "A", "event": "failed", "state": "failed"}).subject == "[faser-align] A failed"
+    assert compose({"campaign": "A", "event": "paused", "state": "paused"}).subject == "[faser-align] A paused"
+
+
+def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
+    """A number that is missing is a dash, one that is not finite is said in words."""
+    facts["rows"] = [{"iteration": 1, "chi2_per_ndf": float("nan"), "effect_um": None, "tracks": "many"}]
+    facts["wall_s"] = float("inf")
+    row = next(row for row in compose(facts).text.splitlines() if "not finite" in row and row.startswith(" "))
+    assert row.split() == ["1", "-", "-", "not", "finite", "-", "-"]
+
+
+def test_long_lists_are_cut_with_a_count(facts: dict[str, Any]) -> None:
+    """Of many files, held jobs and iterations a few are shown and the rest is counted."""
+    facts["files_lost"] = [{"file": n, "why": "no output"} for n in range(1200)]
+    facts["rows"] = facts["rows"][:1] * 40
+    facts["failed"] = [{"node": f"reco_{n}", "why": "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
+    message = compose(facts)
+    for part in _parts(message):
+        assert "Files lost: 1,200" in part
+        assert "The 28 iterations before these are not shown." in part
+        assert "Failed: 50" in part
+    assert "and 1,192 more" in message.text
+    assert "and 42 more" in message.html
+    assert len(message.markdown) <= MARKDOWN_MAX
+    assert max(map(len, message.text.splitlines())) < 700
+
+
+HOSTILE = "<script>alert(1)</script>\r\nBcc: all@example.org\n![x](http://evil/) @all | `rm` ``` **b** \u202e\"'"
+
+
+def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
+    """A name can be neither a header, a tag, an attribute, a link, a table cell nor a mention."""
+    facts |= {"campaign": HOSTILE, "reason": HOSTILE, "solver": HOSTILE, "next": HOSTILE, "key": HOSTILE}
+    facts["rows"][0]["largest"] |= {"where": HOSTILE, "dof": HOSTILE}
+    facts["failed"] = [{"node": HOSTILE, "why": HOSTILE, "cure": HOSTILE, "log": [HOSTILE, "```", HOSTILE]}]
+    message = compose(facts)
+    assert not re.search(r"[\r\n\u202e]", message.subject)
+    page = _Words(message.html)
+    assert "script" not in page.tags
+    assert "<script>alert(1)</script>" in page.words
+    assert not {"href", "src", "onclick"} & {name for name, _ in page.attributes}
+    outside = re.sub(r"\\.", "", message.markdown)
+    outside = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", outside).replace("effect [um]", "")
+    assert not re.search(r"[<\[`]|@all|@example", outside)
+    table = [row for row in message.markdown.splitlines() if row.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in table} == {7}
+
+
+def test_page_asks_nothing_of_anybody(facts: dict[str, Any]) -> None:
+    """The HTML loads nothing and runs nothing, and knows dark mode and small screens."""
+    html = compose(facts).html
+    assert not re.search(r"https?:|url\(|<script|<img|@import", html)
+    assert "prefers-color-scheme: dark" in html
+    assert "width=device-width" in html
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+_ROW = st.dictionaries(st.sampled_from(["iteration", "stage", "tracks", "effect_um", "largest", "node", "log"]), _ANY)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("campaign", "event", "reason", "iteration", "iterations", "stages", "wall_s"), _ANY),
+            **{key: st.lists(_ROW, max_size=3) for key in ("rows", "held", "failed", "files_lost")},
+        },
+    )
+)
+def test_any_facts_make_a_message(facts: dict[str, Any]) -> None:
+    """Facts of the wrong kind never keep a message from being written."""
+    message = compose(facts)
+    assert message.subject.startswith("[faser-align] ")
+    assert message.text
+    assert len(message.markdown) <= MARKDOWN_MAX

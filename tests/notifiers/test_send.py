@@ -1,0 +1,201 @@
+"""Deliveries to real receivers on loopback, and what is said when they refuse."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.notifiers.message import Message, compose
+from faser_align.notifiers.send import deliver
+from faser_align.notifiers.targets import Target
+
+THREAD = "Y2023_R011705_F400-450"
+PASSWORD = "s3cr3t-Pa55"
+
+
+@pytest.fixture
+def message(facts: dict[str, Any]) -> Message:
+    """The message of a converged campaign with a name beyond ASCII in it."""
+    return compose(facts | {"reason": "Überprüft von Łukasz"})
+
+
+def _deliver(url: str, message: Message, key: str = f"{THREAD}/17") -> str | None:
+    return deliver(Target("me", url), message, key=key, thread=THREAD)
+
+
+@contextmanager
+def _alarm(seconds: float, error: BaseException) -> Iterator[None]:
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+        assert signal.getsignal(signal.SIGALRM) is ring
+    finally:
+        assert signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_mail_arrives_once_with_both_parts(smtp_server: Mailbox, message: Message) -> None:
+    """A letter has our text and our HTML as alternatives, sender, recipients, subject and key."""
+    url = (
+        f"mailto://127.0.0.1:{smtp_server.port}?from=align@example.org&to=a@example.org,b@example.org&cc=c@example.org"
+    )
+    assert _deliver(url, message) is None
+    (letter,) = smtp_server.messages()
+    assert letter["From"] == "faser-align <align@example.org>"
+    assert letter["To"] == "a@example.org, b@example.org"
+    assert letter["Cc"] == "c@example.org"
+    assert letter.get_all("Delivered-To") == ["a@example.org", "b@example.org", "c@example.org"]
+    assert letter["Return-Path"] == "<align@example.org>"
+    assert letter["Subject"] == message.subject
+    assert letter["X-Faser-Align-Key"] == f"{THREAD}/17"
+    assert letter["Auto-Submitted"] == "auto-generated"
+    assert letter.get_content_type() == "multipart/alternative"
+    text, html = letter.iter_parts()
+    assert text.get_content_type() == "text/plain"
+    assert text.get_content().replace("\r\n", "\n") == message.text
+    assert html.get_content_type() == "text/html"
+    assert html.get_content().replace("\r\n", "\n") == message.html
+    assert max(map(len, smtp_server.files()[0].read_bytes().splitlines())) <= 998
+
+
+def test_letters_of_a_campaign_are_one_thread(smtp_server: Mailbox, message: Message) -> None:
+    """All letters refer to the campaign; one that is sent again is the same letter, another one is not."""
+    url = smtp_server.url("me@example.org")
+    for key in ("C/1", "C/2", "C/2"):
+        assert _deliver(url, message, key) is None
+    assert deliver(Target("me", url), message, key="C/1", thread="another") is None
+    one, two, again, other = smtp_server.messages()
+    assert one["References"] == two["References"] == one["In-Reply-To"] != other["References"]
+    assert one["Message-ID"] != two["Message-ID"] == again["Message-ID"]
+    assert other["Message-ID"] != one["Message-ID"]
+
+
+def test_headers_of_the_address_are_kept(smtp_server: Mailbox, message: Message) -> None:
+    """Headers that the user asks for in the address are in the letter; ours cannot be replaced."""
+    url = (
+        smtp_server.url("me@example.org") + "&+X-List=align&+X-Faser-Align-Key=other&name=Alignment&reply=r@example.org"
+    )
+    assert _deliver(url, message) is None
+    (letter,) = smtp_server.messages()
+    assert letter["X-List"] == "align"
+    assert letter.get_all("X-Faser-Align-Key") == [f"{THREAD}/17"]
+    assert letter["Reply-To"] == "r@example.org"
+    assert letter["From"].addresses[0].display_name == "Alignment"
+
+
+def test_refused_recipient(smtp_server: Mailbox, message: Message) -> None:
+    """A refused recipient is named with the server's words, also if another one was accepted."""
+    said = _deliver(smtp_server.url("nobody@example.org"), message)
+    assert said == "target 'me': the mail server refused nobody@example.org: 550 5.1.1 no such user here"
+    assert smtp_server.messages() == []
+    assert _deliver(smtp_server.url("nobody@example.org,me@example.org"), message) == said
+    assert len(smtp_server.messages()) == 1
+
+
+def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> None:
+    """A server that offers no login gets no password, and the reason does not hold it."""
+    url = f"mailto://anna:{PASSWORD}@127.0.0.1:{smtp_server.port}?from=a@example.org&to=b@example.org"
+    said = str(_deliver(url, message))
+    assert "AUTH" in said
+    assert PASSWORD not in said
+
+
+def test_mattermost_gets_markdown(mattermost_server: Any, message: Message) -> None:
+    """The webhook gets the Markdown as it is, in one post, under our name and without a picture from elsewhere."""
+    assert _deliver(mattermost_server.url(), message) is None
+    assert mattermost_server.posts == [{"text": message.markdown.strip(), "username": "faser-align"}]
+
+
+def test_mattermost_refuses_the_token(mattermost_server: Any, message: Message) -> None:
+    """A wrong token is told with the server's status and without the token."""
+    said = str(_deliver(mattermost_server.url("wr0ngt0kenwr0ngt0ken"), message))
+    assert "403" in said
+    assert "wr0ngt0ken" not in said
+    assert mattermost_server.posts == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://anna:{password}@127.0.0.1:{port}?from=a@example.org&to=b@example.org",
+        "mmost://127.0.0.1:{port}/{password}",
+        "json://anna:{password}@127.0.0.1:{port}/hook/{password}",
+    ],
+)
+def test_server_is_down(url: str, closed_port: int, message: Message, capfd: pytest.CaptureFixture[str]) -> None:
+    """A server that is down is told in one sentence with its cause; nothing is logged or printed."""
+    said = str(_deliver(url.format(port=closed_port, password=PASSWORD), message))
+    assert "Connection refused" in said
+    assert PASSWORD not in said
+    assert "\n" not in said
+    assert capfd.readouterr() == ("", "")
+
+
+class _TooLate(Exception):
+    pass
+
+
+class _Harder(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [TimeoutError("late"), _TooLate(), _Harder()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org",
+        "mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org&pgp=sign",
+        "mmost://127.0.0.1:{port}/token123/?channels=a,b,c,d&rto=30",
+        "json://127.0.0.1:{port}/?rto=30",
+    ],
+    ids=["mail", "encrypted mail", "mattermost", "other"],
+)
+def test_silent_server_and_alarm(url: str, error: BaseException, silent_port: int, message: Message) -> None:
+    """Whatever the alarm raises and whoever swallows it: the delivery ends at once and says that it timed out."""
+    threads = threading.active_count()
+    started = time.monotonic()
+    with _alarm(0.5, error):
+        said = _deliver(url.format(port=silent_port), message)
+    assert said == "target 'me' timed out: its server did not answer in time"
+    assert time.monotonic() - started < 5
+    assert threading.active_count() == threads
+
+
+def test_own_time_limit_without_alarm(silent_port: int, message: Message) -> None:
+    """Without an alarm the time limit of the address ends the wait."""
+    said = str(_deliver(f"mailto://127.0.0.1:{silent_port}?from=a@example.org&to=b@example.org&cto=0.3", message))
+    assert "timed out" in said
+
+
+def test_interrupt_passes(silent_port: int, message: Message) -> None:
+    """Ctrl-C during a delivery, when no alarm rang, is not taken for an answer."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _deliver(f"mailto://127.0.0.1:{silent_port}?from=a@example.org&to=b@example.org", message)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_address_that_apprise_cannot_use(message: Message) -> None:
+    """A target that cannot be opened is an answer, not an exception."""
+    said = str(_deliver(f"nonsense://{PASSWORD}", message))
+    assert "apprise cannot use its address" in said
+    assert PASSWORD not in said
+
+
+def test_other_service_gets_text(mattermost_server: Any, message: Message) -> None:
+    """Any other service gets subject and text; its refusal is told."""
+    said = str(_deliver(f"json://127.0.0.1:{mattermost_server.port}/elsewhere", message))
+    assert "403" in said

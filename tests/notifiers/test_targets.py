@@ -1,0 +1,156 @@
+"""The user's file of targets: what is accepted, what is refused, and what is never shown."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.fsm.errors import UserError
+from faser_align.notifiers import targets as module
+from faser_align.notifiers.targets import Target, access_note, check_target, load_targets, redact
+
+SECRET = "s3cr3t-Pa55"
+MAIL = f"mailtos://anna:{SECRET}@example.org?from=anna@example.org&to=team@example.org"
+
+
+def _write(folder: Path, text: str, mode: int = 0o600) -> Path:
+    file = folder / "targets.toml"
+    file.write_text(text)
+    file.chmod(mode)
+    return file
+
+
+def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
+    """A target is an address, or a table with an address and its events."""
+    text = f'[targets]\nme = "{MAIL}"\n[targets.shift]\nurl = "mmost://host/token"\nevents = ["held", "end"]\n'
+    file = _write(tmp_path, text)
+    assert load_targets(file) == {
+        "me": Target("me", MAIL, (), str(file)),
+        "shift": Target("shift", "mmost://host/token", ("held", "end"), str(file)),
+    }
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration may write the file with ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _write(tmp_path, "")
+    assert load_targets("~/targets.toml") == {}
+
+
+@pytest.mark.parametrize(
+    ("event", "wanted"),
+    [("held", True), ("converged", True), ("failed", True), ("iteration", False), ("test", True)],
+)
+def test_events_of_a_target(event: str, wanted: bool) -> None:
+    """A target that lists events gets those, "end" being every end state, and any test."""
+    assert Target("a", "x://y", ("held", "end")).wants(event) is wanted
+    assert Target("a", "x://y").wants(event)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
+def test_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """Credentials that others can read or change are not used; the cure is in the sentence."""
+    file = _write(tmp_path, f'[targets]\nme = "{MAIL}"\n', mode)
+    with pytest.raises(UserError, match=rf"chmod 600 {file}"):
+        load_targets(file)
+
+
+def test_afs_gets_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On AFS mode bits decide nothing: the file is read and a note names the access list."""
+    file = _write(tmp_path, "", 0o644)
+    assert access_note(file) is None
+    monkeypatch.setattr(module.os.path, "realpath", lambda path: f"/afs/cern.ch{path}")
+    assert load_targets(file) == {}
+    assert "fs listacl" in str(access_note(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[targets]\nme = "{MAIL}\n',
+        f"[targets]\n{MAIL}\n",
+        f'[targets]\nme = ["{MAIL}"]\n',
+        f'[targets]\n"{MAIL}" = "x"\n',
+        f'"{MAIL}" = 1\n',
+        f'targets = "{MAIL}"\n',
+        f'[targets.me]\nurl = "{MAIL}"\nevents = ["{MAIL}"]\n',
+        f'[targets.me]\nurl = "{MAIL}"\nevents = "{SECRET}"\n',
+        f'[targets.me]\nurl = "{MAIL}"\n"{SECRET} x" = 1\n',
+        f'[targets]\nme = "{SECRET}"\n',
+        "[targets]\nme = 3\n",
+        "[targets.me]\nevents = []\n",
+        '[targets]\nme = "a://b"\nme = "c://d"\n',
+        "[unknown]\n",
+    ],
+)
+def test_mistakes_are_told_without_secrets(tmp_path: Path, text: str) -> None:
+    """Every mistake is one sentence that names the file, and nothing of its contents that is secret."""
+    file = _write(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        load_targets(file)
+    said = str(caught.value)
+    assert str(file) in said
+    assert "\n" not in said
+    assert SECRET not in said
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
+    """A missing file and one that is not text are the user's to mend."""
+    file = tmp_path / "targets.toml"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(0o600)
+    with pytest.raises(UserError, match=str(file)):
+        load_targets(file)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_targets(tmp_path)
+
+
+@pytest.mark.parametrize("url", [MAIL, "mmosts://chat.example.org/abcdefgh", "json://localhost/path"])
+def test_addresses_that_apprise_knows(url: str) -> None:
+    """Checking an address sends nothing and passes what apprise can use."""
+    check_target(Target("me", url))
+
+
+@pytest.mark.parametrize(
+    "url", [f"nonsense://{SECRET}@host", f"mmost://u:{SECRET}@host", f"{SECRET}://host", "mailto://"]
+)
+def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """An address that apprise cannot use is told by the target's name; nothing is written anywhere."""
+    with pytest.raises(UserError, match="target 'me'") as caught:
+        check_target(Target("me", url, source="/home/u/targets.toml"))
+    assert SECRET not in str(caught.value).replace(repr(SECRET), "") or url.startswith(SECRET)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets", "kept"),
+    [
+        (MAIL, [MAIL, SECRET, f"anna:{SECRET}", "AGFubmEAczNjcjN0LVBhNTU="], ["example.org", "team@example.org"]),
+        ("mailto://u:a%2Fb%40c@h.org", ["a%2Fb%40c", "a/b@c"], ["h.org"]),
+        ("mailto://u:p#ss[w@h.org", ["p#ss[w"], ["h.org"]),
+        ("mmosts://bot@chat.example.org/path/tok3ntok3n", ["tok3ntok3n", "TOK3NTOK3N"], ["chat.example.org", "bot"]),
+        ("slack://TokenA123/TokenB456/Token789abc/#channel", ["TokenA123", "TokenB456", "Token789abc"], []),
+        ("tgram://123456789:abcdefg_hij/12315544/", ["123456789:abcdefg_hij", "abcdefg_hij"], []),
+        ("jsons://u:pw@web.example.org/hook/longsecret1?key=val99", ["pw", "longsecret1", "val99"], ["hook"]),
+    ],
+)
+def test_redaction(url: str, secrets: list[str], kept: list[str]) -> None:
+    """Addresses, passwords and tokens disappear in every spelling; servers and recipients can still be read."""
+    text = redact(" ".join([*secrets, *kept]), [Target("a", url)])
+    for secret in secrets:
+        assert secret not in text
+    for word in kept:
+        assert word in text
+    assert repr(Target("a", url)).count("***") == 0
+    assert url not in repr(Target("a", url))
+
+
+@given(password=st.text(st.characters(codec="utf-8", exclude_characters="/?@:"), min_size=4), around=st.text())
+def test_no_password_survives(password: str, around: str) -> None:
+    """Whatever the password, no text keeps it."""
+    target = Target("a", f"mailto://user:{password}@example.org")
+    assert password not in redact(f"{around}{password}{around}", [target]).replace("***", "")
