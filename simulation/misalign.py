@@ -1,6 +1,5 @@
 """Misplace the IFT's modules, and measure how far constants are from the truth: for demonstrations and tests."""
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ IFT = 0
 class Distance(NamedTuple):
     """How far constants of the IFT's 24 modules are from the truth, rms; u and v are the module's x and y.
 
-    ``pull`` is the rms of the 72 differences in units of their errors, None without errors.
+    ``pull`` is the rms of the differences of the solver's 72 parameters (x of both sides and rz of each module) in
+    units of their errors, about 1 if nothing but statistics is left; None without errors.
     """
 
     u_um: float
@@ -54,14 +54,11 @@ def distance_to_truth(
 
     Args:
         constants, truth: alignment constants.
-        errors: errors of the solver's parameters by label (mm, rad); the correlation between the two sides of a
-            module is neglected.
+        errors: errors of the solver's parameters by label (mm, rad).
     """
     differences = _without_means(_values(constants) - _values(truth))
     u, v, rz = (float(value) for value in _rms(differences))
-    pull = None
-    if errors is not None:
-        pull = float(np.sqrt(np.mean((differences / _errors(errors)) ** 2)))
+    pull = None if errors is None else float(np.sqrt(np.mean((_parameters(differences) / _errors(errors)) ** 2)))
     return Distance(u * 1e3, v * 1e3, rz * 1e6, pull)
 
 
@@ -82,11 +79,20 @@ def _values(constants: Mapping[str, Six]) -> Floats:
     return np.array(sixes)[:, :, [0, 1, 5]]
 
 
+def _parameters(differences: Floats) -> Floats:
+    """Turn u, v, rz of modules into the x of both sides and rz, as the solver has them."""
+    u, v, rz = np.moveaxis(differences, -1, 0)
+    turned = geo.STEREO_SIGN * geo.STEREO * v
+    return np.stack([u + turned, u - turned, rz], axis=-1)
+
+
 def _errors(errors: Mapping[int, float]) -> Floats:
-    found = np.empty((len(LAYERS), len(MODULES), 3))
-    for layer in LAYERS:
-        for module in MODULES:
-            sides = math.hypot(*(errors[module_x_label(IFT, layer, module, side)] for side in (0, 1)))
-            rz = errors[module_rz_label(IFT, layer, module)]
-            found[layer, module] = (sides / 2.0, sides / (2.0 * geo.STEREO), rz)
-    return found
+    found = [
+        [
+            *(errors[module_x_label(IFT, layer, module, side)] for side in (0, 1)),
+            errors[module_rz_label(IFT, layer, module)],
+        ]
+        for layer in LAYERS
+        for module in MODULES
+    ]
+    return np.array(found).reshape(len(LAYERS), len(MODULES), 3)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faser_align.alignment.constants import Constants
-from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.constants import Constants, correction_from_parameters
+from faser_align.alignment.labels import PARAMETERS, module_x_label
 from faser_align.simulation.misalign import distance_to_truth, misplace_ift
 
 TRUTH: Constants = {"00": (1.0, 0.2, 0.0, 0.05, 0.06, 0.002), "003": (0.1, 0.2, 0.0, 0.0, 0.0, 0.001)}
@@ -36,10 +36,19 @@ def test_distance_ignores_constrained_modes() -> None:
     assert distance_to_truth(moved, {}, errors) == pytest.approx((0.0, 0.0, 0.0, 0.0), abs=1e-9)
 
 
-def test_pull_is_the_difference_over_its_error() -> None:
-    """With errors of 1 um per side, v has 1.41 um / 40 mrad: a v that far off in all modules has the pull 1 in v."""
-    v = np.sqrt(2.0) * 1e-3 / 0.040
+def test_pull_is_that_of_the_solvers_parameters() -> None:
+    """With errors of 1 um, a v that moves each side by 1 um has the pull 1 in two parameters of three."""
+    v = 1e-3 / 0.020
     moved: Constants = {f"0{i}{k}": (0.0, v, 0.0, 0.0, 0.0, 0.0) for i in range(3) for k in range(8)}
     distance = distance_to_truth(moved, {}, dict.fromkeys(PARAMETERS, 0.001))
-    assert distance.pull == pytest.approx(np.sqrt(1.0 / 3.0))
-    assert distance.v_um == pytest.approx(35.36, abs=0.01)
+    assert distance.pull == pytest.approx(np.sqrt(2.0 / 3.0))
+    assert distance.v_um == pytest.approx(50.0)
+
+
+def test_sides_are_those_of_the_corrections() -> None:
+    """A difference made from one side's parameter has a pull in that parameter alone."""
+    label = module_x_label(0, 1, 3, 1)
+    correction = correction_from_parameters({label: 0.002})
+    distance = distance_to_truth(correction, {}, dict.fromkeys(PARAMETERS, 1e-3) | {label: 1.0})
+    # What is left is the mean of the layer, 1/8 of u in each of its 16 sides but one.
+    assert distance.pull == pytest.approx(np.sqrt(15 / 72) / 8, rel=0.1)
