@@ -108,7 +108,7 @@ def check_target(target: Target) -> None:
     if open_service(target.url) is None:
         where = f"{target.source}: " if target.source else ""
         raise UserError(
-            f"{where}apprise cannot use the address of target {target.name!r} ({_shown(target.scheme)}): "
+            f"{where}apprise cannot use the address of target {target.name!r}: "
             "write it as https://appriseit.com/services/ shows"
         )
 

@@ -122,7 +122,7 @@ def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFix
     """An address that apprise cannot use is told by the target's name; nothing is written anywhere."""
     with pytest.raises(UserError, match="target 'me'") as caught:
         check_target(Target("me", url, source="/home/u/targets.toml"))
-    assert SECRET not in str(caught.value).replace(repr(SECRET), "") or url.startswith(SECRET)
+    assert SECRET.lower() not in str(caught.value).lower()
     assert capfd.readouterr() == ("", "")
 
 
