@@ -4,11 +4,17 @@ rich costs more than most commands do, so it is imported where a table is drawn.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
+
+
+def program() -> str:
+    """How the person types this program, for hints on what to type next: as a launcher says, else its plain name."""
+    return os.environ.get("FASER_ALIGN_COMMAND") or "faser-align"
 
 
 def say(text: str = "") -> None:

@@ -1,0 +1,12 @@
+# The work is done by pool/prepare.sh, which any shell can call as well; CONTRIBUTING.md tells how.
+
+.PHONY: help demo test lint types clean
+
+help:
+	@echo 'make demo    run a whole alignment campaign on this machine: simulated data, real HTCondor, a message'
+	@echo 'make test    everything needed for the tests, then style, types and all tests (on a real pool, too)'
+	@echo 'make lint    style only            make types   types only'
+	@echo 'make clean   stop what still runs and remove what these commands made'
+
+demo test lint types clean:
+	@./pool/prepare.sh $@

@@ -1,0 +1,65 @@
+"""Commands of the personal pool: ``faser-align pool start|stop|status``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the pool [default: $FASER_ALIGN_POOL, else ~/.local/state/faser-align/pool]"),
+]
+Processors = Annotated[int | None, typer.Option(min=1, help="Processors for jobs [default: all of this machine]")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    commands = typer.Typer(no_args_is_help=True, help="HTCondor on this machine, run by you and for you alone.")
+    commands.command()(start)
+    commands.command()(stop)
+    commands.command()(status)
+    app.add_typer(commands, name="pool")
+
+
+def start(folder: Folder = None, cpus: Processors = None) -> None:
+    """Start the pool and wait until it takes jobs.
+
+    Example: faser-align pool start --cpus 2
+    """
+    from faser_align.pool import personal
+
+    pool = personal.start(folder, cpus=cpus)
+    happened = "started" if pool.started else "runs already"
+    console.say(f"pool {happened} in {pool.folder}; stop it with `{console.program()} pool stop`")
+
+
+def stop(folder: Folder = None) -> None:
+    """Stop the pool and wait until its last process is gone; its queue stays and goes on at the next start.
+
+    Example: faser-align pool stop
+    """
+    from faser_align.pool import personal
+
+    where = personal.default_folder() if folder is None else folder
+    console.say(f"pool in {where} stopped" if personal.stop(folder) else f"no pool runs in {where}")
+
+
+def status(folder: Folder = None, as_json: Json = False) -> None:
+    """Say whether the pool runs, how many processors work and which jobs wait.
+
+    Example: faser-align pool status --json
+    """
+    from faser_align.pool import personal
+
+    found = personal.status(folder)
+    if as_json:
+        console.show_json(found._asdict())
+    elif not found.running:
+        console.say(f"no pool runs in {found.folder}; start it with `{console.program()} pool start`")
+    else:
+        jobs = ", ".join(f"{count} {state}" for state, count in found.jobs.items() if count) or "none"
+        console.say(f"pool in {found.folder} runs (condor_master {found.master_pid})")
+        console.say(f"processors: {found.processors_busy} of {found.processors} at work; jobs: {jobs}")

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Install Debian packages as root, without questions and without starting services: apt-install.sh PACKAGE ...
+#
+# HTCondor's package would start a pool of the whole machine, now and at every boot. Ours belongs to one user.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+had_condor=$(command -v condor_master || true)
+
+apt-get --option DPkg::Lock::Timeout=300 update
+apt-get --option DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
+
+if [ -z "$had_condor" ] && command -v condor_master >/dev/null && [ -d /run/systemd/system ]; then
+    systemctl disable --now condor.service
+fi

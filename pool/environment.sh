@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# What an ordinary user needs: a virtual environment in the checkout, HTCondor, a launcher. Sourced by prepare.sh.
+: "${here:?}" # the checkout; its root is the current folder
+
+# Make .venv fit for "demo" or "test" (which includes the other); costs nothing when it already is.
+environment() {
+    local kind=$1 want python lock
+    mkdir -p "$here/build" 2>/dev/null && [[ -w $here ]] ||
+        fail "$here cannot be written by $(id -un): copy the checkout to a folder of yours and run make there"
+    exec {lock}>"$here/build/.lock"
+    flock "$lock"
+    want="$(cksum <"$here/pyproject.toml") $here"
+    if ! environment_works; then
+        python=$(find_python) || { install_missing && python=$(find_python); } ||
+            fail "Python 3.11 or newer with venv is needed and not here: install it (Debian, Ubuntu: sudo apt-get install python3-venv)"
+        "$python" -m venv --clear "$here/.venv"
+    elif [[ $(cat "$here/.venv/ready-$kind" "$here/.venv/ready-test" 2>/dev/null) == *"$want"* ]]; then
+        exec {lock}>&-
+        return
+    fi
+    install_packages "$kind"
+    echo "$want" >"$here/.venv/ready-$kind"
+    exec {lock}>&-
+}
+
+install_packages() {
+    local what=.
+    [[ $1 == demo ]] || what=".[$1]"
+    say "installing Python packages into $here/.venv (a minute or two, this once)"
+    run "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$what" ||
+        fail "pip could not install the packages (above is why): with a network or a package mirror run this again"
+}
+
+# A virtual environment dies when its interpreter goes away or changes its version, and when the checkout is moved.
+environment_works() {
+    grep -qF "$here/.venv" "$here/.venv/bin/activate" 2>/dev/null &&
+        "$here/.venv/bin/python" -I -c "$new_enough"' and find_spec("pip")
+sys.exit(not good)' 2>/dev/null
+}
+
+readonly new_enough='import sys
+from importlib.util import find_spec
+good = sys.version_info >= (3, 11)'
+
+# The path of a Python that can make a virtual environment (on Debian venv is a package of its own).
+find_python() {
+    local name path
+    for name in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do
+        path=$(command -v "$name") || continue
+        if "$path" -I -c "$new_enough"' and find_spec("venv") and find_spec("ensurepip")
+sys.exit(not good)' 2>/dev/null; then
+            echo "$path"
+            return
+        fi
+    done
+    return 1
+}
+
+htcondor() {
+    command -v condor_master >/dev/null && return
+    install_missing || true
+    command -v condor_master >/dev/null && return
+    if command -v apt-get >/dev/null; then
+        fail "HTCondor is not installed: run \`sudo apt-get install minicondor\`, then this again"
+    fi
+    fail "HTCondor is not installed: install minicondor as https://htcondor.org/downloads says for this system, then run this again"
+}
+
+# Names of the Debian packages that this user misses.
+missing() {
+    find_python >/dev/null || echo python3-venv
+    command -v condor_master >/dev/null || echo minicondor
+}
+
+# Install them, where that needs no password.
+install_missing() {
+    local packages
+    mapfile -t packages < <(missing)
+    command -v apt-get >/dev/null && sudo -n true 2>/dev/null || return 1
+    apt_install sudo -n "$here/pool/apt-install.sh" "${packages[@]}"
+}
+
+# Run apt-install.sh as the arguments say; its many lines are shown only if it fails.
+apt_install() {
+    local log=$here/build/apt.log
+    say "installing Debian packages: ${*:$#}"
+    "$@" >"$log" 2>&1 && return
+    tail -n 20 "$log" >&2
+    say "apt-get failed (its last lines are above, all of them in $log)"
+    return 1
+}
+
+# Write the program that a person types afterwards; $1 is how he types it.
+launcher() {
+    local path=$here/build/faser-align
+    cat >"$path.new" <<EOF
+#!/bin/sh
+# Made by pool/prepare.sh: faser-align of this checkout, wherever you are.
+FASER_ALIGN_COMMAND=$(printf %q "$1")
+export FASER_ALIGN_COMMAND
+exec $(printf %q "$here/.venv/bin/faser-align") "\$@"
+EOF
+    chmod 755 "$path.new"
+    mv -f "$path.new" "$path"
+}

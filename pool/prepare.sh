@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|lint|types|clean
+#
+# An ordinary user gets a virtual environment in the checkout. HTCondor refuses jobs of root, so for root everything
+# happens in a copy that belongs to the user faser-align (pool/as-root.sh). Asks nothing, needs no terminal, and
+# stops what it starts, also when it is interrupted.
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+readonly here
+PATH=$PATH:/usr/sbin:/usr/local/sbin:/sbin # HTCondor's daemons and useradd; PATH of an ordinary user may lack them
+
+say() { printf 'faser-align: %s\n' "$*" >&2; }
+fail() {
+    say "$*"
+    exit 2
+}
+
+# shellcheck source=pool/environment.sh
+source "$here/pool/environment.sh"
+# shellcheck source=pool/as-root.sh
+source "$here/pool/as-root.sh"
+
+child='' signalled=0
+# Ctrl-C reaches the child by itself, as it does every process of the terminal's job; the others go to one process.
+trap 'signalled=130' INT
+trap 'signalled=143; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
+trap 'signalled=129; [[ -z $child ]] || kill -HUP "$child" 2>/dev/null || true' HUP
+
+# Run a command (or a function that ends in exec) and wait for its end, also when a signal comes in between.
+run() {
+    local status
+    ((signalled == 0)) || exit "$signalled"
+    (
+        trap - INT TERM HUP # background processes of a script ignore Ctrl-C unless told otherwise
+        if [[ $(type -t "$1") == function ]]; then
+            "$@"
+        else
+            exec "$@"
+        fi
+    ) </dev/null &
+    child=$!
+    while :; do
+        status=0
+        wait "$child" || status=$?
+        kill -0 "$child" 2>/dev/null || break
+    done
+    child=''
+    ((signalled == 0)) || exit "$signalled"
+    return "$status"
+}
+
+demo() {
+    local command
+    environment demo
+    htcondor
+    command=${FASER_ALIGN_COMMAND:-$(printf '%q' "$here/build/faser-align")}
+    launcher "$command"
+    FASER_ALIGN_COMMAND=$command run "$here/.venv/bin/faser-align" demo
+}
+
+lint() {
+    environment test
+    check_style
+}
+
+types() {
+    environment test
+    run "$here/.venv/bin/mypy"
+}
+
+# Style and types come first because they are quick, and do not keep the tests from running.
+tests() {
+    local failed=()
+    environment test
+    htcondor
+    check_style || failed+=(style)
+    run "$here/.venv/bin/mypy" || failed+=(types)
+    scratch_folder
+    FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" || failed+=(tests)
+    ((${#failed[@]} == 0)) || fail "make test: failed: ${failed[*]}"
+}
+
+check_style() {
+    local status=0
+    run "$here/.venv/bin/ruff" check --quiet . || status=$?
+    run "$here/.venv/bin/ruff" format --quiet --check . || status=$?
+    return "$status"
+}
+
+# A short path outside /tmp, where DAGMan refuses to work. It goes with this script.
+scratch_folder() {
+    scratch=/var/tmp/faser-align-$(id -un)-$$
+    mkdir -m 700 -- "$scratch"
+    trap 'remove_scratch "$scratch"' EXIT
+}
+
+# pytest stops the pool by itself unless it was killed.
+remove_scratch() {
+    stop_pool "$1/pool" || say "could not stop the pool in $1/pool"
+    rm -rf -- "$1"
+}
+
+# Needs no virtual environment: the module uses the standard library only.
+stop_pool() {
+    local python
+    [[ -e $1/condor_config ]] || return 0
+    python=$(working_python) || return 1
+    "$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool import tidy; tidy.main(*sys.argv[2:])' \
+        "$here/src" "${@:1}"
+}
+
+working_python() {
+    if environment_works; then
+        echo "$here/.venv/bin/python"
+    else
+        find_python
+    fi
+}
+
+clean() {
+    local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align left
+    for left in /var/tmp/faser-align-"$(id -un)"-*; do
+        if [[ -O $left ]] && ! kill -0 "${left##*-}" 2>/dev/null; then
+            remove_scratch "$left"
+        fi
+    done
+    if stop_pool "${FASER_ALIGN_POOL:-$state/pool}" "$state/demo"; then
+        rm -rf -- "${FASER_ALIGN_POOL:-$state/pool}" "$state/demo"
+    fi
+    remove_built
+}
+
+remove_built() {
+    rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/faser_align.egg-info
+    find . -name __pycache__ -type d -prune -exec rm -rf {} +
+}
+
+main() {
+    cd "$here"
+    case ${1-} in
+    demo | lint | types | clean | missing) target=$1 ;;
+    test) target=tests ;;
+    *) fail "usage: pool/prepare.sh demo|test|lint|types|clean" ;;
+    esac
+    if [[ $(id -u) == 0 ]]; then
+        as_root "$1"
+    else
+        "$target"
+    fi
+}
+
+main "$@"

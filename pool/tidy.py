@@ -1,0 +1,43 @@
+"""Stop a pool that was left behind: ``tidy.main(FOLDER)``, or ``tidy.main(FOLDER, OURS)`` to spare other work.
+
+With OURS, a folder of campaigns that may go, a pool whose queue holds jobs from elsewhere is left as it is.
+Standard library only, so that ``make clean`` works without the virtual environment.
+"""
+
+import sys
+from pathlib import Path
+
+from faser_align.fsm.errors import CampaignError
+from faser_align.pool import personal
+
+_DESTROYED, _SET = "102", "103"  # records of HTCondor's job queue log, such as: 103 12.0 Iwd "/folder"
+
+
+def main(pool: str, ours: str | None = None) -> None:
+    """Stop the pool in folder ``pool``; exits with status 1 and a sentence if it has to be left running."""
+    folder = Path(pool)
+    foreign = [] if ours is None else [where for where in queued(folder) if not where.is_relative_to(ours)]
+    if foreign:
+        sys.exit(f"the pool in {folder} is left as it is: its queue holds jobs of {foreign[0]}")
+    try:
+        personal.stop(folder)
+    except CampaignError as error:
+        sys.exit(str(error))
+
+
+def queued(pool: Path) -> list[Path]:
+    """Folders from which the jobs in the pool's queue were submitted, whether or not the pool runs."""
+    folders: dict[str, str] = {}
+    try:
+        log = (pool / "spool" / "job_queue.log").read_text(errors="replace")
+    except OSError:
+        return []
+    for line in log.splitlines():
+        kind, _, rest = line.partition(" ")
+        key, _, rest = rest.partition(" ")
+        name, _, value = rest.partition(" ")
+        if kind == _DESTROYED:
+            folders.pop(key, None)
+        elif kind == _SET and name == "Iwd":
+            folders[key] = value.strip('"')
+    return sorted({Path(folder) for folder in folders.values()})

@@ -1,0 +1,79 @@
+"""What tests of all areas share: folders outside /tmp, and one real HTCondor pool for the whole run."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from faser_align.pool import personal
+
+# Two jobs at a time whatever the machine, so that a campaign takes the same way everywhere.
+_PROCESSORS = 2
+
+
+def pytest_configure() -> None:
+    """Let a terminated run end its fixtures, the pool above all, as an interrupted one does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the pool, so that ``-m "not pool"`` leaves them out."""
+    for item in items:
+        if "pool" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.pool)
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Iterator[Path]:
+    """A folder with a short path outside /tmp (where DAGMan refuses to work), removed at the end."""
+    given = os.environ.get("FASER_ALIGN_TEST_FOLDER")
+    if given:  # made and removed by `make test`
+        yield Path(given)
+        return
+    made = Path(tempfile.mkdtemp(prefix="faser-align-test-", dir="/var/tmp"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_user(session_folder: Path) -> Iterator[None]:
+    """Keep the user's own campaigns, targets and pool out of reach of every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("STATE", "CONFIG", "DATA", "CACHE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(session_folder / kind.lower()))
+        patch.setenv("FASER_ALIGN_POOL", str(session_folder / "pool"))
+        patch.delenv("FASER_ALIGN_COMMAND", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pool(session_folder: Path) -> Iterator[personal.Pool]:
+    """The pool of this run; CONDOR_CONFIG leads to it until the run ends."""
+    if os.geteuid() == 0:
+        pytest.fail("HTCondor refuses jobs of root: use `make test`, which runs the tests as an ordinary user", False)
+    folder = session_folder / "pool"
+    with pytest.MonkeyPatch.context() as patch:
+        started = personal.start(folder, cpus=_PROCESSORS)
+        for name, value in personal.environment(folder).items():
+            patch.setenv(name, value)
+        personal.use(folder)
+        yield started
+        personal.stop(folder)
+
+
+@pytest.fixture
+def workdir(session_folder: Path) -> Iterator[Path]:
+    """An empty folder outside /tmp, for a campaign."""
+    made = Path(tempfile.mkdtemp(prefix="work-", dir=session_folder))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)  # a job that ends just now may still write its log
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # the second one, sent to the whole group, must not interrupt the clean-up
+    raise KeyboardInterrupt

@@ -1,0 +1,209 @@
+"""The personal pool, for real: started, found again, asked, stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faser_align.fsm.errors import UserError
+from faser_align.pool import machine, personal, processes, schedd, tidy
+
+_START = "import sys; from pathlib import Path; from faser_align.pool import personal; print(personal.start(Path(sys.argv[1]), cpus=1).started)"
+
+
+@pytest.fixture
+def own(pool: personal.Pool, workdir: Path) -> Iterator[Path]:
+    """Folder (with a space in its name) of a pool that a test may treat as it likes; it is stopped afterwards."""
+    folder = workdir / "my pool"
+    yield folder
+    personal.stop(folder)
+
+
+def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 60) -> str:
+    """Submit a shell script to a schedd, wait for its end and return what it wrote."""
+    import htcondor2
+
+    log = folder / "job.log"
+    job = {
+        "executable": "/bin/sh",
+        "arguments": f"\"-c '{script}'\"",
+        "transfer_executable": "false",
+        "output": str(folder / "out"),
+        "log": str(log),
+    }
+    schedd_of.submit(htcondor2.Submit(job))  # type: ignore[attr-defined]
+    until = time.monotonic() + wait_s
+    while "Job terminated" not in (log.read_text() if log.exists() else ""):
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+    return (folder / "out").read_text()
+
+
+def test_a_job_runs(pool: personal.Pool, workdir: Path) -> None:
+    """A job submitted through htcondor2 runs on the pool of this test run."""
+    assert run(schedd.schedd(), workdir, "echo hello") == "hello\n"
+
+
+def test_start_status_stop(own: Path) -> None:
+    """A pool runs once started, a second start leaves it alone, and once stopped no process of it is left."""
+    assert personal.status(own).running is False
+    first = personal.start(own, cpus=1)
+    second = personal.start(own, cpus=1)
+    assert (first.started, second.started) == (True, False)
+    assert first.master_pid == second.master_pid
+    asked = personal.status(own)
+    assert (asked.running, asked.processors, asked.processors_busy) == (True, 1, 0)
+    assert asked.jobs == {"idle": 0, "running": 0, "held": 0, "other": 0}
+    assert personal.stop(own) is True
+    assert processes.daemons(own / "condor_config") == []
+    assert personal.stop(own) is False
+
+
+def test_two_pools_do_not_meet(pool: personal.Pool, own: Path, workdir: Path) -> None:
+    """A second pool runs its jobs itself, asking it leaves this process with the first, and stopping spares the first."""
+    personal.start(own, cpus=1)
+    before = os.environ["CONDOR_CONFIG"]
+    personal.status(own)
+    assert os.environ["CONDOR_CONFIG"] == before
+    try:
+        assert run(schedd.schedd(folder=own), workdir, "echo $_CONDOR_SCRATCH_DIR").startswith(str(own / "execute"))
+    finally:
+        personal.use(pool.folder)
+    personal.stop(own)
+    assert personal.status(pool.folder).running
+
+
+def test_two_starts_at_once(own: Path) -> None:
+    """Of two starts at the same time one starts the pool and the other finds it ready."""
+    command = [sys.executable, "-I", "-c", _START, str(own)]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(start.communicate(timeout=120)[0] for start in starts) == ["False\n", "True\n"]
+
+
+def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
+    """Files of daemons that were all killed at once do not keep the pool from starting and working again."""
+    personal.start(own, cpus=1)
+    for daemon in processes.daemons(own / "condor_config"):
+        os.kill(daemon.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match="pool start"):
+        schedd.schedd(folder=own)
+    assert personal.start(own, cpus=1).started
+    try:
+        assert run(schedd.schedd(folder=own), workdir, "echo again") == "again\n"
+    finally:
+        personal.use()
+
+
+def test_start_after_the_master_was_killed(own: Path) -> None:
+    """Daemons whose master was killed are ended before new ones start, and by stop."""
+    for again in (personal.start, personal.stop):
+        first = personal.start(own, cpus=1)
+        os.kill(first.master_pid, signal.SIGKILL)
+        assert again(own)
+    assert processes.daemons(own / "condor_config") == []
+
+
+def test_the_pool_outlives_its_terminal(own: Path) -> None:
+    """The daemons are in a session of their own, where neither Ctrl-C nor a closed terminal reaches them."""
+    started = personal.start(own, cpus=1)
+    assert os.getsid(started.master_pid) != os.getsid(0)
+
+
+def test_nothing_listens_to_the_network(own: Path) -> None:
+    """Every socket on which a daemon listens is bound to loopback."""
+    personal.start(own, cpus=1)
+    sockets = {
+        os.readlink(descriptor)
+        for daemon in processes.daemons(own / "condor_config")
+        for descriptor in Path(f"/proc/{daemon.pid}/fd").iterdir()
+        if descriptor.is_symlink()
+    }
+    listening = "0A"
+    rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
+    bound = {row[1].partition(":")[0] for row in rows if row[3] == listening and f"socket:[{row[9]}]" in sockets}
+    assert bound == {"0100007F"}
+
+
+def test_a_long_path(pool: personal.Pool, workdir: Path) -> None:
+    """A folder whose path is longer than a socket's name may be does as well."""
+    folder = workdir / ("x" * 100) / "pool"
+    try:
+        personal.start(folder, cpus=1)
+        assert run(schedd.schedd(folder=folder), workdir, "echo far") == "far\n"
+    finally:
+        personal.use(pool.folder)
+        personal.stop(folder)
+
+
+def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:
+    """A job that waits is still there after the pool was stopped and started, and tidy sees to whom it belongs."""
+    import htcondor2
+
+    personal.start(own, cpus=1)
+    try:
+        job = htcondor2.Submit({"executable": "/bin/true", "hold": "true", "initialdir": str(workdir)})
+        schedd.schedd(folder=own).submit(job)
+        assert tidy.queued(own) == [workdir]
+        with pytest.raises(SystemExit, match="jobs of"):
+            tidy.main(str(own), str(workdir / "elsewhere"))
+        personal.stop(own)
+        personal.start(own, cpus=1)
+        assert personal.status(own).jobs["held"] == 1
+        schedd.schedd(folder=own).act(htcondor2.JobAction.Remove, "true")
+        tidy.main(str(own), str(workdir))
+        assert personal.status(own).running is False
+    finally:
+        personal.use()
+
+
+def test_no_pool_was_ever_started(workdir: Path) -> None:
+    """The error for a folder without a pool names the command that starts one."""
+    with pytest.raises(UserError, match="faser-align pool start"):
+        personal.use(workdir / "none")
+
+
+def test_no_htcondor(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
+    """Without condor_master in PATH or the system's folders the error says what to install."""
+    monkeypatch.setenv("PATH", str(workdir))
+    monkeypatch.setattr(machine, "_SBIN", ())
+    with pytest.raises(UserError, match="HTCondor is not on this machine"):
+        machine.condor_master()
+
+
+def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
+    """Root gets the reason and the cure, and no folder is made."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(UserError, match="refuses jobs of root"):
+        personal.start(workdir / "pool")
+    assert not (workdir / "pool").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written(workdir: Path) -> None:
+    """The error names the folder and the option that chooses another."""
+    workdir.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        personal.start(workdir / "pool")
+    workdir.chmod(0o700)
+    assert str(workdir / "pool") in str(caught.value)
+
+
+def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
+    """The pool lies where FASER_ALIGN_POOL says, else in the XDG state home, else below the home folder."""
+    assert personal.default_folder() == Path(os.environ["FASER_ALIGN_POOL"])
+    monkeypatch.delenv("FASER_ALIGN_POOL")
+    assert personal.default_folder() == Path(os.environ["XDG_STATE_HOME"]) / "faser-align" / "pool"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
+    monkeypatch.setenv("HOME", str(workdir))
+    assert personal.default_folder() == workdir / ".local" / "state" / "faser-align" / "pool"
+
+
+def test_condor_master_is_found_without_sbin_in_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PATH of an ordinary user, which may lack the folders of system programs, is enough."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert machine.condor_master().name == "condor_master"
