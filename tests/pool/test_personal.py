@@ -183,8 +183,7 @@ def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None
     assert not (workdir / "pool").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written(workdir: Path) -> None:
+def test_a_folder_that_cannot_be_written(pool: personal.Pool, workdir: Path) -> None:
     """The error names the folder and the option that chooses another."""
     workdir.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written") as caught:
