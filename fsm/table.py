@@ -62,6 +62,8 @@ NODE = (
     ("waiting", "passed_over", "skipped"),
     ("failed", "started", "running"),
     ("failed", "passed_over", "skipped"),
+    ("running", "passed_over", "skipped"),
+    ("held", "passed_over", "skipped"),
     # A node whose success DAGMan had not written down when it was killed is run again by the next one.
     ("done", "started", "running"),
     # An attempt that a removed DAGMan left open is abandoned by the first attempt of the next.

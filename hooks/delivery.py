@@ -26,6 +26,10 @@ NEXT = {
 }
 
 
+class Unwanted(Exception):
+    """The target does not want this kind of message."""
+
+
 def deliver(folder: str, *, final: bool = False) -> int:
     """Send the messages that are due, the oldest first, until the time is up.
 
@@ -45,7 +49,11 @@ def deliver(folder: str, *, final: bool = False) -> int:
             if claimed is None:
                 break
             seen.add(claimed.id)
-            problem = _attempt(folder, claimed, deadline - time.monotonic())
+            try:
+                problem = _attempt(folder, claimed, deadline - time.monotonic())
+            except Unwanted:
+                outbox.decline(folder, claimed)
+                continue
             outbox.mark(folder, claimed, problem)
             sent += problem is None
     except (sqlite3.Error, OSError) as problem:
@@ -61,6 +69,8 @@ def _attempt(folder: str, claimed: Claim, budget_s: float) -> str | None:
         return _send(folder, claimed)
     except TimeoutError:
         return f"no answer within {budget_s:.0f} s"
+    except Unwanted:
+        raise
     except CampaignError as problem:
         return str(problem)
     except Exception as problem:  # noqa: BLE001 - a library's failure must not become the node's
@@ -85,6 +95,8 @@ def _send(folder: str, claimed: Claim) -> str | None:
     target = targets.get(claimed.target)
     if target is None:
         return f"{record['targets_file']} has no target {claimed.target!r}"
+    if not target.wants(claimed.kind):
+        raise Unwanted
     facts = message_facts(folder, claimed)
     return send(target, compose(facts), key=facts["key"], thread=facts["thread"])
 

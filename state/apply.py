@@ -83,24 +83,16 @@ def _pre(campaign: Campaign) -> int:
     latest = _latest(db, node)
     if latest and latest[1] == event["dag_id"] and not latest[2]:
         return 0  # open: this script is a repeat of the one that opened it
-    if state == "skipped":
+    if state in ("skipped", "lost"):
         return statuses.SKIP
     if stage <= campaign.stages_done or (kind == "reco" and campaign.lost and _lost(db, file)):
+        if state == "done":
+            return statuses.SKIP
+        _abandon(campaign, node, latest)
         _node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
         return statuses.SKIP
-    if latest and not latest[2]:
-        db.execute(
-            "UPDATE attempts SET closed_utc = ?, outcome = 'abandoned' WHERE node = ? AND attempt = ?",
-            (event["utc"], node, latest[0]),
-        )
-    attempt = attempts + 1
-    db.execute(
-        "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
-        (node, attempt, event["dag_id"], event["utc"], event["host"]),
-    )
-    _took(campaign, node, attempt, "pre", "", "", 0)
-    _node_event(campaign, node, state, "started", attempt, "json_object('retry', ?)", (event["retry"],))
-    db.execute("UPDATE nodes SET attempts = ?, reason = '' WHERE node = ?", (attempt, node))
+    _open(campaign, node, state, attempts + 1, latest)
+    _took(campaign, node, attempts + 1, "pre", "", "", 0)
     if kind == "mille":
         campaign_event(campaign, "solving_started", stage, iteration)
     elif campaign.state not in ("reconstructing", "solving") or (campaign.stage, campaign.iteration) != (
@@ -120,12 +112,7 @@ def _post(campaign: Campaign) -> int:
     if latest is None or latest[1] != event["dag_id"] or (latest[2] and latest[3] != job_id):
         # Its PRE could not be recorded at all; the attempt is known from its end alone.
         attempts += 1
-        db.execute(
-            "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
-            (node, attempts, event["dag_id"], event["utc"], event["host"]),
-        )
-        db.execute("UPDATE nodes SET attempts = ?, state = 'running' WHERE node = ?", (attempts, node))
-        state = "running"
+        state = _open(campaign, node, state, attempts, latest)
     elif latest[2]:
         answered = db.execute(
             "SELECT exit_status FROM events WHERE dag_id = ? AND node = ? AND attempt = ? AND phase = 'post' "
@@ -153,6 +140,27 @@ def _post(campaign: Campaign) -> int:
     return int(answer)
 
 
+def _open(campaign: Campaign, node: str, state: str, attempt: int, latest: "tuple[int, str, str, str] | None") -> str:
+    """Open an attempt, and abandon one that an earlier DAGMan left open; returns the node's new state."""
+    db, event = campaign.db, campaign.event
+    _abandon(campaign, node, latest)
+    db.execute(
+        "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
+        (node, attempt, event["dag_id"], event["utc"], event["host"]),
+    )
+    _node_event(campaign, node, state, "started", attempt, "json_object('retry', ?)", (event["retry"],))
+    db.execute("UPDATE nodes SET attempts = ?, reason = '' WHERE node = ?", (attempt, node))
+    return table.node_after(state, "started") or state
+
+
+def _abandon(campaign: Campaign, node: str, latest: "tuple[int, str, str, str] | None") -> None:
+    if latest and not latest[2]:
+        campaign.db.execute(
+            "UPDATE attempts SET closed_utc = ?, outcome = 'abandoned' WHERE node = ? AND attempt = ?",
+            (campaign.event["utc"], node, latest[0]),
+        )
+
+
 def _hold(campaign: Campaign) -> int:
     """A job went on hold; a hold that comes after its attempt's end is recorded and changes nothing."""
     db, event = campaign.db, campaign.event
@@ -165,11 +173,18 @@ def _hold(campaign: Campaign) -> int:
         (event["dag_id"], node, job_id, hold_time),
     ).fetchone():
         return 0
+    late = db.execute(
+        "SELECT attempt FROM attempts WHERE node = ? AND job_id = ? AND closed_utc != ''", (node, job_id)
+    ).fetchone()
     facts = "json_object('reason', ?, 'held_at', ?)", (event["reason"], hold_time)
-    row = _node_event(campaign, node, state, "held", attempts, *facts)
-    if table.node_after(state, "held"):
-        db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
-        enqueue(campaign, row, "held")
+    if late:
+        ignored = f"attempt {late[0]}, whose job this was, is over"
+        _write(campaign, node, (state, "held", state, ignored), (*layout.parse_node(node)[1:3], node, late[0]), *facts)
+    else:
+        row = _node_event(campaign, node, state, "held", attempts, *facts)
+        if table.node_after(state, "held"):
+            db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
+            enqueue(campaign, row, "held")
     _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
     return 0
 

@@ -60,6 +60,16 @@ def claim(folder: str, *, final: bool = False, seen: frozenset[int] = frozenset(
     return found[0] if found else None
 
 
+def decline(folder: str, claimed: Claim) -> None:
+    """Close a claimed message that its target, by the user's own file, does not want."""
+
+    def work(db: sqlite3.Connection) -> int:
+        db.execute("UPDATE outbox SET state = 'unwanted' WHERE id = ?", (claimed.id,))
+        return 0
+
+    database.transact(folder, work)
+
+
 def mark(folder: str, claimed: Claim, problem: str | None) -> None:
     """Write down what became of a claimed message: sent, to be tried again, or given up."""
     now = time.time()
@@ -127,7 +137,8 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
         "constants": queries.latest_constants(db),
         "key": f"{campaign['name']}/{claimed.history_id}",
-        "thread": campaign["name"],
+        # Two campaigns may have one name, at different times.
+        "thread": f"{campaign['name']}/{campaign['created_utc']}",
     }
     if claimed.kind == "held":
         message["held"] = [{"node": event["node"], "reason": about.get("reason", "")}]

@@ -95,7 +95,7 @@ CREATE TABLE outbox (
     history_id INTEGER NOT NULL REFERENCES history (id),
     target TEXT NOT NULL,
     kind TEXT NOT NULL,
-    state TEXT NOT NULL,            -- pending, claimed, sent, failed
+    state TEXT NOT NULL,            -- pending, claimed, sent, failed, unwanted
     tries INTEGER NOT NULL,
     next_utc TEXT NOT NULL,         -- not before
     claimed_utc TEXT NOT NULL,

@@ -1,0 +1,67 @@
+"""The transition tables, and what is made from them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.fsm import diagram, machine, table
+
+EVENTS = sorted({event for _, event, _ in table.CAMPAIGN})
+
+
+def test_states_of_the_table_are_the_declared_ones() -> None:
+    """The tables use every declared state and no other."""
+    used = {state for source, _, destination in table.CAMPAIGN for state in (source, destination)}
+    assert used == set(table.STATES)
+    used = {state for source, _, destination in table.NODE for state in (source, destination)}
+    assert used == set(table.NODE_STATES)
+
+
+@pytest.mark.parametrize("rows", [table.CAMPAIGN, table.NODE])
+def test_a_state_and_an_event_lead_to_one_place(rows: tuple[tuple[str, str, str], ...]) -> None:
+    """No pair of state and event stands in a table twice."""
+    pairs = [(source, event) for source, event, _ in rows]
+    assert len(pairs) == len(set(pairs))
+
+
+def test_every_state_can_be_reached() -> None:
+    """From the initial state every other one can be reached."""
+    reached = {table.INITIAL}
+    for _ in table.STATES:
+        reached |= {destination for source, _, destination in table.CAMPAIGN if source in reached}
+    assert reached == set(table.STATES)
+
+
+def test_ends_are_left_by_resuming_and_extending_only() -> None:
+    """A campaign that ended goes on only where the user says so, and never after converged."""
+    leaving = {(source, event) for source, event, _ in table.CAMPAIGN if source in table.ENDS}
+    assert {event for _, event in leaving} == {"resumed", "extended"}
+    assert "converged" not in {source for source, _ in leaving}
+
+
+def test_every_end_state_has_a_message_of_its_own() -> None:
+    """Whatever ends a campaign asks for the message that names the end state."""
+    for _source, event, destination in table.CAMPAIGN:
+        if destination in table.ENDS:
+            assert table.MESSAGES[event] == destination
+
+
+@given(st.lists(st.sampled_from([*EVENTS, "nonsense"]), max_size=30))
+def test_the_machine_and_the_table_agree(events: list[str]) -> None:
+    """The machine made with the library goes exactly where the table says, and stays where it says nothing."""
+    built, state = machine.CampaignMachine(), table.INITIAL
+    for event in events:
+        expected = table.campaign_after(state, event)
+        assert built.send(event) == expected
+        state = expected or state
+        assert built.state == state
+        assert set(built.allowed()) == {e for e in EVENTS if table.campaign_after(state, e)}
+
+
+@pytest.mark.parametrize("which", ["campaign", "node"])
+def test_the_diagram_shows_every_transition(which: str) -> None:
+    """Both drawings name every pair of states and every event of the table."""
+    for text, arrow in ((diagram.mermaid(which), "-->"), (diagram.dot(which), "->")):
+        for source, event, destination in diagram.rows(which):
+            lines = [line for line in text.splitlines() if f"{source} {arrow} {destination}" in line]
+            assert any(event in line for line in lines)

@@ -1,0 +1,363 @@
+"""The hooks as DAGMan calls them: whole processes on a real store."""
+
+import concurrent.futures
+import json
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import queries
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """A campaign of three files in a folder whose name has a space and a percent sign."""
+    return make_campaign(tmp_path / "a b 100%" / "campaign", files=3)
+
+
+def state(record: dict[str, Any]) -> str:
+    with queries.published(record["folder"]) as db:
+        return str(queries.campaign(db)["state"])
+
+
+def told(record: dict[str, Any]) -> list[dict[str, Any]]:
+    with queries.published(record["folder"]) as db:
+        return queries.history(db)
+
+
+def node(record: dict[str, Any], name: str) -> dict[str, Any]:
+    with queries.published(record["folder"]) as db:
+        return next(row for row in queries.nodes(db) if row["node"] == name)
+
+
+def test_a_campaign_that_converges(record: dict[str, Any]) -> None:
+    """PRE and POST of every node lead to converged, and only then POST answers 42."""
+    assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
+    assert run_iteration(record, 4) == statuses.CONVERGED
+    assert state(record) == "converged"
+    assert hook("final", record["folder"], "final", 0, 1).returncode == 0
+    assert state(record) == "converged"
+    campaign = [row for row in told(record) if row["subject"] == "campaign"]
+    assert [row["event"] for row in campaign] == [
+        "created",
+        "submitted",
+        *["reconstruction_started", "solving_started", "go_on"] * 3,
+        "reconstruction_started",
+        "solving_started",
+        "converged",
+    ]
+    assert all(row["ignored"] == "" for row in campaign)
+    assert campaign[-1]["facts"]["effect_um"] == 0.1
+    assert campaign[-1]["attempt"] == 1
+    assert not Path(record["folder"], layout.HOOKS_LOG).exists()
+
+
+def test_a_campaign_whose_iterations_end_is_exhausted(record: dict[str, Any]) -> None:
+    """The last allowed iteration without convergence ends as exhausted, with success for DAGMan."""
+    for i in (1, 2, 3):
+        assert run_iteration(record, i, significance=3.0 / i, effect_um=5.0 / i, chi2_per_ndf=1.2 / i) == 0
+    assert run_iteration(record, 4, significance=0.5, effect_um=1.0, chi2_per_ndf=0.2) == 0
+    assert state(record) == "exhausted"
+    assert hook("final", record["folder"], "final", 0, 0).returncode == 0
+    assert state(record) == "exhausted"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"nan": True, "significance": None, "effect_um": None}, "diverged"), ({"tracks": {"used": 100}}, "starved")],
+)
+def test_an_end_without_success_fails_the_node_for_good(
+    record: dict[str, Any], change: dict[str, Any], expected: str
+) -> None:
+    """A verdict that ends without success answers the status that is not tried again, and FINAL changes nothing."""
+    assert run_iteration(record, 1, **change) == statuses.FATAL
+    assert state(record) == expected
+    assert hook("final", record["folder"], "final", 2, 1).returncode == 2
+    assert state(record) == expected
+    assert told(record)[-1]["ignored"] == f"a campaign that is {expected} takes no event final_failed"
+
+
+def test_scripts_that_run_again_change_nothing(record: dict[str, Any]) -> None:
+    """PRE, POST, HOLD and FINAL give the same answer the second time and leave no second trace."""
+    name, mille = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
+    Path(layout.job_log(record["folder"], name, "err")).write_text("first\nno such file: /raw\n\n")
+    calls = [
+        ("pre", record["folder"], name, 0, 2),
+        ("hold", record["folder"], name, "13.0", 0),
+        ("post", record["folder"], name, 0, 2, statuses.RAW_MISSING, "13.0", 0),
+        ("pre", record["folder"], mille, 0, 2),
+        ("final", record["folder"], "final", 2, 1),
+    ]
+    for call in calls:
+        first = hook(*call).returncode
+        before = told(record)
+        assert hook(*call).returncode == first
+        assert told(record) == before
+    failed = node(record, name)
+    assert (failed["state"], failed["attempts"]) == ("failed", 1)
+    assert failed["reason"] == "raw file missing or unreadable: no such file: /raw"
+    assert state(record) == "failed"
+
+
+def test_a_retry_is_the_next_attempt(record: dict[str, Any]) -> None:
+    """A PRE after a POST opens the next attempt, whatever $RETRY says."""
+    name = layout.reco_node(1, 1, 400)
+    for job in ("13.0", "14.0"):
+        assert hook("pre", record["folder"], name, 0, 2).returncode == 0
+        assert hook("post", record["folder"], name, 0, 2, -9, job, 0).returncode == 1
+    row = node(record, name)
+    assert (row["attempts"], row["job_id"], row["reason"]) == (2, "14.0", "the job was killed by signal 9")
+
+
+@pytest.mark.parametrize("damage", [1, 999, 1000])
+def test_a_job_without_a_whole_output_has_failed(record: dict[str, Any], damage: int) -> None:
+    """POST forgives no output that is missing, cut short or no ROOT file, although the job said 0."""
+    name = layout.reco_node(1, 1, 400)
+    hook("pre", record["folder"], name, 0, 2)
+    assert hook("post", record["folder"], name, 0, 2, 0, "13.0", 0).returncode == 1
+    assert "No such file" in node(record, name)["reason"]
+    hook("pre", record["folder"], name, 1, 2)
+    write_output(record, 1, 1, 400, damage=damage)
+    assert hook("post", record["folder"], name, 1, 2, 0, "14.0", 0).returncode == 1
+    assert node(record, name)["reason"].startswith("no output")
+    hook("pre", record["folder"], name, 2, 2)
+    write_output(record, 1, 1, 400)
+    assert hook("post", record["folder"], name, 2, 2, 0, "15.0", 0).returncode == 0
+    assert node(record, name)["state"] == "done"
+
+
+def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
+    """HOLD takes time and reason from the nodes log; a second hold of the job is a second hold."""
+    name, folder = layout.reco_node(1, 1, 401), record["folder"]
+    hook("pre", folder, name, 0, 2)
+    log = Path(folder, layout.NODES_LOG)
+    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
+    for i in (1, 2):
+        with log.open("a") as file:
+            file.write("001 (033.000.000) 2026-11-24 08:00:00 Job executing on host: <x>\n...\n" + held.format(i))
+        assert hook("hold", folder, name, "33.0", 0).returncode == 0
+        assert (node(record, name)["state"], node(record, name)["reason"]) == ("held", f"Disk quota {i}")
+    assert len([row for row in told(record) if row["event"] == "held"]) == 2
+    write_output(record, 1, 1, 401)
+    assert hook("post", folder, name, 0, 2, 0, "33.0", 0).returncode == 0
+    assert (node(record, name)["state"], node(record, name)["reason"]) == ("done", "")
+    hook("hold", folder, name, "33.9", 0)
+    assert node(record, name)["state"] == "done"
+    assert told(record)[-1]["ignored"] == "a node that is done takes no event held"
+
+
+def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:
+    """A hold of a job whose attempt is over is recorded as ignored, although the node runs again."""
+    name, folder = layout.reco_node(1, 1, 401), record["folder"]
+    hook("pre", folder, name, 0, 2)
+    hook("post", folder, name, 0, 2, 1, "33.0", 0)
+    hook("pre", folder, name, 1, 2)
+    hook("hold", folder, name, "33.0", 0)
+    assert node(record, name)["state"] == "running"
+    assert told(record)[-1]["ignored"] == "attempt 1, whose job this was, is over"
+
+
+def test_a_removed_campaign(record: dict[str, Any]) -> None:
+    """FINAL after condor_rm ends the campaign as removed; POST scripts of removed jobs may come later."""
+    name = layout.reco_node(1, 1, 400)
+    hook("pre", record["folder"], name, 0, 2)
+    assert hook("final", record["folder"], "final", 4, 0).returncode == 4
+    assert state(record) == "removed"
+    assert hook("post", record["folder"], name, 0, 2, -1002, "13.0", 0).returncode == 1
+    assert state(record) == "removed"
+    assert node(record, name)["reason"] == "the job was removed"
+
+
+def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
+    """The first hook of another DAGMan resumes a failed campaign; its FINAL is recorded as its own."""
+    name, folder = layout.reco_node(1, 1, 400), record["folder"]
+    hook("pre", folder, name, 0, 2)
+    hook("post", folder, name, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+    assert hook("final", folder, "final", 2, 1).returncode == 2
+    assert hook("pre", folder, name, 0, 2, dag_id="77.0").returncode == 0
+    assert state(record) == "reconstructing"
+    write_output(record, 1, 1, 400)
+    assert hook("post", folder, name, 0, 2, 0, "13.0", 0, dag_id="77.0").returncode == 0
+    row = node(record, name)
+    assert (row["state"], row["attempts"]) == ("done", 2)
+    assert hook("final", folder, "final", 2, 1, dag_id="77.0").returncode == 2
+    events = [row["event"] for row in told(record) if row["subject"] == "campaign" and not row["ignored"]]
+    assert events == [
+        *["created", "submitted", "reconstruction_started", "final_failed"],
+        *["resumed", "reconstruction_started", "final_failed"],
+    ]
+
+
+def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> None:
+    """A file that fails for good is lost, its node forgiven, and later iterations go on without it."""
+    record = make_campaign(tmp_path / "campaign", files=4, config={"reconstruction": {"min_files": 0.75}})
+    folder = record["folder"]
+    lost = layout.reco_node(1, 1, 401)
+    hook("pre", folder, lost, 2, 2)
+    assert hook("post", folder, lost, 2, 2, statuses.CRASHED, "13.0", 0).returncode == 0
+    assert node(record, lost)["state"] == "lost"
+    second = layout.reco_node(1, 1, 402)
+    hook("pre", folder, second, 2, 2)
+    assert hook("post", folder, second, 2, 2, statuses.CRASHED, "14.0", 0).returncode == 1
+    assert node(record, second)["state"] == "failed"
+    assert hook("pre", folder, layout.mille_node(1, 1), 0, 2).returncode == 0
+    assert json.loads(Path(layout.lost_file(folder, 1, 1)).read_text()) == [401]
+    later = layout.reco_node(1, 2, 401)
+    assert hook("pre", folder, later, 0, 2).returncode == statuses.SKIP
+    assert hook("pre", folder, later, 0, 2).returncode == statuses.SKIP
+    assert node(record, later)["state"] == "skipped"
+
+
+def test_an_early_stage_is_passed_over_and_the_next_begins(tmp_path: Path) -> None:
+    """A stage that converges early lets its remaining nodes be passed over; only the last one ends the DAG."""
+    step = {"name": "IFT", "fix": ["layer", "3ST"]}
+    stages = [{"name": name, "iterations": 4, "steps": [step]} for name in ("first", "second")]
+    record = make_campaign(tmp_path / "campaign", files=1, config={"stages": stages})
+    assert [run_iteration(record, i) for i in (1, 2, 3, 4)] == [0, 0, 0, 0]
+    record = make_campaign(
+        tmp_path / "other",
+        files=1,
+        config={"stages": stages, "convergence": {"patience": 1}, "campaign": {"iterations": 4}},
+    )
+    assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
+    assert state(record) == "solving"
+    for name in (layout.reco_node(1, 4, 400), layout.mille_node(1, 4)):
+        assert hook("pre", record["folder"], name, 0, 2).returncode == statuses.SKIP
+    assert [run_iteration(record, i, stage=2) for i in (1, 2)] == [0, 0]
+    assert run_iteration(record, 3, stage=2) == statuses.CONVERGED
+    assert state(record) == "converged"
+
+
+def test_a_solution_without_metrics_fails(record: dict[str, Any]) -> None:
+    """A Millepede job that left no metrics, or another iteration's, has failed for good, and nothing is judged."""
+    name, folder = layout.mille_node(1, 1), record["folder"]
+    hook("pre", folder, name, 0, 2)
+    assert hook("post", folder, name, 0, 2, 0, "13.0", 0).returncode == statuses.FATAL
+    hook("pre", folder, name, 0, 2)
+    write_metrics(record, metrics(2))
+    Path(layout.metrics_file(folder, 1, 2)).rename(layout.metrics_file(folder, 1, 1))
+    assert hook("post", folder, name, 0, 2, 0, "14.0", 0).returncode == statuses.FATAL
+    assert "is not the metrics of stage 1, iteration 1" in node(record, name)["reason"]
+
+
+def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, Any]) -> None:
+    """While the store is away the job's verdict is still answered, and the events come in order afterwards."""
+    name, folder = layout.reco_node(1, 1, 400), Path(record["folder"])
+    store = folder / layout.STATE
+    store.rename(folder / "away.db")
+    assert hook("pre", folder, name, 0, 2).returncode == 0
+    write_output(record, 1, 1, 400)
+    assert hook("post", folder, name, 0, 2, 0, "13.0", 0).returncode == 0
+    assert not store.exists()
+    assert len(list((folder / layout.SPOOL).glob("*.json"))) == 2
+    (folder / "away.db").rename(store)
+    (folder / layout.SPOOL / "00000003.json").write_text("no json")
+    hook("pre", folder, layout.reco_node(1, 1, 401), 0, 2)
+    assert node(record, name)["state"] == "done"
+    assert list((folder / layout.SPOOL).glob("*.json")) == []
+    assert [row["ignored"].split(":")[0] for row in told(record) if row["event"] == "spooled"] == [
+        "the file 00000003.json of the spool was set aside"
+    ]
+
+
+def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
+    """Convergence is answered with 42 although the store cannot be written, and recorded when it can."""
+    for i in (1, 2, 3):
+        run_iteration(record, i)
+    for file in record["files"]:
+        name = layout.reco_node(1, 4, file)
+        hook("pre", record["folder"], name, 0, 2)
+        write_output(record, 1, 4, file)
+        hook("post", record["folder"], name, 0, 2, 0, f"{file}.0", 0)
+    hook("pre", record["folder"], layout.mille_node(1, 4), 0, 2)
+    write_metrics(record, metrics(4, files=3))
+    store = Path(record["folder"], layout.STATE)
+    store.rename(f"{store}.away")
+    answer = hook("post", record["folder"], layout.mille_node(1, 4), 0, 2, 0, "13.0", 0)
+    assert answer.returncode == statuses.CONVERGED
+    Path(f"{store}.away").rename(store)
+    assert hook("final", record["folder"], "final", 0, 1).returncode == 0
+    assert state(record) == "converged"
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 0, "1.0", 0), 0),
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, -9, "1.0", 0), 1),
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 42, "1.0", 0), 1),
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 77, "1.0", 0), 1),
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, statuses.RAW_MISSING, "1.0", 0), statuses.FATAL),
+        (("pre", "/nowhere", "reco_s1_i01_00400", 0, 2), 0),
+        (("final", "/nowhere", "final", 2, 1), 2),
+        (("final", "/nowhere", "final", 0, 1), 0),
+        (("nonsense", "/nowhere", "final", 0, 1), 0),
+        (("pre", "/nowhere", "no_node", 0, 2), 0),
+    ],
+)
+def test_a_hook_never_fails_a_node_because_of_itself(call: tuple[Any, ...], expected: int) -> None:
+    """Without a campaign at all DAGMan still gets the job's own outcome, and never a status that means more."""
+    assert hook(*call).returncode == expected
+
+
+def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> None:
+    """PRE and POST of a reconstruction load sqlite3 and our own light modules, nothing else that costs."""
+    name = layout.reco_node(1, 1, 400)
+    hook("pre", record["folder"], layout.reco_node(1, 1, 401), 0, 2)
+    program = (
+        "import sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
+        f"sys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
+        "from faser_align.hooks import node\n"
+        "status = node.main(sys.argv[1:])\n"
+        "print(' '.join(sorted(sys.modules)))\n"
+        "raise SystemExit(status)\n"
+    )
+    allowed = {
+        *[
+            "faser_align",
+            "faser_align.config",
+            "faser_align.config.layout",
+            "faser_align.fsm",
+            "faser_align.fsm.statuses",
+        ],
+        *["faser_align.fsm.table", "faser_align.hooks", "faser_align.hooks.node", "faser_align.state"],
+        *[f"faser_align.state.{name}" for name in ("apply", "database", "publish", "spool", "writer")],
+    }
+    bare = {
+        "enum",
+        "typing",
+        "json",
+        "dataclasses",
+        "re",
+        "pathlib",
+        "logging",
+        "subprocess",
+        "site",
+        "inspect",
+        "signal",
+    }
+    write_output(record, 1, 1, 400)
+    for call in (("pre", name, 0, 2), ("post", name, 0, 2, 0, "13.0", 0)):
+        answer = hook(call[0], record["folder"], *call[1:], interpreter=(sys.executable, "-I", "-S", "-c", program))
+        assert answer.returncode == 0, answer.stderr
+        loaded = set(answer.stdout.split())
+        assert {name for name in loaded if name.startswith("faser_align")} == allowed
+        assert loaded & bare == set()
+
+
+def test_two_hooks_at_the_same_moment_do_the_work_once(record: dict[str, Any]) -> None:
+    """Of several copies of one script at once, one does the work and all answer alike."""
+    name = layout.reco_node(1, 1, 400)
+    with concurrent.futures.ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(lambda _: hook("pre", record["folder"], name, 0, 2).returncode, range(8)))
+    assert answers == [0] * 8
+    assert node(record, name)["attempts"] == 1
+    with sqlite3.connect(Path(record["folder"], layout.STATE)) as db:
+        assert db.execute("SELECT count(*) FROM attempts").fetchone() == (1,)
+    db.close()

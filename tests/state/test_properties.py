@@ -1,0 +1,170 @@
+"""What holds for every sequence of events, on a real store."""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from campaigns import make_campaign, metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faser_align.config import layout
+from faser_align.fsm import statuses, table
+from faser_align.state.apply import apply
+
+Event = dict[str, Any]
+
+with tempfile.TemporaryDirectory() as _folder:
+    make_campaign(Path(_folder, "campaign"), files=2, config={"reconstruction": {"min_files": 0.5}})
+    _made = sqlite3.connect(Path(_folder, "campaign", layout.STATE))
+    TEMPLATE = _made.serialize()
+    _made.close()
+
+NODES = [layout.reco_node(1, i, f) for i in (1, 2) for f in (400, 401)] + [layout.mille_node(1, i) for i in (1, 2)]
+
+
+@contextmanager
+def store() -> Iterator[sqlite3.Connection]:
+    """A store as it is before the first event, in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db.deserialize(TEMPLATE)
+        yield db
+    finally:
+        db.close()
+
+
+def events() -> st.SearchStrategy[Event]:
+    """Any event that a hook may bring, in any order."""
+    base = {"utc": "2026-11-24T08:00:00.000Z", "host": "ap"}
+    dag = st.sampled_from(["1.0", "2.0"])
+    node = st.sampled_from(NODES)
+    job = st.sampled_from(["11.0", "12.0", "13.0"])
+    post = st.fixed_dictionaries(
+        {
+            "phase": st.just("post"),
+            "dag_id": dag,
+            "node": node,
+            "job_id": job,
+            "retry": st.integers(0, 2),
+            "ret": st.sampled_from([0, 0, 1, statuses.RAW_MISSING, -9, -1002]),
+            "verdict": st.sampled_from(table.VERDICTS),
+        }
+    ).map(_finish_post)
+    kinds = [
+        st.fixed_dictionaries({"phase": st.just("pre"), "dag_id": dag, "node": node, "retry": st.integers(0, 2)}),
+        post,
+        st.fixed_dictionaries(
+            {
+                "phase": st.just("hold"),
+                "dag_id": dag,
+                "node": node,
+                "job_id": job,
+                "hold_time": st.sampled_from(["8", "9"]),
+                "reason": st.just("quota"),
+            }
+        ),
+        st.fixed_dictionaries(
+            {"phase": st.just("final"), "dag_id": dag, "node": st.just("final"), "dag_status": st.integers(0, 6)}
+        ),
+        st.fixed_dictionaries(
+            {"phase": st.just("control"), "dag_id": dag, "event": st.sampled_from(["submitted", "resumed"])}
+        ),
+    ]
+    return st.one_of(*kinds).map(lambda event: {"exit": 0, **base, **event})
+
+
+def _finish_post(event: Event) -> Event:
+    ret, name = event["ret"], event.pop("verdict")
+    failure = statuses.JOB_FAILURES.get(ret)
+    event["exit"] = 0 if ret == 0 else statuses.FATAL if failure and failure[1] else 1
+    event["fatal"] = event["exit"] == statuses.FATAL
+    event |= {"max_retries": 2, "outcome": "failed" if ret else "succeeded", "reason": "because"}
+    if ret == 0 and event["node"].startswith("mille"):
+        iteration = layout.parse_node(event["node"])[2]
+        text = str(metrics(iteration)).replace("'", '"').replace("False", "false").replace("True", "true")
+        event |= {"verdict": name, "verdict_reason": "so", "criteria": "[]", "metrics": text}
+        event["exit"] = statuses.verdict_exit(name, last=True)
+    return event
+
+
+def picture(db: sqlite3.Connection) -> list[Any]:
+    """All that must not depend on accidents: states and counters of the campaign and of its nodes."""
+    return [
+        db.execute("SELECT state, stage, iteration, stages_done, lost FROM campaign").fetchall(),
+        db.execute("SELECT node, state, attempts, reason FROM nodes").fetchall(),
+        db.execute("SELECT stage, iteration, verdict FROM iterations").fetchall(),
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), max_size=40))
+def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
+    """Every change in the history is a row of a table, each starts where the last one ended, ends are left by name only."""
+    with store() as db:
+        for event in sequence:
+            apply(db, event)
+        where: dict[str, str] = {"campaign": ""}
+        rows = db.execute("SELECT subject, source, event, destination, ignored FROM history ORDER BY id").fetchall()
+        for subject, source, event, destination, ignored in rows:
+            assert source == where.get(subject, "waiting")
+            if ignored:
+                assert destination == source
+            elif event != "created":
+                after = table.campaign_after if subject == "campaign" else table.node_after
+                assert after(source, event) == destination
+                if subject == "campaign" and source in table.ENDS:
+                    assert event in ("resumed", "extended")
+            where[subject] = destination
+        assert db.execute("SELECT state FROM campaign").fetchone()[0] == where["campaign"]
+        for node, state in db.execute("SELECT node, state FROM nodes"):
+            assert state == where.get(node, "waiting")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(events(), max_size=30))
+def test_the_same_history_gives_the_same_state(sequence: list[Event]) -> None:
+    """Two stores that take in the same events are the same, answer for answer."""
+    with store() as one, store() as two:
+        assert [apply(one, e) for e in sequence] == [apply(two, e) for e in sequence]
+        assert list(one.iterdump()) == list(two.iterdump())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), max_size=25))
+def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event]) -> None:
+    """A script that runs again at once finds its answer and leaves no trace."""
+    with store() as db:
+        for event in sequence:
+            first = apply(db, event)
+            before = list(db.iterdump())
+            assert apply(db, event) == first
+            assert list(db.iterdump()) == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
+    """The reconstructions of an iteration may report in any order."""
+    lives = []
+    for file in (400, 401):
+        node = layout.reco_node(1, 1, file)
+        own = data.draw(st.lists(events().filter(lambda e, n=node: e.get("node") == n), max_size=5))
+        lives.append([{**event, "dag_id": "1.0"} for event in own])
+    orders = []
+    for _ in range(2):
+        merged, rest = [], [list(life) for life in lives]
+        while any(rest):
+            pick = data.draw(st.sampled_from([i for i, life in enumerate(rest) if life]))
+            merged.append(rest[pick].pop(0))
+        orders.append(merged)
+    # The quorum is a budget for all files together: who asks first gets it. It is left out here.
+    with store() as one, store() as two:
+        for db, order in zip((one, two), orders, strict=True):
+            db.execute("UPDATE campaign SET lost_max = 0")
+            for event in order:
+                apply(db, event)
+        assert picture(one) == picture(two)

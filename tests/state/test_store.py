@@ -1,0 +1,254 @@
+"""The store's parts: schema, spool, published copy, outbox, registry."""
+
+import concurrent.futures
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import NAME, hook, make_campaign, run_iteration
+
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.state import create, database, outbox, publish, queries, registry, schema, spool, writer
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """A campaign of three files that tells somebody about its end and about held jobs."""
+    notify = {"targets": ["me", "group"], "events": ["end", "held"]}
+    return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
+
+
+def test_migrations_can_be_applied_again(record: dict[str, Any]) -> None:
+    """A store that is up to date is left as it is."""
+    path = Path(record["folder"], layout.STATE)
+    before = path.read_bytes()
+    schema.migrate(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_new_store_knows_all_nodes(record: dict[str, Any]) -> None:
+    """The store begins with every node waiting and the campaign created, and is published at once."""
+    with queries.published(record["folder"]) as db:
+        assert queries.node_counts(db) == {"waiting": 4 * 3 + 4}
+        assert queries.campaign(db)["state"] == "created"
+        assert queries.campaign(db)["messages"][-1] == "held"
+        assert queries.iterations(db) == []
+        assert queries.latest_constants(db) is None
+
+
+def test_a_store_is_never_made_by_a_writer(tmp_path: Path) -> None:
+    """Opening a store that is not there fails and leaves nothing."""
+    with pytest.raises(sqlite3.OperationalError):
+        database.connect(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_published_copy_is_one_sentence(tmp_path: Path) -> None:
+    """A reader without a copy gets an error that names the file."""
+    with pytest.raises(StoreError, match=r"published\.db cannot be read"), queries.published(str(tmp_path)):
+        pass
+
+
+def test_a_failed_transaction_leaves_nothing(record: dict[str, Any]) -> None:
+    """An error inside the transaction rolls everything back and passes on."""
+
+    def work(db: sqlite3.Connection) -> int:
+        db.execute("UPDATE campaign SET state = 'converged'")
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        database.transact(record["folder"], work)
+    db = database.connect(record["folder"])
+    assert db.execute("SELECT state FROM campaign").fetchone() == ("created",)
+    db.close()
+
+
+def test_spooled_events_keep_their_order_and_their_names(record: dict[str, Any]) -> None:
+    """Many writers at once get different numbers, and nothing of theirs is lost."""
+    folder = record["folder"]
+    with concurrent.futures.ThreadPoolExecutor(8) as crowd:
+        names = list(crowd.map(lambda i: spool.put(folder, {"phase": "control", "i": i}), range(40)))
+    assert sorted(names) == spool.waiting(folder) == [f"{i:08d}.json" for i in range(1, 41)]
+    assert sorted(spool.read(folder, name)["i"] for name in names) == list(range(40))
+    assert all(not name.startswith(".") for name in os.listdir(f"{folder}/{layout.SPOOL}"))
+
+
+def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> None:
+    """A submission is seen by readers at once, and by the store at the next hook, in either order, once."""
+    folder = record["folder"]
+    create.record_submitted(folder, 12)
+    with queries.published(folder) as db:
+        row = queries.campaign_now(db, folder)
+    assert (row["state"], row["dag_id"], row["pending"]) == ("submitted", "12.0", ["submitted"])
+    hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
+    create.record_submitted(folder, 12)
+    hook("pre", folder, layout.reco_node(1, 1, 401), 0, 2)
+    with queries.published(folder) as db:
+        events = [r["event"] for r in queries.history(db, nodes=False)]
+        assert queries.campaign_now(db, folder)["pending"] == []
+    assert events == ["created", "submitted", "reconstruction_started"]
+
+
+def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
+    """After many hooks at once the copy holds them all, although most of them left the copying to another."""
+    folder = record["folder"]
+    nodes = [layout.reco_node(1, 1, file) for file in record["files"]]
+    with concurrent.futures.ThreadPoolExecutor(12) as crowd:
+        list(crowd.map(lambda n: hook("pre", folder, n, 0, 2), nodes * 8))
+    with queries.published(folder) as db:
+        assert queries.node_counts(db)["running"] == 3
+    assert not Path(folder, f"{layout.PUBLISHED}.new").exists()
+
+
+def test_publishing_leaves_to_another_what_another_will_do(record: dict[str, Any]) -> None:
+    """Who finds the next place taken leaves at once."""
+    import fcntl
+
+    with open(f"{record['folder']}/{layout.PUBLISHED}.next", "w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        started = time.monotonic()
+        assert publish.publish(record["folder"]) is False
+    assert time.monotonic() - started < 1
+    assert publish.publish(record["folder"]) is True
+
+
+def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> None:
+    """A writer behind a transaction of a second gets its turn."""
+    folder = record["folder"]
+    holder = subprocess.Popen(
+        [
+            *(sys.executable, "-c"),
+            (
+                "import sys,time\nfrom faser_align.state import database\n"
+                "database.transact(sys.argv[1], lambda db: print('in', flush=True) or time.sleep(1) or 0)"
+            ),
+            folder,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "in\n"
+    assert database.transact(folder, lambda db: 7) == 7
+    holder.wait()
+    holder.stdout.close()
+    assert holder.returncode == 0
+
+
+def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the lock is bounded by an alarm of its own and puts the caller's back."""
+    import fcntl
+    import signal
+
+    monkeypatch.setattr(database, "QUEUE_S_MAX", 0.2)
+    rang: list[int] = []
+    previous = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
+            fcntl.flock(taken, fcntl.LOCK_EX)
+            assert database.transact(record["folder"], lambda db: 3) == 3
+        time.sleep(0.6)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert rang == [signal.SIGALRM]
+
+
+def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
+    """The end of a campaign is told to every target once, with the facts of its iterations."""
+    folder = record["folder"]
+    for i in (1, 2, 3, 4):
+        run_iteration(record, i)
+    with queries.published(folder) as db:
+        rows = queries.outbox(db)
+    assert [(row["target"], row["kind"]) for row in rows] == [("me", "converged"), ("group", "converged")]
+    claimed = outbox.claim(folder, final=True, seen=frozenset({rows[1]["id"]}))
+    assert claimed is not None
+    assert claimed.target == "me"
+    db = database.connect(folder)
+    facts = outbox.facts(db, claimed)
+    db.close()
+    assert facts["event"] == facts["state"] == "converged"
+    assert (facts["iteration"], facts["iterations"]) == (4, 4)
+    assert [row["iteration"] for row in facts["rows"]] == [1, 2, 3, 4]
+    assert facts["rows"][0]["largest"] == {
+        "dof": "module.y",
+        "rms": 30.0,
+        "largest": -120.5,
+        "where": "003",
+        "unit": "um",
+        "value": -120.5,
+    }
+    assert facts["constants"] == layout.result_file(folder, 1, 4)
+    assert facts["key"] == f"{NAME}/{claimed.history_id}"
+
+
+def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
+    """A claimed message is not due; sent it stays sent; refused it waits, longer each time, and is given up."""
+    folder = record["folder"]
+    hook("final", folder, "final", 2, 0)
+    db = database.connect(folder)
+    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
+    db.close()
+    first, second = outbox.claim(folder), outbox.claim(folder)
+    assert first is not None
+    assert second is not None
+    assert (first.target, second.target) == ("me", "group")
+    assert outbox.claim(folder) is None
+    assert not outbox.due(folder)
+    outbox.mark(folder, first, None)
+    outbox.mark(folder, second, "refused")
+    assert not outbox.due(folder)
+    assert outbox.due(folder, final=True)
+    for _ in range(outbox.TRIES_MAX - 1):
+        again = outbox.claim(folder, final=True)
+        assert again is not None
+        outbox.mark(folder, again, "refused again")
+    assert not outbox.due(folder, final=True)
+    publish.publish(folder)
+    with queries.published(folder) as db:
+        assert [row["state"] for row in queries.outbox(db)] == ["sent", "failed"]
+        refused = [row["facts"] for row in queries.history(db) if row["event"] == "delivery_failed"]
+    assert refused[-1] == {"target": "group", "message": "failed", "try": 6, "reason": "refused again"}
+
+
+def test_the_registry_finds_by_name_and_by_folder(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign is found by its name or its folder; a wrong name is answered with the nearest."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert registry.entries() == []
+    with pytest.raises(UserError, match="none is known"):
+        registry.find("anything")
+    registry.add(NAME, record["folder"])
+    registry.add(NAME, record["folder"])
+    registry.add("gone", str(tmp_path / "gone"))
+    (registry.home() / "broken.json").write_text("{")
+    assert registry.entries() == [registry.Entry(NAME, record["folder"])]
+    assert registry.find(NAME) == registry.find(record["folder"]) == record["folder"]
+    with pytest.raises(UserError, match=f"nearest is '{NAME}'"):
+        registry.find(NAME[:-1])
+    other = make_campaign(tmp_path / "second")
+    registry.add(NAME, other["folder"])
+    with pytest.raises(UserError, match="several campaigns"):
+        registry.find(NAME)
+    registry.remove(other["folder"])
+    assert registry.find(NAME) == record["folder"]
+
+
+def test_the_spool_can_be_replayed_without_an_event(record: dict[str, Any]) -> None:
+    """What waits is taken in although nothing new happened."""
+    create.record_submitted(record["folder"], 12)
+    writer.take(record["folder"], None)
+    assert spool.waiting(record["folder"]) == []
+    publish.publish(record["folder"])
+    with queries.published(record["folder"]) as db:
+        assert queries.campaign(db)["state"] == "submitted"
+    assert queries.age_s(record["folder"]) < 60
