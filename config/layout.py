@@ -83,12 +83,6 @@ def metrics_file(root: str, stage: int, iteration: int) -> str:
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"
 
 
-def log_file(root: str, node: str, ending: str) -> str:
-    """What the latest attempt of a node's job printed; ``ending`` is ``out`` or ``err``."""
-    kind, stage, iteration, _ = parse_node(node)
-    return f"{iteration_folder(root, stage, iteration)}/{RECO if kind == 'reco' else MILLEPEDE}/{LOGS}/{node}.{ending}"
-
-
 def lost_file(root: str, stage: int, iteration: int) -> str:
     """JSON list of the raw files that an iteration goes without, written before its Millepede job."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/lost.json"

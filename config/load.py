@@ -21,7 +21,7 @@ def load_config(path: str) -> Config:
     Relative paths in it are relative to the file's folder and come back absolute, as do those that begin with ``~``.
     Raises UserError with one sentence per problem, each on its own line.
     """
-    return parse_config(_read(path), path)
+    return parse_config(read_text(path), path)
 
 
 def parse_config(text: str, path: str) -> Config:
@@ -39,12 +39,8 @@ def parse_config(text: str, path: str) -> Config:
     return _with_absolute_paths(config, os.path.dirname(os.path.abspath(path)))
 
 
-def absolute(path: str, base: str) -> str:
-    """``path`` with ``~`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
-    return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
-
-
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Contents of the configuration file ``path``; raises UserError if it is not there or cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
@@ -56,6 +52,11 @@ def _read(path: str) -> str:
         raise UserError(f"{path} is not a text file in UTF-8; write one with `faser-align init`") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; correct its name or its permissions") from None
+
+
+def absolute(path: str, base: str) -> str:
+    """``path`` with ``~`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
 
 
 def _lower(text: str) -> str:

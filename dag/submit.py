@@ -56,7 +56,7 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str) -> int:
     DAGMan itself finds the latest rescue file. Raises UserError if there is none or a DAGMan job is in the queue.
     """
     _refuse_second(schedd, folder)
-    if not rescue_file(folder):
+    if not rescue_file(folder) and os.path.exists(os.path.join(folder, layout.DAGMAN_OUT)):
         raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
     return _submit(schedd, folder)
 

@@ -1,0 +1,185 @@
+"""What ``init`` and ``submit`` do: from the words of the command line to a campaign in the queue."""
+
+import datetime
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from faser_align.config.files import check_year, format_files, parse_files, parse_run
+from faser_align.config.load import absolute, parse_config, read_text
+from faser_align.config.profiles import PROFILES, profile_text
+from faser_align.config.schema import Config
+from faser_align.dag.create import create_campaign
+from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.fsm.errors import UserError
+
+ITERATIONS_MAX = 99
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``submit``."""
+
+    year: int
+    run: str
+    files: str
+    iterations: int | None
+    threest: bool
+    fourst: bool
+    constants: str
+    config: str
+    name: str
+    force: bool
+
+
+def write_profile(profile: str, output: str, *, force: bool) -> None:
+    """Write the configuration of a profile to ``output``; an existing file is only moved aside with ``force``."""
+    if profile not in PROFILES:
+        raise UserError(f"--profile {profile} is unknown; choose {' or '.join(PROFILES)}")
+    text = profile_text(profile)
+    try:
+        if force and os.path.lexists(output):
+            os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
+        with open(output, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(f"{output} exists already; name another with --output, or move it aside with --force") from None
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}; name another with --output") from None
+
+
+def prepare(request: Request) -> Plan:
+    """Check everything that was asked for and plan the campaign; nothing is written."""
+    run = parse_run(request.run)
+    files = parse_files(request.files)
+    year = check_year(request.year)
+    text = read_text(request.config)
+    config = _with_options(parse_config(text, request.config), request)
+    planned = plan(
+        config,
+        text,
+        year=year,
+        run=run,
+        files=files,
+        name=campaign_name(config, year, run, files, request.name),
+        utc=_now(),
+        force=request.force,
+    )
+    check_targets(config)
+    return planned
+
+
+def check_targets(config: Config) -> None:
+    """Raise UserError if the targets file cannot be used, or lacks a target that the configuration names."""
+    if not config.notify.targets:
+        return
+    from faser_align.notifiers.targets import load_targets
+
+    known = load_targets(config.notify.file)
+    unknown = [name for name in config.notify.targets if name not in known]
+    if unknown:
+        raise UserError(
+            f"notify.targets names {unknown[0]!r}, which is not in {config.notify.file}; "
+            f"there are {', '.join(known) or 'none'}"
+        )
+
+
+def find_schedd(planned: Plan, *, force: bool) -> Any:
+    """The schedd of the configured pool, which just answered; raises UserError if this user cannot submit there.
+
+    An existing campaign of this name that is still in the queue is not moved aside, even with ``force``.
+    """
+    from faser_align.pool import machine
+    from faser_align.pool.schedd import schedd
+
+    machine.refuse_root()
+    found = schedd(planned.record["config"]["htcondor"]["pool"])
+    if force:
+        from faser_align.dag.submit import dagman_jobs
+
+        running = dagman_jobs(found, planned.folder)
+        if running:
+            raise UserError(
+                f"the campaign {planned.folder} still runs as job {running[0].cluster}; stop it before --force"
+            )
+    return found
+
+
+def carry_out(planned: Plan, schedd: Any) -> int:
+    """Make the campaign, submit it and remember it; returns the cluster of its DAGMan job.
+
+    If HTCondor refuses, the campaign is unmade, so that the same command can be typed again.
+    """
+    from faser_align.dag.submit import submit_dag
+    from faser_align.state import registry
+    from faser_align.state.create import create_store, record_submitted
+
+    created = create_campaign(planned, create_store)
+    try:
+        cluster = submit_dag(schedd, planned.folder)
+    except BaseException:
+        created.undo()
+        raise
+    record_submitted(planned.folder, cluster)
+    registry.add(planned.record["name"], planned.folder)
+    return cluster
+
+
+def summary(planned: Plan) -> dict[str, str]:
+    """What will be done, as headings and values for a person."""
+    record = planned.record
+    config, files = record["config"], record["files"]
+    shown = {
+        "campaign": record["name"],
+        "data": f"{record['year']}, run {record['run']}, {len(files)} {_plural('file', files)} ({format_files(files)})",
+        "stages": "; ".join(_stage(stage) for stage in record["stages"]),
+        "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
+        "tracks from": config["reconstruction"]["backend"],
+        "solver": config["solver"]["backend"],
+        "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
+        "folder": record["folder"],
+    }
+    if record["data"] != record["folder"]:
+        shown["large files"] = record["data"]
+    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {_nodes(record)} nodes"
+    shown["told"] = _told(config["notify"])
+    return shown
+
+
+def _with_options(config: Config, request: Request) -> Config:
+    """The configuration with the command line's options in it."""
+    changes: dict[str, object] = {}
+    if request.threest and request.fourst:
+        raise UserError("--threest and --fourst exclude each other; give one of them")
+    if request.threest or request.fourst:
+        changes["stations"] = 3 if request.threest else 4
+    if request.iterations is not None:
+        if not 1 <= request.iterations <= ITERATIONS_MAX:
+            raise UserError(f"-i {request.iterations} is not allowed; give a whole number from 1 to {ITERATIONS_MAX}")
+        changes["iterations"] = request.iterations
+    if request.constants:
+        changes["constants"] = absolute(request.constants, os.getcwd())
+    return config.model_copy(update={"campaign": config.campaign.model_copy(update=changes)})
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plural(word: str, items: list[Any]) -> str:
+    return word if len(items) == 1 else word + "s"
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    steps = ", ".join(step["name"] for step in stage["steps"])
+    return f"{stage['name']} ({steps}), at most {stage['iterations']} iterations"
+
+
+def _nodes(record: dict[str, Any]) -> int:
+    return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1)
+
+
+def _told(notify: dict[str, Any]) -> str:
+    if not notify["targets"]:
+        return "nobody"
+    return f"{', '.join(notify['targets'])} when: {', '.join(notify['events'])}"
