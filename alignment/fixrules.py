@@ -1,0 +1,76 @@
+"""Fix rules: which parameters a Millepede step leaves alone, in the words of faser-alignment-script.
+
+An item is a part of the tracker, a depth, both, or the number of a layer:
+
+- ``IFT``, ``3ST``: everything of station 0, of stations 1 to 3;
+- ``layer``: the parameters of all layers; ``side`` or ``module``: those of all modules;
+- ``IFT_layer``, ``3ST_side``, ``21_module`` ...: a part and a depth;
+- ``21``: layer 1 of station 1 (first digit station + 1) with its modules.
+
+Two more parameters are fixed without being asked for, because the data cannot tell them from others: x of a layer
+while x of its modules is free (the mean of the modules is the same shift), and with three stations all of the IFT.
+"""
+
+from collections.abc import Iterable
+
+from faser_align.alignment.labels import LAYERS, PARAMETERS, STATIONS, Parameter, layer_label, layer_number
+from faser_align.fsm.errors import UserError
+
+PARTS = ("IFT", "3ST")
+DEPTHS = ("layer", "side", "module")
+LAYER_NUMBERS = tuple(layer_number(station, layer) for station in STATIONS for layer in LAYERS)
+
+
+def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
+    """Labels that are fixed.
+
+    Args:
+        items: see the module's text.
+        stations: 4, or 3 without the IFT.
+
+    Raises:
+        UserError: an item is unknown, or everything would be fixed.
+    """
+    items = list(items)
+    fixed = {label for item in items for label in _labels(item)}
+    if stations == 3:
+        fixed |= _labels("IFT")
+    for station in STATIONS:
+        for layer in LAYERS:
+            modules = {p.label for p in _of_layer(station, layer) if p.kind == "module.x"}
+            if not modules <= fixed:
+                fixed.add(layer_label(station, layer, 1))
+    if len(fixed) == len(PARAMETERS):
+        shown = ", ".join(str(item) for item in items)
+        raise UserError(f"fix = [{shown}] fixes every parameter; leave something free")
+    return frozenset(fixed)
+
+
+def _labels(item: str | int) -> set[int]:
+    part, _, depth = str(item).strip().partition("_")
+    if not depth and part in DEPTHS:
+        part, depth = "", part
+    known_part = not part or part in PARTS or (part.isdecimal() and int(part) in LAYER_NUMBERS)
+    if not known_part or (depth and depth not in DEPTHS) or not (part or depth):
+        numbers = ", ".join(str(number) for number in LAYER_NUMBERS)
+        raise UserError(
+            f"fix names {item!r}, which is none of IFT, 3ST, layer, side, module, a part and a depth such as "
+            f"IFT_layer, or a layer ({numbers})"
+        )
+    return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
+
+
+def _in_part(parameter: Parameter, part: str) -> bool:
+    if part == "IFT":
+        return parameter.station == 0
+    if part == "3ST":
+        return parameter.station > 0
+    return not part or layer_number(parameter.station, parameter.layer) == int(part)
+
+
+def _at_depth(parameter: Parameter, depth: str) -> bool:
+    return not depth or parameter.kind.startswith("layer" if depth == "layer" else "module")
+
+
+def _of_layer(station: int, layer: int) -> list[Parameter]:
+    return [p for p in PARAMETERS.values() if (p.station, p.layer) == (station, layer)]

@@ -1,0 +1,62 @@
+"""pede's line search (PTLINE of linesrch.f90): along a step, look for the point of smallest slope."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+SLOPE_RATIO = 0.5  # a slope so much smaller than the first one is good enough, for matrix inversion
+STEP_MAX = 10.0
+POINTS_MAX = 10
+
+
+@dataclass
+class LineSearch:
+    """One search; ``advance`` is called with the function's gradient at each point, the first included.
+
+    Attributes:
+        points_min: points to look at before the search may end, the first included.
+        points: (step, slope) of each point.
+    """
+
+    points_min: int
+    points: list[tuple[float, float]] = field(default_factory=list)
+    _total: float = 1.0  # step of the point at which the next gradient is
+    _left: int = 0  # point with the smallest negative slope
+    _right: int = -1  # point with the smallest positive slope
+
+    def advance(self, gradient: FloatArray, direction: FloatArray) -> tuple[float, bool]:
+        """How far to go on along ``direction``, and whether that is the end of the search.
+
+        ``gradient`` points downhill (it is pede's right-hand side). Unless the search has ended, the caller
+        evaluates the function at the new point and calls again.
+        """
+        slope = -float(gradient @ direction)
+        if not self.points:
+            self.points.append((0.0, slope))
+            return (1.0, False) if slope < 0 else (0.0, True)
+        self.points.append((self._total, slope))
+        self._narrow(slope)
+        zero = self._interpolate()
+        good = len(self.points) >= self.points_min and abs(slope) <= abs(self.points[0][1]) * SLOPE_RATIO
+        step = min(zero, STEP_MAX) - self._total
+        if good or len(self.points) >= POINTS_MAX or abs(step) < 1e-3:
+            best = min(self.points, key=lambda point: abs(point[1]))
+            return best[0] - self._total, True
+        self._total += step
+        return step, False
+
+    def _narrow(self, slope: float) -> None:
+        last = len(self.points) - 1
+        if slope <= 0 and slope >= self.points[self._left][1]:
+            self._left = last
+        if slope >= 0 and (self._right < 0 or slope <= self.points[self._right][1]):
+            self._right = last
+
+    def _interpolate(self) -> float:
+        """Where the slope should be zero."""
+        first, second = (-2, -1) if self._right < 0 else (self._left, self._right)
+        (x1, slope1), (x2, slope2) = self.points[first], self.points[second]
+        return (x1 * slope2 - x2 * slope1) / (slope2 - slope1) if slope1 != slope2 else x2

@@ -1,0 +1,152 @@
+"""The local fits of many records at once, as pede makes them one by one (LOOPBF and SQMINV of mpnum).
+
+Every record's own parameters are fitted by weighted least squares to what remains of its measurements when the
+global parameters have their say. Matrices are inverted with pede's pivots: the largest element of the diagonal
+first, and none below 16 epsilon of what it was, so that the same records have a rank deficit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.equations import Equations
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+EPSILON = 16 * float(np.finfo(np.float64).eps)
+_HUBER, _CAUCHY = 1.345, 2.3849  # pede's constants of down-weighting
+
+# chi2/ndf at three standard deviations (probability 0.0027), ndf = 1 ... 30: CHINDL of pede's mpnum.
+_CHI2_3_SIGMA = np.array(
+    [
+        9.0000, 5.9146, 4.7184, 4.0628, 3.6410, 3.3436, 3.1209, 2.9468, 2.8063, 2.6902,
+        2.5922, 2.5082, 2.4352, 2.3711, 2.3143, 2.2635, 2.2178, 2.1764, 2.1386, 2.1040,
+        2.0722, 2.0428, 2.0155, 1.9901, 1.9665, 1.9443, 1.9235, 1.9040, 1.8855, 1.8681,
+    ]
+)  # fmt: skip
+
+
+class LocalFits(NamedTuple):
+    """Fits of the records of some equations.
+
+    Attributes:
+        residuals: of each equation, after the fit.
+        chi2, ndf: of each record; chi2 is that of down-weighting if there is any.
+        deficient: whether a record's parameters cannot be determined.
+        downweight: fraction by which a record's measurements were down-weighted.
+        inverse: shape (records, n, n): inverse of each record's matrix.
+    """
+
+    residuals: FloatArray
+    chi2: FloatArray
+    ndf: IntArray
+    deficient: npt.NDArray[np.bool_]
+    downweight: FloatArray
+    inverse: FloatArray
+
+
+def fit_records(equations: Equations, measured: FloatArray, sigmas: FloatArray, downweighting: int = 0) -> LocalFits:
+    """Fit every record.
+
+    Args:
+        equations: the records.
+        measured: value of each equation less what the global parameters make of it.
+        sigmas: its error.
+        downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).
+    """
+    starts = equations.offsets[:-1]
+    plain = 1.0 / sigmas**2
+    weights, residuals = plain, measured
+    counts = np.diff(equations.offsets)
+    for iteration in range(1, max(downweighting, 1) + 1):
+        if iteration > 1:
+            weights = _downweighted(plain, np.abs(residuals) / sigmas, iteration)[0]
+        inverse, solution, rank = _normal_equations(equations, weights, measured, starts)
+        residuals = measured - np.einsum(
+            "ij,ij->j", equations.locals, np.repeat(solution.T, counts, axis=1), optimize=False
+        )
+        contributions = plain * residuals**2
+        if iteration > 1:
+            weights, contributions = _downweighted(plain, np.abs(residuals) / sigmas, iteration)
+    chi2 = np.add.reduceat(contributions, starts)
+    factors = np.add.reduceat(sigmas * np.sqrt(weights), starts)
+    return LocalFits(
+        residuals,
+        chi2,
+        counts - rank,
+        (rank != equations.n_locals) | ~np.isfinite(solution).all(axis=1),
+        (counts - factors) / counts,
+        inverse,
+    )
+
+
+def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weights and chi2 contributions with Huber's function; ``pulls`` are absolute residuals over errors."""
+    outside = pulls > _HUBER
+    scaled = np.where(outside, _HUBER / np.where(outside, pulls, 1.0), 1.0)
+    return weights * scaled, np.where(outside, 2 * _HUBER * (pulls - 0.5 * _HUBER), pulls**2)
+
+
+def chi2_limit(ndf: IntArray) -> FloatArray:
+    """chi2 (not chi2/ndf) at three standard deviations."""
+    table = _CHI2_3_SIGMA[np.clip(ndf, 1, 30) - 1]
+    large = (2.782170 + np.sqrt(np.maximum(2.0 * ndf - 1.0, 0.0))) ** 2 / np.maximum(2.0 * ndf, 1.0)
+    return np.asarray(np.where(ndf <= 30, table, large) * ndf)
+
+
+def invert_symmetric(matrices: FloatArray, epsilon: float = EPSILON) -> tuple[FloatArray, IntArray]:
+    """Invert a stack of symmetric matrices, shape (stack, n, n), by pivots on the diagonal.
+
+    A pivot must be larger than ``epsilon`` times what the diagonal's element was at first.
+    Returns the inverses and the ranks; rows and columns without a pivot are zero in the inverse.
+    """
+    work = matrices.copy()
+    stack, n, _ = work.shape
+    every = np.arange(stack)
+    diagonal = np.abs(np.diagonal(work, axis1=1, axis2=2)).copy()
+    free = np.ones((stack, n), np.bool_)
+    rank = np.zeros(stack, np.int64)
+    for _ in range(n):
+        candidates = np.abs(np.diagonal(work, axis1=1, axis2=2))
+        candidates = np.where(free & (candidates > epsilon * diagonal), candidates, -1.0)
+        pivot = np.argmax(candidates, axis=1)
+        found = candidates[every, pivot] > 0
+        if not found.any():
+            break
+        value = np.where(found, work[every, pivot, pivot], 1.0)
+        column = np.where(found[:, None], work[every, :, pivot], 0.0)
+        scaled = column / value[:, None]
+        work -= column[:, :, None] * scaled[:, None, :]
+        at, k = every[found], pivot[found]
+        work[at, :, k] = scaled[found]
+        work[at, k, :] = scaled[found]
+        work[at, k, k] = -1.0 / value[found]
+        free[at, k] = False
+        rank += found
+    work = -work
+    work[np.broadcast_to(free[:, :, None], work.shape) | np.broadcast_to(free[:, None, :], work.shape)] = 0.0
+    return work, rank
+
+
+def _normal_equations(
+    equations: Equations, weights: FloatArray, measured: FloatArray, starts: IntArray
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    n, records = len(equations.locals), len(starts)
+    matrices = np.empty((records, n, n))
+    vectors = np.empty((records, n))
+    for i in range(n):
+        weighted = weights * equations.locals[i]
+        vectors[:, i] = np.add.reduceat(weighted * measured, starts)
+        for j in range(i + 1):
+            matrices[:, i, j] = matrices[:, j, i] = np.add.reduceat(weighted * equations.locals[j], starts)
+    inverse, rank = invert_symmetric(matrices)
+    return inverse, np.einsum("rij,rj->ri", inverse, vectors), rank
+
+
+def _downweighted(weights: FloatArray, pulls: FloatArray, iteration: int) -> tuple[FloatArray, FloatArray]:
+    if iteration <= 3:
+        return huber(weights, pulls)
+    ratio = 1.0 + (pulls / _CAUCHY) ** 2
+    return weights / ratio, np.log(ratio) * _CAUCHY**2

@@ -1,0 +1,97 @@
+"""Reading ``millepede.log`` of pede: sizes, the table of iterations, chi2, rejects."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from faser_align.alignment.solution import IterationRow, Rejects
+from faser_align.fsm.errors import UserError
+
+
+class PedeLog(NamedTuple):
+    """What a log says; zeros and None where it does not.
+
+    Attributes:
+        records, n_variable, n_fit: NREC, NVGB, NFGB.
+        chi2, ndf: the final sums; ndf less the parameters.
+        rejects: of the last pass.
+        expected_decrease: of the first solution; with the digits of the line search where there was one.
+        iterations: the table, without rows of solutions.
+        memory_mb: peak of pede's own memory.
+    """
+
+    records: int = 0
+    n_variable: int = 0
+    n_fit: int = 0
+    chi2: float = 0.0
+    ndf: int = 0
+    rejects: Rejects = Rejects()
+    expected_decrease: float | None = None
+    iterations: tuple[IterationRow, ...] = ()
+    memory_mb: float | None = None
+
+
+_FLOAT = r"[-+]?\d*\.\d*(?:[ED][-+]?\d+)?"
+_SIZE = re.compile(r"^\s*(NREC|NVGB|NFGB)\s*=\s*(\d+)", re.MULTILINE)
+_SUM = re.compile(
+    rf"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*({_FLOAT})\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)", re.MULTILINE
+)
+_REJECTS = re.compile(
+    r"Data rejected in last iteration:.*?\n\s*(\d+)\s+\(rank deficit/NaN\)\s+(\d+)\s+\(Ndf=0\)"
+    r"\s+(\d+)\s+\(huge\)\s+(\d+)\s+\(large\)"
+)
+_ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d]{5})([ \d]{8}) ", re.MULTILINE)
+_FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
+_MEMORY = re.compile(rf"Peak dynamic memory allocation:\s*({_FLOAT})\s*GB")
+
+
+def read_log(path: str | os.PathLike[str]) -> PedeLog:
+    """Read a log; raises UserError if the file cannot be read. A log that ends early has less in it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; pede did not run there") from error
+    sizes = {name: int(value) for name, value in _SIZE.findall(text)}
+    found = _SUM.search(text)
+    rejects = _REJECTS.search(text)
+    memory = _MEMORY.search(text)
+    rows = _rows(text)
+    return PedeLog(
+        records=sizes.get("NREC", 0),
+        n_variable=sizes.get("NVGB", 0),
+        n_fit=sizes.get("NFGB", 0),
+        chi2=float(found[1]) if found else 0.0,
+        ndf=int(found[2]) - int(found[3]) if found else 0,
+        rejects=Rejects(*(int(value) for value in rejects.groups())) if rejects else Rejects(),
+        expected_decrease=_first_decrease(text, rows),
+        iterations=rows,
+        memory_mb=1000 * float(memory[1]) if memory else None,
+    )
+
+
+def _rows(text: str) -> tuple[IterationRow, ...]:
+    rows: list[IterationRow] = []
+    for match in _ROW.finditer(text):
+        iteration, evaluation, chi2, _, cut, rejects = (field.strip() for field in match.groups())
+        if not evaluation or not chi2:
+            continue
+        expected = match[4][1:9].strip() if iteration else ""
+        # sub-iterations have neither an iteration nor a cut factor: those of their iteration hold
+        number = int(iteration) if iteration else rows[-1].iteration if rows else 0
+        factor = float(cut) if iteration else rows[-1].cut_factor if rows else 0.0
+        rows.append(
+            IterationRow(
+                number, int(evaluation), float(chi2), float(expected) if expected else None, factor, int(rejects)
+            )
+        )
+    return tuple(rows)
+
+
+def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> float | None:
+    """The slope at the first line search's start is the expected decrease, if it belongs to the first solution."""
+    first = re.search(r"^  1 {1,2}\d", text, re.MULTILINE)
+    slope = _FIRST_SLOPE.search(text, 0, first.start() if first else len(text))
+    if slope and first:
+        return -float(slope[1])
+    return next((row.expected_decrease for row in rows if row.iteration == 1 and row.expected_decrease), None)

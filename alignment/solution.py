@@ -1,0 +1,98 @@
+"""What a Millepede run found, whoever ran it: pede or the built-in solver."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from faser_align.alignment.millepede import Result
+
+GOOD_CODES = (0, 1)
+DOUBTFUL_CODES = (2, 3, 4)  # a result is there, and something to look at
+
+
+class Rejects(NamedTuple):
+    """Records that the last pass left out, by reason."""
+
+    rank_deficit: int = 0
+    no_freedom: int = 0
+    huge_chi2: int = 0
+    large_chi2: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+NO_REJECTS = Rejects()
+
+
+class IterationRow(NamedTuple):
+    """A row of the solver's table; ``expected_decrease`` is None before the first solution and in sub-iterations."""
+
+    iteration: int
+    evaluation: int
+    chi2: float
+    expected_decrease: float | None
+    cut_factor: float
+    rejects: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The outcome of a run.
+
+    Attributes:
+        end_code, end_text: of ``millepede.end``; 0 and 1 are good, 2 to 4 doubtful, the others without a result.
+        message: what went wrong, in one sentence; empty for a good end.
+        result: parameters by label; empty without a solution.
+        records: records read.
+        rejects: records left out in the last pass.
+        chi2, ndf: of the final parameters; ndf is that of the records less the fit parameters.
+        n_variable: variable parameters; ``n_fit`` less the constraints.
+        measurements: equations in the records; 0 if unknown.
+        expected_decrease: of chi2, by the first solution.
+        entries_fixed: labels that were asked to be free and fixed for having too few entries.
+        iterations: the table.
+        memory_mb: peak memory of the solver, if it says so.
+    """
+
+    end_code: int
+    end_text: str
+    message: str
+    result: Result
+    records: int = 0
+    rejects: Rejects = NO_REJECTS
+    chi2: float = 0.0
+    ndf: int = 0
+    n_variable: int = 0
+    n_fit: int = 0
+    measurements: int = 0
+    expected_decrease: float | None = None
+    entries_fixed: tuple[int, ...] = ()
+    iterations: tuple[IterationRow, ...] = ()
+    memory_mb: float | None = None
+
+    @property
+    def values(self) -> dict[int, float]:
+        """Value of each parameter by label (mm, rad)."""
+        return {label: row.value for label, row in self.result.items()}
+
+    @property
+    def errors(self) -> dict[int, float]:
+        """Error of each variable parameter by label (mm, rad)."""
+        return {label: row.error for label, row in self.result.items() if row.error is not None}
+
+    @property
+    def chi2_per_ndf(self) -> float | None:
+        """chi2/ndf of the final parameters; None if unknown."""
+        return self.chi2 / self.ndf if self.ndf > 0 else None
+
+    @property
+    def free_parameters(self) -> int:
+        """Variable parameters less the constraints, however those were handled."""
+        return self.n_variable - abs(self.n_fit - self.n_variable)
+
+    @property
+    def solved(self) -> bool:
+        """Whether there is a result."""
+        return self.end_code in GOOD_CODES + DOUBTFUL_CODES
