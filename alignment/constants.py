@@ -4,11 +4,13 @@ A constants file is a list ``"003": [x, y, z, rx, ry, rz],"00": [...]`` without 
 rad. Two digits are station and layer, three add the module. A key that is missing means six zeros.
 """
 
+import json
 import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from faser_align.alignment.labels import (
     KEYS,
@@ -91,6 +93,20 @@ def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) 
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:
+    """Constants as text for other programs, at full precision except for ``calypso``.
+
+    ``calypso`` is a dictionary in braces, as Calypso's option ``AlignDbTool.AlignmentConstants`` takes it.
+    """
+    if form == "calypso":
+        return "{" + format_constants(constants) + "}\n"
+    if form == "json":
+        return json.dumps({key: list(six) for key, six in constants.items()}, indent=1) + "\n"
+    lines = [",".join(("key", "x_mm", "y_mm", "z_mm", "rx_rad", "ry_rad", "rz_rad"))]
+    lines += [",".join([key, *(repr(value) for value in six)]) for key, six in constants.items()]
+    return "\n".join(lines) + "\n"
 
 
 def add_constants(constants: Mapping[str, Six], correction: Mapping[str, Six]) -> Constants:

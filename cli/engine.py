@@ -1,0 +1,201 @@
+"""Commands of the alignment engine: ``mille``, ``solve`` and ``constants``, useful without a campaign."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from faser_align.cli import console
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
+Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt)")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(mille)
+    app.command()(solve)
+    commands = typer.Typer(no_args_is_help=True, help="Read, compare and combine alignment constants.")
+    commands.command()(show)
+    commands.command()(diff)
+    commands.command()(add)
+    commands.command()(correction)
+    commands.command()(export)
+    app.add_typer(commands, name="constants")
+
+
+def mille(
+    inputs: Annotated[list[Path], typer.Argument(help="kfalignment ROOT files, in the order of their records")],
+    output: Output,
+    chi2_max: Annotated[float, typer.Option(help="Largest chi2 of a track")] = 2000.0,
+    pz_min: Annotated[float, typer.Option(help="Smallest pz (GeV)")] = 100.0,
+    pz_max: Annotated[float, typer.Option(help="Largest pz (GeV)")] = 5000.0,
+    hits_min: Annotated[int, typer.Option(help="Smallest number of hits of a track")] = 15,
+    residual_max: Annotated[float, typer.Option(help="Largest residual of a hit (mm)")] = 0.05,
+    derivative_max: Annotated[float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad)")] = 2.0,
+    pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives")] = "calypso",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Convert the reconstruction's files to Millepede's binary records.
+
+    Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
+    """
+    from faser_align.alignment.mille import Cuts, convert
+
+    _refuse_to_overwrite(output, force)
+    cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
+    counts = convert(inputs, output, cuts)
+    if as_json:
+        console.show_json(counts.to_json())
+        return
+    tracks_cut = counts.tracks_cut_chi2 + counts.tracks_cut_pz + counts.tracks_cut_hits
+    console.say(
+        f"{output}: {counts.tracks_written} records with {counts.measurements} measurements from "
+        f"{counts.tracks_read} tracks in {counts.files} file{'' if counts.files == 1 else 's'}"
+    )
+    console.say(
+        f"cut: {tracks_cut} tracks ({counts.tracks_cut_chi2} chi2, {counts.tracks_cut_pz} pz, "
+        f"{counts.tracks_cut_hits} hits); {counts.hits_cut_residual} hits by residual, "
+        f"{counts.hits_cut_derivative} by derivative"
+    )
+
+
+def solve(
+    steering: Annotated[Path, typer.Argument(help="Steering file; the files that it names lie beside it")],
+    as_json: Json = False,
+) -> None:
+    """Solve a steering file as pede does, with the same files as result.
+
+    Example: faser-align solve str.txt
+    """
+    from faser_align.alignment.solver import solve as run
+    from faser_align.fsm.errors import CampaignError
+
+    solution = run(steering)
+    if as_json:
+        console.show_json(
+            {
+                "end_code": solution.end_code,
+                "end_text": solution.end_text,
+                "message": solution.message,
+                "records": solution.records,
+                "rejects": solution.rejects._asdict(),
+                "chi2": solution.chi2,
+                "ndf": solution.ndf,
+                "variable": solution.n_variable,
+                "free_parameters": solution.free_parameters,
+                "measurements": solution.measurements,
+                "expected_decrease": solution.expected_decrease,
+                "entries_fixed": list(solution.entries_fixed),
+            }
+        )
+    if not solution.solved:
+        raise CampaignError(f"no solution ({solution.end_code} {solution.end_text}): {solution.message}")
+    if not as_json:
+        console.say(f"{solution.end_code} {solution.end_text}")
+        console.say(
+            f"{solution.records} records, {solution.rejects.total} rejected; {solution.free_parameters} parameters; "
+            f"chi2/ndf {solution.chi2_per_ndf:.4f}; expected decrease {solution.expected_decrease:.6g}"
+        )
+    if solution.entries_fixed:
+        console.warn(f"fixed for too few entries: {', '.join(str(label) for label in solution.entries_fixed)}")
+
+
+def show(constants: Constants, as_json: Json = False) -> None:
+    """Show constants as a table, in um and urad.
+
+    Example: faser-align constants show inputforalign.txt
+    """
+    from faser_align.alignment.constants import read_constants
+
+    _show(read_constants(constants), as_json)
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(help="Constants file")],
+    after: Annotated[Path, typer.Argument(help="Constants file from which the first is subtracted")],
+    as_json: Json = False,
+) -> None:
+    """Show what has to be added to the first file to get the second, in um and urad.
+
+    Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
+    """
+    from faser_align.alignment.constants import read_constants, subtract_constants
+
+    _show(subtract_constants(read_constants(after), read_constants(before)), as_json)
+
+
+def add(
+    constants: Constants,
+    correction: Annotated[Path, typer.Argument(help="Constants file that is added")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Add a correction to constants.
+
+    Example: faser-align constants add inputforalign.txt correction.txt -o next.txt
+    """
+    from faser_align.alignment.constants import add_constants, read_constants, write_constants
+
+    _refuse_to_overwrite(output, force)
+    write_constants(output, add_constants(read_constants(constants), read_constants(correction)))
+    console.say(f"wrote {output}")
+
+
+def correction(
+    result: Annotated[Path, typer.Argument(help="millepede.res of pede or of `faser-align solve`")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Turn Millepede's result into a correction of the constants.
+
+    Example: faser-align constants correction millepede.res -o correction.txt
+    """
+    from faser_align.alignment.constants import correction_from_parameters, write_constants
+    from faser_align.alignment.millepede import read_result
+
+    _refuse_to_overwrite(output, force)
+    values = {label: row.value for label, row in read_result(result).items()}
+    write_constants(output, correction_from_parameters(values))
+    console.say(f"wrote {output}")
+
+
+def export(
+    constants: Constants,
+    output: Output,
+    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Form of the output")] = "calypso",
+    force: Force = False,
+) -> None:
+    """Write constants for other programs: as Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV.
+
+    Example: faser-align constants export inputforalign.txt --format csv -o constants.csv
+    """
+    from faser_align.alignment.constants import export_constants, read_constants
+
+    _refuse_to_overwrite(output, force)
+    output.write_text(export_constants(read_constants(constants), form), encoding="utf-8")
+    console.say(f"wrote {output}")
+
+
+def _show(constants: dict[str, tuple[float, float, float, float, float, float]], as_json: bool) -> None:
+    if as_json:
+        console.show_json(constants)
+        return
+    columns = ["key", ">x um", ">y um", ">z um", ">rx urad", ">ry urad", ">rz urad"]
+    rows = []
+    for key, six in constants.items():
+        scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
+        rows.append([key, *(f"{value:.2f}" for value in scaled)])
+    console.table(columns, rows)
+
+
+def _refuse_to_overwrite(output: Path, force: bool) -> None:
+    from faser_align.fsm.errors import UserError
+
+    if output.exists() and not force:
+        raise UserError(f"{output} exists already; give another name, or --force to overwrite it")
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"the folder of {output} does not exist; make it first")
