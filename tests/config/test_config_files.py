@@ -1,0 +1,98 @@
+"""Raw files, runs and years as users type them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.config.files import FILE_MAX, check_year, format_files, parse_files, parse_run
+from faser_align.fsm.errors import UserError
+
+NUMBERS = st.sets(st.integers(0, FILE_MAX), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("400-403", [400, 401, 402, 403]),
+        ("400:403", [400, 401, 402, 403]),
+        ("400", [400]),
+        ("400-400", [400]),
+        ("400-402,415", [400, 401, 402, 415]),
+        ("415, 400 - 402", [400, 401, 402, 415]),
+        ("400-402,401-403,402", [400, 401, 402, 403]),
+        ("00400", [400]),
+        ("0", [0]),
+    ],
+)
+def test_ranges_include_both_ends(text: str, files: list[int]) -> None:
+    """Every way of writing files names both ends, sorts, and counts what is named twice once."""
+    assert parse_files(text) == files
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("450-400", "write 400-450"),
+        ("abc", "-f abc"),
+        ("", "names no raw files"),
+        (" ", "names no raw files"),
+        ("-5", "-f -5"),
+        ("400-", "400-450"),
+        ("400-401-402", "names no raw files"),
+        ("400,,401", "names no raw files"),
+        ("400,x", "'x' in -f 400,x"),
+        ("4e2", "names no raw files"),
+        ("٤", "names no raw files"),
+        ("0-100000", "from 0 to 99999"),
+        ("9" * 5000, "from 0 to 99999"),
+    ],
+)
+def test_what_names_no_files_is_refused(text: str, said: str) -> None:
+    """What names no files gets one sentence that says how to write them."""
+    with pytest.raises(UserError) as caught:
+        parse_files(text)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(NUMBERS)
+def test_formatting_is_undone_by_parsing(files: set[int]) -> None:
+    """The short text names exactly the files that it was made from."""
+    assert parse_files(format_files(files)) == sorted(files)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No text raises anything but a sentence for the user, and what is read is in range."""
+    try:
+        files = parse_files(text)
+    except UserError:
+        return
+    assert files == sorted(set(files))
+    assert 0 <= files[0] <= files[-1] <= FILE_MAX
+
+
+def test_the_short_text_is_short() -> None:
+    """Neighbours become one range, single files stand alone."""
+    assert format_files([415, 400, 401, 402]) == "400-402,415"
+
+
+@pytest.mark.parametrize(("text", "run"), [("11705", "011705"), ("011705", "011705"), (" 8294 ", "008294")])
+def test_runs_have_six_digits(text: str, run: str) -> None:
+    """A run is filled up with zeros to six digits."""
+    assert parse_run(text) == run
+
+
+@pytest.mark.parametrize("text", ["", "0", "abc", "-1", "1234567", "11705.0"])
+def test_what_is_no_run_is_refused(text: str) -> None:
+    """Anything but a whole number of at most six digits is refused."""
+    with pytest.raises(UserError, match=r"write a number from 1 to 999999"):
+        parse_run(text)
+
+
+@pytest.mark.parametrize("year", [23, 2020, 20230])
+def test_years_without_data_are_refused(year: int) -> None:
+    """A year before the detector was installed, or with too few digits, is refused."""
+    with pytest.raises(UserError, match=rf"-y {year}"):
+        check_year(year)
+    assert check_year(2023) == 2023

@@ -1,0 +1,153 @@
+"""The configuration file: what is read, what is refused, and in which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.config import describe
+from faser_align.config.load import load_config, parse_config
+from faser_align.config.profiles import PROFILES, profile_text
+from faser_align.config.schema import Config
+from faser_align.config.stages import stages_of
+from faser_align.fsm.errors import UserError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def refused(text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_config(text, "x.toml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_is_valid(profile: str) -> None:
+    """What init writes is read without complaint, with the profile's own pool."""
+    config = parse_config(profile_text(profile), f"/somewhere/{profile}.toml")
+    assert config.htcondor.pool == {"local": "personal", "lxplus": "system"}[profile]
+    assert config.campaign.folder == "/somewhere"
+
+
+def test_an_empty_table_has_the_defaults() -> None:
+    """A file that only names a table is the default configuration."""
+    assert parse_config("[mille]", "/a/x.toml").mille == Config().mille
+
+
+def test_paths_are_relative_to_the_file() -> None:
+    """Relative paths come back absolute, taken from the file's folder; ~ is the home folder; pede stays a command."""
+    config = parse_config('[campaign]\nconstants = "c/start.txt"\ndata = "~/d"', "/a/b/x.toml")
+    assert config.campaign.constants == "/a/b/c/start.txt"
+    assert config.campaign.data == os.path.expanduser("~/d")
+    assert config.solver.pede == "pede"
+    assert parse_config('[solver]\npede = "./pede"', "/a/b/x.toml").solver.pede == "/a/b/pede"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[campaign]\niteration = 3",
+            "campaign.iteration is not a key of the configuration; did you mean campaign.iter",
+        ),
+        ("iterations = 3", "did you mean campaign.iterations?"),
+        ("[capaign]\nstations = 3", "did you mean campaign?"),
+        ("[campaign]\niterations = 0", "campaign.iterations = 0 is not allowed: it must be a whole number at least 1"),
+        ("[campaign]\niterations = 2.5", "campaign.iterations = 2.5"),
+        ('[campaign]\niterations = "3"', 'campaign.iterations = "3"'),
+        ("[campaign]\niterations = true", "campaign.iterations = true"),
+        ("[campaign]\nstations = 5", "it must be 3 or 4"),
+        ('[campaign]\nname = "a/b"', "is not the name of a folder"),
+        ('[campaign]\nname = "{x}"', "unknown field {x}"),
+        ('[campaign]\nname = "{"', "campaign.name"),
+        ('[reconstruction]\nbackend = "calypso"', 'it must be "simulation"'),
+        ('[reconstruction]\nraw = "/eos/{run}"', "lacks the field {file}"),
+        ("[reconstruction]\nmin_files = 0", "above 0 and at most 1"),
+        ("[mille]\npz_min = 9000", "pz_min = 9000 must be below pz_max = 5000"),
+        ("[mille]\nresidual_max = [0.5, -1]", "mille.residual_max[2] = -1 is not allowed: it must be a number above 0"),
+        ("[mille]\nresidual_max = []", "one or more"),
+        ("[mille]\nchi2_max = inf", "mille.chi2_max"),
+        ("[mille]\nchi2_max = nan", "mille.chi2_max"),
+        ('[[stages]]\n[[stages.steps]]\nfix = ["3ST", 23]', "stages[1].steps[1].fix[2] = 23"),
+        ("[stages]\niterations = 3", "it must be a list of tables"),
+        ("mille = 3", "mille = 3 is not allowed: it must be a table"),
+        ('[notify]\nevents = ["ended"]', 'notify.events[1] = "ended"'),
+        ('[htcondor.reco]\nflavour = "week"', '"workday"'),
+        ('[htcondor]\naccounting_group = "a b"', "htcondor.accounting_group"),
+        ('[htcondor.reco]\nrequirements = """a\nb"""', "htcondor.reco.requirements"),
+    ],
+)
+def test_a_mistake_names_the_key_and_what_is_allowed(text: str, said: str) -> None:
+    """One mistake gives one line with the file, the key as the user counts it, its value, and what is allowed."""
+    sentence = refused(text)
+    assert sentence.startswith("x.toml: ")
+    assert said in sentence
+    assert "\n" not in sentence
+
+
+def test_several_mistakes_give_a_line_each() -> None:
+    """All mistakes are told at once."""
+    assert len(refused("[campaign]\nstations = 5\niterations = 0\nx = 1").splitlines()) == 3
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("  \n", "is empty"), ("[campaign", "not valid TOML")])
+def test_what_is_no_configuration_is_refused(text: str, said: str) -> None:
+    """An empty file and one that is not TOML get a sentence with the cure."""
+    assert said in refused(text)
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """A missing file, a folder and a binary file get a sentence each."""
+    with pytest.raises(UserError, match=r"there is no configuration file .*faser-align init"):
+        load_config(str(tmp_path / "none.toml"))
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        load_config(str(tmp_path))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not a text file"):
+        load_config(str(tmp_path / "binary.toml"))
+
+
+@given(
+    st.dictionaries(st.sampled_from(describe.names()), st.one_of(st.integers(), st.text(), st.booleans(), st.floats()))
+)
+def test_any_values_are_read_or_refused(values: dict[str, object]) -> None:
+    """Whatever stands at a key, the answer is a configuration or sentences, never another error."""
+    text = "\n".join(f"{name} = {_toml(value)}" for name, value in values.items() if "stages." not in name)
+    try:
+        parse_config(text, "x.toml")
+    except UserError as error:
+        assert "x.toml" in str(error)
+
+
+def test_the_page_of_the_keys_is_up_to_date() -> None:
+    """docs/configuration.md is what the schema says now."""
+    page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page == describe.configuration_page(), "run: python -m faser_align.config.describe > docs/configuration.md"
+
+
+def test_every_key_is_described() -> None:
+    """Every key has a meaning and an allowed range for the page."""
+    for _, keys in describe.tables():
+        for key in keys:
+            assert key.description.endswith("."), key.name
+            assert key.allowed, key.name
+
+
+def test_stages_are_completed() -> None:
+    """A stage without iterations has the campaign's; without stages the number of stations decides."""
+    config = parse_config('[[stages]]\nname = "a"\n[[stages]]\nname = "b"\niterations = 3', "x.toml")
+    assert [(s["name"], s["iterations"]) for s in stages_of(config)] == [("a", 10), ("b", 3)]
+    four = stages_of(parse_config("[campaign]\nstations = 4", "x.toml"))
+    assert [step["fix"] for step in four[0]["steps"]] == [["layer", "3ST"]]
+    three = stages_of(parse_config("[campaign]\nstations = 3", "x.toml"))
+    assert [step["fix"] for step in three[0]["steps"]] == [["IFT", 21, 41], ["IFT", 20, 22, 30, 31, 32, 40, 42]]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08X}" for c in value if not 0xD800 <= ord(c) <= 0xDFFF) + '"'
+    return repr(value)
