@@ -104,7 +104,7 @@ def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "jso
         return "{" + format_constants(constants) + "}\n"
     if form == "json":
         return json.dumps({key: list(six) for key, six in constants.items()}, indent=1) + "\n"
-    lines = [",".join(("key", "x_mm", "y_mm", "z_mm", "rx_rad", "ry_rad", "rz_rad"))]
+    lines = ["key,x_mm,y_mm,z_mm,rx_rad,ry_rad,rz_rad"]
     lines += [",".join([key, *(repr(value) for value in six)]) for key, six in constants.items()]
     return "\n".join(lines) + "\n"
 
