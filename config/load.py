@@ -98,11 +98,8 @@ def _nearest(dotted: str) -> str:
     known = names()
     table, _, last = dotted.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
-    near = (
-        difflib.get_close_matches(dotted, siblings, n=1)
-        or [name for name in known if name.rpartition(".")[2] == last][:1]
-    )
-    near = near or difflib.get_close_matches(dotted, known, n=1)
+    near = [name for name in known if name.rpartition(".")[2] == last]
+    near = near or difflib.get_close_matches(dotted, siblings, n=1) or difflib.get_close_matches(dotted, known, n=1)
     if near:
         return f"did you mean {near[0]}?"
     return f"known here: {', '.join(name.rpartition('.')[2] for name in siblings)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from faser_align.config import layout
 from faser_align.config.record import write_record
-from faser_align.dag.plan import Plan
+from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.fsm.errors import UserError
 
 MakeStore = Callable[[str, dict[str, Any]], None]
@@ -18,15 +18,14 @@ MakeStore = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Created:
-    """A campaign that was just made; ``moved`` are the folders that made room for it, as (now, before)."""
+    """A campaign that was just made: its folders, and those that made room for them, as (now, before)."""
 
-    folder: str
-    data: str
+    folders: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
 
     def undo(self) -> None:
         """Remove what was made and put back what had made room, as if nothing had happened."""
-        for folder in {self.folder, self.data}:
+        for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
         for now, before in self.moved:
             os.rename(now, before)
@@ -39,7 +38,8 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
         planned: what :func:`faser_align.dag.plan.plan` prepared.
         make_store: called with the folder under construction and the record; makes the campaign's store there.
 
-    What stands in the way is moved to ``<name>.old-<UTC>``. Raises UserError if a folder cannot be written.
+    What stands in the way is moved to ``<name>.old-<UTC>`` if the plan allows it.
+    Raises UserError if a folder cannot be written or is there already.
     """
     folder, data = planned.folder, planned.data
     with _under_construction(folder) as new_folder, _under_construction(data if data != folder else "") as new_data:
@@ -48,15 +48,28 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
         except OSError as error:
             raise UserError(f"{folder} cannot be made: {error.strerror}; make room or choose another folder") from None
         make_store(new_folder, planned.record)
-        moved = _make_room(planned)
-        try:
-            if new_data:
-                os.rename(new_data, data)
-            os.rename(new_folder, folder)
-        except OSError as error:
-            Created(folder, data, moved).undo()
-            raise UserError(f"{folder} cannot be made: {error.strerror}; choose another name with --name") from None
-    return Created(folder, data, moved)
+        # The campaign's own folder comes last: with its record it makes the campaign exist.
+        return _put_in_place(planned, [(new_data, data)] * bool(new_data) + [(new_folder, folder)])
+
+
+def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
+    created = Created((), ())
+    try:
+        for new, folder in renames:
+            if os.path.lexists(folder):
+                refuse_existing(planned)
+                now = f"{folder}.old-{re.sub('[-:]', '', planned.record['created_utc'])}"
+                os.rename(folder, now)
+                created = Created(created.folders, (*created.moved, (now, folder)))
+            os.rename(new, folder)
+            created = Created((*created.folders, folder), created.moved)
+    except OSError as error:
+        created.undo()
+        raise UserError(f"{folder} cannot be made: {error.strerror}; choose another name with --name") from None
+    except UserError:
+        created.undo()
+        raise
+    return created
 
 
 @contextlib.contextmanager
@@ -97,15 +110,3 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _make_room(planned: Plan) -> tuple[tuple[str, str], ...]:
-    """Move aside what has the campaign's name; nothing of it is deleted."""
-    stamp = re.sub(r"[-:]", "", planned.record["created_utc"])
-    moved: list[tuple[str, str]] = []
-    for before in dict.fromkeys((planned.folder, planned.data)):
-        if os.path.lexists(before):
-            now = f"{before}.old-{stamp}"
-            os.rename(before, now)
-            moved.append((now, before))
-    return tuple(moved)

@@ -21,12 +21,16 @@ NAMED_AT_MOST = 3  # missing raw files that an error message names
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign that can be made: its record, and the contents of the files it begins with."""
+    """A campaign that can be made: its record, and the contents of the files it begins with.
+
+    ``force`` says that what has its name already may be moved aside.
+    """
 
     record: dict[str, Any]
     constants: bytes
     configuration: str
     dag: str
+    force: bool = False
 
     @property
     def folder(self) -> str:
@@ -92,9 +96,8 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
-    planned = Plan(record, constants, configuration, render(record))
-    if not force:
-        _refuse_existing(planned)
+    planned = Plan(record, constants, configuration, render(record), force)
+    refuse_existing(planned)
     if record["data"] != folder:
         check_path(record["data"], "the data's folder")
         _check_writable(os.path.dirname(record["data"]), "campaign.data")
@@ -116,6 +119,16 @@ def check_place(folder: str) -> None:
                 "set campaign.folder to one on AFS, and campaign.data to one on EOS"
             )
     _check_writable(os.path.dirname(folder), "campaign.folder")
+
+
+def refuse_existing(planned: Plan) -> None:
+    """Raise UserError if the campaign's folders are there already and may not be moved aside."""
+    for folder in (planned.folder, planned.data):
+        if os.path.lexists(folder) and not planned.force:
+            what = "campaign" if os.path.exists(os.path.join(folder, layout.RECORD)) else "folder"
+            raise UserError(
+                f"the {what} {folder} exists already; choose another name with --name, or move it aside with --force"
+            )
 
 
 def _check_writable(parent: str, key: str) -> None:
@@ -143,15 +156,6 @@ def _start_constants(config: Config) -> tuple[bytes, str]:
             f"the constants {path} are not a text file; correct campaign.constants or --constants"
         ) from None
     return content, path
-
-
-def _refuse_existing(planned: Plan) -> None:
-    for folder in (planned.folder, planned.data):
-        if os.path.lexists(folder):
-            what = "campaign" if os.path.exists(os.path.join(folder, layout.RECORD)) else "folder"
-            raise UserError(
-                f"the {what} {folder} exists already; choose another name with --name, or move it aside with --force"
-            )
 
 
 def _check_raw_files(config: Config, year: int, run: str, files: list[int]) -> None:

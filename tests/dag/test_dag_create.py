@@ -1,0 +1,214 @@
+"""Making a campaign's folder: complete or not at all."""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.config.load import parse_config
+from faser_align.config.record import read_record
+from faser_align.dag.create import create_campaign
+from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.fsm.errors import StoreError, UserError
+
+START = '"00": [1, 0, 0, 0, 0, 0],"000": [0, 0.5, 0, 0, 0, 0]'
+
+
+def make_plan(workdir: Path, extra: str = "", *, files: int = 3, force: bool = False, name: str = "camp") -> Plan:
+    (workdir / "start.txt").write_text(START)
+    text = f'campaign.folder = "."\ncampaign.constants = "start.txt"\ncampaign.iterations = 2\n{extra}'
+    config = parse_config(text, str(workdir / "x.toml"))
+    return plan(
+        config,
+        text,
+        year=2023,
+        run="011705",
+        files=list(range(400, 400 + files)),
+        name=name,
+        utc="2026-11-24T07:30:00Z",
+        force=force,
+    )
+
+
+def no_store(folder: str, record: dict[str, Any]) -> None:
+    """The store of these tests: one file."""
+    Path(folder, "state.db").write_text(record["name"])
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_campaign_has_all_it_begins_with(workdir: Path) -> None:
+    """Record, configuration, DAG, start constants, store and the folders of all iterations are there, and no more."""
+    created = create_campaign(make_plan(workdir), no_store)
+    camp = workdir / "camp"
+    assert created.folders == (str(camp),)
+    files = {"campaign.json", "campaign.toml", "alignment.dag", "state.db", "iter01/1reco/inputforalign.txt"}
+    assert {name for name in tree(camp) if (camp / name).is_file()} == files
+    for part in ("1reco/logs", "2kfalignment", "3millepede/logs"):
+        assert (camp / "iter02" / part).is_dir()
+    assert (camp / "iter01/1reco/inputforalign.txt").read_text() == START
+    record = read_record(str(camp))
+    assert record["folder"] == record["data"] == str(camp)
+    assert record["constants"]["sha256"] == hashlib.sha256(START.encode()).hexdigest()
+    assert sorted(path.name for path in workdir.iterdir()) == ["camp", "start.txt"]
+    assert ".new" not in (camp / "alignment.dag").read_text()
+
+
+def test_the_number_of_files_does_not_grow(workdir: Path) -> None:
+    """Thirty times the nodes take as many files as before."""
+    counts = []
+    for name, files in (("small", 1), ("large", 30)):
+        create_campaign(make_plan(workdir, files=files, name=name), no_store)
+        counts.append(len(tree(workdir / name)))
+    assert counts[0] == counts[1]
+
+
+def test_large_files_may_lie_elsewhere(workdir: Path) -> None:
+    """With campaign.data the folders for large files are made there too, under the campaign's name."""
+    (workdir / "eos").mkdir()
+    create_campaign(make_plan(workdir, 'campaign.data = "eos"'), no_store)
+    assert (workdir / "eos/camp/iter02/2kfalignment").is_dir()
+    assert read_record(str(workdir / "camp"))["data"] == str(workdir / "eos/camp")
+
+
+def test_an_existing_campaign_is_refused(workdir: Path) -> None:
+    """A campaign of that name, and any other folder, is left as it is."""
+    create_campaign(make_plan(workdir), no_store)
+    before = tree(workdir)
+    with pytest.raises(UserError, match=r"the campaign .*/camp exists already.*--name.*--force"):
+        make_plan(workdir)
+    (workdir / "other").mkdir()
+    with pytest.raises(UserError, match=r"the folder .*/other exists already"):
+        make_plan(workdir, name="other")
+    assert tree(workdir) == before | {"other"}
+
+
+def test_force_moves_the_old_one_aside(workdir: Path) -> None:
+    """With force nothing is deleted: the old campaign gets another name, and undo gives it back its own."""
+    create_campaign(make_plan(workdir), no_store)
+    (workdir / "camp/mine").write_text("kept")
+    created = create_campaign(make_plan(workdir, force=True), no_store)
+    assert (workdir / "camp.old-20261124T073000Z/mine").read_text() == "kept"
+    assert not (workdir / "camp/mine").exists()
+    created.undo()
+    assert (workdir / "camp/mine").read_text() == "kept"
+    assert sorted(path.name for path in workdir.iterdir()) == ["camp", "start.txt"]
+
+
+def test_what_goes_wrong_on_the_way_leaves_nothing(workdir: Path) -> None:
+    """If the store cannot be made, neither the campaign nor a part of it is there."""
+
+    def broken(folder: str, record: dict[str, Any]) -> None:
+        raise StoreError("no store today")
+
+    with pytest.raises(StoreError):
+        create_campaign(make_plan(workdir), broken)
+    assert sorted(path.name for path in workdir.iterdir()) == ["start.txt"]
+
+
+def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> None:
+    """Of two submissions at once one makes the campaign, the other is refused."""
+    planned = make_plan(workdir)
+
+    def late(folder: str, record: dict[str, Any]) -> None:
+        (workdir / "camp").mkdir(exist_ok=True)
+        (workdir / "camp/theirs").write_text("")
+
+    with pytest.raises(UserError, match="exists already"):
+        create_campaign(planned, late)
+    assert tree(workdir) == {"start.txt", "camp", "camp/theirs"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ('campaign.constants = "none.txt"', "none.txt"),
+        ('campaign.constants = ""', "there are no constants"),
+        ('campaign.constants = "."', "cannot be read"),
+        ('campaign.folder = "/tmp"', "under /tmp, which DAGMan refuses"),
+        ('campaign.folder = "none"', "mkdir -p"),
+        ('campaign.data = "none"', "campaign.data"),
+        ('reconstruction.raw = "raw/{run}/{file}.raw"', "3 of 3 raw files do not exist"),
+        ('simulation.truth = "none.txt"', "none.txt"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra: str, said: str) -> None:
+    """Each thing that is missing gets one sentence, and nothing is written."""
+    key = extra.partition(" ")[0]
+    lines = ['campaign.folder = "."', 'campaign.constants = "start.txt"', "campaign.iterations = 2", extra]
+    text = "\n".join(line for line in lines if line is extra or not line.startswith(f"{key} "))
+    (workdir / "start.txt").write_text(START)
+    with pytest.raises(UserError) as caught:
+        plan(
+            parse_config(text, str(workdir / "x.toml")),
+            text,
+            year=2023,
+            run="011705",
+            files=[400, 401, 402],
+            name="camp",
+            utc="2026-11-24T07:30:00Z",
+        )
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert tree(workdir) == {"start.txt"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", '"00": [1, 2, 3]', '"00": [1, 0, 0, 0, 0, nan]', '"99": [0,0,0,0,0,0]']
+)
+def test_constants_that_are_not_whole_are_refused(workdir: Path, text: str) -> None:
+    """Constants that do not parse, or lack values, are refused with the file's name."""
+    planned = make_plan(workdir)
+    (workdir / "start.txt").write_text(text)
+    config = parse_config(json.loads(json.dumps(planned.configuration)), str(workdir / "x.toml"))
+    with pytest.raises(UserError, match=r"start\.txt"):
+        plan(config, "", year=2023, run="011705", files=[1], name="camp", utc="2026-11-24T07:30:00Z")
+
+
+def test_missing_raw_files_are_counted_and_the_first_named(workdir: Path) -> None:
+    """All missing files are counted, three are named, and those that exist are not."""
+    (workdir / "raw").mkdir()
+    (workdir / "raw/011705-00401.raw").write_text("")
+    with pytest.raises(UserError) as caught:
+        make_plan(workdir, 'reconstruction.raw = "raw/{run}-{file}.raw"', files=6)
+    assert "5 of 6 raw files do not exist" in str(caught.value)
+    assert "00400.raw" in str(caught.value)
+    assert "00403.raw, ..." in str(caught.value)
+    assert "00401.raw" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(workdir: Path) -> None:
+    """A folder without write permission is named before anything is written."""
+    (workdir / "closed").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    text = 'campaign.folder = "closed"\ncampaign.constants = "start.txt"'
+    (workdir / "start.txt").write_text(START)
+    with pytest.raises(UserError, match=r"campaign\.folder = .*/closed cannot be written"):
+        plan(
+            parse_config(text, str(workdir / "x.toml")),
+            text,
+            year=2023,
+            run="011705",
+            files=[1],
+            name="camp",
+            utc="2026-11-24T07:30:00Z",
+        )
+
+
+def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:
+    """A name has year, run and files in it unless the user gives one; what cannot be a folder is refused."""
+    config = parse_config("[campaign]", "/x.toml")
+    assert campaign_name(config, 2023, "011705", list(range(400, 451))) == "Y2023_R011705_F400-450"
+    assert campaign_name(config, 2023, "011705", [400, 402]) == "Y2023_R011705_F400_402"
+    assert campaign_name(config, 2023, "011705", [400], "my own") == "my own"
+    for bad in ("a/b", "../x", ".hidden", "a\nb", "x" * 101, "-f"):
+        with pytest.raises(UserError, match="cannot name a campaign"):
+            campaign_name(config, 2023, "011705", [400], bad)
+    with pytest.raises(UserError, match="--name"):
+        campaign_name(config, 2023, "011705", list(range(0, 200, 2)))
