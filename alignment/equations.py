@@ -70,7 +70,8 @@ def decode(records: Records, weight: float = 1.0) -> Equations:
     owner = record[measured]
     n_records = len(records.offsets) - 1
     n_locals = np.zeros(n_records, np.int64)
-    np.maximum.at(n_locals, record[is_local], records.indices[is_local])
+    if n_records:
+        n_locals = np.maximum.reduceat(np.where(is_local, records.indices, 0), records.offsets[:-1]).astype(np.int64)
     if _largest(n_locals) > LOCALS_MAX:
         raise MilleError(
             f"a record has {_largest(n_locals)} local parameters; the built-in solver takes {LOCALS_MAX}", 28

@@ -22,6 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 CHUNK_BYTES = 2 << 20  # about a thousand FASER tracks
 CACHE_BYTES = 512 << 20
+_TABLE_MAX = 1 << 20
 
 
 class Source:
@@ -81,7 +82,6 @@ class Pass:
         matrix: shape (variable, variable), or None.
         accepted: entries of each variable parameter in accepted records.
         rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
-        unaffected: records without a variable parameter.
     """
 
     gradient: FloatArray
@@ -95,15 +95,31 @@ class Pass:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Which labels there are, ascending; ``variable`` numbers those that are fitted, -1 for the others."""
+    """Which labels there are.
+
+    Attributes:
+        labels: ascending.
+        variable: number of each among the variable ones, -1 for the others.
+        n_variable: how many are variable.
+    """
 
     labels: IntArray
     variable: IntArray
     n_variable: int
+    _table: IntArray  # position of each label, for labels that are small enough for a table
 
-    def of(self, labels: IntArray) -> IntArray:
-        """Positions of labels."""
-        return np.searchsorted(self.labels, labels)
+    @staticmethod
+    def make(labels: IntArray, free: BoolArray) -> "Parameters":
+        """Number the labels; ``free`` says which are variable."""
+        table = np.zeros(0, np.int64)
+        if labels[-1] <= _TABLE_MAX:
+            table = np.zeros(int(labels[-1]) + 1, np.int64)
+            table[labels] = np.arange(len(labels))
+        return Parameters(labels, np.where(free, np.cumsum(free) - 1, -1), int(free.sum()), table)
+
+    def positions(self, labels: IntArray) -> IntArray:
+        """Positions of labels, all of which must be there."""
+        return self._table[labels] if len(self._table) else np.searchsorted(self.labels, labels)
 
 
 def run_pass(
@@ -147,7 +163,7 @@ def _add_chunk(
     chi2_cut: float,
     downweighting: int,
 ) -> None:
-    at = parameters.of(chunk.labels)
+    at = parameters.positions(chunk.labels)
     n_equations = len(chunk.values)
     measured = chunk.values - np.bincount(chunk.at, weights=chunk.factors * values[at], minlength=n_equations)
     sigmas = _sigmas(chunk, steering.error_scales)

@@ -84,13 +84,13 @@ class Steering:
 def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """Read a steering file with the texts that it names.
 
-    Raises SolverError with pede's code: 11 if the file cannot be opened, 13 for a line that is neither a keyword
+    Raises SolverError with pede's code: 16 if a file cannot be opened, 13 for a line that is neither a keyword
     nor an existing file, 14 without binaries, 15 if the only binary is missing, 21 without parameters.
     """
     path = Path(path)
     steering = Steering()
     texts: list[Path] = []
-    own = [line for line in _lines(path, 11) if not _is_file(line, path, steering, texts)]
+    own = [line for line in _lines(path, 16) if not _is_file(line, path, steering, texts)]
     reader = _Reader(steering)
     for source, lines in [(path, iter(own)), *((text, _lines(text, 16)) for text in texts)]:
         for line in lines:

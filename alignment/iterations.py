@@ -1,0 +1,174 @@
+"""The iterations of the built-in solver, as pede's XLOOPN has them.
+
+The matrix is made and inverted once; each iteration takes a Newton step with a new gradient, along which a line
+search looks for the smallest slope. Cuts on the records' chi2 become tighter from iteration to iteration.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.globalfit import Inverse
+from faser_align.alignment.linesearch import LineSearch
+from faser_align.alignment.passes import Pass, run_pass
+from faser_align.alignment.problem import Problem
+from faser_align.alignment.solution import IterationRow
+from faser_align.alignment.steering import SolverError
+
+FloatArray = npt.NDArray[np.float64]
+
+_TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
+_CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
+_EPSILON = 16.0 * float(np.finfo(np.float64).eps)
+
+
+@dataclass
+class Iterations:
+    """A run of iterations; ``run`` does it all, and the attributes are what it found.
+
+    Attributes:
+        values: of all labels (mm, rad).
+        last: sums of the last pass.
+        inverse: of the matrix.
+        first_decrease: expected by the first solution; None if there was none.
+        rows: the table.
+        matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
+    """
+
+    problem: Problem
+    values: FloatArray = field(init=False)
+    last: Pass = field(init=False)
+    inverse: Inverse = field(init=False)
+    first_decrease: float | None = None
+    rows: list[IterationRow] = field(default_factory=list)
+    matrix_doubts: int = 0
+    _iteration: int = 0
+    _cut: float = 0.0
+    _points_min: int = 1
+
+    def run(self) -> None:
+        """Iterate until the expected decrease is small or the steering's number of iterations is reached.
+
+        Raises SolverError (26) if more than a third of the records is rejected, (25) if a parameter is not a number.
+        """
+        steering, constraints = self.problem.steering, self.problem.constraints
+        self._cut = steering.chi2_cut[0]
+        self.values = self.problem.starts.copy()
+        self._set(constraints.feasible(self._mine, _TIGHT)[0])
+        self.matrix_doubts = len(constraints.matrix) - constraints.rank
+        self._make_matrix()
+        single = steering.subito or (self.matrix_doubts > 0 and not steering.force)
+        repeated = False
+        while True:
+            step, decrease, significant = self._solve()
+            if decrease <= -significant:
+                self.matrix_doubts += 1
+                if repeated or decrease <= -1e-3:
+                    return
+                repeated = True
+                self._make_matrix()
+                continue
+            repeated = False
+            if single:
+                self._set(self._mine + step)
+                return
+            self._iteration += 1
+            search = self._search(decrease, significant)
+            feasible = self._go(step, decrease, search)
+            if feasible and self._cut <= 1.0 and self._is_end(decrease):
+                return
+            if self._iteration < steering.matrix_iterations:
+                self._make_matrix()
+
+    @property
+    def _mine(self) -> FloatArray:
+        return np.asarray(self.values[self.problem.variable])
+
+    def _set(self, mine: FloatArray) -> None:
+        if not np.isfinite(mine).all():
+            raise SolverError(
+                "a parameter of the solution is not a number; look for records with impossible errors", 25
+            )
+        self.values[self.problem.variable] = mine
+
+    def _is_end(self, decrease: float) -> bool:
+        steering = self.problem.steering
+        return decrease <= steering.delta_f_max or self._iteration >= steering.iterations
+
+    def _solve(self) -> tuple[FloatArray, float, float]:
+        """The step, the decrease of chi2 that is expected of it, and the least one that means anything."""
+        gradient = self.last.gradient
+        moved, _ = self.problem.constraints.feasible(self._mine + self.inverse.step(gradient), _LOOSE)
+        step = moved - self._mine
+        decrease = float(step @ gradient)
+        if self.first_decrease is None:
+            self.first_decrease = decrease
+        size = max(float(step @ step), float(gradient @ gradient))
+        return step, decrease, _EPSILON * float(np.sqrt(size))
+
+    def _search(self, decrease: float, significant: float) -> LineSearch | None:
+        """A line search, if there is to be one with the cut of the iteration before."""
+        mode, final = self.problem.steering.line_search, self._cut < _CUT_FINAL
+        wanted = mode > 2 or (final and (mode == 2 or (mode == 1 and self._is_end(decrease))))
+        if not wanted or decrease <= significant:
+            return None
+        search = LineSearch(self._points_min)
+        self._points_min = 3  # the first search may end at the Newton step itself
+        return search
+
+    def _go(self, step: FloatArray, decrease: float, search: LineSearch | None) -> bool:
+        """Go along the step; whether the constraints held at its end."""
+        self._tighten()
+        if search is None:
+            self._set(self._mine + step)
+            self._evaluate(decrease)
+        else:
+            length, ended = search.advance(self.last.gradient, step)
+            while not ended:
+                self._set(self._mine + length * step)
+                self._evaluate(decrease)
+                length, ended = search.advance(self.last.gradient, step)
+            self._set(self._mine + length * step)
+        mine, moved = self.problem.constraints.feasible(self._mine, _LOOSE)
+        self._set(mine)
+        return not moved
+
+    def _tighten(self) -> None:
+        """The chi2 cut of a new iteration: the second factor, then roots, and at last 1."""
+        if self._iteration == 1:
+            self._cut = self.problem.steering.chi2_cut[1]
+        elif self._cut > 0:
+            self._cut = float(np.sqrt(self._cut))
+            if self._cut < 1.5 or not sum(self.last.rejects):
+                self._cut = 1.0
+
+    def _make_matrix(self) -> None:
+        self._evaluate(None, with_matrix=True)
+        assert self.last.matrix is not None
+        self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
+        self.matrix_doubts += self.inverse.defect
+
+    def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
+        problem, first = self.problem, not self.rows
+        self.last = run_pass(
+            problem.source,
+            problem.steering,
+            problem.parameters,
+            self.values,
+            self._cut,
+            first=first,
+            with_matrix=with_matrix,
+        )
+        problem.add_penalties(self.last, self.values)
+        rejects = sum(self.last.rejects)
+        expected = None if first or self.rows[-1].iteration == self._iteration else decrease
+        number = len(self.rows) + 1
+        self.rows.append(IterationRow(self._iteration, number, self.last.chi2, expected, self._cut, rejects))
+        if 3 * rejects > problem.source.records:
+            deficit, freedom, huge, large = self.last.rejects
+            raise SolverError(
+                f"{rejects} of {problem.source.records} records are rejected ({deficit} rank deficit, {freedom} "
+                f"without degrees of freedom, {huge + large} by chi2); more than a third ends the run",
+                26,
+            )

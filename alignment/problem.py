@@ -1,0 +1,142 @@
+"""What the built-in solver has to solve: the steering's wishes and the binaries' labels put together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.globalfit import Constraints
+from faser_align.alignment.passes import Parameters, Pass, Source
+from faser_align.alignment.steering import SolverError, Steering, Terms
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem that is ready to be solved.
+
+    Attributes:
+        steering: what was asked for.
+        source: the records.
+        parameters: all labels, and which are variable.
+        variable: positions of the variable ones among the labels.
+        starts, presigmas: of all labels (mm, rad).
+        entries: in the binaries, by label.
+        entries_fixed: labels that were asked to be free and have too few entries.
+        constraints: those that have a variable parameter.
+        empty: numbers (from 0) of those that have none.
+    """
+
+    steering: Steering
+    source: Source
+    parameters: Parameters
+    variable: IntArray
+    starts: FloatArray
+    presigmas: FloatArray
+    entries: dict[int, int]
+    entries_fixed: tuple[int, ...]
+    constraints: Constraints
+    empty: tuple[int, ...]
+
+    @property
+    def n_fit(self) -> int:
+        """Fit parameters as pede counts them: constraints take parameters away, or add multipliers."""
+        count = len(self.constraints.matrix)
+        return self.parameters.n_variable + (count if self.steering.multipliers else -count)
+
+    def add_penalties(self, done: Pass, values: FloatArray) -> None:
+        """Add presigmas, regularisation and the steering's own measurements to the sums of a pass."""
+        self._add_presigmas(done, values)
+        for value, sigma, terms in self.steering.measurements:
+            row = _row(self.parameters, terms)
+            weight = 1.0 / sigma**2 if sigma > 0 else 0.0
+            difference = float(row @ values) - value
+            done.gradient -= weight * difference * row[self.variable]
+            done.chi2 += weight * difference**2
+            done.ndf += 1
+            done.weighted_ndf += 1
+            if done.matrix is not None:
+                done.matrix += weight * np.outer(row[self.variable], row[self.variable])
+
+    def _add_presigmas(self, done: Pass, values: FloatArray) -> None:
+        presigmas = self.presigmas[self.variable]
+        presigmas = np.where(presigmas > 0, presigmas, self.steering.presigma)
+        weights = np.where(presigmas > 0, 1.0 / np.where(presigmas > 0, presigmas, 1.0) ** 2, 0.0)
+        if self.steering.regularisation:
+            # only then a presigma pulls to zero; else it makes steps smaller and nothing more
+            weights = weights * self.steering.regularisation
+            done.gradient -= weights * values[self.variable]
+            done.chi2 += float(weights @ values[self.variable] ** 2)
+        if done.matrix is not None:
+            done.matrix[np.diag_indices_from(done.matrix)] += weights
+
+    def listing(self) -> list[str]:
+        """A line for every label: what pede writes when it only checks its input."""
+        lines = ["     Label       Value     Pre-sigma         Entries  Status"]
+        for at, label in enumerate(self.parameters.labels.tolist()):
+            status = "variable"
+            if self.parameters.variable[at] < 0:
+                status = "fixed by pre-sigma" if self.presigmas[at] < 0 else "fixed by entries cut"
+            numbers = f"{label:10d} {self.starts[at]:12.5g} {self.presigmas[at]:12.5g}"
+            lines.append(f"{numbers} {self.entries.get(label, 0):12d}  {status}")
+        return lines
+
+
+def make_problem(steering: Steering) -> Problem:
+    """Read the binaries for the first time and decide which parameters are variable.
+
+    Raises SolverError (21, 22) if there are no parameters or none is variable, and MilleError for a bad binary.
+    """
+    source = Source(steering.binaries)
+    entries = source.count(steering.count_records)
+    named = set(steering.parameters) | set(entries)
+    named |= {label for _, terms in steering.constraints for label, _ in terms}
+    named |= {label for _, _, terms in steering.measurements for label, _ in terms}
+    if not named:
+        raise SolverError("neither the steering nor the binaries name a parameter", 21)
+    labels = np.array(sorted(named), np.int64)
+    given = [steering.parameters.get(int(label), (0.0, 0.0)) for label in labels]
+    starts, presigmas = (np.array(column) for column in zip(*given, strict=True))
+    enough = np.array([entries.get(int(label), 0) >= steering.entries_min for label in labels])
+    asked = presigmas >= 0
+    free = asked & enough
+    if not free.any():
+        raise SolverError("no parameter is both free and has enough entries in the binaries", 22)
+    parameters = Parameters.make(labels, free)
+    constraints, empty = _constraints(steering, parameters, starts)
+    return Problem(
+        steering=steering,
+        source=source,
+        parameters=parameters,
+        variable=np.flatnonzero(free),
+        starts=starts,
+        presigmas=presigmas,
+        entries=entries,
+        entries_fixed=tuple(labels[asked & ~enough].tolist()),
+        constraints=constraints,
+        empty=empty,
+    )
+
+
+def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:
+    variable = parameters.variable >= 0
+    rows, values, empty = [], [], []
+    for number, (value, terms) in enumerate(steering.constraints):
+        row = _row(parameters, terms)
+        if not row[variable].any():
+            empty.append(number)
+            continue
+        rows.append(row[variable])
+        values.append(value - float(row[~variable] @ starts[~variable]))
+    matrix = np.array(rows).reshape(len(rows), parameters.n_variable)
+    return Constraints.make(matrix, np.array(values)), tuple(empty)
+
+
+def _row(parameters: Parameters, terms: Terms) -> FloatArray:
+    """A linear form as a vector over all labels."""
+    row = np.zeros(len(parameters.labels))
+    labels = np.array([label for label, _ in terms], np.int64)
+    np.add.at(row, parameters.positions(labels), [factor for _, factor in terms])
+    return row
