@@ -39,9 +39,18 @@ class Iteration(NamedTuple):
         values = self.config["mille"]["residual_max"]
         return float(values[min(self.number, len(values)) - 1])
 
+    @property
+    def cuts_are_final(self) -> bool:
+        """Whether later iterations cut alike."""
+        return self.number >= len(self.config["mille"]["residual_max"])
+
     def constants_file(self) -> str:
         """Constants with which this iteration reconstructs."""
         return layout.constants_file(self.folder, self.stage, self.number)
+
+    def solution_folder(self) -> str:
+        """Where the iteration is solved: steering texts, the solver's files, metrics; among the campaign's data."""
+        return os.path.dirname(layout.metrics_file(self.record["data"], self.stage, self.number))
 
     def kfalignment_file(self, file: int) -> str:
         """Tracks of a raw file."""

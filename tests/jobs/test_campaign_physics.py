@@ -1,0 +1,66 @@
+"""A whole alignment by the jobs' functions: does it find the true detector, and as fast as it should?"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.constants import read_constants
+from faser_align.alignment.millepede import read_result
+from faser_align.config import layout
+from faser_align.jobs.reconstruct import reconstruct
+from faser_align.jobs.solve import solve
+from faser_align.simulation.misalign import distance_to_truth
+
+FILES = tuple(range(400, 406))
+TRACKS = 1000
+ITERATIONS = 4
+
+
+@pytest.fixture
+def campaign(make_campaign: Callable[..., Path]) -> Path:
+    """Scenario of the demonstration: the 2025 constants, IFT modules misplaced, IFT modules free."""
+    return make_campaign(FILES, simulation={"tracks": TRACKS})
+
+
+def run(campaign: Path) -> list[dict[str, Any]]:
+    metrics = []
+    for iteration in range(1, ITERATIONS + 1):
+        for file in FILES:
+            reconstruct(str(campaign), 1, iteration, file)
+        solve(str(campaign), 1, iteration)
+        metrics.append(json.loads(Path(layout.metrics_file(str(campaign), 1, iteration)).read_text()))
+    return metrics
+
+
+def test_alignment_finds_the_truth(campaign: Path) -> None:
+    """Misplaced IFT modules come back to the truth within statistics, and by iteration 3 the constants stand still."""
+    metrics = run(campaign)
+    chi2 = [row["chi2_per_ndf"] for row in metrics]
+    assert 1.2 < chi2[0] < 1.45
+    assert chi2[1:] == pytest.approx([1.0] * 3, abs=0.02)
+    effect = [row["effect_um"] for row in metrics]
+    assert effect[0] > 6.0
+    assert effect[0] > 20 * effect[1] > 40 * effect[2]
+    assert metrics[0]["significance"] > 100
+    assert max(row["significance"] for row in metrics[2:]) < 0.01
+    assert [row["residual_max_final"] for row in metrics] == [False, True, True, True]
+
+    truth = read_constants(json.loads((campaign / layout.RECORD).read_text())["config"]["simulation"]["truth"])
+    start = distance_to_truth(read_constants(layout.constants_file(str(campaign), 1, 1)), truth)
+    assert start[:3] == pytest.approx((24.0, 121.0, 380.0), rel=1e-3)
+    folder = os.path.dirname(layout.metrics_file(str(campaign), 1, ITERATIONS))
+    errors = {label: row.error for label, row in read_result(f"{folder}/millepede.res").items() if row.error}
+    end = distance_to_truth(read_constants(layout.result_file(str(campaign), 1, ITERATIONS)), truth, errors)
+    assert end.u_um < 4.0
+    assert end.v_um < 100.0
+    assert end.rz_urad < 180.0
+    assert end.pull is not None
+    assert 0.6 < end.pull < 1.4
+
+    # Nothing but the IFT's modules moved.
+    first, last = (read_constants(layout.constants_file(str(campaign), 1, number)) for number in (1, ITERATIONS))
+    assert {key for key in first if first[key] != last[key]} == {f"0{i}{k}" for i in range(3) for k in range(8)}

@@ -1,0 +1,206 @@
+"""The Millepede job as a process."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.constants import add_constants, parse_constants, read_constants
+from faser_align.alignment.millepede import read_end, read_result
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.jobs.reconstruct import reconstruct
+
+Make = Callable[..., Path]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def reconstructed(make_campaign: Make) -> Callable[..., Path]:
+    """Make a campaign whose first iteration is reconstructed; keywords are tables of the configuration."""
+
+    def make(numbers: tuple[int, ...] = (400, 401), **tables: Any) -> Path:
+        folder = make_campaign(numbers, **tables)
+        for number in numbers:
+            reconstruct(str(folder), 1, 1, number)
+        return folder
+
+    return make
+
+
+def solution_folder(campaign: Path, iteration: int = 1) -> Path:
+    return Path(layout.metrics_file(str(campaign), 1, iteration)).parent
+
+
+def metrics(campaign: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(layout.metrics_file(str(campaign), 1, 1)).read_text())
+    return found
+
+
+def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
+    """The job leaves correction, sum and metrics, and the next iteration starts from the sum."""
+    campaign = reconstructed(simulation={"tracks": 1000})
+    done = run_job("solve", campaign, 1, 1)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    folder = solution_folder(campaign)
+    assert {"millepede.res", "millepede.end", "millepede.log", "par.txt", "con.txt", "str.txt"} <= set(
+        os.listdir(folder)
+    )
+    assert read_end(folder / "millepede.end")[0] == 1  # 18 of 24 constraints are empty
+    start = read_constants(layout.constants_file(str(campaign), 1, 1))
+    correction = read_constants(folder / "correction.txt")
+    total = read_constants(layout.result_file(str(campaign), 1, 1))
+    assert {key for key in correction if any(correction[key])} == {f"0{i}{k}" for i in range(3) for k in range(8)}
+    expected = add_constants(start, correction)
+    assert all(total[key] == pytest.approx(expected[key], rel=2e-5, abs=1e-9) for key in total)
+    handed_on = layout.constants_file(str(campaign), 1, 2)
+    assert Path(handed_on).read_text() == Path(layout.result_file(str(campaign), 1, 1)).read_text()
+    assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> None:
+    """The metrics sum up files, tracks, hits and the solution."""
+    campaign = reconstructed()
+    run_job("solve", campaign, 1, 1)
+    found = metrics(campaign)
+    assert (found["format"], found["stage"], found["iteration"]) == (1, 1, 1)
+    assert found["files"] == {"expected": 2, "used": 2, "lost": []}
+    assert 500 < found["tracks"]["used"] < found["tracks"]["read"] <= 600
+    assert found["hits"]["kept"] > 9000
+    assert (found["residual_max_mm"], found["residual_max_final"]) == (0.5, False)
+    assert 1.1 < found["chi2_per_ndf"] < 1.6
+    assert found["effect_um"] > 5.0
+    assert found["significance"] == found["steps"][0]["significance"] > 10.0
+    assert found["steps"][0]["name"] == "IFT fix layer"
+    assert found["steps"][0]["variable"] - found["steps"][0]["free_parameters"] == 6
+    assert set(found["corrections"]) == {"module.x", "module.y", "module.rz"}
+    assert found["nan"] is False
+    assert 0 < found["wall_s"] < 60
+    assert 20 < found["max_memory_mb"] < 1000
+
+
+def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
+    """Files that the hook names as lost are neither asked for nor used."""
+    campaign = reconstructed((400, 401, 402))
+    for ending in ("", ".json"):
+        Path(layout.mille_file(str(campaign), 1, 1, "011705", 401) + ending).unlink()
+    lost = Path(layout.lost_file(str(campaign), 1, 1))
+    lost.parent.mkdir()
+    lost.write_text("[401]")
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    found = metrics(campaign)
+    assert found["files"] == {"expected": 3, "used": 2, "lost": [401]}
+    assert found["tracks"]["read"] <= 600
+
+
+def test_missing_data_is_named(reconstructed: Make, run_job: Run) -> None:
+    """A Mille binary that should be there and is not stops the job; nothing is solved, old metrics are gone."""
+    campaign = reconstructed()
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    Path(layout.mille_file(str(campaign), 1, 1, "011705", 401)).unlink()
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.INPUT_MISSING
+    assert failed.stderr == f"missing in {campaign}/iter01/2kfalignment: mp2input_011705_00401.bin\n"
+    assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
+
+
+def test_missing_counts_are_named(reconstructed: Make, run_job: Run) -> None:
+    """Without its counts a Mille binary is not complete."""
+    campaign = reconstructed()
+    Path(layout.mille_file(str(campaign), 1, 1, "011705", 400) + ".json").unlink()
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.INPUT_MISSING
+    assert "mp2input_011705_00400.bin.json" in failed.stderr
+
+
+def test_all_files_lost(reconstructed: Make, run_job: Run) -> None:
+    """Nothing to solve is an error of its own."""
+    campaign = reconstructed((400,))
+    lost = Path(layout.lost_file(str(campaign), 1, 1))
+    lost.parent.mkdir()
+    lost.write_text("[400]")
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.INPUT_MISSING
+    assert "all raw files are lost" in failed.stderr
+
+
+@pytest.mark.parametrize("content", [None, "", '"00": [1, 2]'])
+def test_constants_must_be_good(reconstructed: Make, run_job: Run, content: str | None) -> None:
+    """Constants that are missing or malformed stop the job."""
+    campaign = reconstructed((400,))
+    path = Path(layout.constants_file(str(campaign), 1, 1))
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.CONSTANTS
+    assert str(path) in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> None:
+    """A damaged binary ends with the solver's words, and no constants are handed on."""
+    campaign = reconstructed((400,))
+    path = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400))
+    path.write_bytes(path.read_bytes()[:-10])
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.SOLVER
+    assert "truncated" in failed.stderr
+    assert read_end(solution_folder(campaign) / "millepede.end")[0] == 18
+    assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
+    assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
+
+
+def test_pede_that_is_not_there(reconstructed: Make, run_job: Run) -> None:
+    """A pede that cannot be started is named with the key to set."""
+    campaign = reconstructed((400,), solver={"backend": "pede", "pede": "/nowhere/pede"})
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.SOLVER
+    assert "cannot start pede as '/nowhere/pede'" in failed.stderr
+
+
+def test_steps_keep_what_was_found_before(reconstructed: Make, run_job: Run) -> None:
+    """A second step holds the first one's values fixed, and the correction is what both found together."""
+    first = {"name": "modules", "fix": ["layer", "3ST"]}
+    second = {"name": "layer 12", "fix": ["module", "3ST", 10, 11]}
+    campaign = reconstructed(stages=[{"name": "both", "steps": [first, second]}])
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    folder = solution_folder(campaign)
+    before, after = (read_result(folder / name / "millepede.res") for name in ("step1", "step2"))
+    free = {label for label, row in after.items() if row.difference is not None}
+    assert free == {121, 122, 123, 124, 125}
+    modules = [label for label, row in before.items() if row.difference is not None]
+    assert [after[label].value for label in modules] == pytest.approx([before[label].value for label in modules])
+    correction = read_constants(folder / "correction.txt")
+    assert correction["02"][1] == pytest.approx(after[122].value, rel=1e-4)
+    assert any(correction["013"])
+    found = metrics(campaign)
+    assert [step["name"] for step in found["steps"]] == ["modules", "layer 12"]
+    assert found["significance"] == max(step["significance"] for step in found["steps"])
+
+
+def test_next_stage_starts_from_the_latest(reconstructed: Make, run_job: Run) -> None:
+    """Every iteration hands its constants to the first iteration of the next stage, too."""
+    step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
+    campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}, {"name": "two", **step}])
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    handed_on = Path(layout.constants_file(str(campaign), 2, 1)).read_text()
+    assert handed_on == Path(layout.result_file(str(campaign), 1, 1)).read_text()
+    assert parse_constants(handed_on, "handed on")
+    assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((), "expected CAMPAIGN STAGE ITERATION, got nothing"), (("{folder}", 1, 0), "has no iteration 0 of stage 1")],
+)
+def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:
+    """What does not fit the campaign is a bad configuration."""
+    folder = make_campaign()
+    failed = run_job("solve", *(str(argument).format(folder=folder) for argument in arguments))
+    assert failed.returncode == statuses.CONFIG
+    assert words in failed.stderr
