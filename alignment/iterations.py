@@ -139,7 +139,7 @@ class Iterations:
         if self._iteration == 1:
             self._cut = self.problem.steering.chi2_cut[1]
         elif self._cut > 0:
-            self._cut = float(np.sqrt(self._cut))
+            self._cut = float(np.sqrt(np.float32(self._cut)))
             if self._cut < 1.5 or not sum(self.last.rejects):
                 self._cut = 1.0
 

@@ -24,7 +24,8 @@ _CHI2_3_SIGMA = np.array(
         9.0000, 5.9146, 4.7184, 4.0628, 3.6410, 3.3436, 3.1209, 2.9468, 2.8063, 2.6902,
         2.5922, 2.5082, 2.4352, 2.3711, 2.3143, 2.2635, 2.2178, 2.1764, 2.1386, 2.1040,
         2.0722, 2.0428, 2.0155, 1.9901, 1.9665, 1.9443, 1.9235, 1.9040, 1.8855, 1.8681,
-    ]
+    ],
+    np.float32,
 )  # fmt: skip
 
 
@@ -89,11 +90,12 @@ def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArra
     return weights * scaled, np.where(outside, 2 * _HUBER * (pulls - 0.5 * _HUBER), pulls**2)
 
 
-def chi2_limit(ndf: IntArray) -> FloatArray:
-    """chi2 (not chi2/ndf) at three standard deviations."""
+def chi2_limit(ndf: IntArray) -> npt.NDArray[np.float32]:
+    """chi2 (not chi2/ndf) at three standard deviations; in single precision as pede has it."""
+    n = np.maximum(ndf, 1).astype(np.float32)
     table = _CHI2_3_SIGMA[np.clip(ndf, 1, 30) - 1]
-    large = (2.782170 + np.sqrt(np.maximum(2.0 * ndf - 1.0, 0.0))) ** 2 / np.maximum(2.0 * ndf, 1.0)
-    return np.asarray(np.where(ndf <= 30, table, large) * ndf)
+    large = (np.float32(2.782170) + np.sqrt(n + n - 1)) ** 2 / (n + n)
+    return np.asarray(np.where(ndf <= 30, table, large) * n, np.float32)
 
 
 def invert_symmetric(matrices: FloatArray, epsilon: float = EPSILON) -> tuple[FloatArray, IntArray]:

@@ -4,7 +4,7 @@ The first pass makes the matrix of the global parameters and the gradient, later
 records are kept in memory up to a limit; what is beyond is read again in each pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _TABLE_MAX = 1 << 20
 class Source:
     """The records of all binaries as equations, chunk by chunk, as often as needed."""
 
-    def __init__(self, binaries: list[tuple[Path, float]]) -> None:
+    def __init__(self, binaries: Sequence[tuple[Path, float]]) -> None:
         self._binaries = binaries
         self._kept: list[Equations] = []
         self._complete = False  # everything is in memory
@@ -205,10 +205,10 @@ def _judge(
     sums.ndf += int(fits.ndf[fitted].sum())
     sums.weighted_ndf += float((fits.ndf * chunk.weights)[fitted].sum())
     limit = chi2_limit(fits.ndf)
-    huge = fitted & (chi2_cut >= 0) & (fits.chi2 > steering.huge_cut * limit)
-    large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > chi2_cut * limit)
+    huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)
+    large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > np.float32(chi2_cut) * limit)
     # a record beyond its limit still adds the limit, so that the function does not fall by rejecting
-    sums.chi2 += float((chi2_cut * limit * chunk.weights)[large].sum())
+    sums.chi2 += float((np.float32(chi2_cut) * limit * chunk.weights)[large].sum())
     down = np.zeros_like(large)
     if steering.downweighting > 1 and steering.downweight_max and downweighting:
         down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from faser_align.alignment.fixrules import fix_rules
 from faser_align.alignment.millepede import END_TEXTS
@@ -31,7 +32,7 @@ class SolverError(UserError):
         self.end_text = END_TEXTS[code]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Steering:
     """What a steering text asks for; pede's defaults.
 
@@ -55,10 +56,10 @@ class Steering:
         notes: keywords that were understood and have no meaning for the built-in solver.
     """
 
-    binaries: list[tuple[Path, float]] = field(default_factory=list)
+    binaries: tuple[tuple[Path, float], ...] = ()
     parameters: dict[int, tuple[float, float]] = field(default_factory=dict)
-    constraints: list[tuple[float, Terms]] = field(default_factory=list)
-    measurements: list[tuple[float, float, Terms]] = field(default_factory=list)
+    constraints: tuple[tuple[float, Terms], ...] = ()
+    measurements: tuple[tuple[float, float, Terms], ...] = ()
     iterations: int = 1
     delta_f_max: float = 0.01
     entries_min: int = 25
@@ -78,27 +79,25 @@ class Steering:
     line_search: int = 2
     counts: int = 0
     error_scales: tuple[float, float] = (1.0, 1.0)
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """Read a steering file with the texts that it names.
 
     Raises SolverError with pede's code: 16 if a file cannot be opened, 13 for a line that is neither a keyword
-    nor an existing file, 14 without binaries, 15 if the only binary is missing, 21 without parameters.
+    nor an existing file, 14 without a binary.
     """
     path = Path(path)
-    steering = Steering()
+    reader = _Reader()
     texts: list[Path] = []
-    own = [line for line in _lines(path, 16) if not _is_file(line, path, steering, texts)]
-    reader = _Reader(steering)
+    own = [line for line in _lines(path, 16) if not reader.read_file_name(line, path, texts)]
+    if not reader.binaries:
+        raise SolverError(f"{path} names no Mille binary that exists; add one, or correct its name", 14)
     for source, lines in [(path, iter(own)), *((text, _lines(text, 16)) for text in texts)]:
         for line in lines:
             reader.read(line, source)
-    reader.finish()
-    if not steering.binaries:
-        raise SolverError(f"{path} names no Mille binary that exists; add one to it", 14)
-    return steering
+    return reader.finish()
 
 
 def _lines(path: Path, code: int) -> Iterator[str]:
@@ -115,33 +114,42 @@ def _lines(path: Path, code: int) -> Iterator[str]:
             yield line
 
 
-def _is_file(line: str, path: Path, steering: Steering, texts: list[Path]) -> bool:
-    name, _, option = line.partition(" -- ")
-    if line.lower() in ("cfiles", "fortranfiles"):
-        if line.lower() == "fortranfiles":
-            steering.notes.append("fortranfiles: only C binaries are read")
-        return True
-    file = path.parent / name.strip()
-    if not file.is_file():
-        return False
-    if re.search(r"[xt]t", name.strip()[-4:].lower()):
-        texts.append(file)
-    else:
-        weight = _numbers(option)
-        steering.binaries.append((file, weight[0] if weight else 1.0))
-    return True
-
-
 class _Reader:
-    """Takes the lines of all texts in order; a list of numbers belongs to the keyword before it."""
+    """Takes the lines of all texts in order; a list of numbers belongs to the keyword before it.
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    ``binaries`` are those found so far.
+    """
+
+    def __init__(self) -> None:
+        self.binaries: list[tuple[Path, float]] = []
+        self._parameters: dict[int, tuple[float, float]] = {}
+        self._constraints: list[tuple[float, Terms]] = []
+        self._measurements: list[tuple[float, float, Terms]] = []
+        self._notes: list[str] = []
+        self._values: dict[str, Any] = {}
         self._list: str = ""  # keyword whose list goes on
         self._head: list[float] = []
         self._terms: list[tuple[int, float]] = []
 
+    def read_file_name(self, line: str, path: Path, texts: list[Path]) -> bool:
+        """Whether a line of the steering file itself names a file, or the kind of the files that follow."""
+        if line.lower() in ("cfiles", "fortranfiles"):
+            if line.lower() == "fortranfiles":
+                self._notes.append("fortranfiles: only C binaries are read")
+            return True
+        name, _, option = line.partition(" -- ")
+        file = path.parent / name.strip()
+        if not file.is_file():
+            return False
+        if re.search(r"[xt]t", name.strip()[-4:].lower()):
+            texts.append(file)
+        else:
+            weight = _numbers(option)
+            self.binaries.append((file, weight[0] if weight else 1.0))
+        return True
+
     def read(self, line: str, source: Path) -> None:
+        """Take a line that names no file."""
         match = _KEYWORD.match(line)
         words = match[0].strip() if match else ""
         numbers = _numbers(line[len(match[0]) if match else 0 :])
@@ -150,43 +158,50 @@ class _Reader:
                 raise SolverError(f"{source}: {line!r} stands before any keyword", 13)
             self._continue(numbers, line, source)
             return
-        self.finish()
+        self._end_list()
         keyword = _find_keyword(words)
         if keyword is None:
             raise SolverError(f"{source}: {line!r} is neither a keyword of pede nor an existing file", 13)
-        if keyword in ("parameter", "constraint", "measurement"):
-            self._list, self._head, self._terms = keyword, numbers, []
+        if keyword in _LISTS:
+            self._list, self._head = keyword, numbers
             if keyword == "parameter" and numbers:
                 self._continue(numbers, line, source)
-        elif keyword == "method":
-            self._steering.iterations = int(numbers[0]) if numbers else 1
-            if len(numbers) > 1:
-                self._steering.delta_f_max = numbers[1]
-            if "inv" not in words.lower():
-                self._steering.notes.append(f"{words}: solved by inversion")
         elif keyword in _IGNORED:
-            self._steering.notes.append(words)
+            self._notes.append(words)
         else:
-            _SETTERS[keyword](self._steering, numbers)
+            self._values |= _SETTERS[keyword](numbers)
+            if keyword == "method" and "inv" not in words.lower():
+                self._notes.append(f"{words}: solved by inversion")
 
-    def finish(self) -> None:
-        """End the list that is open."""
+    def finish(self) -> Steering:
+        """Everything that was read."""
+        self._end_list()
+        return Steering(
+            binaries=tuple(self.binaries),
+            parameters=self._parameters,
+            constraints=tuple(self._constraints),
+            measurements=tuple(self._measurements),
+            notes=tuple(self._notes),
+            **self._values,
+        )
+
+    def _end_list(self) -> None:
         terms = tuple(self._terms)
         if self._list == "constraint":
-            self._steering.constraints.append((self._head[0] if self._head else 0.0, terms))
+            self._constraints.append((self._head[0] if self._head else 0.0, terms))
         elif self._list == "measurement":
             value, sigma = (*self._head, 0.0, 0.0)[:2]
-            self._steering.measurements.append((value, sigma, terms))
-        self._list = ""
+            self._measurements.append((value, sigma, terms))
+        self._list, self._terms = "", []
 
     def _continue(self, numbers: list[float], line: str, source: Path) -> None:
         if self._list == "parameter":
             if len(numbers) not in (2, 3) or numbers[0] < 1 or numbers[0] != int(numbers[0]):
                 raise SolverError(f"{source}: {line!r} is not 'label start presigma'", 13)
             label, start, presigma = int(numbers[0]), numbers[1], (numbers[2] if len(numbers) == 3 else 0.0)
-            old = self._steering.parameters.get(label, (0.0, 0.0))
+            old = self._parameters.get(label, (0.0, 0.0))
             # zeros are not stored: they never undo a number given before
-            self._steering.parameters[label] = (start or old[0], presigma or old[1])
+            self._parameters[label] = (start or old[0], presigma or old[1])
             return
         if len(numbers) % 2 or any(label < 1 or label != int(label) for label in numbers[::2]):
             raise SolverError(f"{source}: {line!r} is no list of 'label factor' pairs", 13)
@@ -204,63 +219,63 @@ _IGNORED = (
 )  # fmt: skip
 
 
-def _entries(steering: Steering, numbers: list[float]) -> None:
-    if numbers:
-        steering.entries_min = int(numbers[0])
-    if len(numbers) > 1:
-        steering.accepted_min = int(numbers[1])
+Numbers = list[float]
+Values = dict[str, Any]  # of attributes of Steering
 
 
-def _chi2_cut(steering: Steering, numbers: list[float]) -> None:
+def _method(numbers: Numbers) -> Values:
+    values: Values = {"iterations": int(numbers[0]) if numbers else 1}
+    return values | ({"delta_f_max": numbers[1]} if len(numbers) > 1 else {})
+
+
+def _entries(numbers: Numbers) -> Values:
+    return dict(zip(("entries_min", "accepted_min"), (int(number) for number in numbers), strict=False))
+
+
+def _chi2_cut(numbers: Numbers) -> Values:
     first = numbers[0] if numbers else 0.0
     second = numbers[1] if len(numbers) > 1 else 1.0
     # a first factor below 1 means no cut at all in the first pass, which the solver knows by a negative one
-    steering.chi2_cut = (-1.0 if 0 < first < 1 else first, max(second, 1.0) if first else 0.0)
+    return {"chi2_cut": (-1.0 if 0 < first < 1 else first, max(second, 1.0) if first else 0.0)}
 
 
-def _regularisation(steering: Steering, numbers: list[float]) -> None:
-    steering.regularisation = numbers[0] if numbers else 1.0
-    if len(numbers) > 1:
-        steering.presigma = numbers[1]
+def _regularisation(numbers: Numbers) -> Values:
+    values: Values = {"regularisation": numbers[0] if numbers else 1.0}
+    return values | ({"presigma": numbers[1]} if len(numbers) > 1 else {})
 
 
-def _scales(steering: Steering, numbers: list[float]) -> None:
+def _scales(numbers: Numbers) -> Values:
     first = numbers[0] if numbers else 1.0
-    steering.error_scales = (first, numbers[1] if len(numbers) > 1 else first)
+    return {"error_scales": (first, numbers[1] if len(numbers) > 1 else first)}
 
 
-def _set(name: str, default: float) -> Callable[[Steering, list[float]], None]:
-    kind = type(getattr(Steering(), name))
-
-    def setter(steering: Steering, numbers: list[float]) -> None:
-        setattr(steering, name, kind(numbers[0] if numbers else default))
-
-    return setter
+def _set(name: str, kind: type, default: float) -> Callable[[Numbers], Values]:
+    return lambda numbers: {name: kind(numbers[0] if numbers else default)}
 
 
-_SETTERS: dict[str, Callable[[Steering, list[float]], None]] = {
+_SETTERS: dict[str, Callable[[Numbers], Values]] = {
+    "method": _method,
     "entries": _entries,
     "chisqcut": _chi2_cut,
     "regularisation": _regularisation,
     "regularization": _regularisation,
     "scaleerrors": _scales,
-    "countrecords": _set("count_records", 1),
-    "hugecut": lambda steering, numbers: setattr(steering, "huge_cut", max(1.0, numbers[0] if numbers else 50.0)),
-    "outlierdownweighting": _set("downweighting", 0),
-    "dwfractioncut": lambda steering, numbers: setattr(
-        steering, "downweight_max", min(0.5, numbers[0] if numbers else 0.0)
-    ),
-    "presigma": _set("presigma", 0),
-    "skipemptycons": _set("skip_empty_constraints", 1),
-    "withmultipliers": _set("multipliers", 1),
-    "withelimination": lambda steering, _: setattr(steering, "multipliers", False),
-    "subito": _set("subito", 1),
-    "force": _set("force", 1),
-    "matiter": _set("matrix_iterations", 0),
-    "linesearch": _set("line_search", 2),
-    "printcounts": _set("counts", 1),
+    "countrecords": _set("count_records", bool, 1),
+    "hugecut": lambda numbers: {"huge_cut": max(1.0, numbers[0] if numbers else 50.0)},
+    "outlierdownweighting": _set("downweighting", int, 0),
+    "dwfractioncut": lambda numbers: {"downweight_max": min(0.5, numbers[0] if numbers else 0.0)},
+    "presigma": _set("presigma", float, 0),
+    "skipemptycons": _set("skip_empty_constraints", bool, 1),
+    "withmultipliers": _set("multipliers", bool, 1),
+    "withelimination": lambda _: {"multipliers": False},
+    "subito": _set("subito", bool, 1),
+    "force": _set("force", bool, 1),
+    "matiter": _set("matrix_iterations", int, 0),
+    "linesearch": _set("line_search", int, 2),
+    "printcounts": _set("counts", int, 1),
 }
-_KEYWORDS = ("parameter", "constraint", "measurement", "method", *_SETTERS, *_IGNORED)
+_LISTS = ("parameter", "constraint", "measurement")
+_KEYWORDS = (*_LISTS, *_SETTERS, *_IGNORED)
 
 
 def _numbers(text: str) -> list[float]:
