@@ -64,9 +64,10 @@ def start(folder: Path | None = None, *, cpus: int | None = None) -> Pool:
     program = machine.condor_master()
     with _locked(folder):
         running = processes.master(_config(folder))
-        if running is not None:
+        if running is not None and not processes.launchers(_config(folder)):
             return Pool(folder, running, started=False)
-        processes.end(_config(folder))  # daemons whose master was killed would keep the new ones out
+        # What is left of a start that was killed, or of a pool whose master was, would keep the new daemons out.
+        processes.end(_config(folder))
         _launch(folder, cpus or machine.processors(), program)
         started = processes.master(_config(folder))
         if started is None:

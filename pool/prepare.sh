@@ -104,7 +104,7 @@ remove_scratch() {
 # Needs no virtual environment: the module uses the standard library only.
 stop_pool() {
     local python
-    [[ -e $1/condor_config ]] || return 0
+    [[ -d $1 ]] || return 0
     python=$(working_python) || return 1
     "$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool import tidy; tidy.main(*sys.argv[2:])' \
         "$here/src" "${@:1}"

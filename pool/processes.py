@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,13 +42,24 @@ class Daemon(NamedTuple):
 def daemons(config: Path) -> list[Daemon]:
     """Daemons of this user that run with the HTCondor configuration file ``config``."""
     mark = b"CONDOR_CONFIG=" + os.fsencode(config)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            name = _name(entry)
-            if name in _DAEMONS and mark in _environment(entry):
-                found.append(Daemon(int(entry.name), name))
-    return found
+    return [
+        Daemon(int(entry.name), name)
+        for entry, name in _processes()
+        if name in _DAEMONS and mark in _fields(entry / "environ")
+    ]
+
+
+def launchers(config: Path) -> list[Daemon]:
+    """Processes that are starting a pool with that configuration (``faser_align.pool.launch``).
+
+    They outlive the command that wanted the pool if that is killed.
+    """
+    wanted = {b"faser_align.pool.launch", os.fsencode(config.parent)}
+    return [
+        Daemon(int(entry.name), name)
+        for entry, name in _processes()
+        if name.startswith("python") and wanted <= set(_fields(entry / "cmdline"))
+    ]
 
 
 def master(config: Path) -> int | None:
@@ -61,6 +73,8 @@ def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None
     The master is asked to shut down, then to shut down fast; what is left is killed. ``patience_s`` is how long
     each of the two requests may take. Raises TimeoutError if a killed process does not go away.
     """
+    for launcher in launchers(config):  # first, so that no master comes after the last look
+        _send(launcher.pid, signal.SIGKILL)
     for request, wait_s in zip((signal.SIGTERM, signal.SIGQUIT), patience_s, strict=True):
         chief = master(config)
         if chief is None:
@@ -88,15 +102,16 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _name(entry: Path) -> str:
-    try:
-        return (entry / "comm").read_text(errors="replace").strip()
-    except OSError:  # the process ended meanwhile
-        return ""
+def _processes() -> Iterator[tuple[Path, str]]:
+    """Folder in /proc and name of every process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                yield entry, (entry / "comm").read_text(errors="replace").strip()
 
 
-def _environment(entry: Path) -> list[bytes]:
+def _fields(path: Path) -> list[bytes]:
     try:
-        return (entry / "environ").read_bytes().split(b"\0")
+        return path.read_bytes().split(b"\0")
     except OSError:  # ended meanwhile, or another user's
         return []

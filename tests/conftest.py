@@ -18,7 +18,8 @@ _PROCESSORS = 2
 
 def pytest_configure() -> None:
     """Let a terminated run end its fixtures, the pool above all, as an interrupted one does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,5 +76,7 @@ def workdir(session_folder: Path) -> Iterator[Path]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # the second one, sent to the whole group, must not interrupt the clean-up
+    # The same signal may come twice, to the group and to the process; the second must not interrupt the clean-up.
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt

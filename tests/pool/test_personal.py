@@ -108,6 +108,20 @@ def test_start_after_the_master_was_killed(own: Path) -> None:
     assert processes.daemons(own / "condor_config") == []
 
 
+def test_stop_ends_a_start_whose_parent_was_killed(own: Path) -> None:
+    """A start that was killed half-way does not bring up a pool behind the back of stop."""
+    starting = subprocess.Popen([sys.executable, "-I", "-c", _START, str(own)])
+    while not processes.launchers(own / "condor_config"):
+        assert starting.poll() is None
+        time.sleep(0.01)
+    starting.kill()
+    starting.wait()
+    personal.stop(own)
+    assert processes.launchers(own / "condor_config") == []
+    time.sleep(1)
+    assert processes.daemons(own / "condor_config") == []
+
+
 def test_the_pool_outlives_its_terminal(own: Path) -> None:
     """The daemons are in a session of their own, where neither Ctrl-C nor a closed terminal reaches them."""
     started = personal.start(own, cpus=1)
