@@ -50,22 +50,22 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     settings = iteration.config["simulation"]
     with failing(statuses.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
-    hits = tracks.simulate(truth, settings["tracks"], settings["seed"], int(iteration.record["run"]), file)
-    fits = fit.reconstruct(hits, believed, iteration.record["stations"])
-    if not len(fits.lengths):
-        raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", statuses.NO_OUTPUT)
+    raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], int(iteration.record["run"]), file)
+    fits = (fit.reconstruct(hits, believed, iteration.record["stations"]) for hits in raw)
 
     path = iteration.kfalignment_file(file)
     with failing(statuses.COPY):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with temporary(path) as name:
-            kfalignment.write(name, fits)
+            if not kfalignment.write(name, fits):
+                raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", statuses.NO_OUTPUT)
 
 
 def _convert(iteration: Iteration, file: int) -> None:
     from faser_align.alignment.mille import Cuts, convert, write_counts
 
-    cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
+    with failing(statuses.CONFIG):
+        cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
     path = iteration.mille_file(file)
     with failing(statuses.CONVERSION):
         write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))

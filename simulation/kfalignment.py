@@ -4,6 +4,8 @@ Tree ``tree``, one entry a track, names and meanings as in Calypso's CKF2Alignme
 with a counter, ``nfitParam``, since uproot cannot write ``std::vector``.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from faser_align.simulation import geometry as geo
@@ -43,14 +45,24 @@ def hit_branches(fits: Fits) -> dict[str, Floats]:
     return branches | dict(zip(names, fits.local, strict=True))
 
 
-def write(path: str, fits: Fits) -> None:
-    """Write ``fits`` to a new ROOT file at ``path``, uncompressed: it is read once, on this machine, soon."""
+def write(path: str, batches: Iterable[Fits]) -> int:
+    """Write fitted tracks to a new ROOT file at ``path``; returns how many there are.
+
+    Uncompressed: the file is read once, soon, by the job that wrote it.
+    """
     import awkward
     import uproot
 
-    hits = awkward.zip({name: awkward.unflatten(values, fits.lengths) for name, values in hit_branches(fits).items()})
-    branches = track_branches(fits)
+    written = 0
     with uproot.recreate(path, compression=None) as file:
-        # Named explicitly: an assignment would make an RNTuple in newer versions of uproot.
-        tree = file.mktree("tree", dict.fromkeys(branches, "f8") | {"fitParam": hits.type.content})
-        tree.extend(branches | {"fitParam": hits})
+        tree = None
+        for fits in batches:
+            flat = track_branches(fits)
+            jagged = {name: awkward.unflatten(values, fits.lengths) for name, values in hit_branches(fits).items()}
+            hits = awkward.zip(jagged)
+            if tree is None:
+                # Named explicitly: an assignment would make an RNTuple in newer versions of uproot.
+                tree = file.mktree("tree", dict.fromkeys(flat, "f8") | {"fitParam": hits.type.content})
+            tree.extend(flat | {"fitParam": hits})
+            written += len(fits.lengths)
+    return written

@@ -19,6 +19,7 @@ SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, and their halo
 MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its logarithm
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
 EFFICIENCY = 0.995
+BATCH = 5000  # tracks
 OVERLAP = 4.0  # mm about x = 0 in which both columns are asked for hits: 1 mm of overlap and room for misalignment
 
 
@@ -57,13 +58,19 @@ def generate(rng: np.random.Generator, count: int) -> Tracks:
     return Tracks(x, y, slope_x, slope_y, q_over_p)
 
 
-def simulate(truth: Geometry, count: int, seed: int, run: int, number: int) -> Hits:
-    """Strips fired in the detector ``truth`` by the ``count`` tracks of raw file ``number`` of ``run``.
+def simulate_file(truth: Geometry, count: int, seed: int, run: int, number: int) -> Iterator[Hits]:
+    """The hits of a raw file with ``count`` tracks, in batches that bound the memory; see ``simulate``."""
+    for batch, first in enumerate(range(0, count, BATCH)):
+        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch)
+
+
+def simulate(truth: Geometry, count: int, seed: int, run: int, number: int, batch: int = 0) -> Hits:
+    """Strips fired in the detector ``truth`` by one batch of tracks of raw file ``number`` of ``run``.
 
     Another ``seed`` makes another beam of it. A track fires the one strip that it crosses (binary readout), in a
     share of EFFICIENCY of the cases and nowhere between the wafers.
     """
-    rng = np.random.default_rng([seed, run, number])
+    rng = np.random.default_rng([seed, run, number, batch])
     tracks = generate(rng, count)
     kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, count, geo.LAYERS))
     lucky = rng.random((2, count, geo.LAYERS, geo.SIDES)) < EFFICIENCY

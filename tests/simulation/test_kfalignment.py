@@ -25,7 +25,7 @@ def fits() -> reco.Fits:
 
 def test_branches_are_calypsos(fits: reco.Fits, tmp_path: Path) -> None:
     """The tree has the names of Calypso's files, one entry a track, jagged branches with one counter."""
-    kfalignment.write(str(tmp_path / "a.root"), fits)
+    assert kfalignment.write(str(tmp_path / "a.root"), [fits]) == len(fits.lengths)
     with uproot.open(tmp_path / "a.root") as file:
         tree = file["tree"]
         names = set(tree.keys())
@@ -59,6 +59,15 @@ def test_file_without_tracks(tmp_path: Path) -> None:
     """No tracks make a file with an empty tree, not an error."""
     nothing = np.zeros(0, dtype=np.int64)
     fits = reco.reconstruct(tracks.Hits(nothing, nothing, nothing), DESIGN, 4)
-    kfalignment.write(str(tmp_path / "a.root"), fits)
+    assert kfalignment.write(str(tmp_path / "a.root"), [fits]) == 0
     with uproot.open(tmp_path / "a.root") as file:
         assert file["tree"].num_entries == 0
+
+
+def test_batches_follow_one_another(fits: reco.Fits, tmp_path: Path) -> None:
+    """Several batches of tracks make one tree."""
+    more = reco.reconstruct(tracks.simulate(DESIGN, 100, seed=1, run=1, number=2), DESIGN, 4)
+    kfalignment.write(str(tmp_path / "a.root"), [fits, more])
+    with uproot.open(tmp_path / "a.root") as file:
+        ids = file["tree"]["fitParam_align_id"].array(library="np")
+    assert [len(one) for one in ids] == [*fits.lengths, *more.lengths]

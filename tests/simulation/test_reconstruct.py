@@ -41,7 +41,7 @@ def test_true_constants_describe_the_hits(constants: Constants, stations: int) -
 
 def test_fit_finds_the_true_tracks() -> None:
     """Momenta come back within a few percent, without bias."""
-    raw = tracks.generate(np.random.default_rng([1, 11705, 400]), 4000)
+    raw = tracks.generate(np.random.default_rng([1, 11705, 400, 0]), 4000)
     detector = geo.build(REAL)
     hits = tracks.simulate(detector, 4000, seed=1, run=11705, number=400)
     fits = reco.reconstruct(hits, detector, 4)

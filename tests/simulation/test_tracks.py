@@ -22,6 +22,14 @@ def test_raw_file_is_its_run_and_number() -> None:
     assert not same(first, tracks.simulate(TRUTH, 50, seed=2, run=11705, number=400))
 
 
+def test_raw_file_comes_in_batches() -> None:
+    """Large raw files are made batch by batch, each with tracks of its own; the first is what a small file has."""
+    batches = list(tracks.simulate_file(TRUTH, tracks.BATCH + 50, seed=1, run=1, number=1))
+    assert [batch.track.max() < size for batch, size in zip(batches, (tracks.BATCH, 50), strict=True)] == [True, True]
+    assert same(batches[0], tracks.simulate(TRUTH, tracks.BATCH, seed=1, run=1, number=1))
+    assert not same(batches[1], tracks.simulate(TRUTH, 50, seed=1, run=1, number=1))
+
+
 def test_tracks_do_not_depend_on_the_detector() -> None:
     """Moving one module changes the hits of that module only."""
     moved = geo.build({"102": (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)})
