@@ -1,0 +1,172 @@
+"""init, check and submit, as typed: what they say, and that a mistake writes nothing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from faser_align.cli import setup
+from faser_align.config.profiles import PROFILES
+from faser_align.config.record import read_record
+from faser_align.dag.submit import dagman_jobs, stop_dag
+from faser_align.fsm.errors import UserError
+from faser_align.pool.personal import Pool
+
+GOOD = ("submit", "-y", "2023", "-r", "11705", "-f", "400-402,405", "--dry-run")
+
+
+def run(*words: str) -> Result:
+    app = typer.Typer()
+    setup.register(app)
+    return CliRunner().invoke(app, words)
+
+
+def mistake(*words: str) -> str:
+    """The sentence with which a command refuses."""
+    result = run(*words)
+    assert isinstance(result.exception, UserError), (result.output, result.exception)
+    return str(result.exception)
+
+
+@pytest.fixture
+def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the configuration of profile local."""
+    monkeypatch.chdir(workdir)
+    assert run("init").exit_code == 0
+    return workdir
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_init_writes_a_profile_once(workdir: Path, profile: str) -> None:
+    """init writes what its profile asks for, refuses to overwrite it, and moves it aside when told to."""
+    path = workdir / "a.toml"
+    result = run("init", "--profile", profile, "-o", str(path))
+    assert f"faser-align check --config {path}" in result.output
+    assert f'profile "{profile}"' in path.read_text()
+    path.write_text("mine")
+    assert "exists already" in mistake("init", "-o", str(path))
+    assert path.read_text() == "mine"
+    assert run("init", "-o", str(path), "--force").exit_code == 0
+    assert [old.read_text() for old in workdir.glob("a.toml.old-*")] == ["mine"]
+
+
+def test_init_names_the_profiles(workdir: Path) -> None:
+    """An unknown profile is refused with those that there are."""
+    assert "choose local or lxplus" in mistake("init", "--profile", "x", "-o", str(workdir / "x"))
+    assert "cannot be written" in mistake("init", "-o", str(workdir / "none" / "x.toml"))
+
+
+def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
+    """submit --dry-run shows campaign, files, stages and constants, warns that nobody is told, and writes nothing."""
+    result = run(*GOOD, "-i", "7", "--threest")
+    assert result.exit_code == 0
+    for words in (
+        "Y2023_R011705_F400-402_405",
+        "4 files (400-402,405)",
+        "at most 7 iterations",
+        "3 (without the IFT)",
+        "personal pool, 35 nodes",
+        "nobody will be told",
+        "nothing was written",
+    ):
+        assert words in result.output
+    assert [path.name for path in here.iterdir()] == ["faser-align.toml"]
+
+
+def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
+    """With --json the record is all that stands on standard output."""
+    record = json.loads(run(*GOOD, "--json", "--name", "mine").stdout)
+    assert (record["name"], record["files"], record["cluster"]) == ("mine", [400, 401, 402, 405], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"-f": "450-400"}, "write 400-450"),
+        ({"-f": "abc"}, "-f abc"),
+        ({"-r": "x"}, "-r x is not a run"),
+        ({"-y": "1999"}, "-y 1999"),
+        ({"-i": "0"}, "-i 0 is not allowed"),
+        ({"-i": "100"}, "from 1 to 99"),
+        ({"--config": "none.toml"}, "there is no configuration file none.toml"),
+        ({"--config": "."}, "cannot be read"),
+        ({"--config": "empty.toml"}, "is empty"),
+        ({"--config": "bad.toml"}, "did you mean campaign.iterations?"),
+        ({"--config": "told.toml"}, "targets.toml"),
+        ({"--config": "tmp.toml"}, "under /tmp"),
+        ({"--constants": "none.txt"}, "none.txt"),
+        ({"--constants": "empty.toml"}, "empty.toml"),
+        ({"--name": "a/b"}, "cannot name a campaign"),
+        ({"--name": "taken"}, "exists already"),
+        ({"--threest": None, "--fourst": None}, "exclude each other"),
+    ],
+)
+def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], said: str) -> None:
+    """Every mistake gets one sentence and leaves the folder as it was, without a dry run too."""
+    (here / "empty.toml").write_text("")
+    (here / "bad.toml").write_text("[campaign]\niteration = 1\n")
+    (here / "told.toml").write_text(f'notify.targets = ["me"]\nnotify.file = "{here}/targets.toml"\n')
+    (here / "tmp.toml").write_text('campaign.folder = "/tmp"\n')
+    (here / "taken").mkdir()
+    options = {"-y": "2023", "-r": "11705", "-f": "400"} | changes
+    if options.get("--config") in ("told.toml", "tmp.toml"):
+        options["--constants"] = str(Path(setup.__file__).parents[1] / "examples" / "align_2025.txt")
+    words = [word for pair in options.items() for word in pair if word is not None]
+    before = sorted(path.name for path in here.iterdir())
+    sentence = mistake("submit", *words)
+    assert said in sentence
+    assert len(sentence.splitlines()) == 1
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is refused before the pool is looked for")
+def test_without_a_pool_nothing_is_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no schedd answers, submit says how to start the pool, and check fails with the same words."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(here / "pool"))
+    monkeypatch.delenv("CONDOR_CONFIG", raising=False)
+    assert "pool start" in mistake(*(word for word in GOOD if word != "--dry-run"))
+    assert [path.name for path in here.iterdir()] == ["faser-align.toml"]
+    result = run("check", "--json")
+    assert result.exit_code == 1
+    found = {check["name"]: check for check in json.loads(result.stdout)}
+    assert found["HTCondor"]["result"] == "failed"
+    assert "pool start" in found["HTCondor"]["text"]
+    assert found["hook"]["result"] == "ok"
+    assert found["notification"]["result"] == "warning"
+
+
+def test_check_names_what_is_wrong(here: Path) -> None:
+    """check looks at everything at once and fails if a campaign could not run."""
+    (here / "faser-align.toml").write_text('campaign.folder = "/tmp"\ncampaign.constants = "none.txt"\n')
+    result = run("check", "--json")
+    found = {check["name"]: check["result"] for check in json.loads(result.stdout)}
+    assert found["constants"] == found["folder"] == "failed"
+    assert result.exit_code == 1
+    (here / "faser-align.toml").write_text("x = 1")
+    assert json.loads(run("check", "--json").stdout)[0]["result"] == "failed"
+
+
+def test_submit_submits(here: Path, pool: Pool) -> None:
+    """submit makes the campaign, puts its DAGMan job into the queue and says what to type next; --force waits its turn."""
+    import htcondor2
+
+    words = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "1", "--name", "my camp")
+    result = run(*words)
+    assert result.exit_code == 0, result.exception
+    assert "faser-align status 'my camp'" in result.output
+    folder = str(here / "my camp")
+    schedd = htcondor2.Schedd()
+    (job,) = dagman_jobs(schedd, folder)
+    assert f"submitted as job {job.cluster};" in result.output
+    assert read_record(folder)["files"] == [400]
+    assert "exists already" in mistake(*words)
+    assert "still runs as job" in mistake(*words, "--force")
+    stop_dag(schedd, folder, job.cluster)
+    assert run(*words, "--force", "--json").exit_code == 0
+    assert len(list(here.glob("my camp.old-*"))) == 1
+    for job in dagman_jobs(schedd, folder):
+        stop_dag(schedd, folder, job.cluster)
