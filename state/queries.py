@@ -122,16 +122,19 @@ def nodes(db: sqlite3.Connection, *states: str) -> list[Row]:
     )
 
 
-def history(db: sqlite3.Connection, *, node: str | None = None, since: str = "", nodes: bool = True) -> list[Row]:
+def history(
+    db: sqlite3.Connection, *, node: str | None = None, since: str = "", after: int = 0, nodes: bool = True
+) -> list[Row]:
     """The history in order, its facts decoded.
 
     Args:
         node: only what concerns this node.
         since: only what came at this UTC time or later.
+        after: only what was recorded after the row with this id.
         nodes: also the events of nodes, not only those of the campaign.
     """
-    sql = "SELECT * FROM history WHERE utc >= ?"
-    values: tuple[object, ...] = (since,)
+    sql = "SELECT * FROM history WHERE utc >= ? AND id > ?"
+    values: tuple[object, ...] = (since, after)
     if node is not None:
         sql, values = f"{sql} AND node = ?", (*values, node)
     if not nodes:

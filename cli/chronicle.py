@@ -1,0 +1,127 @@
+"""The history in words: one event after the other, with the facts behind it. Pure: no terminal, no clock."""
+
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from faser_align.cli import words
+from faser_align.cli.draw import Block, Line
+from faser_align.fsm import table
+
+Row = Mapping[str, Any]
+
+INDENT = " " * 10
+# Facts that other words of the row say already.
+SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
+REMOVED = -1002  # DAGMan's $RETURN for a job that was removed
+_ENDS_BADLY = frozenset(table.ENDS) - {"converged"}
+
+
+def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
+    """The events in order, each day under its date.
+
+    Args:
+        rows: rows of ``queries.history``.
+        where: zone of the times; None is this machine's.
+    """
+    blocks: list[Block] = []
+    today = None
+    for row in rows:
+        when = words.moment(row["utc"], where)
+        if when is not None and when.date() != today:
+            today = when.date()
+            blocks += [Line()] if blocks else []
+            blocks.append(Line(f"{when:%Y-%m-%d}, times in {when.tzname()}", "bold"))
+        blocks += entry(row, where)
+    return blocks
+
+
+def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
+    """One event: time, whose it is, from, to and event; below it what is known about it."""
+    when = words.moment(row["utc"], where)
+    campaign = row["subject"] == "campaign"
+    if campaign:
+        head = f"campaign  {_change(row)}"
+        head += "" if row["event"] == row["destination"] else f"  {row['event']}"
+    else:
+        head = f"{row['subject']:<17} {row['attempt'] or '-':>2}  {_change(row):<18}  {row['event']}"
+    head += "  (ignored)" if row["ignored"] else ""
+    about = "; ".join(part for part in (_whence(row) if campaign else "", facts(row), _unmoved(row)) if part)
+    found = [Line(f"{when:%H:%M:%S}  {head.rstrip()}", _style(row))]
+    return [*found, Line(f"{INDENT}{about}")] if about else found
+
+
+def brief(row: Row, where: tzinfo | None = None) -> Line:
+    """One event in one line, for a log that is followed."""
+    head, *about = entry(row, where)
+    return Line("".join([head.text, *(f": {line.text.strip()}" for line in about)]), head.style)
+
+
+def _change(row: Row) -> str:
+    source, destination = row["source"], row["destination"]
+    if not source or source == destination:
+        return str(destination)
+    return f"{source} -> {destination}"
+
+
+def _unmoved(row: Row) -> str:
+    return f"ignored: {row['ignored']}" if row["ignored"] else ""
+
+
+def _whence(row: Row) -> str:
+    """Where the campaign stood, and the node whose event moved it."""
+    at = f"iteration {row['iteration']}" if row["iteration"] else ""
+    at = f"stage {row['stage']}, {at}" if at and row["stage"] > 1 else at
+    attempt = f", attempt {row['attempt']}" if row["attempt"] else ""
+    return f"{at} ({row['node']}{attempt})" if at and row["node"] else at
+
+
+def facts(row: Row) -> str:
+    """The facts of an event in words."""
+    known = row["facts"]
+    event = row["event"]
+    if event == "created":
+        return _created(known)
+    if event == "delivery_failed":
+        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}"
+    parts = [str(known["reason"])] if known.get("reason") else []
+    parts += _numbers(known)
+    if known.get("retry"):
+        parts.append(f"retry {known['retry']}")
+    if known.get("return"):
+        parts.append("the job was removed" if known["return"] == REMOVED else f"return value {known['return']}")
+    parts += [f"DAGMan job {known['dagman']}"] if known.get("dagman") else []
+    others = ((key, value) for key, value in known.items() if key not in SILENT + _NUMBERS and value not in ("", None))
+    parts += [f"{key.replace('_', ' ')} {value}" for key, value in others]
+    return "; ".join(dict.fromkeys(parts))
+
+
+_NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
+
+
+def _numbers(known: Row) -> list[str]:
+    """What a verdict was given on."""
+    found = []
+    if known.get("chi2_per_ndf") is not None:
+        found.append(f"chi2/ndf {words.chi2(known['chi2_per_ndf'])}")
+    if known.get("effect_um") is not None:
+        found.append(f"effect {words.size(known['effect_um'])} um")
+    if known.get("significance") is not None:
+        found.append(f"significance {words.number(known['significance'], '.2g')}")
+    return [", ".join(found)] if found else []
+
+
+def _created(known: Row) -> str:
+    stages = known.get("stages") or []
+    at_most = " + ".join(str(n) for n in stages)
+    return f"{words.count(known.get('files', 0), 'file')}, at most {at_most} iterations"
+
+
+def _style(row: Row) -> str:
+    """Colour of a row; ``history`` shows the campaign's own events in bold among those of nodes."""
+    if row["ignored"]:
+        return "dim"
+    if row["subject"] == "campaign":
+        destination = row["destination"]
+        return "bold green" if destination == "converged" else "bold red" if destination in _ENDS_BADLY else "bold"
+    return "yellow" if row["destination"] in ("held", "failed", "lost") else ""

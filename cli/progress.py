@@ -1,0 +1,123 @@
+"""Waiting for a campaign and following it, by looking at its published copy and at nothing else."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from faser_align.cli import chronicle, draw, screens, snapshot
+from faser_align.cli.draw import Line
+from faser_align.fsm import table
+from faser_align.state import queries
+
+# Exit statuses of `wait`, one for each end of a campaign.
+STATUSES = {
+    "converged": 0,
+    "exhausted": 10,
+    "diverged": 11,
+    "stalled": 12,
+    "starved": 13,
+    "rejected": 14,
+    "failed": 15,
+    "removed": 16,
+}
+TIMEOUT = 17
+
+SETTLE_S = 0.3  # a hook that took in a resumption removes it from the spool just before it publishes
+TELL_OF_NODES = ("held", "failed", "lost")
+
+
+def wait(folder: str, *, timeout_s: float | None = None, interval_s: float = 1.0) -> str | None:
+    """Wait until the campaign has ended.
+
+    Args:
+        folder: the campaign.
+        timeout_s: when to give up; None: never.
+        interval_s: time between two looks at the copy's modification time.
+
+    Returns:
+        The end state, or None if it was not reached in time.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    seen: object = None
+    while True:
+        stamp = snapshot.stamp(folder)
+        # A file system that is away for a while comes back.
+        if stamp != seen and stamp[0]:
+            seen = stamp
+            state = ended(folder)
+            if state:
+                return state
+        left_s = interval_s if deadline is None else deadline - time.monotonic()
+        if left_s <= 0:
+            return None
+        time.sleep(min(interval_s, left_s))
+
+
+def ended(folder: str) -> str | None:
+    """The campaign's end state, or None; an end is believed when it is still there at a second look."""
+    if snapshot.state_now(folder) not in table.ENDS:
+        return None
+    time.sleep(SETTLE_S)
+    state = snapshot.state_now(folder)
+    return state if state in table.ENDS else None
+
+
+def follow(folder: str, tell: Callable[[Line], None], *, after: int, interval_s: float = 1.0) -> str:
+    """Tell of every change of the campaign, one line each, until it has ended.
+
+    Args:
+        folder: the campaign.
+        tell: called with each line: the campaign's own events and the nodes that were held, failed or lost.
+        after: id of the last event that is known already.
+        interval_s: time between two looks at the copy's modification time.
+
+    Returns:
+        The end state.
+    """
+    seen: object = None
+    while True:
+        stamp = snapshot.stamp(folder)
+        if stamp != seen and stamp[0]:
+            seen = stamp
+            # The end first: what led to it is then in the copy that is read for the news.
+            end = ended(folder)
+            with queries.published(folder) as db:
+                news = queries.history(db, after=after)
+            for row in news:
+                after = row["id"]
+                if row["subject"] == "campaign" or (row["destination"] in TELL_OF_NODES and not row["ignored"]):
+                    tell(chronicle.brief(row))
+            if end:
+                return end
+        time.sleep(interval_s)
+
+
+def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: float = 1.0) -> str:
+    """Show the status screen live on the terminal until the campaign has ended; returns the end state."""
+    from rich.console import Console
+    from rich.live import Live
+
+    end: str | None = None
+    stamp: object = None
+    seen = snapshot.take(folder)
+    console = Console(highlight=False, markup=False, emoji=False)
+    with Live(console=console, auto_refresh=False, transient=True) as display:
+        while not end:
+            now = snapshot.stamp(folder)
+            if now != stamp and now[0]:
+                stamp = now
+                seen = snapshot.take(folder)
+                end = ended(folder)
+            elif now[0]:
+                seen["published_age_s"] = queries.age_s(folder)
+            display.update(draw.live(screens.status(seen, program=program, trouble=trouble)), refresh=True)
+            if not end:
+                time.sleep(interval_s)
+    draw.show(screens.status(snapshot.take(folder), program=program))
+    return end
+
+
+def has_terminal() -> bool:
+    """Whether standard output is a terminal on which lines can be drawn again."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,235 @@
+"""Commands that read: ``list``, ``status``, ``watch``, ``wait``, ``history``, ``metrics``, ``report``, ``diagram``.
+
+They read the published copy of a campaign, on whatever machine, and never its database.
+"""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+
+Campaign = Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this machine's zone.")]
+Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("list")(list_campaigns)
+    for command in (status, watch, wait, history, metrics, report, diagram):
+        app.command()(command)
+
+
+def list_campaigns(
+    state: Annotated[list[str] | None, typer.Option(help="Only campaigns in this state; may be repeated.")] = None,
+    utc: Utc = False,
+    as_json: Json = False,
+) -> None:
+    """List all campaigns that were submitted from this account, newest first.
+
+    Example: faser-align list --state converged
+    """
+    from faser_align.cli import draw, screens, selection, words
+
+    rows = selection.campaigns(state or [])
+    if as_json:
+        console.show_json(rows)
+        return
+    for row in rows:
+        if "problem" in row:
+            console.warn(f"{row['name']} cannot be read: {row['problem']}")
+    if rows:
+        draw.show([screens.campaigns(rows, words.zone(utc=utc))])
+    elif state:
+        console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
+    else:
+        console.say(f"no campaign yet; begin with `{console.program()} init`, then `{console.program()} submit --help`")
+
+
+def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
+    """Show how a campaign stands: state and reason, iterations, what is unusual, what to do next.
+
+    The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
+
+    Example: faser-align status Y2023_R011705_F400-450
+    """
+    from faser_align.cli import dagman, draw, screens, words
+    from faser_align.state import registry
+
+    look = dagman.look(registry.find(campaign))
+    if as_json:
+        following = screens.next_command(look.seen, console.program(), gone=look.gone)
+        rows = [{key: value for key, value in row.items() if key != "metrics"} for row in look.seen["iterations"]]
+        dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone}
+        console.show_json({**look.seen, "iterations": rows, **dagman_now, "next": following})
+        return
+    where = words.zone(utc=utc)
+    draw.show(screens.status(look.seen, program=console.program(), trouble=look.trouble, gone=look.gone, where=where))
+
+
+def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
+    """Show the status live until the campaign ends; without a terminal, write a line for each change.
+
+    Ctrl-C ends the watching, not the campaign.
+
+    Example: faser-align watch Y2023_R011705_F400-450
+    """
+    from faser_align.cli import dagman, draw, progress, screens, snapshot
+    from faser_align.fsm.errors import CampaignError
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    look = dagman.look(folder)
+    if look.gone:
+        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, console.program()))
+    if progress.has_terminal():
+        progress.watch_live(folder, program=console.program(), trouble=look.trouble, interval_s=interval)
+        return
+    if look.trouble:
+        console.warn(look.trouble)
+    console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
+    progress.follow(folder, lambda line: draw.show([line]), after=look.seen["last_event"], interval_s=interval)
+    draw.show(screens.onwards(snapshot.take(folder), console.program()))
+
+
+def wait(
+    campaign: Campaign,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to give up.")] = None,
+    interval: Interval = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Wait until a campaign has ended; the exit status says how.
+
+    \b
+     0  converged    12  stalled     15  failed
+    10  exhausted    13  starved     16  removed
+    11  diverged     14  rejected    17  not ended in time
+     1  it cannot end: its DAGMan is gone      2  no such campaign
+
+    Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
+    """
+    from faser_align.cli import dagman, progress, screens, snapshot
+    from faser_align.fsm.errors import CampaignError
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    look = dagman.look(folder)
+    if look.gone:
+        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, console.program()))
+    if look.trouble:
+        console.warn(look.trouble)
+    end = progress.wait(folder, timeout_s=timeout, interval_s=interval)
+    seen = snapshot.take(folder)
+    exit_status = progress.STATUSES[end] if end else progress.TIMEOUT
+    if as_json:
+        keys = ("name", "state", "reason", "constants")
+        console.show_json({**{key: seen[key] for key in keys}, "timeout": end is None, "exit_status": exit_status})
+    else:
+        late = "" if end else " (not ended in time)"
+        console.say(f"{seen['name']}  {seen['state']}{late}: {seen['reason']}")
+    raise typer.Exit(exit_status)
+
+
+def history(
+    campaign: Campaign,
+    campaign_only: Annotated[
+        bool, typer.Option("--campaign-only/--nodes", help="Only the campaign's own events, or those of nodes too.")
+    ] = False,
+    node: Annotated[str | None, typer.Option(help="Only what concerns this node.")] = None,
+    since: Annotated[str | None, typer.Option(help="30m, 2h, 1d, or a date with or without a time.")] = None,
+    utc: Utc = False,
+    as_json: Json = False,
+) -> None:
+    """Show what happened: time, node and attempt, from, to, event, and the facts behind it.
+
+    Events that the states do not allow are there too, marked as ignored, with the reason.
+
+    Example: faser-align history Y2023_R011705_F400-450 --campaign-only
+    """
+    from faser_align.cli import chronicle, draw, selection, words
+    from faser_align.state import registry
+
+    rows = selection.history(registry.find(campaign), node=node, since=since, nodes=not campaign_only)
+    if as_json:
+        console.show_json(rows)
+    elif rows:
+        draw.show(chronicle.lines(rows, words.zone(utc=utc)))
+    else:
+        console.say("nothing happened that was asked for")
+
+
+def metrics(
+    campaign: Campaign,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
+) -> None:
+    """Show the numbers of every iteration, the corrections per degree of freedom among them.
+
+    Example: faser-align metrics Y2023_R011705_F400-450 --csv
+    """
+    from faser_align.cli import draw, figures, snapshot
+    from faser_align.fsm.errors import UserError
+    from faser_align.state import registry
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv exclude each other; give one of them")
+    seen = snapshot.take(registry.find(campaign))
+    records = figures.records(seen)
+    if as_json:
+        console.show_json(records)
+    elif as_csv:
+        figures.write_csv(records)
+    elif records:
+        draw.show(figures.tables(seen))
+    else:
+        console.say(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")
+
+
+def report(
+    campaign: Campaign,
+    output: Annotated[str, typer.Option("--output", "-o", help="File to write; standard output without.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write all that a colleague needs to judge a campaign and to repeat it, as plain text.
+
+    Example: faser-align report Y2023_R011705_F400-450 -o report.txt
+    """
+    import json
+
+    from faser_align.cli import draw, selection, snapshot
+    from faser_align.cli import report as writing
+    from faser_align.config.record import read_record
+    from faser_align.state import database, registry
+
+    folder = registry.find(campaign)
+    seen, record = snapshot.take(folder), read_record(folder)
+    told = selection.history(folder, nodes=False)
+    if as_json:
+        text = json.dumps({"campaign": seen, "record": record, "history": told}, indent=2, allow_nan=False) + "\n"
+    else:
+        text = draw.text(writing.blocks(seen, record, told, written_utc=database.utc()))
+    if output:
+        writing.write(output, text, force=force)
+        console.say(f"{output} written")
+    else:
+        typer.echo(text, nl=False)
+
+
+def diagram(
+    node: Annotated[bool, typer.Option("--node", help="The states of a node, not those of a campaign.")] = False,
+    form: Annotated[str, typer.Option("--format", help="mermaid or dot.")] = "mermaid",
+) -> None:
+    """Write the states and the events between them as a diagram, made from the table that the program uses.
+
+    Example: faser-align diagram --format dot | dot -Tsvg -o states.svg
+    """
+    from faser_align.fsm import diagram as drawing
+    from faser_align.fsm.errors import UserError
+
+    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot}
+    if form not in forms:
+        raise UserError(f"--format {form} is not known; it must be {' or '.join(forms)}")
+    typer.echo(forms[form]("node" if node else "campaign"), nl=False)

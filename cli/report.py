@@ -1,0 +1,130 @@
+"""The report of a campaign as plain text: everything that a colleague needs to judge and to repeat it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faser_align.cli import chronicle, figures, screens, words
+from faser_align.cli.draw import Block, Line
+from faser_align.fsm.errors import UserError
+
+Row = Mapping[str, Any]
+
+# Tables of the configuration that say how the result came about; the rest says where and for whom.
+SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "htcondor")
+
+
+def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) -> list[Block]:
+    """The report's lines and tables.
+
+    Args:
+        seen: a snapshot of the campaign.
+        record: its ``campaign.json``.
+        history: its own events (rows of ``queries.history``).
+        written_utc: the present.
+    """
+    title = f"Report of {seen['name']}"
+    found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(written_utc)} by faser-align")]
+    sections = (
+        ("Outcome", _outcome(seen)),
+        ("Convergence", _convergence(seen)),
+        ("Verdict", _verdict(seen)),
+        ("Files", _files(seen)),
+        ("Unusual", screens.unusual(seen)),
+        ("Constants", _constants(seen, record)),
+        ("Configuration", _configuration(record)),
+        ("History of the campaign", chronicle.lines(history, words.zone(utc=True))),
+    )
+    for heading, content in sections:
+        if content:
+            found += [Line(), Line(heading), Line("-" * len(heading)), *content]
+    return found
+
+
+def write(path: str, text: str, *, force: bool) -> None:
+    """Write the report to a file, whole or not at all; an existing one is replaced only with ``force``."""
+    if os.path.exists(path) and not force:
+        raise UserError(f"{path} exists already; give another name, or --force to replace it")
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
+
+
+def _utc(text: str) -> str:
+    return f"{words.day_and_time(text, words.zone(utc=True))} UTC"
+
+
+def _outcome(seen: Row) -> list[Block]:
+    solved = sum(1 for row in seen["iterations"] if row["verdict"])
+    told = ", ".join(seen["told"]) or "nobody"
+    return [
+        Line(f"state: {seen['state']}"),
+        Line(f"reason: {seen['reason'] or 'none was recorded'}"),
+        Line(f"data: {seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}"),
+        Line(f"iterations solved: {solved} (at most {seen['limit']}{' in this stage' if seen['stages'] > 1 else ''})"),
+        Line(f"begun {_utc(seen['created_utc'])}, last event {_utc(seen['updated_utc'])}"),
+        Line(f"wall time: {words.duration(seen['elapsed_s'])}"),
+        Line(f"told: {told}"),
+    ]
+
+
+def _convergence(seen: Row) -> list[Block]:
+    if not seen["iterations"]:
+        return [Line("no iteration has begun")]
+    found: list[Block] = [screens.iterations(seen)]
+    if any(row["metrics"] for row in seen["iterations"]):
+        found += [Line(), *figures.tables(seen)]
+    return found
+
+
+def _verdict(seen: Row) -> list[Block]:
+    """The last verdict, criterion by criterion."""
+    judged = [row for row in seen["iterations"] if row["verdict"]]
+    if not judged:
+        return [Line("no iteration has been judged")]
+    last = judged[-1]
+    stage = f"stage {last['stage']}, " if seen["stages"] > 1 else ""
+    found: list[Block] = [
+        Line(f"{stage}iteration {last['iteration']}: {last['verdict'].replace('_', ' ')}: {last['reason']}")
+    ]
+    for criterion in last["criteria"]:
+        found.append(Line(f"  {'passed' if criterion['passed'] else 'not   '}  {criterion['text']}"))
+    return [*found, Line(f"solver: {last['solver']}")] if last["solver"] else found
+
+
+def _files(seen: Row) -> list[Block]:
+    lost = seen["lost"]
+    found: list[Block] = [Line(f"{seen['files'] - len(lost)} of {seen['files']} used, {seen['lost_max']} may be lost")]
+    found += [Line(f"  file {item['file']} lost by {item['node']}: {item['why']}") for item in lost]
+    return found
+
+
+def _constants(seen: Row, record: Row) -> list[Block]:
+    start = record["constants"]
+    return [
+        Line(f"started from: {start['source']}"),
+        Line(f"  sha256 {start['sha256']}"),
+        Line(f"found: {seen['constants'] or 'none yet'}"),
+    ]
+
+
+def _configuration(record: Row) -> list[Block]:
+    found: list[Block] = [Line(f"faser-align {record['version']}, {record['stations']} stations")]
+    for number, stage in enumerate(record["stages"], start=1):
+        found.append(Line(f"stage {number}: {stage['name']}, at most {stage['iterations']} iterations"))
+        for step in stage["steps"]:
+            found.append(
+                Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")
+            )
+    for table in SUMMARY:
+        values = record["config"].get(table, {})
+        found.append(Line(f"[{table}]"))
+        found += [
+            Line(f"  {key} = {json.dumps(value)}") for key, value in values.items() if not isinstance(value, dict)
+        ]
+    return found

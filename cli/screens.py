@@ -1,0 +1,188 @@
+"""The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from faser_align.cli import words
+from faser_align.cli.draw import Block, Grid, Line
+from faser_align.fsm import table
+
+Row = Mapping[str, Any]
+
+ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
+NEXT = {
+    "created": "submit it again with --force",
+    "converged": "{program} report {name}",
+    "failed": "{program} resume {name}   (once the cause is removed)",
+    "removed": "{program} resume {name}",
+    "exhausted": "{program} submit --constants {constants} ...   (goes on from here)",
+}
+_ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
+
+
+def style(state: str) -> str:
+    """Colour of a state; the state's name is always beside it."""
+    if state == "converged":
+        return "bold green"
+    return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
+
+
+def status(
+    seen: Row, *, program: str, trouble: str = "", gone: bool = False, where: tzinfo | None = None
+) -> list[Block]:
+    """The screen of a campaign: state, iterations, what is unusual, and what to do next.
+
+    Args:
+        seen: a snapshot.
+        program: what the user types to call this program.
+        trouble: what is wrong with the campaign's DAGMan, if anything is.
+        gone: whether that DAGMan is gone for good.
+        where: zone of the times; None is this machine's.
+    """
+    blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
+    blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
+    blocks += [Line(f"  {text}") for text in _place(seen, where)]
+    if seen["iterations"]:
+        blocks += [Line(), iterations(seen)]
+    strange = unusual(seen, program)
+    if trouble:
+        strange.insert(0, Line(trouble, "bold red" if gone else "yellow"))
+    if strange:
+        blocks += [Line(), *strange]
+    return [*blocks, Line(), *onwards(seen, program, gone=gone)]
+
+
+def _place(seen: Row, where: tzinfo | None) -> list[str]:
+    """Which data, which iteration, since when."""
+    stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
+    at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
+    news = (
+        f"took {words.duration(seen['elapsed_s'])}"
+        if seen["ended"]
+        else f"last news {words.ago(seen['published_age_s'])}"
+    )
+    return [
+        f"{seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}{at}",
+        f"begun {words.day_and_time(seen['created_utc'], where)}, {news}",
+    ]
+
+
+def iterations(seen: Row) -> Grid:
+    """The table of iterations: nodes done of all, files, tracks, and the numbers that judge."""
+    used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
+    judged = (">chi2\n/ndf", ">effect\num", ">signifi-\ncance", "largest\ncorrection", "verdict")
+    return Grid((*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"]])
+
+
+def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
+    counts = row["nodes"]
+    used = words.NONE if row["files_used"] is None else f"{row['files_used']}/{row['files_expected']}"
+    return (
+        f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"]),
+        f"{counts.get('done', 0) + counts.get('skipped', 0)}/{sum(counts.values())}",
+        used,
+        words.number(row["tracks"], ","),
+        words.chi2(row["chi2_per_ndf"]),
+        words.size(row["effect_um"]),
+        words.number(row["significance"], ".2g"),
+        words.largest(row["largest"]),
+        row["verdict"].replace("_", " ") or _busy(counts),
+    )
+
+
+def _busy(counts: Row) -> str:
+    """In place of the verdict of an iteration that has none: what its nodes do."""
+    return ", ".join(f"{counts[s]} {s}" for s in ("running", "held", "failed", "lost") if counts.get(s))
+
+
+def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
+    """Only what is not as it should be: why, and what helps."""
+    blocks: list[Block] = []
+    blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
+    blocks += _listing("failed", "node", [_failed(item) for item in seen["failed"]], "red")
+    blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
+    blocks += _listing("not delivered", "message", [_message(item) for item in seen["undelivered"]], "yellow")
+    if seen["undelivered"]:
+        blocks.append(Line(f"  try the targets with `{program} notify test`"))
+    if seen["spool_waiting"] and not seen["pending"]:
+        blocks.append(Line(f"{words.count(seen['spool_waiting'], 'event')} in the spool until the next hook", "yellow"))
+    if seen["spool_aside"]:
+        aside = words.count(seen["spool_aside"], "event")
+        blocks.append(Line(f"{aside} of the spool could not be read: see {seen['folder']}/spool/aside", "yellow"))
+    return blocks
+
+
+def _listing(what: str, noun: str, items: Sequence[Iterable[str]], colour: str) -> list[Block]:
+    """A list that is cut when it is long, with its full length in front."""
+    if not items:
+        return []
+    blocks: list[Block] = [Line(f"{words.count(len(items), noun)} {what}", colour)]
+    blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
+    if len(items) > ITEMS_MAX:
+        blocks.append(Line(f"  and {len(items) - ITEMS_MAX:,} more"))
+    return blocks
+
+
+def _held(item: Row) -> tuple[str, ...]:
+    cure = f"  remove the cause, then: condor_release {item['job_id']}" if item["job_id"] else ""
+    return (f"{item['node']}: {item['why'] or 'no reason known'}", cure)
+
+
+def _failed(item: Row) -> tuple[str, ...]:
+    times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
+    return (
+        f"{item['node']}{times}: {item['why'] or 'no reason known'}",
+        f"  cure: {item['cure']}" if item["cure"] else "",
+    )
+
+
+def _lost(item: Row) -> tuple[str, ...]:
+    return (f"file {item['file']} ({item['node']}): {item['why'] or 'no reason known'}",)
+
+
+def _message(item: Row) -> tuple[str, ...]:
+    given_up = ", given up" if item["state"] == "failed" else ""
+    tries = f"after {words.count(item['tries'], 'try', 'tries')}{given_up}" if item["tries"] else "never tried"
+    return (f"{item['kind']} to {item['target']}, {tries}{': ' if item['error'] else ''}{item['error']}",)
+
+
+def onwards(seen: Row, program: str, *, gone: bool = False) -> list[Block]:
+    """Where the constants are, and the command that comes next."""
+    label = "constants" if seen["ended"] else "constants so far"
+    path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
+    return [Line(f"{label}: {path}"), Line(f"next: {next_command(seen, program, gone=gone)}")]
+
+
+def next_command(seen: Row, program: str, *, gone: bool = False) -> str:
+    """The command that is useful in the campaign's state."""
+    text = NEXT.get(seen["state"], "{program} report {name}")
+    if not seen["ended"]:
+        text = "{program} watch {name}" if not gone else NEXT["created" if seen["state"] == "created" else "removed"]
+    constants = seen["constants"] or seen["start_constants"]
+    return text.format(program=program, name=shlex.quote(seen["name"]), constants=shlex.quote(constants))
+
+
+def nothing_comes(seen: Row, trouble: str, program: str) -> str:
+    """The sentence for who would wait in vain."""
+    return f"{seen['name']} is {seen['state']}, but {trouble}; next: {next_command(seen, program, gone=True)}"
+
+
+def campaigns(rows: Sequence[Row], where: tzinfo | None = None) -> Grid:
+    """The table of all campaigns."""
+    columns = ("name", "state", ">iteration", ">files", ">chi2/ndf", ">effect um", "updated")
+    return Grid(columns, [_campaign(row, where) for row in rows])
+
+
+def _campaign(row: Row, where: tzinfo | None) -> tuple[str, ...]:
+    stage = f"{row['stage']}." if row["stages"] > 1 else ""
+    return (
+        row["name"],
+        row["state"],
+        f"{stage}{row['iteration']}/{row['limit']}",
+        f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
+        words.chi2(row["chi2_per_ndf"]),
+        words.size(row["effect_um"]),
+        words.day_and_time(row["updated_utc"], where),
+    )

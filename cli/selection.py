@@ -1,0 +1,87 @@
+"""What a reading command was asked for: which campaigns, which part of a history. Mistakes become one sentence."""
+
+import difflib
+import sqlite3
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from faser_align.cli import snapshot, words
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state import queries, registry
+
+Row = dict[str, Any]
+
+
+def campaigns(states: Collection[str] = ()) -> list[Row]:
+    """All campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
+
+    Args:
+        states: only campaigns in these states; all without any.
+
+    Raises:
+        UserError: one of ``states`` is none.
+    """
+    for state in states:
+        if state not in table.STATES:
+            raise UserError(f"--state {state} is no state of a campaign{_nearest(state, table.STATES)}")
+    found = [_summary(entry) for entry in registry.entries()]
+    wanted = [row for row in found if not states or row["state"] in states]
+    return sorted(wanted, key=lambda row: str(row["created_utc"]), reverse=True)
+
+
+def _summary(entry: registry.Entry) -> Row:
+    try:
+        return snapshot.summary(entry.folder)
+    except (CampaignError, OSError) as problem:
+        return {
+            "name": entry.name,
+            "state": "unreadable",
+            "stage": 0,
+            "stages": 1,
+            "iteration": 0,
+            "limit": 0,
+            "files": 0,
+            "lost": 0,
+            "chi2_per_ndf": None,
+            "effect_um": None,
+            "created_utc": "",
+            "updated_utc": "",
+            "folder": entry.folder,
+            "problem": str(problem),
+        }
+
+
+def history(folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True) -> list[Row]:
+    """The history of the campaign in ``folder``, in order.
+
+    Args:
+        folder: the campaign.
+        node: only what concerns this node.
+        since: a point in time as ``words.since_utc`` takes it.
+        nodes: also the events of nodes, not only the campaign's own.
+
+    Raises:
+        UserError: there is no such node, or no such time.
+    """
+    begin = "" if since is None else words.since_utc(since, datetime.now(UTC))
+    if begin is None:
+        raise UserError(
+            f"--since {since} is no time; write 30m, 2h or 1d, or a date such as 2026-11-24 or 2026-11-24T07:30"
+        )
+    with queries.published(folder) as db:
+        if node is not None:
+            _check_node(db, node)
+        return queries.history(db, node=node, since=begin, nodes=nodes)
+
+
+def _check_node(db: sqlite3.Connection, node: str) -> None:
+    if not db.execute("SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'", (node, node)).fetchone():
+        known = (row[0] for row in db.execute("SELECT node FROM nodes"))
+        raise UserError(f"there is no node {node!r} in this campaign{_nearest(node, known)}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"; the nearest is {found[0]!r}" if found else ""

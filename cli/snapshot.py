@@ -1,0 +1,213 @@
+"""How a campaign stands: everything that the reading commands show, taken from the published copy at once.
+
+A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say the same.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.config.record import read_record
+from faser_align.fsm import statuses, table
+from faser_align.state import outbox, queries, spool
+
+Snapshot = dict[str, Any]
+Row = dict[str, Any]
+
+
+def take(folder: str) -> Snapshot:
+    """The campaign in ``folder`` as its published copy and its spool have it.
+
+    Raises:
+        StoreError: the copy or the campaign's record cannot be read.
+    """
+    record = read_record(folder)
+    with queries.published(folder) as db:
+        campaign = queries.campaign_now(db, folder)
+        history = queries.history(db, nodes=False)
+        rows = _iterations(db)
+        found: Snapshot = {
+            **{key: campaign[key] for key in ("name", "state")},
+            "reason": _reason(campaign, history, rows),
+            "folder": folder,
+            "ended": campaign["state"] in table.ENDS,
+            "year": record["year"],
+            "run": campaign["run"],
+            "files": len(record["files"]),
+            **{key: campaign[key] for key in ("stage", "stages", "iteration")},
+            "limit": _limit(record, campaign["stage"]),
+            **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
+            "elapsed_s": _elapsed_s(campaign),
+            "nodes": queries.node_counts(db),
+            "iterations": rows,
+            "held": _held(db),
+            "failed": [_failed(node) for node in queries.nodes(db, "failed")],
+            "lost": queries.lost_files(db),
+            "lost_max": campaign["lost_max"],
+            "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
+            "told": campaign["targets"],
+            "published_age_s": queries.age_s(folder),
+            "spool_waiting": len(spool.waiting(folder)),
+            "spool_aside": _aside(folder),
+            "pending": campaign["pending"],
+            "constants": queries.latest_constants(db),
+            "start_constants": record["constants"]["source"],
+            "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
+        }
+    return found
+
+
+def summary(folder: str) -> Row:
+    """What ``list`` says of the campaign in ``folder``; raises StoreError if its copy cannot be read."""
+    with queries.published(folder) as db:
+        campaign = queries.campaign_now(db, folder)
+        solved = [row for row in queries.iterations(db) if row["ended_utc"]]
+        files = db.execute("SELECT count(DISTINCT file) FROM nodes WHERE kind = 'reco'").fetchone()[0]
+        metrics = solved[-1]["metrics"] if solved else {}
+        return {
+            **{key: campaign[key] for key in ("name", "state", "stage", "stages", "iteration")},
+            "limit": _last_iteration(db, campaign["stage"]),
+            "files": files,
+            "lost": campaign["lost"],
+            "chi2_per_ndf": metrics.get("chi2_per_ndf"),
+            "effect_um": metrics.get("effect_um"),
+            "created_utc": campaign["created_utc"],
+            "updated_utc": campaign["updated_utc"],
+            "folder": folder,
+        }
+
+
+def state_now(folder: str) -> str:
+    """The campaign's state alone, a resumption that no hook has seen yet included."""
+    with queries.published(folder) as db:
+        return str(queries.campaign_now(db, folder)["state"])
+
+
+def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
+    """What changes when there is something new to read: a look at files, no database is opened."""
+    try:
+        seen = os.stat(f"{folder}/{layout.PUBLISHED}")
+    except OSError:
+        return (0, 0, ())
+    return (seen.st_mtime_ns, seen.st_ino, tuple(spool.waiting(folder)))
+
+
+def _last_iteration(db: sqlite3.Connection, stage: int) -> int:
+    sql = "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'"
+    return int(db.execute(sql, (max(1, stage),)).fetchone()[0] or 0)
+
+
+def _limit(record: Row, stage: int) -> int:
+    """Iterations that the present stage may have."""
+    return int(record["stages"][max(1, stage) - 1]["iterations"])
+
+
+def _elapsed_s(campaign: Row) -> float | None:
+    """Seconds from the campaign's creation to its end, or to the last news of one that goes on."""
+    return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
+
+
+def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Why the campaign is in its state, in one sentence."""
+    if campaign["pending"]:
+        return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
+    if campaign["state"] in table.ENDS:
+        moves = (row for row in reversed(history) if not row["ignored"] and row["source"] != row["destination"])
+        return str(next((row["facts"].get("reason", "") for row in moves), ""))
+    if campaign["state"] == "created":
+        return "it was made, but HTCondor has not begun to work on it"
+    now = next((r for r in rows if (r["stage"], r["iteration"]) == (campaign["stage"], campaign["iteration"])), None)
+    return progress(now) if now else "it waits in HTCondor's queue"
+
+
+def progress(row: Row) -> str:
+    """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 running``."""
+    counts = row["nodes"]
+    done = counts.get("done", 0) + counts.get("skipped", 0)
+    words = [f"{done} of {sum(counts.values())} nodes done"]
+    words += [f"{counts[state]} {state}" for state in ("running", "held", "failed", "lost") if counts.get(state)]
+    return f"iteration {row['iteration']}: {', '.join(words)}"
+
+
+def _iterations(db: sqlite3.Connection) -> list[Row]:
+    """One row for each iteration in which something happened: its nodes, and its numbers once it is solved."""
+    solved = {(row["stage"], row["iteration"]): row for row in queries.iterations(db)}
+    found = []
+    for counts in queries.iteration_counts(db):
+        stage, iteration = counts.pop("stage"), counts.pop("iteration")
+        if (stage, iteration) not in solved and set(counts) <= {"waiting", "skipped"}:
+            continue  # passed over: the stage had ended before
+        found.append(_iteration(stage, iteration, counts, solved.get((stage, iteration), {})))
+    return found
+
+
+def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
+    metrics = row.get("metrics", {})
+    files, solver = metrics.get("files", {}), metrics.get("solver", {})
+    return {
+        "stage": stage,
+        "iteration": iteration,
+        "nodes": counts,
+        "files_used": files.get("used"),
+        "files_expected": files.get("expected"),
+        "tracks": metrics.get("tracks", {}).get("used"),
+        "chi2_per_ndf": metrics.get("chi2_per_ndf"),
+        "effect_um": metrics.get("effect_um"),
+        "significance": metrics.get("significance"),
+        "largest": outbox.largest(metrics) if metrics else None,
+        "verdict": row.get("verdict", ""),
+        "reason": row.get("reason", ""),
+        "criteria": row.get("criteria", []),
+        "solver": f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip(),
+        "started_utc": row.get("started_utc", ""),
+        "ended_utc": row.get("ended_utc", ""),
+        "wall_s": row.get("wall_s"),
+        "metrics": metrics,
+    }
+
+
+def _held(db: sqlite3.Connection) -> list[Row]:
+    """Nodes whose job is on hold, with the job, since when, and why."""
+    found = []
+    for node in queries.nodes(db, "held"):
+        told = [row for row in queries.history(db, node=node["node"]) if row["event"] == "held"]
+        job_id, utc = (told[-1]["job_id"], told[-1]["utc"]) if told else ("", "")
+        found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc})
+    return found
+
+
+def _failed(node: Row) -> Row:
+    """A failed node: its reason, attempts and cure, and where its job's last words stand."""
+    return {
+        "node": node["node"],
+        "attempts": node["attempts"],
+        "why": node["reason"],
+        "cure": cure(node["return_value"], node["reason"]),
+        "utc": node["closed_utc"],
+        "host": node["host"],
+    }
+
+
+def cure(return_value: int | None, reason: str) -> str:
+    """What helps against a failure of a job, by its exit status or else by the name that its reason begins with."""
+    named = (text for name, _, text in statuses.JOB_FAILURES.values() if reason.startswith(name))
+    by_name = next(named, "")
+    return by_name or (statuses.JOB_FAILURES[return_value][2] if return_value in statuses.JOB_FAILURES else "")
+
+
+def _undelivered(messages: Sequence[Row], *, ended: bool) -> list[Row]:
+    """Messages that were refused at least once, or that still wait when no hook will come any more."""
+    return [
+        {key: row[key] for key in ("target", "kind", "state", "tries", "error")}
+        for row in messages
+        if row["state"] != "sent" and (row["state"] == "failed" or row["error"] or ended)
+    ]
+
+
+def _aside(folder: str) -> int:
+    try:
+        return len(os.listdir(f"{folder}/{layout.SPOOL}/{spool.ASIDE}"))
+    except OSError:
+        return 0

@@ -1,0 +1,113 @@
+"""Numbers, times and durations as people read them."""
+
+import math
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+NONE = "-"
+
+
+def number(value: object, form: str = ".3g") -> str:
+    """``value`` in a format; a dash where there is none, words where it is not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return NONE
+    return format(value, form) if math.isfinite(value) else "not finite"
+
+
+def chi2(value: object) -> str:
+    """A chi2/ndf: three decimals, fewer where it is far from 1."""
+    return number(value, ".3f" if isinstance(value, int | float) and abs(value) < 100 else ".4g")
+
+
+def size(value: object) -> str:
+    """A length or an angle with three digits, without an exponent where that can be read: 0.312, 9.1, 120, 4810."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return NONE
+    magnitude = abs(value)
+    if magnitude >= 100:
+        return number(value, ".0f" if magnitude < 1e6 else ".2e")
+    return number(value, ".1f" if magnitude >= 10 else ".2f" if magnitude >= 0.1 else ".2g")
+
+
+def largest(found: dict[str, Any] | None) -> str:
+    """The largest correction of an iteration: its size, its direction, and the module or layer: ``120 um y 003``."""
+    if not found:
+        return NONE
+    return f"{size(found.get('value'))} {found.get('unit', '')} {direction(found.get('dof'))} {found.get('where', '')}"
+
+
+def direction(dof: object) -> str:
+    """The direction of a degree of freedom, without the kind of part: ``y`` of ``module.y``."""
+    return str(dof).rpartition(".")[2]
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, with a digit that still says something."""
+    if share is None:
+        return NONE
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.01 or share == 0 else f"{share:.2%}"
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``1 file``, ``6 files``, ``17,000 tracks``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``5 h 07 min``, ``3 d 04 h``."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was."""
+    return "just now" if seconds < 2 else f"{duration(seconds)} ago"
+
+
+def zone(*, utc: bool) -> tzinfo | None:
+    """The time zone to show times in; None is this machine's own."""
+    return UTC if utc else None
+
+
+def moment(text: str, where: tzinfo | None) -> datetime | None:
+    """A time of the store in a zone, or None for an empty one."""
+    return datetime.fromisoformat(text).astimezone(where) if text else None
+
+
+def day_and_time(text: str, where: tzinfo | None = None) -> str:
+    """A time of the store to the minute: ``2026-11-24 08:30``."""
+    when = moment(text, where)
+    return f"{when:%Y-%m-%d %H:%M}" if when else NONE
+
+
+def since_utc(text: str, now: datetime) -> str | None:
+    """A point in time that a person gave, as the store writes times.
+
+    Args:
+        text: ``30m``, ``2h`` or ``1d`` before now, or a date with or without a time, in this machine's zone
+            unless it names one (``2026-11-24``, ``2026-11-24 08:30``, ``2026-11-24T07:30:00Z``).
+        now: the present, with a time zone.
+
+    Returns:
+        The UTC time, or None if it is no such text.
+    """
+    units = {"m": 60, "h": 3600, "d": 86400}
+    try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            when = now - timedelta(seconds=int(text[:-1]) * units[text[-1]])
+        else:
+            when = datetime.fromisoformat(text)
+        # A time without a zone is this machine's.
+        return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+    except (ValueError, OverflowError):
+        return None
