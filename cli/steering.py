@@ -1,0 +1,107 @@
+"""Stopping and resuming a campaign: what is asked of HTCondor, in which order, and what the user is told."""
+
+import os
+import shlex
+import sys
+from typing import Any
+
+import typer
+
+from faser_align.cli import console, dagman, progress, snapshot
+from faser_align.config.record import read_record
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, StoreError, UserError
+from faser_align.state import create
+
+END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+
+
+def stop(folder: str, *, yes: bool) -> None:
+    """Stop the campaign in ``folder`` and wait until its end is published.
+
+    Raises:
+        UserError: it does not run, or nobody can be asked whether to stop it.
+        CampaignError: HTCondor refuses, or no end was published.
+    """
+    record = _in_place(folder)
+    name, again = record["name"], _hint("resume", record)
+    state = snapshot.state_now(folder)
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    schedd = dagman.schedd_of(record)
+    from faser_align.dag.submit import dagman_jobs, stop_dag
+
+    jobs = dagman_jobs(schedd, record["folder"])
+    if not jobs:
+        raise UserError(
+            f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
+            f"see {_hint('status', record)}"
+        )
+    _confirm(name, yes=yes)
+    for job in jobs:
+        console.say(f"stopping job {job.cluster}.0: no new nodes are begun, then its jobs are removed ...")
+        stopped = stop_dag(schedd, record["folder"], job.cluster)
+        if not stopped.gone:
+            raise CampaignError(
+                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {_hint('status', record)}"
+            )
+        if not stopped.halted:
+            console.warn("DAGMan did not say that it had halted before it was removed")
+    end = progress.wait(folder, timeout_s=END_WAIT_S, interval_s=0.2)
+    if end is None:
+        raise CampaignError(f"{name} left the queue, but no end was recorded; go on with {again}")
+    reason = snapshot.take(folder)["reason"]
+    console.say(f"{name} is {end}: {reason}")
+    if end != "converged":
+        console.say(f"go on with {again}")
+
+
+def resume(folder: str) -> None:
+    """Submit the campaign in ``folder`` again, from its rescue DAG.
+
+    Raises:
+        UserError: it has converged, runs already, was moved, or has nothing to be resumed from.
+        CampaignError: HTCondor refuses.
+    """
+    record = _in_place(folder)
+    name, state = record["name"], snapshot.state_now(folder)
+    if state in table.ENDS and table.campaign_after(state, "resumed") is None:
+        report = _hint("report", record)
+        raise UserError(f"{name} is {state}, so there is nothing to resume; see {report}, or submit a new campaign")
+    schedd = dagman.schedd_of(record)
+    from faser_align.dag.submit import resume_dag
+
+    cluster = resume_dag(schedd, record["folder"])
+    try:
+        create.record_submitted(folder, cluster, resumed=True)
+    except StoreError as problem:
+        # The first hook of the new DAGMan records the resumption by itself.
+        console.warn(str(problem))
+    console.say(f"{name} goes on as job {cluster}.0; what was done is not done again")
+    console.say(f"next: {console.program()} watch {shlex.quote(name)}")
+
+
+def _in_place(folder: str) -> dict[str, Any]:
+    """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
+    record = read_record(folder)
+    try:
+        same = os.path.samefile(folder, record["folder"])
+    except OSError:
+        same = False
+    if not same:
+        raise UserError(
+            f"{folder} is a copy of the campaign in {record['folder']}, whose paths its DAG holds; work on that one"
+        )
+    return record
+
+
+def _confirm(name: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"nobody can be asked whether to stop {name}; give --yes")
+    typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
+
+
+def _hint(command: str, record: dict[str, Any]) -> str:
+    return f"`{console.program()} {command} {shlex.quote(record['name'])}`"
