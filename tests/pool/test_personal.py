@@ -44,6 +44,23 @@ def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 60) -> 
     return (folder / "out").read_text()
 
 
+def kill(*pids: int) -> None:
+    """Kill processes that are not our children and wait until they are gone (what nobody reaps counts as gone)."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while any(_has_memory(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _has_memory(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/environ").read_bytes())
+    except OSError:
+        return False
+
+
 def test_a_job_runs(pool: personal.Pool, workdir: Path) -> None:
     """A job submitted through htcondor2 runs on the pool of this test run."""
     assert run(schedd.schedd(), workdir, "echo hello") == "hello\n"
@@ -88,8 +105,7 @@ def test_two_starts_at_once(own: Path) -> None:
 def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
     """Files of daemons that were all killed at once do not keep the pool from starting and working again."""
     personal.start(own, cpus=1)
-    for daemon in processes.daemons(own / "condor_config"):
-        os.kill(daemon.pid, signal.SIGKILL)
+    kill(*(daemon.pid for daemon in processes.daemons(own / "condor_config")))
     with pytest.raises(UserError, match="pool start"):
         schedd.schedd(folder=own)
     assert personal.start(own, cpus=1).started
@@ -103,7 +119,7 @@ def test_start_after_the_master_was_killed(own: Path) -> None:
     """Daemons whose master was killed are ended before new ones start, and by stop."""
     for again in (personal.start, personal.stop):
         first = personal.start(own, cpus=1)
-        os.kill(first.master_pid, signal.SIGKILL)
+        kill(first.master_pid)
         assert again(own)
     assert processes.daemons(own / "condor_config") == []
 
