@@ -19,7 +19,7 @@ from faser_align.simulation.tracks import Hits
 
 HITS_MIN = 15  # CKF2Alignment.cxx: tracks with fewer measurements are not kept
 PARAMETERS = 5
-ITERATIONS = 3  # the model is linear but for the sensors' tilts; the third step moves predictions below a nanometre
+ITERATIONS = 2  # the model is linear but for the sensors' tilts; a third step moves predictions by less than 1 nm
 
 # Brings the parameters' effects on a hit to one size, for the condition of the normal equations.
 _SCALE = np.array([1.0, 1.0, 3e-4, 3e-4, 1e-3])
@@ -163,7 +163,8 @@ def _by_module(prediction: _Prediction, geometry: Geometry, element: NDArray[np.
 def _by_layer(prediction: _Prediction, hit_z: Floats) -> Floats:
     """Derivatives by the layer: global axes, turning about (0, 0, z of the hit).
 
-    The constants turn a layer about its own z instead, 2 to 6 mm away; Calypso has this difference too.
+    The constants turn a layer about its own z instead, 2 to 6 mm away and more if it is tilted. As Calypso does, this
+    leaves out the larger part of what a rotation about x or y does, so that a fit which frees them drifts.
     """
     arm = prediction.point.copy()
     arm[2] -= hit_z

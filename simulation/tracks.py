@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 
-BEAM_RADIUS = 100.0  # mm, the bore of the magnets
-BEAM_Z = 300.0  # where the beam fills the bore
+BEAM_Z = 300.0  # mm, where the beam fills the magnets' bore
 SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, and their halo
 MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its logarithm
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
@@ -43,7 +42,7 @@ class Hits(NamedTuple):
 
 def generate(rng: np.random.Generator, count: int) -> Tracks:
     """Throw ``count`` muons: uniform over the bore, nearly parallel to it, momenta log-normal (20 GeV to 5 TeV)."""
-    radius = BEAM_RADIUS * np.sqrt(rng.random(count))
+    radius = geo.MAGNET_RADIUS * np.sqrt(rng.random(count))
     angle = 2.0 * np.pi * rng.random(count)
     slope_x, slope_y = SLOPE_RMS * rng.standard_normal((2, count))
     momentum = MOMENTUM_MEDIAN * np.exp(MOMENTUM_WIDTH * rng.standard_normal(count))
