@@ -17,6 +17,6 @@ had_condor=$(command -v condor_master || true)
 apt-get --option DPkg::Lock::Timeout=300 update
 apt-get --option DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
 
-if [ -z "$had_condor" ] && command -v condor_master >/dev/null && [ -d /run/systemd/system ]; then
-    systemctl disable --now condor.service
+if [ -z "$had_condor" ] && command -v condor_master >/dev/null && command -v systemctl >/dev/null; then
+    systemctl disable condor.service
 fi
