@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from faser_align.alignment.files import write_text
 from faser_align.alignment.labels import (
     KEYS,
     LAYERS,
@@ -83,16 +84,7 @@ def format_constants(constants: Mapping[str, Six]) -> str:
 
 def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) -> None:
     """Write a constants file so that a reader sees the old one or the whole new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(format_constants(constants))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, format_constants(constants))
 
 
 def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:

@@ -13,12 +13,12 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.files import write_text
 from faser_align.alignment.labels import LAYERS, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
 
@@ -140,16 +140,7 @@ class Counts:
 
 def write_counts(path: str | os.PathLike[str], counts: Counts) -> None:
     """Write counts as JSON so that a reader sees all of it or nothing."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(counts.to_json(), file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(counts.to_json(), separators=(",", ":")))
 
 
 def read_counts(path: str | os.PathLike[str]) -> Counts:

@@ -19,6 +19,7 @@ from faser_align.fsm.errors import UserError
 PARTS = ("IFT", "3ST")
 DEPTHS = ("layer", "side", "module")
 LAYER_NUMBERS = tuple(layer_number(station, layer) for station in STATIONS for layer in LAYERS)
+_NUMBER_TEXTS = tuple(str(number) for number in LAYER_NUMBERS)
 
 
 def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
@@ -47,15 +48,16 @@ def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
 
 
 def _labels(item: str | int) -> set[int]:
-    part, _, depth = str(item).strip().partition("_")
-    if not depth and part in DEPTHS:
-        part, depth = "", part
-    known_part = not part or part in PARTS or (part.isdecimal() and int(part) in LAYER_NUMBERS)
-    if not known_part or (depth and depth not in DEPTHS) or not (part or depth):
-        numbers = ", ".join(str(number) for number in LAYER_NUMBERS)
+    part, separator, depth = str(item).partition("_")
+    known = part in PARTS or part in _NUMBER_TEXTS
+    if not separator and part in DEPTHS:
+        part, depth, known = "", part, True
+    elif separator:
+        known = known and depth in DEPTHS
+    if not known:
         raise UserError(
             f"fix names {item!r}, which is none of IFT, 3ST, layer, side, module, a part and a depth such as "
-            f"IFT_layer, or a layer ({numbers})"
+            f"IFT_layer, or a layer ({', '.join(_NUMBER_TEXTS)})"
         )
     return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
 

@@ -121,7 +121,7 @@ def iteration_metrics(
         "momentum": _momentum(counts),
         "solver": _solver(backend, steps),
         "steps": [_step(step, counts) for step in steps],
-        "significance": _number(max((significance(step.solution) or 0.0 for step in steps), default=None)),
+        "significance": _worst(significance(step.solution) for step in steps),
         "effect_um": _number(effect_um((step.solution for step in steps), counts.measurements)),
         "corrections": corrections(correction, free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
@@ -240,6 +240,12 @@ def _momentum(counts: Counts) -> dict[str, Any]:
         "edge_low": counts.edge_low,
         "edge_high": counts.edge_high,
     }
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    """The largest; None if one is unknown, so that it is not taken for small."""
+    known = [_number(value) for value in values]
+    return None if None in known or not known else max(value for value in known if value is not None)
 
 
 def _number(value: float | None) -> float | None:

@@ -9,13 +9,13 @@ x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
+from faser_align.alignment.files import replacing
 from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, LOCAL_BRANCHES, SENTINEL_BRANCHES, Tracks, read_tracks
 from faser_align.alignment.records import Records, read_records
 from faser_align.fsm.errors import UserError
@@ -72,24 +72,17 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
         UserError: an input is missing, truncated or no such file, lacks a branch, or holds a value that is no
             number; or the output cannot be written.
     """
-    output = Path(output)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     counts = Counts(files=len(inputs))
     try:
-        with open(temporary, "wb") as file:
+        with replacing(output) as file:
             for source in inputs:
                 for written, counted in _convert_file(source, cuts):
                     file.write(written)
                     counts = counts + counted
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, output)
     except OSError as error:
         raise UserError(
             f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return counts
 
 

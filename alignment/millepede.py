@@ -6,12 +6,13 @@ end. The built-in solver writes the same.
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 
+from faser_align.alignment.files import write_text
 from faser_align.fsm.errors import UserError
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
@@ -91,12 +92,12 @@ def read_result(path: str | os.PathLike[str]) -> Result:
 
 def write_result(path: str | os.PathLike[str], result: Result) -> None:
     """Write ``millepede.res`` as pede does; replaces an older one at once."""
-    _write(path, lambda file: file.writelines([_TITLE, *(_format_row(label, row) for label, row in result.items())]))
+    write_text(path, "".join([_TITLE, *(_format_row(label, row) for label, row in result.items())]))
 
 
 def write_listing(path: str | os.PathLike[str], comments: Iterable[str]) -> None:
     """Write ``millepede.res`` as a listing without a solution (end code 5); every line is a comment."""
-    _write(path, lambda file: file.writelines([_CHECKED_ONLY + "\n", *(f" ! {line}\n" for line in comments)]))
+    write_text(path, "".join([_CHECKED_ONLY + "\n", *(f" ! {line}\n" for line in comments)]))
 
 
 def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
@@ -112,7 +113,7 @@ def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
 
 def write_end(path: str | os.PathLike[str], code: int, text: str = "") -> None:
     """Write ``millepede.end``; without a text, pede's own for the code."""
-    _write(path, lambda file: file.write(f"{code:5d}   {text or END_TEXTS.get(code, '')}\n"))
+    write_text(path, f"{code:5d}   {text or END_TEXTS.get(code, '')}\n")
 
 
 def fortran_g(value: float) -> str:
@@ -159,16 +160,3 @@ def _format_row(label: int, row: Row) -> str:
     elif row.error is None:
         text = text[:54]
     return text + "\n"
-
-
-def _write(path: str | os.PathLike[str], fill: Callable[[TextIO], object]) -> None:
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""Reference data of the engine: made by real programs, see tests/data/README.md."""
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture
+def data() -> Path:
+    """Folder of the reference data."""
+    return DATA
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Callable[[str], Path]:
+    """Unpack a gzipped file of the reference data."""
+
+    def unpack(name: str) -> Path:
+        path = tmp_path / Path(name).name
+        path.write_bytes(gzip.decompress((DATA / f"{name}.gz").read_bytes()))
+        return path
+
+    return unpack
+
+
+@pytest.fixture
+def pede_case(tmp_path: Path) -> Callable[[str], Path]:
+    """A folder with the inputs of one of the cases that the real pede has answered."""
+
+    def copy(case: str) -> Path:
+        folder = tmp_path / case
+        shutil.copytree(DATA / "pede" / case, folder)
+        for packed in folder.glob("*.gz"):
+            packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        return folder
+
+    return copy

@@ -1,0 +1,226 @@
+"""The built-in solver against the real pede, and on problems of known answer."""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faser_align.alignment import passes
+from faser_align.alignment.localfit import chi2_limit, invert_symmetric
+from faser_align.alignment.millepede import read_end, read_result
+from faser_align.alignment.pedelog import read_log
+from faser_align.alignment.solver import Solution, solve
+from faser_align.fsm.errors import UserError
+
+Case = Callable[[str], Path]
+
+FREE, DAMPED, FAILING = "case1_free_constraints", "case2_presigma_outliers", "case3_failing"
+SOLVED = [
+    (FREE, ""),
+    (FREE, "_multipliers"),
+    (DAMPED, ""),
+    (DAMPED, "_chisqcut"),
+    (DAMPED, "_downweight"),
+    (DAMPED, "_plain"),
+    (DAMPED, "_regularisation"),
+    (FAILING, "_code00_good"),
+    (FAILING, "_code01_scaled_errors"),
+    (FAILING, "_code02_entries"),
+]
+ABORTED = [
+    "_code05_empty_constraint",
+    "_code13_unknown_keyword",
+    "_code18_truncated",
+    "_code20_nan",
+    "_code22_all_fixed",
+    "_code26_too_many_rejects",
+]
+ERRORS = slice(54, 68)
+
+
+@pytest.mark.parametrize(("case", "variant"), SOLVED)
+def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
+    """Every digit of pede's result but the errors, its end code, chi2, rejects and table come out."""
+    folder = pede_case(case)
+    solution = solve(folder / f"str{variant}.txt")
+    expected = folder / f"expected{variant}"
+    assert _without_errors(folder / "millepede.res") == _without_errors(expected / "millepede.res")
+    assert (folder / "millepede.end").read_bytes() == (expected / "millepede.end").read_bytes()
+    log = read_log(expected / "millepede.log")
+    assert solution.chi2 == pytest.approx(log.chi2, rel=1e-13)
+    assert (solution.ndf, solution.n_variable, solution.n_fit) == (log.ndf, log.n_variable, log.n_fit)
+    assert (solution.records, solution.rejects) == (log.records, log.rejects)
+    assert solution.expected_decrease == pytest.approx(log.expected_decrease, rel=0.03)
+    for own, theirs in zip(solution.iterations, log.iterations, strict=True):
+        assert (own.iteration, own.evaluation, own.rejects) == (theirs.iteration, theirs.evaluation, theirs.rejects)
+        assert own.chi2 == pytest.approx(theirs.chi2, rel=1e-4)
+        assert own.cut_factor == pytest.approx(theirs.cut_factor, abs=0.051)
+
+
+def test_errors_are_those_of_multipliers(pede_case: Case) -> None:
+    """Errors are right, also where pede's elimination prints wrong ones: they are those of its multipliers."""
+    folder = pede_case(FREE)
+    solve(folder / "str_multipliers.txt")
+    assert (folder / "millepede.res").read_bytes() == (folder / "expected_multipliers" / "millepede.res").read_bytes()
+    solve(folder / "str.txt")
+    assert (folder / "millepede.res").read_bytes() == (folder / "expected_multipliers" / "millepede.res").read_bytes()
+
+
+@pytest.mark.parametrize("variant", ABORTED)
+def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
+    """What makes pede stop makes the solver stop with the same code, without a result and with a sentence."""
+    folder = pede_case(FAILING)
+    (folder / "millepede.res").write_text("of an earlier run")
+    solution = solve(folder / f"str{variant}.txt")
+    assert solution.end_code == read_end(folder / f"expected{variant}" / "millepede.end")[0]
+    assert read_end(folder / "millepede.end") == (solution.end_code, solution.end_text)
+    assert not solution.solved
+    assert solution.message
+    assert "\n" not in solution.message
+    if (folder / "millepede.res").exists():
+        with pytest.raises(UserError, match="listing"):
+            read_result(folder / "millepede.res")
+
+
+def test_undetermined_mode_is_left_alone(pede_case: Case) -> None:
+    """Without constraints one mode is undetermined: code 3, one step, and pede's result but for that mode."""
+    folder = pede_case(FAILING)
+    solution = solve(folder / "str.txt")
+    assert (solution.end_code, len(solution.iterations)) == (3, 1)
+    assert solution.chi2 == pytest.approx(read_log(folder / "expected" / "millepede.log").chi2, rel=1e-13)
+    expected = read_result(folder / "expected" / "millepede.res")
+    shifts = {label: solution.result[label].value - row.value for label, row in expected.items()}
+    y = [shift for label, shift in shifts.items() if label < 1000 and label % 10 == 2]
+    assert np.ptp(y) < 2e-5
+    others = {label: shift for label, shift in shifts.items() if label >= 1000 or label % 10 != 2}
+    assert max(abs(shift) for shift in others.values()) < 1e-6
+
+
+def test_dependent_constraints_are_told(pede_case: Case) -> None:
+    """A constraint given twice ends with code 3, and the constraints hold."""
+    solution = solve(pede_case(FAILING) / "str_code03_duplicate_constraint.txt")
+    assert solution.end_code == 3
+    values = solution.values
+    y = [values[10 * (10 * station + layer) + 2] for station in range(1, 5) for layer in range(3)]
+    assert sum(y) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small chunks that are read again in each pass give the same bytes."""
+    folder = pede_case(DAMPED)
+    monkeypatch.setattr(passes, "CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(passes, "CACHE_BYTES", 0)
+    solution = solve(folder / "str.txt")
+    assert _without_errors(folder / "millepede.res") == _without_errors(folder / "expected" / "millepede.res")
+    assert solution.measurements == 18038
+
+
+def test_several_binaries_are_one(pede_case: Case) -> None:
+    """The same records in two files give the same result as in one."""
+    folder = pede_case(FREE)
+    whole = (folder / "mp2input.bin").read_bytes()
+    middle = _record_after(whole, len(whole) // 2)
+    (folder / "a.bin").write_bytes(whole[:middle])
+    (folder / "mp2input.bin").write_bytes(whole[middle:])
+    text = (folder / "str.txt").read_text().replace("mp2input.bin", "a.bin\nmp2input.bin")
+    (folder / "str.txt").write_text(text)
+    solve(folder / "str.txt")
+    assert (folder / "millepede.res").read_bytes() == (folder / "expected_multipliers" / "millepede.res").read_bytes()
+
+
+def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
+    """A weight leaves values alone and scales chi2; chi2/ndf is divided by the mean weight for the end code."""
+    folder = pede_case(FREE)
+    plain = solve(folder / "str.txt")
+    text = (folder / "str.txt").read_text().replace("mp2input.bin", "mp2input.bin -- 0.25")
+    (folder / "str.txt").write_text(text)
+    weighted = solve(folder / "str.txt")
+    assert weighted.values == pytest.approx(plain.values, rel=1e-6)
+    assert weighted.chi2 == pytest.approx(0.25 * plain.chi2)
+    assert weighted.errors[102] == pytest.approx(2 * plain.errors[102])
+    assert weighted.end_code == 0
+
+
+def test_fixed_for_too_few_entries_is_told(pede_case: Case) -> None:
+    """Parameters that were asked to be free and have too few entries are named."""
+    solution = solve(pede_case(DAMPED) / "str.txt")
+    assert solution.entries_fixed == (11001, 11011)
+    assert solution.result[11001].difference is None
+
+
+def test_measurements_of_the_steering_count(tmp_path: Path) -> None:
+    """A straight average: records that measure one parameter, and a measurement in the steering, are weighed right."""
+    steering = _average(tmp_path, "Measurement 1.0 0.5\n7 1.0\n")
+    solution = solve(steering)
+    # 30 records, each y2 - y1 = 3 with variance 2: weight 15 at 3, and weight 4 at 1
+    assert solution.values[7] == pytest.approx((15 * 3 + 4 * 1) / 19)
+    assert solution.errors[7] == pytest.approx(19**-0.5)
+    assert solution.result[7].entries == 30
+
+
+def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:
+    """A fixed parameter's value is subtracted from the measurements and stays."""
+    solution = solve(_average(tmp_path, "Parameter\n8 0.5 -1.0\n", labels=(7, 8)))
+    assert solution.values == pytest.approx({7: 2.5, 8: 0.5})
+
+
+def test_an_end_stays_behind_when_a_run_dies(tmp_path: Path) -> None:
+    """While the solver runs, millepede.end says that it does; a steering file that is missing is code 16."""
+    solution = solve(tmp_path / "none.txt")
+    assert solution.end_code == 16
+    assert sorted(os.listdir(tmp_path)) == ["millepede.end", "millepede.log"]
+    with pytest.raises(UserError, match="does not exist"):
+        solve(tmp_path / "nowhere" / "str.txt")
+
+
+def test_limits_are_pedes_table() -> None:
+    """The 3-sigma limits are those of pede's table, continued by its approximation."""
+    limits = chi2_limit(np.array([1, 2, 10, 30, 35, 45])) / np.array([1, 2, 10, 30, 35, 45])
+    assert limits == pytest.approx([9.0, 5.9146, 2.6902, 1.8681, 1.757, 1.658], abs=5e-4)
+
+
+def test_inverse_of_many_matrices() -> None:
+    """A stack of matrices is inverted at once; a deficient one has zeros where it is undetermined."""
+    random = np.random.default_rng(1)
+    roots = random.normal(size=(50, 5, 5))
+    matrices = roots @ np.swapaxes(roots, 1, 2)
+    matrices[7, 3] = matrices[7, :, 3] = 0.0
+    inverse, rank = invert_symmetric(matrices)
+    assert rank.tolist() == [5] * 7 + [4] + [5] * 42
+    good = np.arange(50) != 7
+    np.testing.assert_allclose(inverse[good] @ matrices[good], np.broadcast_to(np.eye(5), (49, 5, 5)), atol=1e-6)
+    assert not inverse[7, 3].any()
+
+
+def _without_errors(path: Path) -> list[str]:
+    lines = path.read_text().splitlines()
+    return [line[: ERRORS.start] + line[ERRORS.stop :] for line in lines]
+
+
+def _record_after(content: bytes, position: int) -> int:
+    at = 0
+    while at < position:
+        at += 4 + 4 * struct.unpack_from("<i", content, at)[0]
+    return int(at)
+
+
+def _average(folder: Path, lines: str, labels: tuple[int, ...] = (7,)) -> Path:
+    """30 records of one local parameter, measured as 0 and as 3 more by the sum of ``labels``; errors 1."""
+    values = [0.0, 0.0, 1.0, 1.0, 3.0, 1.0, 1.0, *(1.0 for _ in labels)]
+    indices = [0, 0, 1, 0, 0, 1, 0, *labels]
+    n = len(values)
+    record = struct.pack(f"<i{n}f{n}i", 2 * n, *values, *indices)
+    (folder / "data.bin").write_bytes(30 * record)
+    steering = folder / "str.txt"
+    steering.write_text(f"Cfiles\ndata.bin\nmethod inversion 3 0.001\nprintcounts\n{lines}end\n")
+    return steering
+
+
+def test_solution_answers_questions() -> None:
+    """A solution without degrees of freedom has no chi2/ndf, and constraints reduce the free parameters."""
+    solution = Solution(0, "", "", {}, n_variable=10, n_fit=13)
+    assert solution.chi2_per_ndf is None
+    assert solution.free_parameters == 7

@@ -1,0 +1,132 @@
+"""Constants: text, arithmetic, corrections."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.alignment.constants import (
+    Constants,
+    add_constants,
+    correction_from_parameters,
+    export_constants,
+    format_constants,
+    parse_constants,
+    read_constants,
+    subtract_constants,
+    write_constants,
+)
+from faser_align.alignment.labels import KEYS, PARAMETERS
+from faser_align.alignment.millepede import read_result
+from faser_align.fsm.errors import UserError
+
+GOOD = '"00": [0, 0.1, 0, 0, 0, 0]'
+
+values = st.floats(-10, 10).map(lambda value: float(f"{value:g}"))
+constants_of_keys = st.dictionaries(st.sampled_from(KEYS), st.tuples(*[values] * 6), min_size=1)
+
+
+@pytest.mark.parametrize("name", ["align_2022_4st_local.txt", "align_2025.txt", "correction_2024.txt"])
+def test_real_files_survive_reading_and_writing(data: Path, name: str) -> None:
+    """Reading and writing real constants gives the same bytes."""
+    path = data / "constants" / name
+    assert format_constants(read_constants(path)) == path.read_text()
+
+
+def test_correction_is_that_of_the_predecessor(data: Path) -> None:
+    """The correction from FASER's own result is the predecessor's, byte for byte."""
+    values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
+    expected = (data / "constants" / "correction_2024.txt").read_text()
+    assert format_constants(correction_from_parameters(values)) == expected
+
+
+def test_sum_is_that_of_the_predecessor(data: Path, tmp_path: Path) -> None:
+    """Constants plus correction is what the predecessor's add_param writes, byte for byte."""
+    values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
+    before = read_constants(data / "constants" / "align_2022_4st_local.txt")
+    write_constants(tmp_path / "sum.txt", add_constants(before, correction_from_parameters(values)))
+    expected = data / "constants" / "align_2022_4st_local_plus_correction_2024.txt"
+    assert (tmp_path / "sum.txt").read_bytes() == expected.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["sum.txt"]
+
+
+def test_a_module_side_moves_x_and_y() -> None:
+    """Equal shifts of both sides are x, opposite ones are y with the sign of the module's mounting."""
+    correction = correction_from_parameters({10001: 0.01, 10011: 0.01, 10101: -0.01, 10111: 0.01, 10102: 0.5})
+    assert list(correction["000"]) == [0.01, 0, 0, 0, 0, 0]
+    assert list(correction["001"]) == [0, -0.5, 0, 0, 0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "c.txt is empty"),
+        ("  \n", "c.txt is empty"),
+        ("{}", "holds no constants"),
+        ("nonsense", "near 'nonsense'"),
+        (GOOD + "," + GOOD, '"00" is given twice'),
+        (GOOD + GOOD.replace("00", "01", 1), "expected ,"),
+        (GOOD.replace("00", "07", 1), '"07" is no layer or module'),
+        (GOOD.replace("0.1, ", ""), '"00" has 5 values'),
+        ('"00": []', '"00" has 0 values'),
+        (GOOD.replace("0.1", "abc"), "y of key \"00\" is 'abc'"),
+        (GOOD.replace("0.1", "nan"), "y of key \"00\" is 'nan'"),
+        (GOOD.replace("0.1", "-inf"), "y of key \"00\" is '-inf'"),
+        (GOOD[:-1], "near"),
+    ],
+)
+def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:
+    """A mistake in the text names the file, the key and the value."""
+    with pytest.raises(UserError, match=r"^c\.txt") as raised:
+        parse_constants(text, "c.txt")
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
+    """A file that cannot be read is a mistake that names it."""
+    with pytest.raises(UserError, match=r"none\.txt"):
+        read_constants(tmp_path / "none.txt")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not text"):
+        read_constants(tmp_path / "binary.txt")
+
+
+@given(constants_of_keys)
+def test_text_round_trip(constants: Constants) -> None:
+    """Constants of six digits survive their text, with and without braces and line ends."""
+    text = format_constants(constants)
+    assert parse_constants(text, "x") == constants
+    assert parse_constants("{" + text.replace('],"', '],\n "') + "}\n", "x") == constants
+
+
+@given(constants_of_keys, constants_of_keys)
+def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
+    """Subtracting what was added gives the constants back, up to rounding."""
+    back = subtract_constants(add_constants(first, second), second)
+    for key, six in first.items():
+        assert back[key] == pytest.approx(six, abs=1e-12)
+
+
+@given(st.text(alphabet='"0123:[], .-e{}', max_size=40))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No text makes the parser fail otherwise than with a sentence."""
+    with contextlib.suppress(UserError):
+        parse_constants(text, "x")
+
+
+def test_export_has_other_forms() -> None:
+    """Constants are written for Calypso in braces, as JSON and as CSV."""
+    constants = parse_constants(GOOD, "x")
+    assert export_constants(constants, "calypso") == '{"00": [0, 0.1, 0, 0, 0, 0]}\n'
+    assert '"00": [' in export_constants(constants, "json")
+    assert export_constants(constants, "csv").splitlines()[1] == "00,0.0,0.1,0.0,0.0,0.0,0.0"
+
+
+def test_every_label_changes_its_key() -> None:
+    """Each of the 348 parameters changes the constants of its own key and no others."""
+    for label, parameter in PARAMETERS.items():
+        changed = [key for key, six in correction_from_parameters({label: 1e-3}).items() if any(six)]
+        assert changed == [parameter.key]

@@ -1,0 +1,187 @@
+"""Conversion of kfalignment files to Mille records."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+from faser_align.alignment.counts import Counts, read_counts, write_counts
+from faser_align.alignment.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
+from faser_align.alignment.mille import Cuts, convert, read_records
+from faser_align.fsm.errors import UserError
+
+Unpack = Callable[[str], Path]
+
+
+def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int = 16, tracks: int = 3) -> Path:
+    """A small kfalignment file as uproot writes it; ``changes`` replace branches, None leaves one out."""
+    import awkward as ak
+
+    flat: dict[str, Any] = {name: np.ones(tracks) for name in TRACK_BRANCHES}
+    flat["fitParam_pz"] = np.full(tracks, 500.0)
+    columns: dict[str, Any] = {name: np.full((tracks, hits), 0.01) for name in HIT_BRANCHES}
+    columns["fitParam_align_id"] = np.tile(np.arange(hits) % 2 + 10.0, (tracks, 1))
+    for name, value in (changes or {}).items():
+        if value is None:
+            flat.pop(name, None)
+            columns.pop(name, None)
+        else:
+            (flat if name in flat else columns)[name] = value
+    with uproot.recreate(path) as file:
+        file["tree"] = flat | {name: ak.Array(list(column)) for name, column in columns.items()}
+    return path
+
+
+@pytest.mark.parametrize("stations", [3, 4])
+def test_bytes_are_the_predecessors(data: Path, unpacked: Unpack, tmp_path: Path, stations: int) -> None:
+    """A file with real vector branches gives the same bytes as the predecessor's converter."""
+    expected = unpacked(f"mille/mp2input_{stations}st.bin")
+    counts = convert([data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts())
+    assert (tmp_path / "out.bin").read_bytes() == expected.read_bytes()
+    records = read_records(tmp_path / "out.bin")
+    assert counts.tracks_written == len(records.offsets) - 1
+    assert counts.hits_read == counts.measurements + counts.hits_cut_residual + counts.hits_cut_derivative
+
+
+def test_jagged_branches_give_the_same_bytes(data: Path, unpacked: Unpack, tmp_path: Path) -> None:
+    """The same tracks in branches with counters, as uproot writes them, give the same bytes."""
+    with uproot.open(data / "mille" / "kfalignment_4st.root") as file:
+        arrays = file["tree"].arrays([*TRACK_BRANCHES, *HIT_BRANCHES])
+    with uproot.recreate(tmp_path / "jagged.root") as file:
+        file["tree"] = {name: arrays[name] for name in (*TRACK_BRANCHES, *HIT_BRANCHES)}
+    convert([tmp_path / "jagged.root"], tmp_path / "out.bin", Cuts())
+    assert (tmp_path / "out.bin").read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
+
+
+def test_chunks_and_files_follow_one_another(data: Path, tmp_path: Path) -> None:
+    """Two files give the bytes of each behind one another, and counts that are their sum."""
+    files = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (4, 3)]
+    both = convert(files, tmp_path / "both.bin", Cuts())
+    parts = [convert([file], tmp_path / f"{file.stem}.bin", Cuts()) for file in files]
+    one_by_one = b"".join((tmp_path / f"{file.stem}.bin").read_bytes() for file in files)
+    assert (tmp_path / "both.bin").read_bytes() == one_by_one
+    added = (parts[0] + parts[1]).to_json()
+    assert both.chi2 == pytest.approx(added.pop("chi2"))
+    assert {name: value for name, value in both.to_json().items() if name != "chi2"} == added
+    chunks = list(read_tracks(files[0], chunk_tracks=150))
+    assert [len(chunk.lengths) for chunk in chunks] == [150, 150, 100]
+
+
+def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
+    """A track is counted once, by chi2 before pz before hits; a hit by residual before derivative."""
+    changes = {
+        "fitParam_chi2": np.array([3000.0, 1.0, 1.0]),
+        "fitParam_pz": np.array([50.0, 50.0, 500.0]),
+        "fitParam_align_local_residual_x": np.full((3, 16), 0.01),
+        "fitParam_align_global_derivation_y_rx": np.full((3, 16), 0.01),
+        "fitParam_align_local_derivation_x_x": np.full((3, 16), 0.01),
+    }
+    changes["fitParam_align_local_residual_x"][2, :2] = 1.0
+    changes["fitParam_align_global_derivation_y_rx"][2, 1:4] = -2.5
+    changes["fitParam_align_local_derivation_x_x"][2, 5] = -9999.0
+    counts = convert([write_jagged(tmp_path / "in.root", changes)], tmp_path / "out.bin", Cuts())
+    assert (counts.tracks_cut_chi2, counts.tracks_cut_pz, counts.tracks_cut_hits) == (1, 1, 0)
+    assert (counts.hits_cut_residual, counts.hits_cut_derivative, counts.measurements) == (2, 3, 11)
+    assert counts.module_counts() == {"001": [11, 2]}
+    assert (counts.ndf, counts.tracks_written) == (11, 1)
+
+
+def test_zero_derivatives_and_hits_without_error_are_left_out(tmp_path: Path) -> None:
+    """A derivative that is zero as float32 has no word, a hit with sigma 0 none at all, an empty track no record."""
+    sigma = np.full((3, 16), 0.02)
+    sigma[0] = 0.0
+    sigma[1, :15] = -1.0
+    changes = {
+        "fitParam_align_local_measured_xe": sigma,
+        "fitParam_align_local_derivation_x_par_qop": np.full((3, 16), 1e-60),
+    }
+    counts = convert([write_jagged(tmp_path / "in.root", changes)], tmp_path / "out.bin", Cuts())
+    records = read_records(tmp_path / "out.bin")
+    assert counts.tracks_written == 2
+    assert np.diff(records.offsets).tolist() == [14, 1 + 16 * 13]
+    assert 5 not in records.indices
+
+
+def test_hits_beyond_milles_buffer_are_counted_in_word_0(tmp_path: Path) -> None:
+    """Of 400 hits those that do not fit into 5000 words are dropped and counted, as Mille.cpp does."""
+    counts = convert([write_jagged(tmp_path / "in.root", hits=400, tracks=1)], tmp_path / "out.bin", Cuts())
+    records = read_records(tmp_path / "out.bin")
+    assert len(records.values) == 1 + 14 * 357
+    assert records.indices[0] == 400 - 357
+    assert counts.measurements == 357
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fitParam_chi2": np.array([1.0, np.nan, 1.0])}, ["fitParam_chi2 is nan", "entry 1"]),
+        ({"fitParam_align_id": np.full((3, 16), 4711.0)}, ["fitParam_align_id is 4711", "entry 0"]),
+        ({"fitParam_align_local_measured_xe": None}, ["lacks branch fitParam_align_local_measured_xe"]),
+        ({"fitParam_align_local_residual_x": np.full((3, 16), np.inf)}, ["residual_x is inf", "entry 0"]),
+        ({"fitParam_align_local_residual_x": np.full((3, 15), 0.0)}, ["another number of hits", "entry 0"]),
+    ],
+)
+def test_a_bad_file_names_branch_and_entry(tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
+    """A value that is none names file, branch and entry; nothing is left behind."""
+    path = write_jagged(tmp_path / "in.root", changes)
+    with pytest.raises(UserError, match=r"in\.root") as raised:
+        convert([path], tmp_path / "out.bin", Cuts())
+    assert all(word in str(raised.value) for word in words)
+    assert os.listdir(tmp_path) == ["in.root"]
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000, 400_000])
+def test_a_truncated_file_is_refused(data: Path, tmp_path: Path, size: int) -> None:
+    """A ROOT file that breaks off gives a sentence that names it and no output."""
+    whole = (data / "mille" / "kfalignment_4st.root").read_bytes()
+    (tmp_path / "cut.root").write_bytes(whole[:size])
+    with pytest.raises(UserError, match=r"cut\.root"):
+        convert([tmp_path / "cut.root"], tmp_path / "out.bin", Cuts())
+    assert os.listdir(tmp_path) == ["cut.root"]
+
+
+def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> None:
+    """A text file, a ROOT file with another tree and a missing one are named."""
+    (tmp_path / "text.root").write_text("no ROOT file at all")
+    with uproot.recreate(tmp_path / "other.root") as file:
+        file["events"] = {"x": np.zeros(3)}
+    for name, words in [("text.root", "cannot be read"), ("other.root", "events"), ("none.root", "does not exist")]:
+        with pytest.raises(UserError, match=name) as raised:
+            convert([tmp_path / name], tmp_path / "out.bin", Cuts())
+        assert words in str(raised.value)
+    with pytest.raises(UserError, match="cannot write"):
+        convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "nowhere" / "out.bin", Cuts())
+
+
+def test_counts_survive_their_file_and_add_up(data: Path, tmp_path: Path) -> None:
+    """Counts come back from their file, and add up value by value."""
+    counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "out.bin", Cuts())
+    write_counts(tmp_path / "out.bin.json", counts)
+    again = read_counts(tmp_path / "out.bin.json")
+    assert again.to_json() == counts.to_json()
+    assert (again + counts).to_json()["modules"] == (2 * counts.modules).tolist()
+    assert (Counts() + counts).to_json() == counts.to_json()
+    for text in ("", "[]", '{"format": 1}', '{"format": 9}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserError, match=r"bad\.json"):
+            read_counts(tmp_path / "bad.json")
+
+
+def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: Path) -> None:
+    """Median and width of residuals, and the median of q/p, are those of the values to a fraction of a bin."""
+    source = data / "mille" / "kfalignment_4st.root"
+    counts = convert([source], tmp_path / "out.bin", Cuts())
+    (tracks,) = read_tracks(source)
+    residuals = 1000 * tracks.hits["fitParam_align_local_residual_x"][tracks.layers == 4]
+    low, median, high = np.quantile(residuals, [0.158655, 0.5, 0.841345])
+    assert counts.residual_quantiles_um(4) == pytest.approx((median, (high - low) / 2), abs=2.0)
+    p = np.sqrt(sum(tracks.flat[f"fitParam_p{axis}"] ** 2 for axis in "xyz"))
+    expected = [np.median((charge / p)[tracks.flat["fitParam_charge"] == charge]) for charge in (1, -1)]
+    assert counts.median_q_over_p() == pytest.approx(expected, rel=0.02)
+    assert Counts().residual_quantiles_um(0) is None
+    assert Counts().median_q_over_p() == (None, None)
+    assert Counts().chi2_per_ndf() is None

@@ -1,0 +1,126 @@
+"""The commands mille, solve and constants, as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RUN = """
+import sys, typer
+from faser_align.cli import engine
+from faser_align.fsm.errors import CampaignError
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+engine.register(app)
+try:
+    app()
+except CampaignError as problem:
+    print(f"error: {problem}", file=sys.stderr)
+    sys.exit(problem.exit_status)
+"""
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    environment = os.environ | {"COLUMNS": "200"}
+    command = [sys.executable, "-c", RUN, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_mille_converts(data: Path, unpacked: Callable[[str], Path], tmp_path: Path) -> None:
+    """``mille`` writes the predecessor's bytes, says what was cut, and overwrites only with --force."""
+    source, output = data / "mille" / "kfalignment_4st.root", tmp_path / "out.bin"
+    done = run("mille", source, "-o", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "400 records with 6497 measurements" in done.stdout
+    assert output.read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
+    again = run("mille", source, "-o", output)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    forced = run("mille", source, "-o", output, "--force", "--json", "--residual-max", "0.5")
+    assert json.loads(forced.stdout)["measurements"] == 9221
+
+
+def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
+    """A missing input, a missing folder and an unknown pivot are the user's mistakes, without a traceback."""
+    mistakes: list[list[str | Path]] = [
+        ["none.root", "-o", tmp_path / "out.bin"],
+        ["none.root", "-o", tmp_path / "none" / "out.bin"],
+        ["none.root", "-o", tmp_path / "out.bin", "--pivot", "hit"],
+    ]
+    for arguments in mistakes:
+        done = run("mille", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_solve_does_what_pede_does(pede_case: Callable[[str], Path]) -> None:
+    """``solve`` writes pede's files beside the steering file and ends with 0; a failure ends with 1."""
+    folder = pede_case("case3_failing")
+    done = run("solve", folder / "str_code00_good.txt")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("0 Ended normally")
+    assert (folder / "millepede.res").exists()
+    failed = run("solve", folder / "str_code26_too_many_rejects.txt", "--json")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["end_code"] == 26
+    assert "too many rejects" in failed.stderr
+
+
+def test_solve_warns_of_parameters_with_few_entries(pede_case: Callable[[str], Path]) -> None:
+    """Parameters that the entries cut fixed are named on standard error."""
+    done = run("solve", pede_case("case2_presigma_outliers") / "str.txt")
+    assert done.returncode == 0
+    assert "11001, 11011" in done.stderr
+
+
+def test_constants_are_corrected_and_added(data: Path, tmp_path: Path) -> None:
+    """``correction`` and ``add`` write the predecessor's bytes."""
+    constants = data / "constants"
+    assert (
+        run("constants", "correction", data / "pede" / "millepede_2024.res", "-o", tmp_path / "c.txt").returncode == 0
+    )
+    assert (tmp_path / "c.txt").read_bytes() == (constants / "correction_2024.txt").read_bytes()
+    before = constants / "align_2022_4st_local.txt"
+    assert run("constants", "add", before, tmp_path / "c.txt", "-o", tmp_path / "sum.txt").returncode == 0
+    expected = constants / "align_2022_4st_local_plus_correction_2024.txt"
+    assert (tmp_path / "sum.txt").read_bytes() == expected.read_bytes()
+
+
+def test_constants_are_shown_and_compared(data: Path) -> None:
+    """``show`` and ``diff`` draw tables in um and urad, or write JSON in mm and rad."""
+    constants = data / "constants"
+    shown = run("constants", "show", constants / "align_2022_4st_local.txt")
+    assert "501.80" in shown.stdout
+    after = constants / "align_2022_4st_local_plus_correction_2024.txt"
+    difference = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--json")
+    assert json.loads(difference.stdout)["000"] == pytest.approx([0.0016069, 0.02044, 0, 0, 0, -2.3163e-05])
+
+
+def test_constants_are_exported(data: Path, tmp_path: Path) -> None:
+    """``export`` writes Calypso's dictionary by default, and CSV."""
+    source = data / "constants" / "align_2025.txt"
+    assert run("constants", "export", source, "-o", tmp_path / "c.py").returncode == 0
+    assert (tmp_path / "c.py").read_text() == "{" + source.read_text() + "}\n"
+    assert run("constants", "export", source, "--format", "csv", "-o", tmp_path / "c.csv").returncode == 0
+    assert len((tmp_path / "c.csv").read_text().splitlines()) == 109
+
+
+def test_bad_constants_get_a_sentence(tmp_path: Path) -> None:
+    """A mistake in a constants file ends with 2 and names file and key."""
+    (tmp_path / "bad.txt").write_text('"00": [0, 0, 0]')
+    done = run("constants", "show", tmp_path / "bad.txt")
+    assert done.returncode == 2
+    assert 'bad.txt: key "00" has 3 values' in done.stderr
+
+
+@pytest.mark.parametrize("command", [["mille"], ["solve"], ["constants", "show"], ["constants", "export"]])
+def test_every_command_has_an_example(command: list[str]) -> None:
+    """The help of a command has an example of it."""
+    done = run(*command, "--help")
+    assert f"Example: faser-align {' '.join(command)}" in " ".join(done.stdout.split())

@@ -1,0 +1,132 @@
+"""The metrics of an iteration."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faser_align.alignment.constants import correction_from_parameters
+from faser_align.alignment.counts import Counts
+from faser_align.alignment.fixrules import fix_rules
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.metrics import (
+    Data,
+    Resources,
+    Step,
+    corrections,
+    effect_um,
+    iteration_metrics,
+    relative_size,
+    significance,
+)
+from faser_align.alignment.mille import Cuts, convert
+from faser_align.alignment.solution import Solution
+from faser_align.alignment.solver import solve
+from faser_align.alignment.steering import SolverOptions, write_steering
+
+
+def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> Solution:
+    """A solution that expects ``decrease``."""
+    return Solution(0, "", "", {}, n_variable=n_variable, n_fit=n_fit, expected_decrease=decrease)
+
+
+def test_significance_is_decrease_per_fit_parameter() -> None:
+    """Constraints take parameters away, whether by elimination or with multipliers."""
+    assert significance(solution(5.0)) == 0.5
+    assert significance(solution(5.0, n_fit=14)) == 0.5
+    assert significance(solution(None)) is None
+    assert significance(solution(5.0, 2, 0)) is None
+
+
+def test_effect_is_the_rms_move_of_residuals() -> None:
+    """Steps add up; without a measurement or a solution there is no effect."""
+    assert effect_um([solution(9.0), solution(16.0)], 100) == pytest.approx(23.1 * 0.5)
+    assert effect_um([solution(-1e-9)], 100) == 0.0
+    assert effect_um([solution(9.0)], 0) is None
+    assert effect_um([solution(None)], 100) is None
+
+
+def test_corrections_are_those_of_free_parameters() -> None:
+    """Rms and largest are over what was free, in um and urad, with the place and sign of the largest."""
+    correction = correction_from_parameters({10001: 0.02, 10011: 0.02, 20002: 1.0, 10102: -3e-6, 102: 5.0})
+    free = [label for label in PARAMETERS if label not in fix_rules(["layer", "3ST"])]
+    found = corrections(correction, free)
+    assert set(found) == {"module.x", "module.y", "module.rz"}
+    assert found["module.x"] == {"rms": pytest.approx(20 / 24**0.5), "largest": 20.0, "where": "000", "unit": "um"}
+    assert found["module.rz"] == {"rms": pytest.approx(3 / 24**0.5), "largest": -3.0, "where": "001", "unit": "urad"}
+
+
+def test_relative_size_needs_constants() -> None:
+    """The norm of the correction is measured by that of the constants; those of a perfect detector have none."""
+    assert relative_size({"00": (3, 4, 0, 0, 0, 0)}, {"01": (0, 0, 0, 0, 0, 50)}) == pytest.approx(0.1)
+    assert relative_size({"00": (3, 4, 0, 0, 0, 0)}, {}) is None
+
+
+def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
+    """Conversion, solution and metrics of the reference tracks fit together, as JSON without NaN."""
+    counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "m.bin", Cuts(residual_max=0.5))
+    fixed = fix_rules(["layer", "3ST"])
+    solved = solve(write_steering(tmp_path, [tmp_path / "m.bin"], fixed, {}, SolverOptions()))
+    correction = correction_from_parameters(solved.values)
+    metrics = iteration_metrics(
+        stage=1,
+        iteration=3,
+        data=Data(6, [417], counts, 0.5, False),
+        steps=[Step("IFT fix layer", fixed, solved)],
+        constants={},
+        correction=correction,
+        backend="builtin",
+        resources=Resources(1.0, 0.9, 100.0),
+    )
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417]}
+    assert metrics["tracks"]["used"] == solved.records == 400
+    assert metrics["steps"][0]["variable"] == 72 - len(solved.entries_fixed)
+    assert metrics["steps"][0]["entries_fixed"] == list(solved.entries_fixed)
+    assert metrics["significance"] == metrics["steps"][0]["significance"]
+    assert solved.expected_decrease is not None
+    assert metrics["effect_um"] == pytest.approx(23.1 * (solved.expected_decrease / counts.measurements) ** 0.5)
+    assert metrics["solver"]["end_code"] == 1
+    assert metrics["relative"] is None
+    assert metrics["nan"] is False
+    assert set(metrics["residuals"]) == {f"{station}{layer}" for station in range(4) for layer in range(3)}
+    assert set(metrics["errors"]) == {"module.x", "module.rz"}
+    assert set(metrics["free_modules"]) <= {f"0{layer}{module}" for layer in range(3) for module in range(8)}
+
+
+def test_metrics_of_a_failure_have_no_numbers() -> None:
+    """Without a solution the numbers are None, and the worst step speaks for the solver."""
+    failed = Solution(26, "Aborted, too many rejects", "...", {})
+    metrics = iteration_metrics(
+        stage=1,
+        iteration=1,
+        data=Data(1, [], Counts(), 0.05, True),
+        steps=[Step("a", fix_rules([]), solution(1.0)), Step("b", fix_rules(["IFT"]), failed)],
+        constants={},
+        correction={"00": (float("nan"), 0, 0, 0, 0, 0)},
+        backend="pede",
+        resources=Resources(0.0, 0.0, 0.0),
+    )
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["effect_um"] is None
+    assert metrics["significance"] is None
+    assert metrics["nan"] is True
+    assert metrics["solver"]["end_text"] == "Aborted, too many rejects"
+
+
+def test_nothing_is_free_that_the_entries_cut_fixed(pede_case: Callable[[str], Path]) -> None:
+    """A parameter that the entries cut fixed is named, and no correction is expected of it."""
+    solved = solve(pede_case("case2_presigma_outliers") / "str.txt")
+    metrics = iteration_metrics(
+        stage=1,
+        iteration=1,
+        data=Data(1, [], Counts(), 0.05, True),
+        steps=[Step("a", fix_rules(["layer", "3ST"]), solved)],
+        constants={},
+        correction=correction_from_parameters(solved.values),
+        backend="builtin",
+        resources=Resources(0.0, 0.0, 0.0),
+    )
+    assert metrics["steps"][0]["entries_fixed"] == [11001, 11011]
+    assert metrics["steps"][0]["measurements"] == 18038

@@ -1,0 +1,74 @@
+"""Running pede and judging what it left, with a stand-in program that leaves what the real one left."""
+
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faser_align.alignment.pede import read_outputs, run_pede
+from faser_align.fsm.errors import UserError
+
+Case = Callable[[str], Path]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], str]:
+    """An executable with the given shell commands."""
+
+    def make(commands: str) -> str:
+        path = tmp_path / "pede"
+        path.write_text(f"#!/bin/sh\n{commands}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make
+
+
+def test_a_good_run_is_read(pede_case: Case, program: Callable[[str], str]) -> None:
+    """A run's result, log and end code make a solution; what it says on its terminal is kept."""
+    folder = pede_case("case2_presigma_outliers")
+    solution = run_pede(folder / "str.txt", program('cp expected/millepede.* . && echo "solving $1"'))
+    assert (solution.end_code, solution.message, solution.records) == (1, "", 780)
+    assert (solution.n_variable, solution.n_fit, solution.free_parameters) == (70, 64, 64)
+    assert solution.chi2_per_ndf == pytest.approx(1.2730560325712632)
+    assert solution.entries_fixed == (11001, 11011)
+    assert solution.values[112] == 0.002
+    assert solution.rejects.total == 36
+    assert (folder / "millepede.out").read_text() == "solving str.txt\n"
+
+
+def test_an_old_result_is_never_taken_for_a_new_one(pede_case: Case, program: Callable[[str], str]) -> None:
+    """An aborted run with exit status 0 is a failure, whatever lay in the folder before."""
+    folder = pede_case("case3_failing")
+    shutil.copy(folder / "expected_code00_good" / "millepede.res", folder)
+    shutil.copy(folder / "expected_code00_good" / "millepede.res", folder / "millepede.res~")
+    abort = "cp expected_code26_too_many_rejects/millepede.* ."
+    solution = run_pede(folder / "str.txt", program(abort))
+    assert (solution.end_code, solution.solved, solution.result) == (26, False, {})
+    assert "too many rejects" in solution.message
+    assert not list(folder.glob("millepede.res*"))
+
+
+def test_a_crash_is_told(pede_case: Case, program: Callable[[str], str]) -> None:
+    """Without an end file, or with that of a running pede, it crashed."""
+    folder = pede_case("case3_failing")
+    for commands in ("exit 139", "echo '   -1   Still running or crashed' > millepede.end; exit 139"):
+        solution = run_pede(folder / "str.txt", program(commands))
+        assert solution.end_code == -1
+        assert not solution.solved
+        assert "139" in solution.message
+
+
+def test_a_listing_is_no_result(pede_case: Case) -> None:
+    """After end code 5 the listing in millepede.res is not taken for a result."""
+    folder = pede_case("case3_failing")
+    solution = read_outputs(folder / "expected_code05_empty_constraint" / "str.txt")
+    assert (solution.end_code, solution.result) == (5, {})
+
+
+def test_a_missing_program_is_told(pede_case: Case) -> None:
+    """A pede that cannot be started is a mistake in the configuration."""
+    with pytest.raises(UserError, match=r"solver\.pede"):
+        run_pede(pede_case("case3_failing") / "str.txt", "/nowhere/pede")

@@ -1,0 +1,167 @@
+"""Steering texts: reading what pede reads, and writing what both solvers read."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.steering import (
+    SolverError,
+    SolverOptions,
+    Steering,
+    fix_rules,
+    parse_steering,
+    write_steering,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an empty binary."""
+    (tmp_path / "data.bin").touch()
+    return tmp_path
+
+
+def parse(folder: Path, text: str) -> Steering:
+    """Read ``text`` behind the line of a binary."""
+    (folder / "str.txt").write_text(f"Cfiles\ndata.bin\n{text}\n")
+    return parse_steering(folder / "str.txt")
+
+
+def test_defaults_are_pedes(folder: Path) -> None:
+    """Without keywords the values are pede's defaults."""
+    steering = parse(folder, "")
+    assert steering.binaries == ((folder / "data.bin", 1.0),)
+    assert (steering.entries_min, steering.accepted_min, steering.huge_cut, steering.iterations) == (25, 10, 50.0, 1)
+    assert steering.line_search == 2
+
+
+def test_keywords_are_understood(folder: Path) -> None:
+    """Keywords in any letter case, with comments and Fortran's exponents, have their meaning."""
+    text = """* a comment
+ENTRIES 20 5
+hugecut 2.0D3   ! another
+Method Inversion 4 1.0d-3
+chisqcut 30. 6.
+outlierdownweighting 4
+dwfractioncut 0.2
+regularisation 1.0 0.05
+skipemptycons
+withmultipliers
+scaleerrors 2.0
+printcounts 2
+monitorresiduals
+threads 4
+end
+nonsense behind the end"""
+    steering = parse(folder, text)
+    assert (steering.entries_min, steering.accepted_min) == (20, 5)
+    assert (steering.huge_cut, steering.iterations, steering.delta_f_max) == (2000.0, 4, 0.001)
+    assert (steering.chi2_cut, steering.downweighting, steering.downweight_max) == ((30.0, 6.0), 4, 0.2)
+    assert (steering.regularisation, steering.presigma) == (1.0, 0.05)
+    assert steering.skip_empty_constraints
+    assert steering.multipliers
+    assert (steering.error_scales, steering.counts) == ((2.0, 2.0), 2)
+    assert steering.notes == ("monitorresiduals", "threads")
+
+
+def test_a_misspelt_keyword_is_understood(folder: Path) -> None:
+    """One letter of five may be wrong, as for pede."""
+    assert parse(folder, "skipemptycon\nhugecutt 7.").skip_empty_constraints
+    assert parse(folder, "hugecutt 7.").huge_cut == 7.0
+
+
+def test_lists_go_on_until_the_next_keyword(folder: Path) -> None:
+    """Parameters, constraints and measurements have lists of numbers, one or more pairs a line."""
+    text = "Parameter\n1 0.5 -1\n2 0.0 0.05\n3 0.1\nConstraint 0.25\n1 1.0 2 -1.0\n3 2.0\nMeasurement 1.0 0.1\n2 3.0\n"
+    steering = parse(folder, text)
+    assert steering.parameters == {1: (0.5, -1.0), 2: (0.0, 0.05), 3: (0.1, 0.0)}
+    assert steering.constraints == ((0.25, ((1, 1.0), (2, -1.0), (3, 2.0))),)
+    assert steering.measurements == ((1.0, 0.1, ((2, 3.0),)),)
+
+
+def test_zeros_never_undo_a_number(folder: Path) -> None:
+    """For a label given twice the later number other than zero counts, for start and presigma apart."""
+    (folder / "later.txt").write_text("Parameter\n1 0.0 0.0\n2 0.7 0.0\n")
+    steering = parse(folder, "later.txt\nParameter\n1 0.002 -1.\n2 0.5 0.05\n")
+    assert steering.parameters == {1: (0.002, -1.0), 2: (0.7, 0.05)}
+
+
+def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
+    """A binary may have a weight; texts are told from binaries by their name; the other kinds are noted."""
+    (folder / "more.bin").touch()
+    steering = parse(folder, "more.bin -- 0.5\nfortranfiles\nmethod sparseMINRES 3 0.1")
+    assert steering.binaries == ((folder / "data.bin", 1.0), (folder / "more.bin", 0.5))
+    assert len(steering.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("frobnicate 3", "'frobnicate 3' is neither"),
+        ("missing.bin", "'missing.bin' is neither"),
+        ("1 2 3", "before any keyword"),
+        ("Parameter\n1 2 3 4", "label start presigma"),
+        ("Parameter\n0 2 3", "label start presigma"),
+        ("Constraint 0\n1 2 3", "label factor"),
+        ("Constraint 0\n-1 2", "label factor"),
+    ],
+)
+def test_what_is_not_understood_is_code_13(folder: Path, text: str, words: str) -> None:
+    """A line that means nothing stops with pede's code for unknown keywords and is quoted."""
+    with pytest.raises(SolverError, match=r"str\.txt") as raised:
+        parse(folder, text)
+    assert raised.value.code == 13
+    assert words in str(raised.value)
+
+
+def test_without_binaries_nothing_can_be_solved(tmp_path: Path) -> None:
+    """Without any binary that exists the code is 14."""
+    (tmp_path / "str.txt").write_text("Cfiles\nmissing.bin\n")
+    with pytest.raises(SolverError, match="no Mille binary") as raised:
+        parse_steering(tmp_path / "str.txt")
+    assert raised.value.code == 14
+
+
+@given(st.text(alphabet="PaprmetC 0123.-e\n!*end", max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
+    """No text makes the parser fail otherwise than with pede's code 13."""
+    code = 13
+    try:
+        parse(folder, text)
+    except SolverError as error:
+        code = error.code
+    assert code == 13
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(PARAMETERS)), st.floats(-1, 1).map(lambda x: float(f"{x:.6g}"))),
+    st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=40),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fixed: set[int]) -> None:
+    """What is written for a step is what the parser finds in it."""
+    options = SolverOptions(presigma_mm=0.07, presigma_rad=0.007, threads=2, options=("presigma 0.5",))
+    steering = parse_steering(write_steering(folder, [folder / "data.bin"], fixed, starts, options))
+    assert set(steering.parameters) == set(PARAMETERS)
+    for label, (start, presigma) in steering.parameters.items():
+        assert start == starts.get(label, 0.0)
+        assert presigma == (-1.0 if label in fixed else 0.07 if PARAMETERS[label].translation else 0.007)
+    assert steering.presigma == 0.5
+
+
+def test_written_steering_is_the_predecessors(folder: Path) -> None:
+    """The texts have the predecessor's keywords and its 24 constraints, of 16 sides and of 8 modules."""
+    steering_path = write_steering(folder, [folder / "data.bin"], fix_rules(["layer", "3ST"]), {}, SolverOptions())
+    lines = steering_path.read_text().splitlines()
+    assert lines[:3] == ["Cfiles", "par.txt", "con.txt"]
+    for keyword in ("skipemptycons", "hugecut 2000", "method inversion 3 0.001", "printcounts", "monitorresiduals"):
+        assert keyword in lines
+    assert lines[-1] == "end"
+    steering = parse_steering(steering_path)
+    assert [len(terms) for _, terms in steering.constraints] == [16, 8] * 12
+    assert steering.constraints[0][1][0] == (10001, 1.0)
+    assert {value for value, _ in steering.constraints} == {0.0}
