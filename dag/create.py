@@ -94,11 +94,9 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
     """Write the planned files into ``folder`` and make the folders of all iterations."""
     for stage, described in enumerate(planned.record["stages"], start=1):
         for number in range(1, described["iterations"] + 1):
-            for root in dict.fromkeys((folder, data)):
-                place = layout.iteration_folder(root, stage, number)
-                os.makedirs(f"{place}/{layout.KFALIGNMENT}")
-                for part in (layout.RECO, layout.MILLEPEDE):
-                    os.makedirs(f"{place}/{part}/{layout.LOGS}" if root == folder else f"{place}/{part}")
+            os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}")
+            for part in (layout.RECO, layout.MILLEPEDE):
+                os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}")
     write_record(os.path.join(folder, layout.RECORD), planned.record)
     _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
     _write(os.path.join(folder, layout.DAG), planned.dag.encode())

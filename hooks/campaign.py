@@ -86,7 +86,7 @@ def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dic
     """
     found = []
     for i in range(1, iteration + 1):
-        path = layout.metrics_file(record["data"], stage, i)
+        path = layout.metrics_file(record["folder"], stage, i)
         value = _finite(json.loads(Path(path).read_text(encoding="utf-8")))
         if not isinstance(value, dict) or (value.get("stage"), value.get("iteration")) != (stage, i):
             raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")
@@ -108,12 +108,11 @@ def _name_lost_files(folder: str, name: str) -> None:
     db = database.connect(folder)
     try:
         lost = [row[0] for row in db.execute("SELECT DISTINCT file FROM nodes WHERE state = 'lost' ORDER BY file")]
-        data = db.execute("SELECT data FROM campaign").fetchone()[0]
     finally:
         db.close()
     if lost:
         _, stage, iteration, _ = layout.parse_node(name)
-        path = layout.lost_file(data, stage, iteration)
+        path = layout.lost_file(folder, stage, iteration)
         temporary = f"{path}.{os.getpid()}"
         Path(temporary).write_text(json.dumps(lost), encoding="utf-8")
         os.replace(temporary, path)

@@ -49,8 +49,8 @@ class Iteration(NamedTuple):
         return layout.constants_file(self.folder, self.stage, self.number)
 
     def solution_folder(self) -> str:
-        """Where the iteration is solved: steering texts, the solver's files, metrics; among the campaign's data."""
-        return os.path.dirname(layout.metrics_file(self.record["data"], self.stage, self.number))
+        """Where the iteration is solved: steering texts, the solver's files, metrics; small, so among the control files."""
+        return os.path.dirname(layout.metrics_file(self.record["folder"], self.stage, self.number))
 
     def kfalignment_file(self, file: int) -> str:
         """Tracks of a raw file."""

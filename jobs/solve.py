@@ -42,7 +42,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     """
     started = time.monotonic()
     iteration = open_iteration(folder, stage, number)
-    metrics_file = layout.metrics_file(iteration.record["data"], stage, number)
+    metrics_file = layout.metrics_file(iteration.record["folder"], stage, number)
     with failing(statuses.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
         Path(metrics_file).unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def solve(folder: str, stage: int, number: int) -> None:
 
 def _lost_files(iteration: Iteration) -> list[int]:
     """Raw files that were lost for good and are left out; the hook before this job lists them."""
-    path = Path(layout.lost_file(iteration.record["data"], iteration.stage, iteration.number))
+    path = Path(layout.lost_file(iteration.record["folder"], iteration.stage, iteration.number))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) 
     That is the next iteration of the stage and the first one of the next stage, since only the hook behind this job
     decides whether the stage is over.
     """
-    result = layout.result_file(iteration.record["data"], iteration.stage, iteration.number)
+    result = layout.result_file(iteration.record["folder"], iteration.stage, iteration.number)
     stages = iteration.record["stages"]
     following = []
     if iteration.number < stages[iteration.stage - 1]["iterations"]:

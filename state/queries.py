@@ -158,7 +158,7 @@ def lost_files(db: sqlite3.Connection) -> list[Row]:
 def latest_constants(db: sqlite3.Connection) -> str | None:
     """Path of the constants of the last iteration that was solved, or None before the first."""
     row = db.execute(
-        "SELECT i.stage, i.iteration, c.data FROM iterations AS i, campaign AS c WHERE i.ended_utc != '' "
+        "SELECT i.stage, i.iteration, c.folder FROM iterations AS i, campaign AS c WHERE i.ended_utc != '' "
         "ORDER BY i.stage DESC, i.iteration DESC LIMIT 1"
     ).fetchone()
     return layout.result_file(row[2], row[0], row[1]) if row else None

@@ -18,14 +18,16 @@ HOOK = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hoo
 NAME = "Y2023_R011705_F400-405"
 
 
-def make_campaign(folder: Path, *, files: int = 6, config: dict[str, Any] | None = None) -> dict[str, Any]:
+def make_campaign(
+    folder: Path, *, files: int = 6, config: dict[str, Any] | None = None, name: str = NAME
+) -> dict[str, Any]:
     """Make the folder, record and store of a campaign, as submission does, without a DAG; returns the record."""
     values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, **(config or {})}
     values["campaign"] = {"iterations": 4, **values.get("campaign", {})}
     folder.mkdir(parents=True)
     record = make_record(
         Config.model_validate(values),
-        name=NAME,
+        name=name,
         year=2023,
         run="011705",
         files=list(range(400, 400 + files)),
@@ -73,9 +75,9 @@ def metrics(iteration: int, *, stage: int = 1, files: int = 6, **changes: Any) -
 
 def write_metrics(record: dict[str, Any], value: dict[str, Any]) -> None:
     """Leave ``metrics.json`` and the constants where the Millepede job leaves them."""
-    path = Path(layout.metrics_file(record["data"], value["stage"], value["iteration"]))
+    path = Path(layout.metrics_file(record["folder"], value["stage"], value["iteration"]))
     path.write_text(json.dumps(value))
-    Path(layout.result_file(record["data"], value["stage"], value["iteration"])).write_text("constants\n")
+    Path(layout.result_file(record["folder"], value["stage"], value["iteration"])).write_text("constants\n")
 
 
 def write_output(record: dict[str, Any], stage: int, iteration: int, file: int, *, damage: int = 0) -> None:
