@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from faser_align.state.apply import Campaign
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
-DAG_OK, DAG_REMOVED = (0, 3), 4
+# A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
+DAG_OK, DAG_REMOVED = (0, 3), (4, 6)
 DAG_STATUSES = {
     0: "it ended normally",
     1: "DAGMan met an error",
@@ -110,7 +111,7 @@ def final(campaign: "Campaign") -> int:
         reason += f"; {failed} node{'s' * (failed != 1)} failed"
     if status in DAG_OK and campaign.state in table.UNFINISHED:
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
-    name = "final_removed" if status == DAG_REMOVED else "final_failed"
+    name = "final_removed" if status in DAG_REMOVED else "final_failed"
     if status not in DAG_OK or campaign.state in table.UNFINISHED:
         facts = "json_object('dag_status', ?, 'failed_nodes', ?, 'reason', ?)"
         _move(campaign, name, campaign.stage, campaign.iteration, facts, (status, failed, f"the DAG ended: {reason}"))

@@ -1,0 +1,42 @@
+"""What the documentation shows is what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from faser_align.fsm import diagram, statuses
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how-it-works.md"
+
+
+def failures() -> str:
+    """The table of the jobs' exit statuses."""
+    rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
+    for status, (name, fatal, cure) in statuses.JOB_FAILURES.items():
+        rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("campaign", f"```mermaid\n{diagram.mermaid('campaign')}```\n"),
+        ("node", f"```mermaid\n{diagram.mermaid('node')}```\n"),
+        ("statuses", failures()),
+    ],
+)
+def test_generated_parts_are_up_to_date(name: str, expected: str) -> None:
+    """The diagrams and the table of exit statuses are those of the code."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->\n", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    assert found.group(1) == expected
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of the documentation leads to a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
