@@ -45,12 +45,15 @@ class Status(NamedTuple):
 def default_folder() -> Path:
     """Folder of the user's pool: $FASER_ALIGN_POOL, else faser-align/pool below the XDG state home."""
     chosen = os.environ.get("FASER_ALIGN_POOL")
-    if chosen:
-        return Path(chosen).expanduser().resolve()
+    return Path(chosen).expanduser().resolve() if chosen else state_folder() / "pool"
+
+
+def state_folder() -> Path:
+    """Folder of what this program keeps for the user: faser-align below the XDG state home."""
     state = os.environ.get("XDG_STATE_HOME")
     # The XDG specification tells programs to ignore a relative path here.
     home = Path(state) if state and os.path.isabs(state) else Path.home() / ".local" / "state"
-    return (home / "faser-align" / "pool").resolve()
+    return (home / "faser-align").resolve()
 
 
 def start(folder: Path | None = None, *, cpus: int | None = None) -> Pool:

@@ -1,0 +1,25 @@
+"""The command ``demo``."""
+
+from typing import Annotated
+
+import typer
+
+Processors = Annotated[int | None, typer.Option(min=1, help="Processors of the pool [default: all of this machine].")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(demo)
+
+
+def demo(cpus: Processors = None) -> None:
+    """Run a whole campaign on this machine: simulated data, a real HTCondor pool, a delivered e-mail.
+
+    The pool is stopped again at the end if it did not run before; the campaign stays, to look around in.
+
+    Example: faser-align demo
+    """
+    from faser_align.cli import demonstration
+
+    if demonstration.run(cpus) != "converged":
+        raise typer.Exit(1)
