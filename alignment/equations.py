@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.records import MilleError, Records, measurement_markers
+from faser_align.alignment.records import MilleError, Records, measurement_markers, suspects
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -104,12 +104,12 @@ def _largest(numbers: IntArray) -> int:
 
 
 def _without_special_data(records: Records) -> Records:
-    """The same records with only the words that pede uses, where one may hold special data or an odd marker."""
-    suspects = _suspects(records)
-    if not len(suspects):
+    """The same records with only the words that pede uses, where one may hold special data."""
+    special = suspects(records)
+    if not len(special):
         return records
     keep = np.ones(len(records.indices), np.bool_)
-    for record in suspects:
+    for record in special:
         start, stop = int(records.offsets[record]), int(records.offsets[record + 1])
         found = measurement_markers(records, int(record))
         if found is None:
@@ -120,13 +120,3 @@ def _without_special_data(records: Records) -> Records:
     owner = np.repeat(np.arange(len(records.offsets) - 1), np.diff(records.offsets))
     sizes = np.bincount(owner[keep], minlength=len(records.offsets) - 1)
     return Records(records.values[keep], records.indices[keep], np.concatenate([[0], np.cumsum(sizes)]))
-
-
-def _suspects(records: Records) -> IntArray:
-    marker = records.indices == 0
-    marker[records.offsets[:-1]] = False
-    sums = np.concatenate([[0], np.cumsum(marker)])
-    odd = np.flatnonzero(np.diff(sums[records.offsets]) % 2)
-    special = np.flatnonzero(marker[:-1] & marker[1:] & (records.values[1:] < 0))
-    owners = np.searchsorted(records.offsets, special, side="right") - 1
-    return np.union1d(odd, owners)

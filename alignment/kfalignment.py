@@ -37,7 +37,7 @@ HIT_BRANCHES = (
     *LOCAL_BRANCHES,
     *SENTINEL_BRANCHES,
 )
-CHUNK_TRACKS = 5000
+CHUNK_TRACKS = 2500  # about 150 MB with all that is made of them
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -90,7 +90,8 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; give the reconstruction's kfalignment file")
     try:
-        with uproot.open(path) as file:
+        # chunks are read once, in order: uproot's cache of arrays would only fill memory
+        with uproot.open(path, array_cache=None) as file:
             tree = _tree(file, path)
             for start in range(0, tree.num_entries, chunk_tracks):
                 yield _chunk(tree, path, start, min(start + chunk_tracks, tree.num_entries))

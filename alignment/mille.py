@@ -25,6 +25,9 @@ __all__ = ["Counts", "Cuts", "Records", "convert", "read_counts", "read_records"
 _BUFFER_WORDS = 5000  # of Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _LOCALS = len(LOCAL_BRANCHES)
+# Designed z of a module from its layer's, and of a side from its module's (SCT_Frame.cxx, SCT_Module.cxx).
+MODULE_Z_MM = np.array([-1.9875, 5.9575, -1.9875, 5.9575, 1.9875, -5.9575, 1.9875, -5.9575])
+SIDE_Z_MM = np.array([0.4425, -0.4425])
 _INVALID = -9000.0  # the reconstruction writes -9999 where it has no derivative
 
 
@@ -38,8 +41,9 @@ class Cuts:
         hits_min: smallest number of hits of a track.
         residual_max: largest absolute residual of a hit (mm).
         derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad).
-        pivot: point about which the layer's rx and ry derivatives turn: ``calypso`` leaves them as they are
-            written, about the z of the hit; ``layer`` is not available yet.
+        pivot: point about which the layer turns in its rx and ry derivatives. ``calypso`` leaves them as they are
+            written, about the z of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which
+            the constants are applied (TrackerAlignDBTool.cxx).
     """
 
     chi2_max: float = 2000.0
@@ -51,8 +55,8 @@ class Cuts:
     pivot: Literal["calypso", "layer"] = "calypso"
 
     def __post_init__(self) -> None:
-        if self.pivot != "calypso":
-            raise UserError(f'pivot is "{self.pivot}"; this version knows "calypso" only')
+        if self.pivot not in ("calypso", "layer"):
+            raise UserError(f'pivot is "{self.pivot}"; allowed are "calypso" and "layer"')
 
 
 def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
@@ -100,7 +104,7 @@ def _convert_file(source: str | os.PathLike[str], cuts: Cuts) -> Iterator[tuple[
         tracks = tracks.select(used)
         counted |= _count_tracks(tracks, cuts)
         kept, hits = _cut_hits(tracks, cuts)
-        words, written = _words(tracks, kept)
+        words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
         counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
         yield words, Counts(**counted)
 
@@ -140,11 +144,13 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
     }
 
 
-def _words(tracks: Tracks, kept: npt.NDArray[np.bool_]) -> tuple[bytes, npt.NDArray[np.int64]]:
+def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
     """The records of the kept hits, and the number of measurements in each record that is written."""
     sigma = tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32)
     kept = kept & (sigma > 0)
     hits = {name: column[kept] for name, column in tracks.hits.items()}
+    if layer_pivot:
+        _move_pivot(hits, tracks.ids[kept])
     track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
     values = np.empty((len(track), _WORDS_PER_HIT), np.float32)
     labels = np.zeros((len(track), _WORDS_PER_HIT), np.int32)
@@ -162,6 +168,14 @@ def _words(tracks: Tracks, kept: npt.NDArray[np.bool_]) -> tuple[bytes, npt.NDAr
     words = np.bincount(track, weights=present.sum(axis=1), minlength=len(tracks.lengths)).astype(np.int64)
     written = measurements > 0
     return _records(values[present], labels[present], words[written], errors[written]), measurements[written]
+
+
+def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
+    """Let rx and ry of the layer turn about its own z: a hit that lies dz behind it moves by (ry, -rx) * dz as well."""
+    dz = MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10]
+    x, y, rx, ry = (f"fitParam_align_global_derivation_y_{dof}" for dof in ("x", "y", "rx", "ry"))
+    hits[rx] = hits[rx] - dz * hits[y]
+    hits[ry] = hits[ry] + dz * hits[x]
 
 
 def _fitting(

@@ -1,7 +1,7 @@
 """Data passes of the built-in solver: all records once, with the present parameters.
 
 The first pass makes the matrix of the global parameters and the gradient, later ones the gradient only. Decoded
-records are kept in memory up to a limit; what is beyond is read again in each pass.
+binaries are kept in memory as long as there is room below a limit; the others are read again in each pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,17 +21,20 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 CHUNK_BYTES = 2 << 20  # about a thousand FASER tracks
-CACHE_BYTES = 512 << 20
+CACHE_BYTES = 384 << 20
 _TABLE_MAX = 1 << 20
 
 
 class Source:
-    """The records of all binaries as equations, chunk by chunk, as often as needed."""
+    """The records of all binaries as equations, chunk by chunk, as often as needed.
+
+    Attributes:
+        records, equations: how many there are; known after ``count``.
+    """
 
     def __init__(self, binaries: Sequence[tuple[Path, float]]) -> None:
         self._binaries = binaries
-        self._kept: list[Equations] = []
-        self._complete = False  # everything is in memory
+        self._kept: dict[int, list[Equations]] = {}  # by number of the binary
         self.records = 0
         self.equations = 0
 
@@ -39,28 +42,30 @@ class Source:
         """Entries of each label: equations with it, or records; reads everything for the first time."""
         entries: dict[int, int] = {}
         self.records = self.equations = used = 0
-        for path, weight in self._binaries:
+        for number, (path, weight) in enumerate(self._binaries):
+            chunks: list[Equations] | None = []
             for records in iterate_records(path, CHUNK_BYTES):
                 chunk = decode(records, weight)
                 self.records += len(records.offsets) - 1
                 self.equations += len(chunk.values)
-                used += chunk.nbytes
-                if used <= CACHE_BYTES:
-                    self._kept.append(chunk)
                 for label, count in _entries(chunk, by_record):
                     entries[label] = entries.get(label, 0) + count
-        self._complete = used <= CACHE_BYTES
-        if not self._complete:
-            self._kept = []
+                if chunks is not None and used + chunk.nbytes <= CACHE_BYTES:
+                    used += chunk.nbytes
+                    chunks.append(chunk)
+                elif chunks is not None:
+                    used -= sum(kept.nbytes for kept in chunks)
+                    chunks = None
+            if chunks is not None:
+                self._kept[number] = chunks
         return entries
 
     def __iter__(self) -> Iterator[Equations]:
-        if self._complete:
-            yield from self._kept
-            return
-        for path, weight in self._binaries:
-            for records in iterate_records(path, CHUNK_BYTES):
-                yield decode(records, weight)
+        for number, (path, weight) in enumerate(self._binaries):
+            if number in self._kept:
+                yield from self._kept[number]
+            else:
+                yield from (decode(records, weight) for records in iterate_records(path, CHUNK_BYTES))
 
 
 def _entries(chunk: Equations, by_record: bool) -> list[tuple[int, int]]:
@@ -148,7 +153,9 @@ def run_pass(
     downweighting = 0 if first else steering.downweighting
     for chunk in source:
         if len(chunk.values):
-            _add_chunk(sums, chunk, steering, parameters, values, chi2_cut, downweighting)
+            # an error of zero makes infinities; the record's fit fails then, and is rejected for it
+            with np.errstate(divide="ignore", invalid="ignore"):
+                _add_chunk(sums, chunk, steering, parameters, values, chi2_cut, downweighting)
     if sums.matrix is not None:
         sums.matrix = np.tril(sums.matrix) + np.tril(sums.matrix, -1).T
     return sums

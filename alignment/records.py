@@ -116,20 +116,23 @@ def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:
     if nan.any():
         at = int(np.searchsorted(records.offsets, np.flatnonzero(nan)[0], side="right"))
         raise MilleError(f"{path}: record {first + at} holds a value that is not a number", 20)
-    broken = _odd_markers(records)
-    if len(broken):
-        raise MilleError(f"{path}: record {first + int(broken[0]) + 1} has a broken structure", 20)
+    for record in suspects(records).tolist():
+        if measurement_markers(records, record) is None:
+            raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
 
 
-def _odd_markers(records: Records) -> npt.NDArray[np.int64]:
-    """Records whose last measurement has no error; those with special data are left to ``measurements``."""
-    markers = records.indices == 0
-    markers[records.offsets[:-1]] = False
-    # not np.add.reduceat: it takes the next record's first word for an empty one
-    sums = np.concatenate([[0], np.cumsum(markers)])
-    counts = np.diff(sums[records.offsets])
-    broken = np.flatnonzero(counts % 2)
-    return np.array([r for r in broken if measurement_markers(records, int(r)) is None], np.int64)
+def suspects(records: Records) -> npt.NDArray[np.int64]:
+    """Records that are broken or hold special data, and no others but harmless ones: few, to be looked at one by one.
+
+    Those with an odd number of markers, and those with a marker right behind another and a negative value there.
+    """
+    marker = records.indices == 0
+    marker[records.offsets[:-1]] = False
+    sums = np.concatenate([[0], np.cumsum(marker)])
+    odd = np.flatnonzero(np.diff(sums[records.offsets]) % 2)
+    special = np.flatnonzero(marker[:-1] & marker[1:] & (records.values[1:] < 0))
+    owners = np.searchsorted(records.offsets, special, side="right") - 1
+    return np.union1d(odd, owners)
 
 
 def measurement_markers(records: Records, record: int) -> tuple[list[int], list[int], list[int]] | None:

@@ -167,6 +167,17 @@ def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:
     assert solution.values == pytest.approx({7: 2.5, 8: 0.5})
 
 
+def test_a_record_with_an_error_of_zero_is_rejected(tmp_path: Path) -> None:
+    """An error of zero makes the record's fit fail, as for pede, and the others are solved without it."""
+    steering = _average(tmp_path, "")
+    record = (tmp_path / "data.bin").read_bytes()[:68]
+    broken = record[:16] + bytes(4) + record[20:]
+    (tmp_path / "data.bin").write_bytes((tmp_path / "data.bin").read_bytes() + broken)
+    solution = solve(steering)
+    assert solution.rejects == (1, 0, 0, 0)
+    assert solution.values[7] == pytest.approx(3.0)
+
+
 def test_an_end_stays_behind_when_a_run_dies(tmp_path: Path) -> None:
     """While the solver runs, millepede.end says that it does; a steering file that is missing is code 16."""
     solution = solve(tmp_path / "none.txt")

@@ -11,10 +11,13 @@ import uproot
 
 from faser_align.alignment.counts import Counts, read_counts, write_counts
 from faser_align.alignment.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
-from faser_align.alignment.mille import Cuts, convert, read_records
+from faser_align.alignment.mille import MODULE_Z_MM, SIDE_Z_MM, Cuts, convert, read_records
 from faser_align.fsm.errors import UserError
+from faser_align.simulation import geometry
 
 Unpack = Callable[[str], Path]
+
+TURNS = ((1e-6, 0, 0), (0, 1e-6, 0))
 
 
 def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int = 16, tracks: int = 3) -> Path:
@@ -113,6 +116,34 @@ def test_hits_beyond_milles_buffer_are_counted_in_word_0(tmp_path: Path) -> None
     assert len(records.values) == 1 + 14 * 357
     assert records.indices[0] == 400 - 357
     assert counts.measurements == 357
+
+
+def test_layer_pivot_is_the_one_of_the_constants() -> None:
+    """Where a side lies off its layer is how far the layer's rx and ry move it, in the geometry that is simulated."""
+    turned = [geometry.build({f"{s}{n}": (0, 0, 0, *angles) for s in range(4) for n in range(3)}) for angles in TURNS]
+    moved_by_rx, moved_by_ry = ((place.origin - geometry.build({}).origin) / 1e-6 for place in turned)
+    ids = geometry.identifiers()
+    dz = MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10]
+    np.testing.assert_allclose(moved_by_rx[:, 1], -dz, atol=1e-3)
+    np.testing.assert_allclose(moved_by_ry[:, 0], dz, atol=1e-3)
+
+
+def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
+    """With the layer's pivot the derivatives by its rx and ry get the term of the hit's distance, and no hit is lost."""
+    source = data / "mille" / "kfalignment_4st.root"
+    for pivot in ("calypso", "layer"):
+        convert([source], tmp_path / f"{pivot}.bin", Cuts(pivot=pivot))
+    a, b = (read_records(tmp_path / f"{pivot}.bin") for pivot in ("calypso", "layer"))
+    np.testing.assert_array_equal(a.indices, b.indices)
+    is_layer = (a.indices > 100) & (a.indices < 1000)
+    turning = is_layer & np.isin(a.indices % 10, (3, 4))
+    np.testing.assert_array_equal(a.values[~turning], b.values[~turning])
+    side = a.indices[np.flatnonzero(is_layer & (a.indices % 10 == 1)) - 2] // 10
+    dz = MODULE_Z_MM[side // 10 % 10] + SIDE_Z_MM[side % 10]
+    x, y = (a.values[is_layer & (a.indices % 10 == dof)] for dof in (1, 2))
+    difference = b.values - a.values
+    np.testing.assert_allclose(difference[is_layer & (a.indices % 10 == 3)], -dz * y, atol=1e-5)
+    np.testing.assert_allclose(difference[is_layer & (a.indices % 10 == 4)], dz * x, atol=1e-5)
 
 
 @pytest.mark.parametrize(
