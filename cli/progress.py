@@ -23,7 +23,6 @@ STATUSES = {
 }
 TIMEOUT = 17
 
-SETTLE_S = 0.3  # a hook that took in a resumption removes it from the spool just before it publishes
 TELL_OF_NODES = ("held", "failed", "lost")
 
 
@@ -55,10 +54,7 @@ def wait(folder: str, *, timeout_s: float | None = None, interval_s: float = 1.0
 
 
 def ended(folder: str) -> str | None:
-    """The campaign's end state, or None; an end is believed when it is still there at a second look."""
-    if snapshot.state_now(folder) not in table.ENDS:
-        return None
-    time.sleep(SETTLE_S)
+    """The campaign's end state, or None."""
     state = snapshot.state_now(folder)
     return state if state in table.ENDS else None
 

@@ -13,7 +13,6 @@ Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
 NEXT = {
-    "created": "submit it again with --force",
     "converged": "{program} report {name}",
     "failed": "{program} resume {name}   (once the cause is removed)",
     "removed": "{program} resume {name}",
@@ -159,7 +158,7 @@ def next_command(seen: Row, program: str, *, gone: bool = False) -> str:
     """The command that is useful in the campaign's state."""
     text = NEXT.get(seen["state"], "{program} report {name}")
     if not seen["ended"]:
-        text = "{program} watch {name}" if not gone else NEXT["created" if seen["state"] == "created" else "removed"]
+        text = "{program} resume {name}" if gone else "{program} watch {name}"
     constants = seen["constants"] or seen["start_constants"]
     return text.format(program=program, name=shlex.quote(seen["name"]), constants=shlex.quote(constants))
 

@@ -5,6 +5,7 @@ A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from faser_align.state import outbox, queries, spool
 Snapshot = dict[str, Any]
 Row = dict[str, Any]
 
+SETTLE_S, SETTLE_POLL_S = 2.0, 0.02  # a copy takes milliseconds, and waits for another only if one has just been made
+JUST_NOW_S = 10.0
+
 
 def take(folder: str) -> Snapshot:
     """The campaign in ``folder`` as its published copy and its spool have it.
@@ -24,6 +28,7 @@ def take(folder: str) -> Snapshot:
         StoreError: the copy or the campaign's record cannot be read.
     """
     record = read_record(folder)
+    _settle(folder)
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
         history = queries.history(db, nodes=False)
@@ -81,8 +86,31 @@ def summary(folder: str) -> Row:
 
 def state_now(folder: str) -> str:
     """The campaign's state alone, a resumption that no hook has seen yet included."""
+    _settle(folder)
     with queries.published(folder) as db:
         return str(queries.campaign_now(db, folder)["state"])
+
+
+def _settle(folder: str) -> None:
+    """Wait a moment while an end may be over: a hook takes a resumption out of the spool just before it publishes.
+
+    That the copy is behind is seen from the times of the files; one that stays behind is read as it is.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    while _is_behind(folder) and time.monotonic() < deadline:
+        with queries.published(folder) as db:
+            if queries.campaign_now(db, folder)["state"] not in table.ENDS:
+                return
+        time.sleep(SETTLE_POLL_S)
+
+
+def _is_behind(folder: str) -> bool:
+    """Whether the store was written just now, and after the copy was made."""
+    try:
+        written = os.stat(f"{folder}/{layout.STATE}").st_mtime
+        return written > os.stat(f"{folder}/{layout.PUBLISHED}").st_mtime and time.time() - written < JUST_NOW_S
+    except OSError:
+        return False
 
 
 def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from typing import Any
 
 import typer
@@ -14,6 +15,7 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import create
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 0.5  # DAGMan leaves the queue a few seconds after its last hook
 
 
 def stop(folder: str, *, yes: bool) -> None:
@@ -71,14 +73,25 @@ def resume(folder: str) -> None:
     schedd = dagman.schedd_of(record)
     from faser_align.dag.submit import resume_dag
 
+    if state in table.ENDS:
+        _await_departure(schedd, record["folder"])
     cluster = resume_dag(schedd, record["folder"])
     try:
-        create.record_submitted(folder, cluster, resumed=True)
+        create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
     except StoreError as problem:
         # The first hook of the new DAGMan records the resumption by itself.
         console.warn(str(problem))
     console.say(f"{name} goes on as job {cluster}.0; what was done is not done again")
     console.say(f"next: {console.program()} watch {shlex.quote(name)}")
+
+
+def _await_departure(schedd: Any, folder: str) -> None:
+    """Give the DAGMan of a campaign that has just ended the time to leave the queue; resuming refuses if it stays."""
+    from faser_align.dag.submit import dagman_jobs
+
+    deadline = time.monotonic() + LEAVE_WAIT_S
+    while dagman_jobs(schedd, folder) and time.monotonic() < deadline:
+        time.sleep(LEAVE_POLL_S)
 
 
 def _in_place(folder: str) -> dict[str, Any]:
