@@ -1,0 +1,115 @@
+"""Campaigns in every state that a reader meets, made by the real hooks, and the command line to read them with."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration, write_output
+from commandline import Command, Result
+
+from faser_align.cli import main
+from faser_align.config import layout
+from faser_align.state import registry
+
+Record = dict[str, Any]
+
+
+@pytest.fixture
+def plain_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line with some words, in this process."""
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        try:
+            main.main()
+        except SystemExit as left:
+            return Result(int(left.code or 0), *capsys.readouterr())
+        return Result(0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, campaigns: Path) -> Command:
+    """The same, with the registry of the campaigns of every state and without a pool."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(campaigns / "state"))
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(campaigns / "pool"))
+    return plain_command
+
+
+@pytest.fixture(scope="session")
+def campaigns(session_folder: Path) -> Path:
+    """A folder with one campaign per case, each known to the registry by its name."""
+    root = session_folder / "reading"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(root / "state"))
+        for make in (converged, failed, running, held, lost, created):
+            record = make(root)
+            registry.add(record["name"], record["folder"])
+    return root
+
+
+def converged(root: Path) -> Record:
+    """Four iterations, the last two quiet."""
+    record = make_campaign(root / "converged", files=2, name="converged")
+    assert [run_iteration(record, i) for i in range(1, 5)] == [0, 0, 0, 42]
+    assert hook("final", record["folder"], "final", 0, 0).returncode == 0
+    return record
+
+
+def failed(root: Path) -> Record:
+    """The second iteration's first file cannot be read; one late event is ignored."""
+    record = make_campaign(root / "failed", files=2, name="failed")
+    folder = record["folder"]
+    run_iteration(record, 1)
+    name = layout.reco_node(1, 2, 400)
+    hook("pre", folder, name, 0, 2)
+    log = Path(layout.job_log(folder, name, "err"))
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("FASER-p0001-011705-00400.raw cannot be opened\n")
+    assert hook("post", folder, name, 0, 2, 61, "31.0", 0).returncode == 43
+    hook("hold", folder, name, "31.0", 0)
+    assert hook("final", folder, "final", 2, 1).returncode == 2
+    return record
+
+
+def running(root: Path) -> Record:
+    """In its second iteration: one file done, one running."""
+    record = make_campaign(root / "running", files=2, name="running")
+    run_iteration(record, 1)
+    hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
+    write_output(record, 1, 2, 400)
+    hook("post", record["folder"], layout.reco_node(1, 2, 400), 0, 2, 0, "40.0", 0)
+    hook("pre", record["folder"], layout.reco_node(1, 2, 401), 0, 2)
+    return record
+
+
+def held(root: Path) -> Record:
+    """A job on hold, about which a message could not be delivered."""
+    targets = {"targets": ["nobody"], "file": str(root / "no-targets.toml")}
+    record = make_campaign(root / "held", files=2, name="held", config={"notify": targets})
+    folder, name = record["folder"], layout.reco_node(1, 1, 400)
+    Path(folder, layout.NODES_LOG).write_text(
+        "012 (031.000.000) 2026-11-24 07:31:00 Job was held.\n"
+        "\tTransfer input files failure\n\tCode 13 Subcode 2\n...\n",
+    )
+    hook("pre", folder, name, 0, 2)
+    hook("hold", folder, name, "31.0", 0)
+    return record
+
+
+def lost(root: Path) -> Record:
+    """One of three files is given up, as the quorum allows."""
+    quorum = {"reconstruction": {"min_files": 0.6}}
+    record = make_campaign(root / "lost", files=3, name="lost", config=quorum)
+    name = layout.reco_node(1, 1, 401)
+    hook("pre", record["folder"], name, 0, 2)
+    assert hook("post", record["folder"], name, 0, 2, 61, "31.0", 0).returncode == 0
+    return record
+
+
+def created(root: Path) -> Record:
+    """Made, and never submitted."""
+    return make_campaign(root / "created", files=2, name="created")

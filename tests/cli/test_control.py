@@ -1,0 +1,122 @@
+"""Stopping and resuming: what is refused, and the real thing on a pool."""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from campaigns import hook, make_campaign
+from commandline import Command
+
+from faser_align.config import layout
+from faser_align.pool.personal import Pool
+
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")
+
+
+def test_stop_of_a_campaign_that_has_ended(command: Command) -> None:
+    """There is nothing to stop, whether or not a pool runs."""
+    left = command("stop", "failed", "--yes")
+    assert left == (2, "", "error: failed is failed already, so there is nothing to stop\n")
+
+
+def test_stop_and_resume_without_a_pool(command: Command) -> None:
+    """Where no schedd answers both say how to start one."""
+    for words in (("stop", "running", "--yes"), ("resume", "failed")):
+        left = command(*words)
+        assert left.status == 2
+        assert "faser-align pool start" in left.err
+
+
+def test_resume_of_a_campaign_that_converged(command: Command) -> None:
+    """What has converged is not resumed."""
+    left = command("resume", "converged")
+    assert left.status == 2
+    assert left.err.startswith("error: converged is converged, so there is nothing to resume; see `faser-align report")
+
+
+def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tmp_path: Path) -> None:
+    """A copied campaign can be read, but not run from where its DAG does not lie."""
+    copy = tmp_path / "copy"
+    shutil.copytree(campaigns / "failed", copy)
+    assert command("status", str(copy)).out.startswith("failed  failed\n")
+    for word in ("resume", "stop"):
+        left = command(word, str(copy))
+        assert left.status == 2
+        assert f"{copy} is a copy of the campaign in {campaigns}/failed" in left.err
+
+
+def test_a_dag_that_ended_halted_was_stopped(plain_command: Command, tmp_path: Path) -> None:
+    """Where no job runs a halted DAGMan ends by itself before it can be removed; the campaign is removed all the same."""
+    folder = make_campaign(tmp_path / "c", files=1)["folder"]
+    assert hook("final", folder, "final", 6, 0).returncode == 6
+    assert plain_command("wait", folder).status == 16
+
+
+@pytest.fixture
+def here(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Path:
+    """The current folder, with a configuration that asks for a raw file of each number, and a running pool."""
+    assert pool.master_pid
+    monkeypatch.chdir(workdir)
+    assert plain_command("init").status == 0
+    text = Path("faser-align.toml").read_text()
+    raw = f'backend = "simulation"\nraw = "{workdir}/raw_{{file}}"\n'
+    Path("faser-align.toml").write_text(text.replace('backend = "simulation"\n', raw, 1))
+    return workdir
+
+
+def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A campaign that failed says why; it goes on when the cause is removed, can be stopped, and resumed again."""
+    raw = [here / "raw_00400", here / "raw_00401"]
+    for path in raw:
+        path.touch()
+    submitted = plain_command(*SUBMIT, "-f", "400,401")
+    assert submitted.status == 0, submitted.err
+    raw[0].unlink()
+    assert "runs already as job" in plain_command("resume", "stops").err
+    ended = plain_command("wait", "stops", "--timeout", "120", "--interval", "0.2")
+    assert ended.status == 15, ended
+    status = plain_command("status", "stops").out
+    assert "reco_s1_i01_00400: raw file missing or unreadable" in status
+    assert "cure: put the raw file in place, then resume" in status
+
+    raw[0].touch()
+    resumed = plain_command("resume", "stops")
+    assert resumed.status == 0, resumed.err
+    assert "stops goes on as job " in resumed.out
+    assert plain_command("status", "stops").out.startswith("stops  submitted\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert plain_command("stop", "stops").err == "error: nobody can be asked whether to stop stops; give --yes\n"
+    stopped = plain_command("stop", "stops", "--yes")
+    assert stopped.status == 0, stopped.err
+    assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted where no job ran yet
+    assert plain_command("wait", "stops").status == 16
+    history = plain_command("history", "stops", "--campaign-only").out
+    assert "failed -> submitted  resumed" in history
+    assert plain_command("resume", "stops").status == 0
+    assert plain_command("stop", "stops", "--yes").status == 0
+
+
+def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command) -> None:
+    """Of an unfinished campaign that the schedd does not know, every command says so, and nobody waits in vain."""
+    assert pool.master_pid
+    record = make_campaign(workdir / "gone", files=1, name="gone")
+    folder = record["folder"]
+    never = plain_command("status", folder)
+    assert "it was never submitted: HTCondor has no DAGMan of it in its queue" in never.out
+    hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
+    status = plain_command("status", folder)
+    assert "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more" in status.out
+    assert "next: faser-align resume gone" in status.out
+    for word in ("wait", "watch"):
+        left = plain_command(word, folder)
+        assert left.status == 1
+        assert left.err.startswith("error: gone is reconstructing, but its DAGMan is gone")
+    stop = plain_command("stop", folder, "--yes")
+    assert stop.status == 2
+    assert "so there is nothing to stop" in stop.err
+    Path(folder, layout.DAGMAN_OUT).touch()  # as the DAGMan that is gone has left it
+    resume = plain_command("resume", folder)
+    assert resume.status == 2
+    assert "no rescue DAG" in resume.err

@@ -1,0 +1,38 @@
+"""The help of every command."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from commandline import Command
+
+from faser_align.cli import main
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of all commands that do something, groups left out."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path
+        return
+    for name, one in inner.items():
+        yield from _commands(one, (*path, name))
+
+
+COMMANDS = sorted(_commands(typer.main.get_command(main.app)))
+
+
+def test_the_commands_of_this_area_are_there() -> None:
+    """Reading and control commands can be typed."""
+    wanted = ["list", "status", "watch", "wait", "history", "metrics", "report", "diagram", "stop", "resume"]
+    assert {(name,) for name in wanted} | {("notify", "test")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_shows_an_example(path: tuple[str, ...], command: Command) -> None:
+    """The help of a command has one example, of that very command, on 80 columns."""
+    left = command(*path, "--help")
+    assert left.status == 0
+    assert f"Example: faser-align {' '.join(path)}" in left.out
+    assert max(len(line) for line in left.out.splitlines()) <= 80

@@ -1,0 +1,82 @@
+"""``notify test``: real receivers on loopback, and what is said when they refuse."""
+
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from faser_align.cli import samples
+from faser_align.notifiers.mailbox import Mailbox
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path) -> "Mailbox":
+    """A mail server that refuses nobody@example.org."""
+    return Mailbox(tmp_path / "mail", refused={"nobody@example.org"})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the user's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".config" / "faser-align").mkdir(parents=True)
+    return tmp_path
+
+
+def _targets(home: Path, port: int) -> Path:
+    path = home / ".config" / "faser-align" / "targets.toml"
+    address = f"mailto://127.0.0.1:{port}?from=me@example.org&to="
+    path.write_text(f'[targets]\ngood = "{address}me@example.org"\nbad = "{address}nobody@example.org"\n')
+    path.chmod(0o600)
+    return path
+
+
+def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
+    """Each target's answer stands on its own line; one refusal is enough for exit status 1."""
+    with mailbox:
+        _targets(home, mailbox.port)
+        left = plain_command("notify", "test")
+        one = plain_command("notify", "test", "good")
+    assert left.status == 1
+    assert left.out.startswith("good: accepted\nbad: refused: ")
+    assert one == (0, "good: accepted\n", "")
+    assert len(mailbox.messages()) == 2
+    assert "[faser-align] test test message" in str(mailbox.messages()[0]["Subject"])
+
+
+def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox: Mailbox, tmp_path: Path) -> None:
+    """With --config only its own targets are told, out of the file that it names."""
+    with mailbox:
+        path = _targets(home, mailbox.port)
+        config = tmp_path / "a.toml"
+        config.write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
+        assert plain_command("notify", "test", "--config", str(config)) == (0, "good: accepted\n", "")
+        config.write_text("[notify]\ntargets = []\n")
+        nobody = plain_command("notify", "test", "--config", str(config))
+    assert nobody.status == 2
+    assert "notify.targets names nobody" in nobody.err
+
+
+def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
+    """A missing file, an empty one and an unknown name are the user's mistakes."""
+    missing = plain_command("notify", "test")
+    assert missing.status == 2
+    assert "targets.toml does not exist" in missing.err
+    path = _targets(home, 1)
+    unknown = plain_command("notify", "test", "god")
+    assert unknown.status == 2
+    assert "has no target 'god'; the nearest is 'good'" in unknown.err
+    path.write_text("[targets]\n")
+    assert "has no target" in plain_command("notify", "test").err
+
+
+def test_a_server_that_is_silent(plain_command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and says nothing is not waited for without end."""
+    import socket
+
+    monkeypatch.setattr(samples, "ANSWER_S_MAX", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        _targets(home, listener.getsockname()[1])
+        left = plain_command("notify", "test", "good")
+    assert left.status == 1
+    assert "good: refused: target 'good' timed out" in left.out

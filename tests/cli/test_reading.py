@@ -1,0 +1,278 @@
+"""The reading commands on campaigns in every state, as text and as JSON."""
+
+import csv
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from faser_align.config import layout
+
+STATES = {
+    "converged": "converged",
+    "failed": "failed",
+    "running": "reconstructing",
+    "held": "reconstructing",
+    "lost": "reconstructing",
+    "created": "created",
+}
+
+
+def test_list_has_all_campaigns_newest_first(command: Command) -> None:
+    """Every campaign of the registry is listed with its state and numbers."""
+    left = command("list", "--json")
+    rows = json.loads(left.out)
+    assert left.status == 0
+    assert {row["name"]: row["state"] for row in rows} == STATES
+    assert [row["created_utc"] for row in rows] == sorted((row["created_utc"] for row in rows), reverse=True)
+    converged = next(row for row in rows if row["name"] == "converged")
+    assert (converged["iteration"], converged["limit"], converged["chi2_per_ndf"]) == (4, 4, 1.003)
+    text = command("list").out
+    assert all(name in text for name in STATES)
+    assert "4/4" in text
+    assert "2/3" in text  # of three files one is lost
+
+
+def test_list_of_a_state(command: Command) -> None:
+    """``--state`` leaves the others out; a state that does not exist is the user's mistake."""
+    assert [row["name"] for row in json.loads(command("list", "--state", "failed", "--json").out)] == ["failed"]
+    assert "no campaign is removed" in command("list", "--state", "removed").out
+    wrong = command("list", "--state", "convergd")
+    assert wrong.status == 2
+    assert wrong.err == "error: --state convergd is no state of a campaign; the nearest is 'converged'\n"
+
+
+def test_list_without_a_campaign(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no campaign is told how to begin, and programs get an empty list."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert "faser-align init" in command("list").out
+    assert command("list", "--json").out == "[]\n"
+
+
+def test_list_with_a_campaign_that_cannot_be_read(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign without a published copy is named, and hides no other."""
+    from faser_align.state import registry
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / layout.RECORD).write_text("{}")
+    registry.add("broken", str(tmp_path / "broken"))
+    left = command("list")
+    assert left.status == 0
+    assert "unreadable" in left.out
+    assert "broken cannot be read" in left.err
+
+
+def test_status_of_a_campaign_that_converged(command: Command) -> None:
+    """State and reason first, the iterations, where the constants are, and the next command."""
+    left = command("status", "converged")
+    lines = left.out.splitlines()
+    assert left.status == 0
+    assert lines[0] == "converged  converged"
+    assert "the constants stand still" in lines[1]
+    assert "iteration 4 of 4" in lines[2]
+    row = next(line for line in lines if line.startswith("1 "))
+    assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5", "-120", "um", "y", "003", "go", "on"]
+    assert "iter04/3millepede/inputforalign.txt" in lines[-2]
+    assert lines[-1] == "next: faser-align report converged"
+    assert "DAGMan" not in left.out
+
+
+def test_status_of_a_campaign_that_failed(command: Command) -> None:
+    """The failed node is named with its reason and the cure, and the next command resumes."""
+    out = command("status", "failed").out
+    assert "reco_s1_i02_00400: raw file missing or unreadable: FASER-p0001-011705-00400.raw cannot be opened" in out
+    assert "cure: put the raw file in place, then resume" in out
+    assert "next: faser-align resume failed" in out
+
+
+def test_status_of_a_campaign_that_runs(command: Command) -> None:
+    """What its nodes do is said, and that its DAGMan could not be asked for."""
+    out = command("status", "running").out
+    assert "iteration 2: 1 of 3 nodes done, 1 running" in out
+    assert "whether its DAGMan runs is not known: no pool in" in out
+    assert "next: faser-align watch running" in out
+
+
+def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
+    """A held job has its reason and its cure; a message that was refused says what the server said."""
+    out = command("status", "held").out
+    assert "reco_s1_i01_00400: Transfer input files failure" in out
+    assert "condor_release 31.0" in out
+    assert "held to nobody, after 1 try: " in out
+    assert "no-targets.toml does not exist" in out
+
+
+def test_status_of_a_lost_file(command: Command) -> None:
+    """A file that was given up is named with the node and the reason."""
+    assert "file 401 (reco_s1_i01_00401): raw file missing or unreadable" in command("status", "lost").out
+
+
+def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
+    """What the command line put into the spool counts already."""
+    waiting = campaigns / "created" / layout.SPOOL / "00000001.json"
+    event = {"phase": "control", "event": "submitted", "dag_id": "77.0", "utc": "2026-11-24T07:30:00.000Z", "host": "h"}
+    waiting.write_text(json.dumps(event))
+    try:
+        out = command("status", "created").out
+    finally:
+        waiting.unlink()
+    assert out.startswith("created  submitted\n  submitted as DAGMan job 77.0; no hook has run yet\n")
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_status_as_json_and_on_80_columns(name: str, command: Command) -> None:
+    """JSON says what the screen says; no line of the screen but one with a path or a reason is too long."""
+    seen = json.loads(command("status", name, "--json").out)
+    assert (seen["name"], seen["state"], seen["ended"]) == (name, STATES[name], name in ("converged", "failed"))
+    assert seen["next"].startswith("faser-align ")
+    out = command("status", name).out
+    table = [line for line in out.splitlines() if line[:4].strip() in ("iter", *"1234") or "nodes" in line[:12]]
+    assert all(len(line) <= 80 for line in table)
+
+
+def test_status_by_folder(command: Command, campaigns: Path) -> None:
+    """The folder of a campaign is as good as its name."""
+    assert command("status", str(campaigns / "converged")).out == command("status", "converged").out
+
+
+def test_hints_name_the_command_as_it_was_typed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher that says how it is called is what the hints repeat."""
+    monkeypatch.setenv("FASER_ALIGN_COMMAND", "./faser-align")
+    assert "next: ./faser-align report converged" in command("status", "converged").out
+
+
+@pytest.mark.parametrize("words", ["status", "watch", "wait", "history", "metrics", "report", "stop", "resume"])
+def test_unknown_campaign(words: str, command: Command) -> None:
+    """Every command names the nearest campaign, with exit status 2 and nothing on standard output."""
+    left = command(words, "convergd")
+    assert left == (2, "", "error: there is no campaign 'convergd'; the nearest is 'converged'\n")
+
+
+def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, tmp_path: Path) -> None:
+    """A copy that is missing or damaged is one sentence."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / layout.RECORD).write_bytes((campaigns / "converged" / layout.RECORD).read_bytes())
+    missing = command("status", str(folder))
+    (folder / layout.PUBLISHED).write_bytes(b"not a database" * 100)
+    damaged = command("history", str(folder))
+    assert (missing.status, damaged.status) == (1, 1)
+    assert f"{folder}/{layout.PUBLISHED} cannot be read" in missing.err
+    assert f"{folder}/{layout.PUBLISHED} cannot be read" in damaged.err
+
+
+def test_history_in_words(command: Command) -> None:
+    """Time, node and attempt, from, to, event and facts stand there; ignored events say why."""
+    out = command("history", "failed", "--utc").out
+    assert "times in UTC" in out.splitlines()[0]
+    assert "reco_s1_i02_00400  1  running -> failed   failed\n" in out
+    assert "cannot be opened; return value 61\n" in out
+    assert "campaign  reconstructing -> failed  final_failed\n" in out
+    assert "failed              held  (ignored)\n" in out
+    assert "ignored: " in out
+    assert max(len(line) for line in out.splitlines() if not line.startswith(" " * 10)) <= 80
+
+
+def test_history_in_part(command: Command) -> None:
+    """Nodes can be left out, one node or a time asked for; nothing found is said."""
+    everything = json.loads(command("history", "failed", "--json").out)
+    own = json.loads(command("history", "failed", "--campaign-only", "--json").out)
+    assert {row["subject"] for row in own} == {"campaign"}
+    assert own == [row for row in everything if row["subject"] == "campaign"]
+    one = json.loads(command("history", "failed", "--node", "mille_s1_i01", "--json").out)
+    assert one == [row for row in everything if row["node"] == "mille_s1_i01"]
+    later = json.loads(command("history", "failed", "--since", everything[3]["utc"], "--json").out)
+    assert later == [row for row in everything if row["utc"] >= everything[3]["utc"].replace("Z", "")[:19]]
+    assert command("history", "failed", "--since", "2100-01-01").out == "nothing happened that was asked for\n"
+
+
+def test_history_of_what_is_not_there(command: Command) -> None:
+    """An unknown node and a text that is no time are the user's mistakes."""
+    node = command("history", "failed", "--node", "reco_s1_i02_0400")
+    assert node.status == 2
+    assert "there is no node 'reco_s1_i02_0400' in this campaign; the nearest is 'reco_s1_i02_00400'" in node.err
+    time = command("history", "failed", "--since", "yesterday")
+    assert time.status == 2
+    assert "--since yesterday is no time" in time.err
+
+
+def test_metrics(command: Command) -> None:
+    """Each iteration's numbers are there as tables, as JSON as the job wrote them, and as CSV."""
+    text = command("metrics", "converged").out
+    assert "15.0, -60.2 003" in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = json.loads(command("metrics", "converged", "--json").out)
+    assert [row["metrics"]["effect_um"] for row in rows] == [9.0, 4.5, 0.1, 0.1]
+    read = list(csv.DictReader(command("metrics", "converged", "--csv").out.splitlines()))
+    assert [row["corrections.module.y.rms"] for row in read] == ["30.0", "15.0", "10.0", "7.5"]
+    assert [row["verdict"] for row in read] == ["go_on", "go_on", "go_on", "converged"]
+
+
+def test_metrics_before_the_first_solution(command: Command) -> None:
+    """Without a finished iteration that is said; programs get nothing but the names of columns."""
+    assert command("metrics", "created").out == "created has no finished iteration yet; it is created\n"
+    assert json.loads(command("metrics", "created", "--json").out) == []
+    assert command("metrics", "created", "--csv").out == "stage,iteration\n"
+    assert command("metrics", "created", "--csv", "--json").status == 2
+
+
+def test_report(command: Command, tmp_path: Path) -> None:
+    """The report has outcome, convergence, criteria, files, constants, configuration and history."""
+    out = command("report", "converged").out
+    for text in (
+        "state: converged",
+        "-120 um y 003",
+        "passed  significance 0.004 is below 0.01",
+        "2 of 2 used",
+        "started from: /start.txt",
+        "step IFT fix layer: fixed layer, 3ST",
+        "solving -> converged",
+    ):
+        assert text in out
+    path = tmp_path / "report.txt"
+    assert command("report", "converged", "-o", str(path)).out == f"{path} written\n"
+    assert path.read_text().splitlines()[4:] == out.splitlines()[4:]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_report_of_every_campaign(name: str, command: Command) -> None:
+    """A campaign that has nothing to report yet still has a report, and JSON has all of it."""
+    assert f"Report of {name}" in command("report", name).out
+    found = json.loads(command("report", name, "--json").out)
+    assert set(found) == {"campaign", "record", "history"}
+
+
+def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
+    """A file that exists is kept unless --force; a folder that does not is one sentence."""
+    path = tmp_path / "report.txt"
+    path.write_text("mine")
+    assert command("report", "converged", "-o", str(path)).status == 2
+    assert path.read_text() == "mine"
+    assert command("report", "converged", "-o", str(path), "--force").status == 0
+    assert path.read_text().startswith("Report of converged")
+    assert "cannot be written" in command("report", "converged", "-o", str(tmp_path / "no" / "report.txt")).err
+
+
+def test_diagram(command: Command) -> None:
+    """Both tables are drawn in both forms; another form is the user's mistake."""
+    assert command("diagram").out.startswith("stateDiagram-v2\n")
+    assert "waiting --> running: started" in command("diagram", "--node").out
+    assert command("diagram", "--format", "dot").out.startswith("digraph campaign {")
+    wrong = command("diagram", "--format", "svg")
+    assert wrong == (2, "", "error: --format svg is not known; it must be mermaid or dot\n")
+
+
+def test_reading_touches_no_database(command: Command, campaigns: Path) -> None:
+    """The store itself is not even opened: it may be locked for good."""
+    store = sqlite3.connect(campaigns / "converged" / layout.STATE, isolation_level=None)
+    try:
+        store.execute("BEGIN EXCLUSIVE")
+        for words in ("status", "history", "metrics", "report", "wait"):
+            assert command(words, "converged").status == 0
+    finally:
+        store.close()

@@ -1,0 +1,159 @@
+"""Waiting for campaigns and following them."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+from commandline import Command
+
+from faser_align.cli import progress
+from faser_align.config import layout
+from faser_align.fsm import table
+from faser_align.state import create, database, publish, writer
+
+
+def test_every_end_has_an_exit_status_of_its_own() -> None:
+    """Only converged is success, and none is that of an error or of a timeout."""
+    assert set(progress.STATUSES) == set(table.ENDS)
+    statuses = [*progress.STATUSES.values(), progress.TIMEOUT, 1, 2]
+    assert len(set(statuses)) == len(statuses)
+    assert progress.STATUSES["converged"] == 0
+
+
+def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
+    """A copy of a campaign whose published copy says that it is in ``state``."""
+    import sqlite3
+
+    shutil.copytree(campaigns / "converged", folder)
+    db = sqlite3.connect(folder / layout.PUBLISHED)
+    db.execute("UPDATE campaign SET state = ?", (state,))
+    db.commit()
+    db.close()
+    return folder
+
+
+@pytest.mark.parametrize("state", table.ENDS)
+def test_wait_says_how_it_ended(state: str, command: Command, campaigns: Path, tmp_path: Path) -> None:
+    """The exit status and the sentence tell the end state."""
+    left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)))
+    assert left.status == progress.STATUSES[state]
+    assert left.out.startswith(f"converged  {state}: ")
+
+
+def test_wait_gives_up(command: Command) -> None:
+    """A campaign that has not ended in time has an exit status for that."""
+    left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05")
+    assert left.status == progress.TIMEOUT
+    assert "(not ended in time)" in left.out
+    assert "whether its DAGMan runs is not known" in left.err
+    seen = json.loads(command("wait", "running", "--timeout", "0", "--json").out)
+    assert (seen["state"], seen["timeout"], seen["exit_status"]) == ("reconstructing", True, 17)
+
+
+def test_wait_sees_the_end_come(tmp_path: Path) -> None:
+    """An end that is published while it waits ends the waiting."""
+    record = make_campaign(tmp_path / "c", files=1)
+    hook("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
+    timer = threading.Timer(0.3, hook, ("final", record["folder"], "final", 4, 0))
+    timer.start()
+    try:
+        assert progress.wait(record["folder"], timeout_s=30, interval_s=0.05) == "removed"
+    finally:
+        timer.join()
+
+
+def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
+    """After ``resume`` the old end state does not count any more, though no hook has run yet."""
+    record = make_campaign(tmp_path / "c", files=1)
+    hook("final", record["folder"], "final", 4, 0)
+    assert progress.ended(record["folder"]) == "removed"
+    create.record_submitted(record["folder"], 13, resumed=True)
+    assert progress.ended(record["folder"]) is None
+    assert progress.wait(record["folder"], timeout_s=0.1, interval_s=0.05) is None
+
+
+def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
+    """Between the moment in which a hook took in a resumption and its copy the old end is not believed."""
+    record = make_campaign(tmp_path / "c", files=1)
+    folder = record["folder"]
+    hook("final", folder, "final", 4, 0)
+    event = {"phase": "control", "event": "resumed", "dag_id": "13.0", "utc": database.utc(), "host": "h"}
+    writer.take(folder, event)
+    timer = threading.Timer(0.2, publish.publish, (folder,))
+    timer.start()
+    try:
+        assert progress.ended(folder) is None
+    finally:
+        timer.join()
+
+
+def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) -> None:
+    """What happens while it looks is told in order, the end last, and it leaves by itself."""
+    record = make_campaign(tmp_path / "c", files=1, config={"campaign": {"iterations": 2}})
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "faser_align.cli", "watch", record["folder"], "--interval", "0.05"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        for iteration in (1, 2):
+            run_iteration(record, iteration)
+        out, err = watching.communicate(timeout=60)
+    finally:
+        watching.kill()
+    assert watching.returncode == 0, err
+    assert first == "Y2023_R011705_F400-405  created: it was made, but HTCondor has not begun to work on it\n"
+    events = re.findall(r"^\d\d:\d\d:\d\d  campaign  (\S+ -> [^\s:]+|[^\s:]+)", out, re.MULTILINE)
+    assert events == [
+        "created -> submitted",
+        *("submitted -> reconstructing", "reconstructing -> solving", "solving"),
+        *("solving -> reconstructing", "reconstructing -> solving", "solving -> exhausted"),
+    ]
+    assert "next: faser-align submit --constants" in out
+
+
+def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
+    """There is nothing to wait for: it says how it ended, and where the constants are."""
+    left = command("watch", "converged")
+    assert left.status == 0
+    assert left.out.startswith("converged  converged: the constants stand still")
+    assert "next: faser-align report converged" in left.out
+
+
+def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
+    """On a terminal the status is drawn, and stays when the campaign has ended."""
+    main, other = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
+    words = ["watch", str(campaigns / "converged")]
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "faser_align.cli", *words], stdout=other, stderr=other, stdin=other, env=environment
+    )
+    os.close(other)
+    shown = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # EIO: the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert watching.wait(timeout=10) == 0
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    assert "converged  converged" in text
+    assert "next: faser-align report converged" in text
+    assert b"\x1b[" in shown
