@@ -1,0 +1,214 @@
+"""Whole campaigns on a real pool, from the command line to the delivered message: the four ways to end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from receivers import Mattermost, mattermost
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+COMMAND = [sys.executable, "-m", "faser_align.cli"]
+NAME = "Y2023_R011705_F400-401"
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[reconstruction]
+raw = "{raw}"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 1500
+[notify]
+targets = ["me", "group"]
+file = "targets.toml"
+[htcondor]
+retries = 1
+[htcondor.reco]
+memory_mb = 300
+requirements = "{requirements}"
+"""
+
+
+class Desk:
+    """A folder in which somebody works: configuration, targets that are received here, and commands."""
+
+    def __init__(self, folder: Path, mailbox: Mailbox, channel: Mattermost) -> None:
+        self.folder = folder
+        self.mailbox = mailbox
+        self.channel = channel
+        self.campaign = folder / NAME
+        targets = folder / "targets.toml"
+        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{channel.url()}"\n')
+        targets.chmod(0o600)
+
+    def configure(self, *, raw: str = "", requirements: str = "") -> None:
+        examples = Path(__file__).parents[2] / "examples"
+        text = CONFIG.format(examples=examples, raw=raw, requirements=requirements)
+        (self.folder / "faser-align.toml").write_text(text)
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """Type a command; its standard output, if it ended as expected."""
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json"))
+
+    def events(self) -> list[str]:
+        """The campaign's own transitions, in order."""
+        rows = self.read("history", NAME)
+        rows = rows["history"] if isinstance(rows, dict) else rows
+        return [row["event"] for row in rows if row["subject"] == "campaign" and not row["ignored"]]
+
+    def dagman(self, cluster: int) -> Any:
+        """What the schedd remembers of a DAGMan job that has left the queue."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ads = htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1)
+            if ads:
+                return ads[0]
+            time.sleep(0.2)
+        raise AssertionError(f"DAGMan job {cluster} has not left the queue")
+
+    def jobs(self) -> set[str]:
+        """Nodes whose job was submitted, from HTCondor's own log."""
+        log = (self.campaign / layout.JOB_LOG).read_text()
+        return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with a mail server and a Mattermost channel that are there all the time."""
+    with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
+        yield Desk(workdir, mailbox, channel)
+
+
+def cluster_of(said: str) -> int:
+    """The job that submit or resume says."""
+    return int(said.partition("as job ")[2].partition(";")[0].partition(".")[0])
+
+
+def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
+    """Submitted in a terminal that is killed, a campaign converges early, ends with success, and is told once."""
+    desk.configure()
+    terminal = subprocess.Popen(
+        [*COMMAND, *SUBMIT], cwd=desk.folder, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    said, _ = terminal.communicate(timeout=60)
+    with pytest.raises(ProcessLookupError):  # nothing of the session is left that a hang-up could reach
+        os.killpg(terminal.pid, signal.SIGHUP)
+    desk.run("wait", NAME, "--timeout", "150")
+    dagman = desk.dagman(cluster_of(said))
+    assert (dagman["ExitBySignal"], dagman["ExitCode"]) == (False, 0)
+    status = desk.read("status", NAME)
+    last = status["iteration"]
+    assert status["state"] == "converged"
+    assert 3 <= last <= 5
+    assert {layout.parse_node(node)[2] for node in desk.jobs()} == set(range(1, last + 1))
+    assert not list(desk.campaign.glob("*.rescue*"))
+    (letter,) = desk.mailbox.messages()
+    assert "converged" in letter["Subject"]
+    assert letter["X-Faser-Align-Key"].startswith(NAME)
+    (post,) = desk.channel.posts
+    assert "converged" in post["text"]
+    assert (desk.campaign / f"iter{last:02d}" / layout.MILLEPEDE / layout.CONSTANTS).exists()
+    assert desk.events()[-1] == "converged"
+    assert not (desk.campaign / layout.HOOKS_LOG).exists()
+
+
+def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
+    """A job that always fails ends the campaign as failed, with names and reasons; resume finishes it."""
+    raw = desk.folder / "raw"
+    raw.mkdir()
+    for file in (400, 401):
+        (raw / f"Faser-Physics-011705-{file:05d}.raw").touch()
+    desk.configure(raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
+    said = desk.run(*SUBMIT)
+    (raw / "Faser-Physics-011705-00401.raw").unlink()
+    desk.run("wait", NAME, "--timeout", "100", status=15)
+    first = cluster_of(said)
+    assert desk.dagman(first)["ExitCode"] != 0
+    assert (desk.campaign / f"{layout.DAG}.rescue001").exists()
+    node = layout.reco_node(1, 1, 401)
+    (letter,) = desk.mailbox.messages()
+    text = letter.get_body(("plain",)).get_content()
+    assert "failed" in letter["Subject"]
+    assert node in text
+    assert "raw file missing or unreadable" in text
+    assert node in desk.channel.posts[0]["text"]
+    assert "raw file missing" in desk.run("status", NAME)
+
+    (raw / "Faser-Physics-011705-00401.raw").touch()
+    said = desk.run("resume", NAME)
+    desk.run("wait", NAME, "--timeout", "150")
+    assert desk.dagman(cluster_of(said))["ExitCode"] == 0
+    rows = desk.read("history", NAME)
+    rows = rows["history"] if isinstance(rows, dict) else rows
+    assert {row["dag_id"] for row in rows if row["dag_id"]} == {f"{first}.0", f"{cluster_of(said)}.0"}
+    events = desk.events()
+    assert events[:4] == ["created", "submitted", "reconstruction_started", "final_failed"]
+    assert events[4] == "resumed"
+    assert events[-1] == "converged"
+    done = [row for row in rows if row["subject"] == layout.reco_node(1, 1, 400) and row["event"] == "started"]
+    assert len(done) == 1  # what had succeeded is not done again
+    assert [letter["Subject"].split()[2] for letter in desk.mailbox.messages()] == ["failed", "converged"]
+
+
+def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
+    """With fewer iterations than convergence needs a campaign ends as exhausted, and says so."""
+    desk.configure()
+    said = desk.run(*SUBMIT, "-i", "2")
+    desk.run("wait", NAME, "--timeout", "100", status=10)
+    assert desk.dagman(cluster_of(said))["ExitCode"] == 0
+    assert desk.read("status", NAME)["state"] == "exhausted"
+    (letter,) = desk.mailbox.messages()
+    assert "exhausted" in letter["Subject"]
+    assert "converged" not in desk.events()
+
+
+def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Desk) -> None:
+    """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed; resume would go on."""
+    desk.configure(requirements="false")
+    said = desk.run(*SUBMIT)
+    deadline = time.monotonic() + 60
+    while desk.read("status", NAME)["state"] != "reconstructing" or ours_running():
+        assert time.monotonic() < deadline, ours_running()
+        time.sleep(0.2)
+    for _ in range(20):
+        assert ours_running() == []
+        time.sleep(0.1)
+    desk.run("stop", NAME, "--yes")
+    assert desk.read("status", NAME)["state"] == "removed"
+    desk.dagman(cluster_of(said))
+    desk.run("wait", NAME, status=16)
+    assert desk.events()[-1] == "final_removed"
+    (letter,) = desk.mailbox.messages()
+    assert "removed" in letter["Subject"]
+
+
+def ours_running() -> list[str]:
+    """Command lines of this user's processes that are hooks, jobs or commands of ours."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and process.stat().st_uid == os.geteuid() and process.name != str(os.getpid()):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if any(word.startswith(b"faser_align.") or word.endswith(b"hooks/run.py") for word in words):
+                    found.append(b" ".join(words).decode())
+        except OSError:
+            continue
+    return found
