@@ -100,14 +100,18 @@ _NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
 
 
 def _numbers(known: Row) -> list[str]:
-    """What a verdict was given on."""
-    found = []
-    if known.get("chi2_per_ndf") is not None:
-        found.append(f"chi2/ndf {words.chi2(known['chi2_per_ndf'])}")
-    if known.get("effect_um") is not None:
-        found.append(f"effect {words.size(known['effect_um'])} um")
-    if known.get("significance") is not None:
-        found.append(f"significance {words.number(known['significance'], '.2g')}")
+    """What a verdict was given on, without what its reason names already."""
+    reason = str(known.get("reason", ""))
+    shown = {
+        "chi2/ndf": ("chi2_per_ndf", words.chi2, ""),
+        "effect": ("effect_um", words.size, " um"),
+        "significance": ("significance", words.size, ""),
+    }
+    found = [
+        f"{name} {form(known[key])}{unit}"
+        for name, (key, form, unit) in shown.items()
+        if known.get(key) is not None and name not in reason
+    ]
     return [", ".join(found)] if found else []
 
 

@@ -43,7 +43,7 @@ def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
         _name(row, staged),
         words.chi2(metrics.get("chi2_per_ndf")),
         words.size(metrics.get("effect_um")),
-        words.number(metrics.get("significance"), ".2g"),
+        words.size(metrics.get("significance")),
         words.number(metrics.get("relative"), ".2g"),
         words.chi2(solver.get("chi2_per_ndf")),
         f"{solver.get('backend', words.NONE)} {solver.get('end_code', '')}".strip(),
@@ -70,9 +70,15 @@ def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
         words.number(kept, ","),
         words.percent(share),
         words.number(metrics.get("residual_max_mm"), "g"),
-        words.number(metrics.get("solver", {}).get("rejects"), ","),
+        words.number(_rejects(metrics), ","),
         words.duration(row["wall_s"]),
     )
+
+
+def _rejects(metrics: Row) -> int | None:
+    """Records that the solver rejected, for whatever reason."""
+    found = metrics.get("solver", {}).get("rejects")
+    return sum(found.values()) if isinstance(found, Mapping) else found
 
 
 def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid:
@@ -116,7 +122,9 @@ def write_csv(found: Sequence[Row]) -> None:
 def flat(record: Row) -> dict[str, Any]:
     """For ``--csv``: one level, names joined by dots; steps are counted from 1, other lists are JSON."""
     found: dict[str, Any] = {}
-    _flatten("", {**{k: v for k, v in record.items() if k != "metrics"}, **_but_place(record["metrics"])}, found)
+    # The metrics have a wall time of their own, that of the Millepede job.
+    about = {"iteration_wall_s" if key == "wall_s" else key: value for key, value in record.items() if key != "metrics"}
+    _flatten("", {**about, **_but_place(record["metrics"])}, found)
     return found
 
 

@@ -85,7 +85,7 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         words.number(row["tracks"], ","),
         words.chi2(row["chi2_per_ndf"]),
         words.size(row["effect_um"]),
-        words.number(row["significance"], ".2g"),
+        words.size(row["significance"]),
         words.largest(row["largest"]),
         row["verdict"].replace("_", " ") or _busy(counts),
     )

@@ -76,7 +76,7 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
     assert "the constants stand still" in lines[1]
     assert "iteration 4 of 4" in lines[2]
     row = next(line for line in lines if line.startswith("1 "))
-    assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5", "-120", "um", "y", "003", "go", "on"]
+    assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]
     assert "iter04/3millepede/inputforalign.txt" in lines[-2]
     assert lines[-1] == "next: faser-align report converged"
     assert "DAGMan" not in left.out
@@ -211,6 +211,8 @@ def test_metrics(command: Command) -> None:
     read = list(csv.DictReader(command("metrics", "converged", "--csv").out.splitlines()))
     assert [row["corrections.module.y.rms"] for row in read] == ["30.0", "15.0", "10.0", "7.5"]
     assert [row["verdict"] for row in read] == ["go_on", "go_on", "go_on", "converged"]
+    assert [row["wall_s"] for row in read] == ["1.5"] * 4  # of the job
+    assert all(float(row["iteration_wall_s"]) > 0 for row in read)
 
 
 def test_metrics_before_the_first_solution(command: Command) -> None:

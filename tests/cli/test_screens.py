@@ -1,0 +1,142 @@
+"""Screens and tables out of snapshots, without a campaign and without a terminal."""
+
+from typing import Any
+
+import pytest
+
+from faser_align.cli import chronicle, draw, figures, screens
+from faser_align.cli.draw import Grid, Line
+
+
+def snapshot(**changes: Any) -> dict[str, Any]:
+    """A campaign of two stages in its second, with nothing unusual."""
+    return {
+        "name": "a b",
+        "state": "reconstructing",
+        "reason": "iteration 1: 0 of 7 nodes done",
+        "folder": "/c",
+        "ended": False,
+        "year": 2023,
+        "run": "011705",
+        "files": 1200,
+        "stage": 2,
+        "stages": 2,
+        "iteration": 1,
+        "limit": 10,
+        "created_utc": "2026-11-24T07:30:00.000Z",
+        "updated_utc": "2026-11-24T07:30:00.000Z",
+        "elapsed_s": 7200.0,
+        "iterations": [],
+        "held": [],
+        "failed": [],
+        "lost": [],
+        "undelivered": [],
+        "pending": [],
+        "published_age_s": 300.0,
+        "spool_waiting": 0,
+        "spool_aside": 0,
+        "constants": None,
+        "start_constants": "/start.txt",
+        **changes,
+    }
+
+
+def iteration(**metrics: Any) -> dict[str, Any]:
+    """A solved iteration with some metrics."""
+    counts = {"nodes": {"done": 7}, "files_used": 6, "files_expected": 6, "tracks": None, "chi2_per_ndf": None}
+    judged = {"effect_um": None, "significance": None, "largest": None, "verdict": "go_on", "reason": "", "wall_s": 9.0}
+    return {"stage": 2, "iteration": 1, **counts, **judged, "metrics": {"format": 1, **metrics}}
+
+
+def lines(blocks: list[draw.Block]) -> list[str]:
+    return draw.text(blocks).splitlines()
+
+
+def test_a_campaign_with_stages() -> None:
+    """Stage and iteration are said, and names with spaces are quoted in what is to be typed."""
+    found = lines(screens.status(snapshot(), program="faser-align"))
+    assert found[:3] == [
+        "a b  reconstructing",
+        "  iteration 1: 0 of 7 nodes done",
+        "  2023 run 011705, 1,200 files, stage 2 of 2, iteration 1 of 10",
+    ]
+    assert found[3].endswith(", last news 5 min 00 s ago")
+    assert found[-2:] == ["constants so far: none yet; it starts from /start.txt", "next: faser-align watch 'a b'"]
+
+
+def test_long_lists_are_cut() -> None:
+    """Of a hundred failed nodes a few are shown, and the rest is counted."""
+    failed = [
+        {"node": f"reco_s1_i01_{n:05d}", "attempts": 3, "why": "no output", "cure": "read the job's output log"}
+        for n in range(100)
+    ]
+    found = lines(screens.unusual(snapshot(failed=failed)))
+    assert found[:3] == [
+        "100 nodes failed",
+        "  reco_s1_i01_00000 (3 attempts): no output",
+        "    cure: read the job's output log",
+    ]
+    assert found[-1] == "  and 94 more"
+    assert len(found) < 20
+
+
+def test_the_spool_is_unusual() -> None:
+    """Events that wait and events that cannot be read are said, a submission that waits is not."""
+    found = lines(screens.unusual(snapshot(spool_waiting=2, spool_aside=1)))
+    assert found == [
+        "2 events in the spool until the next hook",
+        "1 event of the spool could not be read: see /c/spool/aside",
+    ]
+    assert screens.unusual(snapshot(spool_waiting=1, pending=["submitted"])) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "command"),
+    [
+        ("converged", "faser-align report c"),
+        ("failed", "faser-align resume c   (once the cause is removed)"),
+        ("removed", "faser-align resume c"),
+        ("exhausted", "faser-align submit --constants /last.txt ...   (goes on from here)"),
+        ("stalled", "faser-align report c"),
+    ],
+)
+def test_the_next_command_of_every_end(state: str, command: str) -> None:
+    """What is proposed suits the end."""
+    seen = snapshot(name="c", state=state, ended=True, constants="/last.txt")
+    assert screens.next_command(seen, "faser-align") == command
+
+
+def test_metrics_that_are_missing() -> None:
+    """Numbers that the job did not write are dashes, and tables are drawn all the same."""
+    seen = snapshot(iterations=[iteration(), iteration(chi2_per_ndf=None, solver={"rejects": {"a": 1, "b": 2}})])
+    found = lines(figures.tables(seen))
+    assert found[3].split() == ["2.1", *"-----", "-", "go", "on"]
+    assert found[-1].split() == ["2.1", "-/-", "-", "-", "-", "-", "-", "3", "9.0", "s"]
+
+
+def test_many_degrees_of_freedom_are_told_below_each_other() -> None:
+    """Eleven degrees of freedom make three tables, none wider than 80 columns."""
+    corrections = {
+        f"module.dof{n:02d}": {"rms": 1234.0, "largest": -6543.0, "where": "003", "unit": "urad"} for n in range(11)
+    }
+    blocks = figures.tables(snapshot(iterations=[iteration(corrections=corrections)]))
+    assert sum(isinstance(block, Grid) for block in blocks) == 2 + 3
+    assert max(len(line) for line in lines(blocks)) <= 80
+
+
+def test_text_is_never_cut_or_interpreted() -> None:
+    """What looks like markup is shown as it is, and a long line stays whole without a terminal."""
+    text = "[red]x[/red] :smile: " + "/long" * 50
+    assert draw.text([Line(text, "red"), Grid(("a",), [("[bold]y",)])]).splitlines()[0] == text
+    assert "[bold]y" in draw.text([Grid(("a",), [("[bold]y",)])])
+
+
+def test_a_new_day_in_the_history() -> None:
+    """Each day has a heading of its own."""
+    row = {"subject": "campaign", "source": "", "event": "created", "destination": "created", "ignored": "", "stage": 0}
+    row |= {"iteration": 0, "node": "", "attempt": 0, "facts": {}}
+    from datetime import UTC
+
+    days = [{**row, "utc": f"2026-11-{day}T07:30:00.000Z"} for day in (24, 24, 25)]
+    found = lines(chronicle.lines(days, UTC))
+    assert [line for line in found if "times in" in line] == ["2026-11-24, times in UTC", "2026-11-25, times in UTC"]
