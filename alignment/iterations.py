@@ -20,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
+_ITERATIONS_MORE = 30  # that cuts and constraints may take to settle; pede has no such limit
 _EPSILON = 16.0 * float(np.finfo(np.float64).eps)
 
 
@@ -63,8 +64,8 @@ class Iterations:
         while True:
             step, decrease, significant = self._solve()
             if decrease <= -significant:
-                self.matrix_doubts += 1
                 if repeated or decrease <= -1e-3:
+                    self.matrix_doubts += 1
                     return
                 repeated = True
                 self._make_matrix()
@@ -77,6 +78,8 @@ class Iterations:
             search = self._search(decrease, significant)
             feasible = self._go(step, decrease, search)
             if feasible and self._cut <= 1.0 and self._is_end(decrease):
+                return
+            if self._iteration >= steering.iterations + _ITERATIONS_MORE:
                 return
             if self._iteration < steering.matrix_iterations:
                 self._make_matrix()

@@ -235,3 +235,12 @@ def test_solution_answers_questions() -> None:
     solution = Solution(0, "", "", {}, n_variable=10, n_fit=13)
     assert solution.chi2_per_ndf is None
     assert solution.free_parameters == 7
+
+
+def test_contradicting_constraints_come_to_an_end(tmp_path: Path) -> None:
+    """Constraints that cannot hold together end with code 3, also when ``force`` makes the iterations go on."""
+    constraints = "Constraint 1.0\n7 1.0\n8 1.0\nConstraint 2.0\n7 1.0\n8 1.0\n"
+    for more in ("", "force\n"):
+        solution = solve(_average(tmp_path, constraints + more, labels=(7, 8)))
+        assert solution.end_code == 3
+        assert len(solution.iterations) < 50

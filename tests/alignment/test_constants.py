@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faser_align.alignment.constants import (
@@ -95,6 +95,7 @@ def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
 
 
 @given(constants_of_keys)
+@settings(deadline=None)
 def test_text_round_trip(constants: Constants) -> None:
     """Constants of six digits survive their text, with and without braces and line ends."""
     text = format_constants(constants)
@@ -103,6 +104,7 @@ def test_text_round_trip(constants: Constants) -> None:
 
 
 @given(constants_of_keys, constants_of_keys)
+@settings(deadline=None)
 def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
     """Subtracting what was added gives the constants back, up to rounding."""
     back = subtract_constants(add_constants(first, second), second)
@@ -111,6 +113,7 @@ def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
 
 
 @given(st.text(alphabet='"0123:[], .-e{}', max_size=40))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No text makes the parser fail otherwise than with a sentence."""
     with contextlib.suppress(UserError):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faser_align.alignment.millepede import (
@@ -61,6 +61,7 @@ def test_every_kind_of_row_survives(tmp_path: Path, row: Row) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+@settings(deadline=None)
 def test_numbers_have_fortrans_form(value: float) -> None:
     """A number has 14 characters and five digits, whatever its size."""
     text = fortran_g(value)

@@ -126,7 +126,7 @@ def test_without_binaries_nothing_can_be_solved(tmp_path: Path) -> None:
 
 
 @given(st.text(alphabet="PaprmetC 0123.-e\n!*end", max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     """No text makes the parser fail otherwise than with pede's code 13."""
     code = 13
@@ -141,7 +141,7 @@ def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     st.dictionaries(st.sampled_from(sorted(PARAMETERS)), st.floats(-1, 1).map(lambda x: float(f"{x:.6g}"))),
     st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=40),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fixed: set[int]) -> None:
     """What is written for a step is what the parser finds in it."""
     options = SolverOptions(presigma_mm=0.07, presigma_rad=0.007, threads=2, options=("presigma 0.5",))
