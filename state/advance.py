@@ -7,10 +7,10 @@ this way, so that the hooks of reconstruction nodes need not import it.
 from typing import TYPE_CHECKING
 
 from faser_align.fsm import machine, statuses, table
-from faser_align.state import apply as store
+from faser_align.state import history
 
 if TYPE_CHECKING:
-    from faser_align.state.apply import Campaign
+    from faser_align.state.history import Campaign
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
 # A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
@@ -36,7 +36,7 @@ def _move(
     attempt: int = 0,
 ) -> str | None:
     """Send an event to the machine and record what it answers."""
-    return store.campaign_event(
+    return history.campaign_event(
         campaign, name, stage, iteration, facts, values, attempt=attempt, after=machine.campaign_after
     )
 

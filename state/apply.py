@@ -10,35 +10,14 @@ import sqlite3
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
+from faser_align.state import history
+from faser_align.state.history import Campaign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
-    from typing import Any
 
-    Event = dict[str, Any]
-
-
-class Campaign:
-    """The campaign's row, with the event that is being taken in and the transaction that does it."""
-
-    __slots__ = ("dag_id", "db", "event", "iteration", "lost", "lost_max", "stage", "stages", "stages_done", "state")
-
-    def __init__(self, db: sqlite3.Connection, event: "Event") -> None:
-        self.db = db
-        self.event = event
-        row = db.execute(
-            "SELECT state, stage, iteration, stages, stages_done, lost_max, lost, dag_id FROM campaign"
-        ).fetchone()
-        self.state: str = row[0]
-        self.stage: int = row[1]
-        self.iteration: int = row[2]
-        self.stages: int = row[3]
-        self.stages_done: int = row[4]
-        self.lost_max: int = row[5]
-        self.lost: int = row[6]
-        self.dag_id: str = row[7]
+    from faser_align.state.history import Event
 
 
 def apply(db: sqlite3.Connection, event: "Event") -> int:
@@ -89,17 +68,17 @@ def _pre(campaign: Campaign) -> int:
         if state == "done":
             return statuses.SKIP
         _abandon(campaign, node, latest)
-        _node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
+        history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
         return statuses.SKIP
     _open(campaign, node, state, attempts + 1, latest)
     _took(campaign, node, attempts + 1, "pre", "", "", 0)
     if kind == "mille":
-        campaign_event(campaign, "solving_started", stage, iteration)
+        history.campaign_event(campaign, "solving_started", stage, iteration)
     elif campaign.state not in ("reconstructing", "solving") or (campaign.stage, campaign.iteration) != (
         stage,
         iteration,
     ):
-        campaign_event(campaign, "reconstruction_started", stage, iteration)
+        history.campaign_event(campaign, "reconstruction_started", stage, iteration)
     return 0
 
 
@@ -129,11 +108,11 @@ def _post(campaign: Campaign) -> int:
         (event["utc"], job_id, outcome, event["ret"], answer, node, attempts),
     )
     facts = (event["ret"], reason)
-    row = _node_event(campaign, node, state, outcome, attempts, "json_object('return', ?, 'reason', ?)", facts)
+    row = history.node_event(campaign, node, state, outcome, attempts, "json_object('return', ?, 'reason', ?)", facts)
     db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (reason, node))
     if outcome == "lost":
         db.execute("UPDATE campaign SET lost = (SELECT count(DISTINCT file) FROM nodes WHERE state = 'lost')")
-        enqueue(campaign, row, "lost")
+        history.enqueue(campaign, row, "lost")
     if kind == "mille" and "verdict" in event:
         answer = _advance().verdict(campaign, stage, iteration, attempts)
     _took(campaign, node, attempts, "post", job_id, "", answer)
@@ -148,7 +127,7 @@ def _open(campaign: Campaign, node: str, state: str, attempt: int, latest: "tupl
         "INSERT INTO attempts VALUES (?, ?, ?, ?, '', '', '', NULL, NULL, ?)",
         (node, attempt, event["dag_id"], event["utc"], event["host"]),
     )
-    _node_event(campaign, node, state, "started", attempt, "json_object('retry', ?)", (event["retry"],))
+    history.node_event(campaign, node, state, "started", attempt, "json_object('retry', ?)", (event["retry"],))
     db.execute("UPDATE nodes SET attempts = ?, reason = '' WHERE node = ?", (attempt, node))
     return table.node_after(state, "started") or state
 
@@ -179,12 +158,14 @@ def _hold(campaign: Campaign) -> int:
     facts = "json_object('reason', ?, 'held_at', ?)", (event["reason"], hold_time)
     if late:
         ignored = f"attempt {late[0]}, whose job this was, is over"
-        _write(campaign, node, (state, "held", state, ignored), (*layout.parse_node(node)[1:3], node, late[0]), *facts)
+        history.write(
+            campaign, node, (state, "held", state, ignored), (*layout.parse_node(node)[1:3], node, late[0]), *facts
+        )
     else:
-        row = _node_event(campaign, node, state, "held", attempts, *facts)
+        row = history.node_event(campaign, node, state, "held", attempts, *facts)
         if table.node_after(state, "held"):
             db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
-            enqueue(campaign, row, "held")
+            history.enqueue(campaign, row, "held")
     _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
     return 0
 
@@ -222,87 +203,4 @@ def _took(campaign: Campaign, node: str, attempt: int, phase: str, job_id: str, 
     campaign.db.execute(
         "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
         (campaign.event["dag_id"], node, attempt, phase, job_id, hold_time, answer),
-    )
-
-
-def _node_event(
-    campaign: Campaign, node: str, state: str, name: str, attempt: int, facts: str, values: "tuple[Any, ...]"
-) -> int:
-    """Move a node if the table allows it, and write the history's row either way; return its id."""
-    to = table.node_after(state, name)
-    _, stage, iteration, _ = layout.parse_node(node)
-    if to:
-        campaign.db.execute("UPDATE nodes SET state = ? WHERE node = ?", (to, node))
-    ignored = "" if to else f"a node that is {state} takes no event {name}"
-    return _write(campaign, node, (state, name, to or state, ignored), (stage, iteration, node, attempt), facts, values)
-
-
-def campaign_event(
-    campaign: Campaign,
-    name: str,
-    stage: int,
-    iteration: int,
-    facts: str = "json_object()",
-    values: "tuple[Any, ...]" = (),
-    *,
-    attempt: int = 0,
-    after: "Callable[[str, str], str | None]" = table.campaign_after,
-) -> str | None:
-    """Move the campaign if the table allows it, write the history's row, ask for the message.
-
-    Args:
-        campaign: the campaign, whose state is that of the table's source.
-        name: event of ``fsm.table.CAMPAIGN``.
-        stage, iteration: where the campaign is afterwards, if the event is allowed.
-        facts, values: SQL expression of the JSON object of facts, and its parameters.
-        attempt: the node's attempt that brought the event.
-        after: what decides; the table, or the machine that is made from it.
-
-    Returns:
-        The new state, or None where the event was ignored.
-    """
-    source = campaign.state
-    to = after(source, name)
-    ignored = "" if to else f"a campaign that is {source} takes no event {name}"
-    where = (stage, iteration, campaign.event.get("node", ""), attempt)
-    row = _write(campaign, "campaign", (source, name, to or source, ignored), where, facts, values)
-    if to:
-        campaign.db.execute(
-            "UPDATE campaign SET state = ?, stage = ?, iteration = ?, updated_utc = ?",
-            (to, stage, iteration, campaign.event["utc"]),
-        )
-        campaign.state, campaign.stage, campaign.iteration = to, stage, iteration
-        if name == "reconstruction_started":
-            campaign.db.execute(
-                "INSERT OR IGNORE INTO iterations VALUES (?, ?, ?, '', '', '', '[]', '{}')",
-                (stage, iteration, campaign.event["utc"]),
-            )
-        if name in table.MESSAGES:
-            enqueue(campaign, row, table.MESSAGES[name])
-    return to
-
-
-def _write(
-    campaign: Campaign,
-    subject: str,
-    change: "tuple[str, str, str, str]",
-    where: "tuple[int, int, str, int]",
-    facts: str,
-    values: "tuple[Any, ...]",
-) -> int:
-    event = campaign.event
-    head = (event["utc"], subject, *change, *where, event.get("job_id", ""), event["dag_id"], event["host"])
-    cursor = campaign.db.execute(
-        f"INSERT INTO history VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {facts})", head + values
-    )
-    return cursor.lastrowid or 0
-
-
-def enqueue(campaign: Campaign, history_id: int, kind: str) -> None:
-    """Put a message to everybody who asked for ``kind`` into the outbox, in the same transaction."""
-    campaign.db.execute(
-        "INSERT OR IGNORE INTO outbox SELECT NULL, ?, who.value, ?, 'pending', 0, '', '', '', '' "
-        "FROM campaign, json_each(campaign.targets) AS who "
-        "WHERE EXISTS (SELECT 1 FROM json_each(campaign.messages) WHERE value = ?)",
-        (history_id, kind, kind),
     )

@@ -8,7 +8,7 @@ from faser_align.state.apply import apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from faser_align.state.apply import Event
+    from faser_align.state.history import Event
 
 # What an event in the spool may turn out to be; anything else is our bug and stops the replay.
 UNFIT = (ValueError, TypeError, KeyError, sqlite3.IntegrityError, sqlite3.InterfaceError)

@@ -327,7 +327,7 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
             "faser_align.fsm.statuses",
         ],
         *["faser_align.fsm.table", "faser_align.hooks", "faser_align.hooks.node", "faser_align.state"],
-        *[f"faser_align.state.{name}" for name in ("apply", "database", "publish", "spool", "writer")],
+        *[f"faser_align.state.{name}" for name in ("apply", "database", "history", "publish", "spool", "writer")],
     }
     bare = {
         "enum",
