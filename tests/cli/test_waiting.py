@@ -104,6 +104,7 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "FASER_ALIGN_POOL": str(tmp_path / "no-pool")},  # one that runs knows no DAGMan of it
     )
     try:
         assert watching.stdout is not None
