@@ -16,12 +16,12 @@ as_root() {
         return
     fi
     mkdir -p "$here/build"
+    take_lock # kept to the end: the next one replaces the copy in which this one runs
     make_user
     copy_checkout
-    mapfile -t packages < <(as_user "$copy/source/pool/prepare.sh" missing)
-    if ((${#packages[@]})); then
-        command -v apt-get >/dev/null || fail "not installed: ${packages[*]} (so Debian names them); install them, then run this again"
-        apt_install "$here/pool/apt-install.sh" "${packages[@]}" || exit 2
+    mapfile -t packages < <(as_user "$copy/source/pool/prepare.sh" missing python htcondor)
+    if ((${#packages[@]})) && command -v apt-get >/dev/null; then
+        apt_install "${packages[*]}" "$here/pool/apt-install.sh" "${packages[@]}" || exit 2
     fi
     root_launcher
     run become_user env "FASER_ALIGN_COMMAND=$(printf '%q' "$here/build/faser-align")" "$copy/source/pool/prepare.sh" "$target"

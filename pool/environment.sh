@@ -4,23 +4,33 @@
 
 # Make .venv fit for "demo" or "test" (which includes the other); costs nothing when it already is.
 environment() {
-    local kind=$1 want python lock
-    mkdir -p "$here/build" 2>/dev/null && [[ -w $here ]] ||
-        fail "$here cannot be written by $(id -un): copy the checkout to a folder of yours and run make there"
-    exec {lock}>"$here/build/.lock"
-    flock "$lock"
+    local kind=$1 want python
+    take_lock
     want="$(cksum <"$here/pyproject.toml") $here"
     if ! environment_works; then
-        python=$(find_python) || { install_missing && python=$(find_python); } ||
-            fail "Python 3.11 or newer with venv is needed and not here: install it (Debian, Ubuntu: sudo apt-get install python3-venv)"
+        python=$(find_python)
         "$python" -m venv --clear "$here/.venv"
     elif [[ $(cat "$here/.venv/ready-$kind" "$here/.venv/ready-test" 2>/dev/null) == *"$want"* ]]; then
-        exec {lock}>&-
+        release_lock
         return
     fi
     install_packages "$kind"
     echo "$want" >"$here/.venv/ready-$kind"
+    release_lock
+}
+
+# One make at a time prepares this checkout. The kernel frees the lock if this script is killed.
+take_lock() {
+    exec {lock}>"$here/build/.lock"
+    flock --nonblock "$lock" || {
+        say "waiting for another make in this checkout"
+        flock "$lock"
+    }
+}
+
+release_lock() {
     exec {lock}>&-
+    lock=''
 }
 
 install_packages() {
@@ -56,34 +66,40 @@ sys.exit(not good)' 2>/dev/null; then
     return 1
 }
 
-htcondor() {
-    command -v condor_master >/dev/null && return
-    install_missing || true
-    command -v condor_master >/dev/null && return
-    if command -v apt-get >/dev/null; then
-        fail "HTCondor is not installed: run \`sudo apt-get install minicondor\`, then this again"
-    fi
-    fail "HTCondor is not installed: install minicondor as https://htcondor.org/downloads says for this system, then run this again"
-}
-
-# Names of the Debian packages that this user misses.
-missing() {
-    find_python >/dev/null || echo python3-venv
-    command -v condor_master >/dev/null || echo minicondor
-}
-
-# Install them, where that needs no password.
-install_missing() {
+# See to what this user misses of "python" and "htcondor": install it where that needs no password, else say in one
+# sentence what to type.
+provide() {
     local packages
-    mapfile -t packages < <(missing)
-    command -v apt-get >/dev/null && sudo -n true 2>/dev/null || return 1
-    apt_install sudo -n "$here/pool/apt-install.sh" "${packages[@]}"
+    mkdir -p "$here/build" 2>/dev/null && [[ -w $here ]] ||
+        fail "$here cannot be written by $(id -un): copy the checkout to a folder of yours and run make there"
+    mapfile -t packages < <(missing "$@")
+    ((${#packages[@]})) || return 0
+    if ! command -v apt-get >/dev/null; then
+        fail "not installed: ${packages[*]} (as Debian names them): install Python 3.11 or newer with venv, and HTCondor as https://htcondor.org/downloads says, then run this again"
+    elif ! sudo -n true 2>/dev/null; then
+        fail "not installed: run \`sudo apt-get install ${packages[*]}\`, then this again"
+    fi
+    apt_install "${packages[*]}" sudo -n "$here/pool/apt-install.sh" "${packages[@]}" || exit 2
+    mapfile -t packages < <(missing "$@")
+    ((${#packages[@]} == 0)) || fail "${packages[*]} of this system is too old: install it by hand (Python 3.11 or newer, HTCondor)"
 }
 
-# Run apt-install.sh as the arguments say; its many lines are shown only if it fails.
+# Names of the Debian packages that this user misses for "python" and "htcondor".
+missing() {
+    local need
+    for need; do
+        case $need in
+        python) environment_works || find_python >/dev/null || echo python3-venv ;;
+        htcondor) command -v condor_master >/dev/null || echo minicondor ;;
+        esac
+    done
+}
+
+# Install packages, named in $1, by the command that follows; its many lines are shown only if it fails.
 apt_install() {
     local log=$here/build/apt.log
-    say "installing Debian packages: ${*:$#}"
+    say "installing Debian packages: $1"
+    shift
     "$@" >"$log" 2>&1 && return
     tail -n 20 "$log" >&2
     say "apt-get failed (its last lines are above, all of them in $log)"

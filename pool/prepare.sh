@@ -21,7 +21,7 @@ source "$here/pool/environment.sh"
 # shellcheck source=pool/as-root.sh
 source "$here/pool/as-root.sh"
 
-child='' signalled=0
+child='' signalled=0 lock=''
 # Ctrl-C reaches the child by itself, as it does every process of the terminal's job; the others go to one process.
 trap 'signalled=130' INT
 trap 'signalled=143; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
@@ -33,6 +33,7 @@ run() {
     ((signalled == 0)) || exit "$signalled"
     (
         trap - INT TERM HUP # background processes of a script ignore Ctrl-C unless told otherwise
+        [[ -z $lock ]] || exec {lock}>&- # a pool would hold it for as long as it runs
         if [[ $(type -t "$1") == function ]]; then
             "$@"
         else
@@ -52,19 +53,21 @@ run() {
 
 demo() {
     local command
+    provide python htcondor
     environment demo
-    htcondor
     command=${FASER_ALIGN_COMMAND:-$(printf '%q' "$here/build/faser-align")}
     launcher "$command"
     FASER_ALIGN_COMMAND=$command run "$here/.venv/bin/faser-align" demo
 }
 
 lint() {
+    provide python
     environment test
     check_style
 }
 
 types() {
+    provide python
     environment test
     run "$here/.venv/bin/mypy"
 }
@@ -72,8 +75,8 @@ types() {
 # Style and types come first because they are quick, and do not keep the tests from running.
 tests() {
     local failed=()
+    provide python htcondor
     environment test
-    htcondor
     check_style || failed+=(style)
     run "$here/.venv/bin/mypy" || failed+=(types)
     scratch_folder
@@ -120,13 +123,16 @@ working_python() {
 
 clean() {
     local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align left
+    local pool=${FASER_ALIGN_POOL:-$state/pool}
     for left in /var/tmp/faser-align-"$(id -un)"-*; do
         if [[ -O $left ]] && ! kill -0 "${left##*-}" 2>/dev/null; then
             remove_scratch "$left"
         fi
     done
-    if stop_pool "${FASER_ALIGN_POOL:-$state/pool}" "$state/demo"; then
-        rm -rf -- "${FASER_ALIGN_POOL:-$state/pool}" "$state/demo"
+    if stop_pool "$pool" "$state/demo"; then
+        rm -rf -- "$pool" "$state/demo"
+        # The registry forgets the campaigns of demonstrations as well.
+        { grep -lF -- "$state/demo/" "$state"/campaigns/*.json 2>/dev/null || true; } | xargs -r -d '\n' rm -f --
     fi
     remove_built
 }
@@ -146,7 +152,7 @@ main() {
     if [[ $(id -u) == 0 ]]; then
         as_root "$1"
     else
-        "$target"
+        "$target" "${@:2}"
     fi
 }
 

@@ -1,0 +1,105 @@
+"""The package list, and the wheel installed in an environment of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PACKAGES = sorted(name.partition(".")[2] for name in SETUP["packages"] if name != "faser_align")
+DATA = {
+    str(path.relative_to(ROOT))
+    for package in ("templates", "examples")
+    for path in (ROOT / package).rglob("*")
+    if path.is_file() and path.suffix not in (".py", ".pyc")
+}
+
+
+def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command outside the checkout, without what this run's environment adds to Python."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        list(map(str, command)), check=False, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources, since setuptools leaves files beside them."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "source"
+    copy.mkdir()
+    for name in (*PACKAGES, "src"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    # Isolation would fetch setuptools; the test environment has it.
+    build = call(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", copy, cwd=folder
+    )
+    assert build.returncode == 0, build.stdout + build.stderr
+    (made,) = (folder / "dist").glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``bin`` of a new environment with the wheel; its dependencies are lent by the environment of the tests."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    install = ("install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
+    done = call(sys.executable, "-m", "pip", "--python", python, *install, wheel, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (site,) = folder.glob("lib/python*/site-packages")
+    # The .pth files of a folder that is named in a .pth file are not read: the checkout itself stays out of sight.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_linked(package: str) -> None:
+    """src/faser_align has a relative link to every package of the list, so that it works wherever the checkout lies."""
+    link = ROOT / "src" / "faser_align" / package
+    assert os.readlink(link) == f"../../{package}"
+    assert (link / "__init__.py").is_file()
+
+
+def test_no_package_is_left_out() -> None:
+    """Every package at the top level is in the list of pyproject.toml, and every link leads to one of them."""
+    assert sorted(path.parent.name for path in ROOT.glob("*/__init__.py")) == PACKAGES
+    assert sorted(path.name for path in (ROOT / "src/faser_align").iterdir() if path.is_symlink()) == PACKAGES
+
+
+def test_the_program_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """``faser-align --help`` works from the wheel, which does not borrow the checkout's modules."""
+    shown = call(installed / "faser-align", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "submit" in shown.stdout
+    where = call(installed / "python", "-I", "-c", "import faser_align.fsm as f; print(f.__file__)", cwd=tmp_path)
+    assert where.stdout.startswith(str(installed.parent))
+
+
+@pytest.mark.parametrize("job", ["reconstruct", "solve"])
+def test_the_jobs_run_from_the_wheel(installed: Path, tmp_path: Path, job: str) -> None:
+    """A job that is called without arguments says how to call it and fails."""
+    shown = call(installed / "python", "-I", "-m", f"faser_align.jobs.{job}", cwd=tmp_path)
+    assert shown.returncode != 0
+    assert "CAMPAIGN STAGE ITERATION" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_the_wheel_holds_the_data(installed: Path, tmp_path: Path) -> None:
+    """Templates and examples are in the wheel, each of them."""
+    (site,) = installed.parent.glob("lib/python*/site-packages")
+    package = site / "faser_align"
+    found = {str(path.relative_to(package)) for path in package.rglob("*") if path.suffix not in (".py", ".pyc")}
+    assert found >= DATA
