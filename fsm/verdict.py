@@ -112,7 +112,7 @@ def _converged(rules: Rules, history: Sequence[Metrics]) -> str | None:
             return None
     passed = [c.text for c in _rule_criteria(rules, history[-1]) if c.passed]
     times = "" if patience == 1 else f", in {patience} iterations running"
-    return f"the constants stand still: {' and '.join(passed)}{times}"
+    return f"{' and '.join(passed)}{times}"
 
 
 def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:

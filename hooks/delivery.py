@@ -23,6 +23,8 @@ NEXT = {
     "removed": "faser-align resume {name}",
     "held": "faser-align status {name}",
     "lost": "faser-align status {name}",
+    "iteration": "faser-align status {name}",
+    "submitted": "faser-align status {name}",
 }
 
 
@@ -113,7 +115,7 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         failed["cure"] = next(
             (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
         )
-    facts["next"] = NEXT.get(claimed.kind, "faser-align history {name}").format(name=facts["campaign"])
+    facts["next"] = NEXT.get(claimed.kind, "faser-align report {name}").format(name=facts["campaign"])
     return facts
 
 

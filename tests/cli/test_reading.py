@@ -73,7 +73,7 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
     lines = left.out.splitlines()
     assert left.status == 0
     assert lines[0] == "converged  converged"
-    assert "the constants stand still" in lines[1]
+    assert "significance 0.004 is below 0.01" in lines[1]
     assert "iteration 4 of 4" in lines[2]
     row = next(line for line in lines if line.startswith("1 "))
     assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]

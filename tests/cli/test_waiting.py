@@ -129,7 +129,7 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     """There is nothing to wait for: it says how it ended, and where the constants are."""
     left = command("watch", "converged")
     assert left.status == 0
-    assert left.out.startswith("converged  converged: the constants stand still")
+    assert left.out.startswith("converged  converged: significance 0.004")
     assert "next: faser-align report converged" in left.out
 
 
