@@ -4,6 +4,7 @@ Functions take the schedd to talk to, so that this part need not know how a pool
 """
 
 import contextlib
+import ctypes
 import os
 import pwd
 import re
@@ -190,5 +191,6 @@ def _silent() -> Iterator[None]:
             os.dup2(sink.fileno(), 1)
             yield
     finally:
+        ctypes.CDLL(None).fflush(None)  # C's own buffer would come out at the end of the program
         os.dup2(kept, 1)
         os.close(kept)
