@@ -58,12 +58,13 @@ copy_checkout() {
         --exclude=./.hypothesis --exclude=./src/faser_align.egg-info --exclude=__pycache__ . |
         as_user bash -ec '
             mkdir -p "$1" && cd "$1"
-            rm -rf new && mkdir new
+            rm -rf new old && mkdir new && mkdir -p source
             tar -C new --extract --file=-
             for kept in .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis; do
                 [ ! -e "source/$kept" ] || mv "source/$kept" "new/$kept"
             done
-            rm -rf source && mv new source' bash "$copy"
+            mv source old && mv new source # renames only: hooks of a campaign may start just now
+            rm -rf old' bash "$copy"
 }
 
 # Like the user's launcher, but it becomes the user first. It stays in the current folder where he may be in it.
