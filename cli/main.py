@@ -9,7 +9,7 @@ import sys
 import typer
 
 import faser_align
-from faser_align.cli import control, demo, engine, pool, reading, setup
+from faser_align.cli import console, control, demo, engine, pool, reading, setup
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -49,7 +49,8 @@ def main() -> None:
     try:
         app()
     except CampaignError as problem:
-        typer.echo(f"error: {problem}", err=True)
+        # Sentences that are made deeper inside name the program by its own name.
+        typer.echo(f"error: {problem}".replace("`faser-align ", f"`{console.program()} "), err=True)
         sys.exit(problem.exit_status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -71,6 +71,8 @@ def make_record(
         # Not resolved: a virtual environment is found through the link that is its interpreter.
         "python": sys.executable,
         "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
+        # How whoever submits calls the program: hooks, which have another environment, tell him what to type.
+        "command": os.environ.get("FASER_ALIGN_COMMAND", "faser-align"),
         "targets_file": config.notify.file,
         "constants": {"source": constants, "sha256": sha256},
         "stages": stages_of(config),

@@ -26,7 +26,11 @@ JOB_FAILURES = {
     NO_OUTPUT: ("no output", False, "read the job's output log"),
     COPY: ("output could not be copied", False, "look at the data folder and its quota"),
     CONVERSION: ("conversion to Mille failed", True, "read the job's error log"),
-    INPUT_MISSING: ("a file of the reconstruction is missing", True, "put the file back, then resume; or submit a new campaign"),
+    INPUT_MISSING: (
+        "a file of the reconstruction is missing",
+        True,
+        "put the file back, then resume; or submit a new campaign",
+    ),
     SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
     NO_SPACE: ("disk full", False, "make room, then resume"),
 }

@@ -1,5 +1,6 @@
 """Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
 
+import shlex
 import signal
 import sqlite3
 import sys
@@ -17,14 +18,14 @@ DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
 LOG_LINES = 12
 
-# What to type after a message of a kind; {name} is the campaign.
+# What to type after a message of a kind; {command} is how the user calls the program, {name} the campaign.
 NEXT = {
-    "failed": "faser-align status {name}   (then, with the cause removed: faser-align resume {name})",
-    "removed": "faser-align resume {name}",
-    "held": "faser-align status {name}",
-    "lost": "faser-align status {name}",
-    "iteration": "faser-align status {name}",
-    "submitted": "faser-align status {name}",
+    "failed": "{command} status {name}   (then, with the cause removed: {command} resume {name})",
+    "removed": "{command} resume {name}",
+    "held": "{command} status {name}",
+    "lost": "{command} status {name}",
+    "iteration": "{command} status {name}",
+    "submitted": "{command} status {name}",
 }
 
 
@@ -115,7 +116,10 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         failed["cure"] = next(
             (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
         )
-    facts["next"] = NEXT.get(claimed.kind, "faser-align report {name}").format(name=facts["campaign"])
+    command = read_record(folder).get("command", "faser-align")
+    facts["next"] = NEXT.get(claimed.kind, "{command} report {name}").format(
+        command=command, name=shlex.quote(facts["campaign"])
+    )
     return facts
 
 

@@ -115,7 +115,9 @@ def view(facts: Facts, limits: Limits) -> View:
     """Choose the words for an event; facts that are missing leave their place out."""
     event = line(facts.get("event")) or "test"
     campaign = line(facts.get("campaign")) or "campaign"
-    what, meaning, tone = _EVENTS.get(event, (event, "The campaign reports", "info"))
+    # An event that has no words of its own is named as it is, whatever characters it has.
+    unknown = (event.replace("{", "{{").replace("}", "}}"), "The campaign reports", "info")
+    what, meaning, tone = _EVENTS.get(event, unknown)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".")
     rows = _entries(facts, "rows")
     headline = f"{campaign} {what.format(at=_at(facts), after=_after(facts))}".rstrip()

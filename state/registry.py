@@ -15,6 +15,9 @@ from faser_align.config import layout
 from faser_align.fsm.errors import UserError
 
 
+NAMES_MAX = 5  # in a sentence
+
+
 class Entry(NamedTuple):
     """A campaign that was submitted from this account."""
 
@@ -74,6 +77,9 @@ def find(name: str) -> str:
     nearest = difflib.get_close_matches(name, [entry.name for entry in known], n=1, cutoff=0.4)
     if nearest:
         raise UserError(f"there is no campaign {name!r}; the nearest is {nearest[0]!r}")
+    if known:
+        names = ", ".join(entry.name for entry in known[:NAMES_MAX]) + (", ..." if len(known) > NAMES_MAX else "")
+        raise UserError(f"there is no campaign {name!r}; known are {names}; or give the path of its folder")
     raise UserError(
         f"there is no campaign {name!r}, and none is known; give the path of its folder, or submit one first"
     )
