@@ -14,7 +14,6 @@ from typing import NamedTuple
 from faser_align.config import layout
 from faser_align.fsm.errors import UserError
 
-
 NAMES_MAX = 5  # in a sentence
 
 
