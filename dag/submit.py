@@ -22,6 +22,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 HELD = 5  # JobStatus of a held job
 HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
+ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 POLL_S = 0.5
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -85,26 +86,45 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     """Remove the campaign's DAGMan job and all its nodes, in the order that lets the FINAL node run.
 
     DAGMan is halted first: PRE scripts that wait are not cancelled by a removal and would all run before FINAL.
-    A DAGMan that is held or does not react within half a minute is removed without. Takes at most 150 s.
+    A DAGMan that is held or does not react within half a minute is removed without. One that has no job in the queue
+    when it has halted ends by itself, and a removal would kill its FINAL script half-way. Takes at most 4 min.
     """
     halt = os.path.join(folder, layout.HALT)
     read_from = _size(os.path.join(folder, layout.DAGMAN_OUT))
     running = [job for job in dagman_jobs(schedd, folder) if job.cluster == cluster]
     if not running:
         return Stopped(halted=False, gone=True)
+
+    def has_left() -> bool:
+        return all(job.cluster != cluster for job in dagman_jobs(schedd, folder))
+
     with open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
         halted = running[0].status != HELD and _wait(lambda: _has_halted(folder, read_from), HALT_WAIT_S)
-        try:
-            schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align stop")
-        except htcondor2.HTCondorException as error:
-            raise CampaignError(f"job {cluster}.0 could not be removed: {_first_line(error)}") from error
-        gone = _wait(lambda: all(job.cluster != cluster for job in dagman_jobs(schedd, folder)), LEAVE_WAIT_S)
+        gone = halted and not _has_jobs(schedd, cluster) and _wait(has_left, ENDS_WAIT_S)
+        if not gone:
+            _remove(schedd, cluster)
+            gone = _wait(has_left, LEAVE_WAIT_S)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(halt)
     return Stopped(halted, gone)
+
+
+def _has_jobs(schedd: htcondor2.Schedd, cluster: int) -> bool:
+    """Whether jobs of DAGMan's nodes are in the queue; if the schedd does not say, assume so."""
+    try:
+        return bool(schedd.query(constraint=f"DAGManJobId == {cluster}", projection=["ClusterId"], limit=1))
+    except htcondor2.HTCondorException:
+        return True
+
+
+def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
+    try:
+        schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align stop")
+    except htcondor2.HTCondorException as error:
+        raise CampaignError(f"job {cluster}.0 could not be removed: {_first_line(error)}") from error
 
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
