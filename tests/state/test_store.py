@@ -79,6 +79,19 @@ def test_spooled_events_keep_their_order_and_their_names(record: dict[str, Any])
     assert all(not name.startswith(".") for name in os.listdir(f"{folder}/{layout.SPOOL}"))
 
 
+def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
+    record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook removes what it replayed after its commit, so the next one may list a file that is then gone."""
+    folder = record["folder"]
+    monkeypatch.setattr(spool, "waiting", lambda _: ["00000001.json"])
+    event = {"phase": "control", "event": "submitted", "dag_id": "12.0", "host": "ap"}
+    assert writer.take(folder, {**event, "utc": "2026-11-24T07:31:00.000Z"}) == 0
+    publish.publish(folder)
+    with queries.published(folder) as db:
+        assert queries.campaign(db)["state"] == "submitted"
+
+
 def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> None:
     """A submission is seen by readers at once, and by the store at the next hook, in either order, once."""
     folder = record["folder"]
