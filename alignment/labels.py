@@ -12,9 +12,15 @@ x of a module's side  ``number*10 + 1``               4*3*8*2 = 192
 rz of a module        ``number//10*100 + 2``          4*3*8 = 96
 x y rx ry rz, layer   ``number//100*10 + 1 ... 5``    4*3*5 = 60
 ====================  ==============================  =========================
+
+Shifts are in mm, rotations in rad. ``describe`` says a label in words, ``parse`` finds the label of such words.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
+
+from faser_align.fsm.errors import UserError
 
 STATIONS = (0, 1, 2, 3)
 LAYERS = (0, 1, 2)
@@ -45,6 +51,26 @@ class Parameter(NamedTuple):
     def translation(self) -> bool:
         """Whether the parameter is a length (mm) and not an angle (rad)."""
         return self.kind.endswith((".x", ".y"))
+
+    @property
+    def unit(self) -> str:
+        """Unit of its value."""
+        return "mm" if self.translation else "rad"
+
+    @property
+    def name(self) -> str:
+        """Short: the key of the constants and the degree of freedom, as ``00.ry``, ``003.rz``, ``003.1.x`` (side 1)."""
+        side = "" if self.side < 0 else f".{self.side}"
+        return f"{self.key}{side}.{self.kind.partition('.')[2]}"
+
+    @property
+    def words(self) -> str:
+        """Element and degree of freedom, as ``layer 2 of station 1, rotation about z``."""
+        dof = self.kind.partition(".")[2]
+        moves = f"shift along {dof}" if self.translation else f"rotation about {dof[1]}"
+        module = "" if self.module < 0 else f"module {self.module} of "
+        side = "" if self.side < 0 else f"side {self.side} of "
+        return f"{side}{module}layer {self.layer} of station {self.station}, {moves}"
 
 
 def module_x_label(station: int, layer: int, module: int, side: int) -> int:
@@ -97,3 +123,37 @@ KEYS = tuple(
     )
 )
 """All 108 keys of the constants, sorted as ``inputforalign.txt`` has them: ``00 000 001 ... 327``."""
+
+_BY_WORDS = {text: label for label, parameter in PARAMETERS.items() for text in (parameter.name, parameter.words)}
+_NAMED_AT_MOST = 4
+
+
+def describe(label: int) -> str:
+    """A label in words: ``10302`` is ``module 3 of layer 0 of station 0, rotation about z``.
+
+    A label that is none of the tracker's, as in a steering file of another detector, is ``label 4711``.
+    """
+    return PARAMETERS[label].words if label in PARAMETERS else f"label {label}"
+
+
+def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
+    """Several labels in words, with their numbers; the first ones only if there are many."""
+    found = list(labels)
+    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in found[:at_most]]
+    more = len(found) - len(named)
+    return "; ".join(named) + (f"; and {more} more" if more else "")
+
+
+def parse(text: str) -> int:
+    """The label of a description, of a short name such as ``003.rz``, or of the number itself.
+
+    Raises UserError if the tracker has no such parameter.
+    """
+    words = re.sub(r"\s+", " ", text.strip().lower()).removeprefix("label ")
+    label = int(words) if words.isdecimal() and len(words) < 10 else _BY_WORDS.get(words, 0)
+    if label not in PARAMETERS:
+        raise UserError(
+            f"{text.strip()!r} is no parameter of the tracker; give a label, a name such as 003.rz or 00.ry, or words "
+            "such as 'layer 2 of station 1, rotation about z'"
+        )
+    return label

@@ -1,14 +1,22 @@
 """Labels and the elements that they belong to."""
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from faser_align.alignment.labels import (
     KEYS,
     PARAMETERS,
     constants_key,
+    describe,
+    describe_all,
     layer_label,
     layer_number,
     module_rz_label,
     module_x_label,
+    parse,
 )
+from faser_align.fsm.errors import UserError
 
 
 def test_there_are_348_labels_and_108_keys() -> None:
@@ -34,3 +42,46 @@ def test_a_label_knows_its_element() -> None:
     assert not PARAMETERS[10302].translation
     assert constants_key(3, 2) == "32"
     assert layer_number(1, 1) == 21
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "name", "unit"),
+    [
+        (11302, "module 3 of layer 1 of station 0, rotation about z", "013.rz", "rad"),
+        (31311, "side 1 of module 3 of layer 1 of station 2, shift along x", "213.1.x", "mm"),
+        (225, "layer 2 of station 1, rotation about z", "12.rz", "rad"),
+        (412, "layer 1 of station 3, shift along y", "31.y", "mm"),
+        (103, "layer 0 of station 0, rotation about x", "00.rx", "rad"),
+    ],
+)
+def test_a_label_is_said_in_words(label: int, words: str, name: str, unit: str) -> None:
+    """A label is said as its element and its degree of freedom, with a short name and a unit."""
+    assert describe(label) == words
+    assert (PARAMETERS[label].name, PARAMETERS[label].unit) == (name, unit)
+
+
+def test_words_name_one_label_each() -> None:
+    """Words, short name and number of each of the 348 labels lead back to it, in any case and spacing."""
+    for label, parameter in PARAMETERS.items():
+        spaced = "  " + parameter.words.upper().replace(" of ", "   of ")
+        assert {parse(text) for text in (parameter.words, parameter.name, str(label), spaced, f"label {label}")} == {
+            label
+        }
+
+
+@given(st.text(max_size=40))
+def test_other_words_are_refused(text: str) -> None:
+    """Any other text is refused in a sentence with what may be given."""
+    known = {words for parameter in PARAMETERS.values() for words in (parameter.words, parameter.name)}
+    if text.strip().lower() in known or text.strip().removeprefix("label ").isdecimal():
+        return
+    with pytest.raises(UserError, match="no parameter of the tracker"):
+        parse(text)
+
+
+def test_many_labels_are_counted() -> None:
+    """Of many labels the first ones are named; foreign labels are numbers."""
+    assert describe(4711) == "label 4711"
+    assert describe_all([102, 4711]) == "layer 0 of station 0, shift along y (102); label 4711"
+    assert describe_all(list(PARAMETERS)).endswith("; and 344 more")
+    assert describe_all([]) == ""
