@@ -83,7 +83,7 @@ def judge(rules: Rules, history: Sequence[Metrics], *, limit: int) -> Verdict:
         reason = speaks(rules, history)
         if reason:
             return Verdict(name, reason, criteria)
-    missing = next((c.text for c in criteria if not c.passed), "patience is not yet over")
+    missing = _missing(rules, history)
     if len(history) >= limit:
         return Verdict("limit", f"iteration {len(history)} of {limit} was the last: {missing}", criteria)
     return Verdict("go_on", missing, criteria)
@@ -122,6 +122,21 @@ def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:
     return enough and all(criterion.passed for criterion in _conditions(rules, history))
 
 
+def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
+    """Why the stage has not converged with the last iteration: the rules, what forbids it to count, or patience."""
+    asked = _rule_criteria(rules, history[-1])
+    failed = [criterion.text for criterion in asked if not criterion.passed]
+    if failed and (rules.require == "all" or len(failed) == len(asked)):
+        return " and ".join(failed)
+    forbidden = next((c.text for c in _conditions(rules, history) if not c.passed), None)
+    if forbidden:
+        return forbidden
+    passed = " and ".join(criterion.text for criterion in asked if criterion.passed)
+    if len(history) < rules.min_iterations:
+        return f"{passed}, but {rules.min_iterations} iterations at least are asked for"
+    return f"{passed}, but not yet in {rules.patience} iterations running"
+
+
 def _criteria(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     return [*_rule_criteria(rules, history[-1]), *_conditions(rules, history)]
 
@@ -150,8 +165,12 @@ def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
     """The largest correction of each unit against its own limit, as one criterion."""
     texts, passed = [], True
     for unit, threshold in (("um", rules.absolute_um_max), ("urad", rules.absolute_urad_max)):
-        sizes = [abs(c["largest"]) for c in metrics.get("corrections", {}).values() if c.get("unit") == unit]
-        if sizes:
+        found = [_number(c, "largest") for c in metrics.get("corrections", {}).values() if c.get("unit") == unit]
+        sizes = [abs(size) for size in found if size is not None]
+        if len(sizes) < len(found):
+            passed = False
+            texts.append(f"a correction in {unit} is not a number")
+        elif sizes:
             passed = passed and max(sizes) < threshold
             texts.append(f"largest correction {max(sizes):.3g} {unit} (limit {threshold:g} {unit})")
     passed = passed and bool(texts)
@@ -168,12 +187,15 @@ def _conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
             _number(metrics, "residual_max_mm"),
             None,
             final_cuts,
-            "the final residual cut is in force" if final_cuts else "the residual cut is not yet the final one",
+            _final_cuts(metrics, final=final_cuts),
         )
     ]
+    numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
+    text = "every number is one" if numbers else "a correction or chi2/ndf is not a number"
+    found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
     found.append(_module_cuts(rules, metrics))
     found.append(_detector_cuts(rules, metrics))
-    missing = [label for step in metrics.get("steps", ()) for label in step.get("entries_fixed", ())]
+    missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
     names = ", ".join(str(label) for label in missing[:5]) + (", ..." if len(missing) > 5 else "")
     found.append(
         Criterion(
@@ -196,6 +218,18 @@ def _conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
             "the set of files changed" if changed else "the set of files is unchanged",
         )
     )
+    return found
+
+
+def _final_cuts(metrics: Metrics, *, final: bool) -> str:
+    if metrics.get("converted_again"):
+        return "the residual cut was ten times the one that was asked for, since the solver rejected too many tracks"
+    return "the final residual cut is in force" if final else "the residual cut is not yet the final one"
+
+
+def _entries_fixed(step: Metrics) -> Sequence[Any]:
+    """Parameters that a step was asked to free and that had too few entries: in words if the metrics have them."""
+    found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
     return found
 
 
@@ -243,7 +277,7 @@ def _stalled(rules: Rules, history: Sequence[Metrics]) -> str | None:
     if effect_now > (1 - rules.stalled_effect) * effect_before and chi2_now > chi2_before - rules.stalled_chi2:
         return (
             f"in {span} iterations the best effect stayed at {effect_now:.3g} um "
-            f"and the best chi2/ndf at {chi2_now:.4g}, and the constants do not stand still"
+            f"and the best chi2/ndf at {chi2_now:.4g}: {_missing(rules, history)}"
         )
     return None
 

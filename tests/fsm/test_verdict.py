@@ -123,6 +123,26 @@ def test_stalled_when_neither_number_falls() -> None:
     assert judge(RULES, falling, limit=10).name == "go_on"
 
 
+def test_the_reason_names_what_really_forbids_convergence() -> None:
+    """A rule that another one makes up for is not the reason; a condition that is broken is, in a stall, too."""
+    one = metrics(significance=0.03)
+    assert (
+        judge(RULES, [MOVING, one], limit=10).reason
+        == "effect 0.1 um is below 0.5 um, but not yet in 2 iterations running"
+    )
+    both = judge(RULES, [MOVING], limit=10).reason
+    assert both == "significance 5 is not below 0.01 and effect 9 um is not below 0.5 um"
+    assert judge(RULES._replace(require="all"), [one], limit=10).reason == "significance 0.03 is not below 0.01"
+    assert "but 5 iterations at least" in judge(RULES._replace(min_iterations=5), [one, one], limit=10).reason
+    cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
+    why = "module 017 has 15.0% of its hits cut by residual (limit 10%)"
+    assert judge(RULES, [MOVING, cut], limit=10).reason == why
+    assert judge(RULES, [MOVING, cut], limit=2).reason == f"iteration 2 of 2 was the last: {why}"
+    stalled = judge(RULES, [cut] * 5, limit=10)
+    assert stalled.name == "stalled"
+    assert stalled.reason.endswith(why)
+
+
 def test_thresholds_come_from_the_configuration() -> None:
     """The keys of the configuration are the rules' names."""
     assert Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"}) == RULES._replace(
