@@ -25,14 +25,14 @@ _EVENTS = {
     "converged": ("converged {after}", "The constants stand still", "success"),
     "exhausted": (
         "exhausted {after}",
-        "The last allowed iteration is done and the constants do not stand still yet",
+        "The constants do not stand still yet",
         "warning",
     ),
     "diverged": ("diverged {at}", "The corrections lead away from a solution", "failure"),
     "stalled": ("stalled {at}", "The corrections neither shrink nor pass the criteria", "warning"),
     "starved": ("starved {at}", "There are too few tracks or files for a solution", "failure"),
     "rejected": ("rejected {after}", "The new constants describe the data worse than the old ones", "failure"),
-    "failed": ("failed {at}", "The campaign ended because nodes failed", "failure"),
+    "failed": ("failed {at}", "The campaign could not go on", "failure"),
     "removed": ("removed {at}", "The campaign was taken out of HTCondor's queue", "warning"),
     "test": ("test message", "This is a test; nothing happened to the campaign", "info"),
 }
@@ -121,6 +121,10 @@ def view(facts: Facts, limits: Limits) -> View:
     reason = line(facts.get("reason"), limits.sentence).rstrip(".")
     rows = _entries(facts, "rows")
     headline = f"{campaign} {what.format(at=_at(facts), after=_after(facts))}".rstrip()
+    urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
+    losses = _listings(facts, limits, (("Files lost", "files_lost"),))
+    if any(item.why in reason for listing in (*urgent, *losses) for item in listing.items):
+        reason = ""  # the list says it, with the node
     return View(
         campaign=campaign,
         headline=headline + _of_stage(facts),
@@ -130,8 +134,8 @@ def view(facts: Facts, limits: Limits) -> View:
         progress=_progress(facts),
         changes=_changes(rows),
         table=_table(rows, _count(facts.get("stages")) > 1),
-        urgent=_listings(facts, limits, (("Failed", "failed"), ("Held", "held"))),
-        losses=_listings(facts, limits, (("Files lost", "files_lost"),)),
+        urgent=urgent,
+        losses=losses,
         details=_details(facts),
         next=line(facts.get("next")),
         footer=" · ".join(part for part in (line(facts.get("key")), line(facts.get("utc"))) if part),
@@ -237,7 +241,8 @@ def _largest(value: object) -> str:
 def _table(rows: Sequence[Facts], staged: bool) -> Table:
     columns = ("iteration", "files", "tracks", "chi2/ndf", "effect [um]", "largest correction")
     hidden = max(0, len(rows) - ROWS_MAX)
-    note = f"The {hidden:,} iterations before these are not shown." if hidden else ""
+    before = "iteration before these is" if hidden == 1 else "iterations before these are"
+    note = f"The {hidden:,} {before} not shown." if hidden else ""
     return Table(columns, tuple(_row(row, staged) for row in rows[hidden:]), note)
 
 
@@ -269,9 +274,12 @@ def _item(entry: Facts, limits: Limits) -> Item:
     file = f"file {line(entry.get('file'), 12)}" if entry.get("file") is not None else ""
     log = entry.get("log")
     lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
+    why = line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".")
+    if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
+        lines = ()  # the reason is the log's only line
     return Item(
         name=f"{file} ({node})" if file and node else file or node or "unknown node",
-        why=line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".") or "no reason known",
+        why=why or "no reason known",
         cure=line(entry.get("cure"), limits.sentence),
         log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :])
         if limits.log_lines

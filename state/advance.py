@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
 # A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
-DAG_OK, DAG_REMOVED = (0, 3), (4, 6)
+DAG_OK, DAG_REMOVED, DAG_NODE_FAILED = (0, 3), (4, 6), 2
+FAILED_NAMED = 3
 DAG_STATUSES = {
     0: "it ended normally",
     1: "DAGMan met an error",
@@ -106,9 +107,9 @@ def final(campaign: "Campaign") -> int:
     if known:
         return int(known[0])
     failed = campaign.db.execute("SELECT count(*) FROM nodes WHERE state = 'failed'").fetchone()[0]
-    reason = f"{DAG_STATUSES.get(status, f'its status is {status}')}"
+    reason = DAG_STATUSES.get(status, f"its status is {status}")
     if failed:
-        reason += f"; {failed} node{'s' * (failed != 1)} failed"
+        reason = _failed(campaign, failed) if status == DAG_NODE_FAILED else f"{reason}; {_failed(campaign, failed)}"
     if status in DAG_OK and campaign.state in table.UNFINISHED:
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
     name = "final_removed" if status in DAG_REMOVED else "final_failed"
@@ -119,3 +120,13 @@ def final(campaign: "Campaign") -> int:
         "INSERT INTO events VALUES (?, ?, 0, 'final', '', '', ?)", (event["dag_id"], event["node"], exit_status)
     )
     return exit_status
+
+
+def _failed(campaign: "Campaign", count: int) -> str:
+    """How many nodes failed, and the first of them by name."""
+    rows = campaign.db.execute(
+        "SELECT node FROM nodes WHERE state = 'failed' ORDER BY stage, iteration, kind DESC, file LIMIT ?",
+        (FAILED_NAMED,),
+    )
+    names = ", ".join(row[0] for row in rows) + (", ..." if count > FAILED_NAMED else "")
+    return f"{count} node{'s' * (count != 1)} failed ({names})"

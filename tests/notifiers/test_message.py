@@ -111,6 +111,22 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
             assert word in part
 
 
+def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
+    """What a list says with its node is not in the sentence, and a log of one line not below its reason."""
+    why = "raw file missing or unreadable: /r/417 is not there"
+    failed = {"node": "reco_s1_i01_00417", "why": why, "cure": "put it in place", "log": ["/r/417 is not there"]}
+    text = compose(facts | {"event": "failed", "reason": f"reco_s1_i01_00417: {why}", "failed": [failed]}).text
+    assert text.count("/r/417") == 1
+    failed["log"] = ["reading", "/r/417 is not there"]
+    assert "  | reading\n" in compose(facts | {"event": "failed", "failed": [failed]}).text
+
+
+def test_one_iteration_that_is_not_shown(facts: dict[str, Any]) -> None:
+    """A table of one iteration too many says so in the singular."""
+    text = compose(facts | {"rows": [facts["rows"][0]] * 13}).text
+    assert "The 1 iteration before these is not shown." in text
+
+
 def test_stages_are_named(facts: dict[str, Any]) -> None:
     """With several stages subject and table say which one."""
     facts |= {"stage": 2, "stages": 3}
