@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faser_align.alignment.constants import parse_constants, read_constants
+from faser_align.alignment.fixrules import fix_rules
 from faser_align.config import layout
 from faser_align.config.files import format_files
 from faser_align.config.record import make_record
@@ -96,6 +97,7 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
+    _check_steps(record)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
     if record["data"] != folder:
@@ -105,6 +107,16 @@ def plan(
     if config.simulation.truth:
         read_constants(config.simulation.truth)
     return planned
+
+
+def _check_steps(record: dict[str, Any]) -> None:
+    """Refuse a step that leaves nothing free: its first solution would fail the campaign."""
+    for stage in record["stages"]:
+        for step in stage["steps"]:
+            try:
+                fix_rules(step["fix"], record["stations"])
+            except UserError as problem:
+                raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None
 
 
 def check_place(folder: str) -> None:

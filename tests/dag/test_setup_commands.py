@@ -103,6 +103,7 @@ def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
         ({"--name": "a/b"}, "cannot name a campaign"),
         ({"--name": "taken"}, "exists already"),
         ({"--threest": None, "--fourst": None}, "exclude each other"),
+        ({"--config": "fixed.toml"}, "stage 'all', step 'nothing': fix = [IFT, 3ST] fixes every parameter"),
     ],
 )
 def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], said: str) -> None:
@@ -111,9 +112,11 @@ def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], sa
     (here / "bad.toml").write_text("[campaign]\niteration = 1\n")
     (here / "told.toml").write_text(f'notify.targets = ["me"]\nnotify.file = "{here}/targets.toml"\n')
     (here / "tmp.toml").write_text('campaign.folder = "/tmp"\n')
+    step = '{name = "nothing", fix = ["IFT", "3ST"]}'
+    (here / "fixed.toml").write_text(f'[[stages]]\nname = "all"\nsteps = [{step}]\n')
     (here / "taken").mkdir()
     options = {"-y": "2023", "-r": "11705", "-f": "400"} | changes
-    if options.get("--config") in ("told.toml", "tmp.toml"):
+    if options.get("--config") in ("told.toml", "tmp.toml", "fixed.toml"):
         options["--constants"] = str(Path(setup.__file__).parents[1] / "examples" / "align_2025.txt")
     words = [word for pair in options.items() for word in pair if word is not None]
     before = sorted(path.name for path in here.iterdir())
