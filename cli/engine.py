@@ -1,5 +1,6 @@
 """Commands of the alignment engine: ``mille``, ``solve`` and ``constants``, useful without a campaign."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from faser_align.cli import console
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
-Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt)")]
+Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign: its latest")]
 
 
 def register(app: typer.Typer) -> None:
@@ -111,12 +112,12 @@ def show(constants: Constants, as_json: Json = False) -> None:
     """
     from faser_align.alignment.constants import read_constants
 
-    _show(read_constants(constants), as_json)
+    _show(read_constants(_file_of(constants)), as_json)
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(help="Constants file")],
-    after: Annotated[Path, typer.Argument(help="Constants file from which the first is subtracted")],
+    before: Annotated[Path, typer.Argument(help="Constants file or campaign")],
+    after: Annotated[Path, typer.Argument(help="Constants file or campaign from which the first is subtracted")],
     as_json: Json = False,
 ) -> None:
     """Show what has to be added to the first file to get the second, in um and urad.
@@ -125,7 +126,7 @@ def diff(
     """
     from faser_align.alignment.constants import read_constants, subtract_constants
 
-    _show(subtract_constants(read_constants(after), read_constants(before)), as_json)
+    _show(subtract_constants(read_constants(_file_of(after)), read_constants(_file_of(before))), as_json)
 
 
 def add(
@@ -171,13 +172,32 @@ def export(
 ) -> None:
     """Write constants for other programs: as Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV.
 
-    Example: faser-align constants export inputforalign.txt --format csv -o constants.csv
+    Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
     from faser_align.alignment.constants import export_constants, read_constants
 
     _refuse_to_overwrite(output, force)
-    output.write_text(export_constants(read_constants(constants), form), encoding="utf-8")
+    output.write_text(export_constants(read_constants(_file_of(constants)), form), encoding="utf-8")
     console.say(f"wrote {output}")
+
+
+def _file_of(constants: Path) -> Path:
+    """The file as it was named, or the latest constants of the campaign of that name."""
+    from faser_align.fsm.errors import UserError
+
+    if os.path.isfile(constants) or (os.sep in str(constants) and not os.path.isdir(constants)):
+        return constants
+    from faser_align.cli import snapshot
+    from faser_align.state import registry
+
+    try:
+        folder = registry.find(str(constants))
+    except UserError as problem:
+        raise UserError(f"{constants} is no file of constants here, and {problem}") from None
+    found = snapshot.take(folder)["constants"]
+    if not found:
+        raise UserError(f"{constants} has found no constants yet; wait for its first iteration, or name a file")
+    return Path(found)
 
 
 def _show(constants: dict[str, tuple[float, float, float, float, float, float]], as_json: bool) -> None:
@@ -195,7 +215,12 @@ def _show(constants: dict[str, tuple[float, float, float, float, float, float]],
 def _refuse_to_overwrite(output: Path, force: bool) -> None:
     from faser_align.fsm.errors import UserError
 
-    if output.exists() and not force:
+    folder = os.path.dirname(os.path.abspath(output))
+    if os.path.isdir(output):
+        raise UserError(f"{output} is a folder; name a file in it")
+    if os.path.lexists(output) and not force:
         raise UserError(f"{output} exists already; give another name, or --force to overwrite it")
-    if not output.absolute().parent.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"the folder of {output} does not exist; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{output} cannot be written: {folder} is not a folder of yours; name another file with -o")

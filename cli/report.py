@@ -98,10 +98,7 @@ def _verdict(seen: Row) -> list[Block]:
 
 
 def _files(seen: Row) -> list[Block]:
-    lost = seen["lost"]
-    found: list[Block] = [Line(f"{seen['files'] - len(lost)} of {seen['files']} used, {seen['lost_max']} may be lost")]
-    found += [Line(f"  file {item['file']} lost by {item['node']}: {item['why']}") for item in lost]
-    return found
+    return [Line(f"{seen['files']} asked for, {len(seen['lost'])} lost for good; {seen['lost_max']} at most may be")]
 
 
 def _constants(seen: Row, record: Row) -> list[Block]:
@@ -116,7 +113,7 @@ def _constants(seen: Row, record: Row) -> list[Block]:
 def _configuration(record: Row) -> list[Block]:
     found: list[Block] = [Line(f"faser-align {record['version']}, {record['stations']} stations")]
     for number, stage in enumerate(record["stages"], start=1):
-        found.append(Line(f"stage {number}: {stage['name']}, at most {stage['iterations']} iterations"))
+        found.append(Line(f"stage {number}: {stage['name']}, at most {words.count(stage['iterations'], 'iteration')}"))
         for step in stage["steps"]:
             found.append(
                 Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")

@@ -25,7 +25,8 @@ def campaigns(states: Collection[str] = ()) -> list[Row]:
     """
     for state in states:
         if state not in table.STATES:
-            raise UserError(f"--state {state} is no state of a campaign{_nearest(state, table.STATES)}")
+            advice = _nearest(state, table.STATES) or f"; there are {', '.join(table.STATES)}"
+            raise UserError(f"--state {state} is no state of a campaign{advice}")
     found = [_summary(entry) for entry in registry.entries()]
     wanted = [row for row in found if not states or row["state"] in states]
     return sorted(wanted, key=lambda row: str(row["created_utc"]), reverse=True)

@@ -50,6 +50,8 @@ def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
         ["none.root", "-o", tmp_path / "out.bin"],
         ["none.root", "-o", tmp_path / "none" / "out.bin"],
         ["none.root", "-o", tmp_path / "out.bin", "--pivot", "hit"],
+        ["none.root", "-o", tmp_path],
+        ["none.root", "-o", "/proc/self/out.bin"],
     ]
     for arguments in mistakes:
         done = run("mille", *arguments)

@@ -42,6 +42,7 @@ def test_list_of_a_state(command: Command) -> None:
     wrong = command("list", "--state", "convergd")
     assert wrong.status == 2
     assert wrong.err == "error: --state convergd is no state of a campaign; the nearest is 'converged'\n"
+    assert "there are created, submitted, " in command("list", "--state", "x").err
 
 
 def test_list_without_a_campaign(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +231,7 @@ def test_report(command: Command, tmp_path: Path) -> None:
         "state: converged",
         "-120 um y 003",
         "passed  significance 0.004 is below 0.01",
-        "2 of 2 used",
+        "2 asked for, 0 lost for good",
         "started from: /start.txt",
         "step IFT fix layer: fixed layer, 3ST",
         "solving -> converged",
@@ -258,6 +259,24 @@ def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     assert command("report", "converged", "-o", str(path), "--force").status == 0
     assert path.read_text().startswith("Report of converged")
     assert "cannot be written" in command("report", "converged", "-o", str(tmp_path / "no" / "report.txt")).err
+
+
+def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, tmp_path: Path) -> None:
+    """The commands for constants take a campaign's name for its latest constants, and say where there are none."""
+    found = Path(json.loads(command("status", "converged", "--json").out)["constants"])
+    text = found.read_text()
+    found.write_text('"00": [1, 0, 0, 0, 0, 0]')
+    try:
+        assert json.loads(command("constants", "show", "converged", "--json").out) == {"00": [1, 0, 0, 0, 0, 0]}
+        assert command("constants", "export", str(campaigns / "converged"), "-o", str(tmp_path / "c")).status == 0
+        assert command("constants", "diff", "converged", "converged").status == 0
+    finally:
+        found.write_text(text)
+    assert "created has found no constants yet" in command("constants", "show", "created").err
+    unknown = command("constants", "show", "convergd")
+    assert unknown.status == 2
+    assert "convergd is no file of constants here" in unknown.err
+    assert "the nearest is 'converged'" in unknown.err
 
 
 def test_diagram(command: Command) -> None:
