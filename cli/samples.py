@@ -58,7 +58,7 @@ def facts(utc: str) -> dict[str, object]:
         for row in _ROWS
     ]
     return {
-        "campaign": "test",
+        "campaign": "example",
         "event": "test",
         "state": "test",
         "utc": utc,

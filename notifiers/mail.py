@@ -18,6 +18,7 @@ from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP
 from faser_align.notifiers.wording import line
 
+HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
@@ -66,6 +67,8 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
             letter[line(header)] = line(value)
     letter.set_content(message.text, cte="quoted-printable")
     letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    # At 78 characters a subject would begin on the line below its name, which some readers show with a blank in front.
+    letter.policy = letter.policy.clone(max_line_length=HEADER_CHARS_MAX)
     return letter
 
 

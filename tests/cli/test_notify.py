@@ -41,7 +41,7 @@ def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailb
     assert left.out.startswith("good: accepted\nbad: refused: ")
     assert one == (0, "good: accepted\n", "")
     assert len(mailbox.messages()) == 2
-    assert "[faser-align] test test message" in str(mailbox.messages()[0]["Subject"])
+    assert "[faser-align] example test message" in str(mailbox.messages()[0]["Subject"])
 
 
 def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox: Mailbox, tmp_path: Path) -> None:
