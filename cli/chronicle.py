@@ -118,7 +118,8 @@ def _numbers(known: Row) -> list[str]:
 def _created(known: Row) -> str:
     stages = known.get("stages") or []
     at_most = " + ".join(str(n) for n in stages)
-    return f"{words.count(known.get('files', 0), 'file')}, at most {at_most} iterations"
+    iterations = "iteration" if at_most == "1" else "iterations"
+    return f"{words.count(known.get('files', 0), 'file')}, at most {at_most} {iterations}"
 
 
 def _style(row: Row) -> str:

@@ -131,7 +131,7 @@ def summary(planned: Plan) -> dict[str, str]:
     config, files = record["config"], record["files"]
     shown = {
         "campaign": record["name"],
-        "data": f"{record['year']}, run {record['run']}, {len(files)} {_plural('file', files)} ({format_files(files)})",
+        "data": f"{record['year']}, run {record['run']}, {len(files)} {_plural('file', len(files))} ({format_files(files)})",
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
         "tracks from": config["reconstruction"]["backend"],
@@ -166,13 +166,13 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _plural(word: str, items: list[Any]) -> str:
-    return word if len(items) == 1 else word + "s"
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"
 
 
 def _stage(stage: dict[str, Any]) -> str:
     steps = ", ".join(step["name"] for step in stage["steps"])
-    return f"{stage['name']} ({steps}), at most {stage['iterations']} iterations"
+    return f"{stage['name']} ({steps}), at most {stage['iterations']} {_plural('iteration', stage['iterations'])}"
 
 
 def _nodes(record: dict[str, Any]) -> int:

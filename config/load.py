@@ -84,7 +84,9 @@ def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
         return f"{shown} = {value} is not allowed: {detail}it must be {words}"
     if problem["type"] == "value_error":
         return f"{shown}: {problem['ctx']['error']}"
-    kind = "a list of tables" if problem["type"] == "list_type" else "a table"
+    kind = {"list_type": "a list of tables", "too_short": "one table or more", "too_long": "9 tables at most"}.get(
+        problem["type"], "a table"
+    )
     return f"{shown} = {value} is not allowed: it must be {kind}"
 
 

@@ -19,7 +19,11 @@ SOLVER = 68
 NO_SPACE = 69
 
 JOB_FAILURES = {
-    CONFIG: ("bad configuration", True, "correct the configuration and submit anew"),
+    CONFIG: (
+        "bad configuration",
+        True,
+        "put right what it names, then resume; to change the configuration itself, submit anew",
+    ),
     RAW_MISSING: ("raw file missing or unreadable", True, "put the raw file in place, then resume"),
     CONSTANTS: ("constants missing or malformed", True, "correct inputforalign.txt of the iteration, then resume"),
     CRASHED: ("reconstruction crashed", False, "read the job's error log"),

@@ -73,6 +73,7 @@ def test_paths_are_relative_to_the_file() -> None:
         ("[mille]\nchi2_max = nan", "mille.chi2_max"),
         ('[[stages]]\n[[stages.steps]]\nfix = ["3ST", 23]', "stages[1].steps[1].fix[2] = 23"),
         ("[stages]\niterations = 3", "it must be a list of tables"),
+        ("[[stages]]\nsteps = []", "stages[1].steps = [] is not allowed: it must be one table or more"),
         ("mille = 3", "mille = 3 is not allowed: it must be a table"),
         ('[notify]\nevents = ["ended"]', 'notify.events[1] = "ended"'),
         ('[htcondor.reco]\nflavour = "week"', '"workday"'),
