@@ -10,13 +10,16 @@ Two numbers say how far the constants still are from standing still:
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from faser_align.alignment.constants import ZERO, Six
 from faser_align.alignment.counts import LAYER_KEYS, Counts
-from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.held import held_fixed
+from faser_align.alignment.labels import PARAMETERS, describe
+from faser_align.alignment.normal import Normal
 from faser_align.alignment.solution import Solution
+from faser_align.alignment.weakmodes import split
 
 FORMAT = 1
 RESOLUTION_UM = 23.1
@@ -36,11 +39,30 @@ _CORRECTIONS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One Millepede step of an iteration: its name, the labels that it fixes, and what came of it."""
+    """One Millepede step of an iteration.
+
+    Attributes:
+        name: of the step.
+        fixed: labels that it fixes.
+        solution: what came of it.
+        start: values (mm, rad) with which it began; zero where missing.
+    """
 
     name: str
     fixed: frozenset[int]
     solution: Solution
+    start: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def free(self) -> frozenset[int]:
+        """Labels that could move: neither fixed by the rules nor by the entries cut."""
+        return frozenset(PARAMETERS) - self.fixed - frozenset(self.solution.entries_fixed)
+
+    @property
+    def moved(self) -> dict[int, float]:
+        """By how much each free label moved (mm, rad)."""
+        values = self.solution.values
+        return {label: values[label] - self.start.get(label, 0.0) for label in self.free if label in values}
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,10 @@ class Data:
         files_expected: raw files of the campaign.
         files_lost: those that are left out.
         counts: sum over the files that are used.
-        residual_max_mm: the residual cut; ``residual_max_final`` if it does not change any more.
+        residual_max_mm: the residual cut that was used; ``residual_max_final`` if it does not change any more.
+        converted_again: whether it is ten times the one that was asked for, since the solver rejected too many tracks.
+        momentum: what became of the momenta since the iteration before (``since_before``) and since the stage's first
+            (``since_first``), each as ``momenta.compare`` has it; empty if it is not known.
     """
 
     files_expected: int
@@ -68,6 +93,8 @@ class Data:
     counts: Counts
     residual_max_mm: float
     residual_max_final: bool
+    converted_again: bool = False
+    momentum: Mapping[str, Any] = field(default_factory=dict)
 
 
 def iteration_metrics(
@@ -80,6 +107,7 @@ def iteration_metrics(
     correction: Mapping[str, Six],
     backend: str,
     resources: Resources,
+    normal: Normal | None = None,
 ) -> dict[str, Any]:
     """Metrics of an iteration as JSON types; numbers that are unknown or not finite are None.
 
@@ -91,9 +119,10 @@ def iteration_metrics(
         correction: what is added to them.
         backend: of the solver, ``builtin`` or ``pede``.
         resources: time and memory.
+        normal: normal equations of all parameters, for what the data leave open and what was held fixed.
     """
     counts = data.counts
-    free = [label for label in PARAMETERS if any(_is_free(step, label) for step in steps)]
+    free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
     return {
         "format": FORMAT,
         "stage": stage,
@@ -115,12 +144,13 @@ def iteration_metrics(
             "modules": counts.module_counts(),
         },
         "residual_max_mm": data.residual_max_mm,
-        "residual_max_final": data.residual_max_final,
+        "residual_max_final": data.residual_max_final and not data.converted_again,
+        "converted_again": data.converted_again,
         "chi2_per_ndf": _number(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
-        "momentum": _momentum(counts),
+        "momentum": _momentum(counts) | dict(data.momentum),
         "solver": _solver(backend, steps),
-        "steps": [_step(step, counts) for step in steps],
+        "steps": [_step(step, counts, normal) for step in steps],
         "significance": _worst(significance(step.solution) for step in steps),
         "effect_um": _number(effect_um((step.solution for step in steps), counts.measurements)),
         "corrections": corrections(correction, free),
@@ -128,6 +158,7 @@ def iteration_metrics(
         "relative": _number(relative_size(correction, constants)),
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
         "errors": _errors(steps),
+        "held_fixed": _finite(held_fixed(normal, free, steps[-1].solution.values)) if normal else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,
@@ -178,11 +209,7 @@ def _norm(constants: Mapping[str, Six]) -> float:
     return math.sqrt(sum(value**2 for six in constants.values() for value in six))
 
 
-def _is_free(step: Step, label: int) -> bool:
-    return label not in step.fixed and label not in step.solution.entries_fixed
-
-
-def _step(step: Step, counts: Counts) -> dict[str, Any]:
+def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
     solution = step.solution
     return {
         "name": step.name,
@@ -194,6 +221,8 @@ def _step(step: Step, counts: Counts) -> dict[str, Any]:
         "end_code": solution.end_code,
         "end_text": solution.end_text,
         "entries_fixed": list(solution.entries_fixed),
+        "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
+        "parts": _finite(split(normal, step.free, step.moved)) if normal else {},
     }
 
 
@@ -246,6 +275,15 @@ def _worst(values: Iterable[float | None]) -> float | None:
     """The largest; None if one is unknown, so that it is not taken for small."""
     known = [_number(value) for value in values]
     return None if None in known or not known else max(value for value in known if value is not None)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with None in place of every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> float | None:

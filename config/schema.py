@@ -88,6 +88,10 @@ class Reconstruction(Table):
     min_files: Annotated[float, Field(gt=0, le=1)] = key(
         1.0, "Quorum: share of the raw files that must be reconstructed for an iteration to go on."
     )
+    keep_root: bool = key(
+        True,
+        "Keep the ROOT files of tracks; false: an iteration's are removed by the next one's jobs, after its verdict.",
+    )
 
 
 class Simulation(Table):
@@ -96,6 +100,13 @@ class Simulation(Table):
     truth: Line = key("", "Constants file of the true detector (mm, rad); empty: all constants 0.")
     tracks: Annotated[int, Field(ge=1, le=1_000_000)] = key(3000, "Tracks in each raw file.")
     seed: Annotated[int, Field(ge=0)] = key(1, "Seed of the random numbers; the same seed gives the same raw files.")
+    inefficiency: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = key(
+        0.005, "Share of the hits that are missing at random."
+    )
+    noise: Annotated[float, Field(ge=0, le=0.01, allow_inf_nan=False)] = key(
+        0.0, "Share of the strips that fire by themselves; such a hit may take the place of a track's."
+    )
+    outliers: Share = key(0.0, "Share of the hits that are up to 1 mm away from where they should be.")
 
 
 class Mille(Table):
@@ -178,6 +189,9 @@ class Convergence(Table):
     stalled_chi2: NotNegative = key(0.001, "Progress: the best chi2/ndf falls by at least this much.")
     starved_fraction: Share = key(0.80, "Starved: tracks used below this share of the stage's best.")
     starved_per_parameter: NotNegative = key(20.0, "Starved: fewer tracks than this per free parameter.")
+    momentum_max: Positive = key(
+        0.01, "Told, not judged: change of the median momentum since the stage's first iteration, above this share."
+    )
 
 
 class Notify(Table):

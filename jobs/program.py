@@ -60,6 +60,21 @@ class Iteration(NamedTuple):
         """Mille binary of a raw file; its counts are in ``<name>.json``."""
         return layout.mille_file(self.record["data"], self.stage, self.number, self.record["run"], file)
 
+    def momenta_file(self, file: int) -> str:
+        """Momenta of a raw file's tracks, by which later iterations know whether they drift."""
+        return os.path.splitext(self.mille_file(file))[0] + ".momenta.npy"
+
+    def wide_mille_file(self, file: int) -> str:
+        """Mille binary of a raw file with ten times the residual cut; its counts are in ``<name>.json``."""
+        return os.path.splitext(self.mille_file(file))[0] + "_wide.bin"
+
+    def before(self) -> Iterator["Iteration"]:
+        """The iterations before this one: of earlier stages, then of this one."""
+        for stage in range(1, self.stage + 1):
+            last = self.record["stages"][stage - 1]["iterations"] if stage < self.stage else self.number - 1
+            for number in range(1, last + 1):
+                yield self._replace(stage=stage, number=number)
+
 
 def open_iteration(folder: str, stage: int, number: int) -> Iteration:
     """Read the record of the campaign in ``folder`` and see that it has this iteration.

@@ -5,7 +5,9 @@
 
 import os
 import sys
+from pathlib import Path
 
+from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
@@ -22,6 +24,8 @@ def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
     _check_raw(iteration, file)
     _write_tracks(iteration, file)
     _convert(iteration, file)
+    if not iteration.config["reconstruction"]["keep_root"]:
+        _drop_earlier(iteration, file)
 
 
 def _check_raw(iteration: Iteration, file: int) -> None:
@@ -50,7 +54,9 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     settings = iteration.config["simulation"]
     with failing(statuses.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
-    raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], int(iteration.record["run"]), file)
+    run_number = int(iteration.record["run"])
+    response = tracks.Response(**{key: settings[key] for key in tracks.Response._fields})
+    raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], run_number, file, response)
     fits = (fit.reconstruct(hits, believed, iteration.record["stations"]) for hits in raw)
 
     path = iteration.kfalignment_file(file)
@@ -63,12 +69,26 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
 def _convert(iteration: Iteration, file: int) -> None:
     from faser_align.alignment.mille import Cuts, convert, write_counts
+    from faser_align.alignment.momenta import write_momenta
 
     with failing(statuses.CONFIG):
         cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
     path = iteration.mille_file(file)
     with failing(statuses.CONVERSION):
+        write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
         write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))
+
+
+def _drop_earlier(iteration: Iteration, file: int) -> None:
+    """Remove the tracks of this raw file from iterations that have been judged.
+
+    DAGMan starts this job after the verdict on the iteration before, and only a solved iteration has metrics, so that a
+    job that is started by hand removes nothing that a solution may still need. The last iteration's tracks stay.
+    """
+    for earlier in iteration.before():
+        if os.path.isfile(layout.metrics_file(iteration.record["folder"], earlier.stage, earlier.number)):
+            with failing(statuses.COPY):
+                Path(earlier.kfalignment_file(file)).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,15 @@ from faser_align.alignment.constants import (
     read_constants,
     write_constants,
 )
-from faser_align.alignment.counts import Counts, read_counts
-from faser_align.alignment.metrics import Data, Resources, Step, iteration_metrics
-from faser_align.alignment.pede import run_pede
-from faser_align.alignment.solution import Solution
-from faser_align.alignment.solver import solve as run_builtin
-from faser_align.alignment.steering import SolverOptions, fix_rules, write_steering
+from faser_align.alignment.metrics import Data, Resources, iteration_metrics
+from faser_align.alignment.momenta import compare, read_momenta
+from faser_align.alignment.normal import Normal, normal_equations
+from faser_align.alignment.notes import notes
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.fsm.errors import NodeError
+from faser_align.fsm.errors import CampaignError, NodeError
 from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+from faser_align.jobs.steps import run_steps
 
 CORRECTION = "correction.txt"
 
@@ -48,24 +47,34 @@ def solve(folder: str, stage: int, number: int) -> None:
         Path(metrics_file).unlink(missing_ok=True)
     lost = _lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
-    counts = _counts(iteration, used)
     with failing(statuses.CONSTANTS):
         constants = read_constants(iteration.constants_file())
 
-    steps = _run_steps(iteration, used)
+    solved = run_steps(iteration, used)
+    steps = solved.steps
     correction = correction_from_parameters(steps[-1].solution.values)
     if all(math.isfinite(value) for six in correction.values() for value in six):
         _hand_on(iteration, correction, add_constants(constants, correction))
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
-        data=Data(len(iteration.record["files"]), lost, counts, iteration.residual_max_mm, iteration.cuts_are_final),
+        data=Data(
+            len(iteration.record["files"]),
+            lost,
+            solved.counts,
+            solved.residual_max_mm,
+            iteration.cuts_are_final,
+            solved.converted_again,
+            _momentum(iteration, used),
+        ),
         steps=steps,
         constants=constants,
         correction=correction,
         backend=iteration.config["solver"]["backend"],
+        normal=_normal(solved.steering),
         resources=_resources(started),
     )
+    metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     with failing(statuses.COPY), temporary(metrics_file) as name:
         Path(name).write_text(json.dumps(metrics, allow_nan=False), encoding="utf-8")
 
@@ -83,46 +92,28 @@ def _lost_files(iteration: Iteration) -> list[int]:
         raise NodeError(f"{path} is no JSON list of raw files ({error})", statuses.INPUT_MISSING) from error
 
 
-def _counts(iteration: Iteration, used: list[int]) -> Counts:
-    """Sum of the conversions' counts; every file must have its Mille binary and its counts."""
-    binaries = [iteration.mille_file(file) for file in used]
-    missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
-    if missing or not used:
-        shown = ", ".join(os.path.basename(path) for path in missing[:5]) or "all raw files are lost"
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        folder = os.path.dirname(iteration.mille_file(0))
-        raise NodeError(f"missing in {folder}: {shown}{more}", statuses.INPUT_MISSING)
-    with failing(statuses.INPUT_MISSING):
-        return sum((read_counts(f"{binary}.json") for binary in binaries), Counts())
+def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
+    """What became of the momenta since the iteration before and since the stage's first; empty where it is unknown."""
+    now = read_momenta([iteration.momenta_file(file) for file in used])
+    window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
+    found = {}
+    for name, number in (("since_before", iteration.number - 1), ("since_first", 1)):
+        if now is None or number < 1 or number == iteration.number:
+            continue
+        earlier = iteration._replace(number=number)
+        before = read_momenta([earlier.momenta_file(file) for file in used])
+        if before is not None:
+            found[name] = compare(before, now, window)
+    return found
 
 
-def _run_steps(iteration: Iteration, used: list[int]) -> list[Step]:
-    """Run the stage's steps; each starts from what the one before found and fixes its own labels there."""
-    settings = iteration.config["solver"]
-    options = SolverOptions(
-        **{key: settings[key] for key in ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")},
-        options=tuple(settings["options"]),
-    )
-    planned = iteration.record["stages"][iteration.stage - 1]["steps"]
-    folder = Path(iteration.solution_folder())
-    steps: list[Step] = []
-    for number, step in enumerate(planned, start=1):
-        with failing(statuses.CONFIG):
-            fixed = fix_rules(step["fix"], iteration.record["stations"])
-        start = steps[-1].solution.values if steps else {}
-        with failing(statuses.SOLVER):
-            place = folder if len(planned) == 1 else folder / f"step{number}"
-            place.mkdir(exist_ok=True)
-            steering = write_steering(place, [iteration.mille_file(file) for file in used], fixed, start, options)
-            solution = _solution(steering, settings)
-        if not solution.solved or not solution.values:
-            raise NodeError(f"step {number} ({step['name']}): {solution.message}", statuses.SOLVER)
-        steps.append(Step(step["name"], fixed, solution))
-    return steps
-
-
-def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
-    return run_builtin(steering) if settings["backend"] == "builtin" else run_pede(steering, settings["pede"])
+def _normal(steering: Path) -> Normal | None:
+    """Normal equations of all parameters; None if they cannot be made, since nothing depends on them."""
+    try:
+        return normal_equations(steering)
+    except CampaignError as error:
+        sys.stderr.write(f"what was held fixed is not judged: {error}\n")
+        return None
 
 
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> None:

@@ -17,7 +17,8 @@ BEAM_Z = 300.0  # mm, where the beam fills the magnets' bore
 SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, and their halo
 MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its logarithm
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
-EFFICIENCY = 0.995
+NOISE_WINDOW = 6  # strips on either side in which a track finds a hit, about 0.5 mm
+OUTLIER_STRIPS = 12  # by which an outlier is away at most, about 1 mm
 BATCH = 5000  # tracks
 OVERLAP = 4.0  # mm about x = 0 in which both columns are asked for hits: 1 mm of overlap and room for misalignment
 
@@ -40,6 +41,25 @@ class Hits(NamedTuple):
     strip: NDArray[np.int64]  # 0-767
 
 
+class Response(NamedTuple):
+    """How sensors answer to tracks.
+
+    Attributes:
+        inefficiency: share of crossings without a hit.
+        noise: share of the strips that fire by themselves. Where a sensor has not responded, a noise strip within
+            NOISE_WINDOW of the crossing is taken for the track's hit; elsewhere the true hit is the nearer one.
+        outliers: share of the hits that lie up to OUTLIER_STRIPS beside the crossing, as those of delta rays and of
+            wrongly divided clusters do.
+    """
+
+    inefficiency: float = 0.005
+    noise: float = 0.0
+    outliers: float = 0.0
+
+
+USUAL = Response()
+
+
 def generate(rng: np.random.Generator, count: int) -> Tracks:
     """Throw ``count`` muons: uniform over the bore, nearly parallel to it, momenta log-normal (20 GeV to 5 TeV)."""
     radius = geo.MAGNET_RADIUS * np.sqrt(rng.random(count))
@@ -57,23 +77,53 @@ def generate(rng: np.random.Generator, count: int) -> Tracks:
     return Tracks(x, y, slope_x, slope_y, q_over_p)
 
 
-def simulate_file(truth: Geometry, count: int, seed: int, run: int, number: int) -> Iterator[Hits]:
+def simulate_file(
+    truth: Geometry, count: int, seed: int, run: int, number: int, response: Response = USUAL
+) -> Iterator[Hits]:
     """The hits of a raw file with ``count`` tracks, in batches that bound the memory; see ``simulate``."""
     for batch, first in enumerate(range(0, count, BATCH)):
-        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch)
+        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response)
 
 
-def simulate(truth: Geometry, count: int, seed: int, run: int, number: int, batch: int = 0) -> Hits:
+def simulate(
+    truth: Geometry,
+    count: int,
+    seed: int,
+    run: int,
+    number: int,
+    batch: int = 0,
+    response: Response = USUAL,
+) -> Hits:
     """Strips fired in the detector ``truth`` by one batch of tracks of raw file ``number`` of ``run``.
 
-    Another ``seed`` makes another beam of it. A track fires the one strip that it crosses (binary readout), in a
-    share of EFFICIENCY of the cases and nowhere between the wafers.
+    Another ``seed`` makes another beam of it. A track fires the one strip that it crosses (binary readout), if the
+    sensor responds, and none between the wafers.
     """
     rng = np.random.default_rng([seed, run, number, batch])
     tracks = generate(rng, count)
     kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, count, geo.LAYERS))
-    lucky = rng.random((2, count, geo.LAYERS, geo.SIDES)) < EFFICIENCY
-    return _sort([_layer_hits(truth, lucky[:, :, layer], layer, state) for layer, state in _states(tracks, kicks)])
+    responds = rng.random((2, count, geo.LAYERS, geo.SIDES)) < 1.0 - response.inefficiency
+    beside = np.zeros(responds.shape, np.int8)
+    if response.noise or response.outliers:
+        # From a stream of its own, so that the tracks and the other hits of a raw file stay what they are.
+        _disturb(np.random.default_rng([seed, run, number, batch, 1]), response, responds, beside)
+    layers = [
+        _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
+        for layer, state in _states(tracks, kicks)
+    ]
+    return _sort(layers)
+
+
+def _disturb(
+    rng: np.random.Generator, response: Response, responds: NDArray[np.bool_], beside: NDArray[np.int8]
+) -> None:
+    """Put outliers and noise in place: ``beside`` is by how many strips a hit is away from where the track crosses."""
+    outlier = responds & (rng.random(responds.shape) < response.outliers)
+    beside[outlier] = rng.integers(-OUTLIER_STRIPS, OUTLIER_STRIPS, int(outlier.sum()), endpoint=True)
+    seen = 1.0 - (1.0 - response.noise) ** (2 * NOISE_WINDOW + 1)
+    noise = ~responds & (rng.random(responds.shape) < seen)
+    beside[noise] = rng.integers(-NOISE_WINDOW, NOISE_WINDOW, int(noise.sum()), endpoint=True)
+    responds |= noise
 
 
 def scattering_angle(q_over_p: Floats) -> Floats:
@@ -100,8 +150,14 @@ def _states(tracks: Tracks, kicks: Floats) -> Iterator[tuple[int, list[Floats]]]
         z, bend_before, kick_before = geo.LAYER_Z[layer], bend[layer], kick[layer]
 
 
-def _layer_hits(truth: Geometry, lucky: NDArray[np.bool_], layer: int, state: list[Floats]) -> Hits:
-    """Strips of one layer; ``lucky`` (2, tracks, sides) says where a sensor responds, in the near and far column."""
+def _layer_hits(
+    truth: Geometry, responds: NDArray[np.bool_], beside: NDArray[np.int8], layer: int, state: list[Floats]
+) -> Hits:
+    """Strips of one layer.
+
+    ``responds`` (2, tracks, sides) says whether a sensor does, in the near and far column, and ``beside`` by how many
+    strips the hit is away from the crossing.
+    """
     x, y = state[:2]
     near = np.arange(len(x))
     far = np.flatnonzero(np.abs(x) < OVERLAP)
@@ -109,14 +165,14 @@ def _layer_hits(truth: Geometry, lucky: NDArray[np.bool_], layer: int, state: li
     left = x < 0.0
     track = np.concatenate([near, far])
     module = row[track] + 4 * np.concatenate([left, ~left[far]])
-    responds = np.concatenate([lucky[0], lucky[1, far]])
+    answers, away = (np.concatenate([values[0], values[1, far]]) for values in (responds, beside))
 
     element = ((layer * geo.MODULES + module) * geo.SIDES)[:, None] + np.arange(geo.SIDES)
     line = [values[track][:, None] for values in state]
     across, along = _local(truth, element, geo.LAYER_Z[layer], line)
-    strip = np.floor((across + geo.HALF_WIDTH) / geo.PITCH).astype(np.int64)
+    strip = np.floor((across + geo.HALF_WIDTH) / geo.PITCH).astype(np.int64) + away
     wafer = np.abs(along)
-    fires = responds & (strip >= 0) & (strip < geo.STRIPS) & (wafer > geo.WAFER_INNER) & (wafer < geo.WAFER_OUTER)
+    fires = answers & (strip >= 0) & (strip < geo.STRIPS) & (wafer > geo.WAFER_INNER) & (wafer < geo.WAFER_OUTER)
     return Hits(np.broadcast_to(track[:, None], element.shape)[fires], element[fires], strip[fires])
 
 

@@ -1,0 +1,48 @@
+"""What people should know about an iteration beside its verdict: one sentence for each, made of its metrics. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
+    """Sentences about an iteration; none if all is as it should be.
+
+    Args:
+        metrics: of the iteration.
+        momentum_max: relative change of the median momentum since the stage's first iteration that is still normal.
+    """
+    return [text for text in (_converted_again(metrics), _drift(metrics, momentum_max)) if text]
+
+
+def _converted_again(metrics: Mapping[str, Any]) -> str:
+    if not metrics.get("converted_again"):
+        return ""
+    return (
+        f"the solver rejected more than a third of the tracks, so their hits were taken again up to "
+        f"{metrics['residual_max_mm']:g} mm, ten times the cut; the iteration does not count as converged"
+    )
+
+
+def _drift(metrics: Mapping[str, Any], momentum_max: float) -> str:
+    since = metrics.get("momentum", {}).get("since_first", {})
+    changes = {
+        sign: since.get(f"momentum_change_{name}") for sign, name in (("positive", "plus"), ("negative", "minus"))
+    }
+    known = {sign: change for sign, change in changes.items() if change is not None}
+    if not known or max(abs(change) for change in known.values()) <= momentum_max:
+        return ""
+    shown = " and ".join(f"those of {sign} tracks by {change:+.1%}" for sign, change in known.items())
+    lost = {edge: since.get(f"lost_{edge}", 0) for edge in ("low", "high")}
+    left = f"; {lost['low']} tracks left the momentum window at its lower edge, {lost['high']} at its upper"
+    weak = _weakest(metrics)
+    return f"{weak}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
+
+
+def _weakest(metrics: Mapping[str, Any]) -> str:
+    """The direction that the data leave open and that changes momenta, or else the one that was moved furthest."""
+    modes = [mode for step in metrics.get("steps", ()) for mode in step.get("parts", {}).get("modes", ())]
+    if not modes:
+        return ""
+    bending = [mode for mode in modes if mode["name"] == "curvature in y"]
+    found = max(bending or modes, key=lambda mode: mode["moved_um"])
+    return f"{found['name']} is left open by the data (moved by {found['moved_um']:.2g} um in this iteration) and "

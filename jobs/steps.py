@@ -1,0 +1,111 @@
+"""The steps of an iteration: steering texts, the solver, and the one answer to tracks that were cut too hard."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.alignment.counts import Counts, read_counts, write_counts
+from faser_align.alignment.metrics import Step
+from faser_align.alignment.mille import Cuts, convert
+from faser_align.alignment.pede import run_pede
+from faser_align.alignment.solution import Solution
+from faser_align.alignment.solver import solve as run_builtin
+from faser_align.alignment.steering import SolverOptions, fix_rules, write_steering
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import NodeError
+from faser_align.jobs.program import Iteration, failing
+
+TOO_MANY_REJECTS = 26  # pede's end code
+WIDER = 10.0  # the residual cut of the second conversion over that of the first
+
+MilleFile = Callable[[int], str]
+
+
+class Solved(NamedTuple):
+    """What the steps found, and the data that they were given; ``steering`` is the first step's file."""
+
+    steps: list[Step]
+    counts: Counts
+    residual_max_mm: float
+    converted_again: bool
+    steering: Path
+
+
+def run_steps(iteration: Iteration, used: list[int]) -> Solved:
+    """Solve an iteration with the Mille binaries of the raw files ``used``; each must be there with its counts.
+
+    If the solver rejects more than a third of the tracks (end code 26), the residual cut took too many of their
+    hits. The kept tracks are then converted once more with ten times the cut, to binaries of their own, and solved
+    again: once, and from the first step.
+
+    Raises NodeError: INPUT_MISSING without a file, SOLVER if there is no solution.
+    """
+    mille_file: MilleFile = iteration.mille_file
+    counts = _counts(mille_file, used)
+    steps, steering, failed = _attempt(iteration, used, mille_file)
+    again = failed is not None and failed.end_code == TOO_MANY_REJECTS
+    if again:
+        mille_file = iteration.wide_mille_file
+        _convert_again(iteration, used)
+        counts = _counts(mille_file, used)
+        steps, steering, failed = _attempt(iteration, used, mille_file)
+    if failed is not None:
+        wider = f" (also with hits up to {WIDER * iteration.residual_max_mm:g} mm)" if again else ""
+        name = iteration.record["stages"][iteration.stage - 1]["steps"][len(steps)]["name"]
+        raise NodeError(f"step {len(steps) + 1} ({name}): {failed.message}{wider}", statuses.SOLVER)
+    return Solved(steps, counts, iteration.residual_max_mm * (WIDER if again else 1.0), again, steering)
+
+
+def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
+    """Sum of the conversions' counts."""
+    binaries = [mille_file(file) for file in used]
+    missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
+    if missing or not used:
+        shown = ", ".join(os.path.basename(path) for path in missing[:5]) or "all raw files are lost"
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", statuses.INPUT_MISSING)
+    with failing(statuses.INPUT_MISSING):
+        return sum((read_counts(f"{binary}.json") for binary in binaries), Counts())
+
+
+def _convert_again(iteration: Iteration, used: list[int]) -> None:
+    cuts = Cuts(**iteration.config["mille"] | {"residual_max": WIDER * iteration.residual_max_mm})
+    for file in used:
+        path = iteration.wide_mille_file(file)
+        with failing(statuses.CONVERSION):
+            write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))
+
+
+def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tuple[list[Step], Path, Solution | None]:
+    """Run the stage's steps; each starts from what the one before found and fixes its own labels there.
+
+    Returns the steps that were solved, the first one's steering file, and the solution of one that failed, if any.
+    """
+    settings = iteration.config["solver"]
+    options = SolverOptions(
+        **{key: settings[key] for key in ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")},
+        options=tuple(settings["options"]),
+    )
+    planned = iteration.record["stages"][iteration.stage - 1]["steps"]
+    folder = Path(iteration.solution_folder())
+    steps: list[Step] = []
+    first: Path | None = None
+    for number, step in enumerate(planned, start=1):
+        with failing(statuses.CONFIG):
+            fixed = fix_rules(step["fix"], iteration.record["stations"])
+        start = steps[-1].solution.values if steps else {}
+        with failing(statuses.SOLVER):
+            place = folder if len(planned) == 1 else folder / f"step{number}"
+            place.mkdir(exist_ok=True)
+            steering = write_steering(place, [mille_file(file) for file in used], fixed, start, options)
+            solution = _solution(steering, settings)
+        first = first or steering
+        if not solution.solved or not solution.values:
+            return steps, first, solution
+        steps.append(Step(step["name"], fixed, solution, start))
+    return steps, first or folder, None
+
+
+def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
+    return run_builtin(steering) if settings["backend"] == "builtin" else run_pede(steering, settings["pede"])
