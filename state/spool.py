@@ -6,6 +6,7 @@ to read or write.
 """
 
 import os
+import time
 
 from faser_align.config import layout
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 ASIDE = "aside"
+DIGITS = 16  # of a name: microseconds since 1970, or one more than the last
 
 
 def put(folder: str, event: "dict[str, Any]") -> str:
     """Add ``event`` to the spool of the campaign in ``folder`` and return the name of its file.
 
-    The content is on disk before the name appears; names are taken by exclusive ``link``, in order.
+    The content is on disk before the name appears; names are numbers that grow, taken by exclusive ``link``.
 
     Raises:
         OSError: the event is not in the spool.
@@ -36,7 +38,9 @@ def put(folder: str, event: "dict[str, Any]") -> str:
             os.fsync(file.fileno())
         while True:
             taken = waiting(folder)
-            name = f"{int(taken[-1][:-5]) + 1 if taken else 1:08d}.json"
+            # A number is never used again: a hook that was slow to remove what it replayed must not meet a new event.
+            number = max(int(taken[-1][:DIGITS]) + 1 if taken else 0, time.time_ns() // 1000)
+            name = f"{number:0{DIGITS}d}.json"
             try:
                 os.link(temporary, f"{spool}/{name}")
                 break
@@ -54,7 +58,9 @@ def waiting(folder: str) -> list[str]:
         names = os.listdir(f"{folder}/{layout.SPOOL}")
     except OSError:
         return []
-    return sorted(name for name in names if len(name) == 13 and name[:8].isdigit() and name.endswith(".json"))
+    return sorted(
+        name for name in names if len(name) == DIGITS + 5 and name[:DIGITS].isdigit() and name.endswith(".json")
+    )
 
 
 def read(folder: str, name: str) -> "dict[str, Any]":

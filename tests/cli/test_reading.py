@@ -115,7 +115,7 @@ def test_status_of_a_lost_file(command: Command) -> None:
 
 def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
     """What the command line put into the spool counts already."""
-    waiting = campaigns / "created" / layout.SPOOL / "00000001.json"
+    waiting = campaigns / "created" / layout.SPOOL / "0000000000000001.json"
     event = {"phase": "control", "event": "submitted", "dag_id": "77.0", "utc": "2026-11-24T07:30:00.000Z", "host": "h"}
     waiting.write_text(json.dumps(event))
     try:

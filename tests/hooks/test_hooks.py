@@ -257,12 +257,12 @@ def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, 
     assert not store.exists()
     assert len(list((folder / layout.SPOOL).glob("*.json"))) == 2
     (folder / "away.db").rename(store)
-    (folder / layout.SPOOL / "00000003.json").write_text("no json")
+    (folder / layout.SPOOL / "9000000000000000.json").write_text("no json")
     hook("pre", folder, layout.reco_node(1, 1, 401), 0, 2)
     assert node(record, name)["state"] == "done"
     assert list((folder / layout.SPOOL).glob("*.json")) == []
     assert [row["ignored"].split(":")[0] for row in told(record) if row["event"] == "spooled"] == [
-        "the file 00000003.json of the spool was set aside"
+        "the file 9000000000000000.json of the spool was set aside"
     ]
 
 
