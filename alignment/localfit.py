@@ -14,8 +14,10 @@ from faser_align.alignment.equations import Equations
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 16 * float(np.finfo(np.float64).eps)
+_PIVOT_MIN = 1e-7  # of the diagonal's element, below which pede's own order of pivots decides on the rank
 _HUBER, _CAUCHY = 1.345, 2.3849  # pede's constants of down-weighting
 
 # chi2/ndf at three standard deviations (probability 0.0027), ndf = 1 ... 30: CHINDL of pede's mpnum.
@@ -37,18 +39,22 @@ class LocalFits(NamedTuple):
         chi2, ndf: of each record; chi2 is that of down-weighting if there is any.
         deficient: whether a record's parameters cannot be determined.
         downweight: fraction by which a record's measurements were down-weighted.
-        inverse: shape (records, n, n): inverse of each record's matrix.
+        projection: shape (n, equations): derivatives by those combinations of a record's parameters whose covariance
+            is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``. None unless
+            asked for.
     """
 
     residuals: FloatArray
     chi2: FloatArray
     ndf: IntArray
-    deficient: npt.NDArray[np.bool_]
+    deficient: BoolArray
     downweight: FloatArray
-    inverse: FloatArray
+    projection: FloatArray | None
 
 
-def fit_records(equations: Equations, measured: FloatArray, sigmas: FloatArray, downweighting: int = 0) -> LocalFits:
+def fit_records(
+    equations: Equations, measured: FloatArray, sigmas: FloatArray, downweighting: int = 0, *, projected: bool = False
+) -> LocalFits:
     """Fit every record.
 
     Args:
@@ -56,30 +62,32 @@ def fit_records(equations: Equations, measured: FloatArray, sigmas: FloatArray, 
         measured: value of each equation less what the global parameters make of it.
         sigmas: its error.
         downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).
+        projected: whether to make the projection.
     """
-    starts = equations.offsets[:-1]
+    starts, counts = equations.offsets[:-1], np.diff(equations.offsets)
+    derivatives = equations.locals.astype(np.float64)
     plain = 1.0 / sigmas**2
     weights, residuals = plain, measured
-    counts = np.diff(equations.offsets)
     for iteration in range(1, max(downweighting, 1) + 1):
         if iteration > 1:
             weights = _downweighted(plain, np.abs(residuals) / sigmas, iteration)[0]
-        inverse, solution, rank = _normal_equations(equations, weights, measured, starts)
-        residuals = measured - np.einsum(
-            "ij,ij->j", equations.locals, np.repeat(solution.T, counts, axis=1), optimize=False
-        )
+        fit = _solve(derivatives, weights, measured, starts, equations.n_locals)
+        residuals = measured.copy()
+        for derivative, parameter in zip(derivatives, fit.solution, strict=True):
+            residuals -= derivative * np.repeat(parameter, counts)
         contributions = plain * residuals**2
         if iteration > 1:
             weights, contributions = _downweighted(plain, np.abs(residuals) / sigmas, iteration)
-    chi2 = np.add.reduceat(contributions, starts)
-    factors = np.add.reduceat(sigmas * np.sqrt(weights), starts)
+    downweight = np.zeros(len(counts))
+    if downweighting > 1:
+        downweight = 1.0 - np.add.reduceat(sigmas * np.sqrt(weights), starts) / counts
     return LocalFits(
         residuals,
-        chi2,
-        counts - rank,
-        (rank != equations.n_locals) | ~np.isfinite(solution).all(axis=1),
-        (counts - factors) / counts,
-        inverse,
+        np.add.reduceat(contributions, starts),
+        counts - fit.rank,
+        (fit.rank != equations.n_locals) | ~np.isfinite(fit.solution).all(axis=0),
+        downweight,
+        _project(derivatives, fit, counts) if projected else None,
     )
 
 
@@ -132,19 +140,82 @@ def invert_symmetric(matrices: FloatArray, epsilon: float = EPSILON) -> tuple[Fl
     return work, rank
 
 
-def _normal_equations(
-    equations: Equations, weights: FloatArray, measured: FloatArray, starts: IntArray
-) -> tuple[FloatArray, FloatArray, IntArray]:
-    n, records = len(equations.locals), len(starts)
-    matrices = np.empty((records, n, n))
-    vectors = np.empty((records, n))
+class _Fit(NamedTuple):
+    """Solutions, shape (n, records), and what they were made with.
+
+    ``factor`` is the lower triangle of Cholesky's decomposition, shape (n, n, records). Where that is not accurate,
+    ``doubtful`` has the records' numbers and ``roots``, shape (doubtful, n, n), a root R of the inverse, R R^T.
+    """
+
+    solution: FloatArray
+    rank: IntArray
+    factor: FloatArray
+    doubtful: IntArray
+    roots: FloatArray
+
+
+def _solve(
+    derivatives: FloatArray, weights: FloatArray, measured: FloatArray, starts: IntArray, n_locals: IntArray
+) -> _Fit:
+    """Solve the normal equations of all records: by Cholesky's decomposition, or as pede does where pivots are small."""
+    n, records = len(derivatives), len(starts)
+    matrix = np.empty((n, n, records))
+    vector = np.empty((n, records))
     for i in range(n):
-        weighted = weights * equations.locals[i]
-        vectors[:, i] = np.add.reduceat(weighted * measured, starts)
+        weighted = weights * derivatives[i]
+        vector[i] = np.add.reduceat(weighted * measured, starts)
         for j in range(i + 1):
-            matrices[:, i, j] = matrices[:, j, i] = np.add.reduceat(weighted * equations.locals[j], starts)
-    inverse, rank = invert_symmetric(matrices)
-    return inverse, np.einsum("rij,rj->ri", inverse, vectors), rank
+            matrix[i, j] = matrix[j, i] = np.add.reduceat(weighted * derivatives[j], starts)
+    absent = np.arange(n)[:, None] >= n_locals
+    diagonal = np.einsum("iir->ir", matrix)
+    diagonal[absent] = 1.0  # so that the decomposition goes through and leaves the others alone
+    factor, small = _cholesky(matrix)
+    solution = vector.copy()
+    for i in range(n):
+        solution[i] /= factor[i, i]
+        solution[i + 1 :] -= factor[i + 1 :, i] * solution[i]
+    for i in range(n - 1, -1, -1):
+        solution[i] /= factor[i, i]
+        solution[:i] -= factor[i, :i] * solution[i]
+    rank = n_locals.copy()
+    doubtful = np.flatnonzero(small | (n_locals < 0))
+    roots = np.zeros((len(doubtful), n, n))
+    if len(doubtful):
+        diagonal[absent] = 0.0
+        inverse, rank[doubtful] = invert_symmetric(np.moveaxis(matrix[:, :, doubtful], 2, 0))
+        solution[:, doubtful] = np.einsum("rij,jr->ir", inverse, vector[:, doubtful])
+        good = np.flatnonzero((rank == n_locals)[doubtful] & np.isfinite(inverse).all(axis=(1, 2)))
+        values, vectors = np.linalg.eigh(inverse[good])
+        roots[good] = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    return _Fit(solution, rank, factor, doubtful, roots)
+
+
+def _cholesky(matrix: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Decompose matrices of shape (n, n, records); records with a pivot that is too small are told."""
+    n, _, records = matrix.shape
+    work = matrix.copy()
+    small = np.zeros(records, np.bool_)
+    for i in range(n):
+        small |= ~(work[i, i] > _PIVOT_MIN * matrix[i, i])
+        work[i, i][small] = 1.0
+        work[i:, i] /= np.sqrt(work[i, i])
+        for j in range(i + 1, n):
+            work[j:, j] -= work[j:, i] * work[j, i]
+    return work, small
+
+
+def _project(derivatives: FloatArray, fit: _Fit, counts: IntArray) -> FloatArray:
+    projection = np.empty_like(derivatives)
+    for i, derivative in enumerate(derivatives):
+        rest = derivative.copy()
+        for j in range(i):
+            rest -= np.repeat(fit.factor[i, j], counts) * projection[j]
+        np.divide(rest, np.repeat(fit.factor[i, i], counts), out=projection[i])
+    ends = np.cumsum(counts)
+    for record, root in zip(fit.doubtful.tolist(), fit.roots, strict=True):
+        of = slice(ends[record] - counts[record], ends[record])
+        projection[:, of] = root.T @ derivatives[:, of]
+    return projection
 
 
 def _downweighted(weights: FloatArray, pulls: FloatArray, iteration: int) -> tuple[FloatArray, FloatArray]:

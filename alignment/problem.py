@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.globalfit import Constraints
-from faser_align.alignment.passes import Parameters, Pass, Source
+from faser_align.alignment.passes import Parameters, Pass
+from faser_align.alignment.source import Source
 from faser_align.alignment.steering import SolverError, Steering, Terms
 
 FloatArray = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faser_align.alignment import passes
+from faser_align.alignment import source
 from faser_align.alignment.localfit import chi2_limit, invert_symmetric
 from faser_align.alignment.millepede import read_end, read_result
 from faser_align.alignment.pedelog import read_log
@@ -111,8 +111,8 @@ def test_dependent_constraints_are_told(pede_case: Case) -> None:
 def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small chunks that are read again in each pass give the same bytes."""
     folder = pede_case(DAMPED)
-    monkeypatch.setattr(passes, "CHUNK_BYTES", 40_000)
-    monkeypatch.setattr(passes, "CACHE_BYTES", 0)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
+    monkeypatch.setattr(source, "CACHE_BYTES", 0)
     solution = solve(folder / "str.txt")
     assert _without_errors(folder / "millepede.res") == _without_errors(folder / "expected" / "millepede.res")
     assert solution.measurements == 18038

@@ -1,15 +1,12 @@
-"""Reading Mille binaries and decoding them to equations."""
+"""Reading Mille binaries."""
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faser_align.alignment.equations import decode
 from faser_align.alignment.records import MilleError, iterate_records, read_records
 
 Record = list[tuple[float, int]]
@@ -52,25 +49,6 @@ def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]
             for start, stop in zip(part.offsets[:-1], part.offsets[1:], strict=True):
                 got.append(list(zip(part.values[start:stop].tolist(), part.indices[start:stop].tolist(), strict=True)))
         assert got == expected
-    equations = decode(read_records(path))
-    flat = [measurement for record, _ in records for measurement in record]
-    assert equations.values.tolist() == [value for value, *_ in flat]
-    assert equations.sigmas.tolist() == [sigma for _, sigma, *_ in flat]
-    for number, (_, _, local, global_) in enumerate(flat):
-        assert {i + 1: v for i, v in enumerate(equations.locals[:, number].tolist()) if v} == local
-        mine = equations.at == number
-        assert dict(zip(equations.labels[mine].tolist(), equations.factors[mine].tolist(), strict=True)) == global_
-
-
-def test_special_data_are_skipped(tmp_path: Path) -> None:
-    """A block of special data leaves the equations of its record as they are."""
-    plain = words([(1.0, 0.1, {1: 2.0}, {7: 3.0}), (2.0, 0.2, {1: 1.0, 2: 4.0}, {})])
-    special: Record = [(0.0, 0), (-3.0, 0), (1.0, 0), (2.0, 5), (3.0, 0)]
-    (tmp_path / "plain.bin").write_bytes(pack(plain))
-    (tmp_path / "special.bin").write_bytes(pack(plain[:1] + special + plain[1:] + special))
-    a, b = (decode(read_records(tmp_path / name)) for name in ("plain.bin", "special.bin"))
-    for first, second in zip(a, b, strict=True):
-        np.testing.assert_array_equal(first, second)
 
 
 @given(data=st.data())
@@ -90,7 +68,7 @@ def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> Non
     path.write_bytes(content)
     code = 0
     try:
-        decode(read_records(path))
+        read_records(path)
     except MilleError as error:
         code = error.code
     assert code in (0, 18, 20, 28)
@@ -114,7 +92,7 @@ def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> Non
     path = tmp_path / "x.bin"
     path.write_bytes(content)
     with pytest.raises(MilleError) as raised:
-        decode(read_records(path))
+        read_records(path)
     assert raised.value.code == code
 
 
@@ -123,15 +101,6 @@ def test_files_without_records(tmp_path: Path) -> None:
     (tmp_path / "empty.bin").touch()
     records = read_records(tmp_path / "empty.bin")
     assert (len(records.values), records.offsets.tolist()) == (0, [0])
-    assert len(decode(records).values) == 0
     with pytest.raises(MilleError) as raised:
         read_records(tmp_path / "none.bin")
     assert raised.value.code == 15
-
-
-def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
-    """The records of 400 tracks have five local parameters and seven labels a hit."""
-    equations = decode(read_records(unpacked("mille/mp2input_4st.bin")))
-    assert len(equations.weights) == 400
-    assert equations.locals.shape == (5, 6497)
-    assert np.bincount(equations.at).tolist() == [7] * 6497

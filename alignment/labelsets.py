@@ -1,0 +1,65 @@
+"""Numbers for the sets of labels of equations.
+
+A detector's element measures with the same labels again and again, so that there are far fewer sets of labels than
+equations. What depends on the labels alone is worked out once for each set, and what is summed for labels is summed
+for sets first.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+_FACTOR = np.int64(6364136223846793005)  # of a polynomial modulo 2^64, from Knuth's generator MMIX
+_SLOTS = 1 << 14
+
+
+class LabelSets:
+    """All sets that were met; ``number`` gives those of equations, in the order in which they were met first.
+
+    Attributes:
+        labels: shape (places, sets): labels of each set in the order of the words, then zeros.
+    """
+
+    def __init__(self) -> None:
+        self.labels: IntArray = np.zeros((0, 0), np.int64)
+        self._numbers: dict[int, int] = {}  # by hash of 64 bits, among which no two are ever equal by chance
+        self._slot_hash = np.zeros(_SLOTS, np.int64)
+        self._slot_number = np.full(_SLOTS, -1, np.int32)
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[1])
+
+    def number(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Numbers of equations' sets; ``labels`` of shape (places, equations), filled up with zeros."""
+        hashes = np.zeros(labels.shape[1], np.int64)
+        with np.errstate(over="ignore"):
+            for place in range(len(labels) - 1, -1, -1):
+                hashes *= _FACTOR
+                hashes += labels[place]
+        slots = (hashes >> 32) & (_SLOTS - 1)
+        numbers = self._slot_number[slots]
+        others = np.flatnonzero((self._slot_hash[slots] != hashes) | (numbers < 0))
+        if len(others):
+            found, at, which = np.unique(hashes[others], return_index=True, return_inverse=True)
+            self._learn(found, labels[:, others[at]])
+            known = np.array([self._numbers[value] for value in found.tolist()], np.int32)
+            numbers[others] = known[which]
+        return np.asarray(numbers, np.int32)
+
+    def _learn(self, hashes: IntArray, labels: npt.NDArray[np.int32]) -> None:
+        new = [at for at, value in enumerate(hashes.tolist()) if value not in self._numbers]
+        if not new:
+            return
+        count = len(self)
+        places = max(len(self.labels), len(labels))
+        table = np.zeros((places, count + len(new)), np.int64)
+        table[: len(self.labels), :count] = self.labels
+        table[: len(labels), count:] = labels[:, new]
+        self.labels = table
+        for number, at in enumerate(new, start=count):
+            value = int(hashes[at])
+            self._numbers[value] = number
+            slot = (value >> 32) & (_SLOTS - 1)
+            if self._slot_number[slot] < 0:
+                self._slot_hash[slot], self._slot_number[slot] = value, number

@@ -1,0 +1,190 @@
+"""Mille binaries as the solver reads them: blocks of records, decoded to equations."""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from faser_align.alignment import equations as module
+from faser_align.alignment.blocks import iterate_blocks
+from faser_align.alignment.equations import Equations, decode
+from faser_align.alignment.labelsets import LabelSets
+from faser_align.alignment.records import MilleError
+
+Record = list[tuple[float, int]]
+Measurement = tuple[float, float, dict[int, float], dict[int, float]]
+
+singles = st.floats(-1e3, 1e3, width=32).filter(bool)
+measurements = st.tuples(
+    singles,
+    st.floats(0.0078125, 10, width=32),
+    st.dictionaries(st.integers(1, 3), singles, min_size=1),
+    st.dictionaries(st.integers(1, 99999), singles, max_size=4),
+)
+records = st.lists(st.tuples(st.lists(measurements, min_size=1, max_size=5), st.booleans()), max_size=6)
+per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def words(measurements: list[Measurement]) -> Record:
+    """Words of one record."""
+    record: Record = [(0.0, 0)]
+    for value, sigma, local, global_ in measurements:
+        record += [(value, 0), *((v, i) for i, v in local.items()), (sigma, 0), *((v, i) for i, v in global_.items())]
+    return record
+
+
+def pack(record: Record, *, double: bool = False) -> bytes:
+    """Bytes of one record."""
+    n = len(record)
+    values = struct.pack(f"<{n}{'d' if double else 'f'}", *(value for value, _ in record))
+    return struct.pack("<i", -2 * n if double else 2 * n) + values + struct.pack(f"<{n}i", *(i for _, i in record))
+
+
+def read(path: Path, block_bytes: int = 1 << 20) -> tuple[list[Equations], LabelSets]:
+    """All equations of a file, and their sets of labels."""
+    sets = LabelSets()
+    return [chunk for block in iterate_blocks(path, block_bytes) for chunk in decode(block, sets, path)], sets
+
+
+def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
+    """The equations again, one by one."""
+    found = []
+    for chunk in chunks:
+        for at in range(len(chunk.values)):
+            local = {i + 1: v for i, v in enumerate(chunk.locals[:, at].tolist()) if v}
+            labels = sets.labels[:, chunk.sets[at]].tolist()
+            pairs = zip(labels, chunk.factors[:, at].tolist(), strict=False)
+            found.append((float(chunk.values[at]), float(chunk.sigmas[at]), local, {i: v for i, v in pairs if i}))
+    return found
+
+
+@given(records, st.booleans(), st.sampled_from([1, 100, 1 << 20]), st.sampled_from([4, 40, 1 << 22]))
+@per_example
+def test_round_trip(
+    tmp_path: Path,
+    records: list[tuple[list[Measurement], bool]],
+    packed: bool,
+    block_bytes: int,
+    words_max: int,
+) -> None:
+    """Float and double records, mixed, plain or gzipped, come back as written, in one piece or in many."""
+    content = b"".join(pack(words(record), double=double) for record, double in records)
+    (tmp_path / "x.bin").write_bytes(gzip.compress(content) if packed else content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_WORDS_MAX", words_max)
+        chunks, sets = read(tmp_path / "x.bin", block_bytes)
+    determined = [len({i for m in record for i in m[2]}) for record, _ in records]
+    for record, _ in records:  # local parameters that a record cannot determine are left out
+        if max((i for m in record for i in m[2]), default=0) > len(record):
+            return
+    assert len(determined) == sum(len(chunk.n_locals) for chunk in chunks)
+    assert flat(chunks, sets) == [measurement for record, _ in records for measurement in record]
+
+
+def test_special_data_are_skipped(tmp_path: Path) -> None:
+    """A block of special data leaves the equations of its record and of its neighbours as they are."""
+    plain = words([(1.0, 0.1, {1: 2.0}, {7: 3.0}), (2.0, 0.2, {1: 1.0, 2: 4.0}, {})])
+    special: Record = [(0.0, 0), (-3.0, 0), (1.0, 0), (2.0, 5), (3.0, 0)]
+    (tmp_path / "plain.bin").write_bytes(pack(plain) * 3)
+    both = plain[:1] + special + plain[1:] + special
+    (tmp_path / "special.bin").write_bytes(pack(plain) + pack(both) + pack(plain))
+    (a,), (b,) = (read(tmp_path / name)[0] for name in ("plain.bin", "special.bin"))
+    for first, second in zip(a, b, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@given(data=st.data())
+@per_example
+def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes cut off, put in or changed, also of a gzipped file, make no other error than one with pede's code."""
+    content = bytearray(pack(words([(1.0, 0.1, {1: 2.0, 2: 1.0}, {7: 3.0})])) * 3)
+    if data.draw(st.booleans()):
+        content = bytearray(gzip.compress(content, mtime=0))
+    at = data.draw(st.integers(0, len(content) - 1))
+    kind = data.draw(st.sampled_from(["cut", "change", "insert"]))
+    if kind == "cut":
+        del content[at:]
+    elif kind == "change":
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        content.insert(at, 0)
+    (tmp_path / "x.bin").write_bytes(content)
+    assert _code(tmp_path / "x.bin") in (0, 18, 20)
+
+
+@given(st.binary(max_size=300))
+@per_example
+def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    """Whatever a file holds, it is decoded, or one sentence says why not."""
+    (tmp_path / "x.bin").write_bytes(content)
+    assert _code(tmp_path / "x.bin") in (0, 18, 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", 0),
+        (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-1], 18),
+        (pack(words([(1.0, 0.1, {1: 1.0}, {})])) + b"\0", 18),
+        (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-4], 18),
+        (struct.pack("<i", 0), 18),
+        (struct.pack("<i", 7) + bytes(28), 18),
+        (struct.pack("<i", 1 << 30), 18),
+        (gzip.compress(pack(words([(1.0, 0.1, {1: 1.0}, {})])))[:-9], 18),
+        (pack([(0.0, 0), (1.0, 0), (2.0, 1)]), 20),
+        (pack(words([(1.0, 0.1, {1: float("nan")}, {})])), 20),
+        (pack(words([(1.0, 0.1, {-1: 1.0}, {})])), 20),
+        (pack([(0.0, 0), (0.0, 0), (-9.0, 0), (1.0, 1)]), 20),
+    ],
+)
+def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
+    """A truncated file is code 18, a broken structure or a NaN code 20, and the second record is named."""
+    good = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
+    path = tmp_path / "x.bin"
+    path.write_bytes(content if content.startswith(b"\x1f\x8b") else good + content)
+    assert _code(path) == code
+    if code == 20:
+        with pytest.raises(MilleError, match="record 2 "):
+            read(path)
+
+
+def test_a_missing_file_is_code_15(tmp_path: Path) -> None:
+    """A file that cannot be opened has pede's code for it."""
+    assert _code(tmp_path / "none.bin") == 15
+
+
+def test_sets_of_labels_are_numbered_once() -> None:
+    """The same labels have the same number in whatever row they come, also when longer sets come later."""
+    sets = LabelSets()
+    first, other, same = sets.number(np.array([[7, 5, 7], [8, 0, 8]], np.int32)).tolist()
+    assert first == same != other
+    again = sets.number(np.array([[7, 5, 7], [8, 0, 8], [0, 0, 9]], np.int32))
+    assert sets.labels[:, again].tolist() == [[7, 5, 7], [8, 0, 8], [0, 0, 9]]
+    assert len(sets) == 3
+    many = np.arange(1, 60001, dtype=np.int32).reshape(3, -1)
+    numbers = sets.number(many)
+    np.testing.assert_array_equal(sets.labels[:, numbers], many)
+    np.testing.assert_array_equal(sets.number(many), numbers)
+
+
+def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
+    """The records of 400 tracks have five local parameters and seven labels a hit, of 192 sides of modules."""
+    (chunk,), sets = read(unpacked("mille/mp2input_4st.bin"))
+    assert chunk.n_locals.tolist() == [5] * 400
+    assert chunk.locals.shape == (5, 6497)
+    assert sets.labels.shape == (7, 192)
+    assert chunk.factors.all()
+
+
+def _code(path: Path) -> int:
+    """The code of what is wrong with a file, 0 if nothing is."""
+    try:
+        read(path)
+    except MilleError as error:
+        return error.code if "\n" not in str(error) else -1
+    return 0
