@@ -57,7 +57,7 @@ def look(folder: str) -> Look:
     if answer.problem:
         return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}", False)
     if answer.jobs:
-        return Look(seen, _held(answer.jobs[0]), False)
+        return Look(seen, _held(answer.jobs[0], read_record(folder)), False)
     # It may have come to its end since it was looked at: DAGMan leaves only after the last hook.
     seen = snapshot.take(folder)
     if seen["ended"]:
@@ -67,9 +67,10 @@ def look(folder: str) -> Look:
     return Look(seen, "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more", True)
 
 
-def _held(job: "DagmanJob") -> str:
+def _held(job: "DagmanJob", record: Mapping[str, Any]) -> str:
     from faser_align.dag.submit import HELD
 
     if job.status != HELD:
         return ""
-    return f"its DAGMan is on hold ({job.hold_reason}): remove the cause, then: condor_release {job.cluster}.0"
+    cure = snapshot.release(record, f"{job.cluster}.0")
+    return f"its DAGMan is on hold ({job.hold_reason}): remove the cause, then: {cure}"

@@ -125,7 +125,7 @@ def _listing(what: str, noun: str, items: Sequence[Iterable[str]], colour: str) 
 
 
 def _held(item: Row) -> tuple[str, ...]:
-    cure = f"  remove the cause, then: condor_release {item['job_id']}" if item["job_id"] else ""
+    cure = f"  remove the cause, then: {item['release']}" if item["release"] else ""
     return (f"{item['node']}: {item['why'] or 'no reason known'}", cure)
 
 

@@ -4,9 +4,10 @@ A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say
 """
 
 import os
+import shlex
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.config import layout
@@ -47,7 +48,7 @@ def take(folder: str) -> Snapshot:
             "elapsed_s": _elapsed_s(campaign),
             "nodes": queries.node_counts(db),
             "iterations": rows,
-            "held": _held(db),
+            "held": _held(db, record),
             "failed": [_failed(node) for node in queries.nodes(db, "failed")],
             "lost": queries.lost_files(db),
             "lost_max": campaign["lost_max"],
@@ -196,13 +197,23 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
     }
 
 
-def _held(db: sqlite3.Connection) -> list[Row]:
-    """Nodes whose job is on hold, with the job, since when, and why."""
+def release(record: Mapping[str, Any], job_id: str) -> str:
+    """What to type so that a job goes on: HTCondor's own command, told where a personal pool is."""
+    if record["config"]["htcondor"]["pool"] != "personal":
+        return f"condor_release {job_id}"
+    from faser_align.pool import personal
+
+    return f"CONDOR_CONFIG={shlex.quote(personal.environment()['CONDOR_CONFIG'])} condor_release {job_id}"
+
+
+def _held(db: sqlite3.Connection, record: Row) -> list[Row]:
+    """Nodes whose job is on hold, with the job, since when, why, and what releases it."""
     found = []
     for node in queries.nodes(db, "held"):
         told = [row for row in queries.history(db, node=node["node"]) if row["event"] == "held"]
         job_id, utc = (told[-1]["job_id"], told[-1]["utc"]) if told else ("", "")
-        found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc})
+        cure = release(record, job_id) if job_id else ""
+        found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc, "release": cure})
     return found
 
 

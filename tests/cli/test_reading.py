@@ -103,7 +103,8 @@ def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
     """A held job has its reason and its cure; a message that was refused says what the server said."""
     out = command("status", "held").out
     assert "reco_s1_i01_00400: Transfer input files failure" in out
-    assert "condor_release 31.0" in out
+    assert "remove the cause, then: CONDOR_CONFIG=" in out
+    assert "pool/condor_config condor_release 31.0\n" in out
     assert "held to nobody, after 1 try: " in out
     assert "no-targets.toml does not exist" in out
 
