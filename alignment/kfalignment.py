@@ -1,21 +1,27 @@
 """Reading the reconstruction's ``kfalignment`` files: chunks of tracks with flat columns of their hits.
 
-The tree ``tree`` holds one entry per track: double branches, and per hit vector<double> branches, or jagged
-branches with a counter as uproot writes them. Only the branches that conversion needs are read.
+The tree ``tree`` holds one entry per track: double branches, and per hit vector<double> branches, or arrays with a
+counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for
+``derivation`` or with ``_sp`` at the end, and no derivatives by the track's parameters, which are then made here. Only the branches that conversion needs are read.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.columns import Column, Damaged, FloatArray, Layouts, ntuple_column, tree_column
+from faser_align.alignment.trackmodel import track_derivatives
 from faser_align.fsm.errors import UserError
 
 TREE = "tree"
+TREES = (TREE, "trackParam")  # newest, older
 TRACK_BRANCHES = ("fitParam_chi2", "fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
 LOCAL_BRANCHES = tuple(f"fitParam_align_local_derivation_x_par_{name}" for name in ("x", "y", "theta", "phi", "qop"))
 # In the order of their labels: x of the side, rz of the module, x y rx ry rz of the layer.
@@ -37,9 +43,7 @@ HIT_BRANCHES = (
     *LOCAL_BRANCHES,
     *SENTINEL_BRANCHES,
 )
-CHUNK_TRACKS = 2500  # about 150 MB with all that is made of them
-
-FloatArray = npt.NDArray[np.float64]
+CHUNK_TRACKS = 2500  # about 40 MB with all that is made of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +55,14 @@ class Tracks:
         lengths: hits of each track.
         hits: one value per hit, tracks one after the other, by branch.
         ids: 1000*station + 100*layer + 10*module + side of each hit.
+        modelled: whether the derivatives by the track's parameters are of ``alignment.trackmodel``, not of the file.
     """
 
     flat: dict[str, FloatArray]
     lengths: npt.NDArray[np.int64]
     hits: dict[str, FloatArray]
     ids: npt.NDArray[np.int64]
+    modelled: bool = False
 
     @property
     def layers(self) -> npt.NDArray[np.int64]:
@@ -76,65 +82,126 @@ class Tracks:
             self.lengths[tracks],
             {name: column[hits] for name, column in self.hits.items()},
             self.ids[hits],
+            self.modelled,
         )
 
 
 def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) -> Iterator[Tracks]:
-    """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
+    """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks, each while the one before is worked on.
 
-    Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, or holds a
-    value that is no number or an element that does not exist; the sentence names file, branch and entry.
+    Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, holds no tracks,
+    or holds a value that is no number or an element that does not exist; the sentence names file, branch and entry.
     """
     import uproot  # costs 0.3 s, so only where a ROOT file is read
 
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; give the reconstruction's kfalignment file")
     try:
-        # chunks are read once, in order: uproot's cache of arrays would only fill memory
-        with uproot.open(path, array_cache=None) as file:
+        with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)
-            for start in range(0, tree.num_entries, chunk_tracks):
-                yield _chunk(tree, path, start, min(start + chunk_tracks, tree.num_entries))
+            columns = _columns(tree, raw, path)
+            edges = [*range(0, tree.num_entries, chunk_tracks), tree.num_entries]
+            with ThreadPoolExecutor(1) as reader:
+                ahead = reader.submit(_chunk, columns, path, *edges[:2])
+                for following in [*pairwise(edges[1:]), None]:
+                    tracks = ahead.result()
+                    if following is not None:
+                        ahead = reader.submit(_chunk, columns, path, *following)
+                    yield tracks
     except UserError:
         raise
+    except Damaged as error:
+        raise UserError(
+            f"{path}: branch {error.branch} cannot be read from entry {error.entry} on ({_short(error)}); "
+            "reconstruct this file again"
+        ) from error
     except Exception as error:  # uproot's and the decompressors' errors on damaged files have no common base
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"{path} cannot be read as a ROOT file ({reason}); reconstruct it again") from error
+        raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
     names = {key.split(";")[0] for key in file.keys(recursive=False)}
-    if TREE not in names:
-        found = ", ".join(sorted(names)) or "nothing"
-        raise UserError(f"{path} has no tree named {TREE!r} (it holds {found}); give a kfalignment file")
-    tree = file[TREE]
-    present = set(tree.keys())
-    missing = [branch for branch in (*TRACK_BRANCHES, *HIT_BRANCHES) if branch not in present]
-    if missing:
-        raise UserError(f"{path}: the tree lacks branch {missing[0]}; it is no kfalignment file of this format")
+    found = next((name for name in TREES if name in names), None)
+    if found is None:
+        held = ", ".join(sorted(names)) or "nothing"
+        raise UserError(f"{path} has no tree named {' or '.join(TREES)} (it holds {held}); give a kfalignment file")
+    tree = file[found]
+    if not hasattr(tree, "num_entries"):
+        raise UserError(f"{path}: {found} is no tree but {tree.classname}; give a kfalignment file")
+    if not tree.num_entries:
+        raise UserError(f"{path}: its tree {found} has no entries, so there are no tracks; reconstruct this file again")
     return tree
 
 
-def _chunk(tree: Any, path: str | os.PathLike[str], start: int, stop: int) -> Tracks:
+def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Column]:
+    """The columns that conversion needs, by the newest names of their branches."""
+    is_ntuple = not hasattr(tree, "branches")
+    present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
+    with_track_derivatives = any(alias in present for name in LOCAL_BRANCHES for alias in _aliases(name))
+    layouts = Layouts()
+    columns: dict[str, Column] = {}
+    for name in (*TRACK_BRANCHES, *HIT_BRANCHES):
+        known = next((alias for alias in _aliases(name) if alias in present), None)
+        if known is None and name in LOCAL_BRANCHES and not with_track_derivatives:
+            continue
+        if known is None:
+            raise UserError(f"{path}: the tree lacks branch {name}; it is no kfalignment file, or reconstruct it again")
+        branch = present[known]
+        if not is_ntuple and branch.num_entries != tree.num_entries:
+            raise UserError(
+                f"{path}: branch {known} has {branch.num_entries} entries and the tree {tree.num_entries}; "
+                "reconstruct this file again"
+            )
+        try:
+            columns[name] = ntuple_column(branch, layouts) if is_ntuple else tree_column(branch, raw, layouts)
+        except (AttributeError, NotImplementedError, ValueError) as error:
+            raise UserError(
+                f"{path}: branch {known} holds neither numbers nor vectors of them ({branch.typename}); "
+                "give a kfalignment file with one track an entry"
+            ) from error
+        if columns[name].jagged and name in TRACK_BRANCHES:
+            raise UserError(f"{path}: branch {known} has several tracks an entry; give a file with one track an entry")
+    return columns
+
+
+def _aliases(name: str) -> Iterator[str]:
+    """The names that a branch has had, the newest first."""
+    for ending in ("", "_sp"):
+        yield name + ending
+        yield name.replace("derivation", "derivative") + ending
+
+
+def _chunk(columns: Mapping[str, Column], path: str | os.PathLike[str], start: int, stop: int) -> Tracks:
     flat, hits = {}, {}
     lengths: npt.NDArray[np.int64] | None = None
-    arrays = tree.arrays([*TRACK_BRANCHES, *HIT_BRANCHES], entry_start=start, entry_stop=stop, how=dict)
     for name in TRACK_BRANCHES:
-        flat[name] = np.asarray(arrays[name], np.float64)
-        _check_finite(flat[name], None, path, name, start)
-    for name in HIT_BRANCHES:
-        jagged = arrays[name].layout
-        offsets = np.asarray(jagged.offsets.data, np.int64)
+        flat[name], _ = columns[name].take(start, stop)
+        _check_finite(flat[name], None, path, columns[name].name, start)
+    for name in (name for name in HIT_BRANCHES if name in columns):
+        column = columns[name]
+        hits[name], found = column.take(start, stop)
+        if found is None:
+            raise UserError(f"{path}: branch {column.name} has one number a track; a vector with its hits is needed")
         if lengths is None:
-            lengths = np.diff(offsets)
-        elif not np.array_equal(lengths, np.diff(offsets)):
-            entry = start + int(np.flatnonzero(lengths != np.diff(offsets))[0])
-            raise UserError(f"{path}: branch {name} has another number of hits than {HIT_BRANCHES[0]} in entry {entry}")
-        content = np.asarray(jagged.content.data, np.float64)
-        hits[name] = content[int(offsets[0]) : int(offsets[-1])]
-        _check_finite(hits[name], lengths, path, name, start)
+            lengths = found
+        elif not np.array_equal(lengths, found):
+            entry = int(np.flatnonzero(lengths != found)[0])
+            raise UserError(
+                f"{path}: branch {column.name} has {found[entry]} hits and {columns[HIT_BRANCHES[0]].name} "
+                f"{lengths[entry]} in entry {start + entry}; reconstruct this file again"
+            )
+        _check_finite(hits[name], lengths, path, column.name, start)
     assert lengths is not None
-    return Tracks(flat, lengths, hits, _elements(hits["fitParam_align_id"], lengths, path, start))
+    ids = _elements(hits["fitParam_align_id"], lengths, path, start)
+    modelled = LOCAL_BRANCHES[0] not in hits
+    if modelled:
+        by_x, by_y = (hits[f"fitParam_align_global_derivation_y_{dof}"] for dof in "xy")
+        hits |= dict(zip(LOCAL_BRANCHES, track_derivatives(ids, by_x, by_y), strict=True))
+    return Tracks(flat, lengths, hits, ids, modelled)
 
 
 def _elements(

@@ -9,6 +9,7 @@ x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,16 +19,14 @@ from faser_align.alignment.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, 
 from faser_align.alignment.files import replacing
 from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, LOCAL_BRANCHES, SENTINEL_BRANCHES, Tracks, read_tracks
 from faser_align.alignment.records import Records, read_records
+from faser_align.alignment.trackmodel import offset_z_mm
 from faser_align.fsm.errors import UserError
 
-__all__ = ["Counts", "Cuts", "Records", "convert", "read_counts", "read_records", "write_counts"]
+__all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
 _BUFFER_WORDS = 5000  # of Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _LOCALS = len(LOCAL_BRANCHES)
-# Designed z of a module from its layer's, and of a side from its module's (SCT_Frame.cxx, SCT_Module.cxx).
-MODULE_Z_MM = np.array([-1.9875, 5.9575, -1.9875, 5.9575, 1.9875, -5.9575, 1.9875, -5.9575])
-SIDE_Z_MM = np.array([0.4425, -0.4425])
 _INVALID = -9000.0  # the reconstruction writes -9999 where it has no derivative
 
 
@@ -40,7 +39,8 @@ class Cuts:
         pz_min, pz_max: momentum window (GeV).
         hits_min: smallest number of hits of a track.
         residual_max: largest absolute residual of a hit (mm).
-        derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad).
+        derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad); without effect for the pivot
+            ``layer``, whose derivatives are as large as modules lie off their layer.
         pivot: point about which the layer turns in its rx and ry derivatives. ``calypso`` leaves them as they are
             written, about the z of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which
             the constants are applied (TrackerAlignDBTool.cxx).
@@ -57,6 +57,11 @@ class Cuts:
     def __post_init__(self) -> None:
         if self.pivot not in ("calypso", "layer"):
             raise UserError(f'pivot is "{self.pivot}"; allowed are "calypso" and "layer"')
+        for name in ("chi2_max", "residual_max", "derivative_max"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name):g}; a number above zero is needed")
+        if not self.pz_min < self.pz_max:
+            raise UserError(f"pz_min is {self.pz_min:g} and pz_max {self.pz_max:g} GeV; pz_min must be smaller")
 
 
 def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
@@ -73,9 +78,10 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
         What was read, cut and written.
 
     Raises:
-        UserError: an input is missing, truncated or no such file, lacks a branch, or holds a value that is no
-            number; or the output cannot be written.
+        UserError: an input is missing, truncated or no such file, lacks a branch, holds no tracks or a value that is
+            no number, or is given twice; no track passes the cuts; or the output is an input or cannot be written.
     """
+    _check_names(inputs, output)
     counts = Counts(files=len(inputs))
     try:
         with replacing(output) as file:
@@ -83,6 +89,8 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
                 for written, counted in _convert_file(source, cuts):
                     file.write(written)
                     counts = counts + counted
+            if not counts.tracks_written:
+                raise UserError(_nothing_left(inputs, counts))
     except OSError as error:
         raise UserError(
             f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
@@ -90,9 +98,50 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
     return counts
 
 
+def convert_and_count(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
+    """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither."""
+    counts = convert(inputs, output, cuts)
+    try:
+        write_counts(f"{output}.json", counts)
+    except OSError as error:
+        Path(output).unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {output}.json: {error.strerror}; check the folder, its permissions and space"
+        ) from error
+    return counts
+
+
+def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
+    if not inputs:
+        raise UserError("there is nothing to convert; give kfalignment files")
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise UserError(f"cannot write {output}: the folder {folder} does not exist; make it first")
+    seen: dict[str, str] = {}
+    for source in inputs:
+        real = os.path.realpath(source)
+        if real in seen:
+            same = "" if seen[real] == str(source) else f" (the same file as {seen[real]})"
+            raise UserError(f"{source} is given twice{same}, which would count its tracks twice; give each file once")
+        seen[real] = str(source)
+    for written in (str(output), f"{output}.json"):
+        if os.path.realpath(written) in seen:
+            raise UserError(f"the output {written} is an input, too; give it another name with -o")
+
+
+def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> str:
+    names = str(inputs[0]) + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
+    return (
+        f"{names}: none of {counts.tracks_read} tracks is left: cut are {counts.tracks_cut_chi2} by chi2, "
+        f"{counts.tracks_cut_pz} by pz, {counts.tracks_cut_hits} by hits, and {counts.hits_cut_residual} hits of the "
+        f"others by residual, {counts.hits_cut_derivative} by derivative; widen the cuts, or reconstruct anew"
+    )
+
+
 def _convert_file(source: str | os.PathLike[str], cuts: Cuts) -> Iterator[tuple[bytes, Counts]]:
     for tracks in read_tracks(source):
         counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
+        counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
         chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
         failed_chi2 = chi2 > cuts.chi2_max
         failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
@@ -130,8 +179,10 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
 
 def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
     failed_residual = np.abs(tracks.hits["fitParam_align_local_residual_x"]) > cuts.residual_max
-    failed = np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
-    failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
+    failed = np.zeros(len(failed_residual), np.bool_)
+    if cuts.pivot == "calypso":
+        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
+        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
     for branch in SENTINEL_BRANCHES:
         failed |= tracks.hits[branch] < _INVALID
     kept = ~(failed_residual | failed)
@@ -172,7 +223,7 @@ def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) ->
 
 def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
     """Let rx and ry of the layer turn about its own z: a hit that lies dz behind it moves by (ry, -rx) * dz as well."""
-    dz = MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10]
+    dz = offset_z_mm(ids)
     x, y, rx, ry = (f"fitParam_align_global_derivation_y_{dof}" for dof in ("x", "y", "rx", "ry"))
     hits[rx] = hits[rx] - dz * hits[y]
     hits[ry] = hits[ry] + dz * hits[x]

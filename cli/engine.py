@@ -36,32 +36,31 @@ def mille(
     hits_min: Annotated[int, typer.Option(help="Smallest number of hits of a track")] = 15,
     residual_max: Annotated[float, typer.Option(help="Largest residual of a hit (mm)")] = 0.05,
     derivative_max: Annotated[float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad)")] = 2.0,
-    pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives")] = "calypso",
+    pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives: calypso or layer")] = "calypso",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Convert the reconstruction's files to Millepede's binary records.
+    """Convert the reconstruction's files to Millepede's binary records; what was counted goes to OUTPUT.json, too.
 
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
-    from faser_align.alignment.mille import Cuts, convert
+    from faser_align.alignment.mille import Cuts, convert_and_count
+    from faser_align.cli import counted
 
     _refuse_to_overwrite(output, force)
+    _refuse_to_overwrite(Path(f"{output}.json"), force)
     cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
-    counts = convert(inputs, output, cuts)
+    counts = convert_and_count(inputs, output, cuts)
+    if counts.tracks_modelled:
+        console.warn(
+            f"{counts.tracks_modelled} tracks come from older files without derivatives by the track's parameters; "
+            "those of the designed geometry are used"
+        )
     if as_json:
-        console.show_json(counts.to_json())
+        console.show_json(counts.to_json() | counted.derived(counts))
         return
-    tracks_cut = counts.tracks_cut_chi2 + counts.tracks_cut_pz + counts.tracks_cut_hits
-    console.say(
-        f"{output}: {counts.tracks_written} records with {counts.measurements} measurements from "
-        f"{counts.tracks_read} tracks in {counts.files} file{'' if counts.files == 1 else 's'}"
-    )
-    console.say(
-        f"cut: {tracks_cut} tracks ({counts.tracks_cut_chi2} chi2, {counts.tracks_cut_pz} pz, "
-        f"{counts.tracks_cut_hits} hits); {counts.hits_cut_residual} hits by residual, "
-        f"{counts.hits_cut_derivative} by derivative"
-    )
+    console.say(f"{output}: {counts.tracks_written} records with {counts.measurements} measurements")
+    counted.show(counts)
 
 
 def solve(

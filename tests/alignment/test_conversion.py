@@ -11,7 +11,8 @@ import uproot
 
 from faser_align.alignment.counts import Counts, read_counts, write_counts
 from faser_align.alignment.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
-from faser_align.alignment.mille import MODULE_Z_MM, SIDE_Z_MM, Cuts, convert, read_records
+from faser_align.alignment.mille import Cuts, convert, convert_and_count, read_records
+from faser_align.alignment.trackmodel import designed_z_mm, offset_z_mm
 from faser_align.fsm.errors import UserError
 from faser_align.simulation import geometry
 
@@ -123,9 +124,24 @@ def test_layer_pivot_is_the_one_of_the_constants() -> None:
     turned = [geometry.build({f"{s}{n}": (0, 0, 0, *angles) for s in range(4) for n in range(3)}) for angles in TURNS]
     moved_by_rx, moved_by_ry = ((place.origin - geometry.build({}).origin) / 1e-6 for place in turned)
     ids = geometry.identifiers()
-    dz = MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10]
+    dz = offset_z_mm(ids)
+    np.testing.assert_allclose(designed_z_mm(ids), geometry.build({}).origin[:, 2])
     np.testing.assert_allclose(moved_by_rx[:, 1], -dz, atol=1e-3)
     np.testing.assert_allclose(moved_by_ry[:, 0], dz, atol=1e-3)
+
+
+def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
+    """Hits with a large derivative by rx or ry are kept with the layer's pivot; those without one never are."""
+    changes = {
+        "fitParam_align_global_derivation_y_rx": np.full((3, 16), 3.0),
+        "fitParam_align_global_derivation_y_z": np.full((3, 16), 0.1),
+    }
+    changes["fitParam_align_global_derivation_y_z"][0] = -9999.0
+    path = write_jagged(tmp_path / "in.root", changes)
+    with pytest.raises(UserError, match="48 by derivative"):
+        convert([path], tmp_path / "out.bin", Cuts())
+    counts = convert([path], tmp_path / "out.bin", Cuts(pivot="layer"))
+    assert (counts.measurements, counts.hits_cut_derivative) == (32, 16)
 
 
 def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
@@ -139,7 +155,7 @@ def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
     turning = is_layer & np.isin(a.indices % 10, (3, 4))
     np.testing.assert_array_equal(a.values[~turning], b.values[~turning])
     side = a.indices[np.flatnonzero(is_layer & (a.indices % 10 == 1)) - 2] // 10
-    dz = MODULE_Z_MM[side // 10 % 10] + SIDE_Z_MM[side % 10]
+    dz = offset_z_mm(side - 1000)
     x, y = (a.values[is_layer & (a.indices % 10 == dof)] for dof in (1, 2))
     difference = b.values - a.values
     np.testing.assert_allclose(difference[is_layer & (a.indices % 10 == 3)], -dz * y, atol=1e-5)
@@ -153,7 +169,10 @@ def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
         ({"fitParam_align_id": np.full((3, 16), 4711.0)}, ["fitParam_align_id is 4711", "entry 0"]),
         ({"fitParam_align_local_measured_xe": None}, ["lacks branch fitParam_align_local_measured_xe"]),
         ({"fitParam_align_local_residual_x": np.full((3, 16), np.inf)}, ["residual_x is inf", "entry 0"]),
-        ({"fitParam_align_local_residual_x": np.full((3, 15), 0.0)}, ["another number of hits", "entry 0"]),
+        (
+            {"fitParam_align_local_residual_x": np.full((3, 15), 0.0)},
+            ["residual_x has 15 hits and fitParam_align_id 16", "entry 0"],
+        ),
     ],
 )
 def test_a_bad_file_names_branch_and_entry(tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
@@ -184,8 +203,60 @@ def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> No
         with pytest.raises(UserError, match=name) as raised:
             convert([tmp_path / name], tmp_path / "out.bin", Cuts())
         assert words in str(raised.value)
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "nowhere" / "out.bin", Cuts())
+
+
+def test_names_are_checked_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    """The same input twice, also under another name, an output that is an input, and no input are refused."""
+    source = tmp_path / "in.root"
+    source.write_bytes((data / "mille" / "kfalignment_4st.root").read_bytes())
+    (tmp_path / "link.root").symlink_to(source)
+    mistakes: list[tuple[list[Path], Path, str]] = [
+        ([source, source], tmp_path / "out.bin", "is given twice"),
+        ([source, tmp_path / "link.root"], tmp_path / "out.bin", "the same file as"),
+        ([source], tmp_path / "link.root", "is an input, too"),
+        ([source], tmp_path / "none" / "out.bin", "none does not exist"),
+        ([], tmp_path / "out.bin", "nothing to convert"),
+    ]
+    before = source.read_bytes()
+    for inputs, output, words in mistakes:
+        with pytest.raises(UserError, match=words):
+            convert_and_count(inputs, output, Cuts())
+    assert source.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["in.root", "link.root"]
+
+
+def test_no_tracks_is_an_error(data: Path, tmp_path: Path) -> None:
+    """A tree without entries, and cuts that nothing passes, are told with the numbers; nothing is left behind."""
+    with uproot.recreate(tmp_path / "empty.root") as file:
+        file.mktree("tree", {"x": "f8"})
+    with pytest.raises(UserError, match=r"empty\.root: its tree tree has no entries"):
+        convert_and_count([tmp_path / "empty.root"], tmp_path / "out.bin", Cuts())
+    source = data / "mille" / "kfalignment_4st.root"
+    with pytest.raises(UserError, match=r"none of 400 tracks is left: cut are 0 by chi2, .* by pz, 0 by hits"):
+        convert_and_count([source], tmp_path / "out.bin", Cuts(residual_max=1e-9))
+    assert os.listdir(tmp_path) == ["empty.root"]
+
+
+@pytest.mark.parametrize(
+    "cuts", [{"chi2_max": -1.0}, {"residual_max": float("nan")}, {"pz_min": 9.0, "pz_max": 5.0}, {"pivot": "hit"}]
+)
+def test_cuts_must_make_sense(cuts: dict[str, Any]) -> None:
+    """A cut that nothing can pass is named."""
+    with pytest.raises(UserError, match=next(iter(cuts))):
+        Cuts(**cuts)
+
+
+def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
+    """Binary and counts are written together; without the counts there is no binary."""
+    source = data / "mille" / "kfalignment_4st.root"
+    counts = convert_and_count([source], tmp_path / "out.bin", Cuts())
+    assert read_counts(tmp_path / "out.bin.json").to_json() == counts.to_json()
+    (tmp_path / "other.bin.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*other\.bin\.json"):
+        convert_and_count([source], tmp_path / "other.bin", Cuts())
+    assert not (tmp_path / "other.bin").exists()
 
 
 def test_counts_survive_their_file_and_add_up(data: Path, tmp_path: Path) -> None:

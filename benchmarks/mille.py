@@ -1,0 +1,124 @@
+"""How fast and in how much memory kfalignment files become Mille records, beside uproot's plain reading of them.
+
+    python benchmarks/mille.py [--tracks 100000] [--source tests/data/mille/kfalignment_4st.root]
+
+Each row is a process of its own: a ROOT file of so many tracks (the source's, repeated) in one layout of baskets, converted
+by ``faser_align.alignment.mille`` and read by ``uproot``, all branches at once and in steps. The ratio is the time of
+the conversion over that of reading; 45,000 tracks/s and 300 MB are the limits that are asked for.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+CONVERT = """
+import sys, time
+from faser_align.alignment.mille import Cuts, convert
+started = time.perf_counter()
+convert([sys.argv[1]], sys.argv[1] + ".bin", Cuts())
+"""
+READ_ALL = """
+import sys, time
+import uproot
+started = time.perf_counter()
+uproot.open(sys.argv[1])["tree"].arrays()
+"""
+READ_STEPS = """
+import sys, time
+import uproot
+started = time.perf_counter()
+for _ in uproot.open(sys.argv[1])["tree"].iterate(step_size=2500): pass
+"""
+REPORT = """
+seconds = time.perf_counter() - started
+with open("/proc/self/status") as status:
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+print(seconds, int(peak) / 1024)
+"""
+LAYOUTS = (  # name, tracks in a basket (0: all), compression
+    ("400 tracks a basket, zlib", 400, 1),
+    ("10,000 tracks a basket, zlib", 10_000, 1),
+    ("one basket, zlib", 0, 1),
+    ("one basket, uncompressed", 0, 0),
+)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracks", type=int, default=100_000)
+    parser.add_argument("--source", default="tests/data/mille/kfalignment_4st.root")
+    arguments = parser.parse_args()
+    print(f"{arguments.tracks} tracks of {arguments.source}")
+    print(f"{'layout':30} {'tracks/s':>9} {'MB':>5}   {'uproot, all':>16}   {'uproot, steps':>16}   ratio")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, per_basket, level in LAYOUTS:
+            path = os.path.join(folder, "kfalignment.root")
+            _write(path, arguments.source, arguments.tracks, per_basket or arguments.tracks, level)
+            seconds, memory_mb = _measure(CONVERT, path)
+            reading = [_measure(program, path) for program in (READ_ALL, READ_STEPS)]
+            others = "   ".join(f"{arguments.tracks / s:9.0f} {mb:4.0f} MB" for s, mb in reading)
+            speed = arguments.tracks / seconds
+            print(f"{name:30} {speed:9.0f} {memory_mb:5.0f}   {others}   {seconds / reading[0][0]:5.2f}")
+    _vectors(arguments.source)
+
+
+def _write(path: str, source: str, tracks: int, per_basket: int, level: int) -> None:
+    import awkward
+    import uproot
+
+    with uproot.open(source) as file:
+        branches = file["tree"].arrays()
+    part = awkward.concatenate([branches] * -(-per_basket // len(branches)))[:per_basket]
+    columns = {name: part[name] for name in part.fields}
+    kinds = {name: column.type.content for name, column in columns.items()}
+    with uproot.recreate(path, compression=uproot.ZLIB(level) if level else None) as file:
+        tree = file.mktree("tree", kinds)
+        for _ in range(tracks // per_basket):
+            tree.extend(columns)
+
+
+def _measure(program: str, path: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of a program without its start."""
+    done = subprocess.run([sys.executable, "-c", program + REPORT, path], capture_output=True, text=True, check=True)
+    seconds, memory_mb = map(float, done.stdout.split())
+    return seconds, memory_mb
+
+
+def _vectors(source: str, repeats: int = 100) -> None:
+    """Real ``std::vector<double>`` branches, which no Python program can write: the source, read over and over."""
+    import uproot
+
+    from faser_align.alignment.mille import Cuts, convert
+
+    def opening(_: int) -> None:
+        with uproot.open(source) as file:
+            for branch in file["tree"].branches:
+                _ = branch.interpretation
+
+    def reading(_: int) -> None:
+        with uproot.open(source, array_cache=None) as file:
+            file["tree"].arrays()
+
+    with tempfile.TemporaryDirectory() as folder:
+        tracks = convert([source], f"{folder}/first.bin", Cuts()).tracks_read
+        works = (opening, lambda number: convert([source], f"{folder}/{number}.bin", Cuts()), reading)
+        opened, ours, theirs = (_average(work, repeats) for work in works)
+    print(f"{repeats} x the source itself, vector<double>: opening {1e3 * opened:.1f} ms, then", end=" ")
+    print(f"{tracks / (ours - opened):.0f} tracks/s, uproot {tracks / (theirs - opened):.0f},", end=" ")
+    print(f"ratio {(ours - opened) / (theirs - opened):.2f}")
+
+
+def _average(work: Callable[[int], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for number in range(repeats):
+        work(number)
+    return (time.perf_counter() - started) / repeats
+
+
+if __name__ == "__main__":
+    main()

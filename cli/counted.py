@@ -1,0 +1,64 @@
+"""What ``mille`` counted, for a person."""
+
+from typing import Any
+
+from faser_align.alignment.counts import LAYER_KEYS, Counts
+from faser_align.cli import console
+
+MODULES_SHOWN = 5  # those that lost most of their hits
+
+
+def derived(counts: Counts) -> dict[str, Any]:
+    """The numbers that follow from the counts, by name; None where there is nothing to take them from."""
+    plus, minus = counts.median_q_over_p()
+    layers = {}
+    for layer, key in enumerate(LAYER_KEYS):
+        quantiles = counts.residual_quantiles_um(layer)
+        if quantiles is not None:
+            layers[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
+    return {
+        "chi2_per_ndf": counts.chi2_per_ndf(),
+        "median_q_over_p_plus": plus,
+        "median_q_over_p_minus": minus,
+        "residuals": layers,
+    }
+
+
+def show(counts: Counts) -> None:
+    """Write tracks and hits by reason, chi2/ndf, momenta, and the residuals of each layer."""
+    rows: list[tuple[str, object]] = [
+        ("files", counts.files),
+        ("tracks read", counts.tracks_read),
+        ("tracks cut by chi2", counts.tracks_cut_chi2),
+        ("tracks cut by pz", counts.tracks_cut_pz),
+        ("tracks cut by hits", counts.tracks_cut_hits),
+        ("tracks written", counts.tracks_written),
+        ("hits read", counts.hits_read),
+        ("hits cut by residual", counts.hits_cut_residual),
+        ("hits cut by derivative", counts.hits_cut_derivative),
+        ("measurements written", counts.measurements),
+    ]
+    chi2 = counts.chi2_per_ndf()
+    if chi2 is not None:
+        rows.append(("chi2/ndf before hit cuts", f"{chi2:.4f}"))
+    for sign, median in zip("+-", counts.median_q_over_p(), strict=True):
+        if median is not None:
+            rows.append((f"median q/p of {sign} (1/TeV)", f"{1e3 * median:.4f}"))
+    console.table(["counted", ">number"], rows)
+    _show_layers(counts)
+    _show_modules(counts)
+
+
+def _show_layers(counts: Counts) -> None:
+    rows = []
+    for key, residual in derived(counts)["residuals"].items():
+        kept, cut = counts.modules[LAYER_KEYS.index(key)].sum(axis=0).tolist()
+        rows.append([key, kept, cut, f"{residual['median_um']:.2f}", f"{residual['width_um']:.2f}"])
+    console.table(["layer", ">hits kept", ">cut by residual", ">median um", ">width um"], rows)
+
+
+def _show_modules(counts: Counts) -> None:
+    worst = sorted(counts.module_counts().items(), key=lambda item: -item[1][1] / sum(item[1]))[:MODULES_SHOWN]
+    rows = [[key, kept, cut, f"{100 * cut / (kept + cut):.1f}"] for key, (kept, cut) in worst if cut]
+    if rows:
+        console.table(["module", ">hits kept", ">cut by residual", ">%"], rows)
