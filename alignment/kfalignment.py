@@ -7,9 +7,7 @@ counter as uproot writes them. Older files have the tree ``trackParam`` and name
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,7 +85,7 @@ class Tracks:
 
 
 def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) -> Iterator[Tracks]:
-    """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks, each while the one before is worked on.
+    """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
 
     Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, holds no tracks,
     or holds a value that is no number or an element that does not exist; the sentence names file, branch and entry.
@@ -100,14 +98,8 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
         with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)
             columns = _columns(tree, raw, path)
-            edges = [*range(0, tree.num_entries, chunk_tracks), tree.num_entries]
-            with ThreadPoolExecutor(1) as reader:
-                ahead = reader.submit(_chunk, columns, path, *edges[:2])
-                for following in [*pairwise(edges[1:]), None]:
-                    tracks = ahead.result()
-                    if following is not None:
-                        ahead = reader.submit(_chunk, columns, path, *following)
-                    yield tracks
+            for start in range(0, tree.num_entries, chunk_tracks):
+                yield _chunk(columns, path, start, min(start + chunk_tracks, tree.num_entries))
     except UserError:
         raise
     except Damaged as error:

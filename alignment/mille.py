@@ -7,7 +7,9 @@ x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,10 +87,10 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
     counts = Counts(files=len(inputs))
     try:
         with replacing(output) as file:
-            for source in inputs:
-                for written, counted in _convert_file(source, cuts):
-                    file.write(written)
-                    counts = counts + counted
+            for tracks in _ahead(tracks for source in inputs for tracks in read_tracks(source)):
+                written, counted = _convert_tracks(tracks, cuts)
+                file.write(written)
+                counts = counts + counted
             if not counts.tracks_written:
                 raise UserError(_nothing_left(inputs, counts))
     except OSError as error:
@@ -138,24 +140,32 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     )
 
 
-def _convert_file(source: str | os.PathLike[str], cuts: Cuts) -> Iterator[tuple[bytes, Counts]]:
-    for tracks in read_tracks(source):
-        counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
-        counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
-        chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
-        failed_chi2 = chi2 > cuts.chi2_max
-        failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
-        failed_hits = tracks.lengths < cuts.hits_min
-        used = ~(failed_chi2 | failed_pz | failed_hits)
-        counted["tracks_cut_chi2"] = int(failed_chi2.sum())
-        counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
-        counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
-        tracks = tracks.select(used)
-        counted |= _count_tracks(tracks, cuts)
-        kept, hits = _cut_hits(tracks, cuts)
-        words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
-        counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
-        yield words, Counts(**counted)
+def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
+    """The chunks, each read while the one before is worked on."""
+    with closing(chunks), ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, chunks, None)
+        while (tracks := following.result()) is not None:
+            following = reader.submit(next, chunks, None)
+            yield tracks
+
+
+def _convert_tracks(tracks: Tracks, cuts: Cuts) -> tuple[bytes, Counts]:
+    counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
+    counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
+    chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
+    failed_chi2 = chi2 > cuts.chi2_max
+    failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
+    failed_hits = tracks.lengths < cuts.hits_min
+    used = ~(failed_chi2 | failed_pz | failed_hits)
+    counted["tracks_cut_chi2"] = int(failed_chi2.sum())
+    counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
+    counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
+    tracks = tracks.select(used)
+    counted |= _count_tracks(tracks, cuts)
+    kept, hits = _cut_hits(tracks, cuts)
+    words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
+    counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
+    return words, Counts(**counted)
 
 
 def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ the conversion over that of reading; 45,000 tracks/s and 300 MB are the limits t
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,29 +96,33 @@ def _vectors(source: str, repeats: int = 100) -> None:
 
     from faser_align.alignment.mille import Cuts, convert
 
-    def opening(_: int) -> None:
-        with uproot.open(source) as file:
-            for branch in file["tree"].branches:
-                _ = branch.interpretation
-
-    def reading(_: int) -> None:
-        with uproot.open(source, array_cache=None) as file:
-            file["tree"].arrays()
-
     with tempfile.TemporaryDirectory() as folder:
-        tracks = convert([source], f"{folder}/first.bin", Cuts()).tracks_read
-        works = (opening, lambda number: convert([source], f"{folder}/{number}.bin", Cuts()), reading)
-        opened, ours, theirs = (_average(work, repeats) for work in works)
-    print(f"{repeats} x the source itself, vector<double>: opening {1e3 * opened:.1f} ms, then", end=" ")
+        copies = [shutil.copy(source, f"{folder}/{number}.root") for number in range(repeats)]
+
+        def opening() -> None:
+            for path in copies:
+                with uproot.open(path) as file:
+                    for branch in file["tree"].branches:
+                        _ = branch.interpretation
+
+        def reading() -> None:
+            for path in copies:
+                with uproot.open(path, array_cache=None) as file:
+                    file["tree"].arrays()
+
+        tracks = convert(copies, f"{folder}/out.bin", Cuts()).tracks_read
+        opened, ours, theirs = map(_seconds, (opening, lambda: convert(copies, f"{folder}/out.bin", Cuts()), reading))
+    print(
+        f"{repeats} x the source itself, vector<double>: opening {1e3 * opened / repeats:.1f} ms a file, then", end=" "
+    )
     print(f"{tracks / (ours - opened):.0f} tracks/s, uproot {tracks / (theirs - opened):.0f},", end=" ")
     print(f"ratio {(ours - opened) / (theirs - opened):.2f}")
 
 
-def _average(work: Callable[[int], object], repeats: int) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    for number in range(repeats):
-        work(number)
-    return (time.perf_counter() - started) / repeats
+    work()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
