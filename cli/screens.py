@@ -100,7 +100,7 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     """Only what is not as it should be: why, and what helps."""
     blocks: list[Block] = []
     blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
-    blocks += _listing("failed", "node", [_failed(item) for item in seen["failed"]], "red")
+    blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
     blocks += _listing("not delivered", "message", [_message(item) for item in seen["undelivered"]], "yellow")
     if seen["undelivered"]:
@@ -113,14 +113,18 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     return blocks
 
 
-def _listing(what: str, noun: str, items: Sequence[Iterable[str]], colour: str) -> list[Block]:
-    """A list that is cut when it is long, with its full length in front."""
+def _listing(
+    what: str, noun: str, items: Sequence[Iterable[str]], colour: str, *, count: int | None = None
+) -> list[Block]:
+    """A list that is cut when it is long, with its full length (``count``, where items stand for several) in front."""
     if not items:
         return []
-    blocks: list[Block] = [Line(f"{words.count(len(items), noun)} {what}", colour)]
+    blocks: list[Block] = [Line(f"{words.count(len(items) if count is None else count, noun)} {what}", colour)]
     blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
     if len(items) > ITEMS_MAX:
-        blocks.append(Line(f"  and {len(items) - ITEMS_MAX:,} more"))
+        hidden = len(items) - ITEMS_MAX
+        more = f"{hidden:,} more" if count is None else words.count(hidden, "other reason")
+        blocks.append(Line(f"  and {more}"))
     return blocks
 
 
@@ -129,10 +133,19 @@ def _held(item: Row) -> tuple[str, ...]:
     return (f"{item['node']}: {item['why'] or 'no reason known'}", cure)
 
 
-def _failed(item: Row) -> tuple[str, ...]:
+def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Failed nodes; those that the same befell are told together."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for item in items:
+        groups.setdefault((item["why"], item["attempts"]), []).append(item)
+    return [_failed(group[0], len(group) - 1) for group in groups.values()]
+
+
+def _failed(item: Row, others: int) -> tuple[str, ...]:
+    more = f" and {words.count(others, 'other node', 'other nodes')}" if others else ""
     times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
     return (
-        f"{item['node']}{times}: {item['why'] or 'no reason known'}",
+        f"{item['node']}{more}{times}: {item['why'] or 'no reason known'}",
         f"  cure: {item['cure']}" if item["cure"] else "",
     )
 

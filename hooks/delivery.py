@@ -16,7 +16,7 @@ from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
-LOG_LINES = 12
+LOG_LINES, LOGS_MAX = 12, 5  # lines of a log, and how many logs
 
 # What to type after a message of a kind; {command} is how the user calls the program, {name} the campaign.
 NEXT = {
@@ -111,8 +111,8 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         facts = outbox.facts(db, claimed)
     finally:
         db.close()
-    for failed in facts["failed"][:5]:
-        failed["log"] = log_end(folder, failed["node"])
+    for place, failed in enumerate(facts["failed"]):
+        failed["log"] = log_end(folder, failed["node"]) if place < LOGS_MAX else []
         failed["cure"] = next(
             (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
         )

@@ -5,12 +5,13 @@ The templates only lay out what stands here, so that the text, the HTML and the 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 Facts = Mapping[str, Any]
 
 ROWS_MAX = 12  # iterations in the table
+NAMED_MAX = 3  # of several nodes that the same befell
 LINE_MAX = 200  # characters of a name or a log line
 NONE = "-"
 _PATH_MAX = 500
@@ -57,12 +58,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Item:
-    """A node or a file with what befell it."""
+    """A node or a file with what befell it; ``count`` of them if the same befell several."""
 
     name: str
     why: str
     cure: str = ""
     log: tuple[str, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Listing:
     @property
     def rest(self) -> str:
         """The sentence for what was cut, or nothing."""
-        hidden = self.count - len(self.items)
+        hidden = self.count - sum(item.count for item in self.items)
         return f"and {hidden:,} more" if hidden > 0 else ""
 
 
@@ -264,9 +266,29 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
     for title, key in wanted:
         entries = _entries(facts, key)
         if entries:
-            shown = tuple(_item(entry, limits) for entry in entries[: limits.items])
+            shown = tuple(_grouped([_item(entry, limits) for entry in entries])[: limits.items])
             found.append(Listing(title, shown, len(entries)))
     return tuple(found)
+
+
+def _grouped(items: Sequence[Item]) -> list[Item]:
+    """One item for all that the same befell, with the first one's cure and log."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.why, []).append(item)
+    return [
+        replace(group[0], name=_names([item.name for item in group]), count=len(group)) for group in groups.values()
+    ]
+
+
+def _names(names: Sequence[str]) -> str:
+    """Names in a row; of many the first ones, and how many more there are."""
+    if len(names) == 1:
+        return names[0]
+    more = len(names) - NAMED_MAX
+    if more > 0:
+        return f"{', '.join(names[:NAMED_MAX])} and {more:,} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _item(entry: Facts, limits: Limits) -> Item:

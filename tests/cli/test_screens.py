@@ -67,17 +67,20 @@ def test_a_campaign_with_stages() -> None:
 def test_long_lists_are_cut() -> None:
     """Of a hundred failed nodes a few are shown, and the rest is counted."""
     failed = [
-        {"node": f"reco_s1_i01_{n:05d}", "attempts": 3, "why": "no output", "cure": "read the job's output log"}
+        {"node": f"reco_s1_i01_{n:05d}", "attempts": 3, "why": f"no {n}", "cure": "read the job's output log"}
         for n in range(100)
     ]
     found = lines(screens.unusual(snapshot(failed=failed)))
     assert found[:3] == [
         "100 nodes failed",
-        "  reco_s1_i01_00000 (3 attempts): no output",
+        "  reco_s1_i01_00000 (3 attempts): no 0",
         "    cure: read the job's output log",
     ]
-    assert found[-1] == "  and 94 more"
+    assert found[-1] == "  and 94 other reasons"
     assert len(found) < 20
+    same = lines(screens.unusual(snapshot(failed=[{**node, "why": "no output"} for node in failed])))
+    assert same[:2] == ["100 nodes failed", "  reco_s1_i01_00000 and 99 other nodes (3 attempts): no output"]
+    assert len(same) == 3
 
 
 def test_the_spool_is_unusual() -> None:

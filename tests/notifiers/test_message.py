@@ -121,6 +121,20 @@ def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
     assert "  | reading\n" in compose(facts | {"event": "failed", "failed": [failed]}).text
 
 
+def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> None:
+    """A reason stands once for all its nodes, and the total counts them all."""
+    failed = [{"node": f"reco_s1_i01_{file:05d}", "why": "disk full", "cure": "make room"} for file in range(50)]
+    text = compose(
+        facts | {"event": "failed", "failed": [*failed, {"node": "reco_s1_i01_00077", "why": "no output"}]}
+    ).text
+    assert "Failed: 51\n" in text
+    assert (
+        "- reco_s1_i01_00000, reco_s1_i01_00001, reco_s1_i01_00002 and 47 more: disk full\n  Cure: make room\n" in text
+    )
+    assert "- reco_s1_i01_00077: no output\n" in text
+    assert " more\n" not in text
+
+
 def test_one_iteration_that_is_not_shown(facts: dict[str, Any]) -> None:
     """A table of one iteration too many says so in the singular."""
     text = compose(facts | {"rows": [facts["rows"][0]] * 13}).text
@@ -161,9 +175,9 @@ def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
 
 def test_long_lists_are_cut_with_a_count(facts: dict[str, Any]) -> None:
     """Of many files, held jobs and iterations a few are shown and the rest is counted."""
-    facts["files_lost"] = [{"file": n, "why": "no output"} for n in range(1200)]
+    facts["files_lost"] = [{"file": n, "why": f"no output {n}"} for n in range(1200)]
     facts["rows"] = facts["rows"][:1] * 40
-    facts["failed"] = [{"node": f"reco_{n}", "why": "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
+    facts["failed"] = [{"node": f"reco_{n}", "why": f"{n}" + "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
     message = compose(facts)
     for part in _parts(message):
         assert "Files lost: 1,200" in part
