@@ -6,7 +6,7 @@ A record is ``int32 L``, then n values and n int32 indices, ``L = 2n`` for float
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -33,8 +33,14 @@ class Block(NamedTuple):
     first: int
 
 
-def iterate_blocks(path: str | os.PathLike[str], block_bytes: int) -> Iterator[Block]:
+Words = npt.NDArray[np.int32]
+Splitter = Callable[[Words], tuple[list[int], list[int], int, bool]]
+
+
+def iterate_blocks(path: str | os.PathLike[str], block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
     """Read a Mille binary in blocks of about ``block_bytes`` (one record at least).
+
+    With ``fortran``, records stand between the two markers of Fortran's unformatted files, their size in bytes.
 
     Raises MilleError with pede's code: 15 if the file cannot be opened, 18 if it is truncated or no Mille binary.
     """
@@ -43,7 +49,7 @@ def iterate_blocks(path: str | os.PathLike[str], block_bytes: int) -> Iterator[B
     except OSError as error:
         raise MilleError(f"cannot open the Mille binary {path}: {error.strerror}", 15) from error
     with file:
-        yield from _blocks(file, path, block_bytes)
+        yield from _blocks(file, path, block_bytes, _split_fortran if fortran else _split)
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
@@ -55,7 +61,7 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int) -> Iterator[Block]:
+def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, split: Splitter) -> Iterator[Block]:
     buffer = np.empty(max(block_bytes, 64), np.uint8)
     filled, first, ended = 0, 0, False
     while True:
@@ -65,7 +71,7 @@ def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int) -> I
         if not filled:
             return
         words = buffer[: filled // 4 * 4].view("<i4")
-        starts, lengths, stop, foreign = _split(words)
+        starts, lengths, stop, foreign = split(words)
         if starts:
             yield Block(words, starts, lengths, first)
             first += len(starts)
@@ -85,7 +91,7 @@ def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike
         raise MilleError(f"cannot read the Mille binary {path} to its end: {error}", 18) from error
 
 
-def _split(words: npt.NDArray[np.int32]) -> tuple[list[int], list[int], int, bool]:
+def _split(words: Words) -> tuple[list[int], list[int], int, bool]:
     """Starts and lengths of the whole records, where the first incomplete one begins, and whether it is none."""
     starts: list[int] = []
     lengths: list[int] = []
@@ -101,4 +107,24 @@ def _split(words: npt.NDArray[np.int32]) -> tuple[list[int], list[int], int, boo
         starts.append(position)
         lengths.append(length)
         position = following
+    return starts, lengths, position, False
+
+
+def _split_fortran(words: Words) -> tuple[list[int], list[int], int, bool]:
+    """The same for records between two markers."""
+    starts: list[int] = []
+    lengths: list[int] = []
+    position, end = 0, len(words)
+    while position + 1 < end:
+        marker, length = words.item(position), words.item(position + 1)
+        size = length if length > 0 else -length // 2 * 3
+        if length == 0 or length % 2 or marker != 4 * (size + 1):
+            return starts, lengths, position, True
+        if position + size + 3 > end:
+            break
+        if words.item(position + size + 2) != marker:
+            return starts, lengths, position, True
+        starts.append(position + 1)
+        lengths.append(length)
+        position += size + 3
     return starts, lengths, position, False

@@ -14,7 +14,7 @@ from faser_align.alignment.linesearch import LineSearch
 from faser_align.alignment.passes import Pass, run_pass
 from faser_align.alignment.problem import Problem
 from faser_align.alignment.solution import IterationRow
-from faser_align.alignment.steering import SolverError
+from faser_align.alignment.steeringdata import SolverError
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -41,6 +41,8 @@ END_TEXTS = {
     26: "Aborted, too many rejects",
     27: "Aborted, singular QL decomposition of constraints matrix",
     28: "Aborted, no local parameters",
+    29: "Aborted, factorization of global matrix failed",
+    36: "Aborted, unselected solution method",
     40: "Aborted, other reasons",
 }
 

@@ -15,7 +15,7 @@ from faser_align.alignment.localfit import LocalFits
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_RECORDS = 256  # of a product
+_RECORDS = 128  # of a product
 _PLACES_MAX = 16  # with more labels in an equation their products are not summed by sets
 
 

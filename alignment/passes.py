@@ -12,7 +12,7 @@ from faser_align.alignment.equations import Equations
 from faser_align.alignment.localfit import LocalFits, chi2_limit, fit_records, huber
 from faser_align.alignment.normalmatrix import Sums
 from faser_align.alignment.source import Source
-from faser_align.alignment.steering import Steering
+from faser_align.alignment.steeringdata import Steering
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

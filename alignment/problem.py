@@ -8,7 +8,7 @@ import numpy.typing as npt
 from faser_align.alignment.globalfit import Constraints
 from faser_align.alignment.passes import Parameters, Pass
 from faser_align.alignment.source import Source
-from faser_align.alignment.steering import SolverError, Steering, Terms
+from faser_align.alignment.steeringdata import SolverError, Steering, Terms
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -90,7 +90,7 @@ def make_problem(steering: Steering) -> Problem:
 
     Raises SolverError (21, 22) if there are no parameters or none is variable, and MilleError for a bad binary.
     """
-    source = Source(steering.binaries)
+    source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
     entries = source.count(steering.count_records)
     named = set(steering.parameters) | set(entries)
     named |= {label for _, terms in steering.constraints for label, _ in terms}

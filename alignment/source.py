@@ -5,14 +5,15 @@ Decoded binaries are kept in memory as long as there is room below a limit; the 
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.blocks import iterate_blocks
+from faser_align.alignment.blocks import Block, iterate_blocks
 from faser_align.alignment.equations import Equations, decode
 from faser_align.alignment.labelsets import LabelSets
+from faser_align.alignment.records import MilleError
+from faser_align.alignment.steeringdata import Binary
 
 IntArray = npt.NDArray[np.int64]
 
@@ -23,43 +24,57 @@ CACHE_BYTES = 128 << 20  # half of the memory that a solution may take
 class Source:
     """Records as equations, chunk by chunk.
 
+    Args:
+        binaries: the files.
+        records_max: so many records are read at most; 0 for all.
+        read_error_is_end: a binary that is truncated ends there, instead of ending the run.
+
     Attributes:
-        sets: the sets of labels of all equations; complete after ``count``.
-        records, equations: how many there are; known after ``count``.
-        words: number of words of a record's two arrays, with the number of such records; for histograms.
-        files: number of records of each binary.
+        sets: the sets of labels of all equations; complete after ``count``, as is the rest.
+        set_counts: equations with each of them.
+        records, equations: how many there are.
+        truncated: numbers of the binaries that end too early.
+        sizes: words of a record's two arrays, with the number of such records.
+        records_in: records of each binary.
         locals_max: local parameters of the record that has most.
     """
 
-    def __init__(self, binaries: Sequence[tuple[Path, float]]) -> None:
+    def __init__(self, binaries: Sequence[Binary], *, records_max: int = 0, read_error_is_end: bool = False) -> None:
         self._binaries = binaries
+        self._records_max = records_max or 2**62
+        self._read_error_is_end = read_error_is_end
         self._kept: dict[int, list[Equations]] = {}  # by number of the binary
         self._room = CACHE_BYTES
         self.sets = LabelSets()
+        self.set_counts: IntArray = np.zeros(0, np.int64)
         self.records = self.equations = self.locals_max = 0
-        self.words: Counter[int] = Counter()
-        self.files: list[int] = []
+        self.truncated: set[int] = set()
+        self.sizes: Counter[int] = Counter()
+        self.records_in: list[int] = []
 
     def count(self, by_record: bool) -> dict[int, int]:
         """Entries of each label: equations with it, or records; reads everything for the first time."""
-        counts: IntArray = np.zeros(0, np.int64)
         by_label: Counter[int] = Counter()
         for number in range(len(self._binaries)):
             before = self.records
             for chunk in self._first_reading(number):
                 self.equations += len(chunk.values)
                 self.locals_max = max(self.locals_max, len(chunk.locals), int(np.max(chunk.n_locals)))
-                new = np.bincount(chunk.sets, minlength=len(self.sets))
-                new[: len(counts)] += counts
-                counts = new
+                counts = np.bincount(chunk.sets, minlength=len(self.sets))
+                counts[: len(self.set_counts)] += self.set_counts
+                self.set_counts = counts
                 if by_record:
                     by_label.update(_labels_of_records(chunk, self.sets.labels))
-            self.files.append(self.records - before)
-        if not by_record:
-            for row in self.sets.labels:
-                for label, count in zip(row.tolist(), counts.tolist(), strict=True):
-                    by_label[label] += count
-            del by_label[0]
+            self.records_in.append(self.records - before)
+        return dict(by_label) if by_record else self.entries(np.ones(len(self.sets), np.bool_))
+
+    def entries(self, sets: npt.NDArray[np.bool_]) -> dict[int, int]:
+        """Equations of each label in the sets that are asked for."""
+        by_label: Counter[int] = Counter()
+        for row in self.sets.labels:
+            for label, count in zip(row[sets].tolist(), self.set_counts[sets].tolist(), strict=True):
+                by_label[label] += count
+        del by_label[0]
         return dict(by_label)
 
     def __iter__(self) -> Iterator[Equations]:
@@ -71,19 +86,18 @@ class Source:
         if number in self._kept:
             yield from self._kept[number]
             return
-        path, weight = self._binaries[number]
-        for block in iterate_blocks(path, BLOCK_BYTES):
-            yield from decode(block, self.sets, path, weight)
+        binary = self._binaries[number]
+        for block in self._blocks(number, self.records_in[number]):
+            yield from decode(block, self.sets, binary.path, binary.weight)
 
     def _first_reading(self, number: int) -> Iterator[Equations]:
         """Read a binary, and keep it if there is room for all of it."""
-        path, weight = self._binaries[number]
+        binary, room = self._binaries[number], self._room
         kept: list[Equations] = []
-        room = self._room
-        for block in iterate_blocks(path, BLOCK_BYTES):
+        for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
-            self.words.update(abs(length) for length in block.lengths)
-            for chunk in decode(block, self.sets, path, weight):
+            self.sizes.update(abs(length) for length in block.lengths)
+            for chunk in decode(block, self.sets, binary.path, binary.weight):
                 room -= chunk.nbytes
                 if room >= 0:
                     kept.append(chunk)
@@ -92,6 +106,19 @@ class Source:
                 yield chunk
         if room >= 0:
             self._room, self._kept[number] = room, kept
+
+    def _blocks(self, number: int, records_max: int) -> Iterator[Block]:
+        binary = self._binaries[number]
+        try:
+            for block in iterate_blocks(binary.path, BLOCK_BYTES, fortran=binary.fortran):
+                left = records_max - block.first
+                if left <= 0:
+                    return
+                yield block._replace(starts=block.starts[:left], lengths=block.lengths[:left])
+        except MilleError as error:
+            if not self._read_error_is_end or error.code != 18:
+                raise
+            self.truncated.add(number)
 
 
 def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:

@@ -6,8 +6,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from faser_align.alignment.keywords import (
+    FILE_KINDS,
+    KEYWORDS,
+    LISTS,
+    METHODS,
+    NOTED,
+    SETTERS,
+    UNSUPPORTED,
+    find_keyword,
+    find_method,
+    matching,
+)
 from faser_align.alignment.labels import PARAMETERS
 from faser_align.alignment.steering import (
+    Binary,
     SolverError,
     SolverOptions,
     Steering,
@@ -33,9 +46,9 @@ def parse(folder: Path, text: str) -> Steering:
 def test_defaults_are_pedes(folder: Path) -> None:
     """Without keywords the values are pede's defaults."""
     steering = parse(folder, "")
-    assert steering.binaries == ((folder / "data.bin", 1.0),)
+    assert steering.binaries == (Binary(folder / "data.bin", 1.0),)
     assert (steering.entries_min, steering.accepted_min, steering.huge_cut, steering.iterations) == (25, 10, 50.0, 1)
-    assert steering.line_search == 2
+    assert (steering.line_search, steering.method, steering.with_errors) == (2, "sparseMINRES", False)
 
 
 def test_keywords_are_understood(folder: Path) -> None:
@@ -64,7 +77,8 @@ nonsense behind the end"""
     assert steering.skip_empty_constraints
     assert steering.multipliers
     assert (steering.error_scales, steering.counts) == ((2.0, 2.0), 2)
-    assert steering.notes == ("monitorresiduals", "threads")
+    assert (steering.monitor, steering.threads, steering.notes) == (3, 4, ())
+    assert (steering.method, steering.with_errors) == ("inversion", True)
 
 
 def test_a_misspelt_keyword_is_understood(folder: Path) -> None:
@@ -73,9 +87,66 @@ def test_a_misspelt_keyword_is_understood(folder: Path) -> None:
     assert parse(folder, "hugecutt 7.").huge_cut == 7.0
 
 
+def test_letters_are_compared_as_pede_does() -> None:
+    """The example of pede's own description, and words with a letter too much, too few or another."""
+    assert matching("keYs", "keyWO RD") == 3
+    assert [find_keyword(word) for word in ("constrains", "Parametre", "monitorresidual", "frobnicate")] == [
+        "constraint",
+        "parameter",
+        "monitorresiduals",
+        None,
+    ]
+    assert find_method("sparseMINRES-QLP") == "sparseMINRES-QLP"
+    assert find_method("inversoin") == "inversion"
+    assert find_method("magic") is None
+
+
+def test_every_keyword_is_done_noted_or_refused(folder: Path) -> None:
+    """No keyword of pede is unknown, and none is silently without effect."""
+    known = {*LISTS, *SETTERS, *NOTED, *UNSUPPORTED} - set(FILE_KINDS)
+    assert set(KEYWORDS) == known
+    for keyword in KEYWORDS:
+        assert find_keyword(keyword) == keyword.replace("isation", "ization")
+        text = {"constraint": "constraint 1", "measurement": "measurement 1 1", "method": "method inversion"}.get(
+            keyword, keyword if keyword in LISTS else f"{keyword} 3"
+        )
+        if keyword in UNSUPPORTED:
+            with pytest.raises(SolverError, match=f"cannot do {keyword} ") as raised:
+                parse(folder, text)
+            assert raised.value.code == 40
+        else:
+            noted = parse(folder, text).notes
+            assert [note.split()[0] for note in noted] == ([keyword] if keyword in NOTED else [])
+
+
+def test_files_of_other_programs_are_refused_by_name(folder: Path) -> None:
+    """ROOT files are known and cannot be read; a method that does not exist is code 36."""
+    for text, code in (("rootfiles", 40), ("method magic 3", 36)):
+        with pytest.raises(SolverError, match=text.split()[-2 if code == 36 else 0]) as raised:
+            parse(folder, text)
+        assert raised.value.code == code
+
+
+def test_comments_are_kept(folder: Path) -> None:
+    """The list of ``comment`` gives labels a text."""
+    assert parse(folder, "comment\n102 y of the first layer\n").comments == {102: "y of the first layer"}
+
+
+def test_entries_and_cuts_are_rounded_as_pede_does(folder: Path) -> None:
+    """The third number of entries is a factor; the second chi2 factor is at most the first and at least 1."""
+    assert parse(folder, "entries 20 0 4").entries_iterated == 80
+    assert parse(folder, "entries 20 0 4").accepted_min == 10
+    assert parse(folder, "iterateentries").entries_iterated == 2**31 - 1
+    cuts = {"chisqcut": (1, 1), "chisqcut 5 9": (5, 5), "chisqcut 0.5 3": (-1, 3), "chisqcut 30": (30, 1)}
+    for text, cut in cuts.items():
+        assert parse(folder, text).chi2_cut == cut
+    assert parse(folder, "outlierdownweighting 1").downweighting == 2
+    assert parse(folder, "hugecut 0.1").huge_cut == 1.0
+
+
 def test_lists_go_on_until_the_next_keyword(folder: Path) -> None:
     """Parameters, constraints and measurements have lists of numbers, one or more pairs a line."""
-    text = "Parameter\n1 0.5 -1\n2 0.0 0.05\n3 0.1\nConstraint 0.25\n1 1.0 2 -1.0\n3 2.0\nMeasurement 1.0 0.1\n2 3.0\n"
+    text = "Parameter\n1 0.5 -1\n2 0.0 0.05\n3 0.1 0.0 0.1 0.02\nConstraint 0.25\n1 1.0 2 -1.0\n3 2.0\nMeasurement 1.0 0.1\n2 3.0\n"
     steering = parse(folder, text)
     assert steering.parameters == {1: (0.5, -1.0), 2: (0.0, 0.05), 3: (0.1, 0.0)}
     assert steering.constraints == ((0.25, ((1, 1.0), (2, -1.0), (3, 2.0))),)
@@ -90,11 +161,15 @@ def test_zeros_never_undo_a_number(folder: Path) -> None:
 
 
 def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
-    """A binary may have a weight; texts are told from binaries by their name; the other kinds are noted."""
+    """A binary may have a weight; texts are told from binaries by their name."""
     (folder / "more.bin").touch()
-    steering = parse(folder, "more.bin -- 0.5\nfortranfiles\nmethod sparseMINRES 3 0.1")
-    assert steering.binaries == ((folder / "data.bin", 1.0), (folder / "more.bin", 0.5))
-    assert len(steering.notes) == 2
+    (folder / "last.bin").touch()
+    steering = parse(folder, "more.bin -- 0.5\nfortranfiles\nlast.bin\n")
+    assert steering.binaries == (
+        Binary(folder / "data.bin", 1.0),
+        Binary(folder / "more.bin", 0.5),
+        Binary(folder / "last.bin", 1.0, fortran=True),
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +178,13 @@ def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
         ("frobnicate 3", "'frobnicate 3' is neither"),
         ("missing.bin", "'missing.bin' is neither"),
         ("1 2 3", "before any keyword"),
-        ("Parameter\n1 2 3 4", "label start presigma"),
+        ("Parameter\n1 2", "label start presigma"),
+        ("hugecut 3\n1 2", "before any keyword"),
+        ("Constraint\n1 2", "does not have 0 numbers"),
+        ("Measurement 1\n1 2", "does not have 1 numbers"),
+        ("presigma", "needs 1 number"),
+        ("matiter 1e999", "cannot convert"),
+        ("method 3", "needs a name"),
         ("Parameter\n0 2 3", "label start presigma"),
         ("Constraint 0\n1 2 3", "label factor"),
         ("Constraint 0\n-1 2", "label factor"),
@@ -125,16 +206,30 @@ def test_without_binaries_nothing_can_be_solved(tmp_path: Path) -> None:
     assert raised.value.code == 14
 
 
-@given(st.text(alphabet="PaprmetC 0123.-e\n!*end", max_size=60))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+texts = st.one_of(
+    st.text(max_size=80),
+    st.text(alphabet="PaprmetC 0123.-e\n!*end", max_size=80),
+    st.lists(
+        st.tuples(
+            st.sampled_from([*KEYWORDS, *FILE_KINDS, *(f"method {method}" for method in METHODS), "", "*", "end"]),
+            st.lists(st.sampled_from(["1", "0", "-1", "25", "0.05", "1e999", "1d-3", "x", "!", "2 3"]), max_size=4),
+        ).map(lambda pair: " ".join([pair[0], *pair[1]])),
+        max_size=6,
+    ).map("\n".join),
+)
+
+
+@given(texts)
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
-    """No text makes the parser fail otherwise than with pede's code 13."""
-    code = 13
+    """No text makes the parser fail otherwise than with a code of pede and one sentence."""
+    code, message = 13, ""
     try:
         parse(folder, text)
     except SolverError as error:
-        code = error.code
-    assert code == 13
+        code, message = error.code, str(error)
+    assert code in (13, 36, 40)
+    assert "\n" not in message
 
 
 @given(
