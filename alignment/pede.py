@@ -1,23 +1,34 @@
 """Running the real pede, and judging it by ``millepede.end``: its exit status is 0 for every failure."""
 
 import os
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 from faser_align.alignment.millepede import END, END_TEXTS, LOG, RESULT, read_end, read_result
+from faser_align.alignment.pedehistograms import read_histograms
 from faser_align.alignment.pedelog import PedeLog, read_log
 from faser_align.alignment.solution import DOUBTFUL_CODES, GOOD_CODES, Solution
 from faser_align.fsm.errors import UserError
 
-_OUTPUTS = (RESULT, END, LOG, "millepede.his", "millepede.mon", "millepede.eve")
+HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
+_OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
 OUTPUT = "millepede.out"
+PROBE_S = 20
+_VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
-def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede") -> Solution:
+def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede", threads: int = 1) -> Solution:
     """Run pede on a steering file, in the file's folder.
 
     Outputs of an earlier run are removed first: pede leaves them in place when it aborts. What pede writes to its
     terminal goes to ``millepede.out``.
+
+    Args:
+        steering_path: the steering file.
+        executable: pede's command or path.
+        threads: that OpenMP may use; the steering's keyword ``threads`` asks for them.
 
     Raises UserError if pede cannot be started.
     """
@@ -28,11 +39,45 @@ def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede") ->
     try:
         with open(folder / OUTPUT, "wb") as output:
             status = subprocess.run(
-                [executable, path.name], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+                [executable, path.name],
+                cwd=folder,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
             ).returncode
     except OSError as error:
         raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
     return read_outputs(path, status)
+
+
+def probe(executable: str) -> str:
+    """See that pede runs: in an empty folder it has to complain, by its end code, that there is no steering file.
+
+    Returns its version, or an empty text. Raises UserError if the program cannot be started or is no pede.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [executable], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S, check=False
+            )
+        except OSError as error:
+            raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{executable} runs for more than {PROBE_S} s without any data; set solver.pede") from None
+        try:
+            read_end(Path(folder) / END)
+        except UserError:
+            words = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[:200] or "it says nothing"
+            raise UserError(
+                f"{executable} ran but left no {END} (exit status {done.returncode}: {words}); it is no pede, or one "
+                "that cannot run on this machine: set solver.pede"
+            ) from None
+        log = Path(folder) / LOG
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        found = _VERSION.search(text + done.stdout.decode(errors="replace"))
+        return found[0] if found else ""
 
 
 def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solution:
@@ -64,8 +109,21 @@ def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solu
         ndf=log.ndf,
         n_variable=log.n_variable,
         n_fit=log.n_fit,
-        expected_decrease=log.expected_decrease,
+        expected_decrease=log.expected_decrease
+        if log.decrease_is_exact
+        else _decrease(folder) or log.expected_decrease,
         entries_fixed=fixed,
         iterations=log.iterations,
         memory_mb=log.memory_mb,
+        constraints=log.constraints,
+        constraint_rank=log.constraint_rank,
+        rank_defect=log.rank_defect,
     )
+
+
+def _decrease(folder: Path) -> float | None:
+    """Of the first solution, from the histograms: seven digits where the log's table has two."""
+    try:
+        return read_histograms(folder / HISTOGRAMS).expected_decrease()
+    except UserError:
+        return None

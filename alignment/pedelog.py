@@ -18,7 +18,14 @@ class PedeLog(NamedTuple):
         rejects: of the last pass.
         expected_decrease: of the first solution; with the digits of the line search where there was one.
         iterations: the table, without rows of solutions.
-        memory_mb: peak of pede's own memory.
+        memory_mb: peak of pede's own memory, 100 MB of it the cache.
+        labels: NTGB; ``constraints``: NCGB, with ``constraint_rank`` how many of them are independent.
+        elimination: whether constraints were eliminated, not handled by multipliers.
+        rank_defect: of the matrix.
+        subito: whether pede stopped after the first solution because of a defect.
+        method: METSOL in words.
+        warnings: lines that begin with *Warning*.
+        decrease_is_exact: whether ``expected_decrease`` has six digits, not the table's two.
     """
 
     records: int = 0
@@ -30,10 +37,19 @@ class PedeLog(NamedTuple):
     expected_decrease: float | None = None
     iterations: tuple[IterationRow, ...] = ()
     memory_mb: float | None = None
+    labels: int = 0
+    constraints: int = 0
+    constraint_rank: int | None = None
+    elimination: bool | None = None
+    rank_defect: int | None = None
+    subito: bool = False
+    method: str = ""
+    warnings: tuple[str, ...] = ()
+    decrease_is_exact: bool = False
 
 
 _FLOAT = r"[-+]?\d*\.\d*(?:[ED][-+]?\d+)?"
-_SIZE = re.compile(r"^\s*(NREC|NVGB|NFGB)\s*=\s*(\d+)", re.MULTILINE)
+_SIZE = re.compile(r"^\s*(NREC|NTGB|NVGB|NFGB|NCGB)\s*=\s*(\d+)", re.MULTILINE)
 _SUM = re.compile(
     rf"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*({_FLOAT})\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)", re.MULTILINE
 )
@@ -43,6 +59,12 @@ _REJECTS = re.compile(
 )
 _ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
+_CONSTRAINTS = re.compile(r"Constraints handled by (elimination|Lagrange multipliers)")
+_CONSTRAINT_RANK = re.compile(r"Rank of product matrix of constraints is\s+(\d+)\s+for")
+_DEFECT = re.compile(r"rank defect of the symmetric\s+\d+\s+-by-\s+\d+\s+matrix is\s+(\d+)")
+_NO_DEFECT = "No rank defect of the symmetric matrix"
+_METHOD = re.compile(r"METSOL = *\d+: *(.*?) *$", re.MULTILINE)
+_WARNING = re.compile(r"^\s*(Warning\b.*?)\s*$", re.MULTILINE | re.IGNORECASE)
 _MEMORY = re.compile(rf"Peak dynamic memory allocation:\s*({_FLOAT})\s*GB")
 
 
@@ -57,6 +79,8 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
     rejects = _REJECTS.search(text)
     memory = _MEMORY.search(text)
     rows = _rows(text)
+    decrease, exact = _first_decrease(text, rows)
+    handled, rank, method = _CONSTRAINTS.search(text), _CONSTRAINT_RANK.search(text), _METHOD.search(text)
     return PedeLog(
         records=sizes.get("NREC", 0),
         n_variable=sizes.get("NVGB", 0),
@@ -64,10 +88,26 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         chi2=float(found[1]) if found else 0.0,
         ndf=int(found[2]) - int(found[3]) if found else 0,
         rejects=Rejects(*(int(value) for value in rejects.groups())) if rejects else Rejects(),
-        expected_decrease=_first_decrease(text, rows),
+        expected_decrease=decrease,
         iterations=rows,
         memory_mb=1000 * float(memory[1]) if memory else None,
+        labels=sizes.get("NTGB", 0),
+        constraints=sizes.get("NCGB", 0),
+        constraint_rank=int(rank[1]) if rank else None,
+        elimination=handled[1] == "elimination" if handled else None,
+        rank_defect=_rank_defect(text),
+        subito="enforcing SUBITO" in text,
+        method=method[1] if method else "",
+        decrease_is_exact=exact,
+        warnings=tuple(" ".join(line.split()) for line in _WARNING.findall(text)),
     )
+
+
+def _rank_defect(text: str) -> int | None:
+    found = _DEFECT.search(text)
+    if found:
+        return int(found[1])
+    return 0 if _NO_DEFECT in text else None
 
 
 def _rows(text: str) -> tuple[IterationRow, ...]:
@@ -88,10 +128,10 @@ def _rows(text: str) -> tuple[IterationRow, ...]:
     return tuple(rows)
 
 
-def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> float | None:
+def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> tuple[float | None, bool]:
     """The slope at the first line search's start is the expected decrease, if it belongs to the first solution."""
     first = re.search(r"^  1 {1,2}\d", text, re.MULTILINE)
     slope = _FIRST_SLOPE.search(text, 0, first.start() if first else len(text))
     if slope and first:
-        return -float(slope[1])
-    return next((row.expected_decrease for row in rows if row.iteration == 1 and row.expected_decrease), None)
+        return -float(slope[1]), True
+    return next((row.expected_decrease for row in rows if row.iteration == 1 and row.expected_decrease), None), False

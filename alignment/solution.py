@@ -1,6 +1,7 @@
 """What a Millepede run found, whoever ran it: pede or the built-in solver."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from faser_align.alignment.millepede import Result
@@ -54,6 +55,8 @@ class Solution:
         entries_fixed: labels that were asked to be free and fixed for having too few entries.
         iterations: the table.
         memory_mb: peak memory of the solver, if it says so.
+        constraints, constraint_rank: equations that hold parameters together, and how many are independent.
+        rank_defect: directions in which the data do not determine the fit parameters; None if unknown.
     """
 
     end_code: int
@@ -71,6 +74,9 @@ class Solution:
     entries_fixed: tuple[int, ...] = ()
     iterations: tuple[IterationRow, ...] = ()
     memory_mb: float | None = None
+    constraints: int = 0
+    constraint_rank: int | None = None
+    rank_defect: int | None = None
 
     @property
     def values(self) -> dict[int, float]:
@@ -96,3 +102,15 @@ class Solution:
     def solved(self) -> bool:
         """Whether there is a result."""
         return self.end_code in GOOD_CODES + DOUBTFUL_CODES
+
+
+def accept(solution: Solution, warnings_ok: Collection[int]) -> Solution:
+    """The solution as it is if its end code is good or among ``warnings_ok``, else one without a result that says so.
+
+    ``warnings_ok`` are those of the codes 2, 3 and 4, severe warnings with a result, that are good enough.
+    """
+    if solution.end_code not in DOUBTFUL_CODES or solution.end_code in warnings_ok:
+        return solution
+    allowed = ", ".join(str(code) for code in sorted(warnings_ok)) or "none"
+    message = f"{solution.end_code} {solution.end_text}: its result is not used, since solver.warnings_ok has {allowed}"
+    return replace(solution, result={}, message=message)

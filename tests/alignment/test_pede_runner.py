@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.alignment.pede import read_outputs, run_pede
+from faser_align.alignment.pede import probe, read_outputs, run_pede
 from faser_align.fsm.errors import UserError
 
 Case = Callable[[str], Path]
@@ -72,3 +72,29 @@ def test_a_missing_program_is_told(pede_case: Case) -> None:
     """A pede that cannot be started is a mistake in the configuration."""
     with pytest.raises(UserError, match=r"solver\.pede"):
         run_pede(pede_case("case3_failing") / "str.txt", "/nowhere/pede")
+
+
+def test_threads_are_pedes_to_use(pede_case: Case, program: Callable[[str], str]) -> None:
+    """OpenMP is told how many threads it may use, whatever the job's environment says."""
+    folder = pede_case("case3_failing")
+    run_pede(folder / "str.txt", program("cp expected_code00_good/millepede.* . && echo $OMP_NUM_THREADS"), threads=3)
+    assert (folder / "millepede.out").read_text() == "3\n"
+
+
+def test_the_first_decrease_has_all_its_digits(pede_case: Case) -> None:
+    """Where the log has two digits, the histogram file has seven."""
+    folder = pede_case("case2_presigma_outliers")
+    assert read_outputs(folder / "expected" / "str.txt").expected_decrease == 2017.961
+    (folder / "expected" / "millepede.his").write_text("rubbish")
+    assert read_outputs(folder / "expected" / "str.txt").expected_decrease == 2000.0
+
+
+def test_probing_tells_pede_from_other_programs(program: Callable[[str], str], tmp_path: Path) -> None:
+    """pede without a steering file says so by its end code; a program that does not, or cannot start, is none."""
+    end = "echo '   10   Aborted, no steering file' > millepede.end"
+    assert probe(program(end)) == ""
+    assert probe(program(f"{end}; echo ' (V04-16-00)' > millepede.log")) == "V04-16-00"
+    with pytest.raises(UserError, match=r"left no millepede\.end \(exit status 127: .*libgomp"):
+        probe(program("echo 'error while loading shared libraries: libgomp.so.1' >&2; exit 127"))
+    with pytest.raises(UserError, match=r"cannot start pede as .*solver\.pede"):
+        probe(str(tmp_path / "nothing"))
