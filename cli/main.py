@@ -9,7 +9,7 @@ import sys
 import typer
 
 import faser_align
-from faser_align.cli import console, control, demo, engine, pool, reading, setup
+from faser_align.cli import console, control, demo, engine, pool, reading, setup, upkeep
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -40,7 +40,7 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, reading, control, engine, pool, demo):
+for group in (setup, reading, control, upkeep, engine, pool, demo):
     group.register(app)
 
 

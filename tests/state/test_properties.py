@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
+from faser_align.state import verify
 from faser_align.state.apply import apply
 
 Event = dict[str, Any]
 
 with tempfile.TemporaryDirectory() as _folder:
-    make_campaign(Path(_folder, "campaign"), files=2, config={"reconstruction": {"min_files": 0.5}})
+    make_campaign(
+        Path(_folder, "campaign"),
+        files=2,
+        config={"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["end", "held", "lost"]}},
+    )
     _made = sqlite3.connect(Path(_folder, "campaign", layout.STATE))
     TEMPLATE = _made.serialize()
     _made.close()
@@ -122,6 +127,16 @@ def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
         assert db.execute("SELECT state FROM campaign").fetchone()[0] == where["campaign"]
         for node, state in db.execute("SELECT node, state FROM nodes"):
             assert state == where.get(node, "waiting")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(events(), max_size=30))
+def test_every_sequence_leaves_a_sound_store(sequence: list[Event]) -> None:
+    """Whatever comes in whatever order, verifying the store finds nothing."""
+    with store() as db:
+        for event in sequence:
+            apply(db, event)
+        assert verify.findings(db) == []
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,136 @@
+"""Whether a campaign's store is sound: SQLite's own checks, and what must hold between our tables.
+
+Pure reading, of the published copy or of any other connection. Every finding is one sentence; none is good news.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+
+from faser_align.config import layout
+from faser_align.fsm import table
+
+Findings = Iterator[str]
+
+
+def findings(db: sqlite3.Connection) -> list[str]:
+    """All that is wrong with the store behind ``db``, in sentences; an empty list means that it is sound."""
+    damage = list(_integrity(db))
+    if damage:
+        return damage  # what a damaged file says about itself is not worth checking
+    found: list[str] = []
+    for check in (_campaign_path, _node_paths, _attempts, _counters, _repeats, _messages, _constants):
+        found += check(db)
+    return found
+
+
+def _integrity(db: sqlite3.Connection) -> Findings:
+    try:
+        for (line,) in db.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                yield f"SQLite finds damage: {line}"
+        for name, row, parent, _ in db.execute("PRAGMA foreign_key_check"):
+            yield f"row {row} of {name} refers to a row of {parent} that is not there"
+    except sqlite3.DatabaseError as problem:
+        yield f"SQLite cannot read the store: {problem}"
+
+
+def _path(db: sqlite3.Connection, subject: str, start: str, now: str, *, campaign: bool) -> Findings:
+    """A history must be a path in its table that begins at ``start`` and ends ``now``."""
+    after = table.campaign_after if campaign else table.node_after
+    at = start
+    for row, source, event, destination, ignored in db.execute(
+        "SELECT id, source, event, destination, ignored FROM history WHERE subject = ? ORDER BY id", (subject,)
+    ):
+        if source != at:
+            yield f"history {row}: {subject} was {at or 'not there'} and {event} finds it {source}"
+        allowed = destination if event in NOTES or (campaign and event == "created") else after(source, event) or source
+        if destination != allowed or (ignored and destination != source):
+            yield f"history {row}: {event} led {subject} from {source} to {destination}, which the table does not allow"
+        at = destination
+    if at != now:
+        yield f"{subject} is {now}, and its history ends at {at}"
+
+
+# Rows of the history that report something and move nothing.
+NOTES = ("spooled", "delivery_failed")
+
+
+def _campaign_path(db: sqlite3.Connection) -> Findings:
+    yield from _path(db, "campaign", "", db.execute("SELECT state FROM campaign").fetchone()[0], campaign=True)
+
+
+def _node_paths(db: sqlite3.Connection) -> Findings:
+    for node, state in db.execute("SELECT node, state FROM nodes ORDER BY node").fetchall():
+        yield from _path(db, node, "waiting", state, campaign=False)
+
+
+def _attempts(db: sqlite3.Connection) -> Findings:
+    """At most one attempt of a node is open, the latest, and only while the node runs or is held."""
+    for node, state, open_attempts, latest in db.execute(
+        "SELECT n.node, n.state, total(a.closed_utc = ''), max(CASE WHEN a.closed_utc = '' THEN a.attempt END) = max(a.attempt) "
+        "FROM nodes AS n JOIN attempts AS a ON a.node = n.node GROUP BY n.node"
+    ):
+        if open_attempts > 1 or (open_attempts and not latest):
+            yield f"{node} has {open_attempts:.0f} open attempts, or one that is not its latest"
+        if bool(open_attempts) != (state in ("running", "held")):
+            yield f"{node} is {state} and has {open_attempts:.0f} open attempts"
+
+
+def _counters(db: sqlite3.Connection) -> Findings:
+    for node, counted, rows in db.execute(
+        "SELECT n.node, n.attempts, count(a.attempt) FROM nodes AS n LEFT JOIN attempts AS a ON a.node = n.node "
+        "GROUP BY n.node HAVING n.attempts != count(a.attempt) OR n.attempts != coalesce(max(a.attempt), 0)"
+    ):
+        yield f"{node} counts {counted} attempts and has {rows}"
+    counted, files = db.execute(
+        "SELECT lost, (SELECT count(DISTINCT file) FROM nodes WHERE state = 'lost') FROM campaign"
+    ).fetchone()
+    if counted != files:
+        yield f"the campaign counts {counted} lost files and has {files}"
+
+
+def _repeats(db: sqlite3.Connection) -> Findings:
+    """What a script that runs again would be answered must be known for everything that was taken in."""
+    for node, attempt in db.execute(
+        "SELECT a.node, a.attempt FROM attempts AS a WHERE a.outcome NOT IN ('', 'abandoned') AND NOT EXISTS ("
+        "SELECT 1 FROM events AS e WHERE e.node = a.node AND e.attempt = a.attempt AND e.phase = 'post')"
+    ):
+        yield f"attempt {attempt} of {node} is closed, and no POST closed it"
+    for node, attempt in db.execute(
+        "SELECT node, attempt FROM events WHERE phase = 'post' GROUP BY node, attempt HAVING count(*) > 1"
+    ):
+        yield f"attempt {attempt} of {node} was closed more than once"
+
+
+def _messages(db: sqlite3.Connection) -> Findings:
+    """Every transition that asks for a message has one row per target in the outbox, and nothing else has."""
+    wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
+    targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
+    sent: dict[int, set[str]] = {}
+    for row, target in db.execute("SELECT history_id, target FROM outbox"):
+        sent.setdefault(row, set()).add(target)
+    for row, event in db.execute("SELECT id, event FROM history WHERE ignored = '' ORDER BY id"):
+        expected = targets if table.MESSAGES.get(event) in wanted else set()
+        if sent.pop(row, set()) != expected:
+            yield f"history {row}: {event} has not exactly one message for each target"
+    for row in sent:
+        yield f"the outbox has a message about history {row}, which is not there or was ignored"
+
+
+def _constants(db: sqlite3.Connection) -> Findings:
+    """The constants that an iteration found are those that its job wrote."""
+    folder = db.execute("SELECT folder FROM campaign").fetchone()[0]
+    for stage, iteration, text in db.execute("SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != ''"):
+        expected = json.loads(text).get("constants_sha256")
+        path = layout.result_file(folder, stage, iteration)
+        if expected is None:
+            continue
+        if not os.path.exists(path):
+            yield f"{path} is gone"
+            continue
+        with open(path, "rb") as file:
+            if hashlib.sha256(file.read()).hexdigest() != expected:
+                yield f"{path} is not what iteration {iteration} of stage {stage} found: its checksum differs"

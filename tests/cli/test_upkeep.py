@@ -1,0 +1,35 @@
+"""verify, as typed."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from faser_align.config import layout
+
+CASES = ["converged", "failed", "running", "held", "lost", "created"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None:
+    """What hooks leave behind is sound at every moment."""
+    left = command("verify", name)
+    assert left.status == 0, left.out
+    assert left.out.startswith(f"{name} is sound: ")
+    assert json.loads(command("verify", name, "--json").out) == {
+        "campaign": name, "sound": True, "findings": [], "spooled": 0
+    }
+
+
+def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: Path) -> None:
+    """Findings are sentences, one a line, and the exit status is 1."""
+    shutil.copytree(campaigns / "converged", tmp_path / "damaged")
+    with sqlite3.connect(tmp_path / "damaged" / layout.PUBLISHED) as db:
+        db.execute("UPDATE campaign SET lost = 3")
+    db.close()
+    left = command("verify", str(tmp_path / "damaged"))
+    assert (left.status, left.out) == (1, "the campaign counts 3 lost files and has 0\n")
+    assert json.loads(command("verify", str(tmp_path / "damaged"), "--json").out)["sound"] is False

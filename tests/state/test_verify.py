@@ -1,0 +1,89 @@
+"""Verifying a store: sound after everything that hooks do, and every kind of damage is found."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import queries, verify
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A campaign of two files that failed once, was resumed, and converged."""
+    notify = {"targets": ["me", "group"], "events": ["end", "held"]}
+    record = make_campaign(tmp_path_factory.mktemp("verify") / "campaign", files=2, config={"notify": notify})
+    folder, node = record["folder"], layout.reco_node(1, 1, 400)
+    hook("pre", folder, node, 0, 2)
+    hook("hold", folder, node, "13.0", 0)
+    hook("post", folder, node, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+    hook("final", folder, "final", 2, 1)
+    checksum = hashlib.sha256(b"constants\n").hexdigest()
+    for i in (1, 2, 3, 4):
+        run_iteration(record, i, dag_id="14.0", constants_sha256=checksum)
+    return record
+
+
+@pytest.fixture
+def db(record: dict[str, Any]) -> Iterator[sqlite3.Connection]:
+    """A copy of the campaign's store in memory, for damage."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with queries.published(record["folder"]) as published:
+        published.backup(copy)
+    yield copy
+    copy.close()
+
+
+def test_what_hooks_made_is_sound(db: sqlite3.Connection) -> None:
+    """After a failure, a resumption and convergence there is nothing to find."""
+    assert verify.findings(db) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        ("UPDATE campaign SET state = 'failed'", "campaign is failed, and its history ends at converged"),
+        ("DELETE FROM history WHERE event = 'resumed'", "reconstruction_started finds it submitted"),
+        ("UPDATE history SET destination = 'diverged' WHERE event = 'converged'", "which the table does not allow"),
+        ("UPDATE nodes SET state = 'done' WHERE node = 'mille_s1_i04'", ""),
+        ("UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i04'", "mille_s1_i04 is running, and its history"),
+        ("UPDATE nodes SET attempts = 7 WHERE node = 'mille_s1_i04'", "mille_s1_i04 counts 7 attempts and has 1"),
+        ("UPDATE attempts SET closed_utc = '' WHERE node = 'mille_s1_i04'", "is done and has 1 open attempts"),
+        ("DELETE FROM events WHERE phase = 'post' AND node = 'mille_s1_i04'", "no POST closed it"),
+        ("UPDATE campaign SET lost = 1", "counts 1 lost files and has 0"),
+        ("DELETE FROM outbox WHERE target = 'me' AND kind = 'converged'", "converged has not exactly one message"),
+        ("UPDATE outbox SET history_id = 1 WHERE kind = 'converged' AND target = 'me'", "exactly one message"),
+        ("DELETE FROM history WHERE event = 'final_failed'", "refers to a row of history that is not there"),
+    ],
+)
+def test_damage_is_found(db: sqlite3.Connection, damage: str, finding: str) -> None:
+    """Each thing that hooks never do is named."""
+    db.execute(damage)
+    found = verify.findings(db)
+    assert any(finding in sentence for sentence in found) if finding else found == []
+
+
+def test_constants_that_were_changed_are_found(record: dict[str, Any], db: sqlite3.Connection) -> None:
+    """A result that is gone, or not the one that the job wrote, is named with its file."""
+    path = Path(layout.result_file(record["folder"], 1, 2))
+    path.write_text("other\n")
+    (found,) = verify.findings(db)
+    assert found == f"{path} is not what iteration 2 of stage 1 found: its checksum differs"
+    path.unlink()
+    assert verify.findings(db) == [f"{path} is gone"]
+    path.write_text("constants\n")
+
+
+def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    """Damage that SQLite itself cannot read is said, not raised."""
+    path = tmp_path / "broken.db"
+    path.write_bytes(b"no database, but long enough to be looked at" * 40)
+    db = sqlite3.connect(path)
+    assert verify.findings(db) == ["SQLite cannot read the store: file is not a database"]
+    db.close()
