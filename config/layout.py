@@ -12,6 +12,7 @@ HALT = DAG + ".halt"
 JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
 STATE = "state.db"
 STATE_LOCK = "state.lock"
+OUTBOX_LOCK = "outbox.lock"
 PUBLISHED = "published.db"
 SPOOL = "spool"
 HOOKS_LOG = "hooks.log"

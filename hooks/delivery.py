@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
@@ -43,24 +44,37 @@ def deliver(folder: str, *, final: bool = False) -> int:
     Returns:
         The number of messages that were accepted.
     """
-    deadline = time.monotonic() + (DELIVERY_FINAL_S_MAX if final else DELIVERY_S_MAX)
-    sent = 0
-    seen: set[int] = set()
+    budget_s = DELIVERY_FINAL_S_MAX if final else DELIVERY_S_MAX
+    deadline = time.monotonic() + budget_s
     try:
-        while time.monotonic() < deadline and outbox.due(folder, final=final):
-            claimed = outbox.claim(folder, final=final, seen=frozenset(seen))
-            if claimed is None:
-                break
-            seen.add(claimed.id)
-            try:
-                problem = _attempt(folder, claimed, deadline - time.monotonic())
-            except Unwanted:
-                outbox.decline(folder, claimed)
-                continue
-            outbox.mark(folder, claimed, problem)
-            sent += problem is None
+        if not outbox.due(folder, final=final):
+            return 0
+        turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
+        try:
+            return _deliver_in_turn(folder, deadline, final=final) if turn.mine else 0
+        finally:
+            turn.close()
     except (sqlite3.Error, OSError) as problem:
         print(f"faser-align: messages of {folder} wait for the next hook: {problem}", file=sys.stderr)
+        return 0
+
+
+def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
+    """Send what is due, each message once, while nobody else delivers; returns how many were accepted."""
+    sent = 0
+    seen: set[int] = set()
+    while time.monotonic() < deadline:
+        claimed = outbox.claim(folder, final=final, seen=frozenset(seen))
+        if claimed is None:
+            break
+        seen.add(claimed.id)
+        try:
+            problem = _attempt(folder, claimed, deadline - time.monotonic())
+        except Unwanted:
+            outbox.decline(folder, claimed)
+            continue
+        outbox.mark(folder, claimed, problem)
+        sent += problem is None
     return sent
 
 
@@ -125,8 +139,6 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
 
 def log_end(folder: str, name: str) -> list[str]:
     """The last lines that a node's job wrote to standard error."""
-    from faser_align.config import layout
-
     try:
         text = Path(layout.job_log(folder, name, "err")).read_bytes()[-16384:].decode("utf-8", "replace")
     except OSError:

@@ -38,21 +38,29 @@ def connect(folder: str) -> sqlite3.Connection:
 
 
 class Turn:
-    """A place in the queue of the campaign's writers, left by ``close`` or when the process ends."""
+    """A turn behind a lock file, left by ``close`` or when the process ends, however it ends.
 
-    def __init__(self, folder: str) -> None:
-        self._fd = os.open(f"{folder}/{layout.STATE_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    Args:
+        path: the lock file.
+        wait_s: how long to queue; afterwards ``mine`` is False, and whoever asked decides what that means.
+    """
+
+    __slots__ = ("_fd", "mine")
+
+    def __init__(self, path: str, wait_s: float) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.mine = True
         except BlockingIOError:
-            _wait(self._fd)
+            self.mine = _wait(self._fd, wait_s)
 
     def close(self) -> None:
         os.close(self._fd)
 
 
-def _wait(fd: int) -> None:
-    """Wait for the lock, in the order of arrival, for at most QUEUE_S_MAX; then go on without it.
+def _wait(fd: int, wait_s: float) -> bool:
+    """Wait for the lock, in the order of arrival, for at most ``wait_s``; whether it is ours then.
 
     A blocking ``flock`` is woken in order, which polling is not. The alarm that bounds it is put back.
     """
@@ -62,12 +70,13 @@ def _wait(fd: int) -> None:
         raise TimeoutError
 
     previous = signal.signal(signal.SIGALRM, late)
-    remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, QUEUE_S_MAX)
+    remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, wait_s))
     started = time.monotonic()
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
+        return True
     except TimeoutError:
-        pass
+        return False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
@@ -84,7 +93,8 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
     Raises:
         sqlite3.Error, OSError: nothing was written.
     """
-    turn = Turn(folder)
+    # Whoever waited long enough goes on without the lock: SQLite's own will do.
+    turn = Turn(f"{folder}/{layout.STATE_LOCK}", QUEUE_S_MAX)
     try:
         db = connect(folder)
         try:

@@ -1,16 +1,20 @@
 """The outbox: messages are claimed in a transaction before they are sent, and marked in another afterwards.
 
-Two hooks never send one message: a claim is theirs until it is marked, or so old that its hook must be dead.
+One process of a campaign delivers at a time, behind a lock that ends with it. So two hooks never send one message, and
+a claim that whoever has the lock finds is that of a hook which was killed: the message is sent (again).
 """
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from faser_align.alignment.pivot import pivot_doubt
+from faser_align.config.record import read_record
+from faser_align.fsm.errors import CampaignError
 from faser_align.state import database, queries
 
 TRIES_MAX = 6
-CLAIM_S_MAX = 120.0  # longer than any hook may deliver: whoever claimed it was killed
 BACKOFF_S = 60.0  # doubled with each failure
 
 
@@ -24,14 +28,11 @@ class Claim(NamedTuple):
     tries: int
 
 
-_DUE = (
-    "((state = 'pending' AND (next_utc <= :now OR :final)) OR (state = 'claimed' AND claimed_utc <= :stale)) "
-    "AND state IN ('pending', 'claimed')"
-)
+_DUE = "state IN ('pending', 'claimed') AND (state = 'claimed' OR next_utc <= :now OR :final)"
 
 
 def due(folder: str, *, final: bool = False) -> bool:
-    """Whether a message waits to be sent; ``final`` does not wait for the back-off. Takes no lock."""
+    """Whether a message waits to be sent, or was being sent; ``final`` does not wait for the back-off. Takes no lock."""
     db = database.connect(folder)
     try:
         return db.execute(f"SELECT 1 FROM outbox WHERE {_DUE} LIMIT 1", _times(final)).fetchone() is not None
@@ -40,7 +41,10 @@ def due(folder: str, *, final: bool = False) -> bool:
 
 
 def claim(folder: str, *, final: bool = False, seen: frozenset[int] = frozenset()) -> Claim | None:
-    """Claim the oldest message that is due, leaving out those that this process has tried (``seen``)."""
+    """Claim the oldest message that is due, leaving out those that this process has tried (``seen``).
+
+    Only for who has the turn behind ``OUTBOX_LOCK``.
+    """
     found: list[Claim] = []
 
     def work(db: sqlite3.Connection) -> int:
@@ -97,8 +101,7 @@ def mark(folder: str, claimed: Claim, problem: str | None) -> None:
 
 
 def _times(final: bool) -> dict[str, Any]:
-    now = time.time()
-    return {"now": database.utc(now), "stale": database.utc(now - CLAIM_S_MAX), "final": int(final)}
+    return {"now": database.utc(), "final": int(final)}
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
@@ -147,7 +150,19 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         message["reason"] = f"{event['node']} is lost for good: {about.get('reason', '')}"
     if iterations:
         message["solver"] = message["rows"][-1]["solver"]
+    message["notes"] = _notes(campaign["folder"], iterations)
     return message
+
+
+def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
+    """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
+    found = [str(note) for note in iterations[-1]["metrics"].get("notes", [])] if iterations else []
+    try:
+        record = read_record(folder)
+        doubt = pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
+    except (CampaignError, KeyError, TypeError):
+        doubt = ""  # a message goes out whatever has become of the record
+    return [*found, doubt] if doubt else found
 
 
 def _row(iteration: dict[str, Any]) -> dict[str, Any]:

@@ -216,18 +216,20 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
 
 
 def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
-    """A claimed message is not due; sent it stays sent; refused it waits, longer each time, and is given up."""
+    """Each message is claimed once a turn; sent it stays sent; refused it waits, longer each time, and is given up."""
     folder = record["folder"]
     hook("final", folder, "final", 2, 0)
     db = database.connect(folder)
     db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
     db.close()
-    first, second = outbox.claim(folder), outbox.claim(folder)
+    first = outbox.claim(folder)
+    assert first is not None
+    second = outbox.claim(folder, seen=frozenset({first.id}))
     assert first is not None
     assert second is not None
     assert (first.target, second.target) == ("me", "group")
-    assert outbox.claim(folder) is None
-    assert not outbox.due(folder)
+    assert outbox.claim(folder, seen=frozenset({first.id, second.id})) is None
+    assert outbox.due(folder)  # for who has the turn next: whoever claimed these is gone then
     outbox.mark(folder, first, None)
     outbox.mark(folder, second, "refused")
     assert not outbox.due(folder)
