@@ -59,6 +59,7 @@ _REJECTS = re.compile(
 )
 _ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
+_SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # the built-in solver's
 _CONSTRAINTS = re.compile(r"Constraints handled by (elimination|Lagrange multipliers)")
 _CONSTRAINT_RANK = re.compile(r"Rank of product matrix of constraints is\s+(\d+)\s+for")
 _DEFECT = re.compile(r"rank defect of the symmetric\s+\d+\s+-by-\s+\d+\s+matrix is\s+(\d+)")
@@ -134,4 +135,7 @@ def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> tuple[float | 
     slope = _FIRST_SLOPE.search(text, 0, first.start() if first else len(text))
     if slope and first:
         return -float(slope[1]), True
+    said = _SAID.search(text)
+    if said:
+        return float(said[1]), True
     return next((row.expected_decrease for row in rows if row.iteration == 1 and row.expected_decrease), None), False

@@ -2,25 +2,39 @@
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from faser_align.alignment.labels import LAYERS, MODULES, PARAMETERS, SIDES, STATIONS, module_rz_label, module_x_label
+from faser_align.alignment.fixrules import fix_rules
+from faser_align.alignment.labels import (
+    LAYERS,
+    MODULES,
+    PARAMETERS,
+    SIDES,
+    STATIONS,
+    Parameter,
+    module_rz_label,
+    module_x_label,
+)
+from faser_align.alignment.ownparameters import parse_parameters
 
-PARAMETERS_FILE, CONSTRAINTS_FILE, STEERING_FILE = "par.txt", "con.txt", "str.txt"
+PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
 
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """How a step is solved; the keys of the configuration's ``[solver]``.
+    """How a step is solved; the keys of the configuration's ``[solver]`` and of the step itself.
 
     Attributes:
         method: of pede's ``method`` line: name, iterations, limit of the expected decrease.
         hugecut: records are rejected above so many times the 3-sigma chi2.
         entries: a parameter with fewer entries is fixed.
         presigma_mm, presigma_rad: by which free translations and rotations are damped.
+        presigma: the same for single kinds of parameters, which go before those (mm, rad).
         threads: of pede.
         options: the expert's own lines, before ``end``.
+        parameters: an expert's own text with parameters, read behind the one that is made here.
     """
 
     method: str = "inversion 3 0.001"
@@ -28,8 +42,66 @@ class SolverOptions:
     entries: int = 25
     presigma_mm: float = 0.05
     presigma_rad: float = 0.005
+    presigma: Mapping[str, float] = field(default_factory=dict)
     threads: int = 1
     options: tuple[str, ...] = ()
+    parameters: str = ""
+
+
+def solver_options(solver: Mapping[str, Any], step: Mapping[str, Any]) -> SolverOptions:
+    """Options of a step.
+
+    Args:
+        solver: the table ``[solver]`` of the configuration.
+        step: of the campaign's record: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
+    """
+    names = ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")
+    return SolverOptions(
+        **{name: solver[name] for name in names},
+        presigma=_by_kind(solver.get("presigma", {})) | _by_kind(step.get("presigma", {})),
+        options=(*solver["options"], *step.get("extra_lines", ())),
+        parameters=step.get("parameters_text", ""),
+    )
+
+
+def _by_kind(table: Mapping[str, float]) -> dict[str, float]:
+    """A table with keys such as ``layer_rx`` by kinds of parameters; zeros say nothing."""
+    return {name.replace("_", ".", 1): value for name, value in table.items() if value}
+
+
+def step_fixed(step: Mapping[str, Any], stations: int) -> frozenset[int]:
+    """Labels that stay as they are in a step of the campaign's record: its fix rules, then its own parameters.
+
+    As in pede, a presigma other than zero in the expert's own text goes before the one that follows from ``fix``.
+    Raises UserError for an item or a line that means nothing.
+    """
+    fixed = fix_rules(step["fix"], stations)
+    own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
+    freed = {label for label, (_, presigma) in own.items() if presigma > 0}
+    return (fixed - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+
+
+def step_texts(
+    binaries: Sequence[str | os.PathLike[str]],
+    fixed: Collection[int],
+    start_values: Mapping[int, float],
+    options: SolverOptions,
+) -> dict[str, str]:
+    """The texts of a step by the names of their files; arguments as those of ``write_steering``."""
+    texts = [PARAMETERS_FILE, CONSTRAINTS_FILE, *([OWN_FILE] if options.parameters else [])]
+    lines = ["Cfiles", *texts, *(os.path.abspath(binary) for binary in binaries)]
+    lines += ["skipemptycons", f"hugecut {options.hugecut:g}", f"method {options.method}", f"entries {options.entries}"]
+    if options.threads > 1:
+        lines.append(f"threads {options.threads}")
+    lines += ["printcounts", "monitorresiduals", *options.options, "end"]
+    written = {
+        PARAMETERS_FILE: _joined(["Parameter", *_parameter_lines(fixed, start_values, options)]),
+        CONSTRAINTS_FILE: _joined(_constraint_lines()),
+        STEERING_FILE: _joined(lines),
+    }
+    if options.parameters:
+        written[OWN_FILE] = options.parameters.rstrip("\n") + "\n"
+    return written
 
 
 def write_steering(
@@ -48,25 +120,21 @@ def write_steering(
         start_values: of labels (mm, rad), zero where missing; a later step has the values of the one before.
         options: how to solve.
     """
-    folder = Path(folder)
-    _write(folder / PARAMETERS_FILE, ["Parameter", *_parameter_lines(fixed, start_values, options)])
-    _write(folder / CONSTRAINTS_FILE, _constraint_lines())
-    lines = ["Cfiles", PARAMETERS_FILE, CONSTRAINTS_FILE, *(os.path.abspath(binary) for binary in binaries)]
-    lines += ["skipemptycons", f"hugecut {options.hugecut:g}", f"method {options.method}", f"entries {options.entries}"]
-    if options.threads > 1:
-        lines.append(f"threads {options.threads}")
-    lines += ["printcounts", "monitorresiduals", *options.options, "end"]
-    steering = folder / STEERING_FILE
-    _write(steering, lines)
-    return steering
+    for name, text in step_texts(binaries, fixed, start_values, options).items():
+        (Path(folder) / name).write_text(text, encoding="utf-8")
+    return Path(folder) / STEERING_FILE
+
+
+def _presigma(parameter: Parameter, options: SolverOptions) -> float:
+    usual = options.presigma_mm if parameter.translation else options.presigma_rad
+    return options.presigma.get(parameter.kind, usual)
 
 
 def _parameter_lines(
     fixed: Collection[int], start_values: Mapping[int, float], options: SolverOptions
 ) -> Iterable[str]:
     for label, parameter in PARAMETERS.items():
-        free = options.presigma_mm if parameter.translation else options.presigma_rad
-        presigma = -1.0 if label in fixed else free
+        presigma = -1.0 if label in fixed else _presigma(parameter, options)
         yield f"{label:8d} {start_values.get(label, 0.0):.10g} {presigma:g}"
 
 
@@ -84,5 +152,5 @@ def _constraint_lines() -> Iterable[str]:
                 yield from (f"{label:8d} 1.0" for label in labels)
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _joined(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"

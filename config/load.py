@@ -116,9 +116,20 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
         }
     )
     pede = config.solver.pede
+    stages = [
+        stage.model_copy(
+            update={
+                "steps": [
+                    step.model_copy(update={"parameters": absolute(step.parameters, base)}) for step in stage.steps
+                ]
+            }
+        )
+        for stage in config.stages
+    ]
     return config.model_copy(
         update={
             "campaign": campaign,
+            "stages": stages,
             "reconstruction": config.reconstruction.model_copy(
                 update={"raw": absolute(config.reconstruction.raw, base)}
             ),

@@ -131,11 +131,28 @@ class Mille(Table):
         return self
 
 
+class Presigma(Table):
+    """Presigma of single kinds of parameters; 0: `presigma_mm` or `presigma_rad`, in a step that of `[solver.presigma]`."""
+
+    layer_x: NotNegative = key(0.0, "x of layers (mm).")
+    layer_y: NotNegative = key(0.0, "y of layers (mm).")
+    layer_rx: NotNegative = key(0.0, "Rotation of layers about x (rad).")
+    layer_ry: NotNegative = key(0.0, "Rotation of layers about y (rad).")
+    layer_rz: NotNegative = key(0.0, "Rotation of layers about z (rad).")
+    module_x: NotNegative = key(0.0, "x of the sides of modules (mm).")
+    module_rz: NotNegative = key(0.0, "Rotation of modules about z (rad).")
+
+
 class Step(Table):
     """One run of the solver within an iteration."""
 
     name: Annotated[Line, StringConstraints(min_length=1)] = key("IFT fix layer", "Name, shown in tables.")
     fix: list[FixItem] = key(["layer", "3ST"], "What stays as it is; all else is free.", f"a list of {FIX_ALLOWED}")
+    extra_lines: list[Line] = key([], "Further steering lines of this step, behind `solver.options`, for experts.")
+    parameters: Line = key(
+        "", "File with your own `Parameter` lines, read behind the generated ones: its numbers other than 0 count."
+    )
+    presigma: Presigma = table(Presigma, "Presigma of single kinds of parameters in this step.")
 
 
 class Stage(Table):
@@ -161,8 +178,13 @@ class Solver(Table):
     entries: Annotated[int, Field(ge=1)] = key(25, "Fewest measurements of a parameter; with fewer it stays fixed.")
     presigma_mm: Positive = key(0.05, "Presigma of translations (mm).")
     presigma_rad: Positive = key(0.005, "Presigma of rotations (rad).")
+    presigma: Presigma = table(Presigma, "Presigma of single kinds of parameters.")
     threads: Annotated[int, Field(ge=1, le=256)] = key(1, "Threads of the solver.")
     options: list[Line] = key([], "Further steering lines, for experts.")
+    warnings_ok: list[Literal[2, 3, 4]] = key(
+        [2, 3, 4],
+        "End codes of severe warnings whose result is used: 2 few measurements, 3 bad matrix, 4 bad binaries.",
+    )
 
 
 class Convergence(Table):

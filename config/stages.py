@@ -3,19 +3,47 @@
 from typing import Any
 
 from faser_align.config.schema import Config, Stage, Step
+from faser_align.fsm.errors import UserError
 
 
 def stages_of(config: Config) -> list[dict[str, Any]]:
-    """Stages with their iterations and steps, as they stand in the campaign's record."""
+    """Stages with their iterations and steps, as they stand in the campaign's record.
+
+    Raises UserError if a step's own file of parameters cannot be read.
+    """
     stages = config.stages or [standard_stage(config.campaign.stations)]
     return [
         {
             "name": stage.name,
             "iterations": stage.iterations or config.campaign.iterations,
-            "steps": [{"name": step.name, "fix": list(step.fix)} for step in stage.steps],
+            "steps": [_step(step) for step in stage.steps],
         }
         for stage in stages
     ]
+
+
+def _step(step: Step) -> dict[str, Any]:
+    """A step with what it has beyond its name and fix rules; the expert's own file with its text, as it is now."""
+    found: dict[str, Any] = {"name": step.name, "fix": list(step.fix)}
+    presigma = {kind: value for kind, value in step.presigma.model_dump().items() if value}
+    if presigma:
+        found["presigma"] = presigma
+    if step.extra_lines:
+        found["extra_lines"] = list(step.extra_lines)
+    if step.parameters:
+        found |= {"parameters": step.parameters, "parameters_text": _own_text(step)}
+    return found
+
+
+def _own_text(step: Step) -> str:
+    try:
+        with open(step.parameters, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(
+            f"step {step.name!r}: parameters = {step.parameters} cannot be read: {reason}; correct its name"
+        ) from error
 
 
 def standard_stage(stations: int) -> Stage:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from faser_align.alignment.constants import parse_constants, read_constants
-from faser_align.alignment.fixrules import fix_rules
+from faser_align.alignment.steeringlines import check_lines
+from faser_align.alignment.steeringtext import step_fixed
 from faser_align.config import layout
 from faser_align.config.files import format_files
 from faser_align.config.record import make_record
@@ -110,11 +111,14 @@ def plan(
 
 
 def _check_steps(record: dict[str, Any]) -> None:
-    """Refuse a step that leaves nothing free: its first solution would fail the campaign."""
+    """Refuse a step that leaves nothing free or cannot be solved as asked: its first solution would fail the campaign."""
+    solver = record["config"]["solver"]
+    check_lines(solver["options"], "solver.options", solver["backend"])
     for stage in record["stages"]:
         for step in stage["steps"]:
             try:
-                fix_rules(step["fix"], record["stations"])
+                step_fixed(step, record["stations"])
+                check_lines(step.get("extra_lines", []), "extra_lines", solver["backend"])
             except UserError as problem:
                 raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None
 

@@ -9,9 +9,9 @@ from faser_align.alignment.counts import Counts, read_counts, write_counts
 from faser_align.alignment.metrics import Step
 from faser_align.alignment.mille import Cuts, convert
 from faser_align.alignment.pede import run_pede
-from faser_align.alignment.solution import Solution
+from faser_align.alignment.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.solver import solve as run_builtin
-from faser_align.alignment.steering import SolverOptions, fix_rules, write_steering
+from faser_align.alignment.steeringtext import solver_options, step_fixed, write_steering
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing
@@ -83,17 +83,14 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
     Returns the steps that were solved, the first one's steering file, and the solution of one that failed, if any.
     """
     settings = iteration.config["solver"]
-    options = SolverOptions(
-        **{key: settings[key] for key in ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")},
-        options=tuple(settings["options"]),
-    )
     planned = iteration.record["stages"][iteration.stage - 1]["steps"]
     folder = Path(iteration.solution_folder())
     steps: list[Step] = []
     first: Path | None = None
     for number, step in enumerate(planned, start=1):
         with failing(statuses.CONFIG):
-            fixed = fix_rules(step["fix"], iteration.record["stations"])
+            fixed = step_fixed(step, iteration.record["stations"])
+            options = solver_options(settings, step)
         start = steps[-1].solution.values if steps else {}
         with failing(statuses.SOLVER):
             place = folder if len(planned) == 1 else folder / f"step{number}"
@@ -108,4 +105,8 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
 
 
 def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
-    return run_builtin(steering) if settings["backend"] == "builtin" else run_pede(steering, settings["pede"])
+    if settings["backend"] == "builtin":
+        found = run_builtin(steering)
+    else:
+        found = run_pede(steering, settings["pede"], settings["threads"])
+    return accept(found, settings.get("warnings_ok", DOUBTFUL_CODES))

@@ -1,0 +1,116 @@
+"""The Millepede job with the expert's own steps, and with pede in place of the built-in solver."""
+
+import json
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.constants import read_constants
+from faser_align.alignment.millepede import read_result
+from faser_align.config import layout
+from faser_align.fsm.errors import NodeError
+from faser_align.jobs.reconstruct import reconstruct
+from faser_align.jobs.solve import solve
+
+FILES = (400, 401)
+STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
+
+
+@pytest.fixture
+def pede(tmp_path: Path) -> str:
+    """A stand-in that does what pede does with a steering file, and ends with 0 whatever happens, as pede does."""
+    path = tmp_path / "pede"
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "from faser_align.alignment.millepede import write_end\n"
+        "from faser_align.alignment.solver import solve\n"
+        "if len(sys.argv) > 1:\n"
+        "    solve(sys.argv[1])\n"
+        "else:\n"
+        "    write_end('millepede.end', 10, 'Aborted, no steering file')\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def align(campaign: Path, iterations: int) -> list[dict[str, Any]]:
+    """Run the jobs of some iterations; returns their metrics."""
+    metrics = []
+    for number in range(1, iterations + 1):
+        for file in FILES:
+            reconstruct(str(campaign), 1, number, file)
+        solve(str(campaign), 1, number)
+        metrics.append(json.loads(Path(layout.metrics_file(str(campaign), 1, number)).read_text()))
+    return metrics
+
+
+def folder_of(campaign: Path, number: int = 1) -> Path:
+    """Where an iteration was solved."""
+    return Path(layout.metrics_file(str(campaign), 1, number)).parent
+
+
+def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
+    make_campaign: Callable[..., Path], tmp_path: Path, pede: str
+) -> None:
+    """The demonstration's campaign comes to the same constants and numbers by either backend."""
+    campaign = make_campaign(FILES)
+    builtin = align(campaign, 3)
+    expected = read_constants(layout.result_file(str(campaign), 1, 3))
+    campaign.rename(tmp_path / "builtin")
+    other = align(make_campaign(FILES, solver={"backend": "pede", "pede": pede, "threads": 2}), 3)
+    found = read_constants(layout.result_file(str(campaign), 1, 3))
+    assert all(found[key] == pytest.approx(expected[key], abs=2e-5) for key in expected)  # pede prints five digits
+    assert [row["solver"]["backend"] for row in other] == ["pede"] * 3
+    assert [row["effect_um"] for row in other] == pytest.approx([row["effect_um"] for row in builtin], rel=1e-3)
+    assert [row["steps"][0]["end_code"] for row in other] == [row["steps"][0]["end_code"] for row in builtin]
+    assert other[0]["solver"]["records"] == builtin[0]["solver"]["records"]
+    assert "threads 2" in (folder_of(campaign) / "str.txt").read_text().splitlines()
+
+
+def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+    """A pede that ends with status 0 and code 26, or leaves nothing, fails the job with its words."""
+    program = tmp_path / "pede"
+    ends = {"echo '   26   Aborted, too many rejects' > millepede.end": "26", ":": "crashed or was stopped"}
+    for commands, words in ends.items():
+        program.write_text(f"#!/bin/sh\n{commands}\nexit 0\n")
+        program.chmod(0o755)
+        campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(program)})
+        with pytest.raises(NodeError, match=words):
+            align(campaign, 1)
+        assert not Path(layout.metrics_file(str(campaign), 1, 1)).exists()
+        campaign.rename(tmp_path / f"old{words[:2]}")
+
+
+def test_severe_warnings_can_be_refused(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+    """A result with a severe warning is used unless the configuration refuses it."""
+    step = STEP | {"extra_lines": ["entries 25 1000000"]}  # nobody has so many accepted entries: code 2
+    campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}])
+    assert align(campaign, 1)[0]["steps"][0]["end_code"] == 2
+    campaign.rename(tmp_path / "first")
+    campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}], solver={"warnings_ok": [3, 4]})
+    with pytest.raises(NodeError, match=r"2 Ended with severe warnings \(insufficient measurements\): its result"):
+        align(campaign, 1)
+
+
+def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+    """Extra lines, presigmas of kinds and the expert's own parameters reach the solver, and stay in the folder."""
+    own = tmp_path / "own.txt"
+    own.write_text("Parameter ! held by hand\n10001 0.004 -1\n")
+    step = STEP | {"extra_lines": ["matiter 1"], "parameters": str(own), "presigma": {"module_rz": 0.002}}
+    campaign = make_campaign(
+        FILES, stages=[{"name": "one", "steps": [step]}], solver={"presigma": {"module_x": 0.03}, "entries": 1}
+    )
+    own.unlink()  # the campaign has its text
+    (metrics,) = align(campaign, 1)
+    folder = folder_of(campaign)
+    assert (folder / "own.txt").read_text() == "Parameter ! held by hand\n10001 0.004 -1\n"
+    assert (folder / "str.txt").read_text().splitlines()[-2:] == ["matiter 1", "end"]
+    result = read_result(folder / "millepede.res")
+    assert (result[10001].value, result[10001].presigma, result[10001].difference) == (0.004, -1.0, None)
+    assert (result[10011].presigma, result[10002].presigma) == (0.03, 0.002)
+    assert metrics["steps"][0]["variable"] == 71
