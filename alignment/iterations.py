@@ -4,11 +4,13 @@ The matrix is made and inverted once; each iteration takes a Newton step with a 
 search looks for the smallest slope. Cuts on the records' chi2 become tighter from iteration to iteration.
 """
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.globalfit import Inverse
 from faser_align.alignment.linesearch import LineSearch
 from faser_align.alignment.passes import Pass, run_pass
@@ -20,6 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
+_OBSERVED = 2  # passes from the first one that are shown to the diagnostics
 _ITERATIONS_MORE = 30  # that cuts and constraints may take to settle; pede has no such limit
 _EPSILON = 16.0 * float(np.finfo(np.float64).eps)
 
@@ -34,16 +37,20 @@ class Iterations:
         inverse: of the matrix.
         first_decrease: expected by the first solution; None if there was none.
         rows: the table.
+        passes_s: kind and wall time of each pass: FMS with matrix, F without, his for the histograms.
         matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
     """
 
     problem: Problem
+    diagnostics: Diagnostics
     values: FloatArray = field(init=False)
     last: Pass = field(init=False)
     inverse: Inverse = field(init=False)
     first_decrease: float | None = None
     rows: list[IterationRow] = field(default_factory=list)
     matrix_doubts: int = 0
+    passes_s: list[tuple[str, float]] = field(default_factory=list)
+    _seen: FloatArray = field(init=False)  # values of the last pass
     _iteration: int = 0
     _cut: float = 0.0
     _points_min: int = 1
@@ -56,7 +63,8 @@ class Iterations:
         steering, constraints = self.problem.steering, self.problem.constraints
         self._cut = steering.chi2_cut[0]
         self.values = self.problem.starts.copy()
-        self._set(constraints.feasible(self._mine, _TIGHT)[0])
+        if steering.feasible_start:
+            self._set(constraints.feasible(self._mine, _TIGHT)[0])
         self.matrix_doubts = len(constraints.matrix) - constraints.rank
         self._make_matrix()
         single = steering.subito or (self.matrix_doubts > 0 and not steering.force)
@@ -152,21 +160,38 @@ class Iterations:
         self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
         self.matrix_doubts += self.inverse.defect
 
-    def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
-        problem, first = self.problem, not self.rows
-        self.last = run_pass(
+    def observe_last(self) -> None:
+        """Show the last pass once more to the diagnostics, which did not know that it would be the last."""
+        if len(self.rows) > _OBSERVED:
+            started = time.perf_counter()
+            self.values, values = self._seen, self.values
+            self._pass(len(self.rows), with_matrix=False, observed=True)
+            self.values = values
+            self.passes_s.append(("his", time.perf_counter() - started))
+
+    def _pass(self, number: int, *, with_matrix: bool, observed: bool) -> Pass:
+        problem = self.problem
+        return run_pass(
             problem.source,
             problem.steering,
             problem.parameters,
             self.values,
             self._cut,
-            first=first,
+            first=number == 1,
             with_matrix=with_matrix,
+            observe=self.diagnostics.observer(number) if observed else None,
         )
+
+    def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
+        problem, first = self.problem, not self.rows
+        number = len(self.rows) + 1
+        started = time.perf_counter()
+        self._seen = self.values.copy()
+        self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
+        self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
         problem.add_penalties(self.last, self.values)
         rejects = sum(self.last.rejects)
         expected = None if first or self.rows[-1].iteration == self._iteration else decrease
-        number = len(self.rows) + 1
         self.rows.append(IterationRow(self._iteration, number, self.last.chi2, expected, self._cut, rejects))
         if 3 * rejects > problem.source.records:
             deficit, freedom, huge, large = self.last.rejects

@@ -42,6 +42,8 @@ class LocalFits(NamedTuple):
         projection: shape (n, equations): derivatives by those combinations of a record's parameters whose covariance
             is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``. None unless
             asked for.
+        plain_residuals: those of the first iteration, without down-weighting.
+        variances: shape (equations,): of the plain fit's predictions. None unless asked for.
     """
 
     residuals: FloatArray
@@ -50,10 +52,18 @@ class LocalFits(NamedTuple):
     deficient: BoolArray
     downweight: FloatArray
     projection: FloatArray | None
+    plain_residuals: FloatArray
+    variances: FloatArray | None
 
 
 def fit_records(
-    equations: Equations, measured: FloatArray, sigmas: FloatArray, downweighting: int = 0, *, projected: bool = False
+    equations: Equations,
+    measured: FloatArray,
+    sigmas: FloatArray,
+    downweighting: int = 0,
+    *,
+    projected: bool = False,
+    with_variances: bool = False,
 ) -> LocalFits:
     """Fit every record.
 
@@ -63,6 +73,7 @@ def fit_records(
         sigmas: its error.
         downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).
         projected: whether to make the projection.
+        with_variances: whether to make the variances.
     """
     starts, counts = equations.offsets[:-1], np.diff(equations.offsets)
     derivatives = equations.locals.astype(np.float64)
@@ -76,7 +87,13 @@ def fit_records(
         for derivative, parameter in zip(derivatives, fit.solution, strict=True):
             residuals -= derivative * np.repeat(parameter, counts)
         contributions = plain * residuals**2
-        if iteration > 1:
+        if iteration == 1:
+            projection = _project(derivatives, fit, counts) if projected or with_variances else None
+            variances = (
+                np.einsum("ij,ij->j", projection, projection) if with_variances and projection is not None else None
+            )
+            plain_residuals = residuals
+        else:
             weights, contributions = _downweighted(plain, np.abs(residuals) / sigmas, iteration)
     downweight = np.zeros(len(counts))
     if downweighting > 1:
@@ -87,7 +104,9 @@ def fit_records(
         counts - fit.rank,
         (fit.rank != equations.n_locals) | ~np.isfinite(fit.solution).all(axis=0),
         downweight,
-        _project(derivatives, fit, counts) if projected else None,
+        _project(derivatives, fit, counts) if projected and downweighting > 1 else projection,
+        plain_residuals,
+        variances,
     )
 
 

@@ -6,7 +6,7 @@ end. The built-in solver writes the same.
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,9 +92,14 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     return result
 
 
-def write_result(path: str | os.PathLike[str], result: Result) -> None:
-    """Write ``millepede.res`` as pede does; replaces an older one at once."""
-    write_text(path, "".join([_TITLE, *(_format_row(label, row) for label, row in result.items())]))
+def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping[int, str] | None = None) -> None:
+    """Write ``millepede.res`` as pede does; replaces an older one at once. ``comments`` stand above their labels."""
+    lines = [_TITLE]
+    for label, row in result.items():
+        if comments and label in comments:
+            lines.append(f"! {comments[label]}\n")
+        lines.append(_format_row(label, row))
+    write_text(path, "".join(lines))
 
 
 def write_listing(path: str | os.PathLike[str], comments: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 The first pass makes the matrix of the global parameters and the gradient, later ones the gradient only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,8 @@ from faser_align.alignment.steeringdata import Steering
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
 _TABLE_MAX = 1 << 20
 
@@ -80,6 +83,7 @@ def run_pass(
     *,
     first: bool,
     with_matrix: bool,
+    observe: Observer | None = None,
 ) -> Pass:
     """Go through all records.
 
@@ -91,6 +95,7 @@ def run_pass(
         chi2_cut: factor of the 3-sigma chi2; 0 for none, negative for none and no huge cut either.
         first: whether this is the first pass, which never down-weights.
         with_matrix: whether to make the matrix.
+        observe: is shown all records with their fits and the errors of the equations.
     """
     labels = source.sets.labels
     positions = parameters.positions(labels)
@@ -107,7 +112,16 @@ def run_pass(
             sigmas = chunk.sigmas.astype(np.float64)
             if steering.error_scales != (1.0, 1.0):
                 sigmas *= np.where(has_label[chunk.sets], *steering.error_scales)
-            fits = fit_records(chunk, measured, sigmas, downweighting, projected=with_matrix)
+            fits = fit_records(
+                chunk,
+                measured,
+                sigmas,
+                downweighting,
+                projected=with_matrix,
+                with_variances=observe is not None,
+            )
+            if observe is not None:
+                observe(chunk, fits, sigmas)
             accepted = _judge(done, chunk, fits, steering, chi2_cut, downweighting)
             _add(done, sums, chunk, fits, sigmas, accepted, downweighting)
     done.gradient, done.accepted, done.matrix = sums.gradient(), sums.accepted(), sums.matrix()

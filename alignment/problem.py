@@ -88,7 +88,7 @@ class Problem:
 def make_problem(steering: Steering) -> Problem:
     """Read the binaries for the first time and decide which parameters are variable.
 
-    Raises SolverError (21, 22) if there are no parameters or none is variable, and MilleError for a bad binary.
+    Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and MilleError for a bad binary.
     """
     source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
     entries = source.count(steering.count_records)
@@ -103,8 +103,18 @@ def make_problem(steering: Steering) -> Problem:
     enough = np.array([entries.get(int(label), 0) >= steering.entries_min for label in labels])
     asked = presigmas >= 0
     free = asked & enough
+    if steering.entries_iterated > steering.entries_min and not steering.count_records:
+        again = _entries_without(source, labels[asked & ~enough])
+        free &= np.array(
+            [
+                again.get(label, 0) >= steering.entries_min or entries.get(label, 0) >= steering.entries_iterated
+                for label in labels.tolist()
+            ]
+        )
     if not free.any():
         raise SolverError("no parameter is both free and has enough entries in the binaries", 22)
+    if not source.locals_max:
+        raise SolverError("no record of the binaries has local parameters; a track needs some", 28)
     parameters = Parameters.make(labels, free)
     constraints, empty = _constraints(steering, parameters, starts)
     return Problem(
@@ -115,10 +125,15 @@ def make_problem(steering: Steering) -> Problem:
         starts=starts,
         presigmas=presigmas,
         entries=entries,
-        entries_fixed=tuple(labels[asked & ~enough].tolist()),
+        entries_fixed=tuple(labels[asked & ~free].tolist()),
         constraints=constraints,
         empty=empty,
     )
+
+
+def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
+    """Entries in equations that have none of the labels: those that the entries cut fixes (LOOP1I of pede)."""
+    return source.entries(~np.isin(source.sets.labels, labels).any(axis=0))
 
 
 def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:

@@ -57,6 +57,10 @@ class Solution:
         memory_mb: peak memory of the solver, if it says so.
         constraints, constraint_rank: equations that hold parameters together, and how many are independent.
         rank_defect: directions in which the data do not determine the fit parameters; None if unknown.
+        undetermined: those directions, each as weights by label: a change of the parameters (mm, rad) in proportion
+            to them is not seen by the data. Empty if unknown.
+        notes: what the solver understood in the steering and had no use for.
+        passes_s: kind and wall time of each pass through the data; empty if unknown.
     """
 
     end_code: int
@@ -77,6 +81,9 @@ class Solution:
     constraints: int = 0
     constraint_rank: int | None = None
     rank_defect: int | None = None
+    undetermined: tuple[dict[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    passes_s: tuple[tuple[str, float], ...] = ()
 
     @property
     def values(self) -> dict[int, float]:

@@ -6,9 +6,14 @@ those of the covariance, also where pede's elimination of constraints prints wro
 """
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from faser_align.alignment.diagnostics import Diagnostics
+from faser_align.alignment.globalfit import is_singular
+from faser_align.alignment.histograms import HISTOGRAMS
 from faser_align.alignment.iterations import Iterations
 from faser_align.alignment.millepede import (
     END,
@@ -21,11 +26,13 @@ from faser_align.alignment.millepede import (
     write_listing,
     write_result,
 )
+from faser_align.alignment.monitor import MONITOR
 from faser_align.alignment.problem import Problem, make_problem
 from faser_align.alignment.records import MilleError
 from faser_align.alignment.solution import GOOD_CODES, Rejects, Solution
 from faser_align.alignment.solverlog import write_log
 from faser_align.alignment.steering import SolverError, Steering, parse_steering
+from faser_align.alignment.undetermined import in_words
 from faser_align.fsm.errors import UserError
 
 __all__ = ["Solution", "solve"]
@@ -36,65 +43,106 @@ _HUBER_RATIO, _CAUCHY_RATIO = 0.9326, 0.8228  # chi2/ndf of down-weighted normal
 def solve(steering_path: str | os.PathLike[str]) -> Solution:
     """Solve what a steering file describes.
 
-    Writes ``millepede.res``, ``millepede.end`` and ``millepede.log`` beside the steering file; older ones are
-    removed first, so that what is there is of this run. Every failure that pede has an end code for is an end code
-    of the returned solution; nothing is raised for it.
+    Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if asked for, ``.mon`` beside the steering file; older
+    ones are removed first, so that what is there is of this run. Every failure that pede has an end code for is an
+    end code of the returned solution; nothing is raised for it.
     Raises UserError if the steering file's folder does not exist.
     """
     path = Path(steering_path)
     folder = path.parent
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; give a steering file")
-    for name in (RESULT, END, LOG):
+    for name in (RESULT, END, LOG, HISTOGRAMS, MONITOR):
         (folder / name).unlink(missing_ok=True)
     write_end(folder / END, -1)
+    steering = Steering()
     try:
-        solution = _solve(parse_steering(path), folder)
+        steering = parse_steering(path)
+        solution = _solve(steering, folder)
     except (SolverError, MilleError) as error:
         solution = Solution(error.code, END_TEXTS[error.code], str(error), {})
-    write_log(folder / LOG, path, solution)
+    solution = replace(solution, notes=steering.notes)
+    write_log(folder / LOG, path, solution, steering)
     write_end(folder / END, solution.end_code, solution.end_text)
     return solution
 
 
 def _solve(steering: Steering, folder: Path) -> Solution:
+    started = time.perf_counter()
     problem = make_problem(steering)
-    sizes: dict[str, Any] = {
+    constraints = problem.constraints
+    facts: dict[str, Any] = {
         "records": problem.source.records,
         "measurements": problem.source.equations,
         "n_variable": problem.parameters.n_variable,
         "n_fit": problem.n_fit,
         "entries_fixed": problem.entries_fixed,
+        "constraints": len(constraints.matrix),
+        "constraint_rank": constraints.rank,
     }
-    if problem.empty and not steering.skip_empty_constraints:
+    empty = problem.empty and not steering.skip_empty_constraints
+    if empty or steering.check_only:
         write_listing(folder / RESULT, problem.listing())
-        message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
-        return Solution(5, END_TEXTS[5], message, {}, **sizes)
-    run = Iterations(problem)
+        message = "the input was only checked, as the steering asks for"
+        if empty:
+            message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
+        return Solution(5 if empty else 0, END_TEXTS[5 if empty else 0], message, {}, **facts)
+    if not steering.multipliers and is_singular(constraints.matrix):
+        raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
+    passes = [("count", time.perf_counter() - started)]
+    diagnostics = Diagnostics(problem)
+    run = Iterations(problem, diagnostics)
     try:
         run.run()
     except SolverError as error:
-        return Solution(error.code, error.end_text, str(error), {}, iterations=tuple(run.rows), **sizes)
+        return Solution(error.code, error.end_text, str(error), {}, iterations=tuple(run.rows), **facts)
+    run.observe_last()
+    diagnostics.write(folder, tuple(run.rows))
     code = _end_code(problem, run)
     result = _result(problem, run)
-    write_result(folder / RESULT, result)
+    write_result(folder / RESULT, result, steering.comments)
     return Solution(
         code,
         END_TEXTS[code],
-        "" if code in GOOD_CODES else f"{END_TEXTS[code]}; look at the constraints and at parameters with few entries",
+        _message(code, problem, run),
         result,
         rejects=Rejects(*run.last.rejects),
         chi2=run.last.chi2,
         ndf=run.last.ndf - problem.n_fit,
         expected_decrease=run.first_decrease,
         iterations=tuple(run.rows),
-        **sizes,
+        rank_defect=run.inverse.defect,
+        undetermined=_undetermined(problem, run),
+        passes_s=(*passes, *run.passes_s),
+        **facts,
     )
+
+
+def _undetermined(problem: Problem, run: Iterations) -> tuple[dict[int, float], ...]:
+    labels = problem.parameters.labels[problem.variable].tolist()
+    return tuple(
+        {label: float(weight) for label, weight in zip(labels, direction, strict=True) if weight}
+        for direction in run.inverse.undetermined
+    )
+
+
+def _message(code: int, problem: Problem, run: Iterations) -> str:
+    """What is doubtful about a result, in one sentence; empty if nothing is."""
+    if code in GOOD_CODES:
+        return ""
+    reason = END_TEXTS[code]
+    if code == 4:
+        names = ", ".join(str(problem.steering.binaries[number].path) for number in sorted(problem.source.truncated))
+        return f"{reason}; truncated: {names}"
+    if run.inverse.defect:
+        first = in_words(_undetermined(problem, run)[0])
+        return f"{reason}; the data do not determine {run.inverse.defect} direction(s), the first is {first}"
+    return f"{reason}; look at the constraints and at parameters with few entries"
 
 
 def _result(problem: Problem, run: Iterations) -> Result:
     steering = problem.steering
-    errors = run.inverse.errors()
+    errors, correlations = run.inverse.errors(), run.inverse.correlations
     rows: Result = {}
     for at, label in enumerate(problem.parameters.labels.tolist()):
         value, presigma = float(run.values[at]), float(problem.presigmas[at])
@@ -106,19 +154,22 @@ def _result(problem: Problem, run: Iterations) -> Result:
         accepted = int(run.last.accepted[number])
         counts = entries if steering.counts == 2 else accepted
         if accepted < steering.accepted_min:
-            counts = -(accepted + 1)
+            counts = -(counts + 1)
         rows[label] = Row(
             value,
             presigma,
             value - float(problem.starts[at]),
-            float(errors[number]),
+            float(errors[number]) if steering.with_errors else None,
             counts if steering.counts else None,
+            float(correlations[number]) if steering.prints_correlations else None,
         )
     return rows
 
 
 def _end_code(problem: Problem, run: Iterations) -> int:
     """0 if all is well, else what pede would complain of; the worst reason counts."""
+    if problem.source.truncated:
+        return 4
     if run.matrix_doubts:
         return 3
     if (run.last.accepted < problem.steering.accepted_min).any():

@@ -31,7 +31,7 @@ class Source:
 
     Attributes:
         sets: the sets of labels of all equations; complete after ``count``, as is the rest.
-        set_counts: equations with each of them.
+        set_counts, set_sigmas: equations with each of them, and the sum of their errors.
         records, equations: how many there are.
         truncated: numbers of the binaries that end too early.
         sizes: words of a record's two arrays, with the number of such records.
@@ -47,6 +47,7 @@ class Source:
         self._room = CACHE_BYTES
         self.sets = LabelSets()
         self.set_counts: IntArray = np.zeros(0, np.int64)
+        self.set_sigmas = np.zeros(0)
         self.records = self.equations = self.locals_max = 0
         self.truncated: set[int] = set()
         self.sizes: Counter[int] = Counter()
@@ -61,8 +62,10 @@ class Source:
                 self.equations += len(chunk.values)
                 self.locals_max = max(self.locals_max, len(chunk.locals), int(np.max(chunk.n_locals)))
                 counts = np.bincount(chunk.sets, minlength=len(self.sets))
+                sigmas = np.bincount(chunk.sets, chunk.sigmas, len(self.sets))
                 counts[: len(self.set_counts)] += self.set_counts
-                self.set_counts = counts
+                sigmas[: len(self.set_sigmas)] += self.set_sigmas
+                self.set_counts, self.set_sigmas = counts, sigmas
                 if by_record:
                     by_label.update(_labels_of_records(chunk, self.sets.labels))
             self.records_in.append(self.records - before)

@@ -108,3 +108,8 @@ class Steering:
     def with_errors(self) -> bool:
         """Whether the method gives errors of the parameters."""
         return METHODS[self.method]
+
+    @property
+    def prints_correlations(self) -> bool:
+        """Whether the result has global correlations: only with errors, and not beside counts of entries."""
+        return self.correlations and self.with_errors and not self.counts

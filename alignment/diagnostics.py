@@ -1,0 +1,159 @@
+"""What pede tells of its passes beside the result: histograms of residuals and fits, residuals by label.
+
+The first and the second pass are shown, and the last one. The histograms are those of pede that mean something here:
+1 words of a record, 2 entries of a label, 15 parameters of a group, 3 and 12 normalised residuals of measurements
+with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom, 11 local parameters, 6 down-weight
+fraction; and the function's value in the iterations.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.equations import Equations
+from faser_align.alignment.files import write_text
+from faser_align.alignment.histograms import HISTOGRAMS, Histogram, LogHistogram, points
+from faser_align.alignment.localfit import LocalFits
+from faser_align.alignment.monitor import MONITOR, Groups, Monitor, header
+from faser_align.alignment.problem import Problem
+from faser_align.alignment.solution import IterationRow
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_LEFT = 0.999999  # of a measurement's variance; a fit that takes more of it leaves no pull
+
+
+class PassObserver:
+    """Histograms and residuals by label of one pass, to be called with its records; ``number`` is from 1."""
+
+    def __init__(self, number: int, has_label: npt.NDArray[np.bool_], pull_range: float, monitor: Monitor) -> None:
+        self.number = number
+        self.monitor = monitor
+        self._has_label = has_label
+        titles = ("Normalized residuals", "Pulls")
+        self._singles = {
+            (title, labelled): Histogram(
+                at + (0 if labelled else 1 if at == 13 else 9),
+                f"{title} of single ({'global' if labelled else 'local'}) measurement",
+                -pull_range,
+                pull_range,
+            )
+            for title, at in zip(titles, (3, 13), strict=True)
+            for labelled in (True, False)
+        }
+        self._chi2 = Histogram(4, "Chi^2/Ndf after local fit")
+        self._ndf = Histogram(5, "Number of degrees of freedom")
+        self._locals = Histogram(11, "Number of local parameters")
+        self._downweight = Histogram(6, "Down-weight fraction")
+
+    def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
+        """Add records with their fits and the errors of their equations."""
+        assert fits.variances is not None
+        known = np.repeat(chunk.n_locals > 0, np.diff(chunk.offsets))
+        labelled = self._has_label[chunk.sets]
+        residuals = fits.plain_residuals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = sigmas**2 - fits.variances
+            pulls = np.where(left > (1 - _LEFT) * sigmas**2, residuals / np.sqrt(left), np.nan)
+            normalised = residuals / sigmas
+            chi2 = np.add.reduceat(normalised**2, chunk.offsets[:-1]) / fits.ndf
+        for title, values in (("Normalized residuals", normalised), ("Pulls", pulls)):
+            self._singles[title, True].fill(values[labelled & known])
+            self._singles[title, False].fill(values[known & ~labelled])
+        self.monitor.add(chunk.sets[labelled & known], pulls[labelled & known], sigmas[labelled & known])
+        self._chi2.fill(chi2[~fits.deficient & (fits.ndf > 0)])
+        self._ndf.fill(fits.ndf[chunk.n_locals > 0])
+        self._locals.fill(chunk.n_locals[chunk.n_locals > 0])
+        self._downweight.fill(fits.downweight[~fits.deficient])
+
+    def lines(self) -> list[str]:
+        """The pass's part of the file of histograms."""
+        version = self.number - 1
+        order = [
+            self._singles["Normalized residuals", True],
+            self._singles["Normalized residuals", False],
+            self._chi2,
+            self._singles["Pulls", True],
+            self._singles["Pulls", False],
+        ]
+        found = [line for histogram in order for line in histogram.lines(version)]
+        single = {1: (self._ndf, self._locals), 2: (self._downweight,)}.get(self.number, ())
+        return found + [line for histogram in single for line in histogram.lines(0)]
+
+
+class Diagnostics:
+    """Observers of passes, and the files that are made of them."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._groups = _groups(problem)
+        labels = problem.source.sets.labels
+        self._has_label = labels[0] > 0 if len(labels) else np.zeros(len(problem.source.sets), np.bool_)
+        self._observers: dict[int, PassObserver] = {}
+
+    def observer(self, number: int) -> PassObserver:
+        """A new observer of a pass, which takes the place of an older one of it."""
+        steering = self._problem.steering
+        monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
+        self._observers[number] = PassObserver(number, self._has_label, steering.pull_range, monitor)
+        return self._observers[number]
+
+    def write(self, folder: Path, rows: tuple[IterationRow, ...]) -> None:
+        """Write ``millepede.his``, and ``millepede.mon`` if the steering asks for it."""
+        entries = [self._problem.entries.get(label, 0) for label in self._problem.parameters.labels.tolist()]
+        per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
+        groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
+        groups.fill(_group_sizes(self._problem))
+        lines = [
+            *LogHistogram(1, "Number of words/record in binary file", self._problem.source.sizes).lines(0),
+            *LogHistogram(2, "Number of entries per label", per_label).lines(0),
+            *groups.lines(0),
+        ]
+        for observer in self._observers.values():
+            lines += observer.lines()
+        values = [(float(row.evaluation), row.chi2, 0.5, row.expected_decrease or 0.0) for row in rows]
+        lines += points(1, "Function value in iterations", values)
+        write_text(folder / HISTOGRAMS, "\n".join(lines) + "\n")
+        monitor = self._problem.steering.monitor
+        if monitor:
+            wanted = {1: monitor & 1, max(self._observers, default=1): monitor & 2}
+            found = [
+                line
+                for number, observer in self._observers.items()
+                if wanted.get(number)
+                for line in observer.monitor.lines(number)
+            ]
+            pulls = self._problem.steering.monitor_pulls
+            write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *found]) + "\n")
+
+
+def _groups(problem: Problem) -> Groups:
+    """Labels that come first in an equation, with the mean error of its measurements."""
+    source = problem.source
+    first = source.sets.labels[0] if len(source.sets.labels) else np.zeros(len(source.sets), np.int64)
+    labels, which = np.unique(first, return_inverse=True)
+    errors = np.bincount(which, source.set_sigmas, len(labels)) / np.maximum(
+        np.bincount(which, source.set_counts, len(labels)), 1
+    )
+    skip = int(len(labels) > 0 and labels[0] == 0)
+    return Groups(labels[skip:], which - skip, errors[skip:])
+
+
+def _group_sizes(problem: Problem) -> IntArray:
+    """Sizes of groups of labels that follow each other and always come together."""
+    members: dict[int, set[int]] = {}
+    for row in problem.source.sets.labels:
+        for number, label in enumerate(row.tolist()):
+            if label:
+                members.setdefault(label, set()).add(number)
+    sizes: list[int] = []
+    before = -1
+    for label in sorted(members):
+        if label == before + 1 and members[label] == members[before]:
+            sizes[-1] += 1
+        else:
+            sizes.append(1)
+        before = label
+    return np.array(sizes, np.int64)

@@ -1,0 +1,201 @@
+"""``millepede.his``: histograms and points in the form in which pede writes them (mphistab of pede V04-16).
+
+Values are in single precision there, and so are limits and bins here. A histogram without limits takes them from its
+first 120 values.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Singles = npt.NDArray[np.float32]
+
+HISTOGRAMS = "millepede.his"
+_BINS = 120
+_DECADES = 6  # of logarithmic histograms, 20 bins each
+_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 15.0, 20.0)
+_WIDTHS = ((2, 36), (3, 24), (4, 18), (6, 12), (8, 9), (9, 8), (12, 6))  # of a number, and numbers in a line
+
+
+class Histogram:
+    """120 bins of single numbers; limits that are equal are chosen by the first values."""
+
+    kind = 1
+
+    def __init__(self, number: int, title: str, low: float = 0.0, high: float = 0.0) -> None:
+        self.number, self.title = number, title
+        self.low, self.high = np.float32(low), np.float32(high)
+        self.contents = np.zeros(_BINS, np.int64)
+        self._first: Singles = np.zeros(0, np.float32)
+        self._outside = [0, 0]
+        self._range = (np.float32(0), np.float32(0))
+        self._sums = [0.0, 0.0]
+        self._started = False
+
+    def fill(self, values: npt.NDArray[np.floating | np.integer]) -> None:
+        """Add values; those that are not finite are left out."""
+        singles = values.astype(np.float32)
+        singles = singles[np.isfinite(singles)]
+        if not self._started:
+            self._first = np.concatenate([self._first, singles])
+            if len(self._first) < _BINS:
+                return
+            self._start()
+        else:
+            self._count(singles)
+
+    def lines(self, version: int) -> list[str]:
+        """The histogram as pede writes it."""
+        if not self._started and len(self._first):
+            self._start()
+        low, high = self.low, self.high
+        inside = int(self.contents.sum())
+        if low == high and not inside + sum(self._outside):
+            low, high = low - np.float32(0.001), high + np.float32(0.001)
+        text = [
+            " ",
+            f"Histogram {self.number:4d}          version {version:4d}          type{self.kind:2d}",
+            f"{self.title:<60}",
+            f"           bins, limits {_BINS:4d}{general(float(low), 15, 5)}{general(float(high), 15, 5)}",
+            f"          out-low inside out-high {self._outside[0]:10d}{inside:10d}{self._outside[1]:10d}",
+            "bincontent",
+            *_integers(self.contents.tolist()),
+            f"minmax{exponential(float(self._range[0]), 15, 7)}{exponential(float(self._range[1]), 15, 7)}",
+        ]
+        if self.kind == 1 and inside > 1:
+            mean = float(self._centre()) + self._sums[0] / inside
+            variance = max(self._sums[1] - self._sums[0] ** 2 / inside, 0.0) / (inside - 1)
+            text.append(f"meansigma{exponential(mean, 15, 7)}{exponential(math.sqrt(variance), 15, 7)}")
+        return [*text, "end of histogram"]
+
+    def _centre(self) -> np.float32:
+        return np.float32(0.5) * (self.low + self.high)
+
+    def _start(self) -> None:
+        """Take the limits from the first values, which are more than pede's if they came together."""
+        if self.low == self.high:
+            self.low, self.high = _limits(np.sort(self._first[:_BINS]))
+        self._started, self._range = True, (self._first[0], self._first[0])
+        self._count(self._first)
+
+    def _count(self, singles: Singles) -> None:
+        if not len(singles):
+            return
+        scale = np.float32(_BINS) / (self.high - self.low) if self.high != self.low else np.float32(0)
+        bins = np.floor(np.float32(1) + scale * (singles - self.low)).astype(np.int64)
+        self._outside[0] += int((bins < 1).sum())
+        self._outside[1] += int((bins > _BINS).sum())
+        within = (bins >= 1) & (bins <= _BINS)
+        self.contents += np.bincount(bins[within] - 1, minlength=_BINS)
+        apart = (singles[within] - self._centre()).astype(np.float64)
+        self._sums[0] += float(apart.sum())
+        self._sums[1] += float((apart**2).sum())
+        self._range = (min(self._range[0], np.min(singles)), max(self._range[1], np.max(singles)))
+
+
+class LogHistogram(Histogram):
+    """Positive integers in 20 bins a decade."""
+
+    kind = 2
+
+    def __init__(self, number: int, title: str, counts: Mapping[int, int]) -> None:
+        super().__init__(number, title, 0.0, _DECADES)
+        self._started = True
+        for value, count in counts.items():
+            place = int(np.float32(1) + np.float32(20) * np.log10(np.float32(value))) if value > 0 else 0
+            if 1 <= place <= _BINS:
+                self.contents[place - 1] += count
+            else:
+                self._outside[place > _BINS] += count
+        positive = [value for value in counts if value > 0] or [0]
+        self._range = (np.float32(min(positive)), np.float32(max(positive)))
+
+
+def points(number: int, title: str, rows: Iterable[tuple[float, float, float, float]]) -> list[str]:
+    """Points with errors, as pede writes its XY data of type 4."""
+    found = list(rows)
+    return [
+        " ",
+        f"XY-Data {number:4d}          version    0          type 4",
+        f"{title:<60}",
+        f"          stored  not-stored {len(found):10d}",
+        "x-y-dx-dy",
+        *("   " + "".join(general(value, 15, 7) for value in row) for row in found),
+        "end of xy-data",
+    ]
+
+
+def general(value: float, width: int, digits: int) -> str:
+    """Fortran's edit descriptor G: fixed with four blanks behind it where that is short, else exponential."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.{digits - 1}f}".rjust(width - 4) + "    "
+    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1]) + 1
+    if 0 <= exponent <= digits:
+        return f"{value:#.{digits - exponent}f}".rjust(width - 4) + "    "
+    return exponential(value, width, digits)
+
+
+def exponential(value: float, width: int, digits: int) -> str:
+    """Fortran's edit descriptor E."""
+    if value == 0 or not math.isfinite(value):
+        return f"{abs(value):.{digits}f}E+00".rjust(width)
+    mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
+    sign = "-" if value < 0 else ""
+    return f"{sign}0.{mantissa.replace('.', '')}E{int(exponent) + 1:+03d}".rjust(width)
+
+
+def _integers(numbers: list[int]) -> list[str]:
+    """Lines of 72 characters at most, each with the narrowest columns that it can have."""
+    lines = []
+    while numbers:
+        for width, count in _WIDTHS:
+            largest = 10 ** (width - 1) - 1
+            if width == _WIDTHS[-1][0] or all(-(largest // 10) <= number <= largest for number in numbers[:count]):
+                lines.append("".join(f"{number:{width}d}" for number in numbers[:count]))
+                numbers = numbers[count:]
+                break
+    return lines
+
+
+def _limits(values: Singles) -> tuple[np.float32, np.float32]:
+    """Round limits for sorted values (BINTAB of mphistab)."""
+    low, high = _span([float(value) for value in values])
+    best = (0.0, 0.0, 1.0)
+    chosen = 0
+    for turn in range(len(_STEPS) + 1):
+        at = chosen if turn == len(_STEPS) else turn
+        step = _STEPS[at] * 10.0 ** (int(101.0 + math.log10(high - low) - math.log10(6.0 * _STEPS[at])) - 100)
+        first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
+        while last - first < 6:
+            first -= first != 0
+            if last - first < 6:
+                last += last != 0
+            if first == last == 0:
+                last = 6
+        ratio = (high - low) / ((last - first) * step)
+        if ratio > best[0]:
+            best, chosen = (ratio, first * step, last * step), at
+    return np.float32(best[1]), np.float32(best[2])
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    """The range that the limits must hold: all of few values, the bulk of many."""
+    count = len(values)
+    low, high = values[0], values[-1]
+    if count >= 100:
+        tail, shoulder = int(0.05 * count), int(0.16 * count)
+        low = values[tail] - 4.0 * (values[shoulder] - values[tail])
+        high = values[-1 - tail] + 4.0 * (values[-1 - tail] - values[-1 - shoulder])
+        if low < 0 <= values[0]:
+            low = values[0]
+        if high > 0 >= values[-1]:
+            high = values[-1]
+        low = 0.0 if low * values[0] <= 0 else low
+        high = 0.0 if high * values[-1] <= 0 else high
+        if low * high < 0 and min(-low, high) > 0.6 * max(-low, high):
+            low, high = -max(-low, high), max(-low, high)
+        elif low * high > 0 and abs(min(low, high)) < 0.4 * abs(max(low, high)):
+            low, high = (low, 0.0) if low < 0 else (0.0, high)
+    return (low - 1.0, high + 1.0) if low == high else (low, high)
