@@ -13,7 +13,7 @@ from typing import Any
 from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
-from faser_align.state import outbox, queries, spool
+from faser_align.state import facts, queries, spool
 
 Snapshot = dict[str, Any]
 Row = dict[str, Any]
@@ -185,7 +185,7 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
         "chi2_per_ndf": metrics.get("chi2_per_ndf"),
         "effect_um": metrics.get("effect_um"),
         "significance": metrics.get("significance"),
-        "largest": outbox.largest(metrics) if metrics else None,
+        "largest": facts.largest(metrics) if metrics else None,
         "verdict": row.get("verdict", ""),
         "reason": row.get("reason", ""),
         "criteria": row.get("criteria", []),

@@ -15,6 +15,7 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import create
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
 LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 0.5  # DAGMan leaves the queue a few seconds after its last hook
 
 
@@ -70,6 +71,11 @@ def resume(folder: str) -> None:
     if state in table.ENDS and table.campaign_after(state, "resumed") is None:
         report = _hint("report", record)
         raise UserError(f"{name} is {state}, so there is nothing to resume; see {report}, or submit a new campaign")
+    if state in JUDGED:
+        raise UserError(
+            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; submit a new campaign from "
+            f"its constants ({_hint('constants export', record)}) with more data or another choice of what is free"
+        )
     schedd = dagman.schedd_of(record)
     from faser_align.dag.submit import resume_dag
 

@@ -13,6 +13,7 @@ from faser_align.config.record import read_record
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.state import database, outbox
+from faser_align.state.facts import facts as about
 from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
@@ -63,16 +64,22 @@ def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
     """Send what is due, each message once, while nobody else delivers; returns how many were accepted."""
     sent = 0
     seen: set[int] = set()
+    tired: set[str] = set()
     while time.monotonic() < deadline:
-        claimed = outbox.claim(folder, final=final, seen=frozenset(seen))
+        claimed = outbox.claim(folder, final=final, seen=frozenset(seen), tired=frozenset(tired))
         if claimed is None:
             break
-        seen.add(claimed.id)
+        seen.update(claimed.ids)
+        # A server that is silent may take its own share of the time, not that of the others.
+        share_s = (deadline - time.monotonic()) / claimed.targets
+        started = time.monotonic()
         try:
-            problem = _attempt(folder, claimed, deadline - time.monotonic())
+            problem = _attempt(folder, claimed, share_s)
         except Unwanted:
             outbox.decline(folder, claimed)
             continue
+        if problem is not None and time.monotonic() - started >= 0.9 * share_s:
+            tired.add(claimed.target)
         outbox.mark(folder, claimed, problem)
         sent += problem is None
     return sent
@@ -122,7 +129,7 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
     db = database.connect(folder)
     try:
-        facts = outbox.facts(db, claimed)
+        facts = about(db, claimed)
     finally:
         db.close()
     for place, failed in enumerate(facts["failed"]):

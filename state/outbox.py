@@ -6,29 +6,29 @@ a claim that whoever has the lock finds is that of a hook which was killed: the 
 
 import sqlite3
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from faser_align.alignment.pivot import pivot_doubt
-from faser_align.config.record import read_record
-from faser_align.fsm.errors import CampaignError
-from faser_align.state import database, queries
+from faser_align.fsm import table
+from faser_align.state import database
 
 TRIES_MAX = 6
 BACKOFF_S = 60.0  # doubled with each failure
 
 
 class Claim(NamedTuple):
-    """A message that this process may send."""
+    """A message that this process may send: one row of the outbox, or several of one kind that are told together."""
 
-    id: int
-    history_id: int
+    ids: tuple[int, ...]
+    history_ids: tuple[int, ...]  # the transitions that it is about, oldest first
     target: str
     kind: str
     tries: int
+    targets: int  # how many targets still wait for a message, this one included
 
 
+TOGETHER = ("held", "lost")  # fifty jobs that are held at once are one message, or a few
 _DUE = "state IN ('pending', 'claimed') AND (state = 'claimed' OR next_utc <= :now OR :final)"
+_ENDS = ", ".join(f"'{state}'" for state in table.ENDS)
 
 
 def due(folder: str, *, final: bool = False) -> bool:
@@ -40,24 +40,42 @@ def due(folder: str, *, final: bool = False) -> bool:
         db.close()
 
 
-def claim(folder: str, *, final: bool = False, seen: frozenset[int] = frozenset()) -> Claim | None:
-    """Claim the oldest message that is due, leaving out those that this process has tried (``seen``).
+def claim(
+    folder: str, *, final: bool = False, seen: frozenset[int] = frozenset(), tired: frozenset[str] = frozenset()
+) -> Claim | None:
+    """Claim the next message that is due: the campaign's end before everything else, else the oldest.
 
     Only for who has the turn behind ``OUTBOX_LOCK``.
+
+    Args:
+        folder: the campaign.
+        final: no hook comes later: do not wait for the back-off.
+        seen: rows that this process has tried already.
+        tired: targets that have not answered this process.
     """
     found: list[Claim] = []
 
     def work(db: sqlite3.Connection) -> int:
-        for row in db.execute(
-            f"SELECT id, history_id, target, kind, tries FROM outbox WHERE {_DUE} ORDER BY id", _times(final)
-        ).fetchall():
-            if row[0] not in seen:
-                db.execute(
-                    "UPDATE outbox SET state = 'claimed', claimed_utc = ?, tries = tries + 1 WHERE id = ?",
-                    (database.utc(), row[0]),
-                )
-                found.append(Claim(row[0], row[1], row[2], row[3], row[4] + 1))
-                break
+        rows = [
+            row
+            for row in db.execute(
+                "SELECT id, history_id, target, kind, tries FROM outbox "
+                f"WHERE {_DUE} ORDER BY kind NOT IN ({_ENDS}), id",
+                _times(final),
+            )
+            if row[0] not in seen and row[2] not in tired
+        ]
+        if not rows:
+            return 0
+        _, _, target, kind, _ = rows[0]
+        same = [row for row in rows if row[2:4] == (target, kind)] if kind in TOGETHER else rows[:1]
+        db.executemany(
+            "UPDATE outbox SET state = 'claimed', claimed_utc = ?, tries = tries + 1 WHERE id = ?",
+            [(database.utc(), row[0]) for row in same],
+        )
+        ids, history_ids = tuple(row[0] for row in same), tuple(row[1] for row in same)
+        tries = max(row[4] for row in same) + 1
+        found.append(Claim(ids, history_ids, target, kind, tries, len({row[2] for row in rows})))
         return 0
 
     database.transact(folder, work)
@@ -68,7 +86,7 @@ def decline(folder: str, claimed: Claim) -> None:
     """Close a claimed message that its target, by the user's own file, does not want."""
 
     def work(db: sqlite3.Connection) -> int:
-        db.execute("UPDATE outbox SET state = 'unwanted' WHERE id = ?", (claimed.id,))
+        db.executemany("UPDATE outbox SET state = 'unwanted' WHERE id = ?", [(row,) for row in claimed.ids])
         return 0
 
     database.transact(folder, work)
@@ -80,15 +98,16 @@ def mark(folder: str, claimed: Claim, problem: str | None) -> None:
 
     def work(db: sqlite3.Connection) -> int:
         if problem is None:
-            db.execute(
+            db.executemany(
                 "UPDATE outbox SET state = 'sent', sent_utc = ?, error = '' WHERE id = ?",
-                (database.utc(now), claimed.id),
+                [(database.utc(now), row) for row in claimed.ids],
             )
             return 0
         state = "pending" if claimed.tries < TRIES_MAX else "failed"
-        db.execute(
+        later = database.utc(now + BACKOFF_S * 2 ** (claimed.tries - 1))
+        db.executemany(
             "UPDATE outbox SET state = ?, next_utc = ?, error = ? WHERE id = ?",
-            (state, database.utc(now + BACKOFF_S * 2 ** (claimed.tries - 1)), problem, claimed.id),
+            [(state, later, problem, row) for row in claimed.ids],
         )
         db.execute(
             "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
@@ -102,90 +121,3 @@ def mark(folder: str, claimed: Claim, problem: str | None) -> None:
 
 def _times(final: bool) -> dict[str, Any]:
     return {"now": database.utc(), "final": int(final)}
-
-
-def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
-    """What the message of a claim is about: its transition, and how the campaign stands.
-
-    Args:
-        db: the store.
-        claimed: the message.
-
-    Returns:
-        The dictionary that ``notifiers.message.compose`` describes.
-    """
-    campaign = queries.campaign(db)
-    event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_id,))[0]
-    told = queries.history(db, since=event["utc"])
-    about = next(row["facts"] for row in told if row["id"] == claimed.history_id)
-    iterations = [row for row in queries.iterations(db) if row["ended_utc"]]
-    limit = db.execute(
-        "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
-    ).fetchone()[0]
-    message: dict[str, Any] = {
-        "campaign": campaign["name"],
-        "folder": campaign["folder"],
-        "event": claimed.kind,
-        "state": event["destination"] if event["subject"] == "campaign" else campaign["state"],
-        "reason": about.get("reason", ""),
-        "utc": event["utc"],
-        "stage": event["stage"],
-        "stages": campaign["stages"],
-        "iteration": event["iteration"],
-        "iterations": limit,
-        "rows": [_row(row) for row in iterations],
-        "files_lost": queries.lost_files(db),
-        "held": [{"node": n["node"], "reason": n["reason"]} for n in queries.nodes(db, "held")],
-        "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
-        "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
-        "constants": queries.latest_constants(db),
-        "key": f"{campaign['name']}/{claimed.history_id}",
-        # Two campaigns may have one name, at different times.
-        "thread": f"{campaign['name']}/{campaign['created_utc']}",
-    }
-    if claimed.kind == "held":
-        message["held"] = [{"node": event["node"], "reason": about.get("reason", "")}]
-        message["reason"] = f"{event['node']} is on hold: {about.get('reason', '')}"
-    if claimed.kind == "lost":
-        message["reason"] = f"{event['node']} is lost for good: {about.get('reason', '')}"
-    if iterations:
-        message["solver"] = message["rows"][-1]["solver"]
-    message["notes"] = _notes(campaign["folder"], iterations)
-    return message
-
-
-def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
-    """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
-    found = [str(note) for note in iterations[-1]["metrics"].get("notes", [])] if iterations else []
-    try:
-        record = read_record(folder)
-        doubt = pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
-    except (CampaignError, KeyError, TypeError):
-        doubt = ""  # a message goes out whatever has become of the record
-    return [*found, doubt] if doubt else found
-
-
-def _row(iteration: dict[str, Any]) -> dict[str, Any]:
-    metrics = iteration["metrics"]
-    files = metrics.get("files", {})
-    solver = metrics.get("solver", {})
-    return {
-        "stage": iteration["stage"],
-        "iteration": iteration["iteration"],
-        "files_used": files.get("used"),
-        "files_expected": files.get("expected"),
-        "tracks": metrics.get("tracks", {}).get("used"),
-        "chi2_per_ndf": metrics.get("chi2_per_ndf"),
-        "effect_um": metrics.get("effect_um"),
-        "significance": metrics.get("significance"),
-        "largest": largest(metrics),
-        "verdict": iteration["verdict"],
-        "solver": f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip(),
-    }
-
-
-def largest(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """The largest correction of an iteration in length, or in angle where no length was free."""
-    found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in metrics.get("corrections", {}).items()]
-    lengths = [c for c in found if c["unit"] == "um"] or found
-    return max(lengths, key=lambda c: abs(c["value"]), default=None)

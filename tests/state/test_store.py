@@ -14,7 +14,7 @@ from campaigns import NAME, hook, make_campaign, run_iteration
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError, UserError
-from faser_align.state import create, database, outbox, publish, queries, registry, schema, spool, writer
+from faser_align.state import create, database, facts, outbox, publish, queries, registry, schema, spool, writer
 
 
 @pytest.fixture
@@ -198,12 +198,12 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
     assert claimed is not None
     assert claimed.target == "me"
     db = database.connect(folder)
-    facts = outbox.facts(db, claimed)
+    about = facts.facts(db, claimed)
     db.close()
-    assert facts["event"] == facts["state"] == "converged"
-    assert (facts["iteration"], facts["iterations"]) == (4, 4)
-    assert [row["iteration"] for row in facts["rows"]] == [1, 2, 3, 4]
-    assert facts["rows"][0]["largest"] == {
+    assert about["event"] == about["state"] == "converged"
+    assert (about["iteration"], about["iterations"]) == (4, 4)
+    assert [row["iteration"] for row in about["rows"]] == [1, 2, 3, 4]
+    assert about["rows"][0]["largest"] == {
         "dof": "module.y",
         "rms": 30.0,
         "largest": -120.5,
@@ -211,8 +211,8 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
         "unit": "um",
         "value": -120.5,
     }
-    assert facts["constants"] == layout.result_file(folder, 1, 4)
-    assert facts["key"] == f"{NAME}/{claimed.history_id}"
+    assert about["constants"] == layout.result_file(folder, 1, 4)
+    assert about["key"] == f"{NAME}/{claimed.history_ids[0]}"
 
 
 def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
@@ -224,11 +224,11 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     db.close()
     first = outbox.claim(folder)
     assert first is not None
-    second = outbox.claim(folder, seen=frozenset({first.id}))
+    second = outbox.claim(folder, seen=frozenset(first.ids))
     assert first is not None
     assert second is not None
     assert (first.target, second.target) == ("me", "group")
-    assert outbox.claim(folder, seen=frozenset({first.id, second.id})) is None
+    assert outbox.claim(folder, seen=frozenset(first.ids + second.ids)) is None
     assert outbox.due(folder)  # for who has the turn next: whoever claimed these is gone then
     outbox.mark(folder, first, None)
     outbox.mark(folder, second, "refused")
@@ -244,6 +244,32 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
         assert [row["state"] for row in queries.outbox(db)] == ["sent", "failed"]
         refused = [row["facts"] for row in queries.history(db) if row["event"] == "delivery_failed"]
     assert refused[-1] == {"target": "group", "message": "failed", "try": 6, "reason": "refused again"}
+
+
+def test_many_holds_are_one_message_and_the_end_comes_first(record: dict[str, Any]) -> None:
+    """What waits about held jobs is told together, after the campaign's end; a target that is tired waits."""
+    folder = record["folder"]
+    for file in record["files"]:
+        node = layout.reco_node(1, 1, file)
+        hook("pre", folder, node, 0, 2)
+        hook("hold", folder, node, f"{file}.0", 0)
+    hook("final", folder, "final", 4, 0)
+    db = database.connect(folder)
+    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
+    end = outbox.claim(folder)
+    assert end is not None
+    assert (end.kind, end.target, end.targets) == ("removed", "me", 2)
+    outbox.mark(folder, end, None)
+    held = outbox.claim(folder, tired=frozenset({"group"}))
+    assert held is not None
+    assert (held.kind, held.target, len(held.ids)) == ("held", "me", 3)
+    about = facts.facts(db, held)
+    assert [row["node"] for row in about["held"]] == [layout.reco_node(1, 1, file) for file in record["files"]]
+    assert about["reason"].startswith("reco_s1_i01_00400 and 2 more are on hold")
+    outbox.mark(folder, held, None)
+    assert db.execute("SELECT count(*) FROM outbox WHERE target = 'me' AND state != 'sent'").fetchone() == (0,)
+    assert outbox.claim(folder, tired=frozenset({"group"})) is None
+    db.close()
 
 
 def test_the_registry_finds_by_name_and_by_folder(

@@ -1,0 +1,110 @@
+"""What a message is about: the facts that the store holds of a transition and of its campaign."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from faser_align.alignment.pivot import pivot_doubt
+from faser_align.config.record import read_record
+from faser_align.fsm.errors import CampaignError
+from faser_align.state import queries
+from faser_align.state.outbox import TOGETHER, Claim
+
+
+def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
+    """What the message of a claim is about: its transition, and how the campaign stands.
+
+    Args:
+        db: the store.
+        claimed: the message.
+
+    Returns:
+        The dictionary that ``notifiers.message.compose`` describes.
+    """
+    campaign = queries.campaign(db)
+    event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
+    told = queries.history(db, since=event["utc"])
+    about = next(row["facts"] for row in told if row["id"] == event["id"])
+    iterations = [row for row in queries.iterations(db) if row["ended_utc"]]
+    limit = db.execute(
+        "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
+    ).fetchone()[0]
+    message: dict[str, Any] = {
+        "campaign": campaign["name"],
+        "folder": campaign["folder"],
+        "event": claimed.kind,
+        "state": event["destination"] if event["subject"] == "campaign" else campaign["state"],
+        "reason": about.get("reason", ""),
+        "utc": event["utc"],
+        "stage": event["stage"],
+        "stages": campaign["stages"],
+        "iteration": event["iteration"],
+        "iterations": limit,
+        "rows": [_row(row) for row in iterations],
+        "files_lost": queries.lost_files(db),
+        "held": [{"node": n["node"], "reason": n["reason"]} for n in queries.nodes(db, "held")],
+        "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
+        "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
+        "constants": queries.latest_constants(db),
+        "key": f"{campaign['name']}/{event['id']}",
+        # Two campaigns may have one name, at different times.
+        "thread": f"{campaign['name']}/{campaign['created_utc']}",
+    }
+    if claimed.kind in TOGETHER:
+        message |= _together(db, claimed)
+    if iterations:
+        message["solver"] = message["rows"][-1]["solver"]
+    message["notes"] = _notes(campaign["folder"], iterations)
+    return message
+
+
+def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
+    """What several nodes on hold, or several lost files, have to say in one message."""
+    nodes = [
+        queries.rows(db, "SELECT node, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?", (row,))[0]
+        for row in claimed.history_ids
+    ]
+    what = "on hold" if claimed.kind == "held" else "lost for good"
+    first, more = nodes[0], len(nodes) - 1
+    named = first["node"] if not more else f"{first['node']} and {more} more"
+    told: dict[str, Any] = {
+        "reason": f"{named} {'are' if more else 'is'} {what}: {first['reason'] or 'no reason given'}"
+    }
+    return {**told, "held": nodes} if claimed.kind == "held" else told
+
+
+def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
+    """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
+    found = [str(note) for note in iterations[-1]["metrics"].get("notes", [])] if iterations else []
+    try:
+        record = read_record(folder)
+        doubt = pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
+    except (CampaignError, KeyError, TypeError):
+        doubt = ""  # a message goes out whatever has become of the record
+    return [*found, doubt] if doubt else found
+
+
+def _row(iteration: dict[str, Any]) -> dict[str, Any]:
+    metrics = iteration["metrics"]
+    files = metrics.get("files", {})
+    solver = metrics.get("solver", {})
+    return {
+        "stage": iteration["stage"],
+        "iteration": iteration["iteration"],
+        "files_used": files.get("used"),
+        "files_expected": files.get("expected"),
+        "tracks": metrics.get("tracks", {}).get("used"),
+        "chi2_per_ndf": metrics.get("chi2_per_ndf"),
+        "effect_um": metrics.get("effect_um"),
+        "significance": metrics.get("significance"),
+        "largest": largest(metrics),
+        "verdict": iteration["verdict"],
+        "solver": f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip(),
+    }
+
+
+def largest(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """The largest correction of an iteration in length, or in angle where no length was free."""
+    found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in metrics.get("corrections", {}).items()]
+    lengths = [c for c in found if c["unit"] == "um"] or found
+    return max(lengths, key=lambda c: abs(c["value"]), default=None)
