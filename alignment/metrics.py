@@ -23,6 +23,7 @@ from faser_align.alignment.weakmodes import split
 
 FORMAT = 1
 RESOLUTION_UM = 23.1
+NEAR_END_UM = 2.0  # effect of a correction from which a stage may end soon
 
 # degree of freedom -> kind of its labels, place among the six constants, factor and unit of what is shown
 _CORRECTIONS = {
@@ -108,6 +109,7 @@ def iteration_metrics(
     backend: str,
     resources: Resources,
     normal: Normal | None = None,
+    last: bool = True,
 ) -> dict[str, Any]:
     """Metrics of an iteration as JSON types; numbers that are unknown or not finite are None.
 
@@ -120,9 +122,13 @@ def iteration_metrics(
         backend: of the solver, ``builtin`` or ``pede``.
         resources: time and memory.
         normal: normal equations of all parameters, for what the data leave open and what was held fixed.
+        last: whether the stage may not go on; what was held fixed is only judged then, or near the end.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
+    found = [_step(step, counts, normal) for step in steps]
+    effect = effect_um((step.solution for step in steps), counts.measurements)
+    near_end = last or (effect is not None and effect < NEAR_END_UM)
     return {
         "format": FORMAT,
         "stage": stage,
@@ -150,15 +156,16 @@ def iteration_metrics(
         "residuals": _residuals(counts),
         "momentum": _momentum(counts) | dict(data.momentum),
         "solver": _solver(backend, steps),
-        "steps": [_step(step, counts, normal) for step in steps],
+        "steps": found,
+        "determined": _determined([step["parts"] for step in found], counts.measurements),
         "significance": _worst(significance(step.solution) for step in steps),
-        "effect_um": _number(effect_um((step.solution for step in steps), counts.measurements)),
+        "effect_um": _number(effect),
         "corrections": corrections(correction, free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "relative": _number(relative_size(correction, constants)),
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
         "errors": _errors(steps),
-        "held_fixed": _finite(held_fixed(normal, free, steps[-1].solution.values)) if normal else {},
+        "held_fixed": _finite(held_fixed(normal, free, steps[-1].solution.values)) if normal and near_end else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,
@@ -223,6 +230,18 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
         "entries_fixed": list(solution.entries_fixed),
         "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
         "parts": _finite(split(normal, step.free, step.moved)) if normal else {},
+    }
+
+
+def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[str, Any]:
+    """The correction along directions that the data determine: in standard deviations rms, and as an effect (um)."""
+    if not all(parts) or measurements < 1:
+        return {}
+    decrease = sum(part["significant"]["expected_decrease"] for part in parts)
+    directions = sum(part["significant"]["directions"] for part in parts)
+    return {
+        "sigma": math.sqrt(decrease / max(directions, 1)),
+        "effect_um": RESOLUTION_UM * math.sqrt(decrease / measurements),
     }
 
 

@@ -69,8 +69,9 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
 
     Returns:
         ``common`` (tracks inside the window in both), medians of their q/p (1/GeV) per charge before and now with
-        ``momentum_change_plus`` and ``_minus`` (relative change of the momentum, 0.03 for 3 %), and tracks that left
-        the window (``lost_low``, ``lost_high``: at its lower or upper edge) or came in (``gained_low``, ...).
+        ``momentum_change_plus`` and ``_minus`` (relative change of the momentum, 0.03 for 3 %; None if the median
+        changed its sign), and tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge) or
+        came in (``gained_low``, ...).
     """
     if window_gev[0] >= window_gev[1]:
         raise UserError(f"the momentum window {window_gev[0]:g}-{window_gev[1]:g} GeV is empty")
@@ -85,11 +86,18 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
             [float(np.median(tracks["q_over_p"][chosen])) for tracks in (old, new)] if chosen.any() else [None] * 2
         )
         found[f"median_q_over_p_{name}"] = medians
-        found[f"momentum_change_{name}"] = medians[0] / medians[1] - 1.0 if medians[0] and medians[1] else None
+        found[f"momentum_change_{name}"] = _change(*medians)
     for name, edge in (("low", -1), ("high", 1)):
         found[f"lost_{name}"] = int(((was == 0) & (stays == edge)).sum())
         found[f"gained_{name}"] = int(((was == edge) & (stays == 0)).sum())
     return found
+
+
+def _change(before: float | None, now: float | None) -> float | None:
+    """Relative change of the momentum, from the medians of q/p."""
+    if not before or not now or before * now < 0:
+        return None
+    return before / now - 1.0
 
 
 def _mixed(ids: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:

@@ -25,17 +25,24 @@ def _converted_again(metrics: Mapping[str, Any]) -> str:
 
 def _drift(metrics: Mapping[str, Any], momentum_max: float) -> str:
     since = metrics.get("momentum", {}).get("since_first", {})
-    changes = {
-        sign: since.get(f"momentum_change_{name}") for sign, name in (("positive", "plus"), ("negative", "minus"))
-    }
-    known = {sign: change for sign, change in changes.items() if change is not None}
-    if not known or max(abs(change) for change in known.values()) <= momentum_max:
+    changes = [_change(since, name, sign) for name, sign in (("plus", "positive"), ("minus", "negative"))]
+    if all(abs(change) <= momentum_max for change, _ in changes):
         return ""
-    shown = " and ".join(f"those of {sign} tracks by {change:+.1%}" for sign, change in known.items())
     lost = {edge: since.get(f"lost_{edge}", 0) for edge in ("low", "high")}
     left = f"; {lost['low']} tracks left the momentum window at its lower edge, {lost['high']} at its upper"
-    weak = _weakest(metrics)
-    return f"{weak}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
+    shown = " and ".join(text for _, text in changes if text)
+    return f"{_weakest(metrics)}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
+
+
+def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]:
+    """Relative change of the momenta of a charge, and its words; a median that changed its sign moved by all of it."""
+    change = since.get(f"momentum_change_{name}")
+    if change is not None:
+        return change, f"those of {sign} tracks by {change:+.1%}"
+    before, now = since.get(f"median_q_over_p_{name}", (None, None))
+    if before is None or now is None:
+        return 0.0, ""
+    return 1.0, f"the curvature of {sign} tracks changed its sign"
 
 
 def _weakest(metrics: Mapping[str, Any]) -> str:
@@ -45,4 +52,4 @@ def _weakest(metrics: Mapping[str, Any]) -> str:
         return ""
     bending = [mode for mode in modes if mode["name"] == "curvature in y"]
     found = max(bending or modes, key=lambda mode: mode["moved_um"])
-    return f"{found['name']} is left open by the data (moved by {found['moved_um']:.2g} um in this iteration) and "
+    return f"{found['name']} is left open by the data (moved by {found['moved_um']:.3g} um in this iteration) and "

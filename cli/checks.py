@@ -41,6 +41,7 @@ def run(path: str) -> list[Check]:
         ("raw files", _raw),
         ("folder", _folder),
         ("solver", _solver),
+        ("pivot", _pivot),
         ("hook", _hook),
         ("user", _user),
         ("HTCondor", _htcondor),
@@ -95,10 +96,23 @@ def _solver(config: Config) -> str:
         return "built in"
     import shutil
 
+    from faser_align.alignment.pede import probe
+
     found = shutil.which(config.solver.pede)
     if found is None:
         raise UserError(f"solver.pede = {config.solver.pede} is not a program here; give its path")
-    return found
+    version = probe(found)
+    return f"{found} runs" + (f" ({version})" if version else "")
+
+
+def _pivot(config: Config) -> str:
+    from faser_align.alignment.pivot import pivot_doubt
+    from faser_align.config.stages import stages_of
+
+    doubt = pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)
+    if doubt:
+        raise Doubt(doubt)
+    return config.mille.pivot
 
 
 def _hook(config: Config) -> str:

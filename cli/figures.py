@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli import words
+from faser_align.cli import openness, words
 from faser_align.cli.draw import Block, Grid, Line
 
 Row = Mapping[str, Any]
@@ -24,7 +24,7 @@ def tables(seen: Row) -> list[Block]:
         blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
         blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
-    return blocks
+    return [*blocks, *openness.blocks(rows, staged=staged)]
 
 
 def _name(row: Row, staged: bool) -> str:

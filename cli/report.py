@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli import chronicle, figures, screens, words
+from faser_align.cli import chronicle, figures, openness, screens, words
 from faser_align.cli.draw import Block, Line
 from faser_align.fsm.errors import UserError
 
@@ -94,7 +94,18 @@ def _verdict(seen: Row) -> list[Block]:
     ]
     for criterion in last["criteria"]:
         found.append(Line(f"  {'passed' if criterion['passed'] else 'not   '}  {criterion['text']}"))
-    return [*found, Line(f"solver: {last['solver']}")] if last["solver"] else found
+    found += [Line(f"solver: {last['solver']}")] if last["solver"] else []
+    for row in _ends_of_stages(judged):
+        stage = f"stage {row['stage']} " if seen["stages"] > 1 else ""
+        held = openness.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
+        found += [Line(), *held] if held else []
+    return found
+
+
+def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
+    """The last iteration of each stage that is over."""
+    last = {row["stage"]: row for row in judged}
+    return [row for row in last.values() if row["verdict"] != "go_on"]
 
 
 def _files(seen: Row) -> list[Block]:

@@ -63,6 +63,9 @@ def submit(
     config: ConfigFile = DEFAULT_CONFIG,
     name: Annotated[str, typer.Option(help="Name of the campaign and of its folder.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    show_steering: Annotated[
+        bool, typer.Option("--show-steering", help="As --dry-run, with the steering texts of every step.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +75,7 @@ def submit(
     """
     from faser_align.cli import submission
 
+    dry_run = dry_run or show_steering
     request = submission.Request(
         year=year,
         run=run,
@@ -92,6 +96,11 @@ def submit(
             console.say(f"{heading + ':':13} {value}")
     if not planned.record["config"]["notify"]["targets"]:
         console.warn("nobody will be told how it ends; name targets in notify.targets of the configuration")
+    doubt = submission.doubt(planned)
+    if doubt:
+        console.warn(doubt)
+    if show_steering and not as_json:
+        submission.show_steering(planned)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
     if as_json:
         console.show_json({**planned.record, "dry_run": dry_run, "cluster": cluster})

@@ -11,6 +11,7 @@ from faser_align.config.profiles import PROFILES, profile_text
 from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.dag.texts import steering_texts
 from faser_align.fsm.errors import UserError
 
 ITERATIONS_MAX = 99
@@ -125,6 +126,24 @@ def carry_out(planned: Plan, schedd: Any) -> int:
     return cluster
 
 
+def show_steering(planned: Plan) -> None:
+    """Write the steering texts of every step as they will be used."""
+    from faser_align.cli import console
+
+    for described in steering_texts(planned.record):
+        console.say(f"\n* stage {described.stage!r}, step {described.step!r}: {described.free}")
+        for name, text in described.texts.items():
+            console.say(f"* {name}\n{text}")
+
+
+def doubt(planned: Plan) -> str:
+    """What is no error but should be known before the campaign runs; empty if there is nothing."""
+    from faser_align.alignment.pivot import pivot_doubt
+
+    record = planned.record
+    return pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
+
+
 def summary(planned: Plan) -> dict[str, str]:
     """What will be done, as headings and values for a person."""
     record = planned.record
@@ -133,6 +152,7 @@ def summary(planned: Plan) -> dict[str, str]:
         "campaign": record["name"],
         "data": f"{record['year']}, run {record['run']}, {len(files)} {_plural('file', len(files))} ({format_files(files)})",
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
+        "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
         "tracks from": config["reconstruction"]["backend"],
         "solver": config["solver"]["backend"],

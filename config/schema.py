@@ -203,6 +203,9 @@ class Convergence(Table):
     min_iterations: Annotated[int, Field(ge=1, le=99)] = key(1, "Iterations before a stage may count as converged.")
     module_cut_max: Share = key(0.10, "Largest share of a free module's hits that the residual cut may take.")
     detector_cut_max: Share = key(0.02, "Largest share of all hits that the residual cut may take.")
+    remaining_sigma_max: Positive = key(
+        0.2, "Most that may still follow at the pace at which corrections shrink (standard deviations, rms)."
+    )
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf above its best by this factor, twice running."
     )

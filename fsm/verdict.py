@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from faser_align.fsm.approach import remaining
+
 Metrics = Mapping[str, Any]
 
 
@@ -32,6 +34,7 @@ class Rules(NamedTuple):
     stalled_chi2: float = 0.001
     starved_fraction: float = 0.80
     starved_per_parameter: float = 20.0
+    remaining_sigma_max: float = 0.2
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
@@ -193,10 +196,9 @@ def _conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
     text = "every number is one" if numbers else "a correction or chi2/ndf is not a number"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
-    found.append(_module_cuts(rules, metrics))
-    found.append(_detector_cuts(rules, metrics))
+    found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
     missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
-    names = ", ".join(str(label) for label in missing[:5]) + (", ..." if len(missing) > 5 else "")
+    names = "; ".join(str(label) for label in missing[:5]) + ("; ..." if len(missing) > 5 else "")
     found.append(
         Criterion(
             "entries",
@@ -231,6 +233,17 @@ def _entries_fixed(step: Metrics) -> Sequence[Any]:
     """Parameters that a step was asked to free and that had too few entries: in words if the metrics have them."""
     found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
     return found
+
+
+def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """Whether what is still to come is small, too; not asked of metrics without the determined part."""
+    more = remaining(history)
+    if more is None:
+        return []
+    passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.effect_um_max
+    text = f"at this pace {more.sigma:.2g} standard deviations ({more.effect_um:.2g} um) are still to come"
+    limits = f" (limits {rules.remaining_sigma_max:g} and {rules.effect_um_max:g} um)"
+    return [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
 
 
 def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:

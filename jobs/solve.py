@@ -72,6 +72,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         correction=correction,
         backend=iteration.config["solver"]["backend"],
         normal=_normal(solved.steering),
+        last=number >= iteration.record["stages"][stage - 1]["iterations"],
         resources=_resources(started),
     )
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])

@@ -15,6 +15,7 @@ NAMED_MAX = 3  # of several nodes that the same befell
 LINE_MAX = 200  # characters of a name or a log line
 NONE = "-"
 _PATH_MAX = 500
+_NOTES_MAX = 4
 
 # event -> (what the subject says of the campaign, what it means, colour); {at} and {after} become "in iteration
 # 3 of 10" and "after 3 of 10 iterations", or nothing while no iteration is known.
@@ -310,7 +311,10 @@ def _item(entry: Facts, limits: Limits) -> Item:
 
 
 def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
+    notes = facts.get("notes")
+    known = [line(note, _PATH_MAX) for note in notes if note] if isinstance(notes, list | tuple) else []
     details = (
+        *(("Note", note) for note in known[:_NOTES_MAX]),
         ("Solver", line(facts.get("solver"))),
         ("Wall time", duration(facts.get("wall_s"))),
         ("Constants", line(facts.get("constants"), _PATH_MAX)),

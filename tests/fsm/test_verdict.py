@@ -154,3 +154,73 @@ def test_no_metrics_is_a_programming_error() -> None:
     """A verdict needs at least one iteration."""
     with pytest.raises(ValueError, match="at least one"):
         judge(RULES, [], limit=3)
+
+
+def test_a_correction_that_is_no_number_never_counts() -> None:
+    """Whatever the rules are, numbers that are none forbid convergence instead of passing for small."""
+    broken = metrics(corrections={"module.x": {"rms": None, "largest": None, "where": "003", "unit": "um"}}, nan=True)
+    rules = RULES._replace(rules=("absolute",), patience=1)
+    assert judge(rules, [metrics(), broken], limit=10).name == "diverged"
+    unknown = metrics(chi2_per_ndf=None)
+    assert judge(RULES, [metrics(), unknown, unknown], limit=10).name == "diverged"
+
+
+def test_an_iteration_that_was_converted_again_does_not_count() -> None:
+    """Ten times the residual cut is not the final one, and the reason says so."""
+    wide = metrics(residual_max_final=False, converted_again=True, residual_max_mm=0.5)
+    said = judge(RULES, [metrics(), wide], limit=10)
+    assert said.name == "go_on"
+    assert "ten times the one that was asked for" in said.reason
+
+
+def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
+    """What is still to come at the present pace must be small, too: 0.5 standard deviations after 0.5 is no end."""
+
+    def step(sigma: float) -> dict[str, Any]:
+        return metrics(significance=sigma**2, effect_um=0.2, determined={"sigma": sigma, "effect_um": 0.2 * sigma})
+
+    slow = judge(RULES, [MOVING, step(0.6), step(0.5), step(0.45)], limit=10)
+    assert slow.name == "go_on"
+    assert "at this pace 4" in slow.reason
+    assert judge(RULES, [MOVING, step(0.6), step(0.1), step(0.01)], limit=10).name == "converged"
+    # Corrections at the bottom do not shrink any more, and need not.
+    assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
+
+
+def test_few_entries_are_named_in_words() -> None:
+    """A parameter that was fixed by the entries cut is named as people call it, if the metrics have the words."""
+    step = {"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_names": ["rotation of module 3"]}
+    said = judge(RULES, [metrics(), metrics(steps=[step])], limit=10)
+    assert "(rotation of module 3)" in said.reason
+
+
+def test_order_of_the_verdicts() -> None:
+    """Starved before converged, converged before diverged, diverged before stalled, stalled before limit."""
+    assert judge(RULES, [metrics(), metrics(), metrics(tracks={"used": 10})], limit=3).name == "starved"
+    bad = metrics(chi2_per_ndf=2.0)
+    assert judge(RULES, [metrics(), bad, bad], limit=3).name == "converged"
+    worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
+    assert judge(RULES, [MOVING, *[worse] * 5], limit=6).name == "diverged"
+    assert judge(RULES, [MOVING] * 6, limit=6).name == "stalled"
+
+
+def test_a_healthy_campaign_whose_solver_looks_worse_converges() -> None:
+    """The solver's own chi2/ndf rises while hits come back into the fit, and is not judged."""
+    history = [
+        metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": own})
+        for s, e, c, own in (
+            (90.0, 9.0, 1.31, 0.953),
+            (3.0, 1.2, 1.03, 0.983),
+            (0.009, 0.1, 1.003, 0.988),
+            (0.001, 0.01, 1.003, 0.99),
+        )
+    ]
+    assert judge(RULES, history, limit=10).name == "converged"
+
+
+def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
+    """Significance that rises at first, with a chi2/ndf that falls (three layers fixed, 100 um), is no stall."""
+    numbers = ((224, 10.7), (633, 8.0), (456, 5.0), (413, 2.0), (50, 1.2), (0.005, 1.0))
+    for last in range(1, len(numbers)):
+        history = [metrics(significance=s, effect_um=9.0 + s / 100, chi2_per_ndf=c) for s, c in numbers[:last]]
+        assert judge(RULES, history, limit=10).name == "go_on"

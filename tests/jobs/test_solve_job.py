@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.constants import add_constants, parse_constants, read_constants
+from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
 from faser_align.alignment.millepede import read_end, read_result
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.jobs.reconstruct import reconstruct
+from faser_align.simulation.misalign import misplace_ift
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -204,3 +205,75 @@ def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[obj
     failed = run_job("solve", *(str(argument).format(folder=folder) for argument in arguments))
     assert failed.returncode == statuses.CONFIG
     assert words in failed.stderr
+
+
+def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -> None:
+    """If the residual cut takes so many hits that the solver gives up, the kept tracks are converted at ten times it."""
+    campaign = make_campaign(mille={"residual_max": [0.005]}, simulation={"tracks": 600})
+    start = layout.constants_file(str(campaign), 1, 1)
+    write_constants(start, misplace_ift(read_constants(start), seed=1))
+    for number in (400, 401):
+        reconstruct(str(campaign), 1, 1, number)
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    found = metrics(campaign)
+    assert (found["converted_again"], found["residual_max_mm"], found["residual_max_final"]) == (True, 0.05, False)
+    assert "ten times the cut" in found["notes"][0]
+    assert found["solver"]["end_code"] in (0, 1, 2)
+    tracks = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400)).parent
+    assert (tracks / "mp2input_011705_00400.bin").stat().st_size < (
+        tracks / "mp2input_011705_00400_wide.bin"
+    ).stat().st_size
+    assert found["tracks"]["used"] > 500
+
+    # The same once more finds the same: an attempt that was interrupted can be repeated.
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    assert metrics(campaign)["significance"] == found["significance"]
+
+    # Without the tracks there is no answer.
+    (tracks / "kfalignment_011705_00401.root").unlink()
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.CONVERSION
+    assert "kfalignment_011705_00401.root" in failed.stderr
+
+
+def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Make, run_job: Run) -> None:
+    """Every step's correction is divided, and the last iteration says what freeing the rest would gain."""
+    step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
+    campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}], simulation={"tracks": 1000})
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    found = metrics(campaign)
+    parts = found["steps"][0]["parts"]
+    assert parts["significant"]["directions"] == found["steps"][0]["free_parameters"]
+    assert found["determined"]["effect_um"] == pytest.approx(found["effect_um"], rel=0.02)
+    assert set(found["held_fixed"]) >= {"IFT layer.y", "3ST layer.y", "3ST module.x", "all"}
+    assert found["momentum"].keys() >= {"median_q_over_p_plus", "edge_low"}
+    assert "since_before" not in found["momentum"]  # there is none
+
+
+def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run_job: Run) -> None:
+    """The same tracks are found in the next iteration, and their momenta have hardly moved."""
+    campaign = reconstructed()
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    for number in (400, 401):
+        reconstruct(str(campaign), 1, 2, number)
+    assert run_job("solve", campaign, 1, 2).returncode == 0
+    found = json.loads(Path(layout.metrics_file(str(campaign), 1, 2)).read_text())["momentum"]
+    assert found["since_before"] == found["since_first"]
+    assert found["since_before"]["common"] > 500
+    assert abs(found["since_before"]["momentum_change_plus"]) < 0.05
+
+
+def test_tracks_are_dropped_after_the_verdict_only(reconstructed: Make, run_job: Run) -> None:
+    """With keep_root = false the next iteration removes a file's tracks if they were solved, and keeps its own."""
+    campaign = reconstructed(reconstruction={"keep_root": False})
+    constants = Path(layout.constants_file(str(campaign), 1, 2))
+    constants.parent.mkdir(parents=True)
+    constants.write_text(Path(layout.constants_file(str(campaign), 1, 1)).read_text())
+    first, second = (Path(layout.kfalignment_file(str(campaign), 1, i, "011705", 400)) for i in (1, 2))
+    reconstruct(str(campaign), 1, 2, 400)
+    assert first.exists()  # not solved yet
+    assert run_job("solve", campaign, 1, 1).returncode == 0
+    reconstruct(str(campaign), 1, 2, 400)
+    assert not first.exists()
+    assert second.exists()
+    assert Path(layout.kfalignment_file(str(campaign), 1, 1, "011705", 401)).exists()  # another job's

@@ -68,3 +68,44 @@ def test_momenta_are_muons_of_the_lhc() -> None:
 def test_layer_scatters_as_highland_says() -> None:
     """12.4 urad at 100 GeV in 1.2 % of a radiation length, half at twice the momentum."""
     assert tracks.scattering_angle(np.array([0.01, -0.005])) == pytest.approx([12.4e-6, 6.2e-6], rel=0.01)
+
+
+def test_usual_response_is_the_default() -> None:
+    """Without noise and outliers a raw file is what it always was."""
+    first = tracks.simulate(TRUTH, 300, seed=1, run=1, number=1)
+    assert same(first, tracks.simulate(TRUTH, 300, seed=1, run=1, number=1, response=tracks.Response()))
+
+
+def test_inefficiency_takes_hits() -> None:
+    """The share of hits that is asked for is missing."""
+    full, half = (
+        len(tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(inefficiency=share)).track)
+        for share in (0.0, 0.5)
+    )
+    assert half / full == pytest.approx(0.5, abs=0.01)
+
+
+def test_outliers_lie_beside_and_leave_the_others_alone() -> None:
+    """The asked share of hits is moved by up to 1 mm; all tracks and the other hits stay as they are."""
+    clean = tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1)
+    dirty = tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(outliers=0.05))
+    columns = zip(clean.track.tolist(), clean.element.tolist(), clean.strip.tolist(), strict=True)
+    strips = {(track, element): strip for track, element, strip in columns}
+    moves = [
+        s - strips[t, e]
+        for t, e, s in zip(dirty.track.tolist(), dirty.element.tolist(), dirty.strip.tolist(), strict=True)
+        if (t, e) in strips
+    ]
+    assert np.mean(np.array(moves) != 0) == pytest.approx(0.05 * 24 / 25, abs=0.005)
+    assert np.abs(moves).max() <= tracks.OUTLIER_STRIPS
+
+
+def test_noise_takes_the_place_of_hits_that_are_missing() -> None:
+    """A noisy strip is found near where a sensor did not respond, and the more the noisier the sensor is."""
+    lengths = [
+        len(tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(0.2, noise)).track)
+        for noise in (0.0, 0.001, 0.01)
+    ]
+    found = (lengths[2] - lengths[0]) / (lengths[0] / 0.8 * 0.2)
+    assert found == pytest.approx(1 - 0.99**13, abs=0.01)
+    assert lengths[0] < lengths[1] < lengths[2]

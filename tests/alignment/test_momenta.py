@@ -1,0 +1,80 @@
+"""Momenta of the same tracks in two iterations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faser_align.alignment.momenta import TRACK, compare, read_momenta, write_momenta
+from faser_align.alignment.notes import notes
+from faser_align.simulation import geometry, kfalignment, tracks
+from faser_align.simulation import reconstruct as fit
+
+WINDOW = (100.0, 5000.0)
+
+
+def momenta(folder: Path, layer_y_mm: float) -> str:
+    """Momenta of 500 tracks, where station 2 is believed to be shifted along the bending."""
+    constants = {f"2{layer}": (0.0, layer_y_mm, 0.0, 0.0, 0.0, 0.0) for layer in range(3)}
+    hits = tracks.simulate(geometry.build({}), 500, seed=1, run=1, number=1)
+    root, output = folder / f"{layer_y_mm}.root", folder / f"{layer_y_mm}.npy"
+    kfalignment.write(str(root), [fit.reconstruct(hits, geometry.build(constants), 4)])
+    assert write_momenta(root, output) > 400
+    return str(output)
+
+
+def test_tracks_are_known_again_by_their_hits(tmp_path: Path) -> None:
+    """A curvature of the layers bends every track alike: charges move in opposite ways, and all tracks are found."""
+    before, now = (read_momenta([momenta(tmp_path, y)]) for y in (0.0, 0.05))
+    assert before is not None
+    assert now is not None
+    assert np.array_equal(before["hits"], now["hits"])
+    assert len(np.unique(now["hits"])) == len(now)
+    found = compare(before, now, WINDOW)
+    outside = sum(found[f"{what}_{edge}"] for what in ("lost", "gained") for edge in ("low", "high"))
+    assert found["common"] + outside <= len(now)
+    assert found["common"] > 0.9 * len(now)
+    assert found["momentum_change_plus"] * found["momentum_change_minus"] < 0
+    assert 0.01 < abs(found["momentum_change_plus"]) < 0.5
+    same = compare(before, before, WINDOW)
+    assert (same["momentum_change_plus"], same["lost_low"], same["gained_high"]) == (0.0, 0, 0)
+
+
+def test_edges_of_the_window() -> None:
+    """Tracks that leave the momentum window are counted at the edge where they left, others do not count."""
+    before = np.array([(1, 1 / 110, 110), (2, 1 / 300, 300), (3, -1 / 4900, 4900), (4, 1 / 90, 90), (5, 1, 1)], TRACK)
+    now = np.array([(1, 1 / 90, 90), (2, 1 / 291, 291), (3, -1 / 6000, 6000), (4, 1 / 120, 120), (6, 1, 300)], TRACK)
+    found = compare(before, now, WINDOW)
+    assert {key: found[key] for key in ("common", "lost_low", "lost_high", "gained_low", "gained_high")} == {
+        "common": 1,
+        "lost_low": 1,
+        "lost_high": 1,
+        "gained_low": 1,
+        "gained_high": 0,
+    }
+    assert found["momentum_change_plus"] == pytest.approx(-0.03)
+    assert found["momentum_change_minus"] is None
+
+
+def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
+    """Without one of the files, or with one of another kind, nothing is said."""
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    assert read_momenta([str(tmp_path / "none.npy")]) is None
+    assert read_momenta([str(tmp_path / "other.npy")]) is None
+    assert read_momenta([]) is None
+
+
+def test_a_drift_is_told_in_one_sentence() -> None:
+    """Momenta that moved are told with the direction that the data leave open; small changes are not."""
+    since = {"momentum_change_plus": 0.031, "momentum_change_minus": -0.028, "lost_low": 3, "lost_high": 0}
+    mode = {"name": "curvature in y", "error_um": 45.0, "moved_um": 12.0}
+    metrics = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [mode]}}]}
+    assert notes(metrics, 0.05) == []
+    (told,) = notes(metrics, 0.01)
+    assert told.startswith(
+        "curvature in y is left open by the data (moved by 12 um in this iteration) and momenta moved"
+    )
+    assert "those of positive tracks by +3.1% and those of negative tracks by -2.8%; 3 tracks left" in told
+    flipped = {"median_q_over_p_plus": [0.002, -0.001], "momentum_change_plus": None, "momentum_change_minus": -0.001}
+    assert "the curvature of positive tracks changed its sign" in notes({"momentum": {"since_first": flipped}}, 0.01)[0]
+    assert "ten times the cut" in notes({"converted_again": True, "residual_max_mm": 0.5}, 0.01)[0]

@@ -1,0 +1,106 @@
+"""What the data leave open, and what a stage held fixed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faser_align.alignment.constants import Constants
+from faser_align.alignment.fixrules import fix_rules
+from faser_align.alignment.held import held_fixed
+from faser_align.alignment.labels import PARAMETERS, layer_label, module_x_label
+from faser_align.alignment.mille import Cuts, convert
+from faser_align.alignment.normal import Normal, normal_equations
+from faser_align.alignment.pivot import pivot_doubt
+from faser_align.alignment.solution import Solution
+from faser_align.alignment.solver import solve
+from faser_align.alignment.steering import SolverOptions, write_steering
+from faser_align.alignment.weakmodes import name, split
+from faser_align.simulation import geometry, kfalignment, tracks
+from faser_align.simulation import reconstruct as fit
+
+LAYER_Z = geometry.LAYER_Z
+
+
+def solved(folder: Path, fix: list[str | int], stations: int, believed: Constants) -> tuple[Normal, Solution]:
+    """Normal equations and the solver's answer for 4000 tracks in a perfect detector, reconstructed with ``believed``."""
+    hits = tracks.simulate_file(geometry.build({}), 4000, seed=3, run=1, number=1)
+    detector = geometry.build(believed)
+    kfalignment.write(str(folder / "k.root"), (fit.reconstruct(batch, detector, stations) for batch in hits))
+    convert([folder / "k.root"], folder / "m.bin", Cuts(residual_max=0.5, pivot="layer", derivative_max=1e6))
+    steering = write_steering(folder, [folder / "m.bin"], fix_rules(fix, stations), {}, SolverOptions())
+    return normal_equations(steering), solve(steering)
+
+
+def free(fix: list[str | int], stations: int, solution: Solution) -> set[int]:
+    return set(PARAMETERS) - fix_rules(fix, stations) - set(solution.entries_fixed)
+
+
+def test_local_modules_are_all_determined(tmp_path: Path) -> None:
+    """With all layers fixed no direction is weak, and the whole correction is its significant part."""
+    normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"003": (0.02, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    found = split(normal, free(["layer", "3ST"], 4, solution), solution.values)
+    assert found["weak"]["directions"] == 0
+    assert found["modes"] == []
+    assert found["significant"]["directions"] == solution.free_parameters
+    # The expected decrease of the first solution is that of the correction; presigmas take a little off.
+    assert solution.expected_decrease is not None
+    assert found["significant"]["expected_decrease"] == pytest.approx(solution.expected_decrease, rel=0.05)
+
+
+def test_two_fixed_layers_leave_the_curvature_open(tmp_path: Path) -> None:
+    """With two layers fixed a displacement along the bending is weak, and has its name."""
+    fix: list[str | int] = ["IFT", 21, 41]
+    normal, solution = solved(tmp_path, fix, 3, {})
+    shift = {layer_label(2, layer, 2): 0.1 for layer in range(3)}
+    found = split(normal, free(fix, 3, solution), shift)
+    assert found["modes"][0]["name"] == "curvature in y"
+    assert found["modes"][0]["error_um"] > 10
+    assert found["weak"]["rms_um"] > 3 * found["significant"]["rms_um"]
+
+
+def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
+    """A layer of the spectrometer that is turned shows as the group to free, and a right one does not."""
+    normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"21": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)})
+    found = held_fixed(normal, free(["layer", "3ST"], 4, solution), solution.values)
+    assert found["3ST layer.rz"]["significance"] > 20
+    assert found["IFT layer.y"]["significance"] < 5
+    assert found["all"]["expected_decrease"] >= found["3ST layer.rz"]["expected_decrease"]
+    assert held_fixed(normal, set(PARAMETERS), solution.values) == {}
+
+
+@pytest.mark.parametrize(
+    ("dof", "course", "expected"),
+    [
+        (2, LAYER_Z**2 - 2e6, "curvature in y"),
+        (5, LAYER_Z - LAYER_Z.mean(), "twist about z"),
+        (5, np.ones(12), "rotation about z as a whole"),
+        (1, LAYER_Z - LAYER_Z.mean(), "tilt in x"),
+        (3, np.array([0.0] * 3 + [1.0] * 3 + [0.0] * 6), "layer.rx of station 1"),
+    ],
+)
+def test_layers_modes_have_names(dof: int, course: "np.typing.NDArray[np.float64]", expected: str) -> None:
+    """A course of the layers along z is named by its shape."""
+    labels = [layer_label(layer // 3, layer % 3, dof) for layer in range(12)]
+    assert name(labels, course / np.linalg.norm(course)) == expected
+
+
+def test_modules_modes_have_names() -> None:
+    """Opposite shifts of both sides of all modules are their shift along the strips, others are a pattern."""
+    signs = {0: 1, 2: 1, 5: 1, 7: 1}
+    sides = [
+        (station, layer, m, side) for station in range(4) for layer in range(3) for m in range(8) for side in (0, 1)
+    ]
+    labels = [module_x_label(*where) for where in sides]
+    along = np.array([signs.get(m, -1) * (2.0 * side - 1.0) for _, _, m, side in sides])
+    assert name(labels, along / np.linalg.norm(along)) == "mean module v, which is layer x"
+    pattern = np.array([1.0 if (m + layer) % 2 else -1.0 for _, layer, m, _ in sides])
+    assert name(labels, pattern / np.linalg.norm(pattern)) == "pattern of module u"
+
+
+def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:
+    """The doubt names the step; without rx and ry, or with the layer's pivot, there is none."""
+    stages = [{"steps": [{"name": "modules", "fix": ["layer"]}, {"name": "two-step", "fix": ["IFT", 21, 41]}]}]
+    assert 'step "two-step" frees rx or ry' in pivot_doubt("calypso", stages, 3)
+    assert pivot_doubt("layer", stages, 3) == ""
+    assert pivot_doubt("calypso", [{"steps": stages[0]["steps"][:1]}], 4) == ""
