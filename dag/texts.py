@@ -1,0 +1,39 @@
+"""The steering texts that a planned campaign will use, for a person to look at before it is submitted."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from faser_align.alignment.labels import LAYER_KINDS, MODULE_KINDS, PARAMETERS
+from faser_align.alignment.steeringtext import solver_options, step_fixed, step_texts
+from faser_align.config import layout
+
+
+class StepTexts(NamedTuple):
+    """A step of a stage: what it frees, in one line, and its texts by the names of their files."""
+
+    stage: str
+    step: str
+    free: str
+    texts: dict[str, str]
+
+
+def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
+    """Texts of each step as the first iteration of its stage will have them.
+
+    Start values of a second or later step are zeros here: they will be those that the step before has found.
+    """
+    found = []
+    for number, stage in enumerate(record["stages"], start=1):
+        binaries = [layout.mille_file(record["data"], number, 1, record["run"], file) for file in record["files"]]
+        for step in stage["steps"]:
+            fixed = step_fixed(step, record["stations"])
+            texts = step_texts(binaries, fixed, {}, solver_options(record["config"]["solver"], step))
+            found.append(StepTexts(stage["name"], step["name"], free_in_words(fixed), texts))
+    return found
+
+
+def free_in_words(fixed: frozenset[int]) -> str:
+    """How many parameters of each kind a step frees: ``72 free: 48 module.x, 24 module.rz``."""
+    kinds = Counter(parameter.kind for label, parameter in PARAMETERS.items() if label not in fixed)
+    shown = ", ".join(f"{kinds[kind]} {kind}" for kind in (*LAYER_KINDS, *MODULE_KINDS) if kinds[kind])
+    return f"{sum(kinds.values())} free: {shown}; {len(fixed)} fixed"

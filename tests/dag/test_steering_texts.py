@@ -1,0 +1,230 @@
+"""The steering texts of steps: the predecessor's named steps to the line, experts' additions, what a dry run shows."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.millepede import read_result
+from faser_align.alignment.ownparameters import parse_parameters
+from faser_align.alignment.steering import parse_steering
+from faser_align.alignment.steeringlines import check_lines
+from faser_align.alignment.steeringtext import SolverOptions, step_fixed, write_steering
+from faser_align.config.load import parse_config
+from faser_align.config.record import make_record
+from faser_align.dag.texts import StepTexts, steering_texts
+from faser_align.fsm.errors import UserError
+
+OF_21_AND_41 = [label for label in PARAMETERS if re.fullmatch(r"(21|41)\d\d?\d?\d?", str(label))]
+
+
+def record_of(text: str, folder: str = "/campaign") -> dict[str, Any]:
+    """The record of a campaign with this configuration."""
+    return make_record(
+        parse_config(text, f"{folder}/faser-align.toml"),
+        name="C",
+        year=2023,
+        run="011705",
+        files=[400, 401],
+        folder=folder,
+        constants="/c.txt",
+        sha256="0" * 64,
+        created_utc="2026-11-24T07:30:00Z",
+    )
+
+
+def example(name: str) -> list[StepTexts]:
+    """The steps of an example."""
+    return steering_texts(record_of((files("faser_align.examples") / f"steps_{name}.toml").read_text()))
+
+
+def presigmas(texts: StepTexts) -> dict[int, float]:
+    """Presigma of each label in a parameter file, of which every start value is zero."""
+    lines = [line.split() for line in texts.texts["par.txt"].splitlines()]
+    assert lines[0] == ["Parameter"]
+    assert {line[1] for line in lines[1:]} == {"0"}
+    return {int(label): float(presigma) for label, _, presigma in lines[1:]}
+
+
+def described(free: set[int]) -> dict[int, float]:
+    """Presigma of all 348 labels: -1 fixed, 0.05 mm or 0.005 rad."""
+    return {
+        label: -1.0 if label not in free else 0.05 if parameter.translation else 0.005
+        for label, parameter in PARAMETERS.items()
+    }
+
+
+def test_three_stations_take_two_steps() -> None:
+    """First layers 21 and 41 with their modules and x of every layer are fixed, then everything but those two layers."""
+    first, second = example("3st_two_steps")
+    layers_x = {label for label, parameter in PARAMETERS.items() if parameter.kind == "layer.x"}
+    outside = {label for label, parameter in PARAMETERS.items() if parameter.station == 0}
+    assert len(OF_21_AND_41) == 2 * (5 + 24)
+    assert presigmas(first) == described(set(PARAMETERS) - outside - set(OF_21_AND_41) - layers_x)
+    assert presigmas(second) == described(set(OF_21_AND_41) - layers_x)
+    assert (
+        first.free == "196 free: 7 layer.y, 7 layer.rx, 7 layer.ry, 7 layer.rz, 112 module.x, 56 module.rz; 152 fixed"
+    )
+
+
+def test_ift_with_layers_fixed() -> None:
+    """All layers and everything outside the IFT are fixed, the modules of the IFT free."""
+    (step,) = example("ift_fix_layer")
+    free = {label for label, p in PARAMETERS.items() if p.station == 0 and p.kind.startswith("module")}
+    assert presigmas(step) == described(free)
+    assert step.free == "72 free: 48 module.x, 24 module.rz; 276 fixed"
+
+
+def test_ift_with_sides_fixed() -> None:
+    """The modules are fixed, and of the layers those of the IFT are free."""
+    (step,) = example("ift_fix_side")
+    free = {label for label, p in PARAMETERS.items() if p.station == 0 and p.kind.startswith("layer")}
+    assert presigmas(step) == described(free)
+
+
+def test_the_whole_workflow_is_an_example() -> None:
+    """The predecessor's three sets are three stages with the same steps."""
+    whole = example("workflow")
+    assert [texts.stage for texts in whole] == ["3ST alignment"] * 2 + [
+        "IFT alignment (global)",
+        "IFT alignment (local)",
+    ]
+    single = [*example("3st_two_steps"), *example("ift_fix_side"), *example("ift_fix_layer")]
+    assert [presigmas(texts) for texts in whole] == [presigmas(texts) for texts in single]
+
+
+def test_the_steering_is_the_predecessors() -> None:
+    """Binaries, 24 constraints and the keywords that the predecessor uses are there, and nothing else of weight."""
+    (step,) = example("ift_fix_layer")
+    assert step.texts["str.txt"].splitlines() == [
+        "Cfiles",
+        "par.txt",
+        "con.txt",
+        "/campaign/iter01/2kfalignment/mp2input_011705_00400.bin",
+        "/campaign/iter01/2kfalignment/mp2input_011705_00401.bin",
+        "skipemptycons",
+        "hugecut 2000",
+        "method inversion 3 0.001",
+        "entries 25",
+        "printcounts",
+        "monitorresiduals",
+        "end",
+    ]
+    blocks = step.texts["con.txt"].split("Constraint 0.0\n")[1:]
+    sums = [{int(line.split()[0]) for line in block.splitlines()} for block in blocks]
+    assert all(line.split()[1] == "1.0" for block in blocks for line in block.splitlines())
+    expected = [
+        {label for label, p in PARAMETERS.items() if (p.station, p.layer, p.kind) == (station, layer, kind)}
+        for station in range(4)
+        for layer in range(3)
+        for kind in ("module.x", "module.rz")
+    ]
+    assert sums == expected
+    assert [len(labels) for labels in sums[:2]] == [16, 8]
+
+
+def test_rules_free_what_fasers_own_alignment_freed() -> None:
+    """In the recorded result of 2024 two layers are free with all others fixed; the rules name the same labels."""
+    result = read_result(Path(__file__).parents[1] / "data" / "pede" / "millepede_2024.res")
+    free = {label for label, row in result.items() if row.difference is not None}
+    others = [10, 12, 20, 21, 22, 30, 32, 40, 41, 42]
+    assert set(PARAMETERS) - step_fixed({"fix": others}, 4) == free
+
+
+def test_a_later_step_holds_what_an_earlier_one_found(tmp_path: Path) -> None:
+    """What is fixed is fixed at its start value, which is the value of the step before."""
+    found = {102: 0.00125, 10001: -0.5}
+    fixed = step_fixed({"fix": ["layer", "3ST"]}, 4)
+    (tmp_path / "x.bin").touch()
+    steering = parse_steering(write_steering(tmp_path, [tmp_path / "x.bin"], fixed, found, SolverOptions()))
+    assert steering.parameters[102] == (0.00125, -1.0)
+    assert steering.parameters[10001] == (-0.5, 0.05)
+
+
+def test_presigmas_of_kinds_go_before_the_general_ones() -> None:
+    """A step's presigma of a kind goes before that of the solver, that before presigma_mm and presigma_rad."""
+    text = """
+    [solver]
+    presigma_mm = 0.1
+    presigma = {layer_rx = 0.001, module_rz = 0.002}
+    [[stages]]
+    name = "s"
+    [[stages.steps]]
+    name = "t"
+    fix = ["3ST"]
+    presigma = {module_rz = 0.003}
+    """
+    (step,) = steering_texts(record_of(text))
+    found = presigmas(step)
+    assert (found[103], found[104], found[10001], found[10002]) == (0.001, 0.005, 0.1, 0.003)
+
+
+def test_own_parameters_go_before_the_rules(tmp_path: Path) -> None:
+    """The expert's file is read behind the generated one, as pede does: later numbers other than zero count."""
+    own = tmp_path / "mine.txt"
+    own.write_text("* mine\nParameter\n102 0.5 -1\n 10001 0.0 0.01 ! tighter\n21101 0 0.05\nConstraint 0\n102 1.0\n")
+    text = '[[stages]]\nname = "s"\n[[stages.steps]]\nname = "t"\nfix = ["layer", "3ST"]\nparameters = "mine.txt"\n'
+    record = record_of(text, str(tmp_path))
+    (step,) = record["stages"][0]["steps"]
+    assert step["parameters"] == str(own)
+    fixed = step_fixed(step, 4)
+    assert fixed == step_fixed({"fix": ["layer", "3ST"]}, 4) - {21101}
+    (texts,) = steering_texts(record)
+    for name, content in texts.texts.items():
+        (tmp_path / name).write_text(content.replace("/iter01/2kfalignment/", "/"))
+    for file in (400, 401):
+        (tmp_path / f"mp2input_011705_00{file}.bin").touch()
+    steering = parse_steering(tmp_path / "str.txt")
+    assert steering.parameters[102] == (0.5, -1.0)
+    assert steering.parameters[10001] == (0.0, 0.01)
+    assert steering.parameters[21101] == (0.0, 0.05)
+    assert len(steering.constraints) == 25
+
+
+def test_own_parameters_must_be_there(tmp_path: Path) -> None:
+    """A file that cannot be read is named with its step."""
+    text = '[[stages]]\nname = "s"\n[[stages.steps]]\nname = "t"\nparameters = "none.txt"\n'
+    with pytest.raises(UserError, match=r"step 't': parameters = .*none\.txt cannot be read"):
+        record_of(text, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("102 0 0\n", "line 1 stands before any keyword"),
+        ("Parameter\n4711 0 0\n", "label 4711 is no parameter of the tracker"),
+        ("Parameter\n\n102 x\n", r"line 3, '102 x', is not `label start presigma`"),
+        ("Parameter\n102 1 2 3\n", "line 2"),
+    ],
+)
+def test_own_parameters_are_looked_at(text: str, words: str) -> None:
+    """A line that means nothing is told with file and line."""
+    with pytest.raises(UserError, match=words) as raised:
+        parse_parameters(text, "mine.txt")
+    assert str(raised.value).startswith("mine.txt: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "backend", "words"),
+    [
+        ("hugcut 50", "builtin", ""),
+        ("! comment", "builtin", ""),
+        ("  102 0.5", "builtin", ""),
+        ("chisqcut 30. 6.", "pede", ""),
+        ("frobnicate 3", "pede", "no keyword of pede"),
+        ("end", "pede", "behind which nothing is read"),
+        ("method guessing 3", "pede", "pede's methods are"),
+        ("weightedcons 1", "builtin", "the built-in solver does not have"),
+        ("weightedcons 1", "pede", ""),
+    ],
+)
+def test_own_lines_are_looked_at(line: str, backend: Any, words: str) -> None:
+    """A line that would end the run is refused before anything is submitted."""
+    if not words:
+        check_lines([line], "extra_lines", backend)
+        return
+    with pytest.raises(UserError, match=words):
+        check_lines([line], "extra_lines", backend)
