@@ -36,9 +36,7 @@ def test_mille_converts(data: Path, unpacked: Callable[[str], Path], tmp_path: P
     done = run("mille", source, "-o", output)
     assert (done.returncode, done.stderr) == (0, "")
     assert "400 records with 6497 measurements" in done.stdout
-    assert [line.split()[-1] for line in done.stdout.splitlines() if "hits cut by residual" in line] == [
-        "2724"
-    ]
+    assert [line.split()[-1] for line in done.stdout.splitlines() if "hits cut by residual" in line] == ["2724"]
     assert json.loads(Path(f"{output}.json").read_text())["measurements"] == 6497
     assert output.read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
     again = run("mille", source, "-o", output)

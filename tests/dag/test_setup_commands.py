@@ -173,3 +173,35 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
     assert len(list(here.glob("my camp.old-*"))) == 1
     for job in dagman_jobs(schedd, folder):
         stop_dag(schedd, folder, job.cluster)
+
+
+def test_steering_texts_are_shown(here: Path) -> None:
+    """A dry run says what each step frees; with --show-steering all its texts are there, and nothing is written."""
+    before = sorted(here.iterdir())
+    assert "IFT fix layer: 72 free: 48 module.x, 24 module.rz; 276 fixed" in run(*GOOD).output
+    shown = run(*GOOD[:-1], "--show-steering").output
+    assert "* stage 'IFT local', step 'IFT fix layer': 72 free" in shown
+    assert "\nParameter\n" in shown
+    assert "\nmethod inversion 3 0.001\n" in shown
+    assert shown.count("Constraint 0.0") == 24
+    assert "nothing was written or submitted" in shown
+    assert sorted(here.iterdir()) == before
+
+
+def test_check_says_whether_pede_runs(here: Path) -> None:
+    """A pede that answers is named with its version; a program that is none fails the check."""
+    program = here / "pede"
+    config = here / "faser-align.toml"
+    config.write_text(config.read_text().replace('backend = "builtin"', 'backend = "pede"\npede = "./pede"'))
+    lines = {
+        "echo '   10   Aborted, no steering file' > millepede.end; echo V04-16-00": (
+            f"{program} runs (V04-16-00)",
+            "ok",
+        ),
+        "exit 127": ("it is no pede", "failed"),
+    }
+    for commands, (words, result) in lines.items():
+        program.write_text(f"#!/bin/sh\n{commands}\n")
+        program.chmod(0o755)
+        (check,) = (row for row in json.loads(run("check", "--json").output) if row["name"] == "solver")
+        assert (check["result"], words in check["text"]) == (result, True), check
