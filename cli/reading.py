@@ -52,6 +52,7 @@ def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
     """Show how a campaign stands: state and reason, iterations, what is unusual, what to do next.
 
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
+    A node is "in HTCondor" from before its job is submitted until its result is checked: the job waits, or runs.
 
     Example: faser-align status Y2023_R011705_F400-450
     """

@@ -71,7 +71,7 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
 def iterations(seen: Row) -> Grid:
     """The table of iterations: nodes done of all, files, tracks, and the numbers that judge."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
-    judged = (">chi2\n/ndf", ">effect\num", ">signifi-\ncance", "largest\ncorrection", "verdict")
+    judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
     return Grid((*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"]])
 
 
@@ -87,13 +87,8 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         words.size(row["effect_um"]),
         words.size(row["significance"]),
         words.largest(row["largest"]),
-        row["verdict"].replace("_", " ") or _busy(counts),
+        row["verdict"].replace("_", " ") or ", ".join(words.busy(counts)),
     )
-
-
-def _busy(counts: Row) -> str:
-    """In place of the verdict of an iteration that has none: what its nodes do."""
-    return ", ".join(f"{counts[s]} {s}" for s in ("running", "held", "failed", "lost") if counts.get(s))
 
 
 def unusual(seen: Row, program: str = "faser-align") -> list[Block]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faser_align.cli import words
 from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
@@ -152,12 +153,11 @@ def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row]) -> str:
 
 
 def progress(row: Row) -> str:
-    """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 running``."""
+    """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
     counts = row["nodes"]
     done = counts.get("done", 0) + counts.get("skipped", 0)
-    words = [f"{done} of {sum(counts.values())} nodes done"]
-    words += [f"{counts[state]} {state}" for state in ("running", "held", "failed", "lost") if counts.get(state)]
-    return f"iteration {row['iteration']}: {', '.join(words)}"
+    parts = [f"{done} of {sum(counts.values())} nodes done", *words.busy(counts)]
+    return f"iteration {row['iteration']}: {', '.join(parts)}"
 
 
 def _iterations(db: sqlite3.Connection) -> list[Row]:

@@ -92,9 +92,11 @@ def test_status_of_a_campaign_that_failed(command: Command) -> None:
 
 
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
-    """What its nodes do is said, and that its DAGMan could not be asked for."""
+    """Nodes whose jobs wait or run are in HTCondor; for programs they are running. Nobody could be asked for DAGMan."""
     out = command("status", "running").out
-    assert "iteration 2: 1 of 3 nodes done, 1 running" in out
+    assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in out
+    assert next(line for line in out.splitlines() if line.startswith("2 ")).endswith("1 in HTCondor")
+    assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
     assert "whether its DAGMan runs is not known: no pool in" in out
     assert "next: faser-align watch running" in out
 
