@@ -63,10 +63,11 @@ class PassObserver:
             self._singles[title, True].fill(values[labelled & known])
             self._singles[title, False].fill(values[known & ~labelled])
         self.monitor.add(chunk.sets[labelled & known], pulls[labelled & known], sigmas[labelled & known])
-        self._chi2.fill(chi2[~fits.deficient & (fits.ndf > 0)])
+        fitted = ~fits.deficient & (chunk.n_locals > 0)
+        self._chi2.fill(chi2[fitted & (fits.ndf > 0)])
         self._ndf.fill(fits.ndf[chunk.n_locals > 0])
         self._locals.fill(chunk.n_locals[chunk.n_locals > 0])
-        self._downweight.fill(fits.downweight[~fits.deficient])
+        self._downweight.fill(fits.downweight[fitted])
 
     def lines(self) -> list[str]:
         """The pass's part of the file of histograms."""

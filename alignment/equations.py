@@ -22,7 +22,7 @@ _WORDS_MAX = 1 << 22  # in one array; larger blocks are cut in halves
 
 
 class Equations(NamedTuple):
-    """Equations of records that have local parameters.
+    """Equations of records that have any.
 
     Attributes:
         values, sigmas: shape (equations,).
@@ -31,9 +31,8 @@ class Equations(NamedTuple):
         sets: shape (equations,): number of the set of labels.
         offsets: shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i.
         n_locals: shape (records,): local parameters of each record; -1 if it has fewer equations than that, so that
-            they cannot be determined.
+            they cannot be determined. A record without any has labels that count, and no fit.
         weight: of each record (1 unless the steering gives the file another).
-        first: number of the first record in its binary, from 0, for histograms.
     """
 
     values: Floats
@@ -54,7 +53,7 @@ class Equations(NamedTuple):
 def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> Iterator[Equations]:
     """Equations of a block, in one piece if it is not too large.
 
-    A record without local parameters has none, and special data are skipped. Raises MilleError (20) if a record's
+    Special data are skipped. Raises MilleError (20) if a record's
     structure is broken, if a value is not a number or an index is negative.
     """
     indices, values, offsets = _columns(block)
@@ -151,14 +150,6 @@ def _assemble(
     begins = firsts[:-1][counts > 0]
     counts = counts[counts > 0]
     n_locals = np.maximum.reduceat(last, begins)
-    if not n_locals.all():  # records without local parameters have no fit
-        kept = np.repeat(n_locals > 0, counts)
-        measured, errors, local_words, global_words = (
-            column[kept] for column in (measured, errors, local_words, global_words)
-        )
-        n_locals, counts = n_locals[n_locals > 0], counts[n_locals > 0]
-        if not len(measured):
-            return
     n_locals = np.where(n_locals > counts, -1, n_locals)
     labels = _padded(indices, errors, global_words, places)
     yield Equations(

@@ -161,7 +161,8 @@ def _judge(
     sums: Pass, chunk: Equations, fits: LocalFits, steering: Steering, chi2_cut: float, downweighting: int
 ) -> BoolArray:
     """Count degrees of freedom and rejects; which records are accepted."""
-    fitted = ~fits.deficient & (fits.ndf > 0)
+    there = chunk.n_locals != 0  # pede passes over records without local parameters
+    fitted = there & ~fits.deficient & (fits.ndf > 0)
     sums.ndf += int(fits.ndf[fitted].sum())
     sums.weighted_ndf += chunk.weight * float(fits.ndf[fitted].sum())
     limit = chi2_limit(fits.ndf)
@@ -173,7 +174,7 @@ def _judge(
     if steering.downweighting > 1 and steering.downweight_max and downweighting:
         down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)
         sums.chi2 += chunk.weight * float(fits.chi2[down].sum())
-    found = (fits.deficient, ~fits.deficient & (fits.ndf <= 0), huge, large | down)
+    found = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
     sums.rejects = tuple(  # type: ignore[assignment]
         old + int(new.sum()) for old, new in zip(sums.rejects, found, strict=True)
     )

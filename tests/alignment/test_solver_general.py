@@ -1,0 +1,298 @@
+"""The built-in solver on problems of any shape, against one dense least-squares fit of everything at once."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from faser_align.alignment import equations, normalmatrix, source
+from faser_align.alignment.solver import Solution, solve
+
+
+class Case(NamedTuple):
+    """Random records: of each a matrix of local and one of global derivatives, values and errors."""
+
+    n_globals: int
+    records: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+    truth: np.ndarray
+
+
+def make_case(seed: int, n_globals: int = 8, n_records: int = 60, n_locals: int = 3, density: float = 0.5) -> Case:
+    """Records with different numbers of equations, local parameters and labels, some without labels."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=n_globals)
+    records = []
+    for _ in range(n_records):
+        locals_ = int(random.integers(1, n_locals + 1))
+        n = locals_ + int(random.integers(1, 6))
+        by_local = random.normal(size=(n, locals_))
+        sparse = by_local * (random.random((n, locals_)) < 0.8)
+        if np.linalg.matrix_rank(sparse) == locals_ and sparse[:, -1].any():
+            by_local = sparse
+        by_global = random.normal(size=(n, n_globals)) * (random.random((n, n_globals)) < density)
+        sigmas = random.uniform(0.5, 2.0, n)
+        values = by_local @ random.normal(size=locals_) + by_global @ truth + sigmas * random.normal(size=n)
+        records.append(tuple(np.float32(array).astype(float) for array in (by_local, by_global, values, sigmas)))
+    return Case(n_globals, records, truth)
+
+
+def pack(case: Case, *, double: bool = False, fortran: bool = False) -> bytes:
+    """The records as a Mille binary; labels are 11, 12, ..."""
+    content = b""
+    for by_local, by_global, values, sigmas in case.records:
+        words = [(0.0, 0)]
+        for row in range(len(values)):
+            words.append((values[row], 0))
+            words += [(value, at + 1) for at, value in enumerate(by_local[row]) if value]
+            words.append((sigmas[row], 0))
+            words += [(value, at + 11) for at, value in enumerate(by_global[row]) if value]
+        n = len(words)
+        kind = "d" if double else "f"
+        record = struct.pack(
+            f"<i{n}{kind}{n}i", -2 * n if double else 2 * n, *(w[0] for w in words), *(w[1] for w in words)
+        )
+        marker = struct.pack("<i", len(record)) if fortran else b""
+        content += marker + record + marker
+    return content
+
+
+def run(folder: Path, content: bytes, lines: str, kind: str = "Cfiles") -> Solution:
+    """Solve records under more steering lines."""
+    (folder / "data.bin").write_bytes(content)
+    (folder / "str.txt").write_text(
+        f"{kind}\ndata.bin\nentries 1 1\nhugecut 1e6\nmethod inversion 3 1e-9\n{lines}end\n"
+    )
+    return solve(folder / "str.txt")
+
+
+def dense(case: Case, presigma: float = 0.0, constraint: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Values and errors by elimination of the local parameters with dense matrices, record by record."""
+    n = case.n_globals
+    matrix, vector = np.zeros((n, n)), np.zeros(n)
+    for by_local, by_global, values, sigmas in case.records:
+        root = np.linalg.qr(by_local / sigmas[:, None], mode="complete")[0][:, by_local.shape[1] :]
+        left = root.T @ (by_global / sigmas[:, None])
+        matrix += left.T @ left
+        vector += left.T @ (root.T @ (values / sigmas))
+    if constraint is not None:
+        basis = np.linalg.qr(constraint[:, None], mode="complete")[0][:, 1:]
+        covariance = basis @ np.linalg.inv(basis.T @ matrix @ basis) @ basis.T
+    else:
+        covariance = np.linalg.inv(matrix + np.eye(n) * (presigma**-2 if presigma else 0.0))
+    return covariance @ vector, np.sqrt(np.diagonal(covariance))
+
+
+def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> None:
+    """The solution has these values and errors."""
+    np.testing.assert_allclose(list(solution.values.values()), values, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(list(solution.errors.values()), errors, rtol=1e-6)
+
+
+@given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:
+    """Records of all shapes give what one dense fit gives, whatever way the matrix is made and in whatever pieces."""
+    case = make_case(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalmatrix, "_PLACES_MAX", places)
+        patch.setattr(normalmatrix, "_RECORDS", 7)
+        patch.setattr(equations, "_WORDS_MAX", words)
+        assert_is(run(tmp_path, pack(case), ""), *dense(case))
+
+
+def test_many_local_parameters_and_labels(tmp_path: Path) -> None:
+    """Records of a hundred local parameters, and equations of 30 labels, are nothing special."""
+    case = make_case(5, n_globals=30, n_records=40, n_locals=100, density=1.0)
+    assert_is(run(tmp_path, pack(case), ""), *dense(case))
+
+
+@pytest.mark.parametrize("how", ["withelimination", "withmultipliers"])
+def test_constraints_hold_and_errors_are_right(tmp_path: Path, how: str) -> None:
+    """With either handling of a constraint values and errors are those of the constrained fit."""
+    case = make_case(2)
+    factors = np.arange(1.0, 9.0)
+    terms = "".join(f"{label + 11} {factor}\n" for label, factor in enumerate(factors))
+    solution = run(tmp_path, pack(case), f"{how}\nConstraint 0.0\n{terms}")
+    assert_is(solution, *dense(case, constraint=factors))
+    assert factors @ list(solution.values.values()) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "diagonalization",
+        "inversion",
+        "fullMINRES",
+        "sparseMINRES",
+        "fullMINRES-QLP",
+        "sparseMINRES-QLP",
+        "decomposition",
+        "fullLAPACK",
+    ],
+)
+def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
+    """Every method has the same values; those that give no errors in pede print none."""
+    case = make_case(3)
+    solution = run(tmp_path, pack(case), f"method {method} 3 1e-9\nprintcounts\n")
+    np.testing.assert_allclose(list(solution.values.values()), dense(case)[0], rtol=1e-6)
+    line = (tmp_path / "millepede.res").read_text().splitlines()[1]
+    with_errors = method in ("inversion", "diagonalization")
+    assert (len(line), bool(line[54:68].strip()), bool(solution.errors)) == (80, with_errors, with_errors)
+    assert int(line[68:]) == solution.result[11].entries
+
+
+def test_containers_are_alike(tmp_path: Path) -> None:
+    """Double records, a gzipped file and Fortran's markers hold the same as the plain file."""
+    case = make_case(4)
+    plain = run(tmp_path, pack(case), "")
+    assert run(tmp_path, pack(case, double=True), "").values == pytest.approx(plain.values, rel=1e-9)
+    assert run(tmp_path, gzip.compress(pack(case)), "").values == plain.values
+    assert run(tmp_path, pack(case, fortran=True), "", "fortranfiles").values == plain.values
+    wrong = run(tmp_path, pack(case), "", "fortranfiles")
+    assert (wrong.end_code, wrong.records) == (18, 0)
+
+
+def test_global_correlations(tmp_path: Path) -> None:
+    """Global correlations are those of the covariance, in a column behind the errors, but not beside counts."""
+    case = make_case(6)
+    solution = run(tmp_path, pack(case), "globalcorr\n")
+    line = (tmp_path / "millepede.res").read_text().splitlines()[1]
+    assert float(line[68:76]) == pytest.approx(solution.result[11].correlation, abs=6e-4)
+    n = case.n_globals
+    matrix = np.zeros((n, n))
+    for by_local, by_global, _, sigmas in case.records:
+        root = np.linalg.qr(by_local / sigmas[:, None], mode="complete")[0][:, by_local.shape[1] :]
+        left = root.T @ (by_global / sigmas[:, None])
+        matrix += left.T @ left
+    expected = np.sqrt(1 - 1 / (np.diagonal(matrix) * np.diagonal(np.linalg.inv(matrix))))
+    got = [row.correlation for row in solution.result.values()]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    counted = run(tmp_path, pack(case), "globalcorr\nprintcounts\n")
+    assert counted.result[11].correlation is None
+
+
+def test_entries_are_counted_again(tmp_path: Path) -> None:
+    """With a third number, equations with a parameter that has too few entries do not count for the others."""
+    rare, often = 12, 11
+    record = _record([(1.0, {1: 1.0}, {often: 1.0}), (2.0, {1: 1.0}, {})])
+    mixed = _record([(1.0, {1: 1.0}, {often: 1.0, rare: 1.0}), (2.0, {1: 1.0}, {})])
+    content = 6 * record + 3 * mixed
+    assert run(tmp_path, content, "entries 4 1\n").entries_fixed == (rare,)
+    assert run(tmp_path, content, "entries 7 1\n").entries_fixed == (rare,)
+    again = run(tmp_path, content, "entries 7 1 2\n")
+    assert (again.end_code, again.entries_fixed) == (22, ())
+    assert run(tmp_path, content, "entries 7 1\niterateentries 9\n").entries_fixed == (rare,)
+
+
+def test_records_may_be_counted_instead(tmp_path: Path) -> None:
+    """With countrecords a record counts once however often it has a label."""
+    twice = _record([(1.0, {1: 1.0}, {11: 1.0}), (2.0, {1: 1.0}, {11: 2.0}), (2.0, {1: 1.0}, {})])
+    solution = run(tmp_path, 5 * twice, "printcounts 2\n")
+    assert solution.result[11].entries == 10
+    assert run(tmp_path, 5 * twice, "printcounts 2\ncountrecords\n").result[11].entries == 5
+
+
+def test_records_can_be_limited(tmp_path: Path) -> None:
+    """maxrecord leaves the records behind a number out, over all files and passes."""
+    case = make_case(7)
+    few = Case(case.n_globals, case.records[:30], case.truth)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "CACHE_BYTES", 0)
+        patch.setattr(source, "BLOCK_BYTES", 1000)
+        solution = run(tmp_path, pack(case), "maxrecord 30\n")
+    assert solution.records == 30
+    assert_is(solution, *dense(few))
+
+
+def test_a_truncated_file_may_end_where_it_does(tmp_path: Path) -> None:
+    """With readerroraseof the whole records are used, and the end code is 4."""
+    case = make_case(8)
+    assert run(tmp_path, pack(case)[:-5], "").end_code == 18
+    solution = run(tmp_path, pack(case)[:-5], "readerroraseof\n")
+    assert (solution.end_code, solution.records) == (4, 59)
+    assert "data.bin" in solution.message
+
+
+def test_checking_only_leaves_a_listing(tmp_path: Path) -> None:
+    """checkinput solves nothing and lists the parameters."""
+    solution = run(tmp_path, pack(make_case(9)), "checkinput\nParameter\n11 0.5 -1\n")
+    assert (solution.end_code, solution.solved, solution.values) == (0, True, {})
+    text = (tmp_path / "millepede.res").read_text()
+    assert "no solution performed" in text
+    assert "fixed by pre-sigma" in text
+
+
+def test_a_start_need_not_be_feasible(tmp_path: Path) -> None:
+    """With nofeasiblestart the first pass is at the start values as they are; the end is the same."""
+    case = make_case(10)
+    more = "Constraint 3.0\n11 1.0\n12 1.0\n"
+    plain, free = run(tmp_path, pack(case), more), run(tmp_path, pack(case), more + "nofeasiblestart\n")
+    assert plain.iterations[0].chi2 != pytest.approx(free.iterations[0].chi2)
+    assert free.values == pytest.approx(plain.values, rel=1e-6)
+    assert free.values[11] + free.values[12] == pytest.approx(3.0)
+
+
+def test_comments_are_repeated(tmp_path: Path) -> None:
+    """A label's comment stands above it in the result."""
+    run(tmp_path, pack(make_case(11)), "comment\n12 the second one\n")
+    lines = (tmp_path / "millepede.res").read_text().splitlines()
+    assert lines[2:4] == ["! the second one", lines[3]]
+    assert lines[3].split()[0] == "12"
+
+
+def test_start_values_and_presigmas(tmp_path: Path) -> None:
+    """presigma is for parameters without one; a step subito is damped by it, iterations go to the minimum."""
+    case = make_case(12)
+    damped = run(tmp_path, pack(case), "presigma 0.1\nsubito\n")
+    np.testing.assert_allclose(list(damped.values.values()), dense(case, presigma=0.1)[0], rtol=1e-6)
+    assert len(damped.iterations) == 1
+    penalised = run(tmp_path, pack(case), "regularisation 1.0 0.1\n")
+    np.testing.assert_allclose(list(penalised.values.values()), dense(case, presigma=0.1)[0], rtol=1e-6)
+    again = run(tmp_path, pack(case), "presigma 0.1\nmatiter 2\nmethod inversion 30 1e-12\n")
+    np.testing.assert_allclose(list(again.values.values()), dense(case)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_undetermined_directions_have_names(tmp_path: Path) -> None:
+    """Two parameters that only their sum is measured of, and one that nothing measures, are told as such."""
+    both = _record([(1.0, {1: 1.0}, {102: 1.0, 103: 2.0, 4711: 1.0}), (2.0, {1: 1.0}, {})])
+    solution = run(tmp_path, 30 * both, "Measurement 1.0 0.1\n4711 1.0\n")
+    assert (solution.end_code, solution.rank_defect) == (3, 1)
+    (direction,) = solution.undetermined
+    assert direction == pytest.approx({102: -2.0, 103: 1.0}) or direction == pytest.approx({102: 1.0, 103: -0.5})
+    assert "layer 0 of station 0, shift along y" in solution.message
+    log = (tmp_path / "millepede.log").read_text()
+    assert "Undetermined: " in log
+    assert "rank defect of the symmetric 3 -by- 3 matrix is 1" in log
+    named = run(tmp_path, 30 * both, "")
+    assert named.rank_defect == 2
+    assert all(len(direction) == 2 for direction in named.undetermined)
+
+
+@pytest.mark.parametrize(("count", "code"), [(16, 27), (12, 3)])
+def test_constraints_given_twice(tmp_path: Path, count: int, code: int) -> None:
+    """Where elimination meets an exact zero the code is 27, as pede's with 16 unit factors; else the code is 3."""
+    case = make_case(13, n_globals=16)
+    constraint = "Constraint 0.0\n" + "".join(f"{label} 1.0\n" for label in range(11, 11 + count))
+    extra = "Constraint 0.0\n" + "".join(f"{label} {label}.5\n" for label in range(11, 27)) if count == 12 else ""
+    solution = run(tmp_path, pack(case), extra + 2 * constraint)
+    assert solution.end_code == code
+    assert run(tmp_path, pack(case), "withmultipliers\n" + 2 * constraint).end_code == 3
+
+
+def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
+    """A binary in which no record has local parameters cannot be solved."""
+    solution = run(tmp_path, 30 * _record([(1.0, {}, {11: 1.0}), (2.0, {}, {11: 1.0})]), "")
+    assert solution.end_code == 28
+
+
+def _record(measurements: list[tuple[float, dict[int, float], dict[int, float]]]) -> bytes:
+    words = [(0.0, 0)]
+    for value, local, global_ in measurements:
+        words += [(value, 0), *((v, i) for i, v in local.items()), (1.0, 0), *((v, i) for i, v in global_.items())]
+    n = len(words)
+    return struct.pack(f"<i{n}f{n}i", 2 * n, *(w[0] for w in words), *(w[1] for w in words))
