@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -78,8 +78,11 @@ def read_constants(path: str | os.PathLike[str]) -> Constants:
 
 
 def format_constants(constants: Mapping[str, Six]) -> str:
-    """Write constants as ``inputforalign.txt`` has them: six significant digits, one line without an end."""
-    return ",".join(f'"{key}": [' + ", ".join(f"{v:g}" for v in six) + "]" for key, six in constants.items())
+    """Write constants as ``inputforalign.txt`` has them, one line without an end.
+
+    Numbers have six significant digits, as those that are computed here do; one that was read with more keeps them.
+    """
+    return ",".join(f'"{key}": [' + ", ".join(map(_text, six)) + "]" for key, six in constants.items())
 
 
 def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) -> None:
@@ -102,13 +105,17 @@ def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "jso
 
 
 def add_constants(constants: Mapping[str, Six], correction: Mapping[str, Six]) -> Constants:
-    """Add value by value; keys of either are in the result, sorted as ``inputforalign.txt`` has them."""
-    return _combine(constants, correction, 1.0)
+    """Add value by value; keys of either are in the result, sorted as ``inputforalign.txt`` has them.
+
+    A sum has six significant digits, as add_param of faser-alignment-script writes it; where nothing is added, the
+    constant stays exactly what it was.
+    """
+    return _combine(constants, correction, lambda a, b: _rounded(a + b) if b else a)
 
 
 def subtract_constants(constants: Mapping[str, Six], other: Mapping[str, Six]) -> Constants:
     """Subtract ``other`` value by value; keys of either are in the result, sorted."""
-    return _combine(constants, other, -1.0)
+    return _combine(constants, other, lambda a, b: a - b)
 
 
 def correction_from_parameters(values: Mapping[int, float]) -> Constants:
@@ -165,12 +172,19 @@ def _number(word: str, key: str, dof: str, source: str) -> float:
     return value
 
 
-def _combine(first: Mapping[str, Six], second: Mapping[str, Six], sign: float) -> Constants:
+def _combine(
+    first: Mapping[str, Six], second: Mapping[str, Six], combine: Callable[[float, float], float]
+) -> Constants:
     combined: Constants = {}
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key, ZERO), second.get(key, ZERO)
-        combined[key] = tuple(u + sign * v for u, v in zip(a, b, strict=True))  # type: ignore[assignment]
+        combined[key] = tuple(combine(u, v) for u, v in zip(a, b, strict=True))  # type: ignore[assignment]
     return combined
+
+
+def _text(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value or not math.isfinite(value) else repr(value)
 
 
 def _layer(values: list[float]) -> Six:

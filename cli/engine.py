@@ -1,6 +1,8 @@
 """Commands of the alignment engine: ``mille``, ``solve`` and ``constants``, useful without a campaign."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,36 +74,17 @@ def solve(
     Example: faser-align solve str.txt
     """
     from faser_align.alignment.solver import solve as run
+    from faser_align.cli import solved
     from faser_align.fsm.errors import CampaignError
 
     solution = run(steering)
     if as_json:
-        console.show_json(
-            {
-                "end_code": solution.end_code,
-                "end_text": solution.end_text,
-                "message": solution.message,
-                "records": solution.records,
-                "rejects": solution.rejects._asdict(),
-                "chi2": solution.chi2,
-                "ndf": solution.ndf,
-                "variable": solution.n_variable,
-                "free_parameters": solution.free_parameters,
-                "measurements": solution.measurements,
-                "expected_decrease": solution.expected_decrease,
-                "entries_fixed": list(solution.entries_fixed),
-            }
-        )
+        console.show_json(solved.as_json(solution))
     if not solution.solved:
         raise CampaignError(f"no solution ({solution.end_code} {solution.end_text}): {solution.message}")
     if not as_json:
-        console.say(f"{solution.end_code} {solution.end_text}")
-        console.say(
-            f"{solution.records} records, {solution.rejects.total} rejected; {solution.free_parameters} parameters; "
-            f"chi2/ndf {solution.chi2_per_ndf:.4f}; expected decrease {solution.expected_decrease:.6g}"
-        )
-    if solution.entries_fixed:
-        console.warn(f"fixed for too few entries: {', '.join(str(label) for label in solution.entries_fixed)}")
+        solved.show(solution)
+    solved.warn(solution)
 
 
 def show(constants: Constants, as_json: Json = False) -> None:
@@ -117,15 +100,22 @@ def show(constants: Constants, as_json: Json = False) -> None:
 def diff(
     before: Annotated[Path, typer.Argument(help="Constants file or campaign")],
     after: Annotated[Path, typer.Argument(help="Constants file or campaign from which the first is subtracted")],
+    largest: Annotated[int, typer.Option(help="How many of the largest changes to show", min=0)] = 5,
+    everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what has to be added to the first file to get the second, in um and urad.
+    """Show what has to be added to the first file to get the second: per degree of freedom, and the largest changes.
 
     Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
     """
     from faser_align.alignment.constants import read_constants, subtract_constants
+    from faser_align.cli import differing
 
-    _show(subtract_constants(read_constants(_file_of(after)), read_constants(_file_of(before))), as_json)
+    first, second = (read_constants(_file_of(path)) for path in (before, after))
+    if everything or as_json:
+        _show(subtract_constants(second, first), as_json)
+    else:
+        differing.show(first, second, largest)
 
 
 def add(
@@ -141,7 +131,9 @@ def add(
     from faser_align.alignment.constants import add_constants, read_constants, write_constants
 
     _refuse_to_overwrite(output, force)
-    write_constants(output, add_constants(read_constants(constants), read_constants(correction)))
+    total = add_constants(read_constants(_file_of(constants)), read_constants(correction))
+    with _writing(output):
+        write_constants(output, total)
     console.say(f"wrote {output}")
 
 
@@ -154,12 +146,25 @@ def correction(
 
     Example: faser-align constants correction millepede.res -o correction.txt
     """
+    import math
+
     from faser_align.alignment.constants import correction_from_parameters, write_constants
+    from faser_align.alignment.labels import PARAMETERS, describe_all
     from faser_align.alignment.millepede import read_result
+    from faser_align.fsm.errors import UserError
 
     _refuse_to_overwrite(output, force)
     values = {label: row.value for label, row in read_result(result).items()}
-    write_constants(output, correction_from_parameters(values))
+    foreign = [label for label in values if label not in PARAMETERS]
+    if foreign:
+        raise UserError(
+            f"{result} has {describe_all(foreign)}, which the tracker does not have; give a result of its alignment"
+        )
+    correction = correction_from_parameters(values)
+    if not all(math.isfinite(value) for six in correction.values() for value in six):
+        raise UserError(f"{result} holds values that are no numbers; look at millepede.log beside it")
+    with _writing(output):
+        write_constants(output, correction)
     console.say(f"wrote {output}")
 
 
@@ -174,9 +179,12 @@ def export(
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
     from faser_align.alignment.constants import export_constants, read_constants
+    from faser_align.alignment.files import write_text
 
     _refuse_to_overwrite(output, force)
-    output.write_text(export_constants(read_constants(_file_of(constants)), form), encoding="utf-8")
+    text = export_constants(read_constants(_file_of(constants)), form)
+    with _writing(output):
+        write_text(output, text)
     console.say(f"wrote {output}")
 
 
@@ -209,6 +217,18 @@ def _show(constants: dict[str, tuple[float, float, float, float, float, float]],
         scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
         rows.append([key, *(f"{value:.2f}" for value in scaled)])
     console.table(columns, rows)
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    from faser_align.fsm.errors import UserError
+
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
+        ) from error
 
 
 def _refuse_to_overwrite(output: Path, force: bool) -> None:

@@ -18,6 +18,7 @@ from faser_align.alignment.constants import (
     subtract_constants,
     write_constants,
 )
+from faser_align.alignment.differences import changes, moved, movers
 from faser_align.alignment.labels import KEYS, PARAMETERS
 from faser_align.alignment.millepede import read_result
 from faser_align.fsm.errors import UserError
@@ -109,7 +110,46 @@ def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
     """Subtracting what was added gives the constants back, up to rounding."""
     back = subtract_constants(add_constants(first, second), second)
     for key, six in first.items():
-        assert back[key] == pytest.approx(six, abs=1e-12)
+        assert back[key] == pytest.approx(six, abs=1e-4)  # sums up to 20 have six digits
+
+
+@given(constants_of_keys, st.dictionaries(st.sampled_from(KEYS), st.tuples(*[st.floats(-1, 1)] * 6)))
+@settings(deadline=None)
+def test_what_does_not_change_keeps_its_digits(correction: Constants, constants: Constants) -> None:
+    """Constants with more than six digits survive a sum and its text wherever nothing is added."""
+    total = parse_constants(format_constants(add_constants(constants, correction)), "sum")
+    for key, six in total.items():
+        for place, value in enumerate(six):
+            added = correction.get(key, (0.0,) * 6)[place]
+            before = constants.get(key, (0.0,) * 6)[place]
+            assert value == (before if not added else float(f"{before + added:g}"))
+
+
+def test_differences_are_told_by_degree_of_freedom() -> None:
+    """Changes have units, words and an order; what did not change is left out."""
+    before = parse_constants('"00": [0, 0, 0, 0, 0, 1e-3],"013": [0.001, 0, 0, 0, 0, 0]', "before")
+    after = parse_constants(
+        '"00": [0, 0, 0, 0, 0, 1.5e-3],"013": [0.004, -0.25, 0, 0, 0, 0],"212": [0.001, 0, 0, 0, 0, 0]', "b"
+    )
+    found = changes(before, after)
+    assert [(change.key, change.dof, round(change.value, 9), change.unit) for change in found] == [
+        ("00", "rz", 500.0, "urad"),
+        ("013", "x", 3.0, "um"),
+        ("013", "y", -250.0, "um"),
+        ("212", "x", 1.0, "um"),
+    ]
+    assert [(part.kind, part.dof, part.elements) for part in moved(found)] == [
+        ("layer", "rz", 1),
+        ("module", "x", 2),
+        ("module", "y", 1),
+    ]
+    assert moved(found)[1][3:5] == pytest.approx((5**0.5, 2.0))
+    assert [change.words for change in movers(found, 2, rotations=False)] == [
+        "module 3 of layer 1 of station 0, y",
+        "module 3 of layer 1 of station 0, x",
+    ]
+    assert [change.words for change in movers(found, 2, rotations=True)] == ["layer 0 of station 0, rz"]
+    assert changes(before, before) == []
 
 
 @given(st.text(alphabet='"0123:[], .-e{}', max_size=40))

@@ -80,7 +80,7 @@ def test_solve_warns_of_parameters_with_few_entries(pede_case: Callable[[str], P
     """Parameters that the entries cut fixed are named on standard error."""
     done = run("solve", pede_case("case2_presigma_outliers") / "str.txt")
     assert done.returncode == 0
-    assert "11001, 11011" in done.stderr
+    assert "side 0 of module 0 of layer 1 of station 0, shift along x (11001); side 1 of module 0" in done.stderr
 
 
 def test_constants_are_corrected_and_added(data: Path, tmp_path: Path) -> None:
@@ -104,6 +104,31 @@ def test_constants_are_shown_and_compared(data: Path) -> None:
     after = constants / "align_2022_4st_local_plus_correction_2024.txt"
     difference = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--json")
     assert json.loads(difference.stdout)["000"] == pytest.approx([0.0016069, 0.02044, 0, 0, 0, -2.3163e-05])
+    told = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--largest", "2").stdout
+    rows = [" ".join(line.split()) for line in told.splitlines()]
+    assert "only in the second: 010, 110, 210, 310" not in rows
+    assert "module y 96 51.927 -8.985 -113.525 um module 5 of layer 0 of station 3" in rows, told
+    assert "layer rz 12 41.987 +23.873 +76.787 urad layer 2 of station 3" in rows, told
+    assert "largest rotations" in told
+    same = run("constants", "diff", after, after).stdout
+    assert same == "no difference\n"
+    everything = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--all").stdout
+    assert "rz urad" in everything
+
+
+def test_constants_that_cannot_be_written_or_made(data: Path, tmp_path: Path) -> None:
+    """A result of another detector, one without numbers, and a folder that cannot be written are told."""
+    for name, label, value in (("other.res", 4711, "0.50000E-01"), ("nan.res", 102, "NaN")):
+        (tmp_path / name).write_text(f" Parameter\n{label:10d}  {value:>14}{'0.0000':>10}\n")
+    for name, words in (("other.res", "label 4711, which the tracker"), ("nan.res", "no numbers")):
+        done = run("constants", "correction", tmp_path / name, "-o", tmp_path / "c.txt")
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    source = data / "constants" / "align_2025.txt"
+    before = sorted(tmp_path.iterdir())
+    for command in (["add", source, source], ["export", source]):
+        done = run("constants", *command, "-o", "/proc/none.txt")
+        assert (done.returncode, "cannot write /proc/none.txt" in done.stderr) == (2, True), done.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_constants_are_exported(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""What ``solve`` found, for a person and for programs."""
+
+from typing import Any
+
+from faser_align.alignment.labels import describe, describe_all
+from faser_align.alignment.solution import Solution
+from faser_align.alignment.undetermined import in_words
+from faser_align.cli import console
+
+
+def as_json(solution: Solution) -> dict[str, Any]:
+    """The numbers of a solution by name; labels with their words."""
+    return {
+        "end_code": solution.end_code,
+        "end_text": solution.end_text,
+        "message": solution.message,
+        "records": solution.records,
+        "rejects": solution.rejects._asdict(),
+        "chi2": solution.chi2,
+        "ndf": solution.ndf,
+        "chi2_per_ndf": solution.chi2_per_ndf,
+        "variable": solution.n_variable,
+        "free_parameters": solution.free_parameters,
+        "constraints": solution.constraints,
+        "constraint_rank": solution.constraint_rank,
+        "rank_defect": solution.rank_defect,
+        "undetermined": [_weights(direction) for direction in solution.undetermined],
+        "measurements": solution.measurements,
+        "expected_decrease": solution.expected_decrease,
+        "entries_fixed": list(solution.entries_fixed),
+        "entries_fixed_words": [describe(label) for label in solution.entries_fixed],
+        "iterations": [row._asdict() for row in solution.iterations],
+        "memory_mb": solution.memory_mb,
+        "notes": list(solution.notes),
+    }
+
+
+def show(solution: Solution) -> None:
+    """Write how it ended, the sums, and what should be known about the result."""
+    console.say(f"{solution.end_code} {solution.end_text}")
+    words = [
+        f"{solution.records} records, {solution.rejects.total} rejected",
+        f"{solution.free_parameters} free parameters ({solution.n_variable} variable, {solution.constraints} constraints)",
+    ]
+    if solution.chi2_per_ndf is not None:
+        words.append(f"chi2/ndf {solution.chi2_per_ndf:.4f}")
+    if solution.expected_decrease is not None:
+        words.append(f"expected decrease of chi2 {solution.expected_decrease:.6g}")
+    console.say("; ".join(words))
+    if solution.rejects.total:
+        reasons = solution.rejects._asdict()
+        console.say("rejected: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in reasons.items()))
+
+
+def warn(solution: Solution) -> None:
+    """Say on standard error what is doubtful about a solution."""
+    if solution.message:
+        console.warn(solution.message)
+    if solution.entries_fixed:
+        console.warn(f"fixed for too few entries: {describe_all(solution.entries_fixed)}")
+    for direction in solution.undetermined:
+        console.warn(f"not determined by the data: {in_words(direction)}")
+    for note in solution.notes:
+        console.warn(note)
+
+
+def _weights(direction: dict[int, float]) -> list[dict[str, Any]]:
+    return [{"label": label, "words": describe(label), "weight": weight} for label, weight in sorted(direction.items())]
