@@ -84,7 +84,8 @@ class Histogram:
         if not len(singles):
             return
         scale = np.float32(_BINS) / (self.high - self.low) if self.high != self.low else np.float32(0)
-        bins = np.floor(np.float32(1) + scale * (singles - self.low)).astype(np.int64)
+        places = np.float32(1) + scale * (singles - self.low)
+        bins = np.floor(np.clip(places, 0, _BINS + 1)).astype(np.int64)
         self._outside[0] += int((bins < 1).sum())
         self._outside[1] += int((bins > _BINS).sum())
         within = (bins >= 1) & (bins <= _BINS)
@@ -198,4 +199,5 @@ def _span(values: list[float]) -> tuple[float, float]:
             low, high = -max(-low, high), max(-low, high)
         elif low * high > 0 and abs(min(low, high)) < 0.4 * abs(max(low, high)):
             low, high = (low, 0.0) if low < 0 else (0.0, high)
-    return (low - 1.0, high + 1.0) if low == high else (low, high)
+    margin = max(1.0, 1e-3 * abs(low)) if low == high else 0.0
+    return low - margin, high + margin

@@ -229,6 +229,10 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
         "end_text": solution.end_text,
         "entries_fixed": list(solution.entries_fixed),
         "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
+        "undetermined": [
+            {describe(label): _number(weight) for label, weight in direction.items()}
+            for direction in solution.undetermined
+        ],
         "parts": _finite(split(normal, step.free, step.moved)) if normal else {},
     }
 

@@ -1,0 +1,120 @@
+"""The solver's histograms and its residuals by label, against those that the real pede wrote."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faser_align.alignment.histograms import Histogram, exponential, general
+from faser_align.alignment.monitor import Groups, Monitor
+from faser_align.alignment.pedehistograms import read_histograms, read_monitor
+from faser_align.alignment.solver import solve
+
+Case = Callable[[str], Path]
+Key = tuple[str, int, int]
+
+NOT_MADE = {("Histogram", 8), ("XY-Data", 4), ("XY-Data", 5)}  # of pede's reading, and of residuals by record
+
+
+def blocks(path: Path) -> dict[Key, list[str]]:
+    """Histograms and points of a file, by kind, number and version."""
+    pattern = re.compile(r"^(Histogram|XY-Data) +(\d+) +version +(\d+) (.*?)^end of", re.DOTALL | re.MULTILINE)
+    found = pattern.findall(path.read_text())
+    return {(kind, int(number), int(version)): text.splitlines() for kind, number, version, text in found}
+
+
+@pytest.mark.parametrize("case", ["case1_free_constraints", "case2_presigma_outliers"])
+def test_histograms_are_pedes(pede_case: Case, case: str) -> None:
+    """Titles, limits and contents are pede's to the byte, means and widths to the last digit but one."""
+    folder = pede_case(case)
+    solve(folder / "str.txt")
+    own, theirs = blocks(folder / "millepede.his"), blocks(folder / "expected" / "millepede.his")
+    assert set(own) == {key for key in theirs if key[:2] not in NOT_MADE}
+    for key, lines in own.items():
+        for mine, expected in zip(lines, theirs[key], strict=True):
+            if mine == expected:
+                continue
+            got, wanted = ([float(word) for word in re.findall(r"[-+.\dE]{5,}", line)] for line in (mine, expected))
+            assert got == pytest.approx(wanted, rel=3e-7, abs=1e-4), key
+            assert mine.startswith(("meansigma", "minmax", "   ")), key
+
+
+def test_the_file_can_be_read(pede_case: Case) -> None:
+    """The reader of pede's histograms reads them, with the decrease that the first solution expected."""
+    folder = pede_case("case2_presigma_outliers")
+    solution = solve(folder / "str.txt")
+    assert read_histograms(folder / "millepede.his").expected_decrease() == pytest.approx(
+        solution.expected_decrease, rel=1e-6
+    )
+
+
+def test_monitor_has_the_first_and_the_last_pass(pede_case: Case) -> None:
+    """monitorresiduals lists each first label's residuals in the first and the last pass."""
+    folder = pede_case("case1_free_constraints")
+    solve(folder / "str.txt")
+    rows = read_monitor(folder / "millepede.mon")
+    assert {row.cycle for row in rows} == {1, 3}
+    assert len(rows) == 2 * 192
+    for cycle, spread in ((1, 1.16), (3, 1.14)):
+        chosen = [row for row in rows if row.cycle == cycle]
+        assert sum(row.entries for row in chosen) == 17638
+        assert np.median([row.spread for row in chosen]) == pytest.approx(
+            spread, abs=0.05
+        )  # strips: between normal and uniform
+        assert {row.error for row in chosen} == {0.023094}
+    assert max(abs(row.median) for row in rows if row.cycle == 3 and row.entries > 100) < 0.4
+
+
+@pytest.mark.parametrize(("lines", "cycles"), [("monitorpulls 1", {1}), ("monitorresiduals 2", {3}), ("", set())])
+def test_monitor_does_what_it_is_asked_for(pede_case: Case, lines: str, cycles: set[int]) -> None:
+    """Its number chooses the passes; pulls have another title; without the keyword there is no file."""
+    folder = pede_case("case1_free_constraints")
+    text = (folder / "str.txt").read_text().replace("monitorresiduals", lines)
+    (folder / "str.txt").write_text(text)
+    (folder / "millepede.mon").write_text("of an earlier run")
+    solve(folder / "str.txt")
+    assert (folder / "millepede.mon").exists() == bool(cycles)
+    if cycles:
+        assert ("Pulls" in (folder / "millepede.mon").read_text()) == ("pulls" in lines)
+        assert {row.cycle for row in read_monitor(folder / "millepede.mon")} == cycles
+
+
+def test_medians_of_a_label() -> None:
+    """Median and spread of normal residuals come out of the bins; values beyond them go to the outermost."""
+    random = np.random.default_rng(1)
+    groups = Groups(np.array([7, 9]), np.array([1, 0, -1]), np.array([0.02, 0.04]))
+    monitor = Monitor(groups, 100, pulls=False)
+    pulls = np.concatenate([random.normal(0.5, 1.0, 20000), [1e6, -1e6]])
+    monitor.add(np.zeros(len(pulls), np.int32), pulls, np.full(len(pulls), 0.08))
+    monitor.add(np.full(3, 2, np.int32), np.ones(3), np.ones(3))
+    first, second = (line.split() for line in monitor.lines(1))
+    assert first == ["1", "7", "0", "0.0000", "0.0000", "0.20000E-01"]
+    assert second[:3] == ["1", "9", "20002"]
+    # twice the mean error
+    assert float(second[3]) == pytest.approx(1.0, abs=0.1)
+    assert float(second[4]) == pytest.approx(2.0, abs=0.1)
+
+
+@given(st.lists(st.floats(-1e30, 1e30), max_size=300), st.sampled_from([0.0, 6.0]))
+def test_any_values_fill_a_histogram(values: list[float], limit: float) -> None:
+    """Every value is counted once, wherever it lies, however many there are."""
+    histogram = Histogram(3, "title", -limit, limit)
+    for start in range(0, len(values), 50):
+        histogram.fill(np.array(values[start : start + 50]))
+    lines = histogram.lines(0)
+    assert sum(int(word) for word in lines[4].split()[-3:]) == len(values)
+    counted = sum(int(word) for line in lines[6:] if not line.startswith(("m", "e")) for word in line.split())
+    assert counted == int(lines[4].split()[-2])
+
+
+@given(st.floats(-1e30, 1e30))
+def test_numbers_are_fortrans(value: float) -> None:
+    """Numbers fill their width and are read back to their digits."""
+    for text, digits in ((general(value, 15, 7), 7), (exponential(value, 15, 7), 7), (general(value, 15, 5), 5)):
+        assert len(text) == 15
+        assert math.isclose(float(text), value, rel_tol=10.0 ** (1 - digits), abs_tol=1e-300)
