@@ -1,23 +1,17 @@
 """The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
 from faser_align.cli import words
 from faser_align.cli.draw import Block, Grid, Line
+from faser_align.config.nextsteps import next_step
 from faser_align.fsm import table
 
 Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
-NEXT = {
-    "converged": "{program} report {name}",
-    "failed": "{program} resume {name}   (once the cause is removed)",
-    "removed": "{program} resume {name}",
-    "exhausted": "{program} submit --constants {constants} ...   (goes on from here)",
-}
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
@@ -164,11 +158,13 @@ def onwards(seen: Row, program: str, *, gone: bool = False) -> list[Block]:
 
 def next_command(seen: Row, program: str, *, gone: bool = False) -> str:
     """The command that is useful in the campaign's state."""
-    text = NEXT.get(seen["state"], "{program} report {name}")
-    if not seen["ended"]:
-        text = "{program} resume {name}" if gone else "{program} watch {name}"
-    constants = seen["constants"] or seen["start_constants"]
-    return text.format(program=program, name=shlex.quote(seen["name"]), constants=shlex.quote(constants))
+    return next_step(
+        "gone" if gone and not seen["ended"] else seen["state"],
+        command=program,
+        name=seen["name"],
+        constants=seen["constants"],
+        start=seen["start_constants"],
+    )
 
 
 def nothing_comes(seen: Row, trouble: str, program: str) -> str:

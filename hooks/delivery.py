@@ -1,6 +1,5 @@
 """Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
 
-import shlex
 import signal
 import sqlite3
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.config import layout
+from faser_align.config.nextsteps import next_step
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
@@ -19,16 +19,6 @@ from faser_align.state.outbox import Claim
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
 LOG_LINES, LOGS_MAX = 12, 5  # lines of a log, and how many logs
-
-# What to type after a message of a kind; {command} is how the user calls the program, {name} the campaign.
-NEXT = {
-    "failed": "{command} status {name}   (then, with the cause removed: {command} resume {name})",
-    "removed": "{command} resume {name}",
-    "held": "{command} status {name}",
-    "lost": "{command} status {name}",
-    "iteration": "{command} status {name}",
-    "submitted": "{command} status {name}",
-}
 
 
 class Unwanted(Exception):
@@ -137,9 +127,13 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         failed["cure"] = next(
             (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
         )
-    command = read_record(folder).get("command", "faser-align")
-    facts["next"] = NEXT.get(claimed.kind, "{command} report {name}").format(
-        command=command, name=shlex.quote(facts["campaign"])
+    record = read_record(folder)
+    facts["next"] = next_step(
+        claimed.kind,
+        command=record.get("command", "faser-align"),
+        name=facts["campaign"],
+        constants=facts.get("constants"),
+        start=record["constants"]["source"],
     )
     return facts
 

@@ -96,11 +96,10 @@ def test_the_spool_is_unusual() -> None:
 @pytest.mark.parametrize(
     ("state", "command"),
     [
-        ("converged", "faser-align report c"),
         ("failed", "faser-align resume c   (once the cause is removed)"),
         ("removed", "faser-align resume c"),
-        ("exhausted", "faser-align submit --constants /last.txt ...   (goes on from here)"),
-        ("stalled", "faser-align report c"),
+        ("exhausted", "faser-align metrics c   (to go on from here: faser-align submit --constants /last.txt ...)"),
+        ("stalled", "faser-align metrics c   (then submit anew with another choice of what is free)"),
     ],
 )
 def test_the_next_command_of_every_end(state: str, command: str) -> None:
