@@ -42,6 +42,19 @@ class Normal:
     gradient: FloatArray
     constraints: FloatArray
 
+    def __add__(self, other: "Normal") -> "Normal":
+        """Normal equations of both data together; the constraints must be the same ones."""
+        labels = tuple(sorted({*self.labels, *other.labels}))
+        total = Normal(
+            labels, np.zeros((len(labels),) * 2), np.zeros(len(labels)), np.zeros((len(self.constraints), len(labels)))
+        )
+        for part in (self, other):
+            at = [labels.index(label) for label in part.labels]
+            total.matrix[np.ix_(at, at)] += part.matrix
+            total.gradient[at] += part.gradient
+            total.constraints[:, at] = part.constraints
+        return total
+
     def positions(self, labels: Collection[int]) -> list[int]:
         """Where these labels are among ours; those without data are left out."""
         return [at for at, label in enumerate(self.labels) if label in labels]

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,17 @@ from faser_align.alignment.constants import (
     write_constants,
 )
 from faser_align.alignment.metrics import Data, Resources, iteration_metrics
+from faser_align.alignment.mille import Cuts, convert
 from faser_align.alignment.momenta import compare, read_momenta
 from faser_align.alignment.normal import Normal, normal_equations
 from faser_align.alignment.notes import notes
+from faser_align.alignment.pivot import turns_layers
+from faser_align.alignment.steeringtext import SolverOptions, write_steering
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError, NodeError
 from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
-from faser_align.jobs.steps import run_steps
+from faser_align.jobs.steps import Solved, run_steps
 
 CORRECTION = "correction.txt"
 
@@ -71,7 +75,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         constants=constants,
         correction=correction,
         backend=iteration.config["solver"]["backend"],
-        normal=_normal(solved.steering),
+        normal=_normal(iteration, used, solved),
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
         resources=_resources(started),
     )
@@ -108,13 +112,33 @@ def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
     return found
 
 
-def _normal(steering: Path) -> Normal | None:
-    """Normal equations of all parameters; None if they cannot be made, since nothing depends on them."""
+def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | None:
+    """Normal equations of all parameters; None if they cannot be made, since no result depends on them.
+
+    If a step turns layers with Calypso's derivatives, the tracks are converted once more, file by file, with those about
+    the layers' own z: the others would take for determined what is not, and the reverse.
+    """
     try:
-        return normal_equations(steering)
+        if iteration.config["mille"]["pivot"] == "layer" or not any(turns_layers(step.free) for step in solved.steps):
+            return normal_equations(solved.steering)
+        found: Normal | None = None
+        for file in used:
+            one = _about_layers(iteration, file, solved.residual_max_mm)
+            found = one if found is None else found + one
+        return found
     except CampaignError as error:
-        sys.stderr.write(f"what was held fixed is not judged: {error}\n")
+        sys.stderr.write(f"what the data leave open is not known: {error}\n")
         return None
+
+
+def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:
+    cuts = Cuts(**iteration.config["mille"] | {"residual_max": residual_max_mm, "pivot": "layer"})
+    with tempfile.TemporaryDirectory() as scratch:  # HTCondor's, which it clears even after a crash
+        binary = os.path.join(scratch, "tracks.bin")
+        convert([iteration.kfalignment_file(file)], binary, cuts)
+        # Entries are counted over all files by the steps; here every parameter with data takes part.
+        options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1)
+        return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options))
 
 
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> None:

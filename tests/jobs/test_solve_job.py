@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -277,3 +278,18 @@ def test_tracks_are_dropped_after_the_verdict_only(reconstructed: Make, run_job:
     assert not first.exists()
     assert second.exists()
     assert Path(layout.kfalignment_file(str(campaign), 1, 1, "011705", 401)).exists()  # another job's
+
+
+def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) -> None:
+    """With Calypso's pivot what the data leave open is measured with the derivatives that the constants obey."""
+    stages = [{"name": "layers", "steps": [{"name": "IFT fix side", "fix": ["side", "3ST"]}]}]
+    found = {}
+    for pivot in ("calypso", "layer"):
+        campaign = reconstructed(stages=stages, mille={"pivot": pivot}, simulation={"tracks": 1500})
+        assert run_job("solve", campaign, 1, 1).returncode == 0
+        found[pivot] = metrics(campaign)
+        shutil.rmtree(campaign)
+    sizes = {pivot: m["steps"][0]["parts"]["significant"]["expected_decrease"] for pivot, m in found.items()}
+    # The same tracks: about the layers' own z a step of Calypso's is not the decrease that its own matrix expects.
+    assert sizes["layer"] == pytest.approx(found["layer"]["steps"][0]["expected_decrease"], rel=0.1)
+    assert sizes["calypso"] > 1.1 * found["calypso"]["steps"][0]["expected_decrease"]
