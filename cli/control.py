@@ -45,16 +45,22 @@ def resume(campaign: Campaign) -> None:
 
 def notify_test(
     target: Annotated[str | None, typer.Argument(help="Name of a target [default: all]", metavar="[TARGET]")] = None,
-    config: Annotated[str, typer.Option("--config", help="Take file and targets from this configuration.")] = "",
+    config: Annotated[
+        str, typer.Option("--config", help="Configuration that names them [default: faser-align.toml, if it is here]")
+    ] = "",
 ) -> None:
     """Send a sample message and say what each target's server answered.
+
+    Without a configuration all targets of ~/.config/faser-align/targets.toml are told.
 
     Example: faser-align notify test me
     """
     from faser_align.cli import samples
 
+    chosen = samples.choose(target, config)
+    console.say(f"targets of {chosen.file} ({f'as {chosen.config} says' if chosen.config else 'the default'})")
     refused = 0
-    for name, problem in samples.send(target, config):
+    for name, problem in samples.send(chosen.targets):
         refused += problem is not None
         console.say(f"{name}: {'accepted' if problem is None else f'refused: {problem}'}")
     if refused:

@@ -3,8 +3,9 @@
 import difflib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, Target, load_targets
@@ -20,25 +21,26 @@ _ROWS = (
 )
 
 
-def send(target: str | None, config: str) -> Iterator[tuple[str, str | None]]:
-    """Send a sample message to one target or to all, one after the other.
+class Choice(NamedTuple):
+    """To whom a sample goes: the targets, their file, and the configuration that named the file (empty: the default)."""
 
-    Args:
-        target: its name; None: all of the configuration, or all of the user's file where no configuration is given.
-        config: path of a configuration; empty: the user's own file of targets.
+    targets: list[Target]
+    file: str
+    config: str
+
+
+def send(targets: Iterable[Target]) -> Iterator[tuple[str, str | None]]:
+    """Send a sample message to targets, one after the other.
 
     Yields:
         The target's name, and None if its server accepted the message, else why not.
-
-    Raises:
-        UserError: the file of targets is not as it must be, or has no such target.
     """
     from faser_align.notifiers.message import compose
     from faser_align.notifiers.send import deliver
 
     utc = database.utc()
     message = compose(facts(utc))
-    for one in _wanted(target, config):
+    for one in targets:
         with _alarm():
             problem = deliver(one, message, key=f"test/{utc}", thread="faser-align-test")
         yield one.name, problem
@@ -73,15 +75,27 @@ def facts(utc: str) -> dict[str, object]:
     }
 
 
-def _wanted(target: str | None, config: str) -> list[Target]:
-    path, names = DEFAULT_FILE, []
-    if config:
-        from faser_align.config.load import load_config
+def choose(target: str | None, config: str) -> Choice:
+    """Find out who shall be told.
 
-        notify = load_config(config).notify
+    Args:
+        target: its name; None: all that the configuration names, or all of the user's file without a configuration.
+        config: path of a configuration; empty: ``faser-align.toml`` if it is here, as for ``check`` and ``submit``.
+
+    Raises:
+        UserError: the configuration or the file of targets is not as it must be, or has no such target.
+    """
+    from faser_align.config import load
+
+    path, names = DEFAULT_FILE, []
+    config = config or (load.DEFAULT_FILE if os.path.lexists(load.DEFAULT_FILE) else "")
+    if config:
+        notify = load.load_config(config).notify
         path, names = notify.file, list(notify.targets)
         if not names and target is None:
-            raise UserError(f"{config}: notify.targets names nobody; name targets of {path} there")
+            raise UserError(
+                f"{config}: notify.targets names nobody; name targets of {path} there, or one to notify test"
+            )
     known = load_targets(path)
     if not known:
         raise UserError(f'{os.path.expanduser(path)} has no target; write name = "address" below [targets]')
@@ -91,7 +105,7 @@ def _wanted(target: str | None, config: str) -> list[Target]:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             advice = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(known)}"
             raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
-    return [known[name] for name in wanted]
+    return Choice([known[name] for name in wanted], os.path.expanduser(path), config)
 
 
 @contextmanager

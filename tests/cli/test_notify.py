@@ -17,8 +17,10 @@ def mailbox(tmp_path: Path) -> "Mailbox":
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of the user's own."""
+    """A home of the user's own, and a folder without a configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     (tmp_path / ".config" / "faser-align").mkdir(parents=True)
     return tmp_path
 
@@ -34,12 +36,12 @@ def _targets(home: Path, port: int) -> Path:
 def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
     """Each target's answer stands on its own line; one refusal is enough for exit status 1."""
     with mailbox:
-        _targets(home, mailbox.port)
+        path = _targets(home, mailbox.port)
         left = plain_command("notify", "test")
         one = plain_command("notify", "test", "good")
     assert left.status == 1
-    assert left.out.startswith("good: accepted\nbad: refused: ")
-    assert one == (0, "good: accepted\n", "")
+    assert left.out.startswith(f"targets of {path} (the default)\ngood: accepted\nbad: refused: ")
+    assert one == (0, f"targets of {path} (the default)\ngood: accepted\n", "")
     assert len(mailbox.messages()) == 2
     assert "[faser-align] example test message" in str(mailbox.messages()[0]["Subject"])
 
@@ -50,11 +52,26 @@ def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox:
         path = _targets(home, mailbox.port)
         config = tmp_path / "a.toml"
         config.write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
-        assert plain_command("notify", "test", "--config", str(config)) == (0, "good: accepted\n", "")
+        told = f"targets of {path} (as {config} says)\ngood: accepted\n"
+        assert plain_command("notify", "test", "--config", str(config)) == (0, told, "")
         config.write_text("[notify]\ntargets = []\n")
         nobody = plain_command("notify", "test", "--config", str(config))
     assert nobody.status == 2
     assert "notify.targets names nobody" in nobody.err
+
+
+def test_the_configuration_that_is_here(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
+    """Without --config that of this folder counts, as for check and submit; one that names nobody is a mistake."""
+    with mailbox:
+        path = _targets(home, mailbox.port).rename(home / "other.toml")
+        Path("faser-align.toml").write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
+        told = f"targets of {path} (as faser-align.toml says)\ngood: accepted\n"
+        assert plain_command("notify", "test") == (0, told, "")
+        Path("faser-align.toml").write_text(f'[notify]\nfile = "{path}"\n')
+        assert plain_command("notify", "test", "good") == (0, told, "")
+        nobody = plain_command("notify", "test")
+    assert (nobody.status, nobody.out) == (2, "")
+    assert nobody.err.startswith("error: faser-align.toml: notify.targets names nobody; name targets of ")
 
 
 def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
