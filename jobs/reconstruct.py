@@ -68,7 +68,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
 
 def _convert(iteration: Iteration, file: int) -> None:
-    from faser_align.alignment.mille import Cuts, convert, write_counts
+    from faser_align.alignment.mille import Cuts, convert_and_count
     from faser_align.alignment.momenta import write_momenta
 
     with failing(statuses.CONFIG):
@@ -76,7 +76,7 @@ def _convert(iteration: Iteration, file: int) -> None:
     path = iteration.mille_file(file)
     with failing(statuses.CONVERSION):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
-        write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))
+        convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 
 def _drop_earlier(iteration: Iteration, file: int) -> None:

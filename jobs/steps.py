@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.alignment.counts import Counts, read_counts, write_counts
+from faser_align.alignment.counts import Counts, read_counts
 from faser_align.alignment.metrics import Step
-from faser_align.alignment.mille import Cuts, convert
+from faser_align.alignment.mille import Cuts, convert_and_count
 from faser_align.alignment.pede import run_pede
 from faser_align.alignment.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.solver import solve as run_builtin
@@ -74,7 +74,7 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
     for file in used:
         path = iteration.wide_mille_file(file)
         with failing(statuses.CONVERSION):
-            write_counts(f"{path}.json", convert([iteration.kfalignment_file(file)], path, cuts))
+            convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 
 def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tuple[list[Step], Path, Solution | None]:

@@ -1,10 +1,11 @@
 """Constants: text, arithmetic, corrections."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faser_align.alignment.constants import (
@@ -158,6 +159,26 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     """No text makes the parser fail otherwise than with a sentence."""
     with contextlib.suppress(UserError):
         parse_constants(text, "x")
+
+
+@given(at=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_are_read_or_refused(data: Path, tmp_path: Path, at: int, byte: int, cut: bool) -> None:
+    """A real file with a byte changed, or cut off there, gives finite constants of known keys or a sentence with its name."""
+    content = bytearray((data / "constants" / "align_2025.txt").read_bytes())
+    at %= len(content)
+    content[at : len(content) if cut else at + 1] = bytes([byte])
+    path = tmp_path / "c.txt"
+    path.write_bytes(content)
+    try:
+        constants = read_constants(path)
+    except UserError as error:
+        sentence = str(error)
+    else:
+        sentence = f"c.txt has {len(constants)} good keys" if set(constants) <= set(KEYS) else ""
+        assert all(math.isfinite(value) for six in constants.values() for value in six)
+    assert "c.txt" in sentence
+    assert "\n" not in sentence
 
 
 def test_export_has_other_forms() -> None:

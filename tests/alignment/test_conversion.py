@@ -166,6 +166,7 @@ def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"fitParam_chi2": np.array([1.0, np.nan, 1.0])}, ["fitParam_chi2 is nan", "entry 1"]),
+        ({"fitParam_align_local_derivation_x_x": np.full((3, 16), 1e39)}, ["derivation_x_x is 1e+39", "entry 0"]),
         ({"fitParam_align_id": np.full((3, 16), 4711.0)}, ["fitParam_align_id is 4711", "entry 0"]),
         ({"fitParam_align_local_measured_xe": None}, ["lacks branch fitParam_align_local_measured_xe"]),
         ({"fitParam_align_local_residual_x": np.full((3, 16), np.inf)}, ["residual_x is inf", "entry 0"]),
