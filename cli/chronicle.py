@@ -6,7 +6,7 @@ from typing import Any
 
 from faser_align.cli import words
 from faser_align.cli.draw import Block, Line
-from faser_align.fsm import table
+from faser_align.fsm import statuses, table
 
 Row = Mapping[str, Any]
 
@@ -14,6 +14,9 @@ INDENT = " " * 10
 # Facts that other words of the row say already.
 SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
 REMOVED = -1002  # DAGMan's $RETURN for a job that was removed
+# Events of nodes with the states that say the same.
+_SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
+_STOPS_DAG = tuple(end for end in table.ENDS if statuses.verdict_exit(end, last=True) == statuses.FATAL)
 _ENDS_BADLY = frozenset(table.ENDS) - {"converged"}
 
 
@@ -42,10 +45,10 @@ def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
     campaign = row["subject"] == "campaign"
     if campaign:
         head = f"campaign  {_change(row)}"
-        head += "" if row["event"] == row["destination"] else f"  {row['event']}"
+        head += "" if row["event"] == row["destination"] else f"  {_event(row)}"
     else:
-        head = f"{row['subject']:<17} {row['attempt'] or '-':>2}  {_change(row):<18}  {row['event']}"
-    head += "  (ignored)" if row["ignored"] else ""
+        head = f"{row['subject']:<17} {row['attempt'] or '-':>2}  {_change(row):<18}  {_event(row)}"
+    head += "  (ignored)" if row["ignored"] and not _expected(row) else ""
     about = "; ".join(part for part in (_whence(row) if campaign else "", facts(row), _unmoved(row)) if part)
     found = [Line(f"{when:%H:%M:%S}  {head.rstrip()}", _style(row))]
     return [*found, Line(f"{INDENT}{about}")] if about else found
@@ -64,8 +67,21 @@ def _change(row: Row) -> str:
     return f"{source} -> {destination}"
 
 
+def _event(row: Row) -> str:
+    """The event in words, empty where the state that it led to says it already."""
+    if _expected(row):
+        return f"DAGMan ended, as expected after {row['source']}"
+    said = row["event"] == row["destination"] or (row["event"], row["destination"]) in _SAME
+    return "" if said and row["source"] != row["destination"] else str(row["event"])
+
+
+def _expected(row: Row) -> bool:
+    """Whether DAGMan failed because a verdict ended the campaign, which is how such a verdict stops the DAG."""
+    return bool(row["ignored"]) and row["event"] == "final_failed" and row["source"] in _STOPS_DAG
+
+
 def _unmoved(row: Row) -> str:
-    return f"ignored: {row['ignored']}" if row["ignored"] else ""
+    return f"ignored: {row['ignored']}" if row["ignored"] and not _expected(row) else ""
 
 
 def _whence(row: Row) -> str:

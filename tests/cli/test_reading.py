@@ -175,7 +175,8 @@ def test_history_in_words(command: Command) -> None:
     """Time, node and attempt, from, to, event and facts stand there; ignored events say why."""
     out = command("history", "failed", "--utc").out
     assert "times in UTC" in out.splitlines()[0]
-    assert "reco_s1_i02_00400  1  running -> failed   failed\n" in out
+    assert "reco_s1_i02_00400  1  running -> failed\n" in out
+    assert "mille_s1_i01       1  waiting -> running\n" in out
     assert "cannot be opened; return value 61\n" in out
     assert "campaign  reconstructing -> failed  final_failed\n" in out
     assert "failed              held  (ignored)\n" in out

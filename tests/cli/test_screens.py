@@ -1,5 +1,6 @@
 """Screens and tables out of snapshots, without a campaign and without a terminal."""
 
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -133,12 +134,45 @@ def test_text_is_never_cut_or_interpreted() -> None:
     assert "[bold]y" in draw.text([Grid(("a",), [("[bold]y",)])])
 
 
+def event(**changes: Any) -> dict[str, Any]:
+    """A row of the history."""
+    row = {"subject": "campaign", "source": "", "event": "created", "destination": "created", "ignored": "", "stage": 0}
+    return row | {"iteration": 0, "node": "", "attempt": 0, "facts": {}, "utc": "2026-11-24T07:30:00Z", **changes}
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "destination", "shown"),
+    [
+        ("running", "failed", "failed", "running -> failed"),
+        ("running", "succeeded", "done", "running -> done"),
+        ("waiting", "started", "running", "waiting -> running"),
+        ("running", "started", "running", "running             started"),
+        ("held", "held", "held", "held                held"),
+    ],
+)
+def test_the_event_of_a_node_is_shown_where_it_says_more(source: str, name: str, destination: str, shown: str) -> None:
+    """What the new state says already is not repeated."""
+    row = event(subject="mille_s1_i01", source=source, event=name, destination=destination, attempt=1)
+    assert chronicle.entry(row, UTC)[0].text == f"07:30:00  mille_s1_i01       1  {shown}"
+
+
+def test_the_end_of_a_dag_that_a_verdict_stopped() -> None:
+    """That DAGMan fails after such a verdict is expected; after another end it is an ignored event."""
+    ignored = "a campaign that is so takes no event final_failed"
+    about = {"event": "final_failed", "ignored": ignored, "facts": {"reason": "the DAG ended: 1 node failed"}}
+    told = chronicle.entry(event(source="diverged", destination="diverged", **about), UTC)
+    assert [line.text.strip() for line in told] == [
+        "07:30:00  campaign  diverged  DAGMan ended, as expected after diverged",
+        "the DAG ended: 1 node failed",
+    ]
+    other = chronicle.entry(event(source="converged", destination="converged", **about), UTC)
+    assert other[0].text.endswith("converged  final_failed  (ignored)")
+    assert other[1].text.endswith(f"; ignored: {ignored}")
+
+
 def test_a_new_day_in_the_history() -> None:
     """Each day has a heading of its own."""
-    row = {"subject": "campaign", "source": "", "event": "created", "destination": "created", "ignored": "", "stage": 0}
-    row |= {"iteration": 0, "node": "", "attempt": 0, "facts": {}}
-    from datetime import UTC
-
+    row = event()
     days = [{**row, "utc": f"2026-11-{day}T07:30:00.000Z"} for day in (24, 24, 25)]
     found = lines(chronicle.lines(days, UTC))
     assert [line for line in found if "times in" in line] == ["2026-11-24, times in UTC", "2026-11-25, times in UTC"]
