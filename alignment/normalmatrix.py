@@ -60,6 +60,15 @@ class Sums:
             self._add_moments(sets, places, factors, chunk.weight * weighted)
         self._add_records(chunk, fits, places, factors, weighted)
 
+    def merge(self, other: "Sums") -> None:
+        """Add the sums of another, of the same parameters; it must not be used any more."""
+        self._gradient += other._gradient
+        self._accepted += other._accepted
+        for key, sums in other._moments.items():
+            self._moments[key] = self._moments[key] + sums if key in self._moments else sums
+        if self._matrix is not None and other._matrix is not None:
+            self._matrix += other._matrix
+
     def gradient(self) -> FloatArray:
         """Downhill."""
         there = self._columns >= 0

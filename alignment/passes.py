@@ -3,12 +3,16 @@
 The first pass makes the matrix of the global parameters and the gradient, later ones the gradient only.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.blas import one_blas_thread
 from faser_align.alignment.equations import Equations
 from faser_align.alignment.localfit import LocalFits, chi2_limit, fit_records, huber
 from faser_align.alignment.normalmatrix import Sums
@@ -44,6 +48,14 @@ class Pass:
     weighted_ndf: float = 0.0
     rejects: tuple[int, int, int, int] = (0, 0, 0, 0)
 
+    def add(self, other: "Pass") -> None:
+        """Add chi2, degrees of freedom and rejects of another."""
+        self.chi2 += other.chi2
+        self.ndf += other.ndf
+        self.weighted_ndf += other.weighted_ndf
+        a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
+        self.rejects = (a, b, c, d)
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -74,6 +86,7 @@ class Parameters:
         return self._table[labels] if len(self._table) else np.searchsorted(self.labels, labels)
 
 
+@one_blas_thread()
 def run_pass(
     source: Source,
     steering: Steering,
@@ -100,32 +113,95 @@ def run_pass(
     labels = source.sets.labels
     positions = parameters.positions(labels)
     columns = np.where(labels > 0, parameters.variable[positions], -1)
-    shifts = np.where(labels > 0, values[positions], 0.0)
-    has_label = labels[0] > 0 if len(labels) else np.zeros(len(source.sets), np.bool_)
-    sums = Sums(columns, parameters.n_variable, with_matrix=with_matrix)
-    done = Pass()
-    downweighting = 0 if first else steering.downweighting
-    for chunk in source:
+    work = _Work(
+        steering,
+        np.where(labels > 0, values[positions], 0.0),
+        labels[0] > 0 if len(labels) else np.zeros(len(source.sets), np.bool_),
+        chi2_cut,
+        0 if first else steering.downweighting,
+        with_matrix,
+        observe is not None,
+    )
+
+    def sums() -> Sums:
+        return Sums(columns, parameters.n_variable, with_matrix=with_matrix)
+
+    done, total = Pass(), sums()
+    for chunk, result in _in_order(lambda chunk: work(chunk, sums()), source, steering.threads):
+        if observe is not None:
+            observe(chunk, result.fits, result.sigmas)
+        done.add(result.done)
+        total.merge(result.sums)
+    done.gradient, done.accepted, done.matrix = total.gradient(), total.accepted(), total.matrix()
+    return done
+
+
+class _Result(NamedTuple):
+    """What comes of a chunk."""
+
+    fits: LocalFits
+    sigmas: FloatArray
+    done: Pass
+    sums: Sums
+
+
+class _Work(NamedTuple):
+    """What is done with every chunk, in whatever thread.
+
+    Attributes:
+        steering: cuts, scales.
+        shifts: shape (places, sets): value of each parameter.
+        has_label: shape (sets,): whether a set has a label at all.
+        chi2_cut, with_matrix: of the pass.
+        downweighting: iterations of the local fits.
+        with_variances: whether to make the variances of the fits.
+    """
+
+    steering: Steering
+    shifts: FloatArray
+    has_label: BoolArray
+    chi2_cut: float
+    downweighting: int
+    with_matrix: bool
+    with_variances: bool
+
+    def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero makes infinities; the record's fit fails then, and is rejected for it
         with np.errstate(divide="ignore", invalid="ignore"):
-            measured = _measured(chunk, shifts)
             sigmas = chunk.sigmas.astype(np.float64)
-            if steering.error_scales != (1.0, 1.0):
-                sigmas *= np.where(has_label[chunk.sets], *steering.error_scales)
+            if self.steering.error_scales != (1.0, 1.0):
+                sigmas *= np.where(self.has_label[chunk.sets], *self.steering.error_scales)
             fits = fit_records(
                 chunk,
-                measured,
+                _measured(chunk, self.shifts),
                 sigmas,
-                downweighting,
-                projected=with_matrix,
-                with_variances=observe is not None,
+                self.downweighting,
+                projected=self.with_matrix,
+                with_variances=self.with_variances,
             )
-            if observe is not None:
-                observe(chunk, fits, sigmas)
-            accepted = _judge(done, chunk, fits, steering, chi2_cut, downweighting)
-            _add(done, sums, chunk, fits, sigmas, accepted, downweighting)
-    done.gradient, done.accepted, done.matrix = sums.gradient(), sums.accepted(), sums.matrix()
-    return done
+            done = Pass()
+            accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
+            _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+        return _Result(fits, sigmas, done, sums)
+
+
+def _in_order(
+    work: Callable[[Equations], _Result], chunks: Iterable[Equations], threads: int
+) -> Iterator[tuple[Equations, _Result]]:
+    """Chunks with what comes of them, in their order whatever the threads do, so that sums are always the same."""
+    if threads == 1:
+        for chunk in chunks:
+            yield chunk, work(chunk)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Equations, Future[_Result]]] = deque()
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(work, chunk)))
+            if len(waiting) > threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
 
 
 def _measured(chunk: Equations, shifts: FloatArray) -> FloatArray:
@@ -175,7 +251,6 @@ def _judge(
         down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)
         sums.chi2 += chunk.weight * float(fits.chi2[down].sum())
     found = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
-    sums.rejects = tuple(  # type: ignore[assignment]
-        old + int(new.sum()) for old, new in zip(sums.rejects, found, strict=True)
-    )
-    return fitted & ~huge & ~large & ~down
+    deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in found)
+    sums.rejects = (deficit, freedom, of_huge, of_large)
+    return np.asarray(fitted & ~huge & ~large & ~down)

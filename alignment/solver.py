@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from faser_align.alignment.blas import one_blas_thread
 from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.globalfit import is_singular
 from faser_align.alignment.histograms import HISTOGRAMS
@@ -58,7 +59,8 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
     steering = Steering()
     try:
         steering = parse_steering(path)
-        solution = _solve(steering, folder)
+        with one_blas_thread():
+            solution = _solve(steering, folder)
     except (SolverError, MilleError) as error:
         solution = Solution(error.code, END_TEXTS[error.code], str(error), {})
     solution = replace(solution, notes=steering.notes)
