@@ -1,5 +1,6 @@
 """The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
@@ -91,7 +92,8 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
     blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
-    blocks += _listing("not delivered", "message", [_message(item) for item in seen["undelivered"]], "yellow")
+    told = seen["undelivered"]
+    blocks += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
     if seen["undelivered"]:
         blocks.append(Line(f"  try the targets with `{program} notify test`"))
     if seen["spool_waiting"] and not seen["pending"]:
@@ -103,7 +105,13 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
 
 
 def _listing(
-    what: str, noun: str, items: Sequence[Iterable[str]], colour: str, *, count: int | None = None
+    what: str,
+    noun: str,
+    items: Sequence[Iterable[str]],
+    colour: str,
+    *,
+    count: int | None = None,
+    more: str = "other reason",
 ) -> list[Block]:
     """A list that is cut when it is long, with its full length (``count``, where items stand for several) in front."""
     if not items:
@@ -112,8 +120,8 @@ def _listing(
     blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
     if len(items) > ITEMS_MAX:
         hidden = len(items) - ITEMS_MAX
-        more = f"{hidden:,} more" if count is None else words.count(hidden, "other reason")
-        blocks.append(Line(f"  and {more}"))
+        rest = f"{hidden:,} more" if count is None else words.count(hidden, more)
+        blocks.append(Line(f"  and {rest}"))
     return blocks
 
 
@@ -143,10 +151,23 @@ def _lost(item: Row) -> tuple[str, ...]:
     return (f"file {item['file']} ({item['node']}): {item['why'] or 'no reason known'}",)
 
 
-def _message(item: Row) -> tuple[str, ...]:
-    given_up = ", given up" if item["state"] == "failed" else ""
-    tries = f"after {words.count(item['tries'], 'try', 'tries')}{given_up}" if item["tries"] else "never tried"
-    return (f"{item['kind']} to {item['target']}, {tries}{': ' if item['error'] else ''}{item['error']}",)
+def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Messages by target: in full that of the campaign's end, or else the newest; the kinds of the others are counted."""
+    targets: dict[str, list[Row]] = {item["target"]: [] for item in items}
+    for item in reversed(items):
+        targets[item["target"]].append(item)
+    return [_to_target(sorted(group, key=lambda item: item["kind"] not in table.ENDS)) for group in targets.values()]
+
+
+def _to_target(items: Sequence[Row]) -> tuple[str, ...]:
+    first, *others = items
+    given_up = ", given up" if first["state"] == "failed" else ""
+    tries = f"after {words.count(first['tries'], 'try', 'tries')}{given_up}" if first["tries"] else "never tried"
+    counts = Counter(item["kind"] for item in others)
+    return (
+        f"{first['kind']} to {first['target']}, {tries}{': ' if first['error'] else ''}{first['error']}",
+        f"  and others: {', '.join(f'{n} {kind}' for kind, n in counts.items())}" if others else "",
+    )
 
 
 def onwards(seen: Row, program: str, *, gone: bool = False) -> list[Block]:

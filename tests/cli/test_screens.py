@@ -84,6 +84,26 @@ def test_long_lists_are_cut() -> None:
     assert len(same) == 3
 
 
+def test_messages_that_were_not_delivered_are_told_by_target() -> None:
+    """Of each target the message of the end comes first, and only its refusal is told; the others are counted."""
+    kinds = ("submitted", "iteration", "iteration", "diverged", "held")
+    waiting = [
+        {"target": target, "kind": kind, "state": "waiting", "tries": n, "error": f"no {n}"}
+        for n, kind in enumerate(kinds, start=1)
+        for target in ("me", "group")
+    ]
+    assert lines(screens.unusual(snapshot(undelivered=waiting[:-1]))) == [
+        "9 messages not delivered",
+        "  diverged to me, after 4 tries: no 4",
+        "    and others: 1 held, 2 iteration, 1 submitted",
+        "  diverged to group, after 4 tries: no 4",
+        "    and others: 2 iteration, 1 submitted",
+        "  try the targets with `faser-align notify test`",
+    ]
+    unfinished = lines(screens.unusual(snapshot(undelivered=waiting[:4])))
+    assert unfinished[1:3] == ["  iteration to me, after 2 tries: no 2", "    and others: 1 submitted"]
+
+
 def test_the_spool_is_unusual() -> None:
     """Events that wait and events that cannot be read are said, a submission that waits is not."""
     found = lines(screens.unusual(snapshot(spool_waiting=2, spool_aside=1)))
