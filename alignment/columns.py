@@ -1,32 +1,24 @@
 """Branches of a ROOT tree read once, in order, in bounded memory, whatever their baskets are.
 
-ROOT keeps a branch in *baskets*, each with a key, the entries' bytes (big-endian) and, if entries differ in length, their
-offsets; a basket is compressed in blocks of at most 16 MB (ROOT's TKey, TBasket and RZip.cxx). Large files have either
-thousands of small baskets, where a general reader's overhead for each would cost more than the data, or a few huge ones,
-which would not fit into memory: hence this reader. The tree's description is uproot's.
+Large files have either thousands of small baskets, where a general reader's overhead for each would cost more than the
+data, or a few huge ones, which would not fit into memory: hence this reader. The tree's description is uproot's.
 """
 
-import os
 import re
 import struct
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.baskets import SPILL_BYTES, Basket, read_basket, spill
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
 
-SPILL_BYTES = 2 << 20  # a larger basket goes block by block to a temporary file
-_COPY_BYTES = 4 << 20
-_KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes of the object, date, bytes of the key, cycle
-_BASKET = struct.Struct(">Hiiii")  # version, buffer size, ..., entries, end of the entries' bytes; a byte follows
 _NUMBERS = ("double", "float", "std::int32_t", "std::int64_t")
-_BLOCK = struct.Struct("<2s7B")  # algorithm, version, three bytes of the compressed and of the original size
 
 
 class Damaged(Exception):
@@ -78,13 +70,13 @@ class Column:
     """
 
     def __init__(
-        self, name: str, edges: IntArray, read: Callable[[int], "_Basket"], layouts: Layouts, stored: "_Stored"
+        self, name: str, edges: IntArray, read: Callable[[int], Basket], layouts: Layouts, stored: "_Stored"
     ) -> None:
         self.name = name
         self.jagged = stored.jagged
         self._edges, self._read, self._layouts, self._stored = edges, read, layouts, stored
         self._basket = -1
-        self._data: _Basket | None = None
+        self._data: Basket | None = None
 
     def take(self, start: int, stop: int) -> tuple[FloatArray, IntArray | None]:
         """Values of the entries from ``start`` to before ``stop``, and how many each has; None if each has one.
@@ -155,13 +147,13 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
     edges = np.asarray(branch.entry_offsets, np.int64)
     seeks = np.asarray(branch.member("fBasketSeek"), np.int64)
 
-    def read(basket: int) -> _Basket:
+    def read(basket: int) -> Basket:
         seek = int(seeks[basket]) if basket < len(seeks) else 0
         if seek:
-            return _read_basket(file, seek, int(edges[basket + 1] - edges[basket]), jagged=jagged)
+            return read_basket(file, seek, int(edges[basket + 1] - edges[basket]), jagged=jagged)
         found = branch.basket(basket)  # not yet written when the tree was, so it is in the tree's description
         offsets = None if found.byte_offsets is None else np.asarray(found.byte_offsets, np.int64)
-        return _Basket(np.asarray(found.data, np.uint8), offsets)
+        return Basket(np.asarray(found.data, np.uint8), offsets)
 
     return Column(str(branch.name), edges, read, layouts, _Stored(stored.base, stored.shape, header, jagged))
 
@@ -178,120 +170,13 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
     clusters = field.ntuple.cluster_summaries
     edges = np.array([*(cluster.num_first_entry for cluster in clusters), field.ntuple.num_entries], np.int64)
 
-    def read(cluster: int) -> _Basket:
+    def read(cluster: int) -> Basket:
         import awkward
 
         found = field.array(entry_start=int(edges[cluster]), entry_stop=int(edges[cluster + 1]))
         values = np.asarray(awkward.flatten(found, axis=None), np.float64)
         offsets = None if scalar else 8 * np.concatenate([[0], np.cumsum(np.asarray(awkward.num(found)))])
         data = values.view(np.uint8)
-        if len(data) <= SPILL_BYTES:
-            return _Basket(data, offsets)
-        spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the cluster
-        spilled.write(data)
-        spilled.flush()
-        return _Basket(spilled, offsets)
+        return Basket(data if len(data) <= SPILL_BYTES else spill([data]), offsets)
 
     return Column(str(field.name), edges, read, layouts, _Stored(np.dtype("<f8"), jagged=not scalar))
-
-
-class _Basket:
-    """Bytes and offsets of a basket's entries, in memory or in a temporary file."""
-
-    def __init__(self, data: Bytes | BinaryIO, offsets: IntArray | None, table: int = 0, key: int = 0) -> None:
-        self._data, self._offsets, self._table, self._key = data, offsets, table, key
-
-    def read(self, start: int, stop: int) -> Bytes:
-        """The bytes from ``start`` to before ``stop``."""
-        if isinstance(self._data, np.ndarray):
-            found = self._data[start:stop]
-        else:
-            found = np.frombuffer(_pread(self._data, start, stop - start), np.uint8)
-        if len(found) != stop - start:
-            raise ValueError("fewer bytes than entries")
-        return found
-
-    def offsets(self, first: int, last: int) -> IntArray:
-        """Offsets of the entries from ``first`` to before ``last``; one more than there are entries."""
-        if self._offsets is not None:
-            return self._offsets[first:last]
-        raw = self.read(self._table + 4 * first, self._table + 4 * last).view(">i4").astype(np.int64) - self._key
-        if last == self._entries() + 1:
-            raw[-1] = self._table - 4  # ROOT leaves the end of the last entry open
-        return raw
-
-    def _entries(self) -> int:
-        return int(self.read(self._table - 4, self._table).view(">i4")[0]) - 1
-
-
-def _read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> _Basket:
-    head = _pread(file, seek, _KEY.size)
-    size, _, content, _, key, _ = _KEY.unpack(head)
-    if size <= key or key <= _KEY.size + _BASKET.size or content < 0:
-        raise ValueError("no basket where one should be")
-    *_, stored, last = _BASKET.unpack(_pread(file, seek + key - _BASKET.size - 1, _BASKET.size))
-    border = last - key
-    if stored != entries or not 0 <= border <= content or (jagged and content < border + 4 * (entries + 1)):
-        raise ValueError("a basket with other entries than the tree says")
-    blocks = _blocks(file, seek + key, size - key, content)
-    if content > SPILL_BYTES:
-        spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the basket
-        for block in blocks:
-            spilled.write(block)
-        spilled.flush()
-        _check_size(spilled.tell(), content)
-        return _Basket(spilled, None, border + 4, key)
-    whole = list(blocks)
-    data = np.frombuffer(whole[0] if len(whole) == 1 else b"".join(whole), np.uint8)
-    _check_size(len(data), content)
-    if not jagged:
-        return _Basket(data[:border], None)
-    offsets = data[border + 4 : border + 4 * (entries + 2)].view(">i4").astype(np.int64) - key
-    return _Basket(data[:border], np.append(offsets[:entries], border))
-
-
-def _blocks(file: BinaryIO, at: int, stored: int, content: int) -> Iterator[bytes]:
-    """The content of a basket, block by block."""
-    end = at + stored
-    if stored == content:
-        while at < end:
-            piece = min(_COPY_BYTES, end - at)
-            yield _pread(file, at, piece)
-            at += piece
-        return
-    while at < end:
-        head = _pread(file, at, _BLOCK.size)
-        algorithm, _, *sizes = _BLOCK.unpack(head)
-        packed, original = (a + (b << 8) + (c << 16) for a, b, c in (sizes[:3], sizes[3:]))
-        block = _pread(file, at + _BLOCK.size, packed)
-        yield zlib.decompress(block, bufsize=original) if algorithm == b"ZL" else _unpack(head + block, original)
-        at += _BLOCK.size + packed
-
-
-def _unpack(block: bytes, original: int) -> bytes:
-    """A block of any other algorithm that ROOT has."""
-    import uproot
-
-    data = np.frombuffer(block, np.uint8)
-    chunk = uproot.source.chunk.Chunk.wrap(_NoSource(), data)
-    cursor = uproot.source.cursor.Cursor(0)
-    found = uproot.compression.decompress(chunk, cursor, {}, len(block), original)
-    return bytes(np.asarray(found.raw_data, np.uint8))
-
-
-class _NoSource:
-    """What uproot names in its errors where it reads from a file itself."""
-
-    file_path = "a block"
-
-
-def _pread(file: BinaryIO, at: int, size: int) -> bytes:
-    found = os.pread(file.fileno(), size, at)
-    if len(found) != size:
-        raise ValueError("the file breaks off there")
-    return found
-
-
-def _check_size(found: int, expected: int) -> None:
-    if found != expected:
-        raise ValueError("blocks of another size than the basket")

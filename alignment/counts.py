@@ -42,6 +42,13 @@ def _module_counts() -> IntArray:
     return np.zeros((len(LAYER_KEYS), 8, 2), np.int64)
 
 
+def _one_per_module() -> IntArray:
+    return np.zeros((len(LAYER_KEYS), 8), np.int64)
+
+
+_NEWER = ("tracks_modelled", "modules_cut_derivative")  # than the format: nothing was counted where they are missing
+
+
 @dataclass(frozen=True, eq=False)
 class Counts:
     """Counts of one or more converted files.
@@ -56,6 +63,7 @@ class Counts:
         hits_cut_residual, hits_cut_derivative: hits left out, each by the first cut that it failed.
         measurements: hits written.
         modules: shape (12 layers, 8 modules, 2): hits kept, hits cut by residual.
+        modules_cut_derivative: shape (12 layers, 8 modules): hits cut by derivative.
         chi2, ndf: sums over the tracks that passed, of the reconstruction and so before hits are cut;
             a track has five parameters.
         residual_bins: shape (12 layers, bins), see the module's text.
@@ -80,6 +88,7 @@ class Counts:
     edge_low: int = 0
     edge_high: int = 0
     modules: IntArray = field(default_factory=_module_counts)
+    modules_cut_derivative: IntArray = field(default_factory=_one_per_module)
     residual_bins: IntArray = field(default_factory=_residual_bins)
     momentum_bins: IntArray = field(default_factory=_momentum_bins)
 
@@ -128,8 +137,8 @@ class Counts:
         empty = Counts()
         read: dict[str, Any] = {}
         for f in dataclasses.fields(empty):
-            if f.name not in values and f.name == "tracks_modelled":
-                continue  # newer than the format
+            if f.name not in values and f.name in _NEWER:
+                continue
             if f.name not in values:
                 raise ValueError(f"{f.name} is missing")
             expected = getattr(empty, f.name)

@@ -94,7 +94,8 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
     import uproot  # costs 0.3 s, so only where a ROOT file is read
 
     if not Path(path).is_file():
-        raise UserError(f"{path} does not exist; give the reconstruction's kfalignment file")
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise UserError(f"{path} {what}; give the reconstruction's kfalignment file")
     try:
         with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)

@@ -227,6 +227,10 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
         "significance": _number(significance(solution)),
         "end_code": solution.end_code,
         "end_text": solution.end_text,
+        "function_values": [_number(row.chi2) for row in solution.iterations],
+        "constraints": solution.constraints,
+        "constraint_rank": solution.constraint_rank,
+        "rank_defect": solution.rank_defect,
         "entries_fixed": list(solution.entries_fixed),
         "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
         "undetermined": [

@@ -202,6 +202,7 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
         "hits_cut_residual": int(failed_residual.sum()),
         "hits_cut_derivative": int((failed & ~failed_residual).sum()),
         "modules": np.stack(pairs, axis=-1).reshape(12, 8, 2),
+        "modules_cut_derivative": np.bincount(modules[failed & ~failed_residual], minlength=96).reshape(12, 8),
     }
 
 

@@ -58,7 +58,12 @@ def _show_layers(counts: Counts) -> None:
 
 
 def _show_modules(counts: Counts) -> None:
-    worst = sorted(counts.module_counts().items(), key=lambda item: -item[1][1] / sum(item[1]))[:MODULES_SHOWN]
-    rows = [[key, kept, cut, f"{100 * cut / (kept + cut):.1f}"] for key, (kept, cut) in worst if cut]
-    if rows:
-        console.table(["module", ">hits kept", ">cut by residual", ">%"], rows)
+    rows = []
+    for key, (kept, cut) in counts.module_counts().items():
+        derivative = int(counts.modules_cut_derivative[LAYER_KEYS.index(key[:2]), int(key[2])])
+        share = (cut + derivative) / (kept + cut + derivative)
+        rows.append((share, [key, kept, cut, derivative, f"{100 * share:.1f}"]))
+    worst = sorted(rows, key=lambda row: (-row[0], row[1][0]))[:MODULES_SHOWN]
+    if worst and worst[0][0] > 0:
+        columns = ["module", ">hits kept", ">cut by residual", ">by derivative", ">% cut"]
+        console.table(columns, [row for share, row in worst if share > 0])

@@ -11,7 +11,7 @@ def check_fix(item: object) -> int | str:
     """Return a thing to fix as it is; raises ValueError if it is none."""
     if isinstance(item, int) and not isinstance(item, bool) and item in LAYERS:
         return item
-    words = {*PARTS, *DEPTHS, *(f"{part}_{depth}" for part in PARTS for depth in DEPTHS)}
+    words = {*PARTS, *DEPTHS, *(f"{part}_{depth}" for part in (*PARTS, *LAYERS) for depth in DEPTHS)}
     if isinstance(item, str) and item in words:
         return item
     raise ValueError("cannot be fixed")

@@ -91,6 +91,7 @@ def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
     assert (counts.tracks_cut_chi2, counts.tracks_cut_pz, counts.tracks_cut_hits) == (1, 1, 0)
     assert (counts.hits_cut_residual, counts.hits_cut_derivative, counts.measurements) == (2, 3, 11)
     assert counts.module_counts() == {"001": [11, 2]}
+    assert counts.modules_cut_derivative[0, 1] == counts.modules_cut_derivative.sum() == 3
     assert (counts.ndf, counts.tracks_written) == (11, 1)
 
 
@@ -254,6 +255,9 @@ def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
     source = data / "mille" / "kfalignment_4st.root"
     counts = convert_and_count([source], tmp_path / "out.bin", Cuts())
     assert read_counts(tmp_path / "out.bin.json").to_json() == counts.to_json()
+    older = counts.to_json()
+    del older["tracks_modelled"], older["modules_cut_derivative"]
+    assert Counts.from_json(older).to_json() == counts.to_json()  # nothing was cut by derivative
     (tmp_path / "other.bin.json").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*other\.bin\.json"):
         convert_and_count([source], tmp_path / "other.bin", Cuts())

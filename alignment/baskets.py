@@ -1,0 +1,149 @@
+"""ROOT's baskets: the entries of a branch as bytes, decompressed block by block, in memory or in a temporary file.
+
+A basket has a key (TKey), the entries' bytes (big-endian) and, if entries differ in length, their offsets (TBasket); it is
+compressed in blocks of at most 16 MB (RZip.cxx).
+"""
+
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+SPILL_BYTES = 2 << 20  # a larger basket goes block by block to a temporary file
+_COPY_BYTES = 4 << 20
+_KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes of the object, date, bytes of the key, cycle
+_BASKET = struct.Struct(">Hiiii")  # version, buffer size, ..., entries, end of the entries' bytes; a byte follows
+_BLOCK = struct.Struct("<2s7B")  # algorithm, version, three bytes of the compressed and of the original size
+
+
+class Basket:
+    """Bytes and offsets of a basket's entries, in memory or in a temporary file.
+
+    Args:
+        data: bytes of the entries; a file with them and, behind, their offsets.
+        offsets: of the entries, one more than there are; None if they are in the file, or if entries are of one length.
+        table: where the offsets begin in the file.
+        key: what they are too large by.
+    """
+
+    def __init__(self, data: Bytes | BinaryIO, offsets: IntArray | None, table: int = 0, key: int = 0) -> None:
+        self._data, self._offsets, self._table, self._key = data, offsets, table, key
+
+    def read(self, start: int, stop: int) -> Bytes:
+        """The bytes from ``start`` to before ``stop``."""
+        if isinstance(self._data, np.ndarray):
+            found = self._data[start:stop]
+        else:
+            found = np.frombuffer(_pread(self._data, start, stop - start), np.uint8)
+        if len(found) != stop - start:
+            raise ValueError("fewer bytes than entries")
+        return found
+
+    def offsets(self, first: int, last: int) -> IntArray:
+        """Offsets of the entries from ``first`` to before ``last``; one more than there are entries."""
+        if self._offsets is not None:
+            return self._offsets[first:last]
+        raw = self.read(self._table + 4 * first, self._table + 4 * last).view(">i4").astype(np.int64) - self._key
+        if last == self._entries() + 1:
+            raw[-1] = self._table - 4  # ROOT leaves the end of the last entry open
+        return raw
+
+    def _entries(self) -> int:
+        return int(self.read(self._table - 4, self._table).view(">i4")[0]) - 1
+
+
+def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Basket:
+    """Read the basket that begins at byte ``seek`` of a ROOT file.
+
+    Args:
+        file: opened for reading.
+        seek: position of the basket's key.
+        entries: how many the tree says that there are.
+        jagged: whether they differ in length.
+
+    Raises ValueError (also of zlib and struct) if there is no such basket or it is damaged.
+    """
+    head = _pread(file, seek, _KEY.size)
+    size, _, content, _, key, _ = _KEY.unpack(head)
+    if size <= key or key <= _KEY.size + _BASKET.size or content < 0:
+        raise ValueError("no basket where one should be")
+    *_, stored, last = _BASKET.unpack(_pread(file, seek + key - _BASKET.size - 1, _BASKET.size))
+    border = last - key
+    if stored != entries or not 0 <= border <= content or (jagged and content < border + 4 * (entries + 1)):
+        raise ValueError("a basket with other entries than the tree says")
+    blocks = _blocks(file, seek + key, size - key, content)
+    if content > SPILL_BYTES:
+        spilled = spill(blocks)
+        _check_size(spilled.tell(), content)
+        return Basket(spilled, None, border + 4, key)
+    whole = list(blocks)
+    data = np.frombuffer(whole[0] if len(whole) == 1 else b"".join(whole), np.uint8)
+    _check_size(len(data), content)
+    if not jagged:
+        return Basket(data[:border], None)
+    offsets = data[border + 4 : border + 4 * (entries + 2)].view(">i4").astype(np.int64) - key
+    return Basket(data[:border], np.append(offsets[:entries], border))
+
+
+def spill(pieces: Iterable[bytes | Bytes]) -> BinaryIO:
+    """A temporary file with these bytes, gone as soon as it is not used any more."""
+    spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as what is read from it
+    for piece in pieces:
+        spilled.write(piece)
+    spilled.flush()
+    return spilled
+
+
+def _blocks(file: BinaryIO, at: int, stored: int, content: int) -> Iterator[bytes]:
+    """The content of a basket, block by block."""
+    end = at + stored
+    if stored == content:
+        while at < end:
+            piece = min(_COPY_BYTES, end - at)
+            yield _pread(file, at, piece)
+            at += piece
+        return
+    while at < end:
+        head = _pread(file, at, _BLOCK.size)
+        algorithm, _, *sizes = _BLOCK.unpack(head)
+        packed, original = (a + (b << 8) + (c << 16) for a, b, c in (sizes[:3], sizes[3:]))
+        block = _pread(file, at + _BLOCK.size, packed)
+        yield zlib.decompress(block, bufsize=original) if algorithm == b"ZL" else _unpack(head + block, original)
+        at += _BLOCK.size + packed
+
+
+def _unpack(block: bytes, original: int) -> bytes:
+    """A block of any other algorithm that ROOT has."""
+    import uproot
+
+    data = np.frombuffer(block, np.uint8)
+    chunk = uproot.source.chunk.Chunk.wrap(_NoSource(), data)
+    cursor = uproot.source.cursor.Cursor(0)
+    found = uproot.compression.decompress(chunk, cursor, {}, len(block), original)
+    return bytes(np.asarray(found.raw_data, np.uint8))
+
+
+class _NoSource:
+    """What uproot names in its errors where it reads from a file itself."""
+
+    file_path = "a block"
+
+
+def _pread(file: BinaryIO, at: int, size: int) -> bytes:
+    found = os.pread(file.fileno(), size, at)
+    if len(found) != size:
+        raise ValueError("the file breaks off there")
+    return found
+
+
+def _check_size(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError("blocks of another size than the basket")
