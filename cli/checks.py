@@ -30,11 +30,12 @@ class Doubt(Exception):
 
 
 def run(path: str) -> list[Check]:
-    """Look at everything that a campaign with the configuration file ``path`` needs."""
-    try:
-        config = load_config(path)
-    except CampaignError as error:
-        return [Check("configuration", "failed", str(error))]
+    """Look at everything that a campaign with the configuration file ``path`` needs.
+
+    Raises:
+        UserError: the configuration itself cannot be used, so that there is nothing to look for.
+    """
+    config = load_config(path)
     looks: list[tuple[str, Callable[[Config], str]]] = [
         ("constants", _constants),
         ("simulation", _truth),

@@ -24,7 +24,12 @@ def say(text: str = "") -> None:
 
 def warn(text: str) -> None:
     """Write a warning to standard error, where it does not disturb ``--json``."""
-    typer.secho(f"warning: {text}", err=True, fg="yellow")
+    typer.secho(f"warning: {named(text)}", err=True, fg="yellow")
+
+
+def named(text: str) -> str:
+    """A sentence made deeper inside, where the program has its own name, with the name under which it is typed here."""
+    return text.replace("`faser-align ", f"`{program()} ")
 
 
 def show_json(value: Any) -> None:

@@ -5,6 +5,7 @@ A command's module is imported at the start, what it works with only when it run
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -13,6 +14,10 @@ from faser_align.cli import console, control, demo, engine, pool, reading, setup
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
+MISUSED = 2  # as UserError has it
+
+# click's, of which some versions of typer bring a copy of their own.
+_UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="faser-align",
@@ -44,14 +49,34 @@ for group in (setup, reading, control, upkeep, engine, pool, demo):
     group.register(app)
 
 
+def _misused(problem: Any) -> int:
+    """Say in one sentence what is wrong with the words that were typed; returns the exit status."""
+    if type(problem).__name__ == "NoArgsIsHelpError":  # a group of commands without one: its help is the answer
+        problem.show()
+        return MISUSED
+    said = " ".join(problem.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
+    names: list[str] = []
+    context = problem.ctx
+    while context is not None and context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    command = " ".join([console.program(), *names])
+    typer.echo(f"error: {said[:1].lower()}{said[1:]}; see `{command} --help`", err=True)
+    return MISUSED
+
+
 def main() -> None:
     """Run the command line; a mistake becomes one sentence on standard error, never a traceback."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except CampaignError as problem:
-        # Sentences that are made deeper inside name the program by its own name.
-        typer.echo(f"error: {problem}".replace("`faser-align ", f"`{console.program()} "), err=True)
+        typer.echo(console.named(f"error: {problem}"), err=True)
         sys.exit(problem.exit_status)
+    except _UsageError as problem:
+        sys.exit(_misused(problem))
+    except typer.Abort:
+        typer.echo("aborted, nothing was done", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

@@ -37,7 +37,10 @@ def init(
 
 
 def check(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Look whether a campaign could run from here: configuration, files, HTCondor, hook and targets.
+    """Look whether a campaign could run from here, and how to cure what is wrong.
+
+    Configuration, files, HTCondor, hook and targets. Exit status 1 if a campaign could not run, 2 if the configuration
+    cannot be used at all.
 
     Example: faser-align check --config faser-align.toml
     """
@@ -99,6 +102,9 @@ def submit(
     doubt = submission.doubt(planned)
     if doubt:
         console.warn(doubt)
+    refusal = submission.refusal(planned, force=force) if dry_run else ""
+    if refusal:
+        console.warn(f"without --dry-run this is refused: {refusal}")
     if show_steering and not as_json:
         submission.show_steering(planned)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)

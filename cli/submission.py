@@ -12,7 +12,7 @@ from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.dag.texts import steering_texts
-from faser_align.fsm.errors import UserError
+from faser_align.fsm.errors import CampaignError, UserError
 
 ITERATIONS_MAX = 99
 
@@ -104,6 +104,15 @@ def find_schedd(planned: Plan, *, force: bool) -> Any:
                 f"the campaign {planned.folder} still runs as job {running[0].cluster}; stop it before --force"
             )
     return found
+
+
+def refusal(planned: Plan, *, force: bool) -> str:
+    """Why this user cannot submit the plan as things are now; empty if nothing is in the way."""
+    try:
+        find_schedd(planned, force=force)
+    except CampaignError as problem:
+        return str(problem)
+    return ""
 
 
 def carry_out(planned: Plan, schedd: Any) -> int:

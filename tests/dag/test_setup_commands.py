@@ -77,6 +77,16 @@ def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
     assert [path.name for path in here.iterdir()] == ["faser-align.toml"]
 
 
+def test_a_dry_run_says_that_the_real_one_would_be_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, and where no pool runs, --dry-run succeeds with a warning that names the cure."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(here / "pool"))
+    monkeypatch.delenv("CONDOR_CONFIG", raising=False)
+    result = run(*GOOD)
+    assert result.exit_code == 0
+    assert "warning: without --dry-run this is refused: " in result.stderr
+    assert ("refuses jobs of root" if os.geteuid() == 0 else "`faser-align pool start`") in result.stderr
+
+
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
     """With --json the record is all that stands on standard output."""
     record = json.loads(run(*GOOD, "--json", "--name", "mine").stdout)
@@ -149,8 +159,17 @@ def test_check_names_what_is_wrong(here: Path) -> None:
     found = {check["name"]: check["result"] for check in json.loads(result.stdout)}
     assert found["constants"] == found["folder"] == "failed"
     assert result.exit_code == 1
-    (here / "faser-align.toml").write_text("x = 1")
-    assert json.loads(run("check", "--json").stdout)[0]["result"] == "failed"
+
+
+@pytest.mark.parametrize("words", [("check",), ("check", "--json")])
+def test_check_of_a_configuration_that_cannot_be_used(here: Path, words: tuple[str, ...]) -> None:
+    """There is nothing to look for then: it is a mistake with the sentences that submit has for it."""
+    (here / "faser-align.toml").write_text("x = 1\n[campaign]\niterations = 0\n")
+    said = mistake(*words)
+    assert "x is not a key of the configuration" in said
+    assert "campaign.iterations = 0 is not allowed" in said
+    (here / "faser-align.toml").unlink()
+    assert "there is no configuration file faser-align.toml" in mistake(*words)
 
 
 def test_submit_submits(here: Path, pool: Pool) -> None:

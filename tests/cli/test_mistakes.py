@@ -1,0 +1,50 @@
+"""Words that cannot be understood: every command says so in the same way."""
+
+import pytest
+from commandline import Command
+
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("submit", "-y", "2023", "-f", "400"), "missing option '--run' / '-r'; see `faser-align submit --help`"),
+        (("submit", "-y", "2023", "-r", "1"), "missing option '--files' / '-f'; see `faser-align submit --help`"),
+        ((*SUBMIT, "-i", "abc"), "invalid value for '--iterations' / '-i': "),
+        (("status",), "missing argument 'CAMPAIGN'; see `faser-align status --help`"),
+        (("pool", "start", "--cpus", "0"), "invalid value for '--cpus': "),
+        (("statu",), "no such command 'statu'"),
+        (("status", "a", "b"), "got unexpected extra argument"),
+        (("--verbose",), "no such option: --verbose"),
+    ],
+)
+def test_one_sentence(words: tuple[str, ...], said: str, plain_command: Command) -> None:
+    """A mistake in the words is exit status 2 and one line, as every other mistake, with where the help is."""
+    left = plain_command(*words)
+    assert (left.status, left.out) == (2, "")
+    assert left.err.startswith(f"error: {said}")
+    assert left.err.count("\n") == 1
+    assert "--help`" in left.err
+
+
+def test_the_command_is_named_as_it_was_typed(plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher's name stands in the hint."""
+    monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")
+    assert plain_command("pool", "start", "now").err.endswith("; see `build/faser-align pool start --help`\n")
+
+
+@pytest.mark.parametrize("words", [(), ("pool",), ("constants",), ("notify",)])
+def test_without_a_command_the_help_is_shown(words: tuple[str, ...], plain_command: Command) -> None:
+    """A group without a command lists its commands."""
+    left = plain_command(*words)
+    assert "Commands:" in left.out + left.err
+    assert "error" not in left.err
+
+
+def test_help_and_version_succeed(plain_command: Command) -> None:
+    """What is asked for is on standard output, with exit status 0."""
+    for words in (("--help",), ("--version",), ("pool", "--help")):
+        left = plain_command(*words)
+        assert (left.status, left.err) == (0, "")
+        assert left.out
