@@ -224,12 +224,10 @@ def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) ->
     labels[:, _LOCALS + 2 :] = _labels(tracks.ids[kept])
     present = (values != 0) | (labels == 0)
     fits, errors = _fitting(track, present.sum(axis=1), len(tracks.lengths))
-    values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
-
+    if not fits.all():
+        values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
     measurements = np.bincount(track, minlength=len(tracks.lengths))
-    words = np.bincount(track, weights=present.sum(axis=1), minlength=len(tracks.lengths)).astype(np.int64)
-    written = measurements > 0
-    return _records(values[present], labels[present], words[written], errors[written]), measurements[written]
+    return _records(values, labels, present, track, errors), measurements[measurements > 0]
 
 
 def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
@@ -244,6 +242,9 @@ def _fitting(
     track: npt.NDArray[np.int64], words: npt.NDArray[np.int64], tracks: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Which hits fit into Mille's buffer behind the hits of their track before them, and how many did not."""
+    sums = np.bincount(track, weights=words, minlength=tracks)
+    if np.all(sums < _BUFFER_WORDS - _WORDS_PER_HIT):
+        return np.ones(len(track), np.bool_), np.zeros(tracks, np.int64)
     before = np.cumsum(words) - words
     first = np.searchsorted(track, track, side="left")
     fits = before - before[first] + _WORDS_PER_HIT < _BUFFER_WORDS
@@ -253,19 +254,34 @@ def _fitting(
 def _records(
     values: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int32],
-    words: npt.NDArray[np.int64],
+    present: npt.NDArray[np.bool_],
+    track: npt.NDArray[np.int64],
     errors: npt.NDArray[np.int64],
 ) -> bytes:
-    """Lay out records of ``words`` words each (without word 0); all little-endian."""
-    sizes = 3 + 2 * words  # the length, word 0 twice, values and labels
+    """Lay out one record for each track that has hits; all little-endian.
+
+    Args:
+        values, labels: of the hits, shape (hits, words).
+        present: which words are written, likewise.
+        track: of each hit, ascending.
+        errors: of each track, for word 0.
+    """
+    hit_words = present.sum(axis=1)
+    words = np.bincount(track, weights=hit_words, minlength=len(errors)).astype(np.int64)
+    written = words > 0
+    sizes = np.where(written, 3 + 2 * words, 0)  # the length, word 0 twice, values and labels
     starts = np.cumsum(sizes) - sizes
     out = np.zeros(int(sizes.sum()), np.dtype("<i4"))
-    out[starts] = 2 * (words + 1)
-    out[starts + 2 + words] = errors
-    inside = np.arange(len(values)) - np.repeat(np.cumsum(words) - words, words)
-    at = np.repeat(starts, words) + 2 + inside
-    out[at] = values.astype("<f4").view("<i4")
-    out[at + np.repeat(words, words) + 1] = labels
+    out[starts[written]] = 2 * (words[written] + 1)
+    out[(starts + 2 + words)[written]] = errors[written]
+    before = np.cumsum(hit_words) - hit_words - (np.cumsum(words) - words)[track]
+    whole = bool(present.all())
+    inside = np.arange(_WORDS_PER_HIT) if whole else np.cumsum(present, axis=1) - 1
+    at = (starts[track] + 2 + before)[:, None] + inside
+    behind = at + (words[track] + 1)[:, None]
+    chosen = ... if whole else present
+    out[at[chosen]] = values.astype("<f4").view("<i4")[chosen]
+    out[behind[chosen]] = labels[chosen]
     return out.tobytes()
 
 
