@@ -37,7 +37,9 @@ def start(folder: Folder = None, cpus: Processors = None) -> None:
 
 
 def stop(folder: Folder = None) -> None:
-    """Stop the pool and wait until its last process is gone; its queue stays and goes on at the next start.
+    """Stop the pool and wait until its last process is gone.
+
+    Its queue stays, and goes on at the next start.
 
     Example: faser-align pool stop
     """
@@ -48,7 +50,7 @@ def stop(folder: Folder = None) -> None:
 
 
 def status(folder: Folder = None, as_json: Json = False) -> None:
-    """Say whether the pool runs, how many processors work and which jobs wait.
+    """Say whether the pool runs, what its processors do and what is queued.
 
     Example: faser-align pool status --json
     """
@@ -62,4 +64,6 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
     else:
         jobs = ", ".join(f"{count} {state}" for state, count in found.jobs.items() if count) or "none"
         console.say(f"pool in {found.folder} runs (condor_master {found.master_pid})")
-        console.say(f"processors: {found.processors_busy} of {found.processors} at work; jobs: {jobs}")
+        console.say(
+            f"processors: {found.processors_busy} of {found.processors} at work; jobs: {jobs}; campaigns: {found.campaigns}"
+        )

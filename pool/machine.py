@@ -9,22 +9,28 @@ from pathlib import Path
 
 from faser_align.fsm.errors import UserError
 
-# HTCondor's daemons lie where the PATH of an ordinary user often does not lead.
-_SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+# HTCondor's daemons lie where the PATH of an ordinary user often does not lead; its tools may be left out, too.
+_SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin", "/usr/local/bin", "/bin")
+_NEEDED = ("condor_master", "condor_who")  # what the bindings call to start a pool, and to see that it is ready
 
 
 def search_path() -> str:
     """PATH of this process, completed by the folders of system programs."""
     folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder]
-    return os.pathsep.join(folders + [folder for folder in _SBIN if folder not in folders])
+    return os.pathsep.join(folders + [folder for folder in _SYSTEM if folder not in folders])
 
 
 def condor_master() -> Path:
-    """The program that starts a pool; raises UserError where HTCondor is not installed."""
-    found = shutil.which("condor_master", path=search_path())
-    if found is None:
-        raise UserError(f"HTCondor is not on this machine (no condor_master in PATH or /usr/sbin): {_how_to_install()}")
-    return Path(found)
+    """The program that starts a pool; raises UserError where HTCondor is not installed, or not as a whole."""
+    found = {name: shutil.which(name, path=search_path()) for name in _NEEDED}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        whole = "not" if len(missing) == len(_NEEDED) else "only in part"
+        raise UserError(
+            f"HTCondor is {whole} on this machine (no {' and no '.join(missing)} in PATH or the system's folders): "
+            f"{_how_to_install()}"
+        )
+    return Path(str(found["condor_master"]))
 
 
 def refuse_root() -> None:

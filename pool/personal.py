@@ -20,6 +20,7 @@ from faser_align.pool import machine, processes
 
 _LOCK = "start.lock"
 _START_S = 150.0  # PersonalPool gives up after 120 s
+_SCHEDULER = 7  # HTCondor's JobUniverse of jobs that the schedd itself runs, such as DAGMan
 _JOB_STATES = {1: "idle", 2: "running", 5: "held"}  # HTCondor's JobStatus; the others pass within seconds
 
 
@@ -32,7 +33,11 @@ class Pool(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What a pool does: processors in all and in use, jobs by state (``idle``, ``running``, ``held``, ``other``)."""
+    """What a pool does.
+
+    Processors in all and in use; jobs by state (``idle``, ``running``, ``held``, ``other``), without the DAGMan jobs,
+    which run on no processor of the pool: these are ``campaigns``, one for each DAG in the queue.
+    """
 
     folder: Path
     running: bool
@@ -40,6 +45,7 @@ class Status(NamedTuple):
     processors: int
     processors_busy: int
     jobs: dict[str, int]
+    campaigns: int
 
 
 def default_folder() -> Path:
@@ -103,7 +109,7 @@ def status(folder: Path | None = None) -> Status:
     folder = _absolute(folder)
     running = processes.master(_config(folder))
     if running is None:
-        return Status(folder, False, None, 0, 0, _count([]))
+        return Status(folder, False, None, 0, 0, _count([]), 0)
     with _configured(folder):
         import htcondor2
 
@@ -111,13 +117,14 @@ def status(folder: Path | None = None) -> Status:
             slots = htcondor2.Collector().query(
                 htcondor2.AdType.Startd, projection=["TotalSlotCpus", "Cpus", "SlotType"]
             )
-            jobs = htcondor2.Schedd().query(projection=["JobStatus"])
+            jobs = htcondor2.Schedd().query(projection=["JobStatus", "JobUniverse"])
         except htcondor2.HTCondorException as error:
             raise CampaignError(
                 f"the pool in {folder} runs but does not answer ({error}): stop it, then start it"
             ) from error
     total, free = _processors(slots)
-    return Status(folder, True, running, total, total - free, _count(jobs))
+    work = [job for job in jobs if job.get("JobUniverse") != _SCHEDULER]
+    return Status(folder, True, running, total, total - free, _count(work), len(jobs) - len(work))
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from faser_align.cli import main
 from faser_align.fsm.errors import UserError
 from faser_align.pool import machine, personal, processes, schedd, tidy
 
@@ -76,6 +77,7 @@ def test_start_status_stop(own: Path) -> None:
     asked = personal.status(own)
     assert (asked.running, asked.processors, asked.processors_busy) == (True, 1, 0)
     assert asked.jobs == {"idle": 0, "running": 0, "held": 0, "other": 0}
+    assert asked.campaigns == 0
     assert personal.stop(own) is True
     assert processes.daemons(own / "condor_config") == []
     assert personal.stop(own) is False
@@ -183,7 +185,10 @@ def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:
             tidy.main(str(own), str(workdir / "elsewhere"))
         personal.stop(own)
         personal.start(own, cpus=1)
-        assert personal.status(own).jobs["held"] == 1
+        job["universe"] = "scheduler"  # as DAGMan's jobs are
+        schedd.schedd(folder=own).submit(job)
+        asked = personal.status(own)
+        assert (asked.jobs["held"], asked.campaigns) == (1, 1)
         schedd.schedd(folder=own).act(htcondor2.JobAction.Remove, "true")
         tidy.main(str(own), str(workdir))
         assert personal.status(own).running is False
@@ -200,9 +205,27 @@ def test_no_pool_was_ever_started(workdir: Path) -> None:
 def test_no_htcondor(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """Without condor_master in PATH or the system's folders the error says what to install."""
     monkeypatch.setenv("PATH", str(workdir))
-    monkeypatch.setattr(machine, "_SBIN", ())
+    monkeypatch.setattr(machine, "_SYSTEM", ())
     with pytest.raises(UserError, match="HTCondor is not on this machine"):
         machine.condor_master()
+    (workdir / "condor_master").touch(0o755)
+    with pytest.raises(UserError, match="HTCondor is only in part on this machine"):
+        machine.condor_master()
+
+
+def test_no_htcondor_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pool start` without HTCondor is one sentence and exit status 2, and makes no folder."""
+    monkeypatch.setenv("PATH", str(workdir))
+    monkeypatch.setattr(machine, "_SYSTEM", ())
+    monkeypatch.setattr(machine, "refuse_root", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["faser-align", "pool", "start", "--folder", str(workdir / "pool")])
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: HTCondor is not on this machine (no condor_master and no condor_")
+    assert list(workdir.iterdir()) == []
 
 
 def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
@@ -236,3 +259,9 @@ def test_condor_master_is_found_without_sbin_in_path(monkeypatch: pytest.MonkeyP
     """The PATH of an ordinary user, which may lack the folders of system programs, is enough."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert machine.condor_master().name == "condor_master"
+
+
+def test_a_pool_starts_whatever_path_says(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the PATH leads to none of HTCondor's programs those in the system's folders are found."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert personal.start(own, cpus=1).started
