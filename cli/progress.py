@@ -90,7 +90,10 @@ def follow(folder: str, tell: Callable[[Line], None], *, after: int, interval_s:
 
 
 def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: float = 1.0) -> str:
-    """Show the status screen live on the terminal until the campaign has ended; returns the end state."""
+    """Show the status screen live on the terminal until the campaign has ended; returns the end state.
+
+    Nothing of it stays on the terminal, neither at the end nor after Ctrl-C.
+    """
     from rich.console import Console
     from rich.live import Live
 
@@ -98,6 +101,7 @@ def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: floa
     stamp: object = None
     seen = snapshot.take(folder)
     console = Console(highlight=False, markup=False, emoji=False)
+    # Transient: the live display cuts what is higher than the terminal; whoever called shows the last screen whole.
     with Live(console=console, auto_refresh=False, transient=True) as display:
         while not end:
             now = snapshot.stamp(folder)
@@ -110,7 +114,6 @@ def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: floa
             display.update(draw.live(screens.status(seen, program=program, trouble=trouble)), refresh=True)
             if not end:
                 time.sleep(interval_s)
-    draw.show(screens.status(snapshot.take(folder), program=program))
     return end
 
 

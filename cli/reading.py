@@ -71,12 +71,15 @@ def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
 
 
 def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
-    """Show the status live until the campaign ends; without a terminal, write a line for each change.
+    """Show the status live until the campaign ends.
 
-    Ctrl-C ends the watching, not the campaign.
+    Without a terminal, write a line for each change. Ctrl-C ends the watching, not the campaign. For programs there is
+    no --json here: `wait --json` tells the end, `status --json` how it stands.
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
+    import shlex
+
     from faser_align.cli import dagman, draw, progress, screens, snapshot
     from faser_align.fsm.errors import CampaignError
     from faser_align.state import registry
@@ -85,14 +88,23 @@ def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
     look = dagman.look(folder)
     if look.gone:
         raise CampaignError(screens.nothing_comes(look.seen, look.trouble, console.program()))
-    if progress.has_terminal():
-        progress.watch_live(folder, program=console.program(), trouble=look.trouble, interval_s=interval)
-        return
-    if look.trouble:
-        console.warn(look.trouble)
-    console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
-    progress.follow(folder, lambda line: draw.show([line]), after=look.seen["last_event"], interval_s=interval)
-    draw.show(screens.onwards(snapshot.take(folder), console.program()))
+    program, live = console.program(), progress.has_terminal()
+    if not live:
+        if look.trouble:
+            console.warn(look.trouble)
+        console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
+    try:
+        if live:
+            progress.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval)
+        else:
+            progress.follow(folder, lambda line: draw.show([line]), after=look.seen["last_event"], interval_s=interval)
+    except KeyboardInterrupt:
+        if live:
+            draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble))
+        console.say(f"the campaign goes on; look again with `{program} watch {shlex.quote(campaign)}`")
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
+    now = snapshot.take(folder)
+    draw.show(screens.status(now, program=program) if live else screens.onwards(now, program))
 
 
 def wait(

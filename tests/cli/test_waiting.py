@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -133,18 +134,25 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     assert "next: faser-align report converged" in left.out
 
 
-def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
-    """On a terminal the status is drawn, and stays when the campaign has ended."""
+def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"") -> tuple[int, bytes]:
+    """Watch on a terminal, with Ctrl-C once it has shown something; the exit status, and all that was written."""
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
-    words = ["watch", str(campaigns / "converged")]
+    environment["FASER_ALIGN_POOL"] = str(folder / "no-pool")  # one that runs knows no DAGMan of it
     watching = subprocess.Popen(
-        [sys.executable, "-m", "faser_align.cli", *words], stdout=other, stderr=other, stdin=other, env=environment
+        [sys.executable, "-m", "faser_align.cli", "watch", str(folder)],
+        stdout=other,
+        stderr=other,
+        stdin=other,
+        env=environment,
     )
     os.close(other)
     shown = b""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
+        if interrupt_at and interrupt_at in shown:
+            watching.send_signal(signal.SIGINT)
+            interrupt_at = b""
         try:
             part = os.read(main, 65536)
         except OSError:  # EIO: the other side is closed
@@ -153,8 +161,29 @@ def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
             break
         shown += part
     os.close(main)
-    assert watching.wait(timeout=10) == 0
-    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
-    assert "converged  converged" in text
-    assert "next: faser-align report converged" in text
+    return watching.wait(timeout=10), shown
+
+
+def _plain(shown: bytes) -> str:
+    return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode().replace("\r\n", "\n")
+
+
+def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
+    """On a terminal the status is drawn, and stays when the campaign has ended."""
+    status, shown = _on_a_terminal(campaigns / "converged")
+    assert status == 0
+    assert "converged  converged" in _plain(shown)
+    assert "next: faser-align report converged" in _plain(shown)
     assert b"\x1b[" in shown
+
+
+def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
+    """After Ctrl-C the last screen stays, and what to type to look again; the campaign is not touched."""
+    folder = campaigns / "running"
+    status, shown = _on_a_terminal(folder, interrupt_at=b"watch running")
+    assert status == 130
+    last = _plain(shown.rpartition(b"\x1b[2K")[2])  # what the live display drew is wiped out
+    assert last.lstrip("\n").startswith("running  reconstructing\n")
+    assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in last
+    end = " ".join(last.partition("next: ")[2].split())
+    assert end == (f"faser-align watch running the campaign goes on; look again with `faser-align watch {folder}`")
