@@ -157,6 +157,8 @@ class Iterations:
     def _make_matrix(self) -> None:
         self._evaluate(None, with_matrix=True)
         assert self.last.matrix is not None
+        if not np.isfinite(self.last.matrix).all():
+            raise SolverError("the sums of the records are no numbers; look for impossible errors or derivatives", 25)
         self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
         self.matrix_doubts += self.inverse.defect
 

@@ -167,7 +167,7 @@ class _Work(NamedTuple):
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero makes infinities; the record's fit fails then, and is rejected for it
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             sigmas = chunk.sigmas.astype(np.float64)
             if self.steering.error_scales != (1.0, 1.0):
                 sigmas *= np.where(self.has_label[chunk.sets], *self.steering.error_scales)

@@ -49,6 +49,7 @@ class Solution:
         records: records read.
         rejects: records left out in the last pass.
         chi2, ndf: of the final parameters; ndf is that of the records less the fit parameters.
+        mean_weight: of the records' degrees of freedom, where files have weights, which chi2 contains.
         n_variable: variable parameters; ``n_fit`` less the constraints.
         measurements: equations in the records; 0 if unknown.
         expected_decrease: of chi2, by the first solution.
@@ -71,6 +72,7 @@ class Solution:
     rejects: Rejects = NO_REJECTS
     chi2: float = 0.0
     ndf: int = 0
+    mean_weight: float = 1.0
     n_variable: int = 0
     n_fit: int = 0
     measurements: int = 0
@@ -98,7 +100,7 @@ class Solution:
     @property
     def chi2_per_ndf(self) -> float | None:
         """chi2/ndf of the final parameters; None if unknown."""
-        return self.chi2 / self.ndf if self.ndf > 0 else None
+        return self.chi2 / self.ndf / self.mean_weight if self.ndf > 0 else None
 
     @property
     def free_parameters(self) -> int:

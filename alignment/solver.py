@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faser_align.alignment.blas import one_blas_thread
 from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.globalfit import is_singular
@@ -59,7 +61,8 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
     steering = Steering()
     try:
         steering = parse_steering(path)
-        with one_blas_thread():
+        # numbers of damaged records overflow; what comes of it is rejected, or ends the run as no number
+        with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             solution = _solve(steering, folder)
     except (SolverError, MilleError) as error:
         solution = Solution(error.code, END_TEXTS[error.code], str(error), {})
@@ -111,6 +114,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         rejects=Rejects(*run.last.rejects),
         chi2=run.last.chi2,
         ndf=run.last.ndf - problem.n_fit,
+        mean_weight=run.last.weighted_ndf / max(run.last.ndf, 1) or 1.0,
         expected_decrease=run.first_decrease,
         iterations=tuple(run.rows),
         rank_defect=run.inverse.defect,
@@ -136,7 +140,7 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     if code == 4:
         names = ", ".join(str(problem.steering.binaries[number].path) for number in sorted(problem.source.truncated))
         return f"{reason}; truncated: {names}"
-    if run.inverse.defect:
+    if len(run.inverse.undetermined):
         first = in_words(_undetermined(problem, run)[0])
         return f"{reason}; the data do not determine {run.inverse.defect} direction(s), the first is {first}"
     return f"{reason}; look at the constraints and at parameters with few entries"

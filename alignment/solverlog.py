@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from faser_align.alignment.histograms import exponential
 from faser_align.alignment.solution import IterationRow, Solution
 from faser_align.alignment.steeringdata import Steering
 from faser_align.alignment.undetermined import in_words
@@ -11,6 +12,16 @@ _HEADER = (
     " it fc   fcn_value dfcn_exp  slpr costh  iit st ls  step cutf rejects hhmmss FMS",
     " -- -- ----------- --------  ---- -----  --- -- -- ----- ---- ------- ------ ---",
 )
+
+_METHODS = {
+    "inversion": (1, "matrix inversion"),
+    "diagonalization": (2, "diagonalization"),
+    "decomposition": (3, "decomposition"),
+    "fullMINRES": (4, "MINRES"),
+    "sparseMINRES": (4, "MINRES"),
+    "fullMINRES-QLP": (5, "MINRES-QLP"),
+    "sparseMINRES-QLP": (5, "MINRES-QLP"),
+}  # METSOL of pede; the others are LAPACK's
 
 
 def write_log(
@@ -31,10 +42,12 @@ def write_log(
     if solution.expected_decrease is not None:
         lines += [f" Expected decrease of the first solution = {solution.expected_decrease:.10g}", " "]
     if solution.result:
+        of_weights, per_weight = ("W*", "/<W>") if solution.mean_weight != 1 else ("", "")
         lines += [
-            f" Sum(Chi^2)/Sum(Ndf) = {solution.chi2:.13f}",
+            f" Sum({of_weights}Chi^2)/Sum(Ndf){per_weight} = {solution.chi2:.13f}",
             f"                     / ( {solution.ndf + solution.n_fit:d} - {solution.n_fit:d} )",
-            f"                     = {solution.chi2 / max(solution.ndf, 1):.13g}",
+            *([f"                     / {solution.mean_weight:.13g}"] if of_weights else []),
+            f"                     = {solution.chi2_per_ndf or 0.0:.13g}",
             " ",
         ]
     if solution.rejects.total:
@@ -51,7 +64,10 @@ def write_log(
 
 def _solving(solution: Solution, steering: Steering) -> list[str]:
     """How the system of equations is solved, and what it leaves open."""
-    lines = [f" Method {steering.method} with {steering.iterations} iterations, solved by inversion"]
+    number, name = _METHODS.get(steering.method, (7, "LAPACK factorization"))
+    lines = [f"      METSOL = {number:d}:  {name}", f"                   with {steering.iterations:12d}  iterations"]
+    if steering.method != "inversion":
+        lines.append(" The matrix is inverted whatever the method; the solution is the same")
     if solution.constraints:
         how = "Lagrange multipliers" if steering.multipliers else "elimination"
         lines.append(f" Constraints handled by {how}")
@@ -73,8 +89,10 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
 def _sizes(solution: Solution) -> list[str]:
     names = [
         ("NREC", solution.records, "number of records"),
+        *([("NTGB", len(solution.result), "total number of parameters")] if solution.result else []),
         ("NVGB", solution.n_variable, "number of variable parameters"),
         ("NFGB", solution.n_fit, "number of fit parameters"),
+        ("NCGB", solution.constraints, "number of constraints"),
     ]
     lines = [f" {name:>8} = {value:9d} = {meaning}" for name, value, meaning in names]
     if solution.entries_fixed:
@@ -83,11 +101,12 @@ def _sizes(solution: Solution) -> list[str]:
 
 
 def _row(row: IterationRow) -> str:
-    new = row.expected_decrease is not None or row.evaluation == 1
-    expected = "" if row.expected_decrease is None else f"{row.expected_decrease:9.2E}"
-    iteration = f"{row.iteration:3d}" if new else "   "
-    kind = "FMS" if row.evaluation == 1 else "F  "
+    """A row of the table in pede's columns; slopes, angles and times are left out."""
+    if row.evaluation > 1 and row.expected_decrease is None:  # a further step of a line search
+        return f"   {row.evaluation:3d}{exponential(row.chi2, 12, 5)}{'':44}{row.rejects:7d}  00000 F"
+    expected = "" if row.expected_decrease is None else f" {exponential(row.expected_decrease, 8, 2)}"
+    kind = "FMS" if row.evaluation == 1 else "F"
     return (
-        f"{iteration}{row.evaluation:3d}{row.chi2:12.5E}{expected:<9}{'':29}{row.cut_factor:5.1f}{row.rejects:8d}"
-        f"  00000 {kind}"
+        f"{row.iteration:3d}{row.evaluation:3d}{exponential(row.chi2, 12, 5)}{expected:<38}{row.cut_factor:5.1f} "
+        f"{row.rejects:7d}  00000 {kind}"
     )

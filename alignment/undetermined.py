@@ -21,7 +21,8 @@ _NAMED_MAX = 6
 def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatArray:
     """The ``count`` directions that are determined least, shape (count, parameters).
 
-    In each the parameter of the largest effect has the weight 1, and no other direction has that parameter.
+    In each the parameter of the largest effect has the weight 1, and no other direction has that parameter. There are
+    none if the numbers are beyond all bounds.
     """
     effects = np.sqrt(np.abs(np.diagonal(matrix)))
     effects = np.where(effects > 0, effects, 1.0)
@@ -29,7 +30,10 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
     reduced = basis.T @ matrix @ basis
     sizes = np.sqrt(np.abs(np.diagonal(reduced)))
     sizes = np.where(sizes > 0, sizes, 1.0)
-    vectors = np.linalg.eigh(reduced / np.outer(sizes, sizes))[1][:, :count]
+    scaled = reduced / np.outer(sizes, sizes)
+    if not np.isfinite(scaled).all():
+        return np.zeros((0, len(matrix)))
+    vectors = np.linalg.eigh(scaled)[1][:, :count]
     found = (basis @ (vectors / sizes[:, None])).T * effects
     for row in range(count):
         pivot = int(np.argmax(np.abs(found[row])))

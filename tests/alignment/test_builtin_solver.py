@@ -58,6 +58,11 @@ def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
         assert (own.iteration, own.evaluation, own.rejects) == (theirs.iteration, theirs.evaluation, theirs.rejects)
         assert own.chi2 == pytest.approx(theirs.chi2, rel=1e-4)
         assert own.cut_factor == pytest.approx(theirs.cut_factor, abs=0.051)
+    read = read_log(folder / "millepede.log")
+    assert read.chi2 == pytest.approx(log.chi2, rel=1e-13)
+    ours_only = {"expected_decrease": None, "decrease_is_exact": True, "iterations": (), "memory_mb": None}
+    assert read._replace(chi2=log.chi2, **ours_only) == log._replace(**ours_only)
+    assert [row[:2] + row[4:] for row in read.iterations] == [row[:2] + row[4:] for row in log.iterations]
 
 
 def test_errors_are_those_of_multipliers(pede_case: Case) -> None:
@@ -141,6 +146,7 @@ def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
     assert weighted.values == pytest.approx(plain.values, rel=1e-6)
     assert weighted.chi2 == pytest.approx(0.25 * plain.chi2)
     assert weighted.errors[102] == pytest.approx(2 * plain.errors[102])
+    assert weighted.chi2_per_ndf == pytest.approx(plain.chi2_per_ndf)
     assert weighted.end_code == 0
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faser_align.alignment import equations, normalmatrix, source
+from faser_align.alignment import blas, equations, normalmatrix, source
+from faser_align.alignment.millepede import END_TEXTS, read_end
 from faser_align.alignment.solver import Solution, solve
 
 
@@ -288,6 +289,48 @@ def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
     """A binary in which no record has local parameters cannot be solved."""
     solution = run(tmp_path, 30 * _record([(1.0, {}, {11: 1.0}), (2.0, {}, {11: 1.0})]), "")
     assert solution.end_code == 28
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_binaries_have_an_end_code(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever bytes of a binary are changed, the solver ends with one of pede's codes and a file that says so."""
+    content = bytearray(pack(make_case(14, n_records=20), double=data.draw(st.booleans())))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    solution = run(tmp_path, bytes(content), "printcounts\nmonitorresiduals\noutlierdownweighting 4\n")
+    assert solution.end_code in END_TEXTS
+    assert "\n" not in solution.message
+    assert read_end(tmp_path / "millepede.end") == (solution.end_code, solution.end_text)
+
+
+def test_threads_change_nothing(tmp_path: Path) -> None:
+    """Sums are made in the order of the records, whatever the threads do: the result is the same to the byte."""
+    case = make_case(15, n_records=200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "BLOCK_BYTES", 2000)
+        results = []
+        for threads in (1, 3):
+            run(tmp_path, pack(case), f"threads {threads}\n")
+            results.append((tmp_path / "millepede.res").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_products_have_one_thread_for_a_while() -> None:
+    """The number of OpenBLAS's threads is 1 inside, and what it was behind, also after an error."""
+    functions = blas._functions()
+    if functions is None:
+        pytest.skip("numpy was built with another library than OpenBLAS")
+    before = functions[0]()
+
+    def fail() -> None:
+        with blas.one_blas_thread():
+            assert functions[0]() == 1
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert functions[0]() == before
 
 
 def _record(measurements: list[tuple[float, dict[int, float], dict[int, float]]]) -> bytes:
