@@ -46,6 +46,7 @@ class Cuts:
         pivot: point about which the layer turns in its rx and ry derivatives. ``calypso`` leaves them as they are
             written, about the z of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which
             the constants are applied (TrackerAlignDBTool.cxx).
+        same_hits: whether ``layer``, too, leaves out what ``calypso`` does, so that both have the same hits.
     """
 
     chi2_max: float = 2000.0
@@ -55,6 +56,7 @@ class Cuts:
     residual_max: float = 0.05
     derivative_max: float = 2.0
     pivot: Literal["calypso", "layer"] = "calypso"
+    same_hits: bool = False
 
     def __post_init__(self) -> None:
         if self.pivot not in ("calypso", "layer"):
@@ -190,7 +192,7 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
 def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
     failed_residual = np.abs(tracks.hits["fitParam_align_local_residual_x"]) > cuts.residual_max
     failed = np.zeros(len(failed_residual), np.bool_)
-    if cuts.pivot == "calypso":
+    if cuts.pivot == "calypso" or cuts.same_hits:
         failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
         failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
     for branch in SENTINEL_BRANCHES:

@@ -23,7 +23,14 @@ from faser_align.fsm.verdict import Rules, judge
 
 History = list[dict[str, Any]]
 # Nothing but a rule: no condition, no patience.
-BARE = Rules(patience=1, module_cut_max=1.0, detector_cut_max=1.0, remaining_sigma_max=1e9, starved_per_parameter=0.0)
+BARE = Rules(
+    patience=1,
+    module_cut_max=1.0,
+    detector_cut_max=1.0,
+    remaining_sigma_max=1e9,
+    chi2_rise_max=1e9,
+    starved_per_parameter=0.0,
+)
 
 
 class Run(NamedTuple):
@@ -99,7 +106,11 @@ def rows(found: dict[str, History]) -> list[tuple[str, str]]:
     significance, effect = BARE._replace(rules=("significance",)), BARE._replace(rules=("effect",))
     relative = BARE._replace(rules=("relative",))
     narrow, wide = found["far, narrow"], found["far, wide first"]
-    beside = passes(narrow, significance._replace(patience=2))
+    bare = [
+        {**one, "steps": [{**step, "entries_fixed": [], "entries_fixed_names": []} for step in one["steps"]]}
+        for one in narrow
+    ]
+    beside = passes(bare, significance._replace(patience=2))
     at_end = narrow[(beside or len(narrow)) - 1]
     stops = {
         name: passes(found[name], effect._replace(patience=2))

@@ -197,14 +197,14 @@ def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: 
     modules, which stand before and behind it.
     """
     iteration = open_iteration(campaign["folder"], 1, number)
+    mille = campaign["config"]["mille"] | {
+        "residual_max": 1000.0,
+        "same_hits": campaign["config"]["mille"]["pivot"] == "calypso",
+    }
     binaries = []
     for file in used:
         binaries.append(folder / f"normal{file}.bin")
-        convert(
-            [iteration.kfalignment_file(file)],
-            binaries[-1],
-            Cuts(residual_max=1000.0, derivative_max=1e6, pivot="layer"),
-        )
+        convert([iteration.kfalignment_file(file)], binaries[-1], Cuts(**mille | {"pivot": "layer"}))
     return normal_equations(write_steering(folder, binaries, frozenset(), {}, SolverOptions()))
 
 

@@ -206,6 +206,7 @@ class Convergence(Table):
     remaining_sigma_max: Positive = key(
         0.2, "Most that may still follow at the pace at which corrections shrink (standard deviations, rms)."
     )
+    chi2_rise_max: Positive = key(0.003, "Most by which chi2/ndf may be above the stage's best with the same files.")
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf above its best by this factor, twice running."
     )

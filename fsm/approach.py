@@ -35,5 +35,20 @@ def remaining(history: Sequence[Mapping[str, Any]]) -> Remaining | None:
     return Remaining(now["sigma"] * more, now["effect_um"] * more)
 
 
+def rise(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """By how much the last chi2/ndf is above the stage's best with the same files; None if that is not known.
+
+    The tracks are the same in all iterations, so that chance hardly moves it: constants that describe them worse than
+    others did are going to the wrong place, however small their corrections become.
+    """
+    if not _known(history[-1].get("determined") or {}):
+        return None
+    lost = history[-1].get("files", {}).get("lost")
+    known = [one.get("chi2_per_ndf") for one in history if one.get("files", {}).get("lost") == lost]
+    if any(value is None for value in known):
+        return None
+    return float(known[-1] - min(known))
+
+
 def _known(part: Mapping[str, Any]) -> bool:
     return part.get("sigma") is not None and part.get("effect_um") is not None

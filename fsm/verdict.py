@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.fsm.approach import remaining
+from faser_align.fsm.approach import remaining, rise
 
 Metrics = Mapping[str, Any]
 
@@ -35,6 +35,7 @@ class Rules(NamedTuple):
     starved_fraction: float = 0.80
     starved_per_parameter: float = 20.0
     remaining_sigma_max: float = 0.2
+    chi2_rise_max: float = 0.003
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
@@ -236,14 +237,19 @@ def _entries_fixed(step: Metrics) -> Sequence[Any]:
 
 
 def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
-    """Whether what is still to come is small, too; not asked of metrics without the determined part."""
+    """Whether little is still to come, and not for the worse; not asked of metrics without the determined part."""
     more = remaining(history)
     if more is None:
         return []
     passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.effect_um_max
     text = f"at this pace {more.sigma:.2g} standard deviations ({more.effect_um:.2g} um) are still to come"
     limits = f" (limits {rules.remaining_sigma_max:g} and {rules.effect_um_max:g} um)"
-    return [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
+    found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
+    above = rise(history)
+    if above is not None:
+        text = f"chi2/ndf is {above:.2g} above the stage's best (limit {rules.chi2_rise_max:g})"
+        found.append(Criterion("chi2_rise", above, rules.chi2_rise_max, above <= rules.chi2_rise_max, text))
+    return found
 
 
 def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:

@@ -132,7 +132,7 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
 
 
 def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:
-    cuts = Cuts(**iteration.config["mille"] | {"residual_max": residual_max_mm, "pivot": "layer"})
+    cuts = Cuts(**iteration.config["mille"] | {"residual_max": residual_max_mm, "pivot": "layer", "same_hits": True})
     with tempfile.TemporaryDirectory() as scratch:  # HTCondor's, which it clears even after a crash
         binary = os.path.join(scratch, "tracks.bin")
         convert([iteration.kfalignment_file(file)], binary, cuts)

@@ -187,6 +187,22 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
 
 
+def test_a_description_that_became_worse_does_not_count() -> None:
+    """Corrections that shrink towards constants which describe the same tracks worse are no convergence."""
+
+    def step(chi2: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:
+        files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
+        return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
+
+    said = judge(RULES, [MOVING, step(1.002), step(1.015), step(1.016)], limit=10)
+    assert said.name == "go_on"
+    assert "0.014 above the stage's best" in said.reason
+    assert judge(RULES, [MOVING, step(1.002), step(1.004), step(1.004)], limit=10).name == "converged"
+    # Other tracks have another chi2/ndf.
+    others = [step(1.016, (417,))] * 3
+    assert judge(RULES, [MOVING, step(1.002), *others], limit=10).name == "converged"
+
+
 def test_few_entries_are_named_in_words() -> None:
     """A parameter that was fixed by the entries cut is named as people call it, if the metrics have the words."""
     step = {"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_names": ["rotation of module 3"]}

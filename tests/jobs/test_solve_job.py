@@ -292,4 +292,4 @@ def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) 
     sizes = {pivot: m["steps"][0]["parts"]["significant"]["expected_decrease"] for pivot, m in found.items()}
     # The same tracks: about the layers' own z a step of Calypso's is not the decrease that its own matrix expects.
     assert sizes["layer"] == pytest.approx(found["layer"]["steps"][0]["expected_decrease"], rel=0.1)
-    assert sizes["calypso"] > 1.1 * found["calypso"]["steps"][0]["expected_decrease"]
+    assert sizes["calypso"] > 1.05 * found["calypso"]["steps"][0]["expected_decrease"]
