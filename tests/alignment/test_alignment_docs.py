@@ -10,6 +10,7 @@ import pytest
 from faser_align.alignment.constants import read_constants
 from faser_align.alignment.counts import Counts
 from faser_align.alignment.fixrules import fix_rules
+from faser_align.alignment.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
 from faser_align.alignment.labels import parse
 from faser_align.alignment.metrics import Data, Resources, Step, iteration_metrics
 from faser_align.alignment.solution import Rejects, Solution
@@ -56,6 +57,18 @@ def test_metrics_are_explained(data: Path) -> None:
 def test_solutions_are_explained() -> None:
     """Each number of ``solve --json`` is on the page."""
     assert keys(solved.as_json(SOLUTION)) - {*OWN_KEYS, "entries_fixed_words"} <= NAMED
+
+
+def test_keywords_are_explained() -> None:
+    """Each keyword of pede is on the page, in the row of what the solver does with it."""
+    rows = {
+        "does it": {*LISTS, *SETTERS},
+        "notes in": set(NOTED),
+        "refuses by": {*UNSUPPORTED, "rootfiles"},
+    }
+    for start, keywords in rows.items():
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| {start}"))
+        assert set(re.findall(r"`(\w+)`", row)) == keywords
 
 
 @pytest.mark.parametrize(("label", "words"), re.findall(r"\| (\d+): ([^|]+) \|", PAGE))
