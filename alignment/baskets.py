@@ -37,6 +37,11 @@ class Basket:
     def __init__(self, data: Bytes | BinaryIO, offsets: IntArray | None, table: int = 0, key: int = 0) -> None:
         self._data, self._offsets, self._table, self._key = data, offsets, table, key
 
+    def close(self) -> None:
+        """Give the temporary file back, if there is one."""
+        if not isinstance(self._data, np.ndarray):
+            self._data.close()
+
     def read(self, start: int, stop: int) -> Bytes:
         """The bytes from ``start`` to before ``stop``."""
         if isinstance(self._data, np.ndarray):
@@ -81,9 +86,7 @@ def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Bas
         raise ValueError("a basket with other entries than the tree says")
     blocks = _blocks(file, seek + key, size - key, content)
     if content > SPILL_BYTES:
-        spilled = spill(blocks)
-        _check_size(spilled.tell(), content)
-        return Basket(spilled, None, border + 4, key)
+        return Basket(spill(blocks, content), None, border + 4, key)
     whole = list(blocks)
     data = np.frombuffer(whole[0] if len(whole) == 1 else b"".join(whole), np.uint8)
     _check_size(len(data), content)
@@ -93,12 +96,17 @@ def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Bas
     return Basket(data[:border], np.append(offsets[:entries], border))
 
 
-def spill(pieces: Iterable[bytes | Bytes]) -> BinaryIO:
-    """A temporary file with these bytes, gone as soon as it is not used any more."""
+def spill(pieces: Iterable[bytes | Bytes], size: int) -> BinaryIO:
+    """A temporary file with these bytes, of which there must be ``size``; whoever uses it closes it."""
     spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as what is read from it
-    for piece in pieces:
-        spilled.write(piece)
-    spilled.flush()
+    try:
+        for piece in pieces:
+            spilled.write(piece)
+        spilled.flush()
+        _check_size(spilled.tell(), size)
+    except BaseException:
+        spilled.close()
+        raise
     return spilled
 
 

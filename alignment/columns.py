@@ -97,9 +97,15 @@ class Column:
         lengths = [part[1] for part in parts if part[1] is not None]
         return np.concatenate([part[0] for part in parts]), np.concatenate(lengths) if lengths else None
 
+    def close(self) -> None:
+        """Give back what the last basket used; another may be read afterwards."""
+        if self._data is not None:
+            self._data.close()
+        self._data = None
+
     def _entries(self, basket: int, first: int, last: int) -> tuple[FloatArray, IntArray | None]:
         if basket != self._basket or self._data is None:
-            self._data = None  # before the next one is read
+            self.close()  # before the next one is read
             self._data = self._read(basket)
             self._basket = basket
         data, dtype, size = self._data, self._stored.dtype, self._stored.dtype.itemsize
@@ -177,6 +183,6 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
         values = np.asarray(awkward.flatten(found, axis=None), np.float64)
         offsets = None if scalar else 8 * np.concatenate([[0], np.cumsum(np.asarray(awkward.num(found)))])
         data = values.view(np.uint8)
-        return Basket(data if len(data) <= SPILL_BYTES else spill([data]), offsets)
+        return Basket(data if len(data) <= SPILL_BYTES else spill([data], len(data)), offsets)
 
     return Column(str(field.name), edges, read, layouts, _Stored(np.dtype("<f8"), jagged=not scalar))

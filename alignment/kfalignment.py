@@ -96,12 +96,18 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "does not exist"
         raise UserError(f"{path} {what}; give the reconstruction's kfalignment file")
+    if not _is_root(path):
+        raise UserError(f"{path} is empty or no ROOT file; give the reconstruction's kfalignment file")
     try:
         with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)
             columns = _columns(tree, raw, path)
-            for start in range(0, tree.num_entries, chunk_tracks):
-                yield _chunk(columns, path, start, min(start + chunk_tracks, tree.num_entries))
+            try:
+                for start in range(0, tree.num_entries, chunk_tracks):
+                    yield _chunk(columns, path, start, min(start + chunk_tracks, tree.num_entries))
+            finally:
+                for column in columns.values():
+                    column.close()
     except UserError:
         raise
     except Damaged as error:
@@ -111,6 +117,14 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
         ) from error
     except Exception as error:  # uproot's and the decompressors' errors on damaged files have no common base
         raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
+
+
+def _is_root(path: str | os.PathLike[str]) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"root"
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
 
 
 def _short(error: Exception) -> str:

@@ -15,6 +15,7 @@ import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from faser_align.alignment import baskets
 from faser_align.alignment.columns import Layouts, tree_column
 from faser_align.alignment.kfalignment import HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille import Cuts, convert, read_records
@@ -82,6 +83,20 @@ def test_huge_baskets_need_little_memory(tracks: Any, tmp_path: Path, compressio
     read, memory_mb = map(int, done.stdout.split())
     assert read == 60_000
     assert memory_mb < 300
+
+
+@pytest.mark.parametrize("stations", [3, 4])
+def test_spilled_baskets_give_the_same_bytes(
+    data: Path, unpacked: Unpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stations: int
+) -> None:
+    """Real vectors whose baskets go through a temporary file give the bytes of the predecessor's converter."""
+    monkeypatch.setattr(baskets, "SPILL_BYTES", 0)
+    convert([data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts())
+    assert (tmp_path / "out.bin").read_bytes() == unpacked(f"mille/mp2input_{stations}st.bin").read_bytes()
+    (chunk,) = read_tracks(data / "mille" / f"kfalignment_{stations}st.root")
+    small = list(read_tracks(data / "mille" / f"kfalignment_{stations}st.root", chunk_tracks=7))
+    name = HIT_BRANCHES[1]
+    np.testing.assert_array_equal(np.concatenate([part.hits[name] for part in small]), chunk.hits[name])
 
 
 def test_an_rntuple_gives_the_same_bytes(tracks: Any, unpacked: Unpack, tmp_path: Path) -> None:

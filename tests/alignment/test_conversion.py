@@ -201,7 +201,11 @@ def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> No
     (tmp_path / "text.root").write_text("no ROOT file at all")
     with uproot.recreate(tmp_path / "other.root") as file:
         file["events"] = {"x": np.zeros(3)}
-    for name, words in [("text.root", "cannot be read"), ("other.root", "events"), ("none.root", "does not exist")]:
+    for name, words in [
+        ("text.root", "is empty or no ROOT file"),
+        ("other.root", "events"),
+        ("none.root", "does not exist"),
+    ]:
         with pytest.raises(UserError, match=name) as raised:
             convert([tmp_path / name], tmp_path / "out.bin", Cuts())
         assert words in str(raised.value)
