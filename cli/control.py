@@ -22,7 +22,9 @@ def stop(
     campaign: Campaign,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """End a campaign: no node is begun any more, its jobs are removed, it becomes removed and can be resumed.
+    """End a campaign; it can be resumed.
+
+    No node is begun any more, its jobs are removed, and its state becomes removed.
 
     Example: faser-align stop Y2023_R011705_F400-450
     """
@@ -33,7 +35,9 @@ def stop(
 
 
 def resume(campaign: Campaign) -> None:
-    """Go on with a campaign that failed or was removed, where it stopped; what was done is not done again.
+    """Go on with a campaign that failed or was removed.
+
+    It goes on where it stopped; what was done is not done again.
 
     Example: faser-align resume Y2023_R011705_F400-450
     """
@@ -49,7 +53,7 @@ def notify_test(
         str, typer.Option("--config", help="Configuration that names them [default: faser-align.toml, if it is here]")
     ] = "",
 ) -> None:
-    """Send a sample message and say what each target's server answered.
+    """Send a sample message, and say what servers answered.
 
     Without a configuration all targets of ~/.config/faser-align/targets.toml are told.
 

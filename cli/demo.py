@@ -13,8 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(cpus: Processors = None) -> None:
-    """Run a whole campaign on this machine: simulated data, a real HTCondor pool, a delivered e-mail.
+    """Run a whole campaign of simulated data on this machine.
 
+    A real HTCondor pool aligns a simulated detector and delivers an e-mail.
     The pool is stopped again at the end if it did not run before; the campaign stays, to look around in.
 
     Example: faser-align demo

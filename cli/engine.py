@@ -42,7 +42,9 @@ def mille(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Convert the reconstruction's files to Millepede's binary records; what was counted goes to OUTPUT.json, too.
+    """Convert kfalignment files to Millepede's binary records.
+
+    What was counted goes to OUTPUT.json, too.
 
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
@@ -69,7 +71,9 @@ def solve(
     steering: Annotated[Path, typer.Argument(help="Steering file; the files that it names lie beside it")],
     as_json: Json = False,
 ) -> None:
-    """Solve a steering file as pede does, with the same files as result.
+    """Solve a steering file as pede does.
+
+    The result is in the same files.
 
     Example: faser-align solve str.txt
     """
@@ -104,7 +108,9 @@ def diff(
     everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what has to be added to the first file to get the second: per degree of freedom, and the largest changes.
+    """Show what leads from the first file to the second.
+
+    That is what has to be added: per degree of freedom, and the largest changes.
 
     Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
     """
@@ -174,7 +180,9 @@ def export(
     form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Form of the output")] = "calypso",
     force: Force = False,
 ) -> None:
-    """Write constants for other programs: as Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV.
+    """Write constants for other programs.
+
+    As Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV.
 
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """

@@ -50,7 +50,9 @@ def stop(folder: Folder = None) -> None:
 
 
 def status(folder: Folder = None, as_json: Json = False) -> None:
-    """Say whether the pool runs, what its processors do and what is queued.
+    """Say whether the pool runs, and what it does.
+
+    How many of its processors work, and which jobs and campaigns are queued.
 
     Example: faser-align pool status --json
     """

@@ -27,7 +27,7 @@ def list_campaigns(
     utc: Utc = False,
     as_json: Json = False,
 ) -> None:
-    """List all campaigns that were submitted from this account, newest first.
+    """List all campaigns of this account, newest first.
 
     Example: faser-align list --state converged
     """
@@ -49,8 +49,9 @@ def list_campaigns(
 
 
 def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
-    """Show how a campaign stands: state and reason, iterations, what is unusual, what to do next.
+    """Show how a campaign stands, and why.
 
+    State and reason, iterations, what is unusual, what to do next.
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
     A node is "in HTCondor" from before its job is submitted until its result is checked: the job waits, or runs.
 
@@ -155,8 +156,9 @@ def history(
     utc: Utc = False,
     as_json: Json = False,
 ) -> None:
-    """Show what happened: time, node and attempt, from, to, event, and the facts behind it.
+    """Show what happened, event by event.
 
+    Time, node and attempt, from, to, event, and the facts behind it.
     Events that the states do not allow are there too, marked as ignored, with the reason.
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
@@ -178,7 +180,9 @@ def metrics(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
 ) -> None:
-    """Show the numbers of every iteration, the corrections per degree of freedom among them.
+    """Show the numbers of every iteration.
+
+    Among them are the corrections of each degree of freedom.
 
     Example: faser-align metrics Y2023_R011705_F400-450 --csv
     """
@@ -206,7 +210,9 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write all that a colleague needs to judge a campaign and to repeat it, as plain text.
+    """Write all that is needed to judge or repeat a campaign.
+
+    It is plain text, for a colleague or the logbook.
 
     Example: faser-align report Y2023_R011705_F400-450 -o report.txt
     """
@@ -235,7 +241,9 @@ def diagram(
     node: Annotated[bool, typer.Option("--node", help="The states of a node, not those of a campaign.")] = False,
     form: Annotated[str, typer.Option("--format", help="mermaid or dot.")] = "mermaid",
 ) -> None:
-    """Write the states and the events between them as a diagram, made from the table that the program uses.
+    """Draw the states and the events between them.
+
+    The diagram is made from the table that the program uses.
 
     Example: faser-align diagram --format dot | dot -Tsvg -o states.svg
     """

@@ -37,9 +37,9 @@ def init(
 
 
 def check(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Look whether a campaign could run from here, and how to cure what is wrong.
+    """Look whether a campaign could run from here.
 
-    Configuration, files, HTCondor, hook and targets. Exit status 1 if a campaign could not run, 2 if the configuration
+    Configuration, files, HTCondor, hook and targets, with the cure of what is wrong. Exit status 1 if a campaign could not run, 2 if the configuration
     cannot be used at all.
 
     Example: faser-align check --config faser-align.toml

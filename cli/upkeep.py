@@ -16,8 +16,9 @@ def verify(
     campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
 ) -> None:
-    """Check that a campaign's store is sound: its history, counters, messages and constants. Exit status 1 if not.
+    """Check that a campaign's store is sound.
 
+    That is its history, counters, messages and constants. Exit status 1 if it is not.
     Reads the published copy; what waits in the spool is not in it yet.
 
     Example: faser-align verify Y2023_R011705_F400-450

@@ -29,6 +29,15 @@ def test_the_commands_of_this_area_are_there() -> None:
     assert {(name,) for name in wanted} | {("notify", "test")} <= set(COMMANDS)
 
 
+@pytest.mark.parametrize("group", sorted({path[:-1] for path in COMMANDS}), ids=" ".join)
+def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command) -> None:
+    """In the list of commands each has a whole sentence, on 80 columns."""
+    listed = command(*group, "--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) >= 1
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+    assert max(len(line) for line in listed) <= 80
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example(path: tuple[str, ...], command: Command) -> None:
     """The help of a command has one example, of that very command, on 80 columns."""
