@@ -167,15 +167,15 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "readerroraseof": _on("read_error_is_end"),
 }
 
-_PRINTS = "prints more, here there is nothing to print"
-_STORAGE = "is about pede's storage"
-_MINRES = "is about MINRES, instead of which the matrix is inverted"
+_PRINTS = "it asks for more printing"
+_STORAGE = "it is about pede's storage"
+_MINRES = "it is about MINRES, instead of which the matrix is inverted"
 NOTED = {
     "print": _PRINTS,
     "debug": _PRINTS,
     "printrecord": _PRINTS,
     "cache": _STORAGE,
-    "localfit": "chooses how pede solves local fits, which has no influence on the result",
+    "localfit": "it chooses how pede solves local fits",
     "matmoni": _PRINTS,
     "bandwidth": _MINRES,
     "memorydebug": _PRINTS,
@@ -186,7 +186,7 @@ NOTED = {
     "mrestranscond": _MINRES,
     "mresmode": _MINRES,
     "histprint": _PRINTS,
-    "closeandreopen": "is about open files, here there is one at a time",
+    "closeandreopen": "it is about open files, and here there is one at a time",
 }
 """Keywords without consequence for the built-in solver, with the reason."""
 

@@ -115,7 +115,9 @@ class _Reader:
             raise SolverError(f"{where}: {line!r} is neither a keyword of pede nor an existing file", 13)
         if keyword in UNSUPPORTED:
             reason = UNSUPPORTED[keyword]
-            raise SolverError(f"{where}: the built-in solver cannot do {keyword} ({reason}); use pede, or leave it", 40)
+            raise SolverError(
+                f"{where}: the built-in solver cannot do {keyword} ({reason}); use pede, or remove the line", 40
+            )
         try:
             self._take(keyword, words, numbers)
         except (BadNumbersError, OverflowError) as error:
@@ -148,7 +150,7 @@ class _Reader:
         if kind == "rootfiles":
             raise SolverError("the built-in solver cannot read rootfiles; convert them to C binaries", 40)
         if kind == "closeandreopen":
-            self._notes.append(f"{kind} {NOTED[kind]}")
+            self._notes.append(f"{kind} has no effect here: {NOTED[kind]}")
         else:
             self._fortran = kind == "fortranfiles"
 
@@ -160,7 +162,7 @@ class _Reader:
                 raise BadNumbersError(f"does not have {len(numbers)} numbers behind it")
             self._list, self._head = keyword, numbers
         elif keyword in NOTED:
-            self._notes.append(f"{keyword} {NOTED[keyword]}")
+            self._notes.append(f"{keyword} has no effect here: {NOTED[keyword]}")
         else:
             self._values |= SETTERS[keyword](numbers)
 

@@ -49,7 +49,7 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
 
 def in_words(direction: Mapping[int, float]) -> str:
     """Weights and names of a direction's parameters, the largest weights first; mm and rad."""
-    ordered = sorted(direction.items(), key=lambda item: -abs(item[1]))
+    ordered = sorted(direction.items(), key=lambda item: (-round(abs(item[1]), 3), item[0]))
     named = [f"{weight:+.3g} {describe(label)}" for label, weight in ordered[:_NAMED_MAX]]
     more = len(ordered) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
