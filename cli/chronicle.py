@@ -102,12 +102,17 @@ def facts(row: Row) -> str:
         return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}"
     parts = [str(known["reason"])] if known.get("reason") else []
     parts += _numbers(known)
+    parts += [str(note) for note in known.get("notes") or []]
     if known.get("retry"):
         parts.append(f"retry {known['retry']}")
     if known.get("return"):
         parts.append("the job was removed" if known["return"] == REMOVED else f"return value {known['return']}")
     parts += [f"DAGMan job {known['dagman']}"] if known.get("dagman") else []
-    others = ((key, value) for key, value in known.items() if key not in SILENT + _NUMBERS and value not in ("", None))
+    others = (
+        (key, value)
+        for key, value in known.items()
+        if key not in (*SILENT, *_NUMBERS, "notes") and value not in ("", None)
+    )
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in others]
     return "; ".join(dict.fromkeys(parts))
 

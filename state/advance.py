@@ -87,9 +87,10 @@ def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> i
     moved = "stage_finished" if name in ("converged", "limit") and not last else name
     facts = (
         "json_object('verdict', ?, 'reason', ?, 'effect_um', json_extract(?, '$.effect_um'), "
-        "'significance', json_extract(?, '$.significance'), 'chi2_per_ndf', json_extract(?, '$.chi2_per_ndf'))"
+        "'significance', json_extract(?, '$.significance'), 'chi2_per_ndf', json_extract(?, '$.chi2_per_ndf'), "
+        "'notes', json_extract(?, '$.notes'))"
     )
-    values = (name, event["verdict_reason"], *(event["metrics"],) * 3)
+    values = (name, event["verdict_reason"], *(event["metrics"],) * 4)
     _move(campaign, moved, stage, iteration, facts, values, attempt)
     if moved == "stage_finished":
         campaign.db.execute("UPDATE campaign SET stages_done = max(stages_done, ?)", (stage,))
