@@ -2,7 +2,9 @@
 
 A least-squares fit of five parameters per track: x and y (mm), dx/dz and dy/dz, q/p (1/GeV) at
 ``geometry.REFERENCE_Z``. Multiple scattering is left out of the weights: every hit counts with the resolution of a
-strip, which is what Millepede's own fit of the track does with the numbers written here.
+strip, which is what Millepede's own fit of the track does with the numbers written here. With the true constants chi2/ndf is
+1.00 above 100 GeV, and residuals have an rms of 20.4 um with four stations and 19.5 um with three: 23.1 um, less what the five
+parameters take of 23 and 17.7 hits.
 
 Conventions of Calypso's CKF2Alignment.cxx: residual = measured - predicted in the local x of the sensor; derivatives
 are those of the prediction, so that moving a sensor along its x has the derivative -1.
