@@ -44,10 +44,9 @@ def rise(history: Sequence[Mapping[str, Any]]) -> float | None:
     if not _known(history[-1].get("determined") or {}):
         return None
     lost = history[-1].get("files", {}).get("lost")
-    known = [one.get("chi2_per_ndf") for one in history if one.get("files", {}).get("lost") == lost]
-    if any(value is None for value in known):
-        return None
-    return float(known[-1] - min(known))
+    alike = [one for one in history if one.get("files", {}).get("lost") == lost]
+    known = [float(one["chi2_per_ndf"]) for one in alike if one.get("chi2_per_ndf") is not None]
+    return known[-1] - min(known) if len(known) == len(alike) else None
 
 
 def _known(part: Mapping[str, Any]) -> bool:
