@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from faser_align.config.schema import Config
 
+A_LIST, SOME = "a list of ", "one value or more, each "
+
 
 class Key(NamedTuple):
     """One key of the file: its dotted name, what is allowed, its default as TOML, and what it means."""
@@ -114,7 +116,8 @@ def _in_words(kind: Any, metadata: list[Any]) -> str:
     if origin is list:
         inner = get_args(kind)[0]
         least = next((m.min_length for m in metadata if isinstance(m, MinLen)), 0)
-        return f"a list of {'one or more of ' if least else ''}{_in_words(*_unwrap(inner))}"
+        each = _in_words(*_unwrap(inner))
+        return f"{A_LIST}{SOME}{each}" if least else f"{A_LIST}{each}"
     if origin in (Union, types.UnionType):
         return _either([_in_words(arg, []) for arg in get_args(kind)])
     if kind is str:

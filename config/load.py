@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from faser_align.config.describe import allowed_values, names
+from faser_align.config.describe import A_LIST, SOME, allowed_values, names
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
 
@@ -79,7 +79,7 @@ def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
     if dotted in allowed:
         words = allowed[dotted]
         if isinstance(location[-1], int):
-            words = words.removeprefix("a list of ").removeprefix("one or more of ")
+            words = words.removeprefix(A_LIST).removeprefix(SOME)
         detail = str(problem["ctx"]["error"]) + "; " if problem["type"] == "value_error" else ""
         return f"{shown} = {value} is not allowed: {detail}it must be {words}"
     if problem["type"] == "value_error":

@@ -67,8 +67,11 @@ def test_paths_are_relative_to_the_file() -> None:
         ('[reconstruction]\nraw = "/eos/{run}"', "lacks the field {file}"),
         ("[reconstruction]\nmin_files = 0", "above 0 and at most 1"),
         ("[mille]\npz_min = 9000", "pz_min = 9000 must be below pz_max = 5000"),
+        (
+            "[mille]\nresidual_max = []",
+            "mille.residual_max = [] is not allowed: it must be a list of one value or more, each a number above 0",
+        ),
         ("[mille]\nresidual_max = [0.5, -1]", "mille.residual_max[2] = -1 is not allowed: it must be a number above 0"),
-        ("[mille]\nresidual_max = []", "one or more"),
         ("[mille]\nchi2_max = inf", "mille.chi2_max"),
         ("[mille]\nchi2_max = nan", "mille.chi2_max"),
         ('[[stages]]\n[[stages.steps]]\nfix = ["3ST", 23]', "stages[1].steps[1].fix[2] = 23"),
