@@ -79,8 +79,10 @@ def solve(
     """
     from faser_align.alignment.solver import solve as run
     from faser_align.cli import solved
-    from faser_align.fsm.errors import CampaignError
+    from faser_align.fsm.errors import CampaignError, UserError
 
+    if not os.path.isfile(steering):
+        raise UserError(f"{steering} is no file here; name a steering file")
     solution = run(steering)
     if as_json:
         console.show_json(solved.as_json(solution))

@@ -52,6 +52,7 @@ def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
         ["none.root", "-o", tmp_path / "out.bin"],
         ["none.root", "-o", tmp_path / "none" / "out.bin"],
         ["none.root", "-o", tmp_path / "out.bin", "--pivot", "hit"],
+        ["none.root", "-o", tmp_path / "out.bin", "--residual-max", "-1"],
         ["none.root", "-o", tmp_path],
         ["none.root", "-o", "/proc/self/out.bin"],
     ]
@@ -74,6 +75,9 @@ def test_solve_does_what_pede_does(pede_case: Callable[[str], Path]) -> None:
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["end_code"] == 26
     assert "too many rejects" in failed.stderr
+    missing = run("solve", folder / "nope.txt")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == f"error: {folder}/nope.txt is no file here; name a steering file\n"
 
 
 def test_solve_warns_of_parameters_with_few_entries(pede_case: Callable[[str], Path]) -> None:
