@@ -1,0 +1,33 @@
+"""Layers that turn about Calypso's pivot are doubted before a campaign runs."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from faser_align.cli import setup
+
+WORDS = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--dry-run")
+
+
+def run(*words: str) -> Result:
+    app = typer.Typer()
+    setup.register(app)
+    return CliRunner().invoke(app, words)
+
+
+def test_check_and_submit_warn(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard steps of three stations free rx and ry of layers; those of four do not, and pivot = "layer" is right."""
+    monkeypatch.chdir(workdir)
+    assert run("init").exit_code == 0
+    doubt = "frees rx or ry of layers"
+    assert doubt in run(*WORDS, "--threest").output
+    assert doubt not in run(*WORDS).output
+    config = workdir / "faser-align.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("[mille]\n", '[mille]\npivot = "layer"\n'), encoding="utf-8")
+    assert doubt not in run(*WORDS, "--threest").output
+    config.write_text(text.replace("stations = 4", "stations = 3"), encoding="utf-8")
+    assert doubt in " ".join(run("check", "--json").output.split())
