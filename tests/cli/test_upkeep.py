@@ -20,7 +20,10 @@ def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None
     assert left.status == 0, left.out
     assert left.out.startswith(f"{name} is sound: ")
     assert json.loads(command("verify", name, "--json").out) == {
-        "campaign": name, "sound": True, "findings": [], "spooled": 0
+        "campaign": name,
+        "sound": True,
+        "findings": [],
+        "spooled": 0,
     }
 
 
