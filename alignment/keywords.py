@@ -11,6 +11,8 @@ from typing import Any
 Numbers = list[float]
 Values = dict[str, Any]  # of attributes of Steering
 
+_BINS_MAX, _THREADS_MAX, _LOCAL_ITERATIONS_MAX = 10_000, 256, 100
+
 LISTS = ("parameter", "constraint", "measurement", "method", "comment")
 FILE_KINDS = ("cfiles", "fortranfiles", "rootfiles", "closeandreopen")
 
@@ -100,6 +102,8 @@ def _regularisation(numbers: Numbers) -> Values:
 
 def _downweighting(numbers: Numbers) -> Values:
     count = round(_need(numbers)[0])
+    if count > _LOCAL_ITERATIONS_MAX:
+        raise BadNumbersError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
     return {"downweighting": max(count, 2) if count > 0 else 0}
 
 
@@ -113,7 +117,11 @@ def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
         values: Values = {"monitor": round(numbers[0]) if numbers else 3}
         if pulls:
             values["monitor_pulls"] = True
-        return values | ({"monitor_bins": max(100, round(numbers[1]))} if len(numbers) > 1 else {})
+        if len(numbers) > 1:
+            if numbers[1] > _BINS_MAX:
+                raise BadNumbersError(f"takes {_BINS_MAX} bins at most")
+            values["monitor_bins"] = max(100, round(numbers[1]))
+        return values
 
     return setter
 
@@ -162,7 +170,7 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "scaleerrors": _scales,
     "iterateentries": _set("entries_iterated", round, 2**31 - 1),
     "countrecords": _on("count_records"),
-    "threads": _optional("threads", lambda number: max(1, round(number))),
+    "threads": _optional("threads", lambda number: min(max(1, round(number)), _THREADS_MAX)),
     "nofeasiblestart": _on("feasible_start", False),
     "readerroraseof": _on("read_error_is_end"),
 }

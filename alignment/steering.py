@@ -5,6 +5,7 @@ keyword with numbers, or numbers that go on with the list of the keyword before.
 steering file; the texts that it names are read behind its own lines.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ class _Reader:
         if 2 in (matching("xt", name[-4:]), matching("tx", name[-4:])):
             self.texts.append(file)
         else:
-            weight = _numbers(option)
+            weight = [number for number in _numbers(option) if math.isfinite(number)]
             self.binaries.append(Binary(file, weight[0] if weight else 1.0, self._fortran))
         return True
 
@@ -104,6 +105,8 @@ class _Reader:
         match = _NUMBER.search(line)
         words = line[: match.start()].split() if match else line.split()
         numbers = _numbers(line)
+        if not all(map(math.isfinite, numbers)):
+            raise SolverError(f"{where}: {line!r} has a number that is too large", 13)
         if not words:
             self._continue(numbers, line, where)
             return
@@ -120,7 +123,7 @@ class _Reader:
             )
         try:
             self._take(keyword, words, numbers)
-        except (BadNumbersError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise SolverError(f"{where}: {line!r} is not understood: {keyword} {error}", 13) from error
         if keyword == "parameter" and numbers:
             self._continue(numbers, line, where)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from faser_align.alignment.keywords import (
@@ -183,7 +183,9 @@ def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
         ("Constraint\n1 2", "does not have 0 numbers"),
         ("Measurement 1\n1 2", "does not have 1 numbers"),
         ("presigma", "needs 1 number"),
-        ("matiter 1e999", "cannot convert"),
+        ("matiter 1e999", "too large"),
+        ("entries 1e308 1 1e308", "cannot convert"),
+        ("Parameter\n1 1e999 0", "too large"),
         ("method 3", "needs a name"),
         ("Parameter\n0 2 3", "label start presigma"),
         ("Constraint 0\n1 2 3", "label factor"),
@@ -220,6 +222,8 @@ texts = st.one_of(
 
 
 @given(texts)
+@example("entries 1e308 1 -1e308")
+@example("entries 1e999 1 0")
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     """No text makes the parser fail otherwise than with a code of pede and one sentence."""
