@@ -1,8 +1,8 @@
 """The commands mille, solve and constants, as a user runs them."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
