@@ -13,6 +13,7 @@ from typing import Any
 import htcondor2
 import pytest
 from receivers import Mattermost, mattermost
+from standin import make_pede
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -32,6 +33,9 @@ tracks = 1500
 [notify]
 targets = ["me", "group"]
 file = "targets.toml"
+[solver]
+backend = "{backend}"
+pede = "{pede}"
 [htcondor]
 retries = 1
 [htcondor.reco]
@@ -52,9 +56,15 @@ class Desk:
         targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{channel.url()}"\n')
         targets.chmod(0o600)
 
-    def configure(self, *, raw: str = "", requirements: str = "") -> None:
+    def configure(self, *, raw: str = "", requirements: str = "", pede: str = "") -> None:
         examples = Path(__file__).parents[2] / "examples"
-        text = CONFIG.format(examples=examples, raw=raw, requirements=requirements)
+        text = CONFIG.format(
+            examples=examples,
+            raw=raw,
+            requirements=requirements,
+            backend="pede" if pede else "builtin",
+            pede=pede or "pede",
+        )
         (self.folder / "faser-align.toml").write_text(text)
 
     def run(self, *words: str, status: int = 0) -> str:
@@ -128,6 +138,17 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     assert (desk.campaign / f"iter{last:02d}" / layout.MILLEPEDE / layout.CONSTANTS).exists()
     assert desk.events()[-1] == "converged"
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
+
+
+def test_a_campaign_converges_with_pede(desk: Desk) -> None:
+    """With pede (a stand-in, whose exit status is always 0) in place of the built-in solver a campaign ends alike."""
+    desk.configure(pede=make_pede(desk.folder))
+    desk.run(*SUBMIT)
+    desk.run("wait", NAME, "--timeout", "150")
+    status = desk.read("status", NAME)
+    assert status["state"] == "converged"
+    metrics = json.loads((desk.campaign / "iter01" / layout.MILLEPEDE / layout.METRICS).read_text())
+    assert metrics["solver"]["backend"] == "pede"
 
 
 def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:

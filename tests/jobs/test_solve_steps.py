@@ -1,13 +1,12 @@
 """The Millepede job with the expert's own steps, and with pede in place of the built-in solver."""
 
 import json
-import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from standin import make_pede
 
 from faser_align.alignment.constants import read_constants
 from faser_align.alignment.millepede import read_result
@@ -23,19 +22,7 @@ STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
 @pytest.fixture
 def pede(tmp_path: Path) -> str:
     """A stand-in that does what pede does with a steering file, and ends with 0 whatever happens, as pede does."""
-    path = tmp_path / "pede"
-    path.write_text(
-        f"#!{sys.executable}\n"
-        "import sys\n"
-        "from faser_align.alignment.millepede import write_end\n"
-        "from faser_align.alignment.solver import solve\n"
-        "if len(sys.argv) > 1:\n"
-        "    solve(sys.argv[1])\n"
-        "else:\n"
-        "    write_end('millepede.end', 10, 'Aborted, no steering file')\n"
-    )
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
+    return make_pede(tmp_path)
 
 
 def align(campaign: Path, iterations: int) -> list[dict[str, Any]]:
