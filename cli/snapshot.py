@@ -173,27 +173,15 @@ def _iterations(db: sqlite3.Connection) -> list[Row]:
 
 
 def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
-    metrics = row.get("metrics", {})
-    files, solver = metrics.get("files", {}), metrics.get("solver", {})
     return {
-        "stage": stage,
-        "iteration": iteration,
+        **facts.summary({**row, "stage": stage, "iteration": iteration}),
         "nodes": counts,
-        "files_used": files.get("used"),
-        "files_expected": files.get("expected"),
-        "tracks": metrics.get("tracks", {}).get("used"),
-        "chi2_per_ndf": metrics.get("chi2_per_ndf"),
-        "effect_um": metrics.get("effect_um"),
-        "significance": metrics.get("significance"),
-        "largest": facts.largest(metrics) if metrics else None,
-        "verdict": row.get("verdict", ""),
         "reason": row.get("reason", ""),
         "criteria": row.get("criteria", []),
-        "solver": f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip(),
         "started_utc": row.get("started_utc", ""),
         "ended_utc": row.get("ended_utc", ""),
         "wall_s": row.get("wall_s"),
-        "metrics": metrics,
+        "metrics": row.get("metrics", {}),
     }
 
 

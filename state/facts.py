@@ -1,7 +1,7 @@
 """What a message is about: the facts that the store holds of a transition and of its campaign."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.alignment.pivot import pivot_doubt
@@ -40,7 +40,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "stages": campaign["stages"],
         "iteration": event["iteration"],
         "iterations": limit,
-        "rows": [_row(row) for row in iterations],
+        "rows": [summary(row) for row in iterations],
         "files_lost": queries.lost_files(db),
         "held": [{"node": n["node"], "reason": n["reason"]} for n in queries.nodes(db, "held")],
         "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
@@ -84,10 +84,10 @@ def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
     return [*found, doubt] if doubt else found
 
 
-def _row(iteration: dict[str, Any]) -> dict[str, Any]:
-    metrics = iteration["metrics"]
-    files = metrics.get("files", {})
-    solver = metrics.get("solver", {})
+def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an iteration that stand in every table; None where there is no number (yet)."""
+    metrics = iteration.get("metrics", {})
+    files, solver = metrics.get("files", {}), metrics.get("solver", {})
     return {
         "stage": iteration["stage"],
         "iteration": iteration["iteration"],
@@ -97,8 +97,8 @@ def _row(iteration: dict[str, Any]) -> dict[str, Any]:
         "chi2_per_ndf": metrics.get("chi2_per_ndf"),
         "effect_um": metrics.get("effect_um"),
         "significance": metrics.get("significance"),
-        "largest": largest(metrics),
-        "verdict": iteration["verdict"],
+        "largest": largest(metrics) if metrics else None,
+        "verdict": iteration.get("verdict", ""),
         "solver": f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip(),
     }
 
