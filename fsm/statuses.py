@@ -4,7 +4,6 @@
 CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the constants stand still
 FATAL = 43  # RETRY n UNLESS-EXIT 43: trying again cannot help
 SKIP = 77  # PRE_SKIP 77: the node is done without a job
-DEFER = 75  # SCRIPT DEFER 75: call the hook again later (EX_TEMPFAIL of sysexits.h)
 
 # What jobs say to their hooks: status -> (name, fatal, cure).
 CONFIG = 60

@@ -79,7 +79,7 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
 def exit_status(ret: int) -> int:
     """Exit status of POST after a job that returned ``ret``: 0, fatal, or 1 for what may be tried again.
 
-    The job's own value is never passed on as it is: 42, 43, 75 and 77 mean something to DAGMan.
+    The job's own value is never passed on as it is: 42, 43 and 77 mean something to DAGMan.
     """
     if ret == 0:
         return 0
