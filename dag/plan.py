@@ -50,8 +50,16 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
 
     Raises UserError if it cannot be the name of a folder.
     """
-    # A comma is awkward to type and to quote, so ranges are joined otherwise in names.
-    made = name or config.campaign.name.format(year=year, run=run, files=format_files(files).replace(",", "_"))
+    campaign = config.campaign
+    made = name or campaign.name.format(
+        year=year,
+        run=run,
+        # A comma is awkward to type and to quote, so ranges are joined otherwise in names.
+        files=format_files(files).replace(",", "_"),
+        stations=campaign.stations,
+        iterations=campaign.iterations,
+        constants=os.path.splitext(os.path.basename(campaign.constants))[0],
+    )
     if not NAME.fullmatch(made):
         shown = made if len(made) <= 60 else made[:57] + "..."
         raise UserError(

@@ -202,11 +202,14 @@ def test_a_folder_that_cannot_be_written_is_refused(workdir: Path) -> None:
 
 
 def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:
-    """A name has year, run and files in it unless the user gives one; what cannot be a folder is refused."""
+    """A name has what the template asks for unless the user gives one; what cannot be a folder is refused."""
     config = parse_config("[campaign]", "/x.toml")
     assert campaign_name(config, 2023, "011705", list(range(400, 451))) == "Y2023_R011705_F400-450"
     assert campaign_name(config, 2023, "011705", [400, 402]) == "Y2023_R011705_F400_402"
     assert campaign_name(config, 2023, "011705", [400], "my own") == "my own"
+    text = 'campaign.name = "Y{year}_R{run}_ST{stations}_I{iterations}_{constants}"\ncampaign.constants = "from/align_2025.txt"'
+    filled = campaign_name(parse_config(text, "/x.toml"), 2023, "011705", [400])
+    assert filled == "Y2023_R011705_ST4_I10_align_2025"
     for bad in ("a/b", "../x", ".hidden", "a\nb", "x" * 101, "-f"):
         with pytest.raises(UserError, match="cannot name a campaign"):
             campaign_name(config, 2023, "011705", [400], bad)

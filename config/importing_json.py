@@ -1,0 +1,203 @@
+"""Reading JSON that people wrote: where it is not JSON, with line, column and cure, and what was probably meant."""
+
+import json
+import re
+from typing import Any, NamedTuple, NoReturn
+
+from faser_align.fsm.errors import UserError
+
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_QUOTED = re.compile(r"'([^'\\\n]*)'")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_SPACE = re.compile(r"[ \t\r\n\ufeff]+")
+_COMMENT = re.compile(r"//[^\n]*|\#[^\n]*|/\*.*?\*/", re.DOTALL)
+_WORDS = {"true": True, "false": False, "null": None}
+_FOREIGN = {"True": True, "False": False, "None": None}
+_SHOWN = 30
+
+
+class Fault(NamedTuple):
+    """A place that is not JSON, what is wrong there, and what cures it; both are parts of a sentence."""
+
+    line: int
+    column: int
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.what}; {self.cure}"
+
+
+def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], list[Fault]]:
+    """Read an object of JSON.
+
+    Args:
+        text: what the file holds.
+        path: its name, for messages.
+        lenient: whether to read what was probably meant: a comma that is missing or too many, comments, single quotes,
+            Python's words for true, false and null, and a key that is given twice (the last one counts).
+
+    Returns:
+        The object, and the faults that were overlooked (none unless ``lenient``).
+
+    Raises:
+        UserError: the text is not JSON, or not an object; with line, column, and the likely cure.
+    """
+    reader = _Reader(text, path)
+    value = reader.whole()
+    if reader.faults and not lenient:
+        more = f" ({len(reader.faults) - 1} more behind it)" if len(reader.faults) > 1 else ""
+        raise UserError(f"{path} is not JSON: {reader.faults[0]}{more}, or read what was meant with --lenient")
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is no configuration: it must be an object {{...}}; name another file")
+    return value, reader.faults
+
+
+class _Reader:
+    """A walk through the text; ``faults`` are what had to be overlooked on the way."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.text, self.path, self.at = text, path, 0
+        self.faults: list[Fault] = []
+
+    def whole(self) -> Any:
+        """The value that is the whole text."""
+        self._space()
+        if self.at == len(self.text):
+            raise UserError(f"{self.path} is empty; name the configuration of faser-alignment-script")
+        value = self._value()
+        self._space()
+        if self.at < len(self.text):
+            self._stop("the file goes on behind its last brace", "remove what follows, or a brace that is too many")
+        return value
+
+    def _value(self) -> Any:
+        self._space()
+        start = self.text[self.at : self.at + 1]
+        if start == "{":
+            return self._object()
+        if start == "[":
+            return self._list()
+        if start in ('"', "'"):
+            return self._string()
+        number = _NUMBER.match(self.text, self.at)
+        if number and not self.text[number.end() : number.end() + 1].isalnum():
+            self.at = number.end()
+            return json.loads(number[0]) if not re.match(r"-?0\d", number[0]) else self._zeros(number[0])
+        return self._word()
+
+    def _zeros(self, digits: str) -> str:
+        self._fault(f"{digits} begins with 0, which no number may", f'write "{digits}"', self.at - len(digits))
+        return digits
+
+    def _word(self) -> Any:
+        word = _WORD.match(self.text, self.at)
+        if word is None:
+            self._stop(f"a value is expected, and {self._here()} stands there", "put the value in")
+        if word[0] in _FOREIGN:
+            self._fault(f"{word[0]} is Python", f"write {json.dumps(_FOREIGN[word[0]])}")
+        elif word[0] not in _WORDS:
+            self._stop(f"{self._here()} is no value", "put text into double quotes")
+        self.at = word.end()
+        return _FOREIGN[word[0]] if word[0] in _FOREIGN else _WORDS[word[0]]
+
+    def _object(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        opened = self.at
+        self.at += 1
+        while self._goes_on("}", opened, first=not found):
+            at = self.at
+            if self.text[at] not in "\"'":
+                self._stop(f"a key is expected, and {self._here()} stands there", 'keys stand in double quotes: "key"')
+            name = self._string()
+            self._space()
+            if self.text[self.at : self.at + 1] != ":":
+                self._stop(f'a colon is missing behind the key "{name}"', "put it in")
+            self.at += 1
+            if name in found:
+                self._fault(f'the key "{name}" is given twice', "remove one of the two", at)
+            found[name] = self._value()
+        return found
+
+    def _list(self) -> list[Any]:
+        found: list[Any] = []
+        opened = self.at
+        self.at += 1
+        while self._goes_on("]", opened, first=not found):
+            found.append(self._value())
+        return found
+
+    def _goes_on(self, closing: str, opened: int, *, first: bool) -> bool:
+        """Step over the comma before the next member; False behind the closing bracket."""
+        end = self.at
+        self._space()
+        comma = self.text[self.at : self.at + 1] == ","
+        if comma:
+            at = self.at
+            self.at += 1
+            self._space()
+            if first or self.text[self.at : self.at + 1] in (closing, ","):
+                self._fault("a comma is too many", "remove it", at)
+        if self.at == len(self.text):
+            line, _ = self._place(opened)
+            self._stop(
+                f"the file ends inside what {self.text[opened]} opens in line {line}",
+                f"put {closing} where it belongs, or copy the file again if it was cut off",
+            )
+        if self.text[self.at] == closing:
+            self.at += 1
+            return False
+        if not comma and not first:
+            self._missing_comma(end)
+        return True
+
+    def _missing_comma(self, end: int) -> None:
+        if self.text[self.at] in "}]":
+            self._stop(f"{self._here()} does not close what was opened last", "correct the bracket")
+        (before, _), (line, _) = self._place(end), self._place(self.at)
+        where = f"after line {before}" if before < line else f"before {self._here()}"
+        self._fault(
+            f"a comma is missing {where}", f"put it at the end of line {before}" if before < line else "put it in"
+        )
+
+    def _string(self) -> str:
+        found = _STRING.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+            try:
+                return str(json.loads(found[0]))
+            except ValueError:
+                self.at = found.start()
+                self._stop(f"{self._here()} holds what JSON does not know", "write \\\\ for a backslash")
+        single = _QUOTED.match(self.text, self.at)
+        if single is None:
+            self._stop("a text has no end in its line", "close it with a double quote")
+        self._fault(f"{self._here()} stands in single quotes", "write double quotes")
+        self.at = single.end()
+        return single[1]
+
+    def _space(self) -> None:
+        while True:
+            space = _SPACE.match(self.text, self.at)
+            if space:
+                self.at = space.end()
+            comment = _COMMENT.match(self.text, self.at)
+            if comment is None:
+                return
+            self._fault("JSON has no comments", "remove it")
+            self.at = comment.end()
+
+    def _here(self) -> str:
+        rest = self.text[self.at : self.at + _SHOWN].partition("\n")[0].rstrip()
+        quoted = _STRING.match(rest)
+        return (quoted[0] if quoted else rest) or "the end of the file"
+
+    def _place(self, at: int) -> tuple[int, int]:
+        return self.text.count("\n", 0, at) + 1, at - (self.text.rfind("\n", 0, at) + 1) + 1
+
+    def _fault(self, what: str, cure: str, at: int | None = None) -> None:
+        self.faults.append(Fault(*self._place(self.at if at is None else at), what, cure))
+
+    def _stop(self, what: str, cure: str) -> NoReturn:
+        raise UserError(f"{self.path} is not JSON: {Fault(*self._place(self.at), what, cure)}")
