@@ -25,26 +25,39 @@ RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
 LOGS = "logs"  # below 1reco and 3millepede: what the jobs printed
 FINAL_NODE = "final"
 
+VALIDATION = 0  # stands for a stage: the validation's two reconstructions are its iterations
+BEFORE, AFTER = 1, 2  # with the first constants, with the last ones
+VALIDATE_NODE = "validate"
+_HALVES = ("", "before", "after")
+
 
 def reco_node(stage: int, iteration: int, file: int) -> str:
     """Name of the node that reconstructs raw file ``file`` in an iteration."""
+    if stage == VALIDATION:
+        return f"{_HALVES[iteration]}_{file:05d}"
     return f"reco_s{stage}_i{iteration:02d}_{file:05d}"
 
 
 def mille_node(stage: int, iteration: int) -> str:
-    """Name of the node that solves an iteration."""
+    """Name of the node that solves an iteration, or that compares what the validation has reconstructed."""
+    if stage == VALIDATION:
+        return VALIDATE_NODE
     return f"mille_s{stage}_i{iteration:02d}"
 
 
 def parse_node(name: str) -> tuple[str, int, int, int]:
     """Split a node's name into (kind, stage, iteration, file).
 
-    kind is ``reco``, ``mille`` or ``final``; file is -1 except for ``reco``; stage and iteration
+    kind is ``reco``, ``mille``, ``validate`` or ``final``; file is -1 except for ``reco``; stage and iteration
     are 0 for ``final``. Raises ValueError for a name that is none of ours.
     """
     if name == FINAL_NODE:
         return ("final", 0, 0, -1)
+    if name == VALIDATE_NODE:
+        return ("validate", VALIDATION, AFTER, -1)
     parts = name.split("_")
+    if len(parts) == 2 and parts[0] in ("before", "after"):
+        return ("reco", VALIDATION, _HALVES.index(parts[0]), int(parts[1]))
     if len(parts) >= 3 and parts[1][:1] == "s" and parts[2][:1] == "i":
         stage, iteration = int(parts[1][1:]), int(parts[2][1:])
         if parts[0] == "reco" and len(parts) == 4:
@@ -56,6 +69,8 @@ def parse_node(name: str) -> tuple[str, int, int, int]:
 
 def iteration_folder(root: str, stage: int, iteration: int) -> str:
     """Folder of an iteration below ``root`` (the campaign's or its data's folder)."""
+    if stage == VALIDATION:
+        return f"{root}/validation/{_HALVES[iteration]}"
     return f"{root}/iter{iteration:02d}" if stage == 1 else f"{root}/stage{stage:02d}/iter{iteration:02d}"
 
 

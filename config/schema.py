@@ -12,10 +12,11 @@ from pydantic import (
     Field,
     PlainValidator,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
 
-from faser_align.config.values import check_fix, check_name_template, check_raw_pattern
+from faser_align.config.values import check_command, check_files, check_fix, check_name_template, check_raw_pattern
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]*$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
@@ -69,21 +70,75 @@ class Campaign(Table):
     name: Annotated[Line, AfterValidator(check_name_template)] = key(
         "Y{year}_R{run}_F{files}",
         "Name of a campaign and of its folder.",
-        "text with the fields {year}, {run} and {files}, without /",
+        "text with the fields {year}, {run}, {files}, {stations}, {iterations} and {constants} (their file's name without "
+        "its ending), without /",
     )
     iterations: Annotated[int, Field(ge=1, le=99)] = key(10, "Iterations that each stage may take at most.")
+    repeat: Annotated[int, Field(ge=1, le=9)] = key(1, "How often the list of stages is gone through.")
     stations: Literal[3, 4] = key(4, "Tracker stations: 4 with the IFT, 3 without.")
     constants: Line = key("", "File with the constants to start from (mm, rad); `--constants` overrides it.")
+
+
+class Calypso(Table):
+    """FASER's reconstruction (backend `calypso`): where its parts lie. The standard values are those of CERN's lxplus."""
+
+    atlas_base: Line = key(
+        "/cvmfs/atlas.cern.ch/repo/ATLASLocalRootBase", "Folder of ATLASLocalRootBase, which brings `asetup`."
+    )
+    asetup: Line = key("", "`asetup.faser` of your Calypso checkout, the input of `asetup`.")
+    release: Annotated[Line, StringConstraints(min_length=1)] = key("Athena,24.0.41", "Athena release for `asetup`.")
+    setup: Line = key("", "`setup.sh` of your Calypso installation, sourced last.")
+    write_constants: Line = key(
+        "", "`WriteAlignmentConfig_Faser04.py` of your checkout, which writes constants to a conditions database."
+    )
+    write_options: list[Line] = key(
+        [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in.", "a list of text"
+    )
+    reconstruct: Line = key("", "`faser_reco_alignment.py` of your checkout, which reconstructs a raw file.")
+    reconstruct_options: list[Line] = key(
+        [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in.", "a list of text"
+    )
+    geometry: Word = key("", "Geometry; empty: by year, FASERNU-03 for 2022 and FASERNU-04 from 2023 on.")
+    tag: Word = key("", "Conditions tag; empty: by year, OFLCOND-FASER-04 for 2022 and OFLCOND-FASER-05 from 2023 on.")
+    database: Line = key(
+        "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
+        "Conditions database, which each job copies and patches with the iteration's constants (about 100 MB).",
+    )
+    written: Word = key("FASER-04_ALLP200.db", "Database that `write_constants` writes.")
+    instance: Word = key("CONDBR3", "Instance in both databases (`dbname`).")
+    folder_tag: Word = key("TRACKER-ALIGN-05", "Tag of the alignment in the database that is written.")
 
 
 class Reconstruction(Table):
     """How a raw file becomes a file of tracks."""
 
-    backend: Literal["simulation"] = key("simulation", "What reconstructs: the built-in simulation of the detector.")
+    backend: Literal["simulation", "calypso", "command"] = key(
+        "simulation",
+        "What reconstructs: the built-in simulation of the detector, FASER's Calypso, or a program of yours.",
+    )
     raw: Annotated[Line, AfterValidator(check_raw_pattern)] = key(
         "",
         "Path of a raw file; empty: simulated files, which need none. If set, every file must exist at submission.",
         "a path with the fields {year}, {run} and {file} (5 digits)",
+    )
+    command: Annotated[Line, AfterValidator(check_command)] = key(
+        "",
+        "Your program (backend `command`), a line of bash: it reads `{constants}` and writes its tracks to `{output}`, both "
+        "in `{scratch}`, where it runs. Each field stands for one word; do not quote it.",
+        "text with {output} and any of {raw}, {constants}, {scratch}, {year}, {run}, {file}, {stations}, {stage}, "
+        "{iteration}, {geometry}, {tag} and {verbosity}",
+    )
+    environment: Line = key(
+        "",
+        "Your own script, sourced before the reconstruction; with `calypso` it takes the place of `atlas_base`, `asetup`, "
+        "`release` and `setup`. Empty: none.",
+    )
+    verbosity: Literal["VERBOSE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL"] = key(
+        "INFO", "How much the reconstruction prints."
+    )
+    eos_url: Line = key("root://eosuser.cern.ch", "EOS server of the data, `EOS_MGM_URL` of the jobs.")
+    copy_with: Literal["cp", "xrdcp"] = key(
+        "cp", "How tracks get to their place: `cp`, or `xrdcp` by way of `eos_url` where that is below /eos."
     )
     min_files: Annotated[float, Field(gt=0, le=1)] = key(
         1.0, "Quorum: share of the raw files that must be reconstructed for an iteration to go on."
@@ -92,6 +147,18 @@ class Reconstruction(Table):
         True,
         "Keep the ROOT files of tracks; false: an iteration's are removed by the next one's jobs, after its verdict.",
     )
+    calypso: Calypso = table(Calypso, "Calypso.")
+
+    @model_validator(mode="after")
+    def _backend_is_complete(self) -> "Reconstruction":
+        needed = {"command": ["command"], "calypso": ["raw"]}.get(self.backend, [])
+        missing = [name for name in needed if not getattr(self, name)]
+        if self.backend == "calypso":
+            parts = ["write_constants", "reconstruct"] + ([] if self.environment else ["asetup", "setup"])
+            missing += [f"calypso.{name}" for name in parts if not getattr(self.calypso, name)]
+        if missing:
+            raise ValueError(f'backend = "{self.backend}" needs {", ".join(missing)}')
+        return self
 
 
 class Simulation(Table):
@@ -155,11 +222,34 @@ class Step(Table):
     presigma: Presigma = table(Presigma, "Presigma of single kinds of parameters in this step.")
 
 
+def check_criteria(criteria: dict[str, Any]) -> dict[str, Any]:
+    """Return a stage's own criteria as they are; raises ValueError if ``[convergence]`` would not take them."""
+    try:
+        Convergence.model_validate(criteria)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        if problem["type"] == "extra_forbidden":
+            raise ValueError(f"{problem['loc'][0]} is not a key of [convergence]") from None
+        raise ValueError(f"{problem['loc'][0]}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
+    return criteria
+
+
 class Stage(Table):
     """Iterations that free the same parameters; stages follow one another."""
 
     name: Annotated[Line, StringConstraints(min_length=1)] = key("IFT local", "Name, shown in tables.")
     iterations: Annotated[int, Field(ge=0, le=99)] = key(0, "Iterations at most; 0: as `campaign.iterations`.")
+    stations: Literal[0, 3, 4] = key(0, "Tracker stations of this stage's tracks; 0: as `campaign.stations`.")
+    at_limit: Literal["continue", "stop"] = key(
+        "continue",
+        "What follows if the stage has not converged in its last iteration: the next stage, or the campaign's end "
+        "as `exhausted` (as after the last stage).",
+    )
+    convergence: Annotated[dict[str, Any], AfterValidator(check_criteria)] = Field(
+        default_factory=dict,
+        description="Criteria of this stage that differ from `[convergence]`.",
+        json_schema_extra={"allowed": "a table with keys of `[convergence]`"},
+    )
     steps: Annotated[list[Step], Field(min_length=1, max_length=9)] = Field(
         default_factory=lambda: [Step()],
         description="Runs of the solver, in this order; each keeps what the last one found.",
@@ -171,6 +261,9 @@ class Solver(Table):
 
     backend: Literal["builtin", "pede"] = key("builtin", "Built-in solver, or Millepede II's pede.")
     pede: Annotated[Line, StringConstraints(min_length=1)] = key("pede", "pede's command or path (backend `pede`).")
+    environment: Line = key(
+        "", "Script that is sourced before pede, for example ROOT's `thisroot.sh` (backend `pede`); empty: none."
+    )
     method: Annotated[Line, StringConstraints(min_length=1)] = key(
         "inversion 3 0.001", "Method, number of iterations and limit of the expected chi2 decrease (pede's `method`)."
     )
@@ -220,6 +313,22 @@ class Convergence(Table):
     )
 
 
+class Validation(Table):
+    """A last look: the tracks reconstructed with the first and with the last constants, before *converged* is believed."""
+
+    enabled: bool = key(False, "Confirm a campaign that converged, or end it as `rejected`.")
+    files: Annotated[Line, AfterValidator(check_files)] = key(
+        "", "Raw files to look at besides those that were used, best of all unused ones.", "ranges such as 500-510,520"
+    )
+    chi2_rise_max: NotNegative = key(
+        0.003, "Most by which chi2/ndf may rise, over all files and over those that were not used."
+    )
+    module_rise_max: NotNegative = key(
+        0.05, "Most by which the width of a module's residuals may rise, as a share of it."
+    )
+    module_hits_min: Annotated[int, Field(ge=2)] = key(1000, "Hits that a module needs to be judged by its residuals.")
+
+
 class Notify(Table):
     """Who is told what. Addresses and passwords stand in the user's own file, never here."""
 
@@ -235,11 +344,21 @@ class Resources(Table):
 
     cpus: Annotated[int, Field(ge=1, le=256)] = key(1, "CPUs.")
     memory_mb: Annotated[int, Field(ge=64, le=1_000_000)] = key(1000, "Memory (MB).")
+    memory_max_mb: Annotated[int, Field(ge=0, le=1_000_000)] = key(
+        0, "Memory (MB) after HTCondor held the job because it needed more than `memory_mb`; 0: it stays held."
+    )
     disk_mb: Annotated[int, Field(ge=1, le=10_000_000)] = key(500, "Disk (MB).")
     flavour: Literal["", "espresso", "microcentury", "longlunch", "workday", "tomorrow", "testmatch", "nextweek"] = key(
         "", "CERN's `+JobFlavour`, the limit of wall time; empty: none."
     )
     requirements: Line = key("", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.')
+
+
+class Python(Table):
+    """Interpreters, each with faser-align installed in its environment. The user's shell does not matter for them."""
+
+    jobs: Line = key("", "Python of the jobs, on the execute nodes; empty: the one that submits.")
+    hooks: Line = key("", "Python of the hooks, on the access point; empty: the one that submits.")
 
 
 class HTCondor(Table):
@@ -249,6 +368,13 @@ class HTCondor(Table):
         "personal", "`personal`: the pool that `pool start` makes on this machine; `system`: the one that is installed."
     )
     retries: Annotated[int, Field(ge=0, le=20)] = key(2, "Further attempts of a node whose failure may pass.")
+    retry_wait_s: Annotated[int, Field(ge=0, le=86_400)] = key(
+        0, "Wait before a node is tried again (s), so that what failed can recover; 0: none."
+    )
+    releases: Annotated[int, Field(ge=0, le=20)] = key(
+        3, "How often a job is released that HTCondor held for a reason that may pass; 0: never."
+    )
+    release_wait_s: Annotated[int, Field(ge=0, le=86_400)] = key(600, "Wait before such a release (s).")
     scan_interval_s: Annotated[int, Field(ge=0, le=300)] = key(
         1, "How often DAGMan looks at its jobs' log (s); 0: as HTCondor is configured."
     )
@@ -271,5 +397,7 @@ class Config(Table):
     )
     solver: Solver = table(Solver, "The solution of an iteration.")
     convergence: Convergence = table(Convergence, "When to stop.")
+    validation: Validation = table(Validation, "Whether the result is confirmed.")
     notify: Notify = table(Notify, "Who is told what.")
+    python: Python = table(Python, "Interpreters of jobs and hooks.")
     htcondor: HTCondor = table(HTCondor, "How it runs on HTCondor.")

@@ -7,17 +7,23 @@ from faser_align.fsm.errors import UserError
 
 
 def stages_of(config: Config) -> list[dict[str, Any]]:
-    """Stages with their iterations and steps, as they stand in the campaign's record.
+    """Stages with their iterations, stations, criteria and steps, as they stand in the campaign's record.
 
+    A list that is gone through several times stands there as often, its names numbered.
     Raises UserError if a step's own file of parameters cannot be read.
     """
     stages = config.stages or [standard_stage(config.campaign.stations)]
+    rounds = config.campaign.repeat
     return [
         {
-            "name": stage.name,
+            "name": f"{stage.name} ({number} of {rounds})" if rounds > 1 else stage.name,
             "iterations": stage.iterations or config.campaign.iterations,
+            "stations": stage.stations or config.campaign.stations,
+            "at_limit": stage.at_limit,
+            "convergence": stage.convergence,
             "steps": [_step(step) for step in stage.steps],
         }
+        for number in range(1, rounds + 1)
         for stage in stages
     ]
 

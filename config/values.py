@@ -2,9 +2,13 @@
 
 import string
 
+from faser_align.config.files import parse_files
+from faser_align.fsm.errors import UserError
+
 PARTS = ("IFT", "3ST")
 DEPTHS = ("layer", "side", "module")
 LAYERS = tuple(10 * station + layer for station in (1, 2, 3, 4) for layer in (0, 1, 2))
+NAME_FIELDS = ("year", "run", "files", "stations", "iterations", "constants")
 
 
 def check_fix(item: object) -> int | str:
@@ -15,6 +19,16 @@ def check_fix(item: object) -> int | str:
     if isinstance(item, str) and item in words:
         return item
     raise ValueError("cannot be fixed")
+
+
+def check_files(text: str) -> str:
+    """Return ranges of raw files as they are, or nothing; raises ValueError if they name none."""
+    if text.strip():
+        try:
+            parse_files(text)
+        except UserError:
+            raise ValueError("names no raw files") from None
+    return text.strip()
 
 
 def fields_of(template: str) -> set[str]:
@@ -30,7 +44,7 @@ def fields_of(template: str) -> set[str]:
 
 def check_name_template(template: str) -> str:
     """Return the template of a campaign's name; raises ValueError for unknown fields or an unsafe folder name."""
-    unknown = fields_of(template) - {"year", "run", "files"}
+    unknown = fields_of(template) - set(NAME_FIELDS)
     if unknown:
         raise ValueError(f"unknown field {{{min(unknown)}}}")
     if not template.strip() or "/" in template or template.startswith("."):
@@ -47,3 +61,20 @@ def check_raw_pattern(pattern: str) -> str:
     if pattern and "file" not in names:
         raise ValueError("lacks the field {file}")
     return pattern
+
+
+COMMAND_FIELDS = (
+    *("raw", "constants", "output", "scratch", "year", "run", "file", "stations", "stage", "iteration"),
+    *("geometry", "tag", "verbosity"),
+)
+
+
+def check_command(command: str) -> str:
+    """Return the command of a reconstruction; raises ValueError for unknown fields or if it writes no output."""
+    names = fields_of(command)
+    unknown = names - set(COMMAND_FIELDS)
+    if unknown:
+        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    if command and "output" not in names:
+        raise ValueError("lacks the field {output}")
+    return command

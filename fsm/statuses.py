@@ -39,11 +39,14 @@ JOB_FAILURES = {
 }
 
 
-def verdict_exit(verdict: str, *, last: bool) -> int:
-    """Exit status of a Millepede node's POST script after ``verdict`` on an iteration of the last stage or not.
+def verdict_exit(event: str, *, last: bool) -> int:
+    """Exit status of a POST script whose verdict became the campaign's ``event`` (``table.after_verdict``).
 
-    Only *converged* in the last stage may end the DAG early; an end without success must fail the DAG.
+    Only *converged* may end the DAG early; an end without success must fail the DAG, unless nothing is left of it that
+    could run: ``last`` says that the stage is the last one.
     """
-    if verdict == "converged" and last:
+    if event == "converged":
         return CONVERGED
-    return FATAL if verdict in ("diverged", "stalled", "starved") else 0
+    if event == "limit":
+        return 0 if last else FATAL
+    return FATAL if event in ("diverged", "stalled", "starved", "refuted") else 0

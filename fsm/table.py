@@ -15,6 +15,8 @@ CAMPAIGN = (
     ("solving", "go_on", "solving"),
     ("solving", "stage_finished", "solving"),
     ("solving", "validation_asked", "validating"),
+    # A campaign that was resumed in the middle of its validation.
+    ("submitted", "validation_asked", "validating"),
     ("solving", "converged", "converged"),
     ("validating", "confirmed", "converged"),
     ("validating", "refuted", "rejected"),
@@ -53,7 +55,7 @@ UNFINISHED = ("created", "submitted", "reconstructing", "solving", "validating")
 ENDS = ("converged", "rejected", "exhausted", "diverged", "stalled", "starved", "failed", "removed")
 STATES = UNFINISHED + ENDS
 
-# What a verdict on an iteration is called -> the event that it becomes in the last stage.
+# What a verdict on an iteration is called; ``after_verdict`` has the event that it becomes.
 VERDICTS = ("go_on", "converged", "limit", "diverged", "stalled", "starved")
 
 # A node. (source, event, destination)
@@ -64,6 +66,8 @@ NODE = (
     ("failed", "passed_over", "skipped"),
     ("running", "passed_over", "skipped"),
     ("held", "passed_over", "skipped"),
+    # A node of the validation that an earlier end had no use for.
+    ("skipped", "started", "running"),
     # A node whose success DAGMan had not written down when it was killed is run again by the next one.
     ("done", "started", "running"),
     # An attempt that a removed DAGMan left open is abandoned by the first attempt of the next.
@@ -86,6 +90,7 @@ MESSAGES = {
     "submitted": "submitted",
     "go_on": "iteration",
     "stage_finished": "iteration",
+    "validation_asked": "iteration",
     "converged": "converged",
     "confirmed": "converged",
     "refuted": "rejected",
@@ -111,3 +116,19 @@ def campaign_after(state: str, event: str) -> str | None:
 def node_after(state: str, event: str) -> str | None:
     """State of a node after ``event``, or None where the table does not allow the event."""
     return _node.get((state, event))
+
+
+def after_verdict(verdict: str, *, last: bool, validated: bool, at_limit: str) -> str:
+    """The campaign's event that a verdict on an iteration becomes.
+
+    Args:
+        verdict: one of ``VERDICTS``.
+        last: whether the stage is the last one.
+        validated: whether the campaign asked for a validation.
+        at_limit: what the stage does at its limit, ``continue`` or ``stop``.
+    """
+    if verdict == "converged":
+        return ("validation_asked" if validated else "converged") if last else "stage_finished"
+    if verdict == "limit":
+        return "limit" if last or at_limit == "stop" else "stage_finished"
+    return verdict

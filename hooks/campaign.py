@@ -12,7 +12,7 @@ from typing import Any
 from faser_align.config import layout
 from faser_align.config.libraries import site_packages
 from faser_align.config.record import read_record
-from faser_align.fsm import statuses, verdict
+from faser_align.fsm import statuses, table, validation, verdict
 from faser_align.hooks import delivery, node
 from faser_align.state import database, writer
 
@@ -56,7 +56,7 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
 
 
 def _solved(folder: str, event: Event, macros: list[str]) -> int:
-    """POST of a Millepede node: judge its metrics, whatever state the store is in."""
+    """POST of a Millepede node or of the validation's last: judge its metrics, whatever state the store is in."""
     node.after_job(event, macros)
     _, stage, iteration, _ = layout.parse_node(event["node"])
     record = read_record(folder)
@@ -69,23 +69,38 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
         event["outcome"], event["exit"] = "failed", statuses.FATAL
         event["reason"] = f"the metrics cannot be read: {problem}"
         return writer.record(folder, event)
-    rules = verdict.Rules.from_config(record["config"]["convergence"])
-    said = verdict.judge(rules, history, limit=record["stages"][stage - 1]["iterations"])
+    said, event["moves"] = judged(record, stage, history)
     event["verdict"], event["verdict_reason"] = said.name, said.reason
     event["criteria"] = json.dumps([criterion._asdict() for criterion in said.criteria])
     event["metrics"] = json.dumps(history[-1])
-    event["exit"] = statuses.verdict_exit(said.name, last=stage == len(record["stages"]))
+    event["exit"] = statuses.verdict_exit(event["moves"], last=stage == len(record["stages"]))
     return writer.record(folder, event)
 
 
+def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
+    """The verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
+    if stage == layout.VALIDATION:
+        said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
+        return said, said.name
+    this = record["stages"][stage - 1]
+    rules = verdict.Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
+    said = verdict.judge(rules, history, limit=this["iterations"])
+    return said, table.after_verdict(
+        said.name,
+        last=stage == len(record["stages"]),
+        validated="validation" in record,
+        at_limit=this.get("at_limit", "continue"),
+    )
+
+
 def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dict[str, Any]]:
-    """``metrics.json`` of iterations 1 to ``iteration`` of a stage; numbers that are not finite become None.
+    """``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; numbers that are not finite become None.
 
     Raises:
         OSError, ValueError: one of them is missing or malformed.
     """
     found = []
-    for i in range(1, iteration + 1):
+    for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
         path = layout.metrics_file(record["folder"], stage, i)
         value = _finite(json.loads(Path(path).read_text(encoding="utf-8")))
         if not isinstance(value, dict) or (value.get("stage"), value.get("iteration")) != (stage, i):

@@ -6,6 +6,7 @@ this way, so that the hooks of reconstruction nodes need not import it.
 
 from typing import TYPE_CHECKING
 
+from faser_align.config import layout
 from faser_align.fsm import machine, statuses, table
 from faser_align.state import history
 
@@ -72,9 +73,11 @@ def control(campaign: "Campaign") -> int:
 
 
 def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> int:
-    """The verdict on an iteration, which the hook made of its metrics; returns what DAGMan must be told."""
+    """The verdict on an iteration, or of the validation, as the hook made it of the metrics; returns DAGMan's answer."""
     event = campaign.event
     name, last = event["verdict"], stage == campaign.stages
+    # An event that an earlier version left in the spool does not say where it leads.
+    moved = event.get("moves") or table.after_verdict(name, last=last, validated=False, at_limit="continue")
     campaign.db.execute(
         "INSERT INTO iterations VALUES (?, ?, ?, ?, ?, ?, json(?), json(?)) "
         "ON CONFLICT (stage, iteration) DO UPDATE SET ended_utc = excluded.ended_utc, verdict = excluded.verdict, "
@@ -84,17 +87,18 @@ def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> i
             *(event["criteria"], event["metrics"]),
         ),
     )
-    moved = "stage_finished" if name in ("converged", "limit") and not last else name
     facts = (
         "json_object('verdict', ?, 'reason', ?, 'effect_um', json_extract(?, '$.effect_um'), "
         "'significance', json_extract(?, '$.significance'), 'chi2_per_ndf', json_extract(?, '$.chi2_per_ndf'), "
         "'notes', json_extract(?, '$.notes'))"
     )
     values = (name, event["verdict_reason"], *(event["metrics"],) * 4)
+    if stage == layout.VALIDATION:  # the campaign stays where it ended
+        stage, iteration = campaign.stage, campaign.iteration
     _move(campaign, moved, stage, iteration, facts, values, attempt)
-    if moved == "stage_finished":
+    if moved in ("stage_finished", "validation_asked"):
         campaign.db.execute("UPDATE campaign SET stages_done = max(stages_done, ?)", (stage,))
-    return statuses.verdict_exit(name, last=last)
+    return statuses.verdict_exit(moved, last=last)
 
 
 def final(campaign: "Campaign") -> int:

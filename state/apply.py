@@ -62,17 +62,17 @@ def _pre(campaign: Campaign) -> int:
     latest = _latest(db, node)
     if latest and latest[1] == event["dag_id"] and not latest[2]:
         return 0  # open: this script is a repeat of the one that opened it
-    if state in ("skipped", "lost"):
-        return statuses.SKIP
-    if stage <= campaign.stages_done or (kind == "reco" and campaign.lost and _lost(db, file)):
-        if state == "done":
-            return statuses.SKIP
-        _abandon(campaign, node, latest)
-        history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
+    if _is_over(campaign, kind, stage, file, state):
+        if state not in ("done", "skipped", "lost"):
+            _abandon(campaign, node, latest)
+            history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
         return statuses.SKIP
     _open(campaign, node, state, attempts + 1, latest)
     _took(campaign, node, attempts + 1, "pre", "", "", 0)
-    if kind == "mille":
+    if stage == layout.VALIDATION:
+        if campaign.state == "submitted":
+            history.campaign_event(campaign, "validation_asked", campaign.stage, campaign.iteration)
+    elif kind == "mille":
         history.campaign_event(campaign, "solving_started", stage, iteration)
     elif campaign.state not in ("reconstructing", "solving") or (campaign.stage, campaign.iteration) != (
         stage,
@@ -113,7 +113,7 @@ def _post(campaign: Campaign) -> int:
     if outcome == "lost":
         db.execute("UPDATE campaign SET lost = (SELECT count(DISTINCT file) FROM nodes WHERE state = 'lost')")
         history.enqueue(campaign, row, "lost")
-    if kind == "mille" and "verdict" in event:
+    if kind != "reco" and "verdict" in event:
         answer = _advance().verdict(campaign, stage, iteration, attempts)
     _took(campaign, node, attempts, "post", job_id, "", answer)
     return int(answer)
@@ -186,6 +186,25 @@ def _latest(db: sqlite3.Connection, node: str) -> "tuple[int, str, str, str] | N
         "SELECT attempt, dag_id, closed_utc, job_id FROM attempts WHERE node = ? ORDER BY attempt DESC LIMIT 1", (node,)
     ).fetchone()
     return found
+
+
+def _is_over(campaign: Campaign, kind: str, stage: int, file: int, state: str) -> bool:
+    """Whether a node has nothing to do: its file is lost, its stage has ended, or there is nothing to validate."""
+    if state == "lost" or (kind == "reco" and campaign.lost and _lost(campaign.db, file)):
+        return True
+    if stage == layout.VALIDATION:
+        return not _validating(campaign)
+    return state == "skipped" or stage <= campaign.stages_done
+
+
+def _validating(campaign: Campaign) -> bool:
+    """Whether the last stage has converged, and the campaign has not ended after that."""
+    if campaign.state not in ("validating", "submitted"):
+        return False
+    found = campaign.db.execute(
+        "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1", (campaign.stages,)
+    ).fetchone()
+    return bool(found)
 
 
 def _lost(db: sqlite3.Connection, file: int) -> bool:

@@ -59,6 +59,12 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
         for iteration in range(1, described["iterations"] + 1):
             found += [(layout.reco_node(stage, iteration, f), "reco", stage, iteration, f) for f in record["files"]]
             found.append((layout.mille_node(stage, iteration), "mille", stage, iteration, -1))
+    if "validation" in record:
+        stage = layout.VALIDATION
+        for half in (layout.BEFORE, layout.AFTER):
+            files = record["validation"]["files"]
+            found += [(layout.reco_node(stage, half, f), "reco", stage, half, f) for f in files]
+        found.append((layout.VALIDATE_NODE, "validate", stage, layout.AFTER, -1))
     return found
 
 

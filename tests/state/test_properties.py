@@ -92,7 +92,8 @@ def _finish_post(event: Event) -> Event:
         iteration = layout.parse_node(event["node"])[2]
         text = str(metrics(iteration)).replace("'", '"').replace("False", "false").replace("True", "true")
         event |= {"verdict": name, "verdict_reason": "so", "criteria": "[]", "metrics": text}
-        event["exit"] = statuses.verdict_exit(name, last=True)
+        event["moves"] = table.after_verdict(name, last=True, validated=False, at_limit="continue")
+        event["exit"] = statuses.verdict_exit(event["moves"], last=True)
     return event
 
 
