@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
-from faser_align.config.schema import Config
+from faser_align.config.schema import Config, Reconstruction
 from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "faser-align.toml"
+CALYPSO_PATHS = ("atlas_base", "asetup", "setup", "write_constants", "reconstruct", "database")
 
 
 def load_config(path: str) -> Config:
@@ -130,11 +131,28 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
         update={
             "campaign": campaign,
             "stages": stages,
-            "reconstruction": config.reconstruction.model_copy(
-                update={"raw": absolute(config.reconstruction.raw, base)}
-            ),
+            "reconstruction": _reconstruction(config.reconstruction, base),
             "simulation": config.simulation.model_copy(update={"truth": absolute(config.simulation.truth, base)}),
             "notify": config.notify.model_copy(update={"file": absolute(config.notify.file, base)}),
-            "solver": config.solver.model_copy(update={"pede": absolute(pede, base) if "/" in pede else pede}),
+            "solver": config.solver.model_copy(
+                update={
+                    "pede": absolute(pede, base) if "/" in pede else pede,
+                    "environment": absolute(config.solver.environment, base),
+                }
+            ),
+            "python": config.python.model_copy(
+                update={"jobs": absolute(config.python.jobs, base), "hooks": absolute(config.python.hooks, base)}
+            ),
+        }
+    )
+
+
+def _reconstruction(told: Reconstruction, base: str) -> Reconstruction:
+    calypso = {name: absolute(getattr(told.calypso, name), base) for name in CALYPSO_PATHS}
+    return told.model_copy(
+        update={
+            "raw": absolute(told.raw, base),
+            "environment": absolute(told.environment, base),
+            "calypso": told.calypso.model_copy(update=calypso),
         }
     )

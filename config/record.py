@@ -54,10 +54,11 @@ def make_record(
         constants, sha256: absolute path and checksum of the constants to start from.
         created_utc: time in the form 2026-11-24T07:30:00Z.
     """
+    from faser_align.config.files import parse_files
     from faser_align.config.stages import stages_of
 
     stations = config.campaign.stations
-    return {
+    record = {
         "format": FORMAT,
         "name": name,
         "version": faser_align.__version__,
@@ -69,7 +70,8 @@ def make_record(
         "folder": folder,
         "data": os.path.join(config.campaign.data, name) if config.campaign.data else folder,
         # Not resolved: a virtual environment is found through the link that is its interpreter.
-        "python": sys.executable,
+        "python": config.python.hooks or sys.executable,
+        "job_python": config.python.jobs or sys.executable,
         "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
         # How whoever submits calls the program: hooks, which have another environment, tell him what to type.
         "command": os.environ.get("FASER_ALIGN_COMMAND", "faser-align"),
@@ -78,6 +80,10 @@ def make_record(
         "stages": stages_of(config),
         "config": config.model_dump(mode="json"),
     }
+    if config.validation.enabled:
+        unused = set(parse_files(config.validation.files)) - set(files) if config.validation.files else set()
+        record["validation"] = {"files": sorted({*files, *unused}), "unused": sorted(unused)}
+    return record
 
 
 def write_record(path: str, record: dict[str, Any]) -> None:

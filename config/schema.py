@@ -16,7 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from faser_align.config.values import check_command, check_files, check_fix, check_name_template, check_raw_pattern
+from faser_align.config.values import (
+    check_command,
+    check_files,
+    check_fix,
+    check_name_template,
+    check_option,
+    check_raw_pattern,
+)
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]*$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
@@ -43,6 +50,7 @@ FIX_ALLOWED = (
     '"IFT", "3ST", "layer", "side", "module", a part with a depth such as "IFT_layer" or "3ST_side", '
     "or a layer's number: 10 11 12 (IFT) 20 21 22 30 31 32 40 41 42"
 )
+Option = Annotated[Line, AfterValidator(check_option)]
 FixItem = Annotated[int | str, PlainValidator(check_fix)]
 
 
@@ -91,12 +99,10 @@ class Calypso(Table):
     write_constants: Line = key(
         "", "`WriteAlignmentConfig_Faser04.py` of your checkout, which writes constants to a conditions database."
     )
-    write_options: list[Line] = key(
-        [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in.", "a list of text"
-    )
+    write_options: list[Option] = key([], "Further arguments of that script; `{geometry}` and `{tag}` are filled in.")
     reconstruct: Line = key("", "`faser_reco_alignment.py` of your checkout, which reconstructs a raw file.")
-    reconstruct_options: list[Line] = key(
-        [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in.", "a list of text"
+    reconstruct_options: list[Option] = key(
+        [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in."
     )
     geometry: Word = key("", "Geometry; empty: by year, FASERNU-03 for 2022 and FASERNU-04 from 2023 on.")
     tag: Word = key("", "Conditions tag; empty: by year, OFLCOND-FASER-04 for 2022 and OFLCOND-FASER-05 from 2023 on.")
@@ -157,7 +163,7 @@ class Reconstruction(Table):
             parts = ["write_constants", "reconstruct"] + ([] if self.environment else ["asetup", "setup"])
             missing += [f"calypso.{name}" for name in parts if not getattr(self.calypso, name)]
         if missing:
-            raise ValueError(f'backend = "{self.backend}" needs {", ".join(missing)}')
+            raise ValueError(f'backend = "{self.backend}" needs {", ".join(missing)}; set what is missing there')
         return self
 
 

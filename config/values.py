@@ -78,3 +78,11 @@ def check_command(command: str) -> str:
     if command and "output" not in names:
         raise ValueError("lacks the field {output}")
     return command
+
+
+def check_option(option: str) -> str:
+    """Return an argument of one of Calypso's scripts; raises ValueError for unknown fields."""
+    unknown = fields_of(option) - {"geometry", "tag"}
+    if unknown:
+        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    return option
