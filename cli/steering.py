@@ -13,6 +13,7 @@ from faser_align.config.record import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import create
+from faser_align.state.upgrade import bring_up_to_date
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
 JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
@@ -77,10 +78,12 @@ def resume(folder: str) -> None:
             f"its constants ({_hint('constants export', record)}) with more data or another choice of what is free"
         )
     schedd = dagman.schedd_of(record)
-    from faser_align.dag.submit import resume_dag
+    from faser_align.dag.submit import refuse_second, resume_dag
 
     if state in table.ENDS:
         _await_departure(schedd, record["folder"])
+    refuse_second(schedd, record["folder"])
+    bring_up_to_date(folder)
     cluster = resume_dag(schedd, record["folder"])
     try:
         create.record_submitted(folder, cluster, resumed=state != table.INITIAL)

@@ -48,7 +48,7 @@ def submit_dag(schedd: htcondor2.Schedd, folder: str) -> int:
     What DAGMan and its scripts find in their environment does not depend on that of the caller.
     Raises UserError if the campaign has a DAGMan job already, CampaignError if HTCondor refuses.
     """
-    _refuse_second(schedd, folder)
+    refuse_second(schedd, folder)
     return _submit(schedd, folder)
 
 
@@ -57,7 +57,7 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str) -> int:
 
     DAGMan itself finds the latest rescue file. Raises UserError if there is none or a DAGMan job is in the queue.
     """
-    _refuse_second(schedd, folder)
+    refuse_second(schedd, folder)
     if not rescue_file(folder) and os.path.exists(os.path.join(folder, layout.DAGMAN_OUT)):
         raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
     return _submit(schedd, folder)
@@ -166,7 +166,8 @@ def _extend(environment: str, more: dict[str, str]) -> str:
     return f'"{" ".join([environment.strip().removeprefix(chr(34)).removesuffix(chr(34)), *words])}"'
 
 
-def _refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
+def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
+    """Raise UserError if a DAGMan of the campaign is in the queue."""
     jobs = dagman_jobs(schedd, folder)
     if jobs:
         raise UserError(

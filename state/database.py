@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 QUEUE_S_MAX = 10.0  # waiting in the queue of the lock
 BUSY_S_MAX = 20.0  # waiting for SQLite afterwards
+SCHEMA = 2  # newest PRAGMA user_version that this program knows; see ``state.schema``
 
 
 def utc(at_s: float | None = None) -> str:
@@ -35,6 +36,15 @@ def connect(folder: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{path}?mode=rw", timeout=BUSY_S_MAX, isolation_level=None, uri=True)
     db.execute("PRAGMA synchronous = EXTRA")
     return db
+
+
+def refuse_newer(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if a newer program has changed the store: what it means now is not known here."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA:
+        raise sqlite3.DatabaseError(
+            f"the store has schema {version}, and this faser-align knows schemas up to {SCHEMA}; use the newer version"
+        )
 
 
 class Turn:
@@ -100,6 +110,7 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
         try:
             db.execute("BEGIN IMMEDIATE")
             try:
+                refuse_newer(db)
                 answer = work(db)
                 db.execute("COMMIT")
             except BaseException:

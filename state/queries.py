@@ -14,7 +14,7 @@ from typing import Any
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import spool
+from faser_align.state import database, spool
 
 Row = dict[str, Any]
 
@@ -24,7 +24,7 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
     """The published copy of the campaign in ``folder``.
 
     Raises:
-        StoreError: there is none, or it cannot be read.
+        StoreError: there is none, it cannot be read, or a newer program made it.
     """
     path = Path(folder, layout.PUBLISHED)
     try:
@@ -32,6 +32,7 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as problem:
         raise StoreError(f"{path} cannot be read: {problem}") from problem
     try:
+        database.refuse_newer(db)
         db.execute("SELECT 1 FROM campaign").fetchone()
         yield db
     except sqlite3.DatabaseError as problem:

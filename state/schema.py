@@ -4,10 +4,17 @@ Each migration runs in one transaction together with the row that says that it w
 applied at submission and by ``repair``, never by a hook. A migration that was released is not changed.
 """
 
+import contextlib
+import sqlite3
+
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-migrations = Migrations("faser_align")
+from faser_align.state import views
+
+SET = "faser_align"
+BUSY_S_MAX = 20.0
+migrations = Migrations(SET)
 
 _INITIAL = """
 CREATE TABLE campaign (
@@ -115,10 +122,43 @@ def _initial(db: sqlite_utils.Database) -> None:
             db.execute(statement)
 
 
+@migrations(name="0002_views")
+def _views(db: sqlite_utils.Database) -> None:
+    for text in views.VIEWS.values():
+        db.execute(text.strip())
+    # Older stores have 0 here: what hooks ask, who cannot afford sqlite-utils.
+    db.execute("PRAGMA user_version = 2")
+
+
+def version_of(applied: int) -> int:
+    """``PRAGMA user_version`` of a store that has so many migrations; it counts from the second on."""
+    return applied if applied > 1 else 0
+
+
+def applied(db: sqlite3.Connection) -> list[str]:
+    """Names of the migrations that the store says were applied, in their order."""
+    sql = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
+    return [name for (name,) in db.execute(sql, (SET,))]
+
+
+def names() -> list[str]:
+    """Names of all migrations that this version knows, in their order."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        return [migration.name for migration in migrations.pending(sqlite_utils.Database(empty, execute_plugins=False))]
+
+
 def migrate(path: str) -> None:
-    """Bring the store at ``path`` up to the newest schema; makes the file where there is none."""
-    db = sqlite_utils.Database(path)
+    """Bring the store at ``path`` up to the newest schema, all in one transaction; makes the file where there is none.
+
+    Raises:
+        sqlite3.Error: nothing was changed.
+    """
+    db = sqlite3.connect(path, timeout=BUSY_S_MAX)
     try:
-        migrations.apply(db)
+        db.execute("PRAGMA synchronous = EXTRA")
+        # sqlite-utils begins deferred transactions, which fail at once where another one writes: it finds one of ours.
+        db.execute("BEGIN IMMEDIATE")
+        migrations.apply(sqlite_utils.Database(db, execute_plugins=False))
+        db.execute("COMMIT")
     finally:
-        db.conn.close()
+        db.close()

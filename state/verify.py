@@ -21,7 +21,7 @@ def findings(db: sqlite3.Connection) -> list[str]:
     if damage:
         return damage  # what a damaged file says about itself is not worth checking
     found: list[str] = []
-    for check in (_campaign_path, _node_paths, _attempts, _counters, _repeats, _messages, _constants):
+    for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages, _constants):
         found += check(db)
     return found
 
@@ -35,6 +35,18 @@ def _integrity(db: sqlite3.Connection) -> Findings:
             yield f"row {row} of {name} refers to a row of {parent} that is not there"
     except sqlite3.DatabaseError as problem:
         yield f"SQLite cannot read the store: {problem}"
+
+
+def _versions(db: sqlite3.Connection) -> Findings:
+    """The table of migrations and ``PRAGMA user_version``, which is all that hooks read, say the same."""
+    from faser_align.state import schema
+
+    applied, known = schema.applied(db), schema.names()
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if applied != known[: len(applied)] or not applied:
+        yield f"the migrations that were applied are {', '.join(applied) or 'none'}, and not the first of {', '.join(known)}"
+    elif version != schema.version_of(len(applied)):
+        yield f"its schema is {version}, and {len(applied)} migrations were applied"
 
 
 def _path(db: sqlite3.Connection, subject: str, start: str, now: str, *, campaign: bool) -> Findings:

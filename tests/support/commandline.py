@@ -1,5 +1,7 @@
 """The command line as tests run it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,3 +16,11 @@ class Result(NamedTuple):
 
 # Runs the command line with some words.
 Command = Callable[..., Result]
+
+
+def faser_align(*words: str) -> Result:
+    """Run the command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "faser_align.cli", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,44 @@
+"""Old stores in a newer program: brought up to date between two DAGMans, never by a hook and never beside one."""
+
+import sqlite3
+
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, publish
+
+
+def bring_up_to_date(folder: str) -> bool:
+    """Migrate the store of the campaign in ``folder`` to the newest schema, and publish it.
+
+    Only while no DAGMan of the campaign is in the queue: its hooks would wait for it. Killed half-way it leaves the store
+    as it was.
+
+    Returns:
+        Whether there was anything to migrate.
+
+    Raises:
+        StoreError: a newer program has changed the store, or it cannot be read or written.
+    """
+    try:
+        turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
+        try:
+            if not _is_old(folder):
+                return False
+            from faser_align.state import schema
+
+            schema.migrate(f"{folder}/{layout.STATE}")
+        finally:
+            turn.close()
+        publish.publish(folder)
+    except (sqlite3.Error, OSError) as problem:
+        raise StoreError(f"the store {folder}/{layout.STATE} cannot be brought up to date: {problem}") from problem
+    return True
+
+
+def _is_old(folder: str) -> bool:
+    db = database.connect(folder)
+    try:
+        database.refuse_newer(db)
+        return bool(db.execute("PRAGMA user_version").fetchone()[0] < database.SCHEMA)
+    finally:
+        db.close()

@@ -1,0 +1,244 @@
+"""Old and new versions: stores of every schema that was released go on, and one from the future is left alone."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration, write_output
+from commandline import faser_align
+
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, publish, queries, schema, spool, upgrade, verify, views
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+RELEASED = sorted(folder.name for folder in STORES.iterdir() if folder.is_dir())
+DAG = "14.0"  # of the campaign that is kept, which is in its third iteration
+FUTURE = database.SCHEMA + 1
+
+
+def restore(version: str, folder: Path) -> dict[str, Any]:
+    """The campaign that is kept of a version, in ``folder``, with what its iterations need; returns its record."""
+    folder.mkdir()
+    shutil.copy(STORES / version / layout.STATE, folder)
+    record: dict[str, Any] = json.loads((STORES / version / layout.RECORD).read_text())
+    record |= {"folder": str(folder), "data": str(folder)}
+    (folder / layout.RECORD).write_text(json.dumps(record))
+    db = sqlite3.connect(folder / layout.STATE, isolation_level=None)
+    db.execute("UPDATE campaign SET folder = ?, data = ?", (str(folder), str(folder)))
+    for iteration, text in db.execute("SELECT iteration, metrics FROM iterations WHERE ended_utc != ''"):
+        path = Path(layout.metrics_file(str(folder), 1, iteration))
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    db.close()
+    for iteration in range(1, record["stages"][0]["iterations"] + 1):
+        for part in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
+            Path(layout.iteration_folder(str(folder), 1, iteration), part, "logs").mkdir(parents=True, exist_ok=True)
+    (folder / layout.SPOOL).mkdir()
+    publish.publish(str(folder))
+    return record
+
+
+def go_on(record: dict[str, Any]) -> None:
+    """Run the hooks of the third iteration, whose first job runs, and of the fourth."""
+    node = layout.reco_node(1, 3, 400)
+    write_output(record, 1, 3, 400)
+    assert hook("post", record["folder"], node, 0, 2, 0, "33.0", 0, dag_id=DAG).returncode == 0
+    others = record | {"files": record["files"][1:]}
+    assert run_iteration(others, 3, dag_id=DAG) == 0
+    assert run_iteration(record, 4, dag_id=DAG) == 42
+    assert hook("final", record["folder"], "final", 0, 0, dag_id=DAG).returncode == 0
+
+
+def version(folder: str, name: str = layout.STATE) -> int:
+    """``PRAGMA user_version`` of a store."""
+    db = sqlite3.connect(f"{folder}/{name}")
+    try:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        db.close()
+
+
+def contents(path: Path) -> list[str]:
+    """Schema and rows of a database, but for the time at which a migration was applied."""
+    db = sqlite3.connect(path)
+    try:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        db.execute("UPDATE _sqlite_migrations SET applied_at = ''")
+        return [str(version(str(path.parent), path.name)), *db.iterdump()]
+    finally:
+        db.close()
+
+
+def test_every_schema_is_kept_but_the_newest() -> None:
+    """Each schema that was released, all before the newest, has a store in the test data; the numbers agree."""
+    names = schema.names()
+    assert [name[:4] for name in names[:-1]] == RELEASED
+    assert schema.version_of(len(names)) == database.SCHEMA
+
+
+@pytest.mark.parametrize("kept", RELEASED)
+def test_an_old_campaign_goes_on_without_migration(kept: str, tmp_path: Path) -> None:
+    """Hooks of today take in the events of a campaign that an older program began, and leave its schema alone."""
+    record = restore(kept, tmp_path / "campaign")
+    folder = record["folder"]
+    before = version(folder)
+    go_on(record)
+    assert version(folder) == before < database.SCHEMA
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+        assert queries.campaign(db)["state"] == "converged"
+    assert not (tmp_path / "campaign" / layout.HOOKS_LOG).exists()
+
+
+@pytest.mark.parametrize("kept", RELEASED)
+def test_an_old_store_is_migrated_and_sound(kept: str, tmp_path: Path) -> None:
+    """Migrated, the store of every older schema is sound, has the rows it had, and its campaign goes on."""
+    record = restore(kept, tmp_path / "campaign")
+    folder = record["folder"]
+    with queries.published(folder) as db:
+        rows = {name: queries.rows(db, f"SELECT * FROM {name}") for name in ("history", "nodes", "outbox", "events")}
+    assert upgrade.bring_up_to_date(folder)
+    assert not upgrade.bring_up_to_date(folder)
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+        assert {name: queries.rows(db, f"SELECT * FROM {name}") for name in rows} == rows
+        assert schema.applied(db) == schema.names()
+    assert version(folder) == version(folder, layout.PUBLISHED) == database.SCHEMA
+    go_on(record)
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
+# Migrates copies of the store, each in a child that is killed at another statement; prints how many statements there are.
+KILLED = """
+import os, shutil, signal, sqlite3, sys
+from faser_align.state import schema
+source, connect = sys.argv[1], sqlite3.connect
+
+def migrate(path, last):
+    seen = 0
+    def count(statement):
+        nonlocal seen
+        seen += 1
+        if seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def traced(*words, **more):
+        db = connect(*words, **more)
+        db.set_trace_callback(count)
+        return db
+    sqlite3.connect = traced
+    schema.migrate(path)
+    return seen
+
+last = 1
+while True:
+    path = f"{source}.{last}"
+    shutil.copy(source, path) if os.path.getsize(source) else None
+    child = os.fork()
+    if not child:
+        migrate(path, last)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+    last += 1
+print(last - 1)
+"""
+
+
+@pytest.mark.parametrize("begin", ["nothing", *RELEASED])
+def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> None:
+    """Killed at any statement a migration leaves the store as it was; run again, it ends like an undisturbed one."""
+    source = tmp_path / "store"
+    if begin == "nothing":
+        source.touch()
+    else:
+        shutil.copy(STORES / begin / layout.STATE, source)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(source)], capture_output=True, text=True, check=True)
+    statements = int(done.stdout)
+    assert statements >= len(views.VIEWS) + 5
+    whole = tmp_path / "whole"
+    shutil.copy(source, whole)
+    schema.migrate(str(whole))
+    expected = contents(whole)
+    for last in range(1, statements + 1):
+        path = tmp_path / f"store.{last}"
+        db = sqlite3.connect(path)
+        applied = [] if begin == "nothing" else schema.names()[: int(begin)]
+        assert not applied or schema.applied(db) == applied
+        assert len(db.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()) == 0
+        assert db.execute("PRAGMA user_version").fetchone()[0] == schema.version_of(len(applied))
+        db.close()
+        schema.migrate(str(path))
+        assert contents(path) == expected
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> dict[str, Any]:
+    """A campaign whose store a newer program has changed."""
+    record = make_campaign(tmp_path / "campaign", files=2)
+    db = sqlite3.connect(f"{record['folder']}/{layout.STATE}")
+    db.execute(f"PRAGMA user_version = {FUTURE}")
+    db.close()
+    publish.publish(record["folder"])
+    return record
+
+
+def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
+    """An event that finds a newer store goes to the spool, with the job's own verdict, and nothing is written."""
+    folder, node = newer["folder"], layout.reco_node(1, 1, 400)
+    before = Path(folder, layout.STATE).read_bytes()
+    assert hook("pre", folder, node, 0, 2).returncode == 0
+    done = hook("post", folder, node, 0, 2, 61, "13.0", 0)
+    assert done.returncode == 43
+    assert f"schema {FUTURE}" in done.stderr
+    assert Path(folder, layout.STATE).read_bytes() == before
+    assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "post"]
+    # The program that knows the schema takes in what waits.
+    db = sqlite3.connect(f"{folder}/{layout.STATE}")
+    db.execute(f"PRAGMA user_version = {database.SCHEMA}")
+    db.close()
+    assert hook("final", folder, "final", 2, 1).returncode == 2
+    assert spool.waiting(folder) == []
+    with queries.published(folder) as published:
+        assert verify.findings(published) == []
+        assert queries.nodes(published, "failed")[0]["node"] == node
+
+
+@pytest.mark.parametrize("words", [("status",), ("history",), ("metrics",), ("verify",), ("report",)])
+def test_a_command_refuses_a_newer_store(newer: dict[str, Any], words: tuple[str, ...]) -> None:
+    """A command that finds a newer store says so in one sentence that names the cure."""
+    done = faser_align(*words, newer["folder"])
+    assert done.status == 1
+    assert len(done.err.splitlines()) == 1
+    assert f"has schema {FUTURE}" in done.err
+    assert "use the newer version" in done.err
+
+
+def test_a_newer_store_is_not_migrated(newer: dict[str, Any]) -> None:
+    """What resume, extend and repair call refuses a newer store, and one that is not there, in one sentence."""
+    with pytest.raises(StoreError, match=f"has schema {FUTURE}.*use the newer version"):
+        upgrade.bring_up_to_date(newer["folder"])
+    Path(newer["folder"], layout.STATE).unlink()
+    with pytest.raises(StoreError, match="cannot be brought up to date: unable to open database file"):
+        upgrade.bring_up_to_date(newer["folder"])
+
+
+@pytest.mark.parametrize(
+    "damage", ["PRAGMA user_version = 1", "PRAGMA user_version = 0", "DELETE FROM _sqlite_migrations WHERE id = 2"]
+)
+def test_a_store_whose_versions_disagree_is_found(tmp_path: Path, damage: str) -> None:
+    """The table of migrations and the store's number say the same, or verify names it."""
+    record = make_campaign(tmp_path / "campaign", files=1)
+    with queries.published(record["folder"]) as published:
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        published.backup(db)
+    assert verify.findings(db) == []
+    db.execute(damage)
+    assert any("migrations" in sentence for sentence in verify.findings(db))
+    db.close()
