@@ -1,0 +1,271 @@
+"""Campaigns of short nodes on a real pool, with our hooks and a stub for each job; and what they come to."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import htcondor2
+import pytest
+from campaigns import make_campaign, metrics
+
+from faser_align.config import layout
+from faser_align.dag.render import render
+from faser_align.dag.submit import DagmanJob, dagman_jobs, submit_dag
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError
+from faser_align.pool import personal
+from faser_align.state import create, queries, registry, verify
+
+STUB = Path(__file__).with_name("stub.py")
+COMMAND = [sys.executable, "-m", "faser_align.cli"]
+RETRIES = 12  # a fault costs an attempt; none may fail a campaign
+
+# The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, half an hour until the
+# slots that it had claimed are free.
+SETTINGS = """
+MASTER_BACKOFF_CONSTANT = 1
+MASTER_BACKOFF_FACTOR = 1
+ALIVE_INTERVAL = 4
+MAX_CLAIM_ALIVES_MISSED = 3
+"""
+
+
+@contextlib.contextmanager
+def own_pool(folder: Path, processors: int) -> Iterator[Path]:
+    """A pool of its own in ``folder``, the one that commands use meanwhile, whose daemons may be killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CONDOR_CONFIG", "PATH"):
+            patch.setenv(name, os.environ.get(name, ""))  # what personal.use sets is put back at the end
+        if not os.environ["CONDOR_CONFIG"]:
+            patch.delenv("CONDOR_CONFIG")
+        patch.setenv("FASER_ALIGN_POOL", str(folder))
+        try:
+            personal.start(folder, cpus=processors)
+            personal.use(folder)
+            with open(folder / "condor_config", "a") as config:
+                config.write(SETTINGS)
+            subprocess.run(["condor_reconfig"], check=True, capture_output=True)
+            htcondor2.reload_config()
+            yield folder
+        finally:
+            personal.stop(folder)
+    if "CONDOR_CONFIG" in os.environ:
+        htcondor2.reload_config()
+
+
+class Picture(NamedTuple):
+    """What a campaign came to, without times, ids and attempts: the same however often it was disturbed."""
+
+    state: str
+    nodes: dict[str, str]
+    path: list[tuple[str, int, int]]
+    verdicts: list[tuple[int, str]]
+    lost: list[int]
+
+
+class PoolCampaign:
+    """A campaign whose hooks and DAG are the real ones and whose jobs are stubs.
+
+    Args:
+        folder: where to make it; its name is that of the campaign.
+        files, iterations: how large it is.
+        wait_s: how long a job takes (s).
+        fails: exit status of nodes that fail every time, by name.
+        config: further configuration.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        files: int = 4,
+        iterations: int = 3,
+        quiet_from: int = 99,
+        wait_s: float = 0.1,
+        fails: dict[str, int] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        values: dict[str, Any] = {"convergence": {"patience": 1}, **(config or {})}
+        values["campaign"] = {"iterations": iterations}
+        values["htcondor"] = {
+            "retries": RETRIES,
+            "scan_interval_s": 1,
+            "reco": {"memory_mb": 64, "disk_mb": 1},
+            "mille": {"memory_mb": 64, "disk_mb": 1},
+            **values.get("htcondor", {}),
+        }
+        self.record = make_campaign(folder, files=files, config=values, name=folder.name)
+        self.folder, self.name, self.files = folder, folder.name, files
+        self.orders = folder / "orders"
+        self.orders.mkdir()
+        (self.orders / "wait_s").write_text(str(wait_s))
+        for node, status in (fails or {}).items():
+            (self.orders / node).write_text(str(status))
+        for i in range(1, iterations + 1):
+            value = metrics(3 if i >= quiet_from else 2, files=files) | {"iteration": i, "residual_max_final": True}
+            if i < quiet_from:
+                value["effect_um"] = 20.0 / i
+            (self.orders / f"metrics_{i}.json").write_text(json.dumps(value))
+        text = render(self.record)
+        text = re.sub(r'arguments = ".*"', f'arguments = "-I -S {STUB} {self.orders} $(JOB)"', text)
+        (folder / layout.DAG).write_text(text)
+        self.schedd = htcondor2.Schedd()
+        registry.add(self.name, str(folder))
+
+    def submit(self) -> int:
+        """Hand the DAG to HTCondor as ``submit`` does; returns the cluster."""
+        cluster = submit_dag(self.schedd, str(self.folder))
+        create.record_submitted(str(self.folder), cluster)
+        return cluster
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Type a command of ours about this campaign."""
+        first, *rest = words
+        return subprocess.run(
+            [*COMMAND, first, str(self.folder), *rest], capture_output=True, text=True, timeout=280, check=False
+        )
+
+    def dagmans(self) -> list[DagmanJob] | None:
+        """The campaign's DAGMan jobs in the queue, or None while the schedd does not answer."""
+        try:
+            return dagman_jobs(self.schedd, str(self.folder))
+        except CampaignError:
+            self.schedd = self._schedd() or self.schedd
+            return None
+
+    @staticmethod
+    def _schedd() -> Any:
+        """The schedd anew: one that was killed comes back at another port."""
+        try:
+            return htcondor2.Schedd()
+        except htcondor2.HTCondorException:
+            return None
+
+    def jobs(self, *wanted: str, status: int | None = None) -> list[Any]:
+        """Ads of the campaign's jobs; none while the schedd does not answer."""
+        constraint = f'FaserCampaign =?= "{self.name}" && JobUniverse != 7'
+        if status is not None:
+            constraint += f" && JobStatus == {status}"
+        try:
+            return list(self.schedd.query(constraint, ["ClusterId", "ProcId", "JobStatus", "FaserNode", *wanted]))
+        except htcondor2.HTCondorException:
+            self.schedd = self._schedd() or self.schedd
+            return []
+
+    def act(self, action: Any, ids: str) -> bool:
+        """condor_hold, condor_release, condor_rm, condor_vacate_job; whether the schedd did it."""
+        try:
+            return int(self.schedd.act(action, ids, reason="a test").get("TotalSuccess", 0)) > 0
+        except htcondor2.HTCondorException:
+            self.schedd = self._schedd() or self.schedd
+            return False
+
+    def state(self) -> str:
+        with queries.published(str(self.folder)) as db:
+            return str(queries.campaign_now(db, str(self.folder))["state"])
+
+    def history(self) -> list[dict[str, Any]]:
+        with queries.published(str(self.folder)) as db:
+            return queries.history(db)
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        with queries.published(str(self.folder)) as db:
+            return {row["node"]: row for row in queries.nodes(db)}
+
+    def wait(self, what: Callable[[], Any], wait_s: float = 90.0) -> Any:
+        """Wait until something is true; returns it."""
+        end = time.monotonic() + wait_s
+        while not (found := what()):
+            if time.monotonic() > end:
+                dagman = self.folder / layout.DAGMAN_OUT
+                told = dagman.read_text()[-3000:] if dagman.exists() else "no DAGMan began"
+                raise AssertionError(f"not within {wait_s:.0f} s; {self.state()}: {told}")
+            time.sleep(0.1)
+        return found
+
+    def wait_end(self, wait_s: float = 90.0) -> str:
+        """Wait until its DAGMan has left the queue; returns the campaign's state."""
+        self.wait(lambda: self.dagmans() == [], wait_s)
+        return self.state()
+
+    def dagman_pids(self) -> list[int]:
+        """Processes of condor_dagman that work in the campaign's folder."""
+        return [pid for pid, name in self._processes() if name.startswith(("condor_dagman", "condor_schedun"))]
+
+    def processes(self) -> list[str]:
+        """All processes that work in the campaign's folder, for whoever wonders what is left."""
+        return [f"{name} ({pid})" for pid, name in self._processes()]
+
+    def job_pids(self) -> list[int]:
+        """Processes of jobs."""
+        return [pid for pid, name in self._processes() if name.startswith("python") and not is_hook(pid)]
+
+    def hook_pids(self) -> list[int]:
+        """Hooks that run: children of DAGMan."""
+        return [child for pid in self.dagman_pids() for child in children(pid)]
+
+    def _processes(self) -> list[tuple[int, str]]:
+        found = []
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if process.name.isdigit() and os.readlink(process / "cwd") == str(self.folder):
+                    found.append((int(process.name), (process / "comm").read_text().strip()))
+        return found
+
+    def picture(self) -> Picture:
+        """What the campaign came to."""
+        with queries.published(str(self.folder)) as db:
+            campaign, told = queries.campaign(db), queries.history(db, nodes=False)
+            return Picture(
+                campaign["state"],
+                {row["node"]: row["state"] for row in queries.nodes(db)},
+                _path(told),
+                [(row["iteration"], row["verdict"]) for row in queries.iterations(db) if row["ended_utc"]],
+                [row["file"] for row in queries.lost_files(db)],
+            )
+
+    def unsound(self) -> list[str]:
+        """What ``verify`` finds, and events that wait in the spool."""
+        with queries.published(str(self.folder)) as db:
+            found = verify.findings(db)
+        aside = self.folder / layout.SPOOL / "aside"
+        return found + ([f"set aside: {sorted(p.name for p in aside.iterdir())}"] if aside.exists() else [])
+
+
+def _path(told: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
+    """States of a campaign in order, as (state, stage, iteration), without the detours of a stop or failure that was resumed."""
+    moves = [row for row in told if not row["ignored"] and row["source"] != row["destination"]]
+    path: list[tuple[str, int, int]] = []
+    for row in moves:
+        at = (row["destination"], row["stage"], row["iteration"])
+        if row["event"] == "resumed":
+            path.pop()  # the end that was resumed from
+            continue
+        if not path or path[-1] != at:
+            path.append(at)
+    return path
+
+
+def is_hook(pid: int) -> bool:
+    try:
+        return b"/hooks/run.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """Child processes, as the kernel knows them; cheap enough to be asked often."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+UNFINISHED = table.UNFINISHED

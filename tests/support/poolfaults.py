@@ -1,0 +1,186 @@
+"""Faults on a real pool: a plan made from a seed, and how each of its faults is done to a campaign.
+
+A plan is the same whenever it is made from the same seed; whether a fault meets anything (a job that runs, a hook) depends on
+the moment, and only faults that did are counted.
+"""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import htcondor2
+from poolcampaigns import PoolCampaign, children, is_hook
+
+from faser_align.pool import processes
+
+# How often each kind is chosen, in parts.
+KINDS = {
+    "dagman killed": 5,
+    "hook killed": 6,
+    "job killed": 4,
+    "schedd killed": 1,
+    "dagman held": 3,
+    "job held": 3,
+    "job removed": 3,
+    "job evicted": 3,
+    "stopped": 2,
+    "dagman removed": 1,
+}
+FAULTS_MIN, FAULTS_MAX = 3, 6
+SPAN_S = 14.0  # in which faults begin: as long as an undisturbed campaign takes
+MEET_S = 3.0  # how long a fault waits for what it is to meet
+
+
+class Fault(NamedTuple):
+    """A fault: when it begins (s after submission), of which kind, a choice, and how long what is held stays so (s)."""
+
+    at_s: float
+    kind: str
+    choice: float
+    hold_s: float
+
+    def __str__(self) -> str:
+        return f"{self.at_s:5.1f} s  {self.kind}" + (f" for {self.hold_s:.1f} s" if "held" in self.kind else "")
+
+
+def plan(seed: int) -> list[Fault]:
+    """The faults of a trial, in order."""
+    numbers = random.Random(seed)
+    faults = [
+        Fault(
+            numbers.uniform(0.5, SPAN_S),
+            numbers.choices(list(KINDS), list(KINDS.values()))[0],
+            numbers.random(),
+            numbers.uniform(0.5, 3.0),
+        )
+        for _ in range(numbers.randint(FAULTS_MIN, FAULTS_MAX))
+    ]
+    return sorted(faults)
+
+
+class Injector:
+    """Does faults to one campaign, and counts those that met something."""
+
+    campaign: PoolCampaign
+
+    def __init__(self, pool: Path) -> None:
+        self.pool = pool
+        self.done: Counter[str] = Counter()
+        self.told: list[str] = []  # what commands of ours said
+        self._does: dict[str, Callable[[Fault], bool]] = {
+            "dagman killed": self._kill_dagman,
+            "hook killed": self._kill_hook,
+            "job killed": self._kill_job,
+            "schedd killed": self._kill_schedd,
+            "dagman held": self._hold_dagman,
+            "job held": self._hold_job,
+            "job removed": self._remove_job,
+            "job evicted": self._evict_job,
+            "stopped": self._stop,
+            "dagman removed": self._remove_dagman,
+        }
+
+    def do(self, fault: Fault) -> None:
+        """Do a fault; it is counted if it met something within its time."""
+        if self._does[fault.kind](fault):
+            self.done[fault.kind] += 1
+
+    def release(self) -> None:
+        """Release whatever of the campaign is on hold, as its user would."""
+        for job in self.campaign.jobs(status=5):
+            self.campaign.act(htcondor2.JobAction.Release, f"{job['ClusterId']}.{job['ProcId']}")
+        for dagman in self.campaign.dagmans() or []:
+            if dagman.status == 5:
+                self.campaign.act(htcondor2.JobAction.Release, f"{dagman.cluster}.0")
+
+    def _kill_dagman(self, fault: Fault) -> bool:
+        return _meet(lambda: any([_kill(pid) for pid in self.campaign.dagman_pids()]))
+
+    def _kill_hook(self, fault: Fault) -> bool:
+        """At a random moment of the life of the next hook that runs; looking must not cost the processor that it needs."""
+        dagmans = self.campaign.dagman_pids()
+
+        def meet() -> bool:
+            hooks = [pid for dagman in dagmans for pid in children(dagman) if is_hook(pid)]
+            if hooks:
+                time.sleep(0.08 * fault.choice)
+            return any([_kill(pid) for pid in hooks if is_hook(pid)])
+
+        return _meet(meet, poll_s=0.01)
+
+    def _kill_job(self, fault: Fault) -> bool:
+        def meet() -> bool:
+            pids = self.campaign.job_pids()
+            return bool(pids) and _kill(_one(pids, fault))
+
+        return _meet(meet)
+
+    def _kill_schedd(self, fault: Fault) -> bool:
+        daemons = processes.daemons(self.pool / "condor_config")
+        return any([_kill(daemon.pid) for daemon in daemons if daemon.name == "condor_schedd"])
+
+    def _hold_dagman(self, fault: Fault) -> bool:
+        dagmans = self.campaign.dagmans()
+        if not dagmans or not self.campaign.act(htcondor2.JobAction.Hold, f"{dagmans[0].cluster}.0"):
+            return False
+        time.sleep(fault.hold_s)
+        self.campaign.act(htcondor2.JobAction.Release, f"{dagmans[0].cluster}.0")
+        return True
+
+    def _hold_job(self, fault: Fault) -> bool:
+        job = self._act_on_a_job(htcondor2.JobAction.Hold, fault)
+        if job:
+            time.sleep(fault.hold_s)
+            self.campaign.act(htcondor2.JobAction.Release, job)
+        return bool(job)
+
+    def _remove_job(self, fault: Fault) -> bool:
+        return bool(self._act_on_a_job(htcondor2.JobAction.Remove, fault))
+
+    def _evict_job(self, fault: Fault) -> bool:
+        return bool(self._act_on_a_job(htcondor2.JobAction.Vacate, fault, status=2))
+
+    def _act_on_a_job(self, action: Any, fault: Fault, status: int | None = None) -> str:
+        """Do something to one of the campaign's jobs; its id, empty if there was none."""
+        found = ""
+
+        def meet() -> bool:
+            nonlocal found
+            jobs = self.campaign.jobs(status=status)
+            found = "{ClusterId}.{ProcId}".format(**_one(jobs, fault)) if jobs else ""
+            return bool(found) and self.campaign.act(action, found)
+
+        return found if _meet(meet) else ""
+
+    def _stop(self, fault: Fault) -> bool:
+        said = self.campaign.command("stop", "--yes")
+        self.told.append(f"stop: {said.returncode} {said.stdout}{said.stderr}")
+        return said.returncode == 0
+
+    def _remove_dagman(self, fault: Fault) -> bool:
+        dagmans = self.campaign.dagmans()
+        return bool(dagmans) and self.campaign.act(htcondor2.JobAction.Remove, f"{dagmans[0].cluster}.0")
+
+
+def _meet(what: Callable[[], bool], poll_s: float = 0.1) -> bool:
+    end = time.monotonic() + MEET_S
+    while not (met := what()) and time.monotonic() < end:
+        time.sleep(poll_s)
+    return met
+
+
+def _one(found: list[Any], fault: Fault) -> Any:
+    return found[int(fault.choice * len(found))]
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False

@@ -1,0 +1,46 @@
+"""A job of a fraction of a second: python -I -S stub.py ORDERS NODE, in the campaign's folder.
+
+It leaves what the hooks look for, whole or not at all, as the real jobs do. ORDERS is a folder: a file NODE in it holds the
+exit status with which that node fails every time; ``metrics_ITERATION.json`` what a Millepede node leaves; ``wait_s`` how
+long a job takes.
+"""
+
+import os
+import shutil
+import sys
+import time
+
+
+def main(orders: str, node: str) -> int:
+    with open(f"{orders}/wait_s") as file:
+        time.sleep(float(file.read()))
+    if os.path.exists(f"{orders}/{node}"):
+        print(f"{node} fails as it was told", file=sys.stderr)
+        with open(f"{orders}/{node}") as file:
+            return int(file.read())
+    kind, _, iteration, *rest = node.split("_")
+    folder = f"iter{iteration[1:]}"
+    if kind == "reco":
+        size = 1000
+        head = b"root" + (62400).to_bytes(4, "big") + (100).to_bytes(4, "big") + size.to_bytes(4, "big")
+        leave(f"{folder}/2kfalignment/kfalignment_011705_{rest[0]}.root", head.ljust(size, b"\0"))
+        leave(f"{folder}/2kfalignment/mp2input_011705_{rest[0]}.bin", b"")
+    else:
+        leave(f"{folder}/3millepede/inputforalign.txt", b"constants\n")
+        with open(f"{orders}/metrics_{int(iteration[1:])}.json", "rb") as metrics:
+            leave(f"{folder}/3millepede/metrics.json", metrics.read())
+        following = f"iter{int(iteration[1:]) + 1:02d}/1reco"
+        if os.path.isdir(following):
+            shutil.copyfile(f"{folder}/3millepede/inputforalign.txt", f"{following}/inputforalign.txt")
+    return 0
+
+
+def leave(path: str, content: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
