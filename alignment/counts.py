@@ -11,6 +11,7 @@ Quantiles are interpolated inside a bin.
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,15 @@ def _one_per_module() -> IntArray:
     return np.zeros((len(LAYER_KEYS), 8), np.int64)
 
 
-_NEWER = ("tracks_modelled", "modules_cut_derivative")  # than the format: nothing was counted where they are missing
+def _three_per_module() -> IntArray:
+    return np.zeros((len(LAYER_KEYS), 8, 3), np.int64)
+
+
+_NEWER = (
+    "tracks_modelled",
+    "modules_cut_derivative",
+    "module_residuals",
+)  # than the format: nothing was counted where they are missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +73,8 @@ class Counts:
         measurements: hits written.
         modules: shape (12 layers, 8 modules, 2): hits kept, hits cut by residual.
         modules_cut_derivative: shape (12 layers, 8 modules): hits cut by derivative.
+        module_residuals: shape (12 layers, 8 modules, 3): hits within 0.5 mm before hits are cut, the sum of their
+            residuals (nm), and that of the squares (nm^2): whole numbers, so that sums do not depend on the order.
         chi2, ndf: sums over the tracks that passed, of the reconstruction and so before hits are cut;
             a track has five parameters.
         residual_bins: shape (12 layers, bins), see the module's text.
@@ -89,6 +100,7 @@ class Counts:
     edge_high: int = 0
     modules: IntArray = field(default_factory=_module_counts)
     modules_cut_derivative: IntArray = field(default_factory=_one_per_module)
+    module_residuals: IntArray = field(default_factory=_three_per_module)
     residual_bins: IntArray = field(default_factory=_residual_bins)
     momentum_bins: IntArray = field(default_factory=_momentum_bins)
 
@@ -119,6 +131,18 @@ class Counts:
                 kept, cut = self.modules[layer, module].tolist()
                 if kept or cut:
                     found[f"{key}{module}"] = [kept, cut]
+        return found
+
+    def module_residuals_um(self) -> dict[str, dict[str, float]]:
+        """Hits, mean and rms of the residuals (um) per module that has any, by its key of the constants."""
+        found = {}
+        for layer, key in enumerate(LAYER_KEYS):
+            for module in range(8):
+                hits, total, squares = self.module_residuals[layer, module].tolist()
+                if hits:
+                    mean = total / hits / 1000
+                    rms = math.sqrt(max(squares / hits / 1e6 - mean**2, 0.0))
+                    found[f"{key}{module}"] = {"hits": hits, "mean_um": mean, "rms_um": rms}
         return found
 
     def to_json(self) -> dict[str, Any]:

@@ -176,6 +176,11 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     residuals = tracks.hits["fitParam_align_local_residual_x"]
     layer_bins = len(RESIDUAL_EDGES_MM) + 1
     bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
+    near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
+    residuals_nm = np.rint(residuals[near] * 1e6)
+    modules = (tracks.layers * 8 + tracks.modules)[near]
+    # Sums of whole numbers below 2^53 are exact in double precision.
+    sums = [np.bincount(modules, powers, minlength=96) for powers in (None, residuals_nm, residuals_nm**2)]
     momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
@@ -184,6 +189,7 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
         "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
         "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
         "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
+        "module_residuals": np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 3),
         "residual_bins": np.bincount(bins, minlength=12 * layer_bins).reshape(12, layer_bins),
         "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
     }

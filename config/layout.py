@@ -3,6 +3,13 @@
 Standard library only, and little of it: every hook loads this module.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Record = Mapping[str, Any]
+
 RECORD = "campaign.json"  # what was submitted: made once, read by jobs and hooks
 CONFIG = "campaign.toml"  # the user's configuration, copied at submission
 DAG = "alignment.dag"
@@ -65,6 +72,28 @@ def parse_node(name: str) -> tuple[str, int, int, int]:
         if parts[0] == "mille" and len(parts) == 3:
             return ("mille", stage, iteration, -1)
     raise ValueError(f"{name!r} is not a node of a campaign")
+
+
+def iterations(record: "Record") -> "list[tuple[int, int]]":
+    """(stage, iteration) of all iterations of a campaign in the order of their work, the validation's two at the end."""
+    found = [
+        (stage, number)
+        for stage, described in enumerate(record["stages"], start=1)
+        for number in range(1, described["iterations"] + 1)
+    ]
+    return [*found, (VALIDATION, BEFORE), (VALIDATION, AFTER)] if "validation" in record else found
+
+
+def files_of(record: "Record", stage: int) -> "list[int]":
+    """Raw files that are reconstructed in a stage; in the validation also those that were not used before."""
+    found: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
+    return found
+
+
+def stations_of(record: "Record", stage: int) -> int:
+    """Stations of the tracks of a stage; the validation's are those of the last one."""
+    described = record["stages"][stage - 1]  # -1 for the validation: the last
+    return int(described.get("stations", record["stations"]))
 
 
 def iteration_folder(root: str, stage: int, iteration: int) -> str:

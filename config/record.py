@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import faser_align
 from faser_align.config import layout
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import StoreError, UserError
 
 if TYPE_CHECKING:
@@ -88,13 +89,7 @@ def make_record(
 
 def write_record(path: str, record: dict[str, Any]) -> None:
     """Write the record to the file ``path`` so that a reader sees all of it or nothing."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def read_record(folder: str) -> dict[str, Any]:

@@ -92,15 +92,16 @@ def _under_construction(folder: str) -> Iterator[str]:
 
 def _fill(planned: Plan, folder: str, data: str) -> None:
     """Write the planned files into ``folder`` and make the folders of all iterations."""
-    for stage, described in enumerate(planned.record["stages"], start=1):
-        for number in range(1, described["iterations"] + 1):
-            os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}")
-            for part in (layout.RECO, layout.MILLEPEDE):
-                os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}")
+    for stage, number in layout.iterations(planned.record):
+        os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}")
+        for part in (layout.RECO, layout.MILLEPEDE):
+            os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}")
     write_record(os.path.join(folder, layout.RECORD), planned.record)
     _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
     _write(os.path.join(folder, layout.DAG), planned.dag.encode())
     _write(layout.constants_file(folder, 1, 1), planned.constants)
+    if "validation" in planned.record:
+        _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
 
 
 def _write(path: str, content: bytes) -> None:

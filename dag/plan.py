@@ -122,10 +122,10 @@ def _check_steps(record: dict[str, Any]) -> None:
     """Refuse a step that leaves nothing free or cannot be solved as asked: its first solution would fail the campaign."""
     solver = record["config"]["solver"]
     check_lines(solver["options"], "solver.options", solver["backend"])
-    for stage in record["stages"]:
+    for number, stage in enumerate(record["stages"], start=1):
         for step in stage["steps"]:
             try:
-                step_fixed(step, record["stations"])
+                step_fixed(step, layout.stations_of(record, number))
                 check_lines(step.get("extra_lines", []), "extra_lines", solver["backend"])
             except UserError as problem:
                 raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None

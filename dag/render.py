@@ -41,6 +41,17 @@ class Iteration(NamedTuple):
     ends_the_dag: bool
 
 
+class Validation(NamedTuple):
+    """The nodes of a validation: ``reco`` has (node, iteration, file, folder), ``node`` compares, ``before`` is waited for."""
+
+    stage: int
+    reco: list[tuple[str, int, int, str]]
+    node: str
+    iteration: int
+    folder: str
+    before: str
+
+
 def render(record: dict[str, Any]) -> str:
     """The DAG of the campaign with this record.
 
@@ -63,7 +74,8 @@ def render(record: dict[str, Any]) -> str:
             },
             hook=f"{python} -I -S {hook}",
             encoded_folder=encode_argument(folder),
-            jobs=list(_jobs(htcondor)),
+            jobs=list(_jobs(record)),
+            validation=_validation(record),
             iterations=_iterations(record),
             final=layout.FINAL_NODE,
             statuses=statuses,
@@ -75,8 +87,8 @@ def render(record: dict[str, Any]) -> str:
     )
 
 
-def _jobs(htcondor: dict[str, Any]) -> Iterator[Job]:
-    logs = layout.LOGS
+def _jobs(record: dict[str, Any]) -> Iterator[Job]:
+    htcondor, logs = record["config"]["htcondor"], layout.LOGS
     yield Job(
         "reco",
         "faser_align.jobs.reconstruct",
@@ -91,6 +103,14 @@ def _jobs(htcondor: dict[str, Any]) -> Iterator[Job]:
         f"{layout.MILLEPEDE}/{logs}",
         htcondor["mille"],
     )
+    if "validation" in record:
+        yield Job(
+            "validate",
+            "faser_align.jobs.validate",
+            "$(stage) $(iteration)",
+            f"{layout.MILLEPEDE}/{logs}",
+            htcondor["mille"],
+        )
 
 
 def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:
@@ -106,10 +126,30 @@ def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:
                 reco=[(file, layout.reco_node(stage, number, file)) for file in record["files"]],
                 mille=mille,
                 before=before,
-                # A stage that converges with another one to come hands on to it: DAGMan must go on.
-                ends_the_dag=stage == len(stages),
+                # A stage that converges with something to come hands on to it: DAGMan must go on.
+                ends_the_dag=stage == len(stages) and "validation" not in record,
             )
             before = mille
+
+
+def _validation(record: dict[str, Any]) -> Validation | None:
+    """The nodes of the validation; None for a campaign without."""
+    if "validation" not in record:
+        return None
+    stage, stages = layout.VALIDATION, record["stages"]
+    folders = {half: layout.iteration_folder("", stage, half).lstrip("/") for half in (layout.BEFORE, layout.AFTER)}
+    return Validation(
+        stage=stage,
+        reco=[
+            (layout.reco_node(stage, half, file), half, file, folder)
+            for half, folder in folders.items()
+            for file in layout.files_of(record, stage)
+        ],
+        node=layout.VALIDATE_NODE,
+        iteration=layout.AFTER,
+        folder=folders[layout.AFTER],
+        before=layout.mille_node(len(stages), stages[-1]["iterations"]),
+    )
 
 
 def _environment() -> Environment:

@@ -26,7 +26,7 @@ def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
     for number, stage in enumerate(record["stages"], start=1):
         binaries = [layout.mille_file(record["data"], number, 1, record["run"], file) for file in record["files"]]
         for step in stage["steps"]:
-            fixed = step_fixed(step, record["stations"])
+            fixed = step_fixed(step, layout.stations_of(record, number))
             texts = step_texts(binaries, fixed, {}, solver_options(record["config"]["solver"], step))
             found.append(StepTexts(stage["name"], step["name"], free_in_words(fixed), texts))
     return found

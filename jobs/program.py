@@ -37,7 +37,18 @@ class Iteration(NamedTuple):
     def residual_max_mm(self) -> float:
         """This iteration's cut on residuals: one value per iteration, the last one repeats."""
         values = self.config["mille"]["residual_max"]
-        return float(values[min(self.number, len(values)) - 1])
+        number = len(values) if self.stage == layout.VALIDATION else self.number
+        return float(values[min(number, len(values)) - 1])
+
+    @property
+    def files(self) -> list[int]:
+        """Raw files that are reconstructed in this iteration."""
+        return layout.files_of(self.record, self.stage)
+
+    @property
+    def stations(self) -> int:
+        """Stations of this iteration's tracks: 4, or 3 without the IFT."""
+        return layout.stations_of(self.record, self.stage)
 
     @property
     def cuts_are_final(self) -> bool:
@@ -83,8 +94,8 @@ def open_iteration(folder: str, stage: int, number: int) -> Iteration:
     """
     with failing(statuses.CONFIG):
         record = read_record(folder)
-    stages = record["stages"]
-    if not 1 <= stage <= len(stages) or number < 1:
+    known = {one for one, _ in layout.iterations(record)}
+    if stage not in known or number < 1:
         raise NodeError(f"{folder} has no iteration {number} of stage {stage}", statuses.CONFIG)
     return Iteration(record, os.path.abspath(folder), stage, number)
 

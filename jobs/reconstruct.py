@@ -19,7 +19,7 @@ def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
     Raises NodeError with the exit status that says what was wrong.
     """
     iteration = open_iteration(folder, stage, number)
-    if file not in iteration.record["files"]:
+    if file not in iteration.files:
         raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", statuses.CONFIG)
     _check_raw(iteration, file)
     _write_tracks(iteration, file)
@@ -57,7 +57,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     run_number = int(iteration.record["run"])
     response = tracks.Response(**{key: settings[key] for key in tracks.Response._fields})
     raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], run_number, file, response)
-    fits = (fit.reconstruct(hits, believed, iteration.record["stations"]) for hits in raw)
+    fits = (fit.reconstruct(hits, believed, iteration.stations) for hits in raw)
 
     path = iteration.kfalignment_file(file)
     with failing(statuses.COPY):

@@ -30,7 +30,8 @@ from faser_align.alignment.pivot import turns_layers
 from faser_align.alignment.steeringtext import SolverOptions, write_steering
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.fsm.errors import CampaignError, NodeError
+from faser_align.fsm.errors import CampaignError
+from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
 from faser_align.jobs.steps import Solved, run_steps
 
@@ -49,7 +50,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     with failing(statuses.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
         Path(metrics_file).unlink(missing_ok=True)
-    lost = _lost_files(iteration)
+    lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
     with failing(statuses.CONSTANTS):
         constants = read_constants(iteration.constants_file())
@@ -82,19 +83,6 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     with failing(statuses.COPY), temporary(metrics_file) as name:
         Path(name).write_text(json.dumps(metrics, allow_nan=False), encoding="utf-8")
-
-
-def _lost_files(iteration: Iteration) -> list[int]:
-    """Raw files that were lost for good and are left out; the hook before this job lists them."""
-    path = Path(layout.lost_file(iteration.record["folder"], iteration.stage, iteration.number))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    try:
-        return sorted(int(file) for file in json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise NodeError(f"{path} is no JSON list of raw files ({error})", statuses.INPUT_MISSING) from error
 
 
 def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
@@ -144,12 +132,14 @@ def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> No
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> None:
     """Write the correction and the constants, and give the constants to whatever may come next.
 
-    That is the next iteration of the stage and the first one of the next stage, since only the hook behind this job
-    decides whether the stage is over.
+    That is the next iteration of the stage, and the first one of the next stage or the validation, since only the hook
+    behind this job decides whether the stage is over.
     """
     result = layout.result_file(iteration.record["folder"], iteration.stage, iteration.number)
     stages = iteration.record["stages"]
     following = []
+    if iteration.stage == len(stages) and "validation" in iteration.record:
+        following.append((layout.VALIDATION, layout.AFTER))
     if iteration.number < stages[iteration.stage - 1]["iterations"]:
         following.append((iteration.stage, iteration.number + 1))
     if iteration.stage < len(stages):

@@ -89,7 +89,7 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
     first: Path | None = None
     for number, step in enumerate(planned, start=1):
         with failing(statuses.CONFIG):
-            fixed = step_fixed(step, iteration.record["stations"])
+            fixed = step_fixed(step, iteration.stations)
             options = solver_options(settings, step)
         start = steps[-1].solution.values if steps else {}
         with failing(statuses.SOLVER):

@@ -55,16 +55,12 @@ def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> Non
 def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
     """All nodes of a campaign as (name, kind, stage, iteration, file), in the order of their work."""
     found = []
-    for stage, described in enumerate(record["stages"], start=1):
-        for iteration in range(1, described["iterations"] + 1):
-            found += [(layout.reco_node(stage, iteration, f), "reco", stage, iteration, f) for f in record["files"]]
-            found.append((layout.mille_node(stage, iteration), "mille", stage, iteration, -1))
-    if "validation" in record:
-        stage = layout.VALIDATION
-        for half in (layout.BEFORE, layout.AFTER):
-            files = record["validation"]["files"]
-            found += [(layout.reco_node(stage, half, f), "reco", stage, half, f) for f in files]
-        found.append((layout.VALIDATE_NODE, "validate", stage, layout.AFTER, -1))
+    for stage, iteration in layout.iterations(record):
+        files = layout.files_of(record, stage)
+        found += [(layout.reco_node(stage, iteration, f), "reco", stage, iteration, f) for f in files]
+        if (stage, iteration) != (layout.VALIDATION, layout.BEFORE):
+            node = layout.mille_node(stage, iteration)
+            found.append((node, layout.parse_node(node)[0], stage, iteration, -1))
     return found
 
 

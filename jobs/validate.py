@@ -1,0 +1,81 @@
+"""Compare the tracks that a validation has reconstructed with the first constants and with the last.
+
+``python -I -m faser_align.jobs.validate CAMPAIGN STAGE ITERATION``, on an execute node. It only counts; the hook behind it
+judges.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from faser_align.alignment.counts import LAYER_KEYS, Counts, read_counts
+from faser_align.alignment.momenta import compare, read_momenta
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import NodeError
+from faser_align.jobs.lost import lost_files
+from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+
+FORMAT = 1
+
+
+def validate(folder: str, stage: int, number: int) -> None:
+    """Write the validation's ``metrics.json``; raises NodeError with the exit status that says what was wrong."""
+    started = time.monotonic()
+    after = open_iteration(folder, stage, number)
+    path = layout.metrics_file(after.record["folder"], stage, number)
+    with failing(statuses.COPY):
+        Path(path).unlink(missing_ok=True)
+    lost = lost_files(after)
+    files = [file for file in after.files if file not in lost]
+    unused = [file for file in files if file in after.record["validation"]["unused"]]
+    groups = {"all": files} | ({"unused": unused} if unused else {})
+    metrics = {
+        "format": FORMAT,
+        "stage": stage,
+        "iteration": number,
+        "files": {"expected": len(after.files), "used": len(files), "lost": lost, "unused": len(unused)},
+        "groups": {name: _compare(after, chosen) for name, chosen in groups.items()},
+        "wall_s": round(time.monotonic() - started, 3),
+    }
+    with failing(statuses.COPY), temporary(path) as name:
+        Path(name).write_text(json.dumps(metrics, allow_nan=False), encoding="utf-8")
+
+
+def _compare(after: Iteration, files: Sequence[int]) -> dict[str, Any]:
+    """What was found with each constants in these files, and how the momenta of common tracks moved in between."""
+    before = after._replace(number=layout.BEFORE)
+    found: dict[str, Any] = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
+    old, new = (read_momenta([half.momenta_file(file) for file in files]) for half in (before, after))
+    if old is not None and new is not None:
+        window = after.config["mille"]["pz_min"], after.config["mille"]["pz_max"]
+        found["momentum"] = compare(old, new, window)
+    return found
+
+
+def _counts(half: Iteration, files: Sequence[int]) -> Counts:
+    paths = [f"{half.mille_file(file)}.json" for file in files]
+    missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
+    if missing or not paths:
+        what = ", ".join(missing[:5]) or "all raw files are lost"
+        raise NodeError(f"missing for the validation: {what}", statuses.INPUT_MISSING)
+    with failing(statuses.INPUT_MISSING):
+        return sum((read_counts(path) for path in paths), Counts())
+
+
+def _summary(counts: Counts) -> dict[str, Any]:
+    layers = {key: counts.residual_quantiles_um(layer) for layer, key in enumerate(LAYER_KEYS)}
+    return {
+        "tracks": counts.tracks_written,
+        "chi2_per_ndf": counts.chi2_per_ndf(),
+        "residuals": {key: {"median_um": q[0], "width_um": q[1]} for key, q in layers.items() if q is not None},
+        "modules": counts.module_residuals_um(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(validate, "CAMPAIGN STAGE ITERATION", statuses.SOLVER))
