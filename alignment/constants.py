@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from faser_align.alignment.files import write_text
 from faser_align.alignment.labels import (
     KEYS,
     LAYERS,
@@ -23,6 +22,7 @@ from faser_align.alignment.labels import (
     module_rz_label,
     module_x_label,
 )
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 Six = tuple[float, float, float, float, float, float]

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.equations import Equations
-from faser_align.alignment.files import write_text
 from faser_align.alignment.histograms import HISTOGRAMS, Histogram, LogHistogram, points
 from faser_align.alignment.localfit import LocalFits
 from faser_align.alignment.monitor import MONITOR, Groups, Monitor, header
 from faser_align.alignment.problem import Problem
 from faser_align.alignment.solution import IterationRow
+from faser_align.config.atomic import write_text
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faser_align.alignment.files import write_text
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"

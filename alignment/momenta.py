@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.files import replacing
+from faser_align.config.atomic import replacing
 from faser_align.fsm.errors import UserError
 
 TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])

@@ -1,12 +1,12 @@
 """``millepede.log`` of the built-in solver: short, with those of pede's lines that programs look for."""
 
 import os
-from pathlib import Path
 
 from faser_align.alignment.histograms import exponential
 from faser_align.alignment.solution import IterationRow, Solution
 from faser_align.alignment.steeringdata import Steering
 from faser_align.alignment.undetermined import in_words
+from faser_align.config.atomic import write_text
 
 _HEADER = (
     " it fc   fcn_value dfcn_exp  slpr costh  iit st ls  step cutf rejects hhmmss FMS",
@@ -59,7 +59,7 @@ def write_log(
         ]
     lines += [f" {kind:>5} pass {seconds:10.3f} s" for kind, seconds in solution.passes_s]
     lines.append(f" {solution.end_code:d} {solution.end_text}")
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _solving(solution: Solution, steering: Steering) -> list[str]:

@@ -18,6 +18,7 @@ from faser_align.alignment.labels import (
     module_x_label,
 )
 from faser_align.alignment.ownparameters import parse_parameters
+from faser_align.config.atomic import write_text
 
 PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
 
@@ -121,7 +122,7 @@ def write_steering(
         options: how to solve.
     """
     for name, text in step_texts(binaries, fixed, start_values, options).items():
-        (Path(folder) / name).write_text(text, encoding="utf-8")
+        write_text(Path(folder) / name, text)
     return Path(folder) / STEERING_FILE
 
 

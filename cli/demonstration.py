@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from faser_align.cli import console, reading, setup, snapshot
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import machine, personal
@@ -138,11 +139,10 @@ def _new_place(folder: Path) -> Place:
 
 
 def _write_configuration(place: Place, address: str) -> None:
-    place.targets.touch(mode=0o600)
-    place.targets.write_text(f'[targets]\nmailbox = "{address}"\n', encoding="utf-8")
+    write_text(place.targets, f'[targets]\nmailbox = "{address}"\n', mode=0o600)
     paths = {"start": _example("ift_misplaced.txt"), "truth": _example("align_2025.txt"), "targets": str(place.targets)}
     quoted = {key: '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' for key, path in paths.items()}
-    place.configuration.write_text(_CONFIGURATION.format(name=place.name, **quoted), encoding="utf-8")
+    write_text(place.configuration, _CONFIGURATION.format(name=place.name, **quoted))
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ def export(
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
     from faser_align.alignment.constants import export_constants, read_constants
-    from faser_align.alignment.files import write_text
+    from faser_align.config.atomic import write_text
 
     _refuse_to_overwrite(output, force)
     text = export_constants(read_constants(_file_of(constants)), form)

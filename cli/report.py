@@ -7,6 +7,7 @@ from typing import Any
 
 from faser_align.cli import chronicle, figures, openness, screens, words
 from faser_align.cli.draw import Block, Line
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 Row = Mapping[str, Any]
@@ -46,11 +47,8 @@ def write(path: str, text: str, *, force: bool) -> None:
     """Write the report to a file, whole or not at all; an existing one is replaced only with ``force``."""
     if os.path.exists(path) and not force:
         raise UserError(f"{path} exists already; give another name, or --force to replace it")
-    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        write_text(path, text)
     except OSError as problem:
         raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faser_align.config import layout
+from faser_align.config.atomic import replacing
 from faser_align.config.record import write_record
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.fsm.errors import UserError
@@ -105,7 +106,5 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
 
 
 def _write(path: str, content: bytes) -> None:
-    with open(path, "xb") as file:
+    with replacing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.config import layout
+from faser_align.config.atomic import write_text
 from faser_align.config.libraries import site_packages
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table, validation, verdict
@@ -128,9 +129,7 @@ def _name_lost_files(folder: str, name: str) -> None:
     if lost:
         _, stage, iteration, _ = layout.parse_node(name)
         path = layout.lost_file(folder, stage, iteration)
-        temporary = f"{path}.{os.getpid()}"
-        Path(temporary).write_text(json.dumps(lost), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(lost))
 
 
 def hold_reason(folder: str, job_id: str) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.config import layout
@@ -113,19 +112,6 @@ def failing(status: int) -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error)
         raise NodeError(where + reason, statuses.NO_SPACE if _disk_is_full(error) else status) from error
-
-
-@contextmanager
-def temporary(path: str) -> Iterator[str]:
-    """A name beside ``path`` to write to; what is there when the block ends becomes ``path``, whole and on disk."""
-    name = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
-    try:
-        yield name
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:

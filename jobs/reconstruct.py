@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from faser_align.config import layout
+from faser_align.config.atomic import temporary
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+from faser_align.jobs.program import Iteration, failing, open_iteration, run
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:

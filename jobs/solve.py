@@ -29,10 +29,11 @@ from faser_align.alignment.notes import notes
 from faser_align.alignment.pivot import turns_layers
 from faser_align.alignment.steeringtext import SolverOptions, write_steering
 from faser_align.config import layout
+from faser_align.config.atomic import temporary, write_text
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.lost import lost_files
-from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
 
 CORRECTION = "correction.txt"
@@ -81,8 +82,8 @@ def solve(folder: str, stage: int, number: int) -> None:
         resources=_resources(started),
     )
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
-    with failing(statuses.COPY), temporary(metrics_file) as name:
-        Path(name).write_text(json.dumps(metrics, allow_nan=False), encoding="utf-8")
+    with failing(statuses.COPY):
+        write_text(metrics_file, json.dumps(metrics, allow_nan=False))
 
 
 def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:

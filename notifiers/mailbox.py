@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from faser_align.config.atomic import replacing
+
 HOST = "127.0.0.1"
 _START_S = 10
 
@@ -84,12 +86,8 @@ class Mailbox:
         received = content.encode() if isinstance(content, str) else bytes(content or b"")
         last = self.files()[-1:]
         name = f"{int(last[0].stem) + 1 if last else 1:06d}.eml"
-        part = self.folder / f".{name}.{os.getpid()}"
-        with part.open("wb") as stream:
+        with replacing(self.folder / name) as stream:
             stream.write(header.encode() + received)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(self.folder / name)
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(lambda: SMTP(self, hostname=HOST, loop=self._loop), HOST, 0)

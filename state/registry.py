@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faser_align.config import layout
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 NAMES_MAX = 5  # in a sentence
@@ -34,9 +35,7 @@ def add(name: str, folder: str) -> None:
     """Remember a campaign; a second time changes nothing."""
     path = _path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"name": name, "folder": folder}), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps({"name": name, "folder": folder}))
 
 
 def remove(folder: str) -> None:
