@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.elimination import basis, reflectors
 from faser_align.alignment.localfit import invert_symmetric
 from faser_align.alignment.undetermined import directions
 
 FloatArray = npt.NDArray[np.float64]
 
 _EPSILON = 1e-10  # of pivots of the global matrix, as in pede's SQMINL
+_EQUAL = 1e-12  # of what a pivot was at first: pivots that are as close as this differ by rounding
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Constraints:
         projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
         null_space: shape (parameters, parameters - constraints): orthonormal columns.
         rank: of the product matrix, as pede counts it.
+        singular: an elimination meets an element that is exactly zero, with which pede ends (code 27).
     """
 
     matrix: FloatArray
@@ -34,26 +37,37 @@ class Constraints:
     projector: FloatArray
     null_space: FloatArray
     rank: int
+    singular: bool = False
 
     @staticmethod
-    def make(matrix: FloatArray, values: FloatArray) -> "Constraints":
-        """Prepare constraints; ``matrix`` may have no rows."""
+    def make(matrix: FloatArray, values: FloatArray, *, multipliers: bool = False) -> "Constraints":
+        """Prepare constraints in the order of elimination; ``matrix`` may have no rows.
+
+        Args:
+            matrix, values: of the constraints.
+            multipliers: not eliminated, so that one that follows from others takes nothing away.
+        """
         n = matrix.shape[1]
         if not len(matrix):
             return Constraints(matrix, values, np.zeros((n, 0)), np.eye(n), 0)
-        inverse, rank = invert_symmetric((matrix @ matrix.T)[None], _EPSILON)
-        complete = np.linalg.qr(matrix.T, mode="complete")[0]
-        return Constraints(matrix, values, matrix.T @ inverse[0], complete[:, len(matrix) :], int(rank[0]))
+        inverse, found = invert_symmetric((matrix @ matrix.T)[None])
+        rank, normals = int(found[0]), reflectors(matrix)
+        if normals is None or (multipliers and rank < len(matrix)):
+            null_space = np.linalg.svd(matrix)[2][rank:].T
+        else:
+            null_space = basis(normals)
+        return Constraints(matrix, values, matrix.T @ inverse[0], null_space, rank, normals is None)
 
     def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
-        """The nearest parameters that satisfy the constraints, and whether they are others than these."""
-        moved = False
-        for _ in range(2):
-            differences = self.values - self.matrix @ parameters
-            if not len(differences) or np.abs(differences).max() <= tolerance:
-                break
-            parameters, moved = parameters + self.projector @ differences, True
-        return parameters, moved
+        """The nearest parameters that satisfy the constraints, and whether they are others than these.
+
+        Nothing is done if the constraints are met within ``tolerance``, rms.
+        """
+        differences = self.values - self.matrix @ parameters
+        if not len(differences) or np.sqrt(np.mean(differences**2)) < tolerance:
+            return parameters, False
+        parameters = parameters + self.projector @ differences
+        return parameters + self.projector @ (self.values - self.matrix @ parameters), True
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,8 @@ class Inverse:
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
         """Invert the matrix of the variable parameters under the constraints."""
         z = constraints.null_space
-        reduced, rank = invert_symmetric((z.T @ matrix @ z if len(constraints.matrix) else matrix)[None], _EPSILON)
+        fitted = (z.T @ matrix @ z if len(constraints.matrix) else matrix)[None]
+        reduced, rank = invert_symmetric(fitted, _EPSILON, equal=_EQUAL)
         covariance = z @ reduced[0] @ z.T if len(constraints.matrix) else reduced[0]
         defect = z.shape[1] - int(rank[0])
         found = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
@@ -98,31 +113,3 @@ def _correlations(matrix: FloatArray, covariance: FloatArray) -> FloatArray:
     product = np.diagonal(matrix) * np.diagonal(covariance)
     square = 1.0 - 1.0 / np.where(product > 0, product, np.inf)
     return np.where((product > 0) & (square >= 0), np.sqrt(np.maximum(square, 0.0)), -1.0)
-
-
-def is_singular(matrix: FloatArray) -> bool:
-    """Whether pede's elimination of constraints stops: its QL decomposition meets an element that is exactly zero.
-
-    The decomposition is repeated with Householder's reflections in pede's order and rounding (QLDEC of mpqldec),
-    since constraints that depend on each other mostly leave an element that is tiny, and then a solution is found.
-    """
-    n_constraints, n = matrix.shape
-    work = matrix.copy()
-    for k in range(n_constraints - 1, -1, -1):
-        end = n + k - n_constraints + 1
-        normal = work[k, :end].copy()
-        norm = np.sqrt(_dot(normal, normal))
-        if norm == 0.0:
-            return True
-        normal[-1] += norm if normal[-1] >= 0 else -norm
-        normal /= np.sqrt(_dot(normal, normal))
-        for i in range(k + 1):
-            work[i, :end] -= 2.0 * normal * _dot(normal, work[i, :end])
-        if work[k, end - 1] == 0.0:
-            return True
-    return False
-
-
-def _dot(a: FloatArray, b: FloatArray) -> float:
-    """Scalar product, summed from the first element to the last one."""
-    return float(np.cumsum(a * b)[-1]) if len(a) else 0.0

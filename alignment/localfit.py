@@ -125,10 +125,14 @@ def chi2_limit(ndf: IntArray) -> npt.NDArray[np.float32]:
     return np.asarray(np.where(ndf <= 30, table, large) * n, np.float32)
 
 
-def invert_symmetric(matrices: FloatArray, epsilon: float = EPSILON) -> tuple[FloatArray, IntArray]:
+def invert_symmetric(
+    matrices: FloatArray, epsilon: float = EPSILON, *, equal: float = 0.0
+) -> tuple[FloatArray, IntArray]:
     """Invert a stack of symmetric matrices, shape (stack, n, n), by pivots on the diagonal.
 
-    A pivot must be larger than ``epsilon`` times what the diagonal's element was at first.
+    The pivot is the largest element of the diagonal, and must be larger than ``epsilon`` times what it was at first.
+    Where two are the largest but for rounding, at most ``equal`` times what they were at first apart, rounding would
+    decide which parameter is left without a pivot: then the last one is taken, and the first one of exactly equal ones.
     Returns the inverses and the ranks; rows and columns without a pivot are zero in the inverse.
     """
     work = matrices.copy()
@@ -141,6 +145,11 @@ def invert_symmetric(matrices: FloatArray, epsilon: float = EPSILON) -> tuple[Fl
         candidates = np.abs(np.diagonal(work, axis1=1, axis2=2))
         candidates = np.where(free & (candidates > epsilon * diagonal), candidates, -1.0)
         pivot = np.argmax(candidates, axis=1)
+        if equal:
+            largest = candidates[every, pivot][:, None]
+            alike = (candidates > 0) & (candidates >= largest - equal * diagonal)
+            unique = (candidates == largest).sum(axis=1) == 1
+            pivot = np.where(unique, n - 1 - np.argmax(alike[:, ::-1], axis=1), pivot)
         found = candidates[every, pivot] > 0
         if not found.any():
             break

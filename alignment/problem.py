@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.elimination import order
 from faser_align.alignment.globalfit import Constraints
 from faser_align.alignment.passes import Parameters, Pass
 from faser_align.alignment.source import Source
@@ -138,16 +139,20 @@ def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
 
 def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:
     variable = parameters.variable >= 0
+    free = set(parameters.labels[variable].tolist())
+    labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
     rows, values, empty = [], [], []
-    for number, (value, terms) in enumerate(steering.constraints):
-        row = _row(parameters, terms)
-        if not row[variable].any():
+    for number in order(labels):
+        value, terms = steering.constraints[number]
+        if free.isdisjoint(labels[number]):
             empty.append(number)
             continue
+        row = _row(parameters, terms)
         rows.append(row[variable])
         values.append(value - float(row[~variable] @ starts[~variable]))
     matrix = np.array(rows).reshape(len(rows), parameters.n_variable)
-    return Constraints.make(matrix, np.array(values)), tuple(empty)
+    made = Constraints.make(matrix, np.array(values), multipliers=steering.multipliers)
+    return made, tuple(sorted(empty))
 
 
 def _row(parameters: Parameters, terms: Terms) -> FloatArray:

@@ -15,7 +15,6 @@ import numpy as np
 
 from faser_align.alignment.blas import one_blas_thread
 from faser_align.alignment.diagnostics import Diagnostics
-from faser_align.alignment.globalfit import is_singular
 from faser_align.alignment.histograms import HISTOGRAMS
 from faser_align.alignment.iterations import Iterations
 from faser_align.alignment.millepede import (
@@ -92,7 +91,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         if empty:
             message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
         return Solution(5 if empty else 0, END_TEXTS[5 if empty else 0], message, {}, **facts)
-    if not steering.multipliers and is_singular(constraints.matrix):
+    if not steering.multipliers and constraints.singular:
         raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
     passes = [("count", time.perf_counter() - started)]
     diagnostics = Diagnostics(problem)

@@ -68,11 +68,15 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
     lines = [f"      METSOL = {number:d}:  {name}", f"                   with {steering.iterations:12d}  iterations"]
     if steering.method != "inversion":
         lines.append(" The matrix is inverted whatever the method; the solution is the same")
+    subito = [] if steering.force or steering.subito else ["         --> enforcing SUBITO mode"]
     if solution.constraints:
         how = "Lagrange multipliers" if steering.multipliers else "elimination"
         lines.append(f" Constraints handled by {how}")
         rank = f"{solution.constraint_rank:d} for {solution.constraints:d}"
         lines.append(f" Rank of product matrix of constraints is {rank} constraint equations")
+        if solution.constraint_rank < solution.constraints:
+            lines += [" Warning: insufficient constraint equations!", *subito]
+            subito = []
     n, defect = solution.n_fit, solution.rank_defect
     if defect == 0:
         lines.append(" No rank defect of the symmetric matrix")
@@ -80,8 +84,7 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
         lines.append(
             f" Warning: the rank defect of the symmetric {n:d} -by- {n:d} matrix is {defect:d} (should be zero)."
         )
-        if not steering.force:
-            lines.append("         --> enforcing SUBITO mode")
+        lines += subito
         lines += [f" Undetermined: {in_words(direction)}" for direction in solution.undetermined]
     return [*lines, " "]
 

@@ -26,9 +26,11 @@ SOLVED = [
     (DAMPED, "_downweight"),
     (DAMPED, "_plain"),
     (DAMPED, "_regularisation"),
+    (FAILING, ""),
     (FAILING, "_code00_good"),
     (FAILING, "_code01_scaled_errors"),
     (FAILING, "_code02_entries"),
+    (FAILING, "_code03_duplicate_constraint"),
 ]
 ABORTED = [
     "_code05_empty_constraint",
@@ -53,7 +55,8 @@ def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
     assert solution.chi2 == pytest.approx(log.chi2, rel=1e-13)
     assert (solution.ndf, solution.n_variable, solution.n_fit) == (log.ndf, log.n_variable, log.n_fit)
     assert (solution.records, solution.rejects) == (log.records, log.rejects)
-    assert solution.expected_decrease == pytest.approx(log.expected_decrease, rel=0.03)
+    if log.expected_decrease is not None:  # one step only says nothing about the next
+        assert solution.expected_decrease == pytest.approx(log.expected_decrease, rel=0.03)
     for own, theirs in zip(solution.iterations, log.iterations, strict=True):
         assert (own.iteration, own.evaluation, own.rejects) == (theirs.iteration, theirs.evaluation, theirs.rejects)
         assert own.chi2 == pytest.approx(theirs.chi2, rel=1e-4)
@@ -90,27 +93,19 @@ def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
             read_result(folder / "millepede.res")
 
 
-def test_undetermined_mode_is_left_alone(pede_case: Case) -> None:
-    """Without constraints one mode is undetermined: code 3, one step, and pede's result but for that mode."""
+def test_undetermined_modes_are_named(pede_case: Case) -> None:
+    """What the data leave open is told by name; where rounding would choose what stays, it is the same in any order."""
     folder = pede_case(FAILING)
-    solution = solve(folder / "str.txt")
-    assert (solution.end_code, len(solution.iterations)) == (3, 1)
-    assert solution.chi2 == pytest.approx(read_log(folder / "expected" / "millepede.log").chi2, rel=1e-13)
-    expected = read_result(folder / "expected" / "millepede.res")
-    shifts = {label: solution.result[label].value - row.value for label, row in expected.items()}
-    y = [shift for label, shift in shifts.items() if label < 1000 and label % 10 == 2]
-    assert np.ptp(y) < 2e-5
-    others = {label: shift for label, shift in shifts.items() if label >= 1000 or label % 10 != 2}
-    assert max(abs(shift) for shift in others.values()) < 1e-6
-
-
-def test_dependent_constraints_are_told(pede_case: Case) -> None:
-    """A constraint given twice ends with code 3, and the constraints hold."""
-    solution = solve(pede_case(FAILING) / "str_code03_duplicate_constraint.txt")
-    assert solution.end_code == 3
-    values = solution.values
-    y = [values[10 * (10 * station + layer) + 2] for station in range(1, 5) for layer in range(3)]
-    assert sum(y) == pytest.approx(0.0, abs=1e-12)
+    content = (folder / "mp2input.bin").read_bytes()
+    middle = _record_after(content, len(content) // 2)
+    for records in (content, content[middle:] + content[:middle]):
+        (folder / "mp2input.bin").write_bytes(records)
+        solution = solve(folder / "str.txt")
+        assert solution.end_code == 3
+        (direction,) = solution.undetermined
+        assert {label % 10 for label in direction} == {2}
+        assert "shift along y" in solution.message
+        assert solution.values[102] == 0.0
 
 
 def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
