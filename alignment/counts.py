@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.files import write_text
 from faser_align.alignment.labels import LAYERS, STATIONS, constants_key
+from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)

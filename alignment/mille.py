@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
-from faser_align.alignment.files import replacing
 from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, LOCAL_BRANCHES, SENTINEL_BRANCHES, Tracks, read_tracks
 from faser_align.alignment.records import Records, read_records
 from faser_align.alignment.trackmodel import offset_z_mm
+from faser_align.config.atomic import replacing
 from faser_align.fsm.errors import UserError
 
 __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
