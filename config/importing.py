@@ -1,0 +1,376 @@
+"""From a configuration of faser-alignment-script, of either generation, to one of ours: a table of rules.
+
+A rule says for a key of theirs which keys of ours it becomes, or why there is none. What no rule knows is listed, too, so
+that nothing is dropped in silence.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from faser_align.config.files import format_files, parse_files, parse_run
+from faser_align.config.load import parse_config
+from faser_align.fsm.errors import UserError
+
+Old = Mapping[str, Any]
+RAW = "/eos/experiment/faser/raw/{year}/{run}/Faser-Physics-{run}-{file}.raw"
+ALMALINUX = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
+WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
+FORMAT = "{format}"
+TABLES = (
+    "campaign",
+    "reconstruction",
+    "reconstruction.calypso",
+    "solver",
+    "notify",
+    "htcondor",
+    "htcondor.reco",
+    "htcondor.mille",
+)
+
+
+class Context(NamedTuple):
+    """The old configuration, and the folder to which its relative paths belong."""
+
+    old: Old
+    base: str
+
+
+class To(NamedTuple):
+    """Our keys that an old one becomes, how its value changes, and what should be known about it."""
+
+    keys: tuple[str, ...]
+    change: Callable[[Any, Context], Any] = lambda value, _: value
+    note: str = ""
+
+
+class No(NamedTuple):
+    """Why an old key has no counterpart."""
+
+    why: str
+
+
+Rule = To | No | tuple[To, ...]
+
+
+class Entry(NamedTuple):
+    """One key of ours: its value, and the comment that stands behind it."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+class Left(NamedTuple):
+    """An old key without a counterpart, its value as JSON, and why."""
+
+    key: str
+    value: str
+    why: str
+
+
+class Imported(NamedTuple):
+    """What became of an old configuration.
+
+    Attributes:
+        text: our configuration file.
+        entries: its keys, stages apart.
+        left: old keys without a counterpart.
+        submit: options of ``submit`` that the old file held, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
+    """
+
+    text: str
+    entries: list[Entry]
+    left: list[Left]
+    submit: str
+
+
+def _path(value: Any, context: Context) -> Any:
+    if not isinstance(value, str) or not value:
+        return value
+    return os.path.normpath(os.path.join(context.base, os.path.expanduser(value)))
+
+
+def _parent(value: Any, context: Context) -> Any:
+    """The folder in which the campaign's folder is made: theirs ends with the campaign's name."""
+    path = _path(value, context)
+    return os.path.dirname(path) if isinstance(path, str) and FORMAT in os.path.basename(path) else path
+
+
+def _within(name: str) -> Callable[[Any, Context], Any]:
+    """The file ``name`` in the folder that the key names; a key that names a file already stays."""
+
+    def change(value: Any, context: Context) -> Any:
+        path = _path(value, context)
+        if not isinstance(path, str) or not path or os.path.isfile(path):
+            return path
+        return f"{path}/{name}"
+
+    return change
+
+
+def _checkout(name: str) -> Callable[[Any, Context], Any]:
+    """The file ``name`` of the checkout that belongs to an installation: where it is, or the likeliest place."""
+
+    def change(value: Any, context: Context) -> Any:
+        path = _path(value, context)
+        if not isinstance(path, str):
+            return path
+        top = os.path.dirname(path)
+        places = [f"{top}/{name}", f"{top}/calypso/{name}", f"{path}/{name}", f"{context.base}/{name}"]
+        return next(filter(os.path.isfile, places), places[0])
+
+    return change
+
+
+def _script(value: Any, context: Context) -> Any:
+    path = _path(value, context)
+    if isinstance(path, str) and path and not os.path.isfile(path):
+        return No("there is no such file; theirs was made when it was missing, and the same four lines are in our jobs")
+    return path
+
+
+def _initial(value: Any, context: Context) -> Any:
+    folder = _path(_get(context.old, "tpl.dir") or ".", context)
+    return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
+
+
+def _on_eos(value: Any, context: Context) -> Any:
+    return _path(value, context) if _get(context.old, "storage.use_eos_for_output") is not False else ""
+
+
+_UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
+_SET_KEY = re.compile(r"workflow\.set[^.]*\.(iters|comment|pede\.[^.]*)|workflow")
+_FILES_HERE = "file names in a campaign's folder are the program's own"
+_LOOK = "correct it if the file lies elsewhere in your checkout"
+_TEMPLATES = (
+    "templates are part of the program; what could be changed in them are keys of [htcondor.reco] and [htcondor.mille]"
+)
+
+# README's generation.
+FIRST: dict[str, Rule] = {
+    "paths.calypso_install": (
+        To(("reconstruction.calypso.setup",), _within("setup.sh")),
+        To(("reconstruction.calypso.asetup",), _checkout("asetup.faser"), _LOOK),
+        To(("reconstruction.calypso.write_constants",), _checkout(WRITE_CONSTANTS), _LOOK),
+        To(("reconstruction.calypso.reconstruct",), _checkout(RECONSTRUCT), _LOOK),
+    ),
+    "paths.pede_install": To(("solver.pede",), _within("pede")),
+    "paths.env_script": To(
+        ("reconstruction.environment",), _script, "sourced in the jobs instead of asetup and setup.sh"
+    ),
+    "paths.work_dir": To(("campaign.folder",), _path),
+    "paths.eos_output_dir": To(("campaign.data",), _on_eos, 'empty if "use_eos_for_output" was false'),
+    "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
+    "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
+    "htcondor.max_retries": To(
+        ("htcondor.retries",), note="in one place: theirs multiplied with the DAG's own retries"
+    ),
+    "htcondor.requirements": To(("htcondor.reco.requirements", "htcondor.mille.requirements")),
+    "alignment.default_iterations": To(("campaign.iterations",)),
+    "alignment.polling_interval_seconds": No("nothing polls: DAGMan calls a hook when a node begins and ends"),
+    "storage.use_eos_for_output": No("campaign.data says it: a folder on EOS, or empty"),
+    "storage.keep_intermediate_root_files": To(("reconstruction.keep_root",)),
+    "storage.cleanup_reco_temp_files": No("a job always removes its scratch area"),
+}
+
+# The newest generation.
+NEWEST: dict[str, Rule] = {
+    "raw.year": No("-y of each submission"),
+    "raw.run": No("-r of each submission"),
+    "raw.files": No("-f of each submission, both ends included (their code leaves the last file out)"),
+    "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
+    "raw.stations": To(("campaign.stations",)),
+    "raw.format": To(("campaign.name",), note="{run} has six digits"),
+    "raw.verbosity": To(("reconstruction.verbosity",)),
+    "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
+    "dag.*": No(_FILES_HERE),
+    "data.dir": To(("campaign.data",), _parent, "the campaign's folder is made in it"),
+    "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
+    "data.*": No(
+        "iter01/{1reco,2kfalignment,3millepede} are fixed; from a second stage on they are below stage02, ..."
+    ),
+    "tpl.inputforalign": To(("campaign.constants",), _initial),
+    "tpl.*": No(_TEMPLATES),
+    "src.dir": (
+        To(("reconstruction.calypso.write_constants",), _within(WRITE_CONSTANTS), _LOOK),
+        To(("reconstruction.calypso.reconstruct",), _within(RECONSTRUCT), _LOOK),
+    ),
+    "env.calypso.asetup": To(("reconstruction.calypso.asetup",), _path),
+    "env.calypso.setup": To(("reconstruction.calypso.setup",), _path),
+    "env.pede": To(("solver.pede",), _within("pede")),
+    "env.root": To(("solver.environment",), _path, "sourced before pede"),
+}
+
+# What their code has and their configuration does not say, for both generations; an old key overrides it.
+FIXED = (
+    Entry("reconstruction.backend", "calypso", "as runAlignment.sh"),
+    Entry("reconstruction.raw", RAW, "as runAlignment.sh"),
+    Entry("solver.backend", "pede", "as runMillepede.sh"),
+    Entry("htcondor.pool", "system", "CERN's"),
+    Entry("htcondor.retries", 2, "as the DAG's RETRY"),
+    Entry("htcondor.reco.cpus", 2, "as reco.sub.tpl"),
+    Entry("htcondor.reco.memory_mb", 4000, "as reco.sub.tpl"),
+    Entry("htcondor.reco.disk_mb", 8000, "as reco.sub.tpl"),
+    Entry("htcondor.reco.flavour", "workday", "as reco.sub.tpl"),
+    Entry("htcondor.reco.requirements", ALMALINUX, "as reco.sub.tpl"),
+    Entry("htcondor.mille.cpus", 1, "as mille.sub.tpl"),
+    Entry("htcondor.mille.memory_mb", 2000, "as mille.sub.tpl"),
+    Entry("htcondor.mille.disk_mb", 2000, "as mille.sub.tpl"),
+    Entry("htcondor.mille.flavour", "workday", "as mille.sub.tpl"),
+)
+
+
+def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
+    """Make our configuration of an old one.
+
+    Args:
+        old: the object that the old file holds.
+        source: its name, for comments and messages.
+        base: absolute folder to which its relative paths belong.
+        target: the file that will hold ours; its text is validated as if it were read from there.
+        zeros: path of a constants file of zeros, from which the first generation starts.
+
+    Raises:
+        UserError: it is of neither generation, or a value of it is one that our key does not allow.
+    """
+    rules = _generation(old, source)
+    context = Context(old, base)
+    found = {entry.key: entry for entry in FIXED}
+    left = []
+    for key, value in _leaves({name: value for name, value in old.items() if name != "workflow"}, ""):
+        rule = _rule(rules, key)
+        if isinstance(rule, No):
+            left.append(Left(key, json.dumps(value, ensure_ascii=False), rule.why))
+            continue
+        for to in (rule,) if isinstance(rule, To) else rule:
+            origin = f"{key}: {to.note}" if to.note else key
+            changed = to.change(value, context)
+            if isinstance(changed, No):
+                left.append(Left(key, json.dumps(value, ensure_ascii=False), changed.why))
+            else:
+                found |= {name: Entry(name, changed, origin) for name in to.keys}
+    if "campaign.constants" not in found:
+        found["campaign.constants"] = Entry(
+            "campaign.constants", zeros, "zeros: theirs began with an empty inputforalign.txt"
+        )
+    entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
+    stages = list(_stages(old.get("workflow", {}), source))
+    left += [
+        Left(key, json.dumps(value), _UNKNOWN)
+        for key, value in _leaves(old.get("workflow", {}), "workflow")
+        if not _SET_KEY.fullmatch(key)
+    ]
+    try:
+        submit = _submit(old.get("raw", {}))
+        text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
+        parse_config(text, target)
+    except UserError as problem:
+        reasons = str(problem).replace(f"{target}: ", "")
+        for entry in entries:
+            reasons = reasons.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
+        raise UserError(f"{source} cannot be used as it is: {reasons}; correct it there") from None
+    return Imported(text, entries, left, submit)
+
+
+def _generation(old: Old, source: str) -> Mapping[str, Rule]:
+    if "raw" in old or "workflow" in old:
+        return NEWEST
+    if set(old) & {"paths", "htcondor", "alignment", "storage"}:
+        return FIRST
+    raise UserError(
+        f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, paths, htcondor, "
+        "alignment, storage; name another file"
+    )
+
+
+def _rule(rules: Mapping[str, Rule], key: str) -> Rule:
+    if key in rules:
+        return rules[key]
+    return rules.get(f"{key.partition('.')[0]}.*", No(_UNKNOWN))
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
+
+
+def _get(old: Old, key: str) -> Any:
+    value: Any = old
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _submit(raw: Any) -> str:
+    """Options of ``submit`` for the data that the newest generation has in its file."""
+    words = []
+    if isinstance(raw, Mapping):
+        words += [f"-y {raw['year']}"] if "year" in raw else []
+        words += [f"-r {parse_run(str(raw['run']))}"] if "run" in raw else []
+        words += [f"-f {_as_their_code(str(raw['files']))}"] if "files" in raw else []
+    return " ".join(words)
+
+
+def _as_their_code(files: str) -> str:
+    """The same raw files as their code takes, which leaves out the end of a range."""
+    found = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
+    if found and int(found[2]) > int(found[1]):
+        return f"{int(found[1])}-{int(found[2]) - 1}"
+    return format_files(parse_files(files))
+
+
+def _stages(workflow: Any, source: str) -> Iterator[str]:
+    """Tables of the stages, one for each set in the order of their names, as their code sorts them."""
+    if not isinstance(workflow, Mapping) or not workflow:
+        yield "\n# No [[stages]]: what was freed was chosen by editing code. The standard stage is run; others are in"
+        yield "# examples/steps_*.toml."
+        return
+    for name in sorted(key for key in workflow if key.startswith("set")):
+        described = workflow[name]
+        if not isinstance(described, Mapping) or not isinstance(described.get("iters"), int):
+            raise UserError(
+                f"{source}: workflow.{name} is no set with a number of iterations (iters); correct it there"
+            )
+        if described["iters"] == 0:
+            yield f"\n# workflow.{name} has no iterations"
+            continue
+        yield "\n[[stages]]"
+        yield _line("name", described.get("comment") or name, f"workflow.{name}.comment")
+        yield _line("iterations", described["iters"], f"workflow.{name}.iters")
+        steps = described.get("pede") or {"step0": []}
+        for step in sorted(steps):
+            yield "\n[[stages.steps]]"
+            yield _line("name", step, "")
+            yield _line("fix", [_item(item) for item in steps[step]], f"workflow.{name}.pede.{step}")
+
+
+def _item(item: Any) -> Any:
+    """A thing to fix; a layer's number may stand in quotes there."""
+    return int(item) if isinstance(item, str) and item.isdecimal() else item
+
+
+def _head(source: str, submit: str) -> Iterator[str]:
+    yield f"# Configuration of faser-align, made by `faser-align import` from {os.path.basename(source)}."
+    yield "# Behind each key stands where it comes from. All keys: docs/configuration.md."
+    if submit:
+        yield f"# Its data: faser-align submit {submit}"
+
+
+def _tables(entries: list[Entry]) -> Iterator[str]:
+    for table in TABLES:
+        mine = [entry for entry in entries if entry.key.rpartition(".")[0] == table]
+        if mine:
+            yield f"\n[{table}]"
+        for entry in mine:
+            yield _line(entry.key.rpartition(".")[2], entry.value, entry.origin)
+
+
+def _line(key: str, value: Any, origin: str) -> str:
+    text = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    return f"{text:<40} # {origin}" if origin else text

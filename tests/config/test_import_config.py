@@ -1,0 +1,202 @@
+"""Configurations of faser-alignment-script become ours: every key with its origin, nothing dropped in silence."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.config.importing import Imported, import_config
+from faser_align.config.importing_json import read_json
+from faser_align.config.load import load_config, parse_config
+from faser_align.config.stages import stages_of
+from faser_align.fsm.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+NEWEST, README = (ROOT / "tests" / "data" / "predecessor" / name for name in ("config.json", "config_readme.json"))
+
+
+def imported(old: dict[str, Any], base: str = "/base") -> Imported:
+    """The import of an object, as the command does it."""
+    return import_config(old, source="config.json", base=base, target="/x/faser-align.toml", zeros="/zeros.txt")
+
+
+def newest() -> dict[str, Any]:
+    """The newest generation's configuration, its comma put in."""
+    return read_json(NEWEST.read_text(), "config.json", lenient=True)[0]
+
+
+def readme() -> dict[str, Any]:
+    """That of the README."""
+    found: dict[str, Any] = json.loads(README.read_text())
+    return found
+
+
+def leaves(value: Any, key: str = "") -> list[str]:
+    """Dotted names of all values of an object."""
+    if not isinstance(value, dict):
+        return [key]
+    return [name for inner in value for name in leaves(value[inner], f"{key}.{inner}".lstrip("."))]
+
+
+def test_a_missing_comma_is_told_with_its_place_and_cure() -> None:
+    """The newest configuration lacks a comma behind line 8: it is said where, and what to do."""
+    with pytest.raises(UserError) as caught:
+        read_json(NEWEST.read_text(), "config.json", lenient=False)
+    assert str(caught.value) == (
+        "config.json is not JSON: line 9, column 5: a comma is missing after line 8; put it at the end of line 8, "
+        "or read what was meant with --lenient"
+    )
+
+
+def test_lenient_reads_what_was_meant() -> None:
+    """With --lenient that file is read as if the comma were there, and the fault is reported."""
+    found, faults = read_json(NEWEST.read_text(), "config.json", lenient=True)
+    whole = NEWEST.read_text().replace('_layer"\n', '_layer",\n')
+    assert found == json.loads(whole)
+    assert [(fault.line, fault.column) for fault in faults] == [(9, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "place"),
+    [
+        ('{"a": 1,}', {"a": 1}, "line 1, column 8: a comma is too many"),
+        ('{"a": [1 2]}', {"a": [1, 2]}, "line 1, column 10: a comma is missing before 2"),
+        ('{"a": 1, // why\n "b": 2}', {"a": 1, "b": 2}, "line 1, column 10: JSON has no comments"),
+        ("{'a': true}", {"a": True}, "line 1, column 2: 'a'"),
+        ('{"a": True, "b": None}', {"a": True, "b": None}, "line 1, column 7: True is Python"),
+        ('{"run": 011705}', {"run": "011705"}, "line 1, column 9: 011705 begins with 0"),
+        ('{"a": 1,\n "a": 2}', {"a": 2}, 'line 2, column 2: the key "a" is given twice'),
+    ],
+)
+def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], place: str) -> None:
+    """Each usual slip is refused with its place, and read leniently."""
+    with pytest.raises(UserError, match=r"--lenient$") as caught:
+        read_json(text, "c.json", lenient=False)
+    assert place in str(caught.value)
+    assert read_json(text, "c.json", lenient=True)[0] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("[1]", "must be an object"),
+        ('{"a": {"b": 1', "line 1, column 14: the file ends inside what { opens in line 1"),
+        ('{"a": "x\n}', "line 1, column 7: a text has no end in its line"),
+        ('{"a" 1}', 'a colon is missing behind the key "a"'),
+        ('{"a": xyz}', "line 1, column 7: xyz} is no value"),
+        ("{a: 1}", "keys stand in double quotes"),
+        ('{"a": [1}', "does not close what was opened last"),
+        ('{"a": 1}}', "goes on behind its last brace"),
+        ('{"a": "\\x"}', "holds what JSON does not know"),
+    ],
+)
+def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) -> None:
+    """Also --lenient does not invent: a text without end, a file that was cut off and the like are refused."""
+    with pytest.raises(UserError) as caught:
+        read_json(text, "c.json", lenient=True)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("old", [newest(), readme()], ids=["newest", "readme"])
+def test_nothing_is_dropped_in_silence(old: dict[str, Any]) -> None:
+    """Every key of theirs stands in a comment of ours or in the list of those without a counterpart, with the reason."""
+    found = imported(old)
+    said = {one.key for one in found.left}
+    for key in leaves(old):
+        assert key in said or f"# {key}" in found.text, key
+    assert all(one.why for one in found.left)
+    assert not [one for one in found.left if one.why.startswith("not known")]
+
+
+def test_the_newest_generation_becomes_ours() -> None:
+    """Each value of the newest generation stands at the key of ours that does the same."""
+    config = parse_config(imported(newest()).text, "/x/faser-align.toml")
+    assert config.campaign.name == "Y{year}_R{run}_F{files}_ST{stations}_layer"
+    assert (config.campaign.iterations, config.campaign.stations) == (15, 4)
+    assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment/dag_files"
+    assert config.campaign.data == "/eos/user/y/yourusername/Alignment/data"
+    assert config.campaign.constants == "/afs/cern.ch/user/y/yourusername/alignment/templates/align_2022_4ST_local.txt"
+    calypso = config.reconstruction.calypso
+    assert config.reconstruction.backend == "calypso"
+    assert config.reconstruction.verbosity == "INFO"
+    assert calypso.asetup == "/eos/user/y/yourusername/Alignment/calypso/asetup.faser"
+    assert calypso.setup == "/eos/user/y/yourusername/Alignment/install/setup.sh"
+    assert calypso.reconstruct == "/afs/cern.ch/user/y/yourusername/alignment/faser_reco_alignment.py"
+    assert config.solver.pede == "/eos/user/y/yourusername/Environments/apps/Millepede-II/V04-17-05/pede"
+    assert config.solver.environment.endswith("/bin/thisroot.sh")
+    assert (config.htcondor.reco.cpus, config.htcondor.reco.memory_mb, config.htcondor.reco.flavour) == (
+        2,
+        4000,
+        "workday",
+    )
+
+
+def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
+    """The workflow frees, stage by stage and step by step, what examples/steps_workflow.toml frees."""
+    ours = stages_of(parse_config(imported(newest()).text, "/x/faser-align.toml"))
+    example = stages_of(load_config(str(ROOT / "examples" / "steps_workflow.toml")))
+    assert [[step["fix"] for step in stage["steps"]] for stage in ours] == [
+        [step["fix"] for step in stage["steps"]] for stage in example
+    ]
+    assert [stage["iterations"] for stage in ours] == [10, 10, 10]
+    assert [stage["name"] for stage in ours] == ["3ST Alignment", "IFT Alignment (global)", "IFT Alignment (local)"]
+
+
+def test_the_data_become_options_of_submit() -> None:
+    """Year, run and files are typed; the files are those that their code took, which leaves out the last."""
+    assert imported(newest()).submit == "-y 2022 -r 008294 -f 101-150"
+    assert imported(readme()).submit == ""
+
+
+def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
+    """Each value of the README's generation stands at our key; its environment script counts if it is there."""
+    config = parse_config(imported(readme()).text, "/x/faser-align.toml")
+    assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment-work"
+    assert config.campaign.data == "/eos/user/y/yourusername/faser-alignment-output"
+    assert config.campaign.constants == "/zeros.txt"
+    assert config.reconstruction.environment == ""
+    assert config.reconstruction.calypso.setup == "/afs/cern.ch/user/y/yourusername/calypso/install/setup.sh"
+    assert config.solver.pede == "/afs/cern.ch/user/y/yourusername/pede/pede"
+    assert (config.htcondor.retries, config.htcondor.reco.flavour, config.htcondor.mille.cpus) == (3, "longlunch", 1)
+    (tmp_path / "reco_condor_env.sh").write_text("")
+    again = parse_config(imported(readme(), str(tmp_path)).text, "/x/faser-align.toml")
+    assert again.reconstruction.environment == str(tmp_path / "reco_condor_env.sh")
+    off = readme() | {"storage": {"use_eos_for_output": False}}
+    assert parse_config(imported(off).text, "/x/faser-align.toml").campaign.data == ""
+
+
+def test_every_key_has_its_origin() -> None:
+    """Every line with a key has a comment that says where it comes from, but the names that steps are given."""
+    for old in (newest(), readme()):
+        text = imported(old).text
+        lines = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+        assert [line for line in lines if " # " not in line and not line.startswith('name = "step')] == []
+        tomllib.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"raw": {"stations": 5}}, "raw.stations (our campaign.stations) = 5 is not allowed"),
+        ({"raw": {"run": "x"}}, "-r x is not a run"),
+        ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is no set"),
+        ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": ["UFO"]}}}}, "fix"),
+        ({"other": 1}, "is no configuration of faser-alignment-script"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str) -> None:
+    """What our key does not allow, and a file of something else, are refused in a sentence that names the file."""
+    base = newest() if "raw" in change else {}
+    with pytest.raises(UserError) as caught:
+        imported({**base, **{k: {**base.get(k, {}), **v} if isinstance(v, dict) else v for k, v in change.items()}})
+    assert said in str(caught.value)
+    assert "config.json" in str(caught.value)
+
+
+def test_what_is_not_known_is_listed() -> None:
+    """A key that nobody knows is in the list, with the advice to look for what it did."""
+    found = imported(newest() | {"extra": {"mine": [1]}})
+    assert [(one.key, one.value) for one in found.left if one.why.startswith("not known")] == [("extra.mine", "[1]")]
