@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from faser_align.config import atomic
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import absolute, parse_config, read_text
 from faser_align.config.profiles import PROFILES, profile_text
@@ -41,8 +42,7 @@ def write_profile(profile: str, output: str, *, force: bool) -> None:
     try:
         if force and os.path.lexists(output):
             os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
-        with open(output, "x", encoding="utf-8") as file:
-            file.write(text)
+        atomic.write_new(output, text)
     except FileExistsError:
         raise UserError(f"{output} exists already; name another with --output, or move it aside with --force") from None
     except OSError as error:

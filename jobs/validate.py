@@ -15,10 +15,11 @@ from typing import Any
 from faser_align.alignment.counts import LAYER_KEYS, Counts, read_counts
 from faser_align.alignment.momenta import compare, read_momenta
 from faser_align.config import layout
+from faser_align.config.atomic import write_text
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.lost import lost_files
-from faser_align.jobs.program import Iteration, failing, open_iteration, run, temporary
+from faser_align.jobs.program import Iteration, failing, open_iteration, run
 
 FORMAT = 1
 
@@ -42,8 +43,8 @@ def validate(folder: str, stage: int, number: int) -> None:
         "groups": {name: _compare(after, chosen) for name, chosen in groups.items()},
         "wall_s": round(time.monotonic() - started, 3),
     }
-    with failing(statuses.COPY), temporary(path) as name:
-        Path(name).write_text(json.dumps(metrics, allow_nan=False), encoding="utf-8")
+    with failing(statuses.COPY):
+        write_text(path, json.dumps(metrics, allow_nan=False))
 
 
 def _compare(after: Iteration, files: Sequence[int]) -> dict[str, Any]:

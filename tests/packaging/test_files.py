@@ -1,0 +1,83 @@
+"""Files that another part reads are written by ``config.atomic`` and by nothing else."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+# Where a file is written or gets its name in another way, by module and function, and why that is right.
+ALLOWED = {
+    ("config/atomic.py", "replacing"): "this is how it is done",
+    ("config/atomic.py", "temporary"): "this is how it is done",
+    ("config/atomic.py", "write_new"): "this is how it is done",
+    ("config/atomic.py", "_sync"): "opened to be synced",
+    ("alignment/momenta.py", "write_momenta"): "into a file of config.atomic",
+    ("alignment/pede.py", "run_pede"): "pede's own output, while it runs",
+    ("cli/demonstration.py", "_new_place"): "empty: it takes the name",
+    ("cli/main.py", "main"): "/dev/null",
+    ("cli/submission.py", "write_new"): "what is in the way is moved aside",
+    ("dag/create.py", "undo"): "whole folders",
+    ("dag/create.py", "_put_in_place"): "whole folders",
+    ("dag/submit.py", "stop_dag"): "the halt file, whose being there is all that DAGMan looks at",
+    ("hooks/node.py", "_log"): "a log, to which lines are added",
+    ("jobs/solve.py", "_hand_on"): "a copy under a name of config.atomic",
+    ("pool/personal.py", "_locked"): "a lock",
+    ("pool/personal.py", "_launch"): "a log",
+    ("simulation/kfalignment.py", "write"): "called with a name of config.atomic",
+    ("state/database.py", "__init__"): "a lock",
+    ("state/publish.py", "_lock"): "a lock",
+    ("state/publish.py", "_copy"): "SQLite writes it: under another name, synced and renamed",
+    ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
+    ("state/spool.py", "set_aside"): "moved as it is",
+    ("state/spool.py", "_sync"): "opened to be synced",
+}
+WRITERS = {"write_text", "write_bytes", "touch", "save", "savez", "savetxt", "tofile", "recreate", "fdopen"}
+MOVERS = {"os.replace", "os.rename", "os.link", "shutil.copy", "shutil.copyfile", "shutil.copy2", "shutil.move"}
+OURS = {"write_text", "replacing", "temporary", "write_new"}
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call writes a file, or gives one its name."""
+    name = ast.unparse(call.func)
+    last = name.rpartition(".")[2]
+    if name.removeprefix("atomic.") in OURS:
+        return False
+    if name in MOVERS or last in WRITERS:
+        return True
+    if name == "os.open":
+        return True
+    if last == "open":
+        modes = [
+            word.value for word in (*call.args, *(k.value for k in call.keywords)) if isinstance(word, ast.Constant)
+        ]
+        return any(isinstance(mode, str) and len(mode) <= 3 and set(mode) & set("wax+") for mode in modes)
+    return False
+
+
+def places(module: Path) -> Iterator[tuple[str, str, int]]:
+    """Module, innermost function and line of everything in it that writes a file."""
+
+    def walk(node: ast.AST, function: str) -> Iterator[tuple[str, str, int]]:
+        for child in ast.iter_child_nodes(node):
+            inside = child.name if isinstance(child, ast.FunctionDef) else function
+            if isinstance(child, ast.Call) and writes(child):
+                yield str(module), function, child.lineno
+            yield from walk(child, inside)
+
+    return walk(ast.parse((ROOT / module).read_bytes()), "")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_files_are_written_in_one_way(module: Path) -> None:
+    """Nothing but ``config.atomic`` writes or names files, except where a reason is given."""
+    assert [f"{where}:{line} in {name}" for where, name, line in places(module) if (where, name) not in ALLOWED] == []
+
+
+def test_no_exception_is_left_over() -> None:
+    """Each place that may write in another way is there and does."""
+    assert {(where, name) for module in MODULES for where, name, _ in places(module)} >= set(ALLOWED)
