@@ -16,6 +16,9 @@ CONVERSION = 66
 INPUT_MISSING = 67
 SOLVER = 68
 NO_SPACE = 69
+ENVIRONMENT = 70
+DATABASE = 71
+TOKEN = 72
 
 JOB_FAILURES = {
     CONFIG: (
@@ -36,6 +39,13 @@ JOB_FAILURES = {
     ),
     SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
     NO_SPACE: ("disk full", False, "make room, then resume"),
+    ENVIRONMENT: (
+        "environment could not be set up",
+        False,
+        "see that the scripts and programs it names can be read on execute nodes, then resume",
+    ),
+    DATABASE: ("conditions database could not be made", False, "read the job's log, then resume"),
+    TOKEN: ("Kerberos ticket or AFS token refused", False, "renew it with kinit and aklog, then resume"),
 }
 
 
@@ -50,3 +60,14 @@ def verdict_exit(event: str, *, last: bool) -> int:
     if event == "limit":
         return 0 if last else FATAL
     return FATAL if event in ("diverged", "stalled", "starved", "refuted") else 0
+
+
+def job_exit(ret: int) -> int:
+    """Exit status of POST after a job that returned ``ret``: 0, fatal, or 1 for what may be tried again.
+
+    The job's own value is never passed on as it is: 42, 43 and 77 mean something to DAGMan.
+    """
+    if ret == 0:
+        return 0
+    failure = JOB_FAILURES.get(ret)
+    return FATAL if failure and failure[1] else 1

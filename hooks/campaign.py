@@ -1,11 +1,9 @@
-"""The rarer hooks: a Millepede node's PRE and POST, HOLD of any job, FINAL, and why a job failed.
+"""The rarer hooks: a Millepede node's PRE and POST, HOLD of any job, FINAL.
 
 They move the campaign as a whole and deliver messages, because they delay nobody's reconstruction.
 """
 
 import json
-import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,10 @@ from faser_align.config import layout
 from faser_align.config.atomic import write_text
 from faser_align.config.libraries import site_packages
 from faser_align.config.record import read_record
-from faser_align.fsm import statuses, table, validation, verdict
 from faser_align.hooks import delivery, node
-from faser_align.state import database, writer
+from faser_align.state import database, judging, writer
 
 Event = dict[str, Any]
-LOG_BYTES = 4096
-REASON_CHARS_MAX = 400
 
 
 def run(folder: str, event: Event, macros: list[str]) -> int:
@@ -59,64 +54,12 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
 def _solved(folder: str, event: Event, macros: list[str]) -> int:
     """POST of a Millepede node or of the validation's last: judge its metrics, whatever state the store is in."""
     node.after_job(event, macros)
-    _, stage, iteration, _ = layout.parse_node(event["node"])
     record = read_record(folder)
     if event["ret"] != 0:
-        event["reason"] = why(event["ret"], folder, event["node"])
+        event["reason"] = judging.why(event["ret"], folder, event["node"])
         return writer.record(folder, event)
-    try:
-        history = read_metrics(record, stage, iteration)
-    except (OSError, ValueError) as problem:
-        event["outcome"], event["exit"] = "failed", statuses.FATAL
-        event["reason"] = f"the metrics cannot be read: {problem}"
-        return writer.record(folder, event)
-    said, event["moves"] = judged(record, stage, history)
-    event["verdict"], event["verdict_reason"] = said.name, said.reason
-    event["criteria"] = json.dumps([criterion._asdict() for criterion in said.criteria])
-    event["metrics"] = json.dumps(history[-1])
-    event["exit"] = statuses.verdict_exit(event["moves"], last=stage == len(record["stages"]))
+    judging.judge(record, event)
     return writer.record(folder, event)
-
-
-def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
-    """The verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
-    if stage == layout.VALIDATION:
-        said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
-        return said, said.name
-    this = record["stages"][stage - 1]
-    rules = verdict.Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
-    said = verdict.judge(rules, history, limit=this["iterations"])
-    return said, table.after_verdict(
-        said.name,
-        last=stage == len(record["stages"]),
-        validated="validation" in record,
-        at_limit=this.get("at_limit", "continue"),
-    )
-
-
-def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dict[str, Any]]:
-    """``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; numbers that are not finite become None.
-
-    Raises:
-        OSError, ValueError: one of them is missing or malformed.
-    """
-    found = []
-    for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
-        path = layout.metrics_file(record["folder"], stage, i)
-        value = _finite(json.loads(Path(path).read_text(encoding="utf-8")))
-        if not isinstance(value, dict) or (value.get("stage"), value.get("iteration")) != (stage, i):
-            raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")
-        found.append(value)
-    return found
-
-
-def _finite(value: Any) -> Any:
-    """``value`` without NaN and infinities, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _name_lost_files(folder: str, name: str) -> None:
@@ -152,28 +95,5 @@ def hold_reason(folder: str, job_id: str) -> tuple[str, str]:
                 if not line.startswith("\t") or line.startswith("\tCode "):
                     break
                 why_lines.append(line.strip())
-            return (when, " ".join(why_lines)[:REASON_CHARS_MAX])
+            return (when, " ".join(why_lines)[: judging.REASON_CHARS_MAX])
     return ("", "")
-
-
-def why(ret: int, folder: str, name: str) -> str:
-    """Why a job failed, in one line: what its exit status means, and its own last word."""
-    if ret == -1002:
-        return "the job was removed"
-    if ret < 0:
-        return f"the job was killed by signal {-ret}"
-    meaning = statuses.JOB_FAILURES.get(ret, (f"exit status {ret}", False, ""))[0]
-    said = last_line(layout.job_log(folder, name, "err"))
-    return f"{meaning}: {said}"[:REASON_CHARS_MAX] if said else meaning
-
-
-def last_line(path: str) -> str:
-    """The last line of a log that is not empty, or an empty string."""
-    try:
-        with open(path, "rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - LOG_BYTES))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

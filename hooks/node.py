@@ -36,7 +36,7 @@ def fallback(argv: "list[str]") -> int:
     """What DAGMan must be told if the hook can do nothing at all: the outcome that the macros carry."""
     try:
         if argv[0] == "post":
-            return exit_status(int(argv[5]))
+            return statuses.job_exit(int(argv[5]))
         if argv[0] == "final":
             return 0 if argv[3] in ("0", "3") else min(max(int(argv[3]), 1), 7)
     except (IndexError, ValueError):
@@ -76,17 +76,6 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
     return status
 
 
-def exit_status(ret: int) -> int:
-    """Exit status of POST after a job that returned ``ret``: 0, fatal, or 1 for what may be tried again.
-
-    The job's own value is never passed on as it is: 42, 43 and 77 mean something to DAGMan.
-    """
-    if ret == 0:
-        return 0
-    failure = statuses.JOB_FAILURES.get(ret)
-    return statuses.FATAL if failure and failure[1] else 1
-
-
 def after_job(event: "Event", macros: "list[str]") -> None:
     """Add what POST's macros say: $RETRY $MAX_RETRIES $RETURN $JOBID $PRE_SCRIPT_RETURN."""
     event["retry"], event["max_retries"], event["ret"], event["job_id"] = *(int(word) for word in macros[:3]), macros[3]
@@ -102,9 +91,9 @@ def _check(event: "Event", problem: "str | None") -> None:
 
 
 def _explain(event: "Event", folder: str, node: str) -> None:
-    from faser_align.hooks import campaign
+    from faser_align.state import judging
 
-    event["reason"] = campaign.why(event["ret"], folder, node)
+    event["reason"] = judging.why(event["ret"], folder, node)
 
 
 def output_problem(folder: str, node: str) -> "str | None":

@@ -1,0 +1,98 @@
+"""What a hook makes of an ended job: the verdict on an iteration, and why a job failed.
+
+A function of the record and of the campaign's files alone, so that it is the same with and without the store, and the
+same again when a store is rebuilt.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.fsm import statuses, table, validation, verdict
+
+Event = dict[str, Any]
+LOG_BYTES = 4096
+REASON_CHARS_MAX = 400
+
+
+def judge(record: dict[str, Any], event: Event) -> None:
+    """Add to ``event``, the POST of a Millepede job that succeeded or of the validation's last, what its metrics say."""
+    _, stage, iteration, _ = layout.parse_node(event["node"])
+    try:
+        history = read_metrics(record, stage, iteration)
+    except (OSError, ValueError) as problem:
+        event["outcome"], event["exit"] = "failed", statuses.FATAL
+        event["reason"] = f"the metrics cannot be read: {problem}"
+        return
+    said, event["moves"] = judged(record, stage, history)
+    event["verdict"], event["verdict_reason"] = said.name, said.reason
+    event["criteria"] = json.dumps([criterion._asdict() for criterion in said.criteria])
+    event["metrics"] = json.dumps(history[-1])
+    event["exit"] = statuses.verdict_exit(event["moves"], last=stage == len(record["stages"]))
+
+
+def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
+    """The verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
+    if stage == layout.VALIDATION:
+        said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
+        return said, said.name
+    this = record["stages"][stage - 1]
+    rules = verdict.Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
+    said = verdict.judge(rules, history, limit=this["iterations"])
+    return said, table.after_verdict(
+        said.name,
+        last=stage == len(record["stages"]),
+        validated="validation" in record,
+        at_limit=this.get("at_limit", "continue"),
+    )
+
+
+def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dict[str, Any]]:
+    """``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; numbers that are not finite become None.
+
+    Raises:
+        OSError, ValueError: one of them is missing or malformed.
+    """
+    found = []
+    for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
+        path = layout.metrics_file(record["folder"], stage, i)
+        value = _finite(json.loads(Path(path).read_text(encoding="utf-8")))
+        if not isinstance(value, dict) or (value.get("stage"), value.get("iteration")) != (stage, i):
+            raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")
+        found.append(value)
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """``value`` without NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def why(ret: int, folder: str, name: str) -> str:
+    """Why a job failed, in one line: what its exit status means, and its own last word."""
+    if ret == -1002:
+        return "the job was removed"
+    if ret < 0:
+        return f"the job was killed by signal {-ret}"
+    meaning = statuses.JOB_FAILURES.get(ret, (f"exit status {ret}", False, ""))[0]
+    said = last_line(layout.job_log(folder, name, "err"))
+    return f"{meaning}: {said}"[:REASON_CHARS_MAX] if said else meaning
+
+
+def last_line(path: str) -> str:
+    """The last line of a log that is not empty, or an empty string."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - LOG_BYTES))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
