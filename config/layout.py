@@ -3,6 +3,8 @@
 Standard library only, and little of it: every hook loads this module.
 """
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,10 +14,15 @@ if TYPE_CHECKING:
 
 RECORD = "campaign.json"  # what was submitted: made once, read by jobs and hooks
 CONFIG = "campaign.toml"  # the user's configuration, copied at submission
-DAG = "alignment.dag"
-NODES_LOG = DAG + ".nodes.log"
-DAGMAN_OUT = DAG + ".dagman.out"
-HALT = DAG + ".halt"
+DAG = "alignment.dag"  # the first one; an extension brings the next, see ``dag_files``
+ENDING_NODES_LOG, ENDING_DAGMAN_OUT, ENDING_HALT = ".nodes.log", ".dagman.out", ".halt"  # what DAGMan puts beside a DAG
+NODES_LOG = DAG + ENDING_NODES_LOG
+DAGMAN_OUT = DAG + ENDING_DAGMAN_OUT
+SUBMITTED = "submitted.json"  # which schedd has the DAGMan
+CHANGES = "changes.json"  # what `set` and `extend` changed in the record
+STOP = "stop.json"  # the wish to stop after an iteration
+CONTROL_LOCK = "control.lock"  # held while a command submits a DAGMan
+WRAPPER = "reconstruct.sh"  # what a reconstruction job runs, unless it simulates
 JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
 STATE = "state.db"
 STATE_LOCK = "state.lock"
@@ -36,6 +43,25 @@ VALIDATION = 0  # stands for a stage: the validation's two reconstructions are i
 BEFORE, AFTER = 1, 2  # with the first constants, with the last ones
 VALIDATE_NODE = "validate"
 _HALVES = ("", "before", "after")
+
+
+def dag_name(number: int) -> str:
+    """Name of the DAG file of the campaign (1) or of one of its extensions (2, 3, ...)."""
+    stem, _, ending = DAG.rpartition(".")
+    return DAG if number == 1 else f"{stem}-{number:02d}.{ending}"
+
+
+def dag_files(folder: str) -> "list[str]":
+    """Names of the campaign's DAG files, the oldest first: that of its submission, then those of its extensions."""
+    found: list[str] = []
+    while not found or os.path.exists(f"{folder}/{dag_name(len(found) + 1)}"):
+        found.append(dag_name(len(found) + 1))
+    return found
+
+
+def newest_dag(folder: str) -> str:
+    """Path of the DAG file that runs or ran last: what `resume` submits, and beside which DAGMan writes its logs."""
+    return f"{folder}/{dag_files(folder)[-1]}"
 
 
 def reco_node(stage: int, iteration: int, file: int) -> str:

@@ -12,6 +12,7 @@ from faser_align.config import layout
 from faser_align.config.atomic import replacing
 from faser_align.config.record import write_record
 from faser_align.dag.plan import Plan, refuse_existing
+from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import UserError
 
 MakeStore = Callable[[str, dict[str, Any]], None]
@@ -100,6 +101,8 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
     write_record(os.path.join(folder, layout.RECORD), planned.record)
     _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
     _write(os.path.join(folder, layout.DAG), planned.dag.encode())
+    if has_wrapper(planned.record):
+        _write(os.path.join(folder, layout.WRAPPER), render_wrapper(planned.record).encode())
     _write(layout.constants_file(folder, 1, 1), planned.constants)
     if "validation" in planned.record:
         _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)

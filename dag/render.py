@@ -14,16 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import faser_align.templates
 from faser_align.config import layout
 from faser_align.dag.paths import check_path, encode_argument
+from faser_align.dag.wrapper import has_wrapper
 from faser_align.fsm import statuses
 
 TEMPLATE = "alignment.dag.j2"
 
 
 class Job(NamedTuple):
-    """What the submit description of a kind of node is made from."""
+    """What the submit description of a kind of node is made from; ``program`` runs in the campaign's folder."""
 
     kind: str
-    module: str
+    executable: str
+    program: str
     arguments: str
     logs: str
     resources: dict[str, Any]
@@ -60,6 +62,7 @@ def render(record: dict[str, Any]) -> str:
     folder, python, hook = record["folder"], record["python"], record["hook"]
     check_path(folder, "the campaign's folder")
     check_path(python, "the Python interpreter", spaces=False)
+    check_path(record.get("job_python", python), "python.jobs")
     check_path(hook, "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]
     return (
@@ -89,28 +92,13 @@ def render(record: dict[str, Any]) -> str:
 
 def _jobs(record: dict[str, Any]) -> Iterator[Job]:
     htcondor, logs = record["config"]["htcondor"], layout.LOGS
-    yield Job(
-        "reco",
-        "faser_align.jobs.reconstruct",
-        "$(stage) $(iteration) $(file)",
-        f"{layout.RECO}/{logs}",
-        htcondor["reco"],
-    )
-    yield Job(
-        "mille",
-        "faser_align.jobs.solve",
-        "$(stage) $(iteration)",
-        f"{layout.MILLEPEDE}/{logs}",
-        htcondor["mille"],
-    )
-    if "validation" in record:
-        yield Job(
-            "validate",
-            "faser_align.jobs.validate",
-            "$(stage) $(iteration)",
-            f"{layout.MILLEPEDE}/{logs}",
-            htcondor["mille"],
-        )
+    python, module = record.get("job_python", record["python"]), "-I -m faser_align.jobs.{} ."
+    reco = ("/bin/bash", layout.WRAPPER) if has_wrapper(record) else (python, module.format("reconstruct"))
+    yield Job("reco", *reco, "$(stage) $(iteration) $(file)", f"{layout.RECO}/{logs}", htcondor["reco"])
+    kinds = {"mille": "solve"} | ({"validate": "validate"} if "validation" in record else {})
+    for kind, program in kinds.items():
+        logs_folder = f"{layout.MILLEPEDE}/{logs}"
+        yield Job(kind, python, module.format(program), "$(stage) $(iteration)", logs_folder, htcondor["mille"])
 
 
 def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:

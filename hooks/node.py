@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
-ROOT_HEADER_BYTES = 64
-
 
 def main(argv: "list[str]") -> int:
     """Run the hook that ``argv`` (phase, campaign, DAGMan's macros) asks for; returns its exit status."""
@@ -97,28 +95,17 @@ def _explain(event: "Event", folder: str, node: str) -> None:
 
 
 def output_problem(folder: str, node: str) -> "str | None":
-    """What is wrong with the files that a reconstruction left, or None: cheaply, from the access point.
+    """What is wrong with the files that a reconstruction left, or None: cheaply, from the access point."""
+    from faser_align.config import rootfile
 
-    A ROOT file begins with ``root``, a version, and the offset of its end, which must be its size
-    (ROOT, TFile: header; 4 bytes for versions below 1000000, 8 above).
-    """
     data, run = _data(folder)
     _, stage, iteration, file = layout.parse_node(node)
-    path = layout.kfalignment_file(data, stage, iteration, run, file)
     try:
-        size = os.stat(path).st_size
-        with open(path, "rb", buffering=0) as opened:
-            head = opened.read(ROOT_HEADER_BYTES)
+        problem = rootfile.problem(layout.kfalignment_file(data, stage, iteration, run, file))
         os.stat(layout.mille_file(data, stage, iteration, run, file))
-    except OSError as problem:
-        return f"no output: {problem.strerror}: {problem.filename}"
-    if head[:4] != b"root" or len(head) < 20:
-        return f"no output: {path} is not a ROOT file"
-    wide = int.from_bytes(head[4:8], "big") >= 1_000_000
-    end = int.from_bytes(head[12:20] if wide else head[12:16], "big")
-    if end != size:
-        return f"no output: {path} has {size} bytes and should have {end}"
-    return None
+    except OSError as error:
+        problem = f"{error.strerror}: {error.filename}"
+    return f"no output: {problem}" if problem else None
 
 
 def _data(folder: str) -> "tuple[str, str]":

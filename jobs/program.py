@@ -99,6 +99,20 @@ def open_iteration(folder: str, stage: int, number: int) -> Iteration:
     return Iteration(record, os.path.abspath(folder), stage, number)
 
 
+def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
+    """Open an iteration as ``open_iteration`` does, and see that raw file ``file`` is reconstructed in it."""
+    iteration = open_iteration(folder, stage, number)
+    if file not in iteration.files:
+        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", statuses.CONFIG)
+    return iteration
+
+
+def raw_path(iteration: Iteration, file: int) -> str:
+    """Path of a raw file; an empty text if the campaign needs none."""
+    pattern: str = iteration.config["reconstruction"]["raw"]
+    return pattern.format(year=iteration.record["year"], run=iteration.record["run"], file=f"{file:05d}")
+
+
 @contextmanager
 def failing(status: int) -> Iterator[None]:
     """Give errors of the program's own, and those of the file system, this exit status."""

@@ -11,7 +11,7 @@ from faser_align.config import layout
 from faser_align.config.atomic import temporary
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration, failing, open_iteration, run
+from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, run
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
@@ -19,21 +19,18 @@ def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
 
     Raises NodeError with the exit status that says what was wrong.
     """
-    iteration = open_iteration(folder, stage, number)
-    if file not in iteration.files:
-        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", statuses.CONFIG)
+    iteration = open_raw(folder, stage, number, file)
     _check_raw(iteration, file)
     _write_tracks(iteration, file)
-    _convert(iteration, file)
+    convert_tracks(iteration, file)
     if not iteration.config["reconstruction"]["keep_root"]:
-        _drop_earlier(iteration, file)
+        drop_earlier(iteration, file)
 
 
 def _check_raw(iteration: Iteration, file: int) -> None:
-    pattern = iteration.config["reconstruction"]["raw"]
-    if not pattern:
+    path = raw_path(iteration, file)
+    if not path:
         return
-    path = pattern.format(year=iteration.record["year"], run=iteration.record["run"], file=f"{file:05d}")
     try:
         with open(path, "rb") as raw:
             raw.read(1)
@@ -49,7 +46,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
     backend = iteration.config["reconstruction"]["backend"]
     if backend != "simulation":
-        raise NodeError(f'reconstruction.backend is "{backend}"; this version has "simulation" only', statuses.CONFIG)
+        raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', statuses.CONFIG)
     with failing(statuses.CONSTANTS):
         believed = geometry.build(read_constants(iteration.constants_file()))
     settings = iteration.config["simulation"]
@@ -68,7 +65,8 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
                 raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", statuses.NO_OUTPUT)
 
 
-def _convert(iteration: Iteration, file: int) -> None:
+def convert_tracks(iteration: Iteration, file: int) -> None:
+    """Write the Mille binary of a raw file's tracks, its counts and its momenta; raises NodeError (CONVERSION)."""
     from faser_align.alignment.mille import Cuts, convert_and_count
     from faser_align.alignment.momenta import write_momenta
 
@@ -80,7 +78,7 @@ def _convert(iteration: Iteration, file: int) -> None:
         convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 
-def _drop_earlier(iteration: Iteration, file: int) -> None:
+def drop_earlier(iteration: Iteration, file: int) -> None:
     """Remove the tracks of this raw file from iterations that have been judged.
 
     DAGMan starts this job after the verdict on the iteration before, and only a solved iteration has metrics, so that a

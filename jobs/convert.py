@@ -1,0 +1,22 @@
+"""Turn a raw file's tracks into Millepede's data, once they are at their place.
+
+``python -I -m faser_align.jobs.convert CAMPAIGN STAGE ITERATION FILE``, at the end of a job wrapper.
+"""
+
+import sys
+
+from faser_align.fsm import statuses
+from faser_align.jobs.program import open_raw, run
+from faser_align.jobs.reconstruct import convert_tracks, drop_earlier
+
+
+def convert(folder: str, stage: int, number: int, file: int) -> None:
+    """Write the Mille binary of raw file ``file``, its counts and its momenta; raises NodeError."""
+    iteration = open_raw(folder, stage, number, file)
+    convert_tracks(iteration, file)
+    if not iteration.config["reconstruction"]["keep_root"]:
+        drop_earlier(iteration, file)
+
+
+if __name__ == "__main__":
+    sys.exit(run(convert, "CAMPAIGN STAGE ITERATION FILE", statuses.CONVERSION))

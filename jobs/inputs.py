@@ -1,0 +1,63 @@
+"""What a job wrapper needs of its campaign, checked and written as assignments that bash reads.
+
+``python -I -m faser_align.jobs.inputs CAMPAIGN STAGE ITERATION FILE``, or ``--constants FILE`` for the constants' text alone.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from faser_align.alignment.constants import format_constants, read_constants
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import CampaignError
+from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, run
+
+
+def inputs(folder: str, stage: int, number: int, file: int) -> None:
+    """Print the node's values, the constants in one line among them; remove what an earlier attempt left in its place.
+
+    Raises NodeError: CONFIG if the campaign has no such node, CONSTANTS if they are missing, malformed or not finite,
+    COPY if the old output cannot be removed.
+    """
+    iteration = open_raw(folder, stage, number, file)
+    with failing(statuses.CONSTANTS):
+        text = format_constants(read_constants(iteration.constants_file()))
+    _remove_stale(iteration, file)
+    values = {
+        "raw": raw_path(iteration, file),
+        "year": iteration.record["year"],
+        "run": iteration.record["run"],
+        "file": f"{file:05d}",
+        "stage": stage,
+        "iteration": number,
+        "stations": iteration.stations,
+        "output": iteration.kfalignment_file(file),
+        "saved_log": layout.job_log(folder, layout.reco_node(stage, number, file), "log"),
+        "text": text,
+    }
+    sys.stdout.write("".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items()))
+
+
+def _remove_stale(iteration: Iteration, file: int) -> None:
+    """Remove outputs of this node: nothing but what this attempt makes may be taken for its success."""
+    binary = iteration.mille_file(file)
+    with failing(statuses.COPY):
+        for path in (iteration.kfalignment_file(file), f"{binary}.json", binary, iteration.momenta_file(file)):
+            Path(path).unlink(missing_ok=True)
+
+
+def _constants(path: str) -> int:
+    try:
+        sys.stdout.write(format_constants(read_constants(path)) + "\n")
+    except CampaignError as error:
+        sys.stderr.write(f"{error}\n")
+        return statuses.CONSTANTS
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--constants"] and len(sys.argv) == 3:
+        sys.exit(_constants(os.path.abspath(sys.argv[2])))
+    sys.exit(run(inputs, "CAMPAIGN STAGE ITERATION FILE", statuses.CONFIG))

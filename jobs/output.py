@@ -1,0 +1,33 @@
+"""See that a file of tracks is whole: a ROOT file up to its end, with the tree of tracks and entries in it.
+
+``python -I -m faser_align.jobs.output FILE``, on an execute node, before the file is copied to its place.
+"""
+
+import os
+import sys
+
+from faser_align.alignment.kfalignment import read_tracks
+from faser_align.config.rootfile import problem
+from faser_align.fsm import statuses
+from faser_align.fsm.errors import CampaignError
+
+
+def check(path: str) -> str:
+    """What is wrong with the file, in a sentence; an empty text if nothing is."""
+    try:
+        found = problem(path)
+        if found:
+            return found
+        next(read_tracks(path, 1))
+    except (CampaignError, OSError) as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    wrong = check(sys.argv[1]) if len(sys.argv) == 2 else "expected FILE"
+    if wrong:
+        sys.stderr.write(f"{wrong}\n")
+        sys.exit(statuses.NO_OUTPUT)
+    # Reading stopped at the first track; nothing is left to be done.
+    os._exit(0)
