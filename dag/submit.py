@@ -11,28 +11,21 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import htcondor2
 
-from faser_align.config import layout
+from faser_align.config import atomic, layout, submissions
+from faser_align.dag import queue
+from faser_align.dag.queue import HELD, DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 
-HELD = 5  # JobStatus of a held job
 HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 POLL_S = 0.5
 PATH = "/usr/local/bin:/usr/bin:/bin"
-
-
-class DagmanJob(NamedTuple):
-    """A DAGMan job in the queue: its cluster, HTCondor's JobStatus, and why it is held."""
-
-    cluster: int
-    status: int
-    hold_reason: str
 
 
 class Stopped(NamedTuple):
@@ -52,31 +45,42 @@ def submit_dag(schedd: htcondor2.Schedd, folder: str) -> int:
     return _submit(schedd, folder)
 
 
-def resume_dag(schedd: htcondor2.Schedd, folder: str) -> int:
-    """Go on with a campaign that failed or was removed; returns the cluster of the new DAGMan job.
+def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] = ()) -> int:
+    """Go on with a campaign that failed, was removed or lost its DAGMan; returns the cluster of the new DAGMan job.
 
-    DAGMan itself finds the latest rescue file. Raises UserError if there is none or a DAGMan job is in the queue.
+    DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, or that could not
+    run, has left none: then one is written that says what is ``done``.
+
+    Args:
+        schedd: the schedd to submit to.
+        folder: the campaign.
+        done: nodes that must not be run again, for a DAGMan that has left no rescue file; none: that is an error.
+
+    Raises:
+        UserError: there is nothing to resume from, or a DAGMan job is in the queue.
+        CampaignError: HTCondor refuses.
     """
     refuse_second(schedd, folder)
-    if not rescue_file(folder) and os.path.exists(os.path.join(folder, layout.DAGMAN_OUT)):
-        raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
+    dag = layout.newest_dag(folder)
+    if not rescue_file(folder) and os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
+        if not done:
+            raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
+        lines = "".join(f"DONE {node}\n" for node in done)
+        atomic.write_text(f"{dag}.rescue001", f"# The DAGMan before this left no rescue file.\n{lines}")
     return _submit(schedd, folder)
 
 
 def rescue_file(folder: str) -> str:
-    """Path of the latest rescue file of the campaign, empty if there is none."""
-    names = [name for name in os.listdir(folder) if re.fullmatch(re.escape(layout.DAG) + r"\.rescue[0-9]{3}", name)]
+    """Path of the latest rescue file of the campaign's newest DAG, empty if there is none."""
+    dag = os.path.basename(layout.newest_dag(folder))
+    names = [name for name in os.listdir(folder) if re.fullmatch(re.escape(dag) + r"\.rescue[0-9]{3}", name)]
     return os.path.join(folder, max(names)) if names else ""
 
 
 def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
     """DAGMan jobs of the campaign in ``folder`` that the schedd has in its queue, the one that ends included."""
-    quoted = folder.replace("\\", "\\\\").replace('"', '\\"')
     try:
-        ads = schedd.query(
-            constraint=f'JobUniverse == 7 && FaserFolder =?= "{quoted}"',
-            projection=["ClusterId", "JobStatus", "HoldReason"],
-        )
+        ads = schedd.query(constraint=queue.of_campaign(folder), projection=["ClusterId", "JobStatus", "HoldReason"])
     except htcondor2.HTCondorException as error:
         raise CampaignError(f"the schedd does not answer ({_first_line(error)}); try again later") from error
     return [DagmanJob(int(ad["ClusterId"]), int(ad["JobStatus"]), str(ad.get("HoldReason", ""))) for ad in ads]
@@ -89,8 +93,9 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     A DAGMan that is held or does not react within half a minute is removed without. One that has no job in the queue
     when it has halted ends by itself, and a removal would kill its FINAL script half-way. Takes at most 4 min.
     """
-    halt = os.path.join(folder, layout.HALT)
-    read_from = _size(os.path.join(folder, layout.DAGMAN_OUT))
+    dag = layout.newest_dag(folder)
+    halt, dagman_out = dag + layout.ENDING_HALT, dag + layout.ENDING_DAGMAN_OUT
+    read_from = _size(dagman_out)
     running = [job for job in dagman_jobs(schedd, folder) if job.cluster == cluster]
     if not running:
         return Stopped(halted=False, gone=True)
@@ -101,7 +106,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     with open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
-        halted = running[0].status != HELD and _wait(lambda: _has_halted(folder, read_from), HALT_WAIT_S)
+        halted = running[0].status != HELD and _wait(lambda: _has_halted(dagman_out, read_from), HALT_WAIT_S)
         gone = halted and not _has_jobs(schedd, cluster) and _wait(has_left, ENDS_WAIT_S)
         if not gone:
             _remove(schedd, cluster)
@@ -128,11 +133,26 @@ def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
 
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
+    dag = layout.newest_dag(folder)
     try:
+        # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
+        submissions.note(folder, _name(), os.path.basename(dag))
         result = schedd.submit(describe_dagman(folder))
     except htcondor2.HTCondorException as error:
-        raise CampaignError(f"HTCondor did not take {folder}/{layout.DAG}: {_first_line(error)}") from error
+        raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
+    except OSError as error:
+        raise CampaignError(
+            f"{folder} cannot be written: {error.strerror}; make room, then type the same again"
+        ) from error
     return int(result.cluster())
+
+
+def _name() -> str:
+    """Name of the schedd that takes what is submitted here."""
+    try:
+        return str(htcondor2.Collector().locate(htcondor2.DaemonType.Schedd).get("Name", ""))
+    except htcondor2.HTCondorException:
+        return ""
 
 
 def describe_dagman(folder: str) -> htcondor2.Submit:
@@ -140,7 +160,7 @@ def describe_dagman(folder: str) -> htcondor2.Submit:
     binary = os.path.join(str(htcondor2.param.get("BIN", "/usr/bin")), "condor_dagman")
     options: dict[str, Any] = {"DagmanPath": binary} if os.path.exists(binary) else {}
     with _silent():
-        description = htcondor2.Submit.from_dag(os.path.join(folder, layout.DAG), options)
+        description = htcondor2.Submit.from_dag(layout.newest_dag(folder), options)
     description["initialdir"] = folder
     description["getenv"] = "false"
     description["environment"] = _extend(description["environment"], _environment(os.path.dirname(binary)))
@@ -176,8 +196,8 @@ def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
         )
 
 
-def _has_halted(folder: str, read_from: int) -> bool:
-    with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, layout.DAGMAN_OUT), "rb") as file:
+def _has_halted(dagman_out: str, read_from: int) -> bool:
+    with contextlib.suppress(FileNotFoundError), open(dagman_out, "rb") as file:
         file.seek(read_from)
         return HALTED.encode() in file.read()
     return False

@@ -1,0 +1,132 @@
+"""What the schedd has in its queue of campaigns: asked once, in a process of its own that can be given up.
+
+HTCondor's bindings wait 20 s for a schedd that listens and is silent, let nothing else run meanwhile, and no setting
+shortens it. Whoever only wants to know must not be kept waiting so long.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+ANSWER_S_MAX = 8.0
+HELD, IDLE = 5, 1  # HTCondor's JobStatus
+ENDS_OF_DAGMAN = (0, 1, 2)  # exit statuses with which DAGMan leaves the queue; after any other it is started again
+STARTS_MIN, LIFE_S_MAX, FRESH_S_MAX = 4, 60, 300  # what makes a crash loop of it
+SCHEDULER = 7  # HTCondor's JobUniverse of what the schedd itself runs
+ATTRIBUTES = (
+    *("ClusterId", "JobStatus", "JobUniverse", "HoldReason", "FaserFolder", "FaserNode"),
+    *("NumJobStarts", "JobCurrentStartDate", "JobLastStartDate", "ExitCode"),
+)
+
+
+class DagmanJob(NamedTuple):
+    """A DAGMan job in the queue.
+
+    Its cluster, HTCondor's JobStatus, why it is held, the campaign's folder, and how often it was started if it ends
+    at once each time (else 0).
+    """
+
+    cluster: int
+    status: int
+    hold_reason: str
+    folder: str = ""
+    crashes: int = 0
+
+
+class Queue(NamedTuple):
+    """The answer: DAGMan jobs, nodes whose job waits in the queue, the schedd's name; or why there is none."""
+
+    jobs: tuple[DagmanJob, ...] = ()
+    waiting: frozenset[str] = frozenset()
+    schedd: str = ""
+    problem: str = ""
+
+
+def of_campaign(folder: str, dag_id: str = "") -> str:
+    """The constraint that finds the DAGMan of the campaign in ``folder``, and the waiting jobs of DAGMan ``dag_id``."""
+    quoted = folder.replace("\\", "\\\\").replace('"', '\\"')
+    dagman = f'(JobUniverse == {SCHEDULER} && FaserFolder =?= "{quoted}")'
+    cluster = dag_id.partition(".")[0]
+    return f"{dagman} || (DAGManJobId == {cluster} && JobStatus == {IDLE})" if cluster.isdigit() else dagman
+
+
+def of_all() -> str:
+    """The constraint that finds the DAGMan of every campaign."""
+    return f"(JobUniverse == {SCHEDULER} && FaserFolder =!= undefined)"
+
+
+def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Queue:
+    """Ask the schedd once, and wait for at most ``ANSWER_S_MAX``; a schedd that does not answer is no error.
+
+    Args:
+        constraint: ``of_campaign`` or ``of_all``.
+        environment: variables of the process that asks; they lead to the pool.
+        schedd: name of the schedd; that of this machine without.
+    """
+    command = [sys.executable, "-I", "-m", "faser_align.dag.queue", constraint, schedd]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=ANSWER_S_MAX, check=False
+        )
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return Queue(problem=f"the schedd did not answer within {ANSWER_S_MAX:.0f} s")
+    except (OSError, ValueError):
+        return Queue(problem="HTCondor's bindings gave no answer")
+    if "problem" in answer:
+        return Queue(problem=answer["problem"])
+    return read(answer["ads"], answer["schedd"], time.time())
+
+
+def read(ads: Sequence[Mapping[str, Any]], schedd: str, now_s: float) -> Queue:
+    """The queue from the jobs' attributes, at Unix time ``now_s``."""
+    dagmen = [ad for ad in ads if ad["JobUniverse"] == SCHEDULER]
+    waiting = frozenset(str(ad["FaserNode"]) for ad in ads if ad["JobUniverse"] != SCHEDULER and "FaserNode" in ad)
+    return Queue(tuple(_job(ad, now_s) for ad in dagmen), waiting, schedd)
+
+
+def _job(ad: Mapping[str, Any], now_s: float) -> DagmanJob:
+    return DagmanJob(
+        int(ad["ClusterId"]),
+        int(ad["JobStatus"]),
+        str(ad.get("HoldReason", "")),
+        str(ad.get("FaserFolder", "")),
+        int(ad["NumJobStarts"]) if _crashes(ad, now_s) else 0,
+    )
+
+
+def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
+    """Whether DAGMan ends soon after every start, with a status after which HTCondor starts it again."""
+    started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
+    return bool(
+        ad.get("NumJobStarts", 0) >= STARTS_MIN
+        and ad.get("ExitCode", 0) not in ENDS_OF_DAGMAN
+        and started - before < LIFE_S_MAX
+        and now_s - started < FRESH_S_MAX
+    )
+
+
+def _answer(constraint: str, wanted: str) -> dict[str, Any]:
+    """What the process that asks writes: the name of the schedd and the jobs' attributes, or the problem."""
+    import htcondor2
+
+    try:
+        collector = htcondor2.Collector()
+        place = collector.locate(htcondor2.DaemonType.Schedd)
+        if wanted and place.get("Name") != wanted:
+            place = collector.locate(htcondor2.DaemonType.Schedd, wanted)
+        ads = htcondor2.Schedd(place).query(constraint=constraint, projection=list(ATTRIBUTES))
+    except (htcondor2.HTCondorException, OSError, RuntimeError, TypeError) as error:
+        said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+        which = f"the schedd {wanted}" if wanted else "no HTCondor schedd"
+        return {"problem": f"{which} {'does not answer' if wanted else 'answers'} ({said})"}
+    # The attributes that are there, as plain values; an expression that has none is left out.
+    plain = [{key: ad[key] for key in ATTRIBUTES if isinstance(ad.get(key), str | int | float)} for ad in ads]
+    return {"schedd": str(place.get("Name", "")), "ads": plain}
+
+
+if __name__ == "__main__":
+    json.dump(_answer(*sys.argv[1:3]), sys.stdout)
