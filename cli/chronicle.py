@@ -6,7 +6,7 @@ from typing import Any
 
 from faser_align.cli import words
 from faser_align.cli.draw import Block, Line
-from faser_align.fsm import statuses, table
+from faser_align.fsm import table
 
 Row = Mapping[str, Any]
 
@@ -16,7 +16,8 @@ SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", 
 REMOVED = -1002  # DAGMan's $RETURN for a job that was removed
 # Events of nodes with the states that say the same.
 _SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
-_STOPS_DAG = tuple(end for end in table.ENDS if statuses.verdict_exit(end, last=True) == statuses.FATAL)
+# Ends that a verdict brings about by failing its node (a stage that must not go on at its limit included).
+_STOPS_DAG = ("rejected", "exhausted", "diverged", "stalled", "starved")
 _ENDS_BADLY = frozenset(table.ENDS) - {"converged"}
 
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.cli import chronicle, figures, openness, screens, words
-from faser_align.cli.draw import Block, Line
+from faser_align.cli.draw import Block, Grid, Line
 from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 Row = Mapping[str, Any]
 
 # Tables of the configuration that say how the result came about; the rest says where and for whom.
-SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "htcondor")
+SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "validation", "htcondor")
+
+MODULES_MAX = 8  # in the table of a validation
 
 
 def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) -> list[Block]:
@@ -31,6 +33,7 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         ("Outcome", _outcome(seen)),
         ("Convergence", _convergence(seen)),
         ("Verdict", _verdict(seen)),
+        ("Validation", _validation(seen)),
         ("Files", _files(seen)),
         ("Unusual", screens.unusual(seen)),
         ("Constants", _constants(seen, record)),
@@ -98,6 +101,34 @@ def _verdict(seen: Row) -> list[Block]:
         held = openness.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
         found += [Line(), *held] if held else []
     return found
+
+
+def _validation(seen: Row) -> list[Block]:
+    """First constants against last: chi2/ndf and momenta, the modules whose residuals changed most, every criterion."""
+    found = seen["validation"]
+    groups = found.get("metrics", {}).get("groups", {})
+    if not groups:
+        return []
+    blocks = screens.validation(seen)[1:]
+    blocks += [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in found["criteria"]]
+    momentum = groups["all"].get("momentum", {})
+    changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
+    if None not in changes:
+        blocks.append(
+            Line(f"median momentum of the same tracks: positive {changes[0]:+.2%}, negative {changes[1]:+.2%}")
+        )
+    before, after = (groups["all"][when]["modules"] for when in screens.WHEN)
+    common = sorted(before.keys() & after.keys(), key=lambda key: -abs(after[key]["rms_um"] - before[key]["rms_um"]))
+    columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")
+    lines = [
+        (
+            *(key, words.number(after[key]["hits"], ",")),
+            *(words.size(half[key][what]) for what in ("mean_um", "rms_um") for half in (before, after)),
+        )
+        for key in common[:MODULES_MAX]
+    ]
+    shown = f"the {len(lines)} modules of {len(common)} whose residuals changed most:"
+    return [*blocks, Line(), Line(shown), Grid(columns, lines)]
 
 
 def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:

@@ -13,6 +13,7 @@ from faser_align.fsm import table
 Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
+WHEN = ("before", "after")  # with the first constants, with the last
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
@@ -40,6 +41,7 @@ def status(
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
     if seen["iterations"]:
         blocks += [Line(), iterations(seen)]
+    blocks += validation(seen)
     strange = unusual(seen, program)
     if trouble:
         strange.insert(0, Line(trouble, "bold red" if gone else "yellow"))
@@ -84,6 +86,25 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         words.largest(row["largest"]),
         row["verdict"].replace("_", " ") or ", ".join(words.busy(counts)),
     )
+
+
+def validation(seen: Row) -> list[Block]:
+    """What the validation compared, and what came of it; nothing for a campaign that has not come to one."""
+    found = seen.get("validation", {})
+    groups = found.get("metrics", {}).get("groups")
+    if not groups:
+        return []
+    columns = ("validation", ">tracks", ">chi2/ndf\nbefore", ">chi2/ndf\nafter")
+    names = {"all": "all files", "unused": "files not used"}
+    lines = [
+        (
+            names[name],
+            words.number(group["after"]["tracks"], ","),
+            *(words.chi2(group[w]["chi2_per_ndf"]) for w in WHEN),
+        )
+        for name, group in groups.items()
+    ]
+    return [Line(), Grid(columns, lines), Line(f"{found['verdict']}: {found['reason']}")]
 
 
 def unusual(seen: Row, program: str = "faser-align") -> list[Block]:

@@ -37,7 +37,7 @@ def take(folder: str) -> Snapshot:
         rows = _iterations(db)
         found: Snapshot = {
             **{key: campaign[key] for key in ("name", "state")},
-            "reason": _reason(campaign, history, rows),
+            "reason": _reason(campaign, history, rows, queries.validation(db)),
             "folder": folder,
             "ended": campaign["state"] in table.ENDS,
             "year": record["year"],
@@ -49,6 +49,7 @@ def take(folder: str) -> Snapshot:
             "elapsed_s": _elapsed_s(campaign),
             "nodes": queries.node_counts(db),
             "iterations": rows,
+            "validation": queries.validation(db),
             "held": _held(db, record),
             "failed": [_failed(node) for node in queries.nodes(db, "failed")],
             "lost": queries.lost_files(db),
@@ -139,7 +140,7 @@ def _elapsed_s(campaign: Row) -> float | None:
     return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
 
 
-def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row]) -> str:
+def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row], validation: Row) -> str:
     """Why the campaign is in its state, in one sentence."""
     if campaign["pending"]:
         return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
@@ -148,16 +149,20 @@ def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row]) -> str:
         return str(next((row["facts"].get("reason", "") for row in moves), ""))
     if campaign["state"] == "created":
         return "it was made, but HTCondor has not begun to work on it"
+    if campaign["state"] == "validating":
+        return f"the last constants are being validated: {_done(validation.get('nodes', {}))}"
     now = next((r for r in rows if (r["stage"], r["iteration"]) == (campaign["stage"], campaign["iteration"])), None)
     return progress(now) if now else "it waits in HTCondor's queue"
 
 
 def progress(row: Row) -> str:
     """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
-    counts = row["nodes"]
+    return f"iteration {row['iteration']}: {_done(row['nodes'])}"
+
+
+def _done(counts: Row) -> str:
     done = counts.get("done", 0) + counts.get("skipped", 0)
-    parts = [f"{done} of {sum(counts.values())} nodes done", *words.busy(counts)]
-    return f"iteration {row['iteration']}: {', '.join(parts)}"
+    return ", ".join([f"{done} of {sum(counts.values())} nodes done", *words.busy(counts)])
 
 
 def _iterations(db: sqlite3.Connection) -> list[Row]:

@@ -76,7 +76,22 @@ def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
 
 def iterations(db: sqlite3.Connection) -> list[Row]:
     """All iterations that began, in order, with their metrics and criteria decoded and their wall time (s)."""
-    found = rows(db, "SELECT * FROM iterations ORDER BY stage, iteration")
+    return _iterations(db, "stage != ?")
+
+
+def validation(db: sqlite3.Connection) -> Row:
+    """The validation's row, of the form of an iteration's, with the number of its nodes in each state; {} before it begins."""
+    states = "SELECT state, count(*) FROM nodes WHERE stage = ? AND state != 'waiting' GROUP BY state ORDER BY state"
+    nodes = dict(db.execute(states, (layout.VALIDATION,)))
+    if set(nodes) <= {"skipped"}:
+        return {}
+    judged = next(iter(_iterations(db, "stage = ?")), {})
+    waiting = db.execute("SELECT count(*) FROM nodes WHERE stage = ? AND state = 'waiting'", (layout.VALIDATION,))
+    return {**judged, "nodes": {**nodes, "waiting": waiting.fetchone()[0]}}
+
+
+def _iterations(db: sqlite3.Connection, where: str) -> list[Row]:
+    found = rows(db, f"SELECT * FROM iterations WHERE {where} ORDER BY stage, iteration", (layout.VALIDATION,))
     return [
         {**row, "criteria": json.loads(row["criteria"]), "metrics": json.loads(row["metrics"]), "wall_s": _span_s(row)}
         for row in found
@@ -102,10 +117,15 @@ def node_counts(db: sqlite3.Connection) -> Row:
 
 
 def iteration_counts(db: sqlite3.Connection) -> list[Row]:
-    """Number of nodes in each state, by stage and iteration, for the iterations that anything happened in."""
+    """Number of nodes in each state, by stage and iteration, for the iterations that anything happened in.
+
+    Those of the validation are not among them.
+    """
     found: dict[tuple[int, int], Row] = {}
     for stage, iteration, state, count in db.execute(
-        "SELECT stage, iteration, state, count(*) FROM nodes GROUP BY stage, iteration, state ORDER BY stage, iteration"
+        "SELECT stage, iteration, state, count(*) FROM nodes WHERE stage != ? "
+        "GROUP BY stage, iteration, state ORDER BY stage, iteration",
+        (layout.VALIDATION,),
     ):
         found.setdefault((stage, iteration), {"stage": stage, "iteration": iteration})[state] = count
     return [row for row in found.values() if set(row) - {"stage", "iteration", "waiting"}]
