@@ -1,0 +1,161 @@
+"""Several stages in one campaign, and the validation behind them, as the hooks carry them through."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import queries, verify
+
+TWO = {"campaign": {"iterations": 3}, "convergence": {"patience": 1}}
+COARSE = {"name": "coarse", "steps": [{}]}
+FINE = {"name": "fine", "steps": [{}]}
+VALIDATED = {"enabled": True, "files": "500"}
+
+
+def seen(record: dict[str, Any]) -> dict[str, Any]:
+    """State of the campaign, and of some nodes, from the published copy; the store must be sound."""
+    with queries.published(record["folder"]) as db:
+        assert verify.findings(db) == []
+        nodes = dict(db.execute("SELECT node, state FROM nodes"))
+        return {**queries.campaign(db), "nodes": nodes, "validation": queries.validation(db)}
+
+
+def pre(record: dict[str, Any], node: str, dag_id: str = "12.0") -> int:
+    return hook("pre", record["folder"], node, 0, 2, dag_id=dag_id).returncode
+
+
+def post(record: dict[str, Any], node: str, ret: int = 0, dag_id: str = "12.0") -> int:
+    return hook("post", record["folder"], node, 0, 2, ret, f"77{len(node)}.0", 0, dag_id=dag_id).returncode
+
+
+def final(record: dict[str, Any], status: int, dag_id: str = "12.0") -> int:
+    return hook("final", record["folder"], layout.FINAL_NODE, status, 0, dag_id=dag_id).returncode
+
+
+def validate(record: dict[str, Any], after: float, dag_id: str = "12.0") -> int:
+    """Run the hooks of a validation whose chi2/ndf goes from 1.2 to ``after``; returns the last POST's status."""
+    for half in (layout.BEFORE, layout.AFTER):
+        for file in layout.files_of(record, layout.VALIDATION):
+            node = layout.reco_node(layout.VALIDATION, half, file)
+            assert pre(record, node, dag_id) == 0
+            for folder in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
+                Path(layout.iteration_folder(record["data"], 0, half), folder).mkdir(parents=True, exist_ok=True)
+            write_output(record, layout.VALIDATION, half, file)
+            assert post(record, node, dag_id=dag_id) == 0
+    assert pre(record, layout.VALIDATE_NODE, dag_id) == 0
+    group = {
+        when: {"chi2_per_ndf": value, "tracks": 1, "modules": {}} for when, value in (("before", 1.2), ("after", after))
+    }
+    value = {"format": 1, "stage": 0, "iteration": 2, "groups": {"all": group}}
+    Path(layout.metrics_file(record["folder"], 0, 2)).write_text(json.dumps(value))
+    return post(record, layout.VALIDATE_NODE, dag_id=dag_id)
+
+
+def test_a_stage_that_converges_hands_on(workdir: Path) -> None:
+    """An early stop ends only its stage: its remaining nodes are passed over, the next stage begins, the last one ends the DAG."""
+    record = make_campaign(workdir / "c", files=2, config={**TWO, "stages": [COARSE, FINE]})
+    assert run_iteration(record, 1) == 0
+    assert run_iteration(record, 2, significance=0.001) == 0  # quiet: the stage is over
+    assert seen(record)["state"] == "solving"
+    assert (
+        run_iteration(record, 1, stage=2, significance=0.001, residual_max_final=True, chi2_per_ndf=1.003)
+        == statuses.CONVERGED
+    )
+    assert seen(record)["state"] == "converged"
+
+
+def test_what_is_left_of_a_stage_is_passed_over(workdir: Path) -> None:
+    """Nodes of a stage that has ended end at once, without a job, and are shown as skipped."""
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": [COARSE, FINE]})
+    run_iteration(record, 1, significance=0.001, residual_max_final=True)
+    for node in (layout.reco_node(1, 2, 400), layout.mille_node(1, 2)):
+        assert pre(record, node) == statuses.SKIP
+        assert seen(record)["nodes"][node] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("at_limit", "status", "state"), [("continue", 0, "solving"), ("stop", statuses.FATAL, "exhausted")]
+)
+def test_a_stage_at_its_limit(workdir: Path, at_limit: str, status: int, state: str) -> None:
+    """A stage that has not converged in its last iteration is followed by the next, or ends the campaign, as configured."""
+    stages = [{**COARSE, "iterations": 1, "at_limit": at_limit}, FINE]
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": stages})
+    assert run_iteration(record, 1) == status
+    assert final(record, 2) == 2 if at_limit == "stop" else True
+    assert seen(record)["state"] == state
+
+
+def test_a_stage_has_criteria_of_its_own(workdir: Path) -> None:
+    """A stage converges by its own thresholds, another one by those of the campaign."""
+    stages = [{**COARSE, "convergence": {"significance_max": 100.0}}, FINE]
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": stages})
+    run_iteration(record, 1, residual_max_final=True)
+    with queries.published(record["folder"]) as db:
+        assert [row["verdict"] for row in queries.iterations(db)] == ["converged"]
+    run_iteration(record, 1, stage=2, residual_max_final=True)
+    with queries.published(record["folder"]) as db:
+        assert [row["verdict"] for row in queries.iterations(db)] == ["converged", "go_on"]
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "dag_status", "state"),
+    [(1.0, statuses.CONVERGED, 3, "converged"), (1.5, statuses.FATAL, 2, "rejected")],
+)
+def test_a_validation_confirms_or_rejects(
+    workdir: Path, after: float, status: int, dag_status: int, state: str
+) -> None:
+    """A campaign that converged is confirmed by its validation, or ends as rejected, with the numbers; unused files are seen."""
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED})
+    assert record["validation"] == {"files": [400, 500], "unused": [500]}
+    assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
+    assert seen(record)["state"] == "validating"
+    assert pre(record, layout.reco_node(1, 2, 400)) == statuses.SKIP
+    said = 0 if state == "converged" else status
+    assert validate(record, after) == said
+    final(record, 0 if state == "converged" else dag_status)
+    now = seen(record)
+    assert now["state"] == state
+    assert (now["stage"], now["iteration"]) == (1, 1)
+    assert f"went from 1.2 to {after:g}" in now["validation"]["reason"]
+
+
+def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
+    """After the last iteration without convergence the validation's nodes are passed over."""
+    config = {**TWO, "validation": VALIDATED, "campaign": {"iterations": 1}}
+    record = make_campaign(workdir / "c", files=1, config=config)
+    assert run_iteration(record, 1) == 0
+    for node in ("before_00400", "after_00500", "validate"):
+        assert pre(record, node) == statuses.SKIP
+    assert final(record, 0) == 0
+    now = seen(record)
+    assert now["state"] == "exhausted"
+    assert now["validation"] == {}
+
+
+def test_a_failed_validation_is_resumed(workdir: Path) -> None:
+    """A campaign whose validation failed is failed; resumed, it validates what is left and converges."""
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED})
+    run_iteration(record, 1, significance=0.001, residual_max_final=True)
+    assert pre(record, "before_00400") == 0
+    assert post(record, "before_00400", ret=statuses.CONFIG) == statuses.FATAL
+    assert final(record, 2) == 2
+    assert seen(record)["state"] == "failed"
+    assert validate(record, 1.0, dag_id="13.0") == 0
+    assert final(record, 0, dag_id="13.0") == 0
+    assert seen(record)["state"] == "converged"
+
+
+def test_a_list_of_stages_is_gone_through_again(workdir: Path) -> None:
+    """``repeat`` puts the stages into the record as often, by numbered names."""
+    config = {"campaign": {"iterations": 2, "repeat": 2}, "stages": [COARSE, FINE]}
+    record = make_campaign(workdir / "c", files=1, config=config)
+    names = [stage["name"] for stage in record["stages"]]
+    assert names == ["coarse (1 of 2)", "fine (1 of 2)", "coarse (2 of 2)", "fine (2 of 2)"]
+    run_iteration(record, 1)
+    write_metrics(record, metrics(2))
+    assert seen(record)["stages"] == 4
