@@ -11,7 +11,15 @@ def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
         metrics: of the iteration.
         momentum_max: relative change of the median momentum since the stage's first iteration that is still normal.
     """
-    return [text for text in (_converted_again(metrics), _drift(metrics, momentum_max)) if text]
+    return [text for text in (changed_by_hand(metrics), _converted_again(metrics), _drift(metrics, momentum_max)) if text]
+
+
+def changed_by_hand(metrics: Mapping[str, Any]) -> str:
+    """That an iteration started from other constants than it was handed, as a sentence; empty if it did not."""
+    if not metrics.get("constants", {}).get("changed_by_hand"):
+        return ""
+    stage = f" of stage {metrics['stage']}" if metrics["stage"] > 1 else ""
+    return f"the constants of iteration {metrics['iteration']}{stage} were changed by hand"
 
 
 def _converted_again(metrics: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
+from faser_align.alignment.notes import changed_by_hand
 from faser_align.cli import words
 from faser_align.cli.draw import Block, Grid, Line
 from faser_align.config.nextsteps import next_step
@@ -113,6 +114,8 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
     blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
+    by_hand = (changed_by_hand(row["metrics"]) for row in seen["iterations"])
+    blocks += [Line(sentence, "yellow") for sentence in by_hand if sentence]
     told = seen["undelivered"]
     blocks += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
     if seen["undelivered"]:

@@ -28,7 +28,7 @@ def verify(
 
     folder = registry.find(campaign)
     with queries.published(folder) as db:
-        found = checks.findings(db)
+        found = checks.findings(db, folder)
         rows = db.execute("SELECT count(*) FROM history").fetchone()[0] if not found else 0
     waiting = len(spool.waiting(folder))
     if as_json:

@@ -18,7 +18,7 @@ from faser_align.alignment.constants import (
     Constants,
     add_constants,
     correction_from_parameters,
-    read_constants,
+    parse_constants,
     write_constants,
 )
 from faser_align.alignment.metrics import Data, Resources, iteration_metrics
@@ -32,6 +32,7 @@ from faser_align.config import layout
 from faser_align.config.atomic import temporary, write_text
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
+from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
@@ -54,13 +55,14 @@ def solve(folder: str, stage: int, number: int) -> None:
     lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
     with failing(statuses.CONSTANTS):
-        constants = read_constants(iteration.constants_file())
+        start = Path(iteration.constants_file()).read_bytes()
+        constants = parse_constants(start.decode(errors="replace"), iteration.constants_file())
 
     solved = run_steps(iteration, used)
     steps = solved.steps
     correction = correction_from_parameters(steps[-1].solution.values)
-    if all(math.isfinite(value) for six in correction.values() for value in six):
-        _hand_on(iteration, correction, add_constants(constants, correction))
+    finite = all(math.isfinite(value) for six in correction.values() for value in six)
+    result = _hand_on(iteration, correction, add_constants(constants, correction)) if finite else None
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
@@ -81,6 +83,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
         resources=_resources(started),
     )
+    metrics["constants"] = constants_facts(iteration, start, result)
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     with failing(statuses.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
@@ -130,8 +133,8 @@ def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> No
         return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options))
 
 
-def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> None:
-    """Write the correction and the constants, and give the constants to whatever may come next.
+def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> str:
+    """Write the correction and the constants, and give the constants to whatever may come next; returns their path.
 
     That is the next iteration of the stage, and the first one of the next stage or the validation, since only the hook
     behind this job decides whether the stage is over.
@@ -153,6 +156,7 @@ def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) 
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with temporary(target) as name:
                 shutil.copyfile(result, name)
+    return result
 
 
 def _resources(started: float) -> Resources:

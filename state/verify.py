@@ -15,14 +15,20 @@ from faser_align.fsm import table
 Findings = Iterator[str]
 
 
-def findings(db: sqlite3.Connection) -> list[str]:
-    """All that is wrong with the store behind ``db``, in sentences; an empty list means that it is sound."""
+def findings(db: sqlite3.Connection, folder: str = "") -> list[str]:
+    """All that is wrong with the store behind ``db``, in sentences; an empty list means that it is sound.
+
+    Args:
+        db: the published copy, or any other connection.
+        folder: where the campaign's files are; where it was submitted if that is not given.
+    """
     damage = list(_integrity(db))
     if damage:
         return damage  # what a damaged file says about itself is not worth checking
     found: list[str] = []
-    for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages, _constants):
+    for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages):
         found += check(db)
+    found += _constants(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
     return found
 
 
@@ -137,17 +143,32 @@ def _messages(db: sqlite3.Connection) -> Findings:
         yield f"the outbox has a message about history {row}, which is not there or was ignored"
 
 
-def _constants(db: sqlite3.Connection) -> Findings:
-    """The constants that an iteration found are those that its job wrote."""
-    folder = db.execute("SELECT folder FROM campaign").fetchone()[0]
-    for stage, iteration, text in db.execute("SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != ''"):
-        expected = json.loads(text).get("constants_sha256")
-        path = layout.result_file(folder, stage, iteration)
-        if expected is None:
+def _constants(db: sqlite3.Connection, folder: str) -> Findings:
+    """The constants that an iteration started from and found are on disk as they were, and follow from one another."""
+    handed: str | None = None
+    for stage, iteration, text in db.execute(
+        "SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != '' ORDER BY stage, iteration"
+    ):
+        known = json.loads(text).get("constants")
+        if not known:  # of an older program
+            handed = None
             continue
-        if not os.path.exists(path):
-            yield f"{path} is gone"
-            continue
+        of = f"iteration {iteration} of stage {stage}"
+        start, result = known["start_sha256"], known["result_sha256"]
+        if handed not in (None, start) and not known["changed_by_hand"]:
+            yield f"{of} did not start from what the iteration before it found, and nobody changed that by hand"
+        yield from _file(layout.constants_file(folder, stage, iteration), start, f"what {of} started from")
+        if result:
+            yield from _file(layout.result_file(folder, stage, iteration), result, f"what {of} found")
+        handed = result
+
+
+def _file(path: str, expected: str, what: str) -> Findings:
+    try:
         with open(path, "rb") as file:
-            if hashlib.sha256(file.read()).hexdigest() != expected:
-                yield f"{path} is not what iteration {iteration} of stage {stage} found: its checksum differs"
+            found = hashlib.sha256(file.read()).hexdigest()
+    except OSError as problem:
+        yield f"{path} cannot be read: {problem.strerror}" if os.path.lexists(path) else f"{path} is gone"
+        return
+    if found != expected:
+        yield f"{path} is not {what}: its checksum differs"

@@ -1,5 +1,6 @@
 """Small campaigns for jobs, laid out as submit does it."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -28,6 +29,9 @@ def make_campaign(tmp_path: Path) -> Callable[..., Path]:
         truth = parse_constants(TRUTH.read_text(), "truth")
         write_constants(tmp_path / "truth.txt", truth)
         simulation = {"truth": str(tmp_path / "truth.txt"), "tracks": 300} | tables.pop("simulation", {})
+        start = layout.constants_file(str(folder), 1, 1)
+        os.makedirs(os.path.dirname(start))
+        write_constants(start, misplace_ift(truth, seed=1))
         record = make_record(
             Config.model_validate(tables | {"simulation": simulation}),
             name="Y2023_R011705_F400-401",
@@ -36,12 +40,9 @@ def make_campaign(tmp_path: Path) -> Callable[..., Path]:
             files=list(numbers),
             folder=str(folder),
             constants=str(tmp_path / "truth.txt"),
-            sha256="0" * 64,
+            sha256=hashlib.sha256(Path(start).read_bytes()).hexdigest(),
             created_utc="2026-11-24T07:30:00Z",
         )
-        start = layout.constants_file(str(folder), 1, 1)
-        os.makedirs(os.path.dirname(start))
-        write_constants(start, misplace_ift(truth, seed=1))
         write_record(f"{folder}/{layout.RECORD}", record)
         return folder
 

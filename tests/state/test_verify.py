@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from campaigns import hook, make_campaign, run_iteration
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.state import queries, verify
+
+RESULT, BY_HAND = b"constants\n", b"constants of an expert\n"
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +26,12 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hook("hold", folder, node, "13.0", 0)
     hook("post", folder, node, 0, 2, statuses.RAW_MISSING, "13.0", 0)
     hook("final", folder, "final", 2, 1)
-    checksum = hashlib.sha256(b"constants\n").hexdigest()
+    # As the helpers leave it: every result is the same text; somebody changed what iteration 3 begins with.
+    found, by_hand = (hashlib.sha256(text).hexdigest() for text in (RESULT, BY_HAND))
     for i in (1, 2, 3, 4):
-        run_iteration(record, i, dag_id="14.0", constants_sha256=checksum)
+        Path(layout.constants_file(folder, 1, i)).write_bytes(BY_HAND if i == 3 else RESULT)
+        constants = {"start_sha256": by_hand if i == 3 else found, "result_sha256": found, "changed_by_hand": i == 3}
+        run_iteration(record, i, dag_id="14.0", constants=constants)
     return record
 
 
@@ -69,15 +74,33 @@ def test_damage_is_found(db: sqlite3.Connection, damage: str, finding: str) -> N
     assert any(finding in sentence for sentence in found) if finding else found == []
 
 
-def test_constants_that_were_changed_are_found(record: dict[str, Any], db: sqlite3.Connection) -> None:
-    """A result that is gone, or not the one that the job wrote, is named with its file."""
-    path = Path(layout.result_file(record["folder"], 1, 2))
+@pytest.mark.parametrize(
+    ("path_of", "what"),
+    [
+        (layout.result_file, "what iteration 2 of stage 1 found"),
+        (layout.constants_file, "what iteration 2 of stage 1 started from"),
+    ],
+)
+def test_constants_that_were_changed_are_found(
+    record: dict[str, Any], db: sqlite3.Connection, path_of: Callable[[str, int, int], str], what: str
+) -> None:
+    """Constants that are gone, or not those that the job read or wrote, are named with their file."""
+    path = Path(path_of(record["folder"], 1, 2))
     path.write_text("other\n")
     (found,) = verify.findings(db)
-    assert found == f"{path} is not what iteration 2 of stage 1 found: its checksum differs"
+    assert found == f"{path} is not {what}: its checksum differs"
     path.unlink()
     assert verify.findings(db) == [f"{path} is gone"]
-    path.write_text("constants\n")
+    path.write_bytes(RESULT)
+
+
+def test_constants_that_do_not_follow_are_found(db: sqlite3.Connection) -> None:
+    """An iteration that started from something else than it was handed must say so."""
+    db.execute(
+        "UPDATE iterations SET metrics = json_set(metrics, '$.constants.changed_by_hand', json('false')) WHERE iteration = 3"
+    )
+    (found,) = verify.findings(db)
+    assert found.startswith("iteration 3 of stage 1 did not start from what the iteration before it found")
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Whether the constants that an iteration starts from are those that were handed to it, or somebody changed them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.jobs.program import Iteration
+
+
+def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> dict[str, Any]:
+    """What the metrics say of an iteration's constants.
+
+    Args:
+        iteration: which one.
+        start: content of the file that it started from.
+        result: path of the constants that it found; None if it found none.
+
+    Returns:
+        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the constants are other
+        ones than those that the iteration before found, or that were submitted. An expert may do so: they are used.
+    """
+    begun = _sha256(start)
+    handed = _handed_on(iteration)
+    return {
+        "start_sha256": begun,
+        "result_sha256": _sha256(Path(result).read_bytes()) if result else None,
+        "changed_by_hand": handed is not None and handed != begun,
+    }
+
+
+def _handed_on(iteration: Iteration) -> str | None:
+    """Checksum of the constants that the iteration should start from; None if nothing tells it any more."""
+    root = iteration.record["folder"]
+    for before in reversed(list(iteration.before())):
+        path = Path(layout.metrics_file(root, before.stage, before.number))
+        if path.is_file():
+            # Iterations that were never run, since their stage had ended, have no metrics.
+            return _found(path) or _of_file(layout.result_file(root, before.stage, before.number))
+    known = iteration.record["constants"]["sha256"]
+    return str(known) if known else None
+
+
+def _found(metrics: Path) -> str | None:
+    """The checksum in an iteration's metrics; None in those of an older program."""
+    try:
+        found = json.loads(metrics.read_text(encoding="utf-8"))["constants"]["result_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _of_file(path: str) -> str | None:
+    try:
+        return _sha256(Path(path).read_bytes())
+    except OSError:
+        return None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
