@@ -1,10 +1,12 @@
 """What should be known beside a verdict reaches the history and the message."""
 
 from pathlib import Path
+from typing import Any
 
 from campaigns import make_campaign, run_iteration
 
-from faser_align.cli import chronicle
+from faser_align.cli import chronicle, screens, snapshot
+from faser_align.cli.draw import Line
 from faser_align.state import database, queries
 from faser_align.state.facts import facts
 from faser_align.state.outbox import claim
@@ -26,10 +28,38 @@ def test_notes_are_told(tmp_path: Path) -> None:
         db.commit()
     finally:
         db.close()
-    claimed = claim(record["folder"], final=True)
+    assert message(record["folder"])["notes"] == [NOTE]
+
+
+def message(folder: str) -> dict[str, Any]:
+    """The facts of the message that is due."""
+    claimed = claim(folder, final=True)
     assert claimed is not None
-    db = database.connect(record["folder"])
+    db = database.connect(folder)
     try:
-        assert facts(db, claimed)["notes"] == [NOTE]
+        return facts(db, claimed)
     finally:
         db.close()
+
+
+def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
+    """History, status and every later message say which iteration's constants somebody changed."""
+    notify = {"targets": ["me"], "events": ["end"], "file": str(tmp_path / "targets.toml")}
+    record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
+    by_hand, as_found = ({"start_sha256": "1", "result_sha256": "1", "changed_by_hand": who} for who in (True, False))
+    sentence = "the constants of iteration 2 were changed by hand"
+    for iteration in (1, 2, 3, 4):
+        changes = {"constants": by_hand, "notes": [sentence]} if iteration == 2 else {"constants": as_found}
+        run_iteration(record, iteration, **changes)
+    said = [
+        chronicle.facts(row) for row in snapshot_history(record["folder"]) if row["event"] in ("go_on", "converged")
+    ]
+    assert [sentence in text for text in said] == [False, True, False, False]
+    assert Line(sentence, "yellow") in screens.unusual(snapshot.take(record["folder"]))
+    assert message(record["folder"])["notes"] == [sentence]
+
+
+def snapshot_history(folder: str) -> list[dict[str, Any]]:
+    """The campaign's own history as readers have it."""
+    with queries.published(folder) as db:
+        return queries.history(db, nodes=False)
