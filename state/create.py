@@ -27,7 +27,7 @@ def create_store(folder: str, record: Record) -> None:
     try:
         os.makedirs(f"{folder}/{layout.SPOOL}", exist_ok=True)
         schema.migrate(f"{folder}/{layout.STATE}")
-        database.transact(folder, lambda db: _fill(db, record))
+        database.transact(folder, lambda db: begin(db, record, database.utc(), os.uname().nodename))
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the store of {record['name']} cannot be made in {folder}: {problem}") from problem
@@ -64,11 +64,10 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
     return found
 
 
-def _fill(db: sqlite3.Connection, record: Record) -> int:
-    """The rows that a campaign begins with."""
+def begin(db: sqlite3.Connection, record: Record, now: str, host: str) -> int:
+    """Write the rows that a campaign begins with, at UTC time ``now`` on machine ``host``."""
     notify = record["config"]["notify"]
     lost_max = int((1.0 - record["config"]["reconstruction"]["min_files"]) * len(record["files"]) + 1e-9)
-    now = database.utc()
     db.execute(
         "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, 0, 0, ?, 0, ?, 0, '', ?, ?, ?, ?)",
         (
@@ -81,7 +80,7 @@ def _fill(db: sqlite3.Connection, record: Record) -> int:
     facts = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
     db.execute(
         "INSERT INTO history VALUES (NULL, ?, 'campaign', '', 'created', ?, '', 0, 0, '', 0, '', '', ?, ?)",
-        (now, table.INITIAL, os.uname().nodename, json.dumps(facts)),
+        (now, table.INITIAL, host, json.dumps(facts)),
     )
     return 0
 
