@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+DERIVATIVE_CUT_MAX = 0.03  # share of hits
+RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
+
 
 def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
     """Sentences about an iteration; none if all is as it should be.
@@ -11,7 +14,26 @@ def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
         metrics: of the iteration.
         momentum_max: relative change of the median momentum since the stage's first iteration that is still normal.
     """
-    return [text for text in (changed_by_hand(metrics), _converted_again(metrics), _drift(metrics, momentum_max)) if text]
+    hits = metrics.get("hits", {})
+    cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))
+    return [
+        text
+        for text in (changed_by_hand(metrics), _converted_again(metrics), cut, _drift(metrics, momentum_max))
+        if text
+    ]
+
+
+def derivative_cut(cut: int, read: int) -> str:
+    """A sentence if the cut by derivative took more than a few percent of the hits read, else an empty text.
+
+    Layers that are tilted by more than 30 mrad, as those of the IFT, have derivatives by rx and ry beyond 2 mm/rad.
+    """
+    if cut <= DERIVATIVE_CUT_MAX * read:
+        return ""
+    return (
+        f"{cut / read:.0%} of the hits are cut by mille.derivative_max, for the most part hits of tilted layers, which "
+        f"the alignment then does without; {RAISE_IT}"
+    )
 
 
 def changed_by_hand(metrics: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
         lines.append(f" Constraints handled by {how}")
         rank = f"{solution.constraint_rank:d} for {solution.constraints:d}"
         lines.append(f" Rank of product matrix of constraints is {rank} constraint equations")
-        if solution.constraint_rank < solution.constraints:
+        if solution.constraint_rank is not None and solution.constraint_rank < solution.constraints:
             lines += [" Warning: insufficient constraint equations!", *subito]
             subito = []
     n, defect = solution.n_fit, solution.rank_defect

@@ -1,5 +1,6 @@
 """What ``check`` looks at before a campaign is submitted: each thing with its result and, if it is bad, the cure."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -107,12 +108,15 @@ def _solver(config: Config) -> str:
 
 
 def _pivot(config: Config) -> str:
-    from faser_align.alignment.pivot import pivot_doubt
+    from faser_align.alignment.pivot import pivot_doubt, tilt_doubt
     from faser_align.config.stages import stages_of
 
-    doubt = pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)
-    if doubt:
-        raise Doubt(doubt)
+    doubts = [pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)]
+    with contextlib.suppress(CampaignError):  # constants that cannot be read have a line of their own
+        start = read_constants(config.campaign.constants) if config.campaign.constants else {}
+        doubts.append(tilt_doubt(config.mille.pivot, config.mille.derivative_max, start))
+    if any(doubts):
+        raise Doubt("; and ".join(filter(None, doubts)))
     return config.mille.pivot
 
 

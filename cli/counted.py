@@ -3,6 +3,7 @@
 from typing import Any
 
 from faser_align.alignment.counts import LAYER_KEYS, Counts
+from faser_align.alignment.notes import derivative_cut
 from faser_align.cli import console
 
 MODULES_SHOWN = 5  # those that lost most of their hits
@@ -22,6 +23,19 @@ def derived(counts: Counts) -> dict[str, Any]:
         "median_q_over_p_minus": minus,
         "residuals": layers,
     }
+
+
+def tell(counts: Counts, *, as_json: bool) -> None:
+    """Show the counts, or write them for programs, and warn of a cut that takes what it should not."""
+    cut = derivative_cut(counts.hits_cut_derivative, counts.hits_read)
+    if cut:
+        console.warn(cut)
+    if as_json:
+        # The histograms are for adding up, which the file beside the binary is for; here stand the numbers they give.
+        told = {key: value for key, value in counts.to_json().items() if not key.endswith("_bins")}
+        console.show_json(told | derived(counts))
+    else:
+        show(counts)
 
 
 def show(counts: Counts) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 Processors = Annotated[int | None, typer.Option(min=1, help="Processors of the pool [default: all of this machine].")]
+Pede = Annotated[str | None, typer.Option(metavar="PROGRAM", help="Solve with this pede, not with what is built in.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -12,7 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def demo(cpus: Processors = None) -> None:
+def demo(cpus: Processors = None, pede: Pede = None) -> None:
     """Run a whole campaign of simulated data on this machine.
 
     A real HTCondor pool aligns a simulated detector and delivers an e-mail.
@@ -22,5 +23,5 @@ def demo(cpus: Processors = None) -> None:
     """
     from faser_align.cli import demonstration
 
-    if demonstration.run(cpus) != "converged":
+    if demonstration.run(cpus, pede) != "converged":
         raise typer.Exit(1)

@@ -28,6 +28,9 @@ constants = {start}
 [simulation]
 truth = {truth}
 
+[mille]
+derivative_max = 10.0  # the IFT is tilted
+
 [notify]
 targets = ["mailbox"]
 file = {targets}
@@ -44,18 +47,30 @@ class Place(NamedTuple):
     mail: Path
 
 
-def run(cpus: int | None) -> str:
+_WITH_PEDE = """
+[solver]
+backend = "pede"
+pede = {pede}
+"""
+
+
+def run(cpus: int | None, pede: str | None = None) -> str:
     """Run the demonstration and show it; returns the campaign's end state.
+
+    Args:
+        cpus: processors of the pool; None: all of this machine.
+        pede: program that solves; None: what is built in.
 
     Raises UserError where a campaign cannot run at all, CampaignError if this one does not end in a quarter of an
     hour. What was started is stopped in any case.
     """
     machine.refuse_root()
     machine.condor_master()
+    solver = _pede(pede) if pede else None
     with _signals():
         place = _new_place(personal.state_folder() / "demo")
         with _pool(cpus), Mailbox(place.mail) as mailbox:
-            _write_configuration(place, mailbox.url(RECIPIENT))
+            _write_configuration(place, mailbox.url(RECIPIENT), solver)
             with _ended(str(place.campaign)):
                 _submit(place)
                 _command("watch", place.name)
@@ -138,11 +153,28 @@ def _new_place(folder: Path) -> Place:
     return Place(name, folder / name, *(folder / f"{name}.{kind}" for kind in ("toml", "targets.toml", "mail")))
 
 
-def _write_configuration(place: Place, address: str) -> None:
+def _pede(program: str) -> str:
+    """The program's path, if it runs and is pede."""
+    import shutil
+
+    from faser_align.alignment.pede import probe
+
+    found = shutil.which(program)
+    if found is None:
+        raise UserError(f"--pede {program} is not a program here; give the path of pede")
+    version = probe(found)
+    console.say(f"pede is {found}" + (f" ({version})" if version else ""))
+    return str(Path(found).absolute())
+
+
+def _write_configuration(place: Place, address: str, pede: str | None) -> None:
     write_text(place.targets, f'[targets]\nmailbox = "{address}"\n', mode=0o600)
     paths = {"start": _example("ift_misplaced.txt"), "truth": _example("align_2025.txt"), "targets": str(place.targets)}
+    text = _CONFIGURATION
+    if pede:
+        paths["pede"], text = pede, text + _WITH_PEDE
     quoted = {key: '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' for key, path in paths.items()}
-    write_text(place.configuration, _CONFIGURATION.format(name=place.name, **quoted))
+    write_text(place.configuration, text.format(name=place.name, **quoted))
 
 
 @contextlib.contextmanager

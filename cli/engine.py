@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def mille(
     inputs: Annotated[list[Path], typer.Argument(help="kfalignment ROOT files, in the order of their records")],
-    output: Output,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write")] = None,
     chi2_max: Annotated[float, typer.Option(help="Largest chi2 of a track")] = 2000.0,
     pz_min: Annotated[float, typer.Option(help="Smallest pz (GeV)")] = 100.0,
     pz_max: Annotated[float, typer.Option(help="Largest pz (GeV)")] = 5000.0,
@@ -39,18 +39,27 @@ def mille(
     residual_max: Annotated[float, typer.Option(help="Largest residual of a hit (mm)")] = 0.05,
     derivative_max: Annotated[float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad)")] = 2.0,
     pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives: calypso or layer")] = "calypso",
+    sums: Annotated[
+        bool, typer.Option("--add", help="Inputs are OUTPUT.json of conversions: add up their counts")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Convert kfalignment files to Millepede's binary records.
 
-    What was counted goes to OUTPUT.json, too.
+    What was counted goes to OUTPUT.json, too; --add makes one of several such files.
 
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
     from faser_align.alignment.mille import Cuts, convert_and_count
     from faser_align.cli import counted
+    from faser_align.fsm.errors import UserError
 
+    if sums:
+        _add_up(inputs, output, force, as_json)
+        return
+    if output is None:
+        raise UserError("mille needs the name of the file to write; give it with -o")
     _refuse_to_overwrite(output, force)
     _refuse_to_overwrite(Path(f"{output}.json"), force)
     cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
@@ -60,13 +69,27 @@ def mille(
             f"{counts.tracks_modelled} tracks come from older files without derivatives by the track's parameters; "
             "those of the designed geometry are used"
         )
-    if as_json:
-        # The histograms are for adding up, which OUTPUT.json is for; here stand the numbers that they give.
-        told = {key: value for key, value in counts.to_json().items() if not key.endswith("_bins")}
-        console.show_json(told | counted.derived(counts))
-        return
-    console.say(f"{output}: {counts.tracks_written} records with {counts.measurements} measurements")
-    counted.show(counts)
+    if not as_json:
+        console.say(f"{output}: {counts.tracks_written} records with {counts.measurements} measurements")
+    counted.tell(counts, as_json=as_json)
+
+
+def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool) -> None:
+    """Add up the counts of conversions, show them and write them to a file if it is named."""
+    from faser_align.alignment.counts import Counts, read_counts, write_counts
+    from faser_align.cli import counted
+    from faser_align.fsm.errors import UserError
+
+    if output is not None:
+        _refuse_to_overwrite(output, force)
+    twice = [path for number, path in enumerate(inputs) if path in inputs[:number]]
+    if twice:
+        raise UserError(f"{twice[0]} is given twice; name each file once")
+    counts = sum((read_counts(path) for path in inputs), Counts())
+    if output is not None:
+        with _writing(output):
+            write_counts(output, counts)
+    counted.tell(counts, as_json=as_json)
 
 
 def solve(

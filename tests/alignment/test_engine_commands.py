@@ -47,9 +47,29 @@ def test_mille_converts(data: Path, unpacked: Callable[[str], Path], tmp_path: P
     assert json.loads(forced.stdout)["measurements"] == 9221
 
 
+def test_mille_adds_up(data: Path, tmp_path: Path) -> None:
+    """``mille --add`` makes one file of counts out of several: those of a conversion of all files at once."""
+    sources = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (3, 4)]
+    for source in sources:
+        run("mille", source, "-o", tmp_path / f"{source.stem}.bin")
+    run("mille", *sources, "-o", tmp_path / "both.bin")
+    parts = [tmp_path / f"{source.stem}.bin.json" for source in sources]
+    told = run("mille", "--add", *parts, "-o", tmp_path / "sum.json", "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    both, sums = (json.loads((tmp_path / name).read_text()) for name in ("both.bin.json", "sum.json"))
+    assert sums | {"chi2": 0} == both | {"chi2": 0}
+    assert sums["chi2"] == pytest.approx(both["chi2"])
+    assert json.loads(told.stdout)["median_q_over_p_plus"] > 0
+    assert "tracks written" in run("mille", "--add", *parts).stdout
+    for mistake in ([parts[0], parts[0]], [tmp_path / "none.json"], [tmp_path / "both.bin"], [*parts, "-o", parts[0]]):
+        done = run("mille", "--add", *mistake)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
 def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
     """A missing input, a missing folder and an unknown pivot are the user's mistakes, without a traceback."""
     mistakes: list[list[str | Path]] = [
+        ["none.root"],
         ["none.root", "-o", tmp_path / "out.bin"],
         ["none.root", "-o", tmp_path / "none" / "out.bin"],
         ["none.root", "-o", tmp_path / "out.bin", "--pivot", "hit"],

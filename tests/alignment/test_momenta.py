@@ -78,3 +78,11 @@ def test_a_drift_is_told_in_one_sentence() -> None:
     flipped = {"median_q_over_p_plus": [0.002, -0.001], "momentum_change_plus": None, "momentum_change_minus": -0.001}
     assert "the curvature of positive tracks changed its sign" in notes({"momentum": {"since_first": flipped}}, 0.01)[0]
     assert "ten times the cut" in notes({"converted_again": True, "residual_max_mm": 0.5}, 0.01)[0]
+
+
+def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
+    """More than three percent of the hits are told with the key and the cure."""
+    assert notes({"hits": {"read": 1000, "cut": {"residual": 500, "derivative": 30}}}, 0.01) == []
+    (told,) = notes({"hits": {"read": 1000, "cut": {"residual": 0, "derivative": 103}}}, 0.01)
+    assert told.startswith("10% of the hits are cut by mille.derivative_max")
+    assert 'mille.pivot = "layer"' in told

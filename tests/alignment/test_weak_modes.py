@@ -1,17 +1,18 @@
 """What the data leave open, and what a stage held fixed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from faser_align.alignment.constants import Constants
+from faser_align.alignment.constants import Constants, read_constants
 from faser_align.alignment.fixrules import fix_rules
 from faser_align.alignment.held import held_fixed
 from faser_align.alignment.labels import PARAMETERS, layer_label, module_x_label
 from faser_align.alignment.mille import Cuts, convert
 from faser_align.alignment.normal import Normal, normal_equations
-from faser_align.alignment.pivot import pivot_doubt
+from faser_align.alignment.pivot import pivot_doubt, tilt_doubt
 from faser_align.alignment.solution import Solution
 from faser_align.alignment.solver import solve
 from faser_align.alignment.steering import SolverOptions, write_steering
@@ -104,3 +105,26 @@ def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:
     assert 'step "two-step" frees rx or ry' in pivot_doubt("calypso", stages, 3)
     assert pivot_doubt("layer", stages, 3) == ""
     assert pivot_doubt("calypso", [{"steps": stages[0]["steps"][:1]}], 4) == ""
+
+
+def test_the_experts_own_parameters_count_for_the_doubt() -> None:
+    """Labels that a step's own text frees or fixes go before its fix rules, and a stage's stations before others."""
+    modules = {"name": "own", "fix": ["layer", "3ST"]}
+    assert pivot_doubt("calypso", [{"steps": [modules]}], 4) == ""
+    frees = modules | {"parameters_text": "Parameter\n 213 0.0 0.005\n"}
+    assert "own" in pivot_doubt("calypso", [{"steps": [frees]}], 4)
+    fixes: dict[str, Any] = {"name": "own", "fix": ["IFT", "side", 20, 21, 22, 30, 31, 32, 40, 41]}
+    assert "own" in pivot_doubt("calypso", [{"steps": [fixes]}], 4)
+    fixes["parameters_text"] = "Parameter\n 423 0.0 -1.0\n 424 0.0 -1.0\n"
+    assert pivot_doubt("calypso", [{"steps": [fixes]}], 4) == ""
+    fixes["fix"] = fixes["fix"][1:]
+    assert [bool(pivot_doubt("calypso", [{"steps": [fixes], "stations": n}], 4)) for n in (3, 4)] == [False, True]
+
+
+def test_a_cut_that_takes_tilted_layers_is_doubted(data: Path) -> None:
+    """FASER's constants tilt the IFT by 65 mrad, which a cut of 2 mm/rad takes for the most part; 10 leaves it alone."""
+    constants = read_constants(data / "constants" / "align_2025.txt")
+    doubt = tilt_doubt("calypso", 2.0, constants)
+    assert "layers 00, 01, 02, which the constants tilt by up to 65 mrad" in doubt
+    assert tilt_doubt("calypso", 10.0, constants) == ""
+    assert tilt_doubt("layer", 2.0, constants) == ""

@@ -7,6 +7,8 @@ import sys
 from email import message_from_bytes
 from pathlib import Path
 
+from standin import make_pede
+
 from faser_align.pool import personal
 
 
@@ -37,3 +39,20 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
         program(*hint[1:])
     # A pool that ran before runs on.
     assert personal.status(pool.folder).jobs == {"idle": 0, "running": 0, "held": 0, "other": 0}
+
+
+def test_the_demonstration_runs_with_pede(pool: personal.Pool, tmp_path: Path) -> None:
+    """With pede (a stand-in, whose exit status is always 0) it converges as well, and its metrics name the solver."""
+    shown = program("demo", "--pede", make_pede(tmp_path))
+    name = next(line.split()[-1] for line in shown.splitlines() if line.startswith("$ build/faser-align watch "))
+    seen = json.loads(program("status", name, "--json"))
+    assert seen["state"] == "converged"
+    metrics = json.loads((Path(seen["folder"]) / "iter01" / "3millepede" / "metrics.json").read_text())
+    assert metrics["solver"]["backend"] == "pede"
+    assert metrics["hits"]["cut"]["derivative"] < 0.01 * metrics["hits"]["read"]
+
+
+def test_a_demonstration_needs_a_pede_that_runs(pool: personal.Pool, tmp_path: Path) -> None:
+    """A program that is missing, or is no pede, is refused before anything is started."""
+    program("demo", "--pede", str(tmp_path / "pede"), status=2)
+    program("demo", "--pede", "/bin/true", status=2)
