@@ -1,0 +1,324 @@
+"""The job wrapper as a process, in a tree of stand-ins for lxplus that behave, or not."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uproot
+from calypso import Lxplus
+
+from faser_align.alignment.constants import parse_constants, read_constants
+from faser_align.alignment.mille import read_counts
+from faser_align.config import layout
+from faser_align.config.record import read_record
+from faser_align.dag.wrapper import conditions, render_wrapper
+from faser_align.fsm import statuses
+
+Make = Callable[..., Path]
+KFALIGNMENT = Path(__file__).parents[1] / "data" / "mille" / "kfalignment_4st.root"
+COMMAND = "cp {constants} seen.txt && program {raw} {run} {file} {stations} {iteration} {output}"
+
+
+class Job:
+    """Raw file 400 in iteration 1 of a campaign that reconstructs by the wrapper."""
+
+    def __init__(self, folder: Path, lxplus: Lxplus) -> None:
+        self.folder, self.lxplus = folder, lxplus
+        self.record = read_record(str(folder))
+        self.scratch = lxplus.folder / "scratch"
+        self.scratch.mkdir()
+        (folder / layout.WRAPPER).write_text(render_wrapper(self.record))
+        for iteration in (1, 2, 3):
+            os.makedirs(layout.iteration_folder(str(folder), 1, iteration) + "/1reco/logs")
+        lxplus.raw(400)
+
+    def run(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/bash", layout.WRAPPER, *map(str, words or (1, 1, 400))],
+            cwd=self.folder,
+            env=self.lxplus.environment(self.scratch) | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def place(self, iteration: int = 1) -> Path:
+        return Path(layout.kfalignment_file(self.record["data"], 1, iteration, "011705", 400))
+
+    def log(self) -> str:
+        return Path(layout.job_log(str(self.folder), layout.reco_node(1, 1, 400), "log")).read_text()
+
+    def fails(self, status: int, *words: str, iteration: int = 1) -> str:
+        """Run; see that it ends with ``status``, says ``words`` in its last line, and leaves nothing; returns that line."""
+        done = self.run(1, iteration, 400)
+        last = done.stderr.splitlines()[-1]
+        assert (done.returncode, [word for word in words if word not in last]) == (status, []), done.stderr
+        assert not self.place(iteration).exists()
+        assert not list(self.place(iteration).parent.glob("*")) + list(self.place(iteration).parent.glob(".*"))
+        assert os.listdir(self.scratch) == []
+        return last
+
+
+@pytest.fixture
+def make_job(make_campaign: Make, tmp_path: Path) -> Callable[..., Job]:
+    """Make a job: keywords are tables, ``reconstruction`` one on top of the stand-ins' own."""
+
+    def make(reconstruction: dict[str, Any] | None = None, **tables: Any) -> Job:
+        lxplus = Lxplus(tmp_path / "lxplus of me")
+        told = lxplus.reconstruction(**(reconstruction or {}))
+        folder = make_campaign(reconstruction=told, **tables)
+        os.link(tmp_path / "truth.txt", lxplus.folder / "truth.txt")
+        os.makedirs(folder / "iter01" / "2kfalignment")
+        return Job(folder, lxplus)
+
+    return make
+
+
+def test_the_six_steps(make_job: Callable[..., Job]) -> None:
+    """A job leaves tracks, Mille binary, counts and momenta, one line a step, and nothing in its scratch folder."""
+    job = make_job()
+    done = job.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(" ", 1)[1] for line in done.stdout.splitlines()] == [
+        "inputs",
+        "environment",
+        "conditions database",
+        "constants into the database",
+        "reconstruction",
+        "output",
+        "copy",
+        "conversion",
+    ]
+    counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011705", 400) + ".json")
+    with uproot.open(job.place()) as file:
+        assert file["tree"].num_entries == counts.tracks_read > 250
+    assert counts.modules[:3].sum() > 0
+    assert sorted(path.name for path in job.place().parent.iterdir()) == [
+        "kfalignment_011705_00400.root",
+        "mp2input_011705_00400.bin",
+        "mp2input_011705_00400.bin.json",
+        "mp2input_011705_00400.momenta.npy",
+    ]
+    assert os.listdir(job.scratch) == []
+    assert not list(job.folder.glob("iter01/1reco/logs/*.log"))
+
+
+def test_three_stations(make_job: Callable[..., Job]) -> None:
+    """With three stations the reconstruction is told to leave the IFT out."""
+    job = make_job(campaign={"stations": 3})
+    assert job.run().returncode == 0
+    counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011705", 400) + ".json")
+    assert counts.modules[:3].sum() == 0 < counts.modules[3:].sum()
+
+
+# What goes wrong -> the status that names it, and words of the sentence. Those with a raw file that "does" something come
+# from the reconstruction, the others from an order to a stand-in.
+WRONG = [
+    ({"orders": ["asetup:fail"]}, statuses.ENVIRONMENT, ["scripts ended with status 3", "release Athena,24.0.41"]),
+    ({"orders": ["asetup:empty"]}, statuses.ENVIRONMENT, ["it has no python"]),
+    ({"orders": ["cp:database"]}, statuses.DATABASE, ["ALLP200.db is not whole"]),
+    ({"orders": ["write:fail"]}, statuses.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
+    ({"orders": ["write:nothing"]}, statuses.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
+    (
+        {"orders": ["AtlCoolCopy:fail"]},
+        statuses.DATABASE,
+        ["AtlCoolCopy ended with status 1: AtlCoolCopy: Cannot open"],
+    ),
+    ({"orders": ["AtlCoolCopy:nothing"]}, statuses.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
+    ({"crash": True}, statuses.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
+    ({"killed": True}, statuses.CRASHED, ["ended with status 139"]),
+    ({"full": True}, statuses.NO_SPACE, ["No space left on device"]),
+    ({"silent": True}, statuses.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
+    ({"truncated": True}, statuses.NO_OUTPUT, ["bytes and should have"]),
+    ({"empty": True}, statuses.NO_OUTPUT, ["no entries"]),
+    ({"twice": True}, statuses.NO_OUTPUT, ["left 2 files of tracks"]),
+    (
+        {"orders": ["cp:refused"]},
+        statuses.COPY,
+        ["kfalignment_011705_00400.root cannot be written", "Permission denied"],
+    ),
+    ({"orders": ["cp:refused", "klist:expired"]}, statuses.TOKEN, ["Permission denied"]),
+    ({"orders": ["cp:quota"]}, statuses.NO_SPACE, ["Disk quota exceeded"]),
+    ({"orders": ["cp:io"]}, statuses.COPY, ["Input/output error"]),
+    ({"orders": ["cp:truncated"]}, statuses.COPY, ["is not what was sent", "5000 arrived"]),
+]
+
+
+@pytest.mark.parametrize(("does", "status", "words"), WRONG, ids=lambda value: "")
+def test_what_goes_wrong_has_its_name(
+    make_job: Callable[..., Job], does: dict[str, Any], status: int, words: list[str]
+) -> None:
+    """Each failure ends with a status of its own, says why, keeps the log, and leaves no output, not even an old one."""
+    job = make_job()
+    job.lxplus.orders(*does.pop("orders", []) if "orders" in does else [])
+    job.lxplus.raw(400, **does)
+    job.place().write_bytes(b"root, of an earlier run")
+    Path(layout.mille_file(job.record["data"], 1, 1, "011705", 400)).write_bytes(b"old")
+    last = job.fails(status, *words)
+    assert "--- environment" in job.log()
+    assert "(log: " in last
+
+
+def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> None:
+    """A raw file that is gone since the submission, or has nothing in it, is told at once, before the environment."""
+    job = make_job()
+    job.lxplus.raw(400).write_bytes(b"")
+    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw is empty")
+    job.lxplus.raw(400).unlink()
+    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read", "No such file")
+
+
+def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
+    """Constants that are missing, empty or not finite are never taken for no constants."""
+    job = make_job()
+    constants = Path(layout.constants_file(str(job.folder), 1, 3))
+    job.fails(statuses.CONSTANTS, "1reco/inputforalign.txt: No such file", iteration=3)
+    constants.write_text("")
+    job.fails(statuses.CONSTANTS, "inputforalign.txt is empty", iteration=3)
+    constants.write_text('"00": [0, nan, 0, 0, 0, 0]')
+    job.fails(statuses.CONSTANTS, "finite number", iteration=3)
+
+
+def test_what_the_configuration_names_must_be_there(make_job: Callable[..., Job]) -> None:
+    """Scripts, database and interpreter that cannot be read are named."""
+    job = make_job()
+    for name, status in (
+        ("faser_reco_alignment.py", statuses.ENVIRONMENT),
+        ("WriteAlignmentConfig_Faser04.py", statuses.ENVIRONMENT),
+        ("setup.sh", statuses.ENVIRONMENT),
+    ):
+        (job.lxplus.checkout / name).unlink()
+        job.fails(status, f"{name} cannot be read")
+    job.lxplus.database.unlink()
+    wrapper = job.folder / layout.WRAPPER
+    wrapper.write_text(wrapper.read_text().replace(f"python={sys.executable}", "python=/nowhere/python"))
+    job.fails(statuses.ENVIRONMENT, "python.jobs = /nowhere/python cannot run faser-align", "No such file")
+
+
+def test_a_database_that_is_not_there(make_job: Callable[..., Job]) -> None:
+    """Without the experiment's database, as where CVMFS is not mounted, there is nothing to patch."""
+    job = make_job()
+    job.lxplus.database.unlink()
+    job.fails(statuses.DATABASE, "ALLP200.db cannot be copied", "No such file")
+
+
+def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """One script can take the place of the four lines; its being absent, its failure and its exit are told."""
+    own = tmp_path / "reco_condor_env.sh"
+    job = make_job({"environment": str(own)})
+    job.fails(statuses.ENVIRONMENT, "reconstruction.environment = ", "reco_condor_env.sh cannot be read")
+    own.write_text("false\n")
+    job.fails(statuses.ENVIRONMENT, "scripts ended with status 1")
+    own.write_text("exit 0\n")
+    job.fails(statuses.ENVIRONMENT, "scripts ended with status 0")
+    base, checkout = job.lxplus.atlas_base, job.lxplus.checkout
+    own.write_text(
+        f"export ATLAS_LOCAL_ROOT_BASE='{base}'\nsource \"$ATLAS_LOCAL_ROOT_BASE/user/atlasLocalSetup.sh\"\n"
+        f"asetup --input='{checkout}/asetup.faser' Athena,24.0.41\nsource '{checkout}/setup.sh'\ntrue\n"
+    )
+    assert job.run().returncode == 0
+
+
+def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
+    """If no track passes the cuts the tracks stay, and the failure is the conversion's."""
+    job = make_job(mille={"chi2_max": 1e-9})
+    done = job.run()
+    assert done.returncode == statuses.CONVERSION
+    assert "conversion: " in done.stderr.splitlines()[-1]
+    assert job.place().exists()
+
+
+def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Tracks can go to EOS with xrdcp and its checksum; a refusal and a short copy are told, and leave nothing."""
+    job = make_job({"copy_with": "xrdcp"})
+    job.lxplus.orders("xrdcp:refused")
+    job.fails(statuses.TOKEN, "Auth failed")
+    job.lxplus.orders("xrdcp:truncated")
+    job.fails(statuses.COPY, "what arrived at", "bytes that were sent")
+    job.lxplus.orders("")
+    assert job.run().returncode == 0
+    assert job.place().exists()
+
+
+def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
+    """A wrapper that is terminated takes its scratch folder with it."""
+    job = make_job()
+    job.lxplus.raw(400, sleep=True)
+    process = subprocess.Popen(
+        ["/bin/bash", layout.WRAPPER, "1", "1", "400"],
+        cwd=job.folder,
+        env=job.lxplus.environment(job.scratch),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert any("reconstruction" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "reconstruction: " in said
+    assert os.listdir(job.scratch) == []
+    assert not job.place().exists()
+
+
+def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """The same script makes the conditions database of any constants, for the end product."""
+    job = make_job()
+    constants = Path(layout.constants_file(str(job.folder), 1, 1))
+    done = job.run("--database", constants, tmp_path / "made")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "made" / "data" / "poolcond").iterdir()) == [
+        "FASER-04_Align.pool.root",
+        "PoolCat_oflcond.xml",
+        "PoolFileCatalog.xml",
+    ]
+    with sqlite3.connect(tmp_path / "made" / "data" / "sqlite200" / "ALLP200.db") as db:
+        ((tag, payload),) = db.execute("SELECT tag, payload FROM folders").fetchall()
+    db.close()
+    assert tag == "TRACKER-ALIGN-05"
+    assert parse_constants(payload, "x") == read_constants(constants)
+    constants.write_text("no constants")
+    assert job.run("--database", constants, tmp_path / "again").returncode == statuses.CONSTANTS
+
+
+def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Any program can reconstruct: each field is one word for it, and what it leaves is checked alike."""
+    job = make_job({"backend": "command", "command": COMMAND, "environment": str(tmp_path / "env.sh")})
+    (tmp_path / "env.sh").write_text(f"export PATH='{tmp_path}':$PATH\n")
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/bash\ncat seen.txt >"{tmp_path}/seen"; printf "%s|" "$@" >"{tmp_path}/words"\n')
+    program.chmod(0o755)
+    job.fails(statuses.NO_OUTPUT, "ended well but left no kfalignment.root")
+    raw, run, file, stations, iteration, output, _ = (tmp_path / "words").read_text().split("|")
+    assert Path(raw) == job.lxplus.raw(400)
+    assert (run, file, stations, iteration) == ("011705", "00400", "4", "1")
+    assert output.endswith("/kfalignment.root")
+    assert parse_constants((tmp_path / "seen").read_text(), "x") == read_constants(
+        layout.constants_file(str(job.folder), 1, 1)
+    )
+    program.write_text('#!/bin/bash\necho "cannot go on" >&2\nexit 7\n')
+    job.fails(statuses.CRASHED, "reconstruction.command ended with status 7: cannot go on")
+    program.write_text(f'#!/bin/bash\ncp -- "{KFALIGNMENT}" "${{@: -1}}"\n')
+    assert job.run().returncode == 0
+    assert job.place().read_bytes() == KFALIGNMENT.read_bytes()
+
+
+def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) -> None:
+    """2022 has its own geometry and conditions tag, 2023 and later share theirs; the configuration can name others."""
+    job = make_job({"calypso": {}, "backend": "command", "command": "run {output} {geometry}"})
+    settings = job.record["config"]["reconstruction"]
+    assert conditions(settings, 2022) == ("FASERNU-03", "OFLCOND-FASER-04")
+    assert conditions(settings, 2023) == conditions(settings, 2025) == ("FASERNU-04", "OFLCOND-FASER-05")
+    settings["calypso"] |= {"geometry": "FASERNU-05", "reconstruct_options": ["--geom={geometry}", "a b"]}
+    assert conditions(settings, 2025) == ("FASERNU-05", "OFLCOND-FASER-05")
+    settings["backend"] = "calypso"
+    assert "--output_level \"$verbosity\" --geom=FASERNU-05 'a b'\n" in render_wrapper(job.record)

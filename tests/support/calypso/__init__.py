@@ -1,0 +1,74 @@
+"""Stand-ins for what a job meets on lxplus: CVMFS with ATLASLocalRootBase and Athena, a Calypso checkout, raw files, EOS.
+
+They take what the real ones take and leave what those leave, and misbehave on demand: a raw file of the stand-in says in
+its text what reconstructing it does, and a file ``orders`` names programs that fail. Like their originals the scripts that
+are sourced are not made for ``set -eu``, and they leave the shell with other options, variables and search paths.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+class Lxplus:
+    """The tree of stand-ins in ``folder``, and the configuration that leads to it."""
+
+    def __init__(self, folder: Path, tracks: int = 300) -> None:
+        self.folder = folder
+        self.tracks = tracks
+        self.bin = folder / "bin"
+        self.database = folder / "cvmfs" / "faser" / "ALLP200.db"
+        self.atlas_base = folder / "cvmfs" / "atlas"
+        self.checkout = folder / "calypso"
+        for source in ("cvmfs", "calypso", "bin"):
+            shutil.copytree(HERE / source, folder / source)
+        athena = folder / "cvmfs" / "atlas" / "athena"
+        (athena / "AtlCoolConsole").rename(athena / "AtlCoolConsole.py")  # of bash, in spite of its name
+        for program in (*athena.iterdir(), *self.bin.iterdir()):
+            program.write_text(program.read_text().replace("@python@", sys.executable).replace("@folder@", str(folder)))
+            program.chmod(0o755)
+        for script in (*self.checkout.glob("*"), *(self.atlas_base / "user").glob("*")):
+            script.write_text(script.read_text().replace("@folder@", str(folder)))
+        self.database.parent.mkdir()
+        with sqlite3.connect(self.database) as db:
+            db.execute("CREATE TABLE folders (tag TEXT, payload TEXT)")
+        db.close()
+        self.database.chmod(0o444)
+        self.orders("")
+
+    def orders(self, *words: str) -> None:
+        """Programs that fail from now on, each as NAME:HOW."""
+        (self.folder / "orders").write_text("".join(f"{word}\n" for word in words))
+
+    def raw(self, file: int, **does: object) -> Path:
+        """Make a raw file; keywords say what reconstructing it does besides, for example ``crash=True``."""
+        path = self.folder / "raw" / "2023" / "011705" / f"Faser-Physics-011705-{file:05d}.raw"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"tracks": self.tracks, "truth": str(self.folder / "truth.txt"), **does}))
+        return path
+
+    def reconstruction(self, **changes: object) -> dict[str, object]:
+        """The table ``[reconstruction]`` with which jobs find all this."""
+        return {
+            "backend": "calypso",
+            "raw": f"{self.folder}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw",
+            "calypso": {
+                "atlas_base": str(self.atlas_base),
+                "asetup": str(self.checkout / "asetup.faser"),
+                "setup": str(self.checkout / "setup.sh"),
+                "write_constants": str(self.checkout / "WriteAlignmentConfig_Faser04.py"),
+                "reconstruct": str(self.checkout / "faser_reco_alignment.py"),
+                "database": str(self.database),
+            },
+            **changes,
+        }
+
+    def environment(self, scratch: Path) -> dict[str, str]:
+        """What a job finds in its environment, with the stand-ins for programs of the machine in front."""
+        path = os.pathsep.join((str(self.bin), "/usr/local/bin:/usr/bin:/bin"))
+        return {"PATH": path, "HOME": str(scratch), "_CONDOR_SCRATCH_DIR": str(scratch)}

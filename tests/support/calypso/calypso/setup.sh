@@ -1,0 +1,2 @@
+export CALYPSO_SETUP="$AtlasVersion"
+[ -z "$CALYPSO_SETUP" ]
