@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 import faser_align
-from faser_align.cli import console, control, demo, engine, pool, reading, setup, upkeep
+from faser_align.cli import console, control, demo, engine, importing, pool, reading, setup, upkeep
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -45,7 +45,7 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, reading, control, upkeep, engine, pool, demo):
+for group in (setup, importing, reading, control, upkeep, engine, pool, demo):
     group.register(app)
 
 

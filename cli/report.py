@@ -151,15 +151,17 @@ def _constants(seen: Row, record: Row) -> list[Block]:
 
 
 def _configuration(record: Row) -> list[Block]:
-    found: list[Block] = [Line(f"faser-align {record['version']}, {record['stations']} stations")]
+    imported = record.get("imported")
+    program = f"imported from {imported['from']}" if imported else f"faser-align {record['version']}"
+    found: list[Block] = [Line(f"{program}, {record['stations'] or 'an unknown number of'} stations")]
     for number, stage in enumerate(record["stages"], start=1):
         found.append(Line(f"stage {number}: {stage['name']}, at most {words.count(stage['iterations'], 'iteration')}"))
         for step in stage["steps"]:
             found.append(
                 Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")
             )
-    for table in SUMMARY:
-        values = record["config"].get(table, {})
+    for table in (name for name in SUMMARY if name in record["config"]):
+        values = record["config"][table]
         found.append(Line(f"[{table}]"))
         found += [
             Line(f"  {key} = {json.dumps(value)}") for key, value in values.items() if not isinstance(value, dict)

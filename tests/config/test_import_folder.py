@@ -1,0 +1,211 @@
+"""Finished campaigns of faser-alignment-script become campaigns that can be read."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from commandline import Command, Result
+
+from faser_align.cli import main
+from faser_align.state import queries, verify
+
+DATA = Path(__file__).parents[1] / "data"
+START = DATA / "constants" / "align_2022_4st_local.txt"
+SUM = DATA / "constants" / "align_2022_4st_local_plus_correction_2024.txt"
+FAILED = DATA / "pede" / "case3_failing" / "expected_code26_too_many_rejects"
+BEGAN = 1_719_700_000.0  # 29 June 2024, 22:26:40 UTC
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run the command line in an empty folder, with a registry of its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        return Result(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def put(source: Path | str, target: Path, at: float) -> None:
+    """A file with a time: a copy of another, or a text."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes() if isinstance(source, Path) else source.encode())
+    os.utime(target, (at, at))
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """Two iterations in their layout: a good one with two raw files, and one that pede aborted."""
+    root = tmp_path / "Y2022_R008294_F101-103_ST4_layer"
+    first, second = root / "iter01", root / "iter02"
+    put(START, first / "1reco" / "inputforalign.txt", BEGAN)
+    for number in (101, 102):
+        put("root", first / "2kfalignment" / f"kfalignment_008294_{number:05d}.root", BEGAN + HOUR_S)
+    for ending in ("res", "end", "log", "his"):
+        put(
+            DATA / "pede" / f"millepede_2024.{ending}", first / "3millepede" / f"millepede.{ending}", BEGAN + 2 * HOUR_S
+        )
+    put(SUM, second / "1reco" / "inputforalign.txt", BEGAN + 2 * HOUR_S)
+    for ending in ("end", "log"):
+        put(FAILED / f"millepede.{ending}", second / "3millepede" / f"millepede.{ending}", BEGAN + 3 * HOUR_S)
+    return root
+
+
+def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
+    """Content and time of every file of a tree."""
+    return {
+        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, theirs: Path) -> None:
+    """import FOLDER makes a campaign on which status, metrics, report, history, constants and verify work."""
+    before = fingerprint(theirs)
+    made = command("import", str(theirs))
+    assert made.status == 0, made.err
+    assert "which was not changed: 2 iterations" in made.out
+    assert fingerprint(theirs) == before
+    name = f"{theirs.name}-imported"
+
+    rows = json.loads(command("metrics", name, "--json").out)
+    good, bad = (row["metrics"] for row in rows)
+    assert good["solver"]["end_code"] == 1
+    assert good["solver"]["chi2_per_ndf"] == pytest.approx(0.841921, abs=1e-6)
+    assert good["tracks"]["used"] == good["solver"]["records"] > 100_000
+    assert good["files"] == {"expected": 2, "used": 2, "lost": []}
+    assert good["significance"] > 0
+    assert good["corrections"]["layer.y"]["unit"] == "um"
+    assert good["relative"] > 0
+    assert good.get("notes", []) == []
+    assert bad["solver"]["end_code"] == 26
+    assert [row["verdict"] for row in rows] == ["go_on", ""]
+
+    told = json.loads(command("history", name, "--campaign-only", "--utc", "--json").out)
+    assert [row["event"] for row in told][-1] == "final_failed"
+    assert told[1]["utc"].startswith("2024-06-29T22:26:40")
+    assert told[0]["facts"]["imported"] == str(theirs)
+    status = json.loads(command("status", name, "--json").out)
+    assert status["reason"] == "imported: iter02 has no result (Aborted, too many rejects)"
+    assert "resume" not in status["next"]
+    report = command("report", name).out
+    assert str(theirs) in report
+    assert "8294" in report
+    for words in (
+        ("status", name),
+        ("metrics", name),
+        ("list",),
+        ("metrics", name, "--csv"),
+        ("report", name, "--json"),
+    ):
+        assert command(*words).status == 0, words
+    shown = command("constants", "diff", str(START), name, "--json")
+    assert json.loads(shown.out)["00"] == pytest.approx(
+        json.loads(command("constants", "diff", str(START), str(SUM), "--json").out)["00"]
+    )
+    with queries.published(name) as db:
+        assert verify.findings(db) == []
+
+
+def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
+    """Numbers that only tracks could tell are blank, and nothing of our configuration is said to be theirs."""
+    command("import", str(theirs), "-o", "mine")
+    metrics = json.loads(command("metrics", "mine", "--json").out)[0]["metrics"]
+    for key in ("chi2_per_ndf", "effect_um", "residual_max_mm", "wall_s", "max_memory_mb"):
+        assert metrics[key] is None, key
+    assert (metrics["hits"], metrics["momentum"], metrics["residuals"]) == ({}, {}, {})
+    record = json.loads(Path("mine/campaign.json").read_text())
+    assert record["imported"]["from"] == str(theirs)
+    assert set(record["config"]) == {"notify", "htcondor", "solver"}
+    assert (record["year"], record["run"], record["stations"]) == (2022, "008294", 4)
+    report = command("report", "mine").out
+    assert "[convergence]" not in report
+    assert "simulation" not in report
+
+
+def test_stages_and_steps_come_from_the_configuration_that_was_kept(command: Command, theirs: Path) -> None:
+    """With the newest generation's config.json in the folder, its sets are our stages, counted from iter00."""
+    (theirs / "iter01").rename(theirs / "iter00")
+    (theirs / "iter02").rename(theirs / "iter01")
+    sets = {f"set{i}": {"iters": 1, "comment": f"part {i}", "pede": {"step0": ["layer", "3ST"]}} for i in (0, 1)}
+    (theirs / "config.json").write_text(json.dumps({"raw": {"year": 2022, "run": 8294}, "workflow": sets}))
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    record = json.loads(Path("mine/campaign.json").read_text())
+    assert [(stage["name"], stage["steps"]) for stage in record["stages"]] == [
+        (f"part {i}", [{"name": "step0", "fix": ["layer", "3ST"]}]) for i in (0, 1)
+    ]
+    assert Path("mine/stage02/iter01/1reco/inputforalign.txt").read_text() == SUM.read_text()
+    assert json.loads(Path("mine/config.json").read_text())["raw"]["run"] == 8294
+    assert "part 1" in command("report", "mine").out
+    with queries.published("mine") as db:
+        assert verify.findings(db) == []
+
+
+def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> None:
+    """Constants that are not the start plus pede's result, an empty file and a missing one are named."""
+    put(START, theirs / "iter02" / "1reco" / "inputforalign.txt", BEGAN)
+    third = theirs / "iter03" / "1reco" / "inputforalign.txt"
+    put("", third, BEGAN + 4 * HOUR_S)
+    for ending in ("res", "end", "log"):
+        source = DATA / "pede" / f"millepede_2024.{ending}"
+        put(source, theirs / "iter03" / "3millepede" / f"millepede.{ending}", BEGAN + 5 * HOUR_S)
+    made = command("import", str(theirs), "-o", "mine")
+    assert "iter01: the constants that it handed on are not those it started from plus pede's result" in made.err
+    assert "iter02: pede ended with code 26" in made.err
+    assert "iter03: 1reco/inputforalign.txt is empty: it reconstructed with no constants" in made.err
+    assert "iter03: its constants are those it started from plus pede's result" in made.err
+    with queries.published("mine") as db:
+        assert verify.findings(db) == []
+
+
+def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command, theirs: Path) -> None:
+    """If millepede.end and the log are gone, the result counts, and what they would say is blank."""
+    shutil.rmtree(theirs / "iter02" / "3millepede")
+    for ending in ("end", "log", "his"):
+        (theirs / "iter01" / "3millepede" / f"millepede.{ending}").unlink()
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    rows = json.loads(command("metrics", "mine", "--json").out)
+    assert len(rows) == 1
+    assert rows[0]["verdict"] == "limit"
+    solver = rows[0]["metrics"]["solver"]
+    assert (solver["end_code"], solver["records"], solver["chi2_per_ndf"], rows[0]["metrics"]["significance"]) == (
+        "",
+        None,
+        None,
+        None,
+    )
+    assert rows[0]["metrics"]["corrections"]["layer.y"]["largest"] is not None
+    assert command("metrics", "mine").status == 0
+
+
+def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None:
+    """resume refuses in one sentence that says how to go on from its constants."""
+    command("import", str(theirs), "-o", "mine")
+    left = command("resume", "mine")
+    assert left.status == 2
+    assert "was imported" in left.err
+    assert "--constants" in left.err
+
+
+def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_path: Path) -> None:
+    """A folder without iterations, an output that exists or lies inside, and a campaign of ours are refused."""
+    (tmp_path / "none").mkdir()
+    assert "has no iteration" in command("import", str(tmp_path / "none")).err
+    assert "is not changed" in command("import", str(theirs), "-o", str(theirs / "x")).err
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    assert "exists already" in command("import", str(theirs), "-o", "mine").err
+    assert "is a campaign of faser-align already" in command("import", "mine").err
