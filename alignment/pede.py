@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from faser_align.alignment.millepede import END, END_TEXTS, LOG, RESULT, read_end, read_result
@@ -19,7 +20,36 @@ PROBE_S = 20
 _VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
-def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede", threads: int = 1) -> Solution:
+def sourced(script: str) -> dict[str, str]:
+    """The environment that sourcing ``script`` in bash leaves, for example ROOT's ``thisroot.sh``; ours if it is empty.
+
+    Scripts of many authors end with a status that means nothing, so that only an environment that is not there counts.
+    Raises UserError if the script cannot be read or ends the shell.
+    """
+    if not script:
+        return dict(os.environ)
+    if not os.access(script, os.R_OK) or os.path.isdir(script):
+        raise UserError(f"solver.environment = {script} cannot be read; correct it, or mount what it is on")
+    done = subprocess.run(
+        ["bash", "-O", "expand_aliases", "-c", 'source "$FASER_ALIGN_SOURCED" >&2; env -0'],
+        env=os.environ | {"FASER_ALIGN_SOURCED": script},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    found = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
+    if not found:
+        said = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
+        raise UserError(f"solver.environment = {script} ended the shell (status {done.returncode}: {said}); correct it")
+    return found
+
+
+def run_pede(
+    steering_path: str | os.PathLike[str],
+    executable: str = "pede",
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Solution:
     """Run pede on a steering file, in the file's folder.
 
     Outputs of an earlier run are removed first: pede leaves them in place when it aborts. What pede writes to its
@@ -29,6 +59,7 @@ def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede", th
         steering_path: the steering file.
         executable: pede's command or path.
         threads: that OpenMP may use; the steering's keyword ``threads`` asks for them.
+        environment: of ``sourced``; this process's unless given.
 
     Raises UserError if pede cannot be started.
     """
@@ -41,7 +72,7 @@ def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede", th
             status = subprocess.run(
                 [executable, path.name],
                 cwd=folder,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                env={**(os.environ if environment is None else environment), "OMP_NUM_THREADS": str(threads)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -52,15 +83,21 @@ def run_pede(steering_path: str | os.PathLike[str], executable: str = "pede", th
     return read_outputs(path, status)
 
 
-def probe(executable: str) -> str:
+def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
     """See that pede runs: in an empty folder it has to complain, by its end code, that there is no steering file.
 
-    Returns its version, or an empty text. Raises UserError if the program cannot be started or is no pede.
+    ``environment`` is that of ``sourced``. Returns its version, or an empty text. Raises UserError if the program cannot be started or is no pede.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                [executable], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S, check=False
+                [executable],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PROBE_S,
+                check=False,
             )
         except OSError as error:
             raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error

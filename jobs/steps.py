@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from faser_align.alignment.counts import Counts, read_counts
 from faser_align.alignment.metrics import Step
 from faser_align.alignment.mille import Cuts, convert_and_count
-from faser_align.alignment.pede import run_pede
+from faser_align.alignment.pede import run_pede, sourced
 from faser_align.alignment.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.solver import solve as run_builtin
 from faser_align.alignment.steeringtext import solver_options, step_fixed, write_steering
@@ -95,7 +95,8 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
         with failing(statuses.SOLVER):
             place = folder if len(planned) == 1 else folder / f"step{number}"
             place.mkdir(exist_ok=True)
-            steering = write_steering(place, [mille_file(file) for file in used], fixed, start, options)
+            weights = [iteration.weight(file) for file in used]
+            steering = write_steering(place, [mille_file(file) for file in used], fixed, start, options, weights)
             solution = _solution(steering, settings)
         first = first or steering
         if not solution.solved or not solution.values:
@@ -108,5 +109,7 @@ def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
     if settings["backend"] == "builtin":
         found = run_builtin(steering)
     else:
-        found = run_pede(steering, settings["pede"], settings["threads"])
+        with failing(statuses.ENVIRONMENT):
+            environment = sourced(settings.get("environment", ""))
+        found = run_pede(steering, settings["pede"], settings["threads"], environment)
     return accept(found, settings.get("warnings_ok", DOUBTFUL_CODES))

@@ -1,0 +1,70 @@
+"""The Millepede job with a pede that behaves, or not: its environment, its ends, and what an earlier run left."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from standin import make_pede
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.jobs.reconstruct import reconstruct
+
+Make = Callable[..., Path]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+FILES = (400,)
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26: Aborted, too many rejects"),
+        ("echo '    5   Ended without solution' > millepede.end", "ended with code 5"),
+        ("echo '   -1   Still running or crashed' > millepede.end; kill -SEGV $$", "crashed or was stopped (exit status -11)"),
+        ("exit 0", "crashed or was stopped (exit status 0)"),
+    ],
+)  # fmt: skip
+def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does: str, said: str) -> None:
+    """Whatever pede's exit status, a bad end is one: no metrics, no new constants, and nothing of an earlier run is used."""
+    pede = program(tmp_path / "bin" / "pede", does)
+    campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
+    reconstruct(str(campaign), 1, 1, 400)
+    folder = Path(layout.metrics_file(str(campaign), 1, 1)).parent
+    folder.mkdir(parents=True)
+    (folder / "millepede.res").write_text(" Parameter\n 10 1.0 0.05 1.0 0.1\n")
+    (folder / "metrics.json").write_text("{}")
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.SOLVER
+    assert said in failed.stderr.splitlines()[-1]
+    assert not list(folder.glob("millepede.res"))
+    assert not (folder / "metrics.json").exists()
+    assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
+
+
+def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
+    """pede, found on the PATH of solver.environment, gets what that script sets; a script that is not there is named."""
+    real = make_pede(tmp_path)
+    program(tmp_path / "apps" / "pede", f'echo "$ROOTSYS" >"{tmp_path}/seen"; exec "{real}" "$@"')
+    script = tmp_path / "thisroot.sh"
+    campaign = make_campaign(FILES, solver={"backend": "pede", "environment": str(script)})
+    reconstruct(str(campaign), 1, 1, 400)
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.ENVIRONMENT
+    assert f"solver.environment = {script} cannot be read" in failed.stderr
+    script.write_text(f'export PATH="{tmp_path}/apps:$PATH" PYTHONPATH=/nowhere ROOTSYS=/root636\n[ -n "$UNSET" ]\n')
+    done = run_job("solve", campaign, 1, 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "seen").read_text() == "/root636\n"
+    script.write_text("exit 3\n")
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.ENVIRONMENT
+    assert "ended the shell (status 3" in failed.stderr
