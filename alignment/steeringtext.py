@@ -87,10 +87,12 @@ def step_texts(
     fixed: Collection[int],
     start_values: Mapping[int, float],
     options: SolverOptions,
+    weights: Sequence[float] = (),
 ) -> dict[str, str]:
     """The texts of a step by the names of their files; arguments as those of ``write_steering``."""
     texts = [PARAMETERS_FILE, CONSTRAINTS_FILE, *([OWN_FILE] if options.parameters else [])]
-    lines = ["Cfiles", *texts, *(os.path.abspath(binary) for binary in binaries)]
+    weighted = zip(binaries, weights or [1.0] * len(binaries), strict=True)
+    lines = ["Cfiles", *texts, *(_binary_line(os.path.abspath(binary), weight) for binary, weight in weighted)]
     lines += ["skipemptycons", f"hugecut {options.hugecut:g}", f"method {options.method}", f"entries {options.entries}"]
     if options.threads > 1:
         lines.append(f"threads {options.threads}")
@@ -105,12 +107,18 @@ def step_texts(
     return written
 
 
+def _binary_line(path: str, weight: float) -> str:
+    """A binary as it stands in the steering, with its weight if that is not 1 (pede: ``file -- weight``)."""
+    return path if weight == 1.0 else f"{path} -- {weight:g}"
+
+
 def write_steering(
     folder: str | os.PathLike[str],
     binaries: Sequence[str | os.PathLike[str]],
     fixed: Collection[int],
     start_values: Mapping[int, float],
     options: SolverOptions,
+    weights: Sequence[float] = (),
 ) -> Path:
     """Write the texts of a step into ``folder`` and return the steering file's path.
 
@@ -120,8 +128,9 @@ def write_steering(
         fixed: labels that stay at their start value.
         start_values: of labels (mm, rad), zero where missing; a later step has the values of the one before.
         options: how to solve.
+        weights: of the binaries, in their order; none: each counts 1.
     """
-    for name, text in step_texts(binaries, fixed, start_values, options).items():
+    for name, text in step_texts(binaries, fixed, start_values, options, weights).items():
         write_text(Path(folder) / name, text)
     return Path(folder) / STEERING_FILE
 

@@ -44,6 +44,23 @@ BEFORE, AFTER = 1, 2  # with the first constants, with the last ones
 VALIDATE_NODE = "validate"
 _HALVES = ("", "before", "after")
 
+RUN = 100_000  # a raw file of a campaign of several runs is numbered run * RUN + its number in the run
+
+
+def raw(run: str, file: int) -> tuple[str, int]:
+    """Run (six digits) and number in it of a raw file; ``run`` is that of a campaign with one run only."""
+    return (f"{file // RUN:06d}", file % RUN) if file >= RUN else (run, file)
+
+
+def raw_name(file: int) -> str:
+    """A raw file in words: ``400``, or ``1 of run 011706`` in a campaign of several runs."""
+    return f"{file % RUN} of run {file // RUN:06d}" if file >= RUN else str(file)
+
+
+def _raw(file: int) -> str:
+    """A raw file in names of nodes: ``00400`` or ``011706_00001``."""
+    return f"{file // RUN:06d}_{file % RUN:05d}" if file >= RUN else f"{file:05d}"
+
 
 def dag_name(number: int) -> str:
     """Name of the DAG file of the campaign (1) or of one of its extensions (2, 3, ...)."""
@@ -67,8 +84,8 @@ def newest_dag(folder: str) -> str:
 def reco_node(stage: int, iteration: int, file: int) -> str:
     """Name of the node that reconstructs raw file ``file`` in an iteration."""
     if stage == VALIDATION:
-        return f"{_HALVES[iteration]}_{file:05d}"
-    return f"reco_s{stage}_i{iteration:02d}_{file:05d}"
+        return f"{_HALVES[iteration]}_{_raw(file)}"
+    return f"reco_s{stage}_i{iteration:02d}_{_raw(file)}"
 
 
 def mille_node(stage: int, iteration: int) -> str:
@@ -89,15 +106,20 @@ def parse_node(name: str) -> tuple[str, int, int, int]:
     if name == VALIDATE_NODE:
         return ("validate", VALIDATION, AFTER, -1)
     parts = name.split("_")
-    if len(parts) == 2 and parts[0] in ("before", "after"):
-        return ("reco", VALIDATION, _HALVES.index(parts[0]), int(parts[1]))
+    if parts[0] in ("before", "after") and len(parts) in (2, 3):
+        return ("reco", VALIDATION, _HALVES.index(parts[0]), _file(parts[1:]))
     if len(parts) >= 3 and parts[1][:1] == "s" and parts[2][:1] == "i":
         stage, iteration = int(parts[1][1:]), int(parts[2][1:])
-        if parts[0] == "reco" and len(parts) == 4:
-            return ("reco", stage, iteration, int(parts[3]))
+        if parts[0] == "reco" and len(parts) in (4, 5):
+            return ("reco", stage, iteration, _file(parts[3:]))
         if parts[0] == "mille" and len(parts) == 3:
             return ("mille", stage, iteration, -1)
     raise ValueError(f"{name!r} is not a node of a campaign")
+
+
+def _file(digits: "list[str]") -> int:
+    """The raw file whose number, or run and number, stand in a node's name."""
+    return int(digits[0]) if len(digits) == 1 else int(digits[0]) * RUN + int(digits[1])
 
 
 def iterations(record: "Record") -> "list[tuple[int, int]]":
@@ -131,11 +153,13 @@ def iteration_folder(root: str, stage: int, iteration: int) -> str:
 
 def kfalignment_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
     """ROOT file that a reconstruction writes."""
+    run, file = raw(run, file)
     return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/kfalignment_{run}_{file:05d}.root"
 
 
 def mille_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
     """Mille binary made from that ROOT file; its counts lie beside it as ``<name>.json``."""
+    run, file = raw(run, file)
     return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/mp2input_{run}_{file:05d}.bin"
 
 

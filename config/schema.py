@@ -23,6 +23,7 @@ from faser_align.config.values import (
     check_name_template,
     check_option,
     check_raw_pattern,
+    check_run,
 )
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]*$")]
@@ -280,6 +281,11 @@ class Solver(Table):
     presigma: Presigma = table(Presigma, "Presigma of single kinds of parameters.")
     threads: Annotated[int, Field(ge=1, le=256)] = key(1, "Threads of the solver.")
     options: list[Line] = key([], "Further steering lines, for experts.")
+    weights: dict[Annotated[str, AfterValidator(check_run)], Positive] = Field(
+        default_factory=dict,
+        description="Weights of runs whose tracks count more or less than once, in a campaign of several runs.",
+        json_schema_extra={"allowed": 'a table such as `{ "011706" = 0.5 }`, runs with six digits, weights above 0'},
+    )
     warnings_ok: list[Literal[2, 3, 4]] = key(
         [2, 3, 4],
         "End codes of severe warnings whose result is used: 2 few measurements, 3 bad matrix, 4 bad binaries.",

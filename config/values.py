@@ -31,6 +31,13 @@ def check_files(text: str) -> str:
     return text.strip()
 
 
+def check_run(run: str) -> str:
+    """Return a run as it is; raises ValueError if it has not six digits."""
+    if len(run) != 6 or not run.isdecimal():
+        raise ValueError("is not a run with six digits")
+    return run
+
+
 def fields_of(template: str) -> set[str]:
     """Names in braces of a format string; raises ValueError if it is malformed."""
     names = set()

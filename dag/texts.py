@@ -25,9 +25,11 @@ def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
     found = []
     for number, stage in enumerate(record["stages"], start=1):
         binaries = [layout.mille_file(record["data"], number, 1, record["run"], file) for file in record["files"]]
+        of_runs = record["config"]["solver"]["weights"]
+        weights = [of_runs.get(layout.raw(record["run"], file)[0], 1.0) for file in record["files"]]
         for step in stage["steps"]:
             fixed = step_fixed(step, layout.stations_of(record, number))
-            texts = step_texts(binaries, fixed, {}, solver_options(record["config"]["solver"], step))
+            texts = step_texts(binaries, fixed, {}, solver_options(record["config"]["solver"], step), weights)
             found.append(StepTexts(stage["name"], step["name"], free_in_words(fixed), texts))
     return found
 

@@ -25,11 +25,12 @@ def inputs(folder: str, stage: int, number: int, file: int) -> None:
     with failing(statuses.CONSTANTS):
         text = format_constants(read_constants(iteration.constants_file()))
     _remove_stale(iteration, file)
+    run_number, number_in_run = layout.raw(iteration.record["run"], file)
     values = {
         "raw": raw_path(iteration, file),
         "year": iteration.record["year"],
-        "run": iteration.record["run"],
-        "file": f"{file:05d}",
+        "run": run_number,
+        "file": f"{number_in_run:05d}",
         "stage": stage,
         "iteration": number,
         "stations": iteration.stations,

@@ -78,6 +78,11 @@ class Iteration(NamedTuple):
         """Mille binary of a raw file with ten times the residual cut; its counts are in ``<name>.json``."""
         return os.path.splitext(self.mille_file(file))[0] + "_wide.bin"
 
+    def weight(self, file: int) -> float:
+        """Weight of a raw file's tracks in the solution: that of its run."""
+        weights: dict[str, float] = self.config["solver"].get("weights", {})
+        return weights.get(layout.raw(self.record["run"], file)[0], 1.0)
+
     def before(self) -> Iterator["Iteration"]:
         """The iterations before this one: of earlier stages, then of this one."""
         for stage in range(1, self.stage + 1):
@@ -110,7 +115,8 @@ def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
 def raw_path(iteration: Iteration, file: int) -> str:
     """Path of a raw file; an empty text if the campaign needs none."""
     pattern: str = iteration.config["reconstruction"]["raw"]
-    return pattern.format(year=iteration.record["year"], run=iteration.record["run"], file=f"{file:05d}")
+    run, number = layout.raw(iteration.record["run"], file)
+    return pattern.format(year=iteration.record["year"], run=run, file=f"{number:05d}")
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> No
         convert([iteration.kfalignment_file(file)], binary, cuts)
         # Entries are counted over all files by the steps; here every parameter with data takes part.
         options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1)
-        return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options))
+        return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options, [iteration.weight(file)]))
 
 
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> str:
