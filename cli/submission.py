@@ -74,9 +74,10 @@ def check_targets(config: Config) -> None:
     """Raise UserError if the targets file cannot be used, or lacks a target that the configuration names."""
     if not config.notify.targets:
         return
-    from faser_align.notifiers.targets import load_targets
+    from faser_align.notifiers.targets import check_readers, load_targets
 
     known = load_targets(config.notify.file)
+    check_readers(config.notify.file)
     unknown = [name for name in config.notify.targets if name not in known]
     if unknown:
         raise UserError(

@@ -44,7 +44,11 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
     Raises UserError if a folder cannot be written or is there already.
     """
     folder, data = planned.folder, planned.data
-    with _under_construction(folder) as new_folder, _under_construction(data if data != folder else "") as new_data:
+    with (
+        _closed_to_others(),
+        _under_construction(folder) as new_folder,
+        _under_construction(data if data != folder else "") as new_data,
+    ):
         try:
             _fill(planned, new_folder, new_data or new_folder)
         except OSError as error:
@@ -72,6 +76,17 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
         created.undo()
         raise
     return created
+
+
+@contextlib.contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """Whatever the user's usual mask is: who can write in a campaign can run programs in his name."""
+    mask = os.umask(0o022)
+    os.umask(mask | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(mask)
 
 
 @contextlib.contextmanager

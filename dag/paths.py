@@ -5,7 +5,9 @@ import re
 from faser_align.fsm.errors import UserError
 
 # Quotes, backslashes and dollars mean something to DAGMan, to submit descriptions or to ClassAds, each in its own way.
-UNSAFE = re.compile(r"""[\x00-\x1f\x7f"'\\$]""")
+UNSAFE = re.compile(r"""["'\\$]""")
+# The solver's steering text has one path a line: it begins a comment, a weight, and blanks in a row are one.
+UNSAFE_IN_STEERING = re.compile(r"!| -- |  ")
 
 
 def check_path(path: str, what: str, *, spaces: bool = True) -> None:
@@ -17,9 +19,25 @@ def check_path(path: str, what: str, *, spaces: bool = True) -> None:
         spaces: whether spaces are harmless in its place.
     """
     found = UNSAFE.search(path) or (None if spaces else re.search(r"\s", path))
+    # Control characters, line and paragraph separators, bytes that are no text: one of them ends a line somewhere.
+    character = found[0] if found else next((c for c in path if not c.isprintable()), "")
+    if character:
+        _refuse(path, what, "DAGMan", character)
+    if path != path.strip():
+        raise UserError(f"{what} is {path!r}, and DAGMan cannot use a path that ends with a space; rename it")
+
+
+def check_steering(path: str, what: str) -> None:
+    """Raise UserError if the solver's steering text cannot name files in the folder ``path``."""
+    found = UNSAFE_IN_STEERING.search(path)
     if found:
-        shown = "a space" if found[0] == " " else repr(found[0])
-        raise UserError(f"{what} is {path}, and DAGMan cannot use a path with {shown}; move it to another one")
+        _refuse(path, what, "the solver", found[0])
+
+
+def _refuse(path: str, what: str, who: str, characters: str) -> None:
+    shown = "a space" if characters == " " else "spaces in a row" if characters == "  " else repr(characters)
+    name = path if path.isprintable() else repr(path)
+    raise UserError(f"{what} is {name}, and {who} cannot use a path with {shown}; move it to another one")
 
 
 def encode_argument(text: str) -> str:

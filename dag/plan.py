@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import sys
+import sysconfig
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +12,15 @@ from faser_align.alignment.constants import parse_constants, read_constants
 from faser_align.alignment.steeringlines import check_lines
 from faser_align.alignment.steeringtext import step_fixed
 from faser_align.config import layout
+from faser_align.config.access import check_tree, check_trusted
 from faser_align.config.files import format_files
 from faser_align.config.record import make_record
 from faser_align.config.schema import Config
-from faser_align.dag.paths import check_path
+from faser_align.dag.paths import check_path, check_steering
 from faser_align.dag.render import render
 from faser_align.fsm.errors import UserError
 
-NAME = re.compile(r"\w[\w.,+=@ -]{0,99}")
+NAME = re.compile(r"\w(?:[\w.,+=@ -]{0,98}[\w.,+=@-])?")
 NAMED_AT_MOST = 3  # missing raw files that an error message names
 
 
@@ -63,7 +66,7 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
     if not NAME.fullmatch(made):
         shown = made if len(made) <= 60 else made[:57] + "..."
         raise UserError(
-            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces and . , + = @ - _ with --name"
+            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces inside and . , + = @ - _ with --name"
         )
     return made
 
@@ -106,6 +109,8 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
+    check_programs(record["python"], record["hook"])
+    check_steering(record["data"], "the data's folder")
     _check_steps(record)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
@@ -131,6 +136,14 @@ def _check_steps(record: dict[str, Any]) -> None:
                 raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None
 
 
+def check_programs(python: str, hook: str) -> None:
+    """Raise UserError if others could write the interpreter that runs hooks, its libraries, or faser-align itself."""
+    check_trusted(python, "the Python interpreter")
+    if python == sys.executable:
+        check_trusted(sysconfig.get_path("purelib"), "the folder of Python's libraries")
+    check_tree(os.path.dirname(os.path.dirname(hook)), "faser-align's own folder")
+
+
 def check_place(folder: str) -> None:
     """Raise UserError if a campaign cannot live in ``folder``, whose parent must exist and be writable."""
     check_path(folder, "the campaign's folder")
@@ -143,6 +156,7 @@ def check_place(folder: str) -> None:
                 "set campaign.folder to one on AFS, and campaign.data to one on EOS"
             )
     _check_writable(os.path.dirname(folder), "campaign.folder")
+    check_trusted(os.path.dirname(folder), "campaign.folder")
 
 
 def refuse_existing(planned: Plan) -> None:
@@ -186,7 +200,8 @@ def _check_raw_files(config: Config, year: int, run: str, files: list[int]) -> N
     pattern = config.reconstruction.raw
     if not pattern:
         return
-    paths = [pattern.format(year=year, run=run, file=f"{file:05d}") for file in files]
+    numbered = (layout.raw(run, file) for file in files)
+    paths = [pattern.format(year=year, run=of_run, file=f"{number:05d}") for of_run, number in numbered]
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         named = ", ".join(missing[:NAMED_AT_MOST]) + (", ..." if len(missing) > NAMED_AT_MOST else "")

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
+from faser_align.config.access import READING, refuse_everybody
 from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "~/.config/faser-align/targets.toml"
@@ -99,6 +100,12 @@ def access_note(path: str | os.PathLike[str]) -> str | None:
     if not _on_afs(file):
         return None
     return f"{file} is on AFS, where the folder's access list decides who reads it: check it with `fs listacl`"
+
+
+def check_readers(path: str | os.PathLike[str]) -> None:
+    """Raise UserError if AFS lets everybody read the file, or all with an account; costs a program's start there."""
+    file = os.path.realpath(Path(path).expanduser())
+    refuse_everybody(os.path.dirname(file), READING, "the file with the targets")
 
 
 def check_target(target: Target) -> None:

@@ -1,0 +1,161 @@
+"""Who else could change what will run in the user's name, or read his credentials: mode bits, and on AFS the access list.
+
+Whoever can write a program, a folder that it lies in, or one that its path passes through, can have it replaced.
+"""
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterator
+
+from faser_align.fsm.errors import UserError
+
+# File systems whose mode bits decide nothing: access lists do, or nobody can write there.
+AFS, FOREIGN = "/afs/", ("/afs/", "/eos/", "/cvmfs/")
+EVERYBODY = (
+    "system:anyuser",
+    "system:authuser",
+)  # names in AFS's access lists: all the world, and everybody with an account
+READING, WRITING = "r", "idwka"
+LINKS_MAX = 40
+FS_WAIT_S = 10
+
+
+def check_trusted(path: str, what: str) -> None:
+    """Raise UserError if somebody but the user and the administrator could write ``path`` or a folder on the way to it.
+
+    A folder that all may write, but in which nobody may remove what is others' (sticky, as /var/tmp), is no danger to
+    what lies in it. A group of which the user is the only member is the user.
+
+    Args:
+        path: absolute path of something that is there.
+        what: what it is, for the sentence.
+    """
+    for place, found in _passed(path):
+        if _is_foreign(place):
+            folder = os.path.realpath(path)
+            refuse_everybody(folder if os.path.isdir(folder) else os.path.dirname(folder), WRITING, what)
+            return
+        why = _writers(found, os.getuid())
+        if why:
+            raise UserError(
+                f"{what} is {path}, and {place} {why}, so that others could run programs in your name; "
+                f"correct that (`chmod go-w {place}`) or use another place"
+            )
+
+
+def check_tree(folder: str, what: str) -> None:
+    """The same for everything in a folder, links at its top included."""
+    check_trusted(folder, what)
+    for entry in sorted(os.listdir(folder)):
+        path = os.path.join(folder, entry)
+        check_trusted(path, what)
+        for top, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                place = os.path.join(top, name)
+                why = _writers(os.lstat(place), os.getuid()) if not _is_foreign(os.path.realpath(place)) else ""
+                if why:
+                    raise UserError(f"{what} is {folder}, and {place} {why}; correct that (`chmod -R go-w {folder}`)")
+
+
+def refuse_everybody(folder: str, rights: str, what: str) -> None:
+    """Raise UserError if AFS's access list gives one of ``rights`` in a folder to everybody; nothing is known elsewhere."""
+    given = _access_list(folder) if folder.startswith(AFS) else {}
+    for name in EVERYBODY:
+        if set(given.get(name, "")) & set(rights):
+            raise UserError(
+                f"{what} is in {folder}, where AFS gives {name} the rights {given[name]}; take them away: "
+                f"`fs setacl {folder} {name} none`"
+            )
+
+
+def parse_access_list(text: str) -> dict[str, str]:
+    """What ``fs listacl`` says: the rights of each name among the normal ones; negative rights are left out."""
+    found = {}
+    for line in text.partition("Normal rights:")[2].partition("Negative rights:")[0].splitlines():
+        words = line.split()
+        if len(words) == 2:
+            found[words[0]] = words[1]
+    return found
+
+
+def _access_list(folder: str) -> dict[str, str]:
+    try:
+        done = subprocess.run(
+            ["fs", "listacl", folder], capture_output=True, text=True, timeout=FS_WAIT_S, check=False, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_access_list(done.stdout)
+
+
+def _passed(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything that is passed on the way to ``path``, itself included, as the kernel walks: link by link."""
+    here, rest, links = "/", [part for part in path.split("/") if part], 0
+    yield here, os.lstat(here)
+    while rest:
+        part = rest.pop(0)
+        place = os.path.normpath(os.path.join(here, part))
+        try:
+            found = os.lstat(place)
+        except OSError as error:
+            raise UserError(f"{place} cannot be looked at: {error.strerror}") from None
+        yield place, found
+        if not stat.S_ISLNK(found.st_mode):
+            here = place
+            continue
+        links += 1
+        if links > LINKS_MAX:
+            raise UserError(f"{path} has too many links on the way; name the place itself")
+        target = os.readlink(place)
+        here = "/" if target.startswith("/") else here
+        rest = [*(word for word in target.split("/") if word), *rest]
+
+
+def _is_foreign(place: str) -> bool:
+    """Whether mode bits mean nothing there."""
+    if place.startswith(FOREIGN):
+        return True
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _writers(found: os.stat_result, user: int) -> str:
+    """Who could write it, as a sentence goes on; empty if that is only the user and the administrator, who owns ``/``."""
+    if found.st_uid not in (user, 0, os.lstat("/").st_uid):
+        return f"belongs to {_name(found.st_uid)}"
+    if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+        return ""
+    if found.st_mode & stat.S_IWOTH:
+        return "can be written by everybody"
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0 and not _is_own_group(found.st_gid, user):
+        return f"can be written by the group {_group(found.st_gid)}"
+    return ""
+
+
+def _is_own_group(gid: int, user: int) -> bool:
+    """Whether a group is the user's private one: with his name, and without other members."""
+    try:
+        name = pwd.getpwuid(user).pw_name
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == name and set(group.gr_mem) <= {name}
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

@@ -1,0 +1,139 @@
+"""Who else could write: what runs in the user's name may be changed by him and the administrator only."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from faser_align.config import access
+from faser_align.fsm.errors import UserError
+
+ME, OTHER, GROUP = 4711, 4712, 4713
+
+
+def found(kind: int, mode: int, owner: int = ME, group: int = GROUP) -> os.stat_result:
+    """What ``lstat`` says of something with this mode, owner and group."""
+    return os.stat_result((kind | mode, 1, 1, 1, owner, group, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "owner", "group", "why"),
+    [
+        (stat.S_IFREG, 0o644, ME, GROUP, ""),
+        (stat.S_IFREG, 0o644, 0, 0, ""),
+        (stat.S_IFREG, 0o755, OTHER, GROUP, "belongs to uid 4712"),
+        (stat.S_IFREG, 0o666, ME, GROUP, "can be written by everybody"),
+        (stat.S_IFREG, 0o664, ME, GROUP, "can be written by the group 4713"),
+        (stat.S_IFREG, 0o664, ME, 0, ""),  # the administrator's group
+        (stat.S_IFDIR, 0o777, ME, GROUP, "can be written by everybody"),
+        (stat.S_IFDIR, 0o1777, 0, 0, ""),  # as /var/tmp
+        (stat.S_IFDIR, 0o1777, OTHER, GROUP, "belongs to uid 4712"),
+        (stat.S_IFDIR, 0o775, ME, GROUP, "can be written by the group 4713"),
+        (stat.S_IFLNK, 0o777, ME, GROUP, ""),
+        (stat.S_IFLNK, 0o777, OTHER, GROUP, "belongs to uid 4712"),
+    ],
+)
+def test_who_could_write(kind: int, mode: int, owner: int, group: int, why: str) -> None:
+    """Owner, group and all others count, but for sticky folders, links, and what is the administrator's."""
+    assert access._writers(found(kind, mode, owner, group), ME) == why
+
+
+def test_a_private_group_is_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a mask of 002, where each user has a group of his own, nothing is open to others."""
+    names = access.pwd.struct_passwd(("you", "x", ME, GROUP, "", "/", "/bin/sh"))
+    monkeypatch.setattr(access.pwd, "getpwuid", lambda _: names)
+    for name, members, why in (
+        ("you", [], ""),
+        ("you", ["you"], ""),
+        ("you", ["you", "another"], "can be written by the group you"),
+        ("zp", [], "can be written by the group zp"),
+    ):
+        group = access.grp.struct_group((name, "x", GROUP, members))
+        monkeypatch.setattr(access.grp, "getgrgid", lambda _, group=group: group)
+        assert access._writers(found(stat.S_IFDIR, 0o775), ME) == why
+
+
+def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
+    """A folder above, and one that only a link passes through, can be what others could write."""
+    inner = tmp_path / "above" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "first").symlink_to("second")
+    (tmp_path / "second").symlink_to(inner)
+    program = inner / "program"
+    program.touch(mode=0o755)
+    access.check_trusted(str(tmp_path / "first" / "program"), "the program")
+    (tmp_path / "above").chmod(0o777)
+    for path in (program, tmp_path / "first" / "program"):
+        with pytest.raises(UserError) as refused:
+            access.check_trusted(str(path), "the program")
+        assert str(refused.value) == (
+            f"the program is {path}, and {tmp_path}/above can be written by everybody, so that others could run programs "
+            f"in your name; correct that (`chmod go-w {tmp_path}/above`) or use another place"
+        )
+    (tmp_path / "above").chmod(0o1777)
+    access.check_trusted(str(program), "the program")
+    program.chmod(0o666)
+    with pytest.raises(UserError, match=r"program can be written by everybody"):
+        access.check_trusted(str(program), "the program")
+
+
+def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
+    """A path that never ends is refused, as one that is not there."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(UserError, match="too many links"):
+        access.check_trusted(str(tmp_path / "a"), "the program")
+    with pytest.raises(UserError, match="c cannot be looked at: No such file"):
+        access.check_trusted(str(tmp_path / "c"), "the program")
+
+
+def test_a_whole_tree_counts(tmp_path: Path) -> None:
+    """A single file deep in a folder, behind a link as packages of a checkout are, is found."""
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "package").symlink_to("../real")
+    module = tmp_path / "real" / "deep" / "module.py"
+    module.touch()
+    access.check_tree(str(tmp_path / "src"), "the package")
+    module.chmod(0o666)
+    with pytest.raises(UserError, match=r"deep/module\.py can be written by everybody; correct that \(`chmod -R go-w "):
+        access.check_tree(str(tmp_path / "src"), "the package")
+
+
+LISTED = """Access list for /afs/cern.ch/work/y/you/align is
+Normal rights:
+  system:administrators rlidwka
+  {who} {rights}
+  you rlidwka
+Negative rights:
+  system:anyuser rlidwka
+"""
+
+
+@pytest.mark.parametrize(
+    ("who", "rights", "refused"),
+    [
+        ("system:anyuser", "l", ""),
+        ("system:anyuser", "rl", ""),
+        ("system:authuser", "rliw", "system:authuser the rights rliw"),
+        ("system:anyuser", "rlidwk", "system:anyuser the rights rlidwk"),
+        ("zp:colleagues", "rlidwk", ""),
+    ],
+)
+def test_on_afs_the_access_list_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str, rights: str, refused: str
+) -> None:
+    """On AFS mode bits mean nothing; what ``fs listacl`` says of everybody does."""
+    text = LISTED.format(who=who, rights=rights)
+    assert access.parse_access_list(text)[who] == rights
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "fs").write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
+    (tmp_path / "fs").chmod(0o755)
+    folder = "/afs/cern.ch/work/y/you/align"
+    if not refused:
+        access.refuse_everybody(folder, access.WRITING, "the campaign")
+        return
+    with pytest.raises(UserError, match=refused) as problem:
+        access.refuse_everybody(folder, access.WRITING, "the campaign")
+    assert str(problem.value).endswith(f"take them away: `fs setacl {folder} {who} none`")
