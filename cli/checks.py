@@ -12,7 +12,7 @@ from faser_align.alignment.constants import read_constants
 from faser_align.cli.submission import check_targets
 from faser_align.config.load import load_config
 from faser_align.config.schema import Config
-from faser_align.dag.plan import check_place
+from faser_align.dag.plan import check_place, check_programs
 from faser_align.fsm.errors import CampaignError, UserError
 
 HOOK_WAIT_S = 30
@@ -127,6 +127,7 @@ def _hook(config: Config) -> str:
     package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
     if not os.path.isfile(hook):
         raise UserError(f"{hook} is missing; install faser-align anew")
+    check_programs(sys.executable, hook)
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", loads, package],
