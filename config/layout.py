@@ -31,6 +31,7 @@ PUBLISHED = "published.db"
 SPOOL = "spool"
 HOOKS_LOG = "hooks.log"
 SCRIPTS_LOG = "scripts.log"
+PASSING = "passing"  # which process of DAGMan was the first to pass a node over (hooks.passing)
 JOBSTATE_LOG = "jobstate.log"  # DAGMan's own account of its nodes; goes on over a rescue
 
 CONSTANTS = "inputforalign.txt"
@@ -188,3 +189,8 @@ def job_log(folder: str, node: str, ending: str) -> str:
     kind, stage, iteration, _ = parse_node(node)
     part = RECO if kind == "reco" else MILLEPEDE
     return f"{iteration_folder(folder, stage, iteration)}/{part}/logs/{node}.{ending}"
+
+
+def passed_file(folder: str, node: str) -> str:
+    """Mark for the job of a node that is passed over: it is to end at once."""
+    return job_log(folder, node, "passed")

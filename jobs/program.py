@@ -149,7 +149,12 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
         arguments = sys.argv[1:]
         if len(arguments) != len(usage.split()) or not all(word.isdecimal() for word in arguments[1:]):
             raise NodeError(f"expected {usage}, got {' '.join(arguments) or 'nothing'}", statuses.CONFIG)
-        work(arguments[0], *(int(word) for word in arguments[1:]))
+        stage, number, *file = (int(word) for word in arguments[1:])
+        node = layout.reco_node(stage, number, file[0]) if file else layout.mille_node(stage, number)
+        if os.path.exists(layout.passed_file(arguments[0], node)):
+            sys.stderr.write(f"{node} is passed over\n")
+            return 0
+        work(arguments[0], stage, number, *file)
     except CampaignError as error:
         status = error.exit_status if isinstance(error, NodeError) else crashed
         sys.stderr.write(" ".join(str(error).split()) + "\n")

@@ -89,6 +89,8 @@ def _post(campaign: Campaign) -> int:
     kind, stage, iteration, file, state, attempts = _node(db, node)
     latest = _latest(db, node)
     if latest is None or latest[1] != event["dag_id"] or (latest[2] and latest[3] != job_id):
+        if _is_over(campaign, kind, stage, file, state):
+            return 0  # it was passed over, and had a job all the same (hooks.passing)
         # Its PRE could not be recorded at all; the attempt is known from its end alone.
         attempts += 1
         state = _open(campaign, node, state, attempts, latest)
