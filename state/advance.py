@@ -112,7 +112,8 @@ def final(campaign: "Campaign") -> int:
     if known:
         return int(known[0])
     failed = campaign.db.execute("SELECT count(*) FROM nodes WHERE state = 'failed'").fetchone()[0]
-    reason = DAG_STATUSES.get(status, f"its status is {status}")
+    # An end that no script of DAGMan told has a reason of its own.
+    reason = event.get("reason") or DAG_STATUSES.get(status, f"its status is {status}")
     if failed:
         reason = _failed(campaign, failed) if status == DAG_NODE_FAILED else f"{reason}; {_failed(campaign, failed)}"
     if status in DAG_OK and campaign.state in table.UNFINISHED:

@@ -15,12 +15,13 @@ from faser_align.fsm import table
 Findings = Iterator[str]
 
 
-def findings(db: sqlite3.Connection, folder: str = "") -> list[str]:
+def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) -> list[str]:
     """All that is wrong with the store behind ``db``, in sentences; an empty list means that it is sound.
 
     Args:
         db: the published copy, or any other connection.
         folder: where the campaign's files are; where it was submitted if that is not given.
+        files: whether to look at the constants, too, which are no part of the store.
     """
     damage = list(_integrity(db))
     if damage:
@@ -28,7 +29,8 @@ def findings(db: sqlite3.Connection, folder: str = "") -> list[str]:
     found: list[str] = []
     for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages):
         found += check(db)
-    found += _constants(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
+    if files:
+        found += _constants(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
     return found
 
 

@@ -48,7 +48,7 @@ def take(folder: str, event: "Event | None") -> int:
 
     def work(db: sqlite3.Connection) -> int:
         for name in spool.waiting(folder):
-            (replayed if _replay(db, folder, name) else unfit).append(name)
+            (replayed if replay(db, folder, name) else unfit).append(name)
         return 0 if event is None else apply(db, event)
 
     answer = database.transact(folder, work)
@@ -59,7 +59,7 @@ def take(folder: str, event: "Event | None") -> int:
     return answer
 
 
-def _replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
+def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
     """Apply a spooled event; one that cannot be applied leaves a line in the history instead."""
     db.execute("SAVEPOINT replay")
     try:
