@@ -100,7 +100,7 @@ def test_retries_are_the_dags_alone() -> None:
 
 def test_optional_lines_stand_only_when_configured() -> None:
     """Throttle, scan interval, flavour, requirements and accounting group appear when they are set."""
-    words = ("MAXJOBS", "CATEGORY", "ENV SET", "JobFlavour", "requirements", "AccountingGroup")
+    words = ("MAXJOBS", "CATEGORY", "SCAN_INTERVAL", "JobFlavour", "requirements", "AccountingGroup")
     assert not [word for word in words if word in render(make("[htcondor]\nscan_interval_s = 0"))]
     text = '[htcondor]\nmax_running = 7\nscan_interval_s = 5\naccounting_group = "group_u_FASER.users"\n'
     text += '[htcondor.reco]\nflavour = "workday"\nrequirements = \'(OpSysAndVer =?= "AlmaLinux9")\'\n'

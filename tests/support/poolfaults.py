@@ -4,6 +4,7 @@ A plan is the same whenever it is made from the same seed; whether a fault meets
 the moment, and only faults that did are counted.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -99,7 +100,7 @@ class Injector:
                 self.campaign.act(htcondor2.JobAction.Release, f"{dagman.cluster}.0")
 
     def _kill_dagman(self, fault: Fault) -> bool:
-        return _meet(lambda: any([_kill(pid) for pid in self.campaign.dagman_pids()]))
+        return _meet(lambda: _kill(*self.campaign.dagman_pids()))
 
     def _kill_hook(self, fault: Fault) -> bool:
         """At a random moment of the life of the next hook that runs; looking must not cost the processor that it needs."""
@@ -109,7 +110,7 @@ class Injector:
             hooks = [pid for dagman in dagmans for pid in children(dagman) if is_hook(pid)]
             if hooks:
                 time.sleep(0.08 * fault.choice)
-            return any([_kill(pid) for pid in hooks if is_hook(pid)])
+            return _kill(*(pid for pid in hooks if is_hook(pid)))
 
         return _meet(meet, poll_s=0.01)
 
@@ -122,7 +123,7 @@ class Injector:
 
     def _kill_schedd(self, fault: Fault) -> bool:
         daemons = processes.daemons(self.pool / "condor_config")
-        return any([_kill(daemon.pid) for daemon in daemons if daemon.name == "condor_schedd"])
+        return _kill(*(daemon.pid for daemon in daemons if daemon.name == "condor_schedd"))
 
     def _hold_dagman(self, fault: Fault) -> bool:
         dagmans = self.campaign.dagmans()
@@ -178,9 +179,11 @@ def _one(found: list[Any], fault: Fault) -> Any:
     return found[int(fault.choice * len(found))]
 
 
-def _kill(pid: int) -> bool:
-    try:
-        os.kill(pid, signal.SIGKILL)
-        return True
-    except ProcessLookupError:
-        return False
+def _kill(*pids: int) -> bool:
+    """Kill processes; whether one of them was still there."""
+    met = False
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            met = True
+    return met
