@@ -23,6 +23,7 @@ TABLES = (
     "campaign",
     "reconstruction",
     "reconstruction.calypso",
+    "storage",
     "solver",
     "notify",
     "htcondor",
@@ -137,10 +138,6 @@ def _initial(value: Any, context: Context) -> Any:
     return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
 
 
-def _on_eos(value: Any, context: Context) -> Any:
-    return _path(value, context) if _get(context.old, "storage.use_eos_for_output") is not False else ""
-
-
 _UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
 _SET_KEY = re.compile(r"workflow\.set[^.]*\.(iters|comment|pede\.[^.]*)|workflow")
 _FILES_HERE = "file names in a campaign's folder are the program's own"
@@ -162,7 +159,7 @@ FIRST: dict[str, Rule] = {
         ("reconstruction.environment",), _script, "sourced in the jobs instead of asetup and setup.sh"
     ),
     "paths.work_dir": To(("campaign.folder",), _path),
-    "paths.eos_output_dir": To(("campaign.data",), _on_eos, 'empty if "use_eos_for_output" was false'),
+    "paths.eos_output_dir": To(("storage.data",), _path),
     "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
     "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
     "htcondor.max_retries": To(
@@ -171,9 +168,9 @@ FIRST: dict[str, Rule] = {
     "htcondor.requirements": To(("htcondor.reco.requirements", "htcondor.mille.requirements")),
     "alignment.default_iterations": To(("campaign.iterations",)),
     "alignment.polling_interval_seconds": No("nothing polls: DAGMan calls a hook when a node begins and ends"),
-    "storage.use_eos_for_output": No("campaign.data says it: a folder on EOS, or empty"),
-    "storage.keep_intermediate_root_files": To(("reconstruction.keep_root",)),
-    "storage.cleanup_reco_temp_files": No("a job always removes its scratch area"),
+    "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
+    "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
+    "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),
 }
 
 # The newest generation.
@@ -187,7 +184,7 @@ NEWEST: dict[str, Rule] = {
     "raw.verbosity": To(("reconstruction.verbosity",)),
     "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
     "dag.*": No(_FILES_HERE),
-    "data.dir": To(("campaign.data",), _parent, "the campaign's folder is made in it"),
+    "data.dir": To(("storage.data",), _parent, "the campaign's folder is made in it"),
     "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
     "data.*": No(
         "iter01/{1reco,2kfalignment,3millepede} are fixed; from a second stage on they are below stage02, ..."

@@ -112,7 +112,6 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
     campaign = config.campaign.model_copy(
         update={
             "folder": absolute(config.campaign.folder, base),
-            "data": absolute(config.campaign.data, base),
             "constants": absolute(config.campaign.constants, base),
         }
     )
@@ -130,6 +129,7 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
     return config.model_copy(
         update={
             "campaign": campaign,
+            "storage": config.storage.model_copy(update={"data": absolute(config.storage.data, base)}),
             "stages": stages,
             "reconstruction": _reconstruction(config.reconstruction, base),
             "simulation": config.simulation.model_copy(update={"truth": absolute(config.simulation.truth, base)}),

@@ -69,7 +69,7 @@ def make_record(
         "files": list(files),
         "stations": stations,
         "folder": folder,
-        "data": os.path.join(config.campaign.data, name) if config.campaign.data else folder,
+        "data": os.path.join(config.storage.folder, name) if config.storage.folder else folder,
         # Not resolved: a virtual environment is found through the link that is its interpreter.
         "python": config.python.hooks or sys.executable,
         "job_python": config.python.jobs or sys.executable,

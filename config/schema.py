@@ -26,7 +26,10 @@ from faser_align.config.values import (
     check_run,
 )
 
-Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]*$")]
+# No control characters: one of them ends a line, or a name, somewhere between TOML and HTCondor.
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+# At the end of a line of a submit description a backslash joins the next one to it.
+Expression = Annotated[str, StringConstraints(pattern=r"^([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x08\x0a-\x1f\x7f\\])?$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -75,7 +78,6 @@ class Campaign(Table):
     """What is aligned, from which constants, and where the files go."""
 
     folder: Line = key(".", "Folder in which the campaign's folder is made (AFS on lxplus, never /tmp or EOS).")
-    data: Line = key("", "Folder for the large files (EOS on lxplus); empty: inside the campaign's folder.")
     name: Annotated[Line, AfterValidator(check_name_template)] = key(
         "Y{year}_R{run}_F{files}",
         "Name of a campaign and of its folder.",
@@ -150,10 +152,6 @@ class Reconstruction(Table):
     min_files: Annotated[float, Field(gt=0, le=1)] = key(
         1.0, "Quorum: share of the raw files that must be reconstructed for an iteration to go on."
     )
-    keep_root: bool = key(
-        True,
-        "Keep the ROOT files of tracks; false: an iteration's are removed by the next one's jobs, after its verdict.",
-    )
     calypso: Calypso = table(Calypso, "Calypso.")
 
     @model_validator(mode="after")
@@ -166,6 +164,27 @@ class Reconstruction(Table):
         if missing:
             raise ValueError(f'backend = "{self.backend}" needs {", ".join(missing)}; set what is missing there')
         return self
+
+
+class Storage(Table):
+    """Where the large files lie, and how long they are kept."""
+
+    data: Line = key("", "Folder for the large files (EOS on lxplus); empty: inside the campaign's folder.")
+    use_eos_for_output: bool = key(True, "Use `data`; false: as if it were empty.")
+    keep_intermediate_root_files: bool = key(
+        True, "Keep the ROOT files of tracks of earlier iterations; false: as `keep_iterations = 1`."
+    )
+    keep_iterations: Annotated[int, Field(ge=0, le=99)] = key(
+        0, "Keep the ROOT files of this many iterations, the latest; 0: of all. Millepede jobs remove the others'."
+    )
+    cleanup_reco_temp_files: bool = key(
+        True, "A job empties its scratch area as soon as it ends; false: that is left to HTCondor."
+    )
+
+    @property
+    def folder(self) -> str:
+        """Where the large files of campaigns go; empty: into each campaign's own folder."""
+        return self.data if self.use_eos_for_output else ""
 
 
 class Simulation(Table):
@@ -351,6 +370,16 @@ class Notify(Table):
     events: list[Event] = key(["held", "lost", "end"], "What is told; `end` stands for every end of a campaign.")
 
 
+class Check(Table):
+    """What `check` counts with, and what it takes for enough."""
+
+    tracks_mb: Positive = key(
+        10.0, "Tracks and Millepede's data of a raw file in an iteration (MB), in `storage.data`."
+    )
+    control_mb: Positive = key(0.2, "Logs and control files of a raw file in an iteration (MB), in `campaign.folder`.")
+    ticket_h: NotNegative = key(1.0, "Warns of a Kerberos ticket or an AFS token that ends sooner than this (h).")
+
+
 class Resources(Table):
     """What a job asks of HTCondor."""
 
@@ -363,7 +392,7 @@ class Resources(Table):
     flavour: Literal["", "espresso", "microcentury", "longlunch", "workday", "tomorrow", "testmatch", "nextweek"] = key(
         "", "CERN's `+JobFlavour`, the limit of wall time; empty: none."
     )
-    requirements: Line = key("", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.')
+    requirements: Expression = key("", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.')
 
 
 class Python(Table):
@@ -401,6 +430,7 @@ class Config(Table):
 
     campaign: Campaign = table(Campaign, "What is aligned, from which constants, and where.")
     reconstruction: Reconstruction = table(Reconstruction, "How a raw file becomes tracks.")
+    storage: Storage = table(Storage, "Where the large files lie, and how long.")
     simulation: Simulation = table(Simulation, "The simulated detector.")
     mille: Mille = table(Mille, "Which tracks and hits enter.")
     stages: list[Stage] = Field(
@@ -411,5 +441,6 @@ class Config(Table):
     convergence: Convergence = table(Convergence, "When to stop.")
     validation: Validation = table(Validation, "Whether the result is confirmed.")
     notify: Notify = table(Notify, "Who is told what.")
+    check: Check = table(Check, "What `check` counts with.")
     python: Python = table(Python, "Interpreters of jobs and hooks.")
     htcondor: HTCondor = table(HTCondor, "How it runs on HTCondor.")

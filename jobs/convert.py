@@ -7,15 +7,13 @@ import sys
 
 from faser_align.fsm import statuses
 from faser_align.jobs.program import open_raw, run
-from faser_align.jobs.reconstruct import convert_tracks, drop_earlier
+from faser_align.jobs.reconstruct import convert_tracks
 
 
 def convert(folder: str, stage: int, number: int, file: int) -> None:
     """Write the Mille binary of raw file ``file``, its counts and its momenta; raises NodeError."""
     iteration = open_raw(folder, stage, number, file)
     convert_tracks(iteration, file)
-    if not iteration.config["reconstruction"]["keep_root"]:
-        drop_earlier(iteration, file)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 from faser_align.config import layout
 from faser_align.config.atomic import temporary
@@ -23,8 +22,6 @@ def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
     _check_raw(iteration, file)
     _write_tracks(iteration, file)
     convert_tracks(iteration, file)
-    if not iteration.config["reconstruction"]["keep_root"]:
-        drop_earlier(iteration, file)
 
 
 def _check_raw(iteration: Iteration, file: int) -> None:
@@ -76,18 +73,6 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
     with failing(statuses.CONVERSION):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
         convert_and_count([iteration.kfalignment_file(file)], path, cuts)
-
-
-def drop_earlier(iteration: Iteration, file: int) -> None:
-    """Remove the tracks of this raw file from iterations that have been judged.
-
-    DAGMan starts this job after the verdict on the iteration before, and only a solved iteration has metrics, so that a
-    job that is started by hand removes nothing that a solution may still need. The last iteration's tracks stay.
-    """
-    for earlier in iteration.before():
-        if os.path.isfile(layout.metrics_file(iteration.record["folder"], earlier.stage, earlier.number)):
-            with failing(statuses.COPY):
-                Path(earlier.kfalignment_file(file)).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

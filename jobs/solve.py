@@ -36,6 +36,7 @@ from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
+from faser_align.jobs.tidy import drop_tracks
 
 CORRECTION = "correction.txt"
 
@@ -87,6 +88,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     with failing(statuses.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
+    drop_tracks(iteration)
 
 
 def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
             access.check_trusted(str(path), "the program")
         assert str(refused.value) == (
             f"the program is {path}, and {tmp_path}/above can be written by everybody, so that others could run programs "
-            f"in your name; correct that (`chmod go-w {tmp_path}/above`) or use another place"
+            f"in your name; `chmod go-w {tmp_path}/above`"
         )
     (tmp_path / "above").chmod(0o1777)
     access.check_trusted(str(program), "the program")

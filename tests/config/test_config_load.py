@@ -41,7 +41,7 @@ def test_paths_are_relative_to_the_file() -> None:
     """Relative paths come back absolute, taken from the file's folder; ~ is the home folder; pede stays a command."""
     config = parse_config('[campaign]\nconstants = "c/start.txt"\ndata = "~/d"', "/a/b/x.toml")
     assert config.campaign.constants == "/a/b/c/start.txt"
-    assert config.campaign.data == os.path.expanduser("~/d")
+    assert config.storage.data == os.path.expanduser("~/d")
     assert config.solver.pede == "pede"
     assert parse_config('[solver]\npede = "./pede"', "/a/b/x.toml").solver.pede == "/a/b/pede"
 

@@ -117,7 +117,7 @@ def test_the_newest_generation_becomes_ours() -> None:
     assert config.campaign.name == "Y{year}_R{run}_F{files}_ST{stations}_layer"
     assert (config.campaign.iterations, config.campaign.stations) == (15, 4)
     assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment/dag_files"
-    assert config.campaign.data == "/eos/user/y/yourusername/Alignment/data"
+    assert config.storage.data == "/eos/user/y/yourusername/Alignment/data"
     assert config.campaign.constants == "/afs/cern.ch/user/y/yourusername/alignment/templates/align_2022_4ST_local.txt"
     calypso = config.reconstruction.calypso
     assert config.reconstruction.backend == "calypso"
@@ -155,7 +155,7 @@ def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
     """Each value of the README's generation stands at our key; its environment script counts if it is there."""
     config = parse_config(imported(readme()).text, "/x/faser-align.toml")
     assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment-work"
-    assert config.campaign.data == "/eos/user/y/yourusername/faser-alignment-output"
+    assert config.storage.data == "/eos/user/y/yourusername/faser-alignment-output"
     assert config.campaign.constants == "/zeros.txt"
     assert config.reconstruction.environment == ""
     assert config.reconstruction.calypso.setup == "/afs/cern.ch/user/y/yourusername/calypso/install/setup.sh"
@@ -165,7 +165,7 @@ def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
     again = parse_config(imported(readme(), str(tmp_path)).text, "/x/faser-align.toml")
     assert again.reconstruction.environment == str(tmp_path / "reco_condor_env.sh")
     off = readme() | {"storage": {"use_eos_for_output": False}}
-    assert parse_config(imported(off).text, "/x/faser-align.toml").campaign.data == ""
+    assert parse_config(imported(off).text, "/x/faser-align.toml").storage.folder == ""
 
 
 def test_every_key_has_its_origin() -> None:

@@ -70,9 +70,9 @@ def test_the_number_of_files_does_not_grow(workdir: Path) -> None:
 
 
 def test_large_files_may_lie_elsewhere(workdir: Path) -> None:
-    """With campaign.data the folders for large files are made there too, under the campaign's name."""
+    """With storage.data the folders for large files are made there too, under the campaign's name."""
     (workdir / "eos").mkdir()
-    create_campaign(make_plan(workdir, 'campaign.data = "eos"'), no_store)
+    create_campaign(make_plan(workdir, 'storage.data = "eos"'), no_store)
     assert (workdir / "eos/camp/iter02/2kfalignment").is_dir()
     assert read_record(str(workdir / "camp"))["data"] == str(workdir / "eos/camp")
 
@@ -133,7 +133,7 @@ def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> 
         ('campaign.constants = "."', "cannot be read"),
         ('campaign.folder = "/tmp"', "under /tmp, which DAGMan refuses"),
         ('campaign.folder = "none"', "mkdir -p"),
-        ('campaign.data = "none"', "campaign.data"),
+        ('storage.data = "none"', "storage.data"),
         ('reconstruction.raw = "raw/{run}/{file}.raw"', "3 of 3 raw files do not exist"),
         ('simulation.truth = "none.txt"', "none.txt"),
     ],

@@ -265,20 +265,34 @@ def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run
     assert abs(found["since_before"]["momentum_change_plus"]) < 0.05
 
 
-def test_tracks_are_dropped_after_the_verdict_only(reconstructed: Make, run_job: Run) -> None:
-    """With keep_root = false the next iteration removes a file's tracks if they were solved, and keeps its own."""
-    campaign = reconstructed(reconstruction={"keep_root": False})
-    constants = Path(layout.constants_file(str(campaign), 1, 2))
-    constants.parent.mkdir(parents=True)
-    constants.write_text(Path(layout.constants_file(str(campaign), 1, 1)).read_text())
-    first, second = (Path(layout.kfalignment_file(str(campaign), 1, i, "011705", 400)) for i in (1, 2))
-    reconstruct(str(campaign), 1, 2, 400)
-    assert first.exists()  # not solved yet
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    reconstruct(str(campaign), 1, 2, 400)
-    assert not first.exists()
-    assert second.exists()
-    assert Path(layout.kfalignment_file(str(campaign), 1, 1, "011705", 401)).exists()  # another job's
+def tracks_of(campaign: Path, iteration: int) -> list[bool]:
+    """Which raw files of an iteration have their ROOT files."""
+    return [Path(layout.kfalignment_file(str(campaign), 1, iteration, "011705", file)).exists() for file in (400, 401)]
+
+
+@pytest.mark.parametrize(
+    ("storage", "kept"),
+    [
+        ({}, [True, True, True]),
+        ({"keep_intermediate_root_files": False}, [False, False, True]),
+        ({"keep_iterations": 2}, [False, True, True]),
+    ],
+)
+def test_tracks_are_dropped_after_the_verdict_only(
+    reconstructed: Make, run_job: Run, storage: dict[str, Any], kept: list[bool]
+) -> None:
+    """A Millepede job removes the tracks of earlier iterations, as configured, once it has solved; never its own."""
+    campaign = reconstructed(storage=storage)
+    for number in (1, 2, 3):
+        for file in (400, 401):
+            reconstruct(str(campaign), 1, number, file)
+        if number == 3:
+            Path(layout.mille_file(str(campaign), 1, 3, "011705", 400)).rename(campaign / "aside.bin")
+            assert run_job("solve", campaign, 1, 3).returncode == statuses.INPUT_MISSING
+            assert tracks_of(campaign, 2) == [True, True]  # not solved: nothing is removed
+            (campaign / "aside.bin").rename(layout.mille_file(str(campaign), 1, 3, "011705", 400))
+        assert run_job("solve", campaign, 1, number).returncode == 0
+    assert [tracks_of(campaign, number) for number in (1, 2, 3)] == [[one, one] for one in kept]
 
 
 def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) -> None:
