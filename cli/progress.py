@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from faser_align.cli import chronicle, draw, screens, snapshot
 from faser_align.cli.draw import Line
@@ -22,34 +23,61 @@ STATUSES = {
     "removed": 16,
 }
 TIMEOUT = 17
+STUCK = 18
+SILENCE_S = 600.0  # without news, until HTCondor is asked whether any can come
 
 TELL_OF_NODES = ("held", "failed", "lost")
 
 
-def wait(folder: str, *, timeout_s: float | None = None, interval_s: float = 1.0) -> str | None:
-    """Wait until the campaign has ended.
+class Outcome(NamedTuple):
+    """What came of waiting: the end state, or why none can come; neither if the time was up."""
+
+    end: str | None
+    stuck: str = ""
+
+
+def exit_status(found: Outcome) -> int:
+    """Exit status of `wait` for what came of it."""
+    if found.end:
+        return STATUSES[found.end]
+    return STUCK if found.stuck else TIMEOUT
+
+
+def wait(
+    folder: str,
+    *,
+    timeout_s: float | None = None,
+    interval_s: float = 1.0,
+    stuck: Callable[[str], str] | None = None,
+    silence_s: float = SILENCE_S,
+) -> Outcome:
+    """Wait until the campaign has ended, or until it is known that it cannot.
 
     Args:
         folder: the campaign.
         timeout_s: when to give up; None: never.
         interval_s: time between two looks at the copy's modification time.
-
-    Returns:
-        The end state, or None if it was not reached in time.
+        stuck: tells why no hook can move the campaign in this folder, or an empty string.
+        silence_s: time without news after which it is asked, each time.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     seen: object = None
+    asked = time.monotonic()
     while True:
         stamp = snapshot.stamp(folder)
         # A file system that is away for a while comes back.
         if stamp != seen and stamp[0]:
-            seen = stamp
+            seen, asked = stamp, time.monotonic()
             state = ended(folder)
             if state:
-                return state
+                return Outcome(state)
+        if stuck is not None and time.monotonic() - asked >= silence_s:
+            asked, sentence = time.monotonic(), stuck(folder)
+            if sentence:
+                return Outcome(None, sentence)
         left_s = interval_s if deadline is None else deadline - time.monotonic()
         if left_s <= 0:
-            return None
+            return Outcome(None)
         time.sleep(min(interval_s, left_s))
 
 

@@ -29,19 +29,27 @@ def list_campaigns(
 ) -> None:
     """List all campaigns of this account, newest first.
 
+    HTCondor is asked once for all of them: one that no hook can move is called stuck, with the cure below the table.
+
     Example: faser-align list --state converged
     """
-    from faser_align.cli import draw, screens, selection, words
+    from faser_align.cli import dagman, draw, screens, selection, words
 
     rows = selection.campaigns(state or [])
+    looks, problems = dagman.look_at_all(rows)
     if as_json:
-        console.show_json(rows)
+        console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
         return
     for row in rows:
         if "problem" in row:
             console.warn(f"{row['name']} cannot be read: {row['problem']}")
+    for problem in problems:
+        console.warn(problem)
     if rows:
-        draw.show([screens.campaigns(rows, words.zone(utc=utc))])
+        stuck = [look for look in looks if look.stuck]
+        draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})])
+        for look in stuck:
+            console.say(screens.nothing_comes(look.seen, look.trouble, look.cure))
     elif state:
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     else:
@@ -53,7 +61,8 @@ def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
 
     State and reason, iterations, what is unusual, what to do next.
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
-    A node is "in HTCondor" from before its job is submitted until its result is checked: the job waits, or runs.
+    HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue. If it does not answer a
+    node is "in HTCondor" from before its job is submitted until its result is checked.
 
     Example: faser-align status Y2023_R011705_F400-450
     """
@@ -62,13 +71,16 @@ def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
 
     look = dagman.look(registry.find(campaign))
     if as_json:
-        following = screens.next_command(look.seen, console.program(), gone=look.gone)
+        following = screens.next_command(look.seen, console.program(), cure=look.cure)
         rows = [{key: value for key, value in row.items() if key != "metrics"} for row in look.seen["iterations"]]
-        dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone}
+        dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone, "dagman_stuck": look.stuck}
         console.show_json({**look.seen, "iterations": rows, **dagman_now, "next": following})
         return
     where = words.zone(utc=utc)
-    draw.show(screens.status(look.seen, program=console.program(), trouble=look.trouble, gone=look.gone, where=where))
+    told = screens.status(
+        look.seen, program=console.program(), trouble=look.trouble, stuck=look.stuck, cure=look.cure, where=where
+    )
+    draw.show(told)
 
 
 def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
@@ -87,8 +99,8 @@ def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
-    if look.gone:
-        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, console.program()))
+    if look.stuck:
+        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, look.cure))
     program, live = console.program(), progress.has_terminal()
     if not live:
         if look.trouble:
@@ -120,29 +132,35 @@ def wait(
      0  converged    12  stalled     15  failed
     10  exhausted    13  starved     16  removed
     11  diverged     14  rejected    17  not ended in time
-     1  it cannot end: its DAGMan is gone      2  no such campaign
+    18  no hook can end it: its DAGMan is held, gone, or cannot run
+     2  no such campaign
+
+    HTCondor is asked at the beginning, and again whenever there was no news for ten minutes.
 
     Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
     """
     from faser_align.cli import dagman, progress, screens, snapshot
-    from faser_align.fsm.errors import CampaignError
     from faser_align.state import registry
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
-    if look.gone:
-        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, console.program()))
-    if look.trouble:
+    if look.trouble and not look.stuck:
         console.warn(look.trouble)
-    end = progress.wait(folder, timeout_s=timeout, interval_s=interval)
+    found = progress.Outcome(None, screens.nothing_comes(look.seen, look.trouble, look.cure) if look.stuck else "")
+    if not found.stuck:
+        found = progress.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
     seen = snapshot.take(folder)
-    exit_status = progress.STATUSES[end] if end else progress.TIMEOUT
+    exit_status = progress.exit_status(found)
     if as_json:
         keys = ("name", "state", "reason", "constants")
-        console.show_json({**{key: seen[key] for key in keys}, "timeout": end is None, "exit_status": exit_status})
+        late = exit_status == progress.TIMEOUT
+        told = {"timeout": late, "stuck": found.stuck, "exit_status": exit_status}
+        console.show_json({**{key: seen[key] for key in keys}, **told})
+    elif found.stuck:
+        console.say(found.stuck)
     else:
-        late = "" if end else " (not ended in time)"
-        console.say(f"{seen['name']}  {seen['state']}{late}: {seen['reason']}")
+        late_words = "" if found.end else " (not ended in time)"
+        console.say(f"{seen['name']}  {seen['state']}{late_words}: {seen['reason']}")
     raise typer.Exit(exit_status)
 
 

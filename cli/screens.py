@@ -1,7 +1,7 @@
 """The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -26,7 +26,13 @@ def style(state: str) -> str:
 
 
 def status(
-    seen: Row, *, program: str, trouble: str = "", gone: bool = False, where: tzinfo | None = None
+    seen: Row,
+    *,
+    program: str,
+    trouble: str = "",
+    stuck: bool = False,
+    cure: str = "",
+    where: tzinfo | None = None,
 ) -> list[Block]:
     """The screen of a campaign: state, iterations, what is unusual, and what to do next.
 
@@ -34,7 +40,8 @@ def status(
         seen: a snapshot.
         program: what the user types to call this program.
         trouble: what is wrong with the campaign's DAGMan, if anything is.
-        gone: whether that DAGMan is gone for good.
+        stuck: whether no hook can run because of that.
+        cure: what helps then.
         where: zone of the times; None is this machine's.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
@@ -45,10 +52,10 @@ def status(
     blocks += validation(seen)
     strange = unusual(seen, program)
     if trouble:
-        strange.insert(0, Line(trouble, "bold red" if gone else "yellow"))
+        strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
     if strange:
         blocks += [Line(), *strange]
-    return [*blocks, Line(), *onwards(seen, program, gone=gone)]
+    return [*blocks, Line(), *onwards(seen, program, cure=cure)]
 
 
 def _place(seen: Row, where: tzinfo | None) -> list[str]:
@@ -194,17 +201,18 @@ def _to_target(items: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def onwards(seen: Row, program: str, *, gone: bool = False) -> list[Block]:
+def onwards(seen: Row, program: str, *, cure: str = "") -> list[Block]:
     """Where the constants are, and the command that comes next."""
     label = "constants" if seen["ended"] else "constants so far"
     path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
-    return [Line(f"{label}: {path}"), Line(f"next: {next_command(seen, program, gone=gone)}")]
+    return [Line(f"{label}: {path}"), Line(f"next: {next_command(seen, program, cure=cure)}")]
 
 
-def next_command(seen: Row, program: str, *, gone: bool = False) -> str:
-    """The command that is useful in the campaign's state."""
-    return next_step(
-        "gone" if gone and not seen["ended"] else seen["state"],
+def next_command(seen: Row, program: str, *, cure: str = "") -> str:
+    """The command that is useful in the campaign's state, or the cure where no hook can move it."""
+    return cure or next_step(
+        # What was imported has no DAG to resume: it is as if its iterations were used up.
+        "exhausted" if seen["imported"] else seen["state"],
         command=program,
         name=seen["name"],
         constants=seen["constants"],
@@ -212,22 +220,22 @@ def next_command(seen: Row, program: str, *, gone: bool = False) -> str:
     )
 
 
-def nothing_comes(seen: Row, trouble: str, program: str) -> str:
+def nothing_comes(seen: Row, trouble: str, cure: str) -> str:
     """The sentence for who would wait in vain."""
-    return f"{seen['name']} is {seen['state']}, but {trouble}; next: {next_command(seen, program, gone=True)}"
+    return f"{seen['name']} is {seen['state']}, but {trouble}; next: {cure}"
 
 
-def campaigns(rows: Sequence[Row], where: tzinfo | None = None) -> Grid:
-    """The table of all campaigns."""
+def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
+    """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
     columns = ("name", "state", ">iteration", ">files", ">chi2/ndf", ">effect um", "updated")
-    return Grid(columns, [_campaign(row, where) for row in rows])
+    return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows])
 
 
-def _campaign(row: Row, where: tzinfo | None) -> tuple[str, ...]:
+def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]:
     stage = f"{row['stage']}." if row["stages"] > 1 else ""
     return (
         row["name"],
-        row["state"],
+        f"{row['state']}, stuck" if stuck else row["state"],
         f"{stage}{row['iteration']}/{row['limit']}",
         f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
         words.chi2(row["chi2_per_ndf"]),

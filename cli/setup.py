@@ -1,6 +1,6 @@
 """Commands that begin a campaign: ``init``, ``check`` and ``submit``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,23 +36,54 @@ def init(
     console.say(f"{output} written (profile {profile}); look through it, then type `{console.program()} check{option}`")
 
 
-def check(config: ConfigFile = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def check(
+    config: ConfigFile = DEFAULT_CONFIG,
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")] = 0,
+    run: Annotated[str, typer.Option("--run", "-r", help="Run number.")] = "",
+    files: Annotated[str, typer.Option("--files", "-f", help="Raw files, each of which is looked at.")] = "",
+    constants: Annotated[str, typer.Option(help="Constants to start from.")] = "",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Try also on the access point: submits a DAG of one empty node.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Look whether a campaign could run from here.
 
-    Configuration, files, HTCondor, hook and targets, with the cure of what is wrong. Exit status 1 if a campaign could not run, 2 if the configuration
-    cannot be used at all.
+    Configuration, constants, raw files, file system, quotas, tickets, CVMFS, Calypso, solver, interpreters, HTCondor and
+    targets, with the cure of what is wrong. What is not on this machine is skipped. Exit status 1 if a campaign could not
+    run, 2 if the configuration cannot be used at all.
 
-    Example: faser-align check --config faser-align.toml
+    Example: faser-align check -y 2023 -r 011705 -f 400-450
     """
     from faser_align.cli import checks
 
-    found = checks.run(config)
+    found = checks.run(config, year=year, run_number=run, files=files, constants=constants)
+    if probe:
+        from faser_align.cli.probe import run as run_probe
+
+        found += run_probe(config)
     if as_json:
         console.show_json([check._asdict() for check in found])
     else:
-        console.table(["check", "result", "what was found, and the cure"], found)
+        console.table(["check", "result", "what was found, and the cure"], [check[:3] for check in found])
     if any(check.result == "failed" for check in found):
         raise typer.Exit(1)
+
+
+def _look_first(record: dict[str, Any], *, dry_run: bool, wanted: bool) -> None:
+    """Warn of what ``check`` doubts; refuse, in a dry run warn, if it finds that the campaign cannot work."""
+    from faser_align.cli import checks
+    from faser_align.fsm.errors import CampaignError
+
+    found = checks.before_submission(record) if wanted else []
+    for one in found:
+        if one.result == "warning":
+            console.warn(f"{one.name}: {one.text}")
+    failed = "; ".join(f"{one.name}: {one.text}" for one in found if one.result == "failed")
+    if failed and dry_run:
+        console.warn(f"without --dry-run this is refused: {failed}")
+    elif failed:
+        raise CampaignError(f"{failed}\nnothing was submitted; --no-check submits all the same")
 
 
 def submit(
@@ -70,6 +101,7 @@ def submit(
         bool, typer.Option("--show-steering", help="As --dry-run, with the steering texts of every step.")
     ] = False,
     force: Force = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not look first whether it could run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Submit a campaign: all its iterations, once and for all.
@@ -92,7 +124,7 @@ def submit(
         force=force,
     )
     planned = submission.prepare(request)
-    schedd = None if dry_run else submission.find_schedd(planned, force=force)
+    schedd = None if dry_run else submission.find_schedd(planned)
     summary = submission.summary(planned)
     if not as_json:
         for heading, value in summary.items():
@@ -102,11 +134,12 @@ def submit(
     doubt = submission.doubt(planned)
     if doubt:
         console.warn(doubt)
-    refusal = submission.refusal(planned, force=force) if dry_run else ""
+    refusal = submission.refusal(planned) if dry_run else ""
     if refusal:
         console.warn(f"without --dry-run this is refused: {refusal}")
     if show_steering and not as_json:
         submission.show_steering(planned)
+    _look_first(planned.record, dry_run=dry_run, wanted=not no_check)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
     if as_json:
         console.show_json({**planned.record, "dry_run": dry_run, "cluster": cluster})

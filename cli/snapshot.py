@@ -7,7 +7,8 @@ import os
 import shlex
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from faser_align.cli import words
@@ -62,6 +63,7 @@ def take(folder: str) -> Snapshot:
             "pending": campaign["pending"],
             "constants": queries.latest_constants(db),
             "start_constants": record["constants"]["source"],
+            "imported": record.get("imported", {}).get("from", ""),
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
     return found
@@ -123,6 +125,28 @@ def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
     except OSError:
         return (0, 0, ())
     return (seen.st_mtime_ns, seen.st_ino, tuple(spool.waiting(folder)))
+
+
+def with_queue(seen: Snapshot, waiting: Collection[str]) -> Snapshot:
+    """The snapshot with what the schedd said of the nodes' jobs: those that wait in its queue do not run.
+
+    Args:
+        seen: a snapshot, in which a node runs from its PRE script to its POST script.
+        waiting: nodes whose job waits.
+    """
+    places = Counter(layout.parse_node(node)[1:3] for node in waiting)
+    rows = [_with_queue(row, places[row["stage"], row["iteration"]]) for row in seen["iterations"]]
+    before = next((row for row in seen["iterations"] if progress(row) == seen["reason"]), None)
+    reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
+    return {**seen, "iterations": rows, "reason": reason}
+
+
+def _with_queue(row: Row, waiting: int) -> Row:
+    running = row["nodes"].get("running", 0)
+    if not running:
+        return row
+    queued = min(waiting, running)  # the copy may be older than the schedd's answer
+    return {**row, "nodes": {**row["nodes"], "running": running - queued, "queued": queued}}
 
 
 def _last_iteration(db: sqlite3.Connection, stage: int) -> int:

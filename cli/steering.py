@@ -9,15 +9,16 @@ from typing import Any
 import typer
 
 from faser_align.cli import console, dagman, progress, snapshot
+from faser_align.cli.alone import alone
 from faser_align.config.record import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
-from faser_align.state import create
+from faser_align.state import create, queries
 from faser_align.state.upgrade import bring_up_to_date
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
 JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
-LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 0.5  # DAGMan leaves the queue a few seconds after its last hook
+LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 1.0  # DAGMan leaves the queue a few seconds after its last hook
 
 
 def stop(folder: str, *, yes: bool) -> None:
@@ -27,8 +28,8 @@ def stop(folder: str, *, yes: bool) -> None:
         UserError: it does not run, or nobody can be asked whether to stop it.
         CampaignError: HTCondor refuses, or no end was published.
     """
-    record = _in_place(folder)
-    name, again = record["name"], _hint("resume", record)
+    record = in_place(folder)
+    name, again = record["name"], hint("resume", record)
     state = snapshot.state_now(folder)
     if state in table.ENDS:
         raise UserError(f"{name} is {state} already, so there is nothing to stop")
@@ -39,7 +40,7 @@ def stop(folder: str, *, yes: bool) -> None:
     if not jobs:
         raise UserError(
             f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
-            f"see {_hint('status', record)}"
+            f"see {hint('status', record)}"
         )
     _confirm(name, yes=yes)
     for job in jobs:
@@ -47,13 +48,16 @@ def stop(folder: str, *, yes: bool) -> None:
         stopped = stop_dag(schedd, record["folder"], job.cluster)
         if not stopped.gone:
             raise CampaignError(
-                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {_hint('status', record)}"
+                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {hint('status', record)}"
             )
         if not stopped.halted:
             console.warn("DAGMan did not say that it had halted before it was removed")
-    end = progress.wait(folder, timeout_s=END_WAIT_S, interval_s=0.2)
+    end = progress.wait(folder, timeout_s=END_WAIT_S, interval_s=0.2).end
     if end is None:
-        raise CampaignError(f"{name} left the queue, but no end was recorded; go on with {again}")
+        closing = hint("repair", record)
+        raise CampaignError(
+            f"{name} left the queue, but no end was recorded; go on with {again}, or close it with {closing}"
+        )
     reason = snapshot.take(folder)["reason"]
     console.say(f"{name} is {end}: {reason}")
     if end != "converged":
@@ -61,51 +65,70 @@ def stop(folder: str, *, yes: bool) -> None:
 
 
 def resume(folder: str) -> None:
-    """Submit the campaign in ``folder`` again, from its rescue DAG.
+    """Submit the campaign in ``folder`` again: from its rescue DAG, or from what the store knows to be done.
 
     Raises:
-        UserError: it has converged, runs already, was moved, or has nothing to be resumed from.
+        UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
         CampaignError: HTCondor refuses.
     """
-    record = _in_place(folder)
-    name, state = record["name"], snapshot.state_now(folder)
+    record = in_place(folder)
+    _refuse_to_resume(record, snapshot.state_now(folder))
+    with alone(folder):
+        # Another command may have resumed it while this one waited for the lock.
+        state = snapshot.state_now(folder)
+        _refuse_to_resume(record, state)
+        await_departure(record, state)
+        dagman.refuse_second(record, "resume")
+        schedd = dagman.schedd_of(record)
+        from faser_align.dag.submit import resume_dag
+
+        bring_up_to_date(folder)
+        cluster = resume_dag(schedd, record["folder"], _done(folder))
+        try:
+            create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
+        except StoreError as problem:
+            # The first hook of the new DAGMan records the resumption by itself.
+            console.warn(str(problem))
+    console.say(f"{record['name']} goes on as job {cluster}.0; what was done is not done again")
+    console.say(f"next: {console.program()} watch {shlex.quote(record['name'])}")
+
+
+def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
+    name = record["name"]
     if state in table.ENDS and table.campaign_after(state, "resumed") is None:
-        report = _hint("report", record)
-        raise UserError(f"{name} is {state}, so there is nothing to resume; see {report}, or submit a new campaign")
+        raise UserError(
+            f"{name} is {state}, so there is nothing to resume; see {hint('report', record)}, or submit a new campaign"
+        )
     if state in JUDGED:
         raise UserError(
-            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; submit a new campaign from "
-            f"its constants ({_hint('constants export', record)}) with more data or another choice of what is free"
+            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; give it more iterations "
+            f"({hint('extend', record)}), or submit a new campaign from its constants with another choice of what is free"
         )
-    schedd = dagman.schedd_of(record)
-    from faser_align.dag.submit import refuse_second, resume_dag
-
-    if state in table.ENDS:
-        _await_departure(schedd, record["folder"])
-    refuse_second(schedd, record["folder"])
-    bring_up_to_date(folder)
-    cluster = resume_dag(schedd, record["folder"])
-    try:
-        create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
-    except StoreError as problem:
-        # The first hook of the new DAGMan records the resumption by itself.
-        console.warn(str(problem))
-    console.say(f"{name} goes on as job {cluster}.0; what was done is not done again")
-    console.say(f"next: {console.program()} watch {shlex.quote(name)}")
+    if state == "exhausted":
+        raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
 
 
-def _await_departure(schedd: Any, folder: str) -> None:
-    """Give the DAGMan of a campaign that has just ended the time to leave the queue; resuming refuses if it stays."""
-    from faser_align.dag.submit import dagman_jobs
+def _done(folder: str) -> list[str]:
+    """Nodes that need not run again, as the published copy has them."""
+    with queries.published(folder) as db:
+        return [node["node"] for node in queries.nodes(db, "done", "skipped", "lost")]
 
+
+def await_departure(record: dict[str, Any], state: str) -> None:
+    """Give the DAGMan of a campaign that has just ended the time to leave the queue; whoever submits refuses if it stays."""
     deadline = time.monotonic() + LEAVE_WAIT_S
-    while dagman_jobs(schedd, folder) and time.monotonic() < deadline:
+    while state in table.ENDS and dagman.ask(record).jobs and time.monotonic() < deadline:
         time.sleep(LEAVE_POLL_S)
 
 
-def _in_place(folder: str) -> dict[str, Any]:
+def in_place(folder: str) -> dict[str, Any]:
     """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
     record = read_record(folder)
+    if "imported" in record:
+        raise UserError(
+            f"{record['name']} was imported and has no DAG of ours; submit a new campaign from its constants with "
+            f"`--constants FILE`, after {hint('constants export', record)}"
+        )
     try:
         same = os.path.samefile(folder, record["folder"])
     except OSError:
@@ -125,5 +148,6 @@ def _confirm(name: str, *, yes: bool) -> None:
     typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
 
 
-def _hint(command: str, record: dict[str, Any]) -> str:
+def hint(command: str, record: dict[str, Any]) -> str:
+    """A command about the campaign, as its user types it."""
     return f"`{console.program()} {command} {shlex.quote(record['name'])}`"

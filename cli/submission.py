@@ -1,14 +1,19 @@
 """What ``init`` and ``submit`` do: from the words of the command line to a campaign in the queue."""
 
+import contextlib
 import datetime
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from faser_align.cli import dagman
+from faser_align.cli.alone import alone
 from faser_align.config import atomic
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import absolute, parse_config, read_text
 from faser_align.config.profiles import PROFILES, profile_text
+from faser_align.config.record import read_record
 from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
@@ -38,7 +43,11 @@ def write_profile(profile: str, output: str, *, force: bool) -> None:
     """Write the configuration of a profile to ``output``; an existing file is only moved aside with ``force``."""
     if profile not in PROFILES:
         raise UserError(f"--profile {profile} is unknown; choose {' or '.join(PROFILES)}")
-    text = profile_text(profile)
+    write_new(output, profile_text(profile), force=force)
+
+
+def write_new(output: str, text: str, *, force: bool) -> None:
+    """Write a configuration to ``output``; an existing file is only moved aside, with ``force``."""
     try:
         if force and os.path.lexists(output):
             os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
@@ -86,7 +95,7 @@ def check_targets(config: Config) -> None:
         )
 
 
-def find_schedd(planned: Plan, *, force: bool) -> Any:
+def find_schedd(planned: Plan) -> Any:
     """The schedd of the configured pool, which just answered; raises UserError if this user cannot submit there.
 
     An existing campaign of this name that is still in the queue is not moved aside, even with ``force``.
@@ -96,21 +105,25 @@ def find_schedd(planned: Plan, *, force: bool) -> Any:
 
     machine.refuse_root()
     found = schedd(planned.record["config"]["htcondor"]["pool"])
-    if force:
-        from faser_align.dag.submit import dagman_jobs
-
-        running = dagman_jobs(found, planned.folder)
-        if running:
-            raise UserError(
-                f"the campaign {planned.folder} still runs as job {running[0].cluster}; stop it before --force"
-            )
+    _refuse_running(planned)
     return found
 
 
-def refusal(planned: Plan, *, force: bool) -> str:
+def _refuse_running(planned: Plan) -> None:
+    """Refuse to move a campaign aside whose DAGMan is in the queue, or may be."""
+    if not planned.force:
+        return
+    try:
+        in_the_way = read_record(planned.folder)
+    except CampaignError:
+        in_the_way = planned.record  # no campaign any more, but its DAGMan may be there
+    dagman.refuse_second(in_the_way, "--force")
+
+
+def refusal(planned: Plan) -> str:
     """Why this user cannot submit the plan as things are now; empty if nothing is in the way."""
     try:
-        find_schedd(planned, force=force)
+        find_schedd(planned)
     except CampaignError as problem:
         return str(problem)
     return ""
@@ -125,13 +138,22 @@ def carry_out(planned: Plan, schedd: Any) -> int:
     from faser_align.state import registry
     from faser_align.state.create import create_store, record_submitted
 
-    created = create_campaign(planned, create_store)
-    try:
-        cluster = submit_dag(schedd, planned.folder)
-    except BaseException:
-        created.undo()
-        raise
-    record_submitted(planned.folder, cluster)
+    with contextlib.ExitStack() as held:
+        if os.path.isdir(planned.folder):
+            held.enter_context(alone(planned.folder))
+            _refuse_running(planned)
+
+        def make_store(folder: str, record: Mapping[str, Any]) -> None:
+            create_store(folder, record)
+            held.enter_context(alone(folder))  # whoever finds the campaign in its place must not submit it, too
+
+        created = create_campaign(planned, make_store)
+        try:
+            cluster = submit_dag(schedd, planned.folder)
+        except BaseException:
+            created.undo()
+            raise
+        record_submitted(planned.folder, cluster)
     registry.add(planned.record["name"], planned.folder)
     return cluster
 

@@ -8,13 +8,20 @@ from typing import Any
 NONE = "-"
 
 # The states of nodes that are under way or went wrong. A node runs from its PRE script to its POST script: whether its
-# job computes or waits in the queue meanwhile only HTCondor knows.
-_BUSY = {"running": "in HTCondor", "held": "held", "failed": "failed", "lost": "lost"}
+# job computes or waits in the queue meanwhile only HTCondor knows; "queued" is there if it was asked.
+_BUSY = {
+    "running": "in HTCondor",
+    "queued": "waiting in the queue",
+    "held": "held",
+    "failed": "failed",
+    "lost": "lost",
+}
 
 
 def busy(counts: Mapping[str, int]) -> list[str]:
     """What the nodes do that neither wait nor are done, from their number in each state: ``2 in HTCondor``."""
-    return [f"{counts[state]:,} {text}" for state, text in _BUSY.items() if counts.get(state)]
+    named = _BUSY | ({"running": "running"} if "queued" in counts else {})
+    return [f"{counts[state]:,} {text}" for state, text in named.items() if counts.get(state)]
 
 
 def number(value: object, form: str = ".3g") -> str:

@@ -18,8 +18,6 @@ NEXT = {
     "held": _STATUS,
     "lost": _STATUS,
     "iteration": _STATUS,
-    # Unfinished, and no DAGMan is there any more.
-    "gone": _RESUME,
     "converged": "{command} report {name}   (then take them: {command} constants export {name} -o FILE)",
     "exhausted": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",
@@ -35,7 +33,7 @@ def next_step(state: str, *, command: str, name: str, constants: str | None, sta
     """The command that comes next, and in parentheses what is behind it.
 
     Args:
-        state: a campaign's state, a message's kind, or ``gone``.
+        state: a campaign's state, or a message's kind.
         command: how the user calls the program.
         name: the campaign's.
         constants: its latest constants, None where it has found none.

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 ANSWER_S_MAX = 8.0
 HELD, IDLE = 5, 1  # HTCondor's JobStatus
 ENDS_OF_DAGMAN = (0, 1, 2)  # exit statuses with which DAGMan leaves the queue; after any other it is started again
+KILLED = 9  # somebody's doing, not DAGMan's
 STARTS_MIN, LIFE_S_MAX, FRESH_S_MAX = 4, 60, 300  # what makes a crash loop of it
 SCHEDULER = 7  # HTCondor's JobUniverse of what the schedd itself runs
 ATTRIBUTES = (
     *("ClusterId", "JobStatus", "JobUniverse", "HoldReason", "FaserFolder", "FaserNode"),
-    *("NumJobStarts", "JobCurrentStartDate", "JobLastStartDate", "ExitCode"),
+    *("NumJobStarts", "JobCurrentStartDate", "JobLastStartDate", "ExitCode", "ExitSignal"),
 )
 
 
@@ -103,7 +104,7 @@ def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
     started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
     return bool(
         ad.get("NumJobStarts", 0) >= STARTS_MIN
-        and ad.get("ExitCode", 0) not in ENDS_OF_DAGMAN
+        and (ad.get("ExitCode", 0) not in ENDS_OF_DAGMAN or ad.get("ExitSignal", KILLED) != KILLED)
         and started - before < LIFE_S_MAX
         and now_s - started < FRESH_S_MAX
     )
@@ -116,13 +117,14 @@ def _answer(constraint: str, wanted: str) -> dict[str, Any]:
     try:
         collector = htcondor2.Collector()
         place = collector.locate(htcondor2.DaemonType.Schedd)
-        if wanted and place.get("Name") != wanted:
+        if wanted and (place is None or place.get("Name") != wanted):
             place = collector.locate(htcondor2.DaemonType.Schedd, wanted)
+        if place is None:
+            return {"problem": f"the schedd {wanted} is not known here" if wanted else "no schedd is known here"}
         ads = htcondor2.Schedd(place).query(constraint=constraint, projection=list(ATTRIBUTES))
     except (htcondor2.HTCondorException, OSError, RuntimeError, TypeError) as error:
         said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
-        which = f"the schedd {wanted}" if wanted else "no HTCondor schedd"
-        return {"problem": f"{which} {'does not answer' if wanted else 'answers'} ({said})"}
+        return {"problem": f"{f'the schedd {wanted}' if wanted else 'the schedd'} does not answer ({said})"}
     # The attributes that are there, as plain values; an expression that has none is left out.
     plain = [{key: ad[key] for key in ATTRIBUTES if isinstance(ad.get(key), str | int | float)} for ad in ads]
     return {"schedd": str(place.get("Name", "")), "ads": plain}

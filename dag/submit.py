@@ -45,7 +45,7 @@ def submit_dag(schedd: htcondor2.Schedd, folder: str) -> int:
     return _submit(schedd, folder)
 
 
-def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] = ()) -> int:
+def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None = None) -> int:
     """Go on with a campaign that failed, was removed or lost its DAGMan; returns the cluster of the new DAGMan job.
 
     DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, or that could not
@@ -54,7 +54,7 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] = ()) 
     Args:
         schedd: the schedd to submit to.
         folder: the campaign.
-        done: nodes that must not be run again, for a DAGMan that has left no rescue file; none: that is an error.
+        done: nodes that must not be run again, for a DAGMan that has left no rescue file; None: that is an error.
 
     Raises:
         UserError: there is nothing to resume from, or a DAGMan job is in the queue.
@@ -63,11 +63,20 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] = ()) 
     refuse_second(schedd, folder)
     dag = layout.newest_dag(folder)
     if not rescue_file(folder) and os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
-        if not done:
+        if done is None:
             raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
-        lines = "".join(f"DONE {node}\n" for node in done)
+        nodes = set(re.findall(r"^JOB (\S+)", _text(dag), re.MULTILINE))
+        lines = "".join(f"DONE {node}\n" for node in done if node in nodes)
         atomic.write_text(f"{dag}.rescue001", f"# The DAGMan before this left no rescue file.\n{lines}")
     return _submit(schedd, folder)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; restore it from a copy") from None
 
 
 def rescue_file(folder: str) -> str:

@@ -67,7 +67,7 @@ def test_wait_sees_the_end_come(tmp_path: Path) -> None:
     timer = threading.Timer(0.3, hook, ("final", record["folder"], "final", 4, 0))
     timer.start()
     try:
-        assert progress.wait(record["folder"], timeout_s=30, interval_s=0.05) == "removed"
+        assert progress.wait(record["folder"], timeout_s=30, interval_s=0.05).end == "removed"
     finally:
         timer.join()
 
@@ -79,7 +79,7 @@ def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
     assert progress.ended(record["folder"]) == "removed"
     create.record_submitted(record["folder"], 13, resumed=True)
     assert progress.ended(record["folder"]) is None
-    assert progress.wait(record["folder"], timeout_s=0.1, interval_s=0.05) is None
+    assert progress.wait(record["folder"], timeout_s=0.1, interval_s=0.05) == (None, "")
 
 
 def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
