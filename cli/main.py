@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 import faser_align
-from faser_align.cli import console, control, demo, engine, importing, pool, reading, setup, upkeep
+from faser_align.cli import console, control, demo, engine, importing, pool, reading, setup, storage, upkeep
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -45,7 +45,7 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, importing, reading, control, upkeep, engine, pool, demo):
+for group in (setup, importing, reading, control, upkeep, storage, engine, pool, demo):
     group.register(app)
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except CampaignError as problem:
-        typer.echo(console.named(f"error: {problem}"), err=True)
+        typer.echo(console.named(f"error: {console.sentence(problem)}"), err=True)
         sys.exit(problem.exit_status)
     except _UsageError as problem:
         sys.exit(_misused(problem))

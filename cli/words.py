@@ -70,6 +70,16 @@ def count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def bytes_of(size: int) -> str:
+    """An amount of data in powers of 1000: ``812 B``, ``3.4 MB``."""
+    amount, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 999.5 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{size} B" if unit == "B" else f"{amount:.3g} {unit}"
+
+
 def duration(seconds: float | None) -> str:
     """A duration: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``5 h 07 min``, ``3 d 04 h``."""
     if seconds is None or not math.isfinite(seconds):

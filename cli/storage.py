@@ -1,0 +1,54 @@
+"""Commands for the room that campaigns take: ``clean``."""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(clean)
+
+
+def clean(
+    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
+    keep: Annotated[int, typer.Option(min=0, max=99, help="Keep the files of this many judged iterations.")] = 1,
+    mille: Annotated[bool, typer.Option("--mille", help="Also Mille files; then no solution can be repeated.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+) -> None:
+    """Remove large files that a campaign does not need any more.
+
+    The ROOT files of tracks of iterations that were judged, but for the latest, and what interrupted jobs left there.
+    Constants, metrics, logs and the store stay, and so does whatever a retry, `resume` or `extend` needs.
+
+    Example: faser-align clean Y2023_R011705_F400-450 --dry-run
+    """
+    from faser_align.cli import leftovers, words
+    from faser_align.config.record import read_record
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
+    problems = [] if dry_run else leftovers.remove(found)
+    rows = leftovers.totals(found)
+    size = sum(item.size for item in found)
+    if as_json:
+        names = ("iteration", "what", "files", "bytes")
+        removed = [dict(zip(names, row, strict=True)) for row in rows]
+        console.show_json(
+            {"campaign": campaign, "dry_run": dry_run, "bytes": size, "removed": removed, "stay": problems}
+        )
+    elif not found:
+        console.say(f"{campaign} has nothing that could be removed")
+    else:
+        shown = [(whose, what, f"{count:,}", words.bytes_of(amount)) for whose, what, count, amount in rows]
+        console.table(("iteration", "what", ">files", ">size"), shown)
+        verb = "would be removed (--dry-run)" if dry_run else "removed"
+        console.say(f"{words.count(len(found) - len(problems), 'file')}, {words.bytes_of(size)}, {verb}")
+    for problem in problems:
+        console.warn(problem)
+    if problems:
+        raise typer.Exit(1)

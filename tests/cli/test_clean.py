@@ -1,0 +1,71 @@
+"""``clean``: large files that nothing needs any more."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign, run_iteration
+from commandline import Command
+
+from faser_align.config import layout
+
+
+def tracks(record: dict[str, Any], iteration: int) -> list[Path]:
+    where = (record["data"], 1, iteration, record["run"])
+    return [Path(layout.kfalignment_file(*where, file)) for file in record["files"]]
+
+
+@pytest.fixture
+def judged(workdir: Path) -> dict[str, Any]:
+    """A campaign that goes on: two iterations were judged, the third is being reconstructed."""
+    record = make_campaign(workdir / "c", files=2)
+    run_iteration(record, 1)
+    run_iteration(record, 2)
+    for path in tracks(record, 3):
+        path.write_bytes(b"not judged yet")
+    return record
+
+
+def test_only_what_is_not_needed_goes(judged: dict[str, Any], command: Command) -> None:
+    """The tracks of judged iterations but the latest go; those of an iteration that is not judged stay, whatever is asked."""
+    said = command("clean", judged["folder"])
+    assert said.status == 0
+    assert "iter01" in said.out
+    assert "2 files, 2 kB, removed" in said.out
+    assert [path.exists() for n in (1, 2, 3) for path in tracks(judged, n)] == [False] * 2 + [True] * 4
+    command("clean", judged["folder"], "--keep", "0")
+    assert [path.exists() for n in (1, 2, 3) for path in tracks(judged, n)] == [False] * 4 + [True] * 2
+    assert "nothing that could be removed" in command("clean", judged["folder"], "--keep", "0").out
+
+
+def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> None:
+    """--dry-run says what would go, in bytes too, and leaves it; what an interrupted job left is among it."""
+    partial = tracks(judged, 1)[0].with_name(".kfalignment_011705_00400.root.77.tmp")
+    partial.write_bytes(b"x" * 10)
+    found = json.loads(command("clean", judged["folder"], "--dry-run", "--json").out)
+    assert found["dry_run"] is True
+    assert found["bytes"] == 2010
+    assert [(row["what"], row["files"]) for row in found["removed"]] == [("unfinished files", 1), ("tracks", 2)]
+    assert partial.exists()
+    assert all(path.exists() for path in tracks(judged, 1))
+
+
+def test_mille_files_stay_while_they_are_compared(judged: dict[str, Any], command: Command) -> None:
+    """--mille is refused while the campaign runs, with the reason."""
+    said = command("clean", judged["folder"], "--mille")
+    assert said.status == 2
+    assert "is solving" in said.err
+
+
+def test_a_file_that_stays_is_told(judged: dict[str, Any], command: Command) -> None:
+    """What cannot be removed is named with the reason, and the exit status is 1."""
+    if os.geteuid() == 0:
+        pytest.skip("root may remove everything")
+    place = tracks(judged, 1)[0].parent
+    place.chmod(0o500)
+    said = command("clean", judged["folder"])
+    place.chmod(0o700)
+    assert said.status == 1
+    assert "stays: Permission denied" in said.err
