@@ -2,115 +2,124 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any
 
 import faser_align
 from faser_align.alignment.constants import read_constants
+from faser_align.cli import checks_places as places
+from faser_align.cli.checking import Check, Doubt, Failed, Look, Skipped
 from faser_align.cli.submission import check_targets
-from faser_align.config.load import load_config
+from faser_align.config.files import check_year, parse_files, parse_run
+from faser_align.config.load import absolute, load_config
 from faser_align.config.schema import Config
-from faser_align.dag.plan import check_place, check_programs
+from faser_align.config.stages import stages_of
+from faser_align.dag.plan import campaign_name, check_place, check_programs
 from faser_align.fsm.errors import CampaignError, UserError
 
-HOOK_WAIT_S = 30
+START_WAIT_S = 60
+
+Looked = str | tuple[str, list[str]]
 
 
-class Check(NamedTuple):
-    """One thing that was looked at; ``result`` is ``ok``, ``warning`` or ``failed``."""
-
-    name: str
-    result: str
-    text: str
-
-
-class Doubt(Exception):
-    """What is no error but should be known."""
-
-
-def run(path: str) -> list[Check]:
+def run(path: str, *, year: int = 0, run_number: str = "", files: str = "", constants: str = "") -> list[Check]:
     """Look at everything that a campaign with the configuration file ``path`` needs.
+
+    Args:
+        path: the configuration.
+        year, run_number, files: the data, as ``submit`` takes them; without them what depends on them is left out.
+        constants: a file to start from in place of the configured one.
 
     Raises:
         UserError: the configuration itself cannot be used, so that there is nothing to look for.
     """
     config = load_config(path)
-    looks: list[tuple[str, Callable[[Config], str]]] = [
-        ("constants", _constants),
-        ("simulation", _truth),
-        ("raw files", _raw),
-        ("folder", _folder),
-        ("solver", _solver),
-        ("pivot", _pivot),
-        ("hook", _hook),
-        ("user", _user),
-        ("HTCondor", _htcondor),
-        ("notification", _notification),
-    ]
-    return [Check("configuration", "ok", path), *(_look(name, look, config) for name, look in looks)]
+    if constants:
+        started = config.campaign.model_copy(update={"constants": absolute(constants, os.getcwd())})
+        config = config.model_copy(update={"campaign": started})
+    number = parse_run(run_number) if run_number else ""
+    found = parse_files(files) if files else []
+    if year:
+        check_year(year)
+    complete = bool(year and number and found)
+    name = campaign_name(config, year, number, found) if complete else ""
+    look = Look(config, _iterations(config), year, number, tuple(found) if complete else (), name)
+    return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
 
-def _look(name: str, look: Callable[[Config], str], config: Config) -> Check:
+def before_submission(record: dict[str, Any]) -> list[Check]:
+    """What planning a campaign has not looked at yet; ``record`` is that of the plan."""
+    config = Config.model_validate(record["config"])
+    iterations = sum(int(stage["iterations"]) for stage in record["stages"])
+    look = Look(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
+    return [_check(name, LOOKS[name], look) for name in LOOKS if name not in PLANNED]
+
+
+def _iterations(config: Config) -> int:
+    return sum(int(stage["iterations"]) for stage in stages_of(config))
+
+
+def _check(name: str, function: Callable[[Look], Looked], look: Look) -> Check:
     try:
-        return Check(name, "ok", look(config))
+        found = function(look)
+        text, details = (found, []) if isinstance(found, str) else found
+        return Check(name, "ok", text, tuple(details))
+    except Skipped as reason:
+        return Check(name, "skipped", str(reason))
     except Doubt as doubt:
         return Check(name, "warning", str(doubt))
-    except CampaignError as error:
-        return Check(name, "failed", str(error))
+    except Failed as problem:
+        return Check(name, "failed", str(problem), tuple(problem.details))
+    except CampaignError as problem:
+        return Check(name, "failed", str(problem))
 
 
-def _constants(config: Config) -> str:
-    path = config.campaign.constants
+def _constants(look: Look) -> str:
+    path = look.config.campaign.constants
     if not path:
         raise Doubt("campaign.constants is empty: give --constants FILE to submit")
     return f"{path} ({len(read_constants(path))} entries)"
 
 
-def _truth(config: Config) -> str:
-    path = config.simulation.truth
+def _truth(look: Look) -> str:
+    if look.config.reconstruction.backend != "simulation":
+        raise Skipped(f'reconstruction.backend is "{look.config.reconstruction.backend}"')
+    path = look.config.simulation.truth
     if not path:
         return "a detector without misalignment"
     return f"{path} ({len(read_constants(path))} entries)"
 
 
-def _raw(config: Config) -> str:
-    pattern = config.reconstruction.raw
-    if not pattern:
-        return "simulated, none is needed"
-    top = pattern.partition("{")[0].rpartition("/")[0] or "/"
-    if not os.path.isdir(top):
-        raise UserError(f"reconstruction.raw: there is no folder {top}; correct the pattern, or mount it")
-    return f"{pattern} (each is looked for at submission)"
-
-
-def _folder(config: Config) -> str:
-    check_place(os.path.join(config.campaign.folder, "campaign"))
-    data = config.campaign.data
+def _folder(look: Look) -> str:
+    campaign = look.config.campaign
+    check_place(os.path.join(campaign.folder, "campaign"))
+    data = look.config.storage.folder
     if data and not (os.path.isdir(data) and os.access(data, os.W_OK | os.X_OK)):
-        raise UserError(f"campaign.data = {data} is not a folder that you can write; make it with `mkdir -p`")
-    return config.campaign.folder + (f"; large files in {data}" if data else "")
+        raise UserError(f"storage.data = {data} is not a folder that you can write; make it with `mkdir -p`")
+    return campaign.folder + (f"; large files in {data}" if data else "")
 
 
-def _solver(config: Config) -> str:
-    if config.solver.backend == "builtin":
+def _solver(look: Look) -> str:
+    solver = look.config.solver
+    if solver.backend == "builtin":
         return "built in"
-    import shutil
+    from faser_align.alignment.pede import probe, sourced
 
-    from faser_align.alignment.pede import probe
-
-    found = shutil.which(config.solver.pede)
+    environment = sourced(solver.environment)
+    found = shutil.which(solver.pede, path=environment.get("PATH"))
     if found is None:
-        raise UserError(f"solver.pede = {config.solver.pede} is not a program here; give its path")
-    version = probe(found)
-    return f"{found} runs" + (f" ({version})" if version else "")
+        raise UserError(f"solver.pede = {solver.pede} is not a program here; give its path")
+    version = probe(found, environment)
+    return f"{found} runs ({version or 'it does not tell its version'})"
 
 
-def _pivot(config: Config) -> str:
+def _pivot(look: Look) -> str:
     from faser_align.alignment.pivot import pivot_doubt, tilt_doubt
-    from faser_align.config.stages import stages_of
 
+    config = look.config
     doubts = [pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)]
     with contextlib.suppress(CampaignError):  # constants that cannot be read have a line of their own
         start = read_constants(config.campaign.constants) if config.campaign.constants else {}
@@ -120,52 +129,114 @@ def _pivot(config: Config) -> str:
     return config.mille.pivot
 
 
-def _hook(config: Config) -> str:
+def _hook(look: Look) -> str:
     """Start the hook as DAGMan would: isolated, and with nothing in its environment."""
+    python = look.config.python.hooks or sys.executable
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
-    loads = "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import node; print('ready')"
-    package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
     if not os.path.isfile(hook):
         raise UserError(f"{hook} is missing; install faser-align anew")
-    check_programs(sys.executable, hook)
+    check_programs(python, hook)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
+    loads = "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import node; print('ready')"
+    _start([python, "-I", "-S", "-c", loads, package], "python.hooks", "the hook")
+    return f"{python} starts {hook} with an empty environment"
+
+
+def _job(look: Look) -> str:
+    """Start the jobs' interpreter likewise, and see that it finds the program."""
+    python = look.config.python.jobs or sys.executable
+    _start([python, "-I", "-c", "import faser_align.jobs.program; print('ready')"], "python.jobs", "a job")
+    return f"{python} finds faser-align with an empty environment"
+
+
+def _start(command: list[str], key: str, what: str) -> None:
+    python = command[0]
+    cure = f"correct {key}, or install faser-align anew"
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", loads, package],
+            command,
             env={},
             capture_output=True,
             text=True,
-            timeout=HOOK_WAIT_S,
+            timeout=START_WAIT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{sys.executable} could not run the hook: {error}; install faser-align anew") from None
+        raise UserError(f"{python} could not run {what}: {error}; {cure}") from None
     if done.stdout.strip() != "ready":
         why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{sys.executable} could not run the hook ({why}); install faser-align anew")
-    return hook
+        raise UserError(f"{python} could not run {what} ({why}); {cure}")
 
 
-def _user(config: Config) -> str:
+def _user(look: Look) -> str:
     from faser_align.pool import machine
 
     machine.refuse_root()
     return f"uid {os.geteuid()}"
 
 
-def _htcondor(config: Config) -> str:
+def _htcondor(look: Look) -> str:
     from faser_align.pool.schedd import schedd
 
-    schedd(config.htcondor.pool)
-    return f"the schedd of the {config.htcondor.pool} pool answers"
+    schedd(look.config.htcondor.pool)
+    return f"the schedd of the {look.config.htcondor.pool} pool answers"
 
 
-def _notification(config: Config) -> str:
-    if not config.notify.targets:
+def _queue(look: Look) -> str:
+    """No campaign of the same name is in the queue, wherever its folder is."""
+    if not look.name:
+        raise Skipped("which campaign is not known without -y, -r and -f")
+    from faser_align.cli import dagman
+    from faser_align.dag import queue
+
+    answer = dagman.ask_pool(look.config.htcondor.pool, queue.of_all())
+    if answer.problem:
+        raise Doubt(f"whether a campaign {look.name} is in the queue is not known: {answer.problem}")
+    found = [job for job in answer.jobs if os.path.basename(job.folder) == look.name]
+    if found:
+        raise UserError(
+            f"a campaign {look.name} is in the queue already ({found[0].folder}, job {found[0].cluster}); "
+            "stop it, or choose another name with --name"
+        )
+    return f"no other {look.name} among {len(answer.jobs)} campaigns"
+
+
+def _notification(look: Look) -> str:
+    notify = look.config.notify
+    if not notify.targets:
         raise Doubt("nobody will be told how a campaign ends; name targets in notify.targets")
-    check_targets(config)
-    from faser_align.notifiers.targets import access_note
+    check_targets(look.config)
+    from faser_align.notifiers.targets import access_note, check_target, load_targets
 
-    note = access_note(config.notify.file)
+    known = load_targets(notify.file)
+    for name in notify.targets:
+        check_target(known[name])
+    note = access_note(notify.file)
     if note:
         raise Doubt(note)
-    return ", ".join(config.notify.targets)
+    return ", ".join(notify.targets)
+
+
+LOOKS: dict[str, Callable[[Look], Looked]] = {
+    "constants": _constants,
+    "simulation": _truth,
+    "raw files": places.raw_files,
+    "folder": _folder,
+    "file system": places.locks,
+    "disk space": places.room,
+    "AFS quota": places.afs,
+    "EOS quota": places.eos,
+    "Kerberos": places.kerberos,
+    "AFS token": places.token,
+    "CVMFS": places.cvmfs,
+    "Calypso": places.calypso,
+    "solver": _solver,
+    "pivot": _pivot,
+    "hook": _hook,
+    "jobs": _job,
+    "user": _user,
+    "HTCondor": _htcondor,
+    "queue": _queue,
+    "notification": _notification,
+}
+PLANNED: Collection[str] = ("constants", "simulation", "folder", "pivot", "user", "HTCondor", "notification")

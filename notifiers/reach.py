@@ -1,0 +1,76 @@
+"""Whether a target's server can be reached from here, without sending anything: a connection, TLS where it has some."""
+
+import socket
+import ssl
+from typing import Any, NamedTuple
+
+from faser_align.fsm.errors import UserError
+from faser_align.notifiers.services import open_service
+from faser_align.notifiers.targets import Target
+
+WAIT_S = 10.0
+_WEB_PORTS = {True: 443, False: 80}
+_SERVERS = frozenset(
+    {"mmost", "mmosts", "json", "jsons", "xml", "xmls", "form", "forms"}
+)  # the address names the server
+
+
+class Server(NamedTuple):
+    """Where a target's messages go first; ``tls`` from the first byte, ``greets`` if the server speaks first."""
+
+    host: str
+    port: int
+    tls: bool
+    greets: bool
+    verified: bool
+
+
+def server_of(target: Target) -> Server | None:
+    """The server of a target, or None if its address does not name one.
+
+    Raises UserError if the address cannot be used.
+    """
+    service: Any = open_service(target.url)
+    if service is None:
+        raise UserError(f"the address of target {target.name!r} cannot be used; see `faser-align notify test`")
+    verified = bool(getattr(service, "verify_certificate", True))
+    if target.is_mail:
+        tls = service.secure_mode == "ssl"
+        return Server(service.smtp_host, service.port or (465 if tls else 25), tls, True, verified)
+    if target.scheme in _SERVERS:
+        return Server(
+            service.host, service.port or _WEB_PORTS[bool(service.secure)], bool(service.secure), False, verified
+        )
+    return None
+
+
+def reach(server: Server, wait_s: float = WAIT_S) -> str:
+    """Connect to a server and hang up; returns what was seen. Raises UserError if it cannot be reached."""
+    where = f"{server.host}:{server.port}"
+    try:
+        with socket.create_connection((server.host, server.port), timeout=wait_s) as plain:
+            if server.tls:
+                with _context(server).wrap_socket(plain, server_hostname=server.host) as secure:
+                    return f"{where} answers ({secure.version()}{', and greets' if _greeted(secure, server) else ''})"
+            return f"{where} answers{' and greets' if _greeted(plain, server) else ''}"
+    except ssl.SSLError as error:
+        raise UserError(f"{where} does not speak TLS as it should: {error.reason or error}") from None
+    except OSError as error:
+        raise UserError(f"{where} cannot be reached: {error.strerror or error}") from None
+
+
+def _greeted(connection: socket.socket, server: Server) -> bool:
+    if not server.greets:
+        return False
+    said = connection.recv(4)
+    if not said.startswith(b"220"):
+        raise UserError(f"{server.host}:{server.port} is no mail server: it does not greet as one")
+    return True
+
+
+def _context(server: Server) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not server.verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,227 @@
+"""``check`` with everything that a campaign on lxplus needs, in stand-ins; and on the access point of a real pool."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calypso import Lxplus
+from commandline import Command
+from receivers import mattermost
+
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+DATA = ("-y", "2023", "-r", "11705", "-f", "400-402")
+TOML = """\
+[campaign]
+folder = "{here}"
+constants = "{constants}"
+iterations = 3
+
+[reconstruction]
+backend = "calypso"
+raw = "{tree}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
+
+[reconstruction.calypso]
+atlas_base = "{tree}/cvmfs/atlas"
+asetup = "{tree}/calypso/asetup.faser"
+setup = "{tree}/calypso/setup.sh"
+write_constants = "{tree}/calypso/WriteAlignmentConfig_Faser04.py"
+reconstruct = "{tree}/calypso/faser_reco_alignment.py"
+database = "{tree}/cvmfs/faser/ALLP200.db"
+
+[storage]
+data = "{tree}/eos"
+"""
+CONSTANTS = Path(__file__).parents[2] / "examples" / "align_2025.txt"
+Found = dict[str, dict[str, Any]]
+
+
+def tool(folder: Path, name: str, text: str) -> None:
+    """A stand-in for a tool of the site: a program that prints ``text``, or a script of its own."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    path.write_text(text if text.startswith("#!") else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
+    """The tree, three raw files, tools that are content, a configuration in the current folder."""
+    made = Lxplus(workdir / "lxplus")
+    for number in (400, 401, 402):
+        made.raw(number)
+    (made.folder / "eos").mkdir()
+    here = workdir / "here"
+    here.mkdir(mode=0o755)
+    text = TOML.format(here=here, tree=made.folder, constants=CONSTANTS)
+    (here / "faser-align.toml").write_text(text)
+    tool(made.bin, "fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000000   100000   10%   40%")
+    space = "maxlogicalbytes=99000000000"
+    tool(made.bin, "eos", f"quota=node uid=me space=/eos/user/ usedlogicalbytes=0 {space} usedbytes=0 maxbytes=0")
+    tool(made.bin, "klist", "01/01/2020 00:00:00  01/01/2099 00:00:00  krbtgt/CERN.CH@CERN.CH")
+    tool(made.bin, "tokens", "User's (AFS ID 1) tokens for afs@cern.ch [>> Expired <<]")
+    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(here)
+    yield made
+    shutil.rmtree(workdir / "here", ignore_errors=True)
+
+
+def look(command: Command, *words: str) -> Found:
+    """What ``check`` found, by name."""
+    return {one["name"]: one for one in json.loads(command("check", *words, "--json").out)}
+
+
+def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None:
+    """With all in place each look is ok and says what it saw, each raw file with its size among it."""
+    found = look(plain_command, *DATA)
+    bad = {name: one["text"] for name, one in found.items() if one["result"] == "failed"}
+    assert set(bad) <= {"user", "HTCondor"}, bad  # root, or no pool of this test
+    assert found["raw files"]["text"].startswith("3 files, ")
+    assert [f"{path}: {size} bytes" for path, size in sizes(lxplus)] == found["raw files"]["details"]
+    assert "922 MB left" in found["AFS quota"]["text"]
+    assert "needs about 2 MB" in found["AFS quota"]["text"]
+    assert "99,000 MB left, and this campaign needs about 90 MB" in found["EOS quota"]["text"]
+    assert "Kerberos ticket good for" in found["Kerberos"]["text"]
+    assert str(lxplus.database) in found["CVMFS"]["text"]
+    assert "Athena,24.0.41" in found["Calypso"]["text"]
+    assert "file locks, fsync" in found["file system"]["text"]
+    assert found["hook"]["result"] == found["jobs"]["result"] == "ok"
+    assert found["AFS token"]["result"] == "warning"  # expired; a personal pool needs none
+
+
+def sizes(lxplus: Lxplus) -> list[tuple[Path, int]]:
+    """Raw files with their sizes."""
+    return [(path, path.stat().st_size) for path in sorted((lxplus.folder / "raw").rglob("*.raw"))]
+
+
+def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, lxplus: Lxplus) -> None:
+    """Each thing that is not there fails the check by its key; a second bad raw file is counted."""
+    (lxplus.checkout / "faser_reco_alignment.py").unlink()
+    lxplus.database.unlink()
+    raw = lxplus.folder / "raw" / "2023" / "011705"
+    (raw / "Faser-Physics-011705-00401.raw").write_text("")
+    (raw / "Faser-Physics-011705-00402.raw").unlink()
+    tool(lxplus.bin, "fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000   999   99%   40%")
+    tool(lxplus.bin, "eos", "#!/bin/sh\necho 'permission denied' >&2\nexit 2\n")
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text() + '[htcondor]\npool = "system"\n')
+    found = look(plain_command, *DATA)
+    expected = {
+        "Calypso": "reconstruction.calypso.reconstruct =",
+        "CVMFS": f"{lxplus.database} cannot be read; mount CVMFS",
+        "raw files": "00401.raw is empty, and 1 more; correct -y, -r, -f or reconstruction.raw",
+        "AFS quota": "0 MB left, and this campaign needs about 2 MB; make room, or set campaign.folder",
+        "EOS quota": "failed with status 2: permission denied",
+        "AFS token": "there is no valid AFS token: HTCondor could not act for you; type `kinit && aklog`",
+    }
+    for name, words in expected.items():
+        assert found[name]["result"] == "failed", found[name]
+        assert words in found[name]["text"]
+    assert plain_command("check", *DATA).status == 1
+
+
+def test_tickets_that_end_soon_and_tools_that_are_absent(
+    plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No ticket fails on CERN's pool, a short one is doubted; where there is no such tool nothing is said to be wrong."""
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text() + '[htcondor]\npool = "system"\n[check]\nticket_h = 1e6\n')
+    assert look(plain_command)["Kerberos"]["result"] == "warning"
+    tool(lxplus.bin, "klist", "#!/bin/sh\necho 'klist: No credentials cache found' >&2\nexit 1\n")
+    found = look(plain_command)["Kerberos"]
+    assert (found["result"], "type `kinit`" in found["text"]) == ("failed", True)
+    for name in ("fs", "eos", "klist", "tokens"):
+        (lxplus.bin / name).unlink()
+    monkeypatch.setenv("PATH", f"{lxplus.bin}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    found = look(plain_command)
+    for name in ("AFS quota", "EOS quota", "Kerberos", "AFS token"):
+        if shutil.which({"AFS quota": "fs", "EOS quota": "eos", "Kerberos": "klist"}.get(name, "tokens")) is None:
+            assert (found[name]["result"], found[name]["text"]) == ("skipped", "not on this machine")
+
+
+def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus) -> None:
+    """A campaign's folder on EOS fails the check, with the keys that belong where."""
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text().replace(f'folder = "{Path.cwd()}"', 'folder = "/eos/user/m/me"'))
+    found = look(plain_command)["folder"]
+    assert found["result"] == "failed"
+    assert "is on EOS, from where HTCondor takes no jobs" in found["text"]
+
+
+def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command, lxplus: Lxplus) -> None:
+    """A Python that is none, or lacks faser-align, fails the check by its key."""
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text() + '[python]\njobs = "/usr/bin/python3"\nhooks = "/bin/false"\n')
+    found = look(plain_command)
+    assert (found["hook"]["result"], found["jobs"]["result"]) == ("failed", "failed")
+    assert "correct python.jobs" in found["jobs"]["text"]
+    assert "correct python.hooks" in found["hook"]["text"]
+
+
+@pytest.fixture
+def told(workdir: Path) -> Iterator[tuple[Path, str]]:
+    """A targets file with a mail server and a webhook that answer, and a webhook where nobody listens."""
+    with Mailbox(workdir / "mail") as mailbox, mattermost() as chat, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # not listening: refused
+        path = workdir / "targets.toml"
+        path.write_text(
+            "[targets]\n"
+            f'mail = "mailto://127.0.0.1:{mailbox.port}?from=a@example.org&to=b@example.org"\n'
+            f'chat = "{chat.url()}"\n'
+            f'gone = "mmost://127.0.0.1:{silent.getsockname()[1]}/{chat.token}"\n'
+        )
+        path.chmod(0o600)
+        yield path, chat.token
+        assert mailbox.messages() == []
+        assert chat.posts == []
+
+
+def test_the_probe_tries_on_the_access_point_what_hooks_need(
+    plain_command: Command, pool: Pool, workdir: Path, told: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """check --probe goes through DAGMan: interpreter, locks, servers by TCP without a message; it leaves nothing behind."""
+    path, secret = told
+    here = workdir / "with space"
+    here.mkdir(mode=0o755)
+    monkeypatch.chdir(here)
+    names = '["mail", "chat", "gone"]'
+    text = f'[campaign]\nconstants = "{CONSTANTS}"\n[notify]\ntargets = {names}\nfile = "{path}"\n'
+    Path("faser-align.toml").write_text(text)
+    left = plain_command("check", "--probe", "--json")
+    found = {
+        one["name"].removeprefix("there: "): one for one in json.loads(left.out) if one["name"].startswith("there")
+    }
+    assert found["interpreter"]["result"] == found["libraries"]["result"] == found["campaign folder"]["result"] == "ok"
+    assert "file locks, fsync, links and SQLite work" in found["campaign folder"]["text"]
+    assert (found["target mail"]["result"], "greets" in found["target mail"]["text"]) == ("ok", True)
+    assert found["target chat"]["result"] == "ok"
+    assert found["target gone"]["result"] == "failed"
+    assert "cannot be reached" in found["target gone"]["text"]
+    assert found["DAGMan"]["result"] == "ok"
+    assert left.status == 1  # one target cannot be reached
+    assert secret not in left.out
+    assert sorted(os.listdir()) == ["faser-align.toml"]
+
+
+def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submit refuses what check finds impossible, with the cure, and submits nothing; --no-check leaves the look out."""
+    here = workdir / "here"
+    here.mkdir(mode=0o755)
+    monkeypatch.chdir(here)
+    assert plain_command("init").status == 0
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text() + "[check]\ntracks_mb = 1e9\n")
+    words = ("submit", *DATA, "-i", "1")
+    refused = plain_command(*words)
+    assert refused.status == 1
+    assert "disk space: file system of" in refused.err
+    assert "--no-check" in refused.err
+    assert sorted(os.listdir()) == ["faser-align.toml"]
+    assert "without --dry-run this is refused: disk space" in plain_command(*words, "--dry-run").err
+    assert "disk space" not in plain_command(*words, "--dry-run", "--no-check").err
