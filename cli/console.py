@@ -32,6 +32,11 @@ def named(text: str) -> str:
     return text.replace("`faser-align ", f"`{program()} ")
 
 
+def sentence(problem: object) -> str:
+    """A mistake as one line that a terminal shows as it is: what a name has of control characters is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(problem))
+
+
 def show_json(value: Any) -> None:
     """Write ``value`` as JSON, the only thing on standard output."""
     json.dump(value, sys.stdout, indent=2, sort_keys=False, allow_nan=False, default=str)

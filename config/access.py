@@ -40,9 +40,13 @@ def check_trusted(path: str, what: str) -> None:
             return
         why = _writers(found, os.getuid())
         if why:
+            cure = (
+                "use a place of your own"
+                if found.st_uid not in (os.getuid(), *_administrators())
+                else f"`chmod go-w {place}`"
+            )
             raise UserError(
-                f"{what} is {path}, and {place} {why}, so that others could run programs in your name; "
-                f"correct that (`chmod go-w {place}`) or use another place"
+                f"{what} is {path}, and {place} {why}, so that others could run programs in your name; {cure}"
             )
 
 
@@ -126,7 +130,7 @@ def _is_foreign(place: str) -> bool:
 
 def _writers(found: os.stat_result, user: int) -> str:
     """Who could write it, as a sentence goes on; empty if that is only the user and the administrator, who owns ``/``."""
-    if found.st_uid not in (user, 0, os.lstat("/").st_uid):
+    if found.st_uid not in (user, *_administrators()):
         return f"belongs to {_name(found.st_uid)}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return ""
@@ -135,6 +139,11 @@ def _writers(found: os.stat_result, user: int) -> str:
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0 and not _is_own_group(found.st_gid, user):
         return f"can be written by the group {_group(found.st_gid)}"
     return ""
+
+
+def _administrators() -> tuple[int, ...]:
+    """Root, and who stands for it in a container."""
+    return (0, os.lstat("/").st_uid)
 
 
 def _is_own_group(gid: int, user: int) -> bool:
