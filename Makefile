@@ -1,12 +1,13 @@
 # The work is done by pool/prepare.sh, which any shell can call as well; CONTRIBUTING.md tells how.
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test soak lint types clean
 
 help:
 	@echo 'make demo    run a whole alignment campaign on this machine: simulated data, real HTCondor, a message'
 	@echo 'make test    everything needed for the tests, then style, types and all tests (on a real pool, too)'
+	@echo 'make soak    the tests of faults in full, for hours: TRIALS=200 of campaigns on the pool, a kill at every step'
 	@echo 'make lint    style only            make types   types only'
 	@echo 'make clean   stop what still runs and remove what these commands made'
 
-demo test lint types clean:
+demo test soak lint types clean:
 	@./pool/prepare.sh $@

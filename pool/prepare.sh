@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|lint|types|clean
+# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|soak|lint|types|clean
 #
 # An ordinary user gets a virtual environment in the checkout. HTCondor refuses jobs of root, so for root everything
 # happens in a copy that belongs to the user faser-align (pool/as-root.sh). Asks nothing, needs no terminal, and
@@ -84,6 +84,15 @@ tests() {
     ((${#failed[@]} == 0)) || fail "make test: failed: ${failed[*]}"
 }
 
+# What `make test` does only in part: a kill at every step, and TRIALS campaigns on the pool (SEED repeats a run's plans).
+soak() {
+    provide python htcondor
+    environment test
+    scratch_folder
+    FASER_ALIGN_TEST_FOLDER=$scratch FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0} \
+        run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" tests/faults tests/state || fail "make soak: failed"
+}
+
 check_style() {
     local status=0
     run "$here/.venv/bin/ruff" check --quiet . || status=$?
@@ -145,9 +154,9 @@ remove_built() {
 main() {
     cd "$here"
     case ${1-} in
-    demo | lint | types | clean | missing) target=$1 ;;
+    demo | soak | lint | types | clean | missing) target=$1 ;;
     test) target=tests ;;
-    *) fail "usage: pool/prepare.sh demo|test|lint|types|clean" ;;
+    *) fail "usage: pool/prepare.sh demo|test|soak|lint|types|clean" ;;
     esac
     if [[ $(id -u) == 0 ]]; then
         as_root "$1"
