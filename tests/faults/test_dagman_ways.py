@@ -1,0 +1,298 @@
+"""The ways of DAGMan and of its jobs, one by one on a pool of its own: each leads to the state that the documentation names."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from campaigns import hook, make_campaign
+from poolcampaigns import PoolCampaign, own_pool
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool import processes
+from faser_align.state import database, queries
+
+ON_POOL = pytest.mark.pool
+NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
+Make = Callable[..., PoolCampaign]
+
+
+@pytest.fixture(scope="module")
+def ground(session_folder: Path) -> Iterator[Path]:
+    """A folder with a running pool of its own, whose daemons may be killed."""
+    root = session_folder / "ways"
+    root.mkdir()
+    with own_pool(root / "pool", 16):
+        yield root
+
+
+@pytest.fixture
+def mailbox(ground: Path, request: pytest.FixtureRequest) -> Iterator[Mailbox]:
+    """Where the letters of a test's campaigns arrive."""
+    with Mailbox(ground / f"mail {request.node.name}") as box:
+        yield box
+
+
+@pytest.fixture
+def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Makes campaigns of two files and one iteration that tell of holds and of their end; what is left of them is removed."""
+    made: list[PoolCampaign] = []
+    targets = ground / "targets.toml"
+    targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
+    targets.chmod(0o600)
+    notify = {"targets": ["me"], "file": str(targets), "events": ["held", "lost", "end"]}
+
+    def one(**how: Any) -> PoolCampaign:
+        name = f"{request.node.name[5:25].replace('[', '-').replace(']', '')}-{len(made)}"
+        config = {"notify": notify, **how.pop("config", {})}
+        made.append(PoolCampaign(ground / name, **{"files": 2, "iterations": 1, "config": config, **how}))
+        return made[-1]
+
+    yield one
+    for campaign in made:
+        for job in campaign.dagmans() or []:
+            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+
+
+def runs(campaign: PoolCampaign, node: str) -> Callable[[], str]:
+    """The id of a node's job once it runs."""
+
+    def running() -> str:
+        jobs = [job for job in campaign.jobs(status=2) if job["FaserNode"] == node]
+        return "{ClusterId}.{ProcId}".format(**jobs[0]) if jobs else ""
+
+    return running
+
+
+def subjects(mailbox: Mailbox) -> list[str]:
+    return [str(letter["Subject"]) for letter in mailbox.messages()]
+
+
+def events(campaign: PoolCampaign, subject: str) -> list[str]:
+    return [row["event"] for row in campaign.history() if row["subject"] == subject and not row["ignored"]]
+
+
+@ON_POOL
+def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
+    """FINAL's script dies with DAGMan and runs again: the end is told once, and DAGMan leaves."""
+    campaign = make()
+    campaign.submit()
+    # The end is recorded by the Millepede node; whoever has this lock keeps FINAL waiting in the middle.
+    campaign.wait(lambda: campaign.state() == "solving")
+    campaign.wait(lambda: campaign.state() == "exhausted")
+    turn = database.Turn(f"{campaign.folder}/{layout.STATE_LOCK}", 5)
+    try:
+        campaign.wait(lambda: b"final" in b"".join(_arguments(pid) for pid in campaign.hook_pids()))
+        for pid in campaign.dagman_pids():
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        turn.close()
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
+    assert [subject for subject in subjects(mailbox) if "exhausted" in subject] == subjects(mailbox)
+    assert len(subjects(mailbox)) == 1
+
+
+@ON_POOL
+def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox) -> None:
+    """Killed between FINAL's script and its own end, DAGMan recovers and leaves all the same."""
+    campaign = make()
+    campaign.submit()
+
+    def final_ran() -> bool:
+        log = campaign.folder / layout.JOBSTATE_LOG
+        return log.exists() and f"{layout.FINAL_NODE} PRE_SCRIPT_SUCCESS" in log.read_text()
+
+    campaign.wait(final_ran)
+    for pid in campaign.dagman_pids():
+        os.kill(pid, signal.SIGKILL)
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
+    assert len(subjects(mailbox)) == 1
+
+
+@ON_POOL
+def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> None:
+    """DAGMan restarted after it had passed a node over passes over once more and ends: its own numbers must not meet again."""
+    lost = {layout.reco_node(1, i, 401): 61 for i in (1, 2, 3)}
+    campaign = make(iterations=3, fails=lost, config={"reconstruction": {"min_files": 0.5}})
+    campaign.submit()
+    for i in (2, 3):
+        campaign.wait(lambda i=i: (campaign.nodes()[layout.reco_node(1, i, 401)]["state"]) == "skipped")
+        for pid in campaign.dagman_pids():
+            os.kill(pid, signal.SIGKILL)
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
+    assert [row["file"] for row in _lost(campaign)] == [401]
+    assert campaign.nodes()[layout.reco_node(1, 3, 401)]["attempts"] == 0
+    assert sum("lost" in subject for subject in subjects(mailbox)) == 1
+
+
+@ON_POOL
+def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> None:
+    """Both holds are recorded, with their reason, and none again by the DAGMan that recovers; the reason goes with the hold."""
+    campaign = make(wait_s=3)
+    campaign.submit()
+    for count in (1, 2):
+        job = campaign.wait(runs(campaign, NODE))
+        assert campaign.act(htcondor2.JobAction.Hold, job)
+        campaign.wait(lambda count=count: events(campaign, NODE).count("held") == count)
+        assert "a test" in campaign.nodes()[NODE]["reason"]
+        said = campaign.command("status").stdout
+        assert "1 job on hold" in said
+        assert "condor_release" in said
+        if count == 2:
+            for pid in campaign.dagman_pids():
+                os.kill(pid, signal.SIGKILL)
+            campaign.wait(lambda: campaign.dagman_pids())
+        campaign.wait(lambda job=job: campaign.act(htcondor2.JobAction.Release, job))
+    assert campaign.wait_end() == "exhausted"
+    node = campaign.nodes()[NODE]
+    assert (node["state"], node["reason"], node["attempts"]) == ("done", "", 1)
+    assert events(campaign, NODE).count("held") == 2
+    assert 1 <= sum("held" in subject or "on hold" in subject for subject in subjects(mailbox)) <= 2
+    assert campaign.unsound() == []
+
+
+@ON_POOL
+def test_what_befalls_a_job(make: Make) -> None:
+    """An evicted job runs again in its attempt; one that is removed or killed costs an attempt, with the reason in the history."""
+    campaign = make(files=3, wait_s=3)
+    campaign.submit()
+    evicted, removed, killed = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
+    campaign.wait(lambda: len(campaign.jobs(status=2)) == 3)
+    campaign.act(htcondor2.JobAction.Vacate, runs(campaign, evicted)())
+    campaign.act(htcondor2.JobAction.Remove, runs(campaign, removed)())
+    pid = campaign.wait(lambda: next((p for p in campaign.job_pids() if killed.encode() in _arguments(p)), 0))
+    os.kill(pid, signal.SIGKILL)
+    assert campaign.wait_end() == "exhausted"
+    assert [campaign.nodes()[node]["attempts"] for node in (evicted, removed, killed)] == [1, 2, 2]
+    said = {row["subject"]: row["facts"]["reason"] for row in campaign.history() if row["event"] == "failed"}
+    assert said == {removed: "the job was removed", killed: "the job was killed by signal 9"}
+
+
+@ON_POOL
+def test_dagman_held_and_released(make: Make) -> None:
+    """While DAGMan is on hold status says so and what releases it; released, it goes on from where it was."""
+    campaign = make(wait_s=1)
+    cluster = campaign.submit()
+    campaign.wait(runs(campaign, NODE))
+    assert campaign.act(htcondor2.JobAction.Hold, f"{cluster}.0")
+    said = campaign.command("status").stdout
+    assert "its DAGMan is on hold (a test" in said
+    assert f"condor_release {cluster}.0" in said
+    assert campaign.act(htcondor2.JobAction.Release, f"{cluster}.0")
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.nodes()[NODE]["attempts"] == 1
+    assert campaign.unsound() == []
+
+
+@ON_POOL
+def test_the_schedd_is_killed(make: Make, ground: Path, mailbox: Mailbox) -> None:
+    """A schedd that dies and comes back starts DAGMan again, which goes on; no job is done twice that was done."""
+    campaign = make(wait_s=1, iterations=2)
+    campaign.submit()
+    campaign.wait(lambda: campaign.nodes()[NODE]["state"] == "done")
+    for daemon in processes.daemons(ground / "pool" / "condor_config"):
+        if daemon.name == "condor_schedd":
+            os.kill(daemon.pid, signal.SIGKILL)
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.nodes()[NODE]["attempts"] == 1
+    assert campaign.unsound() == []
+    assert len(subjects(mailbox)) == 1
+
+
+# When a campaign is ended: what it is made like, and what is waited for before.
+PHASES: dict[str, tuple[dict[str, Any], Callable[[PoolCampaign], Any]]] = {
+    "before a hook": ({}, lambda c: True),
+    "many PREs wait": ({"files": 120}, lambda c: events(c, layout.reco_node(1, 1, 400))),
+    "jobs run": ({"wait_s": 100}, lambda c: len(c.jobs(status=2)) == 2),
+    "a job is held": ({"wait_s": 100}, lambda c: _held(c)),
+    "the solution runs": ({"wait_s": 4}, lambda c: runs(c, MILLE)()),
+}
+
+
+def _held(campaign: PoolCampaign) -> bool:
+    if job := runs(campaign, NODE)():
+        campaign.act(htcondor2.JobAction.Hold, job)
+    return campaign.nodes()[NODE]["state"] == "held"
+
+
+@ON_POOL
+@pytest.mark.parametrize("way", ["stop", "condor_rm"])
+def test_a_campaign_is_ended_in_every_phase(make: Make, way: str) -> None:
+    """Stopped or removed whenever, a campaign is removed or can be stopped no more; resumed, it comes to its end."""
+
+    def end(phase: str) -> PoolCampaign:
+        _, ready = PHASES[phase]
+        campaign = made[phase]
+        cluster = campaign.submit()
+        campaign.wait(lambda: ready(campaign))
+        if way == "stop":
+            said = campaign.command("stop", "--yes")
+            assert (said.returncode, "Traceback" in said.stderr) == (0, False), f"{phase}: {said.stdout}{said.stderr}"
+        else:
+            campaign.act(htcondor2.JobAction.Remove, f"{cluster}.0")
+        campaign.wait(lambda: campaign.dagmans() == [], 120)
+        return campaign
+
+    made = {phase: make(**PHASES[phase][0]) for phase in PHASES}
+    with ThreadPoolExecutor(len(PHASES)) as threads:
+        ended = dict(zip(PHASES, threads.map(end, PHASES), strict=True))
+    for phase, campaign in ended.items():
+        if way == "stop":
+            assert campaign.state() == "removed", phase
+        else:  # DAGMan may be gone before a hook has run; then status says that nothing moves the campaign any more
+            assert campaign.state() == "removed" or "next: faser-align resume" in _said(campaign), phase
+        assert campaign.unsound() == [], phase
+        (campaign.orders / "wait_s").write_text("0.1")
+        said = campaign.command("resume")
+        assert said.returncode == 0, f"{phase}: {said.stdout}{said.stderr}"
+    for phase, campaign in ended.items():
+        assert campaign.wait_end(150) == "exhausted", phase
+        assert campaign.unsound() == [], phase
+        assert {node["state"] for node in campaign.nodes().values()} == {"done"}, phase
+        said = campaign.command("stop", "--yes")
+        assert (said.returncode, "is exhausted already, so there is nothing to stop" in said.stderr) == (2, True)
+
+
+def _said(campaign: PoolCampaign) -> str:
+    return campaign.command("status").stdout.replace(str(campaign.folder), "")
+
+
+@pytest.mark.parametrize("order", ["before", "after", "without"])
+def test_posts_of_removed_jobs_around_final(tmp_path: Path, order: str) -> None:
+    """A removed DAGMan runs the POSTs of its jobs before FINAL, after it, or never: removed each time, and resumed alike."""
+    folder = make_campaign(tmp_path / "c", files=1)["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    post = ("post", folder, NODE, 0, 2, -1002, "13.0", 0)
+    if order == "before":
+        assert hook(*post).returncode == 1
+    assert hook("final", folder, "final", 4, 0).returncode == 4
+    if order == "after":
+        assert hook(*post).returncode == 1
+    assert hook("pre", folder, NODE, 0, 2, dag_id="99.0").returncode == 0
+    with queries.published(folder) as db:
+        moved = [row["event"] for row in queries.history(db, nodes=False) if not row["ignored"]]
+        node = queries.nodes(db, "running")[0]
+    assert moved == [
+        *("created", "submitted", "reconstruction_started", "final_removed", "resumed", "reconstruction_started")
+    ]
+    assert (node["node"], node["attempts"], node["reason"]) == (NODE, 2, "")
+
+
+def _arguments(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _lost(campaign: PoolCampaign) -> list[dict[str, Any]]:
+    with queries.published(str(campaign.folder)) as db:
+        return queries.lost_files(db)
