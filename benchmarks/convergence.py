@@ -19,7 +19,8 @@ from known_truth import Case, forget, make, misplace, solve_iteration, true_cons
 
 from faser_align.alignment.constants import write_constants
 from faser_align.config import layout
-from faser_align.fsm.verdict import Rules, judge
+from faser_align.fsm.criteria import Rules
+from faser_align.fsm.verdict import judge
 
 History = list[dict[str, Any]]
 # Nothing but a rule: no condition, no patience.

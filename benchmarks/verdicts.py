@@ -38,8 +38,9 @@ from known_truth import (
 from faser_align.alignment.constants import Constants, read_constants, write_constants
 from faser_align.alignment.weakmodes import WEAK
 from faser_align.config import layout
+from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import CampaignError
-from faser_align.fsm.verdict import Rules, judge
+from faser_align.fsm.verdict import judge
 
 import numpy as np  # isort: skip -- after known_truth, which says how many threads it may use
 

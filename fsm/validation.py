@@ -7,7 +7,8 @@ with the store and without it.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from faser_align.fsm.verdict import Criterion, Verdict
+from faser_align.fsm.criteria import Criterion
+from faser_align.fsm.verdict import Verdict
 
 NAMED_AT_MOST = 3  # modules
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table, validation, verdict
+from faser_align.fsm.criteria import Rules
 
 Event = dict[str, Any]
 LOG_BYTES = 4096
@@ -40,7 +41,7 @@ def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) ->
         said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
         return said, said.name
     this = record["stages"][stage - 1]
-    rules = verdict.Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
+    rules = Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
     said = verdict.judge(rules, history, limit=this["iterations"])
     return said, table.after_verdict(
         said.name,

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm.verdict import Rules, judge
+from faser_align.fsm.criteria import Rules
+from faser_align.fsm.verdict import judge
 
 RULES = Rules()
 

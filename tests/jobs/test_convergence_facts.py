@@ -9,7 +9,8 @@ import pytest
 
 from faser_align.alignment.constants import read_constants, write_constants
 from faser_align.config import layout
-from faser_align.fsm.verdict import Rules, judge
+from faser_align.fsm.criteria import Rules
+from faser_align.fsm.verdict import judge
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
 from faser_align.simulation.misalign import misplace_ift

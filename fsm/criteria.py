@@ -1,0 +1,268 @@
+"""The questions that a verdict asks of an iteration, each with its number, its threshold and its answer in words.
+
+Pure functions of the thresholds and of the metrics of the stage's iterations, the last of which is in question.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.fsm.approach import remaining, rise
+
+Metrics = Mapping[str, Any]
+
+
+class Rules(NamedTuple):
+    """Thresholds of a verdict; the names and defaults are those of ``[convergence]``."""
+
+    rules: tuple[str, ...] = ("significance", "effect")
+    require: str = "any"
+    significance_max: float = 0.01
+    effect_um_max: float = 0.5
+    absolute_um_max: float = 1.0
+    absolute_urad_max: float = 10.0
+    relative_max: float = 0.001
+    patience: int = 2
+    min_iterations: int = 1
+    module_cut_max: float = 0.10
+    detector_cut_max: float = 0.02
+    diverged_factor: float = 1.05
+    stalled_iterations: int = 4
+    stalled_effect: float = 0.10
+    stalled_chi2: float = 0.001
+    starved_fraction: float = 0.80
+    starved_per_parameter: float = 20.0
+    remaining_sigma_max: float = 0.2
+    chi2_rise_max: float = 0.003
+
+    @classmethod
+    def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
+        """Take the keys of ``[convergence]`` that are thresholds; the rest keep their defaults."""
+        known = {key: value for key, value in convergence.items() if key in cls._fields}
+        if "rules" in known:
+            known["rules"] = tuple(known["rules"])
+        return cls(**known)
+
+
+class Criterion(NamedTuple):
+    """One question that a verdict asks of an iteration, with its answer."""
+
+    name: str
+    value: float | None
+    threshold: float | None
+    passed: bool
+    text: str
+
+
+def rules_asked(rules: Rules, metrics: Metrics) -> list[Criterion]:
+    """The convergence rules that the configuration names, each with its number."""
+    found = []
+    for name in rules.rules:
+        if name == "absolute":
+            found += _absolute(rules, metrics)
+            continue
+        key, threshold, unit = {
+            "significance": ("significance", rules.significance_max, ""),
+            "effect": ("effect_um", rules.effect_um_max, " um"),
+            "relative": ("relative", rules.relative_max, ""),
+        }[name]
+        value = _number(metrics, key)
+        passed = value is not None and value < threshold
+        shown = "unknown" if value is None else f"{value:.3g}{unit}"
+        text = f"{name} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
+        found.append(Criterion(name, value, threshold, passed, text))
+    return found
+
+
+def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
+    """The largest correction of each unit against its own limit, as one criterion."""
+    texts, passed = [], True
+    for unit, threshold in (("um", rules.absolute_um_max), ("urad", rules.absolute_urad_max)):
+        found = [_number(c, "largest") for c in metrics.get("corrections", {}).values() if c.get("unit") == unit]
+        sizes = [abs(size) for size in found if size is not None]
+        if len(sizes) < len(found):
+            passed = False
+            texts.append(f"a correction in {unit} is not a number")
+        elif sizes:
+            passed = passed and max(sizes) < threshold
+            texts.append(f"largest correction {max(sizes):.3g} {unit} (limit {threshold:g} {unit})")
+    passed = passed and bool(texts)
+    return [Criterion("absolute", None, None, passed, ", ".join(texts) or "no correction is known")]
+
+
+def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """What must hold besides the rules before an iteration counts as converged."""
+    metrics = history[-1]
+    final_cuts = bool(metrics.get("residual_max_final", True))
+    found = [
+        Criterion(
+            "final_cuts",
+            _number(metrics, "residual_max_mm"),
+            None,
+            final_cuts,
+            _final_cuts(metrics, final=final_cuts),
+        )
+    ]
+    numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
+    text = "every number is one" if numbers else "a correction or chi2/ndf is not a number"
+    found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
+    found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
+    missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
+    names = "; ".join(str(label) for label in missing[:5]) + ("; ..." if len(missing) > 5 else "")
+    found.append(
+        Criterion(
+            "entries",
+            float(len(missing)),
+            0.0,
+            not missing,
+            f"{len(missing)} parameters had too few entries to be free ({names})"
+            if missing
+            else "every parameter that should be free was",
+        )
+    )
+    changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
+    found.append(
+        Criterion(
+            "same_files",
+            None,
+            None,
+            not changed,
+            "the set of files changed" if changed else "the set of files is unchanged",
+        )
+    )
+    return found
+
+
+def _final_cuts(metrics: Metrics, *, final: bool) -> str:
+    if metrics.get("converted_again"):
+        return "the residual cut was ten times the one that was asked for, since the solver rejected too many tracks"
+    return "the final residual cut is in force" if final else "the residual cut is not yet the final one"
+
+
+def _entries_fixed(step: Metrics) -> Sequence[Any]:
+    """Parameters that a step was asked to free and that had too few entries: in words if the metrics have them."""
+    found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
+    return found
+
+
+def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """Whether little is still to come, and not for the worse; not asked of metrics without the determined part."""
+    more = remaining(history)
+    if more is None:
+        return []
+    passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.effect_um_max
+    text = f"at this pace {more.sigma:.2g} standard deviations ({more.effect_um:.2g} um) are still to come"
+    limits = f" (limits {rules.remaining_sigma_max:g} and {rules.effect_um_max:g} um)"
+    found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
+    above = rise(history)
+    if above is not None:
+        text = f"chi2/ndf is {above:.2g} above the stage's best (limit {rules.chi2_rise_max:g})"
+        found.append(Criterion("chi2_rise", above, rules.chi2_rise_max, above <= rules.chi2_rise_max, text))
+    return found
+
+
+def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+    worst, share = "", 0.0
+    free = metrics.get("free_modules")
+    for key, (kept, cut) in metrics.get("hits", {}).get("modules", {}).items():
+        if (free is None or key in free) and kept + cut > 0 and cut / (kept + cut) > share:
+            worst, share = key, cut / (kept + cut)
+    passed = share <= rules.module_cut_max
+    text = f"module {worst} has {share:.1%} of its hits cut by residual (limit {rules.module_cut_max:.0%})"
+    return Criterion("module_cut", share, rules.module_cut_max, passed, text if worst else "no hit is cut by residual")
+
+
+def _detector_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+    modules = metrics.get("hits", {}).get("modules", {}).values()
+    kept, cut = sum(m[0] for m in modules), sum(m[1] for m in modules)
+    share = cut / (kept + cut) if kept + cut else 0.0
+    passed = share <= rules.detector_cut_max
+    text = f"{share:.2%} of all hits are cut by residual (limit {rules.detector_cut_max:.0%})"
+    return Criterion("detector_cut", share, rules.detector_cut_max, passed, text)
+
+
+def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """Whether there are tracks enough: of those of the stage's best iteration, and for the free parameters."""
+    records = _number(history[-1], "tracks", "used") or 0.0
+    best = max(_number(m, "tracks", "used") or 0.0 for m in history)
+    left = records >= rules.starved_fraction * best
+    share = f"{rules.starved_fraction:.0%}"
+    text = f"{records:.0f} tracks are left of {best:.0f}, at least {share}"
+    if not left:
+        text = f"only {records:.0f} tracks are left of {best:.0f}, below {share}"
+    free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
+    enough = records >= rules.starved_per_parameter * free
+    per = f"{free} free parameters ({rules.starved_per_parameter:g} per parameter are asked for)"
+    return [
+        Criterion("tracks_left", records, rules.starved_fraction * best, left, text),
+        Criterion(
+            "tracks_per_parameter",
+            records,
+            rules.starved_per_parameter * free,
+            enough,
+            f"{records:.0f} tracks are {'enough' if enough else 'too few'} for {per}",
+        ),
+    ]
+
+
+def bounded(rules: Rules, history: Sequence[Metrics]) -> Criterion:
+    """Whether numbers are numbers, and chi2/ndf is not above its best by too much twice running."""
+    values = [_number(m, "chi2_per_ndf") for m in history]
+    known = [value for value in values if value is not None]
+    above = rules.diverged_factor * min(known, default=math.inf)
+    text = f"chi2/ndf is not above {rules.diverged_factor:g} x its best twice running"
+    if history[-1].get("nan"):
+        text = "a number of the solution is not a number"
+    elif values[-1] is None:
+        text = "chi2/ndf of the reconstruction is not a number"
+    elif None not in values[-2:] and len(known) >= 3 and known[-1] > above and known[-2] > above:
+        shown = f"chi2/ndf {known[-2]:.4g} and {known[-1]:.4g} are above {rules.diverged_factor:g} x its best"
+        text = f"{shown} {min(known):.4g}"
+    else:
+        return Criterion("not_diverging", values[-1], above, True, text)
+    return Criterion("not_diverging", values[-1], above if known else None, False, text)
+
+
+def progress(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+    """Whether the best effect or the best chi2/ndf has improved; not asked before there were iterations enough."""
+    span = rules.stalled_iterations
+    if len(history) <= span:
+        return []
+    effects = [_or_inf(_number(m, "effect_um")) for m in history]
+    chi2s = [_or_inf(_number(m, "chi2_per_ndf")) for m in history]
+    effect_before, effect_now = min(effects[:-span]), min(effects)
+    chi2_before, chi2_now = min(chi2s[:-span]), min(chi2s)
+    fell = effect_now <= (1 - rules.stalled_effect) * effect_before
+    passed = fell or chi2_now <= chi2_before - rules.stalled_chi2
+    text = (
+        f"in {span} iterations the best effect went from {effect_before:.3g} to {effect_now:.3g} um "
+        f"and the best chi2/ndf from {chi2_before:.4g} to {chi2_now:.4g}"
+        if passed
+        else f"in {span} iterations the best effect stayed at {effect_now:.3g} um "
+        f"and the best chi2/ndf at {chi2_now:.4g}"
+    )
+    return [
+        Criterion("progress", _finite(effect_now), _finite((1 - rules.stalled_effect) * effect_before), passed, text)
+    ]
+
+
+def _number(metrics: Metrics, *path: str) -> float | None:
+    """The finite number at ``path``, or None where there is none."""
+    value: Any = metrics
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_inf(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _lost(metrics: Metrics) -> tuple[int, ...]:
+    return tuple(sorted(metrics.get("files", {}).get("lost", ())))
