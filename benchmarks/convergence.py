@@ -62,6 +62,8 @@ RUNS = {
     "two fixed, calypso": Run(case("3ST two fixed", 20_000, 30, pivot="calypso"), 8),
     "two fixed, layer": Run(case("3ST two fixed", 20_000, 30), 8),
     "few, calypso": Run(case("3ST two fixed", 5_000, 30, pivot="calypso"), 8),
+    "two steps": Run(case("3ST two-step", 10_000, 60), 30),
+    "one step": Run(case("3ST one step", 10_000, 60), 8),
     "files change": Run(Case(11, "IFT modules", 20_000, 24.0, "layer", (0.5, 0.05), 0.0, 2), 6, drop=True),
 }
 
@@ -144,6 +146,11 @@ def rows(found: dict[str, History]) -> list[tuple[str, str]]:
         (
             "and relative with neither pivot of Calypso's",
             f"calypso at {passes(found['two fixed, calypso'], relative)} ({column(found['two fixed, calypso'], 'relative')})",
+        ),
+        (
+            "two steps that alternate come nearer by a tenth in each iteration; one step with a frame does not alternate",
+            f"two at {passes(found['two steps'], Rules())} (effect {column(found['two steps'], 'effect_um')}), "
+            f"one at {passes(found['one step'], Rules())} (effect {column(found['one step'], 'effect_um')})",
         ),
         (
             "the drift of momenta takes tracks out of the window (5,000 tracks)",

@@ -37,7 +37,8 @@ from faser_align.jobs.steps import run_steps
 
 ITERATIONS, MORE = 12, 15
 STILL = 1e-6  # significance from which a fixed point is reached
-_TRUTH = Path(__file__).resolve().parent.parent / "examples" / "align_2025.txt"
+_EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+_TRUTH, _FRAME = _EXAMPLES / "align_2025.txt", _EXAMPLES / "frame_3st.txt"
 STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     "IFT modules": (4, [{"name": "IFT fix layer", "fix": ["layer", "3ST"]}]),
     "IFT layers": (4, [{"name": "IFT fix side", "fix": ["side", "3ST"]}]),
@@ -50,6 +51,7 @@ STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     ),
     "3ST two fixed": (3, [{"name": "all but 21 and 41", "fix": ["IFT", 21, 41]}]),
     "3ST three fixed": (3, [{"name": "all but 21, 31 and 41", "fix": ["IFT", 21, 31, 41]}]),
+    "3ST one step": (3, [{"name": "all but the frame", "fix": ["IFT"], "parameters": str(_FRAME)}]),
 }
 
 

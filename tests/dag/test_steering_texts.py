@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.labels import PARAMETERS, module_x_label
 from faser_align.alignment.millepede import read_result
 from faser_align.alignment.ownparameters import parse_parameters
 from faser_align.alignment.steering import parse_steering
@@ -68,6 +68,27 @@ def test_three_stations_take_two_steps() -> None:
     assert (
         first.free == "196 free: 7 layer.y, 7 layer.rx, 7 layer.ry, 7 layer.rz, 112 module.x, 56 module.rz; 152 fixed"
     )
+
+
+def test_three_stations_can_be_aligned_in_one_step() -> None:
+    """Layers 21, 31 and 41 hold the frame, with the mean of their modules along the strips; the rest is free."""
+    folder = files("faser_align.examples")
+    (step,) = steering_texts(record_of((folder / "steps_3st_one_step.toml").read_text(), folder=str(folder)))
+    assert step.free == "240 free: 6 layer.y, 6 layer.rx, 6 layer.ry, 6 layer.rz, 144 module.x, 72 module.rz; 108 fixed"
+    constraints = step.texts["own.txt"].split("Constraint 0.0")[1:]
+    assert len(constraints) == 3
+    shift_v, shift_u = {}, {}
+    for module in range(8):
+        for side in (0, 1):
+            label = module_x_label(2, 1, module, side)
+            sign = (1 if module in (0, 2, 5, 7) else -1) * (1 if side else -1)
+            shift_v[label], shift_u[label] = 0.02 * sign, 1.0
+    factors = dict(line.split() for line in constraints[1].splitlines()[1:])
+    factors = {int(label): float(factor) for label, factor in factors.items()}
+    assert factors.keys() == shift_v.keys()
+    assert sum(factor * shift_v[label] for label, factor in factors.items()) > 0
+    assert all(factor * shift_v[label] > 0 for label, factor in factors.items())
+    assert sum(factor * shift_u[label] for label, factor in factors.items()) == 0
 
 
 def test_ift_with_layers_fixed() -> None:

@@ -25,16 +25,18 @@ def fit(constants: Constants, count: int = 4000, stations: int = 4) -> reco.Fits
     ids=["design 4", "design 3", "2025 4", "2025 3"],
 )
 def test_true_constants_describe_the_hits(constants: Constants, stations: int) -> None:
-    """With the true constants chi2/ndf is 1, residuals are those of a strip, and tracks have about 23 or 18 hits."""
+    """chi2/ndf is 1, and residuals are those of a strip less a track's five parameters, with 23 or 18 hits a track."""
     fits = fit(constants, stations=stations)
     used = np.abs(fits.parameters[:, 4]) < 1.0 / 100.0
     chi2 = fits.chi2[used].sum() / (fits.lengths[used] - 5).sum()
     assert chi2 == pytest.approx(1.0, abs=0.012)
     residual = fits.residual[np.repeat(used, fits.lengths)]
+    hits = fits.lengths.mean()
+    assert 1e3 * residual.std() == pytest.approx(23.1 * np.sqrt((hits - 5) / hits), abs=0.3)
     assert 1e3 * residual.std() == pytest.approx(20.4 if stations == 4 else 19.5, abs=0.3)
     assert abs(residual.mean()) < 1e-3
     assert np.mean(np.abs(residual) > 0.05) < 0.004
-    assert fits.lengths.mean() == pytest.approx(23.0 if stations == 4 else 17.6, abs=0.2)
+    assert hits == pytest.approx(23.0 if stations == 4 else 17.6, abs=0.2)
     assert len(fits.lengths) > 3500
     assert fits.lengths.min() >= reco.HITS_MIN
 
