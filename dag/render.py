@@ -30,9 +30,15 @@ class Job(NamedTuple):
     logs: str
     resources: dict[str, Any]
 
+    @property
+    def memory_max_mb(self) -> int:
+        """Memory after a hold because of it; 0 if it stays what it is."""
+        most = int(self.resources.get("memory_max_mb", 0))
+        return most if most > self.resources["memory_mb"] else 0
+
 
 class Iteration(NamedTuple):
-    """The nodes of one iteration; ``before`` is the node it waits for, empty for the first."""
+    """The nodes of one iteration; ``mille`` is empty if it is solved by hand, ``before`` (what it waits for) for the first."""
 
     stage: int
     number: int
@@ -83,6 +89,9 @@ def render(record: dict[str, Any]) -> str:
             final=layout.FINAL_NODE,
             statuses=statuses,
             retries=htcondor["retries"],
+            retry_wait_s=htcondor.get("retry_wait_s", 0),
+            releases=htcondor.get("releases", 0),
+            release_wait_s=htcondor.get("release_wait_s", 0),
             max_running=htcondor["max_running"],
             scan_interval_s=htcondor["scan_interval_s"],
             accounting_group=htcondor["accounting_group"],
@@ -105,8 +114,8 @@ def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:
     before = ""
     stages = record["stages"]
     for stage, description in enumerate(stages, start=1):
-        for number in range(1, description["iterations"] + 1):
-            mille = layout.mille_node(stage, number)
+        for number in range(record.get("only", 1), description["iterations"] + 1):
+            mille = "" if "only" in record else layout.mille_node(stage, number)
             yield Iteration(
                 stage=stage,
                 number=number,

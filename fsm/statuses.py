@@ -3,6 +3,7 @@
 # What hooks say to DAGMan.
 CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the constants stand still
 FATAL = 43  # RETRY n UNLESS-EXIT 43: trying again cannot help
+DEFER = 75  # SCRIPT DEFER 75: not yet, ask again
 SKIP = 77  # PRE_SKIP 77: the node is done without a job
 
 # What jobs say to their hooks: status -> (name, fatal, cure).
@@ -28,17 +29,21 @@ JOB_FAILURES = {
     ),
     RAW_MISSING: ("raw file missing or unreadable", True, "put the raw file in place, then resume"),
     CONSTANTS: ("constants missing or malformed", True, "correct inputforalign.txt of the iteration, then resume"),
-    CRASHED: ("reconstruction crashed", False, "read the job's error log"),
-    NO_OUTPUT: ("no output", False, "read the job's output log"),
-    COPY: ("output could not be copied", False, "look at the data folder and its quota"),
-    CONVERSION: ("conversion to Mille failed", True, "read the job's error log"),
+    CRASHED: ("reconstruction crashed", False, "read the job's log, which the reason names, then resume"),
+    NO_OUTPUT: ("no output", False, "read the job's log, which the reason names, then resume"),
+    COPY: ("output could not be copied", False, "see that the data folder is there and yours to write, then resume"),
+    CONVERSION: (
+        "conversion to Mille failed",
+        True,
+        "compare the cuts of [mille] with what the reason counts; then submit anew",
+    ),
     INPUT_MISSING: (
         "a file of the reconstruction is missing",
         True,
         "put the file back, then resume; or submit a new campaign",
     ),
     SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
-    NO_SPACE: ("disk full", False, "make room, then resume"),
+    NO_SPACE: ("disk full", False, "make room (quota of AFS or EOS, request_disk), then resume"),
     ENVIRONMENT: (
         "environment could not be set up",
         False,

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 
-from faser_align.config import layout
+from faser_align.config import layout, rootfile
 from faser_align.fsm import statuses
 from faser_align.state import database, publish, writer
 
@@ -53,6 +53,8 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         "host": os.uname().nodename,
         "exit": status,
     }
+    if phase == "pre" and len(macros) > 2 and macros[0] != "0" and _too_early(folder, event, float(macros[2])):
+        return statuses.DEFER
     if kind == "reco" and phase == "pre":
         event["retry"] = int(macros[0])
         status = writer.record(folder, event)
@@ -71,11 +73,30 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         from faser_align.hooks import passing
 
         status = passing.answer(folder, node, status)
+    if event.get("spooled"):
+        return status
     try:
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         _log([phase, folder, node], problem)
     return status
+
+
+def _too_early(folder: str, event: "Event", wait_s: float) -> bool:
+    """Whether the node's last attempt ended less than ``wait_s`` ago; a store that does not answer lets nobody wait."""
+    try:
+        db = database.connect(folder)
+        try:
+            row = db.execute(
+                "SELECT (julianday(?) - julianday(closed_utc)) * 86400 < ? FROM attempts "
+                "WHERE node = ? AND closed_utc != '' ORDER BY attempt DESC LIMIT 1",
+                (event["utc"], wait_s - 1, event["node"]),  # times have whole seconds
+            ).fetchone()
+            return bool(row and row[0])
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return False
 
 
 def after_job(event: "Event", macros: "list[str]") -> None:
@@ -100,8 +121,6 @@ def _explain(event: "Event", folder: str, node: str) -> None:
 
 def output_problem(folder: str, node: str) -> "str | None":
     """What is wrong with the files that a reconstruction left, or None: cheaply, from the access point."""
-    from faser_align.config import rootfile
-
     data, run = _data(folder)
     _, stage, iteration, file = layout.parse_node(node)
     try:
@@ -113,9 +132,12 @@ def output_problem(folder: str, node: str) -> "str | None":
 
 
 def _data(folder: str) -> "tuple[str, str]":
-    """Folder of the campaign's data and its run, from the store; from the record if that does not answer."""
+    """Folder of the campaign's data and its run, which never change: from the published copy, else from the record.
+
+    The copy needs no lock. A reader of the store itself would wait for writers, and there are many of them.
+    """
     try:
-        db = database.connect(folder)
+        db = sqlite3.connect(database.uri(f"{folder}/{layout.PUBLISHED}", "mode=ro&immutable=1"), uri=True)
         try:
             row = db.execute("SELECT data, run FROM campaign").fetchone()
             return (row[0], row[1])

@@ -28,6 +28,7 @@ def settings(processors: int) -> dict[str, str]:
         "NEGOTIATOR_MIN_INTERVAL": "0",
         "SCHEDD_INTERVAL": "1",
         "SCHEDD_MIN_INTERVAL": "0",
+        "PERIODIC_EXPR_INTERVAL": "1",  # how soon a held job is released
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from faser_align.fsm import diagram, statuses
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-it-works.md"
+DOCS = ROOT / "docs"
 
 
 def failures() -> str:
@@ -20,16 +20,16 @@ def failures() -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("page", "name", "expected"),
     [
-        ("campaign", f"```mermaid\n{diagram.mermaid('campaign')}```\n"),
-        ("node", f"```mermaid\n{diagram.mermaid('node')}```\n"),
-        ("statuses", failures()),
+        ("how-it-works", "campaign", f"```mermaid\n{diagram.mermaid('campaign')}```\n"),
+        ("how-it-works", "node", f"```mermaid\n{diagram.mermaid('node')}```\n"),
+        ("when-it-fails", "statuses", failures()),
     ],
 )
-def test_generated_parts_are_up_to_date(name: str, expected: str) -> None:
+def test_generated_parts_are_up_to_date(page: str, name: str, expected: str) -> None:
     """The diagrams and the table of exit statuses are those of the code."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->\n", PAGE.read_text(), re.DOTALL)
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->\n", (DOCS / f"{page}.md").read_text(), re.DOTALL)
     assert found is not None
     assert found.group(1) == expected
 

@@ -323,6 +323,7 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
             "faser_align",
             "faser_align.config",
             "faser_align.config.layout",
+            "faser_align.config.rootfile",
             "faser_align.fsm",
             "faser_align.fsm.statuses",
         ],

@@ -1,0 +1,94 @@
+"""What is waited for on a real pool: before a node is tried again, and for jobs that HTCondor held."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from poolcampaigns import PoolCampaign
+
+from faser_align.config import layout
+from faser_align.pool.personal import Pool
+from faser_align.state import queries
+
+WAIT_S = 4
+TRIED, HELD, HUNGRY = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
+HELD_JOB = 5  # HTCondor's JobStatus
+
+
+def submit(folder: Path) -> PoolCampaign:
+    """A campaign whose jobs wait, and are released and given more memory, as configured."""
+    campaign = PoolCampaign(
+        folder,
+        files=3,
+        iterations=1,
+        fails={TRIED: 63, HUNGRY: 9},
+        config={
+            "notify": {"targets": ["me"], "events": ["held"]},
+            "htcondor": {
+                "retries": 1,
+                "retry_wait_s": WAIT_S,
+                "release_wait_s": 0,
+                "releases": 20,
+                "reco": {"memory_mb": 64, "memory_max_mb": 256, "disk_mb": 1},
+            },
+        },
+    )
+    # As a machine does that watches its jobs' memory.
+    hold = 'on_exit_hold = ExitCode =?= 9\n    on_exit_hold_reason = "Error: memory usage exceeded request_memory"\n'
+    dag = campaign.folder / layout.DAG
+    dag.write_text(dag.read_text().replace("    request_cpus", f"    {hold}    request_cpus", 1))
+    (campaign.folder / f"iter01/1reco/logs/{HELD}.out").mkdir()  # in the way: the output cannot be opened
+    campaign.submit()
+    return campaign
+
+
+def events(campaign: PoolCampaign, node: str, event: str) -> list[dict[str, Any]]:
+    return [row for row in campaign.history() if row["node"] == node and row["event"] == event]
+
+
+def test_nodes_wait_and_held_jobs_go_on(pool: Pool, workdir: Path) -> None:
+    """A node is tried again after the configured wait; held jobs are released, with more memory where that was why, told once."""
+    campaign = submit(workdir / "waits")
+    campaign.wait(lambda: events(campaign, TRIED, "failed"))
+    (campaign.orders / TRIED).unlink()
+    campaign.wait(lambda: len(events(campaign, HELD, "held")) >= 2)
+    (campaign.folder / f"iter01/1reco/logs/{HELD}.out").rmdir()
+    campaign.wait(lambda: events(campaign, HUNGRY, "held"))
+    (campaign.orders / HUNGRY).unlink()
+    campaign.wait_end()
+
+    failed, started = events(campaign, TRIED, "failed")[0], events(campaign, TRIED, "started")
+    waited = [datetime.datetime.fromisoformat(row["utc"]) for row in (failed, started[1])]
+    assert len(started) == 2
+    assert WAIT_S - 1 <= (waited[1] - waited[0]).total_seconds() < 3 * WAIT_S
+    assert {row["state"] for node, row in campaign.nodes().items() if "reco" in node} == {"done"}
+    ads = {
+        ad["FaserNode"]: ad
+        for ad in htcondor2.Schedd().history('FaserCampaign == "waits" && JobUniverse == 5', [], match=20)
+    }
+    # HTCondor gives memory in portions of 128 MB.
+    assert (ads[TRIED]["MemoryProvisioned"], ads[HUNGRY]["MemoryProvisioned"]) == (128, 256)
+    assert "memory" in events(campaign, HUNGRY, "held")[0]["facts"]["reason"]
+    assert ads[HELD]["NumHolds"] >= 2
+    with queries.published(str(campaign.folder)) as db:
+        told = db.execute(
+            "SELECT node FROM outbox JOIN history ON history.id = outbox.history_id WHERE outbox.kind = 'held' ORDER BY node"
+        )
+        assert [row[0] for row in told] == [HELD, HUNGRY]
+
+
+def test_a_stop_does_not_wait(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A campaign that is stopped while a node waits for its next attempt ends at once."""
+    campaign = PoolCampaign(
+        workdir / "stops",
+        files=1,
+        iterations=1,
+        fails={TRIED: 63},
+        config={"htcondor": {"retries": 3, "retry_wait_s": 600}},
+    )
+    campaign.submit()
+    campaign.wait(lambda: events(campaign, TRIED, "failed"))
+    assert campaign.command("stop", "--yes").returncode == 0
+    assert campaign.wait_end(20) == "removed"
