@@ -149,8 +149,10 @@ def rows(found: dict[str, History]) -> list[tuple[str, str]]:
         ),
         (
             "two steps that alternate come nearer by a tenth in each iteration; one step with a frame does not alternate",
-            f"two at {passes(found['two steps'], Rules())} (effect {column(found['two steps'], 'effect_um')}), "
-            f"one at {passes(found['one step'], Rules())} (effect {column(found['one step'], 'effect_um')})",
+            ", ".join(
+                f"{name} at {passes(found[name], Rules())} (effect {column(found[name], 'effect_um')})"
+                for name in ("two steps", "one step")
+            ),
         ),
         (
             "the drift of momenta takes tracks out of the window (5,000 tracks)",
