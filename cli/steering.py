@@ -17,6 +17,7 @@ from faser_align.state import create, queries
 from faser_align.state.upgrade import bring_up_to_date
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
 JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
 LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 1.0  # DAGMan leaves the queue a few seconds after its last hook
 
@@ -52,7 +53,8 @@ def stop(folder: str, *, yes: bool) -> None:
             )
         if not stopped.halted:
             console.warn("DAGMan did not say that it had halted before it was removed")
-    end = progress.wait(folder, timeout_s=END_WAIT_S, interval_s=0.2).end
+    wait_s = END_WAIT_S if all(job.works for job in jobs) else NO_HOOK_WAIT_S
+    end = progress.wait(folder, timeout_s=wait_s, interval_s=0.2).end
     if end is None:
         closing = hint("repair", record)
         raise CampaignError(

@@ -36,6 +36,11 @@ class DagmanJob(NamedTuple):
     folder: str = ""
     crashes: int = 0
 
+    @property
+    def works(self) -> bool:
+        """Whether it can call a hook as things are."""
+        return self.status != HELD and not self.crashes
+
 
 class Queue(NamedTuple):
     """The answer: DAGMan jobs, nodes whose job waits in the queue, the schedd's name; or why there is none."""
@@ -95,7 +100,7 @@ def _job(ad: Mapping[str, Any], now_s: float) -> DagmanJob:
         int(ad["JobStatus"]),
         str(ad.get("HoldReason", "")),
         str(ad.get("FaserFolder", "")),
-        int(ad["NumJobStarts"]) if _crashes(ad, now_s) else 0,
+        int(ad.get("NumJobStarts", 0)) if _crashes(ad, now_s) else 0,
     )
 
 

@@ -18,7 +18,7 @@ import htcondor2
 
 from faser_align.config import atomic, layout, submissions
 from faser_align.dag import queue
-from faser_align.dag.queue import HELD, DagmanJob
+from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 
 HALTED = "DAG is halted"
@@ -89,17 +89,17 @@ def rescue_file(folder: str) -> str:
 def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
     """DAGMan jobs of the campaign in ``folder`` that the schedd has in its queue, the one that ends included."""
     try:
-        ads = schedd.query(constraint=queue.of_campaign(folder), projection=["ClusterId", "JobStatus", "HoldReason"])
+        ads = schedd.query(constraint=queue.of_campaign(folder), projection=list(queue.ATTRIBUTES))
     except htcondor2.HTCondorException as error:
         raise CampaignError(f"the schedd does not answer ({_first_line(error)}); try again later") from error
-    return [DagmanJob(int(ad["ClusterId"]), int(ad["JobStatus"]), str(ad.get("HoldReason", ""))) for ad in ads]
+    return list(queue.read(ads, "", time.time()).jobs)
 
 
 def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     """Remove the campaign's DAGMan job and all its nodes, in the order that lets the FINAL node run.
 
     DAGMan is halted first: PRE scripts that wait are not cancelled by a removal and would all run before FINAL.
-    A DAGMan that is held or does not react within half a minute is removed without. One that has no job in the queue
+    A DAGMan that is held, cannot run or does not react within half a minute is removed without. One that has no job in the queue
     when it has halted ends by itself, and a removal would kill its FINAL script half-way. Takes at most 4 min.
     """
     dag = layout.newest_dag(folder)
@@ -115,7 +115,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     with open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
-        halted = running[0].status != HELD and _wait(lambda: _has_halted(dagman_out, read_from), HALT_WAIT_S)
+        halted = running[0].works and _wait(lambda: _has_halted(dagman_out, read_from), HALT_WAIT_S)
         gone = halted and not _has_jobs(schedd, cluster) and _wait(has_left, ENDS_WAIT_S)
         if not gone:
             _remove(schedd, cluster)

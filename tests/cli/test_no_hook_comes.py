@@ -1,0 +1,185 @@
+"""When no hook can run any more: what the commands say of it on a real pool, and what helps."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from campaigns import hook, make_campaign
+from commandline import Command
+
+from faser_align.cli import progress
+from faser_align.config import layout, submissions
+from faser_align.dag import queue
+from faser_align.pool import processes
+from faser_align.pool.personal import Pool
+
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "2", "--name", "stuck")
+
+
+def until(what: Callable[[], Any], wait_s: float = 60) -> Any:
+    """Wait until something is true; returns it."""
+    deadline = time.monotonic() + wait_s
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture
+def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
+    """A campaign whose only job waits in the queue, since no machine will do; the folder."""
+    assert pool.master_pid
+    monkeypatch.chdir(workdir)
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    assert plain_command("init").status == 0
+    text = Path("faser-align.toml").read_text()
+    nowhere = '[htcondor.reco]\nrequirements = "false"\n'
+    Path("faser-align.toml").write_text(text.replace("[htcondor.reco]\n", nowhere))
+    done = plain_command(*SUBMIT)
+    assert done.status == 0, done.err
+    folder = workdir / "stuck"
+    until(lambda: "waiting in the queue" in plain_command("status", "stuck").out)
+    yield folder
+    plain_command("stop", "stuck", "--yes")
+
+
+def dagman(folder: Path) -> list[queue.DagmanJob]:
+    """The campaign's DAGMan jobs in the queue."""
+    return list(queue.ask(queue.of_campaign(str(folder)), os.environ).jobs)
+
+
+def act(folder: Path, action: htcondor2.JobAction) -> None:
+    """Hold, release or remove the campaign's DAGMan."""
+    htcondor2.Schedd().act(action, f"{dagman(folder)[0].cluster}.0")
+
+
+def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -> None:
+    """On hold every command says so with the cure; removed from there it is gone; resume goes on without a rescue file."""
+    seen = json.loads(plain_command("status", "stuck", "--json").out)
+    assert (seen["dagman"], seen["dagman_stuck"]) == ("", False)
+    assert seen["iterations"][0]["nodes"] == {"running": 0, "queued": 1, "waiting": 1}
+    assert "iteration 1: 0 of 2 nodes done, 1 waiting in the queue" in plain_command("status", "stuck").out
+
+    act(stuck, htcondor2.JobAction.Hold)
+    until(lambda: dagman(stuck)[0].status == queue.HELD)
+    status = plain_command("status", "stuck").out
+    assert "its DAGMan is on hold (" in status
+    assert "no hook can run until it is released" in status
+    assert f"condor_release {dagman(stuck)[0].cluster}.0\n" in status
+    wait = plain_command("wait", "stuck")
+    assert wait.status == progress.STUCK == 18
+    assert "its DAGMan is on hold" in wait.out
+    listed = plain_command("list")
+    assert "reconstructing, stuck" in listed.out
+    assert "stuck is reconstructing, but its DAGMan is on hold" in listed.out
+    act(stuck, htcondor2.JobAction.Release)
+    until(lambda: dagman(stuck)[0].status != queue.HELD)
+    assert plain_command("wait", "stuck", "--timeout", "0").status == progress.TIMEOUT
+
+    act(stuck, htcondor2.JobAction.Hold)
+    act(stuck, htcondor2.JobAction.Remove)
+    until(lambda: not dagman(stuck))
+    assert not list(stuck.glob("*.rescue*"))
+    assert "stuck is reconstructing, but its DAGMan is gone" in plain_command("list").out
+    assert plain_command("wait", "stuck").status == 18
+    resumed = plain_command("resume", "stuck")
+    assert resumed.status == 0, resumed.err
+    until(lambda: "waiting in the queue" in plain_command("status", "stuck").out)
+
+
+def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
+    """A DAGMan that ends at once whenever HTCondor starts it is told from one that works."""
+    dag = stuck / layout.DAG
+    plain_command("stop", "stuck", "--yes")
+    # A node with children that is done from the start fails an assertion of DAGMan (23.9).
+    dag.write_text(f"{dag.read_text()}DONE {layout.reco_node(1, 1, 400)}\n")
+    assert plain_command("resume", "stuck").status == 0
+    until(lambda: dagman(stuck)[0].crashes)
+    status = plain_command("status", "stuck").out
+    assert "times and ends at once each time" in status
+    assert f"see {dag}.dagman.out" in status
+    assert "next: faser-align stop stuck   (then: faser-align resume stuck)" in status
+    assert plain_command("wait", "stuck").status == 18
+
+
+def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command) -> None:
+    """A schedd that does not answer is said within seconds and harms nothing; resume and --force refuse."""
+    (schedd,) = (d.pid for d in processes.daemons(pool.folder / "condor_config") if "schedd" in d.name)
+    os.kill(schedd, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        status = plain_command("status", "stuck")
+        assert time.monotonic() - started < queue.ANSWER_S_MAX + 4
+        assert status.status == 0
+        assert "whether its DAGMan runs is not known: the schedd did not answer within 8 s" in status.out
+        assert "in HTCondor" in status.out
+        resume = plain_command("resume", "stuck")
+        assert resume.status == 2
+        assert "is not known" in resume.err
+        assert "a second one would ruin both; resume was refused" in resume.err
+    finally:
+        os.kill(schedd, signal.SIGCONT)
+    assert len(until(lambda: dagman(stuck))) == 1
+
+
+def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -> None:
+    """Where another machine's schedd has the DAGMan, nothing is concluded from the silence of this one."""
+    known = json.loads((stuck / layout.SUBMITTED).read_text())
+    assert known["host"] == os.uname().nodename
+    (stuck / layout.SUBMITTED).write_text(json.dumps({**known, "host": "elsewhere", "schedd": "me@elsewhere"}))
+    out = plain_command("status", "stuck").out
+    assert "whether its DAGMan runs is not known: it belongs to the personal pool of elsewhere" in out
+    assert "stuck" not in plain_command("list").out.replace("stuck ", "")
+    assert "is not known" in plain_command("resume", "stuck").err
+    (stuck / layout.SUBMITTED).write_text(json.dumps(known))
+
+
+def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
+    """A campaign of another schedd than this machine's is asked for there, or nowhere."""
+    assert pool.master_pid
+    answer = queue.ask(queue.of_all(), os.environ, "schedd-of-nobody")
+    assert answer.jobs == ()
+    assert answer.problem == "the schedd schedd-of-nobody is not known here"
+
+
+def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
+    """Without news for a while it is asked whether any can come; the answer ends the waiting."""
+    record = make_campaign(tmp_path / "c", files=1)
+    hook("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
+    asked: list[str] = []
+
+    def stuck(folder: str) -> str:
+        asked.append(folder)
+        return "it is stuck" if len(asked) == 2 else ""
+
+    found = progress.wait(record["folder"], interval_s=0.05, stuck=stuck, silence_s=0.2)
+    assert found == (None, "it is stuck")
+    assert progress.exit_status(found) == 18
+
+
+def test_what_makes_a_crash_loop() -> None:
+    """Four starts that ended soon with a status of DAGMan's own; being killed by hand is none."""
+    ad = {"JobUniverse": 7, "ClusterId": 3, "JobStatus": 1, "NumJobStarts": 4, "JobLastStartDate": 100}
+    ad |= {"JobCurrentStartDate": 102, "ExitCode": 4}
+    assert queue.read([ad], "s", 110.0).jobs[0].crashes == 4
+    for change in ({"NumJobStarts": 3}, {"JobLastStartDate": 1}, {"ExitCode": 1}):
+        assert queue.read([ad | change], "s", 110.0).jobs[0].crashes == 0
+    assert queue.read([ad], "s", 1000.0).jobs[0].crashes == 0
+    killed = {key: value for key, value in ad.items() if key != "ExitCode"} | {"ExitSignal": 9}
+    assert queue.read([killed], "s", 110.0).jobs[0].crashes == 0
+    assert queue.read([killed | {"ExitSignal": 6}], "s", 110.0).jobs[0].crashes == 4
+
+
+def test_where_it_was_submitted_may_be_unknown(tmp_path: Path) -> None:
+    """A campaign of an older version has no such note, and a damaged one counts as none."""
+    assert submissions.latest(str(tmp_path)) == ("", "", "")
+    (tmp_path / layout.SUBMITTED).write_text("{")
+    assert submissions.latest(str(tmp_path)) == ("", "", "")
+    submissions.note(str(tmp_path), "s", layout.DAG)
+    assert submissions.latest(str(tmp_path)) == ("s", os.uname().nodename, layout.DAG)
