@@ -10,7 +10,20 @@ from typing import Any
 import typer
 
 import faser_align
-from faser_align.cli import console, control, demo, engine, importing, pool, reading, setup, storage, upkeep
+from faser_align.cli import (
+    console,
+    control,
+    demo,
+    engine,
+    explaining,
+    importing,
+    pool,
+    reading,
+    reco,
+    setup,
+    storage,
+    upkeep,
+)
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
@@ -45,7 +58,7 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, importing, reading, control, upkeep, storage, engine, pool, demo):
+for group in (setup, importing, reco, reading, explaining, control, upkeep, storage, engine, pool, demo):
     group.register(app)
 
 

@@ -1,0 +1,60 @@
+"""``why`` and ``analyze``: the verdict spelled out, and failures by kind."""
+
+import json
+
+import pytest
+from commandline import Command
+
+
+def test_why_spells_out_the_latest_verdict(command: Command) -> None:
+    """Each criterion stands there with its number, its limit, whether it is met, and in words."""
+    said = command("why", "converged")
+    assert said.status == 0
+    assert "converged, iteration 4: converged" in said.out
+    assert "significance" in said.out
+    assert "0.01" in said.out
+    assert "tracks per parameter" in said.out
+
+
+def test_why_of_an_earlier_iteration(command: Command) -> None:
+    """An iteration that went on says what it lacked."""
+    found = json.loads(command("why", "converged", "--iteration", "2", "--json").out)
+    assert (found["iteration"], found["verdict"]) == (2, "go_on")
+    assert [c["name"] for c in found["criteria"] if not c["passed"]] == ["significance", "effect"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("created",), "no iteration of created has been judged yet; it is created"),
+        (("converged", "-i", "9"), "iteration 9 of stage 1 was not judged in converged; judged are 1, 2, 3, 4"),
+        (("converged", "--validation"), "converged has not been validated; it is converged"),
+    ],
+)
+def test_what_was_not_judged_is_said(command: Command, words: tuple[str, ...], said: str) -> None:
+    """A question about a verdict that does not exist is answered with those that do."""
+    result = command("why", *words)
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_failures_are_grouped_by_kind(command: Command) -> None:
+    """analyze tells how often a kind of failure came, on which nodes, in which words, and what helps."""
+    said = command("analyze", "failed")
+    assert said.status == 0
+    assert "raw file missing or unreadable: 1 attempt of 1 node" in said.out
+    assert "cure: put the raw file in place, then resume" in said.out
+    kinds = json.loads(command("analyze", "failed", "--json").out)["failures"]
+    assert kinds[0]["attempts"][0]["node"].startswith("reco_s1")
+
+
+def test_holds_are_among_the_failures(command: Command) -> None:
+    """A job on hold is told with HTCondor's reason and the cure."""
+    said = command("analyze", "held").out
+    assert "on hold: 1 attempt of 1 node" in said
+    assert "condor_release" in said
+
+
+def test_nothing_wrong_is_said(command: Command) -> None:
+    """A campaign without any failure says so."""
+    assert "no attempt of any node has failed" in command("analyze", "converged").out
