@@ -93,21 +93,28 @@ def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool)
 
 
 def solve(
-    steering: Annotated[Path, typer.Argument(help="Steering file; the files that it names lie beside it")],
+    steering: Annotated[
+        Path,
+        typer.Argument(help="Steering file, beside the files that it names; or what `reco` made: its name or a folder"),
+    ],
     as_json: Json = False,
 ) -> None:
     """Solve a steering file as pede does.
 
-    The result is in the same files.
+    The result is in the same files. An iteration that `reco` reconstructed is solved as a campaign's Millepede job does it,
+    up to the constants.
 
     Example: faser-align solve str.txt
     """
     from faser_align.alignment.solver import solve as run
     from faser_align.cli import solved
-    from faser_align.fsm.errors import CampaignError, UserError
+    from faser_align.fsm.errors import CampaignError
 
     if not os.path.isfile(steering):
-        raise UserError(f"{steering} is no file here; name a steering file")
+        from faser_align.cli.reco import solve_folder
+
+        solve_folder(str(steering), as_json=as_json)
+        return
     solution = run(steering)
     if as_json:
         console.show_json(solved.as_json(solution))

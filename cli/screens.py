@@ -212,12 +212,17 @@ def next_command(seen: Row, program: str, *, cure: str = "") -> str:
     """The command that is useful in the campaign's state, or the cure where no hook can move it."""
     return cure or next_step(
         # What was imported has no DAG to resume: it is as if its iterations were used up.
-        "exhausted" if seen["imported"] else seen["state"],
+        "exhausted" if seen["imported"] else _step(seen),
         command=program,
         name=seen["name"],
         constants=seen["constants"],
         start=seen["start_constants"],
     )
+
+
+def _step(seen: Row) -> str:
+    """The campaign's state, or that its one iteration is reconstructed and waits to be solved by hand."""
+    return "reconstructed" if seen["only"] and seen["state"] == "exhausted" else str(seen["state"])
 
 
 def nothing_comes(seen: Row, trouble: str, cure: str) -> str:

@@ -63,6 +63,7 @@ def take(folder: str) -> Snapshot:
             "pending": campaign["pending"],
             "constants": queries.latest_constants(db),
             "start_constants": record["constants"]["source"],
+            "only": record.get("only", 0),
             "imported": record.get("imported", {}).get("from", ""),
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }

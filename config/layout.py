@@ -26,7 +26,8 @@ CONTROL_LOCK = "control.lock"  # held while a command submits a DAGMan
 WRAPPER = "reconstruct.sh"  # what a reconstruction job runs, unless it simulates
 JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
 STATE = "state.db"
-STATE_LOCK = "state.lock"
+STATE_LOCK = "state.lock"  # the queue of who writes
+STATE_DOOR = "state.door"  # taken by who writes in his turn, and by who reads
 OUTBOX_LOCK = "outbox.lock"
 PUBLISHED = "published.db"
 SPOOL = "spool"
@@ -126,6 +127,8 @@ def _file(digits: "list[str]") -> int:
 
 def iterations(record: "Record") -> "list[tuple[int, int]]":
     """(stage, iteration) of all iterations of a campaign in the order of their work, the validation's two at the end."""
+    if "only" in record:  # one iteration's reconstruction, solved by hand
+        return [(1, record["only"])]
     found = [
         (stage, number)
         for stage, described in enumerate(record["stages"], start=1)

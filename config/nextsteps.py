@@ -20,6 +20,7 @@ NEXT = {
     "iteration": _STATUS,
     "converged": "{command} report {name}   (then take them: {command} constants export {name} -o FILE)",
     "exhausted": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
+    "reconstructed": "{command} solve {name}   (or by hand: {command} mille FILES -o FILE, {command} solve STEERING)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",
     "stalled": _METRICS + "   (then submit anew with another choice of what is free)",
     "starved": _METRICS + "   (then submit anew with more files)",

@@ -118,7 +118,7 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
     _write(os.path.join(folder, layout.DAG), planned.dag.encode())
     if has_wrapper(planned.record):
         _write(os.path.join(folder, layout.WRAPPER), render_wrapper(planned.record).encode())
-    _write(layout.constants_file(folder, 1, 1), planned.constants)
+    _write(layout.constants_file(folder, *layout.iterations(planned.record)[0]), planned.constants)
     if "validation" in planned.record:
         _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
 

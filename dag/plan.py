@@ -81,6 +81,7 @@ def plan(
     name: str,
     utc: str,
     force: bool = False,
+    only: int = 0,
 ) -> Plan:
     """Check all that a campaign needs, and prepare its files, without writing anything.
 
@@ -91,6 +92,7 @@ def plan(
         name: the campaign's name, see :func:`campaign_name`.
         utc: now, in the form 2026-11-24T07:30:00Z.
         force: whether an existing campaign of that name may be moved aside.
+        only: the one iteration that is reconstructed, and solved by hand; 0: a whole campaign.
 
     Raises:
         UserError: something is missing or wrong; the sentence says what.
@@ -109,6 +111,8 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
+    if only:
+        record["only"] = only
     check_programs(record["python"], record["hook"])
     check_steering(record["data"], "the data's folder")
     _check_steps(record)
@@ -116,7 +120,7 @@ def plan(
     refuse_existing(planned)
     if record["data"] != folder:
         check_path(record["data"], "the data's folder")
-        _check_writable(os.path.dirname(record["data"]), "campaign.data")
+        _check_writable(os.path.dirname(record["data"]), "storage.data")
     _check_raw_files(config, year, run, files)
     if config.simulation.truth:
         read_constants(config.simulation.truth)
@@ -153,7 +157,7 @@ def check_place(folder: str) -> None:
         if place.startswith("/eos/"):
             raise UserError(
                 f"{folder} is on EOS, from where HTCondor takes no jobs; "
-                "set campaign.folder to one on AFS, and campaign.data to one on EOS"
+                "set campaign.folder to one on AFS, and storage.data to one on EOS"
             )
     _check_writable(os.path.dirname(folder), "campaign.folder")
     check_trusted(os.path.dirname(folder), "campaign.folder")

@@ -21,6 +21,8 @@ CAMPAIGN = (
     ("validating", "confirmed", "converged"),
     ("validating", "refuted", "rejected"),
     ("solving", "limit", "exhausted"),
+    # One iteration was to be reconstructed and nothing more: it is solved by hand.
+    ("reconstructing", "reconstructed", "exhausted"),
     ("solving", "diverged", "diverged"),
     ("solving", "stalled", "stalled"),
     ("solving", "starved", "starved"),
@@ -95,6 +97,7 @@ MESSAGES = {
     "confirmed": "converged",
     "refuted": "rejected",
     "limit": "exhausted",
+    "reconstructed": "exhausted",
     "diverged": "diverged",
     "stalled": "stalled",
     "starved": "starved",

@@ -116,6 +116,10 @@ def final(campaign: "Campaign") -> int:
     reason = event.get("reason") or DAG_STATUSES.get(status, f"its status is {status}")
     if failed:
         reason = _failed(campaign, failed) if status == DAG_NODE_FAILED else f"{reason}; {_failed(campaign, failed)}"
+    if status in DAG_OK and campaign.state == "reconstructing" and _has_no_solution(campaign):
+        facts = "json_object('reason', ?)"
+        told = "its iteration is reconstructed, and is solved by hand"
+        _move(campaign, "reconstructed", campaign.stage, campaign.iteration, facts, (told,))
     if status in DAG_OK and campaign.state in table.UNFINISHED:
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
     name = "final_removed" if status in DAG_REMOVED else "final_failed"
@@ -126,6 +130,11 @@ def final(campaign: "Campaign") -> int:
         "INSERT INTO events VALUES (?, ?, 0, 'final', '', '', ?)", (event["dag_id"], event["node"], exit_status)
     )
     return exit_status
+
+
+def _has_no_solution(campaign: "Campaign") -> bool:
+    """Whether the campaign has no Millepede node: it was to reconstruct and nothing more."""
+    return campaign.db.execute("SELECT 1 FROM nodes WHERE kind = 'mille' LIMIT 1").fetchone() is None
 
 
 def _failed(campaign: "Campaign", count: int) -> str:

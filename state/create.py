@@ -58,7 +58,7 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
     for stage, iteration in layout.iterations(record):
         files = layout.files_of(record, stage)
         found += [(layout.reco_node(stage, iteration, f), "reco", stage, iteration, f) for f in files]
-        if (stage, iteration) != (layout.VALIDATION, layout.BEFORE):
+        if (stage, iteration) != (layout.VALIDATION, layout.BEFORE) and "only" not in record:
             node = layout.mille_node(stage, iteration)
             found.append((node, layout.parse_node(node)[0], stage, iteration, -1))
     return found

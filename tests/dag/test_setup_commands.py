@@ -186,7 +186,7 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
     assert f"submitted as job {job.cluster};" in result.output
     assert read_record(folder)["files"] == [400]
     assert "exists already" in mistake(*words)
-    assert "still runs as job" in mistake(*words, "--force")
+    assert f"runs already as job {job.cluster}.0" in mistake(*words, "--force")
     stop_dag(schedd, folder, job.cluster)
     assert run(*words, "--force", "--json").exit_code == 0
     assert len(list(here.glob("my camp.old-*"))) == 1

@@ -1,0 +1,121 @@
+"""``reco``, ``solve`` and ``mille``: an iteration by hand, as main.py and millepede.py of faser-alignment-script did it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from calypso import Lxplus
+from commandline import Command
+
+from faser_align.alignment.constants import read_constants
+from faser_align.pool.personal import Pool
+from faser_align.state import queries, verify
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
+
+
+@pytest.fixture
+def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    (workdir / "here").mkdir(mode=0o755)
+    monkeypatch.chdir(workdir / "here")
+    return workdir / "here"
+
+
+def configure(here: Path, **simulation: object) -> None:
+    """A configuration of the simulation whose IFT is misplaced."""
+    lines = [f"{key} = {value}" for key, value in simulation.items()]
+    (here / "faser-align.toml").write_text(
+        f'[campaign]\nconstants = "{EXAMPLES}/ift_misplaced.txt"\n[simulation]\ntruth = "{EXAMPLES}/align_2025.txt"\n'
+        + "\n".join(lines)
+    )
+
+
+def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, here: Path) -> None:
+    """reco -i 1, solve, reco -i 2 with the constants found: each a small DAG whose campaign ends as exhausted, and sound."""
+    configure(here, tracks=600)
+    made = plain_command("reco", *DATA, "-i", "1", "--fourst")
+    assert made.status == 0, made.err
+    name = "Y2023_R011705_F400-401_reco01"
+    assert f"faser-align solve {name}" in made.out
+    assert plain_command("wait", name, "--timeout", "120").status == 10
+    with queries.published(str(here / name)) as db:
+        assert verify.findings(db) == []
+        nodes = [row["node"] for row in queries.nodes(db)]
+    assert nodes == ["reco_s1_i01_00400", "reco_s1_i01_00401"]
+    status = json.loads(plain_command("status", name, "--json").out)
+    assert "solved by hand" in status["reason"]
+    assert status["next"].startswith(f"faser-align solve {name}")
+
+    assert "solve it with `faser-align solve" in plain_command("reco", *DATA, "-i", "2", "--dry-run").err
+    tracks = here / name / "iter01" / "2kfalignment"
+    solved = plain_command("solve", str(tracks))
+    assert solved.status == 0, solved.err
+    found = here / name / "iter01" / "3millepede" / "inputforalign.txt"
+    assert f"constants: {found}" in solved.out
+    assert read_constants(found) != read_constants(EXAMPLES / "ift_misplaced.txt")
+    second = plain_command("reco", *DATA, "-i", "2", "--dry-run")
+    assert (second.status, str(found) in second.out) == (0, True)
+
+    binary = here / "mp2input.bin"
+    assert plain_command("mille", *map(str, sorted(tracks.glob("*.root"))), "-o", str(binary)).status == 0
+    assert binary.stat().st_size > 10_000
+
+
+def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:
+    """As main.py, reco takes --calypso_path or --env_script alone, --file ranges of both forms, and 3 stations."""
+    tree = Lxplus(here.parent / "lxplus")
+    words = ("--year", "2023", "--run", "11705", "--file", "400:401", "--iteration", "1")
+    left = plain_command("reco", *words, "--threest", "--calypso_path", str(tree.checkout), "--dry-run", "--json")
+    # Raw files of the predecessor's place are not on this machine.
+    assert (
+        "2 of 2 raw files do not exist: /eos/experiment/faser/raw/2023/011705/Faser-Physics-011705-00400.raw"
+        in left.err
+    )
+    assert "give --calypso_path" in plain_command("reco", *words, "--env_script", "none.sh", "--dry-run").err
+    assert os.listdir() == []
+
+
+def test_options_of_the_environment_go_over_the_configuration(plain_command: Command, here: Path) -> None:
+    """--calypso_path and --env_script replace what the configuration has, --fourst and --threest its stations."""
+    tree = Lxplus(here.parent / "lxplus")
+    for number in (400, 401):
+        tree.raw(number)
+    calypso = tree.reconstruction()["calypso"]
+    assert isinstance(calypso, dict)
+    text = f'[campaign]\nconstants = "{EXAMPLES}/align_2025.txt"\n[reconstruction]\nbackend = "calypso"\n'
+    text += f'raw = "{tree.reconstruction()["raw"]}"\n[reconstruction.calypso]\n'
+    text += "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
+    (here / "faser-align.toml").write_text(text)
+    script = here / "my_env.sh"
+    script.write_text("")
+    other = here.parent / "other"
+    other.mkdir()
+    words = (
+        "reco",
+        *DATA,
+        "--threest",
+        "--env_script",
+        "my_env.sh",
+        "--calypso_path",
+        str(other),
+        "--dry-run",
+        "--json",
+    )
+    record = json.loads(plain_command(*words).out)
+    told = record["config"]["reconstruction"]
+    assert told["environment"] == str(script)
+    assert told["calypso"]["setup"] == f"{other}/setup.sh"
+    assert told["calypso"]["reconstruct"] == calypso["reconstruct"]
+    assert (record["stations"], record["only"], record["name"]) == (3, 1, "Y2023_R011705_F400-401_reco01")
+    assert "exclude each other" in plain_command("reco", *DATA, "--fourst", "--threest").err
+
+
+def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
+    """What is neither a steering file nor made by reco is refused in a sentence that says what may be named."""
+    left = plain_command("solve", "nothing.txt")
+    assert left.status == 2
+    assert "nothing.txt is no file here; name a steering file, or what `reco` has made" in left.err
