@@ -1,4 +1,4 @@
-"""Commands for a campaign's files themselves: ``verify``."""
+"""Commands for a campaign's files themselves: ``verify``, ``repair``."""
 
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from faser_align.cli import console
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(verify)
+    app.command()(repair)
 
 
 def verify(
@@ -40,3 +41,40 @@ def verify(
             console.say(f"{campaign} is sound: {rows} rows of history, {waiting} events wait in the spool")
     if found:
         raise typer.Exit(1)
+
+
+def repair(
+    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    without_htcondor: Annotated[
+        bool, typer.Option("--without-htcondor", help="Do not ask whether DAGMan runs: you are sure that it does not.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+) -> None:
+    """Make a campaign's store whole again.
+
+    From its published copy, DAGMan's logs, the metrics and the spool, after the store was deleted, damaged or replaced by an
+    older copy; and close a campaign whose DAGMan is gone for good. A sound store is left as it is, and an old one
+    is kept beside the new one. Refused while the campaign runs.
+
+    Example: faser-align repair Y2023_R011705_F400-450 --dry-run
+    """
+    from faser_align.cli import repairing
+    from faser_align.state import registry
+    from faser_align.state.repair_report import sentences
+
+    found = repairing.repair(registry.find(campaign), dry_run=dry_run, without_htcondor=without_htcondor)
+    if as_json:
+        console.show_json(found)
+        return
+    for line in sentences(found):
+        console.say(line)
+    if found["kept"]:
+        console.say(f"the old store is kept as {found['kept']}")
+    if found["published"]:
+        console.say("its published copy was behind, and was made anew")
+    if dry_run and found["repaired"]:
+        console.say("nothing was changed")
+    following = repairing.next_step(found)
+    if following:
+        console.say(f"next: {following}")

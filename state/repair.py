@@ -1,0 +1,237 @@
+"""Making a campaign's store whole again, from what is left of it and from the logs of DAGMan.
+
+Everything is built beside the store and takes its place at once: killed at any moment, a repair leaves the old store or
+the new one. Two ways lead to a new store. The better one starts from a copy that is sound (the store, or the published
+copy, whichever knows more) and takes in what the logs and the spool know beyond it: what only hooks could know is kept.
+The other one takes everything in from the logs, in a store that is new. It is used where no copy is sound, or where
+events are missing in the middle of the history, where none can be put any more.
+"""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from faser_align.config import layout
+from faser_align.fsm import table
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, repair_events, spool
+from faser_align.state.apply import apply
+from faser_align.state.joblogs import Logs
+from faser_align.state.repair_copies import FILES, STORE, Copy, covers, examine, opened, tell_as_known
+from faser_align.state.repair_replay import begin, missing, replay, with_spool
+
+Record = dict[str, Any]
+
+LOGS = "the logs of DAGMan"
+ASIDE = "set-aside"
+# What no log tells, where a history is made from logs.
+UNKNOWN = (
+    "times are those of DAGMan's logs, to the second, and the order of what happened within one second is theirs",
+    "the host of hooks is not known",
+    "why earlier attempts of a job failed is known by exit status alone: its own last words were overwritten",
+    "whether a message was sent is known only from copies of the store; where it is not, it is not sent again",
+    "notes about messages that were refused and about events that waited in the spool are gone",
+)
+
+
+class Rebuilt(NamedTuple):
+    """What a repair found and made.
+
+    The copies; the new store's file, empty if there is nothing to repair; what it was made from; how many events it took
+    in beyond that; files of the spool that it holds, and that could not be taken in; how the campaign was closed,
+    empty if it was not; how many events of the logs have no place in it any more.
+    """
+
+    copies: tuple[Copy, ...]
+    path: str
+    made_from: str
+    taken: int
+    spooled: tuple[str, ...]
+    unfit: tuple[str, ...]
+    closed: str
+    left_out: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether the published copy is not that of the store, though the store is as it should be."""
+        store, copy = self.copies
+        return not self.path and (bool(copy.damage) or copy.rows != store.rows)
+
+
+def read_logs(folder: str) -> Logs:
+    """The logs of the campaign in ``folder``; those of all its DAGs, one after the other."""
+    beside = [f"{folder}/{name}" for name in layout.dag_files(folder)]
+    return Logs(
+        jobstate=_text(f"{folder}/{layout.JOBSTATE_LOG}"),
+        dagman_out="".join(_text(dag + layout.ENDING_DAGMAN_OUT) for dag in beside),
+        dagman_log="".join(_text(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
+        scripts=_text(f"{folder}/{layout.SCRIPTS_LOG}"),
+        jobs=_text(f"{folder}/{layout.JOB_LOG}"),
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Have the store's lock, and nothing left of a repair that was killed.
+
+    Raises:
+        StoreError: somebody else has it, or the folder cannot be written.
+    """
+    try:
+        turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
+    except OSError as problem:
+        raise StoreError(f"{folder} cannot be written: {problem.strerror}") from problem
+    try:
+        if not turn.mine:
+            raise StoreError(f"another process writes the store of {folder}; try again later")
+        for name in os.listdir(folder):
+            if name.startswith(_SCRATCH):
+                shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
+        yield
+    finally:
+        turn.close()
+
+
+_SCRATCH = ".repair."
+
+
+def scratch_of(folder: str) -> str:
+    """A new folder in which a repair of the campaign in ``folder`` builds: on the same file system."""
+    path = f"{folder}/{_SCRATCH}{os.getpid()}"
+    os.mkdir(path)
+    return path
+
+
+def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
+    """Make the store anew in the folder ``scratch``, if there is anything to repair. The campaign's folder is only read.
+
+    Only while no DAGMan of the campaign is in the queue: an unfinished campaign is closed.
+
+    Args:
+        folder: the campaign.
+        record: its record.
+        scratch: an empty folder for the copies and the new store.
+
+    Raises:
+        StoreError: a newer program has changed the store.
+        OSError, sqlite3.Error: the new store cannot be written.
+    """
+    copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
+    logs = read_logs(folder)
+    events, unreadable = with_spool(folder, repair_events.events(logs, record))
+    fresh = f"{scratch}/fresh.db"
+    begin(fresh, record)
+    unfit, taken = replay(fresh, folder, events)
+    made_from, path, left_out = LOGS, fresh, 0
+    sound = [copy for copy in copies if not copy.damage]
+    if sound:
+        best = max(sound, key=lambda copy: (copy.rows, copy.name == STORE))
+        tail, middle = missing(best.path, events)
+        base = f"{scratch}/base.db"
+        shutil.copyfile(best.path, base)
+        unfit_of_base, changes = replay(base, folder, tail)
+        if not (middle and covers(fresh, base)):
+            made_from, path, taken, unfit, left_out = best.name, base, changes, unfit_of_base, len(middle)
+    told = tell_as_known(path, copies)
+    closed = _close(path, logs)
+    store = copies[0]
+    idle = made_from == STORE and not (taken or told or closed or store.migrated or spool.waiting(folder))
+    spooled = [one.spooled for one in events if one.spooled]
+    return Rebuilt(
+        copies,
+        "" if idle else path,
+        made_from,
+        taken,
+        tuple(name for name in spooled if name not in unfit),
+        (*unreadable, *unfit),
+        closed,
+        left_out,
+    )
+
+
+def _close(path: str, logs: Logs) -> str:
+    """Close a campaign that was submitted and has not ended, since nothing will move it any more; returns why."""
+    with opened(path) as db:
+        state, dag_id = db.execute("SELECT state, dag_id FROM campaign").fetchone()
+        if state not in table.UNFINISHED or not dag_id:
+            return ""
+        left = repair_events.how_dagman_left(logs.dagman_log, dag_id)
+        event = {
+            "phase": "final",
+            "dag_id": dag_id,
+            "node": layout.FINAL_NODE,
+            "utc": database.utc(),
+            "host": os.uname().nodename,
+            "exit": 1,
+            "dag_status": 4 if left.removed else 1,
+            "failed_count": 0,
+            "reason": left.words,
+        }
+        db.execute("BEGIN IMMEDIATE")
+        apply(db, event)
+        db.execute("COMMIT")
+        return left.words
+
+
+def install(folder: str, rebuilt: Rebuilt) -> str:
+    """Put the new store in the place of the old one, which is kept.
+
+    Returns:
+        Path of the old store's file; empty if there was none.
+
+    Raises:
+        OSError: nothing was changed.
+    """
+    store = f"{folder}/{layout.STATE}"
+    _sync(rebuilt.path)
+    _settle(store)
+    aside = ""
+    if os.path.lexists(store):
+        aside = f"{store}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{ASIDE}"
+        _keep(store, aside)
+    # A journal that is left all the same would be played into the new store.
+    if os.path.lexists(f"{store}-journal"):
+        os.replace(f"{store}-journal", f"{aside or store}-journal{'' if aside else '.' + ASIDE}")
+    os.chmod(rebuilt.path, os.stat(store).st_mode & 0o777 if aside else 0o644)
+    os.replace(rebuilt.path, store)
+    _sync(folder)
+    spool.remove(folder, list(rebuilt.spooled))
+    for name in rebuilt.unfit:
+        spool.set_aside(folder, name)
+    return aside
+
+
+def _settle(store: str) -> None:
+    """Let SQLite roll back what a killed writer has left in the store's journal, if the store can still be read."""
+    if os.path.exists(f"{store}-journal") and os.path.exists(store):
+        with contextlib.suppress(sqlite3.Error), opened(store) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+
+
+def _keep(path: str, aside: str) -> None:
+    """Give a file a second name, so that it is there at every moment; where links are not known, a copy."""
+    try:
+        os.link(path, aside)
+    except OSError:
+        shutil.copyfile(path, aside)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""What is left of a campaign's store, in two places: the store itself and its published copy; and what each of them knows."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, schema, verify
+
+Record = dict[str, Any]
+
+STORE, PUBLISHED = "the store", "the published copy"
+FILES = ((STORE, layout.STATE), (PUBLISHED, layout.PUBLISHED))
+
+
+class Copy(NamedTuple):
+    """What is left of the store somewhere: which one, a copy of its file, and what is wrong with it."""
+
+    name: str
+    path: str
+    damage: tuple[str, ...]
+    rows: int = 0
+    migrated: bool = False
+
+
+def examine(folder: str, record: Record, scratch: str, name: str, file: str) -> Copy:
+    """Copy what is there of ``file``, its journal included, bring it up to date, and look what is wrong with it."""
+    path = f"{scratch}/{file}"
+    try:
+        shutil.copyfile(f"{folder}/{file}", path)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{folder}/{file}-journal", f"{path}-journal")
+    except FileNotFoundError:
+        return Copy(name, path, (f"{file} is not there",))
+    except OSError as problem:
+        return Copy(name, path, (f"{file} cannot be read: {problem.strerror}",))
+    try:
+        with opened(path) as db:
+            # A newer program's store is its own to repair.
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > database.SCHEMA:
+                raise StoreError(_newer(f"{folder}/{file}", version))
+        if os.path.getsize(path) == 0:
+            return Copy(name, path, (f"{file} is empty",))
+        schema.migrate(path)
+        with opened(path) as db:
+            damage = verify.findings(db, folder, files=False) or _of_another(db, record)
+            rows = 0 if damage else db.execute("SELECT max(id) FROM history").fetchone()[0]
+    except sqlite3.Error as problem:
+        return Copy(name, path, (f"{file}: {problem}",))
+    return Copy(name, path, tuple(damage), rows, version < database.SCHEMA)
+
+
+def _newer(path: str, version: int) -> str:
+    return f"{path} has schema {version}, and this faser-align knows schemas up to {database.SCHEMA}; use the newer version"
+
+
+def _of_another(db: sqlite3.Connection, record: Record) -> list[str]:
+    name, folder = db.execute("SELECT name, folder FROM campaign").fetchone()
+    if (name, folder) == (record["name"], record["folder"]):
+        return []
+    return [f"it is the store of {name} in {folder}"]
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[sqlite3.Connection]:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def covers(fresh: str, base: str) -> bool:
+    """Whether the store ``fresh`` has every end of an attempt, of a DAGMan and of an iteration that ``base`` has."""
+    found = []
+    for path in (fresh, base):
+        with opened(path) as db:
+            found.append(
+                {*db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")}
+                | {*db.execute("SELECT dag_id, exit_status FROM events WHERE phase = 'final'")}
+                | {*db.execute("SELECT stage, iteration, verdict FROM iterations WHERE ended_utc != ''")}
+            )
+    return found[1] <= found[0]
+
+
+_MESSAGE = (
+    "SELECT o.target, h.subject, h.event, h.dag_id, h.node, h.job_id, h.stage, h.iteration, "
+    "coalesce(json_extract(h.facts, '$.held_at'), ''), o.state, o.tries, o.next_utc, o.claimed_utc, o.sent_utc, o.error, o.id "
+    "FROM outbox AS o JOIN history AS h ON h.id = o.history_id"
+)
+_KEY = 9  # columns that say which message it is
+_FATES = ("sent", "failed", "unwanted", "claimed", "pending")  # the first one that a copy knows is believed
+
+
+def tell_as_known(path: str, copies: tuple[Copy, ...]) -> int:
+    """Give messages the state that copies of the store know of them, the damaged included; returns how many changed."""
+    fates: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for copy in copies:
+        for row in _read(copy.path, _MESSAGE):
+            key, fate = row[:_KEY], row[_KEY:-1]
+            if key not in fates or _rank(fate) < _rank(fates[key]):
+                fates[key] = fate
+    with opened(path) as db:
+        changed = 0
+        for row in db.execute(_MESSAGE).fetchall():
+            fate = fates.get(row[:_KEY], row[_KEY:-1])
+            if fate != row[_KEY:-1]:
+                db.execute(
+                    "UPDATE outbox SET state = ?, tries = ?, next_utc = ?, claimed_utc = ?, sent_utc = ?, error = ? "
+                    "WHERE id = ?",
+                    (*fate, row[-1]),
+                )
+                changed += 1
+    return changed
+
+
+def _rank(fate: tuple[Any, ...]) -> int:
+    return _FATES.index(fate[0]) if fate[0] in _FATES else len(_FATES)
+
+
+def _read(path: str, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query, as far as the file can be read."""
+    found: list[tuple[Any, ...]] = []
+    if os.path.exists(path):
+        with contextlib.suppress(sqlite3.Error), opened(path) as db:
+            for row in db.execute(sql):
+                found.append(row)  # noqa: PERF402 - what was read before the damage is kept
+    return found

@@ -1,0 +1,182 @@
+"""Taking the events of a campaign in again: those of its logs, those that wait in its spool, and only those that a store lacks."""
+
+import sqlite3
+from collections import Counter
+from typing import Any, NamedTuple
+
+from faser_align.state import create, repair_events, schema, spool, writer
+from faser_align.state.apply import apply
+from faser_align.state.repair_copies import opened
+
+Event = dict[str, Any]
+Record = dict[str, Any]
+
+UNTOLD = "whether it was sent is not known: this event was taken from DAGMan's logs"
+
+
+class Taken(NamedTuple):
+    """An event to take in; ``spooled`` is its file in the spool, if it waits there."""
+
+    event: Event
+    spooled: str = ""
+
+
+def begin(path: str, record: Record) -> None:
+    schema.migrate(path)
+    with opened(path) as db:
+        created = record["created_utc"].removesuffix("Z")
+        create.begin(db, record, created + ".000Z" * ("." not in created), "")
+
+
+def with_spool(folder: str, events: list[Event]) -> tuple[list[Taken], list[str]]:
+    """The events of the logs with those of the spool, which take the place of their like; and files that are no events.
+
+    An event in the spool is as its hook has made it, and surely in no store yet: whatever message it brings was not sent.
+    """
+    found = [Taken(event) for event in events]
+    unreadable = []
+    for name in spool.waiting(folder):
+        try:
+            event = spool.read(folder, name)
+            place = _like(found, event)
+            if place is None:
+                later = (i for i in range(len(found), 0, -1) if found[i - 1].event["utc"] <= event["utc"])
+                found.insert(next(later, 0), Taken(event, name))
+            else:
+                found[place] = Taken(event, name)
+        except (*writer.UNFIT, OSError):
+            unreadable.append(name)
+    return found, unreadable
+
+
+def _like(found: list[Taken], event: Event) -> int | None:
+    """Where the same event stands as the logs tell it."""
+    if event.get("event", "submitted") not in ("submitted", "resumed"):
+        return None
+    keys = {"post": ("job_id",), "hold": ("job_id", "hold_time")}.get(event["phase"], ())
+    near: list[tuple[float, int]] = []
+    for place, other in enumerate(found):
+        same = ("phase", "dag_id", "node", *keys)
+        if other.spooled or any(other.event.get(key) != event.get(key) for key in same):
+            continue
+        near.append((abs(_seconds(other.event["utc"]) - _seconds(event["utc"])), place))
+    if not near or (event["phase"] == "pre" and min(near)[0] > repair_events.NEAR_S):
+        return None
+    return min(near)[1]
+
+
+def _seconds(utc: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(utc).timestamp()
+
+
+def replay(path: str, folder: str, events: list[Taken]) -> tuple[list[str], int]:
+    """Take events in as hooks do, all in one transaction; messages of the logs' events are not to be sent.
+
+    Returns:
+        Files of the spool whose event could not be taken in, and how many events have changed anything.
+    """
+    unfit, effective = [], 0
+    with opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        messages = _messages(db)
+        for one in events:
+            before = db.total_changes
+            if one.spooled:
+                if not writer.replay(db, folder, one.spooled):
+                    unfit.append(one.spooled)
+            else:
+                _apply(db, one.event)
+            effective += db.total_changes > before
+            if _messages(db) > messages and not one.spooled:
+                db.execute("UPDATE outbox SET state = 'failed', error = ? WHERE id > ?", (UNTOLD, messages))
+            messages = _messages(db)
+        db.execute("COMMIT")
+    return unfit, effective
+
+
+def _apply(db: sqlite3.Connection, event: Event) -> None:
+    """Take an event of the logs in, unless it is none of this campaign: a line of a log may be cut anywhere."""
+    db.execute("SAVEPOINT event")
+    try:
+        apply(db, event)
+    except writer.UNFIT:
+        db.execute("ROLLBACK TO event")
+    finally:
+        db.execute("RELEASE event")
+
+
+def _messages(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
+
+
+class _Known(NamedTuple):
+    """What a store holds already, by the keys of events."""
+
+    attempts: Counter[tuple[str, str]]  # (DAGMan, node)
+    closed: set[tuple[str, str]]  # (node, job)
+    holds: Counter[tuple[str, str]]  # (node, job)
+    others: set[tuple[str, str]]  # (DAGMan, phase)
+
+
+def _known(db: sqlite3.Connection) -> _Known:
+    attempts = db.execute("SELECT dag_id, node, job_id, closed_utc FROM attempts").fetchall()
+    return _Known(
+        Counter((dag_id, node) for dag_id, node, _, _ in attempts),
+        {(node, job_id) for _, node, job_id, closed in attempts if closed and job_id},
+        Counter(tuple(row) for row in db.execute("SELECT node, job_id FROM events WHERE phase = 'hold'")),
+        {tuple(row) for row in db.execute("SELECT dag_id, phase FROM events WHERE phase IN ('dagman', 'final')")},
+    )
+
+
+def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
+    """Events that the store at ``path`` lacks: those that may follow what it has, and those that should stand before it."""
+    with opened(path) as db:
+        known = _known(db)
+    lacking = _Lacking(known)
+    is_new = [lacking(one.event) for one in events]
+    last: dict[str, int] = {}
+    for place, one in enumerate(events):
+        if not is_new[place]:
+            last[one.event.get("node", "")] = place
+    tail: list[Taken] = []
+    middle: list[Taken] = []
+    for place, one in enumerate(events):
+        if is_new[place]:
+            moves = one.event["phase"] in ("pre", "post")
+            # What waits in the spool is as late as a hook's own replay of it would be.
+            before = moves and not one.spooled and place < last.get(one.event["node"], -1)
+            (middle if before else tail).append(one)
+    return tail, middle
+
+
+class _Lacking:
+    """Says of one event after the other whether a store lacks it."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+        self._opened: Counter[tuple[str, str]] = Counter()
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._open: set[tuple[str, str]] = set()
+
+    def __call__(self, event: Event) -> bool:
+        phase, node = event["phase"], event.get("node", "")
+        attempt, job = (event["dag_id"], node), (node, event.get("job_id", ""))
+        if phase == "pre":
+            if attempt in self._open:
+                return False  # a repeat, whatever became of the first
+            self._open.add(attempt)
+            self._opened[attempt] += 1
+            return self._opened[attempt] > self._known.attempts[attempt]
+        if phase == "post":
+            self._open.discard(attempt)
+            return job not in self._known.closed
+        if phase == "hold":
+            self._held[job] += 1
+            return job not in self._known.closed and self._held[job] > self._known.holds[job]
+        if phase == "final":
+            return (event["dag_id"], "final") not in self._known.others
+        return (
+            event.get("event") not in ("submitted", "resumed") or (event["dag_id"], "dagman") not in self._known.others
+        )

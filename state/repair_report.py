@@ -1,0 +1,131 @@
+"""What a repair has changed, as values of JSON, and in sentences for one screen."""
+
+import contextlib
+import os
+import sqlite3
+from collections import Counter
+from typing import Any
+
+from faser_align.state import repair
+from faser_align.state.repair import Rebuilt
+
+NODES_NAMED = 5
+_TABLES = ("attempts", "iterations", "history")
+
+
+def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
+    """Compare the new store with the old one, as far as that can be read.
+
+    Returns:
+        ``campaign``; ``repaired`` (whether there was anything to repair); ``damage``; ``made_from``; ``events`` that were taken
+        in; ``closed``, why; ``left_out``: events that have no place any more; ``before`` and ``after``: what each store says; ``nodes`` that changed; ``not_known``; ``set_aside`` of
+        the spool.
+    """
+    store = rebuilt.copies[0]
+    before, after = _picture(store.path), _picture(rebuilt.path or store.path)
+    old, new = before.pop("nodes", {}), after.pop("nodes", {})
+    return {
+        "campaign": name,
+        "repaired": bool(rebuilt.path),
+        "damage": {copy.name: list(copy.damage) for copy in rebuilt.copies if copy.damage},
+        "migrated": store.migrated,
+        "made_from": rebuilt.made_from,
+        "events": rebuilt.taken,
+        "spooled": len(rebuilt.spooled),
+        "closed": rebuilt.closed,
+        "left_out": rebuilt.left_out,
+        "before": before,
+        "after": after,
+        "nodes": [
+            {"node": node, "before": old.get(node), "after": state}
+            for node, state in new.items()
+            if old.get(node) != state
+        ],
+        "not_known": list(repair.UNKNOWN) if rebuilt.made_from == repair.LOGS else [],
+        "set_aside": list(rebuilt.unfit),
+    }
+
+
+def _picture(path: str) -> dict[str, Any]:
+    """What a store says of the campaign; empty if it cannot be read."""
+    if not os.path.exists(path):
+        return {}
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
+        state, stage, iteration = db.execute("SELECT state, stage, iteration FROM campaign").fetchone()
+        return {
+            "state": state,
+            "stage": stage,
+            "iteration": iteration,
+            **{table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES},
+            "messages": dict(Counter(row[0] for row in db.execute("SELECT state FROM outbox"))),
+            "nodes": dict(db.execute("SELECT node, state FROM nodes ORDER BY stage, iteration, kind DESC, file")),
+        }
+    return {}
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """What a report says, for a person."""
+    if not found["repaired"]:
+        return [f"{found['campaign']}: nothing to repair; it is {found['after']['state']}", *_left_out(found)]
+    lines = [f"{name}: {damage[0]}{_more(len(damage) - 1)}" for name, damage in found["damage"].items()]
+    if found["migrated"]:
+        lines.append("its schema was that of an older version")
+    lines += ["", f"made from {found['made_from']}{_beyond(found)}"]
+    lines += _changes(found)
+    if found["closed"]:
+        lines.append(f"closed as {found['after']['state']}: {found['closed']}")
+    lines += [*_messages(found), *_left_out(found)]
+    if found["not_known"]:
+        lines += ["", "what no log tells:", *(f"- {what}" for what in found["not_known"])]
+    return lines[1:] if not lines[0] else lines
+
+
+def _left_out(found: dict[str, Any]) -> list[str]:
+    count = found["left_out"]
+    return (
+        [f"the logs tell of {_events(count)} more, before others that they lack; these were left out"] if count else []
+    )
+
+
+def _beyond(found: dict[str, Any]) -> str:
+    if found["made_from"] == repair.LOGS:
+        return f": {_events(found['events'])}"
+    return f", and {_events(found['events'])} of DAGMan's logs or of the spool" if found["events"] else ""
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'s' * (count != 1)}"
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count > 0 else ""
+
+
+def _changes(found: dict[str, Any]) -> list[str]:
+    """What stands otherwise in the new store than in the old one."""
+    before, after = found["before"], found["after"]
+    if not before:
+        counts = ", ".join(f"{after[table]} {table}" for table in ("attempts", "iterations"))
+        return [f"state: {after['state']}; {counts}, {after['history']} rows of history"]
+    lines = []
+    if before["state"] != after["state"]:
+        lines.append(f"state: {before['state']} -> {after['state']}")
+    lines += [f"{what}: {before[what]} -> {after[what]}" for what in _TABLES if before[what] != after[what]]
+    named = [f"{node['node']} {node['before'] or 'not there'} -> {node['after']}" for node in found["nodes"]]
+    if named:
+        lines.append(f"nodes: {', '.join(named[:NODES_NAMED])}{_more(len(named) - NODES_NAMED)}")
+    return lines or ["everything in it stands as it was"]
+
+
+def _messages(found: dict[str, Any]) -> list[str]:
+    """What becomes of messages, and what of the spool was set aside."""
+    counts = found["after"]["messages"]
+    waiting = counts.get("pending", 0) + counts.get("claimed", 0)
+    lines = []
+    if waiting:
+        lines.append(f"{waiting} message{'s' * (waiting != 1)} wait{'s' * (waiting == 1)} for the next hook")
+    if found["not_known"] and counts.get("failed"):
+        lines.append(f"{counts['failed']} will not be sent (again): whether they were is not known")
+    if found["set_aside"]:
+        lines.append(f"set aside in the spool, because they are no events: {', '.join(found['set_aside'])}")
+    return lines

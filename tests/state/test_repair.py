@@ -1,0 +1,508 @@
+"""Repairing a store: what it is made from, what is kept, and that nothing is told twice."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration, write_output
+from recorded import CASES, TEXTS, picture, unpack
+
+from faser_align.config import layout
+from faser_align.fsm.errors import StoreError
+from faser_align.state import publish, repair, spool, verify
+from faser_align.state.create import record_submitted
+from faser_align.state.repair_report import report, sentences
+
+Record = dict[str, Any]
+
+
+def rebuilt(record: Record, scratch: Path) -> repair.Rebuilt:
+    """What a repair of the campaign would bring."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    return repair.rebuild(record["folder"], record, str(scratch))
+
+
+class Repaired(NamedTuple):
+    """What was made, and what is said about it."""
+
+    made: repair.Rebuilt
+    said: list[str]
+
+
+def repaired(record: Record) -> Repaired:
+    """Repair the campaign, as the command does behind its questions."""
+    folder = record["folder"]
+    with repair.locked(folder):
+        scratch = repair.scratch_of(folder)
+        made = repair.rebuild(folder, record, scratch)
+        said = sentences(report(record["name"], made))
+        if made.path:
+            repair.install(folder, made)
+        shutil.rmtree(scratch)
+    publish.publish(folder)
+    return Repaired(made, said)
+
+
+def findings(path: Path | str) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return verify.findings(db, str(Path(path).parent))
+
+
+def rows(path: Path | str, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "gone"])
+def test_a_store_made_from_logs_equals_the_original(case: str, tmp_path: Path) -> None:
+    """Nodes, attempts, iterations, history and messages come back but for the columns that only hooks could know."""
+    record = unpack(case, tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    original = picture(store)
+    store.unlink()
+    made, _ = repaired(record)
+    assert made.made_from == repair.LOGS
+    assert findings(store) == []
+    again = picture(store)
+    assert again.keys() == original.keys()
+    for part in original:
+        assert again[part] == original[part], part
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "gone"])
+def test_a_sound_store_is_left_as_it_is(case: str, tmp_path: Path) -> None:
+    """Where the store has what the logs have there is nothing to repair, a second time as little."""
+    record = unpack(case, tmp_path / "c")
+    found = rebuilt(record, tmp_path / "s")
+    assert (found.path, found.made_from, found.taken, found.left_out) == ("", "the store", 0, 0)
+    assert sentences(report(case, found)) == [
+        f"{case}: nothing to repair; it is {picture(found.copies[0].path)['campaign'][0]['state']}"
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("back", ["the store", "the published copy"])
+def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Path) -> None:
+    """Whatever moment the copy is of, the logs bring the rest, and what the copy knew to the millisecond stays."""
+    record = unpack(case, tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    original = picture(store)
+    events = _events(record)
+    numbers = (
+        range(1, len(events))
+        if os.environ.get("FASER_ALIGN_SOAK")
+        else random.Random(case).sample(range(1, len(events)), 3)
+    )
+    for number in numbers:
+        known = _store_after(record, events[:number], tmp_path / f"{number}.db")
+        store.unlink(missing_ok=True)
+        shutil.copy(known, Path(record["folder"], layout.STATE if back == "the store" else layout.PUBLISHED))
+        made = rebuilt(record, tmp_path / "s")
+        assert made.made_from == back
+        if case != "gone":
+            assert findings(made.path or store) == []
+            now = picture(made.path or store)
+            for part in original:
+                assert now[part] == original[part], (number, part)
+        Path(record["folder"], layout.PUBLISHED).unlink(missing_ok=True)
+
+
+def _events(record: Record) -> list[Any]:
+    from faser_align.state import repair_events, repair_replay
+
+    return [repair_replay.Taken(e) for e in repair_events.events(repair.read_logs(record["folder"]), record)]
+
+
+def _store_after(record: Record, events: list[Any], path: Path) -> Path:
+    """The store of a campaign of which only these events were taken in."""
+    from faser_align.state import repair_replay
+
+    repair_replay.begin(str(path), record)
+    repair_replay.replay(str(path), record["folder"], events)
+    return path
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "empty", "no database", "a row that is wrong"])
+def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> None:
+    """The published copy, if it is sound, brings everything back exactly, and the damaged file is kept."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    publish.publish(folder)
+    whole = store.read_bytes()
+    dump = _dump(store)
+    if damage == "truncated":
+        store.write_bytes(whole[: len(whole) // 2])
+    elif damage == "overwritten":
+        store.write_bytes(whole[:8192] + b"\xff" * 16384 + whole[24576:])
+    elif damage == "empty":
+        store.write_bytes(b"")
+    elif damage == "no database":
+        store.write_bytes(b"no database at all\n" * 100)
+    else:
+        with closing(sqlite3.connect(store)) as db, db:
+            db.execute("UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'")
+    broken = store.read_bytes()
+    made, _ = repaired(record)
+    assert made.made_from == "the published copy"
+    assert made.copies[0].damage
+    assert _dump(store) == dump
+    assert findings(store) == []
+    (aside,) = Path(folder).glob(f"*.{repair.ASIDE}")
+    assert aside.read_bytes() == broken
+    assert not rebuilt(record, tmp_path / "s").path
+
+
+def _dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
+
+
+def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
+    """No last hook ran: the campaign ends as removed, with the reason from DAGMan's own log, is told, and can be resumed."""
+    record = unpack("gone", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    made, said = repaired(record)
+    assert "was removed at " in made.closed
+    assert "while it was on hold (" in made.closed
+    assert findings(store) == []
+    assert rows(store, "SELECT state FROM campaign") == [("removed",)]
+    assert rows(store, "SELECT kind, state FROM outbox") == [("removed", "pending")]
+    assert "state: reconstructing -> removed" in said
+    assert "1 message waits for the next hook" in said
+    assert not rebuilt(record, tmp_path / "s").path
+    record_submitted(record["folder"], 99, resumed=True)
+    assert hook("pre", record["folder"], layout.reco_node(1, 1, 401), 0, 1, dag_id="99.0").returncode == 0
+    assert rows(store, "SELECT state FROM campaign") == [("reconstructing",)]
+    assert findings(store) == []
+
+
+def test_a_campaign_whose_machine_was_lost_has_failed(tmp_path: Path) -> None:
+    """Where DAGMan's own log does not say how it went the campaign has failed, and the log's end is named."""
+    record = unpack("gone", tmp_path / "c")
+    log = Path(record["folder"], layout.DAG + layout.ENDING_DAGMAN_LOG)
+    log.write_text(log.read_text().partition("004 (")[0])
+    made, _ = repaired(record)
+    assert "is in HTCondor's queue no more, and its last script did not run; its log ends at 20" in made.closed
+    assert rows(Path(record["folder"], layout.STATE), "SELECT state FROM campaign") == [("failed",)]
+
+
+def test_a_campaign_that_was_never_submitted_is_left(tmp_path: Path) -> None:
+    """There is nothing to close where no DAGMan ever was."""
+    record = make_campaign(tmp_path / "c", files=1)
+    made = rebuilt(record, tmp_path / "s")
+    assert (made.path, made.closed, made.stale) == ("", "", False)
+    Path(record["folder"], layout.PUBLISHED).unlink()
+    assert rebuilt(record, tmp_path / "s").stale
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Record:
+    """A campaign that tells somebody, in its second iteration."""
+    notify = {"targets": ["me"], "events": ["iteration", "end"], "file": str(tmp_path / "none.toml")}
+    record = make_campaign(tmp_path / "told", files=1, config={"notify": notify, "campaign": {"iterations": 2}})
+    record_submitted(record["folder"], 12)
+    run_iteration(record, 1)
+    return record
+
+
+def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Path) -> None:
+    """After the store was deleted hooks left their events in the spool: they come in as they are, and their end is told."""
+    folder, store = told["folder"], Path(told["folder"], layout.STATE)
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute("UPDATE outbox SET state = 'sent', sent_utc = '2026-11-25T10:00:00.000Z'")
+    publish.publish(folder)
+    store.unlink()
+    assert run_iteration(told, 2) == 0
+    assert hook("final", folder, "final", 0, 0).returncode == 0
+    assert len(spool.waiting(folder)) == 5
+    Path(folder, layout.SPOOL, f"{spool.waiting(folder)[-1][:-6]}9.json").write_text("half an ev")
+    made, _ = repaired(told)
+    assert made.made_from == "the published copy"
+    assert findings(store) == []
+    assert rows(store, "SELECT state FROM campaign") == [("exhausted",)]
+    assert rows(store, "SELECT kind, state FROM outbox ORDER BY id") == [
+        ("iteration", "sent"),
+        ("exhausted", "pending"),
+    ]
+    assert spool.waiting(folder) == []
+    assert len(list(Path(folder, layout.SPOOL, spool.ASIDE).iterdir())) == 1
+    host, utc = rows(store, "SELECT host, utc FROM history WHERE event = 'limit'")[0]
+    assert host == os.uname().nodename
+    assert not utc.endswith(".000Z")
+    assert not rebuilt(told, tmp_path / "s").path
+
+
+def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
+    """A hook that found the store locked has left an event, and no hook came after it."""
+    folder, store = told["folder"], Path(told["folder"], layout.STATE)
+    event = {
+        "phase": "final",
+        "dag_id": "12.0",
+        "node": "final",
+        "utc": "2026-11-25T10:00:00.000Z",
+        "host": "ap",
+        "exit": 2,
+        "dag_status": 2,
+        "failed_count": 1,
+    }
+    spool.put(folder, event)
+    made, _ = repaired(told)
+    assert (made.made_from, made.taken, made.closed) == ("the store", 1, "")
+    assert rows(store, "SELECT state FROM campaign") == [("failed",)]
+    assert rows(store, "SELECT kind, state FROM outbox WHERE kind = 'failed'") == [("failed", "pending")]
+    assert spool.waiting(folder) == []
+
+
+def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
+    """What a damaged store still knows of a message is believed; what nobody knows is not sent, and that is said."""
+    record = unpack("failed", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
+    assert {state for _, state, _ in was} == {"sent"}
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute("UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'")
+    made, said = repaired(record)
+    assert made.made_from == repair.LOGS
+    assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
+
+    store.unlink()
+    Path(record["folder"], layout.PUBLISHED).unlink()
+    made, said = repaired(record)
+    states = rows(store, "SELECT state, tries, sent_utc FROM outbox")
+    assert states == [("failed", 0, "")] * len(was)
+    assert f"{len(was)} will not be sent (again): whether they were is not known" in said
+
+
+def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
+    """A hook that could write neither store nor spool left a gap: the history is made from the logs, which have it."""
+    record = unpack("failed", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    original = picture(store)
+    events = _events(record)
+    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    gap = _store_after(record, events[:first] + events[first + 2 :], tmp_path / "gap.db")
+    assert findings(gap) == []
+    assert picture(gap)["attempts"] != original["attempts"]
+    shutil.copy(gap, store)
+    made, _ = repaired(record)
+    assert made.made_from == repair.LOGS
+    for part, value in picture(store).items():
+        assert value == original[part], part
+
+
+def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
+    """Where the logs lack what the store has the store stays, and what has no place in it is counted."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    events = _events(record)
+    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    shutil.copy(_store_after(record, events[:first] + events[first + 2 :], tmp_path / "gap.db"), store)
+    for name in TEXTS:  # the logs of the first day are gone
+        path = Path(folder, name)
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if layout.reco_node(1, 1, 400) not in line))
+    made = rebuilt(record, tmp_path / "s")
+    assert (made.path, made.made_from, made.left_out) == ("", "the store", 2)
+    assert "the logs tell of 2 events more, before others that they lack; these were left out" in sentences(
+        report("failed", made)
+    )
+
+
+def test_metrics_that_are_gone(tmp_path: Path) -> None:
+    """Without an iteration's metrics what DAGMan was told decides: it goes on, or it has converged."""
+    record = unpack("converged", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    for number in (2, 4):
+        Path(layout.metrics_file(folder, 1, number)).unlink()
+    store.unlink()
+    repaired(record)
+    assert findings(store) == []
+    verdicts = rows(
+        store,
+        "SELECT verdict, reason LIKE 'as DAGMan was told; the metrics cannot be read%' FROM iterations ORDER BY 1, iteration",
+    )
+    assert verdicts == [("converged", 1), ("go_on", 0), ("go_on", 1), ("go_on", 1)]
+    assert rows(store, "SELECT state FROM campaign") == [("converged",)]
+
+
+def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
+    """Metrics that would be judged otherwise today do not change what has happened."""
+    record = unpack("converged", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    original = picture(store)
+    record["config"]["convergence"]["patience"] = 1
+    store.unlink()
+    repaired(record)
+    assert [row["verdict"] for row in picture(store)["iterations"]] == [
+        row["verdict"] for row in original["iterations"]
+    ]
+
+
+def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+    """What a newer program has written is not touched."""
+    record = unpack("converged", tmp_path / "c")
+    with closing(sqlite3.connect(Path(record["folder"], layout.STATE))) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="has schema 99, and this faser-align knows schemas up to"):
+        rebuilt(record, tmp_path / "s")
+
+
+def test_an_older_store_is_migrated(tmp_path: Path) -> None:
+    """A sound store of an older version is brought to the newest schema."""
+    record = unpack("converged", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    old = Path(__file__).parents[1] / "data" / "stores" / "0001" / layout.STATE
+    shutil.copy(old, store)
+    name, folder = rows(store, "SELECT name, folder FROM campaign")[0]
+    scratch = tmp_path / "s"
+    scratch.mkdir()
+    made = repair.rebuild(record["folder"], {**record, "name": name, "folder": folder}, str(scratch))
+    assert made.copies[0].migrated
+    assert not made.copies[0].damage
+    assert made.made_from == "the store"
+    assert rows(made.path, "PRAGMA user_version") != [(0,)]
+
+
+def test_the_store_of_another_campaign_is_none_of_ours(tmp_path: Path) -> None:
+    """A store that was copied from elsewhere is not believed."""
+    record = unpack("converged", tmp_path / "c")
+    other = unpack("failed", tmp_path / "d")
+    shutil.copy(Path(other["folder"], layout.STATE), Path(record["folder"], layout.STATE))
+    made = rebuilt(record, tmp_path / "s")
+    assert made.made_from == repair.LOGS
+    assert made.copies[0].damage == (f"it is the store of failed in {other['folder']}",)
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    """To find out what would be done the campaign's folder is only read, a hot journal included."""
+    record = unpack("gone", tmp_path / "c")
+    folder = Path(record["folder"])
+    (folder / f"{layout.STATE}-journal").write_bytes(b"left by a hook that was killed")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert rebuilt(record, tmp_path / "s").path
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -> None:
+    """The new store takes the place of the old one at once; what is left of a killed repair the next one removes."""
+    record = unpack("gone", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    spool.put(
+        folder,
+        {"phase": "control", "event": "submitted", "dag_id": "7.0", "utc": "2026-11-25T12:00:00.000Z", "host": "ap"},
+    )
+    old = store.read_bytes()
+    line, outcomes = 0, set()
+    while True:
+        line += 1
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        shutil.copytree(folder, tmp_path / "copy")
+        if not _killed_at(line, {**record, "folder": folder}, str(tmp_path / "copy")):
+            break
+        now = (tmp_path / "copy" / layout.STATE).read_bytes()
+        outcomes.add(now == old)
+        assert now == old or rows(tmp_path / "copy" / layout.STATE, "SELECT state FROM campaign") == [("failed",)]
+        assert findings(tmp_path / "copy" / layout.STATE) == []
+    assert line > 20
+    assert outcomes == {True, False}
+    shutil.rmtree(tmp_path / "copy")
+    shutil.copytree(folder, tmp_path / "copy")
+    assert _killed_at(3, record, str(tmp_path / "copy"))
+    assert list((tmp_path / "copy").glob(".repair.*"))
+    with repair.locked(str(tmp_path / "copy")):
+        assert not list((tmp_path / "copy").glob(".repair.*"))
+
+
+def _killed_at(line: int, record: Record, folder: str) -> bool:
+    """Repair in a process of its own that dies at its n-th line of ``install`` and of what it calls; whether it died."""
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    try:
+        with repair.locked(folder):
+            made = repair.rebuild(folder, record, repair.scratch_of(folder))
+            seen = 0
+
+            def trace(frame: FrameType, event: str, argument: Any) -> Any:
+                nonlocal seen
+                if "/state/" not in frame.f_code.co_filename:
+                    return None
+                seen += event == "line"
+                if seen == line:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return trace
+
+            sys.settrace(trace)
+            repair.install(folder, made)
+            sys.settrace(None)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
+    """Whatever is left of the logs a repair does not fail, and what it makes is sound."""
+    record = unpack(case, tmp_path / "c")
+    folder = record["folder"]
+    Path(folder, layout.STATE).unlink()
+    texts = {name: Path(folder, name).read_text().splitlines(keepends=True) for name in TEXTS}
+    draw = random.Random(case)
+    for number in range(200 if os.environ.get("FASER_ALIGN_SOAK") else 12):
+        for name, lines in texts.items():
+            begin, end = sorted(draw.randrange(len(lines) + 1) for _ in range(2))
+            kept = [lines[:end], lines[begin:], lines[:begin] + lines[end:], []][draw.randrange(4)]
+            # A line may be cut in two, too.
+            Path(folder, name).write_text(
+                "".join(kept)[: -draw.randrange(1, 40)] if kept and number % 2 else "".join(kept)
+            )
+        made = rebuilt(record, tmp_path / "s")
+        assert made.made_from == repair.LOGS
+        assert findings(made.path) == [], number
+
+
+def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
+    """A campaign of which JOBSTATE_LOG alone is left, up to any line, is made as far as it goes."""
+    record = unpack("failed", tmp_path / "c")
+    folder = record["folder"]
+    Path(folder, layout.STATE).unlink()
+    for name in TEXTS[1:]:
+        Path(folder, name).unlink()
+    log = Path(folder, layout.JOBSTATE_LOG)
+    lines = log.read_text().splitlines(keepends=True)
+    step = 1 if os.environ.get("FASER_ALIGN_SOAK") else 7
+    attempts = []
+    for end in range(0, len(lines) + 1, step):
+        log.write_text("".join(lines[:end]))
+        made = rebuilt(record, tmp_path / "s")
+        assert findings(made.path) == [], end
+        attempts.append(rows(made.path, "SELECT count(*) FROM attempts")[0][0])
+    assert attempts == sorted(attempts)
+    assert attempts[-1] > 10
+
+
+def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None:
+    """A job that succeeded without leaving what it should has failed, as its script said."""
+    folder = told["folder"]
+    node = layout.reco_node(1, 2, 400)
+    hook("pre", folder, node, 0, 2)
+    write_output(told, 1, 2, 400, damage=3)
+    assert hook("post", folder, node, 0, 2, 0, "55.0", 0).returncode == 1
+    Path(folder, layout.JOBSTATE_LOG).write_text(
+        "1795604944 INTERNAL *** DAGMAN_STARTED 12.0 ***\n"
+        f"1795604944 {node} PRE_SCRIPT_SUCCESS - - - 1\n1795604944 {node} SUBMIT 55.0 - - 1\n"
+        f"1795604945 {node} JOB_SUCCESS 0 - - 1\n1795604945 {node} POST_SCRIPT_FAILURE 55.0 - - 1\n"
+    )
+    Path(folder, layout.STATE).unlink()
+    Path(folder, layout.PUBLISHED).unlink()
+    repaired(told)
+    found = rows(Path(folder, layout.STATE), f"SELECT state, reason FROM nodes WHERE node = '{node}'")
+    assert found == [("failed", "no output")]

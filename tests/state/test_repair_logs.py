@@ -1,0 +1,98 @@
+"""The logs of DAGMan as events: what was recorded on a real pool, whole and cut anywhere."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from recorded import CASES, unpack
+
+from faser_align.state import joblogs, repair_events
+from faser_align.state.joblogs import Logs
+from faser_align.state.repair import read_logs
+
+# What decides a node's fate, which three logs tell alike.
+WORDS = ("PRESKIP", "POST_SCRIPT_SUCCESS", "POST_SCRIPT_FAILURE", "JOB_HELD")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_three_logs_tell_the_same(case: str, tmp_path: Path) -> None:
+    """JOBSTATE_LOG, dagman.out and the scripts' log tell of the same ends of scripts and of the same holds."""
+    unpack(case, tmp_path)
+    logs = read_logs(str(tmp_path))
+    told = [
+        {
+            (line.node, line.what, "" if line.what == "PRESKIP" else line.value)
+            for line in lines
+            if line.what in WORDS and line.node != "final"
+        }
+        for lines in (
+            joblogs.jobstate(logs.jobstate),
+            joblogs.dagman_out(logs.dagman_out),
+            joblogs.script_lines(joblogs.scripts(logs.scripts)),
+        )
+    ]
+    assert told[0] == told[1] == told[2] != set()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kept", [("jobstate",), ("dagman_out",), ("scripts", "dagman_log")])
+def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> None:
+    """From any one of the three logs the ends of all attempts come out with their job, value and DAGMan."""
+    unpack(case, tmp_path)
+    logs = read_logs(str(tmp_path))
+    alone = Logs(**{name: getattr(logs, name) for name in (*kept, "jobs")})
+
+    def ends(found: list[repair_events.Happening]) -> set[tuple[str, str, str, int | None]]:
+        return {(one.dag_id, one.node, one.job_id, one.ret) for one in found if one.phase == "post"}
+
+    assert ends(repair_events.happenings(alone)) == ends(repair_events.happenings(logs))
+
+
+def test_a_job_that_was_killed_or_removed(tmp_path: Path) -> None:
+    """A signal and a removal have the values that DAGMan gives its scripts, in every log."""
+    unpack("killed", tmp_path)
+    logs = read_logs(str(tmp_path))
+    events = joblogs.job_events(logs.jobs)
+    values = Counter(value for event in events if (value := joblogs.value_of(event)) is not None)
+    assert values[joblogs.REMOVED] == 1
+    assert values[63] == 1
+    failed = [line.value for line in joblogs.dagman_out(logs.dagman_out) if line.what == "JOB_FAILURE"]
+    assert sorted(set(failed)) == ["-1002", "63"]
+    killed = joblogs.job_events(
+        "005 (037.000.000) 2026-11-25 10:53:50 Job terminated.\n\t(0) Abnormal termination (signal 9)\n"
+    )
+    assert joblogs.value_of(killed[0]) == -9
+
+
+def test_why_jobs_were_held(tmp_path: Path) -> None:
+    """Every hold has its time and its reason, also the second one of a job."""
+    record = unpack("held", tmp_path)
+    found = [e for e in repair_events.events(read_logs(str(tmp_path)), record) if e["phase"] == "hold"]
+    assert [event["reason"] for event in found] == ["Reason unspecified"] * 3
+    assert len({(event["job_id"], event["hold_time"]) for event in found}) == len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("case", "removed", "words"),
+    [
+        ("gone", True, "was removed at "),
+        ("removed", False, "ended with status 0 at "),
+        ("converged", False, "ended with status 0 at "),
+    ],
+)
+def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path) -> None:
+    """DAGMan's own event log says how it left the queue, and why it was on hold before."""
+    unpack(case, tmp_path)
+    logs = read_logs(str(tmp_path))
+    dagmans = [line.value for line in joblogs.jobstate(logs.jobstate) if line.what == "DAGMAN_STARTED"]
+    left = repair_events.how_dagman_left(logs.dagman_log, dagmans[-1])
+    assert left.removed is removed
+    assert words in left.words
+    assert ("while it was on hold (" in left.words) is (case == "gone")
+
+
+def test_lines_that_are_none(tmp_path: Path) -> None:
+    """What is no line of a log is passed over, whatever it is."""
+    rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
+    assert joblogs.jobstate(rubbish) == joblogs.dagman_out(rubbish) == joblogs.scripts(rubbish) == []
+    assert repair_events.happenings(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []

@@ -1,0 +1,91 @@
+"""Campaigns that were recorded on a real pool (tests/data/dagman), unpacked to be repaired; and what a store says."""
+
+import json
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.config.record import read_record, write_record
+
+ARCHIVES = Path(__file__).parents[1] / "data" / "dagman"
+CASES = ("converged", "failed", "held", "removed", "gone", "killed", "lost", "stages")
+TEXTS = (
+    layout.JOBSTATE_LOG,
+    layout.SCRIPTS_LOG,
+    layout.JOB_LOG,
+    layout.DAGMAN_OUT,
+    layout.DAG + layout.ENDING_DAGMAN_LOG,
+)
+
+
+def unpack(case: str, folder: Path) -> dict[str, Any]:
+    """Put the recorded campaign ``case`` into ``folder``, as if it had run there; returns its record."""
+    with tarfile.open(ARCHIVES / f"{case}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    place = f"/data/{case}"
+    for name in (*TEXTS, layout.DAG, layout.RECORD):
+        path = folder / name
+        path.write_text(path.read_text().replace(place, str(folder)))
+    (folder / layout.SPOOL).mkdir()
+    with closing(sqlite3.connect(folder / layout.STATE, isolation_level=None)) as db:
+        db.execute("UPDATE campaign SET folder = ?, data = ?", (str(folder), str(folder)))
+        db.execute("UPDATE history SET facts = replace(facts, ?, ?)", (place, str(folder)))
+    record = read_record(str(folder))
+    write_record(str(folder / layout.RECORD), record)
+    return record
+
+
+# Columns that no log knows, by table; the history's order within a second is that of the logs.
+_TIMES = {
+    "campaign": ("created_utc", "updated_utc"),
+    "nodes": (),
+    "attempts": ("opened_utc", "closed_utc", "host"),
+    "events": (),
+    "iterations": ("started_utc", "ended_utc"),
+    "history": ("id", "utc", "host"),
+}
+_NOTES = ("delivery_failed", "spooled")
+
+
+def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
+    """What a store says, without what only hooks could know (``state.repair.UNKNOWN``).
+
+    Args:
+        path: the store.
+        words: also the words of verdicts, which are those of the program's version.
+    """
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        found: dict[str, Any] = {}
+        for table, unknown in _TIMES.items():
+            rows = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]
+            found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in rows]
+        history = found.pop("history")
+        if not words:
+            found["iterations"] = [
+                {k: row[k] for k in row if k not in ("reason", "criteria")} for row in found["iterations"]
+            ]
+        found["messages"] = sorted(
+            {
+                tuple(row)
+                for row in db.execute(
+                    "SELECT o.target, o.kind, h.event, h.dag_id, h.node, h.attempt FROM outbox AS o JOIN history AS h ON h.id = o.history_id"
+                )
+            }
+        )
+    found["paths"] = {}
+    for row in history:
+        if row["event"] in _NOTES:
+            continue
+        facts = json.loads(row.pop("facts"))
+        if row["event"] == "failed":
+            facts["reason"] = facts["reason"].partition(":")[0]  # its job's last words were overwritten
+        if "verdict" in facts and not words:
+            facts.pop("reason")
+        if row["event"] == "reconstruction_started":
+            row.pop("node")  # the first of several that began in one second
+        found["paths"].setdefault(row.pop("subject"), []).append((row, facts))
+    return found
