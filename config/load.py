@@ -60,6 +60,18 @@ def absolute(path: str, base: str) -> str:
     return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
 
 
+def absolute_pattern(pattern: str, base: str) -> str:
+    """The same for a format string: braces in the names of the folders before it are no fields of it."""
+    head, slash, rest = pattern.partition("/")
+    if head.startswith("~"):
+        pattern = _escaped(os.path.expanduser(head)) + slash + rest
+    return os.path.normpath(os.path.join(_escaped(base), pattern)) if pattern else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
@@ -151,7 +163,7 @@ def _reconstruction(told: Reconstruction, base: str) -> Reconstruction:
     calypso = {name: absolute(getattr(told.calypso, name), base) for name in CALYPSO_PATHS}
     return told.model_copy(
         update={
-            "raw": absolute(told.raw, base),
+            "raw": absolute_pattern(told.raw, base),
             "environment": absolute(told.environment, base),
             "calypso": told.calypso.model_copy(update=calypso),
         }

@@ -18,6 +18,7 @@ from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
+FOREIGN = ("reason", "failed", "held", "files_lost", "notes")  # of a message's facts: may have words of other programs
 LOG_LINES, LOGS_MAX = 12, 5  # lines of a log, and how many logs
 
 
@@ -102,7 +103,7 @@ def _late(signum: int, frame: object) -> None:
 def _send(folder: str, claimed: Claim) -> str | None:
     from faser_align.notifiers.message import compose
     from faser_align.notifiers.send import deliver as send
-    from faser_align.notifiers.targets import load_targets
+    from faser_align.notifiers.targets import load_targets, redact_all
 
     record = read_record(folder)
     targets = load_targets(Path(record["targets_file"]))
@@ -112,7 +113,9 @@ def _send(folder: str, claimed: Claim) -> str | None:
     if not target.wants(claimed.kind):
         raise Unwanted
     facts = message_facts(folder, claimed)
-    return send(target, compose(facts), key=facts["key"], thread=facts["thread"])
+    # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
+    foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
+    return send(target, compose({**facts, **foreign}), key=facts["key"], thread=facts["thread"])
 
 
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:

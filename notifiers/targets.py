@@ -17,9 +17,10 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from faser_align.config.access import READING, refuse_everybody
@@ -129,6 +130,17 @@ def redact(text: str, targets: Iterable[Target]) -> str:
             pattern = rf"(?<!\w){pattern}(?!\w)"
         text = re.sub(pattern, HIDDEN, text, flags=re.IGNORECASE)
     return text
+
+
+def redact_all(value: Any, targets: Collection[Target]) -> Any:
+    """``value`` with every text in it redacted, however deep it lies in lists and mappings."""
+    if isinstance(value, str):
+        return redact(value, targets)
+    if isinstance(value, Mapping):
+        return {key: redact_all(inner, targets) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_all(inner, targets) for inner in value]
+    return value
 
 
 def _read(file: Path) -> Mapping[str, object]:

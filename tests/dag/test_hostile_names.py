@@ -214,6 +214,17 @@ def test_paths_that_only_programs_of_ours_open(workdir: Path, name: str) -> None
     assert record["config"]["reconstruction"]["raw"] == os.path.normpath(pattern)
 
 
+def test_a_configuration_in_a_folder_with_braces(workdir: Path) -> None:
+    """The fields of a relative pattern are those that the user wrote, not what the folder of the file is called."""
+    folder = workdir / "{run} {c} }{"
+    folder.mkdir()
+    for file in (400, 401):
+        (folder / f"{file:05d}.raw").touch()
+    record = make_plan(folder, reconstruction={"raw": "{file}.raw"}).record
+    pattern = record["config"]["reconstruction"]["raw"]
+    assert pattern.format(year=2023, run="011705", file="00400") == str(folder / "00400.raw")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_the_user_is_told_to_type(name: str) -> None:
     """In a command that is shown a name is one word again for the user's shell."""

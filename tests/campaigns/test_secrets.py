@@ -1,0 +1,197 @@
+"""Secrets and names: a whole campaign on the pool, in a folder with an ugly name, with deliveries that fail and succeed."""
+
+import base64
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from campaigns import hook
+from commandline import Result
+from receivers import mattermost
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+from faser_align.state import registry
+
+PASSWORD, USER = "Kanarie/p@ss 4711", "canaryuser"
+TOKEN, WRONG_TOKEN, PATH_SECRET = "kanarietoken1good6i369yima", "kanarietoken2wrong7j470zj", "kanarie-path-secret-0815"
+ENVIRONMENT = "kanarie-environment-2342"
+# All ways in which one of them could be written down.
+CANARIES = [
+    *(PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD), json.dumps(PASSWORD)[1:-1], PASSWORD.replace(" ", "+")),
+    *(base64.b64encode(text.encode()).decode() for text in (PASSWORD, f"\0{USER}\0{PASSWORD}")),
+    *(TOKEN, WRONG_TOKEN, PATH_SECRET, ENVIRONMENT),
+]
+FOLDER, NAME = "ä; `x` & 100% %41 (a) [b] {c} <d> # ~ *? | é=@", "Ünï code, @+=1.x"
+CONFIG = """
+[campaign]
+constants = "start constants.txt"
+iterations = 2
+[reconstruction]
+raw = "raw; files/{run}-{file}.raw"
+[simulation]
+tracks = 1000
+[notify]
+targets = ["good", "mail", "wrong", "web", "letter"]
+events = ["submitted", "iteration", "held", "lost", "end"]
+file = "my targets.toml"
+[htcondor]
+retries = 0
+[htcondor.reco]
+memory_mb = 300
+"""
+
+
+class Desk:
+    """A folder in which somebody works; everything that a command says is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.campaign = folder / NAME
+        self.said: list[str] = []
+
+    def run(self, *words: str, status: int | None = 0) -> Result:
+        """Type a command in a shell that has a secret in its environment."""
+        done = subprocess.run(
+            [sys.executable, "-m", "faser_align.cli", *words],
+            cwd=self.folder,
+            env=os.environ | {"MY_TOKEN": ENVIRONMENT, "KRB5CCNAME": f"FILE:/tmp/{ENVIRONMENT}"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        self.said += [done.stdout, done.stderr]
+        assert status is None or done.returncode == status, done.stdout + done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def write_targets(self, text: str) -> None:
+        path = self.folder / "my targets.toml"
+        path.write_text(text)
+        path.chmod(0o600)
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk whose folder has an ugly name, with what a campaign of two raw files needs."""
+    folder = workdir / FOLDER
+    (folder / "raw; files").mkdir(parents=True)
+    for file in (400, 401):
+        (folder / "raw; files" / f"011705-{file:05d}.raw").write_text("raw")
+    examples = Path(__file__).parents[2] / "examples"
+    (folder / "start constants.txt").write_bytes((examples / "align_2025.txt").read_bytes())
+    (folder / "faser-align.toml").write_text(CONFIG)
+    yield Desk(folder)
+    registry.remove(str(folder / NAME))
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Every regular file below a folder that can be read; a pool's change while they are looked at."""
+    for path in folder.rglob("*"):
+        try:
+            if stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK):
+                yield path
+        except OSError:
+            continue
+
+
+def leaks(content: bytes) -> list[str]:
+    """The secrets that stand in something."""
+    return [canary for canary in CANARIES if canary.encode() in content]
+
+
+def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None:
+    """After failing and succeeding deliveries no secret stands in anything that the campaign left; its ugly path did no harm."""
+    with Mailbox(desk.folder.parent / "mail") as mailbox, mattermost() as channel:
+        channel.token = TOKEN
+        login = f"{USER}:{quote(PASSWORD, safe='')}"
+        addresses = {
+            "good": channel.url(TOKEN),
+            "mail": f"mailto://{login}@127.0.0.1:{mailbox.port}?from=a@example.org&to=b@example.org&smtp=127.0.0.1",
+            "wrong": channel.url(WRONG_TOKEN),
+            "web": f"json://{login}@127.0.0.1:1/{PATH_SECRET}/",
+            "letter": mailbox.url("me@example.org"),
+        }
+        targets = "[targets]\n" + "".join(f'{name} = "{address}"\n' for name, address in addresses.items())
+        desk.write_targets(targets)
+        desk.run("check", "--json", status=None)
+        assert "refused" in desk.run("notify", "test", status=1).out
+        submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--name", NAME)
+        desk.run(*submit, "--dry-run", "--json")
+        raw = desk.folder / "raw; files" / "011705-00401.raw"
+        said = desk.run(*submit).out
+        raw.unlink()
+        desk.run("wait", NAME, "--timeout", "100", status=15)
+        raw.write_text("raw")
+        said += desk.run("resume", NAME).out
+        desk.run("wait", NAME, "--timeout", "120", status=None)
+
+        status = json.loads(desk.run("status", NAME, "--json").out)
+        assert status["state"] in ("exhausted", "converged"), status["reason"]
+        assert {row["target"] for row in status["undelivered"]} == {"mail", "wrong", "web"}
+        assert any("failed" in post["text"] for post in channel.posts)
+        assert any("failed" in letter["Subject"] for letter in mailbox.messages())
+        assert not (desk.campaign / layout.HOOKS_LOG).exists()
+
+        for words in (
+            ("list",),
+            ("history", NAME),
+            ("metrics", NAME),
+            ("verify", NAME),
+            ("status", NAME),
+            ("report", NAME),
+        ):
+            desk.run(*words)
+            desk.run(*words, "--json")
+        # Targets that nobody can read, while messages wait: commands refuse, and a hook delivers nothing.
+        for broken in (
+            targets + f'"{PASSWORD}',
+            f'[targets]\nmail = ["{WRONG_TOKEN}"]\n',
+            f'"{PATH_SECRET}" = 1\n',
+            targets,
+        ):
+            desk.write_targets(broken)
+            desk.run("notify", "test", "web", status=None)
+            desk.run("check", status=None)
+            done = hook("final", str(desk.campaign), layout.FINAL_NODE, 0, 0, dag_id="999.0")
+            desk.said += [done.stdout, done.stderr]
+        assert len(leaks(targets.encode())) == 4  # what is looked for is found where it stands
+        (desk.folder / "my targets.toml").chmod(0o640)
+        refused = desk.run("notify", "test", status=2)
+        assert "is open to others (mode 640): chmod 600" in refused.err
+        posts, letters = json.dumps(channel.posts), [file.read_bytes() for file in mailbox.files()]
+
+    everything = {"output": "".join(desk.said).encode(), "posts": posts.encode(), "letters": b"".join(letters)}
+    for command in (["condor_q", "-l"], ["condor_history", "-l"]):
+        everything[command[0]] = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    assert (
+        f"FaserFolder = {json.dumps(str(desk.campaign), ensure_ascii=False)}".encode() in everything["condor_history"]
+    )
+    for folder in (desk.campaign, pool.folder, registry.home()):
+        everything |= {str(path): path.read_bytes() for path in files(folder)}
+    for log in (layout.SCRIPTS_LOG, layout.DAGMAN_OUT, layout.STATE, layout.PUBLISHED, layout.DAG, layout.JOB_LOG):
+        assert everything[str(desk.campaign / log)]
+    assert {where: found for where, content in everything.items() if (found := leaks(content))} == {}
+    assert b"Traceback" not in everything["output"]
+
+    # The ugly names are what they are, everywhere: nothing was run, split, or left beside.
+    clusters = re.findall(r"as job (\d+)", said)
+    assert len(clusters) == 2
+    assert sorted(path.name for path in desk.folder.iterdir()) == sorted(
+        [NAME, "faser-align.toml", "my targets.toml", "raw; files", "start constants.txt"]
+    )
+    (command,) = {
+        line.partition("next:")[2].strip()
+        for line in "".join(desk.said).splitlines()
+        if "next:" in line and "watch" in line
+    }
+    assert shlex.split(command)[-1] == NAME
