@@ -148,10 +148,8 @@ def find(target: str) -> tuple[str, int]:
     above = next((str(folder) for folder in (place, *place.parents) if (folder / layout.RECORD).is_file()), "")
     try:
         folder = above if os.path.isdir(target) and above else registry.find(target)
-    except UserError as problem:
-        raise UserError(
-            f"{target} is no file here; name a steering file, or what `reco` has made ({problem})"
-        ) from None
+    except UserError:
+        raise UserError(f"{target} is no file here; name a steering file, or what `reco` has made") from None
     record = read_record(folder)
     if "only" not in record:
         raise UserError(
