@@ -4,6 +4,7 @@ They move the campaign as a whole and deliver messages, because they delay nobod
 """
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from faser_align.config.atomic import write_text
 from faser_align.config.libraries import site_packages
 from faser_align.config.record import read_record
 from faser_align.hooks import delivery, node
-from faser_align.state import database, judging, writer
+from faser_align.state import database, judging, queries, writer
 
 Event = dict[str, Any]
 
@@ -47,7 +48,8 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
         status = writer.record(folder, event)
     else:
         raise ValueError(f"{phase!r} is no phase of a hook")
-    delivery.deliver(folder, final=phase == "final")
+    if not event.get("spooled"):
+        delivery.deliver(folder, final=phase == "final")
     return status
 
 
@@ -63,12 +65,16 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
 
 
 def _name_lost_files(folder: str, name: str) -> None:
-    """Tell the Millepede job which raw files it must not wait for."""
-    db = database.connect(folder)
+    """Tell the Millepede job which raw files it must not wait for; the published copy knows it where the store does not."""
+
+    def work(db: sqlite3.Connection) -> list[int]:
+        return [row[0] for row in db.execute("SELECT DISTINCT file FROM nodes WHERE state = 'lost' ORDER BY file")]
+
     try:
-        lost = [row[0] for row in db.execute("SELECT DISTINCT file FROM nodes WHERE state = 'lost' ORDER BY file")]
-    finally:
-        db.close()
+        lost = database.read(folder, work)
+    except (sqlite3.Error, OSError):
+        with queries.published(folder) as copy:
+            lost = work(copy)
     if lost:
         _, stage, iteration, _ = layout.parse_node(name)
         path = layout.lost_file(folder, stage, iteration)

@@ -14,6 +14,9 @@ from faser_align.config import layout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    Found = TypeVar("Found")
 
 QUEUE_S_MAX = 10.0  # waiting in the queue of the lock
 BUSY_S_MAX = 20.0  # waiting for SQLite afterwards
@@ -32,10 +35,15 @@ def connect(folder: str) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: there is no store, or it cannot be opened. A store is never made here.
     """
-    path = f"{folder}/{layout.STATE}".replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    db = sqlite3.connect(f"file:{path}?mode=rw", timeout=BUSY_S_MAX, isolation_level=None, uri=True)
+    db = sqlite3.connect(uri(f"{folder}/{layout.STATE}", "mode=rw"), timeout=BUSY_S_MAX, isolation_level=None, uri=True)
     db.execute("PRAGMA synchronous = EXTRA")
     return db
+
+
+def uri(path: str, query: str) -> str:
+    """SQLite's name for the file at ``path``, with the parameters ``query``."""
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}?{query}"
 
 
 def refuse_newer(db: sqlite3.Connection) -> None:
@@ -72,15 +80,17 @@ class Turn:
 def _wait(fd: int, wait_s: float) -> bool:
     """Wait for the lock, in the order of arrival, for at most ``wait_s``; whether it is ours then.
 
-    A blocking ``flock`` is woken in order, which polling is not. The alarm that bounds it is put back.
+    A blocking ``flock`` is woken in order, which polling is not. The caller's alarm, if one is set, bounds it too, and
+    is put back.
     """
     import signal
 
     def late(signum: int, frame: object) -> None:
         raise TimeoutError
 
+    remaining_s, _ = signal.getitimer(signal.ITIMER_REAL)
     previous = signal.signal(signal.SIGALRM, late)
-    remaining_s, _ = signal.setitimer(signal.ITIMER_REAL, max(0.001, wait_s))
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, min(wait_s, remaining_s or wait_s)))
     started = time.monotonic()
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -94,6 +104,27 @@ def _wait(fd: int, wait_s: float) -> bool:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining_s - (time.monotonic() - started)))
 
 
+def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
+    """Run ``work``, which only reads, as soon as the writer whose turn it is has finished; return what it returned.
+
+    Behind the door no writer of ours is in the midst of a commit. A reader that knocked at SQLite's own lock would find
+    it closed for most of the time while many write, and might never get in; in the writers' queue it would wait
+    for all of them.
+
+    Raises:
+        sqlite3.Error, OSError: the store cannot be read.
+    """
+    door = Turn(f"{folder}/{layout.STATE_DOOR}", QUEUE_S_MAX)
+    try:
+        db = connect(folder)
+        try:
+            return work(db)
+        finally:
+            db.close()
+    finally:
+        door.close()
+
+
 def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
     """Run ``work`` in one immediate transaction and commit it.
 
@@ -105,7 +136,9 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
     """
     # Whoever waited long enough goes on without the lock: SQLite's own will do.
     turn = Turn(f"{folder}/{layout.STATE_LOCK}", QUEUE_S_MAX)
+    door = None
     try:
+        door = Turn(f"{folder}/{layout.STATE_DOOR}", QUEUE_S_MAX if turn.mine else 0.0)
         db = connect(folder)
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -120,5 +153,7 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
         finally:
             db.close()
     finally:
+        if door:
+            door.close()
         turn.close()
     return answer

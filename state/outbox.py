@@ -32,12 +32,12 @@ _ENDS = ", ".join(f"'{state}'" for state in table.ENDS)
 
 
 def due(folder: str, *, final: bool = False) -> bool:
-    """Whether a message waits to be sent, or was being sent; ``final`` does not wait for the back-off. Takes no lock."""
-    db = database.connect(folder)
-    try:
+    """Whether a message waits to be sent, or was being sent; ``final`` does not wait for the back-off."""
+
+    def work(db: sqlite3.Connection) -> bool:
         return db.execute(f"SELECT 1 FROM outbox WHERE {_DUE} LIMIT 1", _times(final)).fetchone() is not None
-    finally:
-        db.close()
+
+    return database.read(folder, work)
 
 
 def claim(

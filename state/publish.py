@@ -1,8 +1,9 @@
 """The published copy, which every reading command uses on any host.
 
-A conveyor of two locks makes publishing complete and cheap. Whoever has *next* will copy later than now,
-so that everybody else may leave; whoever has *now* copies. Between two copies lies a pause, so that copies
-take at most a twentieth of the time. Hot: standard library only.
+Copies take at most a twentieth of the time: between two of them lies a pause. Whoever has written something takes a
+number and waits for the end of the pause, but only until somebody takes a later number: he will copy later than now,
+so that everybody else may leave. So a storm of hooks delays none of them much, and the last one always copies. Hot:
+standard library only.
 """
 
 import fcntl
@@ -11,13 +12,15 @@ import sqlite3
 import time
 
 from faser_align.config import layout
+from faser_align.state import database
 
 SHARE = 20  # one part in so many of the time may go into copies
 PAUSE_S_MAX = 4.0  # so that the copy holds the last event within 5 s
+STEP_S = 0.03  # how often who waits looks whether somebody came later
 
 
 def publish(folder: str) -> bool:
-    """Copy the store of the campaign in ``folder`` for its readers.
+    """Copy the store of the campaign in ``folder`` for its readers, soon.
 
     Returns:
         Whether this call made a copy; if not, another process has yet to begin one.
@@ -25,69 +28,99 @@ def publish(folder: str) -> bool:
     Raises:
         sqlite3.Error, OSError: no copy was made; the next hook repairs that.
     """
-    now = f"{folder}/{layout.PUBLISHED}.now"
-    following = _lock(f"{folder}/{layout.PUBLISHED}.next", wait=False)
-    if following is None:
-        return False
+    numbers = _open(f"{folder}/{layout.PUBLISHED}.next")
     try:
-        current = _lock(now, wait=True)
-    except BaseException:
-        os.close(following)
-        raise
-    assert current is not None
+        mine = f"{time.time_ns():020d} {os.getpid():011d}".encode()
+        os.pwrite(numbers, mine, 0)
+        while True:
+            current = _free(folder)
+            if current is not None:
+                break
+            time.sleep(STEP_S)
+            if os.pread(numbers, len(mine), 0) != mine:
+                return False
+    finally:
+        os.close(numbers)
     try:
-        _pause(current)
-        # From here on an event that comes later needs a copy of its own.
-        os.close(following)
-        started = time.monotonic()
-        _copy(folder)
-        os.pwrite(current, f"{time.time():.6f} {time.monotonic() - started:.6f}\n".encode().ljust(64), 0)
+        took_s = _copy(folder)
+        os.pwrite(current, f"{time.time():.6f} {took_s:.6f}\n".encode().ljust(64), 0)
     finally:
         os.close(current)
     return True
 
 
-def _lock(path: str, *, wait: bool) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _free(folder: str) -> int | None:
+    """The lock of who copies, if nobody does and the pause is over; it ends with its descriptor."""
+    descriptor = _open(f"{folder}/{layout.PUBLISHED}.now")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _rest_s(descriptor) <= 0:
+            return descriptor
     except BlockingIOError:
-        os.close(descriptor)
-        return None
+        pass
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    os.close(descriptor)
+    return None
 
 
-def _pause(current: int) -> None:
-    """Wait until the last copy is long enough ago; its end and duration (s) stand in the lock file."""
+def _rest_s(current: int) -> float:
+    """How long the pause still lasts (s); the end and the duration of the last copy stand in the lock's file."""
     try:
         ended, took = (float(word) for word in os.pread(current, 64, 0).split())
     except ValueError:
-        return
-    rest = ended + min(PAUSE_S_MAX, (SHARE - 1) * took) - time.time()
-    if 0 < rest <= PAUSE_S_MAX:
-        time.sleep(rest)
+        return 0.0
+    rest_s = ended + min(PAUSE_S_MAX, (SHARE - 1) * took) - time.time()
+    return rest_s if rest_s <= PAUSE_S_MAX else 0.0  # else somebody has set the clock back
 
 
-def _copy(folder: str) -> None:
-    """Replace the published copy by one of now, whole at every instant."""
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _copy(folder: str) -> float:
+    """Replace the published copy by one of now, whole at every instant; returns how long that took (s)."""
     target = f"{folder}/{layout.PUBLISHED}"
     temporary = f"{target}.new"
-    if os.path.exists(temporary):
-        os.unlink(temporary)
-    path = f"{folder}/{layout.STATE}".replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    db = sqlite3.connect(f"file:{path}?mode=rw", timeout=10.0, isolation_level=None, uri=True)
+    copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        db.execute("VACUUM INTO ?", (temporary,))
+        took_s = _fill(folder, copy)
+        started = time.monotonic()
+        os.fsync(copy)
     finally:
-        db.close()
-    for name, flags in ((temporary, os.O_RDWR), (None, os.O_RDONLY)):
-        if name is None:
-            os.rename(temporary, target)
-        descriptor = os.open(name or folder, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.close(copy)
+    os.rename(temporary, target)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return took_s + time.monotonic() - started
+
+
+def _fill(folder: str, copy: int) -> float:
+    """Copy the store's bytes into the open file ``copy``; returns how long writers had to wait for it (s).
+
+    While SQLite's shared lock is held nobody changes the file, and a journal that a killed hook left has been rolled
+    back.
+    """
+    # POSIX drops all locks of a process on a file when it closes any descriptor of it: this one goes last.
+    source = os.open(f"{folder}/{layout.STATE}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+
+        def work(db: sqlite3.Connection) -> float:
+            started = time.monotonic()
+            db.execute("BEGIN")
+            db.execute("SELECT 1 FROM campaign").fetchone()
+            size, done = os.fstat(source).st_size, 0
+            while done < size:
+                sent = os.sendfile(copy, source, done, size - done)
+                if sent == 0:
+                    raise OSError(f"{folder}/{layout.STATE} became shorter while it was copied")
+                done += sent
+            return time.monotonic() - started
+
+        return database.read(folder, work)
+    finally:
+        os.close(source)

@@ -18,7 +18,8 @@ def record(folder: str, event: "Event") -> int:
     """Take ``event`` into the store of the campaign in ``folder``, after whatever waits in the spool.
 
     If the store cannot be written the event goes to the spool; if that fails too, one line goes to standard
-    error. Either way the job's own verdict, ``event['exit']``, is what DAGMan must be told.
+    error. Either way the job's own verdict, ``event['exit']``, is what DAGMan must be told, and ``event['spooled']``
+    says that the store is not worth another try for now.
 
     Returns:
         The exit status of the hook.
@@ -34,6 +35,7 @@ def record(folder: str, event: "Event") -> int:
             )
         else:
             print(f"faser-align: {event['phase']} of {event.get('node', '')} is in {name}: {problem}", file=sys.stderr)
+        event["spooled"] = True
         return int(event["exit"])
 
 
