@@ -212,14 +212,34 @@ def export(
     constants: Constants,
     output: Output,
     form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Form of the output")] = "calypso",
+    sqlite: Annotated[
+        bool,
+        typer.Option("--sqlite", help="A folder with conditions database and POOL files, by Calypso's own scripts"),
+    ] = False,
+    runs: Annotated[
+        str, typer.Option(help="With --sqlite: first and last run, 11705-11800 [default: the campaign's]")
+    ] = "",
+    tag: Annotated[str, typer.Option(help="With --sqlite: conditions tag [default: the year's]")] = "",
+    year: Annotated[int, typer.Option(help="With --sqlite: year, which decides on geometry and tag")] = 0,
+    config: Annotated[str, typer.Option(help="With --sqlite: configuration that leads to Calypso")] = "",
     force: Force = False,
 ) -> None:
     """Write constants for other programs.
 
-    As Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV.
+    As Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV; or as what jobs reconstruct with: a conditions database
+    and POOL files, beside the text and a small JSON with run range and tag.
 
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
+    if sqlite:
+        from faser_align.cli import database
+
+        typed = database.Typed(output, config, year, runs, tag, force)
+        found = database.export(_file_of(constants), typed)
+        console.say(
+            f"wrote {output}: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
+        )
+        return
     from faser_align.alignment.constants import export_constants, read_constants
     from faser_align.config.atomic import write_text
 

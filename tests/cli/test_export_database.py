@@ -1,0 +1,96 @@
+"""``constants export --sqlite``: the database with the constants, as the reconstruction jobs make it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from calypso import Lxplus
+from campaigns import make_campaign, run_iteration
+from commandline import Command
+
+from faser_align.alignment.constants import read_constants
+from faser_align.config import layout
+from faser_align.state import publish
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "align_2025.txt"
+POOL = "data/poolcond/PoolFileCatalog.xml"
+
+
+@pytest.fixture
+def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
+    """The stand-ins, and a configuration that leads to them in the current folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made = Lxplus(tmp_path / "lxplus")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    calypso = made.reconstruction()["calypso"]
+    assert isinstance(calypso, dict)
+    lines = "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
+    head = '[reconstruction]\nbackend = "calypso"\nraw = "/raw/{file}"\n[reconstruction.calypso]\n'
+    Path("faser-align.toml").write_text(head + lines)
+    return made
+
+
+def in_the_database(folder: Path) -> str:
+    """What the stand-in's database says of the alignment."""
+    with closing(sqlite3.connect(folder / "data" / "sqlite200" / "ALLP200.db")) as db:
+        return str(db.execute("SELECT * FROM folders").fetchall())
+
+
+def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> None:
+    """Text, database, POOL files and a JSON with run range, tag and geometry stand in one folder; the text is the file."""
+    left = plain_command(
+        *("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out", "--runs", "11705-11800", "--year", "2023")
+    )
+    assert left.status == 0, left.err
+    assert "runs 11705-11800, tag OFLCOND-FASER-05" in left.out
+    out = Path("out")
+    assert (out / "inputforalign.txt").read_bytes() == EXAMPLE.read_bytes()
+    told = json.loads((out / "export.json").read_text())
+    assert (told["runs"], told["tag"], told["geometry"]) == ([11705, 11800], "OFLCOND-FASER-05", "FASERNU-04")
+    assert told["pool"]
+    assert all((out / name).is_file() for name in (told["database"], told["catalog"], *told["pool"]))
+    assert (out / "data" / "poolcond" / "PoolCat_oflcond.xml").exists()
+    assert "TRACKER-ALIGN-05" in in_the_database(out)
+    assert sorted(path.name for path in Path().iterdir()) == ["faser-align.toml", "out"]
+
+
+def test_a_campaign_gives_runs_and_year(plain_command: Command, lxplus: Lxplus, tmp_path: Path) -> None:
+    """A campaign's latest constants are exported with its own Calypso, year and run, without a configuration."""
+    settings = lxplus.reconstruction()
+    record = make_campaign(tmp_path / "camp", files=1, name="camp", config={"reconstruction": settings})
+    run_iteration(record, 1)
+    folder = record["folder"]
+    Path(layout.result_file(folder, 1, 1)).write_bytes(EXAMPLE.read_bytes())
+    publish.publish(folder)
+    Path("faser-align.toml").unlink()
+    left = plain_command("constants", "export", folder, "--sqlite", "-o", "out", "--tag", "MY-TAG")
+    assert left.status == 0, left.err
+    told = json.loads(Path("out/export.json").read_text())
+    assert (told["campaign"], told["runs"], told["tag"]) == ("camp", [11705, 11705], "MY-TAG")
+    assert read_constants("out/inputforalign.txt") == read_constants(EXAMPLE)
+
+
+def test_what_fails_is_said_and_leaves_nothing(plain_command: Command, lxplus: Lxplus) -> None:
+    """A failing script is named with exit status 1, and mistakes with 2; no half-made folder is left."""
+    words = ("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out")
+    assert "give it with --year" in plain_command(*words, "--runs", "1-2").err
+    assert "write the first and the last run" in plain_command(*words, "--year", "2023").err
+    assert "runs backwards" in plain_command(*words, "--year", "2023", "--runs", "9-8").err
+    lxplus.orders("AtlCoolCopy:fail")
+    left = plain_command(*words, "--year", "2023", "--runs", "11705")
+    assert left.status == 1
+    assert "the database was not made" in left.err
+    assert "AtlCoolCopy" in left.err
+    lxplus.orders()
+    Path("out").mkdir()
+    assert "exists already" in plain_command(*words, "--year", "2023", "--runs", "11705").err
+    assert plain_command(*words, "--year", "2022", "--runs", "11705", "--force").status == 0
+    assert json.loads(Path("out/export.json").read_text())["geometry"] == "FASERNU-03"
+    Path("faser-align.toml").write_text("[campaign]\n")
+    refused = plain_command(*words, "--year", "2023", "--runs", "11705", "--force")
+    assert 'reconstruction.backend is "simulation"' in refused.err
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
