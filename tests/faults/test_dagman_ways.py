@@ -1,6 +1,7 @@
 """The ways of DAGMan and of its jobs, one by one on a pool of its own: each leads to the state that the documentation names."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from campaigns import hook, make_campaign
 from poolcampaigns import PoolCampaign, own_pool
 
 from faser_align.config import layout
+from faser_align.dag.queue import HELD
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes
 from faser_align.state import database, queries
@@ -27,7 +29,7 @@ def ground(session_folder: Path) -> Iterator[Path]:
     """A folder with a running pool of its own, whose daemons may be killed."""
     root = session_folder / "ways"
     root.mkdir()
-    with own_pool(root / "pool", 16):
+    with own_pool(root / "pool", 64):
         yield root
 
 
@@ -48,7 +50,7 @@ def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iter
     notify = {"targets": ["me"], "file": str(targets), "events": ["held", "lost", "end"]}
 
     def one(**how: Any) -> PoolCampaign:
-        name = f"{request.node.name[5:25].replace('[', '-').replace(']', '')}-{len(made)}"
+        name = f"{re.sub('[^a-z]+', '-', request.node.name[5:])}-{len(made)}"
         config = {"notify": notify, **how.pop("config", {})}
         made.append(PoolCampaign(ground / name, **{"files": 2, "iterations": 1, "config": config, **how}))
         return made[-1]
@@ -140,9 +142,9 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
     campaign.submit()
     for count in (1, 2):
         job = campaign.wait(runs(campaign, NODE))
-        assert campaign.act(htcondor2.JobAction.Hold, job)
+        campaign.hold(job, f"reason {count}")
         campaign.wait(lambda count=count: events(campaign, NODE).count("held") == count)
-        assert "a test" in campaign.nodes()[NODE]["reason"]
+        assert campaign.nodes()[NODE]["reason"] == f"reason {count}"
         said = campaign.command("status").stdout
         assert "1 job on hold" in said
         assert "condor_release" in said
@@ -182,7 +184,8 @@ def test_dagman_held_and_released(make: Make) -> None:
     campaign = make(wait_s=1)
     cluster = campaign.submit()
     campaign.wait(runs(campaign, NODE))
-    assert campaign.act(htcondor2.JobAction.Hold, f"{cluster}.0")
+    campaign.hold(f"{cluster}.0", "a test")
+    campaign.wait(lambda: (campaign.dagmans() or [None])[0].status == HELD)
     said = campaign.command("status").stdout
     assert "its DAGMan is on hold (a test" in said
     assert f"condor_release {cluster}.0" in said

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.pool
 TRIALS = int(os.environ.get("FASER_ALIGN_TRIALS", "20"))
 SEED = int(os.environ.get("FASER_ALIGN_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 AT_A_TIME = 10  # campaigns on the pool; they wait for HTCondor most of the time
-SLOTS = 16
+SLOTS = 64  # some stay claimed by a schedd that was killed
 END_S = 150.0  # a trial's longest life; an undisturbed campaign takes 17 s
 LEFT_S = 15.0  # HTCondor's own processes go a moment after the jobs
 

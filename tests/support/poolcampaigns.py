@@ -18,7 +18,6 @@ from campaigns import make_campaign, metrics
 from faser_align.config import layout
 from faser_align.dag.render import render
 from faser_align.dag.submit import DagmanJob, dagman_jobs, submit_dag
-from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.pool import personal
 from faser_align.state import create, queries, registry, verify
@@ -27,13 +26,14 @@ STUB = Path(__file__).with_name("stub.py")
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
 
-# The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, half an hour until the
-# slots that it had claimed are free.
+# The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, minutes until the slots that it
+# had claimed are free.
 SETTINGS = """
 MASTER_BACKOFF_CONSTANT = 1
 MASTER_BACKOFF_FACTOR = 1
 ALIVE_INTERVAL = 4
 MAX_CLAIM_ALIVES_MISSED = 3
+STARTD_SENDS_ALIVES = False
 """
 
 
@@ -162,10 +162,14 @@ class PoolCampaign:
     def act(self, action: Any, ids: str) -> bool:
         """condor_hold, condor_release, condor_rm, condor_vacate_job; whether the schedd did it."""
         try:
-            return int(self.schedd.act(action, ids, reason="a test").get("TotalSuccess", 0)) > 0
+            return int(self.schedd.act(action, ids).get("TotalSuccess", 0)) > 0
         except htcondor2.HTCondorException:
             self.schedd = self._schedd() or self.schedd
             return False
+
+    def hold(self, job: str, reason: str) -> None:
+        """condor_hold with a reason."""
+        subprocess.run(["condor_hold", "-reason", reason, job], check=True, capture_output=True)
 
     def state(self) -> str:
         with queries.published(str(self.folder)) as db:
@@ -266,6 +270,3 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-
-
-UNFINISHED = table.UNFINISHED
