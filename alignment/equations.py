@@ -53,16 +53,13 @@ class Equations(NamedTuple):
 def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> Iterator[Equations]:
     """Equations of a block, in one piece if it is not too large.
 
-    Special data are skipped. Raises MilleError (20) if a record's
-    structure is broken, if a value is not a number or an index is negative.
+    Special data are skipped, whatever their indices are. Raises MilleError (20) if a record's structure is broken, if a
+    value is not a number or an index is negative.
     """
     indices, values, offsets = _columns(block)
     if np.isnan(values).any():
         record = int(np.searchsorted(offsets, np.flatnonzero(np.isnan(values))[0], side="right"))
         raise MilleError(f"{path}: record {block.first + record} holds a value that is not a number", 20)
-    if len(indices) and int(np.min(indices)) < 0:
-        record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
-        raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     suspects = _suspects(zeros, ends, values)
@@ -70,6 +67,9 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> 
         indices, values, offsets = _without_special_data(indices, values, offsets, suspects, f"{path}", block.first)
         zeros = np.flatnonzero(indices == 0)
         ends = np.searchsorted(zeros, offsets)
+    if len(indices) and int(np.min(indices)) < 0:
+        record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
+        raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
     yield from _assemble(indices, values, offsets, zeros, ends // 2, sets, weight)
 
 

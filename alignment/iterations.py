@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.globalfit import Inverse
-from faser_align.alignment.linesearch import LineSearch
+from faser_align.alignment.linesearch import LineSearch, care_for
 from faser_align.alignment.passes import Pass, run_pass
 from faser_align.alignment.problem import Problem
 from faser_align.alignment.solution import IterationRow
@@ -53,7 +53,7 @@ class Iterations:
     _seen: FloatArray = field(init=False)  # values of the last pass
     _iteration: int = 0
     _cut: float = 0.0
-    _points_min: int = 1
+    _searched: bool = False
 
     def run(self) -> None:
         """Iterate until the expected decrease is small or the steering's number of iterations is reached.
@@ -124,8 +124,9 @@ class Iterations:
         wanted = mode > 2 or (final and (mode == 2 or (mode == 1 and self._is_end(decrease))))
         if not wanted or decrease <= significant:
             return None
-        search = LineSearch(self._points_min)
-        self._points_min = 3  # the first search may end at the Newton step itself
+        care = care_for(self.problem.steering.method)
+        search = LineSearch(care.slope_ratio, care.points if self._searched else care.points_first)
+        self._searched = True
         return search
 
     def _go(self, step: FloatArray, decrease: float, search: LineSearch | None) -> bool:

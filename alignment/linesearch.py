@@ -1,15 +1,35 @@
 """pede's line search (PTLINE of linesrch.f90): along a step, look for the point of smallest slope."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-SLOPE_RATIO = 0.5  # a slope so much smaller than the first one is good enough, for matrix inversion
 STEP_MAX = 10.0
 POINTS_MAX = 10
+
+
+class Care(NamedTuple):
+    """How carefully a method's steps are searched.
+
+    Attributes:
+        slope_ratio: a slope so much smaller than the first one is good enough.
+        points_first, points: to look at before the first search and the later ones may end, the start included.
+    """
+
+    slope_ratio: float = 0.5
+    points_first: int = 1  # the first search may end at the Newton step itself
+    points: int = 3
+
+
+def care_for(method: str) -> Care:
+    """What pede does for a method of its list (XLOOPN)."""
+    if "MINRES" in method:
+        return Care(0.1, 3, 4)
+    return Care(points_first=2) if method == "diagonalization" else Care()
 
 
 @dataclass
@@ -17,10 +37,12 @@ class LineSearch:
     """One search; ``advance`` is called with the function's gradient at each point, the first included.
 
     Attributes:
+        slope_ratio: a slope so much smaller than the first one is good enough.
         points_min: points to look at before the search may end, the first included.
         points: (step, slope) of each point.
     """
 
+    slope_ratio: float
     points_min: int
     points: list[tuple[float, float]] = field(default_factory=list)
     _total: float = 1.0  # step of the point at which the next gradient is
@@ -40,7 +62,7 @@ class LineSearch:
         self.points.append((self._total, slope))
         self._narrow(slope)
         zero = self._interpolate()
-        good = len(self.points) >= self.points_min and abs(slope) <= abs(self.points[0][1]) * SLOPE_RATIO
+        good = len(self.points) >= self.points_min and abs(slope) <= abs(self.points[0][1]) * self.slope_ratio
         step = min(zero, STEP_MAX) - self._total
         if good or len(self.points) >= POINTS_MAX or abs(step) < 1e-3:
             best = min(self.points, key=lambda point: abs(point[1]))

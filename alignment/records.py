@@ -156,13 +156,13 @@ def measurement_markers(records: Records, record: int) -> tuple[list[int], list[
             if at > last:
                 return None
             found.append(at)
-        while at < last and indices[at + 1] != 0:
-            at += 1
         if found[0] + 1 == found[1] and values[found[1]] < 0:
             at += round(-values[found[1]])
             if at > last:
                 return None
             continue
+        while at < last and indices[at + 1] != 0:
+            at += 1
         measured.append(found[0])
         errors.append(found[1])
         ends.append(at + 1)

@@ -89,7 +89,7 @@ def test_round_trip(
 def test_special_data_are_skipped(tmp_path: Path) -> None:
     """A block of special data leaves the equations of its record and of its neighbours as they are."""
     plain = words([(1.0, 0.1, {1: 2.0}, {7: 3.0}), (2.0, 0.2, {1: 1.0, 2: 4.0}, {})])
-    special: Record = [(0.0, 0), (-3.0, 0), (1.0, 0), (2.0, 5), (3.0, 0)]
+    special: Record = [(0.0, 0), (-5.0, 0), (7.0, 9), (1.0, 0), (2.0, -5), (-4.0, 0), (3.0, 0)]
     (tmp_path / "plain.bin").write_bytes(pack(plain) * 3)
     both = plain[:1] + special + plain[1:] + special
     (tmp_path / "special.bin").write_bytes(pack(plain) + pack(both) + pack(plain))

@@ -147,6 +147,19 @@ def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
     assert int(line[68:]) == solution.result[11].entries
 
 
+def test_methods_search_along_damped_steps_with_their_own_care(tmp_path: Path) -> None:
+    """Where presigmas damp the steps, MINRES looks at more points along each, as in pede, and so comes nearer."""
+    case = make_case(3)
+    values = dense(case)[0]
+    distances, passes = {}, {}
+    for method in ("inversion", "diagonalization", "sparseMINRES"):
+        solution = run(tmp_path, pack(case), f"presigma 0.2\nmethod {method} 1\n")
+        distances[method] = np.linalg.norm(np.array(list(solution.values.values())) - values)
+        passes[method] = len(solution.iterations)
+    assert distances["sparseMINRES"] < distances["inversion"] == distances["diagonalization"]
+    assert passes["sparseMINRES"] > passes["inversion"] == passes["diagonalization"]
+
+
 def test_containers_are_alike(tmp_path: Path) -> None:
     """Double records, a gzipped file and Fortran's markers hold the same as the plain file."""
     case = make_case(4)
