@@ -17,6 +17,7 @@ from faser_align.cli import (
     engine,
     explaining,
     importing,
+    opendata,
     pool,
     reading,
     reco,
@@ -58,7 +59,7 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, importing, reco, reading, explaining, control, upkeep, storage, engine, pool, demo):
+for group in (setup, importing, reco, reading, explaining, opendata, control, upkeep, storage, engine, pool, demo):
     group.register(app)
 
 

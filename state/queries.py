@@ -10,13 +10,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, spool
+from faser_align.state import database, spool, views
 
 Row = dict[str, Any]
+
+
+class Table(NamedTuple):
+    """The names of a table's columns, and its rows in the same order."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
 
 
 @contextmanager
@@ -161,6 +168,14 @@ def history(
     if not nodes:
         sql += " AND subject = 'campaign'"
     return [{**row, "facts": json.loads(row["facts"])} for row in rows(db, f"{sql} ORDER BY id", values)]
+
+
+def view(db: sqlite3.Connection, name: str) -> Table:
+    """All of a view of ``views.VIEWS``; for a store of the first schema, which has none, it is made beside it."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (name,)).fetchone():
+        db.execute(views.VIEWS[name].strip().replace("CREATE VIEW", "CREATE TEMP VIEW IF NOT EXISTS", 1))
+    cursor = db.execute(f"SELECT * FROM {name}")
+    return Table(tuple(column[0] for column in cursor.description), cursor.fetchall())
 
 
 def outbox(db: sqlite3.Connection) -> list[Row]:

@@ -153,12 +153,14 @@ def migrate(path: str) -> None:
     Raises:
         sqlite3.Error: nothing was changed.
     """
-    db = sqlite3.connect(path, timeout=BUSY_S_MAX)
-    try:
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S_MAX)) as db:
         db.execute("PRAGMA synchronous = EXTRA")
-        # sqlite-utils begins deferred transactions, which fail at once where another one writes: it finds one of ours.
-        db.execute("BEGIN IMMEDIATE")
-        migrations.apply(sqlite_utils.Database(db, execute_plugins=False))
-        db.execute("COMMIT")
-    finally:
-        db.close()
+        upgrade(db)
+
+
+def upgrade(db: sqlite3.Connection) -> None:
+    """The same for a connection; one that fails half-way is to be closed."""
+    # sqlite-utils begins deferred transactions, which fail at once where another one writes: it finds one of ours.
+    db.execute("BEGIN IMMEDIATE")
+    migrations.apply(sqlite_utils.Database(db, execute_plugins=False))
+    db.execute("COMMIT")

@@ -14,7 +14,7 @@ SELECT
     destination,                    -- state afterwards
     json_extract(facts, '$.reason') AS reason, -- in words, where there is one
     ignored,                        -- why it changed nothing, '' where the table allowed the event
-    stage,                          -- from 1; 0 before the first
+    stage,                          -- from 1; 0: the validation, or before the first
     iteration,                      -- from 1 inside its stage; 0 before the first
     node,                           -- '' where no node brought it
     attempt,                        -- of that node, from 1; 0 without
@@ -29,7 +29,7 @@ ORDER BY id
 ITERATIONS = """
 CREATE VIEW v_iterations AS
 SELECT
-    stage,                          -- from 1
+    stage,                          -- from 1; 0: the validation
     iteration,                      -- from 1 inside its stage
     started_utc,                    -- when its first node began
     ended_utc,                      -- when it was judged, '' before
@@ -76,10 +76,10 @@ NODES = """
 CREATE VIEW v_nodes AS
 SELECT
     n.node AS node,                 -- name in the DAG
-    n.kind AS kind,                 -- reco, mille
-    n.stage AS stage,               -- from 1
+    n.kind AS kind,                 -- reco, mille, validate
+    n.stage AS stage,               -- from 1; 0: the validation
     n.iteration AS iteration,       -- from 1 inside its stage
-    n.file AS file,                 -- raw file number, -1 for mille
+    n.file AS file,                 -- number of its raw file, in a campaign of several runs with run * 100000 added; -1 without
     n.state AS state,               -- where it stands
     n.attempts AS attempts,         -- how many were begun
     n.reason AS reason,             -- why it is held, failed or lost; else ''
@@ -88,7 +88,7 @@ SELECT
     CASE WHEN a.closed_utc != '' THEN round((julianday(a.closed_utc) - julianday(a.opened_utc)) * 86400, 3) END AS wall_s, -- between the two (s)
     a.job_id AS job_id,             -- of HTCondor
     a.outcome AS outcome,           -- what closed it, '' while it is open
-    a.return_value AS return_value, -- what DAGMan said of the job; negative: killed by that signal
+    a.return_value AS return_value, -- what DAGMan said of the job; -1002: it was removed, else negative: killed by that signal
     a.exit_status AS exit_status,   -- what its POST script answered
     a.host AS host                  -- where its hook ran
 FROM nodes AS n LEFT JOIN attempts AS a ON a.node = n.node AND a.attempt = n.attempts

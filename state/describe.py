@@ -1,0 +1,142 @@
+"""What the store's schema says about itself: every table and view with its columns. ``docs/schema.md`` is made from this."""
+
+import contextlib
+import re
+import sqlite3
+from typing import NamedTuple
+
+from faser_align.state import database, schema, views
+
+# What the text of the schema does not say, or not any more: it is never changed. A column by its name, or by its table and name.
+MEANING = {
+    "campaign": "the one row about the campaign itself",
+    "nodes": "one row for each node of the DAG",
+    "attempts": "one row for each time that a node was begun",
+    "events": "what hooks have taken in already, so that a repeat changes nothing",
+    "history": "every transition, and every event that was ignored; never changed",
+    "iterations": "one row for each iteration that was begun",
+    "outbox": "one row for each message to each target",
+    "v_history": "the history, with its reasons as text",
+    "v_iterations": "iterations, with the numbers that judge as columns",
+    "v_nodes": "nodes, with their latest attempt",
+    "campaign.id": "always 1",
+    "campaign.name": "name of the campaign",
+    "campaign.iteration": "from 1 inside its stage; 0 before the first",
+    "campaign.created_utc": "when it was submitted",
+    "campaign.updated_utc": "when its state changed last",
+    "nodes.node": "name in the DAG",
+    "nodes.kind": "reco, mille, validate",
+    "nodes.file": "number of its raw file, in a campaign of several runs with run * 100000 added; -1 without",
+    "nodes.attempts": "how many were begun",
+    "attempts.opened_utc": "when its PRE script ran",
+    "attempts.job_id": "of HTCondor, '' before its end",
+    "attempts.host": "where its PRE script ran",
+    "events.phase": "pre, post, hold, final; dagman for a DAGMan that is known; others for the command line's",
+    "events.hold_time": "when the job went on hold, '' in other phases",
+    "events.exit_status": "what the script answered",
+    "history.id": "order in which it was recorded",
+    "history.utc": "when it happened",
+    "history.source": "state before",
+    "history.event": "what happened",
+    "history.host": "where the hook ran",
+    "iterations.started_utc": "when its first node began",
+    "iterations.ended_utc": "when it was judged, '' before",
+    "iterations.verdict": "'' before",
+    "iterations.reason": "of the verdict, in words",
+    "outbox.id": "order in which it was put there",
+    "outbox.history_id": "what it is about",
+    "outbox.target": "name of the target",
+    "outbox.kind": "kind of message",
+    "outbox.tries": "how often it was sent",
+    "outbox.claimed_utc": "when a hook began to send it",
+    "outbox.sent_utc": "when the target's server took it",
+    "outbox.error": "why not, the last time",
+    "stage": "from 1; 0: the validation",
+    "iteration": "from 1 inside its stage",
+    "node": "name of a node, '' without",
+    "attempt": "of the node, from 1; 0 without",
+    "job_id": "of HTCondor, '' without",
+    "dag_id": "of the DAGMan job",
+}
+_COMMENT = re.compile(r"^\s*(.+?),?\s*-- (.+)$")
+
+
+class Column(NamedTuple):
+    """A column: its name, its type as SQLite has it (empty in views), and what it means (empty if nothing says it)."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+class Relation(NamedTuple):
+    """A table or a view: its name, what it has, and its columns."""
+
+    name: str
+    meaning: str
+    columns: list[Column]
+
+
+def relations() -> list[Relation]:
+    """All views, then all tables of a store of today, without those that only keep account of migrations."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        schema.upgrade(db)
+        found = db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE '\\_%' ESCAPE '\\' "
+            "AND name NOT LIKE 'sqlite%' ORDER BY type DESC, rowid"
+        ).fetchall()
+        return [Relation(name, MEANING.get(name, ""), _columns(db, name, sql)) for name, sql in found]
+
+
+def _columns(db: sqlite3.Connection, relation: str, sql: str) -> list[Column]:
+    said = {}
+    for line in sql.splitlines():
+        match = _COMMENT.match(line)
+        if match:
+            words = re.findall(r"\w+", match[1])
+            said[words[-1] if relation in views.VIEWS else words[0]] = match[2]
+    return [
+        Column(name, kind, MEANING.get(f"{relation}.{name}") or said.get(name) or MEANING.get(name, ""))
+        for _, name, kind, *_ in db.execute(f"PRAGMA table_info({relation})")
+    ]
+
+
+def schema_page() -> str:
+    """The text of ``docs/schema.md``."""
+    lines = [
+        "# The store of a campaign",
+        "",
+        "Each campaign's folder has a copy of its store for readers, `published.db`: an SQLite file, which any tool can open. It is replaced as",
+        "a whole by the next hook, so open it anew to see what is new. `state.db` beside it is the hooks' own: do not open it while the campaign runs.",
+        "",
+        "```sql",
+        "-- sqlite3 -header -column Y2023_R011705_F400-450/published.db",
+        "SELECT stage, iteration, chi2_per_ndf, effect_um, verdict FROM v_iterations;",
+        "SELECT node, attempts, host, reason FROM v_nodes WHERE state IN ('failed', 'lost') OR attempts > 1;",
+        "SELECT utc, event, reason FROM v_history WHERE subject = 'campaign' AND ignored = '';",
+        "```",
+        "",
+        "`faser-align export NAME` writes the same three views as JSON, or with `--format csv` as CSV, as pandas reads them:",
+        "",
+        "```python",
+        'nodes = pandas.read_csv("exported/nodes.csv")  # after: faser-align export NAME --format csv -o exported',
+        'nodes[nodes.kind == "reco"].groupby("iteration").wall_s.describe()',
+        "```",
+        "",
+        f"This is schema {database.SCHEMA} (`PRAGMA user_version`). Views whose names begin with `v_` are kept as they are; tables may get columns in later",
+        "schemas. Times are UTC, as text that sorts by time. Columns with JSON are read with SQLite's `json_extract`. What `metrics` holds is in",
+        "[the alignment](alignment.md), the states are in [how it works](how-it-works.md).",
+        "",
+        "This page is made from `state/schema.py` and `state/views.py`; `python -m faser_align.state.describe` prints it.",
+    ]
+    for relation in relations():
+        lines += ["", f"## `{relation.name}`", "", f"{relation.meaning[:1].upper()}{relation.meaning[1:]}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{column.name}` | {column.kind.lower()} | {column.meaning} |" for column in relation.columns]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(schema_page())
