@@ -16,6 +16,7 @@ RECORD = "campaign.json"  # what was submitted: made once, read by jobs and hook
 CONFIG = "campaign.toml"  # the user's configuration, copied at submission
 DAG = "alignment.dag"  # the first one; an extension brings the next, see ``dag_files``
 ENDING_NODES_LOG, ENDING_DAGMAN_OUT, ENDING_HALT = ".nodes.log", ".dagman.out", ".halt"  # what DAGMan puts beside a DAG
+ENDING_LOCK = ".lock"  # left by a DAGMan that did not end by itself
 ENDING_DAGMAN_LOG = ".dagman.log"  # HTCondor's event log of the DAGMan job itself
 NODES_LOG = DAG + ENDING_NODES_LOG
 DAGMAN_OUT = DAG + ENDING_DAGMAN_OUT

@@ -25,6 +25,7 @@ HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 POLL_S = 0.5
+RESCUE_DIGITS = 3  # of a rescue file's number
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -48,8 +49,9 @@ def submit_dag(schedd: htcondor2.Schedd, folder: str) -> int:
 def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None = None) -> int:
     """Go on with a campaign that failed, was removed or lost its DAGMan; returns the cluster of the new DAGMan job.
 
-    DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, or that could not
-    run, has left none: then one is written that says what is ``done``.
+    DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, that could not run, or
+    whose machine was lost has left none, and perhaps its lock file: then one is written that says what is ``done``. With the
+    lock the next DAGMan would believe that it recovers, and wait for jobs or fail nodes of the one before it.
 
     Args:
         schedd: the schedd to submit to.
@@ -62,12 +64,17 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     """
     refuse_second(schedd, folder)
     dag = layout.newest_dag(folder)
-    if not rescue_file(folder) and os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
+    latest, lock = rescue_file(folder), dag + layout.ENDING_LOCK
+    if os.path.exists(lock) or (not latest and os.path.exists(dag + layout.ENDING_DAGMAN_OUT)):
         if done is None:
             raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
         nodes = set(re.findall(r"^JOB (\S+)", _text(dag), re.MULTILINE))
         lines = "".join(f"DONE {node}\n" for node in done if node in nodes)
-        atomic.write_text(f"{dag}.rescue001", f"# The DAGMan before this left no rescue file.\n{lines}")
+        number = int(latest[-RESCUE_DIGITS:] or 0) + 1
+        content = f"# The DAGMan before this left no rescue file.\n{lines}"
+        atomic.write_text(f"{dag}.rescue{number:0{RESCUE_DIGITS}d}", content)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(lock)
     return _submit(schedd, folder)
 
 

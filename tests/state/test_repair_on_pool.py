@@ -1,0 +1,142 @@
+"""Repairing campaigns that ran on a real pool, with the command that a person types."""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import htcondor2
+import pytest
+from poolcampaigns import PoolCampaign
+from recorded import picture
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
+
+
+@pytest.fixture
+def mailbox(workdir: Path) -> Iterator[Mailbox]:
+    """A mail server, and a file that makes it the target ``me``."""
+    with Mailbox(workdir / "mail") as received:
+        targets = workdir / "targets.toml"
+        targets.write_text(f'[targets]\nme = "{received.url("me@example.org")}"\n')
+        targets.chmod(0o600)
+        yield received
+
+
+def campaign(workdir: Path, name: str, *, fails: dict[str, int] | None = None, wait_s: float = 0.1) -> PoolCampaign:
+    """Two files, converged in the second iteration; nothing is tried again."""
+    notify = {"targets": ["me"], "file": str(workdir / "targets.toml")}
+    config = {"notify": notify, "htcondor": {"retries": 0}}
+    return PoolCampaign(workdir / name, files=2, iterations=3, quiet_from=2, wait_s=wait_s, fails=fails, config=config)
+
+
+def subjects(mailbox: Mailbox) -> list[str]:
+    return [str(letter["Subject"]).split()[2] for letter in mailbox.messages()]
+
+
+def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
+    """A campaign failed and was resumed to convergence: whatever becomes of its store, repair brings it back, telling nobody."""
+    assert pool.master_pid
+    node = layout.reco_node(1, 1, 401)
+    one = campaign(workdir, "lost-store", fails={node: 63})
+    store, published = one.folder / layout.STATE, one.folder / layout.PUBLISHED
+    one.submit()
+    assert one.wait_end() == "failed"
+    older = workdir / "older.db"
+    shutil.copy(store, older)
+    (one.orders / node).unlink()
+    assert one.command("resume").returncode == 0
+    refused = one.command("repair")
+    assert refused.returncode == 2
+    assert "and its hooks write the store: stop it with `faser-align stop lost-store`" in refused.stderr
+    assert one.wait_end() == "converged"
+    assert one.unsound() == []
+    idle = one.command("repair")
+    assert (idle.returncode, idle.stdout) == (0, "lost-store: nothing to repair; it is converged\n")
+    original, whole = picture(store, words=True), dump(store)
+    letters = subjects(mailbox)
+    assert letters == ["failed", "converged"]
+
+    def check(words: str, *, exact: bool) -> None:
+        before = sorted(one.folder.iterdir()), [path.stat().st_mtime_ns for path in sorted(one.folder.iterdir())]
+        dry = one.command("repair", "--dry-run")
+        assert (dry.returncode, words in dry.stdout, "nothing was changed" in dry.stdout) == (0, True, True), dry
+        assert (sorted(one.folder.iterdir()), [p.stat().st_mtime_ns for p in sorted(one.folder.iterdir())]) == before
+        done = one.command("repair")
+        assert done.returncode == 0, done
+        assert words in done.stdout
+        assert len(done.stdout.splitlines()) < 24
+        assert one.command("verify").returncode == 0
+        if exact:
+            assert dump(store) == whole
+        again = picture(store, words=True)
+        for part in original:
+            assert again[part] == original[part], part
+        assert "nothing to repair" in one.command("repair").stdout
+
+    store.write_bytes(store.read_bytes()[:20000])
+    check("made from the published copy", exact=True)
+    store.unlink()
+    check("made from the published copy", exact=True)
+    shutil.copy(older, store)
+    check("made from the published copy", exact=True)
+    shutil.copy(older, store)
+    shutil.copy(older, published)
+    check("made from the store, and ", exact=False)
+    store.unlink()
+    published.unlink()
+    check("made from the logs of DAGMan: ", exact=False)
+    assert subjects(mailbox) == letters
+    shutil.copy(published, store)
+    assert json.loads(one.command("repair", "--json").stdout)["after"]["state"] == "converged"
+
+
+def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
+    """DAGMan was removed while it was on hold: repair closes the campaign, who is to be told is told, and it is resumed."""
+    assert pool.master_pid
+    one = campaign(workdir, "gone", wait_s=60.0)
+    cluster = one.submit()
+    one.wait(lambda: one.state() == "reconstructing" and len(one.jobs(status=2)) == 2)
+    assert one.act(htcondor2.JobAction.Hold, f"{cluster}.0")
+    one.wait(lambda: any(job.status == 5 for job in one.dagmans() or ()))
+    time.sleep(1)  # DAGMan itself needs a moment to leave
+    assert one.act(htcondor2.JobAction.Remove, f"{cluster}.0")
+    assert one.wait_end() == "reconstructing"
+    done = one.command("repair")
+    assert done.returncode == 0, done
+    assert "state: reconstructing -> removed" in done.stdout
+    assert f"closed as removed: DAGMan {cluster}.0 was removed at " in done.stdout
+    assert "next: faser-align resume gone" in done.stdout
+    assert one.command("wait").returncode == 16
+    assert one.command("verify").returncode == 0
+    (one.orders / "wait_s").write_text("0.1")
+    resumed = one.command("resume")
+    assert resumed.returncode == 0, resumed
+    assert one.wait_end() == "converged"
+    assert one.unsound() == []
+    assert sorted(subjects(mailbox)) == ["converged", "removed"]
+
+
+def test_a_schedd_that_does_not_answer(
+    pool: Pool, workdir: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a DAGMan runs must be known, unless somebody says on purpose that none does."""
+    assert pool.master_pid
+    one = campaign(workdir, "unasked")
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
+    left = one.command("repair")
+    assert left.returncode == 1
+    assert "whether a DAGMan of unasked is in HTCondor's queue is not known: no pool in " in left.stderr
+    assert "If you are sure that none is, say --without-htcondor" in left.stderr
+    sure = one.command("repair", "--without-htcondor")
+    assert (sure.returncode, sure.stdout) == (0, "unasked: nothing to repair; it is created\n")
