@@ -22,7 +22,9 @@ print(
     f"ApplicationMgr INFO reconstructing {raw} with geometry {os.environ['FASER_GEOMETRY']}, {os.environ['FASER_TAG']}"
 )
 Path(f"Faser-Physics-{run}-{file}-xAOD.root").write_bytes(b"root, an xAOD file")
-if does.get("crash"):
+ran = Path(f"{raw}.ran")
+ran.write_text(ran.read_text() + "." if ran.exists() else ".")
+if does.get("crash") or len(ran.read_text()) > does.get("good", 999):
     sys.exit("FATAL: Segment decoding failed")
 if does.get("sleep"):
     time.sleep(60)

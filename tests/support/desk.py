@@ -1,0 +1,75 @@
+"""A folder in which somebody works: configuration, targets that are received here, and commands."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+from receivers import Mattermost
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+
+COMMAND = [sys.executable, "-m", "faser_align.cli"]
+
+
+class Desk:
+    """Commands about the campaign ``name``, typed in ``folder``; messages go to ``mailbox`` and ``channel``."""
+
+    def __init__(self, folder: Path, name: str, mailbox: Mailbox, channel: Mattermost | None = None) -> None:
+        self.folder, self.name, self.mailbox, self.channel = folder, name, mailbox, channel
+        self.campaign = folder / name
+        targets = folder / "targets.toml"
+        group = f'group = "{channel.url()}"\n' if channel else ""
+        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n{group}')
+        targets.chmod(0o600)
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """Type a command; its standard output, if it ended as expected."""
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json"))
+
+    def history(self) -> list[dict[str, Any]]:
+        rows = self.read("history", self.name)
+        found: list[dict[str, Any]] = rows["history"] if isinstance(rows, dict) else rows
+        return found
+
+    def events(self) -> list[str]:
+        """The campaign's own transitions, in order."""
+        return [row["event"] for row in self.history() if row["subject"] == "campaign" and not row["ignored"]]
+
+    def dagman(self, cluster: int) -> Any:
+        """What the schedd remembers of a DAGMan job that has left the queue."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ads = htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1)
+            if ads:
+                return ads[0]
+            time.sleep(0.2)
+        raise AssertionError(f"DAGMan job {cluster} has not left the queue")
+
+    def jobs(self) -> set[str]:
+        """Nodes whose job was submitted, from HTCondor's own log."""
+        log = (self.campaign / layout.JOB_LOG).read_text()
+        return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
+
+    def letter(self, subject: str) -> str:
+        """The text of the only letter with ``subject`` in its subject."""
+        (found,) = [letter for letter in self.mailbox.messages() if subject in letter["Subject"]]
+        body = found.get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
+
+
+def cluster_of(said: str) -> int:
+    """The job that submit or resume says."""
+    return int(said.partition("as job ")[2].partition(";")[0].partition(".")[0])
