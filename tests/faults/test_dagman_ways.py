@@ -144,7 +144,7 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
         job = campaign.wait(runs(campaign, NODE))
         campaign.hold(job, f"reason {count}")
         campaign.wait(lambda count=count: events(campaign, NODE).count("held") == count)
-        assert campaign.nodes()[NODE]["reason"] == f"reason {count}"
+        assert campaign.nodes()[NODE]["reason"].startswith(f"reason {count}")
         said = campaign.command("status").stdout
         assert "1 job on hold" in said
         assert "condor_release" in said
@@ -210,58 +210,62 @@ def test_the_schedd_is_killed(make: Make, ground: Path, mailbox: Mailbox) -> Non
     assert len(subjects(mailbox)) == 1
 
 
-# When a campaign is ended: what it is made like, and what is waited for before.
-PHASES: dict[str, tuple[dict[str, Any], Callable[[PoolCampaign], Any]]] = {
-    "before a hook": ({}, lambda c: True),
-    "many PREs wait": ({"files": 120}, lambda c: events(c, layout.reco_node(1, 1, 400))),
-    "jobs run": ({"wait_s": 100}, lambda c: len(c.jobs(status=2)) == 2),
-    "a job is held": ({"wait_s": 100}, lambda c: _held(c)),
-    "the solution runs": ({"wait_s": 4}, lambda c: runs(c, MILLE)()),
+# When a campaign is ended: how many files it has, which node takes long, and what is waited for before.
+PHASES: dict[str, tuple[int, str, Callable[[PoolCampaign], Any]]] = {
+    "before a hook": (2, NODE, lambda c: True),
+    "many PREs wait": (40, NODE, lambda c: events(c, NODE)),
+    "jobs run": (2, NODE, lambda c: runs(c, NODE)()),
+    "a job is held": (2, NODE, lambda c: _held(c)),
+    "the solution runs": (2, MILLE, lambda c: runs(c, MILLE)()),
 }
+RESUMED = ("before a hook", "jobs run", "the solution runs")  # to the end; the others have no other way
 
 
 def _held(campaign: PoolCampaign) -> bool:
     if job := runs(campaign, NODE)():
         campaign.act(htcondor2.JobAction.Hold, job)
-    return campaign.nodes()[NODE]["state"] == "held"
+    return bool(campaign.nodes()[NODE]["state"] == "held")
 
 
 @ON_POOL
-@pytest.mark.parametrize("way", ["stop", "condor_rm"])
-def test_a_campaign_is_ended_in_every_phase(make: Make, way: str) -> None:
-    """Stopped or removed whenever, a campaign is removed or can be stopped no more; resumed, it comes to its end."""
+def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
+    """Stopped or removed by hand, whenever, a campaign is removed, or said to be moved by nothing; resumed, it comes to its end."""
 
-    def end(phase: str) -> PoolCampaign:
-        _, ready = PHASES[phase]
-        campaign = made[phase]
+    def end(way: str, phase: str) -> None:
+        campaign, ready = made[way, phase], PHASES[phase][2]
         cluster = campaign.submit()
         campaign.wait(lambda: ready(campaign))
         if way == "stop":
             said = campaign.command("stop", "--yes")
-            assert (said.returncode, "Traceback" in said.stderr) == (0, False), f"{phase}: {said.stdout}{said.stderr}"
+            assert said.returncode == 0, f"{phase}: {said.stdout}{said.stderr}"
         else:
             campaign.act(htcondor2.JobAction.Remove, f"{cluster}.0")
         campaign.wait(lambda: campaign.dagmans() == [], 120)
-        return campaign
 
-    made = {phase: make(**PHASES[phase][0]) for phase in PHASES}
-    with ThreadPoolExecutor(len(PHASES)) as threads:
-        ended = dict(zip(PHASES, threads.map(end, PHASES), strict=True))
-    for phase, campaign in ended.items():
-        if way == "stop":
-            assert campaign.state() == "removed", phase
-        else:  # DAGMan may be gone before a hook has run; then status says that nothing moves the campaign any more
-            assert campaign.state() == "removed" or "next: faser-align resume" in _said(campaign), phase
-        assert campaign.unsound() == [], phase
-        (campaign.orders / "wait_s").write_text("0.1")
+    made = {}
+    for way in ("stop", "condor_rm"):
+        for phase, (files, slow, _) in PHASES.items():
+            made[way, phase] = make(files=files)
+            (made[way, phase].orders / f"{slow}.wait_s").write_text("200")
+    with ThreadPoolExecutor(len(made)) as threads:
+        list(threads.map(lambda which: end(*which), made))
+    for (way, phase), campaign in made.items():
+        # A DAGMan that was removed before it ran a hook says nothing; then the schedd is asked, and knows of none.
+        silent = way == "condor_rm" and campaign.state() != "removed"
+        assert campaign.state() == "removed" or (silent and "next: faser-align resume" in _said(campaign)), (way, phase)
+        assert campaign.unsound() == [], (way, phase)
+    resumed = [campaign for (_, phase), campaign in made.items() if phase in RESUMED]
+    for campaign in resumed:
+        for slow in campaign.orders.glob("*.wait_s"):
+            slow.unlink()
         said = campaign.command("resume")
-        assert said.returncode == 0, f"{phase}: {said.stdout}{said.stderr}"
-    for phase, campaign in ended.items():
-        assert campaign.wait_end(150) == "exhausted", phase
-        assert campaign.unsound() == [], phase
-        assert {node["state"] for node in campaign.nodes().values()} == {"done"}, phase
-        said = campaign.command("stop", "--yes")
-        assert (said.returncode, "is exhausted already, so there is nothing to stop" in said.stderr) == (2, True)
+        assert said.returncode == 0, f"{campaign.name}: {said.stdout}{said.stderr}"
+    for campaign in resumed:
+        assert campaign.wait_end(150) == "exhausted", campaign.name
+        assert campaign.unsound() == [], campaign.name
+        assert {node["state"] for node in campaign.nodes().values()} == {"done"}, campaign.name
+    said = resumed[0].command("stop", "--yes")
+    assert (said.returncode, "is exhausted already, so there is nothing to stop" in said.stderr) == (2, True)
 
 
 def _said(campaign: PoolCampaign) -> str:

@@ -2,7 +2,7 @@
 
 It leaves what the hooks look for, whole or not at all, as the real jobs do. ORDERS is a folder: a file NODE in it holds the
 exit status with which that node fails every time; ``metrics_ITERATION.json`` what a Millepede node leaves; ``wait_s`` how
-long a job takes.
+long a job takes, ``NODE.wait_s`` how long that of a node does.
 """
 
 import os
@@ -12,7 +12,8 @@ import time
 
 
 def main(orders: str, node: str) -> int:
-    with open(f"{orders}/wait_s") as file:
+    own = f"{orders}/{node}.wait_s"
+    with open(own if os.path.exists(own) else f"{orders}/wait_s") as file:
         time.sleep(float(file.read()))
     if os.path.exists(f"{orders}/{node}"):
         print(f"{node} fails as it was told", file=sys.stderr)
