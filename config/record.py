@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import faser_align
-from faser_align.config import layout
+from faser_align.config import changes, layout
 from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import StoreError, UserError
 
@@ -93,10 +93,15 @@ def write_record(path: str, record: dict[str, Any]) -> None:
 
 
 def read_record(folder: str) -> dict[str, Any]:
-    """The record of the campaign in ``folder``.
+    """The record of the campaign in ``folder``, with what `set` and `extend` have changed since it was submitted.
 
     Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
     """
+    return changes.apply(read_submitted(folder), changes.read(folder))
+
+
+def read_submitted(folder: str) -> dict[str, Any]:
+    """The record of the campaign in ``folder`` as it was submitted; raises as ``read_record`` does."""
     path = f"{folder}/{layout.RECORD}"
     try:
         with open(path, encoding="utf-8") as file:

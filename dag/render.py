@@ -6,7 +6,7 @@ said once, and the number of files does not grow with raw files x iterations.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -60,8 +60,13 @@ class Validation(NamedTuple):
     before: str
 
 
-def render(record: dict[str, Any]) -> str:
-    """The DAG of the campaign with this record.
+def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Collection[str] = frozenset()) -> str:
+    """The DAG of the campaign with this record, or of an extension.
+
+    Args:
+        record: the record.
+        begin: the first (stage, iteration) that it holds.
+        without: nodes of that iteration which it leaves out, since they are done.
 
     Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG cannot hold.
     """
@@ -85,7 +90,7 @@ def render(record: dict[str, Any]) -> str:
             encoded_folder=encode_argument(folder),
             jobs=list(_jobs(record)),
             validation=_validation(record),
-            iterations=_iterations(record),
+            iterations=_iterations(record, begin, without),
             final=layout.FINAL_NODE,
             statuses=statuses,
             retries=htcondor["retries"],
@@ -110,17 +115,20 @@ def _jobs(record: dict[str, Any]) -> Iterator[Job]:
         yield Job(kind, python, module.format(program), "$(stage) $(iteration)", logs_folder, htcondor["mille"])
 
 
-def _iterations(record: dict[str, Any]) -> Iterator[Iteration]:
+def _iterations(record: dict[str, Any], begin: tuple[int, int], without: Collection[str]) -> Iterator[Iteration]:
     before = ""
     stages = record["stages"]
     for stage, description in enumerate(stages, start=1):
         for number in range(record.get("only", 1), description["iterations"] + 1):
+            if (stage, number) < begin:
+                continue
             mille = "" if "only" in record else layout.mille_node(stage, number)
+            reco = [(file, layout.reco_node(stage, number, file)) for file in record["files"]]
             yield Iteration(
                 stage=stage,
                 number=number,
                 folder=layout.iteration_folder("", stage, number).lstrip("/"),
-                reco=[(file, layout.reco_node(stage, number, file)) for file in record["files"]],
+                reco=[(file, node) for file, node in reco if node not in without],
                 mille=mille,
                 before=before,
                 # A stage that converges with something to come hands on to it: DAGMan must go on.

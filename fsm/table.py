@@ -87,6 +87,12 @@ NODE = (
 
 NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped")
 
+# What the command line says of a DAGMan that it has submitted, and what else it asks for that moves the campaign.
+NEW_DAGMAN = ("submitted", "resumed")
+GOES_ON = (*NEW_DAGMAN, "extended")
+# Rows of the history that report something and move nothing.
+NOTES = ("spooled", "delivery_failed", "changed", "notify_retried", "stop_asked")
+
 # The message that a transition's event asks for; ``end`` in the configuration stands for all of ENDS.
 MESSAGES = {
     "submitted": "submitted",
@@ -106,6 +112,13 @@ MESSAGES = {
     "held": "held",
     "lost": "lost",
 }
+
+
+def kinds(events: "list[str]") -> "list[str]":
+    """Kinds of messages that the configuration's ``notify.events`` ask for; ``end`` is every end state."""
+    found = [kind for event in events for kind in (ENDS if event == "end" else (event,))]
+    return list(dict.fromkeys(found))
+
 
 _campaign = {(source, event): destination for source, event, destination in CAMPAIGN}
 _node = {(source, event): destination for source, event, destination in NODE}

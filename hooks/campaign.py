@@ -12,10 +12,11 @@ from faser_align.config import layout
 from faser_align.config.atomic import write_text
 from faser_align.config.libraries import site_packages
 from faser_align.config.record import read_record
-from faser_align.hooks import delivery, node
+from faser_align.hooks import delivery, node, stopping
 from faser_align.state import database, judging, queries, writer
 
 Event = dict[str, Any]
+DAG_HALTED = 6  # $DAG_STATUS (HTCondor manual, DAGMan: special script macros)
 
 
 def run(folder: str, event: Event, macros: list[str]) -> int:
@@ -45,11 +46,16 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
     elif phase == "final":
         event["dag_status"] = int(macros[0])
         event["failed_count"] = int(macros[1])
+        if event["dag_status"] == DAG_HALTED:
+            event["reason"] = stopping.reason(folder)
         status = writer.record(folder, event)
+        stopping.forget(folder)
+    elif phase == "deliver":  # asked for by hand, when no DAGMan is there any more
+        status = writer.take(folder, None)
     else:
         raise ValueError(f"{phase!r} is no phase of a hook")
     if not event.get("spooled"):
-        delivery.deliver(folder, final=phase == "final")
+        delivery.deliver(folder, final=phase in ("final", "deliver"))
     return status
 
 
@@ -61,7 +67,10 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
         event["reason"] = judging.why(event["ret"], folder, event["node"])
         return writer.record(folder, event)
     judging.judge(record, event)
-    return writer.record(folder, event)
+    answer = writer.record(folder, event)
+    if answer == 0:
+        stopping.halt_if_asked(folder, event.get("moves", ""))
+    return answer
 
 
 def _name_lost_files(folder: str, name: str) -> None:
@@ -89,7 +98,8 @@ def hold_reason(folder: str, job_id: str) -> tuple[str, str]:
     """
     cluster, _, proc = job_id.partition(".")
     try:
-        lines = Path(folder, layout.NODES_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        nodes_log = Path(layout.newest_dag(folder) + layout.ENDING_NODES_LOG)
+        lines = nodes_log.read_text(encoding="utf-8", errors="replace").splitlines()
     except (OSError, ValueError):
         return ("", "")
     head = f"012 ({int(cluster):03d}.{int(proc or 0):03d}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from faser_align.config import layout
 from faser_align.fsm import machine, statuses, table
-from faser_align.state import history
+from faser_align.state import history, wishes
 
 if TYPE_CHECKING:
     from faser_align.state.history import Campaign
@@ -65,9 +65,9 @@ def new_dagman(campaign: "Campaign") -> None:
 
 
 def control(campaign: "Campaign") -> int:
-    """An event of the command line, out of the spool: ``submitted`` or ``resumed`` with the DAGMan's id."""
-    if campaign.event["event"] not in ("submitted", "resumed"):
-        raise ValueError(f"{campaign.event['event']!r} is no event of the command line")
+    """An event of the command line, out of the spool: ``submitted`` or ``resumed`` with the DAGMan's id, or a wish."""
+    if campaign.event["event"] not in table.NEW_DAGMAN:
+        return wishes.take(campaign)
     new_dagman(campaign)
     return 0
 

@@ -64,16 +64,24 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
     return found
 
 
+def columns(record: Record) -> dict[str, Any]:
+    """The columns of the campaign's row that follow from keys of its configuration (``wishes.COLUMNS``)."""
+    notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
+    return {
+        "lost_max": int((1.0 - min_files) * len(record["files"]) + 1e-9),
+        "targets": json.dumps(notify["targets"]),
+        "messages": json.dumps(table.kinds(notify["events"])),
+    }
+
+
 def begin(db: sqlite3.Connection, record: Record, now: str, host: str) -> int:
     """Write the rows that a campaign begins with, at UTC time ``now`` on machine ``host``."""
-    notify = record["config"]["notify"]
-    lost_max = int((1.0 - record["config"]["reconstruction"]["min_files"]) * len(record["files"]) + 1e-9)
+    derived = columns(record)
     db.execute(
         "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, 0, 0, ?, 0, ?, 0, '', ?, ?, ?, ?)",
         (
             *(record["name"], record["folder"], record["data"], record["run"], table.INITIAL),
-            *(len(record["stages"]), lost_max, json.dumps(notify["targets"])),
-            *(json.dumps(kinds(notify["events"])), now, now),
+            *(len(record["stages"]), derived["lost_max"], derived["targets"], derived["messages"], now, now),
         ),
     )
     db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes(record))
@@ -83,9 +91,3 @@ def begin(db: sqlite3.Connection, record: Record, now: str, host: str) -> int:
         (now, table.INITIAL, host, json.dumps(facts)),
     )
     return 0
-
-
-def kinds(events: list[str]) -> list[str]:
-    """Kinds of messages that the configuration's ``notify.events`` ask for; ``end`` is every end state."""
-    found = [kind for event in events for kind in (table.ENDS if event == "end" else (event,))]
-    return list(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.config import layout
+from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, spool, views
 
@@ -75,7 +76,7 @@ def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
             event = spool.read(folder, name)
         except (OSError, ValueError, TypeError):
             continue
-        if event["phase"] == "control":
+        if event["phase"] == "control" and event["event"] in table.GOES_ON:
             pending.append(event["event"])
             row["state"], row["dag_id"] = "submitted", event.get("dag_id", row["dag_id"])
     return {**row, "pending": pending}

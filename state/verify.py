@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from faser_align.config import layout
 from faser_align.fsm import table
@@ -66,7 +67,7 @@ def _path(db: sqlite3.Connection, subject: str, start: str, now: str, *, campaig
     ):
         if source != at:
             yield f"history {row}: {subject} was {at or 'not there'} and {event} finds it {source}"
-        if ignored or event in NOTES:
+        if ignored or event in table.NOTES:
             to = source  # also where the table would allow it: a late hold, say, is that of an attempt that is over
         elif campaign and event == "created":
             to = table.INITIAL
@@ -77,10 +78,6 @@ def _path(db: sqlite3.Connection, subject: str, start: str, now: str, *, campaig
         at = destination
     if at != now:
         yield f"{subject} is {now}, and its history ends at {at}"
-
-
-# Rows of the history that report something and move nothing.
-NOTES = ("spooled", "delivery_failed")
 
 
 def _campaign_path(db: sqlite3.Connection) -> Findings:
@@ -132,13 +129,16 @@ def _repeats(db: sqlite3.Connection) -> Findings:
 
 def _messages(db: sqlite3.Connection) -> Findings:
     """Every transition that asks for a message has one row per target in the outbox, and nothing else has."""
-    wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
-    targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
+    wanted, targets = _who_began(db)
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):
         sent.setdefault(row, set()).add(target)
     held: set[str] = set()
-    for row, event, job_id in db.execute("SELECT id, event, job_id FROM history WHERE ignored = '' ORDER BY id"):
+    for row, event, job_id, facts in db.execute(
+        "SELECT id, event, job_id, facts FROM history WHERE ignored = '' ORDER BY id"
+    ):
+        if event == "changed":
+            wanted, targets = _who_is_told(json.loads(facts), "after", (wanted, targets))
         expected = targets if table.MESSAGES.get(event) in wanted else set()
         told = sent.pop(row, set())
         if event == "held" and job_id in held and not told:
@@ -149,6 +149,25 @@ def _messages(db: sqlite3.Connection) -> Findings:
             yield f"history {row}: {event} has not exactly one message for each target"
     for row in sent:
         yield f"the outbox has a message about history {row}, which is not there or was ignored"
+
+
+Told = tuple[set[str], set[str]]  # the kinds of messages that are wanted, and the targets
+
+
+def _who_began(db: sqlite3.Connection) -> Told:
+    """Who was told what when the campaign began: as it is now, but for what was changed meanwhile."""
+    wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
+    targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
+    for (facts,) in db.execute("SELECT facts FROM history WHERE event = 'changed' ORDER BY id DESC").fetchall():
+        wanted, targets = _who_is_told(json.loads(facts), "before", (wanted, targets))
+    return wanted, targets
+
+
+def _who_is_told(change: dict[str, Any], when: str, now: Told) -> Told:
+    """Who is told what ``before`` or ``after`` a change."""
+    if change["key"] == "notify.targets":
+        return now[0], set(change[when])
+    return (set(table.kinds(change[when])), now[1]) if change["key"] == "notify.events" else now
 
 
 def _constants(db: sqlite3.Connection, folder: str) -> Findings:

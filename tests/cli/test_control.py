@@ -70,7 +70,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     """A campaign that failed says why; it goes on when the cause is removed, can be stopped, and resumed again."""
     raw = [here / "raw_00400", here / "raw_00401"]
     for path in raw:
-        path.touch()
+        path.write_bytes(b"raw")
     submitted = plain_command(*SUBMIT, "-f", "400,401")
     assert submitted.status == 0, submitted.err
     raw[0].unlink()
@@ -81,7 +81,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     assert "reco_s1_i01_00400: raw file missing or unreadable" in status
     assert "cure: put the raw file in place, then resume" in status
 
-    raw[0].touch()
+    raw[0].write_bytes(b"raw")
     resumed = plain_command("resume", "stops")
     assert resumed.status == 0, resumed.err
     assert "stops goes on as job " in resumed.out

@@ -1,0 +1,75 @@
+"""What was changed in a campaign after its submission, ``changes.json``: limits that hooks read, and more iterations.
+
+The record as it was submitted is never touched: whoever reads it gets the changes applied, so that hooks and jobs judge by
+them with and without the store. Standard library only, since hooks load this.
+"""
+
+import json
+import os
+from typing import Any
+
+from faser_align.config import atomic, layout
+from faser_align.fsm.errors import StoreError
+
+Change = dict[str, Any]  # id, utc, who, host, key, before, after
+
+# What hooks read anew each time, and `set` may therefore change: tables, and single keys.
+SETTABLE = ("convergence", "reconstruction.min_files", "notify.targets", "notify.events")
+
+
+def is_settable(key: str) -> bool:
+    """Whether `set` may change the key of this dotted name."""
+    return key in SETTABLE or key.rpartition(".")[0] in SETTABLE
+
+
+def iterations_key(stage: int) -> str:
+    """The key of a stage's number of iterations, which `extend` changes."""
+    return f"stages.{stage}.iterations"
+
+
+def read(folder: str) -> list[Change]:
+    """The changes of the campaign in ``folder``, the oldest first; none where nothing was changed.
+
+    Raises StoreError if the file is there and cannot be read.
+    """
+    path = f"{folder}/{layout.CHANGES}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        return [{**change, "key": str(change["key"]), "after": change["after"]} for change in found]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is no list of changes ({error}); restore it from a copy") from None
+
+
+def write(folder: str, changes: list[Change]) -> None:
+    """Write all changes of a campaign; without any the file goes. Raises StoreError if it cannot be written."""
+    path = f"{folder}/{layout.CHANGES}"
+    try:
+        if changes:
+            atomic.write_text(path, json.dumps(changes, indent=1, allow_nan=False) + "\n")
+        elif os.path.exists(path):
+            os.unlink(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; make room there, then try again") from None
+
+
+def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
+    """Make the changes in ``record``, a campaign's record that was just read; returns it.
+
+    Raises StoreError for a change of what the record does not have.
+    """
+    for change in changes:
+        words = change["key"].split(".")
+        try:
+            if words[0] == "stages":
+                record["stages"][int(words[1]) - 1][words[2]] = change["after"]
+            else:
+                record["config"][words[0]][words[1]] = change["after"]
+        except (LookupError, ValueError, TypeError):
+            where = f"{record.get('folder')}/{layout.CHANGES}"
+            raise StoreError(f"{where} changes {change['key']}, which the campaign does not have") from None
+    return record

@@ -1,0 +1,114 @@
+"""What the command line asks of the hooks, through the spool, besides a new DAGMan: changes, extensions, deliveries.
+
+Each wish has an identity of its own, so that a hook that dies between its commit and its tidying up repeats nothing.
+"""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from faser_align.config import layout, submissions
+from faser_align.fsm import machine
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, history, spool
+
+if TYPE_CHECKING:
+    from faser_align.state.history import Campaign
+
+# Columns of the campaign's row that follow from keys of the configuration.
+COLUMNS = ("lost_max", "targets", "messages")
+
+
+def identity() -> str:
+    """A name for a wish that no other one has."""
+    return os.urandom(8).hex()
+
+
+def put(folder: str, name: str, facts: dict[str, Any], key: str = "") -> str:
+    """Put a wish into the spool, where the next hook finds it; returns the name of its file.
+
+    Args:
+        folder: the campaign.
+        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``.
+        facts: what it is about.
+        key: its identity; a new one without.
+
+    Raises:
+        StoreError: the spool cannot be written.
+    """
+    about = {"id": key or identity(), "who": submissions.user(), "utc": database.utc(), "host": os.uname().nodename}
+    try:
+        return spool.put(folder, {"phase": "control", "event": name, **about, **facts})
+    except OSError as problem:
+        raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
+
+
+def take(campaign: "Campaign") -> int:
+    """Take a wish in; a second time changes nothing. Raises ValueError for one that is not known."""
+    event = campaign.event
+    wish = {
+        "extended": _extended,
+        "changed": _changed,
+        "notify_retried": _notify_retried,
+        "stop_asked": _stop_asked,
+    }.get(event["event"])
+    if wish is None:
+        raise ValueError(f"{event['event']!r} is no event of the command line")
+    new = campaign.db.execute("INSERT OR IGNORE INTO events VALUES ('', '', 0, 'control', ?, '', 0)", (event["id"],))
+    if new.rowcount:
+        event["dag_id"] = campaign.dag_id
+        wish(campaign)
+    return 0
+
+
+def _note(campaign: "Campaign", facts: dict[str, Any]) -> None:
+    """A row of the history that moves nothing."""
+    state, name = campaign.state, campaign.event["event"]
+    where = (campaign.stage, campaign.iteration, "", 0)
+    told = json.dumps({**facts, "who": campaign.event["who"]})
+    history.write(campaign, "campaign", (state, name, state, ""), where, "json(?)", (told,))
+
+
+def _changed(campaign: "Campaign") -> None:
+    event = campaign.event
+    for column, value in event.get("columns", {}).items():
+        if column in COLUMNS:
+            campaign.db.execute(f"UPDATE campaign SET {column} = ?", (value,))
+    _note(campaign, {key: event[key] for key in ("key", "before", "after")})
+
+
+def _notify_retried(campaign: "Campaign") -> None:
+    """Messages that were given up get fresh tries, those that wait are due now; what was sent stays sent."""
+    asked = campaign.event["target"]
+    found = campaign.db.execute(
+        "UPDATE outbox SET state = 'pending', tries = 0, next_utc = '' "
+        "WHERE state IN ('failed', 'pending') AND (? = '' OR target = ?)",
+        (asked, asked),
+    )
+    _note(campaign, {"target": asked, "messages": found.rowcount})
+
+
+def _stop_asked(campaign: "Campaign") -> None:
+    _note(campaign, {"after": campaign.event["after"]})
+
+
+def _extended(campaign: "Campaign") -> None:
+    """More iterations of a stage: the campaign goes on, and has the nodes that it needs for them."""
+    event, db = campaign.event, campaign.db
+    stage, before, after = int(event["stage"]), int(event["before"]), int(event["after"])
+    facts = "json_object('stage', ?, 'before', ?, 'after', ?, 'who', ?)"
+    values = (stage, before, after, event["who"])
+    moved = history.campaign_event(
+        campaign, "extended", campaign.stage, campaign.iteration, facts, values, after=machine.campaign_after
+    )
+    if moved is None:
+        return
+    files = [
+        row[0] for row in db.execute("SELECT DISTINCT file FROM nodes WHERE kind = 'reco' AND stage = ?", (stage,))
+    ]
+    for iteration in range(before + 1, after + 1):
+        nodes = [(layout.reco_node(stage, iteration, file), "reco", stage, iteration, file) for file in sorted(files)]
+        nodes.append((layout.mille_node(stage, iteration), "mille", stage, iteration, -1))
+        db.executemany("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes)
+    # A stage that was over goes on, and whatever comes after it has its turn.
+    db.execute("UPDATE campaign SET stages_done = min(stages_done, ?)", (stage - 1,))
