@@ -73,7 +73,7 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
 
 
 def _message_id(kind: str, text: str, domain: str) -> str:
-    digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{kind}\n{text}".encode(errors="backslashreplace")).hexdigest()[:32]
     return f"<{kind}.{digest}@{domain}>"
 
 

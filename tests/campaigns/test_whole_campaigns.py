@@ -12,12 +12,14 @@ from typing import Any
 
 import htcondor2
 import pytest
+from campaigns import make_old
 from receivers import Mattermost, mattermost
 from standin import make_pede
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
+from faser_align.state import queries, schema
 
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 NAME = "Y2023_R011705_F400-401"
@@ -156,7 +158,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     raw = desk.folder / "raw"
     raw.mkdir()
     for file in (400, 401):
-        (raw / f"Faser-Physics-011705-{file:05d}.raw").touch()
+        (raw / f"Faser-Physics-011705-{file:05d}.raw").write_text("raw")
     desk.configure(raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
     said = desk.run(*SUBMIT)
     (raw / "Faser-Physics-011705-00401.raw").unlink()
@@ -173,8 +175,11 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     assert node in desk.channel.posts[0]["text"]
     assert "raw file missing" in desk.run("status", NAME)
 
-    (raw / "Faser-Physics-011705-00401.raw").touch()
+    (raw / "Faser-Physics-011705-00401.raw").write_text("raw")
+    make_old(str(desk.campaign))
     said = desk.run("resume", NAME)
+    with queries.published(str(desk.campaign)) as db:
+        assert schema.applied(db) == schema.names()  # an older program's campaign is brought up to date
     desk.run("wait", NAME, "--timeout", "150")
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     rows = desk.read("history", NAME)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import hook, make_campaign, run_iteration
+from campaigns import hook, make_campaign, make_old, run_iteration
 from commandline import Command
 
 from faser_align.cli.opendata import TABLES
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import database, publish, queries, schema, views
+from faser_align.state import database, queries, schema, views
 from faser_align.state.describe import relations, schema_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "schema.md"
@@ -111,13 +111,7 @@ def test_an_older_store_is_exported_alike(folder: str, plain_command: Command, t
     older.mkdir()
     (older / layout.RECORD).write_bytes(Path(folder, layout.RECORD).read_bytes())
     (older / layout.STATE).write_bytes(Path(folder, layout.STATE).read_bytes())
-    db = sqlite3.connect(older / layout.STATE, isolation_level=None)
-    for name in views.VIEWS:
-        db.execute(f"DROP VIEW {name}")
-    db.execute("DELETE FROM _sqlite_migrations WHERE id = 2")
-    db.execute("PRAGMA user_version = 0")
-    db.close()
-    publish.publish(str(older))
+    make_old(str(older))
     assert plain_command("export", str(older)).out == expected
 
 

@@ -12,6 +12,7 @@ import classad2
 import htcondor2
 import pytest
 from campaigns import hook, make_campaign
+from hostile import HOSTILE
 
 from faser_align.alignment.steering import parse_steering, write_steering
 from faser_align.alignment.steeringtext import SolverOptions
@@ -28,52 +29,6 @@ from faser_align.fsm.errors import UserError
 from faser_align.state import queries
 
 START = '"00": [1, 0, 0, 0, 0, 0]'
-# Each with a canary that a shell would leave if it read the name.
-HOSTILE = [
-    *(
-        "a b",
-        "a;touch pwned",
-        "a$(touch pwned)b",
-        "a`touch pwned`b",
-        "a&touch pwned&",
-        "a|touch pwned",
-        "a'b",
-        'a"b',
-        "a\\b",
-    ),
-    *("a\nb", "a\rb", "a\tb", "a\x00b", "a\x7fb", "a\u0085b", "a\u2028b", "a\u00a0b", "a\udcffb", "a$HOME", "a$$(b)"),
-    *(
-        "äÖ→ß",
-        "a%41b",
-        "a%20b",
-        "100%",
-        "a<b>c",
-        "a{b}c",
-        "a#b",
-        "a!b",
-        "a -- b",
-        "a  b",
-        " a",
-        "a ",
-        "*?[x]",
-        "-a",
-        "~a",
-    ),
-    *(
-        "a=b",
-        "a,b",
-        "a@b",
-        "a:b",
-        "<script>",
-        "(a)",
-        "a^b",
-        "'; DROP TABLE nodes; --",
-        "a\\",
-        "a/../b",
-        "{file}",
-        "%(a)s",
-    ),
-]
 # What no DAG can hold, by the characters; everything else in the list is used as it is.
 REFUSED = set("\"'\\$\n\r\t\x00\x7f\u0085\u2028\u00a0\udcff")
 

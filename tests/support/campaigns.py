@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import faser_align
 from faser_align.config import layout
 from faser_align.config.record import make_record, write_record
 from faser_align.config.schema import Config
+from faser_align.state import publish, views
 from faser_align.state.create import create_store
 
 # As the record names it: not resolved, since a checkout's packages are links.
@@ -104,6 +106,17 @@ def hook(
         check=False,
         timeout=120,
     )
+
+
+def make_old(folder: str) -> None:
+    """Give the store in ``folder`` the first schema, as a campaign has it that an older program began."""
+    db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
+    for name in views.VIEWS:
+        db.execute(f"DROP VIEW {name}")
+    db.execute("DELETE FROM _sqlite_migrations WHERE name != '0001_initial'")
+    db.execute("PRAGMA user_version = 0")
+    db.close()
+    publish.publish(folder)
 
 
 def run_iteration(

@@ -1,0 +1,48 @@
+"""Names with anything in them that somebody may type, or may have called a folder."""
+
+# Each with a canary that a shell would leave if it read the name.
+HOSTILE = [
+    *(
+        "a b",
+        "a;touch pwned",
+        "a$(touch pwned)b",
+        "a`touch pwned`b",
+        "a&touch pwned&",
+        "a|touch pwned",
+        "a'b",
+        'a"b',
+        "a\\b",
+    ),
+    *("a\nb", "a\rb", "a\tb", "a\x00b", "a\x7fb", "a\u0085b", "a\u2028b", "a\u00a0b", "a\udcffb", "a$HOME", "a$$(b)"),
+    *(
+        "äÖ→ß",
+        "a%41b",
+        "a%20b",
+        "100%",
+        "a<b>c",
+        "a{b}c",
+        "a#b",
+        "a!b",
+        "a -- b",
+        "a  b",
+        " a",
+        "a ",
+        "*?[x]",
+        "-a",
+        "~a",
+    ),
+    *(
+        "a=b",
+        "a,b",
+        "a@b",
+        "a:b",
+        "<script>",
+        "(a)",
+        "a^b",
+        "'; DROP TABLE nodes; --",
+        "a\\",
+        "a/../b",
+        "{file}",
+        "%(a)s",
+    ),
+]
