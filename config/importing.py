@@ -371,3 +371,41 @@ def _tables(entries: list[Entry]) -> Iterator[str]:
 def _line(key: str, value: Any, origin: str) -> str:
     text = f"{key} = {json.dumps(value, ensure_ascii=False)}"
     return f"{text:<40} # {origin}" if origin else text
+
+
+def key_tables() -> str:
+    """The tables of ``docs/from-faser-alignment-script.md``: what becomes of each key, by generation."""
+    lines = []
+    for title, rules in (("The newest generation", NEWEST), ("That of its README", FIRST)):
+        lines += [f"### {title}", "", "| there | here |", "|---|---|"]
+        if rules is NEWEST:
+            rules = {**rules, **_WORKFLOW}
+        for key, rule in sorted(rules.items(), key=lambda item: list(_ORDER).index(item[0].partition(".")[0])):
+            lines.append(f"| `{key}` | {_here(rule)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_ORDER = dict.fromkeys(
+    ("raw", "workflow", "dag", "data", "tpl", "src", "env", "paths", "htcondor", "alignment", "storage")
+)
+_WORKFLOW: dict[str, Rule] = {
+    "workflow.setN.comment": To(("stages[N].name",)),
+    "workflow.setN.iters": To(("stages[N].iterations",)),
+    "workflow.setN.pede.stepK": To(("stages[N].steps[K].fix",), note="the same words: IFT, 3ST, layer, side, 21, ..."),
+}
+
+
+def _here(rule: Rule) -> str:
+    if isinstance(rule, No):
+        return rule.why
+    keys: dict[str, list[str]] = {}
+    for to in (rule,) if isinstance(rule, To) else rule:
+        keys.setdefault(to.note, []).extend(f"`{key}`" for key in to.keys)
+    return "; ".join(", ".join(names) + (f" ({note})" if note else "") for note, names in keys.items())
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(key_tables())

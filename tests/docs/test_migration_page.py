@@ -1,0 +1,157 @@
+"""The page for those who come from faser-alignment-script: complete, up to date, and every command of it was run."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from calypso import Lxplus
+from commandline import Command, Result
+
+from faser_align.cli import main
+from faser_align.config.importing import key_tables
+from faser_align.pool.personal import Pool
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "from-faser-alignment-script.md"
+THEIRS = ROOT / "tests" / "data" / "predecessor"
+CONSTANTS = ROOT / "tests" / "data" / "constants"
+NAME, RECO = "Y2023_R011705_F400-401", "Y2023_R011705_F400-401_reco01"
+SHORTER = {
+    "400-450": "400-401",
+    "400:450": "400:401",
+    "450-500": "402-403",
+    "-i 10": "-i 1",
+    "--iterations 10": "--iterations 1",
+}
+# Parts of sentences, not commands that are complete.
+FRAGMENTS = {"faser-align mille"}
+
+
+def rows() -> list[tuple[str, str]]:
+    """The rows of the tables of commands: what was typed there, what is typed here."""
+    section = PAGE.read_text().partition("## Command by command")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+    return [(there, here) for there, here in found if not there.startswith(("there", "---"))]
+
+
+def commands() -> list[str]:
+    """Each command of ours on the page, in its order: those of the first steps, then those of the tables."""
+    page = PAGE.read_text()
+    steps = page.partition("## In ten minutes")[2].partition("\n## ")[0]
+    texts = [steps, *(here for _, here in rows())]
+    found = [command for text in texts for command in re.findall(r"`(faser-align [^`]+)`", text)]
+    return [command for command in dict.fromkeys(found) if command not in FRAGMENTS]
+
+
+def test_every_line_that_could_be_typed_there_has_its_row() -> None:
+    """Each line of the predecessor's README that a user could type stands in a table, with something beside it."""
+    there = {typed: here for left, here in rows() for typed in re.findall(r"`([^`]+)`", left)}
+    lines = (THEIRS / "commands.txt").read_text().splitlines()
+    assert len(lines) > 40
+    assert [line for line in lines if not there.get(line)] == []
+
+
+def test_the_keys_are_those_of_the_importer() -> None:
+    """The tables of keys are made from the rules by which configurations are imported."""
+    found = re.search(r"<!-- keys -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    assert found[1] == key_tables()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process."""
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        return Result(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+class Desk:
+    """The folder of an expert with Calypso, a configuration and an old campaign, in which the page is followed."""
+
+    def __init__(self, workdir: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.command, self.chdir = command, monkeypatch.chdir
+        monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+        self.lxplus = Lxplus(workdir / "lxplus", tracks=900)
+        for number in range(400, 404):
+            self.lxplus.raw(number)
+        shutil.copy(ROOT / "examples" / "align_2025.txt", self.lxplus.folder / "truth.txt")
+        self.here, self.fresh = workdir / "here", workdir / "fresh"
+        for folder in (self.here, self.fresh):
+            folder.mkdir(mode=0o755)
+        settings = self.lxplus.reconstruction()
+        calypso = settings["calypso"]
+        assert isinstance(calypso, dict)
+        start = ROOT / "examples" / "ift_misplaced.txt"
+        (self.here / "faser-align.toml").write_text(
+            f'[campaign]\nconstants = "{start}"\n[reconstruction]\nbackend = "calypso"\nraw = "{settings["raw"]}"\n'
+            "[reconstruction.calypso]\n" + "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
+        )
+        (self.here / "my_custom_env.sh").write_text("true\n")
+        shutil.copy(start, self.here / "inputforalign.txt")
+        shutil.copy(THEIRS / "config.json", self.fresh / "config.json")
+
+    def adapt(self, typed: str) -> str:
+        """The command of the page with fewer files and iterations, and paths of this desk."""
+        for long, short in SHORTER.items():
+            typed = typed.replace(long, short)
+        typed = re.sub(r"(--calypso_path) \S+", rf"\1 {self.lxplus.checkout}", typed)
+        solution = self.here / RECO / "iter01" / "3millepede"
+        if "STEERING" in typed:
+            steering = next(path for path in solution.glob("*.txt") if "Cfiles" in path.read_text())
+            typed = typed.replace("STEERING", str(steering))
+        return typed.replace("millepede.res", str(solution / "millepede.res"))
+
+    def follow(self, typed: str) -> Result:
+        """Type a command of the page where it belongs."""
+        words = shlex.split(self.adapt(typed))[1:]
+        verb = words[0]
+        self.chdir(self.here)
+        if verb in ("init", "import"):
+            return self._begin(words)
+        if verb == "reco" and typed != "faser-align reco -y 2023 -r 11705 -f 400-450 -i 1":
+            words += ["--dry-run", "--name", "trial"]
+        if verb == "stop":
+            words.append("--yes")
+        left = self.command(*words)
+        if verb == "reco" and "--dry-run" not in words:
+            assert self.command("wait", RECO, "--timeout", "120").status == 10
+        return left
+
+    def _begin(self, words: list[str]) -> Result:
+        self.chdir(self.fresh)
+        (self.fresh / "faser-align.toml").unlink(missing_ok=True)
+        if words[0] == "import" and words[1] == NAME:
+            iteration = self.fresh / NAME / "iter01"
+            for part, source in (
+                ("1reco", "align_2022_4st_local.txt"),
+                ("3millepede", "align_2022_4st_local_plus_correction_2024.txt"),
+            ):
+                (iteration / part).mkdir(parents=True)
+                shutil.copy(CONSTANTS / source, iteration / part / "inputforalign.txt")
+        return self.command(*words)
+
+
+def test_every_command_of_the_page_works(
+    pool: Pool, workdir: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Followed from top to bottom, with two raw files in place of 51, each command of the page does its work."""
+    desk = Desk(workdir, command, monkeypatch)
+    ends = {"wait": (0, 10)}
+    followed = []
+    for typed in commands():
+        left = desk.follow(typed)
+        assert left.status in ends.get(typed.split()[1], (0,)), (typed, left)
+        followed.append(typed.split()[1])
+    assert {"init", "import", "check", "reco", "solve", "mille", "submit", "stop", "resume", "wait"} <= set(followed)
+    assert os.path.isfile(desk.here / "constants.txt")
