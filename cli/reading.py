@@ -224,35 +224,33 @@ def metrics(
 
 def report(
     campaign: Campaign,
-    output: Annotated[str, typer.Option("--output", "-o", help="File to write; standard output without.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="File to write; without: NAME.html here, a text to standard output.")
+    ] = "",
+    as_text: Annotated[bool, typer.Option("--text", help="Plain text, for the logbook.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is something else.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write all that is needed to judge or repeat a campaign.
 
-    It is plain text, for a colleague or the logbook.
+    It is one HTML file that a browser shows anywhere, from a mail's attachment too, and needs nothing from elsewhere.
+    An older report of the same campaign is replaced.
 
-    Example: faser-align report Y2023_R011705_F400-450 -o report.txt
+    Example: faser-align report Y2023_R011705_F400-450
     """
-    import json
-
-    from faser_align.cli import draw, selection, snapshot
-    from faser_align.cli import report as writing
-    from faser_align.config.record import read_record
-    from faser_align.state import database, registry
+    from faser_align.cli import reporting
+    from faser_align.state import registry
 
     folder = registry.find(campaign)
-    seen, record = snapshot.take(folder), read_record(folder)
-    told = selection.history(folder, nodes=False)
-    if as_json:
-        text = json.dumps({"campaign": seen, "record": record, "history": told}, indent=2, allow_nan=False) + "\n"
+    if as_json or as_text:
+        text = reporting.as_json(folder) if as_json else reporting.as_text(folder)
+        if not output:
+            typer.echo(text, nl=False)
+            return
+        reporting.write(output, text, force=force)
     else:
-        text = draw.text(writing.blocks(seen, record, told, written_utc=database.utc()))
-    if output:
-        writing.write(output, text, force=force)
-        console.say(f"{output} written")
-    else:
-        typer.echo(text, nl=False)
+        output = reporting.write_page(folder, output, force=force)
+    console.say(f"{output} written")
 
 
 def diagram(

@@ -1,14 +1,11 @@
 """The report of a campaign as plain text: everything that a colleague needs to judge and to repeat it."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.cli import chronicle, figures, openness, screens, words
 from faser_align.cli.draw import Block, Grid, Line
-from faser_align.config.atomic import write_text
-from faser_align.fsm.errors import UserError
 
 Row = Mapping[str, Any]
 
@@ -44,16 +41,6 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         if content:
             found += [Line(), Line(heading), Line("-" * len(heading)), *content]
     return found
-
-
-def write(path: str, text: str, *, force: bool) -> None:
-    """Write the report to a file, whole or not at all; an existing one is replaced only with ``force``."""
-    if os.path.exists(path) and not force:
-        raise UserError(f"{path} exists already; give another name, or --force to replace it")
-    try:
-        write_text(path, text)
-    except OSError as problem:
-        raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 
 
 def _utc(text: str) -> str:

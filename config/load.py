@@ -33,11 +33,15 @@ def parse_config(text: str, path: str) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {_lower(str(error))}; correct it there") from None
+    return _with_absolute_paths(validate(raw, path), os.path.dirname(os.path.abspath(path)))
+
+
+def validate(raw: dict[str, Any], where: str) -> Config:
+    """The configuration from its plain values; raises UserError with what is wrong in ``where``, one sentence each."""
     try:
-        config = Config.model_validate(raw)
+        return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {sentence}" for sentence in _sentences(error))) from None
-    return _with_absolute_paths(config, os.path.dirname(os.path.abspath(path)))
+        raise UserError("\n".join(f"{where}: {sentence}" for sentence in _sentences(error))) from None
 
 
 def read_text(path: str) -> str:
@@ -87,7 +91,7 @@ def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
     dotted = ".".join(part for part in location if isinstance(part, str))
     shown = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if problem["type"] == "extra_forbidden":
-        return f"{shown} is not a key of the configuration; {_nearest(dotted)}"
+        return f"{shown} is not a key of the configuration; {nearest(dotted)}"
     value = _shown(problem["input"])
     if dotted in allowed:
         words = allowed[dotted]
@@ -108,7 +112,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(dotted: str) -> str:
+def nearest(dotted: str) -> str:
     """Advice for an unknown key: the most similar known one, or what its table has."""
     known = names()
     table, _, last = dotted.rpartition(".")
@@ -141,6 +145,7 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
     return config.model_copy(
         update={
             "campaign": campaign,
+            "report": config.report.model_copy(update={"publish": absolute(config.report.publish, base)}),
             "storage": config.storage.model_copy(update={"data": absolute(config.storage.data, base)}),
             "stages": stages,
             "reconstruction": _reconstruction(config.reconstruction, base),

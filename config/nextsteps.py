@@ -19,6 +19,8 @@ NEXT = {
     "lost": _STATUS,
     "iteration": _STATUS,
     "converged": "{command} report {name}   (then take them: {command} constants export {name} -o FILE)",
+    # Who reads the report of a campaign that converged has nothing left to do but this.
+    "reported": "{command} constants export {name} -o FILE",
     "exhausted": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
     "reconstructed": "{command} solve {name}   (or by hand: {command} mille FILES -o FILE, {command} solve STEERING)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",

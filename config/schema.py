@@ -380,6 +380,16 @@ class Check(Table):
     ticket_h: NotNegative = key(1.0, "Warns of a Kerberos ticket or an AFS token that ends sooner than this (h).")
 
 
+class Report(Table):
+    """The page about a campaign that is kept up to date while it runs."""
+
+    publish: Line = key(
+        "",
+        "Folder, for example of EOS web space, in which a campaign's page and an index over all pages are rewritten at the "
+        "end of each Millepede job and of the campaign; empty: none.",
+    )
+
+
 class Resources(Table):
     """What a job asks of HTCondor."""
 
@@ -392,7 +402,9 @@ class Resources(Table):
     flavour: Literal["", "espresso", "microcentury", "longlunch", "workday", "tomorrow", "testmatch", "nextweek"] = key(
         "", "CERN's `+JobFlavour`, the limit of wall time; empty: none."
     )
-    requirements: Expression = key("", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.')
+    requirements: Expression = key(
+        "", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.'
+    )
 
 
 class Python(Table):
@@ -443,4 +455,5 @@ class Config(Table):
     notify: Notify = table(Notify, "Who is told what.")
     check: Check = table(Check, "What `check` counts with.")
     python: Python = table(Python, "Interpreters of jobs and hooks.")
+    report: Report = table(Report, "The page about a campaign.")
     htcondor: HTCondor = table(HTCondor, "How it runs on HTCondor.")

@@ -79,6 +79,13 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         _log([phase, folder, node], problem)
+    if phase == "final":
+        from faser_align.hooks import page
+
+        try:
+            page.publish(folder)
+        except Exception as problem:  # noqa: BLE001 - the campaign's end does not depend on its page
+            _log([phase, folder, node], problem)
     return status
 
 

@@ -37,6 +37,7 @@ from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
 from faser_align.jobs.tidy import drop_tracks
+from faser_align.state.database import utc
 
 CORRECTION = "correction.txt"
 
@@ -89,6 +90,20 @@ def solve(folder: str, stage: int, number: int) -> None:
     with failing(statuses.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     drop_tracks(iteration)
+    _publish(iteration)
+
+
+def _publish(iteration: Iteration) -> None:
+    """Bring the published page up to date; the solution does not depend on it, so what goes wrong is only told."""
+    where = iteration.config.get("report", {}).get("publish")
+    if not where:
+        return
+    try:
+        from faser_align.pages.publish import publish
+
+        publish(iteration.folder, where, written_utc=utc())
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the solution is there
+        sys.stderr.write(f"the page in {where} is not up to date: {error}\n")
 
 
 def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:

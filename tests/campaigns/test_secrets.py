@@ -148,7 +148,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
             ("metrics", NAME),
             ("verify", NAME),
             ("status", NAME),
-            ("report", NAME),
+            ("report", NAME, "--text"),
         ):
             desk.run(*words)
             desk.run(*words, "--json")

@@ -231,7 +231,7 @@ def test_metrics_before_the_first_solution(command: Command) -> None:
 
 def test_report(command: Command, tmp_path: Path) -> None:
     """The report has outcome, convergence, criteria, files, constants, configuration and history."""
-    out = command("report", "converged").out
+    out = command("report", "converged", "--text").out
     for text in (
         "state: converged",
         "-120 um y 003",
@@ -243,14 +243,14 @@ def test_report(command: Command, tmp_path: Path) -> None:
     ):
         assert text in out
     path = tmp_path / "report.txt"
-    assert command("report", "converged", "-o", str(path)).out == f"{path} written\n"
+    assert command("report", "converged", "--text", "-o", str(path)).out == f"{path} written\n"
     assert path.read_text().splitlines()[4:] == out.splitlines()[4:]
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_report_of_every_campaign(name: str, command: Command) -> None:
     """A campaign that has nothing to report yet still has a report, and JSON has all of it."""
-    assert f"Report of {name}" in command("report", name).out
+    assert f"Report of {name}" in command("report", name, "--text").out
     found = json.loads(command("report", name, "--json").out)
     assert set(found) == {"campaign", "record", "history"}
 
@@ -258,12 +258,23 @@ def test_report_of_every_campaign(name: str, command: Command) -> None:
 def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     """A file that exists is kept unless --force; a folder that does not is one sentence."""
     path = tmp_path / "report.txt"
-    path.write_text("mine")
-    assert command("report", "converged", "-o", str(path)).status == 2
-    assert path.read_text() == "mine"
-    assert command("report", "converged", "-o", str(path), "--force").status == 0
-    assert path.read_text().startswith("Report of converged")
-    assert "cannot be written" in command("report", "converged", "-o", str(tmp_path / "no" / "report.txt")).err
+    for form in ((), ("--text",)):
+        path.write_text("mine")
+        assert command("report", "converged", *form, "-o", str(path)).status == 2
+        assert path.read_text() == "mine"
+        assert command("report", "converged", *form, "-o", str(path), "--force").status == 0
+        assert "converged" in path.read_text()
+        assert "cannot be written" in command("report", "converged", *form, "-o", str(tmp_path / "no" / "report")).err
+
+
+def test_report_is_a_page(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without options the report is NAME.html in this folder; the next one of the same campaign takes its place."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert command("report", "converged").out == "converged.html written\n"
+    page = (tmp_path / "converged.html").read_text()
+    assert "<h1>converged" in page
+    assert command("report", "failed", "-o", "converged.html").status == 2
 
 
 def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_an_empty_table_has_the_defaults() -> None:
 
 def test_paths_are_relative_to_the_file() -> None:
     """Relative paths come back absolute, taken from the file's folder; ~ is the home folder; pede stays a command."""
-    config = parse_config('[campaign]\nconstants = "c/start.txt"\ndata = "~/d"', "/a/b/x.toml")
+    config = parse_config('[campaign]\nconstants = "c/start.txt"\n[storage]\ndata = "~/d"', "/a/b/x.toml")
     assert config.campaign.constants == "/a/b/c/start.txt"
     assert config.storage.data == os.path.expanduser("~/d")
     assert config.solver.pede == "pede"

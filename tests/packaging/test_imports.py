@@ -20,9 +20,10 @@ RANKS = {
     "state": 4,
     "notifiers": 4,
     "simulation": 4,
-    "cli": 5,
-    "jobs": 5,
-    "hooks": 5,
+    "pages": 5,
+    "cli": 6,
+    "jobs": 6,
+    "hooks": 6,
 }
 # Hooks run where a campaign runs; they never make one.
 FORBIDDEN = {("hooks", "dag")}

@@ -1,0 +1,184 @@
+"""All that a report shows of a campaign, read once: from the published copy, the record, and the files of its iterations.
+
+Readers do not disturb a campaign. What cannot be read is left out and named in ``missing``; a page says so.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from faser_align.alignment.constants import Constants, read_constants
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.millepede import Result, read_result
+from faser_align.config import layout
+from faser_align.config.nextsteps import next_step
+from faser_align.config.record import read_record
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError
+from faser_align.pages import nodetimes
+from faser_align.state import facts, queries
+
+Row = dict[str, Any]
+Found = TypeVar("Found")
+TEXT_BYTES_MAX = 20_000  # of a steering text on the page
+MODULE_DOFS = ("module.x", "module.rz")
+
+
+class Facts(NamedTuple):
+    """A campaign as a page shows it."""
+
+    record: Row
+    campaign: Row
+    reason: str
+    iterations: list[Row]
+    validation: Row
+    lost: list[Row]
+    failed: list[Row]
+    history: list[Row]
+    times: list[nodetimes.Spent]
+    corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]]
+    start: Constants | None
+    found: Constants | None
+    found_path: str
+    steering: list[tuple[str, str]]
+    next: str
+    missing: list[str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the campaign has come to an end."""
+        return self.campaign["state"] in table.ENDS
+
+
+def collect(folder: str) -> Facts:
+    """Read everything about the campaign in ``folder``.
+
+    Raises:
+        UserError, StoreError: there is no campaign, or its published copy cannot be read.
+    """
+    record = read_record(folder)
+    missing: list[str] = []
+    with queries.published(folder) as db:
+        campaign = queries.campaign_now(db, folder)
+        iterations = [row | facts.summary(row) for row in queries.iterations(db)]
+        validation = queries.validation(db)
+        history = queries.history(db, nodes=False)
+        lost, failed = queries.lost_files(db), queries.nodes(db, "failed")
+        attempts = {
+            job: (kind, stage, iteration, outcome == "succeeded")
+            for job, kind, stage, iteration, outcome in db.execute(
+                "SELECT a.job_id, n.kind, n.stage, n.iteration, a.outcome FROM attempts AS a "
+                "JOIN nodes AS n ON n.node = a.node WHERE a.job_id != ''"
+            )
+        }
+        path = queries.latest_constants(db) or ""
+    _add_unjudged(folder, iterations)
+    corrections = {}
+    for row in iterations:
+        if row["metrics"]:
+            place = (row["stage"], row["iteration"])
+            corrections[place] = _modules(record, row, missing)
+    following = next_step(
+        "reported" if campaign["state"] == "converged" else campaign["state"],
+        command=record.get("command", "faser-align"),
+        name=record["name"],
+        constants=path or None,
+        start=record["constants"]["source"],
+    )
+    return Facts(
+        record=record,
+        campaign=campaign,
+        reason=_reason(campaign, history),
+        iterations=iterations,
+        validation=validation,
+        lost=lost,
+        failed=failed,
+        history=history,
+        times=nodetimes.spent(folder, attempts),
+        corrections=corrections,
+        start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
+        found=_or_none(lambda: read_constants(path), missing) if path else None,
+        found_path=path,
+        steering=_steering(folder, iterations),
+        next=following,
+        missing=missing,
+    )
+
+
+def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
+    try:
+        return read()
+    except CampaignError as problem:
+        missing.append(str(problem))
+        return None
+
+
+def _reason(campaign: Row, history: list[Row]) -> str:
+    """Why the campaign is in its state, or what its last verdict was."""
+    told = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
+    moved = [row for row in told if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else told
+    return str(moved[-1]["facts"]["reason"]) if moved else ""
+
+
+def _add_unjudged(folder: str, iterations: list[Row]) -> None:
+    """Take the metrics of an iteration whose Millepede job is at its end: its hook judges them afterwards."""
+    for row in iterations:
+        if not row["metrics"]:
+            try:
+                text = Path(layout.metrics_file(folder, row["stage"], row["iteration"])).read_text(encoding="utf-8")
+                row["metrics"] = json.loads(text)
+                row |= facts.summary(row)
+            except (OSError, ValueError):
+                continue
+
+
+def _modules(record: Row, row: Row, missing: list[str]) -> dict[str, dict[str, float | None]]:
+    """Per module: the largest correction (um), its significance (standard deviations), the share of hits cut."""
+    hits = row["metrics"].get("hits", {}).get("modules", {})
+    cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}
+    found = {"cut": cut}
+    result = _or_none(lambda: _result(record, row["stage"], row["iteration"]), missing)
+    if result is not None:
+        sizes = _sizes(result)
+        found["correction"] = {key: size for key, (size, _) in sizes.items()}
+        found["significance"] = {key: sigma for key, (_, sigma) in sizes.items()}
+    return found
+
+
+def _result(record: Mapping[str, Any], stage: int, iteration: int) -> Result:
+    folder = Path(layout.metrics_file(record["folder"], stage, iteration)).parent
+    steps = record["stages"][stage - 1]["steps"]
+    return read_result(folder / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else folder / "millepede.res")
+
+
+def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
+    """Per module: the largest displacement across the strips of its sides (um), and the largest over its error."""
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for label, row in result.items():
+        parameter = PARAMETERS.get(label)
+        if parameter is None or parameter.kind not in MODULE_DOFS or row.difference is None:
+            continue
+        size, sigma = found.get(parameter.key, (None, None))
+        if parameter.kind == "module.x":
+            size = max(size or 0.0, abs(row.value) * 1e3)
+        if row.error and math.isfinite(row.value / row.error):
+            sigma = max(sigma or 0.0, abs(row.value) / row.error)
+        found[parameter.key] = (size, sigma)
+    return found
+
+
+def _steering(folder: str, iterations: list[Row]) -> list[tuple[str, str]]:
+    """The steering texts of the last iteration that was solved, each cut where it is long."""
+    solved = [row for row in iterations if row["metrics"]]
+    if not solved:
+        return []
+    place = Path(layout.metrics_file(folder, solved[-1]["stage"], solved[-1]["iteration"])).parent
+    found = []
+    for path in sorted(place.glob("**/*.txt")):
+        if path.name in ("str.txt", "par.txt", "con.txt", "own.txt"):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            more = f"\n... and {len(text) - TEXT_BYTES_MAX:,} characters more" if len(text) > TEXT_BYTES_MAX else ""
+            found.append((str(path.relative_to(place)), text[:TEXT_BYTES_MAX] + more))
+    return found

@@ -1,0 +1,49 @@
+"use strict";
+// Tables sort by the column whose heading is pressed: by its numbers where it has some, else by its words.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const headings = table.tHead.rows[0].cells;
+  for (let column = 0; column < headings.length; column++) {
+    const heading = headings[column], button = document.createElement("button");
+    button.type = "button";
+    button.textContent = heading.textContent;
+    heading.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const up = heading.getAttribute("aria-sort") !== "ascending";
+      for (const other of headings) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+      const order = (a, b) => {
+        const [x, y] = [value(a), value(b)], [m, n] = [parseFloat(x), parseFloat(y)];
+        return Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m - n;
+      };
+      const rows = [...table.tBodies[0].rows].sort(order);
+      table.tBodies[0].append(...(up ? rows : rows.reverse()));
+    });
+  }
+}
+// The detector is coloured for the iteration and the quantity that are chosen, by the scale of the page that was sent.
+const detector = document.querySelector(".detector"), source = document.getElementById("pictures");
+if (detector && source) {
+  const { iterations, quantities, scale } = JSON.parse(source.textContent);
+  const iteration = document.getElementById("iteration"), quantity = document.getElementById("quantity");
+  const most = document.getElementById("most");
+  const colour = share => {
+    const place = Math.min(Math.max(share, 0), 1) * (scale.length - 1), at = Math.min(Math.floor(place), scale.length - 2);
+    return `rgb(${scale[at].map((low, i) => Math.round(low + (scale[at + 1][i] - low) * (place - at)))})`;
+  };
+  const draw = () => {
+    const values = iterations[iteration.value][quantity.value] ?? {}, [title, unit] = quantities[quantity.value];
+    const largest = Math.max(0, ...Object.values(values).filter(v => v !== null).map(Math.abs));
+    for (const module of detector.querySelectorAll("rect[data-module]")) {
+      const value = values[module.dataset.module] ?? null;
+      module.setAttribute("fill", value === null ? "url(#hatch)" : colour(largest ? Math.abs(value) / largest : 0));
+      module.querySelector("title").textContent =
+        `module ${module.dataset.module}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
+    }
+    detector.setAttribute("aria-label", `${title}, iteration ${iteration.value}`);
+    most.textContent = `${Number(largest.toPrecision(4))} ${unit}`.trim();
+  };
+  iteration.addEventListener("change", draw);
+  quantity.addEventListener("change", draw);
+  draw();
+}
