@@ -9,6 +9,7 @@ from typing import Any
 
 from faser_align.cli import console, dagman, steering
 from faser_align.cli.alone import alone
+from faser_align.config.record import read_submitted
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import publish
@@ -32,11 +33,12 @@ def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, A
         CampaignError: the schedd does not answer, or the store cannot be written.
     """
     record = steering.in_place(folder)
+    submitted = read_submitted(folder)
     kept, stale = "", False
     try:
         with _turn(folder, dry_run=dry_run) as scratch:
             _refuse_dagman(record, without_htcondor=without_htcondor)
-            rebuilt = repairs.rebuild(folder, record, scratch)
+            rebuilt = repairs.rebuild(folder, submitted, scratch)
             found = report(record["name"], rebuilt)
             stale = rebuilt.stale
             if rebuilt.path and not dry_run:

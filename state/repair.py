@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.config import changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, repair_events, spool
@@ -34,7 +34,7 @@ UNKNOWN = (
     "the host of hooks is not known",
     "why earlier attempts of a job failed is known by exit status alone: its own last words were overwritten",
     "whether a message was sent is known only from copies of the store; where it is not, it is not sent again",
-    "notes about messages that were refused and about events that waited in the spool are gone",
+    "notes about deliveries, about the spool and about stops that were asked for are gone, and ends that a repair wrote",
 )
 
 
@@ -121,7 +121,7 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
 
     Args:
         folder: the campaign.
-        record: its record.
+        record: its record as it was submitted.
         scratch: an empty folder for the copies and the new store.
 
     Raises:
@@ -130,7 +130,7 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
     """
     copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
     logs = read_logs(folder)
-    events, unreadable = with_spool(folder, repair_events.events(logs, record))
+    events = with_spool(folder, repair_events.events(logs, record, changes.read(folder)))
     fresh = f"{scratch}/fresh.db"
     begin(fresh, record)
     unfit, taken = replay(fresh, folder, events)
@@ -141,9 +141,9 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
         tail, middle = missing(best.path, events)
         base = f"{scratch}/base.db"
         shutil.copyfile(best.path, base)
-        unfit_of_base, changes = replay(base, folder, tail)
+        unfit_of_base, took = replay(base, folder, tail)
         if not (middle and covers(fresh, base)):
-            made_from, path, taken, unfit, left_out = best.name, base, changes, unfit_of_base, len(middle)
+            made_from, path, taken, unfit, left_out = best.name, base, took, unfit_of_base, len(middle)
     told = tell_as_known(path, copies)
     closed = _close(path, logs)
     store = copies[0]
@@ -155,7 +155,7 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
         made_from,
         taken,
         tuple(name for name in spooled if name not in unfit),
-        (*unreadable, *unfit),
+        tuple(unfit),
         closed,
         left_out,
     )

@@ -4,17 +4,20 @@ Pure but for the metrics and the last words of jobs, which are read from the cam
 only hooks could know is not made up: times are DAGMan's, to the second, and the host of the access point is empty.
 """
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.config import changes, layout
+from faser_align.config.changes import Change
 from faser_align.fsm import statuses, table
-from faser_align.state import database, joblogs, judging
+from faser_align.state import create, database, joblogs, judging
 from faser_align.state.joblogs import Line, Logs
 
 Event = dict[str, Any]
 
+SECOND = len("2026-11-24T07:30:00")  # of a time: logs know no more
 NEAR_S = 30  # two logs that tell of one script give it times that are nearer than that
 UNKNOWN = "unknown"  # id of a DAGMan that no log names
 
@@ -142,15 +145,16 @@ def _with_status(
     told = [(s.at_s, int(s.macros[0])) for s in scripts if s.node == layout.FINAL_NODE and _is_number(s.macros)]
     logged = [(line.at_s, int(line.value)) for line in said if line.what == "DAG_STATUS"]
     answered = {(s.node, s.macros[3]): s.status for s in scripts if s.kind == "POST" and len(s.macros) > 3}
-    failed: Counter[str] = Counter()
+    failed: set[tuple[str, str]] = set()
     result = []
     for one in found:
         if one.phase == "post":
             one = one._replace(status=answered.get((one.node, one.job_id), one.status))
-            failed[one.dag_id] += bool(one.status)
+            # A POST that fails behind a job that succeeded may mean that the constants stand still.
+            (failed.add if one.ret else failed.discard)((one.dag_id, one.node))
         if one.phase == "final":
             after = _within(told, one.at_s) or _within(logged, one.at_s)
-            one = one._replace(status=after[0] if after else 2 if failed[one.dag_id] else 0)
+            one = one._replace(status=after[0] if after else 2 * any(dag_id == one.dag_id for dag_id, _ in failed))
         result.append(one)
     return result
 
@@ -164,12 +168,13 @@ def _within(timed: Iterable[tuple[int, int]], at_s: int) -> list[int]:
     return [value for when_s, value in timed if at_s <= when_s <= at_s + 2 * NEAR_S]
 
 
-def events(logs: Logs, record: dict[str, Any]) -> list[Event]:
+def events(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()) -> list[Event]:
     """The events of a campaign, in order, as its hooks and its command line have made them.
 
     Args:
         logs: the campaign's logs.
-        record: the campaign's record; its folder has the metrics.
+        record: the campaign's record as it was submitted; its folder has the metrics.
+        changed: what was changed in it since.
     """
     scripts = joblogs.scripts(logs.scripts)
     told = happenings(logs)
@@ -202,9 +207,40 @@ def events(logs: Logs, record: dict[str, Any]) -> list[Event]:
             event["retry"] = retries.get((one.node, one.job_id), tries[attempt])
             event["max_retries"] = record["config"]["htcondor"]["retries"]
             tries[attempt] += 1
-            _ended(event, one, record, latest=last[one.node] == one.job_id)
+            then = _as_it_was(record, changed, event["utc"]) if changed else record
+            _ended(event, one, then, latest=last[one.node] == one.job_id)
         found.append(event)
-    return found
+    return _with_changes(found, record, changed)
+
+
+def _as_it_was(record: dict[str, Any], changed: Sequence[Change], utc: str) -> dict[str, Any]:
+    """The record with what had been changed in it by a time."""
+    return changes.apply(copy.deepcopy(record), [change for change in changed if change["utc"][:SECOND] < utc[:SECOND]])
+
+
+def _with_changes(found: list[Event], record: dict[str, Any], changed: Sequence[Change]) -> list[Event]:
+    """The events with the changes among them: within a second behind what scripts did, and before a DAGMan that began."""
+    result = list(found)
+    for change in changed:
+        record = changes.apply(copy.deepcopy(record), [change])
+        event = _change_event(change, record)
+        second = event["utc"][:SECOND]
+        later = (
+            i for i, e in enumerate(result) if (e["utc"][:SECOND], e.get("event") in table.NEW_DAGMAN) > (second, False)
+        )
+        result.insert(next(later, len(result)), event)
+    return result
+
+
+def _change_event(change: Change, record: dict[str, Any]) -> Event:
+    """The wish that a change was to the hooks (``state.wishes``); ``record`` has it."""
+    key = change["key"]
+    event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
+    event |= {name: change[name] for name in ("id", "utc", "who", "host", "key", "before", "after")}
+    words = key.split(".")
+    if words[0] == "stages":
+        return event | {"event": "extended", "stage": int(words[1])}
+    return event | {"columns": create.columns(record)}
 
 
 class _Holds:

@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from typing import Any, NamedTuple
 
+from faser_align.fsm import table
 from faser_align.state import create, repair_events, schema, spool, writer
 from faser_align.state.apply import apply
 from faser_align.state.repair_copies import opened
@@ -28,16 +29,18 @@ def begin(path: str, record: Record) -> None:
         create.begin(db, record, created + ".000Z" * ("." not in created), "")
 
 
-def with_spool(folder: str, events: list[Event]) -> tuple[list[Taken], list[str]]:
-    """The events of the logs with those of the spool, which take the place of their like; and files that are no events.
+def with_spool(folder: str, events: list[Event]) -> list[Taken]:
+    """The events of the logs with those of the spool, which take the place of their like; what is no event comes last.
 
     An event in the spool is as its hook has made it, and surely in no store yet: whatever message it brings was not sent.
     """
     found = [Taken(event) for event in events]
-    unreadable = []
+    unfit = []
     for name in spool.waiting(folder):
         try:
             event = spool.read(folder, name)
+            if not all(isinstance(event.get(key, ""), str) for key in _WORDS):
+                raise TypeError("it is not an event")
             place = _like(found, event)
             if place is None:
                 later = (i for i in range(len(found), 0, -1) if found[i - 1].event["utc"] <= event["utc"])
@@ -45,14 +48,17 @@ def with_spool(folder: str, events: list[Event]) -> tuple[list[Taken], list[str]
             else:
                 found[place] = Taken(event, name)
         except (*writer.UNFIT, OSError):
-            unreadable.append(name)
-    return found, unreadable
+            unfit.append(Taken({"phase": "control"}, name))
+    return [*found, *unfit]
+
+
+_WORDS = ("phase", "event", "id", "dag_id", "node", "job_id", "hold_time", "utc")
 
 
 def _like(found: list[Taken], event: Event) -> int | None:
     """Where the same event stands as the logs tell it."""
-    if event.get("event", "submitted") not in ("submitted", "resumed"):
-        return None
+    if event["phase"] == "control" and event.get("event") not in table.NEW_DAGMAN:
+        return None  # a wish has an identity, and a second time changes nothing
     keys = {"post": ("job_id",), "hold": ("job_id", "hold_time")}.get(event["phase"], ())
     near: list[tuple[float, int]] = []
     for place, other in enumerate(found):
@@ -118,6 +124,7 @@ class _Known(NamedTuple):
     closed: set[tuple[str, str]]  # (node, job)
     holds: Counter[tuple[str, str]]  # (node, job)
     others: set[tuple[str, str]]  # (DAGMan, phase)
+    wishes: set[str]  # identities
 
 
 def _known(db: sqlite3.Connection) -> _Known:
@@ -127,6 +134,7 @@ def _known(db: sqlite3.Connection) -> _Known:
         {(node, job_id) for _, node, job_id, closed in attempts if closed and job_id},
         Counter(tuple(row) for row in db.execute("SELECT node, job_id FROM events WHERE phase = 'hold'")),
         {tuple(row) for row in db.execute("SELECT dag_id, phase FROM events WHERE phase IN ('dagman', 'final')")},
+        {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")},
     )
 
 
@@ -146,7 +154,7 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
         if is_new[place]:
             moves = one.event["phase"] in ("pre", "post")
             # What waits in the spool is as late as a hook's own replay of it would be.
-            before = moves and not one.spooled and place < last.get(one.event["node"], -1)
+            before = moves and not one.spooled and place < last.get(one.event.get("node", ""), -1)
             (middle if before else tail).append(one)
     return tail, middle
 
@@ -162,7 +170,7 @@ class _Lacking:
 
     def __call__(self, event: Event) -> bool:
         phase, node = event["phase"], event.get("node", "")
-        attempt, job = (event["dag_id"], node), (node, event.get("job_id", ""))
+        attempt, job = (event.get("dag_id", ""), node), (node, event.get("job_id", ""))
         if phase == "pre":
             if attempt in self._open:
                 return False  # a repeat, whatever became of the first
@@ -176,7 +184,7 @@ class _Lacking:
             self._held[job] += 1
             return job not in self._known.closed and self._held[job] > self._known.holds[job]
         if phase == "final":
-            return (event["dag_id"], "final") not in self._known.others
-        return (
-            event.get("event") not in ("submitted", "resumed") or (event["dag_id"], "dagman") not in self._known.others
-        )
+            return (attempt[0], "final") not in self._known.others
+        if event.get("event") in table.NEW_DAGMAN:
+            return (attempt[0], "dagman") not in self._known.others
+        return event.get("id", "") not in self._known.wishes

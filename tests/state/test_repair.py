@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -13,11 +14,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
-from recorded import CASES, TEXTS, picture, unpack
+from recorded import CASES, TEXTS, jobstate_of, picture, unpack
 
-from faser_align.config import layout
+from faser_align.config import changes, layout, submissions
+from faser_align.config.record import read_record, read_submitted
+from faser_align.fsm import statuses
 from faser_align.fsm.errors import StoreError
-from faser_align.state import publish, repair, spool, verify
+from faser_align.state import create, database, publish, repair, spool, verify, wishes
 from faser_align.state.create import record_submitted
 from faser_align.state.repair_report import report, sentences
 
@@ -506,3 +509,46 @@ def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None
     repaired(told)
     found = rows(Path(folder, layout.STATE), f"SELECT state, reason FROM nodes WHERE node = '{node}'")
     assert found == [("failed", "no output")]
+
+
+def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
+    """An extension brings its nodes back, and each iteration is judged by the limits of its day."""
+    record = make_campaign(tmp_path / "c", files=1, config={"campaign": {"iterations": 2}})
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record_submitted(folder, 12)
+    assert [run_iteration(record, i, dag_id="12.0") for i in (1, 2)] == [0, 0]
+    assert hook("final", folder, "final", 0, 0, dag_id="12.0").returncode == 0
+    told = [
+        _change(folder, "stages.1.iterations", 2, 4),
+        _change(folder, "convergence.patience", 2, 1),
+        _change(folder, "notify.targets", [], ["me"]),
+    ]
+    changes.write(folder, told)
+    for iteration in (3, 4):
+        for part in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
+            Path(layout.iteration_folder(folder, 1, iteration), part, "logs").mkdir(parents=True)
+    wishes.put(folder, "extended", {"stage": 1, "before": 2, "after": 4}, told[0]["id"])
+    wishes.put(folder, "changed", {key: told[1][key] for key in ("key", "before", "after")}, told[1]["id"])
+    columns = {"columns": create.columns(read_record(folder))}
+    wishes.put(folder, "changed", {key: told[2][key] for key in ("key", "before", "after")} | columns, told[2]["id"])
+    time.sleep(1.1)  # logs know no less than a second
+    record_submitted(folder, 14, resumed=True)
+    assert run_iteration(record, 3, dag_id="14.0") == statuses.CONVERGED
+    assert hook("final", folder, "final", 0, 0, dag_id="14.0").returncode == 0
+    assert findings(store) == []
+    original = picture(store, words=True)
+    Path(folder, layout.JOBSTATE_LOG).write_text(jobstate_of(store))
+    assert not rebuilt(read_submitted(folder), tmp_path / "s").path
+    store.unlink()
+    Path(folder, layout.PUBLISHED).unlink()
+    made, _ = repaired(read_submitted(folder))
+    assert made.made_from == repair.LOGS
+    assert findings(store) == []
+    again = picture(store, words=True)
+    for part in original:
+        assert again[part] == original[part], part
+
+
+def _change(folder: str, key: str, before: Any, after: Any) -> Any:
+    who = {"id": wishes.identity(), "utc": database.utc(), "who": submissions.user(), "host": "ap"}
+    return {**who, "key": key, "before": before, "after": after}

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import tarfile
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ _TIMES = {
     "iterations": ("started_utc", "ended_utc"),
     "history": ("id", "utc", "host"),
 }
-_NOTES = ("delivery_failed", "spooled")
+_NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked")
 
 
 def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
@@ -89,3 +90,37 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
             row.pop("node")  # the first of several that began in one second
         found["paths"].setdefault(row.pop("subject"), []).append((row, facts))
     return found
+
+
+def jobstate_of(path: Path) -> str:
+    """The JOBSTATE_LOG that DAGMan would have written of what a store says, for campaigns whose hooks were run by hand."""
+    with closing(sqlite3.connect(path)) as db:
+        attempts = db.execute(
+            "SELECT node, dag_id, opened_utc, closed_utc, job_id, return_value, exit_status FROM attempts WHERE outcome != 'abandoned'"
+        ).fetchall()
+        passed = db.execute("SELECT utc, node FROM history WHERE event = 'passed_over'").fetchall()
+        dagmans = db.execute(
+            "SELECT min(utc) AS began, dag_id FROM history WHERE dag_id != '' AND event NOT IN ('extended', 'changed') "
+            "GROUP BY dag_id ORDER BY began"
+        ).fetchall()
+        finals = [row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'final'")]
+    lines = []
+    for number, (utc, dag_id) in enumerate(dagmans):
+        lines.append((utc, f"INTERNAL *** DAGMAN_STARTED {dag_id} ***"))
+        if dag_id in finals:
+            later = dagmans[number + 1][0] if number + 1 < len(dagmans) else "9"
+            last = max([row[3] or row[2] for row in attempts if row[1] == dag_id and row[2] < later], default=utc)
+            lines.append((f"{last}~", f"{layout.FINAL_NODE} PRE_SCRIPT_STARTED - - - 1"))
+    lines += [(utc, f"{node} PRESKIP 0.1 - - 1") for utc, node in passed]
+    for node, _, opened, closed, job_id, value, answer in attempts:
+        lines.append((opened, f"{node} PRE_SCRIPT_SUCCESS - - - 1"))
+        if closed:
+            lines.append((closed, f"{node} JOB_{'FAILURE' if value else 'SUCCESS'} {value} - - 1"))
+            lines.append((closed, f"{node} POST_SCRIPT_{'FAILURE' if answer else 'SUCCESS'} {job_id} - - 1"))
+    return "".join(
+        f"{int(datetime.fromisoformat(utc.rstrip('~')).timestamp())} {line}\n" for utc, line in sorted(lines, key=_time)
+    )
+
+
+def _time(line: tuple[str, str]) -> str:
+    return line[0]
