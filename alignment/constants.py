@@ -149,6 +149,23 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
     return layers | modules
 
 
+def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
+    """Errors of a correction from those of Millepede's parameters (mm, rad): ``correction_from_parameters`` propagated.
+
+    A module's sides count as independent. What has no error, because it was fixed, has 0 here.
+    """
+    # All but the sides' x go over as they are.
+    found = correction_from_parameters(errors)
+    for s in STATIONS:
+        for layer in LAYERS:
+            for m in MODULES:
+                sides = [errors.get(module_x_label(s, layer, m, side), 0.0) for side in (0, 1)]
+                key = constants_key(s, layer, m)
+                x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(_STEREO_RAD)
+                found[key] = (x, y, 0.0, 0.0, 0.0, found[key][5])
+    return found
+
+
 def _six(text: str, key: str, source: str) -> Six:
     if key not in KEYS:
         raise UserError(

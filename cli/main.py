@@ -11,6 +11,7 @@ import typer
 
 import faser_align
 from faser_align.cli import (
+    comparing,
     console,
     control,
     demo,
@@ -59,7 +60,21 @@ def _options(
     """Options before the command."""
 
 
-for group in (setup, importing, reco, reading, explaining, opendata, control, upkeep, storage, engine, pool, demo):
+for group in (
+    setup,
+    importing,
+    reco,
+    reading,
+    explaining,
+    comparing,
+    opendata,
+    control,
+    upkeep,
+    storage,
+    engine,
+    pool,
+    demo,
+):
     group.register(app)
 
 

@@ -107,7 +107,9 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
 def _jobs(record: dict[str, Any]) -> Iterator[Job]:
     htcondor, logs = record["config"]["htcondor"], layout.LOGS
     python, module = record.get("job_python", record["python"]), "-I -m faser_align.jobs.{} ."
-    reco = ("/bin/bash", layout.WRAPPER) if has_wrapper(record) else (python, module.format("reconstruct"))
+    reco: tuple[str, str] = (
+        ("/bin/bash", layout.WRAPPER) if has_wrapper(record) else (python, module.format("reconstruct"))
+    )
     yield Job("reco", *reco, "$(stage) $(iteration) $(file)", f"{layout.RECO}/{logs}", htcondor["reco"])
     kinds = {"mille": "solve"} | ({"validate": "validate"} if "validation" in record else {})
     for kind, program in kinds.items():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from faser_align.alignment.constants import Constants, read_constants
+from faser_align.alignment.constants import Constants, errors_from_parameters, read_constants
 from faser_align.alignment.labels import PARAMETERS
 from faser_align.alignment.millepede import Result, read_result
 from faser_align.config import layout
@@ -42,6 +42,7 @@ class Facts(NamedTuple):
     start: Constants | None
     found: Constants | None
     found_path: str
+    errors: Constants
     steering: list[tuple[str, str]]
     next: str
     missing: list[str]
@@ -75,11 +76,13 @@ def collect(folder: str) -> Facts:
         }
         path = queries.latest_constants(db) or ""
     _add_unjudged(folder, iterations)
-    corrections = {}
+    corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]] = {}
+    errors: Constants = {}
     for row in iterations:
         if row["metrics"]:
-            place = (row["stage"], row["iteration"])
-            corrections[place] = _modules(record, row, missing)
+            result = _result(record, row["stage"], row["iteration"], missing)
+            corrections[row["stage"], row["iteration"]] = _modules(row, result)
+            errors = _errors(result) or errors
     following = next_step(
         "reported" if campaign["state"] == "converged" else campaign["state"],
         command=record.get("command", "faser-align"),
@@ -101,6 +104,7 @@ def collect(folder: str) -> Facts:
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
         found_path=path,
+        errors=errors,
         steering=_steering(folder, iterations),
         next=following,
         missing=missing,
@@ -134,12 +138,11 @@ def _add_unjudged(folder: str, iterations: list[Row]) -> None:
                 continue
 
 
-def _modules(record: Row, row: Row, missing: list[str]) -> dict[str, dict[str, float | None]]:
+def _modules(row: Row, result: Result | None) -> dict[str, dict[str, float | None]]:
     """Per module: the largest correction (um), its significance (standard deviations), the share of hits cut."""
     hits = row["metrics"].get("hits", {}).get("modules", {})
     cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}
     found = {"cut": cut}
-    result = _or_none(lambda: _result(record, row["stage"], row["iteration"]), missing)
     if result is not None:
         sizes = _sizes(result)
         found["correction"] = {key: size for key, (size, _) in sizes.items()}
@@ -147,10 +150,18 @@ def _modules(record: Row, row: Row, missing: list[str]) -> dict[str, dict[str, f
     return found
 
 
-def _result(record: Mapping[str, Any], stage: int, iteration: int) -> Result:
+def _errors(result: Result | None) -> Constants:
+    """Statistical errors of the constants (mm, rad), 0 for what was fixed; nothing without a result."""
+    known = {label: row.error for label, row in (result or {}).items() if row.error}
+    return errors_from_parameters(known) if known else {}
+
+
+def _result(record: Mapping[str, Any], stage: int, iteration: int, missing: list[str]) -> Result | None:
+    """What the last step of an iteration found."""
     folder = Path(layout.metrics_file(record["folder"], stage, iteration)).parent
     steps = record["stages"][stage - 1]["steps"]
-    return read_result(folder / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else folder / "millepede.res")
+    path = folder / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else folder / "millepede.res"
+    return _or_none(lambda: read_result(path), missing)
 
 
 def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
