@@ -94,33 +94,35 @@ _MESSAGE = (
     "FROM outbox AS o JOIN history AS h ON h.id = o.history_id"
 )
 _KEY = 9  # columns that say which message it is
-_FATES = ("sent", "failed", "unwanted", "claimed", "pending")  # the first one that a copy knows is believed
+UNTOLD = "whether it was sent is not known: its event was taken from DAGMan's logs"
+_SETTLED = ("sent", "unwanted", "failed")  # what a copy may know of a message; the first one is believed
 
 
 def tell_as_known(path: str, copies: tuple[Copy, ...]) -> int:
-    """Give messages the state that copies of the store know of them, the damaged included; returns how many changed."""
-    fates: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    """Give messages the end that copies of the store know of them, the damaged included; returns how many changed."""
+    ends: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for copy in copies:
         for row in _read(copy.path, _MESSAGE):
-            key, fate = row[:_KEY], row[_KEY:-1]
-            if key not in fates or _rank(fate) < _rank(fates[key]):
-                fates[key] = fate
+            key, told = row[:_KEY], row[_KEY:-1]
+            if told[0] in _SETTLED and _rank(told) < _rank(ends.get(key, ("",))):
+                ends[key] = told
+    changed = 0
     with opened(path) as db:
-        changed = 0
         for row in db.execute(_MESSAGE).fetchall():
-            fate = fates.get(row[:_KEY], row[_KEY:-1])
-            if fate != row[_KEY:-1]:
+            now = row[_KEY:-1]
+            end = ends.get(row[:_KEY], now)
+            if end != now and (now[-1] == UNTOLD or (end[0] == "sent" and now[0] != "sent")):
                 db.execute(
                     "UPDATE outbox SET state = ?, tries = ?, next_utc = ?, claimed_utc = ?, sent_utc = ?, error = ? "
                     "WHERE id = ?",
-                    (*fate, row[-1]),
+                    (*end, row[-1]),
                 )
                 changed += 1
     return changed
 
 
-def _rank(fate: tuple[Any, ...]) -> int:
-    return _FATES.index(fate[0]) if fate[0] in _FATES else len(_FATES)
+def _rank(end: tuple[Any, ...]) -> int:
+    return _SETTLED.index(end[0]) if end[0] in _SETTLED else len(_SETTLED)
 
 
 def _read(path: str, sql: str) -> list[tuple[Any, ...]]:

@@ -4,15 +4,14 @@ import sqlite3
 from collections import Counter
 from typing import Any, NamedTuple
 
+from faser_align.config import layout
 from faser_align.fsm import table
 from faser_align.state import create, repair_events, schema, spool, writer
 from faser_align.state.apply import apply
-from faser_align.state.repair_copies import opened
+from faser_align.state.repair_copies import UNTOLD, opened
 
 Event = dict[str, Any]
 Record = dict[str, Any]
-
-UNTOLD = "whether it was sent is not known: this event was taken from DAGMan's logs"
 
 
 class Taken(NamedTuple):
@@ -23,6 +22,7 @@ class Taken(NamedTuple):
 
 
 def begin(path: str, record: Record) -> None:
+    """Make a new store at ``path``, of a campaign of which nothing has happened yet."""
     schema.migrate(path)
     with opened(path) as db:
         created = record["created_utc"].removesuffix("Z")
@@ -78,28 +78,42 @@ def _seconds(utc: str) -> float:
 
 
 def replay(path: str, folder: str, events: list[Taken]) -> tuple[list[str], int]:
-    """Take events in as hooks do, all in one transaction; messages of the logs' events are not to be sent.
+    """Take events in as hooks do, all in one transaction.
+
+    A hook that delivers has tried to send whatever waited then: that is not sent again. Only what the spool brings
+    was surely in no outbox before.
 
     Returns:
         Files of the spool whose event could not be taken in, and how many events have changed anything.
     """
     unfit, effective = [], 0
+    new: list[int] = []
     with opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
-        messages = _messages(db)
         for one in events:
-            before = db.total_changes
-            if one.spooled:
-                if not writer.replay(db, folder, one.spooled):
-                    unfit.append(one.spooled)
-            else:
+            before, messages = db.total_changes, _last_message(db)
+            if not one.spooled:
                 _apply(db, one.event)
+            elif not writer.replay(db, folder, one.spooled):
+                unfit.append(one.spooled)
             effective += db.total_changes > before
-            if _messages(db) > messages and not one.spooled:
-                db.execute("UPDATE outbox SET state = 'failed', error = ? WHERE id > ?", (UNTOLD, messages))
-            messages = _messages(db)
+            if one.spooled:
+                new += range(messages + 1, _last_message(db) + 1)
+            elif db.total_changes > before and _delivers(one.event):
+                db.execute(
+                    "UPDATE outbox SET state = 'failed', error = ? WHERE state IN ('pending', 'claimed') "
+                    f"AND id NOT IN ({', '.join(map(str, new))})",
+                    (UNTOLD,),
+                )
         db.execute("COMMIT")
     return unfit, effective
+
+
+def _delivers(event: Event) -> bool:
+    """Whether the hook of an event has sent messages, too: that of no reconstruction does."""
+    return event["phase"] in ("hold", "final") or (
+        event["phase"] in ("pre", "post") and layout.parse_node(event["node"])[0] != "reco"
+    )
 
 
 def _apply(db: sqlite3.Connection, event: Event) -> None:
@@ -113,7 +127,7 @@ def _apply(db: sqlite3.Connection, event: Event) -> None:
         db.execute("RELEASE event")
 
 
-def _messages(db: sqlite3.Connection) -> int:
+def _last_message(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
 
 

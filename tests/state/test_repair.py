@@ -285,6 +285,19 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     assert f"{len(was)} will not be sent (again): whether they were is not known" in said
 
 
+def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
+    """A file was lost, and DAGMan died before any hook that sends: both are told, since surely nobody was."""
+    record = unpack("lost", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    store.unlink()
+    for name in TEXTS:
+        Path(folder, name).write_text(Path(folder, name).read_text().partition(layout.mille_node(1, 1))[0])
+    made, said = repaired(record)
+    assert made.closed
+    assert rows(store, "SELECT kind, state FROM outbox ORDER BY id") == [("lost", "pending"), ("failed", "pending")]
+    assert "2 messages wait for the next hook" in said
+
+
 def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
     """A hook that could write neither store nor spool left a gap: the history is made from the logs, which have it."""
     record = unpack("failed", tmp_path / "c")
