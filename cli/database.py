@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import faser_align
 from faser_align.config import layout
+from faser_align.config.atomic import replacing, write_text
 from faser_align.config.load import load_config
 from faser_align.config.record import read_record
 from faser_align.fsm.errors import CampaignError, UserError
@@ -58,7 +59,7 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
     try:
         found = _fill(new, constants, record)
         found |= {"runs": runs, "tag": typed.tag or found["tag"], "campaign": os.path.basename(campaign)}
-        (new / DESCRIPTION).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_text(new / DESCRIPTION, json.dumps(found, indent=1) + "\n")
         if os.path.lexists(output):
             os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         os.rename(new, output)
@@ -75,10 +76,11 @@ def _fill(new: Path, constants: Path, record: dict[str, Any]) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         script = Path(scratch) / layout.WRAPPER
-        script.write_text(render_wrapper(record), encoding="utf-8")
+        write_text(script, render_wrapper(record))
         _run(script, constants, new, scratch)
     text = constants.read_bytes()
-    (new / layout.CONSTANTS).write_bytes(text)
+    with replacing(new / layout.CONSTANTS) as file:
+        file.write(text)
     calypso = record["config"]["reconstruction"]["calypso"]
     geometry, tag = conditions(record["config"]["reconstruction"], record["year"])
     return {

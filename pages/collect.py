@@ -84,7 +84,8 @@ def collect(folder: str) -> Facts:
             corrections[row["stage"], row["iteration"]] = _modules(row, result)
             errors = _errors(result) or errors
     following = next_step(
-        "reported" if campaign["state"] == "converged" else campaign["state"],
+        # What was imported has no DAG to resume: it is as if its iterations were used up.
+        "exhausted" if "imported" in record else "reported" if campaign["state"] == "converged" else campaign["state"],
         command=record.get("command", "faser-align"),
         name=record["name"],
         constants=path or None,

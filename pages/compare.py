@@ -9,9 +9,9 @@ from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_cons
 from faser_align.alignment.differences import UM, URAD, changes, movers
 from faser_align.config.files import by_run, format_files
 from faser_align.pages import charts
-from faser_align.pages.charts import Limit, Series
+from faser_align.pages.charts import Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.report import environment
+from faser_align.pages.report import environment, limit_of
 
 MOVERS_MAX = 10
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -172,12 +172,12 @@ def _charts(campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
     """Convergence curves over each other, by the number of the iteration in the campaign."""
     solved = [[row["metrics"] for row in c.iterations if row["metrics"]] for c in campaigns]
     places = [str(number) for number in range(1, max(map(len, solved)) + 1)] if any(solved) else []
-    rules = campaigns[0].record["config"]["convergence"]
+    first = campaigns[0].record
     drawn = []
     for key, title, unit, log, limit in (
         ("chi2_per_ndf", "chi2/ndf of the reconstruction, before hits are cut", "", False, None),
-        ("effect_um", "Effect", "um", True, Limit("limit", rules["effect_um_max"])),
-        ("significance", "Significance", "", True, Limit("limit", rules["significance_max"])),
+        ("effect_um", "Effect", "um", True, limit_of(first, "effect_um_max")),
+        ("significance", "Significance", "", True, limit_of(first, "significance_max")),
     ):
         series = [
             Series(c.record["name"], [m.get(key) for m in metrics])

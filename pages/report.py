@@ -109,16 +109,23 @@ def name_of(row: Mapping[str, Any], staged: bool) -> str:
     return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
 
 
+def limit_of(record: Mapping[str, Any], rule: str) -> Limit | None:
+    """A threshold of ``[convergence]``; None for a campaign that was imported and had none."""
+    value = record["config"].get("convergence", {}).get(rule)
+    return None if value is None else Limit("limit", value)
+
+
 def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
     """Heading and drawing of each convergence chart."""
     places = [name_of(row, len(found.record["stages"]) > 1) for row in judged]
-    rules = found.record["config"]["convergence"]
 
     def chart(key: str, title: str, **options: Any) -> Markup:
         return charts.line_chart(title, places, [Series(title, [row["metrics"].get(key) for row in judged])], **options)
 
-    effect_limit = Limit("limit", rules["effect_um_max"])
-    significance_limit = Limit("limit", rules["significance_max"])
+    effect_limit, significance_limit = (
+        limit_of(found.record, "effect_um_max"),
+        limit_of(found.record, "significance_max"),
+    )
     drawn = [
         ("chi2/ndf of the reconstruction, before hits are cut", chart("chi2_per_ndf", "chi2/ndf")),
         (

@@ -102,7 +102,7 @@ def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, t
     status = json.loads(command("status", name, "--json").out)
     assert status["reason"] == "imported: iter02 has no result (Aborted, too many rejects)"
     assert "resume" not in status["next"]
-    report = command("report", name).out
+    report = command("report", name, "--text").out
     assert str(theirs) in report
     assert "8294" in report
     for words in (
@@ -111,6 +111,9 @@ def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, t
         ("list",),
         ("metrics", name, "--csv"),
         ("report", name, "--json"),
+        ("report", name),
+        ("compare", name, name),
+        ("why", name),
     ):
         assert command(*words).status == 0, words
     shown = command("constants", "diff", str(START), name, "--json")
@@ -132,7 +135,7 @@ def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
     assert record["imported"]["from"] == str(theirs)
     assert set(record["config"]) == {"notify", "htcondor", "solver"}
     assert (record["year"], record["run"], record["stations"]) == (2022, "008294", 4)
-    report = command("report", "mine").out
+    report = command("report", "mine", "--text").out
     assert "[convergence]" not in report
     assert "simulation" not in report
 
@@ -150,7 +153,7 @@ def test_stages_and_steps_come_from_the_configuration_that_was_kept(command: Com
     ]
     assert Path("mine/stage02/iter01/1reco/inputforalign.txt").read_text() == SUM.read_text()
     assert json.loads(Path("mine/config.json").read_text())["raw"]["run"] == 8294
-    assert "part 1" in command("report", "mine").out
+    assert "part 1" in command("report", "mine", "--text").out
     with queries.published("mine") as db:
         assert verify.findings(db) == []
 

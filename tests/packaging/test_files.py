@@ -22,6 +22,7 @@ ALLOWED = {
     ("cli/importing_campaign.py", "import_campaign"): "whole folders",
     ("cli/importing_campaign.py", "_copy"): "into a folder that gets its name when it is whole",
     ("cli/probe.py", "_fill"): "into a new folder, before anybody knows of it",
+    ("cli/database.py", "export"): "whole folders",
     ("cli/demonstration.py", "_new_place"): "empty: it takes the name",
     ("cli/main.py", "main"): "/dev/null",
     ("cli/submission.py", "write_new"): "what is in the way is moved aside",
@@ -37,6 +38,7 @@ ALLOWED = {
     ("state/publish.py", "_lock"): "a lock",
     ("state/publish.py", "_copy"): "SQLite writes it: under another name, synced and renamed",
     ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
+    ("state/trial.py", "try_folder"): "to try whether it can be done, in a folder of its own",
     ("state/spool.py", "set_aside"): "moved as it is",
     ("state/spool.py", "_sync"): "opened to be synced",
 }
@@ -54,7 +56,7 @@ def writes(call: ast.Call) -> bool:
     if name in MOVERS or last in WRITERS:
         return True
     if name == "os.open":
-        return True
+        return any(flag in ast.unparse(call) for flag in ("O_WRONLY", "O_RDWR", "O_CREAT"))
     if last == "open":
         modes = [
             word.value for word in (*call.args, *(k.value for k in call.keywords)) if isinstance(word, ast.Constant)
