@@ -21,6 +21,7 @@ RANKS = {
     "notifiers": 4,
     "simulation": 4,
     "pages": 5,
+    "api": 6,
     "cli": 6,
     "jobs": 6,
     "hooks": 6,
@@ -28,7 +29,13 @@ RANKS = {
 # Hooks run where a campaign runs; they never make one.
 FORBIDDEN = {("hooks", "dag")}
 
-MODULES = sorted(path.relative_to(ROOT) for package in RANKS for path in (ROOT / package).rglob("*.py"))
+# The scripts among the examples are a user's programs.
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for package in RANKS
+    for path in (ROOT / package).rglob("*.py")
+    if package != "examples" or path.name == "__init__.py"
+)
 
 
 def imported(module: Path) -> Iterator[tuple[str, int]]:

@@ -1,0 +1,28 @@
+"""Read a campaign with pandas: python read_campaign.py CAMPAIGN."""
+
+import sys
+
+import pandas as pd
+
+from faser_align.api import Campaign, subtract_constants
+
+campaign = Campaign(sys.argv[1])
+
+# The convergence, one row for each iteration.
+iterations = pd.DataFrame(campaign.iterations())
+print(iterations[["stage", "iteration", "tracks", "chi2_per_ndf", "effect_um", "significance", "verdict"]].to_string())
+
+# How much of each module's hits the residual cut took in the last iteration.
+modules = pd.DataFrame.from_dict(campaign.metrics()[-1]["hits"]["modules"], orient="index", columns=["kept", "cut"])
+print((modules["cut"] / modules.sum(axis=1)).sort_values(ascending=False).head())
+
+# What moved most, in um: keys are station, layer and module.
+moved = pd.DataFrame.from_dict(
+    subtract_constants(campaign.constants(), campaign.start_constants()),
+    orient="index",
+    columns=["x", "y", "z", "rx", "ry", "rz"],
+)
+for key, y_mm in moved["y"].abs().sort_values(ascending=False).head(3).items():
+    station, layer, *module = str(key)
+    part = f"module {module[0]} of " if module else ""
+    print(f"{part}layer {layer} of station {station}: {1e3 * y_mm:.1f} um along y")
