@@ -15,7 +15,6 @@ ALLOWED = {
     ("config/atomic.py", "replacing"): "this is how it is done",
     ("config/atomic.py", "temporary"): "this is how it is done",
     ("config/atomic.py", "write_new"): "this is how it is done",
-    ("config/atomic.py", "_sync"): "opened to be synced",
     ("alignment/momenta.py", "write_momenta"): "into a file of config.atomic",
     ("alignment/pede.py", "run_pede"): "pede's own output, while it runs",
     ("cli/alone.py", "_taken"): "a lock",
@@ -35,12 +34,15 @@ ALLOWED = {
     ("pool/personal.py", "_launch"): "a log",
     ("simulation/kfalignment.py", "write"): "called with a name of config.atomic",
     ("state/database.py", "__init__"): "a lock",
-    ("state/publish.py", "_lock"): "a lock",
+    ("state/publish.py", "_open"): "a lock",
     ("state/publish.py", "_copy"): "SQLite writes it: under another name, synced and renamed",
+    ("state/repair.py", "rebuild"): "in a scratch folder",
+    ("state/repair.py", "install"): "a whole database, synced and renamed",
+    ("state/repair.py", "_keep"): "moved as it is, with no moment without",
+    ("state/repair_copies.py", "examine"): "in a scratch folder",
     ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
     ("state/trial.py", "try_folder"): "to try whether it can be done, in a folder of its own",
     ("state/spool.py", "set_aside"): "moved as it is",
-    ("state/spool.py", "_sync"): "opened to be synced",
 }
 WRITERS = {"write_text", "write_bytes", "touch", "save", "savez", "savetxt", "tofile", "recreate", "fdopen"}
 MOVERS = {"os.replace", "os.rename", "os.link", "shutil.copy", "shutil.copyfile", "shutil.copy2", "shutil.move"}
