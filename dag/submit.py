@@ -25,6 +25,8 @@ HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 POLL_S = 0.5
+# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done.
+STUCK = "NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0 && time() - DAG_AdUpdateTime > 60"
 RESCUE_DIGITS = 3  # of a rescue file's number
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -182,6 +184,7 @@ def describe_dagman(folder: str) -> htcondor2.Submit:
     description["environment"] = _extend(description["environment"], _environment(os.path.dirname(binary)))
     # If DAGMan itself dies for good no hook runs; then HTCondor's own mail is the second way.
     description["notification"] = "Error"
+    description["periodic_remove"] = STUCK
     return description
 
 
