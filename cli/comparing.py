@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Campaigns, Json
 
 if TYPE_CHECKING:
     from faser_align.cli.draw import Block
@@ -17,12 +18,12 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    campaigns: Annotated[list[str], typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]")],
+    campaigns: Campaigns,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Also write a page, with the curves, to this file.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare campaigns with the first of them.
 

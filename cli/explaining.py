@@ -5,9 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-
-Campaign = Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+from faser_align.cli.arguments import Campaign, Json
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Campaign
 
 FORMATS = ("json", "csv")
 TABLES = ("history", "iterations", "nodes")
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
+    campaign: Campaign,
     form: Annotated[str, typer.Option("--format", help=f"{' or '.join(FORMATS)}.", metavar="FORMAT")] = "json",
     table: Annotated[str, typer.Option("--table", help=f"Only one of {', '.join(TABLES)}.")] = "",
     output: Annotated[

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json
 
-Campaign = Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this machine's zone.")]
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
 

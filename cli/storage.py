@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json
 
 
 def register(app: typer.Typer) -> None:
@@ -13,11 +14,11 @@ def register(app: typer.Typer) -> None:
 
 
 def clean(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
+    campaign: Campaign,
     keep: Annotated[int, typer.Option(min=0, max=99, help="Keep the files of this many judged iterations.")] = 1,
     mille: Annotated[bool, typer.Option("--mille", help="Also Mille files; then no solution can be repeated.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove large files that a campaign does not need any more.
 

@@ -1,0 +1,25 @@
+"""Arguments and options that many commands have, alike in all of them."""
+
+from typing import Annotated
+
+import typer
+
+
+def _names(incomplete: str) -> list[str]:
+    """Names of campaigns for the shell's completion, whatever goes wrong."""
+    from faser_align.state import registry
+
+    try:
+        return [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
+    except OSError:
+        return []
+
+
+Campaign = Annotated[
+    str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN", autocompletion=_names)
+]
+Campaigns = Annotated[
+    list[str],
+    typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]", autocompletion=_names),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
