@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import faser_align
@@ -13,7 +13,7 @@ from faser_align.alignment.constants import read_constants
 from faser_align.cli import checks_places as places
 from faser_align.cli.checking import Check, Doubt, Failed, Look, Skipped
 from faser_align.cli.submission import check_targets
-from faser_align.config.files import check_year, parse_files, parse_run
+from faser_align.config.files import check_year, parse_data
 from faser_align.config.load import absolute, load_config
 from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
@@ -25,12 +25,15 @@ START_WAIT_S = 60
 Looked = str | tuple[str, list[str]]
 
 
-def run(path: str, *, year: int = 0, run_number: str = "", files: str = "", constants: str = "") -> list[Check]:
+def run(
+    path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
+) -> list[Check]:
     """Look at everything that a campaign with the configuration file ``path`` needs.
 
     Args:
         path: the configuration.
-        year, run_number, files: the data, as ``submit`` takes them; without them what depends on them is left out.
+        year, runs, files: the data, as ``submit`` takes them, paired by position; without them what depends on them is left
+            out.
         constants: a file to start from in place of the configured one.
 
     Raises:
@@ -40,13 +43,14 @@ def run(path: str, *, year: int = 0, run_number: str = "", files: str = "", cons
     if constants:
         started = config.campaign.model_copy(update={"constants": absolute(constants, os.getcwd())})
         config = config.model_copy(update={"campaign": started})
-    number = parse_run(run_number) if run_number else ""
-    found = parse_files(files) if files else []
+    run_text, found = parse_data(runs, files) if runs or files else ("", [])
     if year:
         check_year(year)
-    complete = bool(year and number and found)
-    name = campaign_name(config, year, number, found) if complete else ""
-    look = Look(config, _iterations(config), year, number, tuple(found) if complete else (), name)
+    look = Look(config, _iterations(config))
+    if year and found:
+        look = look._replace(
+            year=year, run=run_text, files=tuple(found), name=campaign_name(config, year, run_text, found)
+        )
     return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
 

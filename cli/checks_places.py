@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from faser_align.cli.checking import Doubt, Failed, Look, Skipped
-from faser_align.config import outside
+from faser_align.config import layout, outside
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state.trial import try_folder
 
@@ -29,7 +29,8 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
         return f"{pattern} (each is looked for with -y, -r and -f, and at submission)", []
     told, total, bad = [], 0, []
     for file in look.files:
-        path = pattern.format(year=look.year, run=look.run, file=f"{file:05d}")
+        run, number = layout.raw(look.run, file)
+        path = pattern.format(year=look.year, run=run, file=f"{number:05d}")
         try:
             with open(path, "rb") as raw:
                 size = os.fstat(raw.fileno()).st_size
@@ -126,6 +127,8 @@ def eos(look: Look) -> str:
         text = outside.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
     except outside.AbsentError:
         raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        raise UserError(f"{problem}; look at your ticket (`klist`), storage.data and reconstruction.eos_url") from None
     quota = outside.parse_eos_quota(text)
     if quota is None:
         raise Doubt(f"what `eos quota ls -m -p {data}` says is not understood; look yourself")

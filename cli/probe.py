@@ -96,14 +96,20 @@ def _ask(schedd: Any, folder: str) -> list[dict[str, str]]:
     cluster = submit_dag(schedd, folder)
     answer = os.path.join(folder, ANSWER)
     try:
-        if not _wait(lambda: os.path.exists(answer), ANSWER_S_MAX):
-            raise CampaignError(f"no script of the probe answered within {ANSWER_S_MAX:.0f} s{_last_words(folder)}")
+        answered = _wait(lambda: os.path.exists(answer) or _has_left(folder), ANSWER_S_MAX)
+        if not os.path.exists(answer):
+            how = "the probe's script failed" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
+            raise CampaignError(f"{how}{_last_words(folder)}")
         with open(answer, encoding="utf-8") as file:
             entries: list[dict[str, str]] = json.load(file)
         return entries
     finally:
-        if not _wait(lambda: "EXITING WITH STATUS" in _text(folder, layout.DAGMAN_OUT), LEAVE_S_MAX):
+        if not _wait(lambda: _has_left(folder), LEAVE_S_MAX):
             _remove(schedd, cluster)
+
+
+def _has_left(folder: str) -> bool:
+    return "EXITING WITH STATUS" in _text(folder, layout.DAGMAN_OUT)
 
 
 def _remove(schedd: Any, cluster: int) -> None:

@@ -39,8 +39,12 @@ def init(
 def check(
     config: ConfigFile = DEFAULT_CONFIG,
     year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")] = 0,
-    run: Annotated[str, typer.Option("--run", "-r", help="Run number.")] = "",
-    files: Annotated[str, typer.Option("--files", "-f", help="Raw files, each of which is looked at.")] = "",
+    run: Annotated[
+        list[str] | None, typer.Option("--run", "-r", help="Run number; may be repeated, with its -f.")
+    ] = None,
+    files: Annotated[
+        list[str] | None, typer.Option("--files", "-f", help="Raw files, each of which is looked at.")
+    ] = None,
     constants: Annotated[str, typer.Option(help="Constants to start from.")] = "",
     probe: Annotated[
         bool, typer.Option("--probe", help="Try also on the access point: submits a DAG of one empty node.")
@@ -57,7 +61,7 @@ def check(
     """
     from faser_align.cli import checks
 
-    found = checks.run(config, year=year, run_number=run, files=files, constants=constants)
+    found = checks.run(config, year=year, runs=run or [], files=files or [], constants=constants)
     if probe:
         from faser_align.cli.probe import run as run_probe
 

@@ -341,6 +341,10 @@ def _stages(workflow: Any, source: str) -> Iterator[str]:
         yield _line("name", described.get("comment") or name, f"workflow.{name}.comment")
         yield _line("iterations", described["iters"], f"workflow.{name}.iters")
         steps = described.get("pede") or {"step0": []}
+        if not isinstance(steps, Mapping) or not all(isinstance(fixed, list) for fixed in steps.values()):
+            raise UserError(
+                f"{source}: workflow.{name}.pede is no table of steps with lists of what is fixed; correct it there"
+            )
         for step in sorted(steps):
             yield "\n[[stages.steps]]"
             yield _line("name", step, "")

@@ -45,7 +45,10 @@ def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], l
         UserError: the text is not JSON, or not an object; with line, column, and the likely cure.
     """
     reader = _Reader(text, path)
-    value = reader.whole()
+    try:
+        value = reader.whole()
+    except RecursionError:
+        raise UserError(f"{path} is no configuration: its braces are nested without end; name another file") from None
     if reader.faults and not lenient:
         more = f" ({len(reader.faults) - 1} more behind it)" if len(reader.faults) > 1 else ""
         raise UserError(f"{path} is not JSON: {reader.faults[0]}{more}, or read what was meant with --lenient")

@@ -88,6 +88,8 @@ def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None
     assert "needs about 2 MB" in found["AFS quota"]["text"]
     assert "99,000 MB left, and this campaign needs about 90 MB" in found["EOS quota"]["text"]
     assert "Kerberos ticket good for" in found["Kerberos"]["text"]
+    several = look(plain_command, "-y", "2023", "-r", "11705", "-f", "400", "-r", "11706", "-f", "1")["raw files"]
+    assert "Faser-Physics-011706-00001.raw cannot be read" in several["text"]
     assert str(lxplus.database) in found["CVMFS"]["text"]
     assert "Athena,24.0.41" in found["Calypso"]["text"]
     assert "file locks, fsync" in found["file system"]["text"]
@@ -225,3 +227,44 @@ def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, m
     assert sorted(os.listdir()) == ["faser-align.toml"]
     assert "without --dry-run this is refused: disk space" in plain_command(*words, "--dry-run").err
     assert "disk space" not in plain_command(*words, "--dry-run", "--no-check").err
+
+
+def test_a_probe_that_cannot_run_says_why(
+    plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that does not work on the access point fails the probe in seconds, and nothing is left behind."""
+    here = workdir / "here"
+    here.mkdir(mode=0o755)
+    monkeypatch.chdir(here)
+    python = here / "python"
+    python.write_text("#!/bin/sh\necho 'libpython is missing' >&2\nexit 127\n")
+    python.chmod(0o755)
+    Path("faser-align.toml").write_text(f'[campaign]\nconstants = "{CONSTANTS}"\n[python]\nhooks = "{python}"\n')
+    found = look(plain_command, "--probe")
+    assert found["hook"]["result"] == "failed"
+    assert found["there: DAGMan"]["result"] == "failed"
+    assert "libpython is missing" in found["there: DAGMan"]["text"]
+    assert sorted(os.listdir()) == ["faser-align.toml", "python"]
+
+
+def test_a_campaign_of_the_same_name_in_the_queue_is_named(
+    plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """check and submit see a campaign of that name that runs in another folder; after its end the name is free."""
+    folders = [workdir / "first", workdir / "second"]
+    for folder in folders:
+        folder.mkdir(mode=0o755)
+        monkeypatch.chdir(folder)
+        assert plain_command("init").status == 0
+    words = ("submit", *DATA, "-i", "1")
+    monkeypatch.chdir(folders[0])
+    assert plain_command(*words).status == 0
+    name = "Y2023_R011705_F400-402"
+    monkeypatch.chdir(folders[1])
+    found = look(plain_command, *DATA)["queue"]
+    assert found["result"] == "failed"
+    assert f"a campaign {name} is in the queue already ({folders[0]}/{name}, job " in found["text"]
+    refused = plain_command(*words)
+    assert (refused.status, "is in the queue already" in refused.err) == (1, True)
+    assert plain_command("stop", str(folders[0] / name), "--yes").status == 0
+    assert look(plain_command, *DATA)["queue"]["result"] == "ok"

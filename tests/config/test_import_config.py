@@ -91,6 +91,7 @@ def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], p
         ('{"a": [1}', "does not close what was opened last"),
         ('{"a": 1}}', "goes on behind its last brace"),
         ('{"a": "\\x"}', "holds what JSON does not know"),
+        ('{"a":' * 100_000, "nested without end"),
     ],
 )
 def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) -> None:
@@ -184,6 +185,7 @@ def test_every_key_has_its_origin() -> None:
         ({"raw": {"run": "x"}}, "-r x is not a run"),
         ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is no set"),
         ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": ["UFO"]}}}}, "fix"),
+        ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": [1]}}}, "workflow.set0.pede is no table of steps"),
         ({"other": 1}, "is no configuration of faser-alignment-script"),
     ],
 )
