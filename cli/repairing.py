@@ -1,18 +1,19 @@
 """Repairing a campaign's store: what is asked of HTCondor, in which order, and what the user is told."""
 
 import contextlib
+import shlex
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from faser_align.cli import console, dagman, steering
+from faser_align.cli import console, dagman, retrying, steering
 from faser_align.cli.alone import alone
 from faser_align.config.record import read_submitted
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
-from faser_align.state import publish
+from faser_align.state import publish, queries
 from faser_align.state import repair as repairs
 from faser_align.state.repair_report import report
 
@@ -26,7 +27,7 @@ def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, A
         without_htcondor: do not ask whether a DAGMan is in the queue.
 
     Returns:
-        The report, with ``kept``: where the old store lies now.
+        The report, with ``kept``: where the old store lies now, and ``sent``: how many messages that waited were accepted.
 
     Raises:
         UserError: a DAGMan of the campaign is in the queue, or the campaign is not where it was submitted.
@@ -47,9 +48,10 @@ def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, A
                 kept = repairs.install(folder, rebuilt)
         if not dry_run and (rebuilt.path or stale):
             publish.publish(folder)
+            found["sent"] = _send(folder)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the store of {record['name']} cannot be repaired: {problem}") from problem
-    return {**found, "dry_run": dry_run, "kept": kept, "published": stale and not dry_run}
+    return {"sent": 0, **found, "dry_run": dry_run, "kept": kept, "published": stale and not dry_run}
 
 
 @contextlib.contextmanager
@@ -84,10 +86,26 @@ def _refuse_dagman(record: dict[str, Any], *, without_htcondor: bool) -> None:
         )
 
 
+def _send(folder: str) -> int:
+    """Send what waits, since no hook may come that would; returns how many messages were accepted."""
+    waiting = _waiting(folder)
+    if waiting:
+        try:
+            retrying.deliver(folder)
+        except CampaignError as problem:
+            console.warn(str(problem))
+    return waiting - _waiting(folder)
+
+
+def _waiting(folder: str) -> int:
+    with queries.published(folder) as db:
+        return sum(row["state"] in ("pending", "claimed") for row in queries.outbox(db))
+
+
 def next_step(found: dict[str, Any]) -> str:
     """What to type after a repair; empty if there is nothing to do."""
-    state = found["after"]["state"]
+    state, name = found["after"]["state"], shlex.quote(found["campaign"])
     if found["dry_run"]:
-        return f"{console.program()} repair {found['campaign']}" if found["repaired"] else ""
+        return f"{console.program()} repair {name}" if found["repaired"] else ""
     resumes = state in table.ENDS and table.campaign_after(state, "resumed") and found["closed"]
-    return f"{console.program()} resume {found['campaign']}" if resumes else ""
+    return f"{console.program()} resume {name}" if resumes else ""

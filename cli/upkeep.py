@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json
 
 
 def register(app: typer.Typer) -> None:
@@ -14,8 +15,8 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+    campaign: Campaign,
+    as_json: Json = False,
 ) -> None:
     """Check that a campaign's store is sound.
 
@@ -44,12 +45,12 @@ def verify(
 
 
 def repair(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN")],
+    campaign: Campaign,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     without_htcondor: Annotated[
         bool, typer.Option("--without-htcondor", help="Do not ask whether DAGMan runs: you are sure that it does not.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a campaign's store whole again.
 
@@ -68,9 +69,11 @@ def repair(
         console.show_json(found)
         return
     for line in sentences(found):
-        console.say(line)
+        console.say(console.named(line))
     if found["kept"]:
         console.say(f"the old store is kept as {found['kept']}")
+    if found["sent"]:
+        console.say(f"{found['sent']} of the messages that waited sent")
     if found["published"]:
         console.say("its published copy was behind, and was made anew")
     if dry_run and found["repaired"]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sqlite3
 from collections import Counter
 from typing import Any
@@ -123,9 +124,12 @@ def _messages(found: dict[str, Any]) -> list[str]:
     waiting = counts.get("pending", 0) + counts.get("claimed", 0)
     lines = []
     if waiting:
-        lines.append(f"{waiting} message{'s' * (waiting != 1)} wait{'s' * (waiting == 1)} for the next hook")
+        lines.append(f"{waiting} message{'s' * (waiting != 1)} wait{'s' * (waiting == 1)} to be sent")
     if found["not_known"] and counts.get("failed"):
-        lines.append(f"{counts['failed']} will not be sent (again): whether they were is not known")
+        retry = f"`faser-align notify retry {shlex.quote(found['campaign'])}`"
+        lines.append(
+            f"not sent (again): {counts['failed']}, since whether they were is not known; {retry} would send them"
+        )
     if found["set_aside"]:
         lines.append(f"set aside in the spool, because they are no events: {', '.join(found['set_aside'])}")
     return lines

@@ -180,7 +180,7 @@ def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
     assert rows(store, "SELECT state FROM campaign") == [("removed",)]
     assert rows(store, "SELECT kind, state FROM outbox") == [("removed", "pending")]
     assert "state: reconstructing -> removed" in said
-    assert "1 message waits for the next hook" in said
+    assert "1 message waits to be sent" in said
     assert not rebuilt(record, tmp_path / "s").path
     record_submitted(record["folder"], 99, resumed=True)
     assert hook("pre", record["folder"], layout.reco_node(1, 1, 401), 0, 1, dag_id="99.0").returncode == 0
@@ -282,7 +282,8 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     made, said = repaired(record)
     states = rows(store, "SELECT state, tries, sent_utc FROM outbox")
     assert states == [("failed", 0, "")] * len(was)
-    assert f"{len(was)} will not be sent (again): whether they were is not known" in said
+    retry = "`faser-align notify retry failed` would send them"
+    assert f"not sent (again): {len(was)}, since whether they were is not known; {retry}" in said
 
 
 def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
     made, said = repaired(record)
     assert made.closed
     assert rows(store, "SELECT kind, state FROM outbox ORDER BY id") == [("lost", "pending"), ("failed", "pending")]
-    assert "2 messages wait for the next hook" in said
+    assert "2 messages wait to be sent" in said
 
 
 def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
