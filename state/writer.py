@@ -10,8 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faser_align.state.history import Event
 
-# What an event in the spool may turn out to be; anything else is our bug and stops the replay.
-UNFIT = (ValueError, TypeError, KeyError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+# What a file in the spool may turn out to be: half-written, foreign, or an event of another campaign.
+UNFIT = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
+    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError),
+    *(PermissionError, IsADirectoryError),
+)
 
 
 def record(folder: str, event: "Event") -> int:
@@ -54,29 +58,54 @@ def take(folder: str, event: "Event | None") -> int:
         return 0 if event is None else apply(db, event)
 
     answer = database.transact(folder, work)
-    if replayed:
+    try:
         spool.remove(folder, replayed)
-    for name in unfit:
-        spool.set_aside(folder, name)
+        for name in unfit:
+            spool.set_aside(folder, name)
+    except OSError as problem:
+        # The store knows their names: the next hook takes the files away, and takes nothing in twice.
+        print(f"faser-align: what was taken in stays in the spool for now: {problem}", file=sys.stderr)
     return answer
 
 
 def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
-    """Apply a spooled event; one that cannot be applied leaves a line in the history instead."""
+    """Apply a spooled event once; one that cannot be applied leaves a line in the history instead, once.
+
+    Files go after the commit, so that a hook that is killed in between leaves what it took in: by then the
+    node may have gone on, and the event would mean something new. So the store keeps the names, which never come again.
+
+    Returns:
+        Whether it was an event.
+    """
+    known = db.execute(
+        "SELECT exit_status FROM events WHERE dag_id = '' AND node = ? AND phase = 'spool'", (name,)
+    ).fetchone()
+    if known:
+        return bool(known[0] == 0)
     db.execute("SAVEPOINT replay")
     try:
         apply(db, spool.read(folder, name))
+        _keep(db, name, 0)
     except FileNotFoundError:
         # Listed, and then taken away by the hook before this one, which holds it in its transaction: files go after COMMIT.
         return True
-    except UNFIT as problem:
+    except (*UNFIT, sqlite3.OperationalError) as problem:
+        # Of SQLite's operational errors this one alone is the event's fault: malformed JSON in it.
+        if isinstance(problem, sqlite3.OperationalError) and problem.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
         db.execute("ROLLBACK TO replay")
         db.execute(
             "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'spooled', state, ?, stage, iteration, '', 0, '', dag_id, "
             "'', json_object('file', ?) FROM campaign",
             (database.utc(), f"the file {name} of the spool was set aside: {problem}", name),
         )
+        _keep(db, name, 1)
         return False
     finally:
-        db.execute("RELEASE replay")
+        if db.in_transaction:
+            db.execute("RELEASE replay")
     return True
+
+
+def _keep(db: sqlite3.Connection, name: str, unfit: int) -> None:
+    db.execute("INSERT INTO events VALUES ('', ?, 0, 'spool', '', '', ?)", (name, unfit))

@@ -1,0 +1,92 @@
+"""What waits in the spool is taken in once, whatever becomes of its file."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, write_output
+
+from faser_align.config import layout
+from faser_align.state import spool, verify, writer
+
+NODE = layout.reco_node(1, 1, 400)
+BASE = {"dag_id": "12.0", "node": NODE, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
+PRE = {**BASE, "phase": "pre", "retry": 0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """The folder of a campaign of one file."""
+    record = make_campaign(tmp_path / "campaign", files=1)
+    write_output(record, 1, 1, 400)
+    return str(record["folder"])
+
+
+def rows(folder: str, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        assert verify.findings(db) == []
+        return db.execute(sql).fetchall()
+
+
+def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook killed between commit and removal leaves the file; the next one does not open an attempt for it."""
+    name = spool.put(folder, PRE)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "remove", lambda folder, names: None)
+        assert writer.record(folder, {**POST, "reason": "", "fatal": False}) == 0
+    assert spool.waiting(folder) == [name]
+    assert hook("final", folder, "final", 4, 0).returncode == 4
+    assert spool.waiting(folder) == []
+    assert rows(folder, "SELECT state, attempts FROM nodes WHERE attempts > 0") == [("done", 1)]
+
+
+POST = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
+VERDICT = {"verdict": "go_on", "verdict_reason": "", "criteria": "[", "metrics": "{"}
+ODD: list[Any] = [
+    *[
+        "",
+        '{"phase": "pre", "no',
+        "\udcff\udcfe",
+        [1],
+        {"phase": "dance"},
+        {"phase": "pre", "node": 7, "dag_id": "12.0"},
+    ],
+    *[{**PRE, "node": "reco_s9_i01_00400"}, {**PRE, "retry": 10**30}, {**PRE, "dag_id": {}}],
+    {**POST, "reason": "", "fatal": False, "node": layout.mille_node(1, 1), **VERDICT},
+    None,
+]
+
+
+@pytest.mark.parametrize("content", ODD)
+def test_what_is_no_event_is_set_aside_and_told_once(folder: str, content: Any) -> None:
+    """Half-written files, foreign ones and folders go aside with a reason, and the events around them come in."""
+    odd = Path(folder, layout.SPOOL, "0000000000000001.json")
+    if content is None:
+        odd.mkdir()
+    else:
+        text = content if isinstance(content, str) else json.dumps(content)
+        odd.write_bytes(text.encode(errors="surrogateescape"))
+    Path(folder, layout.SPOOL, ".12.half").write_bytes(b'{"phase')
+    Path(folder, layout.SPOOL, "notes.txt").write_text("mine")
+    spool.put(folder, PRE)
+    assert hook("final", folder, "final", 4, 0).returncode == 4
+    assert spool.waiting(folder) == []
+    assert len(list(Path(folder, layout.SPOOL, spool.ASIDE).iterdir())) == 1
+    assert rows(folder, "SELECT count(*) FROM history WHERE event = 'spooled'") == [(1,)]
+    assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
+
+
+def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the files cannot be removed after the commit, the hook answers all the same, and nothing is taken in twice."""
+
+    def refuse(folder: str, names: list[str]) -> None:
+        raise OSError("read-only")
+
+    spool.put(folder, PRE)
+    monkeypatch.setattr(spool, "remove", refuse)
+    for _ in range(3):
+        assert writer.take(folder, None) == 0
+    assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
