@@ -166,6 +166,15 @@ def test_what_goes_wrong_has_its_name(
     assert "(log: " in last
 
 
+def test_a_node_that_is_passed_over(make_job: Callable[..., Job]) -> None:
+    """A job whose node is passed over ends at once, well, and without output."""
+    job = make_job()
+    Path(layout.passed_file(str(job.folder), layout.reco_node(1, 1, 400))).touch()
+    done = job.run()
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
+    assert not job.place().exists()
+
+
 def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> None:
     """A raw file that is gone since the submission, or has nothing in it, is told at once, before the environment."""
     job = make_job()
