@@ -23,6 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def list_campaigns(
     state: Annotated[list[str] | None, typer.Option(help="Only campaigns in this state; may be repeated.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", "-r", help="Only those with this run; may be repeated.")
+    ] = None,
+    year: Annotated[list[int] | None, typer.Option("--year", "-y", help="Only this year; may be repeated.")] = None,
     utc: Utc = False,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +38,7 @@ def list_campaigns(
     """
     from faser_align.cli import dagman, draw, screens, selection, words
 
-    rows = selection.campaigns(state or [])
+    rows = selection.campaigns(state or [], runs=run or [], years=year or [])
     looks, problems = dagman.look_at_all(rows)
     if as_json:
         console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
@@ -49,8 +53,10 @@ def list_campaigns(
         draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})])
         for look in stuck:
             console.say(screens.nothing_comes(look.seen, look.trouble, look.cure))
-    elif state:
+    elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
+    elif state or run or year:
+        console.say(f"no campaign is like that; see all with `{console.program()} list`")
     else:
         console.say(f"no campaign yet; begin with `{console.program()} init`, then `{console.program()} submit --help`")
 
@@ -196,6 +202,7 @@ def metrics(
     campaign: Campaign,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the convergence with characters, too.")] = False,
 ) -> None:
     """Show the numbers of every iteration.
 
@@ -217,6 +224,15 @@ def metrics(
         figures.write_csv(records)
     elif records:
         draw.show(figures.tables(seen))
+        if plot:
+            import shutil
+
+            from faser_align.cli import curves
+            from faser_align.config.record import read_record
+
+            rules = read_record(seen["folder"])["config"]["convergence"]
+            for drawn in curves.plots(seen, rules, shutil.get_terminal_size().columns):
+                console.say(f"\n{drawn}")
     else:
         console.say(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faser_align.cli import snapshot, words
+from faser_align.config.files import parse_run
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state import queries, registry
@@ -14,21 +15,30 @@ from faser_align.state import queries, registry
 Row = dict[str, Any]
 
 
-def campaigns(states: Collection[str] = ()) -> list[Row]:
+def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Row]:
     """All campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
 
     Args:
         states: only campaigns in these states; all without any.
+        runs: only those with one of these runs.
+        years: only those of one of these years.
 
     Raises:
-        UserError: one of ``states`` is none.
+        UserError: one of ``states`` is none, or one of ``runs`` is no run.
     """
+    wanted_runs = {parse_run(run) for run in runs}
     for state in states:
         if state not in table.STATES:
             advice = _nearest(state, table.STATES) or f"; there are {', '.join(table.STATES)}"
             raise UserError(f"--state {state} is no state of a campaign{advice}")
     found = [_summary(entry) for entry in registry.entries()]
-    wanted = [row for row in found if not states or row["state"] in states]
+    wanted = [
+        row
+        for row in found
+        if (not states or row["state"] in states)
+        and (not wanted_runs or wanted_runs & set(str(row["run"]).split("+")))
+        and (not years or row["year"] in years)
+    ]
     return sorted(wanted, key=lambda row: str(row["created_utc"]), reverse=True)
 
 
@@ -49,6 +59,8 @@ def _summary(entry: registry.Entry) -> Row:
             "effect_um": None,
             "created_utc": "",
             "updated_utc": "",
+            "year": None,
+            "run": "",
             "folder": entry.folder,
             "problem": str(problem),
         }

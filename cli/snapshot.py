@@ -75,7 +75,7 @@ def summary(folder: str) -> Row:
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
         solved = [row for row in queries.iterations(db) if row["ended_utc"]]
-        files = db.execute("SELECT count(DISTINCT file) FROM nodes WHERE kind = 'reco'").fetchone()[0]
+        files = db.execute("SELECT count(DISTINCT file) FROM nodes WHERE kind = 'reco' AND stage > 0").fetchone()[0]
         metrics = solved[-1]["metrics"] if solved else {}
         return {
             **{key: campaign[key] for key in ("name", "state", "stage", "stages", "iteration")},
@@ -86,6 +86,8 @@ def summary(folder: str) -> Row:
             "effect_um": metrics.get("effect_um"),
             "created_utc": campaign["created_utc"],
             "updated_utc": campaign["updated_utc"],
+            "year": read_record(folder)["year"],
+            "run": campaign["run"],
             "folder": folder,
         }
 

@@ -313,3 +313,20 @@ def test_reading_touches_no_database(command: Command, campaigns: Path) -> None:
             assert command(words, "converged").status == 0
     finally:
         store.close()
+
+
+def test_list_by_run_and_year(command: Command) -> None:
+    """The list can be cut to runs and years; a run may be typed without its zeros."""
+    everything = json.loads(command("list", "--json").out)
+    assert json.loads(command("list", "-r", "11705", "-y", "2023", "--json").out) == everything
+    assert command("list", "-r", "11706").out == "no campaign is like that; see all with `faser-align list`\n"
+    assert json.loads(command("list", "-y", "2022", "--json").out) == []
+    assert command("list", "-r", "x").status == 2
+
+
+def test_curves_on_the_terminal(command: Command) -> None:
+    """metrics --plot draws chi2/ndf, effect and significance with their limits."""
+    out = command("metrics", "converged", "--plot").out
+    for heading in ("chi2/ndf of the reconstruction", "effect (um), and its limit", "significance, and its limit"):
+        assert heading in out
+    assert "(iteration)" in out
