@@ -25,8 +25,12 @@ HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 POLL_S = 0.5
-# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done.
-STUCK = "NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0 && time() - DAG_AdUpdateTime > 60"
+# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done,
+# or begins once a second and dies at once. Whatever was to be recorded and told is by then.
+STUCK = (
+    "(NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0 && time() - DAG_AdUpdateTime > 30)"
+    " || NumJobStarts > 100"
+)
 RESCUE_DIGITS = 3  # of a rescue file's number
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
