@@ -53,6 +53,20 @@ JOB_FAILURES = {
     TOKEN: ("Kerberos ticket or AFS token refused", False, "renew it with kinit and aklog, then resume"),
 }
 
+# Words of the reason why HTCondor holds a job -> cure; the first that applies.
+HOLDS = (
+    (
+        "memory",
+        "give it more: `condor_qedit JOB RequestMemory MB`, then `condor_release JOB`; memory_max_mb does so by itself",
+    ),
+    ("", "remove the cause, then `condor_release JOB`; or `condor_rm JOB`, so that its node is tried again"),
+)
+
+
+def cure(why: str) -> str:
+    """What to do about a job that failed for the reason ``why``, which begins with a failure's name; else empty."""
+    return next((cure for name, _, cure in JOB_FAILURES.values() if why.startswith(name)), "")
+
 
 def verdict_exit(event: str, *, last: bool) -> int:
     """Exit status of a POST script whose verdict became the campaign's ``event`` (``table.after_verdict``).

@@ -14,6 +14,7 @@ from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.state import database, outbox
 from faser_align.state.facts import facts as about
+from faser_align.state.judging import log_end
 from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
@@ -120,16 +121,16 @@ def _send(folder: str, claimed: Claim) -> str | None:
 
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
-    db = database.connect(folder)
-    try:
-        facts = about(db, claimed)
-    finally:
-        db.close()
+    facts = database.read(folder, lambda db: about(db, claimed))
     for place, failed in enumerate(facts["failed"]):
-        failed["log"] = log_end(folder, failed["node"]) if place < LOGS_MAX else []
-        failed["cure"] = next(
-            (c for name, _, c in statuses.JOB_FAILURES.values() if failed["why"].startswith(name)), ""
-        )
+        failed["log"] = log_end(folder, failed["node"], LOG_LINES) if place < LOGS_MAX else []
+        failed["cure"] = statuses.cure(failed["why"])
+    for lost in facts["files_lost"]:
+        # What is lost stays lost in its campaign: resuming would not take it in again.
+        what, resume, _ = statuses.cure(lost["why"]).partition(", then resume")
+        lost["cure"] = f"{what}; a campaign that is submitted anew takes it in again" if resume else what
+    for held in facts["held"]:
+        held["cure"] = next(cure for word, cure in statuses.HOLDS if word in (held["reason"] or "").lower())
     record = read_record(folder)
     facts["next"] = next_step(
         claimed.kind,
@@ -139,12 +140,3 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         start=record["constants"]["source"],
     )
     return facts
-
-
-def log_end(folder: str, name: str) -> list[str]:
-    """The last lines that a node's job wrote to standard error."""
-    try:
-        text = Path(layout.job_log(folder, name, "err")).read_bytes()[-16384:].decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-LOG_LINES:]

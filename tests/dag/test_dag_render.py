@@ -112,6 +112,31 @@ def test_optional_lines_stand_only_when_configured() -> None:
     assert dag.count('+AccountingGroup = "group_u_FASER.users"') == 2
 
 
+def test_memory_waits_and_releases_are_configured() -> None:
+    """A wait before a retry is DAGMan's deferral; more memory and releases of held jobs stand in the descriptions."""
+    dag = render(make("[htcondor]\nreleases = 0"))
+    assert not [word for word in ("DEFER", "periodic_release", "RequestMemory", "LastHoldReason") if word in dag]
+    text = "[htcondor]\nretry_wait_s = 300\nreleases = 2\n[htcondor.reco]\nmemory_mb = 4000\nmemory_max_mb = 8000\n"
+    dag = render(make(text))
+    (pre,) = [words for words in lines(dag, "SCRIPT") if "PRE" in words and "ALL_NODES" in words]
+    assert pre[:4] == ["SCRIPT", "DEFER", "75", "300"]
+    assert pre[-1] == "300"
+    assert dag.count("periodic_release = NumHolds <= 2 && ") == 2
+    assert dag.count("=?= true, 8000, 4000)") == 1
+    assert "request_memory = 1000MB" in dag
+
+
+def test_jobs_have_their_own_interpreter() -> None:
+    """Hooks and jobs can have different interpreters, and with Calypso a reconstruction is bash's."""
+    dag = render(make(job_python="/j/python"))
+    assert dag.count("executable = /j/python\n") == 2
+    assert "/v/python -I -S /v/hook.py pre" in dag
+    dag = render(make('[reconstruction]\nbackend = "command"\ncommand = "run {output}"', job_python="/j/python"))
+    assert "executable = /bin/bash\n" in dag
+    assert 'arguments = "reconstruct.sh $(stage) $(iteration) $(file)"' in dag
+    assert 'arguments = "-I -m faser_align.jobs.solve . $(stage) $(iteration)"' in dag
+
+
 def test_a_space_in_the_folder_is_encoded_where_dagman_splits() -> None:
     """Script lines have the folder as one word; everywhere else it stands as it is."""
     dag = render(make(folder="/var/my camp 100%"))

@@ -1,0 +1,56 @@
+"""What to do about a lost file and a held job stands in their messages; a job that is held again is not told again."""
+
+from pathlib import Path
+from typing import Any
+
+from campaigns import hook, make_campaign
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.hooks.delivery import message_facts
+from faser_align.state import database
+from faser_align.state.outbox import claim
+
+NODE = layout.reco_node(1, 1, 400)
+
+
+def due(folder: str) -> dict[str, Any]:
+    """The facts of the message that is due."""
+    database.transact(folder, lambda db: db.execute("UPDATE outbox SET state = 'pending', next_utc = ''").rowcount)
+    claimed = claim(folder, final=True)
+    assert claimed is not None
+    return message_facts(folder, claimed)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    notify = {"targets": ["me"], "events": ["lost", "held"]}
+    return make_campaign(folder, files=2, config={"notify": notify, "reconstruction": {"min_files": 0.5}})
+
+
+def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
+    """The message about a lost file says how to get it back, and that resuming does not take it in again."""
+    folder = record(tmp_path / "campaign")["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    Path(layout.job_log(folder, NODE, "err")).write_text("inputs: raw file /r/400 cannot be read\n")
+    assert hook("post", folder, NODE, 0, 2, statuses.RAW_MISSING, "13.0", 0).returncode == 0
+    (lost,) = due(folder)["files_lost"]
+    assert lost["why"] == "raw file missing or unreadable: inputs: raw file /r/400 cannot be read"
+    assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
+
+
+def test_a_held_job_has_its_cure_and_is_told_once(tmp_path: Path) -> None:
+    """The message about a job on hold for want of memory says what gives it more; a second hold of the job is no message."""
+    folder = record(tmp_path / "campaign")["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    log = Path(folder, layout.NODES_LOG)
+    for minute in (10, 20):
+        with log.open("a") as nodes:
+            nodes.write(f"012 (013.000.000) 2026-11-24 08:{minute}:00 Job was held.\n")
+            nodes.write("\tError from slot1: memory usage exceeded request_memory\n\tCode 34 Subcode 0\n...\n")
+        assert hook("hold", folder, NODE, "13.0", 0).returncode == 0
+    (held,) = due(folder)["held"]
+    assert "memory usage exceeded" in held["reason"]
+    assert "condor_release" in held["cure"]
+    assert "memory_max_mb" in held["cure"]
+    counts = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM history WHERE event = 'held')"
+    assert database.read(folder, lambda db: db.execute(counts).fetchone()) == (1, 2)
