@@ -63,6 +63,11 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     binary = here / "mp2input.bin"
     assert plain_command("mille", *map(str, sorted(tracks.glob("*.root"))), "-o", str(binary)).status == 0
     assert binary.stat().st_size > 10_000
+    repaired = plain_command("repair", name)  # DAGMan has left by now
+    assert repaired.status == 0, repaired
+    with queries.published(str(here / name)) as db:
+        assert verify.findings(db) == []
+        assert queries.campaign(db)["state"] == "exhausted"
 
 
 def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from faser_align.alignment.labels import PARAMETERS, Parameter, layer_number
+from faser_align.alignment.steeringtext import solver_options, step_fixed, step_texts
 from faser_align.config.importing import Imported, import_config
 from faser_align.config.importing_json import read_json
 from faser_align.config.load import load_config, parse_config
@@ -144,6 +146,37 @@ def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
     ]
     assert [stage["iterations"] for stage in ours] == [10, 10, 10]
     assert [stage["name"] for stage in ours] == ["3ST Alignment", "IFT Alignment (global)", "IFT Alignment (local)"]
+
+
+def test_the_parameter_files_are_those_of_the_predecessor() -> None:
+    """Each imported step frees what it freed there, with its presigmas and its 24 constraints."""
+    config = parse_config(imported(newest()).text, "/x/faser-align.toml")
+    steps = [step for stage in stages_of(config) for step in stage["steps"]]
+    options = solver_options(config.solver.model_dump(), {})
+    texts = [step_texts(["/b.bin"], step_fixed(step, 4), {}, options) for step in steps]
+    frame, others = {21, 41}, {20, 22, 30, 31, 32, 40, 42}
+    expected = [
+        {p.label for p in PARAMETERS.values() if number(p) in others and p.kind != "layer.x"},
+        {p.label for p in PARAMETERS.values() if number(p) in frame and p.kind != "layer.x"},
+        {p.label for p in PARAMETERS.values() if p.station == 0 and p.module < 0},
+        {p.label for p in PARAMETERS.values() if p.station == 0 and p.module >= 0},
+    ]
+    for text, free in zip(texts, expected, strict=True):
+        lines = [line.split() for line in text["par.txt"].splitlines()[1:]]
+        presigmas = {int(label): float(presigma) for label, _, presigma in (line[:3] for line in lines)}
+        assert set(presigmas) == set(PARAMETERS)
+        found = {label for label, presigma in presigmas.items() if presigma > 0}
+        assert found == free
+        assert {presigmas[label] for label in found if PARAMETERS[label].translation} <= {0.05}
+        assert {presigmas[label] for label in found if not PARAMETERS[label].translation} == {0.005}
+        assert text["con.txt"].lower().count("constraint") == 24
+        assert "method inversion 3 0.001" in text["str.txt"]
+        assert "hugecut 2000" in text["str.txt"]
+
+
+def number(parameter: Parameter) -> int:
+    """The layer's two digits by which fix rules name it."""
+    return layer_number(parameter.station, parameter.layer)
 
 
 def test_the_data_become_options_of_submit() -> None:
