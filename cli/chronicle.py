@@ -1,6 +1,6 @@
 """The history in words: one event after the other, with the facts behind it. Pure: no terminal, no clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -101,6 +101,8 @@ def facts(row: Row) -> str:
         return _created(known)
     if event == "delivery_failed":
         return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}"
+    if event in _BY_HAND:
+        return f"{_BY_HAND[event](known)}, by {known.get('who')} on {row['host']}"
     parts = [str(known["reason"])] if known.get("reason") else []
     parts += _numbers(known)
     parts += [str(note) for note in known.get("notes") or []]
@@ -117,6 +119,28 @@ def facts(row: Row) -> str:
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in others]
     return "; ".join(dict.fromkeys(parts))
 
+
+def _changed(known: Row) -> str:
+    before, after = (
+        ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else value
+        for value in (known.get("before"), known.get("after"))
+    )
+    return f"{known.get('key')}: {before} -> {after}"
+
+
+# What somebody has asked for on the command line.
+_BY_HAND: dict[str, Callable[[Row], str]] = {
+    "changed": _changed,
+    "extended": lambda known: (
+        f"stage {known.get('stage')} may have {known.get('after')} iterations, {known.get('before')} before"
+    ),
+    "notify_retried": lambda known: (
+        f"{words.count(int(known.get('messages') or 0), 'message')} to {known.get('target') or 'all'} once more"
+    ),
+    "stop_asked": lambda known: (
+        "to stop after the iteration" if known.get("after") == "iteration" else "not to stop after the iteration"
+    ),
+}
 
 _NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
 

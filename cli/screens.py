@@ -211,8 +211,8 @@ def onwards(seen: Row, program: str, *, cure: str = "") -> list[Block]:
 def next_command(seen: Row, program: str, *, cure: str = "") -> str:
     """The command that is useful in the campaign's state, or the cure where no hook can move it."""
     return cure or next_step(
-        # What was imported has no DAG to resume: it is as if its iterations were used up.
-        "exhausted" if seen["imported"] else _step(seen),
+        # What was imported has no DAG to resume.
+        "imported" if seen.get("imported") else _step(seen),
         command=program,
         name=seen["name"],
         constants=seen["constants"],
@@ -222,7 +222,7 @@ def next_command(seen: Row, program: str, *, cure: str = "") -> str:
 
 def _step(seen: Row) -> str:
     """The campaign's state, or that its one iteration is reconstructed and waits to be solved by hand."""
-    return "reconstructed" if seen["only"] and seen["state"] == "exhausted" else str(seen["state"])
+    return "reconstructed" if seen.get("only") and seen["state"] == "exhausted" else str(seen["state"])
 
 
 def nothing_comes(seen: Row, trouble: str, cure: str) -> str:

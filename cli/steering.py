@@ -1,5 +1,7 @@
 """Stopping and resuming a campaign: what is asked of HTCondor, in which order, and what the user is told."""
 
+import contextlib
+import json
 import os
 import shlex
 import sys
@@ -10,13 +12,15 @@ import typer
 
 from faser_align.cli import console, dagman, progress, snapshot
 from faser_align.cli.alone import alone
+from faser_align.config import atomic, layout, submissions
 from faser_align.config.record import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
-from faser_align.state import create, queries
+from faser_align.state import create, database, queries, wishes
 from faser_align.state.upgrade import bring_up_to_date
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+WHEN = ("iteration", "never")  # of `stop --after`
 NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
 JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
 LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 1.0  # DAGMan leaves the queue a few seconds after its last hook
@@ -66,6 +70,48 @@ def stop(folder: str, *, yes: bool) -> None:
         console.say(f"go on with {again}")
 
 
+def stop_after(folder: str, when: str) -> None:
+    """Write down that the campaign is to stop after the iteration that runs, or (``never``) take that back.
+
+    The hook of the iteration's Millepede node halts DAGMan, so that no node of the next iteration is begun.
+
+    Raises:
+        UserError: it does not run, or ``when`` is neither iteration nor never.
+        CampaignError: the campaign's folder cannot be written.
+    """
+    record = in_place(folder)
+    name, state = record["name"], snapshot.state_now(folder)
+    if when not in WHEN:
+        raise UserError(f"--after {when} is not known; it must be {' or '.join(WHEN)}")
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    path = f"{folder}/{layout.STOP}"
+    wanted = when == "iteration"
+    with alone(folder):
+        if os.path.exists(path) == wanted:
+            console.say(f"{name}: {'that was asked for already' if wanted else 'nobody asked it to stop'}")
+            return
+        try:
+            if wanted:
+                atomic.write_text(path, json.dumps({"who": submissions.user(), "utc": database.utc()}))
+            else:
+                os.unlink(path)
+        except OSError as error:
+            raise CampaignError(
+                f"{path} cannot be written: {error.strerror}; make room there, then try again"
+            ) from None
+        wishes.put(folder, "stop_asked", {"after": when})
+    if wanted:
+        console.say(
+            f"{name} stops after the iteration that runs; take it back with {hint('stop --after never', record)}"
+        )
+        found = dagman.look(folder)
+        if found.trouble:
+            console.warn(found.trouble)
+    else:
+        console.say(f"{name} does not stop after its iteration")
+
+
 def resume(folder: str) -> None:
     """Submit the campaign in ``folder`` again: from its rescue DAG, or from what the store knows to be done.
 
@@ -81,6 +127,7 @@ def resume(folder: str) -> None:
         _refuse_to_resume(record, state)
         await_departure(record, state)
         dagman.refuse_second(record, "resume")
+        _forget_earlier(folder, state)
         schedd = dagman.schedd_of(record)
         from faser_align.dag.submit import resume_dag
 
@@ -93,6 +140,15 @@ def resume(folder: str) -> None:
             console.warn(str(problem))
     console.say(f"{record['name']} goes on as job {cluster}.0; what was done is not done again")
     console.say(f"next: {console.program()} watch {shlex.quote(record['name'])}")
+
+
+def _forget_earlier(folder: str, state: str) -> None:
+    """Take away what was meant for the DAGMan before: a wish to stop, and an extension that never came to be."""
+    from faser_align.cli.extension import discard_leftover
+
+    discard_leftover(folder, state)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{layout.STOP}")
 
 
 def _refuse_to_resume(record: dict[str, Any], state: str) -> None:

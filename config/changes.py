@@ -19,7 +19,8 @@ SETTABLE = ("convergence", "reconstruction.min_files", "notify.targets", "notify
 
 def is_settable(key: str) -> bool:
     """Whether `set` may change the key of this dotted name."""
-    return key in SETTABLE or key.rpartition(".")[0] in SETTABLE
+    table, _, _ = key.rpartition(".")
+    return bool(table) and (key in SETTABLE or table in SETTABLE)
 
 
 def iterations_key(stage: int) -> str:

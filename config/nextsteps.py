@@ -21,7 +21,9 @@ NEXT = {
     "converged": "{command} report {name}   (then take them: {command} constants export {name} -o FILE)",
     # Who reads the report of a campaign that converged has nothing left to do but this.
     "reported": "{command} constants export {name} -o FILE",
-    "exhausted": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
+    "exhausted": _METRICS + "   (five iterations more: {command} extend {name} -i 5)",
+    # A history without a DAG of ours.
+    "imported": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
     "reconstructed": "{command} solve {name}   (or by hand: {command} mille FILES -o FILE, {command} solve STEERING)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",
     "stalled": _METRICS + "   (then submit anew with another choice of what is free)",

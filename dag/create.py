@@ -109,10 +109,7 @@ def _under_construction(folder: str) -> Iterator[str]:
 
 def _fill(planned: Plan, folder: str, data: str) -> None:
     """Write the planned files into ``folder`` and make the folders of all iterations."""
-    for stage, number in layout.iterations(planned.record):
-        os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}")
-        for part in (layout.RECO, layout.MILLEPEDE):
-            os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}")
+    _make_folders(planned.record, folder, data)
     write_record(os.path.join(folder, layout.RECORD), planned.record)
     _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
     _write(os.path.join(folder, layout.DAG), planned.dag.encode())
@@ -121,6 +118,19 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
     _write(layout.constants_file(folder, *layout.iterations(planned.record)[0]), planned.constants)
     if "validation" in planned.record:
         _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
+
+
+def make_folders(record: dict[str, Any]) -> None:
+    """Make the folders of the campaign's iterations that are not there yet; raises OSError."""
+    with _closed_to_others():
+        _make_folders(record, record["folder"], record["data"])
+
+
+def _make_folders(record: dict[str, Any], folder: str, data: str) -> None:
+    for stage, number in layout.iterations(record):
+        os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}", exist_ok=True)
+        for part in (layout.RECO, layout.MILLEPEDE):
+            os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}", exist_ok=True)
 
 
 def _write(path: str, content: bytes) -> None:

@@ -159,6 +159,8 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
     try:
         # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
         submissions.note(folder, _name(), os.path.basename(dag))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(dag + layout.ENDING_HALT)  # it was meant for the DAGMan before
         result = schedd.submit(describe_dagman(folder))
     except htcondor2.HTCondorException as error:
         raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error

@@ -119,7 +119,7 @@ def test_the_spool_is_unusual() -> None:
     [
         ("failed", "faser-align resume c   (once the cause is removed)"),
         ("removed", "faser-align resume c"),
-        ("exhausted", "faser-align metrics c   (to go on from here: faser-align submit --constants /last.txt ...)"),
+        ("exhausted", "faser-align metrics c   (five iterations more: faser-align extend c -i 5)"),
         ("stalled", "faser-align metrics c   (then submit anew with another choice of what is free)"),
     ],
 )

@@ -123,7 +123,7 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         *("submitted -> reconstructing", "reconstructing -> solving", "solving"),
         *("solving -> reconstructing", "reconstructing -> solving", "solving -> exhausted"),
     ]
-    assert "next: faser-align metrics Y2023_R011705_F400-405   (to go on from here: faser-align submit " in out
+    assert "next: faser-align metrics Y2023_R011705_F400-405   (five iterations more: faser-align extend " in out
 
 
 def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:

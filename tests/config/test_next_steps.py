@@ -22,9 +22,9 @@ def test_every_state_and_message_has_a_next_step(state: str) -> None:
 
 
 def test_constants_to_go_on_from() -> None:
-    """An exhausted campaign goes on from its latest constants, or from those at its start if it found none."""
-    assert _step("exhausted").endswith("(to go on from here: ./fa submit --constants '/my last.txt' ...)")
-    assert "--constants /start.txt" in _step("exhausted", None)
+    """An imported campaign goes on from its latest constants, or from those at its start if it found none."""
+    assert _step("imported").endswith("(to go on from here: ./fa submit --constants '/my last.txt' ...)")
+    assert "--constants /start.txt" in _step("imported", None)
     assert "/start.txt" in _step("rejected")
 
 
@@ -33,4 +33,4 @@ def test_the_readme_says_the_same(state: str) -> None:
     """The row of an end state has the commands of the table, in the table's order."""
     commands = re.findall(r"\{command\} (\w+(?: export)?)", NEXT[state])
     row = next(line for line in README.read_text().splitlines() if line.startswith("| `") and f"`{state}`" in line)
-    assert re.findall(r"`(?:faser-align )?(status|resume|metrics|report|submit|constants export)\b", row) == commands
+    assert re.findall(r"`(?:faser-align )?(status|resume|metrics|report|submit|extend|constants export)\b", row) == commands

@@ -1,0 +1,119 @@
+"""Going on on a real pool: more iterations, limits that change, a stop after an iteration, and never two DAGMans."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import COMMAND, Desk
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+NAME = "goes-on"
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME)
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 400
+[convergence]
+min_iterations = 9
+starved_per_parameter = 0.0
+stalled_iterations = 9
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+"""
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with a mail server, and a configuration by which nothing converges before its ninth iteration."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        made = Desk(workdir, NAME, mailbox)
+        examples = Path(__file__).parents[2] / "examples"
+        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=examples))
+        yield made
+
+
+def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
+    """The same command typed twice at the same instant: exit statuses and what was said, sorted."""
+    running = [
+        subprocess.Popen(
+            [*COMMAND, *words], cwd=desk.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    return sorted((one.wait(timeout=120), one.communicate()[0]) for one in running)
+
+
+def test_a_campaign_goes_on(desk: Desk) -> None:
+    """Exhausted, extended, changed, stopped after an iteration and resumed, a campaign has one history and one DAGMan."""
+    desk.run(*SUBMIT, "-i", "1")
+    desk.run("wait", NAME, "--timeout", "100", status=10)
+    assert "extend goes-on -i" in desk.run("status", NAME)
+    desk.run("resume", NAME, status=2)
+    assert "goes on with iteration 2, and may have 4 in all" in desk.run("extend", NAME, "-i", "3", "--dry-run")
+    assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
+
+    (first, said), (second, refused) = both(desk, "extend", NAME, "-i", "3")
+    assert (first, second) == (0, 2), said + refused
+    assert layout.dag_files(str(desk.campaign)) == [layout.DAG, "alignment-02.dag"]
+    assert "JOB mille_s1_i01" not in (desk.campaign / "alignment-02.dag").read_text()
+    desk.run("extend", NAME, "-i", "1", status=2)
+    desk.run("set", NAME, "convergence.effect_um_max=0.4", "notify.events=iteration,end")
+    desk.run("stop", NAME, "--after", "iteration")
+    desk.run("wait", NAME, "--timeout", "100", status=16)
+
+    status = desk.read("status", NAME)
+    assert status["iteration"] == 2
+    assert status["limit"] == 4
+    assert status["reason"].endswith("asked to stop after the iteration")
+    assert [row["verdict"] for row in status["iterations"]] == ["limit", "go_on"]
+    assert not (desk.campaign / layout.STOP).exists()
+    assert (desk.campaign / "alignment-02.dag.rescue001").exists()
+
+    (first, said), (second, refused) = both(desk, "resume", NAME)
+    assert (first, second) == (0, 2), said + refused
+    assert "runs already as job" in refused
+    forced = subprocess.run(
+        [*COMMAND, *SUBMIT, "-i", "1", "--force"], cwd=desk.folder, capture_output=True, text=True, check=False
+    )
+    assert forced.returncode == 2, forced.stdout
+    assert "stop it before --force" in forced.stderr
+    desk.run("wait", NAME, "--timeout", "100", status=10)
+
+    assert desk.read("status", NAME)["iteration"] == 4
+    moves = ["reconstruction_started", "solving_started"]
+    assert desk.events() == [
+        *("created", "submitted", *moves, "limit", "extended"),
+        *(event for event in desk.events()[6:12] if event in ("changed", "stop_asked", *moves)),
+        *("go_on", "final_removed", "resumed", *moves, "go_on", *moves, "limit"),
+    ]
+    changed = [row for row in desk.history() if row["event"] == "changed"]
+    assert [(row["facts"]["key"], row["facts"]["before"], row["facts"]["after"]) for row in changed] == [
+        ("convergence.effect_um_max", 0.5, 0.4),
+        ("notify.events", ["end"], ["iteration", "end"]),
+    ]
+    assert all(row["facts"]["who"] and row["host"] for row in changed)
+    told = desk.run("history", NAME, "--campaign-only")
+    assert "stage 1 may have 4 iterations, 1 before, by " in told
+    assert "convergence.effect_um_max: 0.5 -> 0.4, by " in told
+    for iteration in (2, 3, 4):
+        before = (desk.campaign / f"iter{iteration - 1:02d}" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
+        assert (desk.campaign / f"iter{iteration:02d}" / layout.RECO / layout.CONSTANTS).read_text() == before
+    kinds = [letter["Subject"].split()[2] for letter in desk.mailbox.messages()]
+    assert kinds == ["exhausted", "goes", "removed", "goes", "exhausted"]  # goes on
+    desk.run("verify", NAME)
+    assert not (desk.campaign / layout.HOOKS_LOG).exists()
+    assert {change["key"] for change in json.loads((desk.campaign / layout.CHANGES).read_text())} == {
+        "stages.1.iterations",
+        "convergence.effect_um_max",
+        "notify.events",
+    }

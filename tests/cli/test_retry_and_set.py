@@ -1,0 +1,217 @@
+"""``notify retry``, ``set`` and what is refused of ``extend`` and ``stop --after``, with and without a pool."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+from commandline import Command
+
+from faser_align.config import changes, layout
+from faser_align.config.record import read_record
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+from faser_align.state import outbox, queries, spool, verify, writer
+
+NODE = layout.reco_node(1, 1, 400)
+
+
+def rows(folder: str) -> list[tuple[str, str, int]]:
+    """The outbox: target, state and tries of each message."""
+    with queries.published(folder) as db:
+        return [(row["target"], row["state"], row["tries"]) for row in queries.outbox(db)]
+
+
+def history(folder: str, event: str) -> list[dict[str, Any]]:
+    """Facts of the history's rows with this event."""
+    with queries.published(folder) as db:
+        return [row["facts"] for row in queries.history(db) if row["event"] == event]
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> dict[str, Any]:
+    """A campaign that failed, and told nobody, since the targets' file has no such name."""
+    targets = tmp_path / "targets.toml"
+    targets.write_text("[targets]\n")
+    targets.chmod(0o600)
+    notify = {"targets": ["me", "group"], "file": str(targets), "events": ["end"]}
+    record = make_campaign(tmp_path / "c", files=1, config={"notify": notify})
+    hook("pre", record["folder"], NODE, 0, 2)
+    assert hook("final", record["folder"], "final", 2, 1).returncode == 2
+    return record
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path, failed: dict[str, Any]) -> Iterator[Mailbox]:
+    """A mail server that takes what is for one of the targets, the other being unknown still."""
+    with Mailbox(tmp_path / "mail") as found:
+        Path(failed["targets_file"]).write_text(f'[targets]\nme = "{found.url("me@example.org")}"\n')
+        yield found
+
+
+def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: Mailbox, plain_command: Command) -> None:
+    """With no DAGMan in the queue the command delivers: what was given up gets fresh tries, what was sent is not doubled."""
+    assert pool.master_pid
+    folder = failed["folder"]
+    claimed = outbox.claim(folder, final=True)
+    assert claimed
+    for _ in range(outbox.TRIES_MAX - claimed.tries):
+        claimed = outbox.claim(folder, final=True)
+        assert claimed
+        outbox.mark(folder, claimed, "refused")
+    left = plain_command("notify", "retry", folder)
+    assert left.status == 1
+    assert "failed to me: accepted\n" in left.out
+    assert "failed to group: refused: " in left.out
+    assert len(mailbox.messages()) == 1
+    assert {(target, state) for target, state, _ in rows(folder)} == {("me", "sent"), ("group", "pending")}
+
+    again = plain_command("notify", "retry", folder, "--target", "me")
+    assert (again.status, again.err) == (0, "")
+    assert "waits to be sent to me" in again.out
+    assert len(mailbox.messages()) == 1
+    unknown = plain_command("notify", "retry", folder, "--target", "nobody")
+    assert unknown.status == 2
+    assert "tells group, me, and not 'nobody'" in unknown.err
+    (asked,) = history(folder, "notify_retried")
+    assert (asked["target"], asked["messages"]) == ("", 2)
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
+def test_retry_while_a_hook_may_come(
+    failed: dict[str, Any], mailbox: Mailbox, plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody knows whether a hook comes the wish waits for it, and says so; taken in twice it counts once."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
+    folder = failed["folder"]
+    left = plain_command("notify", "retry", folder, "--target", "me")
+    assert left.status == 0
+    assert "whether a hook comes is not known: no pool in" in left.err
+    assert mailbox.messages() == []
+    (name,) = spool.waiting(folder)
+    wish = spool.read(folder, name)
+    assert writer.take(folder, None) == 0
+    writer.take(folder, wish)
+    hook("final", folder, "final", 2, 1, dag_id="13.0")
+    assert len(mailbox.messages()) == 1
+    assert len(history(folder, "notify_retried")) == 1
+
+
+def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command) -> None:
+    """The next verdict goes by the new limit; the record as submitted stays; the history has who, what and when."""
+    record = make_campaign(tmp_path / "c", files=2, config={"notify": {"file": str(tmp_path / "none")}})
+    folder = record["folder"]
+    assert run_iteration(record, 1) == 0
+    tried = plain_command("set", folder, "convergence.patience=1", "--dry-run")
+    assert tried.out == "convergence.patience: 2 -> 1\n\nnothing was changed (--dry-run)\n"
+    assert changes.read(folder) == []
+    done = plain_command(
+        "set", folder, "convergence.patience=1", "reconstruction.min_files=0.5", "notify.events=held, end"
+    )
+    assert done.status == 0, done.err
+    again = plain_command("set", folder, "convergence.patience=1")
+    assert again.out == "convergence.patience: is 1 already\n"
+    assert read_record(folder)["config"]["convergence"]["patience"] == 1
+    assert json.loads((tmp_path / "c" / layout.RECORD).read_text())["config"]["convergence"]["patience"] == 2
+    assert [run_iteration(record, i) for i in (2, 3)] == [0, 42]
+    made = history(folder, "changed")
+    assert [(one["key"], one["before"], one["after"]) for one in made] == [
+        ("convergence.patience", 2, 1),
+        ("reconstruction.min_files", 1.0, 0.5),
+        ("notify.events", ["held", "lost", "end"], ["held", "end"]),
+    ]
+    assert all(one["who"] for one in made)
+    with queries.published(folder) as db:
+        row = queries.campaign(db)
+        assert row["lost_max"] == 1
+        assert "lost" not in row["messages"]
+        assert verify.findings(db) == []
+    said = plain_command("history", folder, "--campaign-only").out
+    assert "convergence.patience: 2 -> 1, by " in said
+    ended = plain_command("set", folder, "convergence.patience=3")
+    assert ended.status == 2
+    assert "is converged, and nothing reads its limits any more" in ended.err
+
+
+def test_targets_that_change_while_a_campaign_runs(
+    failed: dict[str, Any], mailbox: Mailbox, plain_command: Command
+) -> None:
+    """Messages of before the change stay as they were; ``verify`` knows who was told when."""
+    folder = failed["folder"]
+    assert plain_command("set", folder, "notify.targets=me").status == 0
+    assert hook("final", folder, "final", 4, 0, dag_id="13.0").returncode == 4
+    assert [target for target, _, _ in rows(folder)] == ["me", "group", "me"]
+    assert [letter["Subject"].split()[2] for letter in mailbox.messages()] == ["failed", "removed"]
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
+def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, plain_command: Command) -> None:
+    """Killed between the file and the spool, a change counts, and the next ``set`` brings it into the history."""
+    folder = make_campaign(tmp_path / "c", files=1)["folder"]
+    assert plain_command("set", folder, "convergence.patience=1").status == 0
+    spool.remove(folder, spool.waiting(folder))
+    assert plain_command("set", folder, "convergence.patience=1").status == 0
+    assert len(spool.waiting(folder)) == 1
+    assert plain_command("set", folder, "convergence.patience=1").status == 0
+    assert len(spool.waiting(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("convergence.effect_um_max",), "is no KEY=VALUE"),
+        (("convergence.effect_um_max=-1",), "set: convergence.effect_um_max = -1 is not allowed: it must be"),
+        (("convergence.efect_um_max=1",), "did you mean convergence.effect_um_max?"),
+        (("convergence=1",), "is a table; name one of its keys"),
+        (("mille.chi2_max=100",), "stands in the jobs and the DAG that were submitted"),
+        (("convergence.rules=significance,fast",), "set: convergence.rules[2] = "),
+        (("notify.targets=nobody",), "notify.targets names 'nobody'"),
+    ],
+)
+def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, Any], plain_command: Command) -> None:
+    """A key or value that cannot be gets one sentence with the cure, and nothing is changed, not even the others."""
+    left = plain_command("set", failed["folder"], "convergence.patience=1", *words)
+    assert left.status == 2
+    assert said in left.err
+    assert changes.read(failed["folder"]) == []
+
+
+def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
+    """Neither works on a campaign whose state does not allow it; nothing is written."""
+    for words, said in (
+        (("extend", "running", "-i", "2"), "running is reconstructing; it can be extended when it has ended"),
+        (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
+        (("extend", "failed", "-i", "96"), "-i 96 is not allowed: stage 1 has 4 iterations, and may have 1 to 99"),
+        (("extend", "failed", "-i", "0"), "-i 0 is not allowed"),
+        (("stop", "failed", "--after", "iteration"), "failed is failed already"),
+        (("stop", "running", "--after", "lunch"), "--after lunch is not known; it must be iteration or never"),
+    ):
+        left = command(*words)
+        assert left.status == 2
+        assert said in left.err
+    assert not (campaigns / "running" / layout.STOP).exists()
+    assert "goes on with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
+
+
+def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_command: Command) -> None:
+    """The Millepede POST of the iteration leaves DAGMan's halt file; the campaign ends as removed, with who asked."""
+    record = make_campaign(tmp_path / "c", files=1)
+    folder = record["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    assert plain_command("stop", folder, "--after", "iteration").status == 0
+    assert "was asked for already" in plain_command("stop", folder, "--after", "iteration").out
+    assert plain_command("stop", folder, "--after", "never").status == 0
+    assert plain_command("stop", folder, "--after", "iteration").status == 0
+    halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)
+    assert not halt.exists()
+    assert run_iteration(record, 1) == 0
+    assert halt.exists()
+    assert hook("final", folder, "final", 6, 0).returncode == 6
+    assert not Path(folder, layout.STOP).exists()
+    assert [one["after"] for one in history(folder, "stop_asked")] == ["iteration", "never", "iteration"]
+    (end,) = history(folder, "final_removed")
+    assert end["reason"].endswith(" asked to stop after the iteration")
