@@ -325,6 +325,9 @@ def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, 
         "UPDATE history SET utc = ?, host = '', facts = json_set(facts, '$.imported', ?) WHERE event = 'created'",
         (began, source),
     )
+    # What an event must have and nobody knows: jobs' exit statuses, and which try it was.
+    db.execute("UPDATE attempts SET return_value = NULL, exit_status = NULL, host = ''")
+    db.execute("UPDATE history SET facts = json_remove(facts, '$.return', '$.retry') WHERE subject != 'campaign'")
     if not _is_solved(last):
         reason = f"imported: {last.past.name} has no result ({_why(last.past)})"
         db.execute("UPDATE history SET facts = json_set(facts, '$.reason', ?) WHERE event = 'final_failed'", (reason,))

@@ -122,6 +122,7 @@ def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, t
     )
     with queries.published(name) as db:
         assert verify.findings(db) == []
+        assert {(row["return_value"], row["host"]) for row in queries.nodes(db)} == {(None, "")}
 
 
 def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
