@@ -120,18 +120,20 @@ def raw_path(iteration: Iteration, file: int) -> str:
 
 
 @contextmanager
-def failing(status: int) -> Iterator[None]:
-    """Give errors of the program's own, and those of the file system, this exit status."""
+def failing(status: int, file_system: int | None = None) -> Iterator[None]:
+    """Give errors of the program's own this exit status, and those of the file system it or ``file_system``, if given."""
     try:
         yield
     except NodeError:
         raise
-    except CampaignError as error:
-        raise NodeError(str(error), statuses.NO_SPACE if _disk_is_full(error) else status) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error)
-        raise NodeError(where + reason, statuses.NO_SPACE if _disk_is_full(error) else status) from error
+    except (CampaignError, OSError) as error:
+        said = str(error)
+        if isinstance(error, OSError):
+            said = (f"{error.filename}: " if error.filename else "") + (error.strerror or said)
+            status = file_system or status
+        elif isinstance(error.__cause__, OSError):
+            status = file_system or status
+        raise NodeError(said, statuses.NO_SPACE if _disk_is_full(error) else status) from error
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:

@@ -63,14 +63,17 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
 
 def convert_tracks(iteration: Iteration, file: int) -> None:
-    """Write the Mille binary of a raw file's tracks, its counts and its momenta; raises NodeError (CONVERSION)."""
+    """Write the Mille binary of a raw file's tracks, its counts and its momenta.
+
+    Raises NodeError: CONVERSION, or COPY if they cannot be written, which may pass.
+    """
     from faser_align.alignment.mille import Cuts, convert_and_count
     from faser_align.alignment.momenta import write_momenta
 
     with failing(statuses.CONFIG):
         cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
     path = iteration.mille_file(file)
-    with failing(statuses.CONVERSION):
+    with failing(statuses.CONVERSION, file_system=statuses.COPY):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
         convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 

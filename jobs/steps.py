@@ -73,7 +73,7 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
     cuts = Cuts(**iteration.config["mille"] | {"residual_max": WIDER * iteration.residual_max_mm})
     for file in used:
         path = iteration.wide_mille_file(file)
-        with failing(statuses.CONVERSION):
+        with failing(statuses.CONVERSION, file_system=statuses.COPY):
             convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 

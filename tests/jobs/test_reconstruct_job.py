@@ -128,6 +128,15 @@ def test_data_folder_must_be_writable(make_campaign: Make, run_job: Run) -> None
     assert "2kfalignment" in failed.stderr
 
 
+def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> None:
+    """A conversion that the file system refuses is no failure of the conversion: it may be tried again."""
+    folder = make_campaign()
+    Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).mkdir(parents=True)
+    failed = run_job("reconstruct", folder, 1, 1, 400)
+    assert failed.returncode == statuses.COPY
+    assert "mp2input_011705_00400.bin: Is a directory" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
