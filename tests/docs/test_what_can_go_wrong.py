@@ -1,0 +1,43 @@
+"""The page *What can go wrong, and what you will see*: its words are the program's, and tests hold its lines."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in (ROOT / "docs" / "what-can-go-wrong.md").read_text().splitlines()
+    if line.startswith("| ") and not line.startswith("| what happened")
+]
+FOLDERS = ("alignment", "cli", "config", "dag", "fsm", "hooks", "notifiers", "pool", "state")
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    """The program's text, literals that continue each other joined and quotes in them plain."""
+    text = "\n".join(path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py")))
+    return re.sub(r'"\n\s*f?"', "", text)
+
+
+@pytest.fixture(scope="module")
+def tests() -> set[str]:
+    """Names of all tests."""
+    return {
+        name
+        for path in ROOT.glob("tests/*/test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_each_line_is_held(line: list[str], sources: str, tests: set[str]) -> None:
+    """A line has four cells; its quotations stand in the program's text; the tests that it names are there."""
+    assert len(line) == 4
+    named = re.findall(r"`(test_\w+)`", line[3])
+    assert named
+    assert set(named) <= tests
+    for quotation in re.findall(r'"([^"]+)"', line[1]):
+        for words in quotation.split("..."):
+            assert words.strip() in sources, words
