@@ -10,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+import typer
 from campaigns import hook
 from commandline import Result
 from receivers import mattermost
 
+from faser_align.cli import main
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
@@ -94,6 +97,15 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
     registry.remove(str(folder / NAME))
 
 
+def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
+    """Names of all commands that can write JSON."""
+    command = command or typer.main.get_command(main.app)
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from commands_with_json(inner, f"{name} {word}".strip())
+    if any("--json" in parameter.opts for parameter in command.params):
+        yield name
+
+
 def files(folder: Path) -> Iterator[Path]:
     """Every regular file below a folder that can be read; a pool's change while they are looked at."""
     for path in folder.rglob("*"):
@@ -142,16 +154,30 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         assert any("failed" in letter["Subject"] for letter in mailbox.messages())
         assert not (desk.campaign / layout.HOOKS_LOG).exists()
 
-        for words in (
-            ("list",),
-            ("history", NAME),
-            ("metrics", NAME),
-            ("verify", NAME),
-            ("status", NAME),
-            ("report", NAME, "--text"),
-        ):
-            desk.run(*words)
-            desk.run(*words, "--json")
+        steering = f"{desk.campaign}/iter01/{layout.MILLEPEDE}/str.txt"
+        typed = {
+            "submit": (*submit[1:], "--dry-run"),
+            "reco": (*submit[1:7], "--dry-run"),
+            "import": (NAME, "-o", "/proc/none"),
+            "mille": ("raw; files/011705-00400.raw", "-o", "/proc/none"),
+            "solve": (steering,),
+            "compare": (NAME, NAME),
+            "constants show": (NAME,),
+            "constants diff": (NAME, "start constants.txt"),
+            "report": (NAME, "--text"),
+            "repair": (NAME, "--dry-run"),
+            "clean": (NAME, "--dry-run"),
+            **dict.fromkeys(("check", "list", "pool status"), ()),
+            **dict.fromkeys(("status", "wait", "history", "metrics", "why", "analyze", "verify"), (NAME,)),
+        }
+        assert set(typed) == set(commands_with_json())
+        for command, words in typed.items():
+            desk.run(*command.split(), *words, "--json", status=None)
+        for command in ("status", "history", "analyze"):
+            desk.run(command, NAME)
+        desk.run("export", NAME)
+        desk.run("report", NAME, "-o", "../report.html")
+        desk.run("notify", "retry", NAME, status=None)
         # Targets that nobody can read, while messages wait: commands refuse, and a hook delivers nothing.
         for broken in (
             targets + f'"{PASSWORD}',
@@ -171,6 +197,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         posts, letters = json.dumps(channel.posts), [file.read_bytes() for file in mailbox.files()]
 
     everything = {"output": "".join(desk.said).encode(), "posts": posts.encode(), "letters": b"".join(letters)}
+    everything["report"] = (desk.folder.parent / "report.html").read_bytes()
     for command in (["condor_q", "-l"], ["condor_history", "-l"]):
         everything[command[0]] = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     assert (
