@@ -7,7 +7,6 @@ known stays blank.
 import hashlib
 import json
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +158,7 @@ def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list
 
     metrics = []
     for place in places:
-        _copy(new, place)
+        _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
         metrics.append(_metrics(new, place, len(record["files"]), notes))
     config = {"notify": {"targets": [], "events": []}, "reconstruction": {"min_files": 1.0}}
     create_store(new, {**record, "config": {**record["config"], **config}})
@@ -170,7 +169,14 @@ def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list
         write_text(os.path.join(new, "config.json"), json.dumps(record["imported"]["config"], indent=1) + "\n")
 
 
-def _copy(new: str, place: Place) -> None:
+def _step_folder(from_end: int, steps: int) -> str:
+    """Where the run of pede that is the last (-1), the last but one (-2), ... belongs, as our iterations have it."""
+    if steps > 1 and steps + from_end >= 0:
+        return f"step{steps + 1 + from_end}"
+    return "" if from_end == -1 else f"earlier{-from_end - 1}"
+
+
+def _copy(new: str, place: Place, steps: int) -> None:
     """Copy an iteration's small files: constants and what pede wrote; no tracks."""
     past = place.past
     top = Path(layout.iteration_folder(new, place.stage, place.number))
@@ -184,10 +190,8 @@ def _copy(new: str, place: Place) -> None:
             write_constants(target, past.start)
     if past.result_file is not None and past.result is not None:
         shutil.copy2(past.result_file, layout.result_file(new, place.stage, place.number))
-    for run in past.runs:
-        folder = (
-            top / layout.MILLEPEDE if len(past.runs) == 1 else top / layout.MILLEPEDE / re.sub(r"\W", "_", run.name)
-        )
+    for at, run in enumerate(past.runs):
+        folder = top / layout.MILLEPEDE / _step_folder(at - len(past.runs), steps)
         folder.mkdir(exist_ok=True)
         for name in run.files:
             shutil.copy2(run.folder / name, folder / name)

@@ -213,3 +213,22 @@ def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_
     assert command("import", str(theirs), "-o", "mine").status == 0
     assert "exists already" in command("import", str(theirs), "-o", "mine").err
     assert "is a campaign of faser-align already" in command("import", "mine").err
+
+
+def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, theirs: Path) -> None:
+    """Each run's end is shown, the last one's result counts, and its files lie where those of our last step do."""
+    millepede = theirs / "iter01" / "3millepede"
+    for step in ("step0", "step1"):
+        for ending in ("res", "end", "log", "his"):
+            put(
+                DATA / "pede" / f"millepede_2024.{ending}", millepede / step / f"millepede.{ending}", BEGAN + 2 * HOUR_S
+            )
+    for path in millepede.glob("millepede.*"):
+        path.unlink()
+    sets = {"set0": {"iters": 2, "comment": "3ST", "pede": {"step0": ["IFT", 21, 41], "step1": ["IFT", 20]}}}
+    (theirs / "config.json").write_text(json.dumps({"raw": {"year": 2022, "run": 8294}, "workflow": sets}))
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    metrics = json.loads(command("metrics", "mine", "--json").out)[0]["metrics"]
+    assert [(step["name"], step["end_code"]) for step in metrics["steps"]] == [("step0", 1), ("step1", 1)]
+    assert Path("mine/iter01/3millepede/step2/millepede.res").is_file()
+    assert command("report", "mine").status == 0
