@@ -114,6 +114,9 @@ def plan(
     if only:
         record["only"] = only
     check_programs(record["python"], record["hook"])
+    jobs = record["job_python"]
+    if os.path.lexists(jobs):  # it may be there on execute nodes only
+        check_trusted(jobs, "python.jobs")
     check_steering(record["data"], "the data's folder")
     _check_steps(record)
     planned = Plan(record, constants, configuration, render(record), force)

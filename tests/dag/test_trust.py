@@ -1,0 +1,101 @@
+"""What others could write is not run in the user's name: submit refuses it, and makes nothing like it."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import faser_align
+
+from faser_align.config.load import parse_config
+from faser_align.dag.create import create_campaign
+from faser_align.dag.plan import Plan, check_programs, plan
+from faser_align.fsm.errors import UserError
+
+TEXT = 'campaign.constants = "start.txt"\ncampaign.iterations = 2\n'
+
+
+def make_plan(workdir: Path, extra: str = "") -> Plan:
+    """A plan for a campaign in ``workdir``."""
+    (workdir / "start.txt").write_text('"00": [1, 0, 0, 0, 0, 0]')
+    config = parse_config(TEXT + extra, str(workdir / "x.toml"))
+    return plan(config, TEXT, year=2023, run="011705", files=[400], name="camp", utc="2026-11-24T07:30:00Z")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o707, 0o1777])
+def test_a_folder_that_others_could_write(workdir: Path, mode: int) -> None:
+    """A campaign is not put into a folder in which everybody may replace it; a sticky one, as /var/tmp, will do."""
+    workdir.chmod(mode)
+    if mode & stat.S_ISVTX:
+        make_plan(workdir)
+        return
+    with pytest.raises(UserError) as refused:
+        make_plan(workdir)
+    assert str(refused.value) == (
+        f"campaign.folder is {workdir}, and {workdir} can be written by everybody, so that others could run programs in "
+        f"your name; `chmod go-w {workdir}`"
+    )
+
+
+def test_submit_says_it_in_one_sentence(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As typed: exit status 2, one sentence, nothing written."""
+    make_plan(workdir)
+    (workdir / "faser-align.toml").write_text(TEXT)
+    monkeypatch.chdir(workdir)
+    workdir.chmod(0o777)
+    before = sorted(os.listdir(workdir))
+    done = faser_align("submit", "-y", "2023", "-r", "11705", "-f", "400", "--dry-run")
+    assert (done.status, len(done.err.splitlines())) == (2, 1)
+    assert "others could run programs in your name" in done.err
+    assert sorted(os.listdir(workdir)) == before
+
+
+def test_an_interpreter_that_others_could_write(workdir: Path) -> None:
+    """An interpreter, or a folder on the way to the one that a link means, must be the user's or the administrator's."""
+    hook = make_plan(workdir).record["hook"]
+    (workdir / "open").mkdir()
+    (workdir / "open" / "python").touch(mode=0o755)
+    (workdir / "python").symlink_to("open/python")
+    check_programs(str(workdir / "python"), hook)
+    (workdir / "open").chmod(0o777)
+    with pytest.raises(
+        UserError, match=f"the Python interpreter is {workdir}/python, and {workdir}/open can be written"
+    ):
+        check_programs(str(workdir / "python"), hook)
+    interpreter = f'[python]\njobs = "{workdir}/python"\n'
+    with pytest.raises(UserError, match=f"python.jobs is {workdir}/python, and {workdir}/open can be written"):
+        make_plan(workdir, interpreter)
+
+
+def test_a_program_that_others_could_write(workdir: Path) -> None:
+    """Any file of faser-align itself counts, however deep; where only root has it, as in a copy made for a user, all is well."""
+    record = make_plan(workdir).record
+    package = workdir / "faser_align"
+    shutil.copytree(Path(record["hook"]).parents[1] / "state", package / "state", symlinks=False)
+    (package / "hooks").mkdir()
+    hook = str(package / "hooks" / "run.py")
+    check_programs(record["python"], hook)
+    module = package / "state" / "apply.py"
+    module.chmod(0o666)
+    with pytest.raises(
+        UserError, match=rf"faser-align's own folder is {package}, and {module} can be written by everybody"
+    ):
+        check_programs(record["python"], hook)
+
+
+def test_a_campaign_is_closed_to_others_whatever_the_mask(workdir: Path) -> None:
+    """With a mask that lets everybody write the campaign's folders are still the user's alone, and the mask is put back."""
+
+    def no_store(folder: str, record: dict[str, Any]) -> None:
+        Path(folder, "state.db").touch()
+
+    mask = os.umask(0)
+    try:
+        create_campaign(make_plan(workdir), no_store)
+        assert os.umask(0) == 0
+    finally:
+        os.umask(mask)
+    modes = {path: path.stat().st_mode & 0o022 for path in [workdir / "camp", *(workdir / "camp").rglob("*")]}
+    assert {path for path, mode in modes.items() if mode} == set()
