@@ -165,7 +165,8 @@ def _created(known: Row) -> str:
     stages = known.get("stages") or []
     at_most = " + ".join(str(n) for n in stages)
     iterations = "iteration" if at_most == "1" else "iterations"
-    return f"{words.count(known.get('files', 0), 'file')}, at most {at_most} {iterations}"
+    forked = f", forked from {words.origin(known['parent'])}" if known.get("parent") else ""
+    return f"{words.count(known.get('files', 0), 'file')}, at most {at_most} {iterations}{forked}"
 
 
 def _style(row: Row) -> str:

@@ -82,7 +82,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
 def _submit(place: Place) -> None:
     given = ["-y", str(YEAR), "-r", RUN, "-f", FILES, "-i", str(ITERATIONS)]
     _command("submit", *given, "--config", str(place.configuration), "--name", place.name)
-    setup.submit(YEAR, RUN, FILES, iterations=ITERATIONS, config=str(place.configuration), name=place.name)
+    setup.submit(YEAR, [RUN], [FILES], iterations=ITERATIONS, config=str(place.configuration), name=place.name)
 
 
 def _show_mail(mailbox: Mailbox) -> None:

@@ -94,18 +94,34 @@ def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool)
 
 def solve(
     steering: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="Steering file, beside the files that it names; or what `reco` made: its name or a folder"),
-    ],
+    ] = None,
+    parent: Annotated[
+        str,
+        typer.Option("--from", help="Campaign whose iteration is solved again, in a new folder.", metavar="CAMPAIGN"),
+    ] = "",
+    stage: Annotated[int | None, typer.Option(help="With --from: its stage [default: the last]")] = None,
+    iteration: Annotated[int | None, typer.Option(help="With --from: the iteration [default: the last]")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="With --from: folder to make.")] = None,
+    config: Annotated[
+        str, typer.Option("--config", help="With --from: configuration with other [mille], [solver], or steps.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Solve a steering file as pede does.
 
     The result is in the same files. An iteration that `reco` reconstructed is solved as a campaign's Millepede job does it,
-    up to the constants.
+    up to the constants. With --from an iteration of a campaign is solved once more, with other cuts, weights or steps, on
+    the tracks that are there: nothing is reconstructed again, and the campaign stays as it is.
 
-    Example: faser-align solve str.txt
+    Example: faser-align solve --from Y2023_R011705_F400-450 --iteration 3 --config other.toml -o again
     """
+    if parent or steering is None:
+        from faser_align.cli.reco import solve_from
+
+        solve_from(parent, (stage, iteration), output, config, beside=steering, as_json=as_json)
+        return
     from faser_align.alignment.solver import solve as run
     from faser_align.cli import solved
     from faser_align.fsm.errors import CampaignError

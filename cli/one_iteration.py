@@ -159,7 +159,7 @@ def find(target: str) -> tuple[str, int]:
     return folder, int(record["only"])
 
 
-def solve(folder: str, iteration: int) -> dict[str, Any]:
+def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
     """Run the Millepede job here; returns the iteration's metrics. Raises CampaignError with the job's last words."""
     record = read_record(folder)
     command = [
@@ -168,13 +168,13 @@ def solve(folder: str, iteration: int) -> dict[str, Any]:
         "-m",
         "faser_align.jobs.solve",
         folder,
-        "1",
+        str(stage),
         str(iteration),
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise CampaignError(f"no solution (status {done.returncode}): {said}")
-    with open(layout.metrics_file(folder, 1, iteration), encoding="utf-8") as file:
+    with open(layout.metrics_file(folder, stage, iteration), encoding="utf-8") as file:
         found: dict[str, Any] = json.load(file)
     return found

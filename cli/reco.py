@@ -1,6 +1,7 @@
 """``reco``: the reconstruction of one iteration and nothing more, as ``main.py`` of faser-alignment-script did it."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -88,7 +89,11 @@ def solve_folder(target: str, *, as_json: bool) -> None:
     from faser_align.cli import one_iteration
 
     folder, iteration = one_iteration.find(target)
-    metrics = one_iteration.solve(folder, iteration)
+    show_solution(folder, 1, iteration, one_iteration.solve(folder, iteration), as_json=as_json)
+
+
+def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, Any], *, as_json: bool) -> None:
+    """Show what an iteration that was solved by hand has found."""
     if as_json:
         console.show_json(metrics)
         return
@@ -100,4 +105,26 @@ def solve_folder(target: str, *, as_json: bool) -> None:
         console.say(
             f"  {dof}: rms {found['rms']:.3g} {found['unit']}, largest {found['largest']:.3g} at {found['where']}"
         )
-    console.say(f"constants: {layout.result_file(folder, 1, iteration)}")
+    console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
+
+
+def solve_from(
+    campaign: str,
+    which: tuple[int | None, int | None],
+    output: Path | None,
+    config: str,
+    *,
+    beside: Path | None,
+    as_json: bool,
+) -> None:
+    """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
+    from faser_align.cli import forking, resolving
+    from faser_align.fsm.errors import UserError
+
+    if not campaign:
+        raise UserError("what to solve is missing; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
+    if beside is not None or output is None:
+        raise UserError("--from takes no steering file, and needs -o FOLDER for what it finds")
+    parent = forking.find(campaign, *which)
+    metrics = resolving.solve_again(parent, output, config)
+    show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

@@ -67,7 +67,9 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
         if seen["ended"]
         else f"last news {words.ago(seen['published_age_s'])}"
     )
+    parent = seen.get("parent")
     return [
+        *([f"forked from {words.origin(parent)}"] if parent else []),
         f"{seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}{at}",
         f"begun {words.day_and_time(seen['created_utc'], where)}, {news}",
     ]

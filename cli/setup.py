@@ -1,6 +1,6 @@
 """Commands that begin a campaign: ``init``, ``check`` and ``submit``."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -74,31 +74,29 @@ def check(
         raise typer.Exit(1)
 
 
-def _look_first(record: dict[str, Any], *, dry_run: bool, wanted: bool) -> None:
-    """Warn of what ``check`` doubts; refuse, in a dry run warn, if it finds that the campaign cannot work."""
-    from faser_align.cli import checks
-    from faser_align.fsm.errors import CampaignError
-
-    found = checks.before_submission(record) if wanted else []
-    for one in found:
-        if one.result == "warning":
-            console.warn(f"{one.name}: {one.text}")
-    failed = "; ".join(f"{one.name}: {one.text}" for one in found if one.result == "failed")
-    if failed and dry_run:
-        console.warn(f"without --dry-run this is refused: {failed}")
-    elif failed:
-        raise CampaignError(f"{failed}\nnothing was submitted; --no-check submits all the same")
-
-
 def submit(
-    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")],
-    run: Annotated[str, typer.Option("--run", "-r", help="Run number, for example 11705.")],
-    files: Annotated[str, typer.Option("--files", "-f", help="Raw files, ends included: 400-450, 400:450, 400,410.")],
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")] = 0,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", "-r", help="Run, for example 11705; may be repeated, with its -f.")
+    ] = None,
+    files: Annotated[
+        list[str] | None, typer.Option("--files", "-f", help="Raw files, ends included: 400-450, 400:450, 400,410.")
+    ] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", "-i", help="Iterations at most.")] = None,
     threest: Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")] = False,
     fourst: Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")] = False,
     constants: Annotated[str, typer.Option(help="Constants to start from.")] = "",
-    config: ConfigFile = DEFAULT_CONFIG,
+    parent: Annotated[
+        str, typer.Option("--from", help="Campaign to fork: its data, configuration and constants.", metavar="CAMPAIGN")
+    ] = "",
+    stage: Annotated[int | None, typer.Option(help="With --from: stage of the constants [default: the last]")] = None,
+    iteration: Annotated[
+        int | None, typer.Option(help="With --from: iteration of the constants [default: the last]; 0: the first ones.")
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="A campaign for each -r and its -f.")] = False,
+    config: Annotated[
+        str, typer.Option("--config", help="Configuration file [default: faser-align.toml, with --from the campaign's]")
+    ] = "",
     name: Annotated[str, typer.Option(help="Name of the campaign and of its folder.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     show_steering: Annotated[
@@ -110,15 +108,20 @@ def submit(
 ) -> None:
     """Submit a campaign: all its iterations, once and for all.
 
+    Several -r and -f are paired by position: one campaign of several runs, or with --each one campaign for each run. With
+    --from it begins with constants of another campaign, whose data and configuration it has unless others are given.
+
     Example: faser-align submit -y 2023 -r 011705 -f 400-450 -i 10
     """
-    from faser_align.cli import submission
+    from faser_align.cli import forking, submission, submitting
+    from faser_align.fsm.errors import UserError
 
-    dry_run = dry_run or show_steering
+    if not parent and (stage, iteration) != (None, None):
+        raise UserError("--stage and --iteration choose constants of the campaign that --from names; give it, too")
     request = submission.Request(
         year=year,
-        run=run,
-        files=files,
+        runs=tuple(run or ()),
+        files=tuple(files or ()),
         iterations=iterations,
         threest=threest,
         fourst=fourst,
@@ -126,33 +129,10 @@ def submit(
         config=config,
         name=name,
         force=force,
+        parent=forking.find(parent, stage, iteration) if parent else None,
     )
-    planned = submission.prepare(request)
-    schedd = None if dry_run else submission.find_schedd(planned)
-    summary = submission.summary(planned)
-    if not as_json:
-        for heading, value in summary.items():
-            console.say(f"{heading + ':':13} {value}")
-    if not planned.record["config"]["notify"]["targets"]:
-        console.warn("nobody will be told how it ends; name targets in notify.targets of the configuration")
-    doubt = submission.doubt(planned)
-    if doubt:
-        console.warn(doubt)
-    refusal = submission.refusal(planned) if dry_run else ""
-    if refusal:
-        console.warn(f"without --dry-run this is refused: {refusal}")
-    if show_steering and not as_json:
-        submission.show_steering(planned)
-    _look_first(planned.record, dry_run=dry_run, wanted=not no_check)
-    cluster = None if schedd is None else submission.carry_out(planned, schedd)
-    if as_json:
-        console.show_json({**planned.record, "dry_run": dry_run, "cluster": cluster})
-    elif cluster is None:
-        console.say("\nnothing was written or submitted (--dry-run)")
+    how = submitting.How(dry_run=dry_run, steering=show_steering, check=not no_check, as_json=as_json)
+    if each:
+        submitting.submit_each(submission.prepare_all(request.each()), how)
     else:
-        import shlex
-
-        label, command = shlex.quote(planned.record["name"]), console.program()
-        console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
-        for verb, why in (("status", "where it is"), ("watch", "the same, live"), ("stop", "end it")):
-            console.say(f"  {command} {verb} {label}   # {why}")
+        submitting.submit(submission.prepare(request), how)

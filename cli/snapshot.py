@@ -64,6 +64,7 @@ def take(folder: str) -> Snapshot:
             "constants": queries.latest_constants(db),
             "start_constants": record["constants"]["source"],
             "only": record.get("only", 0),
+            "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }

@@ -2,16 +2,18 @@
 
 import contextlib
 import datetime
+import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from faser_align.cli import dagman
+from faser_align.cli import dagman, words
 from faser_align.cli.alone import alone
+from faser_align.cli.forking import Parent
 from faser_align.config import atomic
-from faser_align.config.files import check_year, format_files, parse_files, parse_run
-from faser_align.config.load import absolute, parse_config, read_text
+from faser_align.config.files import by_run, check_year, format_files, parse_data
+from faser_align.config.load import DEFAULT_FILE, absolute, parse_config, read_text
 from faser_align.config.profiles import PROFILES, profile_text
 from faser_align.config.record import read_record
 from faser_align.config.schema import Config
@@ -25,18 +27,33 @@ ITERATIONS_MAX = 99
 
 @dataclass(frozen=True)
 class Request:
-    """The options of ``submit``."""
+    """The options of ``submit`` that say what is submitted; with ``parent`` what is not given is the parent's."""
 
-    year: int
-    run: str
-    files: str
-    iterations: int | None
-    threest: bool
-    fourst: bool
-    constants: str
-    config: str
-    name: str
-    force: bool
+    year: int = 0
+    runs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    iterations: int | None = None
+    threest: bool = False
+    fourst: bool = False
+    constants: str = ""
+    config: str = ""
+    name: str = ""
+    force: bool = False
+    parent: Parent | None = None
+
+    def each(self) -> list["Request"]:
+        """One request for each run and its files, with everything else in common."""
+        if len(self.runs) != len(self.files) or not self.runs:
+            raise UserError(
+                f"--each needs one -f for each -r, in the same order; {len(self.runs)} times -r and {len(self.files)} times -f "
+                "are given"
+            )
+        if self.name and len(self.runs) > 1:
+            raise UserError(
+                "--each and --name exclude each other; campaign.name of the configuration names each by its run"
+            )
+        pairs = zip(self.runs, self.files, strict=True)
+        return [replace(self, runs=(run,), files=(files,)) for run, files in pairs]
 
 
 def write_profile(profile: str, output: str, *, force: bool) -> None:
@@ -60,23 +77,70 @@ def write_new(output: str, text: str, *, force: bool) -> None:
 
 def prepare(request: Request) -> Plan:
     """Check everything that was asked for and plan the campaign; nothing is written."""
-    run = parse_run(request.run)
-    files = parse_files(request.files)
-    year = check_year(request.year)
-    text = read_text(request.config)
-    config = _with_options(parse_config(text, request.config), request)
+    year, run, files = _data(request)
+    text, config = _configuration(request)
+    config = _with_options(config, request)
     planned = plan(
         config,
         text,
         year=year,
         run=run,
         files=files,
-        name=campaign_name(config, year, run, files, request.name),
+        name=_name(config, request, campaign_name(config, year, run, files, request.name)),
         utc=_now(),
         force=request.force,
+        parent=request.parent.facts() if request.parent else None,
     )
     check_targets(config)
     return planned
+
+
+def prepare_all(requests: Sequence[Request]) -> list[Plan]:
+    """Plan several campaigns; raises UserError if one of them cannot be, or if two would have one name."""
+    planned = [prepare(request) for request in requests]
+    names = [one.record["name"] for one in planned]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise UserError(
+            f"two campaigns would be called {twice}; give other -r and -f, or {{run}} and {{files}} in campaign.name"
+        )
+    return planned
+
+
+def _data(request: Request) -> tuple[int, str, list[int]]:
+    """Year, run and files: as given, or the parent's."""
+    parent = request.parent.record if request.parent else None
+    missing = [
+        option for option, value in (("-y", request.year), ("-r", request.runs), ("-f", request.files)) if not value
+    ]
+    if missing and parent is None:
+        raise UserError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; say which data to align, "
+            "for example -y 2023 -r 011705 -f 400-450"
+        )
+    if parent is not None and not request.runs and not request.files:
+        return check_year(request.year or parent["year"]), parent["run"], list(parent["files"])
+    return check_year(request.year or (parent or {})["year"]), *parse_data(request.runs, request.files)
+
+
+def _configuration(request: Request) -> tuple[str, Config]:
+    """Text and values of the configuration: of the file, or else of the parent."""
+    if request.parent and not request.config:
+        return request.parent.config()
+    path = request.config or DEFAULT_FILE
+    text = read_text(path)
+    return text, parse_config(text, path)
+
+
+def _name(config: Config, request: Request, name: str) -> str:
+    """The campaign's name; that of a fork which was not named gets the first number that is free."""
+    if not request.parent or request.name or request.force:
+        return name
+    numbers = itertools.count(2)
+    free = name
+    while os.path.lexists(os.path.join(os.path.abspath(config.campaign.folder), free)):
+        free = f"{name}-{next(numbers)}"
+    return free
 
 
 def check_targets(config: Config) -> None:
@@ -182,7 +246,7 @@ def summary(planned: Plan) -> dict[str, str]:
     config, files = record["config"], record["files"]
     shown = {
         "campaign": record["name"],
-        "data": f"{record['year']}, run {record['run']}, {len(files)} {_plural('file', len(files))} ({format_files(files)})",
+        "data": f"{record['year']}, {_runs(record)}, {len(files)} {_plural('file', len(files))} in all",
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
         "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
@@ -191,6 +255,8 @@ def summary(planned: Plan) -> dict[str, str]:
         "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
         "folder": record["folder"],
     }
+    if "parent" in record:
+        shown["forked from"] = words.origin(record["parent"])
     if record["data"] != record["folder"]:
         shown["large files"] = record["data"]
     shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {_nodes(record)} nodes"
@@ -209,6 +275,10 @@ def _with_options(config: Config, request: Request) -> Config:
         if not 1 <= request.iterations <= ITERATIONS_MAX:
             raise UserError(f"-i {request.iterations} is not allowed; give a whole number from 1 to {ITERATIONS_MAX}")
         changes["iterations"] = request.iterations
+    if request.constants and request.parent:
+        raise UserError("--constants and --from exclude each other: --from brings the constants; give one of them")
+    if request.parent:
+        changes["constants"] = request.parent.constants
     if request.constants:
         changes["constants"] = absolute(request.constants, os.getcwd())
     return config.model_copy(update={"campaign": config.campaign.model_copy(update=changes)})
@@ -220,6 +290,12 @@ def _now() -> str:
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else word + "s"
+
+
+def _runs(record: dict[str, Any]) -> str:
+    """The runs with their files: ``run 011705 (400-450)``."""
+    by = by_run(record["run"], record["files"])
+    return ", ".join(f"run {run} ({format_files(files)})" for run, files in by.items())
 
 
 def _stage(stage: dict[str, Any]) -> str:

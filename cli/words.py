@@ -96,6 +96,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
+def origin(parent: Mapping[str, Any]) -> str:
+    """The campaign and the iteration that another one was forked from."""
+    at = f"iteration {parent['iteration']}" if parent["iteration"] else "the constants that it began with"
+    stage = f"stage {parent['stage']}, " if parent["stage"] > 1 else ""
+    return f"{parent['name']}, {stage}{at}"
+
+
 def ago(seconds: float) -> str:
     """How long ago something was."""
     return "just now" if seconds < 2 else f"{duration(seconds)} ago"

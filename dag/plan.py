@@ -82,6 +82,7 @@ def plan(
     utc: str,
     force: bool = False,
     only: int = 0,
+    parent: dict[str, Any] | None = None,
 ) -> Plan:
     """Check all that a campaign needs, and prepare its files, without writing anything.
 
@@ -93,6 +94,7 @@ def plan(
         utc: now, in the form 2026-11-24T07:30:00Z.
         force: whether an existing campaign of that name may be moved aside.
         only: the one iteration that is reconstructed, and solved by hand; 0: a whole campaign.
+        parent: the campaign that it was forked from, and from which of its iterations.
 
     Raises:
         UserError: something is missing or wrong; the sentence says what.
@@ -111,8 +113,7 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
-    if only:
-        record["only"] = only
+    record |= ({"only": only} if only else {}) | ({"parent": parent} if parent else {})
     check_programs(record["python"], record["hook"])
     jobs = record["job_python"]
     if os.path.lexists(jobs):  # it may be there on execute nodes only

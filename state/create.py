@@ -85,7 +85,9 @@ def begin(db: sqlite3.Connection, record: Record, now: str, host: str) -> int:
         ),
     )
     db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes(record))
-    facts = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
+    facts: dict[str, Any] = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
+    if "parent" in record:
+        facts["parent"] = {key: record["parent"][key] for key in ("name", "stage", "iteration")}
     db.execute(
         "INSERT INTO history VALUES (NULL, ?, 'campaign', '', 'created', ?, '', 0, 0, '', 0, '', '', ?, ?)",
         (now, table.INITIAL, host, json.dumps(facts)),
