@@ -31,3 +31,14 @@ def test_check_and_submit_warn(workdir: Path, monkeypatch: pytest.MonkeyPatch) -
     assert doubt not in run(*WORDS, "--threest").output
     config.write_text(text.replace("stations = 4", "stations = 3"), encoding="utf-8")
     assert doubt in " ".join(run("check", "--json").output.split())
+
+
+def test_check_warns_of_a_cut_that_takes_tilted_layers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profile's cut by derivative leaves the tilted IFT alone; that of faser-alignment-script does not."""
+    monkeypatch.chdir(workdir)
+    assert run("init").exit_code == 0
+    doubt = "cuts a good part of the hits of layers 00, 01, 02"
+    assert doubt not in " ".join(run("check", "--json").output.split())
+    config = workdir / "faser-align.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("derivative_max = 10.0", "derivative_max = 2.0"))
+    assert doubt in " ".join(run("check", "--json").output.split())
