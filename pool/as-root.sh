@@ -19,7 +19,8 @@ as_root() {
     take_lock # kept to the end: the next one replaces the copy in which this one runs
     make_user
     copy_checkout
-    mapfile -t packages < <(as_user "$copy/source/pool/prepare.sh" missing python htcondor)
+    # shellcheck disable=SC2046  # words
+    mapfile -t packages < <(as_user "$copy/source/pool/prepare.sh" missing $(needs "$target"))
     if ((${#packages[@]})) && command -v apt-get >/dev/null; then
         apt_install "${packages[*]}" "$here/pool/apt-install.sh" "${packages[@]}" || exit 2
     fi

@@ -66,10 +66,12 @@ sys.exit(not good)' 2>/dev/null; then
     return 1
 }
 
-# See to what this user misses of "python" and "htcondor": install it where that needs no password, else say in one
-# sentence what to type.
+# See to what this user misses for a target: install it where that needs no password, else say in one sentence what to
+# type.
 provide() {
     local packages
+    # shellcheck disable=SC2046  # words
+    set -- $(needs "$1")
     mkdir -p "$here/build" 2>/dev/null && [[ -w $here ]] ||
         fail "$here cannot be written by $(id -un): copy the checkout to a folder of yours and run make there"
     mapfile -t packages < <(missing "$@")
@@ -84,13 +86,24 @@ provide() {
     ((${#packages[@]} == 0)) || fail "${packages[*]} of this system is too old: install it by hand (Python 3.11 or newer, HTCondor)"
 }
 
-# Names of the Debian packages that this user misses for "python" and "htcondor".
+# What a target needs of the machine: the tests also drive a browser, and kill hooks at their system calls.
+needs() {
+    case $1 in
+    demo) echo python htcondor ;;
+    test | soak) echo python htcondor browser strace ;;
+    *) echo python ;;
+    esac
+}
+
+# Names of the Debian packages that this user misses for the things named, see needs.
 missing() {
     local need
     for need; do
         case $need in
         python) environment_works || find_python >/dev/null || echo python3-venv ;;
         htcondor) command -v condor_master >/dev/null || echo minicondor ;;
+        browser) command -v chromium chromium-browser google-chrome >/dev/null || echo chromium ;;
+        strace) command -v strace >/dev/null || echo strace ;;
         esac
     done
 }

@@ -53,7 +53,7 @@ run() {
 
 demo() {
     local command
-    provide python htcondor
+    provide demo
     environment demo
     command=${FASER_ALIGN_COMMAND:-$(printf '%q' "$here/build/faser-align")}
     launcher "$command"
@@ -61,13 +61,13 @@ demo() {
 }
 
 lint() {
-    provide python
+    provide lint
     environment test
     check_style
 }
 
 types() {
-    provide python
+    provide types
     environment test
     run "$here/.venv/bin/mypy"
 }
@@ -75,7 +75,7 @@ types() {
 # Style and types come first because they are quick, and do not keep the tests from running.
 tests() {
     local failed=()
-    provide python htcondor
+    provide test
     environment test
     check_style || failed+=(style)
     run "$here/.venv/bin/mypy" || failed+=(types)
@@ -86,7 +86,7 @@ tests() {
 
 # What `make test` does only in part: a kill at every step, and TRIALS campaigns on the pool (SEED repeats a run's plans).
 soak() {
-    provide python htcondor
+    provide soak
     environment test
     scratch_folder
     FASER_ALIGN_TEST_FOLDER=$scratch FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0} \

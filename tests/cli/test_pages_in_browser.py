@@ -1,0 +1,196 @@
+"""The pages in a real browser: nothing is asked of anybody, nothing is wrong, everybody can use them."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from campaigns import make_campaign, metrics, run_iteration, write_metrics
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from faser_align.config import layout
+from faser_align.pages import compare
+from faser_align.pages.collect import collect
+from faser_align.pages.publish import publish
+from faser_align.pages.report import render
+
+NOW = "2026-11-25T12:00:00.000Z"
+SIZES = ((360, "dark"), (1600, "light"))
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# A browser that stays by itself: no sandbox of its own inside a container, no calls home.
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+class Seen:
+    """A page, what it asked for, and what it complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds serious."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+def look(browser: Browser, path: Path, width: int, scheme: str) -> Seen:
+    """Open a file and see that it is sound: it asks for nothing, complains of nothing, fits, and everybody can use it."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    seen = Seen(context.new_page())
+    seen.page.goto(path.as_uri())
+    assert [url for url in seen.asked if url != path.as_uri() and not url.startswith("data:")] == []
+    assert seen.complaints == []
+    assert seen.violations() == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    return seen
+
+
+@pytest.mark.parametrize("name", ["converged", "failed", "running", "held", "lost", "created"])
+def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """Whatever has become of a campaign, its report is sound on a phone in the dark and on a large screen in the light."""
+    path = tmp_path / f"{name}.html"
+    path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
+    for width, scheme in SIZES:
+        seen = look(browser, path, width, scheme)
+        assert name.split("-")[0] in seen.page.title()
+        seen.page.context.close()
+
+
+def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """The points of the curves carry the campaign's numbers, and the limits stand across them."""
+    path = tmp_path / "converged.html"
+    path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 1600, "light").page
+    values = page.eval_on_selector_all(
+        "svg.chart",
+        "charts => charts.map(c => [c.ariaLabel, [...c.querySelectorAll('circle')].map(p => +p.dataset.value)])",
+    )
+    curves = dict(values)
+    assert curves["chi2/ndf"] == [metrics(i)["chi2_per_ndf"] for i in range(1, 5)]
+    assert curves["effect"] == [metrics(i)["effect_um"] for i in range(1, 5)]
+    assert page.locator("svg[aria-label=effect] .limit title").text_content() == "limit 0.5 um"
+
+
+def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """A heading sorts its column both ways, from the keyboard too; the picture shows the iteration that is chosen."""
+    path = tmp_path / "converged.html"
+    path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 1600, "light").page
+    heading = page.locator("#convergence ~ div table.sortable th button", has_text="effect")
+    column = "#convergence ~ div table.sortable tbody td:nth-child(5)"
+    heading.focus()
+    page.keyboard.press("Enter")
+    up = page.locator(column).all_text_contents()
+    assert up == sorted(up, key=float)
+    heading.click()
+    assert page.locator(column).all_text_contents() == up[::-1]
+    assert page.locator("th[aria-sort=descending]").count() == 1
+    page.select_option("#quantity", "cut")
+    page.select_option("#iteration", "1")
+    module = page.locator('.detector rect[data-module="000"]')
+    assert module.locator("title").text_content() == "module 000: 0.001996"
+    assert module.get_attribute("fill") == "rgb(253,231,37)"
+
+
+def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
+    """What users and programs wrote is shown as it is and never becomes part of the page."""
+    record = make_campaign(workdir / "c", files=1, name="<script>alert(1)</script>")
+    run_iteration(record, 1, notes=["</script><img src=x onerror=alert(2)>"])
+    path = workdir / "page.html"
+    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 1600, "light").page
+    assert "<script>alert(1)</script> is solving" in (page.locator("h1").text_content() or "")
+    assert page.locator("img").count() == 0
+
+
+def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
+    """Metrics with holes, and results that are gone, give a page that says what is missing."""
+    record = make_campaign(workdir / "c", files=1)
+    run_iteration(record, 1, chi2_per_ndf=None, effect_um=None, corrections={}, hits={}, residuals={})
+    path = workdir / "page.html"
+    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 360, "light").page
+    assert "no numbers yet" in page.content()
+    assert "Missing: cannot read" in (page.locator("section[aria-label=Outcome]").text_content() or "")
+
+
+def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir: Path) -> None:
+    """At the end of a Millepede job its iteration is on the page, before its hook has judged it."""
+    record = make_campaign(workdir / "c", files=1)
+    run_iteration(record, 1)
+    run_iteration(record, 2)
+    write_metrics(record, metrics(2))
+    found = collect(record["folder"])
+    found.iterations[1].update(verdict="", reason="", criteria=[])
+    path = workdir / "page.html"
+    path.write_text(render(found, written_utc=NOW), encoding="utf-8")
+    assert "not judged yet" in look(browser, path, 1600, "dark").page.content()
+
+
+def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
+    """A report of 10,000 files stays small, since it sums up; what it cuts it counts."""
+    record = make_campaign(workdir / "c", files=10_000, config={"campaign": {"iterations": 1}})
+    lose(record, 200)
+    path = workdir / "page.html"
+    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    page = look(browser, path, 1600, "light").page
+    assert "and 150 more" in page.content()
+    assert "10000 raw files" in page.content()
+
+
+def lose(record: dict[str, Any], count: int) -> None:
+    """Mark files as lost, in the published copy, which is what pages read."""
+    import sqlite3
+
+    with sqlite3.connect(f"{record['folder']}/{layout.PUBLISHED}") as db:
+        db.execute(
+            "UPDATE nodes SET state = 'lost', reason = 'raw file missing' WHERE node IN "
+            "(SELECT node FROM nodes WHERE kind = 'reco' ORDER BY file LIMIT ?)",
+            (count,),
+        )
+    db.close()
+
+
+def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """Published pages have an index with the newest campaign first, whose links lead to them."""
+    for name in ("converged", "failed", "created"):
+        publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
+    seen = look(browser, tmp_path / "index.html", 360, "dark")
+    links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
+    assert sorted(os.path.basename(link) for link in links) == ["converged.html", "created.html", "failed.html"]
+    seen.page.locator("tbody a", has_text="failed").click()
+    assert "failed" in seen.page.title()
+
+
+def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """Campaigns against each other have their curves over each other."""
+    path = tmp_path / "both.html"
+    found = [collect(str(campaigns / name)) for name in ("converged", "running", "created")]
+    path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")
+    for width, scheme in SIZES:
+        page = look(browser, path, width, scheme).page
+        assert page.locator("svg.chart").count() == 3
