@@ -88,6 +88,9 @@ def _copy(folder: str) -> float:
         took_s = _fill(folder, copy)
         started = time.monotonic()
         os.fsync(copy)
+    except OSError:
+        os.ftruncate(copy, 0)  # half a copy must not be what keeps a disk full
+        raise
     finally:
         os.close(copy)
     os.rename(temporary, target)
