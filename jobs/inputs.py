@@ -35,7 +35,7 @@ def inputs(folder: str, stage: int, number: int, file: int) -> None:
         "iteration": number,
         "stations": iteration.stations,
         "output": iteration.kfalignment_file(file),
-        "saved_log": layout.job_log(folder, layout.reco_node(stage, number, file), "log"),
+        "log_place": layout.job_log(folder, layout.reco_node(stage, number, file), "log"),
         "text": text,
     }
     sys.stdout.write("".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items()))

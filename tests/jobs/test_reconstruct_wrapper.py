@@ -181,7 +181,7 @@ def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> N
     job.lxplus.raw(400).write_bytes(b"")
     job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw is empty")
     job.lxplus.raw(400).unlink()
-    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read", "No such file")
+    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read: No such file or directory")
 
 
 def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:

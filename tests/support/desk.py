@@ -30,7 +30,7 @@ class Desk:
     def run(self, *words: str, status: int = 0) -> str:
         """Type a command; its standard output, if it ended as expected."""
         done = subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=280, check=False
+            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
@@ -62,12 +62,10 @@ class Desk:
         log = (self.campaign / layout.JOB_LOG).read_text()
         return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
 
-    def letter(self, subject: str) -> str:
-        """The text of the only letter with ``subject`` in its subject."""
-        (found,) = [letter for letter in self.mailbox.messages() if subject in letter["Subject"]]
-        body = found.get_body(("plain",))
-        assert body is not None
-        return str(body.get_content())
+    def letters(self, subject: str) -> str:
+        """The texts of all letters with ``subject`` in their subjects."""
+        bodies = [one.get_body(("plain",)) for one in self.mailbox.messages() if subject in one["Subject"]]
+        return "\n".join(str(body.get_content()) for body in bodies if body is not None)
 
 
 def cluster_of(said: str) -> int:
