@@ -98,7 +98,9 @@ def test_solve_does_what_pede_does(pede_case: Callable[[str], Path]) -> None:
     assert "too many rejects" in failed.stderr
     missing = run("solve", folder / "nope.txt")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr == f"error: {folder}/nope.txt is no file here; name a steering file, or what `reco` has made\n"
+    assert (
+        missing.stderr == f"error: {folder}/nope.txt is no file here; name a steering file, or what `reco` has made\n"
+    )
 
 
 def test_solve_warns_of_parameters_with_few_entries(pede_case: Callable[[str], Path]) -> None:
