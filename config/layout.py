@@ -190,7 +190,7 @@ def lost_file(root: str, stage: int, iteration: int) -> str:
 
 
 def job_log(folder: str, node: str, ending: str) -> str:
-    """What a node's job wrote: ``ending`` is ``out`` or ``err``."""
+    """What a node's job wrote: ``ending`` is ``out`` or ``err``; ``log`` is what its programs printed, if it failed."""
     kind, stage, iteration, _ = parse_node(node)
     part = RECO if kind == "reco" else MILLEPEDE
     return f"{iteration_folder(folder, stage, iteration)}/{part}/logs/{node}.{ending}"
