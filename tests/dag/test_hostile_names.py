@@ -185,7 +185,7 @@ def test_what_the_user_is_told_to_type(name: str) -> None:
     """In a command that is shown a name is one word again for the user's shell."""
     said = next_step("failed", command="faser-align", name=name, constants=None, start="start.txt")
     assert shlex.split(said.partition("   (")[0]) == ["faser-align", "resume", name]
-    said = next_step("exhausted", command="faser-align", name="camp", constants=name, start="start.txt")
+    said = next_step("imported", command="faser-align", name="camp", constants=name, start="start.txt")
     assert shlex.split(said.partition("--constants ")[2].rpartition(" ...")[0]) == [name]
 
 

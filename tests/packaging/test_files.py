@@ -36,7 +36,7 @@ ALLOWED = {
     ("state/database.py", "__init__"): "a lock",
     ("state/publish.py", "_open"): "a lock",
     ("state/publish.py", "_copy"): "SQLite writes it: under another name, synced and renamed",
-    ("state/repair.py", "rebuild"): "in a scratch folder",
+    ("state/repair.py", "_from_copies"): "in a scratch folder",
     ("state/repair.py", "install"): "a whole database, synced and renamed",
     ("state/repair.py", "_keep"): "moved as it is, with no moment without",
     ("state/repair_copies.py", "examine"): "in a scratch folder",
