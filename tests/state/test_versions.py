@@ -1,15 +1,17 @@
 """Old and new versions: stores of every schema that was released go on, and one from the future is left alone."""
 
+import concurrent.futures
 import json
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import hook, make_campaign, run_iteration, write_output
+from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from commandline import faser_align
 
 from faser_align.config import layout
@@ -208,6 +210,36 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
     with queries.published(folder) as published:
         assert verify.findings(published) == []
         assert queries.nodes(published, "failed")[0]["node"] == node
+
+
+def test_a_verdict_is_given_beside_a_newer_store(newer: dict[str, Any]) -> None:
+    """The hooks of a Millepede node answer as ever: the verdict needs configuration and metrics alone."""
+    folder = newer["folder"]
+    for iteration in (3, 4):
+        for earlier in range(1, iteration):
+            write_metrics(newer, metrics(earlier, files=2))
+        node = layout.mille_node(1, iteration)
+        assert hook("pre", folder, node, 0, 2).returncode == 0
+        write_metrics(newer, metrics(iteration, files=2))
+        assert hook("post", folder, node, 0, 2, 0, f"9{iteration}.0", 0).returncode == (0 if iteration == 3 else 42)
+    assert len(spool.waiting(folder)) == 4
+
+
+def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
+    """A hook that is late and still writes is waited for, and what it wrote is in the new schema."""
+    folder = restore(RELEASED[0], tmp_path / "campaign")["folder"]
+    db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE campaign SET updated_utc = 'late'")
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        migrated = other.submit(upgrade.bring_up_to_date, folder)
+        time.sleep(0.3)
+        assert not migrated.done()
+        db.execute("COMMIT")
+        assert migrated.result(timeout=20)
+    assert db.execute("SELECT updated_utc FROM campaign").fetchone() == ("late",)
+    db.close()
+    assert version(folder) == database.SCHEMA
 
 
 @pytest.mark.parametrize("words", [("status",), ("history",), ("metrics",), ("verify",), ("report",)])
