@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
 DAG_OK, DAG_REMOVED, DAG_NODE_FAILED = (0, 3), (4, 6), 2
 FAILED_NAMED = 3
+VERDICTS_AT_THE_END = ("limit", "converged")  # the others fail their node, which a resumption runs again
+GOOD_ENDS = ("exhausted", "converged")
 DAG_STATUSES = {
     0: "it ended normally",
     1: "DAGMan met an error",
@@ -120,7 +122,7 @@ def final(campaign: "Campaign") -> int:
         facts = "json_object('reason', ?)"
         told = "its iteration is reconstructed, and is solved by hand"
         _move(campaign, "reconstructed", campaign.stage, campaign.iteration, facts, (told,))
-    if status in DAG_OK and campaign.state in table.UNFINISHED:
+    if status in DAG_OK and campaign.state in table.UNFINISHED and not _take_up_verdict(campaign):
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
     name = "final_removed" if status in DAG_REMOVED else "final_failed"
     if status not in DAG_OK or campaign.state in table.UNFINISHED:
@@ -130,6 +132,33 @@ def final(campaign: "Campaign") -> int:
         "INSERT INTO events VALUES (?, ?, 0, 'final', '', '', ?)", (event["dag_id"], event["node"], exit_status)
     )
     return exit_status
+
+
+def _take_up_verdict(campaign: "Campaign") -> bool:
+    """Let the last verdict count if it came too early to be taken; whether it ended the campaign.
+
+    A DAGMan that has lost track of a job runs FINAL and then goes on by itself: the campaign has failed by the time that
+    its last verdict comes, and a resumption has nothing left to do.
+    """
+    ends = ", ".join(f"'{event}'" for event in VERDICTS_AT_THE_END)
+    row = campaign.db.execute(
+        f"SELECT id, event, stage, iteration, attempt, facts FROM history WHERE subject = 'campaign' AND ignored != '' "
+        f"AND event IN ({ends}) ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    moved_since = "('resumed', 'final_failed', 'final_removed', 'spooled', 'delivery_failed')"
+    if (
+        row is None
+        or campaign.db.execute(
+            f"SELECT 1 FROM history WHERE subject = 'campaign' AND ignored = '' AND id > ? AND event NOT IN {moved_since} LIMIT 1",
+            (row[0],),
+        ).fetchone()
+    ):
+        return False
+    _, event, stage, iteration, attempt, facts = row
+    if campaign.state in ("submitted", "reconstructing"):
+        _move(campaign, "solving_started", stage, iteration, "json_object()", ())
+    _move(campaign, event, stage, iteration, "json(?)", (facts,), attempt)
+    return campaign.state in GOOD_ENDS
 
 
 def _has_no_solution(campaign: "Campaign") -> bool:

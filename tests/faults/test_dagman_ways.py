@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -173,6 +174,33 @@ def test_what_befalls_a_job(make: Make) -> None:
     assert [campaign.nodes()[node]["attempts"] for node in (evicted, removed, killed)] == [1, 2, 2]
     said = {row["subject"]: row["facts"]["reason"] for row in campaign.history() if row["event"] == "failed"}
     assert said == {removed: "the job was removed", killed: "the job was killed by signal 9"}
+
+
+@ON_POOL
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
+    """A job that is gone without a word keeps its node running: stop and resume, also after a restarted DAGMan gave up by itself."""
+    campaign = make(files=1, wait_s=100)
+    campaign.submit()
+    job = campaign.wait(runs(campaign, NODE))
+    log = f'"{campaign.folder}/elsewhere.log"'
+    subprocess.run(["condor_qedit", job, "DAGManNodesLog", log], check=True, capture_output=True)
+    campaign.act(htcondor2.JobAction.Remove, job)
+    campaign.wait(lambda: not campaign.jobs())
+    assert campaign.nodes()[NODE]["state"] == "running"
+    (campaign.orders / "wait_s").write_text("0.1")
+    if restarted:
+        for pid in campaign.dagman_pids():
+            os.kill(pid, signal.SIGKILL)
+        assert campaign.wait_end() == "failed"
+        assert "the DAG ended: DAGMan met an error" in campaign.command("status").stdout
+    else:
+        said = campaign.command("stop", "--yes")
+        assert said.returncode == 0, said.stderr
+    said = campaign.command("resume")
+    assert said.returncode == 0, said.stderr
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
 
 
 @ON_POOL
