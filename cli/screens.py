@@ -8,6 +8,7 @@ from typing import Any
 from faser_align.alignment.notes import changed_by_hand
 from faser_align.cli import words
 from faser_align.cli.draw import Block, Grid, Line
+from faser_align.config.layout import raw_name
 from faser_align.config.nextsteps import next_step
 from faser_align.fsm import table
 
@@ -181,7 +182,7 @@ def _failed(item: Row, others: int) -> tuple[str, ...]:
 
 
 def _lost(item: Row) -> tuple[str, ...]:
-    return (f"file {item['file']} ({item['node']}): {item['why'] or 'no reason known'}",)
+    return (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
 
 
 def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from faser_align.config.layout import raw_name
+
 Facts = Mapping[str, Any]
 
 ROWS_MAX = 12  # iterations in the table
@@ -294,7 +296,8 @@ def _names(names: Sequence[str]) -> str:
 
 def _item(entry: Facts, limits: Limits) -> Item:
     node = line(entry.get("node"), 80)
-    file = f"file {line(entry.get('file'), 12)}" if entry.get("file") is not None else ""
+    raw = entry.get("file")
+    file = "" if raw is None else f"file {raw_name(raw) if isinstance(raw, int) else line(raw, 12)}"
     log = entry.get("log")
     lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
     why = line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faser_align.config.layout import RUN
 from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
 
 NAME = "Y2023_R011705_F400-450"
@@ -133,6 +134,14 @@ def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> 
     )
     assert "- reco_s1_i01_00077: no output\n" in text
     assert " more\n" not in text
+
+
+def test_a_file_of_several_runs_is_named_with_its_run(facts: dict[str, Any]) -> None:
+    """A lost file is told by its number, and where a campaign has several runs by its run, too."""
+    facts["files_lost"] = [{"file": 400, "why": "no output"}, {"file": 11706 * RUN + 1, "why": "raw file missing"}]
+    text = compose(facts).text
+    assert "- file 400: no output" in text
+    assert "- file 1 of run 011706: raw file missing" in text
 
 
 def test_one_iteration_that_is_not_shown(facts: dict[str, Any]) -> None:
