@@ -72,10 +72,11 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     desk.run("wait", NAME, "--timeout", "100", status=16)
 
     status = desk.read("status", NAME)
-    assert status["iteration"] == 2
+    reached = status["iteration"]
+    assert 2 <= reached <= 3  # the one that ran when it was asked
     assert status["limit"] == 4
     assert status["reason"].endswith("asked to stop after the iteration")
-    assert [row["verdict"] for row in status["iterations"]] == ["limit", "go_on"]
+    assert [row["verdict"] for row in status["iterations"]] == ["limit", *["go_on"] * (reached - 1)]
     assert not (desk.campaign / layout.STOP).exists()
     assert (desk.campaign / "alignment-02.dag.rescue001").exists()
 
@@ -90,11 +91,11 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     desk.run("wait", NAME, "--timeout", "100", status=10)
 
     assert desk.read("status", NAME)["iteration"] == 4
-    moves = ["reconstruction_started", "solving_started"]
-    assert desk.events() == [
-        *("created", "submitted", *moves, "limit", "extended"),
-        *(event for event in desk.events()[6:12] if event in ("changed", "stop_asked", *moves)),
-        *("go_on", "final_removed", "resumed", *moves, "go_on", *moves, "limit"),
+    turn = ["reconstruction_started", "solving_started", "go_on"]
+    moved = [event for event in desk.events() if event not in ("changed", "stop_asked")]
+    assert moved == [
+        *("created", "submitted", *turn[:2], "limit", "extended", *turn * (reached - 1), "final_removed", "resumed"),
+        *(*turn * (3 - reached), *turn[:2], "limit"),
     ]
     changed = [row for row in desk.history() if row["event"] == "changed"]
     assert [(row["facts"]["key"], row["facts"]["before"], row["facts"]["after"]) for row in changed] == [
@@ -109,7 +110,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
         before = (desk.campaign / f"iter{iteration - 1:02d}" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
         assert (desk.campaign / f"iter{iteration:02d}" / layout.RECO / layout.CONSTANTS).read_text() == before
     kinds = [letter["Subject"].split()[2] for letter in desk.mailbox.messages()]
-    assert kinds == ["exhausted", "goes", "removed", "goes", "exhausted"]  # goes on
+    assert kinds == ["exhausted", *["goes"] * (reached - 1), "removed", *["goes"] * (3 - reached), "exhausted"]
     desk.run("verify", NAME)
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
     assert {change["key"] for change in json.loads((desk.campaign / layout.CHANGES).read_text())} == {

@@ -1,0 +1,89 @@
+"""Campaigns from campaigns on a real pool: one per run, forks from any constants, an iteration that is solved again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import Desk
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 400
+[convergence]
+starved_per_parameter = 0.0
+"""
+FIRST, SECOND = "Y2023_R011705_F400", "Y2023_R011706_F1"
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A desk of its own: nobody is told, and the registry knows no other campaigns."""
+    assert pool.master_pid
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    with Mailbox(workdir / "mail") as mailbox:
+        made = Desk(workdir, FIRST, mailbox)
+        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=Path(__file__).parents[2] / "examples"))
+        yield made
+
+
+def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None:
+    """One command makes a campaign per run; from one of them another is forked, and an iteration solved with other cuts."""
+    pairs = ("-r", "11705", "-f", "400", "-r", "11706", "-f", "1")
+    planned = desk.run("submit", "--each", "-y", "2023", *pairs, "-i", "1", "--dry-run")
+    assert f"{FIRST}: 2023, run 011705 (400), 1 file in all; planned\n" in planned
+    assert not desk.campaign.exists()
+    desk.run("submit", "--each", "-y", "2023", *pairs[:-2], "-i", "1", status=2)
+    said = desk.run("submit", "--each", "-y", "2023", *pairs, "-i", "1")
+    assert len([line for line in said.splitlines() if "; submitted as job " in line]) == 2
+    desk.run("wait", FIRST, "--timeout", "120", status=10)
+    desk.run("wait", SECOND, "--timeout", "120", status=10)
+    listed = desk.run("list")
+    assert [listed.count(f"{name} ") for name in (FIRST, SECOND)] == [1, 1]
+
+    found = (desk.campaign / "iter01" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
+    said = desk.run("submit", "--from", FIRST, "-i", "1")
+    assert f"forked from:  {FIRST}, iteration 1\n" in said
+    fork = desk.folder / f"{FIRST}-2"
+    record = json.loads((fork / layout.RECORD).read_text())
+    assert (record["year"], record["run"], record["files"]) == (2023, "011705", [400])
+    assert record["parent"]["name"] == FIRST
+    assert record["parent"]["sha256"] == record["constants"]["sha256"]
+    assert (fork / "iter01" / layout.RECO / layout.CONSTANTS).read_text() == found
+    desk.run("wait", f"{FIRST}-2", "--timeout", "120", status=10)
+    assert f"forked from {FIRST}, iteration 1\n" in desk.run("status", f"{FIRST}-2")
+    assert f"at most 1 iteration, forked from {FIRST}, iteration 1" in desk.run(
+        "history", f"{FIRST}-2", "--campaign-only"
+    )
+    assert f"forked from:  {FIRST}, the constants that it began with" in desk.run(
+        "submit", "--from", FIRST, "--iteration", "0", "--dry-run"
+    )
+    desk.run("submit", "--from", FIRST, "--iteration", "2", status=2)
+    desk.run("submit", "-y", "2023", "-r", "1", "-f", "1", "--iteration", "2", status=2)
+    desk.run("verify", f"{FIRST}-2")
+
+    metrics = json.loads((desk.campaign / "iter01" / layout.MILLEPEDE / layout.METRICS).read_text())
+    again = json.loads(desk.run("solve", "--from", FIRST, "-o", "again", "--json"))
+    assert again["corrections"] == metrics["corrections"]
+    text = (desk.folder / "faser-align.toml").read_text()
+    step = '[[stages]]\n[[stages.steps]]\nname = "one layer"\nfix = ["module", "3ST"]\n'
+    (desk.folder / "other.toml").write_text(f"{text}[mille]\nresidual_max = [0.3]\n{step}")
+    other = json.loads(
+        desk.run("solve", "--from", FIRST, "--iteration", "1", "--config", "other.toml", "-o", "other", "--json")
+    )
+    assert other["residual_max_mm"] == 0.3
+    assert {dof.partition(".")[0] for dof in other["corrections"]} == {"layer"}
+    assert (desk.folder / "other" / "iter01" / layout.MILLEPEDE / layout.CONSTANTS).read_text() != found
+    assert (desk.campaign / "iter01" / layout.MILLEPEDE / layout.CONSTANTS).read_text() == found
+    desk.run("solve", "--from", FIRST, "-o", "other", status=2)
+    (desk.campaign / "iter01" / layout.KFALIGNMENT / "kfalignment_011705_00400.root").unlink()
+    desk.run("solve", "--from", FIRST, "--config", "other.toml", "-o", "third", status=2)
+    assert not (desk.folder / "third").exists()
+    desk.run("solve", "--from", FIRST, "-o", "third")
