@@ -34,7 +34,9 @@ def named(text: str) -> str:
 
 def sentence(problem: object) -> str:
     """A mistake as one line that a terminal shows as it is: what a name has of control characters is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(problem))
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(problem)
+    )
 
 
 def show_json(value: Any) -> None:
