@@ -28,6 +28,10 @@ class Parent:
 
     def config(self) -> tuple[str, Config]:
         """The parent's configuration, with what was changed while it ran: its text as written by the user, and the values."""
+        if "imported" in self.record:
+            raise UserError(
+                f"{self.record['name']} was imported, and with what it ran is not known; give --config FILE"
+            )
         try:
             with open(f"{self.folder}/{layout.CONFIG}", encoding="utf-8") as file:
                 text = file.read()

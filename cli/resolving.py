@@ -38,6 +38,10 @@ def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
         raise UserError(
             f"{parent.record['name']} has solved no iteration of stage {parent.stage} yet; wait for its first"
         )
+    if "imported" in parent.record:
+        raise UserError(
+            f"{parent.record['name']} was imported, and its tracks are not there; reconstruct them with `faser-align reco`"
+        )
     record = _record(parent, os.path.abspath(output), config)
     lost = _lost(parent)
     same = record["config"]["mille"] == parent.record["config"]["mille"]

@@ -203,6 +203,11 @@ def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None
     assert left.status == 2
     assert "was imported" in left.err
     assert "--constants" in left.err
+    assert "was imported" in command("extend", "mine", "-i", "2").err + command("set", "mine", "patience=3").err
+    fork = command("submit", "--from", "mine", "--dry-run")
+    assert (fork.status, "give --config FILE" in fork.err) == (2, True)
+    again = command("solve", "--from", "mine", "--iteration", "1", "-o", "again")
+    assert (again.status, "its tracks are not there" in again.err) == (2, True)
 
 
 def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_path: Path) -> None:
