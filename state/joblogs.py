@@ -9,6 +9,7 @@ Sources: HTCondor manual, "DAGMan: machine-readable event history" (JOBSTATE_LOG
 as HTCondor 23.9 writes it.
 """
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -108,12 +109,12 @@ def dagman_out(text: str) -> list[Line]:
         event = _JOB.match(timed[2])
         if event is not None:
             jobs[event[1]] = f"{event[2]}.{event[3]}"
-        at_s = local_s(timed[1])
         for pattern, translate in _OUT:
             said = pattern.match(timed[2])
-            if said is not None and at_s is not None:
+            if said is not None and (at_s := local_s(timed[1])) is not None:
                 node, what, value = translate(said, jobs.get(said[1], "-"))
                 found.append(Line(at_s, node, what, value))
+                break
     return found
 
 
@@ -194,6 +195,7 @@ def value_of(event: JobEvent) -> int | None:
     return None
 
 
+@functools.lru_cache(maxsize=1024)  # many lines are of one second
 def local_s(text: str) -> int | None:
     """Unix time (s) of a log's time, which is that of the access point's clock: ``11/25/26 10:50:43`` or ISO."""
     for form in ("%m/%d/%y %H:%M:%S", "%Y-%m-%d %H:%M:%S"):

@@ -22,7 +22,7 @@ from faser_align.state import database, repair_events, spool
 from faser_align.state.apply import apply
 from faser_align.state.joblogs import Logs
 from faser_align.state.repair_copies import FILES, STORE, Copy, covers, examine, opened, tell_as_known
-from faser_align.state.repair_replay import begin, missing, replay, with_spool
+from faser_align.state.repair_replay import Taken, begin, missing, replay, with_spool
 
 Record = dict[str, Any]
 
@@ -131,19 +131,13 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
     copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
     logs = read_logs(folder)
     events = with_spool(folder, repair_events.events(logs, record, changes.read(folder)))
-    fresh = f"{scratch}/fresh.db"
-    begin(fresh, record)
-    unfit, taken = replay(fresh, folder, events)
-    made_from, path, left_out = LOGS, fresh, 0
-    sound = [copy for copy in copies if not copy.damage]
-    if sound:
-        best = max(sound, key=lambda copy: (copy.rows, copy.name == STORE))
-        tail, middle = missing(best.path, events)
-        base = f"{scratch}/base.db"
-        shutil.copyfile(best.path, base)
-        unfit_of_base, took = replay(base, folder, tail)
-        if not (middle and covers(fresh, base)):
-            made_from, path, taken, unfit, left_out = best.name, base, took, unfit_of_base, len(middle)
+    made_from, path, unfit, taken, left_out = _from_copies(folder, copies, events, scratch)
+    if not path or left_out:
+        fresh = f"{scratch}/fresh.db"
+        begin(fresh, record)
+        replayed = replay(fresh, folder, events)
+        if not path or covers(fresh, path):
+            made_from, path, (unfit, taken), left_out = LOGS, fresh, replayed, 0
     told = tell_as_known(path, copies)
     closed = _close(path, logs)
     store = copies[0]
@@ -159,6 +153,26 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
         closed,
         left_out,
     )
+
+
+def _from_copies(
+    folder: str, copies: tuple[Copy, ...], events: list[Taken], scratch: str
+) -> tuple[str, str, list[str], int, int]:
+    """A store made from the sound copy that knows most, with what it lacks; no path if none is sound.
+
+    Returns:
+        What it is made from, its path, files of the spool that could not be taken in, how many events it took in, and how
+        many of those that it lacks have no place in it any more.
+    """
+    sound = [copy for copy in copies if not copy.damage]
+    if not sound:
+        return "", "", [], 0, 0
+    best = max(sound, key=lambda copy: (copy.rows, copy.name == STORE))
+    tail, middle = missing(best.path, events)
+    path = f"{scratch}/base.db"
+    shutil.copyfile(best.path, path)
+    unfit, taken = replay(path, folder, tail)
+    return best.name, path, unfit, taken, len(middle)
 
 
 def _close(path: str, logs: Logs) -> str:

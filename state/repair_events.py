@@ -4,7 +4,9 @@ Pure but for the metrics and the last words of jobs, which are read from the cam
 only hooks could know is not made up: times are DAGMan's, to the second, and the host of the access point is empty.
 """
 
+import bisect
 import copy
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -131,11 +133,13 @@ def _complete(first: list[Happening], second: list[Happening]) -> list[Happening
             return (one.dag_id, one.phase) not in dagmans
         return all(abs(one.at_s - at_s) > NEAR_S for at_s in times[one.phase, one.node])
 
-    found = list(first)
-    for one in filter(is_new, second):
-        place = next((i for i in range(len(found), 0, -1) if found[i - 1].at_s <= one.at_s), 0)
-        found.insert(place, one)
-    return found
+    latest = list(itertools.accumulate((one.at_s for one in first), max))
+    placed = [(bisect.bisect_right(latest, one.at_s), one) for one in second if is_new(one)]
+    found = [(place + 1, one) for place, one in enumerate(first)]
+    # What is new at a place stands before the one that had it, in its own order: sorting keeps that.
+    return [
+        one for _, one in sorted([*((place + 0.5, one) for place, one in placed), *found], key=lambda pair: pair[0])
+    ]
 
 
 def _with_status(

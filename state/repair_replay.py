@@ -26,7 +26,9 @@ def begin(path: str, record: Record) -> None:
     schema.migrate(path)
     with opened(path) as db:
         created = record["created_utc"].removesuffix("Z")
+        db.execute("BEGIN IMMEDIATE")
         create.begin(db, record, created + ".000Z" * ("." not in created), "")
+        db.execute("COMMIT")
 
 
 def with_spool(folder: str, events: list[Event]) -> list[Taken]:
