@@ -114,10 +114,7 @@ def _data(request: Request) -> tuple[int, str, list[int]]:
         option for option, value in (("-y", request.year), ("-r", request.runs), ("-f", request.files)) if not value
     ]
     if missing and parent is None:
-        raise UserError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; say which data to align, "
-            "for example -y 2023 -r 011705 -f 400-450"
-        )
+        raise UserError(f"missing option {' and '.join(missing)}; see `faser-align submit --help`")
     if parent is not None and not request.runs and not request.files:
         return check_year(request.year or parent["year"]), parent["run"], list(parent["files"])
     return check_year(request.year or (parent or {})["year"]), *parse_data(request.runs, request.files)
@@ -243,10 +240,10 @@ def doubt(planned: Plan) -> str:
 def summary(planned: Plan) -> dict[str, str]:
     """What will be done, as headings and values for a person."""
     record = planned.record
-    config, files = record["config"], record["files"]
+    config = record["config"]
     shown = {
         "campaign": record["name"],
-        "data": f"{record['year']}, {_runs(record)}, {len(files)} {_plural('file', len(files))} in all",
+        "data": f"{record['year']}, {_runs(record)}",
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
         "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
@@ -293,9 +290,11 @@ def _plural(word: str, count: int) -> str:
 
 
 def _runs(record: dict[str, Any]) -> str:
-    """The runs with their files: ``run 011705 (400-450)``."""
+    """The runs with their files: ``run 011705, 51 files (400-450)``."""
     by = by_run(record["run"], record["files"])
-    return ", ".join(f"run {run} ({format_files(files)})" for run, files in by.items())
+    return "; ".join(
+        f"run {run}, {len(files)} {_plural('file', len(files))} ({format_files(files)})" for run, files in by.items()
+    )
 
 
 def _stage(stage: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("submit", "-y", "2023", "-f", "400"), "missing option '--run' / '-r'; see `faser-align submit --help`"),
-        (("submit", "-y", "2023", "-r", "1"), "missing option '--files' / '-f'; see `faser-align submit --help`"),
+        (("submit", "-y", "2023", "-f", "400"), "missing option -r; see `faser-align submit --help`"),
+        (("submit", "-y", "2023", "-r", "1"), "missing option -f; see `faser-align submit --help`"),
         ((*SUBMIT, "-i", "abc"), "invalid value for '--iterations' / '-i': "),
         (("status",), "missing argument 'CAMPAIGN'; see `faser-align status --help`"),
         (("pool", "start", "--cpus", "0"), "invalid value for '--cpus': "),

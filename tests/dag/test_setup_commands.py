@@ -66,7 +66,7 @@ def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
     assert result.exit_code == 0
     for words in (
         "Y2023_R011705_F400-402_405",
-        "run 011705 (400-402,405), 4 files in all",
+        "run 011705, 4 files (400-402,405)",
         "at most 7 iterations",
         "3 (without the IFT)",
         "personal pool, 35 nodes",
