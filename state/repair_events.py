@@ -312,10 +312,10 @@ def _agree(event: Event, told: int, record: dict[str, Any]) -> None:
 
 def _as_told(record: dict[str, Any], stage: int, iteration: int, told: int) -> tuple[str, str]:
     """The verdict and the campaign's event that fit what DAGMan was told, 0 or ``CONVERGED``."""
-    if told == statuses.CONVERGED:
-        return "converged", "converged"
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"
+    if told == statuses.CONVERGED:
+        return "converged", "converged"
     this, last = record["stages"][stage - 1], stage == len(record["stages"])
     name = "limit" if iteration == this["iterations"] else "go_on"
     at_limit = this.get("at_limit", "continue")

@@ -1,5 +1,6 @@
 """Repairing a store: what it is made from, what is kept, and that nothing is told twice."""
 
+import json
 import os
 import random
 import shutil
@@ -560,6 +561,42 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
     assert findings(store) == []
     again = picture(store, words=True)
     for part in original:
+        assert again[part] == original[part], part
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
+    """The nodes and the verdict of a validation come back, from its metrics or from what DAGMan was told."""
+    config = {"campaign": {"iterations": 1}, "convergence": {"patience": 1}, "validation": {"enabled": True}}
+    record = make_campaign(tmp_path / "c", files=1, config=config)
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record_submitted(folder, 12)
+    assert run_iteration(record, 1, significance=0.001, residual_max_final=True, chi2_per_ndf=1.003) == 0
+    for half in (layout.BEFORE, layout.AFTER):
+        for part in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
+            Path(layout.iteration_folder(folder, layout.VALIDATION, half), part).mkdir(parents=True, exist_ok=True)
+        node = layout.reco_node(layout.VALIDATION, half, 400)
+        assert hook("pre", folder, node, 0, 2).returncode == 0
+        write_output(record, layout.VALIDATION, half, 400)
+        assert hook("post", folder, node, 0, 2, 0, f"8{half}.0", 0).returncode == 0
+    assert hook("pre", folder, layout.VALIDATE_NODE, 0, 2).returncode == 0
+    group = {when: {"chi2_per_ndf": 1.2, "tracks": 1, "modules": {}} for when in ("before", "after")}
+    value = {"format": 1, "stage": layout.VALIDATION, "iteration": layout.AFTER, "groups": {"all": group}}
+    metrics = Path(layout.metrics_file(folder, layout.VALIDATION, layout.AFTER))
+    metrics.write_text(json.dumps(value))
+    assert hook("post", folder, layout.VALIDATE_NODE, 0, 2, 0, "83.0", 0).returncode == 0
+    assert hook("final", folder, "final", 0, 0).returncode == 0
+    original = picture(store)
+    Path(folder, layout.JOBSTATE_LOG).write_text(jobstate_of(store))
+    assert not rebuilt(record, tmp_path / "s").path
+    store.unlink()
+    Path(folder, layout.PUBLISHED).unlink()
+    if gone:
+        metrics.unlink()
+    repaired(record)
+    assert findings(store) == []
+    again = picture(store)
+    for part in ("campaign", "nodes", "attempts", "events", "messages") if gone else tuple(original):
         assert again[part] == original[part], part
 
 
