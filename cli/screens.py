@@ -1,5 +1,6 @@
 """The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -129,7 +130,8 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     told = seen["undelivered"]
     blocks += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
     if seen["undelivered"]:
-        blocks.append(Line(f"  try the targets with `{program} notify test`"))
+        again = f"{program} notify retry {shlex.quote(seen['name'])}"
+        blocks.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
     if seen["spool_waiting"] and not seen["pending"]:
         blocks.append(Line(f"{words.count(seen['spool_waiting'], 'event')} in the spool until the next hook", "yellow"))
     if seen["spool_aside"]:

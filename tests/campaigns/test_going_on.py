@@ -118,3 +118,28 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
         "convergence.effect_um_max",
         "notify.events",
     }
+
+
+def test_a_campaign_that_failed_is_extended(desk: Desk) -> None:
+    """The iteration in which it failed is finished, without what was done of it, and one more follows."""
+    raw = [desk.folder / f"raw_{file}" for file in ("00400", "00401")]
+    for path in raw:
+        path.write_bytes(b"raw")
+    configuration = desk.folder / "faser-align.toml"
+    configuration.write_text(f'{configuration.read_text()}[reconstruction]\nraw = "{desk.folder}/raw_{{file}}"\n')
+    words = [*SUBMIT, "-i", "1"]
+    words[words.index("-f") + 1] = "400-401"
+    desk.run(*words)
+    raw[1].unlink()
+    desk.run("wait", NAME, "--timeout", "100", status=15)
+    raw[1].write_bytes(b"raw")
+    desk.run("extend", NAME, "-i", "1")
+    desk.run("wait", NAME, "--timeout", "100", status=10)
+    status = desk.read("status", NAME)
+    assert (status["iteration"], status["limit"]) == (2, 2)
+    dag = (desk.campaign / layout.dag_name(2)).read_text()
+    assert layout.reco_node(1, 1, 400) not in dag
+    assert f"JOB {layout.reco_node(1, 1, 401)} reco" in dag
+    started = [row["subject"] for row in desk.history() if row["event"] == "started"]
+    assert started.count(layout.reco_node(1, 1, 400)) == 1
+    desk.run("verify", NAME)

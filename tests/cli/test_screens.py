@@ -98,7 +98,7 @@ def test_messages_that_were_not_delivered_are_told_by_target() -> None:
         "    and others: 1 held, 2 iteration, 1 submitted",
         "  diverged to group, after 4 tries: no 4",
         "    and others: 2 iteration, 1 submitted",
-        "  try the targets with `faser-align notify test`",
+        "  try the targets with `faser-align notify test`, then `faser-align notify retry 'a b'`",
     ]
     unfinished = lines(screens.unusual(snapshot(undelivered=waiting[:4])))
     assert unfinished[1:3] == ["  iteration to me, after 2 tries: no 2", "    and others: 1 submitted"]

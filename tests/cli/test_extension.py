@@ -1,0 +1,96 @@
+"""What an extension is made of: its nodes in the store, its DAG, and what a command that was killed leaves."""
+
+import json
+from pathlib import Path
+
+from campaigns import hook, make_campaign, run_iteration, write_output
+from commandline import Command
+
+from faser_align.cli import extension
+from faser_align.config import changes, layout
+from faser_align.config.record import read_record
+from faser_align.dag.render import render
+from faser_align.state import queries, spool, verify, wishes, writer
+
+
+def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
+    """The wish moves the campaign on and inserts the nodes in one transaction; replayed it changes nothing."""
+    record = make_campaign(tmp_path / "c", files=2, config={"campaign": {"iterations": 2}})
+    folder = record["folder"]
+    assert [run_iteration(record, i) for i in (1, 2)] == [0, 0]
+    hook("final", folder, "final", 0, 0)
+    name = wishes.put(folder, "extended", {"stage": 1, "before": 2, "after": 3})
+    wish = spool.read(folder, name)
+    changes.write(folder, [{"id": wish["id"], "key": "stages.1.iterations", "before": 2, "after": 3}])
+    with queries.published(folder) as db:
+        assert queries.campaign_now(db, folder)["state"] == "submitted"
+    for half in ("1reco", "2kfalignment", "3millepede"):
+        (Path(folder) / "iter03" / half / "logs").mkdir(parents=True)
+    assert run_iteration(record, 3, dag_id="13.0", significance=1.0, effect_um=5.0) == 0
+    writer.take(folder, wish)
+    hook("final", folder, "final", 0, 0, dag_id="13.0")
+    with queries.published(folder) as db:
+        assert queries.campaign(db)["state"] == "exhausted"
+        assert db.execute("SELECT count(*) FROM nodes").fetchone() == (9,)
+        events = [row["event"] for row in queries.history(db, nodes=False)]
+        assert verify.findings(db) == []
+    assert events.count("extended") == 1
+    assert events[-4:] == ["extended", "reconstruction_started", "solving_started", "limit"]
+
+
+def test_an_extension_of_what_runs_is_ignored(tmp_path: Path) -> None:
+    """A wish that the state does not allow leaves a row in the history, and no nodes."""
+    record = make_campaign(tmp_path / "c", files=1)
+    run_iteration(record, 1)
+    wishes.put(record["folder"], "extended", {"stage": 1, "before": 4, "after": 6})
+    writer.take(record["folder"], None)
+    hook("hold", record["folder"], layout.reco_node(1, 1, 400), "31.0", 0)
+    with queries.published(record["folder"]) as db:
+        (row,) = [row for row in queries.history(db) if row["event"] == "extended"]
+        assert row["ignored"]
+        assert db.execute("SELECT max(iteration) FROM nodes").fetchone() == (4,)
+        assert verify.findings(db) == []
+
+
+def test_the_dag_of_an_extension(tmp_path: Path) -> None:
+    """It begins with the first iteration that was not judged, and leaves out what is done of it."""
+    record = make_campaign(tmp_path / "c", files=2, config={"campaign": {"iterations": 3}})
+    text = render(record, (1, 2), {layout.reco_node(1, 2, 400)})
+    assert "_i01" not in text
+    assert layout.reco_node(1, 2, 400) not in text
+    assert f"PARENT {layout.reco_node(1, 2, 401)} CHILD {layout.mille_node(1, 2)}\n" in text
+    only_solved = render(record, (1, 3), {layout.reco_node(1, 3, file) for file in (400, 401)})
+    assert f"JOB {layout.mille_node(1, 3)} mille\n" in only_solved
+    assert "PARENT" not in only_solved
+
+
+def test_without_htcondor_nothing_is_changed(command: Command, campaigns: Path) -> None:
+    """Where no schedd answers an extension is refused, and leaves nothing behind."""
+    left = command("extend", "failed", "-i", "2")
+    assert left.status == 2
+    assert "faser-align pool start" in left.err
+    assert "extend was refused, nothing was done" in left.err
+    assert layout.dag_files(str(campaigns / "failed")) == [layout.DAG]
+    assert changes.read(str(campaigns / "failed")) == []
+
+
+def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
+    """A DAG that no DAGMan has seen goes with its change, other changes stay; one that has run is kept."""
+    record = make_campaign(tmp_path / "c", files=1)
+    folder = record["folder"]
+    hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
+    write_output(record, 1, 1, 400)
+    hook("final", folder, "final", 4, 0)
+    dags = [Path(folder, layout.dag_name(number)) for number in (1, 2)]
+    for dag in dags:
+        dag.write_text("")
+    limit = {"id": "a", "key": "convergence.patience", "before": 2, "after": 1}
+    changes.write(folder, [limit, {"id": "b", "key": "stages.1.iterations", "before": 4, "after": 9}])
+    assert read_record(folder)["stages"][0]["iterations"] == 9
+    extension.discard_leftover(folder, "removed")
+    assert layout.dag_files(folder) == [layout.DAG]
+    assert [change["id"] for change in json.loads(Path(folder, layout.CHANGES).read_text())] == ["a"]
+    dags[1].write_text("")
+    Path(f"{dags[1]}{layout.ENDING_DAGMAN_OUT}").touch()
+    extension.discard_leftover(folder, "removed")
+    assert layout.newest_dag(folder) == str(dags[1])
