@@ -66,6 +66,18 @@ def new_dagman(campaign: "Campaign") -> None:
         _move(campaign, "resumed", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (event["dag_id"],))
 
 
+def goes_on(campaign: "Campaign") -> None:
+    """A node begins although FINAL of its DAGMan has closed the campaign: that DAGMan did not leave, it was started again.
+
+    It was killed between FINAL and its own end, or has lost track of a job. Its next FINAL is another one.
+    """
+    event = campaign.event
+    if campaign.db.execute(
+        "SELECT 1 FROM events WHERE dag_id = ? AND phase = 'final' LIMIT 1", (event["dag_id"],)
+    ).fetchone():
+        _move(campaign, "resumed", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (event["dag_id"],))
+
+
 def control(campaign: "Campaign") -> int:
     """An event of the command line, out of the spool: ``submitted`` or ``resumed`` with the DAGMan's id, or a wish."""
     if campaign.event["event"] not in table.NEW_DAGMAN:
@@ -109,9 +121,10 @@ def final(campaign: "Campaign") -> int:
     status = event["dag_status"]
     exit_status = 0 if status in DAG_OK else min(max(status, 1), 7)
     known = campaign.db.execute(
-        "SELECT exit_status FROM events WHERE dag_id = ? AND phase = 'final'", (event["dag_id"],)
+        "SELECT exit_status, attempt FROM events WHERE dag_id = ? AND phase = 'final' ORDER BY attempt DESC LIMIT 1",
+        (event["dag_id"],),
     ).fetchone()
-    if known:
+    if known and campaign.state in table.ENDS:
         return int(known[0])
     failed = campaign.db.execute("SELECT count(*) FROM nodes WHERE state = 'failed'").fetchone()[0]
     # An end that no script of DAGMan told has a reason of its own.
@@ -129,7 +142,8 @@ def final(campaign: "Campaign") -> int:
         facts = "json_object('dag_status', ?, 'failed_nodes', ?, 'reason', ?)"
         _move(campaign, name, campaign.stage, campaign.iteration, facts, (status, failed, f"the DAG ended: {reason}"))
     campaign.db.execute(
-        "INSERT INTO events VALUES (?, ?, 0, 'final', '', '', ?)", (event["dag_id"], event["node"], exit_status)
+        "INSERT INTO events VALUES (?, ?, ?, 'final', '', '', ?)",
+        (event["dag_id"], event["node"], known[1] + 1 if known else 0, exit_status),
     )
     return exit_status
 

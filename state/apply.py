@@ -69,6 +69,8 @@ def _pre(campaign: Campaign) -> int:
         return statuses.SKIP
     _open(campaign, node, state, attempts + 1, latest)
     _took(campaign, node, attempts + 1, "pre", "", "", 0)
+    if campaign.state in ("failed", "removed"):
+        _advance().goes_on(campaign)
     if stage == layout.VALIDATION:
         if campaign.state == "submitted":
             history.campaign_event(campaign, "validation_asked", campaign.stage, campaign.iteration)

@@ -27,13 +27,14 @@ COMMAND = [sys.executable, "-m", "faser_align.cli"]
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
 
 # The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, minutes until the slots that it
-# had claimed are free.
+# had claimed are free, 40 min until a job is begun anew with which its shadow has lost touch.
 SETTINGS = """
 MASTER_BACKOFF_CONSTANT = 1
 MASTER_BACKOFF_FACTOR = 1
 ALIVE_INTERVAL = 4
 MAX_CLAIM_ALIVES_MISSED = 3
 STARTD_SENDS_ALIVES = False
+JOB_DEFAULT_LEASE_DURATION = 20
 """
 
 
