@@ -71,7 +71,9 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     refuse_second(schedd, folder)
     dag = layout.newest_dag(folder)
     latest, lock = rescue_file(folder), dag + layout.ENDING_LOCK
-    if os.path.exists(lock) or (not latest and os.path.exists(dag + layout.ENDING_DAGMAN_OUT)):
+    # A DAGMan that was removed before it began has left its submit description alone.
+    began = any(os.path.exists(dag + ending) for ending in (layout.ENDING_DAGMAN_OUT, ".condor.sub"))
+    if os.path.exists(lock) or (not latest and began):
         if done is None:
             raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
         nodes = set(re.findall(r"^JOB (\S+)", _text(dag), re.MULTILINE))
