@@ -223,15 +223,13 @@ def _as_it_was(record: dict[str, Any], changed: Sequence[Change], utc: str) -> d
 
 
 def _with_changes(found: list[Event], record: dict[str, Any], changed: Sequence[Change]) -> list[Event]:
-    """The events with the changes among them: within a second behind what scripts did, and before a DAGMan that began."""
+    """The events with the changes among them: within a second behind what scripts did, and before a resumption."""
     result = list(found)
     for change in changed:
         record = changes.apply(copy.deepcopy(record), [change])
         event = _change_event(change, record)
         second = event["utc"][:SECOND]
-        later = (
-            i for i, e in enumerate(result) if (e["utc"][:SECOND], e.get("event") in table.NEW_DAGMAN) > (second, False)
-        )
+        later = (i for i, e in enumerate(result) if (e["utc"][:SECOND], e.get("event") == "resumed") > (second, False))
         result.insert(next(later, len(result)), event)
     return result
 

@@ -139,7 +139,8 @@ class _Known(NamedTuple):
     attempts: Counter[tuple[str, str]]  # (DAGMan, node)
     closed: set[tuple[str, str]]  # (node, job)
     holds: Counter[tuple[str, str]]  # (node, job)
-    others: set[tuple[str, str]]  # (DAGMan, phase)
+    dagmans: set[str]
+    finals: Counter[str]  # DAGMan; one that is killed behind its FINAL has another one
     wishes: set[str]  # identities
 
 
@@ -149,7 +150,8 @@ def _known(db: sqlite3.Connection) -> _Known:
         Counter((dag_id, node) for dag_id, node, _, _ in attempts),
         {(node, job_id) for _, node, job_id, closed in attempts if closed and job_id},
         Counter(tuple(row) for row in db.execute("SELECT node, job_id FROM events WHERE phase = 'hold'")),
-        {tuple(row) for row in db.execute("SELECT dag_id, phase FROM events WHERE phase IN ('dagman', 'final')")},
+        {row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'dagman'")},
+        Counter(row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'final'")),
         {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")},
     )
 
@@ -182,6 +184,7 @@ class _Lacking:
         self._known = known
         self._opened: Counter[tuple[str, str]] = Counter()
         self._held: Counter[tuple[str, str]] = Counter()
+        self._ended: Counter[str] = Counter()
         self._open: set[tuple[str, str]] = set()
 
     def __call__(self, event: Event) -> bool:
@@ -200,7 +203,8 @@ class _Lacking:
             self._held[job] += 1
             return job not in self._known.closed and self._held[job] > self._known.holds[job]
         if phase == "final":
-            return (attempt[0], "final") not in self._known.others
+            self._ended[attempt[0]] += 1
+            return self._ended[attempt[0]] > self._known.finals[attempt[0]]
         if event.get("event") in table.NEW_DAGMAN:
-            return (attempt[0], "dagman") not in self._known.others
+            return attempt[0] not in self._known.dagmans
         return event.get("id", "") not in self._known.wishes
