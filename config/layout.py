@@ -39,6 +39,7 @@ JOBSTATE_LOG = "jobstate.log"  # DAGMan's own account of its nodes; goes on over
 
 CONSTANTS = "inputforalign.txt"
 METRICS = "metrics.json"
+PLOT = "convergence.png"  # beside the metrics: how the campaign converged up to there
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
 LOGS = "logs"  # below 1reco and 3millepede: what the jobs printed
 FINAL_NODE = "final"
@@ -182,6 +183,11 @@ def result_file(root: str, stage: int, iteration: int) -> str:
 def metrics_file(root: str, stage: int, iteration: int) -> str:
     """Metrics that the Millepede job of an iteration wrote."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"
+
+
+def plot_file(root: str, stage: int, iteration: int) -> str:
+    """Picture of the convergence that the Millepede job of an iteration drew, if it could."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{PLOT}"
 
 
 def lost_file(root: str, stage: int, iteration: int) -> str:

@@ -150,7 +150,12 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
             "stages": stages,
             "reconstruction": _reconstruction(config.reconstruction, base),
             "simulation": config.simulation.model_copy(update={"truth": absolute(config.simulation.truth, base)}),
-            "notify": config.notify.model_copy(update={"file": absolute(config.notify.file, base)}),
+            "notify": config.notify.model_copy(
+                update={
+                    "file": absolute(config.notify.file, base),
+                    "templates": absolute(config.notify.templates, base),
+                }
+            ),
             "solver": config.solver.model_copy(
                 update={
                     "pede": absolute(pede, base) if "/" in pede else pede,

@@ -31,6 +31,7 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
 # At the end of a line of a submit description a backslash joins the next one to it.
 Expression = Annotated[str, StringConstraints(pattern=r"^([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x08\x0a-\x1f\x7f\\])?$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
+Address = Annotated[str, StringConstraints(pattern=r"^(https?://[!-~]+)?$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -178,7 +179,8 @@ class Storage(Table):
         0, "Keep the ROOT files of this many iterations, the latest; 0: of all. Millepede jobs remove the others'."
     )
     cleanup_reco_temp_files: bool = key(
-        True, "A job empties its scratch area as soon as it ends; false: that is left to HTCondor."
+        True,
+        "A reconstruction job empties its scratch area as soon as it ends; false: it says where that is and leaves it to HTCondor.",
     )
 
     @property
@@ -368,6 +370,9 @@ class Notify(Table):
         "~/.config/faser-align/targets.toml", "File with the targets (readable by its owner only, mode 600)."
     )
     events: list[Event] = key(["held", "lost", "end"], "What is told; `end` stands for every end of a campaign.")
+    templates: Line = key(
+        "", "Folder with templates of messages that take the place of those of the same name; empty: none."
+    )
 
 
 class Check(Table):
@@ -387,6 +392,12 @@ class Report(Table):
         "",
         "Folder, for example of EOS web space, in which a campaign's page and an index over all pages are rewritten at the "
         "end of each Millepede job and of the campaign; empty: none.",
+    )
+    url: Address = key(
+        "",
+        "Where others reach that folder, for the link in messages, for example `https://align.web.cern.ch/pages`; empty: messages "
+        "name the file.",
+        allowed="an address that begins with http:// or https://, without blanks",
     )
 
 

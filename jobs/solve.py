@@ -33,7 +33,9 @@ from faser_align.config.atomic import temporary, write_text
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.checksums import constants_facts
+from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.lost import lost_files
+from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
 from faser_align.jobs.tidy import drop_tracks
@@ -53,7 +55,8 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics_file = layout.metrics_file(iteration.record["folder"], stage, number)
     with failing(statuses.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
-        Path(metrics_file).unlink(missing_ok=True)
+        for old in (metrics_file, layout.plot_file(iteration.record["folder"], stage, number)):
+            Path(old).unlink(missing_ok=True)
     lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
     with failing(statuses.CONSTANTS):
@@ -87,10 +90,28 @@ def solve(folder: str, stage: int, number: int) -> None:
     )
     metrics["constants"] = constants_facts(iteration, start, result)
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
+    cost = reconstruction_cost(iteration.folder, stage, number)
+    metrics["reconstruction"] = cost._asdict() if cost else {}
+    metrics["no_plot"] = _plot(iteration, metrics)
     with failing(statuses.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     drop_tracks(iteration)
     _publish(iteration)
+
+
+def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
+    """Draw how the campaign converges, beside the iteration's metrics; returns why there is no picture, or nothing."""
+    history = []
+    for one in iteration.before():
+        try:
+            text = Path(layout.metrics_file(iteration.folder, one.stage, one.number)).read_text(encoding="utf-8")
+            history.append(json.loads(text))
+        except (OSError, ValueError):
+            continue  # a stage that ended early has no more
+    rules = iteration.config["convergence"]
+    limits = {"effect_um": rules["effect_um_max"], "significance": rules["significance_max"]}
+    path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
+    return plot(path, iteration.record["name"], [*history, metrics], limits)
 
 
 def _publish(iteration: Iteration) -> None:

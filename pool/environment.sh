@@ -34,7 +34,7 @@ release_lock() {
 }
 
 install_packages() {
-    local what=.
+    local what=".[plot]"
     [[ $1 == demo ]] || what=".[$1]"
     say "installing Python packages into $here/.venv (a minute or two, this once)"
     run "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$what" ||

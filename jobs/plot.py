@@ -1,0 +1,108 @@
+"""The picture of a campaign's convergence, for its messages: drawn where the Millepede job runs, if matplotlib is there."""
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from faser_align.config.atomic import temporary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Metrics = Mapping[str, Any]
+
+_INCHES, _DPI = (8.0, 7.2), 100
+_BLUE, _ORANGE, _GREY = "#1f5fa8", "#c2570c", "#56616b"
+_COLOURS = (_BLUE, _ORANGE, "#1a7f4b", "#7a3e9d", "#a86a00", "#0b7285", "#b3261e", "#495057")
+
+
+def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, float]) -> str:
+    """Draw the convergence of a campaign into the file ``path`` (PNG).
+
+    Args:
+        path: of the picture; it is there as a whole or not at all.
+        name: the campaign's.
+        history: metrics of its iterations, oldest first; what is missing in them or not finite leaves a gap.
+        limits: ``effect_um`` and ``significance``, below which the constants stand still.
+
+    Returns:
+        Why there is no picture, in words; empty if there is one. Nothing is raised: no result depends on a picture.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as missing:
+        if (missing.name or "").partition(".")[0] == "matplotlib":
+            return (
+                f"matplotlib is not installed for the jobs' Python ({sys.executable}): install faser-align[plot] there"
+            )
+        return f"matplotlib cannot be used by the jobs' Python ({sys.executable}): {missing}"
+    except Exception as broken:  # noqa: BLE001 -- an installation may be broken in any way
+        return f"matplotlib cannot be used by the jobs' Python ({sys.executable}): {broken}"
+    try:
+        figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+        _draw(figure, name, history, limits)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with temporary(path) as written:
+            figure.savefig(written, format="png", metadata={"Software": "faser-align"})
+    except Exception as problem:  # noqa: BLE001 -- see above
+        return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
+    return ""
+
+
+def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mapping[str, float]) -> None:
+    chi2, small, moved = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 3))
+    figure.suptitle(name.replace("$", r"\$"), fontsize="medium")
+    x = list(range(1, len(history) + 1))
+    chi2.plot(x, [_number(one.get("chi2_per_ndf")) for one in history], "o-", color=_BLUE)
+    chi2.set_ylabel("chi2/ndf")
+    _log(small, x, "effect [um]", [_number(one.get("effect_um")) for one in history], _BLUE)
+    _log(small, x, "significance", [_number(one.get("significance")) for one in history], _ORANGE)
+    for key, colour in (("effect_um", _BLUE), ("significance", _ORANGE)):
+        if limits.get(key, 0.0) > 0:
+            small.axhline(limits[key], color=colour, linestyle="--", linewidth=1)
+    small.set_ylabel("still to come\n(dashed: limits)")
+    kinds = sorted({kind for one in history for kind in _mapping(one.get("corrections"))})
+    for kind, colour in zip(kinds, _COLOURS, strict=False):
+        found = [_mapping(_mapping(one.get("corrections")).get(kind)) for one in history]
+        unit = next((one["unit"] for one in found if "unit" in one), "")
+        _log(moved, x, f"{kind} [{unit}]", [_number(one.get("rms")) for one in found], colour)
+    moved.set_ylabel("correction, rms")
+    moved.set_xlabel("iteration")
+    _tick(moved, x, history)
+    for axes in (chi2, small, moved):
+        axes.grid(visible=True, color="#e6eaed", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in (small, moved):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small", frameon=False, ncols=4)
+
+
+def _tick(axes: "Axes", x: Sequence[int], history: Sequence[Metrics]) -> None:
+    """Name iterations as everywhere: by their number, with several stages as stage.number."""
+    staged = len({one.get("stage") for one in history}) > 1
+    names = [f"{one.get('stage')}.{one.get('iteration')}" if staged else f"{one.get('iteration')}" for one in history]
+    every = max(1, math.ceil(len(x) / 20))
+    axes.set_xticks(x[::every], names[::every])
+
+
+def _log(axes: "Axes", x: Sequence[int], label: str, values: Sequence[float], colour: str) -> None:
+    """A curve on a logarithmic scale, on which what is not above zero has no place."""
+    shown = [value if value > 0 else math.nan for value in values]
+    if any(math.isfinite(value) for value in shown):
+        axes.set_yscale("log")
+        axes.plot(x, shown, "o-", color=colour, label=label)
+
+
+def _number(value: object) -> float:
+    """``value``, or NaN, which is not drawn."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return math.nan
+    return float(value)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,69 @@
+"""The picture of the convergence, and what is said where there is none."""
+
+import builtins
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import metrics
+
+from faser_align.jobs.plot import plot
+
+LIMITS = {"effect_um": 0.5, "significance": 0.01}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def draw(path: Path, history: list[dict[str, Any]], name: str = "A") -> str:
+    """Draw a history into ``path``."""
+    return plot(str(path), name, history, LIMITS)
+
+
+def test_a_healthy_campaign_has_a_picture(tmp_path: Path) -> None:
+    """Four iterations give a picture of a size that a letter can carry."""
+    assert draw(tmp_path / "c.png", [metrics(number) for number in range(1, 5)]) == ""
+    picture = (tmp_path / "c.png").read_bytes()
+    assert picture.startswith(PNG)
+    assert len(picture) < 200_000
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {},
+        {"chi2_per_ndf": None, "effect_um": float("nan"), "significance": float("inf"), "corrections": None},
+        {"corrections": {"<script>$x$": {"rms": "many"}}, "effect_um": -1.0, "stage": None},
+        {"chi2_per_ndf": True, "corrections": {f"kind {number}": {"rms": 1.0} for number in range(40)}},
+    ],
+    ids=["empty", "not finite", "hostile", "too much"],
+)
+def test_metrics_that_are_missing_leave_a_gap(damaged: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers that are missing, not finite or of the wrong kind leave a gap in the picture and nothing else."""
+    history = [metrics(1), damaged and metrics(2, **damaged), metrics(3)]
+    assert draw(tmp_path / "c.png", history, "<script>alert(1)</script> $\\bad{$ Łukasz") == ""
+    assert draw(tmp_path / "alone.png", [damaged]) == ""
+
+
+def test_without_matplotlib_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where matplotlib is missing there is no picture, and the sentence names the interpreter and the cure."""
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    said = draw(tmp_path / "c.png", [metrics(1)])
+    assert (
+        said == f"matplotlib is not installed for the jobs' Python ({sys.executable}): install faser-align[plot] there"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A picture that cannot be written is told in one sentence, and raises nothing."""
+    (tmp_path / "file").write_text(json.dumps({}))
+    assert "the plot could not be drawn: " in draw(tmp_path / "file" / "c.png", [metrics(1)])
