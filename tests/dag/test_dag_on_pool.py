@@ -57,7 +57,7 @@ class Campaign:
             sha256="0",
             created_utc="2026-11-24T07:30:00Z",
         )
-        record |= {"python": str(program), "hook": "/hook.py"}
+        record |= {"python": str(program), "job_python": str(program), "hook": "/hook.py"}
         self.created: Created = create_campaign(Plan(record, b"", text, render(record)), lambda folder, record: None)
         self.schedd = htcondor2.Schedd()
 
