@@ -1,0 +1,97 @@
+"""How long hooks wait for a receiver that never answers: nobody longer than the alarm.
+
+    python benchmarks/delivery.py [--alarm 20] [--final 30] [--hooks 4]
+
+A server on loopback accepts connections and stays silent; several HOLD hooks run at once, then FINAL. Beside the
+silent target there is one that works: it must get every message once.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from campaigns import hook, make_campaign
+from worlds import altered
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+
+
+class Waited(NamedTuple):
+    """What the hooks did.
+
+    Attributes:
+        pre_s: wall time of a reconstruction node's PRE meanwhile (s).
+        hold_s, final_s: wall times of the HOLD hooks and of FINAL (s).
+        statuses: exit statuses of all of them.
+        letters: how many letters the target that works has got, and how many different ones.
+    """
+
+    pre_s: float
+    hold_s: list[float]
+    final_s: float
+    statuses: list[int]
+    letters: tuple[int, int]
+
+
+def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int) -> Waited:
+    """Run hooks of a campaign in ``base`` with one silent and one working target, and alarms of these lengths (s)."""
+    program = altered(
+        "from faser_align.config.libraries import site_packages\nsite_packages()\n"
+        "from faser_align.hooks import delivery\n"
+        f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {alarm_s}, {final_s}"
+    )
+    statuses: list[int] = []
+
+    def timed(*words: object) -> float:
+        started = time.perf_counter()
+        statuses.append(hook(*words, interpreter=program).returncode)
+        return time.perf_counter() - started
+
+    with Mailbox(base / "mail") as mailbox, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        port = silent.getsockname()[1]
+        targets = base / "targets.toml"
+        address = f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org"
+        targets.write_text(f'[targets]\nquiet = "{address}"\nme = "{mailbox.url("me@example.org")}"\n')
+        targets.chmod(0o600)
+        notify = {"targets": ["quiet", "me"], "events": ["end", "held"], "file": str(targets)}
+        record = make_campaign(base / "campaign", files=hooks + 1, config={"notify": notify})
+        nodes = [layout.reco_node(1, 1, file) for file in record["files"]]
+        for node in nodes[:-1]:
+            hook("pre", record["folder"], node, 0, 2)
+        with ThreadPoolExecutor(hooks + 1) as crowd:
+            held = [
+                crowd.submit(timed, "hold", record["folder"], node, f"{i}.0", 0) for i, node in enumerate(nodes[:-1])
+            ]
+            time.sleep(1)
+            pre_s = timed("pre", record["folder"], nodes[-1], 0, 2)
+            hold_s = [future.result() for future in held]
+        last_s = timed("final", record["folder"], "final", 4, 0)
+        keys = [str(letter["X-Faser-Align-Key"]) for letter in mailbox.messages()]
+    return Waited(pre_s, hold_s, last_s, statuses, (len(keys), len(set(keys))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--alarm", type=float, default=20.0, help="of HOLD and of a Millepede node's hooks (s)")
+    parser.add_argument("--final", type=float, default=30.0, help="of FINAL (s)")
+    parser.add_argument("--hooks", type=int, default=4)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as base:
+        found = wait(Path(base), alarm_s=arguments.alarm, final_s=arguments.final, hooks=arguments.hooks)
+    print(f"alarms: {arguments.alarm:.0f} s, FINAL {arguments.final:.0f} s; one target is silent, one works")
+    print(f"  {arguments.hooks} HOLD hooks at once waited {', '.join(f'{s:.1f}' for s in sorted(found.hold_s))} s")
+    print(f"  FINAL waited {found.final_s:.1f} s; a PRE meanwhile {found.pre_s:.2f} s; exit statuses {found.statuses}")
+    print(f"  the target that works got {found.letters[0]} letters, {found.letters[1]} different ones")
+
+
+if __name__ == "__main__":
+    main()
