@@ -61,12 +61,12 @@ def _of(record: Mapping[str, Any], stage: int, number: int, *, mille: bool) -> I
     except OSError:
         return
     for entry in entries:
-        what = _kind(entry.name)
+        what = kind(entry.name)
         if what and (what != MILLE or mille) and entry.is_file(follow_symlinks=False):
             yield Leftover(what, whose, entry.path, entry.stat(follow_symlinks=False).st_size)
 
 
-def _kind(name: str) -> str:
+def kind(name: str) -> str:
     """What a file of ``2kfalignment`` is; empty for one that is none of ours."""
     if name.startswith(".") and name.endswith(".tmp"):
         return PARTIAL

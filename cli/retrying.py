@@ -63,19 +63,29 @@ def _waiting(folder: str, target: str) -> list[Row]:
 
 
 def deliver(folder: str) -> None:
-    """Run the delivery of the hooks, which is the only writer of the store, where no DAGMan is there to run one."""
+    """Run the delivery of the hooks where no DAGMan is there to run one; raises CampaignError if that cannot be done."""
+    _run_hook(folder, "deliver", "the messages could not be delivered")
+
+
+def take_in(folder: str) -> None:
+    """Let a hook take in what waits in the spool, where no DAGMan is there to run one; raises CampaignError."""
+    _run_hook(folder, "take", f"the store of {folder} could not be written")
+
+
+def _run_hook(folder: str, phase: str, failed: str) -> None:
+    """Run the program of the hooks, which is the only writer of the store."""
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
-    command = [sys.executable, "-I", "-S", hook, "deliver", encode_argument(folder), "final"]
+    command = [sys.executable, "-I", "-S", hook, phase, encode_argument(folder), "final"]
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=DELIVERY_S_MAX, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CampaignError(f"the messages could not be delivered: {error}") from None
+        raise CampaignError(f"{failed}: {error}") from None
     if done.returncode or done.stderr:
         said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise CampaignError(f"the messages could not be delivered: {said}; see hooks.log in {folder}")
+        raise CampaignError(f"{failed}: {said}; see hooks.log in {folder}")
 
 
 def _tell(folder: str, ids: list[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Commands for the room that campaigns take: ``clean``."""
+"""Commands for the room that campaigns take: ``clean``, ``move``."""
 
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from faser_align.cli.arguments import Campaign, Json
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(clean)
+    app.command()(move)
 
 
 def clean(
@@ -52,4 +53,27 @@ def clean(
     for problem in problems:
         console.warn(problem)
     if problems:
+        raise typer.Exit(1)
+
+
+def move(
+    campaign: Campaign,
+    directory: Annotated[
+        str, typer.Argument(help="Folder in which a folder of the campaign's name is made.", metavar="DIR")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the old files where they are.")] = False,
+) -> None:
+    """Move a campaign's large files, for example to EOS.
+
+    Tracks and Mille files; everything else stays. Each copy is compared by checksum before it counts. Old files go
+    when the campaign leads to the new ones, which its history says. Interrupted, type the same again.
+    While its DAGMan is in the queue it is refused. Exit status 1 if something stays behind.
+
+    Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
+    """
+    from faser_align.cli import moving
+    from faser_align.state import registry
+
+    if not moving.move(registry.find(campaign), directory, keep=keep, dry_run=dry_run):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What was changed in a campaign after its submission, ``changes.json``: limits that hooks read, and more iterations.
+"""What was changed in a campaign after its submission, ``changes.json``: limits that hooks read, more iterations, the data's place.
 
 The record as it was submitted is never touched: whoever reads it gets the changes applied, so that hooks and jobs judge by
 them with and without the store. Standard library only, since hooks load this.
@@ -15,6 +15,7 @@ Change = dict[str, Any]  # id, utc, who, host, key, before, after
 
 # What hooks read anew each time, and `set` may therefore change: tables, and single keys.
 SETTABLE = ("convergence", "reconstruction.min_files", "notify.targets", "notify.events")
+DATA = "data"  # where the large files lie, which `move` changes
 
 
 def is_settable(key: str) -> bool:
@@ -66,7 +67,9 @@ def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
     for change in changes:
         words = change["key"].split(".")
         try:
-            if words[0] == "stages":
+            if change["key"] == DATA:
+                record[DATA] = change["after"]
+            elif words[0] == "stages":
                 record["stages"][int(words[1]) - 1][words[2]] = change["after"]
             else:
                 record["config"][words[0]][words[1]] = change["after"]

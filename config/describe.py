@@ -120,8 +120,8 @@ def _in_words(kind: Any, metadata: list[Any]) -> str:
         return f"{A_LIST}{SOME}{each}" if least else f"{A_LIST}{each}"
     if origin in (Union, types.UnionType):
         return _either([_in_words(arg, []) for arg in get_args(kind)])
-    if kind is str:
-        return "text"
+    if kind in (str, bool):
+        return "text" if kind is str else "true or false"
     return ("a whole number" if kind is int else "a number") + _range(metadata)
 
 

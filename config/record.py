@@ -93,7 +93,7 @@ def write_record(path: str, record: dict[str, Any]) -> None:
 
 
 def read_record(folder: str) -> dict[str, Any]:
-    """The record of the campaign in ``folder``, with what `set` and `extend` have changed since it was submitted.
+    """The record of the campaign in ``folder``, with what `set`, `extend` and `move` have changed since it was submitted.
 
     Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
     """

@@ -44,6 +44,7 @@ def render_wrapper(record: dict[str, Any]) -> str:
         python=record.get("job_python", record["python"]),
         backend=settings["backend"],
         settings=settings,
+        cleans_up=record["config"].get("storage", {}).get("cleanup_reco_temp_files", True),
         calypso=calypso,
         own=settings["environment"],
         geometry=geometry,

@@ -50,11 +50,11 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
             event["reason"] = stopping.reason(folder)
         status = writer.record(folder, event)
         stopping.forget(folder)
-    elif phase == "deliver":  # asked for by hand, when no DAGMan is there any more
+    elif phase in ("deliver", "take"):  # asked for by hand, when no DAGMan is there any more
         status = writer.take(folder, None)
     else:
         raise ValueError(f"{phase!r} is no phase of a hook")
-    if not event.get("spooled"):
+    if phase != "take" and not event.get("spooled"):
         delivery.deliver(folder, final=phase in ("final", "deliver"))
     return status
 

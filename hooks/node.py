@@ -139,22 +139,34 @@ def output_problem(folder: str, node: str) -> "str | None":
 
 
 def _data(folder: str) -> "tuple[str, str]":
-    """Folder of the campaign's data and its run, which never change: from the published copy, else from the record.
+    """Folder of the campaign's data and its run: from the published copy, else, and where data were moved, from the record.
 
-    The copy needs no lock. A reader of the store itself would wait for writers, and there are many of them.
+    The copy needs no lock. A reader of the store itself would wait for writers, and there are many of them. But of data
+    that were moved it may not know yet, and then jobs go by the record.
     """
-    try:
-        db = sqlite3.connect(database.uri(f"{folder}/{layout.PUBLISHED}", "mode=ro&immutable=1"), uri=True)
+    if not _was_moved(folder):
         try:
-            row = db.execute("SELECT data, run FROM campaign").fetchone()
-            return (row[0], row[1])
-        finally:
-            db.close()
-    except sqlite3.Error:
-        from faser_align.config import record
+            db = sqlite3.connect(database.uri(f"{folder}/{layout.PUBLISHED}", "mode=ro&immutable=1"), uri=True)
+            try:
+                row = db.execute("SELECT data, run FROM campaign").fetchone()
+                return (row[0], row[1])
+            finally:
+                db.close()
+        except sqlite3.Error:
+            pass
+    from faser_align.config import record
 
-        found = record.read_record(folder)
-        return (found["data"], found["run"])
+    found = record.read_record(folder)
+    return (found["data"], found["run"])
+
+
+def _was_moved(folder: str) -> bool:
+    """Whether `move` has changed the record: looked for in the text, since few have changes and json costs more than a hook."""
+    try:
+        with open(f"{folder}/{layout.CHANGES}", "rb") as file:
+            return b'"data"' in file.read()
+    except OSError:
+        return False
 
 
 def _log(argv: "list[str]", problem: BaseException) -> None:

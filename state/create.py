@@ -65,9 +65,10 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
 
 
 def columns(record: Record) -> dict[str, Any]:
-    """The columns of the campaign's row that follow from keys of its configuration (``wishes.COLUMNS``)."""
+    """The columns of the campaign's row that follow from what can be changed in its record (``wishes.COLUMNS``)."""
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
+        "data": record["data"],
         "lost_max": int((1.0 - min_files) * len(record["files"]) + 1e-9),
         "targets": json.dumps(notify["targets"]),
         "messages": json.dumps(table.kinds(notify["events"])),

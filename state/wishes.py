@@ -15,8 +15,8 @@ from faser_align.state import database, history, spool
 if TYPE_CHECKING:
     from faser_align.state.history import Campaign
 
-# Columns of the campaign's row that follow from keys of the configuration.
-COLUMNS = ("lost_max", "targets", "messages")
+# Columns of the campaign's row that follow from what can be changed in its record.
+COLUMNS = ("data", "lost_max", "targets", "messages")
 
 
 def identity() -> str:

@@ -1,6 +1,7 @@
 """The job wrapper as a process, in a tree of stand-ins for lxplus that behave, or not."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -249,11 +250,46 @@ def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job({"copy_with": "xrdcp"})
     job.lxplus.orders("xrdcp:refused")
     job.fails(statuses.TOKEN, "Auth failed")
+    job.lxplus.orders("xrdcp:corrupt")
+    job.fails(statuses.COPY, "xrdcp to", "CheckSum error")
     job.lxplus.orders("xrdcp:truncated")
     job.fails(statuses.COPY, "what arrived at", "bytes that were sent")
     job.lxplus.orders("")
     assert job.run().returncode == 0
     assert job.place().exists()
+
+
+@pytest.mark.parametrize("copy_with", ["cp", "xrdcp"])
+def test_the_checksum_of_the_server(make_job: Callable[..., Job], copy_with: str) -> None:
+    """On EOS the server's own checksum decides, after it had the time to make it; a server that says none is believed."""
+    job = make_job({"copy_with": copy_with})
+    wrapper = job.folder / layout.WRAPPER
+    text = wrapper.read_text()
+    assert "/eos/*" in text
+    wrapper.write_text(text.replace("/eos/*", "/*").replace("0 5 15 30", "0 0"))
+    job.lxplus.orders("xrdfs:corrupt")
+    job.fails(statuses.COPY, "has checksum 00000bad on the server; what was sent has ")
+    for order in ("xrdfs:none", ""):
+        job.lxplus.orders(order)
+        assert job.run().returncode == 0
+        assert job.place().exists()
+
+
+def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -> None:
+    """With cleanup_reco_temp_files = false the scratch area stays after success and failure, and the job says where."""
+    job = make_job(storage={"cleanup_reco_temp_files": False})
+    for constants, status in ((True, 0), (False, statuses.CONSTANTS)):
+        if not constants:
+            Path(layout.constants_file(str(job.folder), 1, 1)).unlink()
+        done = job.run()
+        assert done.returncode == status
+        (left,) = job.scratch.iterdir()
+        said = done.stderr.splitlines()
+        assert said[0] == f"the scratch area is left as it is: {os.uname().nodename}:{left}"
+        assert len(said) == (1 if constants else 2)
+        assert (left / "log").exists()
+        assert bool(list(left.glob("work/Faser-Physics-*"))) == constants
+        shutil.rmtree(left)
 
 
 def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:

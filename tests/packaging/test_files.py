@@ -20,6 +20,7 @@ ALLOWED = {
     ("cli/alone.py", "_taken"): "a lock",
     ("cli/importing_campaign.py", "import_campaign"): "whole folders",
     ("cli/importing_campaign.py", "_copy"): "into a folder that gets its name when it is whole",
+    ("cli/moving.py", "_copy"): "into a name of config.atomic",
     ("cli/probe.py", "_fill"): "into a new folder, before anybody knows of it",
     ("cli/database.py", "export"): "whole folders",
     ("cli/demonstration.py", "_new_place"): "empty: it takes the name",

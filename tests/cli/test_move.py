@@ -1,0 +1,212 @@
+"""``move``: large files to another place, whatever comes between."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration, write_output
+from commandline import Command
+
+from faser_align.config import changes, layout
+from faser_align.config.record import read_record
+from faser_align.pool.personal import Pool
+from faser_align.state import queries
+
+# Calls of the kernel at which a move is killed, one after the other: while a file is copied or gets its name, while the record
+# is changed, before the hooks are told of it, while what is old is removed.
+KILLS = [["fsync:1", "rename:2", "link:1", "unlink:3", "rmdir:1"], ["rename:7", "unlink:3"]]
+IN_FULL = {"fsync": 17, "rename": 7, "link": 1, "unlink": 14, "rmdir": 4}
+if os.environ.get("FASER_ALIGN_SOAK"):
+    KILLS += [[f"{name}:{number}"] for name, count in IN_FULL.items() for number in range(1, count + 1)]
+
+
+def contents(record: dict[str, Any], place: str) -> dict[str, bytes]:
+    """The large files that lie below ``place``, by their paths there."""
+    found = {}
+    for stage, number in layout.iterations(record):
+        folder = Path(layout.iteration_folder(place, stage, number), layout.KFALIGNMENT)
+        for path in folder.glob("[!.]*"):
+            found[str(path.relative_to(place))] = path.read_bytes()
+    return found
+
+
+def published(record: dict[str, Any]) -> str:
+    with queries.published(record["folder"]) as db:
+        return str(queries.campaign(db)["data"])
+
+
+def moves(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Before and after of each move in the history."""
+    with queries.published(record["folder"]) as db:
+        rows = [row["facts"] for row in queries.history(db) if row["event"] == "changed"]
+    return [(row["before"], row["after"]) for row in rows if row["key"] == changes.DATA]
+
+
+@pytest.fixture
+def stopped(workdir: Path) -> dict[str, Any]:
+    """A campaign that was removed in its second iteration, one file of which is done; something unfinished lies there, too."""
+    record = make_campaign(workdir / "c", files=2, name="camp")
+    for logs in (workdir / "c").glob(f"iter*/{layout.KFALIGNMENT}/logs"):
+        logs.rmdir()
+    run_iteration(record, 1)
+    node = layout.reco_node(1, 2, 400)
+    hook("pre", record["folder"], node, 0, 2)
+    write_output(record, 1, 2, 400)
+    hook("post", record["folder"], node, 0, 2, 0, "40.0", 0)
+    assert hook("final", record["folder"], "final", 4, 0).returncode == 4
+    (workdir / "c" / "iter02" / layout.KFALIGNMENT / ".kfalignment_011705_00401.root.7.tmp").write_bytes(b"half")
+    (workdir / "eos").mkdir()
+    return record
+
+
+def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.CompletedProcess[str]:
+    """Move, with a fault at a call of the kernel, such as ``fsync:3``, the third fsync."""
+    name, _, number = call.partition(":")
+    strace = ("/usr/bin/strace", "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:{fault}:when={number}")
+    command = (sys.executable, "-m", "faser_align.cli", "move", folder, str(place))
+    return subprocess.run([*strace, *command], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
+    """Large files and nothing else go; record, store, copy, hooks and clean know the new place; the history has who moved them."""
+    assert pool.master_pid
+    folder, eos = stopped["folder"], workdir / "eos"
+    before = contents(stopped, folder)
+    assert len(before) == 6
+    shown = plain_command("move", folder, str(eos), "--dry-run")
+    assert shown.status == 0, shown.err
+    assert "iter01" in shown.out
+    assert os.listdir(eos) == []
+
+    left = plain_command("move", folder, str(eos))
+    assert (left.status, left.err) == (0, "")
+    assert f"camp has its large files in {eos}/camp; 6 files in {folder} removed" in left.out
+    record = read_record(folder)
+    assert record["data"] == published(record) == f"{eos}/camp"
+    assert moves(record) == [(folder, f"{eos}/camp")]
+    assert contents(record, record["data"]) == before
+    assert not list(Path(folder).glob("iter*/2kfalignment"))
+    assert (Path(folder) / "iter01" / "3millepede" / "metrics.json").exists()
+    assert sorted(path.name for path in (eos / "camp").iterdir()) == ["iter01", "iter02", "iter03", "iter04"]
+    assert "data: " in plain_command("history", folder).out
+    assert plain_command("status", folder).status == plain_command("metrics", folder).status == 0
+    assert plain_command("verify", folder).status == 0
+    cleaned = json.loads(plain_command("clean", folder, "--keep", "0", "--dry-run", "--json").out)
+    assert [row["files"] for row in cleaned["removed"]] == [2]
+    again = plain_command("move", folder, str(eos))
+    assert (again.status, moves(record)) == (0, [(folder, f"{eos}/camp")])
+
+
+def test_there_and_back(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
+    """What was moved can be moved on; with --keep the old files stay until the same is typed without it."""
+    assert pool.master_pid
+    folder, eos, other = stopped["folder"], workdir / "eos", workdir / "other"
+    other.mkdir()
+    before = contents(stopped, folder)
+    assert plain_command("move", folder, str(eos)).status == 0
+    kept = plain_command("move", folder, str(other), "--keep")
+    assert "6 files in" in kept.out
+    assert "stay (--keep)" in kept.out
+    assert contents(stopped, f"{eos}/camp") == contents(stopped, f"{other}/camp") == before
+    changed = Path(layout.kfalignment_file(f"{other}/camp", 1, 2, "011705", 400))
+    changed.write_bytes(b"made anew")
+    left = plain_command("move", folder, str(other))
+    assert left.status == 1
+    assert "stays: " in left.err
+    assert list(contents(stopped, f"{eos}/camp")) == ["iter02/2kfalignment/kfalignment_011705_00400.root"]
+    assert eos.exists()
+
+
+@pytest.mark.parametrize("calls", KILLS, ids=lambda calls: "-".join(calls))
+def test_a_move_that_is_killed(
+    pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command, calls: list[str]
+) -> None:
+    """Killed at any point a move leaves every file whole in the place that record and hooks know; typed again it ends."""
+    assert pool.master_pid
+    folder, eos = stopped["folder"], workdir / "eos"
+    before = contents(stopped, folder)
+    node = layout.reco_node(1, 2, 400)
+    for call in calls:
+        assert moved(folder, eos, call, "signal=KILL").returncode == -9, call
+        place = read_record(folder)["data"]
+        assert contents(stopped, place) == before, (call, place)
+        # A hook of a campaign that was resumed now finds the output where jobs put it.
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"from faser_align.hooks.node import output_problem as p; print(p({folder!r}, {node!r}))",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout == "None\n", call
+    left = plain_command("move", folder, str(eos))
+    assert (left.status, left.err) == (0, "")
+    record = read_record(folder)
+    assert record["data"] == published(record) == f"{eos}/camp"
+    assert moves(record) == [(folder, f"{eos}/camp")]
+    assert contents(record, record["data"]) == before
+    assert not list(Path(folder).glob("iter*/2kfalignment"))
+    assert not list(eos.glob("**/.*"))
+    assert plain_command("verify", folder).status == 0
+
+
+def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
+    """/tmp, the campaign itself, no folder, a folder of others, files in the way: refused in one sentence, nothing is changed."""
+    assert pool.master_pid
+    folder, eos = stopped["folder"], workdir / "eos"
+    before = contents(stopped, folder)
+    for place, word in (
+        ("/tmp", "is under /tmp"),
+        (folder, "the place that they leave"),
+        (f"{eos}/no", "is not a folder"),
+        ("/usr", "cannot be written"),
+    ):
+        if place == "/usr" and os.geteuid() == 0:
+            continue
+        refused = plain_command("move", folder, place)
+        assert (refused.status, word in refused.err) == (2, True), refused
+    there = eos / "camp" / "iter01" / layout.KFALIGNMENT
+    there.mkdir(parents=True)
+    for name, word in (
+        ("other.root", "is none of the campaign's"),
+        ("kfalignment_011705_00400.root", "is there and not the same as"),
+    ):
+        (there / name).write_bytes(b"of somebody else")
+        refused = plain_command("move", folder, str(eos))
+        assert (refused.status, refused.err.count("\n")) == (2, 1)
+        assert word in refused.err
+        (there / name).unlink()
+    link = Path(folder) / "iter01" / layout.KFALIGNMENT / "link"
+    link.symlink_to("nowhere")
+    assert "is no file" in plain_command("move", folder, str(eos)).err
+    link.unlink()
+    assert contents(stopped, folder) == before
+    assert read_record(folder)["data"] == folder
+    assert not (Path(folder) / layout.CHANGES).exists()
+
+
+def test_nobody_can_tell_whether_it_runs(
+    stopped: dict[str, Any], workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the schedd cannot be asked for the campaign's DAGMan nothing is moved."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
+    refused = plain_command("move", stopped["folder"], str(workdir / "eos"))
+    assert refused.status == 2
+    assert "move was refused, nothing was done" in refused.err
+    assert os.listdir(workdir / "eos") == []
+
+
+def test_a_full_disk(pool: Pool, stopped: dict[str, Any], workdir: Path) -> None:
+    """A copy that finds no room is told with its cause, and the campaign keeps its files where they were."""
+    assert pool.master_pid
+    done = moved(stopped["folder"], workdir / "eos", "fsync:4", "error=ENOSPC")
+    assert done.returncode == 1
+    assert "No space left on device; the campaign has its files where they were" in done.stderr
+    assert read_record(stopped["folder"])["data"] == stopped["folder"]
