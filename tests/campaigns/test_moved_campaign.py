@@ -1,0 +1,101 @@
+"""A campaign on a real pool whose large files are moved half-way: it goes on in the new place, to the same end."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import COMMAND, Desk
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+NAME = "moves"
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[storage]
+data = "{first}"
+keep_iterations = 1
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 400
+[mille]
+residual_max = [0.5]
+pivot = "layer"
+[convergence]
+min_iterations = 3
+patience = 1
+starved_per_parameter = 0.0
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+"""
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with a mail server, two places for data, and a configuration by which nothing converges before its third iteration."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        made = Desk(workdir, NAME, mailbox)
+        for place in ("first", "second"):
+            (workdir / place).mkdir()
+        examples = Path(__file__).parents[2] / "examples"
+        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=examples, first=workdir / "first"))
+        yield made
+
+
+def tracks(place: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(place)) for path in place.glob(f"{NAME}/iter*/{layout.KFALIGNMENT}/kfalignment*")
+    )
+
+
+def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
+    """Refused while it runs; stopped, moved with two kills and resumed, a campaign converges, and its pages and commands work."""
+    first, second = desk.folder / "first", desk.folder / "second"
+    desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
+    desk.run("move", NAME, str(second), status=2)
+    desk.run("stop", NAME, "--after", "iteration")
+    desk.run("wait", NAME, "--timeout", "100", status=16)
+    reached = desk.read("status", NAME)["iteration"]
+    assert reached < 3
+    before = tracks(first)
+    assert len(before) == 2
+
+    for call in ("fsync:3", "link:1"):
+        name, _, number = call.partition(":")
+        fault = (f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
+        command = ["/usr/bin/strace", "-o", "/dev/null", "-e", *fault, *COMMAND, "move", NAME, str(second)]
+        killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=100, check=False)
+        assert killed.returncode == -9, killed
+    # The record says the new place and no hook knows it yet: those of the resumed campaign go by the record all the same.
+    assert tracks(first) == tracks(second) == before
+    desk.run("resume", NAME)
+    desk.run("wait", NAME, "--timeout", "200")
+    assert desk.read("status", NAME)["state"] == "converged", [row for row in desk.history() if "deliv" in row["event"]]
+    assert not [row for row in desk.history() if row["event"] == "failed"]
+    assert (desk.campaign / layout.HOOKS_LOG).exists() is False
+    last = desk.read("status", NAME)["iteration"]
+    assert tracks(second) == [
+        f"{NAME}/iter{last:02d}/2kfalignment/kfalignment_011705_0040{file}.root" for file in (0, 1)
+    ]
+
+    left = desk.run("move", NAME, str(second), status=1)
+    assert "removed" in left
+    assert tracks(first) == before  # Millepede jobs have removed their copies since, and nothing goes without a copy
+    moved = [row["facts"] for row in desk.history() if row["event"] == "changed"]
+    assert [(one["key"], one["before"], one["after"]) for one in moved] == [
+        ("data", f"{first}/{NAME}", f"{second}/{NAME}")
+    ]
+    assert f"data: {first}/{NAME} -> {second}/{NAME}, by " in desk.run("history", NAME, "--campaign-only")
+    assert len(desk.read("metrics", NAME)) == last
+    desk.run("verify", NAME)
+    desk.run("report", NAME)
+    assert json.loads((desk.campaign / layout.RECORD).read_text())["data"] == f"{first}/{NAME}"
+    desk.run("clean", NAME, "--keep", "0")
+    assert tracks(second) == []

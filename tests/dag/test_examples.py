@@ -1,0 +1,90 @@
+"""The complete configurations in examples/: each is rendered as it stands, with the places that it names made elsewhere."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from faser_align.cli import main
+from faser_align.pool.personal import Pool
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMPLETE = ("local_demo", "lxplus_ift", "lxplus_three_stages")
+FILES = range(400, 456)
+SUBMIT = ("-y", "2023", "-r", "011705", "-f", "400-450", "--no-check")
+
+
+def submit(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main.app, ["submit", "--config", str(config), *SUBMIT, *words], catch_exceptions=False)
+
+
+@pytest.fixture
+def place(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the examples, and with the folders of CERN that they name made in it."""
+    monkeypatch.setenv("HOME", str(workdir))
+    for folder in ("afs/cern.ch/user/y/you/alignment", "eos/user/y/you/faser-align", "eos/user/y/you/www/alignment"):
+        (workdir / folder).mkdir(parents=True)
+    raw = workdir / "eos/experiment/faser/raw/2023/011705"
+    raw.mkdir(parents=True)
+    for file in FILES:
+        (raw / f"Faser-Physics-011705-{file:05d}.raw").write_text("raw")
+    for path in EXAMPLES.glob("*.t*t"):
+        shutil.copy(path, workdir)
+    shutil.copy(EXAMPLES / "align_2025.txt", workdir / "afs/cern.ch/user/y/you/alignment/inputforalign.txt")
+    for name in COMPLETE:
+        text = (EXAMPLES / f"{name}.toml").read_text()
+        for root in ("afs/cern.ch", "eos", "cvmfs"):
+            text = text.replace(f'"/{root}/', f'"{workdir}/{root}/')
+        (workdir / f"{name}.toml").write_text(text)
+    targets = workdir / ".config/faser-align/targets.toml"
+    targets.parent.mkdir(parents=True)
+    targets.write_text('[targets]\nme = "mailto://localhost?from=a@b.c&to=d@e.f"\ngroup = "json://localhost"\n')
+    targets.chmod(0o600)
+    return workdir
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_complete_configuration_is_rendered(pool: Pool, place: Path, name: str) -> None:
+    """submit --dry-run takes the example as it is, shows its stages and steps, and every table that a campaign may need is in it."""
+    assert pool.master_pid
+    text = (EXAMPLES / f"{name}.toml").read_text()
+    needed = {"campaign", "reconstruction", "mille", "stages", "convergence", "notify", "htcondor"}
+    assert needed <= set(tomllib.loads(text))
+    # Everything that is not obvious has a word about it.
+    assert text.count("#") > 15
+    result = submit(place / f"{name}.toml", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "51 files (400-450)" in result.output
+    assert "nothing was written or submitted" in result.output
+    assert "refused" not in result.output
+    shown = submit(place / f"{name}.toml", "--show-steering")
+    assert shown.exit_code == 0
+    assert "Cfiles" in shown.output
+    assert "pivot" not in result.output
+
+
+def test_what_they_say(place: Path) -> None:
+    """The demonstration is simulated here; the IFT's has four stations on lxplus; the third has its three stages in this order."""
+    records = {
+        name: json.loads(
+            CliRunner()
+            .invoke(main.app, ["submit", "--config", str(place / f"{name}.toml"), *SUBMIT, "--dry-run", "--json"])
+            .stdout
+        )
+        for name in COMPLETE
+    }
+    demo, ift, three = (records[name] for name in COMPLETE)
+    assert demo["config"]["reconstruction"]["backend"] == "simulation"
+    assert demo["data"] == demo["folder"] == str(place / "Y2023_R011705_F400-450")
+    assert (ift["stations"], ift["config"]["htcondor"]["pool"]) == (4, "system")
+    assert ift["data"] == str(place / "eos/user/y/you/faser-align/Y2023_R011705_F400-450_4ST_IFT")
+    assert [(stage["name"], stage["iterations"], stage["stations"]) for stage in three["stages"]] == [
+        ("3ST", 30, 3),
+        ("IFT global", 10, 4),
+        ("IFT local", 10, 4),
+    ]
+    assert three["validation"]["unused"] == list(range(451, 456))
