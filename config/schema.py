@@ -31,7 +31,7 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
 # At the end of a line of a submit description a backslash joins the next one to it.
 Expression = Annotated[str, StringConstraints(pattern=r"^([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x08\x0a-\x1f\x7f\\])?$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
-Address = Annotated[str, StringConstraints(pattern=r"^(https?://[!-~]+)?$")]
+Address = Annotated[str, StringConstraints(pattern=r"^(https?://[\w.~:/?#@&=+%,;-]+)?$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -4,13 +4,15 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from faser_align.config import layout
 from faser_align.config.nextsteps import next_step
 from faser_align.config.record import read_record
-from faser_align.fsm import statuses
+from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.state import database, outbox
 from faser_align.state.facts import facts as about
@@ -19,8 +21,17 @@ from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
-FOREIGN = ("reason", "failed", "held", "files_lost", "notes")  # of a message's facts: may have words of other programs
+FOREIGN = (
+    "reason",
+    "failed",
+    "held",
+    "files_lost",
+    "notes",
+    "no_plot",
+)  # of a message's facts: may have words of other programs
 LOG_LINES, LOGS_MAX = 12, 5  # lines of a log, and how many logs
+PICTURE_BYTES_MAX = 2_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Unwanted(Exception):
@@ -116,7 +127,19 @@ def _send(folder: str, claimed: Claim) -> str | None:
     facts = message_facts(folder, claimed)
     # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
     foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
-    return send(target, compose({**facts, **foreign}), key=facts["key"], thread=facts["thread"])
+    message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
+    for problem in message.problems:
+        _log(folder, redact_all(problem, targets.values()))
+    return send(target, message, key=facts["key"], thread=facts["thread"])
+
+
+def _log(folder: str, text: str) -> None:
+    """Leave a line in ``hooks.log``, or on standard error if that cannot be written."""
+    try:
+        with open(f"{folder}/{layout.HOOKS_LOG}", "a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{database.utc()} message: {text}\n")
+    except OSError:
+        sys.stderr.write(f"{text}\n")
 
 
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
@@ -132,6 +155,9 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     for held in facts["held"]:
         held["cure"] = next(cure for word, cure in statuses.HOLDS if word in (held["reason"] or "").lower())
     record = read_record(folder)
+    facts |= _picture(facts)
+    if facts["rows"] or claimed.kind in table.ENDS:
+        facts["page"] = published_page(record)
     facts["next"] = next_step(
         claimed.kind,
         command=record.get("command", "faser-align"),
@@ -140,3 +166,28 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         start=record["constants"]["source"],
     )
     return facts
+
+
+def _picture(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The plot that the last Millepede job drew, or why there is none; nothing for iterations of older programs."""
+    if facts.get("no_plot") or not facts.get("plot"):
+        return {}
+    try:
+        with open(facts["plot"], "rb") as file:
+            picture = file.read(PICTURE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as problem:
+        return {"no_plot": f"{facts['plot']} cannot be read: {problem.strerror}"}
+    if not picture.startswith(_PNG) or len(picture) > PICTURE_BYTES_MAX:
+        return {"no_plot": f"{facts['plot']} is no picture that the Millepede job drew"}
+    return {"picture": picture}
+
+
+def published_page(record: Mapping[str, Any]) -> str:
+    """Where the campaign's published page is: its address, or its file where no address is known; empty without one."""
+    report = record["config"].get("report", {})
+    name = f"{record['name']}.html"
+    if not report.get("publish"):
+        return ""
+    return f"{report['url'].rstrip('/')}/{quote(name)}" if report.get("url") else f"{report['publish']}/{name}"

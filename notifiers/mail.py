@@ -14,37 +14,39 @@ from email.message import EmailMessage
 from email.utils import format_datetime, formataddr
 from typing import Any
 
+from faser_align.config.layout import PLOT
 from faser_align.notifiers.message import Message
-from faser_align.notifiers.services import APP
+from faser_align.notifiers.services import APP, Answer
 from faser_align.notifiers.wording import line
 
 HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
-def send_mail(service: Any, message: Message, *, key: str, thread: str) -> str | None:
-    """Send one letter to all recipients of an apprise mail service; returns what went wrong."""
+def send_mail(service: Any, message: Message, *, key: str, thread: str) -> Answer:
+    """Send one letter to all recipients of an apprise mail service; returns what the server answered, or what went wrong."""
     recipients = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
     if not recipients:
-        return "its address names no recipient that can be read: add to=name@server"
+        return Answer(False, "its address names no recipient that can be read: add to=name@server")
     letter = write_mail(service, message, key=key, thread=thread)
+    said = ""
     try:
-        refused = _hand_over(service, letter, recipients)
+        refused, said = _hand_over(service, letter, recipients)
     except smtplib.SMTPRecipientsRefused as error:
         refused = error.recipients
     except smtplib.SMTPResponseException as error:
-        return f"the mail server answered {_answer(error.smtp_code, error.smtp_error)}"
+        return Answer(False, f"the mail server answered {_answer(error.smtp_code, error.smtp_error)}")
     except (OSError, smtplib.SMTPException) as error:
-        return f"the mail server could not be used: {error}"
+        return Answer(False, f"the mail server could not be used: {error}")
     if not refused:
-        return None
+        return Answer(True, said)
     address, (code, reason) = next(iter(refused.items()))
     others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-    return f"the mail server refused {address}{others}: {_answer(code, reason)}"
+    return Answer(False, f"the mail server refused {address}{others}: {_answer(code, reason)}")
 
 
 def write_mail(service: Any, message: Message, *, key: str, thread: str) -> EmailMessage:
-    """The letter: text and HTML as alternatives, one thread per campaign, the key in a header of its own."""
+    """The letter: text and HTML as alternatives, the plot behind them, one thread per campaign, the key in a header."""
     letter = EmailMessage()
     sender_name, sender = service.from_addr
     domain = sender.rpartition("@")[2]
@@ -67,6 +69,8 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
             letter[line(header)] = line(value)
     letter.set_content(message.text, cte="quoted-printable")
     letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    if message.picture:
+        letter.add_attachment(message.picture, maintype="image", subtype="png", filename=PLOT)
     # At 78 characters a subject would begin on the line below its name, which some readers show with a blank in front.
     letter.policy = letter.policy.clone(max_line_length=HEADER_CHARS_MAX)
     return letter
@@ -78,7 +82,12 @@ def _message_id(kind: str, text: str, domain: str) -> str:
 
 
 class _Closing(smtplib.SMTP):
-    """Closes its socket whatever interrupts the greeting; smtplib leaves that to the garbage collector."""
+    """Closes its socket whatever interrupts the greeting; smtplib leaves that to the garbage collector.
+
+    ``said`` is what the server answered to the letter, which smtplib keeps to itself.
+    """
+
+    said = ""
 
     def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         try:
@@ -87,32 +96,37 @@ class _Closing(smtplib.SMTP):
             self.close()
             raise
 
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        code, words = super().data(msg)
+        self.said = _answer(code, words)
+        return code, words
+
 
 class _ClosingSecured(_Closing, smtplib.SMTP_SSL):
     """The same with TLS from the first byte."""
 
 
-def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> dict[str, tuple[int, bytes]]:
-    """Give the letter to the server; returns the recipients that it refused, with its answers."""
+def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> tuple[dict[str, tuple[int, bytes]], str]:
+    """Give the letter to the server; returns the recipients that it refused, with its answers, and that to the letter."""
     server = _connect(service)
     try:
         refused = server.send_message(letter, service.from_addr[1], recipients)
         # The letter is accepted by now: a server that is slow to say goodbye must not make it look lost.
         with suppress(OSError, smtplib.SMTPException):
             server.putcmd("QUIT")
-        return refused
+        return refused, server.said
     finally:
         server.close()
 
 
-def _connect(service: Any) -> smtplib.SMTP:
+def _connect(service: Any) -> _Closing:
     """Connect, secure and log in as the address asks."""
     host, port, timeout_s = service.smtp_host, service.port, service.socket_connect_timeout
     # Our own name is looked up in the DNS otherwise, which no alarm can interrupt; loopback does not need it.
     own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
     if service.secure_mode == "ssl":
         tls = _tls(service)
-        server: smtplib.SMTP = _ClosingSecured(host, port, own_name, timeout=timeout_s, context=tls)
+        server: _Closing = _ClosingSecured(host, port, own_name, timeout=timeout_s, context=tls)
     else:
         server = _Closing(host, port, own_name, timeout=timeout_s)
     try:

@@ -9,54 +9,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.targets import Target, redact
 from faser_align.notifiers.wording import line
+
+if TYPE_CHECKING:
+    from faser_align.notifiers.services import Answer
 
 _REASON_MAX = 300
 _INSIST_S = 0.5  # an exception of the alarm that a library swallowed is raised again after this time
 
 
 def deliver(target: Target, message: Message, *, key: str, thread: str) -> str | None:
+    """Send a message to a target and wait for the answer; returns None if it was accepted, else why not, as ``ask`` says it."""
+    answer = ask(target, message, key=key, thread=thread)
+    return None if answer.accepted else answer.words
+
+
+def ask(target: Target, message: Message, *, key: str, thread: str) -> "Answer":
     """Send a message to a target and wait for the answer.
 
     ``key`` tells this message from all others: one that is sent again carries it again. ``thread`` is common to all
-    messages of a campaign. Returns None if the target's server accepted it, else one sentence that says why not and
-    holds no credential.
+    messages of a campaign. Returns the answer: the server's words if it accepted, else one sentence that says why not;
+    neither holds a credential.
 
     The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
     then that it timed out. A delivery to several recipients of which some were refused counts as refused.
     """
+    from faser_align.notifiers.services import Answer
+
     with _watched_alarm() as alarm:
         try:
-            problem = _send(target, message, key, thread)
+            answer = _send(target, message, key, thread)
         except BaseException as error:
             if not alarm.rang and not isinstance(error, Exception):
                 raise
-            problem = f"{type(error).__name__}: {error}"
-    if problem is None:
-        return None
+            answer = Answer(False, f"{type(error).__name__}: {error}")
+    if answer.accepted:
+        return Answer(True, line(redact(answer.words, [target]), _REASON_MAX))
     if alarm.rang:
-        return f"target {target.name!r} timed out: its server did not answer in time"
-    return line(f"target {target.name!r}: {redact(problem, [target])}", _REASON_MAX)
+        return Answer(False, f"target {target.name!r} timed out: its server did not answer in time")
+    return Answer(False, line(f"target {target.name!r}: {redact(answer.words, [target])}", _REASON_MAX))
 
 
-def _send(target: Target, message: Message, key: str, thread: str) -> str | None:
-    """Send by the way that suits the target; returns what went wrong, secrets and all."""
-    from faser_align.notifiers.services import complaint, heard, open_service
+def _send(target: Target, message: Message, key: str, thread: str) -> "Answer":
+    """Send by the way that suits the target; returns what was answered, secrets and all."""
+    from faser_align.notifiers.services import Answer, complaint, heard, http_statuses, open_service
 
     service = open_service(target.url)
     if service is None:
-        return "apprise cannot use its address: write it as https://appriseit.com/services/ shows"
+        return Answer(False, "apprise cannot use its address: write it as https://appriseit.com/services/ shows")
     if target.is_mail and not _is_encrypted(service):
         from faser_align.notifiers.mail import send_mail
 
         return send_mail(service, message, key=key, thread=thread)
-    with heard() as records:
+    with heard() as records, http_statuses() as statuses:
         accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
-    return None if accepted else complaint(records)
+    if not accepted:
+        return Answer(False, complaint(records))
+    return Answer(True, f"HTTP status {statuses[-1]}" if statuses else "")
 
 
 def _content(target: Target, service: Any, message: Message) -> dict[str, str]:

@@ -4,9 +4,17 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 APP = "faser-align"
+_REQUESTS = "urllib3.connectionpool"  # what it logs of a request ends with method, path, version, status and length
+
+
+class Answer(NamedTuple):
+    """What became of a message: whether it was accepted, and the words of the server, or what went wrong."""
+
+    accepted: bool
+    words: str
 
 
 def open_service(url: str) -> Any | None:
@@ -49,6 +57,23 @@ def heard() -> Iterator[list[logging.LogRecord]]:
         logger.setLevel(before[0])
 
 
+@contextmanager
+def http_statuses() -> Iterator[list[int]]:
+    """Collect the statuses with which web servers answer; nothing else of what is logged, which holds the tokens."""
+    found: list[int] = []
+    handler = _StatusListener(found)
+    logger = logging.getLogger(_REQUESTS)
+    before = logger.level, logger.propagate, logger.handlers[:]
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.handlers[:] = [handler]
+    try:
+        yield found
+    finally:
+        logger.level, logger.propagate, logger.handlers[:] = before
+        logger.setLevel(before[0])
+
+
 def complaint(records: list[logging.LogRecord]) -> str:
     """What apprise said about a refused delivery: its last warning, and the cause that it only whispers.
 
@@ -82,3 +107,14 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._records.append(record)
+
+
+class _StatusListener(logging.Handler):
+    def __init__(self, found: list[int]) -> None:
+        super().__init__(logging.DEBUG)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        arguments = record.args
+        if isinstance(arguments, tuple) and len(arguments) >= 2 and isinstance(arguments[-2], int):
+            self._found.append(arguments[-2])

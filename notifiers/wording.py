@@ -19,27 +19,19 @@ NONE = "-"
 _PATH_MAX = 500
 _NOTES_MAX = 4
 
-# event -> (what the subject says of the campaign, what it means, colour); {at} and {after} become "in iteration
-# 3 of 10" and "after 3 of 10 iterations", or nothing while no iteration is known.
-_EVENTS = {
-    "submitted": ("submitted", "The campaign waits in HTCondor's queue", "info"),
-    "iteration": ("goes on {after}", "An iteration is done and the campaign goes on", "info"),
-    "held": ("has held jobs {at}", "HTCondor holds jobs of the campaign until they are released or removed", "warning"),
-    "lost": ("lost files {at}", "Raw files were given up and the campaign goes on without them", "warning"),
-    "converged": ("converged {after}", "The constants stand still", "success"),
-    "exhausted": (
-        "exhausted {after}",
-        "The constants do not stand still yet",
-        "warning",
-    ),
-    "diverged": ("diverged {at}", "The corrections lead away from a solution", "failure"),
-    "stalled": ("stalled {at}", "The corrections neither shrink nor pass the criteria", "warning"),
-    "starved": ("starved {at}", "There are too few tracks or files for a solution", "failure"),
-    "rejected": ("rejected {after}", "The new constants describe the data worse than the old ones", "failure"),
-    "failed": ("failed {at}", "The campaign could not go on", "failure"),
-    "removed": ("removed {at}", "The campaign was taken out of HTCondor's queue", "warning"),
-    "test": ("test message", "This is a test; nothing happened to the campaign", "info"),
-}
+PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their usual order
+_WEAK_UM_MIN = 0.05  # a move along a weak mode below this is shown as 0.0
+_LIGHTS = {"success": "\N{LARGE GREEN CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}", "failure": "\N{LARGE RED CIRCLE}"}
+_LIGHT = "\N{LARGE BLUE CIRCLE}"
+
+
+class Words(NamedTuple):
+    """What an event's template sets: the subject, what the event means, its colour, and the order of the parts."""
+
+    subject: str
+    meaning: str
+    tone: str = "info"
+    parts: tuple[str, ...] = PARTS
 
 
 class Limits(NamedTuple):
@@ -98,7 +90,9 @@ class Table:
 class View:
     """All that a template shows; every text is one line free of control characters.
 
-    ``urgent`` asks for a deed (failed and held nodes) and stands before the table, ``losses`` after it.
+    ``parts`` are the names of the parts that follow the sentence, in their order. ``urgent`` asks for a deed (failed and
+    held nodes), ``weak`` are directions that the data leave open and that were moved. ``light`` is the colour as one letter,
+    ``page`` the address of the published page.
     """
 
     campaign: str
@@ -111,39 +105,55 @@ class View:
     table: Table
     urgent: tuple[Listing, ...]
     losses: tuple[Listing, ...]
+    weak: tuple[Listing, ...]
     details: tuple[tuple[str, str], ...]
+    page: str
     next: str
     footer: str
+    parts: tuple[str, ...] = PARTS
+    light: str = _LIGHT
 
 
-def view(facts: Facts, limits: Limits) -> View:
-    """Choose the words for an event; facts that are missing leave their place out."""
+def names(facts: Facts) -> dict[str, str]:
+    """What an event's template is given to make its words of."""
     event = line(facts.get("event")) or "test"
-    campaign = line(facts.get("campaign")) or "campaign"
-    # An event that has no words of its own is named as it is, whatever characters it has.
-    unknown = (event.replace("{", "{{").replace("}", "}}"), "The campaign reports", "info")
-    what, meaning, tone = _EVENTS.get(event, unknown)
+    return {
+        "campaign": line(facts.get("campaign")) or "campaign",
+        "event": event,
+        "state": line(facts.get("state")) or event,
+        "reason": line(facts.get("reason")),
+        "at": _at(facts),
+        "after": _after(facts),
+    }
+
+
+def view(facts: Facts, limits: Limits, words: Words) -> View:
+    """What a message shows of an event; facts that are missing leave their place out."""
+    known = names(facts)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".")
     rows = _entries(facts, "rows")
-    headline = f"{campaign} {what.format(at=_at(facts), after=_after(facts))}".rstrip()
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
     losses = _listings(facts, limits, (("Files lost", "files_lost"),))
     if any(item.why in reason for listing in (*urgent, *losses) for item in listing.items):
         reason = ""  # the list says it, with the node
     return View(
-        campaign=campaign,
-        headline=headline + _of_stage(facts),
-        state=line(facts.get("state")) or event,
-        tone=tone,
-        sentence=f"{meaning}: {reason}." if reason else f"{meaning}.",
+        campaign=known["campaign"],
+        headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),
+        state=known["state"],
+        tone=words.tone,
+        sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
         changes=_changes(rows),
         table=_table(rows, _count(facts.get("stages")) > 1),
         urgent=urgent,
         losses=losses,
+        weak=_weak(facts, limits),
         details=_details(facts),
+        page=line(facts.get("page"), _PATH_MAX),
         next=line(facts.get("next")),
         footer=" · ".join(part for part in (line(facts.get("key")), line(facts.get("utc"))) if part),
+        parts=words.parts,
+        light=_LIGHTS.get(words.tone, _LIGHT),
     )
 
 
@@ -274,6 +284,25 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
     return tuple(found)
 
 
+def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
+    """The directions that the data leave open and along which the last correction went, the longest first."""
+    moved = [(mode, move) for mode in _entries(facts, "weak") if (move := _size(mode.get("moved_um"))) >= _WEAK_UM_MIN]
+    moved.sort(key=lambda one: -one[1])
+    shown = []
+    for mode, move in moved[: limits.items]:
+        error = _size(mode.get("error_um"))
+        known = f"known to {error:.3g} um" if error else "not determined by the data"
+        shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} um, {known}"))
+    return (Listing("Weak modes that moved", tuple(shown), len(moved)),) if shown else ()
+
+
+def _size(value: object) -> float:
+    """A number above zero, or 0 for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0.0
+    return max(0.0, float(value))
+
+
 def _grouped(items: Sequence[Item]) -> list[Item]:
     """One item for all that the same befell, with the first one's cure and log."""
     groups: dict[str, list[Item]] = {}
@@ -318,9 +347,33 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
     known = [line(note, _PATH_MAX) for note in notes if note] if isinstance(notes, list | tuple) else []
     details = (
         *(("Note", note) for note in known[:_NOTES_MAX]),
+        ("Notes", f"and {len(known) - _NOTES_MAX:,} more, which status shows" if len(known) > _NOTES_MAX else ""),
         ("Solver", line(facts.get("solver"))),
         ("Wall time", duration(facts.get("wall_s"))),
+        ("CPU time", duration(facts.get("cpu_s"))),
+        ("Saved", _saved(facts.get("saved"))),
         ("Constants", line(facts.get("constants"), _PATH_MAX)),
         ("Folder", line(facts.get("folder"), _PATH_MAX)),
+        ("Plot", _plot(facts)),
     )
     return tuple((label, value) for label, value in details if value)
+
+
+def _saved(value: object) -> str:
+    """What the iterations that were not needed would have cost, at the mean cost of those that ran."""
+    if not isinstance(value, Mapping) or not (left := _count(value.get("iterations"))):
+        return ""
+    costs = [
+        f"{time} of {what}"
+        for key, what in (("wall_s", "wall time"), ("cpu_s", "CPU time"))
+        if _size(value.get(key)) and (time := duration(value.get(key)))
+    ]
+    not_run = f"{left:,} iteration{'s' * (left > 1)} of the {_count(value.get('allowed')):,} allowed not needed"
+    return f"{not_run}: about {' and '.join(costs)} (an estimate by the mean of those that ran)" if costs else not_run
+
+
+def _plot(facts: Facts) -> str:
+    if facts.get("picture"):
+        return f"{line(facts.get('plot'), _PATH_MAX)} (attached to e-mails)".lstrip()
+    why = line(facts.get("no_plot"), _PATH_MAX)
+    return f"none: {why}" if why else ""

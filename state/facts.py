@@ -1,11 +1,12 @@
 """What a message is about: the facts that the store holds of a transition and of its campaign."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from faser_align.alignment.notes import changed_by_hand
 from faser_align.alignment.pivot import pivot_doubt
+from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm.errors import CampaignError
 from faser_align.state import queries
@@ -47,16 +48,66 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
         "constants": queries.latest_constants(db),
+        "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
+        "cpu_s": _sum_of(_cpu_s(row["metrics"]) for row in iterations),
         "key": f"{campaign['name']}/{event['id']}",
         # Two campaigns may have one name, at different times.
         "thread": f"{campaign['name']}/{campaign['created_utc']}",
     }
     if claimed.kind in TOGETHER:
         message |= _together(db, claimed)
+    if claimed.kind == "converged":
+        message["saved"] = _saved(db, iterations)
     if iterations:
+        last = iterations[-1]
         message["solver"] = message["rows"][-1]["solver"]
-    message["notes"] = _notes(campaign["folder"], iterations)
+        message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
+        message["no_plot"] = last["metrics"].get("no_plot", "")
+    message["notes"] = [*_notes(campaign["folder"], iterations), *validation_notes(queries.validation(db))]
     return message
+
+
+def validation_notes(found: Mapping[str, Any]) -> list[str]:
+    """What should be known of a validation (its row, or {}) beside its verdict."""
+    return [str(note) for note in found.get("metrics", {}).get("notes", [])]
+
+
+def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Directions that the data leave open and that an iteration moved: of all its steps, each once with its longest move."""
+    found: dict[str, dict[str, Any]] = {}
+    for step in metrics.get("steps") or ():
+        for mode in (step.get("parts") or {}).get("modes") or ():
+            known = found.setdefault(mode["name"], mode)
+            if (mode.get("moved_um") or 0.0) > (known.get("moved_um") or 0.0):
+                found[mode["name"]] = mode
+    return list(found.values())
+
+
+def _cpu_s(metrics: Mapping[str, Any]) -> float | None:
+    """CPU time of an iteration (s), of its reconstruction and of its Millepede job; None if one of them is not known."""
+    reconstruction, solution = (metrics.get("reconstruction") or {}).get("cpu_s"), metrics.get("cpu_s")
+    return None if reconstruction is None or solution is None else float(reconstruction + solution)
+
+
+def _sum_of(values: Iterable[float | None]) -> float | None:
+    """The sum, or None if nothing is known or not all of it."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the iterations that were allowed and not needed would have cost at the mean cost (s) of those that ran."""
+    allowed = db.execute("SELECT count(*) FROM nodes WHERE kind = 'mille' AND stage > 0").fetchone()[0]
+    left = allowed - len(iterations)
+    saved: dict[str, Any] = {"iterations": left, "allowed": allowed}
+    for key, values in (
+        ("wall_s", [row["wall_s"] for row in iterations]),
+        ("cpu_s", [_cpu_s(row["metrics"]) for row in iterations]),
+    ):
+        known = [value for value in values if value is not None]
+        saved[key] = left * sum(known) / len(known) if known else None
+    return saved
 
 
 def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:

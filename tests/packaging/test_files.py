@@ -30,6 +30,7 @@ ALLOWED = {
     ("dag/create.py", "_put_in_place"): "whole folders",
     ("dag/submit.py", "stop_dag"): "the halt file, whose being there is all that DAGMan looks at",
     ("hooks/node.py", "_log"): "a log, to which lines are added",
+    ("hooks/delivery.py", "_log"): "a log, to which lines are added",
     ("jobs/solve.py", "_hand_on"): "a copy under a name of config.atomic",
     ("pool/personal.py", "_locked"): "a lock",
     ("pool/personal.py", "_launch"): "a log",

@@ -1,0 +1,203 @@
+"""The templates of messages: ours, and in front of them those of the user (``notify.templates``).
+
+For an event ``converged`` the words are looked for in ``converged.j2``, and a form (txt, html, md) in ``converged.txt.j2``,
+then ``message.txt.j2``: in the user's folder, then among ours. A template of the user can name ours as
+``ours/message.html.j2``, to extend, import or include it. It runs in Jinja's sandbox and in bounded time, since it may come
+from somebody else, and whatever goes wrong in it, ours are used.
+"""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from faser_align.notifiers.wording import Table
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from jinja2 import Environment
+
+    from faser_align.notifiers.wording import View
+
+OURS = "ours"
+UNKNOWN = "event"  # the template of events that have none
+CPU_S_MAX = 2.0  # of a template of the user's
+_EVENT = re.compile(r"[a-z_]{1,40}")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+class Templates:
+    """The templates of one message; ``problems`` says which of the user's could not be used, and why."""
+
+    def __init__(self, folder: str = "") -> None:
+        self.folder = folder
+        self.problems: list[str] = []
+        self._refused: set[str] = set()
+        if folder and not os.path.isdir(folder):
+            self.problems.append(
+                f"notify.templates = {folder} is no folder that can be read; the program's own are used"
+            )
+            self.folder = ""
+
+    def words(self, event: str, names: Mapping[str, str]) -> dict[str, Any]:
+        """What the template of an event sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
+        known = event if _EVENT.fullmatch(event) and f"{event}.j2" in _names() else UNKNOWN
+        found = _set_by(_ours(), f"{known}.j2", names)
+        for name in self._of_the_user([f"{event}.j2"], event):
+            try:
+                with _bounded():
+                    found |= _checked(_set_by(_users(self.folder), name, names))
+            except Exception as problem:  # noqa: BLE001 -- a template is a program of the user's
+                self._tell(name, problem)
+        return found
+
+    def render(self, event: str, form: str, view: "View", *, ours: bool = False) -> str:
+        """A form of the message: ``txt``, ``html`` or ``md``; with ``ours`` by our template whatever the user has."""
+        wanted = [f"{event}.{form}.j2", f"message.{form}.j2"]
+        for name in [] if ours else self._of_the_user(wanted, event):
+            try:
+                with _bounded():
+                    return _users(self.folder).get_template(name).render(view=view)
+            except Exception as problem:  # noqa: BLE001 -- as above
+                self._tell(name, problem)
+        return _ours().get_template(f"message.{form}.j2").render(view=view)
+
+    def refuse(self, form: str, why: str) -> None:
+        """Say that what the user's template for a form makes cannot be used, if there is one."""
+        for name in self._of_the_user(sorted(os.listdir(self.folder)) if self.folder else [], "message"):
+            if name.endswith(f".{form}.j2"):
+                self._note(name, why)
+
+    def _of_the_user(self, wanted: list[str], event: str) -> list[str]:
+        """Those of the wanted templates that the user has and that can be used so far."""
+        if not self.folder or not _EVENT.fullmatch(event):
+            return []
+        return [name for name in wanted if name not in self._refused and os.path.isfile(f"{self.folder}/{name}")]
+
+    def _tell(self, name: str, problem: Exception) -> None:
+        if isinstance(problem, TimeoutError):
+            raise problem  # the delivery's alarm, which is not the template's fault
+        line = getattr(problem, "lineno", None)
+        said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+        self._note(name, f"line {line}: {said}" if line else said)
+
+    def _note(self, name: str, why: str) -> None:
+        if name not in self._refused:
+            self._refused.add(name)
+            said = " ".join(f"{self.folder}/{name} cannot be used: {why}".split())
+            self.problems.append(f"{said}; the program's own is used")
+
+
+class _TooLong(Exception):
+    """A template did not come to an end."""
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """End what takes too much CPU time; beside the alarm that bounds the delivery, which counts another time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(number: int, frame: "FrameType | None") -> None:
+        raise _TooLong(f"it did not end within {CPU_S_MAX:g} s of CPU time")
+
+    previous = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S_MAX)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, previous)
+
+
+def _set_by(environment: "Environment", name: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """The variables that a template sets."""
+    module = environment.get_template(name).make_module(dict(names))
+    return {key: value for key in ("subject", "meaning", "tone", "parts") if (value := getattr(module, key, None))}
+
+
+def _checked(words: dict[str, Any]) -> dict[str, Any]:
+    """Words of the user as they are; raises ValueError or TypeError if they are none."""
+    from faser_align.notifiers.wording import PARTS
+
+    for key in ("subject", "meaning", "tone"):
+        if not isinstance(words.get(key, ""), str):
+            raise TypeError(f"{key} must be text")
+    parts = words.get("parts", [])
+    if not isinstance(parts, list) or not all(part in PARTS for part in parts):
+        raise ValueError(f"parts must be a list of {', '.join(PARTS)}")
+    if words.get("tone", "info") not in ("info", "success", "warning", "failure"):
+        raise ValueError("tone must be info, success, warning or failure")
+    return words
+
+
+@cache
+def _names() -> frozenset[str]:
+    loader = _ours().loader
+    assert loader is not None
+    return frozenset(loader.list_templates())
+
+
+@cache
+def _ours() -> "Environment":
+    from jinja2 import Environment, PackageLoader
+
+    return _prepared(Environment, PackageLoader("faser_align", "templates/messages"))
+
+
+@cache
+def _users(folder: str) -> "Environment":
+    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    ours = PrefixLoader({OURS: PackageLoader("faser_align", "templates/messages")})
+    return _prepared(ImmutableSandboxedEnvironment, ChoiceLoader([FileSystemLoader(folder), ours]))
+
+
+def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
+    from jinja2 import StrictUndefined
+
+    environment = kind(
+        loader=loader,
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(plain_table=_plain_table, md=_markdown, code=_code, unfenced=_unfenced)
+    return environment
+
+
+def _plain_table(table: Table) -> str:
+    """The table in aligned columns; the last one, of words, to the left."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(cells[column]) for cells in lines) for column in range(len(table.columns))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == len(widths) - 1 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in lines
+    )
+
+
+def _markdown(text: str) -> str:
+    """``text`` that Markdown shows as it is; an invisible space keeps ``@all`` from calling anybody."""
+    return _MARKDOWN.sub(r"\\\1", text).replace("@", "@\u200b")
+
+
+def _code(text: str) -> str:
+    """``text`` between backticks."""
+    return "`" + text.replace("`", "'") + "`" if text else ""
+
+
+def _unfenced(text: str) -> str:
+    """``text`` that cannot end a fenced block."""
+    return text.replace("```", "'''")
