@@ -17,7 +17,7 @@ FOLDERS = ("alignment", "cli", "config", "dag", "fsm", "hooks", "notifiers", "po
 @pytest.fixture(scope="module")
 def sources() -> str:
     """The program's text, literals that continue each other joined and quotes in them plain."""
-    text = "\n".join(path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py")))
+    text = "\n".join(path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
     return re.sub(r'"\n\s*f?"', "", text)
 
 
