@@ -119,20 +119,29 @@ def notify_test(
     config: Annotated[
         str, typer.Option("--config", help="Configuration that names them [default: faser-align.toml, if it is here]")
     ] = "",
+    event: Annotated[
+        str, typer.Option(help="What it tells: converged, failed, held ...; end: every end; all: everything.")
+    ] = "test",
+    templates: Annotated[
+        str, typer.Option(help="Folder with templates of yours [default: notify.templates]", metavar="FOLDER")
+    ] = "",
 ) -> None:
     """Send a sample message, and say what servers answered.
 
     Without a configuration all targets of ~/.config/faser-align/targets.toml are told.
 
-    Example: faser-align notify test me
+    Example: faser-align notify test me --event converged
     """
     from faser_align.cli import samples
 
-    chosen = samples.choose(target, config)
+    events = samples.events_of(event)
+    chosen = samples.choose(target, config, templates)
     console.say(f"targets of {chosen.file} ({f'as {chosen.config} says' if chosen.config else 'the default'})")
     refused = 0
-    for name, problem in samples.send(chosen.targets):
-        refused += problem is not None
-        console.say(f"{name}: {'accepted' if problem is None else f'refused: {problem}'}")
+    for sent in samples.send(chosen, events):
+        refused += not sent.accepted
+        about = f"{sent.target}: {sent.event}" if len(events) > 1 else sent.target
+        answer = f" ({sent.words})" if sent.words else ""
+        console.say(f"{about}: accepted{answer}" if sent.accepted else f"{about}: refused: {sent.words}")
     if refused:
         raise typer.Exit(1)

@@ -5,10 +5,11 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from faser_align.fsm import statuses
 from faser_align.fsm.errors import UserError
-from faser_align.notifiers.targets import DEFAULT_FILE, Target, load_targets
+from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
 from faser_align.state import database
 
 ANSWER_S_MAX = 20.0  # as long as a hook would wait
@@ -21,33 +22,86 @@ _ROWS = (
 )
 
 
+# What each event's sample says to be the reason; those that are missing have none.
+_REASONS = {
+    "test": "somebody typed `faser-align notify test` to see whether messages arrive",
+    "iteration": "the effect of 0.41 um is below 0.5 um in 1 of 2 iterations",
+    "converged": "the effect of 0.41 um is below 0.5 um in 2 iterations",
+    "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
+    "exhausted": "the effect of 1.90 um is not below 0.5 um",
+    "diverged": "chi2/ndf has been more than 1.05 times its best in 2 iterations",
+    "stalled": "neither the effect nor chi2/ndf has improved in 4 iterations",
+    "starved": "12,000 tracks are less than 0.8 of the 17,241 of iteration 3",
+    "removed": "somebody typed `faser-align stop example`",
+}
+_RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
+_HELD = "memory usage exceeded request_memory"
+
+
 class Choice(NamedTuple):
-    """To whom a sample goes: the targets, their file, and the configuration that named the file (empty: the default)."""
+    """To whom a sample goes, and by which templates.
+
+    ``file`` holds the targets, ``config`` is the configuration that named it (empty: the default), ``templates`` the user's
+    folder (empty: none).
+    """
 
     targets: list[Target]
     file: str
     config: str
+    templates: str
 
 
-def send(targets: Iterable[Target]) -> Iterator[tuple[str, str | None]]:
-    """Send a sample message to targets, one after the other.
+class Sent(NamedTuple):
+    """A sample that was sent: to whom, about what, whether it was accepted, and the words of the server, or why not."""
 
-    Yields:
-        The target's name, and None if its server accepted the message, else why not.
-    """
-    from faser_align.notifiers.message import compose
-    from faser_align.notifiers.send import deliver
+    target: str
+    event: str
+    accepted: bool
+    words: str
+
+
+def events_of(word: str) -> list[str]:
+    """The events that a word asks for: itself, all of them, or every end. Raises UserError for one that is not known."""
+    from faser_align.notifiers.targets import END_EVENTS
+
+    if word not in {*EVENTS, "all"}:
+        near = difflib.get_close_matches(word, EVENTS, n=1, cutoff=0.6)
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(EVENTS))}, and all"
+        raise UserError(f"--event {word!r} is not known; {advice}")
+    if word == "all":
+        return sorted(EVENTS - {"end", "test"})
+    return sorted(END_EVENTS) if word == "end" else [word]
+
+
+def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
+    """Send sample messages about events to targets, one after the other, and give what became of each."""
+    from faser_align.notifiers.send import ask
 
     utc = database.utc()
-    message = compose(facts(utc))
-    for one in targets:
-        with _alarm():
-            problem = deliver(one, message, key=f"test/{utc}", thread="faser-align-test")
-        yield one.name, problem
+    for event in events:
+        message = sample(event, utc, choice.templates)
+        for one in choice.targets:
+            with _alarm():
+                answer = ask(one, message, key=f"test/{event}/{utc}", thread="faser-align-test")
+            yield Sent(one.name, event, answer.accepted, answer.words)
 
 
-def facts(utc: str) -> dict[str, object]:
-    """The facts of the sample: a campaign that converged, called a test."""
+def sample(event: str, utc: str, templates: str) -> Any:
+    """The message about an event of a campaign that does not exist.
+
+    Raises:
+        UserError: a template of the user's cannot be used.
+    """
+    from faser_align.notifiers.message import compose
+
+    message = compose(facts(utc, event), templates)
+    if message.problems:
+        raise UserError(message.problems[0])
+    return message
+
+
+def facts(utc: str, event: str = "test") -> dict[str, object]:
+    """The facts of a sample about an event."""
     keys = ("iteration", "tracks", "chi2_per_ndf", "effect_um", "significance")
     rows = [
         {
@@ -59,28 +113,53 @@ def facts(utc: str) -> dict[str, object]:
         }
         for row in _ROWS
     ]
-    return {
+    found: dict[str, object] = {
         "campaign": "example",
-        "event": "test",
-        "state": "test",
+        "event": event,
+        "state": event,
         "utc": utc,
-        "key": f"test/{utc}",
+        "key": f"test/{event}/{utc}",
         "thread": "test",
-        "reason": "somebody typed `faser-align notify test` to see whether messages arrive",
-        "rows": rows,
+        "reason": _REASONS.get(event, ""),
         "stage": 1,
         "stages": 1,
+        "next": "nothing: this is a sample, and no campaign has this name",
+    }
+    if event == "submitted":
+        return found
+    found |= {
+        "rows": rows,
         "iteration": 3,
         "iterations": 10,
+        "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
+        "solver": "0 Ended normally",
+        "wall_s": 11_520.0,
+        "cpu_s": 64_800.0,
+        "no_plot": "a sample has none",
     }
+    return found | _befell(event)
 
 
-def choose(target: str | None, config: str) -> Choice:
+def _befell(event: str) -> dict[str, object]:
+    """What is told of single nodes, and what was saved."""
+    name, _, cure = _CRASHED
+    log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
+    found: dict[str, dict[str, object]] = {
+        "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
+        "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
+        "held": {"held": [{"node": "reco_s1_i03_00417", "reason": _HELD, "cure": statuses.HOLDS[0][1]}]},
+        "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0]}]},
+    }
+    return found.get(event, {})
+
+
+def choose(target: str | None, config: str, templates: str = "") -> Choice:
     """Find out who shall be told.
 
     Args:
         target: its name; None: all that the configuration names, or all of the user's file without a configuration.
         config: path of a configuration; empty: ``faser-align.toml`` if it is here, as for ``check`` and ``submit``.
+        templates: folder with templates; empty: that of the configuration.
 
     Raises:
         UserError: the configuration or the file of targets is not as it must be, or has no such target.
@@ -92,6 +171,7 @@ def choose(target: str | None, config: str) -> Choice:
     if config:
         notify = load.load_config(config).notify
         path, names = notify.file, list(notify.targets)
+        templates = templates or notify.templates
         if not names and target is None:
             raise UserError(
                 f"{config}: notify.targets names nobody; name targets of {path} there, or one to notify test"
@@ -105,7 +185,7 @@ def choose(target: str | None, config: str) -> Choice:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             advice = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(known)}"
             raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
-    return Choice([known[name] for name in wanted], os.path.expanduser(path), config)
+    return Choice([known[name] for name in wanted], os.path.expanduser(path), config, templates)
 
 
 @contextmanager

@@ -40,8 +40,8 @@ def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailb
         left = plain_command("notify", "test")
         one = plain_command("notify", "test", "good")
     assert left.status == 1
-    assert left.out.startswith(f"targets of {path} (the default)\ngood: accepted\nbad: refused: ")
-    assert one == (0, f"targets of {path} (the default)\ngood: accepted\n", "")
+    assert left.out.startswith(f"targets of {path} (the default)\ngood: accepted (250 OK)\nbad: refused: ")
+    assert one == (0, f"targets of {path} (the default)\ngood: accepted (250 OK)\n", "")
     assert len(mailbox.messages()) == 2
     assert "[faser-align] example test message" in str(mailbox.messages()[0]["Subject"])
 
@@ -52,7 +52,7 @@ def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox:
         path = _targets(home, mailbox.port)
         config = tmp_path / "a.toml"
         config.write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
-        told = f"targets of {path} (as {config} says)\ngood: accepted\n"
+        told = f"targets of {path} (as {config} says)\ngood: accepted (250 OK)\n"
         assert plain_command("notify", "test", "--config", str(config)) == (0, told, "")
         config.write_text("[notify]\ntargets = []\n")
         nobody = plain_command("notify", "test", "--config", str(config))
@@ -65,7 +65,7 @@ def test_the_configuration_that_is_here(plain_command: Command, home: Path, mail
     with mailbox:
         path = _targets(home, mailbox.port).rename(home / "other.toml")
         Path("faser-align.toml").write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
-        told = f"targets of {path} (as faser-align.toml says)\ngood: accepted\n"
+        told = f"targets of {path} (as faser-align.toml says)\ngood: accepted (250 OK)\n"
         assert plain_command("notify", "test") == (0, told, "")
         Path("faser-align.toml").write_text(f'[notify]\nfile = "{path}"\n')
         assert plain_command("notify", "test", "good") == (0, told, "")
@@ -97,3 +97,47 @@ def test_a_server_that_is_silent(plain_command: Command, home: Path, monkeypatch
         left = plain_command("notify", "test", "good")
     assert left.status == 1
     assert "good: refused: target 'good' timed out" in left.out
+
+
+def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
+    """With --event all every event is told once, each with its own subject, and what the server answered to each."""
+    with mailbox:
+        _targets(home, mailbox.port)
+        left = plain_command("notify", "test", "good", "--event", "all")
+    assert left.status == 0
+    said = left.out.splitlines()[1:]
+    assert len(said) == 12
+    assert all(line.endswith(": accepted (250 OK)") for line in said)
+    assert "good: converged: accepted (250 OK)" in said
+    subjects = {str(letter["Subject"]) for letter in mailbox.messages()}
+    assert len(subjects) == 12
+    assert "[faser-align] example converged after 3 of 10 iterations" in subjects
+    failed = next(letter for letter in mailbox.messages() if " failed " in letter["Subject"]).get_body(("plain",))
+    assert failed is not None
+    assert "reconstruction crashed: RuntimeError: no geometry" in failed.get_content()
+    assert "Cure: read the job's log" in failed.get_content()
+
+
+def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
+    """Templates of the user are tried by a sample; one that is broken is the user's mistake, and nothing is sent."""
+    (home / "mine").mkdir()
+    mine = home / "mine" / "converged.j2"
+    mine.write_text('{% set subject = "Hurra, " ~ campaign %}')
+    with mailbox:
+        _targets(home, mailbox.port)
+        words = ("notify", "test", "good", "--event", "converged", "--templates", str(home / "mine"))
+        assert plain_command(*words).status == 0
+        assert [letter["Subject"] for letter in mailbox.messages()] == ["[faser-align] Hurra, example"]
+        mine.write_text("{% set subject = %}")
+        broken = plain_command(*words)
+    assert broken.status == 2
+    assert f"{mine} cannot be used: line 1: TemplateSyntaxError" in broken.err
+    assert len(mailbox.messages()) == 1
+
+
+def test_an_event_that_is_not_known(plain_command: Command, home: Path) -> None:
+    """A word that is no event is the user's mistake, with the nearest one."""
+    _targets(home, 1)
+    unknown = plain_command("notify", "test", "--event", "converge")
+    assert unknown.status == 2
+    assert "--event 'converge' is not known; did you mean converged?" in unknown.err
