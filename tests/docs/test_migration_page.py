@@ -86,8 +86,8 @@ class Desk:
         for number in range(400, 404):
             self.lxplus.raw(number)
         shutil.copy(ROOT / "examples" / "align_2025.txt", self.lxplus.folder / "truth.txt")
-        self.here, self.fresh = workdir / "here", workdir / "fresh"
-        for folder in (self.here, self.fresh):
+        self.here, self.fresh, self.elsewhere = workdir / "here", workdir / "fresh", workdir / "elsewhere"
+        for folder in (self.here, self.fresh, self.elsewhere):
             folder.mkdir(mode=0o755)
         settings = self.lxplus.reconstruction()
         calypso = settings["calypso"]
@@ -106,6 +106,7 @@ class Desk:
         for long, short in SHORTER.items():
             typed = typed.replace(long, short)
         typed = re.sub(r"(--calypso_path) \S+", rf"\1 {self.lxplus.checkout}", typed)
+        typed = typed.replace("/eos/user/y/yourusername/elsewhere", str(self.elsewhere))
         solution = self.here / RECO / "iter01" / "3millepede"
         if "STEERING" in typed:
             steering = next(path for path in solution.glob("*.txt") if "Cfiles" in path.read_text())

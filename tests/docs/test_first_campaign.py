@@ -1,0 +1,147 @@
+"""The page *First campaign on lxplus*: followed from top to bottom, in stand-ins for lxplus on a real pool."""
+
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from calypso import Lxplus
+from commandline import Command, Result
+
+from faser_align.alignment.constants import read_constants
+from faser_align.cli import main
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "first-campaign-on-lxplus.md"
+NAME = "Y2023_R011705_F400-401"
+BLOCK = re.compile(r"<!-- run by test_the_first_campaign_can_be_followed -->\n```(sh|toml)\n(.*?)```", re.DOTALL)
+# Two raw files in place of 51, machines of today's batch system in place of lxplus, and hours in place of days.
+SHORTER = [
+    ("400-450", "400-401"),
+    ("requirements = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= \"AlmaLinux9\")'", ""),
+    ("memory_mb = 4000", "memory_mb = 300"),
+    ("memory_mb = 2000", "memory_mb = 300"),
+    ("disk_mb = 8000", "disk_mb = 50"),
+    ("disk_mb = 4000", "disk_mb = 50"),
+    ("cpus = 2", "cpus = 1"),
+    ("scan_interval_s = 5", "scan_interval_s = 1"),
+    ("residual_max = [0.5, 0.05]", 'residual_max = [0.5]\npivot = "layer"'),
+]
+
+
+class Desk:
+    """The folder on AFS in which the page is followed; AFS, EOS and CVMFS are folders beside it."""
+
+    def __init__(self, root: Path, mailbox: Mailbox, command: Command) -> None:
+        self.root, self.mailbox, self.command = root, mailbox, command
+        self.lxplus = Lxplus(root / "lxplus", tracks=900)
+        for file in (400, 401):
+            self.lxplus.raw(file)
+        shutil.copy(ROOT / "examples" / "align_2025.txt", self.lxplus.folder / "truth.txt")
+        self.here = root / "alignment"
+        self.here.mkdir(mode=0o755)
+        for folder in ("faser-align", "archive"):
+            (root / "eos" / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "examples" / "ift_misplaced.txt", self.here / "inputforalign.txt")
+        shutil.copy(ROOT / "tests" / "data" / "predecessor" / "config_readme.json", self.here / "config.json")
+        self.targets = root / ".config" / "faser-align" / "targets.toml"
+        self.targets.parent.mkdir(parents=True)
+
+    def adapt(self, text: str) -> str:
+        """What the page says, with fewer files and the places of this desk."""
+        for there, here in (
+            ("/afs/cern.ch/user/y/you/calypso/install", self.lxplus.checkout),
+            ("/afs/cern.ch/user/y/you/calypso", self.lxplus.checkout),
+            ("/eos/user/y/you", self.root / "eos"),
+            ("mailto://cernmx.cern.ch?from=you@cern.ch&to=you@cern.ch", self.mailbox.url("you@cern.ch")),
+            *SHORTER,
+        ):
+            text = text.replace(there, str(here))
+        return text
+
+    def configure(self, text: str) -> None:
+        """Write what a block of TOML shows to where the page says: targets, or lines of the configuration."""
+        if "[targets]" in text:
+            self.targets.write_text(self.adapt(text))
+            self.targets.chmod(0o600)
+            return
+        path = self.here / "faser-align.toml"
+        configuration = path.read_text()
+        for line in text.splitlines():
+            key, equals, _ = line.partition(" = ")
+            if equals:
+                found = rf"^{key} = .*$"
+                assert re.search(found, configuration, re.MULTILINE), f"the profile has no {key}"
+                configuration = re.sub(found, lambda _, line=line: line, configuration, count=1, flags=re.MULTILINE)
+        raw = f'raw = "{self.lxplus.reconstruction()["raw"]}"'
+        configuration = re.sub(r"^raw = .*$", lambda _: raw, configuration, count=1, flags=re.MULTILINE)
+        places = f'atlas_base = "{self.lxplus.atlas_base}"\ndatabase = "{self.lxplus.database}"\n'
+        configuration = configuration.replace("[storage]", f"{places}[storage]", 1)
+        configuration = self.adapt(configuration)
+        tomllib.loads(configuration)
+        path.write_text(configuration)
+
+    def follow(self, line: str) -> Result:
+        """Type a command of the page."""
+        program, *words = shlex.split(self.adapt(line))
+        assert program == "faser-align"
+        left = self.command(*words)
+        assert left.status == 0, (line, left)
+        return left
+
+
+@pytest.fixture
+def desk(
+    pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Desk]:
+    """The desk of somebody who has logged in: a home, a mail server, the command line."""
+    assert pool.master_pid
+    monkeypatch.setenv("HOME", str(workdir))
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+
+    def command(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        return Result(int(left.value.code or 0), *capsys.readouterr())
+
+    with Mailbox(workdir / "mail") as mailbox:
+        made = Desk(workdir, mailbox, command)
+        monkeypatch.chdir(made.here)
+        yield made
+
+
+def test_the_first_campaign_can_be_followed(desk: Desk) -> None:
+    """Each block of the page, in its order, leads from nothing to a campaign that converges, its message and its constants."""
+    typed = []
+    for language, text in BLOCK.findall(PAGE.read_text()):
+        if language == "toml":
+            desk.configure(text)
+            continue
+        for line in text.splitlines():
+            desk.follow(line)
+            typed.append(line.split()[1])
+    assert {"init", "import", "check", "submit", "status", "report", "constants", "clean", "move"} <= set(typed)
+
+    campaign, data = desk.here / NAME, desk.root / "eos" / "archive" / NAME
+    subjects = [letter["Subject"] for letter in desk.mailbox.messages()]
+    assert any(re.fullmatch(rf"\[faser-align\] {NAME} converged after \d of 10 iterations", one) for one in subjects), (
+        subjects
+    )
+    last = max(campaign.glob("iter*/3millepede/inputforalign.txt"))
+    for part in ("metrics.json", "millepede.res"):
+        assert (last.parent / part).exists()
+    assert list((last.parents[1] / "1reco" / "logs").glob("*.out"))
+    assert read_constants(str(desk.here / "constants.txt")) == read_constants(str(last))
+    assert list((desk.here / "database").glob("**/ALLP200.db"))
+    assert (desk.here / f"{NAME}.html").stat().st_size > 10_000
+    # What clean has left was moved, and nothing else is in the way.
+    assert len(list(data.glob("iter*/2kfalignment/kfalignment*"))) == 2
+    assert list((desk.root / "eos" / "faser-align").iterdir()) == []
