@@ -155,7 +155,7 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     for held in facts["held"]:
         held["cure"] = next(cure for word, cure in statuses.HOLDS if word in (held["reason"] or "").lower())
     record = read_record(folder)
-    facts |= _picture(facts)
+    facts |= picture(facts)
     if facts["rows"] or claimed.kind in table.ENDS:
         facts["page"] = published_page(record)
     facts["next"] = next_step(
@@ -168,7 +168,7 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     return facts
 
 
-def _picture(facts: Mapping[str, Any]) -> dict[str, Any]:
+def picture(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The plot that the last Millepede job drew, or why there is none; nothing for iterations of older programs."""
     if facts.get("no_plot") or not facts.get("plot"):
         return {}

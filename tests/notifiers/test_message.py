@@ -101,12 +101,21 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     facts["failed"] = [
         {"node": "mille_s1_i04", "why": "no solution", "cure": "read millepede.log", "log": ["  STOP 26", "singular"]}
     ]
+    facts |= {
+        "weak": [{"name": "curvature in y", "moved_um": 12.34, "error_um": None}],
+        "saved": {"iterations": 6, "allowed": 10, "wall_s": 7200.0, "cpu_s": 90_000.0},
+        "cpu_s": 60_000.0,
+        "no_plot": "matplotlib is not installed",
+        "page": "https://align.example.org/pages/A%20B.html",
+    }
     message = compose(facts)
     assert message.subject == SUBJECTS[event]
     words = [message.subject.removeprefix("[faser-align] "), facts["reason"], "118.3 um (module.y 003)", "16,999"]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
     words += ["Cure: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
-    words += [facts["constants"], facts["next"], facts["key"], "1.003", "before 1.004"]
+    words += [facts["constants"], facts["next"], facts["key"], "1.003", "before 1.004", facts["page"]]
+    words += ["curvature in y", "moved by 12.3 um, not determined by the data", "none: matplotlib is not installed"]
+    words += ["16 h 40 min", "6 iterations of the 10 allowed not needed: about 2 h 00 min of wall time and 25 h 00 min"]
     for part in _parts(message):
         for word in words:
             assert word in part
@@ -250,3 +259,49 @@ def test_any_facts_make_a_message(facts: dict[str, Any]) -> None:
     assert message.subject.startswith("[faser-align] ")
     assert message.text
     assert len(message.markdown) <= MARKDOWN_MAX
+
+
+def test_colour_by_state(facts: dict[str, Any]) -> None:
+    """Chat shows the state by the colour of the first letter, the page by that of a bar."""
+    for event, tone, light in (
+        ("converged", "success", "\U0001f7e2"),
+        ("exhausted", "warning", "\U0001f7e0"),
+        ("failed", "failure", "\U0001f534"),
+        ("submitted", "info", "\U0001f535"),
+    ):
+        message = compose(facts | {"event": event})
+        assert message.tone == tone
+        assert message.markdown.startswith(f"{light} **Y2023")
+        assert f'class="state {tone}"' in message.html
+
+
+def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
+    """Modes that did not move, or whose move is no number, are not told; many are cut with a count."""
+    facts["weak"] = [{"name": "a", "moved_um": value} for value in (0.01, None, "far", float("nan"), True)]
+    assert "Weak modes" not in compose(facts).text
+    facts["weak"] = [{"name": f"mode {number}", "moved_um": 1.0 + number, "error_um": 2.0} for number in range(30)]
+    text = compose(facts).text
+    assert "Weak modes that moved: 30\n- mode 29: moved by 30 um, known to 2 um\n" in text
+    assert "  and 22 more\n" in text
+
+
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ({"iterations": 1, "allowed": 5}, "Saved: 1 iteration of the 5 allowed not needed\n"),
+        ({"iterations": 2, "allowed": 5, "cpu_s": float("nan"), "wall_s": 60}, "about 1 min 00 s of wall time (an"),
+        ({"iterations": 0, "allowed": 5, "cpu_s": 1.0}, ""),
+        ("nothing", ""),
+    ],
+)
+def test_what_was_saved(facts: dict[str, Any], saved: object, said: str) -> None:
+    """Of iterations that were not needed only those costs are told that are known, and nothing if none was left."""
+    text = compose(facts | {"saved": saved}).text
+    assert said in text
+    assert ("Saved" in text) == bool(said)
+
+
+def test_notes_beyond_the_fourth_are_counted(facts: dict[str, Any]) -> None:
+    """Of many notes four are told and the rest is counted."""
+    text = compose(facts | {"notes": [f"note {number}" for number in range(9)]}).text
+    assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text

@@ -1,0 +1,115 @@
+"""A campaign that ends tells all of it: plot, page, weak modes, what was saved, by the user's own templates."""
+
+import json
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign, run_iteration
+
+from faser_align.config import layout
+from faser_align.hooks.delivery import picture
+from faser_align.notifiers.mailbox import Mailbox
+
+PNG = b"\x89PNG\r\n\x1a\nand so on"
+MODES = [
+    {"name": "curvature in y", "error_um": None, "moved_um": 12.3},
+    {"name": "tilt in x", "error_um": 5.0, "moved_um": 0.4},
+    {"name": "twist about z", "error_um": 5.0, "moved_um": 0.001},
+]
+
+
+def told(tmp_path: Path, *, drawn: bytes | None = PNG, report: dict[str, str] | None = None, **changes: Any) -> Any:
+    """Run a campaign that converges in its fourth iteration; returns its letter and its record."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        targets = tmp_path / "targets.toml"
+        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
+        targets.chmod(0o600)
+        notify = {"targets": ["me"], "events": ["end"], "file": str(targets), "templates": changes.pop("templates", "")}
+        config = {"notify": notify, "report": report or {}, "campaign": {"iterations": 10}}
+        record = make_campaign(tmp_path / "a b", files=1, config=config, name="Łódź")
+        for iteration in (1, 2, 3, 4):
+            if drawn is not None:
+                Path(layout.plot_file(record["folder"], 1, iteration)).write_bytes(drawn)
+            used = {"reconstruction": {"cpu_s": 3600, "jobs": 1}, "cpu_s": 60.0}
+            run_iteration(record, iteration, **(used | changes))
+        (letter,) = mailbox.messages()
+    return letter, record
+
+
+def text_of(letter: EmailMessage) -> str:
+    """The letter's text."""
+    body = letter.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
+def test_the_plot_is_attached_and_all_is_told(tmp_path: Path) -> None:
+    """The letter has the last iteration's plot, the weak modes that moved, the CPU time, what was saved, and the page."""
+    steps = [{"name": "all", "free_parameters": 66, "parts": {"modes": MODES}, "entries_fixed": []}]
+    report = {"publish": str(tmp_path / "pages"), "url": "https://align.example.org/pages/"}
+    letter, record = told(tmp_path, report=report, steps=steps)
+    assert letter.get_content_type() == "multipart/mixed"
+    (attached,) = letter.iter_attachments()
+    assert (attached.get_content_type(), attached.get_filename()) == ("image/png", "convergence.png")
+    assert attached.get_content() == PNG
+    text = text_of(letter)
+    assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (attached to e-mails)\n" in text
+    assert "Weak modes that moved: 2\n" in text
+    assert "- curvature in y: moved by 12.3 um, not determined by the data\n" in text
+    assert "- tilt in x: moved by 0.4 um, known to 5 um\n" in text
+    assert "CPU time: 4 h 04 min\n" in text
+    # four of ten ran, at 61 minutes of CPU time each; the hooks of the test take no wall time to speak of
+    assert "Saved: 6 iterations of the 10 allowed not needed: about " in text
+    assert "6 h 06 min of CPU time (an estimate by the mean of those that ran)\n" in text
+    assert "Page: https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html\n" in text
+    assert letter["Subject"] == "[faser-align] Łódź converged after 4 of 10 iterations"
+    html = letter.get_body(("html",))
+    assert html is not None
+    assert 'href="https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html"' in html.get_content()
+
+
+def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
+    """Where the job could draw no plot the message says why, and nothing is attached, an older picture neither."""
+    why = "matplotlib is not installed for the jobs' Python (/usr/bin/python3): install faser-align[plot] there"
+    letter, _ = told(tmp_path, no_plot=why)
+    assert f"Plot: none: {why}\n" in text_of(letter)
+    assert list(letter.iter_attachments()) == []
+    assert letter.get_content_type() == "multipart/alternative"
+
+
+@pytest.mark.parametrize("content", [None, b"<script>", PNG + bytes(3_000_000)], ids=["missing", "other", "huge"])
+def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None) -> None:
+    """A picture that is missing is left out in silence; one that is none, or too large for a letter, is told."""
+    path = tmp_path / "convergence.png"
+    if content is not None:
+        path.write_bytes(content)
+    found = picture({"plot": str(path), "no_plot": ""})
+    assert found == ({} if content is None else {"no_plot": f"{path} is no picture that the Millepede job drew"})
+
+
+def test_metrics_that_lack_everything(tmp_path: Path) -> None:
+    """Metrics without steps, times and corrections make a message that claims nothing of them."""
+    nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}
+    letter, _ = told(tmp_path, drawn=None, **nothing)
+    text = text_of(letter)
+    assert "Weak modes" not in text
+    assert "CPU time" not in text
+    assert "not needed" in text
+
+
+def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
+    """A hook uses the user's templates, and says in hooks.log which one it could not use."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "converged.j2").write_text('{% set subject = "Hurra, " ~ campaign %}')
+    (mine / "message.html.j2").write_text("{{ nonsense }}")
+    letter, record = told(tmp_path, templates=str(mine))
+    assert letter["Subject"] == "[faser-align] Hurra, Łódź"
+    log = Path(record["folder"], layout.HOOKS_LOG).read_text(encoding="utf-8")
+    assert f"{mine}/message.html.j2 cannot be used: UndefinedError: 'nonsense' is undefined" in log
+    html = letter.get_body(("html",))
+    assert html is not None
+    assert "<h1>Hurra, Łódź</h1>" in html.get_content()
+    assert json.loads(Path(record["folder"], layout.RECORD).read_text())["config"]["notify"]["templates"] == str(mine)
