@@ -56,7 +56,7 @@ def move(folder: str, directory: str, *, keep: bool, dry_run: bool) -> bool:
     with contextlib.nullcontext() if dry_run else alone(folder):
         if not dry_run:
             steering.await_departure(record, snapshot.state_now(folder))
-            dagman.refuse_second(record, "move")
+            _refuse_while_it_runs(record)
             record = steering.in_place(folder)
         source = _source(record, target)
         files = _files(record, source, target)
@@ -74,6 +74,21 @@ def move(folder: str, directory: str, *, keep: bool, dry_run: bool) -> bool:
     left = f"{words.count(len(files) - len(stay), 'file')} in {source} {'stay (--keep)' if keep else 'removed'}"
     console.say(f"{record['name']} has its large files in {target}; {left}")
     return not stay
+
+
+def _refuse_while_it_runs(record: Record) -> None:
+    """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell: its jobs would write in the old place."""
+    name, answer = record["name"], dagman.ask(record)
+    if answer.problem:
+        raise UserError(
+            f"whether a DAGMan of {name} is in HTCondor's queue is not known ({answer.problem}), and its jobs would write where "
+            "files are taken away; move was refused, nothing was done"
+        )
+    if answer.jobs:
+        raise UserError(
+            f"{name} runs as job {answer.jobs[0].cluster}.0, and its jobs write where files would be taken away; stop it before "
+            "you move it, or wait for its end"
+        )
 
 
 def _target(record: Record, directory: str) -> str:

@@ -60,6 +60,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
     first, second = desk.folder / "first", desk.folder / "second"
     desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
     desk.run("move", NAME, str(second), status=2)
+    assert list(second.iterdir()) == []
     desk.run("stop", NAME, "--after", "iteration")
     desk.run("wait", NAME, "--timeout", "100", status=16)
     reached = desk.read("status", NAME)["iteration"]

@@ -75,7 +75,7 @@ def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_comman
     """Large files and nothing else go; record, store, copy, hooks and clean know the new place; the history has who moved them."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
-    before = contents(stopped, folder)
+    before, older = contents(stopped, folder), Path(folder, layout.STATE).read_bytes()
     assert len(before) == 6
     shown = plain_command("move", folder, str(eos), "--dry-run")
     assert shown.status == 0, shown.err
@@ -97,6 +97,10 @@ def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_comman
     assert plain_command("verify", folder).status == 0
     cleaned = json.loads(plain_command("clean", folder, "--keep", "0", "--dry-run", "--json").out)
     assert [row["files"] for row in cleaned["removed"]] == [2]
+    Path(folder, layout.STATE).write_bytes(older)
+    repaired = plain_command("repair", folder)
+    assert repaired.status == 0, repaired
+    assert (published(record), moves(record)) == (f"{eos}/camp", [(folder, f"{eos}/camp")])
     again = plain_command("move", folder, str(eos))
     assert (again.status, moves(record)) == (0, [(folder, f"{eos}/camp")])
 
