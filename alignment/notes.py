@@ -37,9 +37,14 @@ def derivative_cut(cut: int, read: int) -> str:
 
 
 def changed_by_hand(metrics: Mapping[str, Any]) -> str:
-    """That an iteration started from other constants than it was handed, as a sentence; empty if it did not."""
-    if not metrics.get("constants", {}).get("changed_by_hand"):
+    """That an iteration or the validation had other constants than it was handed, as a sentence; empty if it had not."""
+    changed = metrics.get("constants", {}).get("changed_by_hand")
+    if not changed:
         return ""
+    if isinstance(changed, list):  # the halves of a validation
+        which = {"before": "the first constants", "after": "the last constants"}
+        named = " and ".join(which[half] for half in changed)
+        return f"{named}, as the validation has them, were changed by hand"
     stage = f" of stage {metrics['stage']}" if metrics["stage"] > 1 else ""
     return f"the constants of iteration {metrics['iteration']}{stage} were changed by hand"
 

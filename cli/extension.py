@@ -101,7 +101,7 @@ def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
         stage = max(1, queries.campaign(db)["stage"])
         before = _one(db, "SELECT max(iteration) FROM nodes WHERE stage = ?", stage)
         judged = _one(db, "SELECT max(iteration) FROM iterations WHERE stage = ? AND ended_utc != ''", stage)
-        over = queries.nodes(db, "done", "skipped", "lost")
+        over = queries.nodes(db, "done", "lost")  # those passed over since their stage had ended have their turn now
     # After a verdict so many more than it was given; after a failure or a stop so many more than it was to have.
     after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
     if iterations < 1 or after > ITERATIONS_MAX:

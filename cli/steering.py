@@ -169,7 +169,7 @@ def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
 def _done(folder: str) -> list[str]:
     """Nodes that need not run again, as the published copy has them."""
     with queries.published(folder) as db:
-        return [node["node"] for node in queries.nodes(db, "done", "skipped", "lost")]
+        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows who is still to be passed over
 
 
 def await_departure(record: dict[str, Any], state: str) -> None:

@@ -30,6 +30,27 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> d
     }
 
 
+def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
+    """What the metrics say of the constants that a validation compared.
+
+    Args:
+        before: the half with the first constants.
+        after: the half with the last ones.
+
+    Returns:
+        ``before_sha256``, ``after_sha256``, and ``changed_by_hand``: which of the halves, ``before`` and ``after``, had other
+        constants than those that were submitted or that the last iteration found.
+
+    Raises:
+        OSError: constants cannot be read.
+    """
+    found = {"before": _sha256(Path(before.constants_file()).read_bytes())}
+    found["after"] = _sha256(Path(after.constants_file()).read_bytes())
+    handed = {"before": _submitted(before), "after": _handed_on(after)}
+    changed = [half for half, begun in found.items() if handed[half] not in (None, begun)]
+    return {**{f"{half}_sha256": begun for half, begun in found.items()}, "changed_by_hand": changed}
+
+
 def _handed_on(iteration: Iteration) -> str | None:
     """Checksum of the constants that the iteration should start from; None if nothing tells it any more."""
     root = iteration.record["folder"]
@@ -38,6 +59,10 @@ def _handed_on(iteration: Iteration) -> str | None:
         if path.is_file():
             # Iterations that were never run, since their stage had ended, have no metrics.
             return _found(path) or _of_file(layout.result_file(root, before.stage, before.number))
+    return _submitted(iteration)
+
+
+def _submitted(iteration: Iteration) -> str | None:
     known = iteration.record["constants"]["sha256"]
     return str(known) if known else None
 

@@ -84,9 +84,11 @@ class Iteration(NamedTuple):
         return weights.get(layout.raw(self.record["run"], file)[0], 1.0)
 
     def before(self) -> Iterator["Iteration"]:
-        """The iterations before this one: of earlier stages, then of this one."""
-        for stage in range(1, self.stage + 1):
-            last = self.record["stages"][stage - 1]["iterations"] if stage < self.stage else self.number - 1
+        """The iterations before this one: of earlier stages, then of this one; before the validation are all."""
+        for stage, described in enumerate(self.record["stages"], start=1):
+            if stage > self.stage != layout.VALIDATION:
+                return
+            last = self.number - 1 if stage == self.stage else described["iterations"]
             for number in range(1, last + 1):
                 yield self._replace(stage=stage, number=number)
 

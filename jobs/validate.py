@@ -14,10 +14,12 @@ from typing import Any
 
 from faser_align.alignment.counts import LAYER_KEYS, Counts, read_counts
 from faser_align.alignment.momenta import compare, read_momenta
+from faser_align.alignment.notes import changed_by_hand
 from faser_align.config import layout
 from faser_align.config.atomic import write_text
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
+from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 
@@ -35,14 +37,19 @@ def validate(folder: str, stage: int, number: int) -> None:
     files = [file for file in after.files if file not in lost]
     unused = [file for file in files if file in after.record["validation"]["unused"]]
     groups = {"all": files} | ({"unused": unused} if unused else {})
-    metrics = {
+    with failing(statuses.CONSTANTS):
+        constants = validation_facts(after._replace(number=layout.BEFORE), after)
+    metrics: dict[str, Any] = {
         "format": FORMAT,
         "stage": stage,
         "iteration": number,
         "files": {"expected": len(after.files), "used": len(files), "lost": lost, "unused": len(unused)},
         "groups": {name: _compare(after, chosen) for name, chosen in groups.items()},
+        "constants": constants,
         "wall_s": round(time.monotonic() - started, 3),
     }
+    note = changed_by_hand(metrics)
+    metrics["notes"] = [note] if note else []
     with failing(statuses.COPY):
         write_text(path, json.dumps(metrics, allow_nan=False))
 

@@ -210,7 +210,7 @@ def _is_over(campaign: Campaign, kind: str, stage: int, file: int, state: str) -
         return True
     if stage == layout.VALIDATION:
         return not _validating(campaign)
-    return state == "skipped" or stage <= campaign.stages_done
+    return stage <= campaign.stages_done  # and not because it was passed over once: its stage may have been extended
 
 
 def _validating(campaign: Campaign) -> bool:

@@ -172,10 +172,14 @@ def _who_is_told(change: dict[str, Any], when: str, now: Told) -> Told:
 
 
 def _constants(db: sqlite3.Connection, folder: str) -> Findings:
-    """The constants that an iteration started from and found are on disk as they were, and follow from one another."""
+    """The constants that an iteration started from and found are on disk as they were, and follow from one another.
+
+    Those of the validation are copies, which an extension replaces.
+    """
     handed: str | None = None
     for stage, iteration, text in db.execute(
-        "SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != '' ORDER BY stage, iteration"
+        "SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != '' AND stage != ? ORDER BY stage, iteration",
+        (layout.VALIDATION,),
     ):
         known = json.loads(text).get("constants")
         if not known:  # of an older program

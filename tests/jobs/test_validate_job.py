@@ -1,0 +1,80 @@
+"""The job behind a validation: what it compares, and that it notices constants that somebody changed."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.constants import read_constants, write_constants
+from faser_align.config import layout
+from faser_align.jobs.reconstruct import reconstruct
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def solved(make_campaign: Callable[..., Path], run_job: Run) -> Path:
+    """A campaign of one file whose first iteration is solved, and whose validation has its constants."""
+    folder = make_campaign(numbers=(400,), campaign={"iterations": 2}, validation={"enabled": True})
+    before = layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE)
+    os.makedirs(os.path.dirname(before))
+    shutil.copyfile(layout.constants_file(str(folder), 1, 1), before)
+    reconstruct(str(folder), 1, 1, 400)
+    assert run_job("solve", folder, 1, 1).returncode == 0
+    return folder
+
+
+def validate(folder: Path, run_job: Run) -> dict[str, Any]:
+    """Reconstruct both halves, run the job, and read what it wrote."""
+    for half in (layout.BEFORE, layout.AFTER):
+        reconstruct(str(folder), layout.VALIDATION, half, 400)
+    os.makedirs(os.path.dirname(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)), exist_ok=True)
+    done = run_job("validate", folder, layout.VALIDATION, layout.AFTER)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(
+        Path(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)).read_text()
+    )
+    return found
+
+
+def change_by_hand(folder: Path, half: int) -> None:
+    path = layout.constants_file(str(folder), layout.VALIDATION, half)
+    constants = read_constants(path)
+    x, *others = constants["003"]
+    write_constants(path, constants | {"003": (x + 0.01, *others)})
+
+
+def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
+    """With the constants as they were handed on chi2/ndf, residuals and momenta are compared, and there is nothing to note."""
+    found = validate(solved, run_job)
+    before, after = (found["groups"]["all"][when] for when in ("before", "after"))
+    assert before["chi2_per_ndf"] > after["chi2_per_ndf"] > 0
+    assert before["modules"].keys() == after["modules"].keys()
+    assert "median_q_over_p_plus" in found["groups"]["all"]["momentum"]
+    assert (found["constants"]["changed_by_hand"], found["notes"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ((layout.BEFORE,), "the first constants, as the validation has them, were changed by hand"),
+        ((layout.AFTER,), "the last constants, as the validation has them, were changed by hand"),
+        (
+            (layout.BEFORE, layout.AFTER),
+            "the first constants and the last constants, as the validation has them, were changed by hand",
+        ),
+    ],
+    ids=["first", "last", "both"],
+)
+def test_constants_changed_before_the_validation_are_noticed(
+    solved: Path, run_job: Run, changed: tuple[int, ...], said: str
+) -> None:
+    """Constants changed between the last iteration and the validation are used, and the metrics name which."""
+    for half in changed:
+        change_by_hand(solved, half)
+    assert validate(solved, run_job)["notes"] == [said]
