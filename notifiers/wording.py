@@ -182,7 +182,8 @@ def duration(seconds: object) -> str:
 
 
 def _printable(value: object) -> str:
-    return "" if value is None else "".join(c if c.isprintable() else " " for c in str(value))
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _cut(text: str, length_max: int) -> str:

@@ -1,15 +1,14 @@
 """The pages in a real browser: nothing is asked of anybody, nothing is wrong, everybody can use them."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from browsing import SIZES, chromium, look
 from campaigns import make_campaign, metrics, run_iteration, write_metrics
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 from faser_align.config import layout
 from faser_align.pages import compare
@@ -18,54 +17,13 @@ from faser_align.pages.publish import publish
 from faser_align.pages.report import render
 
 NOW = "2026-11-25T12:00:00.000Z"
-SIZES = ((360, "dark"), (1600, "light"))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# A browser that stays by itself: no sandbox of its own inside a container, no calls home.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
-
-
-class Seen:
-    """A page, what it asked for, and what it complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-
-    def violations(self) -> list[str]:
-        """What axe-core finds serious."""
-        found = Axe().run(self.page).response["violations"]
-        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
-
-
-def look(browser: Browser, path: Path, width: int, scheme: str) -> Seen:
-    """Open a file and see that it is sound: it asks for nothing, complains of nothing, fits, and everybody can use it."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    seen = Seen(context.new_page())
-    seen.page.goto(path.as_uri())
-    assert [url for url in seen.asked if url != path.as_uri() and not url.startswith("data:")] == []
-    assert seen.complaints == []
-    assert seen.violations() == []
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-    return seen
 
 
 @pytest.mark.parametrize("name", ["converged", "failed", "running", "held", "lost", "created"])

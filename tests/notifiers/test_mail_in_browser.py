@@ -1,0 +1,90 @@
+"""A letter as it arrived by SMTP: its parts, its headers, and how its HTML looks in a real browser."""
+
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import SIZES, chromium, look
+from playwright.sync_api import Browser
+
+from faser_align.cli import samples
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.notifiers.message import compose
+from faser_align.notifiers.send import ask, deliver
+from faser_align.notifiers.targets import Target
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 300
+NAME = "Łódź_Ünï_中文 🚀"
+UTC = "2026-11-25T12:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with chromium() as started:
+        yield started
+
+
+def html_of(letter: EmailMessage) -> str:
+    """The letter's HTML, as the reader's program decodes it."""
+    body = letter.get_body(("html",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def test_a_letter_with_everything(smtp_server: Mailbox, facts: dict[str, Any]) -> None:
+    """Both parts, the plot byte by byte, names beyond ASCII and the thread come out of SMTP as they went in."""
+    facts |= {"campaign": NAME, "picture": PNG, "plot": f"/data/{NAME}/convergence.png"}
+    target = Target("me", smtp_server.url("me@example.org"))
+    for event, key in (("held", "7"), ("converged", "9")):
+        answer = ask(target, compose(facts | {"event": event}), key=key, thread=NAME)
+        assert answer == (True, "250 OK")
+    first, last = smtp_server.messages()
+    assert last.get_content_type() == "multipart/mixed"
+    both, picture = last.iter_parts()
+    assert [part.get_content_type() for part in both.iter_parts()] == ["text/plain", "text/html"]
+    assert picture.get_content() == PNG
+    assert (picture.get_content_type(), picture.get_filename()) == ("image/png", "convergence.png")
+    assert picture.get_content_disposition() == "attachment"
+    assert last["Subject"] == f"[faser-align] {NAME} converged after 4 of 10 iterations"
+    assert last["References"] == last["In-Reply-To"] == first["References"] != last["Message-ID"]
+    for form in ("plain", "html"):
+        body = last.get_body((form,))
+        assert body is not None
+        assert NAME in body.get_content()
+        assert "convergence.png (attached to e-mails)" in body.get_content()
+
+
+@pytest.mark.parametrize("event", ["converged", "failed", "held", "lost", "submitted"])
+def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_path: Path, event: str) -> None:
+    """The HTML of a letter is sound on a phone in the dark and on a large screen in the light, and shows its words."""
+    message = compose(samples.facts(UTC, event) | {"campaign": NAME, "page": "https://align.example.org/a.html"})
+    assert deliver(Target("me", smtp_server.url("me@example.org")), message, key="1", thread="t") is None
+    path = tmp_path / "letter.html"
+    path.write_text(html_of(smtp_server.messages()[0]), encoding="utf-8")
+    for width, scheme in SIZES:
+        seen = look(browser, path, width, scheme)
+        assert seen.page.locator("h1").inner_text() == message.subject.removeprefix("[faser-align] ")
+        assert seen.page.locator("table.rows tbody tr").count() == (0 if event == "submitted" else 3)
+        assert seen.page.locator("a").evaluate_all("all => all.map(a => a.href)") == [
+            "https://align.example.org/a.html"
+        ]
+        seen.page.context.close()
+
+
+def test_a_hostile_letter_in_the_browser(browser: Browser, tmp_path: Path, facts: dict[str, Any]) -> None:
+    """Names with a script, numbers that are none, and lines without an end stay words, run nothing and fit a phone."""
+    name = '<script>document.title="owned"</script><img src=x onerror=alert(1)>' + "x" * 300
+    facts |= dict.fromkeys(("campaign", "reason", "solver", "next", "constants", "page", "no_plot", "key"), name)
+    facts["rows"] = [{"iteration": 1, "chi2_per_ndf": float("nan"), "largest": {"value": 1.0, "where": name}}, {}]
+    facts["failed"] = [{"node": name, "why": name, "cure": name, "log": [name, "</pre></li>"]}]
+    facts["weak"] = [{"name": name, "moved_um": 3.0}]
+    path = tmp_path / "letter.html"
+    path.write_text(compose(facts).html, encoding="utf-8")
+    seen = look(browser, path, 360, "dark")
+    assert seen.page.title().startswith("<script>document.title=")
+    assert seen.page.locator("script, img, main a").count() == 0
+    assert "not finite" in seen.page.locator("table.rows").inner_text()
+    seen.page.context.close()

@@ -1,0 +1,59 @@
+"""Pages and letters in a real browser: what they ask for, what they complain of, whether everybody can use them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+SIZES = ((360, "dark"), (1600, "light"))
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# A browser that stays by itself: no sandbox of its own inside a container, no calls home.
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+class Seen:
+    """A page, what it asked for, and what it complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+
+    def violations(self) -> list[str]:
+        """What axe-core finds serious."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+def look(browser: Browser, path: Path, width: int, scheme: str) -> Seen:
+    """Open a file and see that it is sound: it asks for nothing, complains of nothing, fits, and everybody can use it."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    seen = Seen(context.new_page())
+    seen.page.goto(path.as_uri())
+    assert [url for url in seen.asked if url != path.as_uri() and not url.startswith("data:")] == []
+    assert seen.complaints == []
+    assert seen.violations() == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    return seen
