@@ -1,0 +1,145 @@
+"""Stages on a real pool: gone through twice, ended at a limit, refuted by a validation, and extended after each."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import Desk
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name")
+CONFIG = """
+[campaign]
+constants = "{examples}/{constants}"
+{campaign}
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = {tracks}
+[mille]
+residual_max = [0.5]
+pivot = "layer"
+[solver]
+entries = 1
+[convergence]
+starved_per_parameter = 0.0
+stalled_iterations = 9
+{convergence}
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+{more}
+"""
+TWICE = """
+[[stages]]
+name = "3ST"
+stations = 3
+iterations = 1
+[[stages.steps]]
+name = "modules"
+fix = ["IFT", "layer"]
+[[stages]]
+name = "IFT"
+iterations = 1
+at_limit = "stop"
+[stages.convergence]
+min_iterations = 2
+patience = 1
+significance_max = 1e6
+effect_um_max = 1e6
+remaining_sigma_max = 1e9
+chi2_rise_max = 10.0
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
+"""
+STRICT = """
+[validation]
+enabled = true
+module_hits_min = 2
+module_rise_max = 0.0
+chi2_rise_max = 10.0
+"""
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with a mail server."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        yield Desk(workdir, f"stages-{workdir.name}", mailbox)
+
+
+def configure(desk: Desk, **parts: str) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    parts = {"constants": "ift_misplaced.txt", "campaign": "", "tracks": "1000", "convergence": "", "more": "", **parts}
+    (desk.folder / "faser-align.toml").write_text(CONFIG.format(examples=examples, **parts))
+
+
+def verdicts(desk: Desk) -> list[tuple[int, int, str]]:
+    rows = desk.read("status", desk.name)["iterations"]
+    return [(row["stage"], row["iteration"], row["verdict"]) for row in rows]
+
+
+def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) -> None:
+    """A stage that stops at its limit exhausts the campaign; extended, it converges, and the stages after it follow."""
+    configure(desk, campaign="repeat = 2", more=TWICE)
+    desk.run(*SUBMIT, desk.name)
+    desk.run("wait", desk.name, "--timeout", "150", status=10)
+    assert verdicts(desk) == [(1, 1, "limit"), (2, 1, "limit")]
+    assert desk.read("status", desk.name)["stage"] == 2
+    assert "stage 2 of 4" in desk.run("status", desk.name)
+
+    assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
+    desk.run("wait", desk.name, "--timeout", "200", status=10)
+    assert verdicts(desk) == [
+        *((1, 1, "limit"), (2, 1, "limit"), (2, 2, "converged")),
+        *((3, 1, "limit"), (4, 1, "limit")),
+    ]
+    events = [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")]
+    assert events == [
+        *("created", "submitted", "stage_finished", "limit", "extended", "stage_finished", "stage_finished", "limit")
+    ]
+    assert "stage 3" in desk.run("history", desk.name, "--campaign-only")
+    # Each stage starts from what the one before has found, and has tracks of its own stations.
+    places = ["iter01", "stage02/iter01", "stage02/iter02", "stage03/iter01", "stage04/iter01"]
+    for before, after in itertools.pairwise(places):
+        found = (desk.campaign / before / layout.MILLEPEDE / layout.CONSTANTS).read_text()
+        assert (desk.campaign / after / layout.RECO / layout.CONSTANTS).read_text() == found
+    hits = []
+    for place in places:
+        metrics = json.loads((desk.campaign / place / layout.MILLEPEDE / layout.METRICS).read_text())
+        hits.append(sum(kept for name, (kept, _) in metrics["hits"]["modules"].items() if name.startswith("0")))
+    assert [bool(count) for count in hits] == [False, True, True, False, True]
+    assert [letter["Subject"].split()[2] for letter in desk.mailbox.messages()] == ["exhausted", "exhausted"]
+    desk.run("verify", desk.name)
+    assert not (desk.campaign / layout.HOOKS_LOG).exists()
+
+
+def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
+    """Its iterations go on where it had stood still, though they had been passed over, and it is validated anew."""
+    easy = (
+        "significance_max = 1e6\neffect_um_max = 1e6\nremaining_sigma_max = 1e9\nchi2_rise_max = 10.0\npatience = 1\n"
+    )
+    configure(desk, constants="align_2025.txt", tracks="2000", convergence=easy, more=STRICT)
+    desk.run(*SUBMIT, desk.name, "-i", "2")
+    desk.run("wait", desk.name, "--timeout", "150", status=14)
+    assert verdicts(desk) == [(1, 1, "converged")]
+    assert "became wider in module" in desk.letters("rejected")
+
+    assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
+    desk.run("wait", desk.name, "--timeout", "150", status=14)
+    assert verdicts(desk) == [(1, 1, "converged"), (1, 2, "converged")]
+    events = [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")]
+    assert events == ["created", "submitted", *("validation_asked", "refuted", "extended") * 2][:-1]
+    started = [row["subject"] for row in desk.history() if row["event"] == "started"]
+    assert [started.count(node) for node in (layout.mille_node(1, 2), "after_00400", "validate")] == [1, 2, 2]
+    last = (desk.campaign / "iter02" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
+    assert (desk.campaign / "validation" / "after" / layout.RECO / layout.CONSTANTS).read_text() == last
+    desk.run("verify", desk.name)
+    assert not (desk.campaign / layout.HOOKS_LOG).exists()
