@@ -35,6 +35,7 @@ derivative_max = 10.0  # the IFT is tilted
 targets = ["mailbox"]
 file = {targets}
 """
+_KINDS = ("toml", "targets.toml", "mail", "html")  # of files beside the campaign's folder, in the order of Place
 
 
 class Place(NamedTuple):
@@ -45,6 +46,7 @@ class Place(NamedTuple):
     configuration: Path
     targets: Path
     mail: Path
+    page: Path
 
 
 _WITH_PEDE = """
@@ -106,9 +108,18 @@ def _show_result(place: Place) -> str:
         console.say(f"The constants: {seen['constants']}")
     console.say("\nTo look around:")
     differ = ("constants", "diff", seen["start_constants"], seen["constants"])
-    for words in (("list",), ("history", place.name), ("metrics", place.name), ("report", place.name), differ):
+    for words in (("list",), ("history", place.name), ("metrics", place.name), ("why", place.name), differ):
         console.say(f"  {console.program()} {shlex.join(map(str, words))}")
+    _show_page(place)
     return str(seen["state"])
+
+
+def _show_page(place: Place) -> None:
+    """Write the campaign's page and say how to look at it: the end of the demonstration, and what comes next."""
+    _command("report", place.name, "-o", str(place.page))
+    reading.report(str(place.campaign), output=str(place.page))
+    console.say(f"Open it in a browser: {place.page.as_uri()}")
+    console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is.")
 
 
 def _distance(start: str, last: str) -> str:
@@ -150,7 +161,7 @@ def _new_place(folder: Path) -> Place:
         raise UserError(
             f"{folder} cannot be written ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
         ) from error
-    return Place(name, folder / name, *(folder / f"{name}.{kind}" for kind in ("toml", "targets.toml", "mail")))
+    return Place(name, folder / name, *(folder / f"{name}.{kind}" for kind in _KINDS))
 
 
 def _pede(program: str) -> str:

@@ -61,7 +61,7 @@ def configuration_page() -> str:
         "Every key may be left out and then has the default given here. A key that is not listed is an error.",
         "Relative paths are relative to the folder of the file; `~` is the home folder.",
         "",
-        "This page is made from `config/schema.py`; `python -m faser_align.config.describe` prints it.",
+        "This page is made from `config/schema.py`; `make refresh` makes it anew.",
     ]
     for heading, keys in tables():
         bracket = f"[[{heading.name}]]" if heading.repeated else f"[{heading.name}]"
@@ -151,9 +151,3 @@ def _range(metadata: list[Any]) -> str:
         elif isinstance(limit, Lt):
             words.append(f"below {limit.lt}")
     return (" " + " and ".join(words)) if words else ""
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(configuration_page())

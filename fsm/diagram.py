@@ -32,7 +32,7 @@ def mermaid(which: str = "campaign") -> str:
 def dot(which: str = "campaign") -> str:
     """The table as a Graphviz graph."""
     ends = table.ENDS if which == "campaign" else ("done", "lost", "skipped")
-    lines = [f"digraph {which} {{", "    rankdir=LR;", "    node [shape=box, style=rounded];"]
+    lines = [f'digraph "{which}" {{', "    rankdir=LR;", "    node [shape=box, style=rounded];"]
     lines += [f"    {state} [peripheries=2];" for state in ends]
     lines += [f'    {a} -> {b} [label="{", ".join(events)}"];' for (a, b), events in _edges(rows(which)).items()]
     return "\n".join([*lines, "}"]) + "\n"

@@ -26,12 +26,22 @@ as_root() {
     fi
     root_launcher
     run become_user env "FASER_ALIGN_COMMAND=$(printf '%q' "$here/build/faser-align")" "$copy/source/pool/prepare.sh" "$target"
+    case $target in
+    docs) bring_back build/site ;;
+    refresh | screenshots) bring_back docs ;;
+    esac
+}
+
+# What a target has made in the copy belongs here, too.
+bring_back() {
+    as_user tar -C "$copy/source" --create --file=- --exclude=__pycache__ "$@" | tar -C "$here" --extract --no-same-owner --file=-
 }
 
 make_user() {
-    id "$user" >/dev/null 2>&1 && return
-    useradd --system --user-group --create-home --home-dir "$home" --shell /bin/bash \
-        --comment 'runs the HTCondor pool of faser-align' "$user"
+    id "$user" >/dev/null 2>&1 ||
+        useradd --system --user-group --create-home --home-dir "$home" --shell /bin/bash \
+            --comment 'runs the HTCondor pool of faser-align' "$user"
+    chmod 711 -- "$home" # whoever has a browser here can open a report by its path
 }
 
 # Become the user for good (no parent is left that would turn a signal into SIGKILL, as runuser's does).

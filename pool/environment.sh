@@ -91,6 +91,8 @@ needs() {
     case $1 in
     demo) echo python htcondor ;;
     test | soak) echo python htcondor browser strace ;;
+    refresh) echo python graphviz ;;
+    screenshots) echo python htcondor browser ;;
     *) echo python ;;
     esac
 }
@@ -103,6 +105,7 @@ missing() {
         python) environment_works || find_python >/dev/null || echo python3-venv ;;
         htcondor) command -v condor_master >/dev/null || echo minicondor ;;
         browser) command -v chromium chromium-browser google-chrome >/dev/null || echo chromium ;;
+        graphviz) command -v dot >/dev/null || echo graphviz ;;
         strace) command -v strace >/dev/null || echo strace ;;
         esac
     done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|soak|lint|types|clean
+# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|soak|lint|types|docs|refresh|screenshots|clean
 #
 # An ordinary user gets a virtual environment in the checkout. HTCondor refuses jobs of root, so for root everything
 # happens in a copy that belongs to the user faser-align (pool/as-root.sh). Asks nothing, needs no terminal, and
@@ -93,6 +93,29 @@ soak() {
         run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" tests/faults tests/state || fail "make soak: failed"
 }
 
+# The site, without a request to anywhere; a link that leads nowhere is an error.
+docs() {
+    provide docs
+    environment docs
+    NO_MKDOCS_2_WARNING=1 run "$here/.venv/bin/mkdocs" build --strict --quiet || fail "make docs: above is why"
+    say "the site is in $here/build/site: open index.html"
+}
+
+# What the documentation takes from the code.
+refresh() {
+    provide refresh
+    environment demo
+    run "$here/.venv/bin/python" -m faser_align.cli.refresh
+}
+
+# The pictures of the documentation: of a demonstration that is made and removed for that.
+screenshots() {
+    provide screenshots
+    environment test
+    scratch_folder
+    XDG_STATE_HOME=$scratch FASER_ALIGN_POOL=$scratch/pool run "$here/.venv/bin/python" "$here/docs/screenshots.py" "$scratch"
+}
+
 check_style() {
     local status=0
     run "$here/.venv/bin/ruff" check --quiet . || status=$?
@@ -154,9 +177,9 @@ remove_built() {
 main() {
     cd "$here"
     case ${1-} in
-    demo | soak | lint | types | clean | missing) target=$1 ;;
+    demo | soak | lint | types | docs | refresh | screenshots | clean | missing) target=$1 ;;
     test) target=tests ;;
-    *) fail "usage: pool/prepare.sh demo|test|soak|lint|types|clean" ;;
+    *) fail "usage: pool/prepare.sh demo|test|soak|lint|types|docs|refresh|screenshots|clean" ;;
     esac
     if [[ $(id -u) == 0 ]]; then
         as_root "$1"

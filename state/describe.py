@@ -109,6 +109,7 @@ def schema_page() -> str:
         "Each campaign's folder has a copy of its store for readers, `published.db`: an SQLite file, which any tool can open. It is replaced as",
         "a whole by the next hook, so open it anew to see what is new. `state.db` beside it is the hooks' own: do not open it while the campaign runs.",
         "",
+        "<!-- run by test_sql_on_the_pages_runs -->",
         "```sql",
         "-- sqlite3 -header -column Y2023_R011705_F400-450/published.db",
         "SELECT stage, iteration, chi2_per_ndf, effect_um, verdict FROM v_iterations;",
@@ -118,7 +119,10 @@ def schema_page() -> str:
         "",
         "`faser-align export NAME` writes the same three views as JSON, or with `--format csv` as CSV, as pandas reads them:",
         "",
+        "<!-- run by test_python_on_the_pages_runs -->",
         "```python",
+        "import pandas",
+        "",
         'nodes = pandas.read_csv("exported/nodes.csv")  # after: faser-align export NAME --format csv -o exported',
         'nodes[nodes.kind == "reco"].groupby("iteration").wall_s.describe()',
         "```",
@@ -127,16 +131,10 @@ def schema_page() -> str:
         "schemas. Times are UTC, as text that sorts by time. Columns with JSON are read with SQLite's `json_extract`. What `metrics` holds is in",
         "[the alignment](alignment.md), the states are in [how it works](how-it-works.md).",
         "",
-        "This page is made from `state/schema.py` and `state/views.py`; `python -m faser_align.state.describe` prints it.",
+        "This page is made from `state/schema.py` and `state/views.py`; `make refresh` makes it anew.",
     ]
     for relation in relations():
         lines += ["", f"## `{relation.name}`", "", f"{relation.meaning[:1].upper()}{relation.meaning[1:]}.", ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{column.name}` | {column.kind.lower()} | {column.meaning} |" for column in relation.columns]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(schema_page())

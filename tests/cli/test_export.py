@@ -116,8 +116,8 @@ def test_an_older_store_is_exported_alike(folder: str, plain_command: Command, t
 
 
 def test_the_page_of_the_schema_is_current() -> None:
-    """docs/schema.md is what the code says: `python -m faser_align.state.describe > docs/schema.md`."""
-    assert PAGE.read_text() == schema_page()
+    """docs/schema.md is what the code says."""
+    assert PAGE.read_text() == schema_page(), "run: make refresh"
 
 
 def test_every_column_is_explained() -> None:

@@ -134,7 +134,7 @@ def test_any_values_are_read_or_refused(values: dict[str, object]) -> None:
 def test_the_page_of_the_keys_is_up_to_date() -> None:
     """docs/configuration.md is what the schema says now."""
     page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert page == describe.configuration_page(), "run: python -m faser_align.config.describe > docs/configuration.md"
+    assert page == describe.configuration_page(), "run: make refresh"
 
 
 def test_every_key_is_described() -> None:

@@ -5,38 +5,56 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.fsm import diagram, statuses
+from faser_align.cli import refresh
+from faser_align.fsm import meanings, table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def failures() -> str:
-    """The table of the jobs' exit statuses."""
-    rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
-    for status, (name, fatal, cure) in statuses.JOB_FAILURES.items():
-        rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
-    return "\n".join(rows) + "\n"
+def test_generated_parts_are_up_to_date() -> None:
+    """Commands, keys, states, exit statuses, the schema and the tables inside other pages are those of the code."""
+    old = [name for name, text in refresh.pages().items() if (DOCS / name).read_text(encoding="utf-8") != text]
+    for (page, name), text in refresh.blocks().items():
+        if refresh.between((DOCS / page).read_text(encoding="utf-8"), name)[1] != text:
+            old.append(f"{page}: {name}")
+    for which in refresh.PICTURES:
+        if refresh.picture_source(which)[1] not in (DOCS / "images" / f"{which}.svg").read_text(encoding="utf-8"):
+            old.append(f"images/{which}.svg")
+    assert old == [], refresh.HINT
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "expected"),
-    [
-        ("how-it-works", "campaign", f"```mermaid\n{diagram.mermaid('campaign')}```\n"),
-        ("how-it-works", "node", f"```mermaid\n{diagram.mermaid('node')}```\n"),
-        ("when-it-fails", "statuses", failures()),
-    ],
-)
-def test_generated_parts_are_up_to_date(page: str, name: str, expected: str) -> None:
-    """The diagrams and the table of exit statuses are those of the code."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->\n", (DOCS / f"{page}.md").read_text(), re.DOTALL)
-    assert found is not None
-    assert found.group(1) == expected
+def test_refreshing_makes_the_same_pages_anew(tmp_path: Path) -> None:
+    """One command brings a page that is not current up to date, and says which; the second time there is nothing to do."""
+    (tmp_path / "images").mkdir()
+    for path in [*DOCS.glob("*.md"), *DOCS.glob("images/*.svg")]:
+        (tmp_path / path.relative_to(DOCS)).write_bytes(path.read_bytes())
+    (tmp_path / "states.md").write_text("old")
+    page = tmp_path / "when-it-fails.md"
+    page.write_text(page.read_text().replace("| 60 | bad configuration", "| 60 | good configuration"))
+    assert {"states.md", "when-it-fails.md"} <= set(refresh.refresh(tmp_path))
+    assert "| 60 | bad configuration" in page.read_text()
+    assert refresh.refresh(tmp_path) == []
+
+
+def test_every_state_and_event_has_a_meaning() -> None:
+    """Nothing of the tables is without a sentence, and no sentence without its state or event."""
+    assert list(meanings.STATES) == list(table.STATES)
+    assert list(meanings.NODE_STATES) == list(table.NODE_STATES)
+    assert set(meanings.EVENTS) == {event for _, event, _ in (*table.CAMPAIGN, *table.NODE)} | set(table.NOTES)
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of the documentation leads to a file that is there."""
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_pictures_are_small() -> None:
+    """The pictures of the documentation are there, and no page is slow because of one."""
+    pictures = {path.name: path.stat().st_size for path in (DOCS / "images").glob("*.png")}
+    assert {"report.png", "status.png", "mail.png"} <= set(pictures)
+    assert max(pictures.values()) < 150_000

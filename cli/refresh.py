@@ -1,0 +1,229 @@
+"""Bring everything in the documentation that is made from the code up to date: ``python -m faser_align.cli.refresh``.
+
+``make refresh`` is the same; the tests compare what is there with ``parts``.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from faser_align.cli import main as commandline
+from faser_align.cli.progress import STATUSES, STUCK, TIMEOUT
+from faser_align.config import describe as configuration
+from faser_align.config.atomic import write_text
+from faser_align.config.importing import key_tables
+from faser_align.fsm import diagram, meanings, statuses, table
+from faser_align.fsm.errors import UserError
+from faser_align.state import describe as store
+
+HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
+PICTURES = ("campaign", "node")
+_MADE = "This page is made from the code; `make refresh` makes it anew."
+
+
+def pages() -> dict[str, str]:
+    """Pages that are made as a whole: name of the file in ``docs/``, text."""
+    return {
+        "commands.md": commands_page(),
+        "configuration.md": configuration.configuration_page(),
+        "exit-statuses.md": statuses_page(),
+        "schema.md": store.schema_page(),
+        "states.md": states_page(),
+    }
+
+
+def blocks() -> dict[tuple[str, str], str]:
+    """Parts of pages that people write, between ``<!-- NAME -->`` and ``<!-- end -->``: by page and name."""
+    return {
+        ("when-it-fails.md", "statuses"): failures(),
+        ("from-faser-alignment-script.md", "keys"): key_tables(),
+    }
+
+
+def between(text: str, name: str) -> re.Match[str]:
+    """Where the part ``name`` stands in a page's text (group 1). Raises UserError if it has none."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    if found is None:
+        raise UserError(f"the page has no part between <!-- {name} --> and <!-- end -->; put the two lines back")
+    return found
+
+
+def picture_source(which: str) -> tuple[str, str]:
+    """A diagram as Graphviz reads it, and the mark by which its picture is known to be current."""
+    source = diagram.dot(which)
+    return source, f"<!-- drawn from {hashlib.sha256(source.encode()).hexdigest()[:16]} -->"
+
+
+def refresh(docs: Path) -> list[str]:
+    """Write what is not current; returns the names of the files. Raises UserError where Graphviz is needed and missing."""
+    wanted = pages()
+    for (page, name), text in blocks().items():
+        before = wanted.get(page) or (docs / page).read_text(encoding="utf-8")
+        place = between(before, name)
+        wanted[page] = before[: place.start(1)] + text + before[place.end(1) :]
+    changed = []
+    for page, text in wanted.items():
+        path = docs / page
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+            changed.append(page)
+    return changed + [name for which in PICTURES for name in _draw(docs / "images" / f"{which}.svg", which)]
+
+
+def _draw(path: Path, which: str) -> Iterator[str]:
+    source, mark = picture_source(which)
+    if path.exists() and mark in path.read_text(encoding="utf-8"):
+        return
+    program = shutil.which("dot")
+    if program is None:
+        raise UserError(f"{path} is not current, and Graphviz draws it: sudo apt-get install graphviz, then this again")
+    drawn = subprocess.run([program, "-Tsvg"], input=source, capture_output=True, text=True, check=True).stdout
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, f"{drawn[drawn.index('<svg') :].rstrip()}\n{mark}\n")
+    yield f"images/{path.name}"
+
+
+def failures() -> str:
+    """The table of the jobs' exit statuses."""
+    rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
+    for status, (name, fatal, cure) in statuses.JOB_FAILURES.items():
+        rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
+    return "\n".join(rows) + "\n"
+
+
+def statuses_page() -> str:
+    """The text of ``docs/exit-statuses.md``."""
+    ends = [(status, f"it ended as *{state}*: {meanings.STATES[state]}") for state, status in STATUSES.items()]
+    ends += [
+        (TIMEOUT, "not ended within `--timeout`"),
+        (STUCK, "no hook can end it: its DAGMan is held, gone, or cannot run"),
+    ]
+    hooks = [
+        (0, "go on"),
+        (1, "failed: DAGMan may try the node again"),
+        (statuses.CONVERGED, "the constants stand still: the DAG ends early, with success"),
+        (statuses.FATAL, "failed, and trying again cannot help"),
+        (statuses.DEFER, "not yet: DAGMan asks again"),
+        (statuses.SKIP, "passed over: the node is done without a job"),
+    ]
+    every = [
+        (0, "done"),
+        (1, "the thing failed"),
+        (commandline.MISUSED, "the user's mistake: one sentence says which, and the cure"),
+        (commandline.INTERRUPTED, "interrupted"),
+    ]
+    lines = ["# Exit statuses", "", _MADE]
+    for heading, rows in (("Every command", every), ("`faser-align wait`", ends), ("Hooks, to DAGMan", hooks)):
+        lines += ["", f"## {heading}", "", "| status | meaning |", "|---|---|"]
+        lines += [f"| {status} | {meaning} |" for status, meaning in rows]
+    lines += [
+        "",
+        "## Jobs, to their hooks",
+        "",
+        "What each of them means in full is in [when it fails](when-it-fails.md).",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + failures()
+
+
+def states_page() -> str:
+    """The text of ``docs/states.md``."""
+    lines = ["# States and events", "", _MADE, ""]
+    lines += ["An event that the table does not allow changes nothing; the history keeps it, with the reason. "]
+    lines[-1] += "`faser-align diagram` draws the same pictures."
+    parts = (("campaign", "a campaign", meanings.STATES), ("node", "a node", meanings.NODE_STATES))
+    for which, whose, states in parts:
+        rows = diagram.rows(which)
+        lines += ["", f"## The states of {whose}", "", f"```mermaid\n{diagram.mermaid(which)}```", ""]
+        lines += ["| state | meaning |", "|---|---|", *(f"| `{state}` | {said} |" for state, said in states.items())]
+        lines += ["", f"## The events of {whose}", "", "| event | what happened | from | to |", "|---|---|---|---|"]
+        for event in dict.fromkeys(row[1] for row in rows):
+            sources = ", ".join(f"`{a}`" for a, happened, _ in rows if happened == event)
+            targets = ", ".join(dict.fromkeys(f"`{b}`" for _, happened, b in rows if happened == event))
+            lines.append(f"| `{event}` | {meanings.EVENTS[event]} | {sources} | {targets} |")
+    lines += ["", "## Notes", "", "Rows of the history that report something and move nothing:", ""]
+    lines += [
+        "| event | what happened |",
+        "|---|---|",
+        *(f"| `{note}` | {meanings.EVENTS[note]} |" for note in table.NOTES),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """The text of ``docs/commands.md``: every command with its arguments and options, as ``--help`` has them."""
+    lines = [
+        "# Commands",
+        "",
+        _MADE,
+        "",
+        "Every command has `--help`, and `--json` where programs may want to read it.",
+        "",
+    ]
+    lines.append(
+        "`NO_COLOR` and a terminal that is none are respected. Exit statuses are on [their own page](exit-statuses.md)."
+    )
+    for words, command in _walk(typer.main.get_command(commandline.app), ()):
+        said, _, example = str(command.help or "").partition("Example: ")
+        lines += ["", f"## `faser-align {' '.join(words)}`", "", *_paragraphs(said), f"Example: `{example.strip()}`"]
+        rows = [_option(one) for one in command.params if not getattr(one, "hidden", False) and one.name != "help"]
+        if rows:
+            lines += ["", "| argument or option | meaning |", "|---|---|", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+        return
+    for name, one in inner.items():
+        if not one.hidden:
+            yield from _walk(one, (*words, name))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Help as Markdown: what is marked to be shown as it is becomes a block."""
+    for paragraph in filter(None, re.split(r"\n\n+", text.strip())):
+        if paragraph.startswith("\b"):
+            yield f"```text\n{paragraph.lstrip(chr(8)).strip(chr(10))}\n```\n"
+        else:
+            yield f"{paragraph}\n"
+
+
+def _option(one: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
+    if one.param_type_name == "argument":
+        names = f"`{one.metavar or one.name.upper()}`"
+    elif one.metavar:
+        names += f" `{one.metavar}`"
+    said = " ".join(str(one.help or "").split())
+    shown = (
+        isinstance(one.default, str | int | float) and not isinstance(one.default, bool) and one.default not in ("", 0)
+    )
+    if shown and one.show_default is True and "[default" not in said:
+        said += f" [default: {one.default}]"
+    return f"| {names} | {said} |".replace("\\|", "|")
+
+
+def main() -> None:
+    """Refresh the checkout that this program is run in."""
+    docs = Path.cwd() / "docs"
+    if not (docs / "how-it-works.md").exists():
+        sys.exit("error: run it at the top of a checkout of faser-align, where docs/ is")
+    try:
+        changed = refresh(docs)
+    except UserError as problem:
+        sys.exit(f"error: {problem}")
+    sys.stdout.write("".join(f"docs/{name} is made anew\n" for name in changed) or "everything is current\n")
+
+
+if __name__ == "__main__":
+    main()

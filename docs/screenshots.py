@@ -1,0 +1,80 @@
+"""Make the pictures of the documentation, of a demonstration that is run for that: ``make screenshots``."""
+
+import os
+import subprocess
+import sys
+from email import message_from_bytes, policy
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+IMAGES = Path(__file__).resolve().parent / "images"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BYTES_MAX = 150_000
+HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
+COLUMNS = 92
+TERMINAL = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 0; background: #1e1e2e; color: #e6e6ef; display: inline-block }}
+pre {{ margin: 0; padding: 14px 18px; font: 14px/1.35 "DejaVu Sans Mono", monospace }}
+</style><pre>{code}</pre>"""
+
+
+def faser_align(*words: str) -> str:
+    """Run the program as if it were on a terminal, and return what it wrote."""
+    variables = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "FASER_ALIGN_COMMAND": "faser-align"}
+    command = [sys.executable, "-m", "faser_align.cli", *words]
+    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def terminal(*words: str) -> str:
+    """A page that looks like a terminal in which a command was typed."""
+    console = Console(record=True, width=COLUMNS + 8, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(Text.assemble(("$ ", "bold green"), f"faser-align {' '.join(words)}"))
+    console.print(Text.from_ansi(faser_align(*words)), soft_wrap=True)
+    return TERMINAL.format(code=console.export_html(inline_styles=True, code_format="{code}"))
+
+
+def letter(folder: Path) -> str:
+    """The HTML part of the demonstration's message."""
+    path = next(folder.glob("*.eml"))
+    body = message_from_bytes(path.read_bytes(), policy=policy.default).get_body(("html",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def picture(browser: Browser, name: str, page: str, width: int, height: int | None) -> None:
+    """Show a page and keep what is seen; the whole of it without a height."""
+    shown = browser.new_page(viewport={"width": width, "height": height or 100})
+    shown.set_content(page)
+    path = IMAGES / f"{name}.png"
+    if height:
+        shown.screenshot(path=path)
+    else:
+        shown.locator("body").screenshot(path=path)
+    size = path.stat().st_size
+    print(f"{path}: {size} bytes")
+    if size > BYTES_MAX:
+        sys.exit(f"error: {path} has more than {BYTES_MAX} bytes; make the window smaller")
+
+
+def main(scratch: Path) -> None:
+    """Run the demonstration in ``scratch`` and take the pictures."""
+    faser_align("demo")
+    demo = scratch / "faser-align" / "demo"
+    program = next(path for name in BROWSERS for path in [Path("/usr/bin", name)] if path.exists())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        report = (demo / "demo-1.html").read_text(encoding="utf-8")
+        for name, page, width, height in (
+            ("status", terminal("status", "demo-1"), 1000, None),
+            ("report", report, 1000, 1150),
+            ("mail", letter(demo / "demo-1.mail"), 640, None),
+        ):
+            picture(browser, name, page.replace(str(scratch), HOME), width, height)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,189 @@
+"""Every block of code in the documentation is run by a test, or says why not.
+
+In front of a block stands a comment, ``<!-- run by test_NAME -->`` or ``<!-- not run: why -->``; on a page that one test follows from
+top to bottom once, ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` are what a program has written, those of ``mermaid`` pictures.
+"""
+
+import gzip
+import re
+import shlex
+import shutil
+import sqlite3
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+from commandline import Command, Result
+
+from faser_align.alignment.constants import parse_constants
+from faser_align.cli import main
+from faser_align.config import layout
+from faser_align.config.load import parse_config
+from faser_align.notifiers.targets import load_targets
+from faser_align.state import registry
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"(?<=\n\n)((?:    +\S.*\n(?:\n(?=    ))?)+)")
+_MARK = re.compile(r"<!-- (run by|not run:) (.+?) -->\s*$")
+
+
+class Block(NamedTuple):
+    """A block: where it stands, its language, its text, and what its mark says."""
+
+    page: str
+    language: str
+    text: str
+    runner: str
+    reason: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of a page, fenced or indented, in their order."""
+    text = page.read_text(encoding="utf-8")
+    found = [(m.start(), m[2], textwrap.dedent(m[3])) for m in _FENCE.finditer(text)]
+    plain = _FENCE.sub(lambda m: "x" * len(m[0]), text)  # of the same length, so that places stay
+    found += [
+        (m.start(), "sh", textwrap.dedent(m[1])) for m in _INDENTED.finditer(plain) if not _in_a_list(plain, m.start())
+    ]
+    followed = re.search(r"<!-- blocks run by (test_\w+) -->", text)
+    for start, language, code in sorted(found):
+        mark = _MARK.search(text[:start])
+        runner, reason = ("", "") if mark is None else (mark[2], "") if mark[1] == "run by" else ("", mark[2])
+        if followed and not reason:
+            runner = runner or followed[1]
+        yield Block(page.name, language, code, runner, reason)
+
+
+def _in_a_list(text: str, start: int) -> bool:
+    """Whether what is indented at ``start`` belongs to an item of a list: the last line that is not, begins one."""
+    before = [line for line in text[:start].splitlines() if line and not line.startswith(" ")]
+    return bool(before) and re.match(r"(\d+\.|-) ", before[-1]) is not None
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def those_of(runner: str) -> list[Block]:
+    """The blocks that a test runs."""
+    found = [block for block in ALL if block.runner == runner]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_who_runs_it(page: Path) -> None:
+    """A block of code names the test that runs it, which is there, or the reason why none does."""
+    tests = {
+        name for path in ROOT.glob("tests/*/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    for block in blocks(page):
+        if block.language in ("text", "mermaid", ""):
+            continue
+        assert block.reason or block.runner, f"{page.name}: mark this block:\n{block.text}"
+        assert not block.runner or block.runner in tests, block.runner
+        for named in re.findall(r"tests/\S+\.py", block.reason):
+            assert (ROOT / named).exists(), named
+
+
+def test_configurations_on_the_pages_are_valid() -> None:
+    """Each configuration that a page shows is one."""
+    for block in those_of("test_configurations_on_the_pages_are_valid"):
+        parse_config(block.text, block.page)
+
+
+def test_targets_on_the_pages_are_read(tmp_path: Path) -> None:
+    """The files of targets that pages show are read, with the names in them."""
+    for block in those_of("test_targets_on_the_pages_are_read"):
+        path = tmp_path / "targets.toml"
+        path.write_text(block.text)
+        path.chmod(0o600)
+        assert "me" in load_targets(str(path))
+
+
+def test_the_constants_of_the_page_are_read() -> None:
+    """The lines of constants that a page shows are constants."""
+    for block in those_of("test_the_constants_of_the_page_are_read"):
+        assert len(parse_constants(block.text, block.page)) == block.text.count('"') / 2
+
+
+@pytest.fixture(scope="module")
+def desk(session_folder: Path) -> Iterator[Path]:
+    """A folder in which two campaigns have converged and one is under way, with their names in the registry."""
+    folder = session_folder / "pages"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        for name in ("demo-1", "demo-2"):
+            record = make_campaign(folder / name, files=1, name=name)
+            for iteration in range(1, 5):
+                run_iteration(record, iteration)
+                result = layout.result_file(record["folder"], 1, iteration)
+                shutil.copy(DATA / "constants" / "align_2025.txt", result)
+            assert hook("final", record["folder"], "final", 0, 0).returncode == 0
+            registry.add(name, record["folder"])
+        record = make_campaign(folder / "under-way", files=1, name="under-way")
+        run_iteration(record, 1)
+        run_iteration(record, 2)
+        registry.add("under-way", record["folder"])
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture
+def command(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process, on that desk."""
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        return Result(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def lines_of(runner: str) -> list[list[str]]:
+    """The words of each line of those blocks, comments left out."""
+    lines = [shlex.split(line, comments=True) for block in those_of(runner) for line in block.text.splitlines()]
+    return [words for words in lines if words]
+
+
+def test_the_tutorial_can_be_followed(command: Command) -> None:
+    """Each command of the tutorial, from top to bottom, does its work on a campaign that has converged."""
+    for program, *words in lines_of("test_the_tutorial_can_be_followed"):
+        assert program == "faser-align"
+        left = command(*words)
+        assert left.status == 0, (words, left)
+
+
+def test_commands_on_the_pages_work(command: Command) -> None:
+    """Each command of the pages on how to do something works on a campaign that is under way."""
+    for program, *words in lines_of("test_commands_on_the_pages_work"):
+        assert program == "faser-align"
+        left = command(*("under-way" if word == "NAME" else word for word in words))
+        assert left.status == 0, (words, left)
+
+
+def test_python_on_the_pages_runs(desk: Path, command: Command) -> None:
+    """Each piece of Python on the pages runs as it stands."""
+    (desk / "tracks.bin").write_bytes(gzip.decompress((DATA / "mille" / "mp2input_4st.bin.gz").read_bytes()))
+    command("export", "demo-2", "--format", "csv", "-o", "exported")
+    for block in those_of("test_python_on_the_pages_runs"):
+        exec(compile(block.text, block.page, "exec"), {})  # noqa: S102
+
+
+def test_sql_on_the_pages_runs(desk: Path) -> None:
+    """Each query on the pages runs on a campaign's published store."""
+    db = sqlite3.connect(f"file:{desk}/demo-1/{layout.PUBLISHED}?mode=ro", uri=True)
+    for block in those_of("test_sql_on_the_pages_runs"):
+        for query in filter(str.strip, re.sub(r"--.*", "", block.text).split(";")):
+            db.execute(query).fetchall()
+    db.close()

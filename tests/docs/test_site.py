@@ -1,0 +1,56 @@
+"""The site that is made of the documentation."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def site(session_folder: Path) -> Path:
+    """The site, built as `make docs` does."""
+    folder = session_folder / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_in_the_site(site: Path) -> None:
+    """Each page of docs/ is a page of the site; links that lead nowhere have stopped the build."""
+    pages = {path.stem for path in ROOT.glob("docs/*.md")}
+    assert pages <= {path.stem for path in site.glob("*.html")}
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    """Scripts, styles, fonts and pictures of every page are the site's own."""
+    for page in site.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]+src=[\"']?([^\"' >]+)", text)
+        loaded += re.findall(r"<link[^>]+rel=[\"']?(?:stylesheet|preconnect|icon|preload)[^>]*>", text)
+        assert [url for url in loaded if "//" in url] == [], page.name
+
+
+def test_pages_are_shown_without_a_network(site: Path) -> None:
+    """A browser shows a page with a diagram and one with a picture, from the file, asking nobody for anything."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert program is not None, "no browser is installed: `make test` installs Debian's chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for name, picture in (("states", "campaign.svg"), ("tutorial", "report.png")):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.locator(f'img[src$="{picture}"]').evaluate("image => image.naturalWidth") > 100
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
