@@ -3,6 +3,7 @@
 They read the published copy of a campaign, on whatever machine, and never its database.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -265,7 +266,7 @@ def report(
         reporting.write(output, text, force=force)
     else:
         output = reporting.write_page(folder, output, force=force)
-    console.say(f"{output} written")
+    console.say(f"{os.path.abspath(output)} written")
 
 
 def diagram(

@@ -299,7 +299,7 @@ def test_diagram(command: Command) -> None:
     """Both tables are drawn in both forms; another form is the user's mistake."""
     assert command("diagram").out.startswith("stateDiagram-v2\n")
     assert "waiting --> running: started" in command("diagram", "--node").out
-    assert command("diagram", "--format", "dot").out.startswith("digraph campaign {")
+    assert command("diagram", "--format", "dot").out.startswith('digraph "campaign" {')
     wrong = command("diagram", "--format", "svg")
     assert wrong == (2, "", "error: --format svg is not known; it must be mermaid or dot\n")
 
