@@ -10,6 +10,7 @@ from faser_align.fsm import table
 
 Row = Mapping[str, Any]
 
+EVENTS_MAX = 1000  # that are shown unless all are asked for
 INDENT = " " * 10
 # Facts that other words of the row say already.
 SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
@@ -38,6 +39,14 @@ def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
             blocks.append(Line(f"{when:%Y-%m-%d}, times in {when.tzname()}", "bold"))
         blocks += entry(row, where)
     return blocks
+
+
+def left_out(count: int) -> list[Block]:
+    """That so many events are not shown, and how to see them; nothing for none."""
+    if not count:
+        return []
+    what = f"{words.count(count, 'event')} of nodes that went their usual way, or of long ago, left out"
+    return [Line(f"{what}; --all shows every event, --node NODE those of one node"), Line()]
 
 
 def entry(row: Row, where: tzinfo | None = None) -> list[Line]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaigns, Json
+from faser_align.cli.arguments import Campaigns, Json, Plain
 
 if TYPE_CHECKING:
     from faser_align.cli.draw import Block
@@ -23,6 +23,7 @@ def compare(
         str, typer.Option("--output", "-o", help="Also write a page, with the curves, to this file.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Compare campaigns with the first of them.
@@ -47,7 +48,7 @@ def compare(
     if as_json:
         console.show_json(_plain(compared))
         return
-    draw.show(_blocks(compared))
+    draw.show(_blocks(compared), plain=plain)
     if output:
         console.say(f"\n{output} written")
 

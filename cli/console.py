@@ -1,7 +1,4 @@
-"""How the commands write: text and tables on standard output, warnings on standard error, JSON for programs.
-
-rich costs more than most commands do, so it is imported where a table is drawn.
-"""
+"""How the commands write: text and tables on standard output, warnings on standard error, JSON for programs."""
 
 import json
 import os
@@ -46,20 +43,8 @@ def show_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Draw a table; a column whose name starts with ``>`` is aligned to the right.
+    """Draw a table; a column whose name starts with ``>`` is aligned to the right, None is an empty cell."""
+    from faser_align.cli import draw
 
-    None is drawn as an empty cell. Without a terminal the width is that of the contents.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=max(80, console.measure(drawn).maximum))
-    console.print(drawn)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    draw.show([*([draw.Line(title, "bold")] if title else []), draw.Grid(columns, cells), draw.Line()])

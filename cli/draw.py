@@ -1,21 +1,31 @@
-"""What a screen is made of, and how it gets onto a terminal, into a live display or into a text file.
+"""What a screen is made of, and how it gets onto a terminal, into a live display, into a text file, or to a screen reader.
 
-Screens are built as lines and grids by functions that know no terminal; rich is imported where they are drawn.
+Screens are built as lines and grids by functions that know no terminal. Tables are drawn here: rich would cost as much as
+the rest of a command; it is imported only where a screen is drawn again and again.
 """
 
-import io
+import os
+import shutil
+import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 TEXT_WIDTH = 100  # of a grid in a text file
+WIDTH_MIN = 20  # of whatever calls itself a terminal
+COLUMN_MIN = 12  # of a column of words that is folded
+GAP, GAP_MIN = 2, 1  # between columns; the smaller one where that saves folding
+PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any text in it means plain output
+
+_COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 class Line(NamedTuple):
-    """A line of text; ``style`` is rich's (``bold``, ``red``) and carries nothing that the text does not say."""
+    """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and carries nothing that the text does not say."""
 
     text: str = ""
     style: str = ""
@@ -31,48 +41,98 @@ class Grid(NamedTuple):
 Block = Line | Grid
 
 
-def show(blocks: Iterable[Block]) -> None:
-    """Write blocks to standard output: wrapped on a terminal, but for paths, and one line each without one."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.file.write(text(blocks))
-        console.file.flush()  # who follows a campaign through a pipe wants each line when it comes
-        return
-    for block in blocks:
-        if isinstance(block, Grid):
-            console.print(_table(block))
-        else:
-            for part in _wrapped(block.text, console.width):
-                console.print(part, style=block.style or None, soft_wrap=True)
+def is_plain(asked: bool = False) -> bool:
+    """Whether output is to be plain: asked for, or by the environment for whoever always wants it."""
+    return asked or bool(os.environ.get(PLAIN))
 
 
-def text(blocks: Iterable[Block]) -> str:
-    """Blocks as plain text."""
-    from rich.console import Console
+def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
+    """Write blocks to standard output: wrapped on a terminal, but for paths, and one line each without one.
 
-    written = io.StringIO()
-    plain = Console(file=written, width=TEXT_WIDTH, highlight=False, markup=False, emoji=False, color_system=None)
-    for block in blocks:
-        if isinstance(block, Grid):
-            plain.print(_table(block))
-        else:
-            written.write(block.text + "\n")
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+    Args:
+        blocks: what to show.
+        plain: tables as facts, one in each line, see ``facts``; nothing is wrapped and nothing coloured.
+    """
+    out = sys.stdout
+    if is_plain(plain):
+        lines = list(_facts(blocks))
+    elif not out.isatty():
+        lines = list(_laid_out(blocks, TEXT_WIDTH, wrap=False))
+    else:
+        lines = list(_laid_out(blocks, columns(), wrap=True))
+    colours = out.isatty() and has_colours() and not is_plain(plain)
+    out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(lines)))
+    out.flush()  # who follows a campaign through a pipe wants each line when it comes
+
+
+def text(blocks: Iterable[Block], *, plain: bool = False) -> str:
+    """Blocks as text, tables at most ``TEXT_WIDTH`` wide."""
+    lines = _facts(blocks) if is_plain(plain) else _laid_out(blocks, TEXT_WIDTH, wrap=False)
+    return "".join(f"{line.text.rstrip()}\n" for line in lines)
 
 
 def live(blocks: Iterable[Block]) -> "RenderableType":
     """Blocks for rich's live display, which has to know where lines end."""
-    from rich.console import Group
     from rich.text import Text
 
-    return Group(
-        *(
-            _table(block) if isinstance(block, Grid) else Text(block.text, block.style, overflow="fold")
-            for block in blocks
-        )
-    )
+    lines = list(_laid_out(blocks, columns(), wrap=True))
+    return Text("\n").join(Text(line.text, line.style if has_colours() else "", overflow="fold") for line in lines)
+
+
+def columns() -> int:
+    """Columns of the terminal."""
+    return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
+
+
+def has_colours() -> bool:
+    """Whether a terminal is to be written in colour (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _coloured(line: Line) -> str:
+    codes = ";".join(_COLOURS[word] for word in line.style.split())
+    shown = line.text.rstrip()
+    return f"\x1b[{codes}m{shown}\x1b[0m" if codes and shown else shown
+
+
+def _writable(lines: Iterable[Line]) -> Iterator[Line]:
+    """Lines with what standard output cannot write, as in the locale C, replaced."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in lines:
+        shown = line.text.replace("─", "-") if not encoding.lower().startswith("utf") else line.text
+        yield Line(shown.encode(encoding, "backslashreplace").decode(encoding), line.style)
+
+
+def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:
+    for block in blocks:
+        if isinstance(block, Grid):
+            yield from _table(block, width)
+        elif wrap:
+            yield from (Line(part, block.style) for part in _wrapped(block.text, width))
+        else:
+            yield block
+
+
+def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
+    """Lines as they are; of a table each row with one fact in a line: ``chi2/ndf: 1.2``, below what the row is about."""
+    for block in blocks:
+        if isinstance(block, Line):
+            yield block
+        else:
+            yield from _records(block)
+
+
+def _records(grid: Grid) -> Iterator[Line]:
+    first, *names = (_name(column) for column in grid.columns)
+    for row in grid.rows:
+        yield Line(f"{first} {row[0]}".strip() if row[0] else first, "bold")
+        yield from (Line(f"  {name}: {cell}") for name, cell in zip(names, row[1:], strict=True) if cell.strip("- "))
+
+
+def _name(column: str) -> str:
+    """A column's name in one line: ``chi2/ndf``, ``largest correction``."""
+    name = column.removeprefix(">").replace("-\n", "").replace("\n/", "/")
+    return " ".join(name.split())
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -82,14 +142,78 @@ def _wrapped(text: str, width: int) -> list[str]:
     return wrapper.wrap(text) or [""]
 
 
-def _table(grid: Grid) -> "RenderableType":
-    from rich import box
-    from rich.table import Table
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False, header_style="bold")
-    for column in grid.columns:
-        side = "right" if column.startswith(">") else "left"
-        drawn.add_column(column.lstrip(">"), justify=side, overflow="fold", vertical="bottom")  # type: ignore[arg-type]
+def _table(grid: Grid, width: int) -> Iterator[Line]:
+    """A table under its heading; where it does not fit, not even with words folded, a row is told fact by fact."""
+    gap = GAP if _fits(grid, width) else GAP_MIN
+    widths = _widths(grid, width - gap * (len(grid.columns) - 1))
+    if not widths:
+        yield from _records_wrapped(grid, width)
+        return
+    right = [column.startswith(">") for column in grid.columns]
+    heads = [column.removeprefix(">").split("\n") for column in grid.columns]
+    height = max(map(len, heads))
+    for at in range(height):
+        cells = [head[at - height + len(head)] if at >= height - len(head) else "" for head in heads]
+        yield Line(_row(cells, widths, right, gap), "bold")
+    yield Line("─" * (sum(widths) + gap * (len(widths) - 1)))
     for row in grid.rows:
-        drawn.add_row(*row)
-    return drawn
+        folded = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
+        for at in range(max(map(len, folded))):
+            yield Line(_row([parts[at] if at < len(parts) else "" for parts in folded], widths, right, gap))
+
+
+def _records_wrapped(grid: Grid, width: int) -> Iterator[Line]:
+    for line in _records(grid):
+        yield from (Line(part, line.style) for part in _wrapped(line.text, width))
+
+
+def _natural(grid: Grid) -> list[int]:
+    """How wide each column would like to be."""
+    found = [max(map(_size, column.removeprefix(">").split("\n"))) for column in grid.columns]
+    for row in grid.rows:
+        found = [max(size, *map(_size, cell.split("\n"))) for size, cell in zip(found, row, strict=True)]
+    return found
+
+
+def _fits(grid: Grid, width: int) -> bool:
+    return sum(_natural(grid)) + GAP * (len(grid.columns) - 1) <= width
+
+
+def _widths(grid: Grid, width: int) -> list[int]:
+    """How wide each column is, so that all of them take ``width``; empty if the table cannot be made to fit."""
+    natural = _natural(grid)
+    least = list(natural)
+    for at, column in enumerate(grid.columns):
+        # Words are folded, numbers are not, and of a heading every word stays whole.
+        if not column.startswith(">"):
+            least[at] = min(natural[at], max(COLUMN_MIN, *map(_size, column.split() or [""])))
+    over = sum(natural) - width
+    if over > sum(natural) - sum(least):
+        return []
+    while over > 0:
+        widest = max((at for at in range(len(natural)) if natural[at] > least[at]), key=lambda at: natural[at])
+        natural[widest] -= 1
+        over -= 1
+    return natural
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> str:
+    padded = [
+        " " * (size - _size(cell)) + cell if to_right else cell + " " * (size - _size(cell))
+        for cell, size, to_right in zip(cells, widths, right, strict=True)
+    ]
+    return (" " * gap).join(padded).rstrip()
+
+
+def _folded(cell: str, size: int) -> list[str]:
+    """A cell in lines of at most so many columns, between words where that is possible."""
+    if _size(cell) <= size and "\n" not in cell:
+        return [cell]
+    return [part for line in cell.split("\n") for part in textwrap.wrap(line, size, break_on_hyphens=False) or [""]]
+
+
+def _size(text: str) -> int:
+    """Columns that a text takes: two for each wide character of East Asia, none for what is put over another."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

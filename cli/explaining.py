@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, Json
+from faser_align.cli.arguments import Campaign, Json, Plain
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def why(
     iteration: Annotated[int, typer.Option("--iteration", "-i", min=0, help="0: the latest that was judged.")] = 0,
     stage: Annotated[int, typer.Option(min=0, help="0: the stage of the latest.")] = 0,
     validation: Annotated[bool, typer.Option("--validation", help="The validation instead of an iteration.")] = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Spell out why an iteration was judged as it was.
@@ -43,10 +44,10 @@ def why(
         keys = ("stage", "iteration", "verdict", "reason", "criteria")
         console.show_json({"campaign": seen["name"], **{key: row[key] for key in keys}})
     else:
-        draw.show(explain.why(seen, row))
+        draw.show(explain.why(seen, row), plain=plain)
 
 
-def analyze(campaign: Campaign, as_json: Json = False) -> None:
+def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> None:
     """Show what went wrong in a campaign, by kind of failure.
 
     Every failed attempt and every hold counts: how often, on which nodes and hosts, in which words, and what helps.
@@ -69,4 +70,4 @@ def analyze(campaign: Campaign, as_json: Json = False) -> None:
             }
         )
         return
-    draw.show(explain.analysis(seen, kinds, failures.logs(folder, kinds)))
+    draw.show(explain.analysis(seen, kinds, failures.logs(folder, kinds)), plain=plain)

@@ -20,6 +20,7 @@ from faser_align.cli import (
     importing,
     opendata,
     pool,
+    quick,
     reading,
     reco,
     setup,
@@ -97,7 +98,9 @@ def _misused(problem: Any) -> int:
 def main() -> None:
     """Run the command line; a mistake becomes one sentence on standard error, never a traceback."""
     try:
-        sys.exit(app(standalone_mode=False))
+        command: Any = typer.main.get_command(app)
+        quick.words_stay_words(command)
+        sys.exit(command(standalone_mode=False))
     except CampaignError as problem:
         typer.echo(console.named(f"error: {console.sentence(problem)}"), err=True)
         sys.exit(problem.exit_status)

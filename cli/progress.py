@@ -4,10 +4,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import NamedTuple
 
-from faser_align.cli import chronicle, draw, screens, snapshot
-from faser_align.cli.draw import Line
+from faser_align.cli import draw, screens, snapshot
 from faser_align.fsm import table
 from faser_align.state import queries
 
@@ -87,12 +87,12 @@ def ended(folder: str) -> str | None:
     return state if state in table.ENDS else None
 
 
-def follow(folder: str, tell: Callable[[Line], None], *, after: int, interval_s: float = 1.0) -> str:
-    """Tell of every change of the campaign, one line each, until it has ended.
+def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, interval_s: float = 1.0) -> str:
+    """Tell of every change of the campaign until it has ended.
 
     Args:
         folder: the campaign.
-        tell: called with each line: the campaign's own events and the nodes that were held, failed or lost.
+        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or lost.
         after: id of the last event that is known already.
         interval_s: time between two looks at the copy's modification time.
 
@@ -111,13 +111,15 @@ def follow(folder: str, tell: Callable[[Line], None], *, after: int, interval_s:
             for row in news:
                 after = row["id"]
                 if row["subject"] == "campaign" or (row["destination"] in TELL_OF_NODES and not row["ignored"]):
-                    tell(chronicle.brief(row))
+                    tell(row)
             if end:
                 return end
         time.sleep(interval_s)
 
 
-def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: float = 1.0) -> str:
+def watch_live(
+    folder: str, *, program: str, trouble: str = "", interval_s: float = 1.0, where: tzinfo | None = None
+) -> str:
     """Show the status screen live on the terminal until the campaign has ended; returns the end state.
 
     Nothing of it stays on the terminal, neither at the end nor after Ctrl-C.
@@ -139,7 +141,7 @@ def watch_live(folder: str, *, program: str, trouble: str = "", interval_s: floa
                 end = ended(folder)
             elif now[0]:
                 seen["published_age_s"] = queries.age_s(folder)
-            display.update(draw.live(screens.status(seen, program=program, trouble=trouble)), refresh=True)
+            display.update(draw.live(screens.status(seen, program=program, trouble=trouble, where=where)), refresh=True)
             if not end:
                 time.sleep(interval_s)
     return end

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, Json
+from faser_align.cli.arguments import Campaign, Json, Plain, Utc
 
-Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this machine's zone.")]
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
 
 
@@ -29,6 +28,7 @@ def list_campaigns(
     ] = None,
     year: Annotated[list[int] | None, typer.Option("--year", "-y", help="Only this year; may be repeated.")] = None,
     utc: Utc = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """List all campaigns of this account, newest first.
@@ -51,7 +51,7 @@ def list_campaigns(
         console.warn(problem)
     if rows:
         stuck = [look for look in looks if look.stuck]
-        draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})])
+        draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain)
         for look in stuck:
             console.say(screens.nothing_comes(look.seen, look.trouble, look.cure))
     elif state and not (run or year):
@@ -62,10 +62,12 @@ def list_campaigns(
         console.say(f"no campaign yet; begin with `{console.program()} init`, then `{console.program()} submit --help`")
 
 
-def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
+def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: Json = False) -> None:
     """Show how a campaign stands, and why.
 
-    State and reason, iterations, what is unusual, what to do next.
+    State and reason, iterations, an estimate of the end, what is unusual with its cure, what to do next. A node is slow
+    that takes three times the median of its kind, and a minute more. The estimate is that: it takes the median of the
+    iterations so far for all that are allowed, and their pace of convergence for those that are needed.
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
     HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue. If it does not answer a
     node is "in HTCondor" from before its job is submitted until its result is checked.
@@ -86,20 +88,20 @@ def status(campaign: Campaign, utc: Utc = False, as_json: Json = False) -> None:
     told = screens.status(
         look.seen, program=console.program(), trouble=look.trouble, stuck=look.stuck, cure=look.cure, where=where
     )
-    draw.show(told)
+    draw.show(told, plain=plain)
 
 
-def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
+def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain: Plain = False) -> None:
     """Show the status live until the campaign ends.
 
-    Without a terminal, write a line for each change. Ctrl-C ends the watching, not the campaign. For programs there is
+    Without a terminal, or with --plain, write a line for each change. Ctrl-C ends the watching, not the campaign. For programs there is
     no --json here: `wait --json` tells the end, `status --json` how it stands.
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
     import shlex
 
-    from faser_align.cli import dagman, draw, progress, screens, snapshot
+    from faser_align.cli import chronicle, dagman, draw, progress, screens, snapshot, words
     from faser_align.fsm.errors import CampaignError
     from faser_align.state import registry
 
@@ -107,23 +109,29 @@ def watch(campaign: Campaign, interval: Interval = 1.0) -> None:
     look = dagman.look(folder)
     if look.stuck:
         raise CampaignError(screens.nothing_comes(look.seen, look.trouble, look.cure))
-    program, live = console.program(), progress.has_terminal()
+    program, where = console.program(), words.zone(utc=utc)
+    live = progress.has_terminal() and not draw.is_plain(plain)
     if not live:
         if look.trouble:
             console.warn(look.trouble)
         console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
     try:
         if live:
-            progress.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval)
+            progress.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval, where=where)
         else:
-            progress.follow(folder, lambda line: draw.show([line]), after=look.seen["last_event"], interval_s=interval)
+            progress.follow(
+                folder,
+                lambda row: draw.show([chronicle.brief(row, where)], plain=plain),
+                after=look.seen["last_event"],
+                interval_s=interval,
+            )
     except KeyboardInterrupt:
         if live:
-            draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble))
+            draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble, where=where))
         console.say(f"the campaign goes on; look again with `{program} watch {shlex.quote(campaign)}`")
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
     now = snapshot.take(folder)
-    draw.show(screens.status(now, program=program) if live else screens.onwards(now, program))
+    draw.show(screens.status(now, program=program, where=where) if live else screens.onwards(now, program), plain=plain)
 
 
 def wait(
@@ -177,12 +185,15 @@ def history(
     ] = False,
     node: Annotated[str | None, typer.Option(help="Only what concerns this node.")] = None,
     since: Annotated[str | None, typer.Option(help="30m, 2h, 1d, or a date with or without a time.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every event, however many there are.")] = False,
     utc: Utc = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Show what happened, event by event.
 
-    Time, node and attempt, from, to, event, and the facts behind it.
+    Time, node and attempt, from, to, event, and the facts behind it. Of more than 1,000 events only the campaign's own are
+    shown and those of nodes that tell of something unusual, unless --all or --json asks for every one.
     Events that the states do not allow are there too, marked as ignored, with the reason.
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
@@ -190,13 +201,16 @@ def history(
     from faser_align.cli import chronicle, draw, selection, words
     from faser_align.state import registry
 
-    rows = selection.history(registry.find(campaign), node=node, since=since, nodes=not campaign_only)
+    most = 0 if everything or as_json else chronicle.EVENTS_MAX
+    rows, hidden = selection.history(
+        registry.find(campaign), node=node, since=since, nodes=not campaign_only, most=most
+    )
     if as_json:
         console.show_json(rows)
     elif rows:
-        draw.show(chronicle.lines(rows, words.zone(utc=utc)))
+        draw.show([*chronicle.left_out(hidden), *chronicle.lines(rows, words.zone(utc=utc))], plain=plain)
     else:
-        console.say("nothing happened that was asked for")
+        draw.show([draw.Line("nothing happened that was asked for")])
 
 
 def metrics(
@@ -204,6 +218,7 @@ def metrics(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the convergence with characters, too.")] = False,
+    plain: Plain = False,
 ) -> None:
     """Show the numbers of every iteration.
 
@@ -224,18 +239,18 @@ def metrics(
     elif as_csv:
         figures.write_csv(records)
     elif records:
-        draw.show(figures.tables(seen))
-        if plot:
-            import shutil
-
+        draw.show(figures.tables(seen), plain=plain)
+        if plot and draw.is_plain(plain):
+            console.warn("plain output has no drawing; the numbers that --plot draws stand above")
+        elif plot:
             from faser_align.cli import curves
             from faser_align.config.record import read_record
 
             rules = read_record(seen["folder"])["config"]["convergence"]
-            for drawn in curves.plots(seen, rules, shutil.get_terminal_size().columns):
+            for drawn in curves.plots(seen, rules, draw.columns()):
                 console.say(f"\n{drawn}")
     else:
-        console.say(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")
+        draw.show([draw.Line(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")])
 
 
 def report(
@@ -245,6 +260,7 @@ def report(
     ] = "",
     as_text: Annotated[bool, typer.Option("--text", help="Plain text, for the logbook.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is something else.")] = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Write all that is needed to judge or repeat a campaign.
@@ -254,12 +270,15 @@ def report(
 
     Example: faser-align report Y2023_R011705_F400-450
     """
-    from faser_align.cli import reporting
+    from faser_align.cli import draw, reporting
     from faser_align.state import registry
 
     folder = registry.find(campaign)
     if as_json or as_text:
-        text = reporting.as_json(folder) if as_json else reporting.as_text(folder)
+        if as_text and not output and not as_json:
+            draw.show(reporting.blocks(folder), plain=plain)
+            return
+        text = reporting.as_json(folder) if as_json else draw.text(reporting.blocks(folder), plain=plain)
         if not output:
             typer.echo(text, nl=False)
             return

@@ -3,20 +3,19 @@
 import json
 import os
 
-from faser_align.cli import draw, selection, snapshot
 from faser_align.cli import report as text_report
+from faser_align.cli import selection, snapshot
+from faser_align.cli.draw import Block
 from faser_align.config import atomic
 from faser_align.config.record import read_record
 from faser_align.fsm.errors import UserError
 from faser_align.state import database
 
 
-def as_text(folder: str) -> str:
-    """The report of the campaign in ``folder`` as plain text."""
-    blocks = text_report.blocks(
-        snapshot.take(folder), read_record(folder), selection.history(folder, nodes=False), written_utc=database.utc()
-    )
-    return draw.text(blocks)
+def blocks(folder: str) -> list[Block]:
+    """The report of the campaign in ``folder`` as lines and tables."""
+    events, _ = selection.history(folder, nodes=False)
+    return text_report.blocks(snapshot.take(folder), read_record(folder), events, written_utc=database.utc())
 
 
 def as_json(folder: str) -> str:
@@ -24,7 +23,7 @@ def as_json(folder: str) -> str:
     told = {
         "campaign": snapshot.take(folder),
         "record": read_record(folder),
-        "history": selection.history(folder, nodes=False),
+        "history": selection.history(folder, nodes=False)[0],
     }
     return json.dumps(told, indent=2, allow_nan=False) + "\n"
 

@@ -16,6 +16,7 @@ from faser_align.fsm import table
 Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
+ITERATIONS_MAX = 20  # of the status, the latest ones
 WHEN = ("before", "after")  # with the first constants, with the last
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
@@ -51,7 +52,12 @@ def status(
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
     if seen["iterations"]:
         blocks += [Line(), iterations(seen)]
+        hidden = len(seen["iterations"]) - ITERATIONS_MAX
+        if hidden > 0:
+            every = f"`{program} metrics {shlex.quote(seen['name'])}`"
+            blocks.append(Line(f"{words.count(hidden, 'earlier iteration')} left out; all with {every}"))
     blocks += validation(seen)
+    blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
     strange = unusual(seen, program)
     if trouble:
         strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
@@ -78,10 +84,12 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
 
 
 def iterations(seen: Row) -> Grid:
-    """The table of iterations: nodes done of all, files, tracks, and the numbers that judge."""
+    """The table of the latest iterations: nodes done of all, files, tracks, and the numbers that judge."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
     judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
-    return Grid((*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"]])
+    return Grid(
+        (*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-ITERATIONS_MAX:]]
+    )
 
 
 def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
@@ -119,13 +127,37 @@ def validation(seen: Row) -> list[Block]:
     return [Line(), Grid(columns, lines), Line(f"{found['verdict']}: {found['reason']}")]
 
 
+def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
+    """When the campaign may be over, as an estimate with what it assumes; nothing where nothing can be told."""
+    found = seen.get("estimate")
+    if not found:
+        return []
+    each = f"about {words.duration(found['iteration_s'])}"
+    learnt = "part of the first" if not found["iterations"] else f"median of {found['iterations']}"
+    most = f"if each of at most {words.count(found['left'], 'iteration')} to come takes {each} ({learnt})"
+    told = ["", f"estimate: over by {words.day_and_time(found['end_utc'], where)} at the latest, {most}"]
+    at = found["converges"]
+    if at is not None and at > seen["limit"]:
+        told.append(f"  at its pace so far it needs about {at} iterations to converge, and may have {seen['limit']}")
+    elif at is not None:
+        told.append(
+            f"  at its pace so far it converges in about iteration {at}, {words.day_and_time(found['converges_utc'], where)}"
+        )
+    return told
+
+
 def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     """Only what is not as it should be: why, and what helps."""
     blocks: list[Block] = []
     blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
     blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
-    by_hand = (changed_by_hand(row["metrics"]) for row in seen["iterations"])
+    blocks += _listing(
+        "tried again", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ()))
+    )
+    blocks += _slow(seen)
+    judged = [*seen["iterations"], seen.get("validation", {})]
+    by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
     blocks += [Line(sentence, "yellow") for sentence in by_hand if sentence]
     told = seen["undelivered"]
     blocks += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
@@ -183,6 +215,36 @@ def _failed(item: Row, others: int) -> tuple[str, ...]:
     )
 
 
+def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Nodes that needed another attempt, those that the same befell together, with what has become of them."""
+    groups: dict[str, list[Row]] = {}
+    for item in items:
+        groups.setdefault(item["why"], []).append(item)
+    found: list[tuple[str, ...]] = []
+    for why, group in groups.items():
+        more = f" and {words.count(len(group) - 1, 'other node', 'other nodes')}" if len(group) > 1 else ""
+        now = Counter("in HTCondor" if item["state"] == "running" else item["state"] for item in group)
+        states = ", ".join(f"{n:,} {state}" if len(group) > 1 else state for state, n in now.items())
+        found.append((f"{group[0]['node']}{more}: {why}; now {states}",))
+    return found
+
+
+def _slow(seen: Row) -> list[Block]:
+    """Nodes that run for much longer than others of their kind, and what helps."""
+    items = seen.get("slow", ())
+    told = [
+        f"{i['node']}: for {words.duration(i['since_s'])} in HTCondor, where {words.duration(i['median_s'])} is usual"
+        for i in items
+    ]
+    blocks = _listing("slow", "node", [(line,) for line in told], "yellow")
+    if items:
+        cluster = seen["dag_id"].partition(".")[0]
+        chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
+        blocks.append(Line(f"  see where one runs: condor_q -run {chosen}"))
+        blocks.append(Line(f"  have it begun again elsewhere: condor_vacate_job {chosen}"))
+    return blocks
+
+
 def _lost(item: Row) -> tuple[str, ...]:
     return (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
 
@@ -237,7 +299,7 @@ def nothing_comes(seen: Row, trouble: str, cure: str) -> str:
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
     """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
-    columns = ("name", "state", ">iteration", ">files", ">chi2/ndf", ">effect um", "updated")
+    columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")
     return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows])
 
 

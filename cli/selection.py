@@ -66,14 +66,17 @@ def _summary(entry: registry.Entry) -> Row:
         }
 
 
-def history(folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True) -> list[Row]:
-    """The history of the campaign in ``folder``, in order.
+def history(
+    folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True, most: int = 0
+) -> tuple[list[Row], int]:
+    """The history of the campaign in ``folder``, in order, and how many of its events were left out.
 
     Args:
         folder: the campaign.
         node: only what concerns this node.
         since: a point in time as ``words.since_utc`` takes it.
         nodes: also the events of nodes, not only the campaign's own.
+        most: where there are more events, those that tell of nothing unusual are left out; 0: never.
 
     Raises:
         UserError: there is no such node, or no such time.
@@ -86,7 +89,9 @@ def history(folder: str, *, node: str | None = None, since: str | None = None, n
     with queries.published(folder) as db:
         if node is not None:
             _check_node(db, node)
-        return queries.history(db, node=node, since=begin, nodes=nodes)
+        if most:
+            return queries.history_in_brief(db, most, node=node, since=begin, nodes=nodes)
+        return queries.history(db, node=node, since=begin, nodes=nodes), 0
 
 
 def _check_node(db: sqlite3.Connection, node: str) -> None:

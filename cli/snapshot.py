@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from faser_align.cli import words
+from faser_align.cli import pace, words
 from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
@@ -32,13 +32,17 @@ def take(folder: str) -> Snapshot:
     """
     record = read_record(folder)
     _settle(folder)
+    now_s = time.time()
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
-        history = queries.history(db, nodes=False)
-        rows = _iterations(db)
+        going = campaign["state"] not in table.ENDS
+        counts = queries.all_counts(db)
+        nodes = queries.node_counts(counts)
+        rows = _iterations(db, counts)
+        validation = queries.validation(db)
         found: Snapshot = {
             **{key: campaign[key] for key in ("name", "state")},
-            "reason": _reason(campaign, history, rows, queries.validation(db)),
+            "reason": _reason(db, campaign, rows, validation),
             "folder": folder,
             "ended": campaign["state"] in table.ENDS,
             "year": record["year"],
@@ -48,12 +52,15 @@ def take(folder: str) -> Snapshot:
             "limit": _limit(record, campaign["stage"]),
             **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
             "elapsed_s": _elapsed_s(campaign),
-            "nodes": queries.node_counts(db),
+            "nodes": nodes,
             "iterations": rows,
-            "validation": queries.validation(db),
-            "held": _held(db, record),
-            "failed": [_failed(node) for node in queries.nodes(db, "failed")],
-            "lost": queries.lost_files(db),
+            "validation": validation,
+            # Of a large campaign all nodes are looked at only if there is something to find.
+            "held": _held(db, record) if nodes.get("held") else [],
+            "failed": [_failed(node) for node in queries.nodes(db, "failed")] if nodes.get("failed") else [],
+            "lost": queries.lost_files(db) if nodes.get("lost") else [],
+            "retried": pace.retried(db),
+            "slow": pace.slow(db, counts, now_s) if going else [],
             "lost_max": campaign["lost_max"],
             "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
             "told": campaign["targets"],
@@ -66,6 +73,7 @@ def take(folder: str) -> Snapshot:
             "only": record.get("only", 0),
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
+            "estimate": pace.estimate(record, rows, now_s) if going and not campaign["pending"] else {},
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
     return found
@@ -75,19 +83,19 @@ def summary(folder: str) -> Row:
     """What ``list`` says of the campaign in ``folder``; raises StoreError if its copy cannot be read."""
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
+        record = read_record(folder)
         solved = [row for row in queries.iterations(db) if row["ended_utc"]]
-        files = db.execute("SELECT count(DISTINCT file) FROM nodes WHERE kind = 'reco' AND stage > 0").fetchone()[0]
         metrics = solved[-1]["metrics"] if solved else {}
         return {
             **{key: campaign[key] for key in ("name", "state", "stage", "stages", "iteration")},
-            "limit": _last_iteration(db, campaign["stage"]),
-            "files": files,
+            "limit": _limit(record, campaign["stage"]),
+            "files": len(record["files"]),
             "lost": campaign["lost"],
             "chi2_per_ndf": metrics.get("chi2_per_ndf"),
             "effect_um": metrics.get("effect_um"),
             "created_utc": campaign["created_utc"],
             "updated_utc": campaign["updated_utc"],
-            "year": read_record(folder)["year"],
+            "year": record["year"],
             "run": campaign["run"],
             "folder": folder,
         }
@@ -142,7 +150,8 @@ def with_queue(seen: Snapshot, waiting: Collection[str]) -> Snapshot:
     rows = [_with_queue(row, places[row["stage"], row["iteration"]]) for row in seen["iterations"]]
     before = next((row for row in seen["iterations"] if progress(row) == seen["reason"]), None)
     reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
-    return {**seen, "iterations": rows, "reason": reason}
+    slow = [item for item in seen["slow"] if item["node"] not in waiting]
+    return {**seen, "iterations": rows, "reason": reason, "slow": slow}
 
 
 def _with_queue(row: Row, waiting: int) -> Row:
@@ -151,11 +160,6 @@ def _with_queue(row: Row, waiting: int) -> Row:
         return row
     queued = min(waiting, running)  # the copy may be older than the schedd's answer
     return {**row, "nodes": {**row["nodes"], "running": running - queued, "queued": queued}}
-
-
-def _last_iteration(db: sqlite3.Connection, stage: int) -> int:
-    sql = "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'"
-    return int(db.execute(sql, (max(1, stage),)).fetchone()[0] or 0)
 
 
 def _limit(record: Row, stage: int) -> int:
@@ -168,13 +172,12 @@ def _elapsed_s(campaign: Row) -> float | None:
     return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
 
 
-def _reason(campaign: Row, history: Sequence[Row], rows: Sequence[Row], validation: Row) -> str:
+def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validation: Row) -> str:
     """Why the campaign is in its state, in one sentence."""
     if campaign["pending"]:
         return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
     if campaign["state"] in table.ENDS:
-        moves = (row for row in reversed(history) if not row["ignored"] and row["source"] != row["destination"])
-        return str(next((row["facts"].get("reason", "") for row in moves), ""))
+        return queries.last_reason(db)
     if campaign["state"] == "created":
         return "it was made, but HTCondor has not begun to work on it"
     if campaign["state"] == "validating":
@@ -193,12 +196,13 @@ def _done(counts: Row) -> str:
     return ", ".join([f"{done} of {sum(counts.values())} nodes done", *words.busy(counts)])
 
 
-def _iterations(db: sqlite3.Connection) -> list[Row]:
+def _iterations(db: sqlite3.Connection, all_counts: Sequence[Row]) -> list[Row]:
     """One row for each iteration in which something happened: its nodes, and its numbers once it is solved."""
     solved = {(row["stage"], row["iteration"]): row for row in queries.iterations(db)}
     found = []
-    for counts in queries.iteration_counts(db):
-        stage, iteration = counts.pop("stage"), counts.pop("iteration")
+    for row in queries.begun(all_counts):
+        stage, iteration = row["stage"], row["iteration"]
+        counts = {state: count for state, count in row.items() if state not in ("stage", "iteration")}
         if (stage, iteration) not in solved and set(counts) <= {"waiting", "skipped"}:
             continue  # passed over: the stage had ended before
         found.append(_iteration(stage, iteration, counts, solved.get((stage, iteration), {})))

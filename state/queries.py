@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
     """
     path = Path(folder, layout.PUBLISHED)
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        db = sqlite3.connect(database.uri(str(path.absolute()), "mode=ro&immutable=1"), uri=True)
     except sqlite3.Error as problem:
         raise StoreError(f"{path} cannot be read: {problem}") from problem
     try:
@@ -89,13 +89,14 @@ def iterations(db: sqlite3.Connection) -> list[Row]:
 
 def validation(db: sqlite3.Connection) -> Row:
     """The validation's row, of the form of an iteration's, with the number of its nodes in each state; {} before it begins."""
-    states = "SELECT state, count(*) FROM nodes WHERE stage = ? AND state != 'waiting' GROUP BY state ORDER BY state"
+    # By name, which is the key: not every node of a large campaign is to be looked at.
+    names = "(node BETWEEN 'after_' AND 'before_~' OR node = 'validate')"
+    states = f"SELECT state, count(*) FROM nodes WHERE {names} AND stage = ? GROUP BY state ORDER BY state"
     nodes = dict(db.execute(states, (layout.VALIDATION,)))
-    if set(nodes) <= {"skipped"}:
+    if set(nodes) <= {"skipped", "waiting"}:
         return {}
     judged = next(iter(_iterations(db, "stage = ?")), {})
-    waiting = db.execute("SELECT count(*) FROM nodes WHERE stage = ? AND state = 'waiting'", (layout.VALIDATION,))
-    return {**judged, "nodes": {**nodes, "waiting": waiting.fetchone()[0]}}
+    return {**judged, "nodes": {**nodes, "waiting": nodes.get("waiting", 0)}}
 
 
 def _iterations(db: sqlite3.Connection, where: str) -> list[Row]:
@@ -119,24 +120,44 @@ def seconds(utc: str) -> float:
     return datetime.fromisoformat(utc).timestamp()
 
 
-def node_counts(db: sqlite3.Connection) -> Row:
-    """Number of nodes in each state."""
-    return dict(db.execute("SELECT state, count(*) FROM nodes GROUP BY state ORDER BY state"))
+def node_counts(counts: Iterable[Row]) -> Row:
+    """Number of the campaign's nodes in each state, from the rows of ``all_counts``."""
+    rows = list(counts)
+    found = {state: sum(row.get(state, 0) for row in rows) for state in sorted(table.NODE_STATES)}
+    return {state: count for state, count in found.items() if count}
 
 
-def iteration_counts(db: sqlite3.Connection) -> list[Row]:
-    """Number of nodes in each state, by stage and iteration, for the iterations that anything happened in.
+def begun(counts: Iterable[Row]) -> list[Row]:
+    """Of the rows of ``all_counts`` those of iterations, the validation's not, that anything happened in."""
+    return [row for row in counts if row["stage"] != layout.VALIDATION and set(row) - {"stage", "iteration", "waiting"}]
 
-    Those of the validation are not among them.
+
+def all_counts(db: sqlite3.Connection) -> list[Row]:
+    """Number of nodes in each state, by stage and iteration, of the whole campaign; states that no node is in are left out.
+
+    The names of an iteration's nodes lie together in the table's key, so that each is counted in one go: grouping would
+    sort all nodes of a large campaign first.
     """
     found: dict[tuple[int, int], Row] = {}
-    for stage, iteration, state, count in db.execute(
-        "SELECT stage, iteration, state, count(*) FROM nodes WHERE stage != ? "
-        "GROUP BY stage, iteration, state ORDER BY stage, iteration",
-        (layout.VALIDATION,),
-    ):
-        found.setdefault((stage, iteration), {"stage": stage, "iteration": iteration})[state] = count
-    return [row for row in found.values() if set(row) - {"stage", "iteration", "waiting"}]
+    last = ""
+    while first := db.execute("SELECT min(node) FROM nodes WHERE node > ?", (last,)).fetchone()[0]:
+        _, stage, iteration, file = layout.parse_node(first)
+        last = first if file < 0 else f"{'_'.join(first.split('_')[: 3 if stage else 1])}_~"
+        row = found.setdefault((stage, iteration), {"stage": stage, "iteration": iteration})
+        for state, count in _counts(db, first, last):
+            row[state] = row.get(state, 0) + count
+    return [found[place] for place in sorted(found)]
+
+
+def _counts(db: sqlite3.Connection, first: str, last: str) -> list[tuple[str, int]]:
+    """Number of nodes in each state between two names; most iterations have all of theirs in one state."""
+    low, high, count = db.execute(
+        "SELECT min(state), max(state), count(*) FROM nodes WHERE node BETWEEN ? AND ?", (first, last)
+    ).fetchone()
+    if low == high:
+        return [(low, count)]
+    sql = "SELECT state, count(*) FROM nodes WHERE node BETWEEN ? AND ? GROUP BY state ORDER BY state"
+    return list(db.execute(sql, (first, last)))
 
 
 def nodes(db: sqlite3.Connection, *states: str) -> list[Row]:
@@ -151,24 +172,61 @@ def nodes(db: sqlite3.Connection, *states: str) -> list[Row]:
     )
 
 
+# Of the events of nodes those that tell of something unusual.
+_UNUSUAL = "(subject = 'campaign' OR ignored != '' OR attempt > 1 OR destination IN ('held', 'failed', 'lost'))"
+
+
 def history(
     db: sqlite3.Connection, *, node: str | None = None, since: str = "", after: int = 0, nodes: bool = True
 ) -> list[Row]:
     """The history in order, its facts decoded.
 
     Args:
+        db: a published copy.
         node: only what concerns this node.
         since: only what came at this UTC time or later.
         after: only what was recorded after the row with this id.
         nodes: also the events of nodes, not only those of the campaign.
     """
-    sql = "SELECT * FROM history WHERE utc >= ? AND id > ?"
-    values: tuple[object, ...] = (since, after)
-    if node is not None:
-        sql, values = f"{sql} AND node = ?", (*values, node)
-    if not nodes:
-        sql += " AND subject = 'campaign'"
-    return [{**row, "facts": json.loads(row["facts"])} for row in rows(db, f"{sql} ORDER BY id", values)]
+    where, values = _chosen(node, since, after, nodes)
+    return _decoded(rows(db, f"SELECT * FROM history WHERE {where} ORDER BY id", values))
+
+
+def history_in_brief(
+    db: sqlite3.Connection, most: int, *, node: str | None = None, since: str = "", nodes: bool = True
+) -> tuple[list[Row], int]:
+    """The history as ``history`` has it and how many events were left out: none unless there are more than ``most``.
+
+    Then those of nodes that only went their usual way, and of what remains the earliest ones.
+    """
+    where, values = _chosen(node, since, 0, nodes)
+    # Every event has the next number, so that without conditions nothing has to be counted.
+    what = "count(*)" if node or since or not nodes else "coalesce(max(id), 0)"
+    count = int(db.execute(f"SELECT {what} FROM history WHERE {where}", values).fetchone()[0])
+    if count > most:
+        where = f"{where} AND {_UNUSUAL}"
+    found = rows(db, f"SELECT * FROM history WHERE {where} ORDER BY id DESC LIMIT ?", (*values, most))[::-1]
+    return _decoded(found), count - len(found)
+
+
+def _chosen(node: str | None, since: str, after: int, nodes: bool) -> tuple[str, tuple[object, ...]]:
+    """The condition of a query of the history, and its values."""
+    conditions = {"utc >= ?": since, "id > ?": after, "node = ?": node or ""}
+    wanted = {text: value for text, value in conditions.items() if value}
+    return " AND ".join([*wanted, *([] if nodes else ["subject = 'campaign'"])]) or "true", tuple(wanted.values())
+
+
+def _decoded(found: Iterable[Row]) -> list[Row]:
+    return [{**row, "facts": json.loads(row["facts"])} for row in found]
+
+
+def last_reason(db: sqlite3.Connection) -> str:
+    """Why the campaign came into its state, empty if nothing was said: found from the end, whatever lies before."""
+    row = db.execute(
+        "SELECT json_extract(facts, '$.reason') FROM history WHERE subject = 'campaign' AND ignored = '' "
+        "AND source != destination ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return str(row[0] or "") if row else ""
 
 
 def view(db: sqlite3.Connection, name: str) -> Table:

@@ -45,7 +45,7 @@ def campaigns(session_folder: Path) -> Path:
     root = session_folder / "reading"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(root / "state"))
-        for make in (converged, failed, running, held, lost, created):
+        for make in (converged, failed, running, held, lost, created, removed, one):
             record = make(root)
             registry.add(record["name"], record["folder"])
     return root
@@ -113,3 +113,20 @@ def lost(root: Path) -> Record:
 def created(root: Path) -> Record:
     """Made, and never submitted."""
     return make_campaign(root / "created", files=2, name="created")
+
+
+def removed(root: Path) -> Record:
+    """Stopped by its user in the second iteration."""
+    record = make_campaign(root / "removed", files=2, name="removed")
+    run_iteration(record, 1)
+    hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
+    hook("final", record["folder"], "final", 4, 0)
+    return record
+
+
+def one(root: Path) -> Record:
+    """A single iteration was allowed, and is used up."""
+    record = make_campaign(root / "one", files=2, name="one", config={"campaign": {"iterations": 1}})
+    run_iteration(record, 1)
+    hook("final", record["folder"], "final", 2, 1)
+    return record

@@ -17,7 +17,10 @@ STATES = {
     "held": "reconstructing",
     "lost": "reconstructing",
     "created": "created",
+    "removed": "removed",
+    "one": "exhausted",
 }
+ENDED = ("converged", "failed", "removed", "one")
 
 
 def test_list_has_all_campaigns_newest_first(command: Command) -> None:
@@ -38,7 +41,7 @@ def test_list_has_all_campaigns_newest_first(command: Command) -> None:
 def test_list_of_a_state(command: Command) -> None:
     """``--state`` leaves the others out; a state that does not exist is the user's mistake."""
     assert [row["name"] for row in json.loads(command("list", "--state", "failed", "--json").out)] == ["failed"]
-    assert "no campaign is removed" in command("list", "--state", "removed").out
+    assert "no campaign is diverged" in command("list", "--state", "diverged").out
     wrong = command("list", "--state", "convergd")
     assert wrong.status == 2
     assert wrong.err == "error: --state convergd is no state of a campaign; the nearest is 'converged'\n"
@@ -133,7 +136,7 @@ def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command
 def test_status_as_json_and_on_80_columns(name: str, command: Command) -> None:
     """JSON says what the screen says; no line of the screen but one with a path or a reason is too long."""
     seen = json.loads(command("status", name, "--json").out)
-    assert (seen["name"], seen["state"], seen["ended"]) == (name, STATES[name], name in ("converged", "failed"))
+    assert (seen["name"], seen["state"], seen["ended"]) == (name, STATES[name], name in ENDED)
     assert seen["next"].startswith("faser-align ")
     out = command("status", name).out
     table = [line for line in out.splitlines() if line[:4].strip() in ("iter", *"1234") or "nodes" in line[:12]]
@@ -271,7 +274,7 @@ def test_report_is_a_page(command: Command, tmp_path: Path, monkeypatch: pytest.
     """Without options the report is NAME.html in this folder; the next one of the same campaign takes its place."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert command("report", "converged").out == "converged.html written\n"
+        assert command("report", "converged").out == f"{tmp_path / 'converged.html'} written\n"
     page = (tmp_path / "converged.html").read_text()
     assert "<h1>converged" in page
     assert command("report", "failed", "-o", "converged.html").status == 2

@@ -196,3 +196,66 @@ def test_a_new_day_in_the_history() -> None:
     days = [{**row, "utc": f"2026-11-{day}T07:30:00.000Z"} for day in (24, 24, 25)]
     found = lines(chronicle.lines(days, UTC))
     assert [line for line in found if "times in" in line] == ["2026-11-24, times in UTC", "2026-11-25, times in UTC"]
+
+
+def test_the_estimate_says_what_it_assumes() -> None:
+    """The end is told as an estimate, with the number of iterations and their time that it takes for granted."""
+    known = {"iteration_s": 1200.0, "iterations": 3, "left": 7, "end_utc": "2026-11-24T20:00:00.000Z"}
+    pace = {"converges": 6, "converges_utc": "2026-11-24T18:00:00.000Z"}
+    found = screens.estimate(snapshot(estimate={**known, **pace}), UTC)
+    most = "if each of at most 7 iterations to come takes about 20 min 00 s (median of 3)"
+    assert found[1:] == [
+        f"estimate: over by 2026-11-24 20:00 at the latest, {most}",
+        "  at its pace so far it converges in about iteration 6, 2026-11-24 18:00",
+    ]
+    late = screens.estimate(snapshot(estimate={**known, **pace, "converges": 14}), UTC)
+    assert late[-1] == "  at its pace so far it needs about 14 iterations to converge, and may have 10"
+    stuck = lines(screens.status(snapshot(estimate={**known, **pace}), program="f", trouble="gone", stuck=True))
+    assert not [line for line in stuck if "estimate" in line]
+
+
+def test_nodes_that_were_tried_again_are_told_together() -> None:
+    """Those that the same befell make one line, with what has become of them."""
+    again = [
+        {"node": f"n{n}", "state": "running" if n else "done", "attempts": 2, "why": "no scratch"} for n in range(3)
+    ]
+    assert lines(screens.unusual(snapshot(retried=again))) == [
+        "3 nodes tried again",
+        "  n0 and 2 other nodes: no scratch; now 1 done, 2 in HTCondor",
+    ]
+
+
+def test_many_iterations_fit_one_screen() -> None:
+    """Of a hundred iterations the status shows the latest twenty and says where the others are."""
+    rows = [{**iteration(), "iteration": n} for n in range(1, 101)]
+    found = lines(screens.status(snapshot(iterations=rows), program="f"))
+    assert "80 earlier iterations left out; all with `f metrics 'a b'`" in found
+    assert len(found) < 50
+
+
+def test_a_table_that_does_not_fit() -> None:
+    """Columns first move together, then words are folded, and at last each row is told fact by fact."""
+    grid = Grid(("name", ">number", "in words"), [("first", "1,234", "some words that say it all"), ("no", "-", "")])
+    wide = [line.text for line in draw._table(grid, 80)]
+    assert wide == [
+        "name   number  in words",
+        "─────────────────────────────────────────",
+        "first   1,234  some words that say it all",
+        "no          -",
+    ]
+    assert max(map(len, (line.text for line in draw._table(grid, 40)))) == 39
+    folded = [line.text for line in draw._table(grid, 30)]
+    assert folded[2:5] == ["first  1,234 some words that", "             say it all", "no         -"]
+    assert [line.text for line in draw._table(grid, 20)] == [
+        *("name first", "  number: 1,234", "  in words: some", "  words that say it", "  all", "name no")
+    ]
+
+
+def test_wide_characters_keep_columns_straight() -> None:
+    """Names in any script count by the columns that they take."""
+    rows = [("整列", "1"), ("a\u0308b", "2"), ("abcd", "3")]
+    assert [line.text for line in draw._table(Grid(("n", "m"), rows), 40)][2:] == [
+        "整列  1",
+        "a\u0308b    2",
+        "abcd  3",
+    ]

@@ -1,0 +1,70 @@
+"""The reading commands in a campaign of many nodes: they say what matters, and what they left out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commandline import Command
+from largecampaigns import make_large
+
+from faser_align.state import registry
+
+FILES, ITERATIONS = 400, 2
+
+
+@pytest.fixture
+def large(plain_command: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line with a campaign of 802 nodes and 1,609 events, whose first two files are lost."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    make_large(workdir / "large", files=FILES, iterations=ITERATIONS, lost=2)
+    registry.add("large", str(workdir / "large"))
+    return plain_command
+
+
+def test_a_long_history_is_cut_and_says_so(large: Command) -> None:
+    """Of more than a thousand events only the campaign's own and unusual ones are shown, the others counted; --all has every one."""
+    everything = json.loads(large("history", "large", "--json").out)
+    own = [row for row in everything if row["subject"] == "campaign"]
+    brief = large("history", "large").out.splitlines()
+    assert brief[0].startswith(f"{len(everything) - len(own):,} events of nodes that went their usual way")
+    assert sum("campaign  " in line for line in brief) == len(own)
+    assert not [line for line in brief if "reco_s1_i01_00400  " in line]
+    assert sum("waiting -> running" in line for line in large("history", "large", "--all").out.splitlines()) == 802
+    one = large("history", "large", "--node", "reco_s1_i01_00400").out
+    assert "left out" not in one
+    assert "waiting -> running" in one
+    since = everything[-30]["utc"]
+    assert "left out" not in large("history", "large", "--since", since).out
+
+
+def test_counts_of_many_nodes(large: Command) -> None:
+    """Nodes are counted right whatever states they are in."""
+    seen = json.loads(large("status", "large", "--json").out)
+    assert seen["nodes"] == {"done": 800, "lost": 2}
+    assert [row["nodes"] for row in seen["iterations"]] == [{"done": 399, "lost": 2}, {"done": 401}]
+    assert len(large("status", "large").out.splitlines()) < 30
+
+
+def test_plain_words_need_no_pydantic() -> None:
+    """Reading a campaign's name, or a state, imports none of what costs as much as the command; a number is still checked."""
+    code = "import sys; from faser_align.cli import main; sys.argv = {!r}\ntry: main.main()\nfinally: print({})"
+    loaded = "sorted({'pydantic', 'rich', 'statistics', 'jinja2'} & set(sys.modules), key=str)"
+    for words in (["list", "--state", "failed"], ["status", "no-such"], ["history", "no-such", "--node", "x"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(["faser-align", *words], loaded)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.stdout.splitlines()[-1] == "[]", done
+
+
+def test_numbers_are_still_checked(plain_command: Command) -> None:
+    """A word where a number belongs is one sentence."""
+    wrong = plain_command("list", "--year", "soon")
+    assert wrong.status == 2
+    assert "--year" in wrong.err
+    assert plain_command("why", "no-such", "--iteration", "-1").status == 2

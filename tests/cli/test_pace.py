@@ -1,0 +1,123 @@
+"""How fast a campaign goes: estimates of the end, slow nodes, nodes that were tried again."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, write_output
+
+from faser_align.cli import pace, snapshot
+from faser_align.config import layout
+from faser_align.state import queries
+
+BEGIN = queries.seconds("2026-11-24T08:00:00.000Z")
+EACH_S = 1200.0
+
+
+def row(iteration: int, effect: float | None = None, *, stage: int = 1, done: int = 7) -> dict[str, Any]:
+    """An iteration of 7 nodes, solved after 20 minutes if it has an effect."""
+    begun, ended = BEGIN + EACH_S * (iteration - 1), BEGIN + EACH_S * iteration
+    solved = effect is not None
+    return {
+        "stage": stage,
+        "iteration": iteration,
+        "nodes": {"done": done, "running": 7 - done},
+        "started_utc": utc(begun),
+        "ended_utc": utc(ended) if solved else "",
+        "wall_s": EACH_S if solved else None,
+        "verdict": "go_on" if solved else "",
+        "effect_um": effect,
+        "significance": None if effect is None else effect**2,
+    }
+
+
+def utc(at_s: float) -> str:
+    from faser_align.state import database
+
+    return database.utc(at_s)
+
+
+def record(*stages: int, **convergence: Any) -> dict[str, Any]:
+    """A record with stages of so many iterations."""
+    rules = {"rules": ["effect"], "require": "any", "effect_um_max": 0.5, "significance_max": 0.01, "patience": 2}
+    config = {"convergence": rules | convergence}
+    return {"stages": [{"iterations": n, "convergence": {}} for n in stages], "config": config}
+
+
+def test_the_end_is_estimated_from_the_times_so_far() -> None:
+    """Three of ten iterations took 20 minutes each and the fourth runs for 5: at most 6 h 15 min are to come."""
+    rows = [row(1, 8.0), row(2, 4.0), row(3, 2.0), row(4)]
+    found = pace.estimate(record(10), rows, BEGIN + 3 * EACH_S + 300)
+    assert (found["iteration_s"], found["iterations"], found["left"]) == (1200.0, 3, 7)
+    assert found["left_s"] == 900 + 6 * 1200
+    # 2 um halves each time: below 0.5 um in the fifth, and once more.
+    assert found["converges"] == 6
+    assert found["converges_utc"] == utc(BEGIN + 3 * EACH_S + 300 + 900 + 2 * 1200)
+
+
+@pytest.mark.parametrize(
+    ("effects", "rules", "converges"),
+    [
+        ([8.0, 7.9], {}, None),  # no pace
+        ([8.0], {}, None),  # none known yet
+        ([0.4, 0.3], {}, 3),  # below: once more
+        ([8.0, 4.0], {"rules": ["relative"]}, None),
+        ([8.0, 4.0], {"rules": ["effect", "relative"], "require": "all"}, None),
+        ([8.0, 4.0], {"rules": ["effect", "significance"], "require": "all"}, 9),  # 16 to 0.01 by a quarter each
+        ([8.0, 4.0], {"rules": ["effect", "significance"]}, 6),
+        ([8.0, None, 2.0], {}, None),
+    ],
+)
+def test_the_pace_of_convergence(effects: list[float | None], rules: dict[str, Any], converges: int | None) -> None:
+    """An iteration is named only where the numbers that judge shrink steadily."""
+    rows = [row(n, effect) | {"verdict": "go_on"} for n, effect in enumerate(effects, start=1)]
+    rows[-1] |= {"ended_utc": utc(BEGIN), "wall_s": 1200.0}
+    assert pace.estimate(record(20, **rules), rows, BEGIN)["converges"] == converges
+
+
+def test_what_cannot_be_told_is_not_told() -> None:
+    """Before a tenth of the first iteration is done, and in one that takes three times as long, nothing is estimated."""
+    assert pace.estimate(record(10), [], BEGIN) == {}
+    assert pace.estimate(record(10), [row(1, done=0)], BEGIN + 60) == {}
+    part = pace.estimate(record(10), [row(1, done=1)], BEGIN + 60)
+    assert (part["iteration_s"], part["iterations"]) == (420.0, 0)
+    assert pace.estimate(record(10), [row(1, 8.0), row(2)], BEGIN + 4.1 * EACH_S) == {}
+    first_of_two = pace.estimate(record(3, 4), [row(1, 8.0), row(2, 2.0)], BEGIN + 2 * EACH_S)
+    assert (first_of_two["left"], first_of_two["converges"]) == (5, None)
+
+
+def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
+    """A node that runs three times as long as the median, and a minute more, is slow; one in HTCondor's queue is not."""
+    made = make_campaign(workdir / "c", files=6)
+    folder = made["folder"]
+    for file in made["files"]:
+        hook("pre", folder, layout.reco_node(1, 1, file), 0, 2)
+    for file in made["files"][:4]:
+        write_output(made, 1, 1, file)
+        hook("post", folder, layout.reco_node(1, 1, file), 0, 2, 0, f"{file}.0", 0)
+    slow, quick = (layout.reco_node(1, 1, file) for file in made["files"][4:])
+    with sqlite3.connect(f"{folder}/{layout.PUBLISHED}") as db:
+        db.execute("UPDATE attempts SET opened_utc = ?, closed_utc = ?", (utc(BEGIN), utc(BEGIN + 100)))
+        db.execute("UPDATE attempts SET opened_utc = ? WHERE node = ?", (utc(BEGIN + 201), quick))
+        counts = queries.all_counts(db)
+        found = pace.slow(db, counts, BEGIN + 301)
+        assert pace.slow(db, counts, BEGIN + 299) == []
+    db.close()
+    assert found == [{"node": slow, "kind": "reco", "since_s": 301.0, "median_s": 100.0}]
+    seen = snapshot.take(folder)
+    assert slow in [item["node"] for item in seen["slow"]]
+    assert slow not in [item["node"] for item in snapshot.with_queue(seen, {slow})["slow"]]
+
+
+def test_nodes_that_were_tried_again(workdir: Path) -> None:
+    """A node that needed two attempts is told with what befell the first."""
+    made = make_campaign(workdir / "c", files=1)
+    node = layout.reco_node(1, 1, 400)
+    hook("pre", made["folder"], node, 0, 2)
+    hook("post", made["folder"], node, 0, 2, 1, "31.0", 0)
+    assert snapshot.take(made["folder"])["retried"] == []  # it failed, and is told as such
+    hook("pre", made["folder"], node, 1, 2)
+    assert snapshot.take(made["folder"])["retried"] == [
+        {"node": node, "state": "running", "attempts": 2, "why": "the job ended with status 1"}
+    ]
