@@ -24,6 +24,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 HALTED = "DAG is halted"
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
+ENDING_DESCRIPTION = ".condor.sub"  # beside a DAG that was submitted: the description of its DAGMan job
 POLL_S = 0.5
 # A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done,
 # or begins once a second and dies at once. Whatever was to be recorded and told is by then.
@@ -72,7 +73,7 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     dag = layout.newest_dag(folder)
     latest, lock = rescue_file(folder), dag + layout.ENDING_LOCK
     # A DAGMan that was removed before it began has left its submit description alone.
-    began = any(os.path.exists(dag + ending) for ending in (layout.ENDING_DAGMAN_OUT, ".condor.sub"))
+    began = any(os.path.exists(dag + ending) for ending in (layout.ENDING_DAGMAN_OUT, ENDING_DESCRIPTION))
     if os.path.exists(lock) or (not latest and began):
         if done is None:
             raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
@@ -158,6 +159,8 @@ def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
     dag = layout.newest_dag(folder)
+    described = dag + ENDING_DESCRIPTION
+    first = not os.path.exists(described)
     try:
         # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
         submissions.note(folder, _name(), os.path.basename(dag))
@@ -165,6 +168,9 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
             os.unlink(dag + layout.ENDING_HALT)  # it was meant for the DAGMan before
         result = schedd.submit(describe_dagman(folder))
     except htcondor2.HTCondorException as error:
+        if first:  # what HTCondor's library has just written would be in the way of the next try
+            with contextlib.suppress(OSError):
+                os.unlink(described)
         raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
     except OSError as error:
         raise CampaignError(

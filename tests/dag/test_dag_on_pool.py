@@ -17,7 +17,7 @@ from faser_align.dag.create import Created, create_campaign
 from faser_align.dag.plan import Plan
 from faser_align.dag.render import render
 from faser_align.dag.submit import dagman_jobs, rescue_file, resume_dag, stop_dag, submit_dag
-from faser_align.fsm.errors import UserError
+from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pool.personal import Pool
 
 END_WAIT_S = 120.0
@@ -194,3 +194,23 @@ def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
     assert [call[2] for call in campaign.calls("told")] == ["6"]
     assert not (campaign.folder / "alignment.dag.halt").exists()
     assert rescue_file(folder)
+
+
+class Refusing:
+    """A schedd that answers questions and takes nothing, as one that dies just then."""
+
+    def __init__(self, schedd: Any) -> None:
+        self.query = schedd.query
+
+    def submit(self, description: Any) -> None:
+        raise htcondor2.HTCondorException("Failed to connect to schedd")
+
+
+def test_a_refused_submission_can_be_typed_again(pool: Pool, workdir: Path) -> None:
+    """What HTCondor's library has written before its schedd refused is not in the way of the next try."""
+    campaign = Campaign(workdir, "[htcondor]\nscan_interval_s = 1")
+    with pytest.raises(CampaignError, match="HTCondor did not take"):
+        submit_dag(Refusing(campaign.schedd), str(campaign.folder))  # type: ignore[arg-type]
+    cluster = submit_dag(campaign.schedd, str(campaign.folder))
+    campaign.wait(lambda: not dagman_jobs(campaign.schedd, str(campaign.folder)))
+    assert cluster > 0
