@@ -5,7 +5,7 @@ The templates only lay out what stands here, so that the text, the HTML and the 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from faser_align.config.layout import raw_name
@@ -159,7 +159,9 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
 
 def line(value: object, length_max: int = LINE_MAX) -> str:
     """``value`` as one line: no control characters (they would break a header), no more than ``length_max``."""
-    return _cut(" ".join(_printable(value).split()), length_max)
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    # A program may have printed a megabyte on one line; what stands behind this is cut off in any case.
+    return _cut(" ".join(_printable(text[: 20 * length_max]).split()), length_max)
 
 
 def number(value: object, form: str) -> str:
@@ -280,8 +282,8 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
     for title, key in wanted:
         entries = _entries(facts, key)
         if entries:
-            shown = tuple(_grouped([_item(entry, limits) for entry in entries])[: limits.items])
-            found.append(Listing(title, shown, len(entries)))
+            groups = _grouped(entries, limits)[: limits.items]
+            found.append(Listing(title, tuple(_item(group, limits) for group in groups), len(entries)))
     return tuple(found)
 
 
@@ -304,42 +306,50 @@ def _size(value: object) -> float:
     return max(0.0, float(value))
 
 
-def _grouped(items: Sequence[Item]) -> list[Item]:
-    """One item for all that the same befell, with the first one's cure and log."""
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.why, []).append(item)
-    return [
-        replace(group[0], name=_names([item.name for item in group]), count=len(group)) for group in groups.values()
-    ]
+def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
+    """Entries that the same befell, together; thousands may have failed, so no more is looked at than the reason."""
+    groups: dict[str, list[Facts]] = {}
+    for entry in entries:
+        groups.setdefault(_why(entry, limits), []).append(entry)
+    return list(groups.values())
 
 
-def _names(names: Sequence[str]) -> str:
+def _why(entry: Facts, limits: Limits) -> str:
+    return line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".")
+
+
+def _names(group: Sequence[Facts]) -> str:
     """Names in a row; of many the first ones, and how many more there are."""
-    if len(names) == 1:
-        return names[0]
-    more = len(names) - NAMED_MAX
+    named = [_name(entry) for entry in group[:NAMED_MAX]]
+    more = len(group) - NAMED_MAX
     if more > 0:
-        return f"{', '.join(names[:NAMED_MAX])} and {more:,} more"
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"{', '.join(named)} and {more:,} more"
+    return " and ".join(part for part in (", ".join(named[:-1]), named[-1]) if part)
 
 
-def _item(entry: Facts, limits: Limits) -> Item:
+def _name(entry: Facts) -> str:
     node = line(entry.get("node"), 80)
     raw = entry.get("file")
     file = "" if raw is None else f"file {raw_name(raw) if isinstance(raw, int) else line(raw, 12)}"
+    return f"{file} ({node})" if file and node else file or node or "unknown node"
+
+
+def _item(group: Sequence[Facts], limits: Limits) -> Item:
+    """One item for all that the same befell, with the first one's cure and log."""
+    entry = group[0]
     log = entry.get("log")
     lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
-    why = line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".")
+    why = _why(entry, limits)
     if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
         lines = ()  # the reason is the log's only line
     return Item(
-        name=f"{file} ({node})" if file and node else file or node or "unknown node",
+        name=_names(group),
         why=why or "no reason known",
         cure=line(entry.get("cure"), limits.sentence),
         log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :])
         if limits.log_lines
         else (),
+        count=len(group),
     )
 
 
