@@ -55,6 +55,7 @@ _NEWER = (
     "tracks_modelled",
     "modules_cut_derivative",
     "module_residuals",
+    "bytes_written",
 )  # than the format: nothing was counted where they are missing
 
 
@@ -71,6 +72,7 @@ class Counts:
         hits_read: hits of the tracks that passed.
         hits_cut_residual, hits_cut_derivative: hits left out, each by the first cut that it failed.
         measurements: hits written.
+        bytes_written: size of the binaries; a shorter one has lost its end.
         modules: shape (12 layers, 8 modules, 2): hits kept, hits cut by residual.
         modules_cut_derivative: shape (12 layers, 8 modules): hits cut by derivative.
         module_residuals: shape (12 layers, 8 modules, 3): hits within 0.5 mm before hits are cut, the sum of their
@@ -94,6 +96,7 @@ class Counts:
     hits_cut_residual: int = 0
     hits_cut_derivative: int = 0
     measurements: int = 0
+    bytes_written: int = 0
     chi2: float = 0.0
     ndf: int = 0
     edge_low: int = 0

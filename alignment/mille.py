@@ -10,7 +10,7 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +106,7 @@ def convert_and_count(inputs: Sequence[str | os.PathLike[str]], output: str | os
     """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither."""
     counts = convert(inputs, output, cuts)
     try:
+        counts = replace(counts, bytes_written=os.path.getsize(output))
         write_counts(f"{output}.json", counts)
     except OSError as error:
         Path(output).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whether a ROOT file is whole, as far as its first bytes tell. Standard library only, and none of it: hooks load this."""
+"""Whether a job's files are whole, as far as a few bytes tell. Standard library only, and none of it: hooks load this."""
 
 import os
 
@@ -19,3 +19,18 @@ def problem(path: str) -> str:
     wide = int.from_bytes(head[4:8], "big") >= 1_000_000
     end = int.from_bytes(head[12:20] if wide else head[12:16], "big")
     return "" if end == size else f"{path} has {size} bytes and should have {end}"
+
+
+def mille_problem(path: str) -> str:
+    """What is wrong with the Mille binary ``path``, or an empty text; raises OSError if it cannot be read.
+
+    Its size must be the one in its counts, which lie beside it; those of an earlier version do not say it.
+    """
+    size = os.stat(path).st_size
+    try:
+        with open(f"{path}.json", "rb") as counts:
+            told = counts.read().partition(b'"bytes_written":')[2].replace(b"}", b",").partition(b",")[0]
+    except FileNotFoundError:
+        return ""
+    expected = int(told) if told.isdigit() else 0
+    return f"{path} has {size} bytes and should have {expected}" if expected not in (0, size) else ""

@@ -132,7 +132,7 @@ def output_problem(folder: str, node: str) -> "str | None":
     _, stage, iteration, file = layout.parse_node(node)
     try:
         problem = rootfile.problem(layout.kfalignment_file(data, stage, iteration, run, file))
-        os.stat(layout.mille_file(data, stage, iteration, run, file))
+        problem = problem or rootfile.mille_problem(layout.mille_file(data, stage, iteration, run, file))
     except OSError as error:
         problem = f"{error.strerror}: {error.filename}"
     return f"no output: {problem}" if problem else None

@@ -132,6 +132,22 @@ def test_a_job_without_a_whole_output_has_failed(record: dict[str, Any], damage:
     assert node(record, name)["state"] == "done"
 
 
+def test_a_mille_file_that_lost_its_end(record: dict[str, Any]) -> None:
+    """POST compares the Mille file's size with what its counts say, where they say it."""
+    name = layout.reco_node(1, 1, 400)
+    mille = Path(layout.mille_file(record["data"], 1, 1, record["run"], 400))
+    for attempt, (told, size, status) in enumerate(
+        (('{"bytes_written":900}', 800, 1), ('{"files":1,"bytes_written":900,"chi2":1.5}', 900, 0))
+    ):
+        hook("pre", record["folder"], name, attempt, 2)
+        write_output(record, 1, 1, 400)
+        mille.write_bytes(b"x" * size)
+        Path(f"{mille}.json").write_text(told)
+        assert hook("post", record["folder"], name, attempt, 2, 0, f"{13 + attempt}.0", 0).returncode == status
+        assert node(record, name)["reason"].endswith("has 800 bytes and should have 900" if status else "")
+    assert node(record, name)["state"] == "done"
+
+
 def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
     """HOLD takes time and reason from the nodes log; a second hold of the job is a second hold."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
