@@ -36,7 +36,11 @@ def connect(folder: str) -> sqlite3.Connection:
         sqlite3.Error: there is no store, or it cannot be opened. A store is never made here.
     """
     db = sqlite3.connect(uri(f"{folder}/{layout.STATE}", "mode=rw"), timeout=BUSY_S_MAX, isolation_level=None, uri=True)
-    db.execute("PRAGMA synchronous = EXTRA")
+    try:
+        db.execute("PRAGMA synchronous = EXTRA")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from faser_align.notifiers.mailbox import Mailbox
 
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 STRIDE = 1 if SOAK else 29  # of the calls that change something
-STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 2000)  # of those that only look
+STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # of those that only look
 STRACE = shutil.which("strace")
 PROGRAM = (sys.executable, "-I", "-S", HOOK)
 CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
@@ -70,8 +69,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
 ) -> None:
     """Killed before any system call and run again, a hook has done everything once, and answers as it should."""
     if not may_trace(tmp_path):
-        warnings.warn(UserWarning("strace may not trace here: test_crash_points.py alone kills hooks"), stacklevel=1)
-        return
+        pytest.skip("strace may not trace here: test_crash_points.py, which kills hooks at lines, stands in")
     with Mailbox(tmp_path / "mail") as mailbox:
         stage = Stage(tmp_path, mailbox, prepare)
         log = tmp_path / "calls"
