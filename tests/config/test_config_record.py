@@ -46,6 +46,23 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
         read_record(str(tmp_path))
 
 
+@pytest.mark.parametrize(("use", "place"), [(True, "/eos/me/camp"), (False, "/afs/me/camp")])
+def test_where_large_files_go(use: bool, place: str) -> None:
+    """storage.data has a folder for each campaign's large files, unless use_eos_for_output = false; then they lie in its own."""
+    record = make_record(
+        Config.model_validate({"storage": {"data": "/eos/me", "use_eos_for_output": use}}),
+        name="camp",
+        year=2023,
+        run="011705",
+        files=[400],
+        folder="/afs/me/camp",
+        constants="/c.txt",
+        sha256="0" * 64,
+        created_utc="2026-11-24T07:30:00Z",
+    )
+    assert record["data"] == place
+
+
 def test_reading_a_record_is_cheap() -> None:
     """Jobs and hooks that read the record do not load the configuration's models."""
     code = "import sys, faser_align.config.record; print(any('pydantic' in name for name in sys.modules))"
