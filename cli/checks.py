@@ -205,8 +205,19 @@ def _queue(look: Look) -> str:
     return f"no other {look.name} among {len(answer.jobs)} campaigns"
 
 
+def _templates(folder: str) -> None:
+    """Raise UserError if a template of messages in the user's folder cannot be used."""
+    if not folder:
+        return
+    from faser_align.cli import samples
+
+    for event in samples.events_of("all"):
+        samples.sample(event, "", folder)
+
+
 def _notification(look: Look) -> str:
     notify = look.config.notify
+    _templates(notify.templates)
     if not notify.targets:
         raise Doubt("nobody will be told how a campaign ends; name targets in notify.targets")
     check_targets(look.config)

@@ -1,5 +1,6 @@
 """``notify test``: real receivers on loopback, and what is said when they refuse."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,18 @@ def test_an_event_that_is_not_known(plain_command: Command, home: Path) -> None:
     unknown = plain_command("notify", "test", "--event", "converge")
     assert unknown.status == 2
     assert "--event 'converge' is not known; did you mean converged?" in unknown.err
+
+
+def test_check_looks_at_templates(plain_command: Command, home: Path) -> None:
+    """A template that cannot be used is named by check before anything is submitted."""
+    (home / "mine").mkdir()
+    mine = home / "mine" / "held.md.j2"
+    mine.write_text("{{ nonsense }}")
+    _targets(home, 1)
+    Path("faser-align.toml").write_text(f'[notify]\ntargets = ["good"]\ntemplates = "{home / "mine"}"\n')
+    found = {one["name"]: one for one in json.loads(plain_command("check", "--json").out)}
+    assert found["notification"]["result"] == "failed"
+    assert f"{mine} cannot be used: UndefinedError: 'nonsense' is undefined" in found["notification"]["text"]
+    mine.write_text("{{ view.headline }}")
+    found = {one["name"]: one for one in json.loads(plain_command("check", "--json").out)}
+    assert found["notification"]["text"] == "good"

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
     handed_on = layout.constants_file(str(campaign), 1, 2)
     assert Path(handed_on).read_text() == Path(layout.result_file(str(campaign), 1, 1)).read_text()
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+    assert Path(layout.plot_file(str(campaign), 1, 1)).read_bytes().startswith(b"\x89PNG")
+    assert metrics(campaign)["no_plot"] == ""
 
 
 def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> None:
@@ -371,3 +374,23 @@ def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make
     change_by_hand(layout.constants_file(str(campaign), 1, 2))
     assert run_job("solve", campaign, 1, 2).returncode == 0
     assert metrics(campaign, 2)["constants"]["changed_by_hand"]
+
+
+def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
+    reconstructed: Make, run_job: Run, tmp_path: Path
+) -> None:
+    """Where the jobs' Python has no matplotlib the job succeeds, says why there is no plot, and leaves no older one."""
+    campaign = reconstructed(simulation={"tracks": 1000})
+    picture = Path(layout.plot_file(str(campaign), 1, 1))
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(b"of an earlier attempt")
+    script = tmp_path / "without.py"
+    script.write_text(
+        "import sys\n"
+        "sys.modules['matplotlib'] = None  # as if it were not installed\n"
+        "from faser_align.jobs.solve import solve\n"
+        f"solve({str(campaign)!r}, 1, 1)\n"
+    )
+    subprocess.run([sys.executable, "-I", str(script)], check=True)
+    assert "matplotlib is not installed for the jobs' Python" in metrics(campaign)["no_plot"]
+    assert not picture.exists()
