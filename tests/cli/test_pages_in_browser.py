@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browsing import SIZES, chromium, look
 from campaigns import make_campaign, metrics, run_iteration, write_metrics
+from largecampaigns import make_large
 from playwright.sync_api import Browser
 
-from faser_align.config import layout
 from faser_align.pages import compare
 from faser_align.pages.collect import collect
 from faser_align.pages.publish import publish
@@ -26,7 +25,7 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.mark.parametrize("name", ["converged", "failed", "running", "held", "lost", "created"])
+@pytest.mark.parametrize("name", ["converged", "failed", "removed", "running", "held", "lost", "created", "one"])
 def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """Whatever has become of a campaign, its report is sound on a phone in the dark and on a large screen in the light."""
     path = tmp_path / f"{name}.html"
@@ -109,37 +108,44 @@ def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir:
 
 
 def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
-    """A report of 10,000 files stays small, since it sums up; what it cuts it counts."""
-    record = make_campaign(workdir / "c", files=10_000, config={"campaign": {"iterations": 1}})
-    lose(record, 200)
+    """A report of 10,000 files stays small, since it sums up, and says what: jobs by iteration, lost files with a count."""
+    record = make_large(workdir / "c", files=10_000, iterations=2, lost=200)
     path = workdir / "page.html"
     path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
     assert path.stat().st_size < 1_000_000
     page = look(browser, path, 1600, "light").page
     assert "and 150 more" in page.content()
     assert "10000 raw files" in page.content()
+    assert "Summed up: 20,002 jobs in 4 rows" in page.content()
+    assert page.locator("svg.chart").count() == 5
+    assert page.locator("section[aria-labelledby=time] tbody tr").count() == 4
 
 
-def lose(record: dict[str, Any], count: int) -> None:
-    """Mark files as lost, in the published copy, which is what pages read."""
-    import sqlite3
-
-    with sqlite3.connect(f"{record['folder']}/{layout.PUBLISHED}") as db:
-        db.execute(
-            "UPDATE nodes SET state = 'lost', reason = 'raw file missing' WHERE node IN "
-            "(SELECT node FROM nodes WHERE kind = 'reco' ORDER BY file LIMIT ?)",
-            (count,),
-        )
-    db.close()
+@pytest.mark.parametrize(("name", "words"), [("removed", "removed"), ("one", "limit")])
+def test_a_single_iteration_is_a_point(
+    name: str, words: str, browser: Browser, campaigns: Path, tmp_path: Path
+) -> None:
+    """A campaign with one solved iteration has charts of one point each, with its value, and says how it ended."""
+    path = tmp_path / f"{name}.html"
+    path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 360, "light").page
+    values = page.eval_on_selector_all(
+        "svg.chart circle", "dots => dots.map(dot => [dot.closest('svg').ariaLabel, +dot.dataset.value])"
+    )
+    assert dict(values)["chi2/ndf"] == metrics(1)["chi2_per_ndf"]
+    assert dict(values)["effect"] == metrics(1)["effect_um"]
+    assert len(values) == page.locator("svg.chart .series").count()
+    assert words in page.locator("main").inner_text()
 
 
 def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """Published pages have an index with the newest campaign first, whose links lead to them."""
-    for name in ("converged", "failed", "created"):
+    names = ("converged", "created", "failed", "one", "removed")
+    for name in names:
         publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
     seen = look(browser, tmp_path / "index.html", 360, "dark")
     links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
-    assert sorted(os.path.basename(link) for link in links) == ["converged.html", "created.html", "failed.html"]
+    assert sorted(os.path.basename(link) for link in links) == [f"{name}.html" for name in names]
     seen.page.locator("tbody a", has_text="failed").click()
     assert "failed" in seen.page.title()
 
@@ -147,7 +153,7 @@ def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: 
 def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """Campaigns against each other have their curves over each other."""
     path = tmp_path / "both.html"
-    found = [collect(str(campaigns / name)) for name in ("converged", "running", "created")]
+    found = [collect(str(campaigns / name)) for name in ("converged", "running", "created", "removed", "one")]
     path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")
     for width, scheme in SIZES:
         page = look(browser, path, width, scheme).page
