@@ -39,11 +39,15 @@ def write(path: str, text: str, *, force: bool) -> None:
 
 
 def write_page(folder: str, output: str, *, force: bool) -> str:
-    """Write the page of the campaign in ``folder``; returns its path, ``NAME.html`` here if none is given."""
+    """Write the page of the campaign in ``folder``; returns its path.
+
+    If none is given it is ``NAME.html`` here, or at home where nothing can be written here.
+    """
     from faser_align.pages.collect import collect
     from faser_align.pages.publish import write_report
 
     found = collect(folder)
-    path = output or f"{found.record['name']}.html"
+    here = "" if os.access(".", os.W_OK) else os.path.expanduser("~")
+    path = output or os.path.join(here, f"{found.record['name']}.html")
     write_report(path, found, written_utc=database.utc(), force=force)
     return path

@@ -98,7 +98,7 @@ docs() {
     provide docs
     environment docs
     NO_MKDOCS_2_WARNING=1 run "$here/.venv/bin/mkdocs" build --strict --quiet || fail "make docs: above is why"
-    say "the site is in $here/build/site: open index.html"
+    say "the site is made: open build/site/index.html in a browser"
 }
 
 # What the documentation takes from the code.

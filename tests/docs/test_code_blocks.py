@@ -5,6 +5,7 @@ top to bottom once, ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` are
 """
 
 import gzip
+import os
 import re
 import shlex
 import shutil
@@ -115,23 +116,19 @@ def test_the_constants_of_the_page_are_read() -> None:
 
 @pytest.fixture(scope="module")
 def desk(session_folder: Path) -> Iterator[Path]:
-    """A folder in which two campaigns have converged and one is under way, with their names in the registry."""
+    """A folder in which one campaign has converged and one is under way, with their names in the registry."""
     folder = session_folder / "pages"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-        for name in ("demo-1", "demo-2"):
+        for name, iterations in (("demo-1", 4), ("demo-2", 2)):
             record = make_campaign(folder / name, files=1, name=name)
-            for iteration in range(1, 5):
+            registry.add(name, record["folder"])
+            for iteration in range(1, iterations + 1):
                 run_iteration(record, iteration)
                 result = layout.result_file(record["folder"], 1, iteration)
                 shutil.copy(DATA / "constants" / "align_2025.txt", result)
-            assert hook("final", record["folder"], "final", 0, 0).returncode == 0
-            registry.add(name, record["folder"])
-        record = make_campaign(folder / "under-way", files=1, name="under-way")
-        run_iteration(record, 1)
-        run_iteration(record, 2)
-        registry.add("under-way", record["folder"])
+        assert hook("final", str(folder / "demo-1"), "final", 0, 0).returncode == 0
         patch.chdir(folder)
         yield folder
 
@@ -164,11 +161,25 @@ def test_the_tutorial_can_be_followed(command: Command) -> None:
         assert left.status == 0, (words, left)
 
 
+def test_a_report_that_cannot_be_written_here_is_written_at_home(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In somebody else's folder `report` writes at home, and says where in full."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir(mode=0o555)
+    home.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    expected = (here if os.access(here, os.W_OK) else home) / "demo-1.html"  # root can write everywhere
+    assert command("report", "demo-1").out == f"{expected} written\n"
+    assert expected.exists()
+
+
 def test_commands_on_the_pages_work(command: Command) -> None:
     """Each command of the pages on how to do something works on a campaign that is under way."""
     for program, *words in lines_of("test_commands_on_the_pages_work"):
         assert program == "faser-align"
-        left = command(*("under-way" if word == "NAME" else word for word in words))
+        left = command(*("demo-2" if word == "NAME" else word for word in words))
         assert left.status == 0, (words, left)
 
 
