@@ -49,9 +49,9 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     settings = iteration.config["simulation"]
     with failing(statuses.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
-    run_number, file = (int(number) for number in layout.raw(iteration.record["run"], file))
+    run_number, raw_number = (int(part) for part in layout.raw(iteration.record["run"], file))
     response = tracks.Response(**{key: settings[key] for key in tracks.Response._fields})
-    raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], run_number, file, response)
+    raw = tracks.simulate_file(truth, settings["tracks"], settings["seed"], run_number, raw_number, response)
     fits = (fit.reconstruct(hits, believed, iteration.stations) for hits in raw)
 
     path = iteration.kfalignment_file(file)

@@ -1,0 +1,74 @@
+"""Two runs in one campaign on a real pool: weighted, with a file lost, and solved again with other weights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import Desk
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 300
+[reconstruction]
+raw = "{folder}/raw_{{run}}_{{file}}"
+min_files = 0.6
+[convergence]
+starved_per_parameter = 0.0
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["lost", "end"]
+"""
+RAW = ("011705_00400", "011705_00401", "011706_00001", "011706_00400")
+WEIGHTED = '[solver]\nweights = {{ "011706" = {} }}\n'
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with four raw files of two runs."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        yield Desk(workdir, f"runs-{workdir.name}", mailbox)
+
+
+def test_two_runs_with_weights(desk: Desk) -> None:
+    """A lost file is named with its run; the same tracks give other constants with other weights, without the ROOT files."""
+    for name in RAW:
+        (desk.folder / f"raw_{name}").write_bytes(b"raw")
+    plain = CONFIG.format(examples=Path(__file__).parents[2] / "examples", folder=desk.folder)
+    (desk.folder / "faser-align.toml").write_text(plain + WEIGHTED.format(0.5))
+    runs = ("-r", "11705", "-f", "400-401", "-r", "11706", "-f", "1,400")
+    assert "run 011706, 2 files (1,400)" in desk.run(
+        "submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name, "--dry-run"
+    )
+    desk.run("submit", "-y", "2023", *runs[:-2], "-i", "1", "--name", desk.name, status=2)
+    desk.run("submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name)
+    (desk.folder / "raw_011706_00400").unlink()
+    desk.run("wait", desk.name, "--timeout", "200", status=10)
+
+    for told in (desk.letters("lost"), desk.run("status", desk.name)):
+        assert "400 of run 011706" in told
+    place = desk.campaign / "iter01" / layout.MILLEPEDE
+    steering = "\n".join(path.read_text() for path in place.rglob("*.txt"))
+    assert "mp2input_011706_00001.bin -- 0.5" in steering
+    metrics = json.loads((place / layout.METRICS).read_text())
+    assert metrics["files"]["used"] == 3
+    for root in (desk.campaign / "iter01" / layout.KFALIGNMENT).glob("*.root"):
+        root.unlink()
+
+    found = {}
+    for weight in ("0.5", "2.0", "none"):
+        (desk.folder / "other.toml").write_text(plain + (WEIGHTED.format(weight) if weight != "none" else ""))
+        words = ("solve", "--from", desk.name, "--config", "other.toml", "-o", f"again-{weight}", "--json")
+        found[weight] = json.loads(desk.run(*words))["corrections"]
+    assert found["0.5"] == metrics["corrections"]
+    assert found["2.0"] != found["none"] != found["0.5"] != found["2.0"]
+    desk.run("verify", desk.name)
