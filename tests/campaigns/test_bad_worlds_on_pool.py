@@ -1,0 +1,177 @@
+"""Worlds that are bad for jobs, on a real pool: each ends with the failure's own name and cure, and a resume loses nothing."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from calypso import Lxplus
+from desk import Desk
+from standin import make_pede
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMMON = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[convergence]
+starved_per_parameter = 0.0
+min_iterations = 9
+stalled_iterations = 9
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+[htcondor]
+retries = 0
+"""
+CALYPSO = """
+[reconstruction]
+backend = "calypso"
+raw = "{place}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
+[reconstruction.calypso]
+atlas_base = "{place}/cvmfs/atlas"
+asetup = "{place}/calypso/asetup.faser"
+setup = "{place}/calypso/setup.sh"
+write_constants = "{place}/calypso/WriteAlignmentConfig_Faser04.py"
+reconstruct = "{place}/calypso/faser_reco_alignment.py"
+database = "{place}/cvmfs/faser/ALLP200.db"
+"""
+SIMULATION = '[simulation]\ntruth = "{examples}/align_2025.txt"\ntracks = 300\n'
+PEDE = '[solver]\nbackend = "pede"\npede = "{pede}"\n'
+
+
+class World(NamedTuple):
+    """A campaign in it, the failure that it must end with, words of the reason, and how the world is put right."""
+
+    name: str
+    status: int
+    words: str
+    cure: Callable[[], object]
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
+    """A desk with a mail server."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        yield Desk(workdir, "any", mailbox)
+
+
+def begin(desk: Desk, name: str, text: str, iterations: int = 1) -> str:
+    """Submit a campaign of one file; returns its full name."""
+    (desk.folder / "faser-align.toml").write_text((COMMON + text).replace("{examples}", str(EXAMPLES)))
+    full = f"{name}-{desk.folder.name}"
+    desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", str(iterations), "--name", full, "--no-check")
+    return full
+
+
+def end(desk: Desk, worlds: list[World]) -> None:
+    """Each world's campaign has failed by the failure's own name; put right and resumed, it comes to its end."""
+    for world in worlds:
+        desk.run("wait", world.name, "--timeout", "200", status=15)
+        failure, *_, cure = statuses.JOB_FAILURES[world.status]
+        for told in (desk.letters(world.name), desk.run("status", world.name)):
+            found = " ".join(told.split())
+            assert [words for words in (failure, world.words, cure) if words not in found] == [], found
+        world.cure()
+    for world in worlds:
+        desk.run("resume", world.name)
+    for world in worlds:
+        desk.run("wait", world.name, "--timeout", "200", status=10)
+        desk.run("verify", world.name)
+
+
+RECONSTRUCTION = {
+    "refused": (["cp:refused"], {}, statuses.COPY, "cannot be written"),
+    "truncated": (["cp:truncated"], {}, statuses.COPY, "is not what was sent"),
+    "quota": (["cp:quota"], {}, statuses.NO_SPACE, "Disk quota exceeded"),
+    "token": (["cp:refused", "klist:expired"], {}, statuses.TOKEN, "Permission denied"),
+    "stale": ([], {"silent": True}, statuses.NO_OUTPUT, "ended well but left no"),
+    "environment": (["asetup:fail"], {}, statuses.ENVIRONMENT, "the environment's scripts ended with status 3"),
+    "setup": ([], {"setup": False}, statuses.ENVIRONMENT, "setup.sh"),
+}
+
+
+@pytest.mark.timeout(600)
+def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
+    """EOS refuses or keeps half, the quota, the ticket, no output over a stale one, no environment: named, cured, resumed."""
+    worlds = []
+    for name, (orders, does, status, words) in RECONSTRUCTION.items():
+        lxplus = Lxplus(desk.folder / name, 150)
+        shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
+        lxplus.raw(400, **{key: value for key, value in does.items() if key != "setup"})
+        lxplus.orders(*orders)
+        full = begin(desk, name, CALYPSO.format(place=lxplus.folder))
+        wrapper = desk.folder / full / layout.WRAPPER
+        text = wrapper.read_text()
+        head, rest = text.split("\n", 1)
+        new = wrapper.with_name("reconstruct.new")
+        new.write_text(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}')
+        new.chmod(0o755)
+        new.replace(wrapper)  # before the first job begins, which takes HTCondor longer
+        setup = lxplus.checkout / "setup.sh"
+        before = setup.read_text()
+        if "setup" in does:
+            setup.unlink()
+        stale = Path(layout.kfalignment_file(str(desk.folder / full), 1, 1, "011705", 400))
+        if name == "stale":
+            stale.write_bytes(b"root, of an earlier run")
+
+        def cure(lxplus: Lxplus = lxplus, setup: Path = setup, before: str = before, stale: Path = stale) -> None:
+            assert not stale.exists()
+            lxplus.orders("")
+            setup.write_text(before)
+            lxplus.raw(400)
+
+        worlds.append(World(full, status, words, cure))
+    end(desk, worlds)
+
+
+@pytest.mark.timeout(600)
+def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
+    """pede aborts with 26, ends with 5 or crashes over a stale result; constants of iteration 3 are gone, empty or no numbers."""
+    good = Path(make_pede(desk.folder)).read_text()
+    worlds = []
+    for name, does, words in (
+        ("aborts", "echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26"),
+        ("ends", "echo '    5   Ended without solution' > millepede.end", "ended with code 5"),
+        ("crashes", "kill -SEGV $$", "exit status -11"),
+    ):
+        pede = desk.folder / f"pede-{name}"
+        pede.write_text(f"#!/bin/bash\n{does}\n")
+        pede.chmod(0o755)
+        full = begin(desk, name, SIMULATION + PEDE.format(pede=pede))
+        place = desk.folder / full / "iter01" / layout.MILLEPEDE
+        (place / "millepede.res").write_text(" Parameter\n 10 1.0 0.05 1.0 0.1\n")
+
+        def cure(pede: Path = pede, place: Path = place) -> None:
+            assert not (place / layout.CONSTANTS).exists()
+            pede.write_text(good)
+
+        worlds.append(World(full, statuses.SOLVER, words, cure))
+
+    changed: dict[str, Callable[[Path], object]] = {
+        "missing": Path.unlink,
+        "empty": lambda path: path.write_text(""),
+        "nan": lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]'),
+    }
+    third = {}
+    for name, words in (("missing", "No such file"), ("empty", "is empty"), ("nan", "finite number")):
+        full = begin(desk, name, SIMULATION, 3)
+        path = Path(layout.constants_file(str(desk.folder / full), 1, 3))
+        result = layout.result_file(str(desk.folder / full), 1, 2)
+        third[name] = path
+        worlds.append(World(full, statuses.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
+    deadline = time.monotonic() + 200
+    while third and time.monotonic() < deadline:
+        for name in [name for name, path in third.items() if path.exists()]:
+            changed[name](third.pop(name))
+        time.sleep(0.05)
+    end(desk, worlds)
