@@ -149,7 +149,7 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
 def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     """Only what is not as it should be: why, and what helps."""
     blocks: list[Block] = []
-    blocks += _listing("on hold", "job", [_held(item) for item in seen["held"]], "yellow")
+    blocks += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
     blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
     blocks += _listing(
@@ -193,9 +193,25 @@ def _listing(
     return blocks
 
 
-def _held(item: Row) -> tuple[str, ...]:
-    cure = f"  remove the cause, then: {item['release']}" if item["release"] else ""
-    return (f"{item['node']}: {item['why'] or 'no reason known'}", cure)
+def _held(seen: Row) -> list[tuple[str, ...]]:
+    """Jobs on hold, those with one reason together, and what releases them."""
+    groups: dict[str, list[Row]] = {}
+    for item in seen["held"]:
+        groups.setdefault(item["why"], []).append(item)
+    return [_held_alike(why or "no reason known", items, seen) for why, items in groups.items()]
+
+
+def _held_alike(why: str, items: Sequence[Row], seen: Row) -> tuple[str, ...]:
+    first, others = items[0], len(items) - 1
+    cure = f"  remove the cause, then: {first['release']}" if first["release"] else ""
+    if not others:
+        return (f"{first['node']}: {why}", cure)
+    if cure:
+        every = f"-constraint 'DAGManJobId == {seen['dag_id'].partition('.')[0]} && JobStatus == 5'"
+        cure = (
+            f"  remove the cause, then, for all jobs on hold: {first['release'].removesuffix(first['job_id'])}{every}"
+        )
+    return (f"{first['node']} and {words.count(others, 'other job', 'other jobs')}: {why}", cure)
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:

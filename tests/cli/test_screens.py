@@ -259,3 +259,17 @@ def test_wide_characters_keep_columns_straight() -> None:
         "a\u0308b    2",
         "abcd  3",
     ]
+
+
+def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
+    """One command releases them all."""
+    held = [
+        {"node": f"n{n}", "why": "quota", "job_id": f"{n}.0", "release": f"A=b condor_release {n}.0"}
+        for n in range(5000)
+    ]
+    cure = "A=b condor_release -constraint 'DAGManJobId == 12 && JobStatus == 5'"
+    assert lines(screens.unusual(snapshot(held=held, dag_id="12.0"))) == [
+        "5,000 jobs on hold",
+        "  n0 and 4,999 other jobs: quota",
+        f"    remove the cause, then, for all jobs on hold: {cure}",
+    ]
