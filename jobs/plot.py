@@ -1,5 +1,6 @@
 """The picture of a campaign's convergence, for its messages: drawn where the Millepede job runs, if matplotlib is there."""
 
+import logging
 import math
 import os
 import sys
@@ -31,6 +32,8 @@ def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, 
     Returns:
         Why there is no picture, in words; empty if there is one. Nothing is raised: no result depends on a picture.
     """
+    # A job may have no home to keep matplotlib's cache in; that is nothing to be told.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.figure import Figure
     except ImportError as missing:
