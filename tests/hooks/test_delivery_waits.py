@@ -1,8 +1,211 @@
 """Hooks whose receivers are silent, down, or refuse: nobody waits longer than the alarm, and nobody else's message suffers."""
 
 import importlib.util
+import json
+import os
+import socket
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import HOOK, hook, make_campaign
+from commandline import faser_align
+from receivers import TOKEN, mattermost
+from worlds import altered
+
+from faser_align.config import layout
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.state import queries, verify
+
+ALARM_S, ALARM_FINAL_S = 3.0, 4.0
+SLACK_S = 6.0  # starting a hook and loading its libraries, on a machine that is busy
+BRIEF = altered(
+    "from faser_align.config.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
+    f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}"
+)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def listening(*, drip: bool) -> Iterator[int]:
+    """A server that takes connections and says nothing, or its answer at a byte a second; its port."""
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                continue
+            with connection:
+                for byte in ANSWER:
+                    if over.wait(1.0):
+                        break
+                    try:
+                        connection.sendall(bytes([byte]) if drip else b"")
+                    except OSError:
+                        break
+
+    # Who comes back to the port later must find it free.
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.settimeout(0.2)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
+class World:
+    """A campaign that tells two targets: ``me``, which works, and ``other``, which does not.
+
+    Attributes:
+        record: the campaign's record.
+        took_s: how long each hook took (s).
+    """
+
+    def __init__(self, base: Path, mailbox: Mailbox, program: tuple[str, ...] = BRIEF) -> None:
+        self._program = program
+        self.mailbox, self.targets, self.took_s = mailbox, base / "targets.toml", dict[str, float]()
+        notify = {"targets": ["other", "me"], "events": ["end", "held"], "file": str(self.targets)}
+        self.record = make_campaign(base / "campaign", files=1, config={"notify": notify})
+
+    def point(self, address: str) -> None:
+        """Let ``other`` have this address."""
+        mine = self.mailbox.url("me@example.org")
+        self.targets.write_text(f'[targets]\nother = "{address}"\nme = "{mine}"\n')
+        self.targets.chmod(0o600)
+
+    def call(self, *words: object) -> int:
+        """Run a hook with the short alarms; returns its exit status, once nothing of it is left."""
+        mark = f"FASER_TEST_MARK={os.urandom(8).hex()}"
+        name, _, value = mark.partition("=")
+        environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": "12.0", name: value}
+        started = time.monotonic()
+        phase, *rest = (str(word) for word in words)
+        program = [*self._program, phase, self.record["folder"], *rest]
+        with subprocess.Popen(program, env=environment, start_new_session=True, stderr=subprocess.PIPE) as child:
+            _, said = child.communicate(timeout=120)
+        self.took_s[phase] = time.monotonic() - started
+        assert said == b""
+        with pytest.raises(ProcessLookupError):
+            os.killpg(child.pid, 0)
+        assert not marked(mark.encode())
+        return child.returncode
+
+    def rows(self, sql: str) -> list[Any]:
+        """Rows of the published copy, which must be sound."""
+        with queries.published(self.record["folder"]) as copy:
+            assert verify.findings(copy) == []
+            return [tuple(row) for row in copy.execute(sql)]
+
+    def letters(self) -> list[str]:
+        """The keys of what ``me`` has got."""
+        return [str(letter["X-Faser-Align-Key"]) for letter in self.mailbox.messages()]
+
+
+def marked(mark: bytes) -> list[str]:
+    """Processes, wherever they hide, that have ``mark`` in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+def closed_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def broken(kind: str, world: World, stack: ExitStack) -> int:
+    """Break ``other`` in this way while the stack is open; returns the port that a server comes back to, 0 for a corrected address."""
+    if kind == "recipients":
+        refusing = stack.enter_context(Mailbox(world.targets.parent / "refused", refused=["gone@example.org"]))
+        world.point(refusing.url("gone@example.org"))
+        return 0
+    if kind in ("token", "tls"):
+        server = stack.enter_context(mattermost())
+        world.point(server.url("0" * len(TOKEN)) if kind == "token" else server.url().replace("mmost:", "mmosts:"))
+        return 0
+    port = closed_port() if kind == "down" else stack.enter_context(listening(drip=kind == "dripping"))
+    world.point(f"mmost://127.0.0.1:{port}/{TOKEN}")
+    return port
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("down", "refused"),
+        ("silent", ""),
+        ("dripping", ""),
+        ("recipients", "no such user"),
+        ("token", "403"),
+        ("tls", "SSL"),
+    ],
+)
+def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Path) -> None:
+    """No node fails, no hook waits beyond its alarm, the other target gets all once; `status` says why; what waits arrives later."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        never = kind in ("silent", "dripping")
+        alarms = (ALARM_S, ALARM_FINAL_S) if never else (20.0, 30.0)
+        world = World(tmp_path, mailbox, BRIEF if never else (sys.executable, "-I", "-S", HOOK))
+        node = layout.reco_node(1, 1, 400)
+        with ExitStack() as stack:
+            port = broken(kind, world, stack)
+            assert world.call("pre", node, 0, 2) == 0
+            assert world.call("hold", node, "13.0", 0) == 0
+        assert world.took_s["pre"] < SLACK_S
+        assert world.took_s["hold"] < alarms[0] + SLACK_S
+        assert len(world.letters()) == 1
+        assert world.rows("SELECT target, state, tries FROM outbox ORDER BY target") == [
+            ("me", "sent", 1),
+            ("other", "pending", 1),
+        ]
+        ((reason,),) = world.rows("SELECT facts ->> 'reason' FROM history WHERE event = 'delivery_failed'")
+        assert words in reason
+        assert TOKEN not in reason
+        seen = faser_align("status", "--json", world.record["folder"])
+        assert [(row["target"], row["error"]) for row in json.loads(seen.out)["undelivered"]] == [("other", reason)]
+        assert "other" in faser_align("status", world.record["folder"]).out
+        with mattermost(port) as back:
+            world.point(back.url())
+            # No hook comes after FINAL: it does not wait for the back-off.
+            assert world.call("final", "final", 4, 0) == 4
+            assert world.took_s["final"] < alarms[1] + SLACK_S
+            assert world.rows("SELECT DISTINCT state FROM outbox") == [("sent",)]
+            assert len(back.posts) == 2
+        assert len(world.letters()) == len(set(world.letters())) == 2
+        assert json.loads(faser_align("status", "--json", world.record["folder"]).out)["undelivered"] == []
+
+
+@pytest.mark.parametrize("kind", ["silent", "dripping"])
+def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Path) -> None:
+    """FINAL hands DAGMan's outcome on within its alarm, and the next hook, run by hand, sends what it could not."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        world = World(tmp_path, mailbox)
+        with ExitStack() as stack:
+            port = broken(kind, world, stack)
+            assert hook("pre", world.record["folder"], layout.reco_node(1, 1, 400), 0, 2).returncode == 0
+            assert world.call("final", "final", 2, 1) == 2
+        assert world.took_s["final"] < ALARM_FINAL_S + SLACK_S
+        assert len(world.letters()) == 1
+        with mattermost(port) as back:
+            assert world.call("deliver", "final") == 0
+            assert len(back.posts) == 1
+        assert len(world.letters()) == 1
 
 
 def test_a_silent_server_delays_no_hook_beyond_its_alarm(tmp_path: Path) -> None:

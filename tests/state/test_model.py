@@ -149,12 +149,12 @@ class Stories(RuleBasedStateMachine):
         self.script(event, fares, recovers)
 
     @precondition(lambda self: self.alive and any(not self.waits(node) for node in self.jobs))
-    @rule(pick=PICK, when=st.sampled_from("89"), reason=st.sampled_from(["quota", "memory"]), fares=FARES)
+    @rule(pick=PICK, when=st.sampled_from("89"), reason=st.sampled_from(["quota", "quota", "memory"]), fares=FARES)
     def hold(self, pick: int, when: str, reason: str, fares: str) -> None:
         """HOLD of a job, also long after its end."""
         nodes = [node for node in self.jobs if not self.waits(node)]
         node = nodes[pick % len(nodes)]
-        job = self.jobs[node][pick % len(self.jobs[node])]
+        job = self.jobs[node][0 if pick > 8 else -1]
         event = {**self.about(node), "phase": "hold", "job_id": job, "hold_time": when, "reason": reason}
         self.run(event, fares)  # DAGMan does not care how it ends
 

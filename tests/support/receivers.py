@@ -25,8 +25,8 @@ class Mattermost:
 
 
 @contextmanager
-def mattermost() -> Iterator[Mattermost]:
-    """A server that takes Mattermost's webhook payload, with Mattermost's answers."""
+def mattermost(port: int = 0) -> Iterator[Mattermost]:
+    """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free."""
     received = Mattermost(0)
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,7 +52,7 @@ def mattermost() -> Iterator[Mattermost]:
         def log_message(self, *_: object) -> None:
             """Tests stay quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     received.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
