@@ -18,7 +18,7 @@ from faser_align.cli import solved
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "alignment.md").read_text()
-NAMED = set(re.findall(r"[a-z_][a-z0-9_]*", " ".join(re.findall(r"`([^`]+)`", PAGE))))
+NAMED = set(re.findall(r"[a-z_][a-z0-9_]*", " ".join(re.findall(r"`([^`]+)`", PAGE.replace("```", "")))))
 SOLUTION = Solution(0, "Ended normally", "", {}, n_variable=1, n_fit=1, expected_decrease=1.0)
 OWN_KEYS = ("layer", "module", "message", "iterations", "label", "words", "weight")  # of structure, or plain
 
