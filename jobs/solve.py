@@ -108,7 +108,7 @@ def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
             history.append(json.loads(text))
         except (OSError, ValueError):
             continue  # a stage that ended early has no more
-    rules = iteration.config["convergence"]
+    rules = iteration.config["convergence"] | iteration.record["stages"][iteration.stage - 1].get("convergence", {})
     limits = {"effect_um": rules["effect_um_max"], "significance": rules["significance_max"]}
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
     return plot(path, iteration.record["name"], [*history, metrics], limits)
