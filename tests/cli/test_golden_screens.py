@@ -167,6 +167,12 @@ def test_plain_output_is_plain(screen: Callable[..., str], monkeypatch: pytest.M
     assert screen("80", "status", "converged") == option
 
 
+def test_watching_plainly(screen: Callable[..., str]) -> None:
+    """On a terminal, too, plain watching writes lines that stay, and never draws a screen again."""
+    assert screen("plain", "watch", "converged").splitlines()[0].startswith("converged  converged: ")
+    assert "\x1b" not in screen("plain", "watch", "converged")
+
+
 def test_colours_are_for_who_wants_them(screen: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets colours; NO_COLOR, a dumb terminal and plain output have none, and say the same."""
     without = screen("80", "status", "converged")
