@@ -367,3 +367,21 @@ def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) ->
     assert conditions(settings, 2025) == ("FASERNU-05", "OFLCOND-FASER-05")
     settings["backend"] = "calypso"
     assert "--output_level \"$verbosity\" --geom=FASERNU-05 'a b'\n" in render_wrapper(job.record)
+
+
+def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:
+    """In a campaign of several runs a job reconstructs its own run's file, and its tracks have that run's name."""
+    file = 11706 * layout.RUN + 1
+    job = make_job(numbers=(11705 * layout.RUN + 400, file))
+    raw = job.lxplus.raw(400)
+    other = raw.parents[1] / "011706" / "Faser-Physics-011706-00001.raw"
+    other.parent.mkdir()
+    raw.replace(other)
+    done = job.run(1, 1, file)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in job.place().parent.iterdir()) == [
+        "kfalignment_011706_00001.root",
+        "mp2input_011706_00001.bin",
+        "mp2input_011706_00001.bin.json",
+        "mp2input_011706_00001.momenta.npy",
+    ]
