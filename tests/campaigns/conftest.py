@@ -1,0 +1,20 @@
+"""What whole campaigns share: the next one begins when the DAGMan of the last has left the queue."""
+
+import time
+from collections.abc import Iterator
+
+import htcondor2
+import pytest
+
+LEAVES_S_MAX = 90.0
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_queue(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A campaign has ended some seconds before its DAGMan leaves, and ``submit`` refuses another one of its name."""
+    yield
+    if "pool" not in request.fixturenames:
+        return
+    deadline = time.monotonic() + LEAVES_S_MAX
+    while htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"]) and time.monotonic() < deadline:
+        time.sleep(0.5)
