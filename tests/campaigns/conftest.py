@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import htcondor2
 import pytest
@@ -10,7 +11,7 @@ LEAVES_S_MAX = 90.0
 
 
 @pytest.fixture(autouse=True)
-def _an_empty_queue(request: pytest.FixtureRequest) -> Iterator[None]:
+def _an_empty_queue(request: pytest.FixtureRequest, workdir: Path) -> Iterator[None]:
     """A campaign has ended some seconds before its DAGMan leaves, and ``submit`` refuses another one of its name."""
     yield
     if "pool" not in request.fixturenames:
