@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from faser_align.cli import refresh
+from faser_align.config import layout
 from faser_align.fsm import meanings, table
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,16 @@ def test_refreshing_makes_the_same_pages_anew(tmp_path: Path) -> None:
     assert {"states.md", "when-it-fails.md"} <= set(refresh.refresh(tmp_path))
     assert "| 60 | bad configuration" in page.read_text()
     assert refresh.refresh(tmp_path) == []
+
+
+def test_every_file_is_explained() -> None:
+    """Each file and folder of a campaign that the program knows by name is on the page of the files."""
+    page = (DOCS / "files.md").read_text(encoding="utf-8")
+    nodes = {"FINAL_NODE", "VALIDATE_NODE"}
+    names = {
+        value for key, value in vars(layout).items() if key.isupper() and isinstance(value, str) and key not in nodes
+    }
+    assert [name for name in sorted(names) if name not in page and not name.startswith(".")] == []
 
 
 def test_every_state_and_event_has_a_meaning() -> None:
