@@ -3,7 +3,7 @@
     python benchmarks/publishing.py [--nodes 1000 100000] [--seconds 10]
 
 One process after another changes the store and publishes, as fast as it can: the conveyor's pause is what holds the share.
-A copy that takes longer than a twentieth of five seconds would need a longer pause than freshness allows.
+A copy that takes longer than 0.2 s would need a longer pause than freshness allows (``publish.PAUSE_S_MAX``).
 """
 
 import argparse

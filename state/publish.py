@@ -1,6 +1,6 @@
 """The published copy, which every reading command uses on any host.
 
-Copies take at most a twentieth of the time: between two of them lies a pause. Whoever has written something takes a
+Copies take less than a twentieth of the time: between two of them lies a pause. Whoever has written something takes a
 number and waits for the end of the pause, but only until somebody takes a later number: he will copy later than now,
 so that everybody else may leave. So a storm of hooks delays none of them much, and the last one always copies. Hot:
 standard library only.
@@ -14,8 +14,8 @@ import time
 from faser_align.config import layout
 from faser_align.state import database
 
-SHARE = 20  # one part in so many of the time may go into copies
-PAUSE_S_MAX = 4.0  # so that the copy holds the last event within 5 s
+SHARE = 24  # one part in so many of the time may go into copies: a twentieth, and something for where one counts from
+PAUSE_S_MAX = 4.3  # so that the copy holds the last event within 5 s
 STEP_S = 0.03  # how often who waits looks whether somebody came later
 
 

@@ -148,6 +148,16 @@ class Stories(RuleBasedStateMachine):
             event["exit"] = {"go_on": 0, "limit": 0, "converged": CONVERGED}.get(name, FATAL)
         self.script(event, fares, recovers)
 
+    @precondition(lambda self: self.alive and (self.ready() or self.running()))
+    @rule(steps=PICK)
+    def a_quiet_while(self, steps: int) -> None:
+        """Some scripts run, and nothing happens to them: so stories reach later iterations."""
+        for _ in range(steps):
+            if self.running():
+                self.post(0, 0, 0, WELL, recovers=False)
+            elif self.ready():
+                self.pre(0, WELL, recovers=False)
+
     @precondition(lambda self: self.alive and any(not self.waits(node) for node in self.jobs))
     @rule(pick=PICK, when=st.sampled_from("89"), reason=st.sampled_from(["quota", "quota", "memory"]), fares=FARES)
     def hold(self, pick: int, when: str, reason: str, fares: str) -> None:
