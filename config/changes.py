@@ -14,7 +14,10 @@ from faser_align.fsm.errors import StoreError
 Change = dict[str, Any]  # id, utc, who, host, key, before, after
 
 # What hooks read anew each time, and `set` may therefore change: tables, and single keys.
-SETTABLE = ("convergence", "reconstruction.min_files", "notify.targets", "notify.events")
+SETTABLE = (
+    *("convergence", "reconstruction.min_files", "notify.targets", "notify.events"),
+    *("validation.chi2_rise_max", "validation.module_rise_max", "validation.module_hits_min"),
+)
 DATA = "data"  # where the large files lie, which `move` changes
 
 
@@ -72,7 +75,9 @@ def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
             elif words[0] == "stages":
                 record["stages"][int(words[1]) - 1][words[2]] = change["after"]
             else:
-                record["config"][words[0]][words[1]] = change["after"]
+                tables = record["config"]  # one of an older program may lack a table that can be changed
+                table = tables.setdefault(words[0], {}) if is_settable(change["key"]) else tables[words[0]]
+                table[words[1]] = change["after"]
         except (LookupError, ValueError, TypeError):
             where = f"{record.get('folder')}/{layout.CHANGES}"
             raise StoreError(f"{where} changes {change['key']}, which the campaign does not have") from None
