@@ -41,7 +41,7 @@ make_user() {
     id "$user" >/dev/null 2>&1 ||
         useradd --system --user-group --create-home --home-dir "$home" --shell /bin/bash \
             --comment 'runs the HTCondor pool of faser-align' "$user"
-    chmod 711 -- "$home" # whoever has a browser here can open a report by its path
+    chmod a+x -- "$home" # whoever has a browser here can open a report by its path
 }
 
 # Become the user for good (no parent is left that would turn a signal into SIGKILL, as runuser's does).
