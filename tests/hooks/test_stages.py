@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
+from faser_align.cli import chronicle, screens, snapshot
+from faser_align.cli.draw import Line
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.state import queries, verify
+from faser_align.state.facts import facts
+from faser_align.state.outbox import claim
 
 TWO = {"campaign": {"iterations": 3}, "convergence": {"patience": 1}}
 COARSE = {"name": "coarse", "steps": [{}]}
@@ -37,7 +41,7 @@ def final(record: dict[str, Any], status: int, dag_id: str = "12.0") -> int:
     return hook("final", record["folder"], layout.FINAL_NODE, status, 0, dag_id=dag_id).returncode
 
 
-def validate(record: dict[str, Any], after: float, dag_id: str = "12.0") -> int:
+def validate(record: dict[str, Any], after: float, dag_id: str = "12.0", **changes: Any) -> int:
     """Run the hooks of a validation whose chi2/ndf goes from 1.2 to ``after``; returns the last POST's status."""
     for half in (layout.BEFORE, layout.AFTER):
         for file in layout.files_of(record, layout.VALIDATION):
@@ -51,7 +55,7 @@ def validate(record: dict[str, Any], after: float, dag_id: str = "12.0") -> int:
     group = {
         when: {"chi2_per_ndf": value, "tracks": 1, "modules": {}} for when, value in (("before", 1.2), ("after", after))
     }
-    value = {"format": 1, "stage": 0, "iteration": 2, "groups": {"all": group}}
+    value = {"format": 1, "stage": 0, "iteration": 2, "groups": {"all": group}, **changes}
     Path(layout.metrics_file(record["folder"], 0, 2)).write_text(json.dumps(value))
     return post(record, layout.VALIDATE_NODE, dag_id=dag_id)
 
@@ -122,6 +126,23 @@ def test_a_validation_confirms_or_rejects(
     assert now["state"] == state
     assert (now["stage"], now["iteration"]) == (1, 1)
     assert f"went from 1.2 to {after:g}" in now["validation"]["reason"]
+
+
+def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: Path) -> None:
+    """History, status and the message of the end say that the validation had other constants than were handed to it."""
+    notify = {"targets": ["me"], "events": ["end"], "file": str(workdir / "targets.toml")}
+    record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED, "notify": notify})
+    assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
+    sentence = "the last constants, as the validation has them, were changed by hand"
+    validate(record, 1.0, notes=[sentence], constants={"changed_by_hand": ["after"]})
+    assert Line(sentence, "yellow") in screens.unusual(snapshot.take(record["folder"]))
+    claimed = claim(record["folder"], final=True)
+    assert claimed is not None
+    with queries.published(record["folder"]) as db:
+        assert verify.findings(db) == []
+        told = [row for row in queries.history(db, nodes=False) if row["event"] == "confirmed"]
+        assert facts(db, claimed)["notes"] == [sentence]
+    assert sentence in chronicle.facts(told[0])
 
 
 def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
