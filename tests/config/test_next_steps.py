@@ -33,4 +33,7 @@ def test_the_readme_says_the_same(state: str) -> None:
     """The row of an end state has the commands of the table, in the table's order."""
     commands = re.findall(r"\{command\} (\w+(?: export)?)", NEXT[state])
     row = next(line for line in README.read_text().splitlines() if line.startswith("| `") and f"`{state}`" in line)
-    assert re.findall(r"`(?:faser-align )?(status|resume|metrics|report|submit|extend|constants export)\b", row) == commands
+    assert (
+        re.findall(r"`(?:faser-align )?(status|resume|metrics|report|submit|extend|constants export)\b", row)
+        == commands
+    )
