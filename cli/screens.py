@@ -254,10 +254,10 @@ def _slow(seen: Row) -> list[Block]:
     ]
     blocks = _listing("slow", "node", [(line,) for line in told], "yellow")
     if items:
-        cluster = seen["dag_id"].partition(".")[0]
+        cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
-        blocks.append(Line(f"  see where one runs: condor_q -run {chosen}"))
-        blocks.append(Line(f"  have it begun again elsewhere: condor_vacate_job {chosen}"))
+        blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))
+        blocks.append(Line(f"  have it begun again elsewhere: {tools}condor_vacate_job {chosen}"))
     return blocks
 
 

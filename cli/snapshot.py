@@ -73,6 +73,7 @@ def take(folder: str) -> Snapshot:
             "only": record.get("only", 0),
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
+            "to_pool": to_pool(record),
             "estimate": pace.estimate(record, rows, now_s) if going and not campaign["pending"] else {},
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
@@ -224,11 +225,16 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
 
 def release(record: Mapping[str, Any], job_id: str) -> str:
     """What to type so that a job goes on: HTCondor's own command, told where a personal pool is."""
+    return f"{to_pool(record)}condor_release {job_id}"
+
+
+def to_pool(record: Mapping[str, Any]) -> str:
+    """What stands before HTCondor's own commands so that they reach the campaign's pool: nothing, but for a personal one."""
     if record["config"]["htcondor"]["pool"] != "personal":
-        return f"condor_release {job_id}"
+        return ""
     from faser_align.pool import personal
 
-    return f"CONDOR_CONFIG={shlex.quote(personal.environment()['CONDOR_CONFIG'])} condor_release {job_id}"
+    return f"CONDOR_CONFIG={shlex.quote(personal.environment()['CONDOR_CONFIG'])} "
 
 
 def _held(db: sqlite3.Connection, record: Row) -> list[Row]:
