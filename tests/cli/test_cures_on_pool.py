@@ -13,6 +13,7 @@ import pytest
 from commandline import Command
 
 from faser_align.cli import snapshot
+from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.pool.personal import Pool
 
@@ -59,7 +60,7 @@ def typed(command: str) -> str:
 
 
 def test_the_cures_of_held_and_slow_nodes(waiting: Path, plain_command: Command) -> None:
-    """Jobs on hold for one reason are told together and released by the command that is shown; that of a slow node finds it."""
+    """Jobs on hold for one reason are told together and released by the command that is shown; that of a slow one moves it."""
     seen = json.loads(plain_command("status", "two", "--json").out)
     cluster = seen["dag_id"].partition(".")[0]
     ours = f"DAGManJobId == {cluster}"
@@ -72,7 +73,19 @@ def test_the_cures_of_held_and_slow_nodes(waiting: Path, plain_command: Command)
     prefix = snapshot.to_pool(read_record(str(waiting)))
     chosen = f'{ours} && FaserNode == "reco_s1_i01_00401"'
     assert len(jobs(chosen)) == 1
-    assert typed(f"{prefix}condor_q -run -constraint '{chosen}'")
+    # It may run now, and does so for long.
+    for key, value in (("Cmd", '"/bin/sleep"'), ("Arguments", '"600"'), ("Requirements", "true")):
+        htcondor2.Schedd().edit(chosen, key, value)
+    until(lambda: jobs(chosen) == [2])
+    assert "slot1" in typed(f"{prefix}condor_q -run {as_shown(chosen)}")
+    typed(f"{prefix}condor_vacate_job {as_shown(chosen)}")
+    log = waiting / layout.JOB_LOG
+    until(lambda: "\n004 (" in log.read_text() and jobs(chosen) != [])
+
+
+def as_shown(chosen: str) -> str:
+    """A constraint as the screen has it."""
+    return f"-constraint '{chosen}'"
 
 
 def _line(out: str, before: str) -> str:
