@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from faser_align.cli import snapshot, words
-from faser_align.config.files import parse_run
+from faser_align.cli import words
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state import queries, registry
@@ -26,6 +25,8 @@ def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years
     Raises:
         UserError: one of ``states`` is none, or one of ``runs`` is no run.
     """
+    from faser_align.config.files import parse_run
+
     wanted_runs = {parse_run(run) for run in runs}
     for state in states:
         if state not in table.STATES:
@@ -43,6 +44,8 @@ def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years
 
 
 def _summary(entry: registry.Entry) -> Row:
+    from faser_align.cli import snapshot  # which a history does not need
+
     try:
         return snapshot.summary(entry.folder)
     except (CampaignError, OSError) as problem:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from faser_align.alignment.notes import changed_by_hand
-from faser_align.alignment.pivot import pivot_doubt
 from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.fsm.errors import CampaignError
@@ -127,6 +126,8 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
 
 def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
     """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
+    from faser_align.alignment.pivot import pivot_doubt  # steering and labels, which readers of facts do not need
+
     # What somebody did to the constants of any iteration concerns everything that came after.
     found = [note for row in iterations[:-1] if (note := changed_by_hand(row["metrics"]))]
     found += [str(note) for note in iterations[-1]["metrics"].get("notes", [])] if iterations else []

@@ -5,7 +5,6 @@ one entry. It holds nothing that a campaign does not hold itself.
 """
 
 import difflib
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -84,5 +83,7 @@ def find(name: str) -> str:
 
 
 def _path(folder: str) -> Path:
+    import hashlib  # who only reads needs none
+
     digest = hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:16]
     return home() / f"{digest}.json"
