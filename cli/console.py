@@ -44,7 +44,7 @@ def show_json(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Draw a table; a column whose name starts with ``>`` is aligned to the right, None is an empty cell."""
-    from faser_align.cli import draw
+    from faser_align.cli.show import draw
 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     draw.show([*([draw.Line(title, "bold")] if title else []), draw.Grid(columns, cells), draw.Line()])

@@ -10,9 +10,9 @@ from typing import Any
 import typer
 
 import faser_align
-from faser_align.cli import (
+from faser_align.cli import console, quick
+from faser_align.cli.commands import (
     comparing,
-    console,
     control,
     demo,
     engine,
@@ -20,7 +20,6 @@ from faser_align.cli import (
     importing,
     opendata,
     pool,
-    quick,
     reading,
     reco,
     setup,

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from faser_align.cli import main as commandline
-from faser_align.cli.progress import STATUSES, STUCK, TIMEOUT
+from faser_align.cli.work.progress import STATUSES, STUCK, TIMEOUT
 from faser_align.config import describe as configuration
 from faser_align.config.atomic import write_text
 from faser_align.config.importing import key_tables

@@ -14,7 +14,7 @@ from faser_align.alignment.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
 from faser_align.alignment.labels import parse
 from faser_align.alignment.metrics import Data, Resources, Step, iteration_metrics
 from faser_align.alignment.solution import Rejects, Solution
-from faser_align.cli import solved
+from faser_align.cli.show import solved
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "alignment.md").read_text()

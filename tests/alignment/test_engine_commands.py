@@ -12,7 +12,7 @@ import pytest
 
 RUN = """
 import sys, typer
-from faser_align.cli import engine
+from faser_align.cli.commands import engine
 from faser_align.fsm.errors import CampaignError
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 engine.register(app)

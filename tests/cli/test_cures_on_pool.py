@@ -12,7 +12,7 @@ import htcondor2
 import pytest
 from commandline import Command
 
-from faser_align.cli import snapshot
+from faser_align.cli.work import snapshot
 from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.pool.personal import Pool

@@ -6,7 +6,7 @@ from pathlib import Path
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
 
-from faser_align.cli import extension
+from faser_align.cli.work import extension
 from faser_align.config import changes, layout
 from faser_align.config.record import read_record
 from faser_align.dag.render import render

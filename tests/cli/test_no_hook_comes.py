@@ -13,7 +13,7 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 
-from faser_align.cli import progress
+from faser_align.cli.work import progress
 from faser_align.config import layout, submissions
 from faser_align.dag import queue
 from faser_align.pool import processes

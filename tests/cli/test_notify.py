@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from commandline import Command
 
-from faser_align.cli import samples
+from faser_align.cli.work import samples
 from faser_align.notifiers.mailbox import Mailbox
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, write_output
 
-from faser_align.cli import pace, snapshot
+from faser_align.cli.work import pace, snapshot
 from faser_align.config import layout
 from faser_align.state import queries
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.cli import chronicle, draw, figures, screens
-from faser_align.cli.draw import Grid, Line
+from faser_align.cli.show import chronicle, draw, figures, screens
+from faser_align.cli.show.draw import Grid, Line
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:

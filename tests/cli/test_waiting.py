@@ -16,7 +16,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.cli import progress
+from faser_align.cli.work import progress
 from faser_align.config import layout
 from faser_align.fsm import table
 from faser_align.state import create, database, publish, writer

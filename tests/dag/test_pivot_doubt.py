@@ -7,7 +7,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from faser_align.cli import setup
+from faser_align.cli.commands import setup
 
 WORDS = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--dry-run")
 

@@ -9,7 +9,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from faser_align.cli import setup
+from faser_align.cli.commands import setup
 from faser_align.config.profiles import PROFILES
 from faser_align.config.record import read_record
 from faser_align.dag.submit import dagman_jobs, stop_dag

@@ -5,8 +5,9 @@ from typing import Any
 
 from campaigns import make_campaign, run_iteration
 
-from faser_align.cli import chronicle, screens, snapshot
-from faser_align.cli.draw import Line
+from faser_align.cli.show import chronicle, screens
+from faser_align.cli.show.draw import Line
+from faser_align.cli.work import snapshot
 from faser_align.state import database, queries
 from faser_align.state.facts import facts
 from faser_align.state.outbox import claim

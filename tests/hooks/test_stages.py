@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
-from faser_align.cli import chronicle, screens, snapshot
-from faser_align.cli.draw import Line
+from faser_align.cli.show import chronicle, screens
+from faser_align.cli.show.draw import Line
+from faser_align.cli.work import snapshot
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.state import queries, verify

@@ -9,7 +9,7 @@ import pytest
 from browsing import SIZES, chromium, look
 from playwright.sync_api import Browser
 
-from faser_align.cli import samples
+from faser_align.cli.work import samples
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import compose
 from faser_align.notifiers.send import ask, deliver

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from faser_align.cli import samples
+from faser_align.cli.work import samples
 from faser_align.notifiers.message import compose
 from faser_align.notifiers.send import ask
 from faser_align.notifiers.targets import EVENTS, Target

@@ -1,0 +1,98 @@
+"""The command ``compare``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaigns, Json, Plain
+
+if TYPE_CHECKING:
+    from faser_align.cli.show.draw import Block
+    from faser_align.pages.compare import Comparison
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(compare)
+
+
+def compare(
+    campaigns: Campaigns,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Also write a page, with the curves, to this file.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Compare campaigns with the first of them.
+
+    What was configured otherwise, the files in common, the last numbers, and how far the constants are apart per degree
+    of freedom, also over their errors. An imported campaign of faser-alignment-script can be one of them.
+
+    Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
+    """
+    from faser_align.cli.show import draw
+    from faser_align.cli.work import reporting
+    from faser_align.fsm.errors import UserError
+    from faser_align.pages import compare as comparing
+    from faser_align.pages.collect import collect
+    from faser_align.state import database, registry
+
+    if len(campaigns) < 2:
+        raise UserError("there is nothing to compare with; name two campaigns or more")
+    found = [collect(registry.find(name)) for name in campaigns]
+    compared = comparing.compare(found)
+    if output:
+        reporting.write(output, comparing.render(found, written_utc=database.utc()), force=force)
+    if as_json:
+        console.show_json(_plain(compared))
+        return
+    draw.show(_blocks(compared), plain=plain)
+    if output:
+        console.say(f"\n{output} written")
+
+
+def _plain(compared: "Comparison") -> dict[str, object]:
+    return {
+        **compared._asdict(),
+        "differences": [difference._asdict() for difference in compared.differences],
+        "apart": {name: [row._asdict() for row in rows] for name, rows in compared.apart.items()},
+        "movers": {name: [change._asdict() for change in rows] for name, rows in compared.movers.items()},
+    }
+
+
+def _blocks(compared: "Comparison") -> "list[Block]":
+    from faser_align.cli.show import words
+    from faser_align.cli.show.draw import Grid, Line
+
+    names = [f">{name}" for name in compared.names]
+    blocks: list[Block] = [Grid(("", *names), [(name, *values) for name, values in compared.summary])]
+    blocks += [Line(), Line(f"files in common: {compared.common}")]
+    blocks += [
+        Line(f"only in {name}: {alone}")
+        for name, alone in zip(compared.names, compared.alone, strict=True)
+        if alone != "none"
+    ]
+    if compared.differences:
+        blocks += [Line(), Line("configured otherwise", "bold")]
+        blocks.append(
+            Grid(
+                ("key", *compared.names),
+                [(d.key, *(value or words.NONE for value in d.values)) for d in compared.differences],
+            )
+        )
+    columns = ("of", "dof", ">elements", ">rms", ">largest", "where", ">rms over\nerror", "unit")
+    for name, rows in compared.apart.items():
+        blocks += [Line(), Line(f"constants of {name} less those of {compared.names[0]}", "bold")]
+        lines = [
+            (
+                *(r.kind, r.dof, str(r.elements), words.size(r.rms), words.size(r.largest), r.where),
+                words.number(r.sigma, ".2g"),
+                r.unit,
+            )
+            for r in rows
+        ]
+        blocks += [Grid(columns, lines)] if lines else [Line("  no difference")]
+    return blocks

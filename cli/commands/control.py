@@ -1,0 +1,147 @@
+"""Commands that act on a campaign that was submitted: ``stop``, ``resume``, ``extend``, ``set``; and ``notify``."""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaign
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(stop)
+    app.command()(resume)
+    app.command()(extend)
+    app.command("set")(set_limits)
+    notify = typer.Typer(no_args_is_help=True, help="Who is told what becomes of a campaign.")
+    notify.command("test")(notify_test)
+    notify.command("retry")(notify_retry)
+    app.add_typer(notify, name="notify")
+
+
+def stop(
+    campaign: Campaign,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    after: Annotated[
+        str, typer.Option(help="iteration: once the one that runs is solved; never: take that back.", metavar="WHEN")
+    ] = "",
+) -> None:
+    """End a campaign; it can be resumed.
+
+    No node is begun any more, its jobs are removed, and its state becomes removed.
+    With --after iteration the one that runs is reconstructed, solved and judged first; nothing is lost.
+
+    Example: faser-align stop Y2023_R011705_F400-450 --after iteration
+    """
+    from faser_align.cli.work import steering
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    if after:
+        steering.stop_after(folder, after)
+    else:
+        steering.stop(folder, yes=yes)
+
+
+def resume(campaign: Campaign) -> None:
+    """Go on with a campaign that failed or was removed.
+
+    It goes on where it stopped; what was done is not done again.
+
+    Example: faser-align resume Y2023_R011705_F400-450
+    """
+    from faser_align.cli.work import steering
+    from faser_align.state import registry
+
+    steering.resume(registry.find(campaign))
+
+
+def extend(
+    campaign: Campaign,
+    iterations: Annotated[int, typer.Option("--iterations", "-i", help="How many iterations more.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Go on with a campaign that ended without having converged.
+
+    It gets more iterations, in a DAG of its own in the same folder, and goes on from its last constants. Folders, history
+    and messages go on, too.
+
+    Example: faser-align extend Y2023_R011705_F400-450 -i 5
+    """
+    from faser_align.cli.work import extension
+    from faser_align.state import registry
+
+    extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
+
+
+def set_limits(
+    campaign: Campaign,
+    assignments: Annotated[list[str], typer.Argument(help="Keys with their new values.", metavar="KEY=VALUE...")],
+    dry_run: DryRun = False,
+) -> None:
+    """Change limits by which a campaign is judged, and who is told.
+
+    These are the keys that hooks read anew each time: all of [convergence], the limits of [validation],
+    reconstruction.min_files, notify.targets and notify.events. The next hook goes by them; the history has each change,
+    and who made it. Values are written as in the configuration; lists may be words with commas between them.
+
+    Example: faser-align set Y2023_R011705_F400-450 convergence.effect_um_max=1.0 notify.events=held,end
+    """
+    from faser_align.cli.work import setting
+    from faser_align.state import registry
+
+    setting.change(registry.find(campaign), assignments, dry_run=dry_run)
+
+
+def notify_retry(
+    campaign: Campaign,
+    target: Annotated[str, typer.Option(help="Only messages to this target.", metavar="NAME")] = "",
+) -> None:
+    """Try again to send what did not arrive.
+
+    Messages that were given up get fresh tries, those that wait are due at once; what has arrived is not sent again. While
+    the campaign's DAGMan is there its next hook sends them; afterwards this command does. Exit status 1 if one is refused.
+
+    Example: faser-align notify retry Y2023_R011705_F400-450 --target me
+    """
+    from faser_align.cli.work import retrying
+    from faser_align.state import registry
+
+    if not retrying.retry(registry.find(campaign), target):
+        raise typer.Exit(1)
+
+
+def notify_test(
+    target: Annotated[str | None, typer.Argument(help="Name of a target [default: all]", metavar="[TARGET]")] = None,
+    config: Annotated[
+        str, typer.Option("--config", help="Configuration that names them [default: faser-align.toml, if it is here]")
+    ] = "",
+    event: Annotated[
+        str, typer.Option(help="What it tells: converged, failed, held ...; end: every end; all: everything.")
+    ] = "test",
+    templates: Annotated[
+        str, typer.Option(help="Folder with templates of yours [default: notify.templates]", metavar="FOLDER")
+    ] = "",
+) -> None:
+    """Send a sample message, and say what servers answered.
+
+    Without a configuration all targets of ~/.config/faser-align/targets.toml are told.
+
+    Example: faser-align notify test me --event converged
+    """
+    from faser_align.cli.work import samples
+
+    events = samples.events_of(event)
+    chosen = samples.choose(target, config, templates)
+    console.say(f"targets of {chosen.file} ({f'as {chosen.config} says' if chosen.config else 'the default'})")
+    refused = 0
+    for sent in samples.send(chosen, events):
+        refused += not sent.accepted
+        about = f"{sent.target}: {sent.event}" if len(events) > 1 else sent.target
+        answer = f" ({sent.words})" if sent.words else ""
+        console.say(f"{about}: accepted{answer}" if sent.accepted else f"{about}: refused: {sent.words}")
+    if refused:
+        raise typer.Exit(1)

@@ -1,0 +1,106 @@
+"""``import``: what faser-alignment-script left, its configuration or a campaign's folder, becomes ours."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+
+DEFAULT_CONFIG = "faser-align.toml"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("import")(import_)
+
+
+def import_(
+    source: Annotated[str, typer.Argument(help="config.json, or the folder of a campaign, of faser-alignment-script.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="File or folder to write [default: faser-align.toml, or the folder's name-imported]."
+        ),
+    ] = "",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Read what was meant where the file is not quite JSON.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a configuration in the way aside; nothing is deleted.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+) -> None:
+    """Take over from faser-alignment-script.
+
+    A configuration of either generation becomes a commented TOML file; what has no counterpart is listed, with the reason.
+    A folder becomes a campaign that can be read: its constants and pede's results; nothing in it is changed.
+
+    Example: faser-align import config.json --lenient
+    """
+    if os.path.isdir(source):
+        _campaign(source, output, as_json=as_json)
+    else:
+        _configuration(source, output or DEFAULT_CONFIG, lenient=lenient, force=force, as_json=as_json)
+
+
+def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_json: bool) -> None:
+    import faser_align.examples
+    from faser_align.cli.work.submission import write_new
+    from faser_align.config.importing import import_config
+    from faser_align.config.importing_json import read_json
+    from faser_align.fsm.errors import UserError
+
+    try:
+        with open(source, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"{source} cannot be read: {reason}; name the configuration to import") from None
+    old, faults = read_json(text, source, lenient=lenient)
+    imported = import_config(
+        old,
+        source=source,
+        base=os.path.dirname(os.path.abspath(source)),
+        target=output,
+        zeros=os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt"),
+    )
+    write_new(output, imported.text, force=force)
+    if as_json:
+        console.show_json(
+            {
+                "written": output,
+                "keys": {entry.key: {"value": entry.value, "from": entry.origin} for entry in imported.entries},
+                "left": [one._asdict() for one in imported.left],
+                "overlooked": [fault._asdict() for fault in faults],
+                "submit": imported.submit,
+            }
+        )
+        return
+    for fault in faults:
+        console.warn(f"{source}: {fault}; read as if that were done")
+    console.say(f"{output} written with {len(imported.entries)} keys and their origin; look through it.")
+    console.say(f"These of {source} have no key there:\n")
+    for why in dict.fromkeys(one.why for one in imported.left):
+        console.say(f"  {', '.join(one.key for one in imported.left if one.why == why)}\n    {why}")
+    option = "" if output == DEFAULT_CONFIG else f" --config {output}"
+    console.say("Next:")
+    console.say(f"  {console.program()} check{option}")
+    console.say(f"  {console.program()} submit {imported.submit or '-y YEAR -r RUN -f FILES'}{option} --dry-run")
+
+
+def _campaign(source: str, output: str, *, as_json: bool) -> None:
+    import shlex
+
+    from faser_align.cli.work.importing_campaign import import_campaign
+
+    found = import_campaign(source, output)
+    if as_json:
+        console.show_json(found._asdict())
+        return
+    for note in found.notes:
+        console.warn(note)
+    label, command = shlex.quote(found.name), console.program()
+    console.say(f"{found.folder} made from {source}, which was not changed: {found.iterations} iterations. Next:")
+    for verb in ("metrics", "report", "history", "constants show"):
+        console.say(f"  {command} {verb} {label}")

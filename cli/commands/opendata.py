@@ -1,0 +1,44 @@
+"""Command for a campaign's data in other hands: ``export``."""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaign
+
+FORMATS = ("json", "csv")
+TABLES = ("history", "iterations", "nodes")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(export)
+
+
+def export(
+    campaign: Campaign,
+    form: Annotated[str, typer.Option("--format", help=f"{' or '.join(FORMATS)}.", metavar="FORMAT")] = "json",
+    table: Annotated[str, typer.Option("--table", help=f"Only one of {', '.join(TABLES)}.")] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="File to write to; a folder for several tables as CSV.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write history, iterations and nodes for other programs.
+
+    JSON or CSV, as pandas reads them. Reads the published copy; docs/schema.md has what the columns mean.
+
+    Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
+    """
+    from faser_align.cli.work import exporting
+    from faser_align.state import registry
+
+    exporting.check(form, table, output)
+    texts = exporting.texts(registry.find(campaign), form, table)
+    if output:
+        for path in exporting.write(texts, form, output, force=force):
+            console.say(f"wrote {path}")
+    else:
+        for text in texts.values():
+            typer.echo(text, nl=False)

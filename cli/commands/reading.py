@@ -1,0 +1,314 @@
+"""Commands that read: ``list``, ``status``, ``watch``, ``wait``, ``history``, ``metrics``, ``report``, ``diagram``.
+
+They read the published copy of a campaign, on whatever machine, and never its database.
+"""
+
+import os
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json, Plain, Utc
+
+Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("list")(list_campaigns)
+    for command in (status, watch, wait, history, metrics, report, diagram):
+        app.command()(command)
+
+
+def list_campaigns(
+    state: Annotated[list[str] | None, typer.Option(help="Only campaigns in this state; may be repeated.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", "-r", help="Only those with this run; may be repeated.")
+    ] = None,
+    year: Annotated[list[int] | None, typer.Option("--year", "-y", help="Only this year; may be repeated.")] = None,
+    utc: Utc = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """List all campaigns of this account, newest first.
+
+    HTCondor is asked once for all of them: one that no hook can move is called stuck, with the cure below the table.
+
+    Example: faser-align list --state converged
+    """
+    from faser_align.cli.show import draw, screens, words
+    from faser_align.cli.work import dagman, selection
+
+    rows = selection.campaigns(state or [], runs=run or [], years=year or [])
+    looks, problems = dagman.look_at_all(rows)
+    if as_json:
+        console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
+        return
+    for row in rows:
+        if "problem" in row:
+            console.warn(f"{row['name']} cannot be read: {row['problem']}")
+    for problem in problems:
+        console.warn(problem)
+    if rows:
+        stuck = [look for look in looks if look.stuck]
+        draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain)
+        for look in stuck:
+            console.say(screens.nothing_comes(look.seen, look.trouble, look.cure))
+    elif state and not (run or year):
+        console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
+    elif state or run or year:
+        console.say(f"no campaign is like that; see all with `{console.program()} list`")
+    else:
+        console.say(f"no campaign yet; begin with `{console.program()} init`, then `{console.program()} submit --help`")
+
+
+def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: Json = False) -> None:
+    """Show how a campaign stands, and why.
+
+    State and reason, iterations, an estimate of the end, what is unusual with its cure, what to do next. A node is slow
+    that takes three times the median of its kind, and a minute more. The estimate is that: it takes the median of the
+    iterations so far for all that are allowed, and their pace of convergence for those that are needed.
+    The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
+    HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue. If it does not answer a
+    node is "in HTCondor" from before its job is submitted until its result is checked.
+
+    Example: faser-align status Y2023_R011705_F400-450
+    """
+    from faser_align.cli.show import draw, screens, words
+    from faser_align.cli.work import dagman
+    from faser_align.state import registry
+
+    look = dagman.look(registry.find(campaign))
+    if as_json:
+        following = screens.next_command(look.seen, console.program(), cure=look.cure)
+        rows = [{key: value for key, value in row.items() if key != "metrics"} for row in look.seen["iterations"]]
+        dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone, "dagman_stuck": look.stuck}
+        console.show_json({**look.seen, "iterations": rows, **dagman_now, "next": following})
+        return
+    where = words.zone(utc=utc)
+    told = screens.status(
+        look.seen, program=console.program(), trouble=look.trouble, stuck=look.stuck, cure=look.cure, where=where
+    )
+    draw.show(told, plain=plain)
+
+
+def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain: Plain = False) -> None:
+    """Show the status live until the campaign ends.
+
+    Without a terminal, or with --plain, write a line for each change. Ctrl-C ends the watching, not the campaign. For programs there is
+    no --json here: `wait --json` tells the end, `status --json` how it stands.
+
+    Example: faser-align watch Y2023_R011705_F400-450
+    """
+    import shlex
+
+    from faser_align.cli.show import chronicle, draw, screens, words
+    from faser_align.cli.work import dagman, progress, snapshot
+    from faser_align.fsm.errors import CampaignError
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    look = dagman.look(folder)
+    if look.stuck:
+        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, look.cure))
+    program, where = console.program(), words.zone(utc=utc)
+    live = progress.has_terminal() and not draw.is_plain(plain)
+    if not live:
+        if look.trouble:
+            console.warn(look.trouble)
+        console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
+    try:
+        if live:
+            progress.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval, where=where)
+        else:
+            progress.follow(
+                folder,
+                lambda row: draw.show([chronicle.brief(row, where)], plain=plain),
+                after=look.seen["last_event"],
+                interval_s=interval,
+            )
+    except KeyboardInterrupt:
+        if live:
+            draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble, where=where))
+        console.say(f"the campaign goes on; look again with `{program} watch {shlex.quote(campaign)}`")
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
+    now = snapshot.take(folder)
+    draw.show(screens.status(now, program=program, where=where) if live else screens.onwards(now, program), plain=plain)
+
+
+def wait(
+    campaign: Campaign,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to give up.")] = None,
+    interval: Interval = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Wait until a campaign has ended; the exit status says how.
+
+    \b
+     0  converged    12  stalled     15  failed
+    10  exhausted    13  starved     16  removed
+    11  diverged     14  rejected    17  not ended in time
+    18  no hook can end it: its DAGMan is held, gone, or cannot run
+     2  no such campaign
+
+    HTCondor is asked at the beginning, and again whenever there was no news for ten minutes.
+
+    Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
+    """
+    from faser_align.cli.show import screens
+    from faser_align.cli.work import dagman, progress, snapshot
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    look = dagman.look(folder)
+    if look.trouble and not look.stuck:
+        console.warn(look.trouble)
+    found = progress.Outcome(None, screens.nothing_comes(look.seen, look.trouble, look.cure) if look.stuck else "")
+    if not found.stuck:
+        found = progress.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
+    seen = snapshot.take(folder)
+    exit_status = progress.exit_status(found)
+    if as_json:
+        keys = ("name", "state", "reason", "constants")
+        late = exit_status == progress.TIMEOUT
+        told = {"timeout": late, "stuck": found.stuck, "exit_status": exit_status}
+        console.show_json({**{key: seen[key] for key in keys}, **told})
+    elif found.stuck:
+        console.say(found.stuck)
+    else:
+        late_words = "" if found.end else " (not ended in time)"
+        console.say(f"{seen['name']}  {seen['state']}{late_words}: {seen['reason']}")
+    raise typer.Exit(exit_status)
+
+
+def history(
+    campaign: Campaign,
+    campaign_only: Annotated[
+        bool, typer.Option("--campaign-only/--nodes", help="Only the campaign's own events, or those of nodes too.")
+    ] = False,
+    node: Annotated[str | None, typer.Option(help="Only what concerns this node.")] = None,
+    since: Annotated[str | None, typer.Option(help="30m, 2h, 1d, or a date with or without a time.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every event, however many there are.")] = False,
+    utc: Utc = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Show what happened, event by event.
+
+    Time, node and attempt, from, to, event, and the facts behind it. Of more than 1,000 events only the campaign's own are
+    shown and those of nodes that tell of something unusual, unless --all or --json asks for every one.
+    Events that the states do not allow are there too, marked as ignored, with the reason.
+
+    Example: faser-align history Y2023_R011705_F400-450 --campaign-only
+    """
+    from faser_align.cli.show import chronicle, draw, words
+    from faser_align.cli.work import selection
+    from faser_align.state import registry
+
+    most = 0 if everything or as_json else chronicle.EVENTS_MAX
+    rows, hidden = selection.history(
+        registry.find(campaign), node=node, since=since, nodes=not campaign_only, most=most
+    )
+    if as_json:
+        console.show_json(rows)
+    elif rows:
+        draw.show([*chronicle.left_out(hidden), *chronicle.lines(rows, words.zone(utc=utc))], plain=plain)
+    else:
+        draw.show([draw.Line("nothing happened that was asked for")])
+
+
+def metrics(
+    campaign: Campaign,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the convergence with characters, too.")] = False,
+    plain: Plain = False,
+) -> None:
+    """Show the numbers of every iteration.
+
+    Among them are the corrections of each degree of freedom.
+
+    Example: faser-align metrics Y2023_R011705_F400-450 --csv
+    """
+    from faser_align.cli.show import draw, figures
+    from faser_align.cli.work import snapshot
+    from faser_align.fsm.errors import UserError
+    from faser_align.state import registry
+
+    if as_json and as_csv:
+        raise UserError("--json and --csv exclude each other; give one of them")
+    seen = snapshot.take(registry.find(campaign))
+    records = figures.records(seen)
+    if as_json:
+        console.show_json(records)
+    elif as_csv:
+        figures.write_csv(records)
+    elif records:
+        draw.show(figures.tables(seen), plain=plain)
+        if plot and draw.is_plain(plain):
+            console.warn("plain output has no drawing; the numbers that --plot draws stand above")
+        elif plot:
+            from faser_align.cli.show import curves
+            from faser_align.config.record import read_record
+
+            rules = read_record(seen["folder"])["config"]["convergence"]
+            for drawn in curves.plots(seen, rules, draw.columns()):
+                console.say(f"\n{drawn}")
+    else:
+        draw.show([draw.Line(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")])
+
+
+def report(
+    campaign: Campaign,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="File to write; without: NAME.html here, a text to standard output.")
+    ] = "",
+    as_text: Annotated[bool, typer.Option("--text", help="Plain text, for the logbook.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is something else.")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Write all that is needed to judge or repeat a campaign.
+
+    It is one HTML file that a browser shows anywhere, from a mail's attachment too, and needs nothing from elsewhere.
+    An older report of the same campaign is replaced.
+
+    Example: faser-align report Y2023_R011705_F400-450
+    """
+    from faser_align.cli.show import draw
+    from faser_align.cli.work import reporting
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    if as_json or as_text:
+        if as_text and not output and not as_json:
+            draw.show(reporting.blocks(folder), plain=plain)
+            return
+        text = reporting.as_json(folder) if as_json else draw.text(reporting.blocks(folder), plain=plain)
+        if not output:
+            typer.echo(text, nl=False)
+            return
+        reporting.write(output, text, force=force)
+    else:
+        output = reporting.write_page(folder, output, force=force)
+    console.say(f"{os.path.abspath(output)} written")
+
+
+def diagram(
+    node: Annotated[bool, typer.Option("--node", help="The states of a node, not those of a campaign.")] = False,
+    form: Annotated[str, typer.Option("--format", help="mermaid or dot.")] = "mermaid",
+) -> None:
+    """Draw the states and the events between them.
+
+    The diagram is made from the table that the program uses.
+
+    Example: faser-align diagram --format dot | dot -Tsvg -o states.svg
+    """
+    from faser_align.fsm import diagram as drawing
+    from faser_align.fsm.errors import UserError
+
+    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot}
+    if form not in forms:
+        raise UserError(f"--format {form} is not known; it must be {' or '.join(forms)}")
+    typer.echo(forms[form]("node" if node else "campaign"), nl=False)

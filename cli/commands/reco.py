@@ -1,0 +1,130 @@
+"""``reco``: the reconstruction of one iteration and nothing more, as ``main.py`` of faser-alignment-script did it."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.commands.setup import DEFAULT_CONFIG, ConfigFile, Force, Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(reco)
+
+
+def reco(
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")],
+    run: Annotated[str, typer.Option("--run", "-r", help="Run number, for example 11705.")],
+    files: Annotated[str, typer.Option("--file", "-f", help="Raw files, ends included: 400-450, 400:450, 400.")],
+    iteration: Annotated[int, typer.Option("--iteration", "-i", min=1, max=99, help="Number of the iteration.")] = 1,
+    fourst: Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")] = False,
+    threest: Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")] = False,
+    env_script: Annotated[
+        str, typer.Option("--env_script", "--env-script", help="Your own script of the environment.")
+    ] = "",
+    calypso_path: Annotated[
+        str, typer.Option("--calypso_path", "--calypso-path", help="Calypso's installation, with its setup.sh.")
+    ] = "",
+    constants: Annotated[
+        str, typer.Option(help="Constants to reconstruct with [default: those that the iteration before found].")
+    ] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: Annotated[str, typer.Option(help="Name of its folder.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Reconstruct one iteration, to be solved by hand.
+
+    A small campaign of its own, from the same templates, with hooks, history and retries; it ends as exhausted.
+    Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -i 2` goes on from its constants.
+    Without a configuration file, --calypso_path or --env_script is enough.
+
+    Example: faser-align reco -y 2023 -r 11705 -f 400-450 -i 1 --fourst
+    """
+    from faser_align.cli.work import one_iteration, submission
+
+    options = one_iteration.Options(
+        year, run, files, iteration, fourst, threest, env_script, calypso_path, constants, config, name, force
+    )
+    planned = one_iteration.prepare(options)
+    schedd = None if dry_run else submission.find_schedd(planned)
+    summary = submission.summary(planned)
+    if not as_json:
+        for heading in (
+            "campaign",
+            "data",
+            "stations",
+            "tracks from",
+            "constants",
+            "folder",
+            "large files",
+            "HTCondor",
+        ):
+            if heading in summary:
+                console.say(f"{heading + ':':13} {summary[heading]}")
+    cluster = None if schedd is None else submission.carry_out(planned, schedd)
+    _tell(planned.record, cluster, as_json=as_json)
+
+
+def _tell(record: dict[str, Any], cluster: int | None, *, as_json: bool) -> None:
+    if as_json:
+        console.show_json({**record, "dry_run": cluster is None, "cluster": cluster})
+    elif cluster is None:
+        console.say("\nnothing was written or submitted (--dry-run)")
+    else:
+        import shlex
+
+        label, command = shlex.quote(record["name"]), console.program()
+        console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
+        console.say(f"  {command} wait {label}     # exit status 10 when all is reconstructed")
+        console.say(f"  {command} solve {label}    # Millepede and the constants, here")
+
+
+def solve_folder(target: str, *, as_json: bool) -> None:
+    """Solve the iteration of a `reco` here, as the Millepede job does; ``target`` is its name or a folder of it."""
+    from faser_align.cli.work import one_iteration
+
+    folder, iteration = one_iteration.find(target)
+    show_solution(folder, 1, iteration, one_iteration.solve(folder, iteration), as_json=as_json)
+
+
+def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, Any], *, as_json: bool) -> None:
+    """Show what an iteration that was solved by hand has found."""
+    if as_json:
+        console.show_json(metrics)
+        return
+    from faser_align.config import layout
+
+    solver = metrics["solver"]
+    console.say(f"{os.path.basename(folder)}: {solver['end_code']} {solver['end_text']}")
+    for dof, found in metrics["corrections"].items():
+        console.say(
+            f"  {dof}: rms {found['rms']:.3g} {found['unit']}, largest {found['largest']:.3g} at {found['where']}"
+        )
+    console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
+
+
+def solve_from(
+    campaign: str,
+    which: tuple[int | None, int | None],
+    output: Path | None,
+    config: str,
+    *,
+    beside: Path | None,
+    as_json: bool,
+) -> None:
+    """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
+    from faser_align.cli.work import forking, resolving
+    from faser_align.fsm.errors import UserError
+
+    if not campaign:
+        raise UserError("what to solve is missing; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
+    if beside is not None or output is None:
+        raise UserError("--from takes no steering file, and needs -o FOLDER for what it finds")
+    parent = forking.find(campaign, *which)
+    metrics = resolving.solve_again(parent, output, config)
+    show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

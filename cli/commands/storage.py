@@ -1,0 +1,80 @@
+"""Commands for the room that campaigns take: ``clean``, ``move``."""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(clean)
+    app.command()(move)
+
+
+def clean(
+    campaign: Campaign,
+    keep: Annotated[int, typer.Option(min=0, max=99, help="Keep the files of this many judged iterations.")] = 1,
+    mille: Annotated[bool, typer.Option("--mille", help="Also Mille files; then no solution can be repeated.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove large files that a campaign does not need any more.
+
+    The ROOT files of tracks of iterations that were judged, but for the latest, and what interrupted jobs left there.
+    Constants, metrics, logs and the store stay, and so does whatever a retry, `resume` or `extend` needs.
+
+    Example: faser-align clean Y2023_R011705_F400-450 --dry-run
+    """
+    from faser_align.cli.show import words
+    from faser_align.cli.work import leftovers
+    from faser_align.config.record import read_record
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
+    problems = [] if dry_run else leftovers.remove(found)
+    rows = leftovers.totals(found)
+    size = sum(item.size for item in found)
+    if as_json:
+        names = ("iteration", "what", "files", "bytes")
+        removed = [dict(zip(names, row, strict=True)) for row in rows]
+        console.show_json(
+            {"campaign": campaign, "dry_run": dry_run, "bytes": size, "removed": removed, "stay": problems}
+        )
+    elif not found:
+        console.say(f"{campaign} has nothing that could be removed")
+    else:
+        shown = [(whose, what, f"{count:,}", words.bytes_of(amount)) for whose, what, count, amount in rows]
+        console.table(("iteration", "what", ">files", ">size"), shown)
+        verb = "would be removed (--dry-run)" if dry_run else "removed"
+        console.say(f"{words.count(len(found) - len(problems), 'file')}, {words.bytes_of(size)}, {verb}")
+    for problem in problems:
+        console.warn(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def move(
+    campaign: Campaign,
+    directory: Annotated[
+        str, typer.Argument(help="Folder in which a folder of the campaign's name is made.", metavar="DIR")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the old files where they are.")] = False,
+) -> None:
+    """Move a campaign's large files, for example to EOS.
+
+    Tracks and Mille files; everything else stays. Each copy is compared by checksum before it counts. Old files go
+    when the campaign leads to the new ones, which its history says. Interrupted, type the same again.
+    While its DAGMan is in the queue it is refused. Exit status 1 if something stays behind.
+
+    Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
+    """
+    from faser_align.cli.work import moving
+    from faser_align.state import registry
+
+    if not moving.move(registry.find(campaign), directory, keep=keep, dry_run=dry_run):
+        raise typer.Exit(1)

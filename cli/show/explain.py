@@ -1,0 +1,141 @@
+"""Why an iteration was judged as it was, and what went wrong in a campaign: as lines and grids. Pure: no terminal, no files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.cli.show import words
+from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.fsm.errors import UserError
+
+Row = Mapping[str, Any]
+
+NODES_MAX, LOGS_MAX = 6, 1  # of a kind of failure
+
+
+def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str, Any]:
+    """The judged iteration that is asked for; 0 stands for the latest.
+
+    Raises:
+        UserError: there is none, or it has not been judged; says which there are.
+    """
+    judged: list[dict[str, Any]] = [row for row in seen["iterations"] if row["verdict"]]
+    if not judged:
+        raise UserError(f"no iteration of {seen['name']} has been judged yet; it is {seen['state']}")
+    wanted = stage or (judged[-1]["stage"] if not iteration or seen["stages"] == 1 else seen["stage"])
+    found = [row for row in judged if row["stage"] == wanted and iteration in (0, row["iteration"])]
+    if not found:
+        there = ", ".join(_name(row, seen) for row in judged)
+        asked = f"iteration {iteration}" if iteration else "an iteration"
+        raise UserError(f"{asked} of stage {wanted} was not judged in {seen['name']}; judged are {there}")
+    return found[-1]
+
+
+def why(seen: Row, row: Row) -> list[Block]:
+    """The verdict on an iteration or of the validation, criterion by criterion, and what should be known beside it."""
+    blocks: list[Block] = [
+        Line(f"{seen['name']}, {_place(row, seen)}: {row['verdict'].replace('_', ' ')}", "bold"),
+        Line(f"  {row['reason']}"),
+        Line(),
+    ]
+    columns = ("criterion", ">value", ">limit", "met", "in words")
+    blocks.append(Grid(columns, [_criterion(criterion) for criterion in row["criteria"]]))
+    notes = row.get("metrics", {}).get("notes", ())
+    if notes:
+        blocks += [Line(), Line("to be known", "bold"), *(Line(f"  {note}") for note in notes)]
+    return blocks
+
+
+def _criterion(criterion: Row) -> tuple[str, ...]:
+    met = "yes" if criterion["passed"] else "no"
+    return (
+        criterion["name"].replace("_", " "),
+        words.number(criterion["value"], ".4g"),
+        words.number(criterion["threshold"], ".4g"),
+        met,
+        criterion["text"],
+    )
+
+
+def _place(row: Row, seen: Row) -> str:
+    return f"iteration {_name(row, seen)}" if row.get("stage") else "validation"
+
+
+def _name(row: Row, seen: Row) -> str:
+    return f"{row['iteration']} of stage {row['stage']}" if seen["stages"] > 1 else str(row["iteration"])
+
+
+class Failure(NamedTuple):
+    """A kind of failure: its name, what helps, and the attempts that it befell."""
+
+    name: str
+    cure: str
+    attempts: tuple[Row, ...]
+
+
+def kinds(attempts: Iterable[Row]) -> list[Failure]:
+    """Failed attempts by the name of their failure, the most frequent first.
+
+    Args:
+        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's ``state``.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt["name"], attempt["cure"]), []).append(attempt)
+    found = [Failure(name, cure, tuple(group)) for (name, cure), group in groups.items()]
+    return sorted(found, key=lambda failure: -len(failure.attempts))
+
+
+def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, Sequence[str]]) -> list[Block]:
+    """What went wrong, by kind: how often, where, in which words, and what helps.
+
+    Args:
+        seen: a snapshot.
+        failures: see ``kinds``.
+        logs: last lines of the logs of some nodes, by the node's name.
+    """
+    blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", "bold")]
+    blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
+    if not failures:
+        return [*blocks, Line(), Line("no attempt of any node has failed")]
+    for failure in failures:
+        blocks += _kind(failure, logs)
+    return blocks
+
+
+def _kind(failure: Failure, logs: Mapping[str, Sequence[str]]) -> list[Block]:
+    attempts = failure.attempts
+    nodes = list(dict.fromkeys(attempt["node"] for attempt in attempts))
+    states = {attempt["node"]: attempt["state"] for attempt in attempts}
+    passed = sum(state in ("done", "skipped") for state in states.values())
+    hosts = _counted(attempt["host"] or "unknown host" for attempt in attempts)
+    blocks: list[Block] = [
+        Line(),
+        Line(f"{failure.name}: {words.count(len(attempts), 'attempt')} of {words.count(len(nodes), 'node')}", "bold"),
+        Line(f"  nodes: {_cut(nodes, NODES_MAX)}"),
+        Line(f"  hosts: {hosts}"),
+    ]
+    if passed:
+        blocks.append(Line(f"  {passed:,} of these nodes succeeded in another attempt"))
+    blocks += [Line(f"  said: {text}") for text in _cut_list(dict.fromkeys(a["why"] for a in attempts), 3)]
+    for node in [name for name in nodes if logs.get(name)][:LOGS_MAX]:
+        blocks.append(Line(f"  log of {node}:"))
+        blocks += [Line(f"    | {line}") for line in logs[node]]
+    return [*blocks, Line(f"  cure: {failure.cure}")] if failure.cure else blocks
+
+
+def _counted(items: Iterable[str]) -> str:
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item] = counts.get(item, 0) + 1
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    return _cut([f"{name} ({count})" if count > 1 else name for name, count in ordered], NODES_MAX)
+
+
+def _cut(items: Sequence[str], most: int) -> str:
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def _cut_list(items: Iterable[str], most: int) -> list[str]:
+    found = [item for item in items if item]
+    return [*found[:most], f"... and {len(found) - most} other texts"] if len(found) > most else found

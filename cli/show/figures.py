@@ -1,0 +1,145 @@
+"""The numbers of every iteration as tables, and as rows for other programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faser_align.cli.show import openness, words
+from faser_align.cli.show.draw import Block, Grid, Line
+
+Row = Mapping[str, Any]
+
+DOFS_ABREAST = 4  # degrees of freedom side by side on 80 columns
+
+
+def tables(seen: Row) -> list[Block]:
+    """The tables of ``metrics``: what was used, what judges, and the corrections per degree of freedom."""
+    rows = [row for row in seen["iterations"] if row["metrics"]]
+    staged = seen["stages"] > 1
+    blocks: list[Block] = [_fit(rows, staged), Line(), _use(rows, staged)]
+    dofs = list(dict.fromkeys(dof for row in rows for dof in row["metrics"].get("corrections", {})))
+    if dofs:
+        blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
+    for at in range(0, len(dofs), DOFS_ABREAST):
+        blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
+    return [*blocks, *openness.blocks(rows, staged=staged)]
+
+
+def _name(row: Row, staged: bool) -> str:
+    return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
+
+
+def _fit(rows: Sequence[Row], staged: bool) -> Grid:
+    columns = ("iter", ">chi2\n/ndf", ">effect\num", ">signifi-\ncance", ">relative\ncorrection", ">solver's\nchi2/ndf")
+    return Grid((*columns, "solver", "verdict"), [_fit_row(row, staged) for row in rows])
+
+
+def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
+    metrics = row["metrics"]
+    solver = metrics.get("solver", {})
+    return (
+        _name(row, staged),
+        words.chi2(metrics.get("chi2_per_ndf")),
+        words.size(metrics.get("effect_um")),
+        words.size(metrics.get("significance")),
+        words.number(metrics.get("relative"), ".2g"),
+        words.chi2(solver.get("chi2_per_ndf")),
+        f"{solver.get('backend', words.NONE)} {solver.get('end_code', '')}".strip(),
+        row["verdict"].replace("_", " "),
+    )
+
+
+def _use(rows: Sequence[Row], staged: bool) -> Grid:
+    columns = ("iter", ">files", ">tracks\nread", ">tracks\nused", ">hits\nkept", ">cut by\nresidual", ">cut at\nmm")
+    return Grid((*columns, ">rejects", ">time"), [_use_row(row, staged) for row in rows])
+
+
+def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
+    metrics = row["metrics"]
+    files, tracks, hits = (metrics.get(key, {}) for key in ("files", "tracks", "hits"))
+    cut = hits.get("cut", {}).get("residual")
+    kept = hits.get("kept")
+    share = cut / (kept + cut) if cut is not None and kept else None
+    return (
+        _name(row, staged),
+        f"{files.get('used', words.NONE)}/{files.get('expected', words.NONE)}",
+        words.number(tracks.get("read"), ","),
+        words.number(tracks.get("used"), ","),
+        words.number(kept, ","),
+        words.percent(share),
+        words.number(metrics.get("residual_max_mm"), "g"),
+        words.number(_rejects(metrics), ","),
+        words.duration(row["wall_s"]),
+    )
+
+
+def _rejects(metrics: Row) -> int | None:
+    """Records that the solver rejected, for whatever reason."""
+    found = metrics.get("solver", {}).get("rejects")
+    return sum(found.values()) if isinstance(found, Mapping) else found
+
+
+def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid:
+    units = {dof: c.get("unit", "") for row in rows for dof, c in row["metrics"].get("corrections", {}).items()}
+    columns = ("iter", *(f">{dof}\n{units[dof]}" for dof in dofs))
+    return Grid(columns, [(_name(row, staged), *(_correction(row, dof) for dof in dofs)) for row in rows])
+
+
+def _correction(row: Row, dof: str) -> str:
+    found = row["metrics"].get("corrections", {}).get(dof)
+    if not found:
+        return words.NONE
+    where = f" {found['where']}" if found.get("where") else ""
+    return f"{words.size(found.get('rms'))}, {words.size(found.get('largest'))}{where}"
+
+
+def records(seen: Row) -> list[dict[str, Any]]:
+    """For ``--json``: each solved iteration's verdict and its metrics as the Millepede job wrote them."""
+    return [
+        {
+            **{
+                key: row[key]
+                for key in ("stage", "iteration", "verdict", "reason", "started_utc", "ended_utc", "wall_s")
+            },
+            "metrics": row["metrics"],
+        }
+        for row in seen["iterations"]
+        if row["metrics"]
+    ]
+
+
+def write_csv(found: Sequence[Row]) -> None:
+    """Write records to standard output, one line for each iteration, with the columns of all of them."""
+    rows = [flat(record) for record in found]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    written = csv.DictWriter(sys.stdout, columns or ["stage", "iteration"], restval="", lineterminator="\n")
+    written.writeheader()
+    written.writerows(rows)
+
+
+def flat(record: Row) -> dict[str, Any]:
+    """For ``--csv``: one level, names joined by dots; steps are counted from 1, other lists are JSON."""
+    found: dict[str, Any] = {}
+    # The metrics have a wall time of their own, that of the Millepede job.
+    about = {"iteration_wall_s" if key == "wall_s" else key: value for key, value in record.items() if key != "metrics"}
+    _flatten("", {**about, **_but_place(record["metrics"])}, found)
+    return found
+
+
+def _but_place(metrics: Row) -> dict[str, Any]:
+    # The largest table, two numbers for each of 96 modules, is for JSON.
+    hits = {key: value for key, value in metrics.get("hits", {}).items() if key != "modules"}
+    return {**{k: v for k, v in metrics.items() if k not in ("format", "stage", "iteration", "hits")}, "hits": hits}
+
+
+def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _flatten(f"{prefix}.{key}" if prefix else str(key), inner, into)
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        for at, inner in enumerate(value, start=1):
+            _flatten(f"{prefix}.{at}", inner, into)
+    else:
+        into[prefix] = json.dumps(value) if isinstance(value, list) else value

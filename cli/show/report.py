@@ -1,0 +1,156 @@
+"""The report of a campaign as plain text: everything that a colleague needs to judge and to repeat it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faser_align.cli.show import chronicle, figures, openness, screens, words
+from faser_align.cli.show.draw import Block, Grid, Line
+
+Row = Mapping[str, Any]
+
+# Tables of the configuration that say how the result came about; the rest says where and for whom.
+SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "validation", "htcondor")
+
+MODULES_MAX = 8  # in the table of a validation
+
+
+def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) -> list[Block]:
+    """The report's lines and tables.
+
+    Args:
+        seen: a snapshot of the campaign.
+        record: its ``campaign.json``.
+        history: its own events (rows of ``queries.history``).
+        written_utc: the present.
+    """
+    title = f"Report of {seen['name']}"
+    found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(written_utc)} by faser-align")]
+    sections = (
+        ("Outcome", _outcome(seen)),
+        ("Convergence", _convergence(seen)),
+        ("Verdict", _verdict(seen)),
+        ("Validation", _validation(seen)),
+        ("Files", _files(seen)),
+        ("Unusual", screens.unusual(seen)),
+        ("Constants", _constants(seen, record)),
+        ("Configuration", _configuration(record)),
+        ("History of the campaign", chronicle.lines(history, words.zone(utc=True))),
+    )
+    for heading, content in sections:
+        if content:
+            found += [Line(), Line(heading), Line("-" * len(heading)), *content]
+    return found
+
+
+def _utc(text: str) -> str:
+    return f"{words.day_and_time(text, words.zone(utc=True))} UTC"
+
+
+def _outcome(seen: Row) -> list[Block]:
+    solved = sum(1 for row in seen["iterations"] if row["verdict"])
+    told = ", ".join(seen["told"]) or "nobody"
+    return [
+        Line(f"state: {seen['state']}"),
+        Line(f"reason: {seen['reason'] or 'none was recorded'}"),
+        Line(f"data: {seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}"),
+        Line(f"iterations solved: {solved} (at most {seen['limit']}{' in this stage' if seen['stages'] > 1 else ''})"),
+        Line(f"begun {_utc(seen['created_utc'])}, last event {_utc(seen['updated_utc'])}"),
+        Line(f"wall time: {words.duration(seen['elapsed_s'])}"),
+        Line(f"told: {told}"),
+    ]
+
+
+def _convergence(seen: Row) -> list[Block]:
+    if not seen["iterations"]:
+        return [Line("no iteration has begun")]
+    found: list[Block] = [screens.iterations(seen)]
+    if any(row["metrics"] for row in seen["iterations"]):
+        found += [Line(), *figures.tables(seen)]
+    return found
+
+
+def _verdict(seen: Row) -> list[Block]:
+    """The last verdict, criterion by criterion."""
+    judged = [row for row in seen["iterations"] if row["verdict"]]
+    if not judged:
+        return [Line("no iteration has been judged")]
+    last = judged[-1]
+    stage = f"stage {last['stage']}, " if seen["stages"] > 1 else ""
+    found: list[Block] = [
+        Line(f"{stage}iteration {last['iteration']}: {last['verdict'].replace('_', ' ')}: {last['reason']}")
+    ]
+    for criterion in last["criteria"]:
+        found.append(Line(f"  {'passed' if criterion['passed'] else 'not   '}  {criterion['text']}"))
+    found += [Line(f"solver: {last['solver']}")] if last["solver"] else []
+    for row in _ends_of_stages(judged):
+        stage = f"stage {row['stage']} " if seen["stages"] > 1 else ""
+        held = openness.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
+        found += [Line(), *held] if held else []
+    return found
+
+
+def _validation(seen: Row) -> list[Block]:
+    """First constants against last: chi2/ndf and momenta, the modules whose residuals changed most, every criterion."""
+    found = seen["validation"]
+    groups = found.get("metrics", {}).get("groups", {})
+    if not groups:
+        return []
+    blocks = screens.validation(seen)[1:]
+    blocks += [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in found["criteria"]]
+    momentum = groups["all"].get("momentum", {})
+    changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
+    if None not in changes:
+        blocks.append(
+            Line(f"median momentum of the same tracks: positive {changes[0]:+.2%}, negative {changes[1]:+.2%}")
+        )
+    before, after = (groups["all"][when]["modules"] for when in screens.WHEN)
+    common = sorted(before.keys() & after.keys(), key=lambda key: -abs(after[key]["rms_um"] - before[key]["rms_um"]))
+    columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")
+    lines = [
+        (
+            *(key, words.number(after[key]["hits"], ",")),
+            *(words.size(half[key][what]) for what in ("mean_um", "rms_um") for half in (before, after)),
+        )
+        for key in common[:MODULES_MAX]
+    ]
+    shown = f"the {len(lines)} modules of {len(common)} whose residuals changed most:"
+    return [*blocks, Line(), Line(shown), Grid(columns, lines)]
+
+
+def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
+    """The last iteration of each stage that is over."""
+    last = {row["stage"]: row for row in judged}
+    return [row for row in last.values() if row["verdict"] != "go_on"]
+
+
+def _files(seen: Row) -> list[Block]:
+    return [Line(f"{seen['files']} asked for, {len(seen['lost'])} lost for good; {seen['lost_max']} at most may be")]
+
+
+def _constants(seen: Row, record: Row) -> list[Block]:
+    start = record["constants"]
+    return [
+        Line(f"started from: {start['source']}"),
+        Line(f"  sha256 {start['sha256']}"),
+        Line(f"found: {seen['constants'] or 'none yet'}"),
+    ]
+
+
+def _configuration(record: Row) -> list[Block]:
+    imported = record.get("imported")
+    program = f"imported from {imported['from']}" if imported else f"faser-align {record['version']}"
+    found: list[Block] = [Line(f"{program}, {record['stations'] or 'an unknown number of'} stations")]
+    for number, stage in enumerate(record["stages"], start=1):
+        found.append(Line(f"stage {number}: {stage['name']}, at most {words.count(stage['iterations'], 'iteration')}"))
+        for step in stage["steps"]:
+            found.append(
+                Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")
+            )
+    for table in (name for name in SUMMARY if name in record["config"]):
+        values = record["config"][table]
+        found.append(Line(f"[{table}]"))
+        found += [
+            Line(f"  {key} = {json.dumps(value)}") for key, value in values.items() if not isinstance(value, dict)
+        ]
+    return found

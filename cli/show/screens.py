@@ -1,0 +1,332 @@
+"""The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from faser_align.alignment.notes import changed_by_hand
+from faser_align.cli.show import words
+from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.config.layout import raw_name
+from faser_align.config.nextsteps import next_step
+from faser_align.fsm import table
+
+Row = Mapping[str, Any]
+
+ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
+ITERATIONS_MAX = 20  # of the status, the latest ones
+WHEN = ("before", "after")  # with the first constants, with the last
+_ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
+
+
+def style(state: str) -> str:
+    """Colour of a state; the state's name is always beside it."""
+    if state == "converged":
+        return "bold green"
+    return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
+
+
+def status(
+    seen: Row,
+    *,
+    program: str,
+    trouble: str = "",
+    stuck: bool = False,
+    cure: str = "",
+    where: tzinfo | None = None,
+) -> list[Block]:
+    """The screen of a campaign: state, iterations, what is unusual, and what to do next.
+
+    Args:
+        seen: a snapshot.
+        program: what the user types to call this program.
+        trouble: what is wrong with the campaign's DAGMan, if anything is.
+        stuck: whether no hook can run because of that.
+        cure: what helps then.
+        where: zone of the times; None is this machine's.
+    """
+    blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
+    blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
+    blocks += [Line(f"  {text}") for text in _place(seen, where)]
+    if seen["iterations"]:
+        blocks += [Line(), iterations(seen)]
+        hidden = len(seen["iterations"]) - ITERATIONS_MAX
+        if hidden > 0:
+            every = f"`{program} metrics {shlex.quote(seen['name'])}`"
+            blocks.append(Line(f"{words.count(hidden, 'earlier iteration')} left out; all with {every}"))
+    blocks += validation(seen)
+    blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
+    strange = unusual(seen, program)
+    if trouble:
+        strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
+    if strange:
+        blocks += [Line(), *strange]
+    return [*blocks, Line(), *onwards(seen, program, cure=cure)]
+
+
+def _place(seen: Row, where: tzinfo | None) -> list[str]:
+    """Which data, which iteration, since when."""
+    stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
+    at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
+    news = (
+        f"took {words.duration(seen['elapsed_s'])}"
+        if seen["ended"]
+        else f"last news {words.ago(seen['published_age_s'])}"
+    )
+    parent = seen.get("parent")
+    return [
+        *([f"forked from {words.origin(parent)}"] if parent else []),
+        f"{seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}{at}",
+        f"begun {words.day_and_time(seen['created_utc'], where)}, {news}",
+    ]
+
+
+def iterations(seen: Row) -> Grid:
+    """The table of the latest iterations: nodes done of all, files, tracks, and the numbers that judge."""
+    used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
+    judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
+    return Grid(
+        (*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-ITERATIONS_MAX:]]
+    )
+
+
+def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
+    counts = row["nodes"]
+    used = words.NONE if row["files_used"] is None else f"{row['files_used']}/{row['files_expected']}"
+    return (
+        f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"]),
+        f"{counts.get('done', 0) + counts.get('skipped', 0)}/{sum(counts.values())}",
+        used,
+        words.number(row["tracks"], ","),
+        words.chi2(row["chi2_per_ndf"]),
+        words.size(row["effect_um"]),
+        words.size(row["significance"]),
+        words.largest(row["largest"]),
+        row["verdict"].replace("_", " ") or ", ".join(words.busy(counts)),
+    )
+
+
+def validation(seen: Row) -> list[Block]:
+    """What the validation compared, and what came of it; nothing for a campaign that has not come to one."""
+    found = seen.get("validation", {})
+    groups = found.get("metrics", {}).get("groups")
+    if not groups:
+        return []
+    columns = ("validation", ">tracks", ">chi2/ndf\nbefore", ">chi2/ndf\nafter")
+    names = {"all": "all files", "unused": "files not used"}
+    lines = [
+        (
+            names[name],
+            words.number(group["after"]["tracks"], ","),
+            *(words.chi2(group[w]["chi2_per_ndf"]) for w in WHEN),
+        )
+        for name, group in groups.items()
+    ]
+    return [Line(), Grid(columns, lines), Line(f"{found['verdict']}: {found['reason']}")]
+
+
+def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
+    """When the campaign may be over, as an estimate with what it assumes; nothing where nothing can be told."""
+    found = seen.get("estimate")
+    if not found:
+        return []
+    each = f"about {words.duration(found['iteration_s'])}"
+    learnt = "part of the first" if not found["iterations"] else f"median of {found['iterations']}"
+    most = f"if each of at most {words.count(found['left'], 'iteration')} to come takes {each} ({learnt})"
+    told = ["", f"estimate: over by {words.day_and_time(found['end_utc'], where)} at the latest, {most}"]
+    at = found["converges"]
+    if at is not None and at > seen["limit"]:
+        told.append(f"  at its pace so far it needs about {at} iterations to converge, and may have {seen['limit']}")
+    elif at is not None:
+        told.append(
+            f"  at its pace so far it converges in about iteration {at}, {words.day_and_time(found['converges_utc'], where)}"
+        )
+    return told
+
+
+def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
+    """Only what is not as it should be: why, and what helps."""
+    blocks: list[Block] = []
+    blocks += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
+    blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
+    blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
+    blocks += _listing(
+        "tried again", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ()))
+    )
+    blocks += _slow(seen)
+    judged = [*seen["iterations"], seen.get("validation", {})]
+    by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
+    blocks += [Line(sentence, "yellow") for sentence in by_hand if sentence]
+    told = seen["undelivered"]
+    blocks += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
+    if seen["undelivered"]:
+        again = f"{program} notify retry {shlex.quote(seen['name'])}"
+        blocks.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
+    if seen["spool_waiting"] and not seen["pending"]:
+        blocks.append(Line(f"{words.count(seen['spool_waiting'], 'event')} in the spool until the next hook", "yellow"))
+    if seen["spool_aside"]:
+        aside = words.count(seen["spool_aside"], "event")
+        blocks.append(Line(f"{aside} of the spool could not be read: see {seen['folder']}/spool/aside", "yellow"))
+    return blocks
+
+
+def _listing(
+    what: str,
+    noun: str,
+    items: Sequence[Iterable[str]],
+    colour: str,
+    *,
+    count: int | None = None,
+    more: str = "other reason",
+) -> list[Block]:
+    """A list that is cut when it is long, with its full length (``count``, where items stand for several) in front."""
+    if not items:
+        return []
+    blocks: list[Block] = [Line(f"{words.count(len(items) if count is None else count, noun)} {what}", colour)]
+    blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
+    if len(items) > ITEMS_MAX:
+        hidden = len(items) - ITEMS_MAX
+        rest = f"{hidden:,} more" if count is None else words.count(hidden, more)
+        blocks.append(Line(f"  and {rest}"))
+    return blocks
+
+
+def _held(seen: Row) -> list[tuple[str, ...]]:
+    """Jobs on hold, those with one reason together, and what releases them."""
+    groups: dict[str, list[Row]] = {}
+    for item in seen["held"]:
+        groups.setdefault(item["why"], []).append(item)
+    return [_held_alike(why or "no reason known", items, seen) for why, items in groups.items()]
+
+
+def _held_alike(why: str, items: Sequence[Row], seen: Row) -> tuple[str, ...]:
+    first, others = items[0], len(items) - 1
+    cure = f"  remove the cause, then: {first['release']}" if first["release"] else ""
+    if not others:
+        return (f"{first['node']}: {why}", cure)
+    if cure:
+        every = f"-constraint 'DAGManJobId == {seen['dag_id'].partition('.')[0]} && JobStatus == 5'"
+        cure = (
+            f"  remove the cause, then, for all jobs on hold: {first['release'].removesuffix(first['job_id'])}{every}"
+        )
+    return (f"{first['node']} and {words.count(others, 'other job', 'other jobs')}: {why}", cure)
+
+
+def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Failed nodes; those that the same befell are told together."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for item in items:
+        groups.setdefault((item["why"], item["attempts"]), []).append(item)
+    return [_failed(group[0], len(group) - 1) for group in groups.values()]
+
+
+def _failed(item: Row, others: int) -> tuple[str, ...]:
+    more = f" and {words.count(others, 'other node', 'other nodes')}" if others else ""
+    times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
+    return (
+        f"{item['node']}{more}{times}: {item['why'] or 'no reason known'}",
+        f"  cure: {item['cure']}" if item["cure"] else "",
+    )
+
+
+def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Nodes that needed another attempt, those that the same befell together, with what has become of them."""
+    groups: dict[str, list[Row]] = {}
+    for item in items:
+        groups.setdefault(item["why"], []).append(item)
+    found: list[tuple[str, ...]] = []
+    for why, group in groups.items():
+        more = f" and {words.count(len(group) - 1, 'other node', 'other nodes')}" if len(group) > 1 else ""
+        now = Counter("in HTCondor" if item["state"] == "running" else item["state"] for item in group)
+        states = ", ".join(f"{n:,} {state}" if len(group) > 1 else state for state, n in now.items())
+        found.append((f"{group[0]['node']}{more}: {why}; now {states}",))
+    return found
+
+
+def _slow(seen: Row) -> list[Block]:
+    """Nodes that run for much longer than others of their kind, and what helps."""
+    items = seen.get("slow", ())
+    told = [
+        f"{i['node']}: for {words.duration(i['since_s'])} in HTCondor, where {words.duration(i['median_s'])} is usual"
+        for i in items
+    ]
+    blocks = _listing("slow", "node", [(line,) for line in told], "yellow")
+    if items:
+        cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
+        chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
+        blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))
+        blocks.append(Line(f"  have it begun again elsewhere: {tools}condor_vacate_job {chosen}"))
+    return blocks
+
+
+def _lost(item: Row) -> tuple[str, ...]:
+    return (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
+
+
+def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Messages by target: in full that of the campaign's end, or else the newest; the kinds of the others are counted."""
+    targets: dict[str, list[Row]] = {item["target"]: [] for item in items}
+    for item in reversed(items):
+        targets[item["target"]].append(item)
+    return [_to_target(sorted(group, key=lambda item: item["kind"] not in table.ENDS)) for group in targets.values()]
+
+
+def _to_target(items: Sequence[Row]) -> tuple[str, ...]:
+    first, *others = items
+    given_up = ", given up" if first["state"] == "failed" else ""
+    tries = f"after {words.count(first['tries'], 'try', 'tries')}{given_up}" if first["tries"] else "never tried"
+    counts = Counter(item["kind"] for item in others)
+    return (
+        f"{first['kind']} to {first['target']}, {tries}{': ' if first['error'] else ''}{first['error']}",
+        f"  and others: {', '.join(f'{n} {kind}' for kind, n in counts.items())}" if others else "",
+    )
+
+
+def onwards(seen: Row, program: str, *, cure: str = "") -> list[Block]:
+    """Where the constants are, and the command that comes next."""
+    label = "constants" if seen["ended"] else "constants so far"
+    path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
+    return [Line(f"{label}: {path}"), Line(f"next: {next_command(seen, program, cure=cure)}")]
+
+
+def next_command(seen: Row, program: str, *, cure: str = "") -> str:
+    """The command that is useful in the campaign's state, or the cure where no hook can move it."""
+    return cure or next_step(
+        # What was imported has no DAG to resume.
+        "imported" if seen.get("imported") else _step(seen),
+        command=program,
+        name=seen["name"],
+        constants=seen["constants"],
+        start=seen["start_constants"],
+    )
+
+
+def _step(seen: Row) -> str:
+    """The campaign's state, or that its one iteration is reconstructed and waits to be solved by hand."""
+    return "reconstructed" if seen.get("only") and seen["state"] == "exhausted" else str(seen["state"])
+
+
+def nothing_comes(seen: Row, trouble: str, cure: str) -> str:
+    """The sentence for who would wait in vain."""
+    return f"{seen['name']} is {seen['state']}, but {trouble}; next: {cure}"
+
+
+def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
+    """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
+    columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")
+    return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows])
+
+
+def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]:
+    stage = f"{row['stage']}." if row["stages"] > 1 else ""
+    return (
+        row["name"],
+        f"{row['state']}, stuck" if stuck else row["state"],
+        f"{stage}{row['iteration']}/{row['limit']}",
+        f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
+        words.chi2(row["chi2_per_ndf"]),
+        words.size(row["effect_um"]),
+        words.day_and_time(row["updated_utc"], where),
+    )

@@ -1,0 +1,1 @@
+"""What the commands do, behind their words: planning, asking HTCondor, reading and changing campaigns."""

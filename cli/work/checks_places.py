@@ -1,0 +1,216 @@
+"""What ``check`` looks at outside the configuration: files of the site, file systems, room, tickets."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from faser_align.cli.work.checking import Doubt, Failed, Look, Skipped
+from faser_align.config import layout, outside
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state.trial import try_folder
+
+ABSENT = "not on this machine"
+FILES_TYPICAL = 50  # raw files of a campaign, where none were named
+MB = 1_000_000
+HOUR_S = 3600.0
+ROOMY = 2  # room for so many campaigns is enough without a warning
+
+
+def raw_files(look: Look) -> tuple[str, list[str]]:
+    """Each raw file with its size; without ``-y -r -f`` the folder of all."""
+    pattern = look.config.reconstruction.raw
+    if not pattern:
+        return "simulated, none is needed", []
+    if not look.files:
+        top = pattern.partition("{")[0].rpartition("/")[0] or "/"
+        if not os.path.isdir(top):
+            raise UserError(f"reconstruction.raw: there is no folder {top}; correct the pattern, or mount it")
+        return f"{pattern} (each is looked for with -y, -r and -f, and at submission)", []
+    told, total, bad = [], 0, []
+    for file in look.files:
+        run, number = layout.raw(look.run, file)
+        path = pattern.format(year=look.year, run=run, file=f"{number:05d}")
+        try:
+            with open(path, "rb") as raw:
+                size = os.fstat(raw.fileno()).st_size
+                problem = "" if raw.read(1) else "is empty"
+        except OSError as error:
+            size, problem = 0, f"cannot be read: {error.strerror}"
+        total += size
+        told.append(f"{path}: {problem or f'{size} bytes'}")
+        bad += [f"{path} {problem}"] if problem else []
+    if bad:
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Failed(f"{bad[0]}{more}; correct -y, -r, -f or reconstruction.raw, or have them put in place", told)
+    return f"{len(look.files)} files, {total / MB:,.1f} MB", told
+
+
+def cvmfs(look: Look) -> str:
+    """The paths on CVMFS, or where the configuration has them instead."""
+    told = look.config.reconstruction
+    paths = []
+    if told.backend == "calypso":
+        if not told.environment:
+            paths.append(f"{told.calypso.atlas_base}/user/atlasLocalSetup.sh")
+        paths.append(told.calypso.database)
+    if look.config.solver.environment.startswith("/cvmfs/"):
+        paths.append(look.config.solver.environment)
+    if not paths:
+        raise Skipped("nothing of it is needed")
+    missing = [path for path in paths if not os.access(path, os.R_OK)]
+    if missing:
+        raise UserError(
+            f"{missing[0]} cannot be read; mount CVMFS, or correct reconstruction.calypso or solver.environment"
+        )
+    return ", ".join(paths)
+
+
+def calypso(look: Look) -> str:
+    """Installation and scripts of Calypso."""
+    told = look.config.reconstruction
+    if told.backend != "calypso":
+        raise Skipped(f'reconstruction.backend is "{told.backend}"')
+    keys = {f"calypso.{name}": getattr(told.calypso, name) for name in ("write_constants", "reconstruct")}
+    if told.environment:
+        keys["environment"] = told.environment
+    else:
+        keys |= {f"calypso.{name}": getattr(told.calypso, name) for name in ("asetup", "setup")}
+    for name, path in keys.items():
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):
+            raise UserError(
+                f"reconstruction.{name} = {path} is no file that can be read; correct it, or install Calypso there"
+            )
+    return f"{told.calypso.release}; " + ", ".join(keys.values())
+
+
+def locks(look: Look) -> str:
+    """Whether file locks, fsync, exclusive links and SQLite's transactions work where the campaign will be."""
+    where = look.config.campaign.folder
+    try:
+        with tempfile.TemporaryDirectory(prefix=".faser-align-check-", dir=where) as folder:
+            return f"{try_folder(folder)} in {where}"
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror}; set campaign.folder to one on a file system with locks") from None
+
+
+def control_mb(look: Look) -> float:
+    """Megabytes of control files that the campaign will have."""
+    return look.config.check.control_mb * _files(look) * look.iterations
+
+
+def data_mb(look: Look) -> float:
+    """Megabytes of tracks that the campaign will have; of fewer iterations where those before are removed."""
+    storage = look.config.storage
+    limit = (storage.keep_iterations or look.iterations) if storage.keep_intermediate_root_files else 1
+    kept = min(limit + 1, look.iterations)  # those of the iteration that is being made come before any is removed
+    return look.config.check.tracks_mb * _files(look) * kept
+
+
+def afs(look: Look) -> str:
+    """The quota of the volume with the campaign's folder."""
+    folder = look.config.campaign.folder
+    text = _site("fs", "lq", folder, beyond="is not on AFS")
+    quota = outside.parse_afs_quota(text)
+    if quota is None:
+        raise Doubt(f"what `fs lq {folder}` says is not understood; look yourself")
+    return _enough(quota.left, control_mb(look), f"AFS volume of {folder}", "campaign.folder")
+
+
+def eos(look: Look) -> str:
+    """The user's quota on EOS, for the large files."""
+    data = look.config.storage.folder
+    if not data:
+        raise Skipped("storage.data is empty: large files lie in the campaign's folder")
+    url = look.config.reconstruction.eos_url
+    try:
+        text = outside.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
+    except outside.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        raise UserError(f"{problem}; look at your ticket (`klist`), storage.data and reconstruction.eos_url") from None
+    quota = outside.parse_eos_quota(text)
+    if quota is None:
+        raise Doubt(f"what `eos quota ls -m -p {data}` says is not understood; look yourself")
+    return _enough(quota.left, data_mb(look), f"EOS quota for {data}", "storage.data")
+
+
+def room(look: Look) -> str:
+    """Free bytes of the file systems themselves, which quotas do not tell."""
+    folder, data = look.config.campaign.folder, look.config.storage.folder
+    if data:
+        _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
+        return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
+    return _enough(_free(folder), control_mb(look) + data_mb(look), f"file system of {folder}", "campaign.folder")
+
+
+def kerberos(look: Look) -> str:
+    """For how long the Kerberos ticket is good."""
+    try:
+        text = outside.run("klist")
+    except outside.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        return _ticketless(look, f"there is no Kerberos ticket ({str(problem).rpartition(': ')[2]})")
+    left_s = outside.parse_klist(text, outside.local_now())
+    if left_s is None:
+        return _ticketless(look, "`klist` shows no ticket-granting ticket")
+    if left_s <= 0:
+        return _ticketless(look, "the Kerberos ticket has expired")
+    return _lasting(look, left_s, "Kerberos ticket", "kinit")
+
+
+def token(look: Look) -> str:
+    """For how long the AFS token is good."""
+    text = _site("tokens")
+    left_s = outside.parse_tokens(text, outside.local_now())
+    if left_s is None or left_s <= 0:
+        return _ticketless(look, "there is no valid AFS token", "kinit && aklog")
+    return _lasting(look, left_s, "AFS token", "kinit -R && aklog")
+
+
+def _ticketless(look: Look, problem: str, cure: str = "kinit") -> str:
+    if look.config.htcondor.pool == "personal":
+        raise Doubt(f"{problem}; if your files need one, type `{cure}`")
+    raise UserError(f"{problem}: HTCondor could not act for you; type `{cure}`")
+
+
+def _lasting(look: Look, left_s: float, what: str, cure: str) -> str:
+    told = f"{what} good for {left_s / HOUR_S:.1f} h"
+    if left_s < look.config.check.ticket_h * HOUR_S:
+        raise Doubt(f"{told}, less than check.ticket_h = {look.config.check.ticket_h:g}; renew it with `{cure}`")
+    return told
+
+
+def _site(tool: str, *arguments: str, beyond: str = "") -> str:
+    """What a tool of the site prints; absent, or the wrong file system for it, it is left out."""
+    try:
+        return outside.run(tool, *arguments)
+    except outside.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        if beyond and arguments and not os.path.realpath(arguments[-1]).startswith("/afs/"):
+            raise Skipped(f"{arguments[-1]} {beyond}") from None
+        raise UserError(f"{problem}; is the folder there, and your token valid?") from None
+
+
+def _files(look: Look) -> int:
+    return len(look.files) or FILES_TYPICAL
+
+
+def _free(folder: str) -> int:
+    place = Path(folder)
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:
+    if left is None:
+        return f"{what}: no limit; this campaign needs about {need_mb:,.0f} MB"
+    told = f"{what}: {left / MB:,.0f} MB left, and this campaign needs about {need_mb:,.0f} MB"
+    if left < need_mb * MB:
+        raise UserError(f"{told}; make room, or set {key} to another place")
+    if left < ROOMY * need_mb * MB:
+        raise Doubt(f"{told}; make room soon")
+    return told

@@ -1,0 +1,265 @@
+"""What ``demo`` does: the commands that a person would type, one after the other, and a look at the result."""
+
+import contextlib
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from faser_align.cli import console
+from faser_align.cli.commands import reading, setup
+from faser_align.cli.work import snapshot
+from faser_align.config.atomic import write_text
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool import machine, personal
+
+YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
+RECIPIENT = "you@localhost.localdomain"
+END_S = 900  # far beyond what it takes; a campaign that hangs must not keep a build machine for ever
+LEAVE_S = 60.0  # DAGMan is gone some seconds after the last hook
+
+_CONFIGURATION = """\
+# Configuration of the demonstration {name}. A commented one for your own campaigns: faser-align init
+[campaign]
+constants = {start}
+
+[simulation]
+truth = {truth}
+
+[mille]
+derivative_max = 10.0  # the IFT is tilted
+
+[notify]
+targets = ["mailbox"]
+file = {targets}
+"""
+_KINDS = ("toml", "targets.toml", "mail", "html")  # of files beside the campaign's folder, in the order of Place
+
+
+class Place(NamedTuple):
+    """Where a demonstration keeps what; everything is named after its campaign."""
+
+    name: str
+    campaign: Path
+    configuration: Path
+    targets: Path
+    mail: Path
+    page: Path
+
+
+_WITH_PEDE = """
+[solver]
+backend = "pede"
+pede = {pede}
+"""
+
+
+def run(cpus: int | None, pede: str | None = None) -> str:
+    """Run the demonstration and show it; returns the campaign's end state.
+
+    Args:
+        cpus: processors of the pool; None: all of this machine.
+        pede: program that solves; None: what is built in.
+
+    Raises UserError where a campaign cannot run at all, CampaignError if this one does not end in a quarter of an
+    hour. What was started is stopped in any case.
+    """
+    machine.refuse_root()
+    machine.condor_master()
+    solver = _pede(pede) if pede else None
+    with _signals():
+        place = _new_place(personal.state_folder() / "demo")
+        with _pool(cpus), Mailbox(place.mail) as mailbox:
+            _write_configuration(place, mailbox.url(RECIPIENT), solver)
+            with _ended(str(place.campaign)):
+                _submit(place)
+                _command("watch", place.name)
+                reading.watch(str(place.campaign))
+            _show_mail(mailbox)
+        return _show_result(place)
+
+
+def _submit(place: Place) -> None:
+    given = ["-y", str(YEAR), "-r", RUN, "-f", FILES, "-i", str(ITERATIONS)]
+    _command("submit", *given, "--config", str(place.configuration), "--name", place.name)
+    setup.submit(YEAR, [RUN], [FILES], iterations=ITERATIONS, config=str(place.configuration), name=place.name)
+
+
+def _show_mail(mailbox: Mailbox) -> None:
+    for file, letter in zip(mailbox.files(), mailbox.messages(), strict=True):
+        console.say(f"\nDelivered to {letter['To']} by SMTP, kept as {file}:\n")
+        body = letter.get_body(("plain",))
+        shown = f"From: {letter['From']}\nSubject: {letter['Subject']}\n\n{body.get_content() if body else ''}"
+        console.say("\n".join(f"  | {line}".rstrip() for line in shown.strip().splitlines()))
+
+
+def _show_result(place: Place) -> str:
+    """Status, history, the distance to the truth, and what to type to see more; returns the end state."""
+    campaign = str(place.campaign)
+    _command("status", place.name)
+    reading.status(campaign)
+    _command("history", place.name, "--campaign-only")
+    reading.history(campaign, campaign_only=True)
+    seen = snapshot.take(campaign)
+    if seen["constants"]:
+        console.say(f"\n{_distance(seen['start_constants'], seen['constants'])}")
+        console.say(f"The constants: {seen['constants']}")
+    console.say("\nTo look around:")
+    differ = ("constants", "diff", seen["start_constants"], seen["constants"])
+    for words in (("list",), ("history", place.name), ("metrics", place.name), ("why", place.name), differ):
+        console.say(f"  {console.program()} {shlex.join(map(str, words))}")
+    _show_page(place)
+    return str(seen["state"])
+
+
+def _show_page(place: Place) -> None:
+    """Write the campaign's page and say how to look at it: the end of the demonstration, and what comes next."""
+    _command("report", place.name, "-o", str(place.page))
+    reading.report(str(place.campaign), output=str(place.page))
+    console.say(f"Open it in a browser: {place.page.as_uri()}")
+    console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is.")
+
+
+def _distance(start: str, last: str) -> str:
+    """One line that compares the constants with the truth of the simulation."""
+    from faser_align.alignment.constants import read_constants
+    from faser_align.alignment.millepede import RESULT, read_result
+    from faser_align.simulation.misalign import distance_to_truth
+
+    truth = read_constants(_example("align_2025.txt"))
+    rows = read_result(Path(last).parent / RESULT)
+    errors = {label: row.error for label, row in rows.items() if row.error is not None}
+    before = distance_to_truth(read_constants(start), truth)
+    after = distance_to_truth(read_constants(last), truth, errors)
+    return (
+        f"The IFT's modules are now {after.u_um:.1f} um across and {after.v_um:.1f} um along the strips and "
+        f"{after.rz_urad:.0f} urad in angle from the truth (rms; at the start {before.u_um:.1f} um, {before.v_um:.1f} um, "
+        f"{before.rz_urad:.0f} urad): {after.pull:.2f} times what the statistics allow."
+    )
+
+
+def _command(*words: str) -> None:
+    console.say(f"\n$ {console.program()} {shlex.join(words)}")
+
+
+def _example(name: str) -> str:
+    from importlib.resources import files
+
+    return str(files("faser_align.examples") / name)
+
+
+def _new_place(folder: Path) -> Place:
+    """Names that no earlier demonstration uses: these are kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        used = {path.name.partition(".")[0] for path in folder.iterdir()}
+        name = next(name for name in (f"demo-{number}" for number in range(1, len(used) + 2)) if name not in used)
+        (folder / f"{name}.toml").touch(exist_ok=False)  # another demonstration may begin at the same time
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
+        ) from error
+    return Place(name, folder / name, *(folder / f"{name}.{kind}" for kind in _KINDS))
+
+
+def _pede(program: str) -> str:
+    """The program's path, if it runs and is pede."""
+    import shutil
+
+    from faser_align.alignment.pede import probe
+
+    found = shutil.which(program)
+    if found is None:
+        raise UserError(f"--pede {program} is not a program here; give the path of pede")
+    version = probe(found)
+    console.say(f"pede is {found}" + (f" ({version})" if version else ""))
+    return str(Path(found).absolute())
+
+
+def _write_configuration(place: Place, address: str, pede: str | None) -> None:
+    write_text(place.targets, f'[targets]\nmailbox = "{address}"\n', mode=0o600)
+    paths = {"start": _example("ift_misplaced.txt"), "truth": _example("align_2025.txt"), "targets": str(place.targets)}
+    text = _CONFIGURATION
+    if pede:
+        paths["pede"], text = pede, text + _WITH_PEDE
+    quoted = {key: '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' for key, path in paths.items()}
+    write_text(place.configuration, text.format(name=place.name, **quoted))
+
+
+@contextlib.contextmanager
+def _pool(cpus: int | None) -> Iterator[None]:
+    """The user's pool, started if need be and then also stopped."""
+    _command("pool", "start")
+    pool = personal.start(cpus=cpus)
+    console.say(f"pool {'started' if pool.started else 'runs already'} in {pool.folder}")
+    try:
+        yield
+    finally:
+        if pool.started:
+            personal.stop()
+            console.say("\nThe pool of the demonstration is stopped.")
+
+
+@contextlib.contextmanager
+def _ended(folder: str) -> Iterator[None]:
+    """Leave only when DAGMan has left the queue; it is removed if the demonstration breaks off."""
+    try:
+        yield
+    except BaseException:
+        _remove(folder)
+        raise
+    if not _has_left(folder, LEAVE_S):
+        raise CampaignError(f"DAGMan of {folder} did not leave the queue within {LEAVE_S:.0f} s after the end")
+
+
+def _remove(folder: str) -> None:
+    from faser_align.dag.submit import dagman_jobs
+    from faser_align.pool.schedd import schedd
+
+    with contextlib.suppress(CampaignError):
+        import htcondor2
+
+        found = schedd()
+        for job in dagman_jobs(found, folder):
+            found.act(htcondor2.JobAction.Remove, f"{job.cluster}.0", reason="the demonstration was broken off")
+        _has_left(folder, 10.0)
+
+
+def _has_left(folder: str, wait_s: float) -> bool:
+    from faser_align.dag.submit import dagman_jobs
+    from faser_align.pool.schedd import schedd
+
+    until = time.monotonic() + wait_s
+    while dagman_jobs(schedd(), folder):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Make an end from outside, or far too late, an exception, so that what was started is stopped."""
+    interrupts = (signal.SIGTERM, signal.SIGHUP)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        for other in interrupts:  # a second one must not interrupt the stopping
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise CampaignError(f"the demonstration did not end within {END_S} s: read the logs in the campaign's folder")
+
+    before = {number: signal.signal(number, interrupted) for number in interrupts}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, late)
+    signal.alarm(END_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,181 @@
+"""``extend``: more iterations for a campaign that has ended, with a DAG of its own in the same folder and history."""
+
+import contextlib
+import os
+import shlex
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from faser_align.cli import console
+from faser_align.cli.work import dagman, snapshot, steering
+from faser_align.cli.work.alone import alone
+from faser_align.config import atomic, changes, layout, submissions
+from faser_align.config.record import read_record
+from faser_align.dag.create import make_folders
+from faser_align.dag.render import render
+from faser_align.fsm import table
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.state import create, database, queries, spool, wishes
+from faser_align.state.upgrade import bring_up_to_date
+
+ITERATIONS_MAX = 99  # two digits in the names of nodes and folders
+BY_VERDICT = ("exhausted", "diverged", "stalled", "starved", "rejected")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What an extension adds: iterations ``first`` to ``after`` of ``stage``, and what runs behind them.
+
+    ``before`` is the number of iterations that the store knows, ``done`` the nodes of ``first`` that need not run again.
+    """
+
+    stage: int
+    first: int
+    before: int
+    after: int
+    done: frozenset[str]
+
+
+def extend(folder: str, iterations: int, *, dry_run: bool) -> None:
+    """Give the campaign in ``folder`` that many iterations more, and go on.
+
+    Raises:
+        UserError: it has not ended, has converged, runs, or cannot have so many iterations.
+        CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; then nothing was changed.
+    """
+    record = steering.in_place(folder)
+    name = record["name"]
+    _refuse(record, snapshot.state_now(folder))
+    with contextlib.nullcontext() if dry_run else alone(folder):
+        state = snapshot.state_now(folder)
+        _refuse(record, state)
+        added = _plan(record, state, iterations)
+        console.say(f"{name} is {state}; it goes on with iteration {added.first}, and may have {added.after} in all")
+        if state in steering.JUDGED:
+            console.say(f"it is judged by the same limits; change them with {steering.hint('set', record)}")
+        if dry_run:
+            console.say("\nnothing was written or submitted (--dry-run)")
+            return
+        discard_leftover(folder, state)
+        steering.await_departure(record, state)
+        dagman.refuse_second(record, "extend")
+        schedd = dagman.schedd_of(record)
+        bring_up_to_date(folder)
+        cluster = _carry_out(folder, added, schedd)
+    console.say(f"{name} goes on as job {cluster}.0; what was done is not done again")
+    console.say(f"next: {console.program()} watch {shlex.quote(name)}")
+
+
+def discard_leftover(folder: str, state: str) -> None:
+    """Remove what an ``extend`` that was killed has left: a DAG that no DAGMan has seen, of a campaign that has ended."""
+    names = layout.dag_files(folder)
+    dag = f"{folder}/{names[-1]}"
+    if state not in table.ENDS or len(names) == 1 or os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
+        return
+    os.unlink(dag)
+    with queries.published(folder) as db:
+        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    known = changes.read(folder)
+    changes.write(folder, [one for one in known if one["id"] in told or not one["key"].startswith("stages.")])
+
+
+def _refuse(record: dict[str, Any], state: str) -> None:
+    name = record["name"]
+    if "imported" in record or "only" in record:
+        raise UserError(f"{name} has no iterations of its own to go on with; submit a campaign from its constants")
+    if state in table.UNFINISHED:
+        raise UserError(
+            f"{name} is {state}; it can be extended when it has ended. Wait for that or stop it; if its DAGMan is gone, close "
+            f"it with {steering.hint('repair', record)}"
+        )
+    if table.campaign_after(state, "extended") is None:
+        raise UserError(
+            f"{name} is {state}, so there is nothing to extend; start another campaign from its constants with "
+            f"{steering.hint('submit --from', record)}"
+        )
+
+
+def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
+    """What is to be added, from where the campaign ended."""
+    with queries.published(record["folder"]) as db:
+        stage = max(1, queries.campaign(db)["stage"])
+        before = _one(db, "SELECT max(iteration) FROM nodes WHERE stage = ?", stage)
+        judged = _one(db, "SELECT max(iteration) FROM iterations WHERE stage = ? AND ended_utc != ''", stage)
+        over = queries.nodes(db, "done", "lost")  # those passed over since their stage had ended have their turn now
+    # After a verdict so many more than it was given; after a failure or a stop so many more than it was to have.
+    after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
+    if iterations < 1 or after > ITERATIONS_MAX:
+        raise UserError(
+            f"-i {iterations} is not allowed: stage {stage} has {before} iterations, and may have 1 to {ITERATIONS_MAX}"
+        )
+    first = judged + 1
+    done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}
+    return Extension(stage, first, before, after, frozenset(done))
+
+
+def _one(db: sqlite3.Connection, sql: str, stage: int) -> int:
+    return int(db.execute(sql, (stage,)).fetchone()[0] or 0)
+
+
+def _carry_out(folder: str, added: Extension, schedd: Any) -> int:
+    """Write the extension and submit it; returns the cluster of its DAGMan. What fails leaves everything as it was."""
+    from faser_align.dag.submit import submit_dag
+
+    identity, known = wishes.identity(), changes.read(folder)
+    dag = f"{folder}/{layout.dag_name(len(layout.dag_files(folder)) + 1)}"
+    wish = ""
+    try:
+        changes.write(folder, [*known, _change(identity, added)])
+        record = read_record(folder)
+        _hand_on(record, added)
+        make_folders(record)
+        atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
+        # Before the DAGMan: its first hook needs the nodes.
+        wish = wishes.put(
+            folder, "extended", {name: getattr(added, name) for name in ("stage", "before", "after")}, identity
+        )
+        cluster = submit_dag(schedd, folder)
+    except BaseException as problem:
+        if wish:
+            spool.remove(folder, [wish])
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(dag)
+        changes.write(folder, known)
+        if isinstance(problem, OSError):
+            raise StoreError(f"{folder} cannot be written: {problem.strerror}; make room, then try again") from None
+        raise
+    try:
+        create.record_submitted(folder, cluster, resumed=True)
+    except StoreError as problem:
+        console.warn(str(problem))  # the first hook records it by itself
+    return cluster
+
+
+def _change(identity: str, added: Extension) -> changes.Change:
+    return {
+        "id": identity,
+        "utc": database.utc(),
+        "who": submissions.user(),
+        "host": os.uname().nodename,
+        "key": changes.iterations_key(added.stage),
+        "before": added.before,
+        "after": added.after,
+    }
+
+
+def _hand_on(record: dict[str, Any], added: Extension) -> None:
+    """Give the constants that the last iteration has found to the next one, where its job has not done so."""
+    folder, stage, first = record["folder"], added.stage, added.first
+    target = layout.constants_file(folder, stage, first)
+    if os.path.exists(target):
+        return
+    result = layout.result_file(folder, stage, first - 1)
+    if first == 1 or not os.path.exists(result):
+        raise UserError(
+            f"there are no constants for iteration {first}: {result} is not there; start another campaign from those of an "
+            f"earlier iteration with {steering.hint('submit --from', record)} and --iteration"
+        )
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(result, encoding="utf-8") as file:
+        atomic.write_text(target, file.read())

@@ -1,0 +1,72 @@
+"""The failed attempts of a campaign, and its holds, with what is known about each from the store and from HTCondor's log."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from faser_align.cli.show.explain import Failure
+from faser_align.cli.work import snapshot
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import judging, queries
+
+Row = dict[str, Any]
+
+EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
+LOG_LINES = 12
+
+
+def attempts(folder: str) -> list[Row]:
+    """Failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
+
+    Raises:
+        StoreError: the published copy cannot be read.
+    """
+    hosts = _hosts(folder)
+    with queries.published(folder) as db:
+        found = queries.rows(
+            db,
+            "SELECT h.node, h.attempt, h.utc, h.event, h.job_id, n.state, json_extract(h.facts, '$.return') AS ret, "
+            "coalesce(json_extract(h.facts, '$.reason'), '') AS why FROM history AS h JOIN nodes AS n ON n.node = h.subject "
+            "WHERE h.event IN ('failed', 'lost', 'held') AND h.ignored = '' ORDER BY h.id",
+        )
+    return [_named(row, hosts) for row in found]
+
+
+def _named(row: Row, hosts: dict[str, str]) -> Row:
+    ret, held = row.pop("ret"), row.pop("event") == "held"
+    if held:
+        name, cure = "on hold", "remove the cause, then release the job with condor_release"
+    elif ret in statuses.JOB_FAILURES:
+        name, cure = statuses.JOB_FAILURES[ret][0], statuses.JOB_FAILURES[ret][2]
+    else:
+        name, cure = row["why"].partition(":")[0] or f"exit status {ret}", snapshot.cure(ret, row["why"])
+    return {**row, "name": name, "cure": cure, "return": ret, "host": hosts.get(row["job_id"], "")}
+
+
+def _hosts(folder: str) -> dict[str, str]:
+    """Where jobs ran last, by their ids."""
+    from faser_align.state import joblogs
+
+    try:
+        text = Path(folder, layout.JOB_LOG).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    found = {}
+    for event in joblogs.job_events(text):
+        slot = next((line for line in event.said if line.startswith("SlotName: ")), "")
+        if event.code == EXECUTING and slot:
+            found[event.job_id] = slot.partition("@")[2]
+    return found
+
+
+def logs(folder: str, kinds: Iterable[Failure]) -> dict[str, list[str]]:
+    """The last lines of the log of one node of each kind that has any."""
+    found: dict[str, list[str]] = {}
+    for kind in kinds:
+        for attempt in kind.attempts:
+            lines = judging.log_end(folder, attempt["node"], LOG_LINES)
+            if lines:
+                found[attempt["node"]] = lines
+                break
+    return found

@@ -1,0 +1,153 @@
+"""Waiting for a campaign and following it, by looking at its published copy and at nothing else."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import NamedTuple
+
+from faser_align.cli.show import draw, screens
+from faser_align.cli.work import snapshot
+from faser_align.fsm import table
+from faser_align.state import queries
+
+# Exit statuses of `wait`, one for each end of a campaign.
+STATUSES = {
+    "converged": 0,
+    "exhausted": 10,
+    "diverged": 11,
+    "stalled": 12,
+    "starved": 13,
+    "rejected": 14,
+    "failed": 15,
+    "removed": 16,
+}
+TIMEOUT = 17
+STUCK = 18
+SILENCE_S = 600.0  # without news, until HTCondor is asked whether any can come
+
+TELL_OF_NODES = ("held", "failed", "lost")
+
+
+class Outcome(NamedTuple):
+    """What came of waiting: the end state, or why none can come; neither if the time was up."""
+
+    end: str | None
+    stuck: str = ""
+
+
+def exit_status(found: Outcome) -> int:
+    """Exit status of `wait` for what came of it."""
+    if found.end:
+        return STATUSES[found.end]
+    return STUCK if found.stuck else TIMEOUT
+
+
+def wait(
+    folder: str,
+    *,
+    timeout_s: float | None = None,
+    interval_s: float = 1.0,
+    stuck: Callable[[str], str] | None = None,
+    silence_s: float = SILENCE_S,
+) -> Outcome:
+    """Wait until the campaign has ended, or until it is known that it cannot.
+
+    Args:
+        folder: the campaign.
+        timeout_s: when to give up; None: never.
+        interval_s: time between two looks at the copy's modification time.
+        stuck: tells why no hook can move the campaign in this folder, or an empty string.
+        silence_s: time without news after which it is asked, each time.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    seen: object = None
+    asked = time.monotonic()
+    while True:
+        stamp = snapshot.stamp(folder)
+        # A file system that is away for a while comes back.
+        if stamp != seen and stamp[0]:
+            seen, asked = stamp, time.monotonic()
+            state = ended(folder)
+            if state:
+                return Outcome(state)
+        if stuck is not None and time.monotonic() - asked >= silence_s:
+            asked, sentence = time.monotonic(), stuck(folder)
+            if sentence:
+                return Outcome(None, sentence)
+        left_s = interval_s if deadline is None else deadline - time.monotonic()
+        if left_s <= 0:
+            return Outcome(None)
+        time.sleep(min(interval_s, left_s))
+
+
+def ended(folder: str) -> str | None:
+    """The campaign's end state, or None."""
+    state = snapshot.state_now(folder)
+    return state if state in table.ENDS else None
+
+
+def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, interval_s: float = 1.0) -> str:
+    """Tell of every change of the campaign until it has ended.
+
+    Args:
+        folder: the campaign.
+        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or lost.
+        after: id of the last event that is known already.
+        interval_s: time between two looks at the copy's modification time.
+
+    Returns:
+        The end state.
+    """
+    seen: object = None
+    while True:
+        stamp = snapshot.stamp(folder)
+        if stamp != seen and stamp[0]:
+            seen = stamp
+            # The end first: what led to it is then in the copy that is read for the news.
+            end = ended(folder)
+            with queries.published(folder) as db:
+                news = queries.history(db, after=after)
+            for row in news:
+                after = row["id"]
+                if row["subject"] == "campaign" or (row["destination"] in TELL_OF_NODES and not row["ignored"]):
+                    tell(row)
+            if end:
+                return end
+        time.sleep(interval_s)
+
+
+def watch_live(
+    folder: str, *, program: str, trouble: str = "", interval_s: float = 1.0, where: tzinfo | None = None
+) -> str:
+    """Show the status screen live on the terminal until the campaign has ended; returns the end state.
+
+    Nothing of it stays on the terminal, neither at the end nor after Ctrl-C.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    end: str | None = None
+    stamp: object = None
+    seen = snapshot.take(folder)
+    console = Console(highlight=False, markup=False, emoji=False)
+    # Transient: the live display cuts what is higher than the terminal; whoever called shows the last screen whole.
+    with Live(console=console, auto_refresh=False, transient=True) as display:
+        while not end:
+            now = snapshot.stamp(folder)
+            if now != stamp and now[0]:
+                stamp = now
+                seen = snapshot.take(folder)
+                end = ended(folder)
+            elif now[0]:
+                seen["published_age_s"] = queries.age_s(folder)
+            display.update(draw.live(screens.status(seen, program=program, trouble=trouble, where=where)), refresh=True)
+            if not end:
+                time.sleep(interval_s)
+    return end
+
+
+def has_terminal() -> bool:
+    """Whether standard output is a terminal on which lines can be drawn again."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

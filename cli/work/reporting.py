@@ -1,0 +1,53 @@
+"""What ``report`` writes: a page, a text, or JSON for programs."""
+
+import json
+import os
+
+from faser_align.cli.show import report as text_report
+from faser_align.cli.show.draw import Block
+from faser_align.cli.work import selection, snapshot
+from faser_align.config import atomic
+from faser_align.config.record import read_record
+from faser_align.fsm.errors import UserError
+from faser_align.state import database
+
+
+def blocks(folder: str) -> list[Block]:
+    """The report of the campaign in ``folder`` as lines and tables."""
+    events, _ = selection.history(folder, nodes=False)
+    return text_report.blocks(snapshot.take(folder), read_record(folder), events, written_utc=database.utc())
+
+
+def as_json(folder: str) -> str:
+    """The same as JSON."""
+    told = {
+        "campaign": snapshot.take(folder),
+        "record": read_record(folder),
+        "history": selection.history(folder, nodes=False)[0],
+    }
+    return json.dumps(told, indent=2, allow_nan=False) + "\n"
+
+
+def write(path: str, text: str, *, force: bool) -> None:
+    """Write a text report to a file, whole or not at all; an existing one is replaced only with ``force``."""
+    if os.path.exists(path) and not force:
+        raise UserError(f"{path} exists already; give another name, or --force to replace it")
+    try:
+        atomic.write_text(path, text)
+    except OSError as problem:
+        raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
+
+
+def write_page(folder: str, output: str, *, force: bool) -> str:
+    """Write the page of the campaign in ``folder``; returns its path.
+
+    If none is given it is ``NAME.html`` here, or at home where nothing can be written here.
+    """
+    from faser_align.pages.collect import collect
+    from faser_align.pages.publish import write_report
+
+    found = collect(folder)
+    here = "" if os.access(".", os.W_OK) else os.path.expanduser("~")
+    path = output or os.path.join(here, f"{found.record['name']}.html")
+    write_report(path, found, written_utc=database.utc(), force=force)
+    return path

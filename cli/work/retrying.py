@@ -1,0 +1,101 @@
+"""``notify retry``: messages that did not get through are tried again, by the next hook or, where none comes, from here."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import faser_align
+from faser_align.cli import console
+from faser_align.cli.work import dagman, snapshot, steering
+from faser_align.cli.work.alone import alone
+from faser_align.dag.paths import encode_argument
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state import queries, wishes
+
+DELIVERY_S_MAX = 120.0  # of the hook, which bounds its own sending by half a minute
+WAITING = ("failed", "pending", "claimed")
+
+Row = dict[str, Any]
+
+
+def retry(folder: str, target: str) -> bool:
+    """Ask for another delivery of what waits or was given up; returns whether nothing is left undelivered that was tried.
+
+    Args:
+        folder: the campaign.
+        target: only messages to this one; empty: to all.
+
+    Raises:
+        UserError: the campaign tells no such target.
+        CampaignError, StoreError: the wish could not be written down, or the delivery did not run.
+    """
+    record = steering.in_place(folder)
+    waiting = _waiting(folder, target)
+    with queries.published(folder) as db:
+        targets = {row["target"] for row in queries.outbox(db)} | set(queries.campaign(db)["targets"])
+    if target and target not in targets:
+        raise UserError(f"{record['name']} tells {', '.join(sorted(targets)) or 'nobody'}, and not {target!r}")
+    if not waiting:
+        console.say(f"no message of {record['name']} waits to be sent{f' to {target}' if target else ''}")
+        return True
+    with alone(folder):
+        steering.await_departure(record, snapshot.state_now(folder))
+        answer = dagman.ask(record)
+        wishes.put(folder, "notify_retried", {"target": target})
+        if not answer.problem and not answer.jobs:
+            deliver(folder)
+            return _tell(folder, [row["id"] for row in waiting])
+    if answer.problem:
+        console.warn(f"whether a hook comes is not known: {answer.problem}; if none does, type this again later")
+    # DAGMan is there: its hooks write the store, and nobody beside them.
+    console.say(
+        f"{len(waiting)} to be sent by the next hook that delivers; look with {steering.hint('status', record)}"
+    )
+    return True
+
+
+def _waiting(folder: str, target: str) -> list[Row]:
+    """Messages that are not delivered yet, or were given up."""
+    with queries.published(folder) as db:
+        return [
+            row for row in queries.outbox(db) if row["state"] in WAITING and (not target or row["target"] == target)
+        ]
+
+
+def deliver(folder: str) -> None:
+    """Run the delivery of the hooks where no DAGMan is there to run one; raises CampaignError if that cannot be done."""
+    _run_hook(folder, "deliver", "the messages could not be delivered")
+
+
+def take_in(folder: str) -> None:
+    """Let a hook take in what waits in the spool, where no DAGMan is there to run one; raises CampaignError."""
+    _run_hook(folder, "take", f"the store of {folder} could not be written")
+
+
+def _run_hook(folder: str, phase: str, failed: str) -> None:
+    """Run the program of the hooks, which is the only writer of the store."""
+    hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
+    command = [sys.executable, "-I", "-S", hook, phase, encode_argument(folder), "final"]
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=DELIVERY_S_MAX, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CampaignError(f"{failed}: {error}") from None
+    if done.returncode or done.stderr:
+        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise CampaignError(f"{failed}: {said}; see hooks.log in {folder}")
+
+
+def _tell(folder: str, ids: list[int]) -> bool:
+    """Say what became of the messages; returns whether all have arrived."""
+    with queries.published(folder) as db:
+        rows = [row for row in queries.outbox(db) if row["id"] in ids]
+    for row in rows:
+        said = {"sent": "accepted", "unwanted": "not wanted by the target"}.get(
+            row["state"], f"refused: {row['error']}"
+        )
+        console.say(f"{row['kind']} to {row['target']}: {said}")
+    return all(row["state"] in ("sent", "unwanted") for row in rows)

@@ -1,0 +1,155 @@
+"""``set``: limits of a campaign that its hooks read anew each time are changed while it runs."""
+
+import copy
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faser_align.cli import console
+from faser_align.cli.work import snapshot, steering
+from faser_align.cli.work.alone import alone
+from faser_align.config import changes, submissions
+from faser_align.config.describe import names
+from faser_align.config.load import nearest, validate
+from faser_align.config.schema import Config
+from faser_align.fsm.errors import UserError
+from faser_align.state import create, database, queries, spool, wishes
+
+Record = dict[str, Any]
+
+
+def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
+    """Change keys of the campaign's configuration that hooks read.
+
+    Args:
+        folder: the campaign.
+        assignments: ``KEY=VALUE`` each, the value as in the configuration file.
+        dry_run: show what would change, and change nothing.
+
+    Raises:
+        UserError: a key cannot be changed or a value is not allowed; then nothing is.
+        StoreError: the campaign's folder cannot be written.
+    """
+    record = steering.in_place(folder)
+    if snapshot.state_now(folder) == "converged":
+        raise UserError(
+            f"{record['name']} is converged, and nothing reads its limits any more; fork it with "
+            f"`{console.program()} submit --from {record['name']}`"
+        )
+    wanted = _values(record, assignments)
+    for key, (before, after) in wanted.items():
+        same = before == after
+        console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
+        for stage in _own(record, key):
+            console.warn(f"stage {stage!r} has its own {key.rpartition('.')[2]}, by which it is judged all the same")
+    if dry_run:
+        console.say("\nnothing was changed (--dry-run)")
+        return
+    with alone(folder):
+        known = changes.read(folder)
+        known += [
+            {
+                "id": wishes.identity(),
+                "utc": database.utc(),
+                "who": submissions.user(),
+                "host": os.uname().nodename,
+                "key": key,
+                "before": before,
+                "after": after,
+            }
+            for key, (before, after) in wanted.items()
+            if before != after
+        ]
+        changes.write(folder, known)
+        record_changes(folder, known)
+
+
+def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
+    """Tell the hooks of all changes that are neither in the history nor on the way to it: each is recorded once."""
+    with queries.published(folder) as db:
+        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    for name in spool.waiting(folder):
+        try:
+            told.add(spool.read(folder, name).get("id", ""))
+        except (OSError, ValueError, TypeError):
+            continue  # a hook has just taken it, or will set it aside
+    columns = create.columns(steering.in_place(folder))
+    for one in known:
+        if one["id"] not in told and not one["key"].startswith("stages."):
+            facts = {name: one[name] for name in ("key", "before", "after", "who", "host", "utc")}
+            wishes.put(folder, "changed", {**facts, "columns": columns}, one["id"])
+
+
+def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Each key with its value before and after; the schema has looked at all of them together."""
+    raw = _settable(record["config"])
+    before = validate(raw, record["name"]).model_dump(mode="json")
+    raw = copy.deepcopy(raw)
+    keys = []
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals:
+            raise UserError(f"{assignment!r} is no KEY=VALUE; write for example convergence.effect_um_max=1.0")
+        _check_key(key, record)
+        table, _, name = key.rpartition(".")
+        raw.setdefault(table, {})[name] = _value(text.strip(), isinstance(before[table][name], list))
+        keys.append(key)
+    config = validate(raw, "set")
+    _check_targets(config, keys)
+    after = config.model_dump(mode="json")
+    return {key: (_at(before, key), _at(after, key)) for key in keys}
+
+
+def _settable(config: Mapping[str, Any]) -> Record:
+    """The part of a record's configuration that can be changed; the rest may be of an older version's form."""
+    known = set(names())
+    kept = {key for key in known if changes.is_settable(key)} | {"notify.file"}
+    return {
+        table: {name: value for name, value in config.get(table, {}).items() if f"{table}.{name}" in kept}
+        for table in sorted({key.partition(".")[0] for key in kept})
+    }
+
+
+def _check_key(key: str, record: Record) -> None:
+    if key not in names():
+        raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
+    if "." not in key:
+        raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.effect_um_max")
+    if not changes.is_settable(key):
+        raise UserError(
+            f"set: {key} stands in the jobs and the DAG that were submitted and cannot be changed any more; fork the "
+            f"campaign with another configuration: `{console.program()} submit --from {record['name']} --config FILE`. "
+            f"What can be changed: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
+        )
+
+
+def _value(text: str, is_list: bool) -> Any:
+    """A value as TOML has it; words may stand without quotes, and several of them without brackets."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [word.strip() for word in text.split(",") if word.strip()] if is_list else text
+
+
+def _check_targets(config: Config, keys: Sequence[str]) -> None:
+    if "notify.targets" in keys:
+        from faser_align.cli.work.submission import check_targets
+
+        check_targets(config)
+
+
+def _own(record: Record, key: str) -> list[str]:
+    """Stages that have their own value of a key of ``[convergence]``."""
+    table, _, name = key.rpartition(".")
+    return [stage["name"] for stage in record["stages"] if table == "convergence" and name in stage.get(table, {})]
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    table, _, name = key.rpartition(".")
+    return config[table][name]
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(str(one) for one in value) or "nothing" if isinstance(value, list) else str(value)

@@ -1,0 +1,212 @@
+"""Stopping and resuming a campaign: what is asked of HTCondor, in which order, and what the user is told."""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from typing import Any
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.work import dagman, progress, snapshot
+from faser_align.cli.work.alone import alone
+from faser_align.config import atomic, layout, submissions
+from faser_align.config.record import read_record
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, StoreError, UserError
+from faser_align.state import create, database, queries, wishes
+from faser_align.state.upgrade import bring_up_to_date
+
+END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+WHEN = ("iteration", "never")  # of `stop --after`
+NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
+JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
+LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 1.0  # DAGMan leaves the queue a few seconds after its last hook
+
+
+def stop(folder: str, *, yes: bool) -> None:
+    """Stop the campaign in ``folder`` and wait until its end is published.
+
+    Raises:
+        UserError: it does not run, or nobody can be asked whether to stop it.
+        CampaignError: HTCondor refuses, or no end was published.
+    """
+    record = in_place(folder)
+    name, again = record["name"], hint("resume", record)
+    state = snapshot.state_now(folder)
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    schedd = dagman.schedd_of(record)
+    from faser_align.dag.submit import dagman_jobs, stop_dag
+
+    jobs = dagman_jobs(schedd, record["folder"])
+    if not jobs:
+        raise UserError(
+            f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
+            f"see {hint('status', record)}"
+        )
+    _confirm(name, yes=yes)
+    for job in jobs:
+        console.say(f"stopping job {job.cluster}.0: no new nodes are begun, then its jobs are removed ...")
+        stopped = stop_dag(schedd, record["folder"], job.cluster)
+        if not stopped.gone:
+            raise CampaignError(
+                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {hint('status', record)}"
+            )
+        if not stopped.halted:
+            console.warn("DAGMan did not say that it had halted before it was removed")
+    wait_s = END_WAIT_S if all(job.works for job in jobs) else NO_HOOK_WAIT_S
+    end = progress.wait(folder, timeout_s=wait_s, interval_s=0.2).end
+    if end is None:
+        closing = hint("repair", record)
+        raise CampaignError(
+            f"{name} left the queue, but no end was recorded; go on with {again}, or close it with {closing}"
+        )
+    reason = snapshot.take(folder)["reason"]
+    console.say(f"{name} is {end}: {reason}")
+    if end != "converged":
+        console.say(f"go on with {again}")
+
+
+def stop_after(folder: str, when: str) -> None:
+    """Write down that the campaign is to stop after the iteration that runs, or (``never``) take that back.
+
+    The hook of the iteration's Millepede node halts DAGMan, so that no node of the next iteration is begun.
+
+    Raises:
+        UserError: it does not run, or ``when`` is neither iteration nor never.
+        CampaignError: the campaign's folder cannot be written.
+    """
+    record = in_place(folder)
+    name, state = record["name"], snapshot.state_now(folder)
+    if when not in WHEN:
+        raise UserError(f"--after {when} is not known; it must be {' or '.join(WHEN)}")
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    path = f"{folder}/{layout.STOP}"
+    wanted = when == "iteration"
+    with alone(folder):
+        if os.path.exists(path) == wanted:
+            console.say(f"{name}: {'that was asked for already' if wanted else 'nobody asked it to stop'}")
+            return
+        try:
+            if wanted:
+                atomic.write_text(path, json.dumps({"who": submissions.user(), "utc": database.utc()}))
+            else:
+                os.unlink(path)
+        except OSError as error:
+            raise CampaignError(
+                f"{path} cannot be written: {error.strerror}; make room there, then try again"
+            ) from None
+        wishes.put(folder, "stop_asked", {"after": when})
+    if wanted:
+        console.say(
+            f"{name} stops after the iteration that runs; take it back with {hint('stop --after never', record)}"
+        )
+        found = dagman.look(folder)
+        if found.trouble:
+            console.warn(found.trouble)
+    else:
+        console.say(f"{name} does not stop after its iteration")
+
+
+def resume(folder: str) -> None:
+    """Submit the campaign in ``folder`` again: from its rescue DAG, or from what the store knows to be done.
+
+    Raises:
+        UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
+        CampaignError: HTCondor refuses.
+    """
+    record = in_place(folder)
+    _refuse_to_resume(record, snapshot.state_now(folder))
+    with alone(folder):
+        # Another command may have resumed it while this one waited for the lock.
+        state = snapshot.state_now(folder)
+        _refuse_to_resume(record, state)
+        await_departure(record, state)
+        dagman.refuse_second(record, "resume")
+        _forget_earlier(folder, state)
+        schedd = dagman.schedd_of(record)
+        from faser_align.dag.submit import resume_dag
+
+        bring_up_to_date(folder)
+        cluster = resume_dag(schedd, record["folder"], _done(folder))
+        try:
+            create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
+        except StoreError as problem:
+            # The first hook of the new DAGMan records the resumption by itself.
+            console.warn(str(problem))
+    console.say(f"{record['name']} goes on as job {cluster}.0; what was done is not done again")
+    console.say(f"next: {console.program()} watch {shlex.quote(record['name'])}")
+
+
+def _forget_earlier(folder: str, state: str) -> None:
+    """Take away what was meant for the DAGMan before: a wish to stop, and an extension that never came to be."""
+    from faser_align.cli.work.extension import discard_leftover
+
+    discard_leftover(folder, state)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{layout.STOP}")
+
+
+def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
+    name = record["name"]
+    if state in table.ENDS and table.campaign_after(state, "resumed") is None:
+        raise UserError(
+            f"{name} is {state}, so there is nothing to resume; see {hint('report', record)}, or submit a new campaign"
+        )
+    if state in JUDGED:
+        raise UserError(
+            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; give it more iterations "
+            f"({hint('extend', record)}), or submit a new campaign from its constants with another choice of what is free"
+        )
+    if state == "exhausted":
+        raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
+
+
+def _done(folder: str) -> list[str]:
+    """Nodes that need not run again, as the published copy has them."""
+    with queries.published(folder) as db:
+        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows who is still to be passed over
+
+
+def await_departure(record: dict[str, Any], state: str) -> None:
+    """Give the DAGMan of a campaign that has just ended the time to leave the queue; whoever submits refuses if it stays."""
+    deadline = time.monotonic() + LEAVE_WAIT_S
+    while state in table.ENDS and dagman.ask(record).jobs and time.monotonic() < deadline:
+        time.sleep(LEAVE_POLL_S)
+
+
+def in_place(folder: str) -> dict[str, Any]:
+    """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
+    record = read_record(folder)
+    if "imported" in record:
+        raise UserError(
+            f"{record['name']} was imported and has no DAG of ours; submit a new campaign from its constants with "
+            f"`--constants FILE`, after {hint('constants export', record)}"
+        )
+    try:
+        same = os.path.samefile(folder, record["folder"])
+    except OSError:
+        same = False
+    if not same:
+        raise UserError(
+            f"{folder} is a copy of the campaign in {record['folder']}, whose paths its DAG holds; work on that one"
+        )
+    return record
+
+
+def _confirm(name: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"nobody can be asked whether to stop {name}; give --yes")
+    typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
+
+
+def hint(command: str, record: dict[str, Any]) -> str:
+    """A command about the campaign, as its user types it."""
+    return f"`{console.program()} {command} {shlex.quote(record['name'])}`"
