@@ -69,3 +69,15 @@ def test_imports_point_inwards(module: Path) -> None:
 def test_every_package_has_a_rank() -> None:
     """No package escapes this test by being unknown to it."""
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(RANKS)
+
+
+# Inside the terminal: words and help know what is done, and both know how it looks.
+INSIDE = {"show": 0, "work": 1, "commands": 2}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "cli"], ids=str)
+def test_the_terminal_points_inwards(module: Path) -> None:
+    """How things look depends on no command, and what is done on no words that are typed."""
+    own = INSIDE.get(module.parts[1], len(INSIDE))
+    text = (ROOT / module).read_text()
+    assert [name for name, rank in INSIDE.items() if rank > own and f"faser_align.cli.{name}" in text] == []
