@@ -27,3 +27,6 @@ Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this mach
 Plain = Annotated[
     bool, typer.Option("--plain", help="No tables, one fact in each line; FASER_ALIGN_PLAIN=1 does so always.")
 ]
+
+EXPORT_FORMATS = ("json", "csv")
+EXPORTED = ("history", "iterations", "nodes")  # tables that `export` writes

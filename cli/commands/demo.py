@@ -21,7 +21,7 @@ def demo(cpus: Processors = None, pede: Pede = None) -> None:
 
     Example: faser-align demo
     """
-    from faser_align.cli.work import demonstration
+    from faser_align.cli.commands import demonstration
 
     if demonstration.run(cpus, pede) != "converged":
         raise typer.Exit(1)

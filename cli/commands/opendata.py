@@ -5,10 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign
-
-FORMATS = ("json", "csv")
-TABLES = ("history", "iterations", "nodes")
+from faser_align.cli.arguments import EXPORT_FORMATS, EXPORTED, Campaign
 
 
 def register(app: typer.Typer) -> None:
@@ -18,8 +15,8 @@ def register(app: typer.Typer) -> None:
 
 def export(
     campaign: Campaign,
-    form: Annotated[str, typer.Option("--format", help=f"{' or '.join(FORMATS)}.", metavar="FORMAT")] = "json",
-    table: Annotated[str, typer.Option("--table", help=f"Only one of {', '.join(TABLES)}.")] = "",
+    form: Annotated[str, typer.Option("--format", help=f"{' or '.join(EXPORT_FORMATS)}.", metavar="FORMAT")] = "json",
+    table: Annotated[str, typer.Option("--table", help=f"Only one of {', '.join(EXPORTED)}.")] = "",
     output: Annotated[
         str, typer.Option("--output", "-o", help="File to write to; a folder for several tables as CSV.")
     ] = "",

@@ -6,7 +6,8 @@ import json
 import os
 from typing import Any
 
-from faser_align.cli.commands.opendata import FORMATS, TABLES
+from faser_align.cli.arguments import EXPORT_FORMATS as FORMATS
+from faser_align.cli.arguments import EXPORTED as TABLES
 from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 from faser_align.state import queries

@@ -12,7 +12,7 @@ import pytest
 from campaigns import hook, make_campaign, make_old, run_iteration
 from commandline import Command
 
-from faser_align.cli.commands.opendata import TABLES
+from faser_align.cli.arguments import EXPORTED as TABLES
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.state import database, queries, schema, views

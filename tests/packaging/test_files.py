@@ -23,7 +23,7 @@ ALLOWED = {
     ("cli/work/moving.py", "_copy"): "into a name of config.atomic",
     ("cli/work/probe.py", "_fill"): "into a new folder, before anybody knows of it",
     ("cli/work/database.py", "export"): "whole folders",
-    ("cli/work/demonstration.py", "_new_place"): "empty: it takes the name",
+    ("cli/commands/demonstration.py", "_new_place"): "empty: it takes the name",
     ("cli/main.py", "main"): "/dev/null",
     ("cli/work/submission.py", "write_new"): "what is in the way is moved aside",
     ("dag/create.py", "undo"): "whole folders",
