@@ -90,6 +90,9 @@ def _post(campaign: Campaign) -> int:
     node, job_id = event["node"], event["job_id"]
     kind, stage, iteration, file, state, attempts = _node(db, node)
     latest = _latest(db, node)
+    answered = _answered(db, event)
+    if answered is not None:
+        return answered  # also where the node has gone on since: a script that slept comes late
     if latest is None or latest[1] != event["dag_id"] or (latest[2] and latest[3] != job_id):
         if _is_over(campaign, kind, stage, file, state):
             return 0  # it was passed over, and had a job all the same (hooks.passing)
@@ -97,12 +100,7 @@ def _post(campaign: Campaign) -> int:
         attempts += 1
         state = _open(campaign, node, state, attempts, latest)
     elif latest[2]:
-        answered = db.execute(
-            "SELECT exit_status FROM events WHERE dag_id = ? AND node = ? AND attempt = ? AND phase = 'post' "
-            "AND job_id = ? AND hold_time = ''",
-            (event["dag_id"], node, latest[0], job_id),
-        ).fetchone()
-        return int(answered[0] if answered else event["exit"])
+        return int(event["exit"])
     answer, outcome, reason = event["exit"], event["outcome"], event["reason"]
     if outcome == "failed" and kind == "reco" and _affordable(campaign, file):
         answer, outcome = 0, "lost"
@@ -121,6 +119,21 @@ def _post(campaign: Campaign) -> int:
         answer = _advance().verdict(campaign, stage, iteration, attempts)
     _took(campaign, node, attempts, "post", job_id, "", answer)
     return int(answer)
+
+
+def _answered(db: sqlite3.Connection, event: "Event") -> int | None:
+    """What POST of this job was answered, if it was taken in already.
+
+    A job that could not be submitted has no id of its own: its POST is known while no other attempt has begun.
+    """
+    job_id = event["job_id"]
+    known = db.execute(
+        "SELECT e.exit_status FROM events AS e JOIN attempts AS a ON a.node = e.node AND a.attempt = e.attempt "
+        "WHERE e.dag_id = ? AND e.node = ? AND e.phase = 'post' AND e.job_id = ? AND a.closed_utc != '' "
+        "AND (? OR a.attempt = (SELECT max(attempt) FROM attempts WHERE node = e.node)) ORDER BY e.attempt DESC LIMIT 1",
+        (event["dag_id"], event["node"], job_id, "1" <= job_id[:1] <= "9"),
+    ).fetchone()
+    return None if known is None else int(known[0])
 
 
 def _open(campaign: Campaign, node: str, state: str, attempt: int, latest: "tuple[int, str, str, str] | None") -> str:

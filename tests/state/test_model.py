@@ -21,7 +21,7 @@ from campaignmodel import CONVERGED, FATAL, SKIP, Event, Model
 from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from faser_align.config import layout
 from faser_align.state import create, database, publish, spool, verify, writer
@@ -47,7 +47,7 @@ KEPT = (layout.STATE, layout.PUBLISHED)
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
-FARES = st.sampled_from([WELL] * 8 + [LOCKED] * 3 + [UNPUBLISHED, IN_TRANSACTION, AFTER_COMMIT, PUBLISHING, SPOOLING])
+FARES = st.sampled_from([WELL] * 12 + [LOCKED] * 3 + [UNPUBLISHED, IN_TRANSACTION, AFTER_COMMIT, PUBLISHING, SPOOLING])
 PICK = st.integers(0, 11)
 
 
@@ -82,12 +82,18 @@ class Stories(RuleBasedStateMachine):
         self.verdicts: dict[str, str] = {}
         self.again: list[Event] = []
         self.past: list[Event] = []
+        self.latest: dict[str, Event] = {}
 
     def teardown(self) -> None:
         self.patch.undo()
         self.base.cleanup()
 
     # DAGMan
+
+    @initialize(told=st.booleans())
+    def begin(self, told: bool) -> None:
+        """The campaign is submitted."""
+        self.submit(told)
 
     @precondition(lambda self: not self.alive and self.submittable())
     @rule(told=st.booleans())
@@ -131,7 +137,7 @@ class Stories(RuleBasedStateMachine):
         self.script({**self.about(node), "phase": "pre", "retry": self.retry[node]}, fares, recovers)
 
     @precondition(lambda self: self.alive and self.running())
-    @rule(pick=PICK, ret=st.sampled_from([0, 0, 0, 1, -9, 61]), verdict=PICK, fares=FARES, recovers=st.booleans())
+    @rule(pick=PICK, ret=st.sampled_from([0, 0, 61, 61, 1, -9]), verdict=PICK, fares=FARES, recovers=st.booleans())
     def post(self, pick: int, ret: int, verdict: int, fares: str, recovers: bool) -> None:
         """POST of a node whose job has ended."""
         node = self.running()[pick % len(self.running())]
@@ -143,7 +149,9 @@ class Stories(RuleBasedStateMachine):
         if file < 0 and ret == 0:
             possible = ("limit" if iteration == ITERATIONS[-1] else "go_on", "converged", "diverged", "starved")
             # It follows from the metrics: a script that runs again, and a job that does, find the same.
-            name = self.verdicts.setdefault(f"{node} {self.dagman}", possible[max(0, verdict - 8)])
+            name = self.verdicts.setdefault(
+                f"{node} {self.dagman}", possible[verdict % 6 if verdict % 6 < len(possible) else 0]
+            )
             event |= {"verdict": name, "moves": name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
             event["exit"] = {"go_on": 0, "limit": 0, "converged": CONVERGED}.get(name, FATAL)
         self.script(event, fares, recovers)
@@ -152,7 +160,7 @@ class Stories(RuleBasedStateMachine):
     @rule(steps=PICK)
     def a_quiet_while(self, steps: int) -> None:
         """Some scripts run, and nothing happens to them: so stories reach later iterations."""
-        for _ in range(steps):
+        for _ in range(1 + steps // 3):
             if self.running():
                 self.post(0, 0, 0, WELL, recovers=False)
             elif self.ready():
@@ -177,13 +185,13 @@ class Stories(RuleBasedStateMachine):
     @precondition(lambda self: self.alive and self.past)
     @rule(pick=PICK, fares=FARES)
     def repeat(self, pick: int, fares: str) -> None:
-        """The latest script of a node runs a second time, and finds the answer of the first."""
-        latest = {event["node"]: event for event in self.past}
-        event = list(latest.values())[pick % len(latest)]
-        self.run(event, fares)
+        """A script runs a second time, and finds the answer of the first: a POST also when its node has gone on."""
+        event = self.past[pick % len(self.past)]
+        if event["phase"] == "post" or event is self.latest[event["node"]]:
+            self.run(event, fares)
 
     @precondition(lambda self: self.alive and self.at)
-    @rule(removed=st.integers(0, 5), fares=FARES, recovers=st.booleans())
+    @rule(removed=st.integers(0, 9), fares=FARES, recovers=st.booleans())
     def final(self, removed: int, fares: str, recovers: bool) -> None:
         """DAGMan ends: all is done, a node has failed, it was ended early, or it was removed."""
         if "aborted" in self.at.values():
@@ -209,6 +217,7 @@ class Stories(RuleBasedStateMachine):
 
     def script(self, event: Event, fares: str, recovers: bool) -> None:
         """Run a PRE or a POST as DAGMan does, and let it go on from the answer."""
+        self.latest[event["node"]] = event
         answer = self.run(event, fares)
         if answer is None and recovers:
             self.again.append(event)
@@ -235,11 +244,13 @@ class Stories(RuleBasedStateMachine):
 
     # The command line, and strangers
 
+    @precondition(lambda self: self.queue)
     @rule(fares=st.sampled_from([WELL, AFTER_COMMIT, IN_TRANSACTION]))
     def take_what_waits(self, fares: str) -> None:
         """The spool is taken in without an event."""
         self.run(None, fares)
 
+    @precondition(lambda self: self.litter < 2 or not (self.alive or self.submittable()))
     @rule()
     def drop_litter(self) -> None:
         """Something that is no event lies in the spool."""
@@ -376,7 +387,7 @@ class Stories(RuleBasedStateMachine):
 
 
 Stories.TestCase.settings = settings(
-    max_examples=1500 if SOAK else 25,
+    max_examples=1500 if SOAK else 30,
     stateful_step_count=80 if SOAK else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
