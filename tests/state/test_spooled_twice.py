@@ -90,3 +90,11 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
     for _ in range(3):
         assert writer.take(folder, None) == 0
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
+
+
+def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
+    """A POST that slept while its node went on gets the answer of the first; the attempt that is open stays open."""
+    failed = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because", "fatal": False}
+    assert [writer.record(folder, dict(event)) for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [0, 1, 0, 1]
+    assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
+    assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
