@@ -22,19 +22,30 @@ def pytest_configure() -> None:
         signal.signal(number, _interrupt)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need the pool, so that ``-m "not pool"`` leaves them out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that need the pool, so that ``-m "not pool"`` leaves them out.
+
+    `make test` runs most tests two at a time, and then those that need the machine for themselves: FASER_ALIGN_TESTS
+    says which of these are meant, ``together`` or ``alone``; all without it.
+    """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.pool)
+    part = os.environ.get("FASER_ALIGN_TESTS")
+    if part:
+        others = [item for item in items if (item.get_closest_marker("alone") is not None) != (part == "alone")]
+        items[:] = [item for item in items if item not in set(others)]
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
     """A folder with a short path outside /tmp (where DAGMan refuses to work), removed at the end."""
     given = os.environ.get("FASER_ALIGN_TEST_FOLDER")
-    if given:  # made and removed by `make test`
-        yield Path(given)
+    if given:  # made and removed by `make test`; each of several workers has a part of it
+        own = Path(given, os.environ.get("PYTEST_XDIST_WORKER", ""))
+        own.mkdir(exist_ok=True)
+        yield own
         return
     made = Path(tempfile.mkdtemp(prefix="faser-align-test-", dir="/var/tmp"))
     yield made

@@ -206,6 +206,7 @@ def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
     assert "converged" not in desk.events()
 
 
+@pytest.mark.alone
 def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Desk) -> None:
     """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed; resume would go on."""
     desk.configure(requirements="false")

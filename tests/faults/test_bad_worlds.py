@@ -273,6 +273,7 @@ while True:
 """
 
 
+@pytest.mark.alone
 def test_readers_never_harm_and_the_copy_is_complete(tmp_path: Path) -> None:
     """With one reader in a loop, one stopped half-way and hooks killed while they publish, the copy soon holds the last event."""
     record = make_campaign(tmp_path / "campaign", files=24)
@@ -332,6 +333,7 @@ def _benchmark(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.alone
 def test_a_storm(tmp_path: Path) -> None:
     """Of twenty hooks at a time none loses or doubles an event, none says anything, and none waits much longer than the others."""
     found = _benchmark("storm").storm(tmp_path / "campaign", 800)
@@ -339,6 +341,7 @@ def test_a_storm(tmp_path: Path) -> None:
     assert found.percentile(0.99) <= 3 * found.percentile(0.5), sorted(found.took_s)[-20:]
 
 
+@pytest.mark.alone
 def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
     """The same where each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
