@@ -21,7 +21,7 @@ source "$here/pool/environment.sh"
 # shellcheck source=pool/as-root.sh
 source "$here/pool/as-root.sh"
 
-child='' signalled=0 lock=''
+child='' signalled=0 lock='' short=''
 # Ctrl-C reaches the child by itself, as it does every process of the terminal's job; the others go to one process.
 trap 'signalled=130' INT
 trap 'signalled=143; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
@@ -84,12 +84,14 @@ tests() {
     ((${#failed[@]} == 0)) || fail "make test: failed: ${failed[*]}"
 }
 
-# Most tests two at a time, then those that need the machine for themselves. pytest says 5 if a choice leaves it none.
+# Most tests two at a time, then those on the pool and those that need the machine for themselves. pytest says 5 if a choice
+# leaves it none. The first part's folder has a short name: each worker lengthens it.
 run_tests() {
     local together=0 alone=0
     export FASER_ALIGN_TEST_FOLDER=$scratch
+    short=$(mktemp -d /var/tmp/fa-XXXX)
     FASER_ALIGN_TESTS=together run "$here/.venv/bin/python" -m pytest --numprocesses 2 --dist loadfile \
-        --basetemp "$scratch/tests" || together=$?
+        --basetemp "$short/t" || together=$?
     FASER_ALIGN_TESTS=alone run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" || alone=$?
     ((together == 0 || together == 5)) && ((alone == 0 || alone == 5)) && ((together + alone < 10))
 }
@@ -146,7 +148,7 @@ remove_scratch() {
     for pool in "$1"/pool "$1"/gw*/pool; do
         stop_pool "$pool" || say "could not stop the pool in $pool"
     done
-    rm -rf -- "$1"
+    rm -rf -- "$1" ${short:+"$short"}
 }
 
 # Needs no virtual environment: the module uses the standard library only.

@@ -127,7 +127,7 @@ def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], sa
     (here / "taken").mkdir()
     options = {"-y": "2023", "-r": "11705", "-f": "400"} | changes
     if options.get("--config") in ("told.toml", "tmp.toml", "fixed.toml"):
-        options["--constants"] = str(Path(setup.__file__).parents[1] / "examples" / "align_2025.txt")
+        options["--constants"] = str(Path(setup.__file__).parents[2] / "examples" / "align_2025.txt")
     words = [word for pair in options.items() for word in pair if word is not None]
     before = sorted(path.name for path in here.iterdir())
     sentence = mistake("submit", *words)

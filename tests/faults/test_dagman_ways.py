@@ -20,6 +20,8 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes
 from faser_align.state import database, queries, verify
 
+pytestmark = pytest.mark.alone
+
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
 Make = Callable[..., PoolCampaign]

@@ -24,7 +24,7 @@ from faser_align.fsm import table
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries
 
-pytestmark = pytest.mark.pool
+pytestmark = [pytest.mark.alone, pytest.mark.pool]
 
 TRIALS = int(os.environ.get("FASER_ALIGN_TRIALS", "20"))
 SEED = int(os.environ.get("FASER_ALIGN_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)

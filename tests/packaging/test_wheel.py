@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-PACKAGES = sorted(name.partition(".")[2] for name in SETUP["packages"] if name != "faser_align")
+PACKAGES = sorted(name.partition(".")[2] for name in SETUP["packages"] if name.count(".") == 1)
+INNER = sorted(name.partition(".")[2] for name in SETUP["packages"] if name.count(".") > 1)
 DATA = {
     str(path.relative_to(ROOT))
     for package in ("templates", "examples")
@@ -76,6 +77,8 @@ def test_every_package_is_linked(package: str) -> None:
 def test_no_package_is_left_out() -> None:
     """Every package at the top level is in the list of pyproject.toml, and every link leads to one of them."""
     assert sorted(path.parent.name for path in ROOT.glob("*/__init__.py")) == PACKAGES
+    inner = [path.parent for package in PACKAGES for path in (ROOT / package).glob("*/**/__init__.py")]
+    assert sorted(".".join(folder.relative_to(ROOT).parts) for folder in inner) == INNER
     assert sorted(path.name for path in (ROOT / "src/faser_align").iterdir() if path.is_symlink()) == PACKAGES
 
 
