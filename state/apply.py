@@ -182,21 +182,11 @@ def _hold(campaign: Campaign) -> int:
         row = history.node_event(campaign, node, state, "held", attempts, *facts)
         if table.node_after(state, "held"):
             db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
-            # HTCondor may release a job by itself and hold it again for the same reason: to tell that once is enough.
-            if not _told_before(db, node, job_id, event["reason"], row):
+            # HTCondor may release a job by itself and hold it again: once is enough.
+            if not db.execute("SELECT 1 FROM events WHERE phase = 'hold' AND job_id = ? LIMIT 1", (job_id,)).fetchone():
                 history.enqueue(campaign, row, "held")
     _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
     return 0
-
-
-def _told_before(db: sqlite3.Connection, node: str, job_id: str, reason: str, row: int) -> bool:
-    """Whether the job was on hold for this very reason before the history's row ``row``."""
-    found = db.execute(
-        "SELECT 1 FROM history WHERE event = 'held' AND subject = ? AND job_id = ? AND id < ? AND ignored = '' "
-        "AND json_extract(facts, '$.reason') = ? LIMIT 1",
-        (node, job_id, row, reason),
-    ).fetchone()
-    return bool(found)
 
 
 def _node(db: sqlite3.Connection, node: str) -> "tuple[str, int, int, int, str, int]":
