@@ -33,7 +33,7 @@ def temporary(path: Name) -> Iterator[str]:
     name = _beside(path)
     try:
         yield name
-        _sync(name)
+        sync(name)
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -69,15 +69,16 @@ def write_new(path: Name, text: str) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _beside(path: Name) -> str:
-    """A name that nobody else uses, on no other machine either."""
-    folder, name = os.path.split(os.fspath(path))
-    return os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-
-
-def _sync(name: str) -> None:
-    descriptor = os.open(name, os.O_RDONLY)
+def sync(path: Name) -> None:
+    """Bring a file, or a folder's names, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _beside(path: Name) -> str:
+    """A name that nobody else uses, on no other machine either."""
+    folder, name = os.path.split(os.fspath(path))
+    return os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")

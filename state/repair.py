@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from faser_align.config import changes, layout
+from faser_align.config import atomic, changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, repair_events, spool
@@ -209,7 +209,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
         OSError: nothing was changed.
     """
     store = f"{folder}/{layout.STATE}"
-    _sync(rebuilt.path)
+    atomic.sync(rebuilt.path)
     _settle(store)
     aside = ""
     if os.path.lexists(store):
@@ -220,7 +220,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
         os.replace(f"{store}-journal", f"{aside or store}-journal{'' if aside else '.' + ASIDE}")
     os.chmod(rebuilt.path, os.stat(store).st_mode & 0o777 if aside else 0o644)
     os.replace(rebuilt.path, store)
-    _sync(folder)
+    atomic.sync(folder)
     spool.remove(folder, list(rebuilt.spooled))
     for name in rebuilt.unfit:
         spool.set_aside(folder, name)
@@ -241,11 +241,3 @@ def _keep(path: str, aside: str) -> None:
         os.link(path, aside)
     except OSError:
         shutil.copyfile(path, aside)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

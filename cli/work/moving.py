@@ -194,7 +194,7 @@ def _copy_all(record: Record, files: Sequence[File], target: str) -> None:
                 amount = f"{words.bytes_of(done)} of {words.bytes_of(total)}"
                 console.say(f"{file.whose}: {count:,} of {len(files):,} files, {amount}")
         for folder in sorted({os.path.dirname(file.target) for file in files}):
-            _sync_folder(folder)
+            atomic.sync(folder)
     except OSError as error:
         what = f"{file.source} cannot be copied to {file.target}" if file else f"{target} cannot be made"
         raise StoreError(
@@ -237,14 +237,6 @@ def _sha256(path: str) -> str:
 def _is_unchanged(file: File) -> bool:
     state = os.stat(file.source)
     return (state.st_size, state.st_mtime_ns) == (file.size, file.changed_ns)
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lead_there(record: Record, target: str) -> None:
