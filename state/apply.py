@@ -182,9 +182,7 @@ def _hold(campaign: Campaign) -> int:
         row = history.node_event(campaign, node, state, "held", attempts, *facts)
         if table.node_after(state, "held"):
             db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
-            # HTCondor may release a job by itself and hold it again: once is enough.
-            if not db.execute("SELECT 1 FROM events WHERE phase = 'hold' AND job_id = ? LIMIT 1", (job_id,)).fetchone():
-                history.enqueue(campaign, row, "held")
+            history.enqueue(campaign, row, "held")
     _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
     return 0
 

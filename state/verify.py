@@ -133,19 +133,11 @@ def _messages(db: sqlite3.Connection) -> Findings:
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):
         sent.setdefault(row, set()).add(target)
-    held: set[str] = set()
-    for row, event, job_id, facts in db.execute(
-        "SELECT id, event, job_id, facts FROM history WHERE ignored = '' ORDER BY id"
-    ):
+    for row, event, facts in db.execute("SELECT id, event, facts FROM history WHERE ignored = '' ORDER BY id"):
         if event == "changed":
             wanted, targets = _who_is_told(json.loads(facts), "after", (wanted, targets))
         expected = targets if table.MESSAGES.get(event) in wanted else set()
-        told = sent.pop(row, set())
-        if event == "held" and job_id in held and not told:
-            continue  # another hold of the job; earlier versions have told each of them
-        if event == "held":
-            held.add(job_id)
-        if told != expected:
+        if sent.pop(row, set()) != expected:
             yield f"history {row}: {event} has not exactly one message for each target"
     for row in sent:
         yield f"the outbox has a message about history {row}, which is not there or was ignored"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from faser_align.cli import console
-from faser_align.cli.work import dagman, retrying, steering
+from faser_align.cli.work import dagman, retrying, snapshot, steering
 from faser_align.cli.work.alone import alone
 from faser_align.config.record import read_submitted
 from faser_align.fsm import table
@@ -37,6 +37,9 @@ def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, A
     record = steering.in_place(folder)
     submitted = read_submitted(folder)
     kept, stale = "", False
+    if not without_htcondor:
+        with contextlib.suppress(CampaignError):  # a copy that cannot be read tells no end
+            steering.await_departure(record, snapshot.state_now(folder))
     try:
         with _turn(folder, dry_run=dry_run) as scratch:
             _refuse_dagman(record, without_htcondor=without_htcondor)

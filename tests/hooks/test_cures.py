@@ -1,4 +1,4 @@
-"""What to do about a lost file and a held job stands in their messages; a job that is held again is not told again."""
+"""What to do about a lost file and a held job stands in their messages; each hold of a job is told once."""
 
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
     assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
 
 
-def test_a_held_job_has_its_cure_and_is_told_once(tmp_path: Path) -> None:
-    """The message about a job on hold for want of memory says what gives it more; a second hold of the job is no message."""
+def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> None:
+    """The message about a job on hold for want of memory says what gives it more; a second hold is a second message, a hook that comes twice is none."""
     folder = record(tmp_path / "campaign")["folder"]
     hook("pre", folder, NODE, 0, 2)
     log = Path(folder, layout.NODES_LOG)
@@ -47,10 +47,11 @@ def test_a_held_job_has_its_cure_and_is_told_once(tmp_path: Path) -> None:
         with log.open("a") as nodes:
             nodes.write(f"012 (013.000.000) 2026-11-24 08:{minute}:00 Job was held.\n")
             nodes.write("\tError from slot1: memory usage exceeded request_memory\n\tCode 34 Subcode 0\n...\n")
-        assert hook("hold", folder, NODE, "13.0", 0).returncode == 0
-    (held,) = due(folder)["held"]
+        for _ in range(2):
+            assert hook("hold", folder, NODE, "13.0", 0).returncode == 0
+    held = due(folder)["held"][-1]
     assert "memory usage exceeded" in held["reason"]
     assert "condor_release" in held["cure"]
     assert "memory_max_mb" in held["cure"]
     counts = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM history WHERE event = 'held')"
-    assert database.read(folder, lambda db: db.execute(counts).fetchone()) == (1, 2)
+    assert database.read(folder, lambda db: db.execute(counts).fetchone()) == (2, 2)
