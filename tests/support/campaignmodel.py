@@ -55,7 +55,6 @@ class Model:
         self.messages: Counter[tuple[str, str, str]] = Counter()
         self._answers: dict[tuple[str, ...], int] = {}
         self._dags: set[str] = set()
-        self._holds: set[tuple[str, str]] = set()  # (job, reason) that was told
 
     def take(self, event: Event) -> int:
         """Take an event in; returns what its script is answered."""
@@ -148,9 +147,7 @@ class Model:
             self.rows[node, "held", False] += 1
             return 0
         self._go(node, "held", "held")
-        if (job, event["reason"]) not in self._holds:
-            self._holds.add((job, event["reason"]))
-            self._tell("held", node)
+        self._tell("held", node)
         return 0
 
     def _final(self, event: Event) -> int:
