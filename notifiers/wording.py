@@ -233,7 +233,7 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
     found = [
         Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
-        Change("Effect", *(_with_unit(number(row.get("effect_um"), ".2f"), "um") for row in (now, before))),
+        Change("Effect", *(_with_unit(_effect(row), "um") for row in (now, before))),
         Change("Significance", *(number(row.get("significance"), ".3g") for row in (now, before))),
         Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
     ]
@@ -242,6 +242,12 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
         for change in found
         if change.now != NONE
     )
+
+
+def _effect(row: Facts) -> str:
+    """The effect of an iteration; what is far below its limit is not rounded to nothing."""
+    value = row.get("effect_um")
+    return number(value, ".2g" if isinstance(value, int | float) and abs(value) < 0.1 else ".2f")
 
 
 def _with_unit(text: str, unit: str) -> str:
@@ -272,7 +278,7 @@ def _row(row: Facts, staged: bool) -> tuple[str, ...]:
         used if expected == NONE else f"{used}/{expected}",
         number(row.get("tracks"), ","),
         number(row.get("chi2_per_ndf"), ".3f"),
-        number(row.get("effect_um"), ".2f"),
+        _effect(row),
         _largest(row.get("largest")),
     )
 

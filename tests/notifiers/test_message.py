@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faser_align.cli.work import samples
 from faser_align.config.layout import RUN
+from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
+from faser_align.notifiers.send import deliver
+from faser_align.notifiers.targets import Target
 
 NAME = "Y2023_R011705_F400-450"
 
@@ -72,6 +76,7 @@ Effect: 0.20 um, before 0.41 um
 Significance: 0.02, before 0.041
 Largest correction: 2.6 um (module.y 003), before 5.3 um (module.y 003)
 
+Iterations
 iteration  files  tracks  chi2/ndf  effect [um]  largest correction
         1    6/6  16,999     1.310         9.10  118.3 um (module.y 003)
         2    6/6  16,998     1.050         1.20  15.6 um (module.y 003)
@@ -81,6 +86,7 @@ iteration  files  tracks  chi2/ndf  effect [um]  largest correction
 Files lost: 1
 - file 417 (reco_s1_i03_00417): raw file missing or unreadable
 
+Where to look
 Solver: 1 Ended with warnings (bad measurements)
 Wall time: 3 min 12 s
 Constants: /eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt
@@ -119,6 +125,33 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     for part in _parts(message):
         for word in words:
             assert word in part
+
+
+def _spoken(part: str) -> list[str]:
+    """The words one after the other, without marks and signs of punctuation."""
+    words = (text.strip(":|*`.,") for text in part.split())
+    return [word for word in words if any(map(str.isalnum, word))]
+
+
+@pytest.mark.parametrize("event", SUBJECTS)
+def test_all_parts_say_the_same_words_in_the_same_order(smtp_server: Mailbox, event: str) -> None:
+    """Text and HTML, as a mail server hands them on, and Markdown have the same words, for the sample of every event."""
+    facts = samples.facts("2026-11-25T12:00:00Z", event) | {"page": "https://align.example.org/a.html"}
+    facts |= {"constants": "/data/iter03/inputforalign.txt", "folder": "/data", "notes": ["a file was changed by hand"]}
+    for place, key in enumerate(("held", "failed", "files_lost")):
+        facts[key] = [{"node": f"n{n}", "why": f"{key} {n}", "log": ["a", "b - c"]} for n in range(20 * place + 2)]
+    facts |= {"event": event}
+    message = compose(facts)
+    assert deliver(Target("me", smtp_server.url("me@example.org")), message, key="1", thread="t") is None
+    (letter,) = smtp_server.messages()
+    plain, page = letter.get_body(("plain",)), letter.get_body(("html",))
+    assert plain is not None
+    assert page is not None
+    parts = (plain.get_content(), _Words(page.get_content()).words, _parts(message)[2])
+    text, html, markdown = map(_spoken, parts)
+    title = _spoken(message.subject.removeprefix("[faser-align]"))
+    assert html == [*title, *text]
+    assert markdown == text
 
 
 def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
@@ -305,3 +338,11 @@ def test_notes_beyond_the_fourth_are_counted(facts: dict[str, Any]) -> None:
     """Of many notes four are told and the rest is counted."""
     text = compose(facts | {"notes": [f"note {number}" for number in range(9)]}).text
     assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text
+
+
+def test_an_effect_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> None:
+    """An effect of some nanometres is told with two digits, as status does, and not as 0.00 or 0.01 um."""
+    facts["rows"][-1]["effect_um"] = 0.00354
+    text = compose(facts).text
+    assert "Effect: 0.0035 um, before 0.41 um\n" in text
+    assert " 0.0035  2.6 um" in text
