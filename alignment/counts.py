@@ -1,12 +1,6 @@
 """What was counted while a reconstruction's tracks became Mille records; counts of several files add up.
 
-Medians do not add up, so residuals and momenta are kept as histograms of fixed bins:
-
-- residuals of all hits of used tracks, before hits are cut, per layer: 2 um from -0.5 mm to 0.5 mm, with one bin
-  for all below and one for all above;
-- momenta per charge: 200 bins a decade from 10 GeV to 100 TeV, likewise. The median of q/p is q over the median p.
-
-Quantiles are interpolated inside a bin.
+Medians do not add up, so residuals and momenta are kept as histograms of fixed bins, in which quantiles are interpolated.
 """
 
 import dataclasses
@@ -51,6 +45,11 @@ def _three_per_module() -> IntArray:
     return np.zeros((len(LAYER_KEYS), 8, 3), np.int64)
 
 
+def _says(words: str, meaning: str) -> dict[str, str]:
+    """What a field says about itself: its name in words, and what it counts."""
+    return {"words": words, "meaning": meaning}
+
+
 _NEWER = (
     "tracks_modelled",
     "modules_cut_derivative",
@@ -61,51 +60,90 @@ _NEWER = (
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of one or more converted files.
+    """Counts of one or more converted files; what each is stands in its field's metadata, from which the page's table is made."""
 
-    Attributes:
-        files: converted files.
-        tracks_read: tracks in them.
-        tracks_modelled: those from older files, which lack the derivatives by the track's parameters.
-        tracks_cut_chi2, tracks_cut_pz, tracks_cut_hits: tracks left out, each by the first cut that it failed.
-        tracks_written: Mille records; a track that lost all its hits has none.
-        hits_read: hits of the tracks that passed.
-        hits_cut_residual, hits_cut_derivative: hits left out, each by the first cut that it failed.
-        measurements: hits written.
-        bytes_written: size of the binaries; a shorter one has lost its end.
-        modules: shape (12 layers, 8 modules, 2): hits kept, hits cut by residual.
-        modules_cut_derivative: shape (12 layers, 8 modules): hits cut by derivative.
-        module_residuals: shape (12 layers, 8 modules, 3): hits within 0.5 mm before hits are cut, the sum of their
-            residuals (nm), and that of the squares (nm^2): whole numbers, so that sums do not depend on the order.
-        chi2, ndf: sums over the tracks that passed, of the reconstruction and so before hits are cut;
-            a track has five parameters.
-        residual_bins: shape (12 layers, bins), see the module's text.
-        momentum_bins: shape (2, bins): positive, negative charge.
-        edge_low, edge_high: tracks in the lowest and the highest tenth of the momentum window, where
-            ``pz < 1.1 pz_min`` and ``pz > 0.9 pz_max``.
-    """
-
-    files: int = 0
-    tracks_read: int = 0
-    tracks_modelled: int = 0
-    tracks_cut_chi2: int = 0
-    tracks_cut_pz: int = 0
-    tracks_cut_hits: int = 0
-    tracks_written: int = 0
-    hits_read: int = 0
-    hits_cut_residual: int = 0
-    hits_cut_derivative: int = 0
-    measurements: int = 0
-    bytes_written: int = 0
-    chi2: float = 0.0
-    ndf: int = 0
-    edge_low: int = 0
-    edge_high: int = 0
-    modules: IntArray = field(default_factory=_module_counts)
-    modules_cut_derivative: IntArray = field(default_factory=_one_per_module)
-    module_residuals: IntArray = field(default_factory=_three_per_module)
-    residual_bins: IntArray = field(default_factory=_residual_bins)
-    momentum_bins: IntArray = field(default_factory=_momentum_bins)
+    files: int = field(default=0, metadata=_says("files", "converted files"))
+    tracks_read: int = field(default=0, metadata=_says("tracks read", "tracks in them"))
+    tracks_modelled: int = field(
+        default=0,
+        metadata=_says(
+            "tracks modelled", "those from older files, whose derivatives by the track's parameters were made as above"
+        ),
+    )
+    tracks_cut_chi2: int = field(
+        default=0,
+        metadata=_says("tracks cut by chi2", "`chi2 > chi2_max`; a track is counted by the first cut that it fails"),
+    )
+    tracks_cut_pz: int = field(default=0, metadata=_says("tracks cut by pz", "`pz` outside `pz_min ... pz_max` (GeV)"))
+    tracks_cut_hits: int = field(default=0, metadata=_says("tracks cut by hits", "fewer hits than `hits_min`"))
+    tracks_written: int = field(
+        default=0, metadata=_says("tracks written", "Mille records; a track that lost all its hits has none")
+    )
+    hits_read: int = field(default=0, metadata=_says("hits read", "hits of the tracks that passed"))
+    hits_cut_residual: int = field(
+        default=0,
+        metadata=_says(
+            "hits cut by residual",
+            "absolute residual above `residual_max` (mm); a hit is counted by the first cut that it fails",
+        ),
+    )
+    hits_cut_derivative: int = field(
+        default=0,
+        metadata=_says(
+            "hits cut by derivative",
+            "no derivative (below -9000), or one by rx or ry of the layer above `derivative_max` (mm/rad)",
+        ),
+    )
+    measurements: int = field(default=0, metadata=_says("measurements written", "hits written"))
+    bytes_written: int = field(
+        default=0,
+        metadata=_says("size", "of the binaries (bytes); a shorter one has lost its end, and the hook says so"),
+    )
+    chi2: float = field(
+        default=0.0,
+        metadata=_says("chi2", "sum over the tracks that passed, of the reconstruction and so before hits are cut"),
+    )
+    ndf: int = field(
+        default=0,
+        metadata=_says(
+            "degrees of freedom",
+            "the same sum of hits less 5, the parameters of a track; both give chi2/ndf before hit cuts",
+        ),
+    )
+    edge_low: int = field(default=0, metadata=_says("tracks at the lower edge", "tracks with `pz < 1.1 pz_min`"))
+    edge_high: int = field(default=0, metadata=_says("tracks at the upper edge", "tracks with `pz > 0.9 pz_max`"))
+    modules: IntArray = field(
+        default_factory=_module_counts,
+        metadata=_says("hits per module", "by layer and module (12 x 8 x 2): hits kept, hits cut by residual"),
+    )
+    modules_cut_derivative: IntArray = field(
+        default_factory=_one_per_module,
+        metadata=_says("hits cut by derivative per module", "by layer and module (12 x 8)"),
+    )
+    module_residuals: IntArray = field(
+        default_factory=_three_per_module,
+        metadata=_says(
+            "residuals per module",
+            "by layer and module (12 x 8 x 3): hits within 0.5 mm before hits are cut, the sum of their residuals (nm) and of the "
+            "squares (nm^2), whole numbers, for a validation's means and widths",
+        ),
+    )
+    residual_bins: IntArray = field(
+        default_factory=_residual_bins,
+        metadata=_says(
+            "residuals",
+            "per layer, before hits are cut, in 500 bins of 2 um from -0.5 mm to 0.5 mm, with one for all below and one for all "
+            "above: they give the median, and as width half the distance of the 16 % and 84 % quantiles (um)",
+        ),
+    )
+    momentum_bins: IntArray = field(
+        default_factory=_momentum_bins,
+        metadata=_says(
+            "momenta",
+            "of positive and of negative tracks, in 200 bins a decade from 10 GeV to 100 TeV, likewise: the median of q/p is q over "
+            "the median p, shown in 1/TeV, in JSON in 1/GeV",
+        ),
+    )
 
     def __add__(self, other: "Counts") -> "Counts":
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}

@@ -1,11 +1,6 @@
 """The metrics of an iteration: what ``metrics.json`` holds, made of counts, solutions and constants. Pure.
 
-Two numbers say how far the constants still are from standing still:
-
-- significance, expected decrease of chi2 by the first solution over the fit parameters: 1 is a correction as large
-  as its statistical error, 0.01 a tenth of it;
-- effect, ``23.1 um * sqrt(sum of the steps' expected decreases / measurements)``: by how much the correction still
-  moves residuals, rms. 23.1 um is the strip pitch of 80 um over the root of 12.
+Each name is described, with its formula, in ``alignment.describe``; a name that is new is described there, too.
 """
 
 import math
@@ -22,7 +17,7 @@ from faser_align.alignment.solution import Solution
 from faser_align.alignment.weakmodes import split
 
 FORMAT = 1
-RESOLUTION_UM = 23.1
+RESOLUTION_UM = 23.1  # the strip pitch of 80 um over the root of 12
 NEAR_END_UM = 2.0  # effect of a correction from which a stage may end soon
 
 # degree of freedom -> kind of its labels, place among the six constants, factor and unit of what is shown

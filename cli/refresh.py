@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from faser_align.alignment import describe as numbers
 from faser_align.cli import main as commandline
 from faser_align.cli.work.progress import STATUSES, STUCK, TIMEOUT
 from faser_align.config import describe as configuration
@@ -42,6 +43,8 @@ def pages() -> dict[str, str]:
 def blocks() -> dict[tuple[str, str], str]:
     """Parts of pages that people write, between ``<!-- NAME -->`` and ``<!-- end -->``: by page and name."""
     return {
+        ("alignment.md", "counts"): numbers.counts_table(),
+        ("alignment.md", "metrics"): numbers.metrics_tables(),
         ("when-it-fails.md", "statuses"): failures(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }

@@ -1,5 +1,6 @@
 """What ``mille`` counted, for a person."""
 
+import dataclasses
 from typing import Any
 
 from faser_align.alignment.counts import LAYER_KEYS, Counts
@@ -7,6 +8,10 @@ from faser_align.alignment.notes import derivative_cut
 from faser_align.cli import console
 
 MODULES_SHOWN = 5  # those that lost most of their hits
+SHOWN = (
+    *("files", "tracks_read", "tracks_cut_chi2", "tracks_cut_pz", "tracks_cut_hits", "tracks_written"),
+    *("hits_read", "hits_cut_residual", "hits_cut_derivative", "measurements"),
+)
 
 
 def derived(counts: Counts) -> dict[str, Any]:
@@ -41,16 +46,9 @@ def tell(counts: Counts, *, as_json: bool) -> None:
 def show(counts: Counts) -> None:
     """Write tracks and hits by reason, chi2/ndf, momenta, and the residuals of each layer."""
     rows: list[tuple[str, object]] = [
-        ("files", counts.files),
-        ("tracks read", counts.tracks_read),
-        ("tracks cut by chi2", counts.tracks_cut_chi2),
-        ("tracks cut by pz", counts.tracks_cut_pz),
-        ("tracks cut by hits", counts.tracks_cut_hits),
-        ("tracks written", counts.tracks_written),
-        ("hits read", counts.hits_read),
-        ("hits cut by residual", counts.hits_cut_residual),
-        ("hits cut by derivative", counts.hits_cut_derivative),
-        ("measurements written", counts.measurements),
+        (field.metadata["words"], getattr(counts, field.name))
+        for field in dataclasses.fields(counts)
+        if field.name in SHOWN
     ]
     chi2 = counts.chi2_per_ndf()
     if chi2 is not None:

@@ -1,19 +1,14 @@
 """The page on the alignment names every number that the program shows, and only labels that there are."""
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faser_align.alignment.constants import read_constants
-from faser_align.alignment.counts import Counts
-from faser_align.alignment.fixrules import fix_rules
 from faser_align.alignment.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
 from faser_align.alignment.labels import parse
-from faser_align.alignment.metrics import Data, Resources, Step, iteration_metrics
-from faser_align.alignment.solution import Rejects, Solution
+from faser_align.alignment.solution import Solution
 from faser_align.cli.show import solved
 
 ROOT = Path(__file__).parents[2]
@@ -28,30 +23,6 @@ def keys(value: Any) -> set[str]:
     if isinstance(value, dict):
         return {key for key in value if re.fullmatch("[a-z_]+", key)} | {k for v in value.values() for k in keys(v)}
     return {k for v in value for k in keys(v)} if isinstance(value, list) else set()
-
-
-def test_counts_are_explained() -> None:
-    """Each number of a conversion is on the page."""
-    assert {field.name for field in dataclasses.fields(Counts)} <= NAMED
-
-
-def test_metrics_are_explained(data: Path) -> None:
-    """Each name in metrics.json is on the page."""
-    counts = Counts(files=1, tracks_written=10, measurements=100, chi2=1.0, ndf=1)
-    constants = read_constants(data / "constants" / "align_2025.txt")
-    metrics = iteration_metrics(
-        stage=1,
-        iteration=1,
-        data=Data(1, [], counts, 0.05, residual_max_final=True),
-        steps=[Step("a", fix_rules(["layer", "3ST"]), SOLUTION)],
-        constants=constants,
-        correction=constants,
-        backend="builtin",
-        resources=Resources(1.0, 1.0, 1.0),
-    )
-    kinds = {"module.x", "module.y", "module.rz", "chi2", "pz", "residual", "derivative"}
-    assert keys(metrics) - kinds <= NAMED
-    assert set(Rejects._fields) <= NAMED
 
 
 def test_solutions_are_explained() -> None:

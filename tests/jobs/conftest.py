@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,16 @@ TRUTH = files("faser_align.examples") / "align_2025.txt"
 
 
 @pytest.fixture
-def make_campaign(tmp_path: Path) -> Callable[..., Path]:
+def make_campaign(make_campaign_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Make a campaign of 300 tracks a file around the 2025 constants, IFT modules misplaced; keywords are tables."""
+    return partial(make_campaign_in, tmp_path)
 
-    def make(numbers: tuple[int, ...] = (400, 401), **tables: dict[str, Any]) -> Path:
+
+@pytest.fixture(scope="session")
+def make_campaign_in() -> Callable[..., Path]:
+    """The same in a folder that is named first, for several tests together."""
+
+    def make(tmp_path: Path, numbers: tuple[int, ...] = (400, 401), **tables: dict[str, Any]) -> Path:
         folder = tmp_path / "campaign"
         truth = parse_constants(TRUTH.read_text(), "truth")
         write_constants(tmp_path / "truth.txt", truth)

@@ -1,0 +1,180 @@
+"""The descriptions of metrics are those of what the jobs write, and of who reads it."""
+
+import copy
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign as make_with_store
+from campaigns import run_iteration
+from described import Keys, Watched, found, looked_at, names_of, undescribed
+
+from faser_align.alignment import describe, notes
+from faser_align.cli.show import figures
+from faser_align.config import layout
+from faser_align.fsm import validation, verdict
+from faser_align.fsm.criteria import Rules
+from faser_align.jobs.plot import plot
+from faser_align.jobs.reconstruct import reconstruct
+from faser_align.jobs.solve import solve
+from faser_align.jobs.validate import validate
+from faser_align.pages.collect import collect
+from faser_align.pages.report import render
+from faser_align.state import facts
+
+Metrics = dict[str, Any]
+FILES = (400, 401)
+LAST = 2
+STAGES = [
+    {
+        "name": "IFT",
+        "steps": [{"name": "modules", "fix": ["layer", "3ST"]}, {"name": "layers", "fix": ["side", "module", "3ST"]}],
+    }
+]
+
+
+@pytest.fixture(scope="module")
+def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two iterations of two steps, the latter of which has directions that the data do not determine; and a validation."""
+    folder = make_campaign_in(
+        tmp_path_factory.mktemp("described"),
+        FILES,
+        stages=STAGES,
+        campaign={"iterations": LAST},
+        solver={"entries": 100},
+        validation={"enabled": True, "files": "400-402"},
+    )
+    for iteration in range(1, LAST + 1):
+        for file in FILES:
+            reconstruct(str(folder), 1, iteration, file)
+        solve(str(folder), 1, iteration)
+    start = Path(layout.constants_file(str(folder), 1, 1)).read_bytes()
+    before = Path(layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE))
+    before.parent.mkdir(parents=True)
+    before.write_bytes(start)
+    for half in (layout.BEFORE, layout.AFTER):
+        for file in (*FILES, 402):
+            reconstruct(str(folder), layout.VALIDATION, half, file)
+    Path(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)).parent.mkdir(parents=True)
+    validate(str(folder), layout.VALIDATION, layout.AFTER)
+    return folder
+
+
+def read(campaign: Path, stage: int, iteration: int) -> Metrics:
+    value: Metrics = json.loads(Path(layout.metrics_file(str(campaign), stage, iteration)).read_text())
+    return value
+
+
+@pytest.fixture(scope="module")
+def history(campaign: Path) -> list[Metrics]:
+    """Metrics of the iterations."""
+    return [read(campaign, 1, iteration) for iteration in range(1, LAST + 1)]
+
+
+@pytest.fixture(scope="module")
+def validated(campaign: Path) -> Metrics:
+    """Metrics of the validation."""
+    return read(campaign, layout.VALIDATION, layout.AFTER)
+
+
+def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics) -> None:
+    """Each name in the metrics of iterations and of a validation has its description."""
+    for metrics in (*history, validated):
+        assert undescribed(metrics, names_of(metrics)) == []
+
+
+def test_what_is_described_is_written(history: list[Metrics], validated: Metrics) -> None:
+    """Each description is of a name that is there, but for what needs HTCondor's log, a misfortune, or an import."""
+    elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}
+    elsewhere |= {"notes", "files.lost"}  # empty
+    seen = set().union(*(found(metrics, describe.METRICS) for metrics in history))
+    assert set(describe.METRICS) - seen <= elsewhere
+    assert set(names_of(validated)) - found(validated, names_of(validated)) <= elsewhere | {"constants.changed_by_hand"}
+
+
+def test_sources_and_readers_are_known(history: list[Metrics]) -> None:
+    """Where a metric comes from is explained, and the criteria that read one are all those of a verdict."""
+    described = [*describe.METRICS.values(), *describe.VALIDATION]
+    assert {one.source for one in described} == set(describe.SOURCES)
+    asked = {criterion.name for criterion in judged(history).criteria}
+    words = {word for one in describe.METRICS.values() for word in one.readers.split()}
+    assert words == asked | set(describe.READERS)
+
+
+def judged(history: list[Metrics]) -> verdict.Verdict:
+    """The verdict with all rules and criteria that there are."""
+    rules = Rules(rules=("significance", "effect", "absolute", "relative"), stalled_iterations=1)
+    return verdict.judge(rules, history, limit=9)
+
+
+def read_by(readers: Collection[str], described: Collection[describe.Metric]) -> set[str]:
+    """Names of the metrics of which a description says that one of the readers reads them."""
+    return {one.name for one in described if set(one.readers.split()) & set(readers)}
+
+
+def watched(history: list[Metrics]) -> tuple[list[Watched], set[Keys]]:
+    seen: set[Keys] = set()
+    return [Watched(copy.deepcopy(metrics), seen) for metrics in history], seen
+
+
+def test_the_verdict_reads_what_is_said(history: list[Metrics]) -> None:
+    """A verdict looks at the metrics that name a criterion, and at no other."""
+    metrics, seen = watched(history)
+    criteria = {criterion.name for criterion in judged(metrics).criteria}
+    assert looked_at(seen, describe.METRICS) == read_by(criteria, describe.METRICS.values())
+
+
+def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
+    """So does the verdict of a validation."""
+    (metrics,), seen = watched([validated])
+    said = validation.confirm(validation.Limits(module_hits_min=2), metrics)
+    criteria = {criterion.name.replace("all", "FILES").replace("unused", "FILES") for criterion in said.criteria}
+    assert looked_at(seen, names_of(validated)) == read_by(criteria, describe.VALIDATION)
+
+
+def test_notes_read_what_is_said(history: list[Metrics]) -> None:
+    """Notes look at what is said of them, where there is something to be told."""
+    odd = copy.deepcopy(history[-1])
+    odd["converted_again"] = odd["constants"]["changed_by_hand"] = True
+    for sign in ("plus", "minus"):
+        odd["momentum"]["since_first"][f"momentum_change_{sign}"] = None
+    (metrics,), seen = watched([odd])
+    assert len(notes.notes(metrics, 0.0)) == 4
+    about = {"stage", "iteration", "residual_max_mm"}  # of which they speak
+    assert looked_at(seen, describe.METRICS) - about == read_by(["notes"], describe.METRICS.values())
+
+
+def test_tables_read_what_is_said(history: list[Metrics]) -> None:
+    """The tables of `metrics` look at what is said of them."""
+    metrics, seen = watched(history)
+    about = {"stage": 1, "verdict": "go_on", "wall_s": 1.0}
+    figures.tables({"stages": 1, "iterations": [about | {"iteration": i, "metrics": m} for i, m in enumerate(metrics)]})
+    assert looked_at(seen, describe.METRICS) == read_by(["metrics"], describe.METRICS.values())
+
+
+def test_the_picture_reads_what_is_said(history: list[Metrics], tmp_path: Path) -> None:
+    """The picture of the convergence looks at what is said of it."""
+    metrics, seen = watched(history)
+    assert plot(str(tmp_path / "picture.png"), "name", metrics, {"effect_um": 0.5, "significance": 0.01}) == ""
+    assert looked_at(seen, describe.METRICS) == read_by(["plot"], describe.METRICS.values())
+
+
+def test_the_report_reads_what_is_said(history: list[Metrics], workdir: Path) -> None:
+    """The report looks at what is said of it, and what status and messages sum up is said of them."""
+    record = make_with_store(workdir / "c", files=1)
+    for iteration in range(1, LAST + 1):
+        run_iteration(record, iteration)
+    metrics, seen = watched(history)
+    collected = collect(record["folder"])
+    rows = [row | {"metrics": one} for row, one in zip(collected.iterations, metrics, strict=True)]
+    rows = [row | facts.summary(row) for row in rows]
+    summed_up = looked_at(seen, describe.METRICS)
+    for one in metrics:
+        facts.weak_modes(one)
+    assert summed_up <= read_by(["status"], describe.METRICS.values())
+    render(collected._replace(iterations=rows), written_utc="2026-11-24T07:30:00Z")
+    # The one for the picture of the detector when the campaign is collected, the other with the correction as a whole.
+    unseen = {"hits.modules.MODULE", "corrections.DOF.where"}
+    assert looked_at(seen, describe.METRICS) | unseen == read_by(["report"], describe.METRICS.values())

@@ -1,0 +1,110 @@
+"""What is in a JSON value or in a campaign's folder against the names by which it is described."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from faser_align.alignment import describe
+from faser_align.config import layout
+
+Keys = tuple[str, ...]
+
+
+def words(name: str) -> Keys:
+    """A described name as the keys on the way to it, ``[]`` for each of a list."""
+    return tuple(name.replace("[]", ".[]").split("."))
+
+
+def fits(path: Keys, described: Keys) -> bool:
+    """Whether a description is that of a path: capitals stand for any key."""
+    return len(path) == len(described) and all(
+        key == word or (word != "[]" and word.isupper()) for key, word in zip(path, described, strict=True)
+    )
+
+
+def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
+    """Paths of all numbers, texts, and lists of such; empty tables and lists have none."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for inner in value:
+            yield from leaves(inner, (*path, "[]"))
+    elif value != []:
+        yield path
+
+
+def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
+    """Paths of all empty tables and lists."""
+    if value in ({}, []):
+        yield path
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from empties(inner, (*path, key))
+    elif isinstance(value, list) and isinstance(value[0], dict):
+        for inner in value:
+            yield from empties(inner, (*path, "[]"))
+
+
+def undescribed(value: Any, names: Collection[str]) -> list[str]:
+    """What is in a JSON value without a description; of an empty table or list, one of what may be in it is enough."""
+    known = [words(name) for name in names]
+    unknown = [path for path in leaves(value) if not any(fits(path, one) for one in known)]
+    unknown += [
+        path
+        for path in empties(value)
+        if not any(fits(path, one[: len(path)]) for one in known if len(one) >= len(path))
+    ]
+    return sorted({".".join(path) for path in unknown})
+
+
+def found(value: Any, names: Collection[str]) -> set[str]:
+    """Which of the described names are in a JSON value."""
+    paths = set(leaves(value))
+    return {name for name in names if any(fits(path, words(name)) for path in paths)}
+
+
+def names_of(metrics: dict[str, Any]) -> list[str]:
+    """The described names of an iteration's metrics, or of a validation's."""
+    if metrics["stage"] == layout.VALIDATION:
+        return [*describe.OF_VALIDATION, *(one.name for one in describe.VALIDATION)]
+    return list(describe.METRICS)
+
+
+class Watched(dict[str, Any]):
+    """A table of JSON that notes which of its numbers somebody looks at, by their paths, in ``seen``."""
+
+    def __init__(self, value: dict[str, Any], seen: set[Keys], path: Keys = ()) -> None:
+        super().__init__({key: _watch(inner, seen, (*path, key)) for key, inner in value.items()})
+        self._seen, self._path = seen, path
+
+    def _note(self, key: str) -> None:
+        value = super().get(key)
+        if key in self and not isinstance(value, Watched):
+            self._seen.add((*self._path, key))
+
+    def __getitem__(self, key: str) -> Any:
+        self._note(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._note(key)
+        return super().get(key, default)
+
+    def items(self) -> Any:
+        return [(key, self[key]) for key in self]
+
+    def values(self) -> Any:
+        return [self[key] for key in self]
+
+
+def _watch(value: Any, seen: set[Keys], path: Keys) -> Any:
+    if isinstance(value, dict):
+        return Watched(value, seen, path)
+    if isinstance(value, list):
+        return [_watch(inner, seen, (*path, "[]")) for inner in value]
+    return value
+
+
+def looked_at(seen: set[Keys], names: Collection[str]) -> set[str]:
+    """The described names of what was looked at."""
+    return {name for name in names if any(fits(path, words(name)) for path in seen)}
