@@ -62,7 +62,7 @@ def repair(
     """
     from faser_align.cli.work import repairing
     from faser_align.state import registry
-    from faser_align.state.repair_report import sentences
+    from faser_align.state.repair.report import sentences
 
     found = repairing.repair(registry.find(campaign), dry_run=dry_run, without_htcondor=without_htcondor)
     if as_json:

@@ -15,8 +15,8 @@ from faser_align.config.record import read_submitted
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import publish, queries
-from faser_align.state import repair as repairs
-from faser_align.state.repair_report import report
+from faser_align.state.repair import rebuild as repairs
+from faser_align.state.repair.report import report
 
 
 def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, Any]:

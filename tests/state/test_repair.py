@@ -21,9 +21,10 @@ from faser_align.config import changes, layout, submissions
 from faser_align.config.record import read_record, read_submitted
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import StoreError
-from faser_align.state import create, database, publish, repair, spool, verify, wishes
+from faser_align.state import create, database, publish, spool, verify, wishes
 from faser_align.state.create import record_submitted
-from faser_align.state.repair_report import report, sentences
+from faser_align.state.repair import rebuild as repair
+from faser_align.state.repair.report import report, sentences
 
 Record = dict[str, Any]
 
@@ -121,17 +122,17 @@ def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Pat
 
 
 def _events(record: Record) -> list[Any]:
-    from faser_align.state import repair_events, repair_replay
+    from faser_align.state.repair import events, replay
 
-    return [repair_replay.Taken(e) for e in repair_events.events(repair.read_logs(record["folder"]), record)]
+    return [replay.Taken(e) for e in events.events_of(repair.read_logs(record["folder"]), record)]
 
 
 def _store_after(record: Record, events: list[Any], path: Path) -> Path:
     """The store of a campaign of which only these events were taken in."""
-    from faser_align.state import repair_replay
+    from faser_align.state.repair import replay
 
-    repair_replay.begin(str(path), record)
-    repair_replay.replay(str(path), record["folder"], events)
+    replay.begin(str(path), record)
+    replay.replay(str(path), record["folder"], events)
     return path
 
 

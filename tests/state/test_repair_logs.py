@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from recorded import CASES, unpack
 
-from faser_align.state import joblogs, repair_events
+from faser_align.state import joblogs
 from faser_align.state.joblogs import Logs
-from faser_align.state.repair import read_logs
+from faser_align.state.repair import events
+from faser_align.state.repair.rebuild import read_logs
 
 # What decides a node's fate, which three logs tell alike.
 WORDS = ("PRESKIP", "POST_SCRIPT_SUCCESS", "POST_SCRIPT_FAILURE", "JOB_HELD")
@@ -42,10 +43,10 @@ def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> 
     logs = read_logs(str(tmp_path))
     alone = Logs(**{name: getattr(logs, name) for name in (*kept, "jobs")})
 
-    def ends(found: list[repair_events.Happening]) -> set[tuple[str, str, str, int | None]]:
+    def ends(found: list[events.Happening]) -> set[tuple[str, str, str, int | None]]:
         return {(one.dag_id, one.node, one.job_id, one.ret) for one in found if one.phase == "post"}
 
-    assert ends(repair_events.happenings(alone)) == ends(repair_events.happenings(logs))
+    assert ends(events.happenings(alone)) == ends(events.happenings(logs))
 
 
 def test_a_job_that_was_killed_or_removed(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_job_that_was_killed_or_removed(tmp_path: Path) -> None:
 def test_why_jobs_were_held(tmp_path: Path) -> None:
     """Every hold has its time and its reason, also the second one of a job."""
     record = unpack("held", tmp_path)
-    found = [e for e in repair_events.events(read_logs(str(tmp_path)), record) if e["phase"] == "hold"]
+    found = [e for e in events.events_of(read_logs(str(tmp_path)), record) if e["phase"] == "hold"]
     assert [event["reason"] for event in found] == ["Reason unspecified"] * 3
     assert len({(event["job_id"], event["hold_time"]) for event in found}) == len(found) == 3
 
@@ -85,7 +86,7 @@ def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path)
     unpack(case, tmp_path)
     logs = read_logs(str(tmp_path))
     dagmans = [line.value for line in joblogs.jobstate(logs.jobstate) if line.what == "DAGMAN_STARTED"]
-    left = repair_events.how_dagman_left(logs.dagman_log, dagmans[-1])
+    left = events.how_dagman_left(logs.dagman_log, dagmans[-1])
     assert left.removed is removed
     assert words in left.words
     assert ("while it was on hold (" in left.words) is (case == "gone")
@@ -95,4 +96,4 @@ def test_lines_that_are_none(tmp_path: Path) -> None:
     """What is no line of a log is passed over, whatever it is."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
     assert joblogs.jobstate(rubbish) == joblogs.dagman_out(rubbish) == joblogs.scripts(rubbish) == []
-    assert repair_events.happenings(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []
+    assert events.happenings(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []

@@ -52,7 +52,7 @@ _NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked")
 
 
 def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
-    """What a store says, without what only hooks could know (``state.repair.UNKNOWN``).
+    """What a store says, without what only hooks could know (``state.repair.rebuild.UNKNOWN``).
 
     Args:
         path: the store.

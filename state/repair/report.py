@@ -7,8 +7,8 @@ import sqlite3
 from collections import Counter
 from typing import Any
 
-from faser_align.state import repair
-from faser_align.state.repair import Rebuilt
+from faser_align.state.repair import rebuild
+from faser_align.state.repair.rebuild import Rebuilt
 
 NODES_NAMED = 5
 _TABLES = ("attempts", "iterations", "history")
@@ -42,7 +42,7 @@ def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
             for node, state in new.items()
             if old.get(node) != state
         ],
-        "not_known": list(repair.UNKNOWN) if rebuilt.made_from == repair.LOGS else [],
+        "not_known": list(rebuild.UNKNOWN) if rebuilt.made_from == rebuild.LOGS else [],
         "set_aside": list(rebuilt.unfit),
     }
 
@@ -89,7 +89,7 @@ def _left_out(found: dict[str, Any]) -> list[str]:
 
 
 def _beyond(found: dict[str, Any]) -> str:
-    if found["made_from"] == repair.LOGS:
+    if found["made_from"] == rebuild.LOGS:
         return f": {_events(found['events'])}"
     return f", and {_events(found['events'])} of DAGMan's logs or of the spool" if found["events"] else ""
 

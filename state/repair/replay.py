@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from faser_align.config import layout
 from faser_align.fsm import table
-from faser_align.state import create, repair_events, schema, spool, writer
+from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
-from faser_align.state.repair_copies import UNTOLD, opened
+from faser_align.state.repair.copies import UNTOLD, opened
+from faser_align.state.repair.events import NEAR_S
 
 Event = dict[str, Any]
 Record = dict[str, Any]
@@ -68,7 +69,7 @@ def _like(found: list[Taken], event: Event) -> int | None:
         if other.spooled or any(other.event.get(key) != event.get(key) for key in same):
             continue
         near.append((abs(_seconds(other.event["utc"]) - _seconds(event["utc"])), place))
-    if not near or (event["phase"] == "pre" and min(near)[0] > repair_events.NEAR_S):
+    if not near or (event["phase"] == "pre" and min(near)[0] > NEAR_S):
         return None
     return min(near)[1]
 

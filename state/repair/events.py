@@ -172,7 +172,7 @@ def _within(timed: Iterable[tuple[int, int]], at_s: int) -> list[int]:
     return [value for when_s, value in timed if at_s <= when_s <= at_s + 2 * NEAR_S]
 
 
-def events(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()) -> list[Event]:
+def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()) -> list[Event]:
     """The events of a campaign, in order, as its hooks and its command line have made them.
 
     Args:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from faser_align.config import atomic, changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, repair_events, spool
+from faser_align.state import database, spool
 from faser_align.state.apply import apply
 from faser_align.state.joblogs import Logs
-from faser_align.state.repair_copies import FILES, STORE, Copy, covers, examine, opened, tell_as_known
-from faser_align.state.repair_replay import Taken, begin, missing, replay, with_spool
+from faser_align.state.repair.copies import FILES, STORE, Copy, covers, examine, opened, tell_as_known
+from faser_align.state.repair.events import events_of, how_dagman_left
+from faser_align.state.repair.replay import Taken, begin, missing, replay, with_spool
 
 Record = dict[str, Any]
 
@@ -130,7 +131,7 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
     """
     copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
     logs = read_logs(folder)
-    events = with_spool(folder, repair_events.events(logs, record, changes.read(folder)))
+    events = with_spool(folder, events_of(logs, record, changes.read(folder)))
     made_from, path, unfit, taken, left_out = _from_copies(folder, copies, events, scratch)
     if not path or left_out:
         fresh = f"{scratch}/fresh.db"
@@ -181,7 +182,7 @@ def _close(path: str, logs: Logs) -> str:
         state, dag_id = db.execute("SELECT state, dag_id FROM campaign").fetchone()
         if state not in table.UNFINISHED or not dag_id:
             return ""
-        left = repair_events.how_dagman_left(logs.dagman_log, dag_id)
+        left = how_dagman_left(logs.dagman_log, dag_id)
         event = {
             "phase": "final",
             "dag_id": dag_id,
