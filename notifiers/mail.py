@@ -7,7 +7,6 @@ mail systems drop the second one.
 
 import hashlib
 import smtplib
-import ssl
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -16,7 +15,7 @@ from typing import Any
 
 from faser_align.config.layout import PLOT
 from faser_align.notifiers.message import Message
-from faser_align.notifiers.services import APP, Answer
+from faser_align.notifiers.services import APP, Answer, secured
 from faser_align.notifiers.wording import line
 
 HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
@@ -125,27 +124,19 @@ def _connect(service: Any) -> _Closing:
     # Our own name is looked up in the DNS otherwise, which no alarm can interrupt; loopback does not need it.
     own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
     if service.secure_mode == "ssl":
-        tls = _tls(service)
+        tls = secured(service)
         server: _Closing = _ClosingSecured(host, port, own_name, timeout=timeout_s, context=tls)
     else:
         server = _Closing(host, port, own_name, timeout=timeout_s)
     try:
         if service.secure_mode == "starttls":
-            server.starttls(context=_tls(service))
+            server.starttls(context=secured(service))
         if service.user and service.password:
             server.login(service.user, service.password)
     except BaseException:
         server.close()
         raise
     return server
-
-
-def _tls(service: Any) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not service.verify_certificate:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _answer(code: int, reason: bytes | str) -> str:

@@ -65,6 +65,11 @@ def _send(target: Target, message: Message, key: str, thread: str) -> "Answer":
         from faser_align.notifiers.mail import send_mail
 
         return send_mail(service, message, key=key, thread=thread)
+    if target.is_mattermost:
+        from faser_align.notifiers.mattermost import is_webhook, send_post
+
+        if is_webhook(service):
+            return send_post(service, message)
     with heard() as records, http_statuses() as statuses:
         accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
     if not accepted:
@@ -73,8 +78,8 @@ def _send(target: Target, message: Message, key: str, thread: str) -> "Answer":
 
 
 def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
-    """What apprise is given: Mattermost's own Markdown as it is, HTML for encrypted mail, else text."""
-    if target.scheme in {"mmost", "mmosts"}:
+    """What apprise is given: Markdown as it is for a bot of Mattermost, HTML for encrypted mail, else text."""
+    if target.is_mattermost:
         return {"title": "", "body": message.markdown}
     if target.is_mail:
         return {"title": message.subject, "body": message.html, "body_format": "html"}

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,6 +39,15 @@ def open_service(url: str) -> Any | None:
             return apprise.Apprise.instantiate(url, asset=asset)
         except (ValueError, TypeError, LookupError, AttributeError):  # of a plug-in's parser
             return None
+
+
+def secured(service: Any) -> ssl.SSLContext:
+    """TLS for a service, with the server's certificate checked unless the address says otherwise (``verify=no``)."""
+    context = ssl.create_default_context()
+    if not service.verify_certificate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @contextmanager

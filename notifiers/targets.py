@@ -38,9 +38,10 @@ HIDDEN = "***"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAIL_SCHEMES = frozenset({"mailto", "mailtos"})
+_MATTERMOST_SCHEMES = frozenset({"mmost", "mmosts"})
 # Schemes whose host and user are a server and a display name; elsewhere both may be half of a token.
 _WEB_SCHEMES = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "http", "https"})
-_SERVER_SCHEMES = _MAIL_SCHEMES | _WEB_SCHEMES | {"mmost", "mmosts"}
+_SERVER_SCHEMES = _MAIL_SCHEMES | _WEB_SCHEMES | _MATTERMOST_SCHEMES
 _WEB_TOKEN_MIN = 8  # of a plain web address: a shorter piece of the path is a word, not a token
 # Arguments of an address that hold no secret and that a reason may well name.
 _OPEN_ARGUMENTS = frozenset(
@@ -71,6 +72,11 @@ class Target:
     def is_mail(self) -> bool:
         """Whether messages go there by SMTP."""
         return self.scheme in _MAIL_SCHEMES
+
+    @property
+    def is_mattermost(self) -> bool:
+        """Whether messages go to a Mattermost server."""
+        return self.scheme in _MATTERMOST_SCHEMES
 
     def wants(self, event: str) -> bool:
         """Whether this target is to be told of an event; a test message is never held back."""

@@ -13,7 +13,7 @@ from typing import Any
 import htcondor2
 import pytest
 from campaigns import make_old
-from receivers import Mattermost, mattermost
+from receivers import Mattermost, mattermost, words_of
 from standin import make_pede
 
 from faser_align.config import layout
@@ -172,7 +172,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     assert "failed" in letter["Subject"]
     assert node in text
     assert "raw file missing or unreadable" in text
-    assert node in desk.channel.posts[0]["text"]
+    assert node in words_of(desk.channel.posts[0])
     assert "raw file missing" in desk.run("status", NAME)
 
     (raw / "Faser-Physics-011705-00401.raw").write_text("raw")

@@ -1,12 +1,14 @@
 """Receivers on loopback: a mail server and the part of a Mattermost server that takes webhooks."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import Mattermost, mattermost
+from receivers import TOKEN, Mattermost, mattermost
 
 from faser_align.notifiers.mailbox import Mailbox
 
@@ -23,6 +25,31 @@ def mattermost_server() -> Iterator[Mattermost]:
     """A server that takes Mattermost's webhook payload, with Mattermost's answers."""
     with mattermost() as received:
         yield received
+
+
+@pytest.fixture
+def web_page() -> Iterator[str]:
+    """The apprise address of a server that answers whatever it is asked with a page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>Log in</title>")
+
+        def log_message(self, *_: object) -> None:
+            """Tests stay quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"mmost://127.0.0.1:{server.server_address[1]}/{TOKEN}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ import re
 from typing import Any
 
 import pytest
+from receivers import words_of
 
 from faser_align.cli.work import samples
+from faser_align.notifiers.mattermost import COLOURS, parts
 from faser_align.notifiers.message import compose
 from faser_align.notifiers.send import ask
 from faser_align.notifiers.targets import EVENTS, Target
 
 POST_MAX = 16_383  # code points of a post (a quarter of 65,535 bytes); longer ones are refused or split
+PROPERTIES_MAX = 760_000  # code points of all attachments as JSON
 UTC = "2026-11-25T12:00:00Z"
 CELL = re.compile(r"(?<!\\)\|")
 
@@ -19,7 +22,7 @@ CELL = re.compile(r"(?<!\\)\|")
 def post_of(server: Any, facts: dict[str, Any]) -> dict[str, Any]:
     """What the server received of a message."""
     answer = ask(Target("group", server.url()), compose(facts), key="1", thread="t")
-    assert answer == (True, "HTTP status 200")
+    assert answer == (True, "200 ok")
     post: dict[str, Any] = server.posts.pop()
     assert server.posts == []
     return post
@@ -27,19 +30,25 @@ def post_of(server: Any, facts: dict[str, Any]) -> dict[str, Any]:
 
 def check(post: dict[str, Any]) -> list[str]:
     """Check a post; returns the rows of its table."""
-    assert set(post) <= {"text", "username", "channel", "icon_url"}  # fields that an incoming webhook takes
-    assert 0 < len(post["text"]) <= POST_MAX
-    assert len(json.dumps(post, ensure_ascii=False).encode()) <= 4 * POST_MAX
-    words = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", re.sub(r"\\.", "", post["text"]))
+    assert set(post) <= {"text", "username", "channel", "icon_url", "attachments"}  # what an incoming webhook takes
+    assert 0 < len(words_of(post)) <= POST_MAX
+    assert len(json.dumps(post["attachments"], ensure_ascii=False)) <= PROPERTIES_MAX
+    assert len({part["color"] for part in post["attachments"]}) == 1
+    assert all(re.fullmatch(r"#[0-9a-f]{6}", part["color"]) for part in post["attachments"])
+    assert all(part["fallback"].startswith("[faser-align] ") and part["text"] for part in post["attachments"])
+    for text in (post["text"], *(part["text"] for part in post["attachments"])):
+        assert text.count("```") % 2 == 0
+    words = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", re.sub(r"\\.", "", words_of(post)))
     assert not re.search(r"@(all|channel|here)\b", words)  # in code it calls nobody
-    lines = post["text"].splitlines()
-    table = [at for at, line in enumerate(lines) if line.startswith("|")]
-    if not table:
+    tables = [part["text"] for part in post["attachments"] if part["text"].startswith("**Iterations**")]
+    if not tables:
         return []
-    assert table == list(range(table[0], table[-1] + 1))  # no line between its rows
-    assert lines[table[0] - 1] == ""  # a table begins after an empty line
-    assert lines[table[-1] + 1] == ""
-    rows = [lines[at] for at in table]
+    (part,) = tables
+    heading, table, *others = part.split("\n\n")  # a table begins after an empty line, with no line between its rows
+    assert heading == "**Iterations**"
+    assert not any(other.startswith("|") for other in others)
+    rows = table.splitlines()
+    assert all(row.startswith("|") for row in rows)
     assert re.fullmatch(r"\|(:?-{3,}:?\|)+", rows[1])
     assert len({len(CELL.findall(row)) for row in rows}) == 1
     return rows
@@ -47,13 +56,16 @@ def check(post: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("event", sorted(EVENTS - {"end"}))
 def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) -> None:
-    """The post of each event has its colour, its sentence, and a table that Mattermost shows as one."""
+    """The post of each event has its colour, a table that Mattermost shows as one, the page, and the next command by itself."""
     facts = samples.facts(UTC, event) | {"page": "https://align.example.org/pages/A%20B.html"}
     post = post_of(mattermost_server, facts)
     rows = check(post)
     assert len(rows) == (0 if event == "submitted" else 5)
     assert post["text"][0] in "\U0001f7e2\U0001f7e0\U0001f534\U0001f535"
-    assert "\n- Page: https://align.example.org/pages/A%20B.html\n" in post["text"]
+    assert "\n- Page: https://align.example.org/pages/A%20B.html" in words_of(post)
+    assert post["attachments"][-1]["text"].startswith("**Next:** `nothing: this is a sample")
+    tone = compose(facts).tone
+    assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
 
 
 def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str, Any]) -> None:
@@ -67,5 +79,23 @@ def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str,
     facts["rows"] = [row | {"largest": {"value": 1.0, "where": name, "dof": name}} for row in facts["rows"] * 30]
     post = post_of(mattermost_server, facts)
     assert len(check(post)) == 14  # twelve iterations, the names of the columns, and the line below them
-    assert "**Failed: 3,000**" in post["text"]
-    assert "The 108 iterations before these are not shown." in post["text"]
+    assert "**Failed: 3,000**" in words_of(post)
+    assert "The 108 iterations before these are not shown." in words_of(post)
+
+
+def test_a_post_is_parted_at_its_headings() -> None:
+    """A paragraph that begins in bold begins a part; a fence with such a paragraph, or with a table, stays together."""
+    fence = "- `n`: why\n\n```\n| a |\n\n**b**\n```"
+    assert parts(f"**head**\n\nsentence\n\n**Failed: 1**\n\n{fence}\n\n**Next:** `c`\n\nfoot\n") == [
+        "**head**",
+        "sentence",
+        f"**Failed: 1**\n\n{fence}",
+        "**Next:** `c`\n\nfoot",
+    ]
+    assert parts("alone\n") == ["alone"]
+
+
+def test_a_web_page_is_no_webhook(web_page: str, facts: dict[str, Any]) -> None:
+    """A server that answers with a page, as one that wants a log-in does, has not taken the message."""
+    said_not = ask(Target("group", web_page), compose(facts), key="1", thread="t")
+    assert said_not == (False, "target 'group': at its address is a web page, not a webhook of Mattermost")

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from receivers import TOKEN, words_of
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import Message, compose
@@ -112,9 +113,31 @@ def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> No
 
 
 def test_mattermost_gets_markdown(mattermost_server: Any, message: Message) -> None:
-    """The webhook gets the Markdown as it is, in one post, under our name and without a picture from elsewhere."""
+    """The webhook gets all of the Markdown in one post, under our name and without a picture from elsewhere."""
     assert _deliver(mattermost_server.url(), message) is None
-    assert mattermost_server.posts == [{"text": message.markdown.strip(), "username": "faser-align"}]
+    (post,) = mattermost_server.posts
+    assert set(post) == {"text", "username", "attachments"}
+    assert post["username"] == "faser-align"
+    assert words_of(post) == message.markdown.strip()
+
+
+def test_mattermost_is_told_name_channels_and_picture_of_the_address(mattermost_server: Any, message: Message) -> None:
+    """A post goes to each channel of the address, under its name and with its picture."""
+    url = (
+        mattermost_server.url().replace("://", "://shift@") + "/?channels=a,b&icon_url=https://align.example.org/i.png"
+    )
+    assert _deliver(url, message) is None
+    assert [(post["channel"], post["username"], post["icon_url"]) for post in mattermost_server.posts] == [
+        ("a", "shift", "https://align.example.org/i.png"),
+        ("b", "shift", "https://align.example.org/i.png"),
+    ]
+
+
+def test_a_bot_of_mattermost_gets_markdown(message: Message, silent_port: int) -> None:
+    """An account of a bot is told by apprise, which knows how; nothing of it goes to a webhook."""
+    with _alarm(0.5, TimeoutError()):
+        said_not = _deliver(f"mmost://127.0.0.1:{silent_port}/{TOKEN}?mode=bot&to=a", message)
+    assert said_not == "target 'me' timed out: its server did not answer in time"
 
 
 def test_mattermost_refuses_the_token(mattermost_server: Any, message: Message) -> None:

@@ -24,6 +24,11 @@ class Mattermost:
         return f"mmost://127.0.0.1:{self.port}/{token}"
 
 
+def words_of(post: dict[str, Any]) -> str:
+    """All words of a post, those of its attachments too."""
+    return "\n\n".join([post["text"], *(part["text"] for part in post["attachments"])])
+
+
 @contextmanager
 def mattermost(port: int = 0) -> Iterator[Mattermost]:
     """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free."""
@@ -36,7 +41,7 @@ def mattermost(port: int = 0) -> Iterator[Mattermost]:
                 self._answer(403, f'{{"message": "Invalid webhook {self.path}"}}', "application/json")
                 return
             post = json.loads(body)
-            if len(post["text"]) > 16383:
+            if len(post["text"]) > 16383 or len(json.dumps(post["attachments"], ensure_ascii=False)) > 760_000:
                 self._answer(400, '{"message": "Post too long"}', "application/json")
                 return
             received.posts.append(post)

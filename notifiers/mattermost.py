@@ -1,0 +1,98 @@
+"""Mattermost: apprise reads the address, the post is ours, so that it has the colour of its state.
+
+apprise posts text alone. Here the headline is the text, and each part that follows is an attachment, which Mattermost shows
+beside a coloured bar. One attachment for all would be folded after some lines, with the next command out of sight.
+"""
+
+import json
+from contextlib import suppress
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from faser_align.notifiers.message import Message
+from faser_align.notifiers.services import APP, Answer, secured
+from faser_align.notifiers.wording import line
+
+# Of the bar: dark enough beside white, light enough beside black.
+COLOURS = {"success": "#1f8a54", "warning": "#c77d00", "failure": "#d0342c", "info": "#3b82c4"}
+ANSWER_BYTES_MAX = 2000
+_PART = "**"  # a paragraph that begins so, as headings do, begins a part
+_FENCE = "```"
+
+
+def is_webhook(service: Any) -> bool:
+    """Whether posts go by an incoming webhook, not by a bot's account."""
+    return getattr(service, "mode", "webhook") == "webhook"
+
+
+def send_post(service: Any, message: Message) -> Answer:
+    """Post a message to all channels of an apprise Mattermost service; returns what the server answered, secrets and all."""
+    server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
+    address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"
+    answer = Answer(False, "")
+    for channel in _channels(service) or [""]:
+        answer = _post(service, address, write_post(service, message, channel))
+        if not answer.accepted:
+            break
+    return answer
+
+
+def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
+    request = Request(address, json.dumps(post).encode(), {"Content-Type": "application/json", "User-Agent": APP})
+    try:
+        with urlopen(
+            request, timeout=_timeout_s(service), context=secured(service) if service.secure else None
+        ) as answer:
+            if answer.headers.get_content_type() == "text/html":  # a log-in page, or whatever else is at this address
+                return Answer(False, "at its address is a web page, not a webhook of Mattermost")
+            return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())
+    except HTTPError as error:
+        with error:
+            said = f"{error.code} {error.reason}: {_words(error.read(ANSWER_BYTES_MAX))}".rstrip(": ")
+        return Answer(False, f"the Mattermost server answered {said}")
+    except (OSError, HTTPException, ValueError) as error:
+        return Answer(False, f"the Mattermost server could not be used: {getattr(error, 'reason', error)}")
+
+
+def write_post(service: Any, message: Message, channel: str = "") -> dict[str, Any]:
+    """What the webhook is sent (https://developers.mattermost.com/integrate/webhooks/incoming)."""
+    headline, *others = parts(message.markdown)
+    coloured = {"color": COLOURS[message.tone], "fallback": message.subject}
+    post: dict[str, Any] = {"text": headline, "username": service.user or APP}
+    post |= {"channel": channel} if channel else {}
+    post |= {"icon_url": service.icon_url} if getattr(service, "icon_url", None) else {}
+    return post | {"attachments": [{**coloured, "text": part} for part in others]}
+
+
+def parts(markdown: str) -> list[str]:
+    """The first paragraph, what follows it, and then each part with its heading; what stands in a fence stays together."""
+    headline, *paragraphs = markdown.strip().split("\n\n")
+    found: list[list[str]] = []
+    fenced = False
+    for paragraph in paragraphs:
+        if not found or (paragraph.startswith(_PART) and not fenced):
+            found.append([])
+        found[-1].append(paragraph)
+        fenced ^= paragraph.count(_FENCE) % 2 == 1
+    return [headline, *("\n\n".join(part) for part in found)]
+
+
+def _channels(service: Any) -> list[str]:
+    """The channels of the address; before its version 2 apprise kept their names, then pairs of a kind and a name."""
+    found = getattr(service, "targets", None) or getattr(service, "channels", None) or []
+    return [each if isinstance(each, str) else each[1] for each in found]
+
+
+def _timeout_s(service: Any) -> float:
+    """Longest pause of the server that is waited for (s): apprise's time to connect or to read, the longer one."""
+    return float(max(service.socket_connect_timeout, service.socket_read_timeout))
+
+
+def _words(answer: bytes) -> str:
+    """What the server said: of its JSON the message, else the text."""
+    text = answer.decode("utf-8", "replace")
+    with suppress(ValueError, TypeError, KeyError):
+        text = str(json.loads(text)["message"])
+    return line(text)
