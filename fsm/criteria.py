@@ -68,7 +68,7 @@ def rules_asked(rules: Rules, metrics: Metrics) -> list[Criterion]:
         }[name]
         value = _number(metrics, key)
         passed = value is not None and value < threshold
-        shown = "unknown" if value is None else f"{value:.3g}{unit}"
+        shown = "unknown" if value is None else f"{_digits(value, 3)}{unit}"
         text = f"{name} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
         found.append(Criterion(name, value, threshold, passed, text))
     return found
@@ -85,7 +85,7 @@ def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
             texts.append(f"a correction in {unit} is not a number")
         elif sizes:
             passed = passed and max(sizes) < threshold
-            texts.append(f"largest correction {max(sizes):.3g} {unit} (limit {threshold:g} {unit})")
+            texts.append(f"largest correction {_digits(max(sizes), 3)} {unit} (limit {threshold:g} {unit})")
     passed = passed and bool(texts)
     return [Criterion("absolute", None, None, passed, ", ".join(texts) or "no correction is known")]
 
@@ -151,7 +151,8 @@ def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     if more is None:
         return []
     passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.effect_um_max
-    text = f"at this pace {more.sigma:.2g} standard deviations ({more.effect_um:.2g} um) are still to come"
+    sizes = f"{_digits(more.sigma, 2)} standard deviations ({_digits(more.effect_um, 2)} um)"
+    text = f"at this pace {sizes} are still to come"
     limits = f" (limits {rules.remaining_sigma_max:g} and {rules.effect_um_max:g} um)"
     found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
     above = rise(history)
@@ -254,6 +255,12 @@ def _number(metrics: Metrics, *path: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _digits(value: float, digits: int) -> str:
+    """A number with so many digits, without an exponent where it is large but can be read: 1352 and not 1.35e+03."""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
 def _finite(value: float) -> float | None:

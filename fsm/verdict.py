@@ -60,9 +60,20 @@ def _converged(rules: Rules, history: Sequence[Metrics]) -> str | None:
     for last in range(len(history), len(history) - patience, -1):
         if not _passes(rules, history[:last]):
             return None
-    passed = [c.text for c in criteria.rules_asked(rules, history[-1]) if c.passed]
-    times = "" if patience == 1 else f", in {patience} iterations running"
-    return f"{' and '.join(passed)}{times}"
+    return _met(rules, history[-patience:])
+
+
+def _met(rules: Rules, running: Sequence[Metrics]) -> str:
+    """Which rules the iterations ``running`` have met, each with the number of the last: all along, or in the end only."""
+    met = [[c for c in criteria.rules_asked(rules, metrics) if c.passed] for metrics in running]
+    steady = set.intersection(*({c.name for c in found} for found in met))
+    all_along = " and ".join(c.text for c in met[-1] if c.name in steady)
+    at_last = " and ".join(c.text for c in met[-1] if c.name not in steady)
+    if len(running) == 1:
+        return all_along
+    if not all_along:
+        return f"{at_last}; each of {len(running)} iterations running has met a rule"
+    return f"{all_along}, in {len(running)} iterations running" + (f"; in the last, {at_last}, too" if at_last else "")
 
 
 def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:

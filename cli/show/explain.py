@@ -49,8 +49,8 @@ def _criterion(criterion: Row) -> tuple[str, ...]:
     met = "yes" if criterion["passed"] else "no"
     return (
         criterion["name"].replace("_", " "),
-        words.number(criterion["value"], ".4g"),
-        words.number(criterion["threshold"], ".4g"),
+        words.value(criterion["value"]),
+        words.value(criterion["threshold"]),
         met,
         criterion["text"],
     )

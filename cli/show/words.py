@@ -31,6 +31,12 @@ def number(value: object, form: str = ".3g") -> str:
     return format(value, form) if math.isfinite(value) else "not finite"
 
 
+def value(given: object) -> str:
+    """A number of whatever kind with four digits; a large one that can be read is written out: 0.004, 1352, 17,215."""
+    text = number(given, ".4g")
+    return number(given, ",.0f") if "e+0" in text else text
+
+
 def chi2(value: object) -> str:
     """A chi2/ndf: three decimals, fewer where it is far from 1."""
     return number(value, ".3f" if isinstance(value, int | float) and abs(value) < 100 else ".4g")

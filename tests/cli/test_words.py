@@ -50,6 +50,15 @@ def test_numbers_that_are_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "shown"),
+    [(None, "-"), (0.0003439, "0.0003439"), (1352.45, "1352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],
+)
+def test_large_values_are_written_out(given: float | None, shown: str) -> None:
+    """Four digits, and no exponent where a person can read the number without."""
+    assert words.value(given) == shown
+
+
+@pytest.mark.parametrize(
     ("share", "shown"), [(None, "-"), (0, "0.0%"), (0.0021, "0.21%"), (0.051, "5.1%"), (0.4, "40%")]
 )
 def test_shares(share: float | None, shown: str) -> None:

@@ -144,6 +144,29 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     assert stalled.reason.endswith(why)
 
 
+def test_the_reason_says_how_long_each_rule_was_met() -> None:
+    """Only what every one of the iterations has met is said of all of them; the rest is said of the last, or of each."""
+    first, last = metrics(significance=0.054), metrics(significance=0.0003)
+    effect, significance = "effect 0.1 um is below 0.5 um", "significance 0.0003 is below 0.01"
+    assert (
+        judge(RULES, [MOVING, last, last], limit=10).reason == f"{significance} and {effect}, in 2 iterations running"
+    )
+    one = judge(RULES, [MOVING, first, last], limit=10)
+    assert one.name == "converged"
+    assert one.reason == f"{effect}, in 2 iterations running; in the last, {significance}, too"
+    turns = judge(RULES, [MOVING, metrics(effect_um=0.8, significance=0.004), first], limit=10)
+    assert turns.name == "converged"
+    assert turns.reason == f"{effect}; each of 2 iterations running has met a rule"
+    assert judge(RULES._replace(patience=1), [MOVING, first], limit=10).reason == effect
+
+
+def test_large_numbers_have_no_exponent() -> None:
+    """A number that can be read is written out."""
+    far = metrics(significance=1352.4, effect_um=12345.6)
+    said = judge(RULES, [far], limit=10).reason
+    assert said == "significance 1352 is not below 0.01 and effect 12346 um is not below 0.5 um"
+
+
 def test_thresholds_come_from_the_configuration() -> None:
     """The keys of the configuration are the rules' names."""
     assert Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"}) == RULES._replace(
