@@ -31,6 +31,12 @@ def test_every_page_is_in_the_site(site: Path) -> None:
     assert pages <= {path.stem for path in site.glob("*.html")}
 
 
+def test_each_page_stands_once_in_the_navigation() -> None:
+    """The navigation names every page of docs/, and none twice."""
+    named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in ROOT.glob("docs/*.md"))
+
+
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     """Scripts, styles, fonts and pictures of every page are the site's own."""
     for page in site.glob("*.html"):
