@@ -79,8 +79,11 @@ def _words(name: str) -> str:
 
 
 def _number(value: object, form: str = ".4g") -> str:
-    """A number, or a dash where there is none."""
-    return format(value, form) if isinstance(value, int | float) and not isinstance(value, bool) else "–"
+    """A number, a large one that can be read without an exponent; a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–"
+    text = format(value, form)
+    return format(value, ",.0f") if "e+0" in text else text
 
 
 def _duration(seconds: float | None) -> str:

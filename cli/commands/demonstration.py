@@ -20,6 +20,15 @@ from faser_align.pool import machine, personal
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
 RECIPIENT = "you@localhost.localdomain"
 END_S = 900  # far beyond what it takes; a campaign that hangs must not keep a build machine for ever
+# What a newcomer wants to know, and where the page says it.
+LOOK_AT = (
+    ("Did it converge, and by which rule?", "the heading, and the sentence below it"),
+    ("In which iteration?", "Convergence, table Iterations: the row that says so"),
+    ("Which module moved most?", "the box `moved most`; all of them: Constants"),
+    ("Was a file lost?", "Data"),
+    ("What is weakly determined?", "What is left open"),
+    ("Which command comes next?", "the box `next`"),
+)
 LEAVE_S = 60.0  # DAGMan is gone some seconds after the last hook
 
 _CONFIGURATION = """\
@@ -120,8 +129,9 @@ def _show_page(place: Place) -> None:
     """Write the campaign's page and say how to look at it: the end of the demonstration, and what comes next."""
     _command("report", place.name, "-o", str(place.page))
     reading.report(str(place.campaign), output=str(place.page))
+    console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is. Look at:")
+    console.say("\n".join(f"  {question:36}{place_on_it}" for question, place_on_it in LOOK_AT))
     console.say(f"Open it in a browser: {place.page.as_uri()}")
-    console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is.")
 
 
 def _distance(start: str, last: str) -> str:
