@@ -1,4 +1,4 @@
-"""Read a campaign with pandas: python read_campaign.py CAMPAIGN."""
+"""Read a campaign with pandas (pip install pandas): python read_campaign.py CAMPAIGN."""
 
 import sys
 
@@ -14,7 +14,8 @@ print(iterations[["stage", "iteration", "tracks", "chi2_per_ndf", "effect_um", "
 
 # How much of each module's hits the residual cut took in the last iteration.
 modules = pd.DataFrame.from_dict(campaign.metrics()[-1]["hits"]["modules"], orient="index", columns=["kept", "cut"])
-print((modules["cut"] / modules.sum(axis=1)).sort_values(ascending=False).head())
+print("\nShare of hits cut by residual, the largest by module:")
+print((modules["cut"] / modules.sum(axis=1)).sort_values(ascending=False).head().to_string())
 
 # What moved most, in um: keys are station, layer and module.
 moved = pd.DataFrame.from_dict(
@@ -22,6 +23,7 @@ moved = pd.DataFrame.from_dict(
     orient="index",
     columns=["x", "y", "z", "rx", "ry", "rz"],
 )
+print("\nWhat moved most along y, from the start to the end:")
 for key, y_mm in moved["y"].abs().sort_values(ascending=False).head(3).items():
     station, layer, *module = str(key)
     part = f"module {module[0]} of " if module else ""
