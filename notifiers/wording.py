@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from faser_align.config.layout import raw_name
+from faser_align.fsm.reasons import alike
 
 Facts = Mapping[str, Any]
 
 ROWS_MAX = 12  # iterations in the table
 NAMED_MAX = 3  # of several nodes that the same befell
 LINE_MAX = 200  # characters of a name or a log line
+ALIKE = " (the first one's words; the others' are alike)"
 NONE = "-"
 _PATH_MAX = 500
 _NOTES_MAX = 4
@@ -134,7 +136,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
     rows = _entries(facts, "rows")
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
     losses = _listings(facts, limits, (("Files lost", "files_lost"),))
-    if any(item.why in reason for listing in (*urgent, *losses) for item in listing.items):
+    if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
         reason = ""  # the list says it, with the node
     return View(
         campaign=known["campaign"],
@@ -313,10 +315,10 @@ def _size(value: object) -> float:
 
 
 def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
-    """Entries that the same befell, together; thousands may have failed, so no more is looked at than the reason."""
+    """Entries that the same befell, or the like on other hosts and files, together: thousands may have failed."""
     groups: dict[str, list[Facts]] = {}
     for entry in entries:
-        groups.setdefault(_why(entry, limits), []).append(entry)
+        groups.setdefault(alike(_why(entry, limits)), []).append(entry)
     return list(groups.values())
 
 
@@ -346,11 +348,12 @@ def _item(group: Sequence[Facts], limits: Limits) -> Item:
     log = entry.get("log")
     lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
     why = _why(entry, limits)
+    others = "" if all(_why(other, limits) == why for other in group) else ALIKE
     if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
         lines = ()  # the reason is the log's only line
     return Item(
         name=_names(group),
-        why=why or "no reason known",
+        why=f"{why or 'no reason known'}{others}",
         cure=line(entry.get("cure"), limits.sentence),
         log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :])
         if limits.log_lines

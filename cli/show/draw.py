@@ -32,10 +32,15 @@ class Line(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table; a column whose name starts with ``>`` is aligned to the right."""
+    """A table; a column whose name starts with ``>`` is aligned to the right.
+
+    ``narrow`` are the places of the columns that stay where a terminal has no room for all; without it each row is told
+    there fact by fact.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    narrow: Sequence[int] = ()
 
 
 Block = Line | Grid
@@ -55,33 +60,43 @@ def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
     """
     out = sys.stdout
     if is_plain(plain):
-        lines = list(_facts(blocks))
+        found = list(_facts(blocks))
     elif not out.isatty():
-        lines = list(_laid_out(blocks, TEXT_WIDTH, wrap=False))
+        found = list(_laid_out(blocks, TEXT_WIDTH, wrap=False))
     else:
-        lines = list(_laid_out(blocks, columns(), wrap=True))
+        found = list(_laid_out(blocks, columns(), wrap=True))
     colours = out.isatty() and has_colours() and not is_plain(plain)
-    out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(lines)))
+    out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(found)))
     out.flush()  # who follows a campaign through a pipe wants each line when it comes
 
 
 def text(blocks: Iterable[Block], *, plain: bool = False) -> str:
     """Blocks as text, tables at most ``TEXT_WIDTH`` wide."""
-    lines = _facts(blocks) if is_plain(plain) else _laid_out(blocks, TEXT_WIDTH, wrap=False)
-    return "".join(f"{line.text.rstrip()}\n" for line in lines)
+    found = _facts(blocks) if is_plain(plain) else _laid_out(blocks, TEXT_WIDTH, wrap=False)
+    return "".join(f"{line.text.rstrip()}\n" for line in found)
 
 
 def live(blocks: Iterable[Block]) -> "RenderableType":
     """Blocks for rich's live display, which has to know where lines end."""
     from rich.text import Text
 
-    lines = list(_laid_out(blocks, columns(), wrap=True))
-    return Text("\n").join(Text(line.text, line.style if has_colours() else "", overflow="fold") for line in lines)
+    found = list(_laid_out(blocks, columns(), wrap=True))
+    return Text("\n").join(Text(line.text, line.style if has_colours() else "", overflow="fold") for line in found)
 
 
 def columns() -> int:
     """Columns of the terminal."""
     return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
+
+
+def lines() -> int:
+    """Lines of the terminal."""
+    return shutil.get_terminal_size((80, 24)).lines
+
+
+def height(blocks: Iterable[Block]) -> int:
+    """Lines that blocks take on the terminal."""
+    return sum(1 for _ in _laid_out(blocks, columns(), wrap=True))
 
 
 def has_colours() -> bool:
@@ -147,7 +162,7 @@ def _table(grid: Grid, width: int) -> Iterator[Line]:
     gap = GAP if _fits(grid, width) else GAP_MIN
     widths = _widths(grid, width - gap * (len(grid.columns) - 1))
     if not widths:
-        yield from _records_wrapped(grid, width)
+        yield from _narrow(grid, width) if grid.narrow else _records_wrapped(grid, width)
         return
     right = [column.startswith(">") for column in grid.columns]
     heads = [column.removeprefix(">").split("\n") for column in grid.columns]
@@ -160,6 +175,14 @@ def _table(grid: Grid, width: int) -> Iterator[Line]:
         folded = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
         for at in range(max(map(len, folded))):
             yield Line(_row([parts[at] if at < len(parts) else "" for parts in folded], widths, right, gap))
+
+
+def _narrow(grid: Grid, width: int) -> Iterator[Line]:
+    """The columns that matter most, and the names of the others."""
+    columns, *rows = ([cells[at] for at in grid.narrow] for cells in (grid.columns, *grid.rows))
+    yield from _table(Grid(columns, rows), width)
+    others = [_name(column) for at, column in enumerate(grid.columns) if at not in grid.narrow]
+    yield from (Line(part) for part in _wrapped(f"too narrow for: {', '.join(others)}", width))
 
 
 def _records_wrapped(grid: Grid, width: int) -> Iterator[Line]:

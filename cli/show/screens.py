@@ -12,11 +12,13 @@ from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.config.layout import raw_name
 from faser_align.config.nextsteps import next_step
 from faser_align.fsm import table
+from faser_align.fsm.reasons import alike
 
 Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # of a list of unusual things; the rest is counted
 ITERATIONS_MAX = 20  # of the status, the latest ones
+WRITTEN_OUT_MAX = 999  # nodes or files of an iteration up to which each count stands beside the whole
 WHEN = ("before", "after")  # with the first constants, with the last
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
@@ -36,6 +38,7 @@ def status(
     stuck: bool = False,
     cure: str = "",
     where: tzinfo | None = None,
+    latest: int = ITERATIONS_MAX,
 ) -> list[Block]:
     """The screen of a campaign: state, iterations, what is unusual, and what to do next.
 
@@ -46,13 +49,14 @@ def status(
         stuck: whether no hook can run because of that.
         cure: what helps then.
         where: zone of the times; None is this machine's.
+        latest: iterations that are shown at most.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
     if seen["iterations"]:
-        blocks += [Line(), iterations(seen)]
-        hidden = len(seen["iterations"]) - ITERATIONS_MAX
+        blocks += [Line(), iterations(seen, latest)]
+        hidden = len(seen["iterations"]) - latest
         if hidden > 0:
             every = f"`{program} metrics {shlex.quote(seen['name'])}`"
             blocks.append(Line(f"{words.count(hidden, 'earlier iteration')} left out; all with {every}"))
@@ -83,22 +87,20 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
     ]
 
 
-def iterations(seen: Row) -> Grid:
+def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
     """The table of the latest iterations: nodes done of all, files, tracks, and the numbers that judge."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
     judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
-    return Grid(
-        (*used, *judged), [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-ITERATIONS_MAX:]]
-    )
+    rows = [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-latest:]]
+    return Grid((*used, *judged), rows, narrow=(0, 1, 4, 5, 8))
 
 
 def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
     counts = row["nodes"]
-    used = words.NONE if row["files_used"] is None else f"{row['files_used']}/{row['files_expected']}"
     return (
         f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"]),
-        f"{counts.get('done', 0) + counts.get('skipped', 0)}/{sum(counts.values())}",
-        used,
+        _nodes(counts.get("done", 0) + counts.get("skipped", 0), sum(counts.values())),
+        _files(row["files_used"], row["files_expected"]),
         words.number(row["tracks"], ","),
         words.chi2(row["chi2_per_ndf"]),
         words.size(row["effect_um"]),
@@ -106,6 +108,18 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         words.largest(row["largest"]),
         row["verdict"].replace("_", " ") or ", ".join(words.busy(counts)),
     )
+
+
+def _nodes(done: int, nodes: int) -> str:
+    """How many are done of all: ``4/7``; of very many the share, which never says that all are done when one is not."""
+    return f"{done}/{nodes}" if nodes <= WRITTEN_OUT_MAX else f"{int(1000 * done / nodes) / 10:g}%"
+
+
+def _files(used: int | None, expected: int | None) -> str:
+    """How many are used of those that were to be; of very many the first number, for the second stands above the table."""
+    if used is None:
+        return words.NONE
+    return f"{used:,}" if (expected or 0) > WRITTEN_OUT_MAX else f"{used}/{expected}"
 
 
 def validation(seen: Row) -> list[Block]:
@@ -150,6 +164,7 @@ def unusual(seen: Row, program: str = "faser-align") -> list[Block]:
     """Only what is not as it should be: why, and what helps."""
     blocks: list[Block] = []
     blocks += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
+    blocks += _release(seen)
     blocks += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     blocks += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
     blocks += _listing(
@@ -194,39 +209,62 @@ def _listing(
 
 
 def _held(seen: Row) -> list[tuple[str, ...]]:
-    """Jobs on hold, those with one reason together, and what releases them."""
+    """Jobs on hold, those with one reason or with like reasons together."""
     groups: dict[str, list[Row]] = {}
     for item in seen["held"]:
-        groups.setdefault(item["why"], []).append(item)
-    return [_held_alike(why or "no reason known", items, seen) for why, items in groups.items()]
+        groups.setdefault(alike(item["why"]), []).append(item)
+    return [
+        (f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}", _more_memory(items[0]["why"], seen))
+        for items in groups.values()
+    ]
 
 
-def _held_alike(why: str, items: Sequence[Row], seen: Row) -> tuple[str, ...]:
+def _and_others(items: Sequence[Row], noun: str) -> str:
+    """The first one's node, and how many more there are: others if the same befell them, else others like it."""
     first, others = items[0], len(items) - 1
-    cure = f"  remove the cause, then: {first['release']}" if first["release"] else ""
     if not others:
-        return (f"{first['node']}: {why}", cure)
-    if cure:
-        every = f"-constraint 'DAGManJobId == {seen['dag_id'].partition('.')[0]} && JobStatus == 5'"
-        cure = (
-            f"  remove the cause, then, for all jobs on hold: {first['release'].removesuffix(first['job_id'])}{every}"
-        )
-    return (f"{first['node']} and {words.count(others, 'other job', 'other jobs')}: {why}", cure)
+        return str(first["node"])
+    same = all(item["why"] == first["why"] for item in items)
+    many = words.count(others, f"other {noun}", f"other {noun}s") if same else f"{words.count(others, 'other')} like it"
+    return f"{first['node']} and {many}"
+
+
+def _more_memory(why: str, seen: Row) -> str:
+    return (
+        f"  give more memory first: {seen['to_pool']}condor_qedit {_jobs_held(seen)} RequestMemory MB"
+        if "memory" in why
+        else ""
+    )
+
+
+def _jobs_held(seen: Row) -> str:
+    """The jobs on hold, as HTCondor's commands take them."""
+    if len(seen["held"]) == 1:
+        return str(seen["held"][0]["job_id"])
+    return f"-constraint 'DAGManJobId == {seen['dag_id'].partition('.')[0]} && JobStatus == 5'"
+
+
+def _release(seen: Row) -> list[Block]:
+    """What lets the jobs on hold go on."""
+    if not any(item["job_id"] for item in seen["held"]):
+        return []
+    which = "" if len(seen["held"]) == 1 else ", for all jobs on hold"
+    return [Line(f"  remove the cause, then{which}: {seen['to_pool']}condor_release {_jobs_held(seen)}")]
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Failed nodes; those that the same befell are told together."""
+    """Failed nodes; those that the same befell, or the like, are told together."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for item in items:
-        groups.setdefault((item["why"], item["attempts"]), []).append(item)
-    return [_failed(group[0], len(group) - 1) for group in groups.values()]
+        groups.setdefault((alike(item["why"]), item["attempts"]), []).append(item)
+    return [_failed(group) for group in groups.values()]
 
 
-def _failed(item: Row, others: int) -> tuple[str, ...]:
-    more = f" and {words.count(others, 'other node', 'other nodes')}" if others else ""
+def _failed(items: Sequence[Row]) -> tuple[str, ...]:
+    item = items[0]
     times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
     return (
-        f"{item['node']}{more}{times}: {item['why'] or 'no reason known'}",
+        f"{_and_others(items, 'node')}{times}: {item['why'] or 'no reason known'}",
         f"  cure: {item['cure']}" if item["cure"] else "",
     )
 
@@ -316,7 +354,7 @@ def nothing_comes(seen: Row, trouble: str, cure: str) -> str:
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
     """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
     columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")
-    return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows])
+    return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows], narrow=(0, 1, 2))
 
 
 def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]:

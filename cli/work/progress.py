@@ -27,6 +27,8 @@ TIMEOUT = 17
 STUCK = 18
 SILENCE_S = 600.0  # without news, until HTCondor is asked whether any can come
 
+LATEST = (10, 5, 3, 1)  # iterations that are shown live where there is no room for more
+
 TELL_OF_NODES = ("held", "failed", "lost")
 
 
@@ -142,10 +144,19 @@ def watch_live(
                 end = ended(folder)
             elif now[0]:
                 seen["published_age_s"] = queries.age_s(folder)
-            display.update(draw.live(screens.status(seen, program=program, trouble=trouble, where=where)), refresh=True)
+            display.update(draw.live(_fitting(seen, program, trouble, where)), refresh=True)
             if not end:
                 time.sleep(interval_s)
     return end
+
+
+def _fitting(seen: snapshot.Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
+    """The status with as many iterations as the terminal has room for: what is unusual, and what comes next, stay in sight."""
+    for latest in (screens.ITERATIONS_MAX, *LATEST):
+        blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest)
+        if draw.height(blocks) < draw.lines():
+            break
+    return blocks
 
 
 def has_terminal() -> bool:

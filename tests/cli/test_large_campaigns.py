@@ -1,17 +1,29 @@
 """The reading commands in a campaign of many nodes: they say what matters, and what they left out."""
 
+import io
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from commandline import Command
 from largecampaigns import make_large
 
-from faser_align.state import registry
+from faser_align.config import layout
+from faser_align.state import publish, registry
 
 FILES, ITERATIONS = 400, 2
+COLUMNS = ("dag_id", "opened_utc", "closed_utc", "job_id", "outcome", "return_value", "exit_status", "host")
+
+
+class Terminal(io.StringIO):
+    """Standard output that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -45,6 +57,42 @@ def test_counts_of_many_nodes(large: Command) -> None:
     assert seen["nodes"] == {"done": 800, "lost": 2}
     assert [row["nodes"] for row in seen["iterations"]] == [{"done": 399, "lost": 2}, {"done": 401}]
     assert len(large("status", "large").out.splitlines()) < 30
+
+
+@pytest.fixture
+def troubled(large: Command, workdir: Path) -> Command:
+    """The same while its last iteration runs, in which a hundred jobs are held, each for its own host, and others are tried again."""
+    folder = workdir / "troubled"
+    make_large(folder, files=FILES * 3, iterations=10, ended=False)
+    why = "'cannot send to wn' || (1000 + file) || '.cern.ch'"
+    again = "(SELECT node FROM nodes WHERE iteration = 9 AND file % 4 = 0)"
+    with closing(sqlite3.connect(folder / layout.STATE, isolation_level=None)) as db:
+        db.execute("UPDATE campaign SET stage = 1, iteration = 10")
+        db.execute(f"UPDATE nodes SET state = 'held', reason = {why} WHERE state = 'running' AND file % 6 = 1")
+        db.execute(f"INSERT INTO attempts SELECT node, 2, {', '.join(COLUMNS)} FROM attempts WHERE node IN {again}")
+        db.execute(f"UPDATE attempts SET outcome = 'failed', return_value = 63 WHERE attempt = 1 AND node IN {again}")
+        db.execute(f"UPDATE nodes SET attempts = 2 WHERE node IN {again}")
+    publish.publish(str(folder))
+    registry.add("troubled", str(folder))
+    return large
+
+
+@pytest.mark.parametrize(("columns", "most"), [(40, 66), (80, 50), (200, 42)])
+def test_the_status_of_a_large_campaign_is_one_screen(
+    columns: int, most: int, troubled: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 12,000 nodes, hundreds held and tried again, status stays one screen, on a narrow terminal too."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        assert troubled("status", "troubled").status == 0
+    shown = terminal.getvalue()
+    assert len(shown.splitlines()) <= most, shown
+    assert "others like it: cannot send to wn" in " ".join(shown.split())
+    assert "300 nodes tried again" in shown
+    assert "10 " in shown
 
 
 def test_plain_words_need_no_pydantic() -> None:

@@ -261,15 +261,71 @@ def test_wide_characters_keep_columns_straight() -> None:
     ]
 
 
+def held_jobs(*reasons: str, tools: str = "A=b ") -> dict[str, Any]:
+    """The snapshot's part of as many jobs on hold."""
+    held = [{"node": f"n{n}", "why": why, "job_id": f"{n}.0"} for n, why in enumerate(reasons)]
+    return {"held": held, "dag_id": "12.0", "to_pool": tools}
+
+
 def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
     """One command releases them all."""
-    held = [
-        {"node": f"n{n}", "why": "quota", "job_id": f"{n}.0", "release": f"A=b condor_release {n}.0"}
-        for n in range(5000)
-    ]
     cure = "A=b condor_release -constraint 'DAGManJobId == 12 && JobStatus == 5'"
-    assert lines(screens.unusual(snapshot(held=held, dag_id="12.0"))) == [
+    assert lines(screens.unusual(snapshot(**held_jobs(*["quota"] * 5000)))) == [
         "5,000 jobs on hold",
         "  n0 and 4,999 other jobs: quota",
-        f"    remove the cause, then, for all jobs on hold: {cure}",
+        f"  remove the cause, then, for all jobs on hold: {cure}",
     ]
+
+
+def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
+    """Of thousands of reasons that are alike the first is told; a small number, as of a status, is not passed over."""
+    hosts = [f"cannot send to slot1_{n % 8}@wn{n:04d}.cern.ch (errno 5)" for n in range(2000)]
+    others = [f"cannot send to slot1_1@wn{n:04d}.cern.ch (errno 13)" for n in range(3)]
+    assert lines(screens.unusual(snapshot(**held_jobs(*hosts, *others))))[:-1] == [
+        "2,003 jobs on hold",
+        "  n0 and 1,999 others like it: cannot send to slot1_0@wn0000.cern.ch (errno 5)",
+        "  n2000 and 2 others like it: cannot send to slot1_1@wn0000.cern.ch (errno 13)",
+    ]
+    failed = [
+        {"node": f"n{n}", "attempts": 1, "why": f"raw file missing: /raw/{n:05d}.raw", "cure": "put it there"}
+        for n in range(4000)
+    ]
+    assert lines(screens.unusual(snapshot(failed=failed))) == [
+        "4,000 nodes failed",
+        "  n0 and 3,999 others like it: raw file missing: /raw/00000.raw",
+        "    cure: put it there",
+    ]
+
+
+def test_a_job_that_lacks_memory_is_not_only_released() -> None:
+    """For a job that is held for its memory the command that gives it more comes first."""
+    assert lines(screens.unusual(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
+        "1 job on hold",
+        "  n0: memory usage exceeded request_memory",
+        "    give more memory first: condor_qedit 0.0 RequestMemory MB",
+        "  remove the cause, then: condor_release 0.0",
+    ]
+
+
+def test_the_table_of_a_narrow_terminal() -> None:
+    """Where not all columns have room the most important stay, and the others are named."""
+    grid = Grid(
+        ("iter", ">chi2\n/ndf", "largest\ncorrection", "verdict"), [("1", "1.2", "-120 um y 003", "go on")], (0, 1, 3)
+    )
+    assert [line.text for line in draw._table(grid, 24)] == [
+        "      chi2",
+        "iter  /ndf  verdict",
+        "─" * 19,
+        "1      1.2  go on",
+        "too narrow for: largest",
+        "correction",
+    ]
+
+
+def test_counts_of_a_large_iteration_stay_short() -> None:
+    """Of thousands of nodes the share is shown, which says that all are done only when all are; of files those used."""
+    row = iteration() | {"nodes": {"done": 9999, "failed": 1}, "files_used": 9_999, "files_expected": 10_000}
+    many = screens.iterations(snapshot(iterations=[row], stages=1)).rows[0]
+    assert many[1:3] == ("99.9%", "9,999")
+    few = screens.iterations(snapshot(iterations=[iteration()], stages=1)).rows[0]
+    assert few[1:3] == ("7/7", "6/6")

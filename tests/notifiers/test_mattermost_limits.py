@@ -68,14 +68,21 @@ def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) ->
     assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
 
 
+def spelled(number: int) -> str:
+    """A number in letters, so that reasons differ in what they say."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))
+
+
 def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str, Any]) -> None:
     """Thousands of failures with long logs, hostile names and four-byte letters make one post that is accepted."""
     name = "|@channel ``` \N{ROCKET}\n" * 40
     facts |= {"campaign": name, "reason": name, "solver": name, "notes": [name] * 50, "event": "failed"}
-    facts["failed"] = [{"node": f"n{i}", "why": f"{i}{name}", "cure": name, "log": [name] * 50} for i in range(3000)]
-    facts["held"] = [{"node": f"n{i}", "reason": f"{i}{name}"} for i in range(3000)]
-    facts["files_lost"] = [{"file": i, "why": f"{i}{name}"} for i in range(3000)]
-    facts["weak"] = [{"name": f"{i}{name}", "moved_um": 1.0} for i in range(300)]
+    facts["failed"] = [
+        {"node": f"n{i}", "why": f"{spelled(i)}{name}", "cure": name, "log": [name] * 50} for i in range(3000)
+    ]
+    facts["held"] = [{"node": f"n{i}", "reason": f"{spelled(i)}{name}"} for i in range(3000)]
+    facts["files_lost"] = [{"file": i, "why": f"{spelled(i)}{name}"} for i in range(3000)]
+    facts["weak"] = [{"name": f"{spelled(i)}{name}", "moved_um": 1.0} for i in range(300)]
     facts["rows"] = [row | {"largest": {"value": 1.0, "where": name, "dof": name}} for row in facts["rows"] * 30]
     post = post_of(mattermost_server, facts)
     assert len(check(post)) == 14  # twelve iterations, the names of the columns, and the line below them

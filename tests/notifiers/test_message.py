@@ -178,6 +178,16 @@ def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> 
     assert " more\n" not in text
 
 
+def test_reasons_that_are_alike_are_told_together(facts: dict[str, Any]) -> None:
+    """Thousands of reasons that differ in hosts, files and job numbers are one item, in the words of the first."""
+    held = [{"node": f"n{n}", "reason": f"no answer of wn{n:04d}.cern.ch:9618 (errno 110)"} for n in range(3000)]
+    told = {"event": "held", "reason": f"n0 and 3,000 more are on hold: {held[0]['reason']}"}
+    text = compose(facts | told | {"held": [*held, {"node": "m", "reason": "over quota"}]}).text
+    said = "no answer of wn0000.cern.ch:9618 (errno 110) (the first one's words; the others' are alike)"
+    assert f"Held: 3,001\n- n0, n1, n2 and 2,997 more: {said}\n- m: over quota\n" in text
+    assert text.count("errno 110") == 1
+
+
 def test_a_file_of_several_runs_is_named_with_its_run(facts: dict[str, Any]) -> None:
     """A lost file is told by its number, and where a campaign has several runs by its run, too."""
     facts["files_lost"] = [{"file": 400, "why": "no output"}, {"file": 11706 * RUN + 1, "why": "raw file missing"}]
@@ -224,11 +234,16 @@ def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
     assert row.split() == ["1", "-", "-", "not", "finite", "-", "-"]
 
 
+def words(number: int) -> str:
+    """A number in letters, so that reasons differ in what they say."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))
+
+
 def test_long_lists_are_cut_with_a_count(facts: dict[str, Any]) -> None:
     """Of many files, held jobs and iterations a few are shown and the rest is counted."""
-    facts["files_lost"] = [{"file": n, "why": f"no output {n}"} for n in range(1200)]
+    facts["files_lost"] = [{"file": n, "why": f"no output {words(n)}"} for n in range(1200)]
     facts["rows"] = facts["rows"][:1] * 40
-    facts["failed"] = [{"node": f"reco_{n}", "why": f"{n}" + "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
+    facts["failed"] = [{"node": f"reco_{n}", "why": words(n) + "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
     message = compose(facts)
     for part in _parts(message):
         assert "Files lost: 1,200" in part
