@@ -1,13 +1,16 @@
 """Make the pictures of the documentation, of a demonstration that is run for that: ``make screenshots``."""
 
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -22,10 +25,20 @@ pre {{ margin: 0; padding: 14px 18px; font: 14px/1.35 "DejaVu Sans Mono", monosp
 
 
 def faser_align(*words: str) -> str:
-    """Run the program as if it were on a terminal, and return what it wrote."""
-    variables = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "FASER_ALIGN_COMMAND": "faser-align"}
-    command = [sys.executable, "-m", "faser_align.cli", *words]
-    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
+    """Run the program on a terminal, and return what it wrote there, its colours too."""
+    variables = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "FASER_ALIGN_COMMAND": "faser-align"}
+    variables.pop("NO_COLOR", None)
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen([sys.executable, "-m", "faser_align.cli", *words], env=variables, stdout=theirs)
+    os.close(theirs)
+    written = b""
+    with suppress(OSError):  # what Linux says when the other end is closed
+        while part := os.read(ours, 65536):
+            written += part
+    os.close(ours)
+    if child.wait():
+        sys.exit(f"error: faser-align {' '.join(words)} ended with {child.returncode}:\n{written.decode()}")
+    return written.decode().replace("\r\n", "\n")
 
 
 def terminal(*words: str) -> str:
@@ -33,7 +46,7 @@ def terminal(*words: str) -> str:
     console = Console(record=True, width=COLUMNS + 8, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(Text.assemble(("$ ", "bold green"), f"faser-align {' '.join(words)}"))
     console.print(Text.from_ansi(faser_align(*words)), soft_wrap=True)
-    return TERMINAL.format(code=console.export_html(inline_styles=True, code_format="{code}"))
+    return TERMINAL.format(code=console.export_html(theme=MONOKAI, inline_styles=True, code_format="{code}"))
 
 
 def letter(folder: Path) -> str:
