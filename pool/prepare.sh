@@ -181,8 +181,10 @@ clean() {
         rm -rf -- "$pool" "$state/demo"
         # The registry forgets the campaigns of demonstrations as well.
         { grep -lF -- "$state/demo/" "$state"/campaigns/*.json 2>/dev/null || true; } | xargs -r -d '\n' rm -f --
+        say "removed the pool and the campaigns of demonstrations in $state"
     fi
     remove_built
+    say "removed .venv and build in $here"
 }
 
 remove_built() {
