@@ -1,6 +1,11 @@
 """Shell completion knows the campaigns."""
 
 import os
+import pty
+import re
+import select
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +31,58 @@ def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path
     done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert "converged" in done.stdout
     assert "failed" not in done.stdout
+
+
+# What stands in each shell's own file, as the page "First campaign on lxplus" has it.
+SET_UP = {
+    "bash": (".bashrc", 'eval "$(faser-align --show-completion)"\n'),
+    "zsh": (".zshrc", 'autoload -Uz compinit; compinit -u\neval "$(faser-align --show-completion)"\n'),
+    "fish": (".config/fish/config.fish", "faser-align --show-completion | source\n"),
+}
+# What fish asks a terminal, and what one answers.
+ASKED = {b"\x1b[c": b"\x1b[?62;c", b"\x1b[0c": b"\x1b[?62;c", b"\x1b[6n": b"\x1b[1;1R"}
+
+
+def _read_until(terminal: int, wanted: str, wait_s: float) -> str:
+    """What a shell writes on its terminal until it has written ``wanted``, or nothing more comes in this time."""
+    written = b""
+    while wanted not in re.sub(r"\x1b\[[0-9;?>=]*[A-Za-z]", "", written.decode(errors="replace")):
+        ready, _, _ = select.select([terminal], [], [], wait_s)
+        if not ready:
+            break
+        part = os.read(terminal, 65536)
+        written += part
+        for question, answer in ASKED.items():
+            if question in part:
+                os.write(terminal, answer)
+    return written.decode(errors="replace")
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SET_UP if shutil.which(shell)])
+def test_a_real_shell_completes_names(shell: str, campaigns: Path, tmp_path: Path) -> None:
+    """On a terminal the first Tab completes a campaign's name, with what the documentation says to put into the shell's file."""
+    page = (Path(__file__).parents[2] / "docs" / "first-campaign-on-lxplus.md").read_text(encoding="utf-8")
+    name, text = SET_UP[shell]
+    assert text.splitlines()[-1] in page
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+        "XDG_STATE_HOME": str(campaigns / "state"),
+    }
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.execvpe(shell, [shell, "-i"], environment)
+    try:
+        _read_until(terminal, "\0", 5.0)  # the shell is ready when it is silent
+        os.write(terminal, b"faser-align status conv\t")
+        assert "converged" in _read_until(terminal, "converged", 20.0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
