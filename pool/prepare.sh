@@ -84,8 +84,8 @@ tests() {
     ((${#failed[@]} == 0)) || fail "make test: failed: ${failed[*]}"
 }
 
-# Most of the tests named (all without names) two at a time, then those on the pool and those that need the machine for themselves. pytest says 5 if a choice
-# leaves it none. The first part's folder has a short name: each worker lengthens it.
+# Most of the tests named (all without names) two at a time, then those that need the machine for themselves. pytest says 5 if a
+# choice leaves it none. The first part's folder has a short name: each worker lengthens it.
 run_tests() {
     local together=0 alone=0
     export FASER_ALIGN_TEST_FOLDER=$scratch

@@ -25,18 +25,17 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` leaves them out.
 
-    `make test` runs most tests two at a time, and then those on the pool and those that need the machine for themselves:
-    FASER_ALIGN_TESTS says which of these are meant, ``together`` or ``alone``; all without it.
+    `make test` runs most tests two at a time, each worker with a pool of its own, and then those that need the machine for
+    themselves: FASER_ALIGN_TESTS says which of these are meant, ``together`` or ``alone``; all without it.
     """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.pool)
     part = os.environ.get("FASER_ALIGN_TESTS")
     if part:
-        alone = {item for item in items if item.get_closest_marker("alone") or item.get_closest_marker("pool")}
-        others = [item for item in items if (item in alone) != (part == "alone")]
-        items[:] = [item for item in items if item not in set(others)]
-        config.hook.pytest_deselected(items=others)
+        chosen = [item for item in items if (item.get_closest_marker("alone") is not None) == (part == "alone")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
 
 
 @pytest.fixture(scope="session")
