@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from campaigns import HOOK, hook, make_campaign
 from commandline import faser_align
-from receivers import TOKEN, mattermost
+from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, mattermost
 from worlds import altered
 
 from faser_align.config import layout
@@ -72,16 +72,18 @@ class World:
         took_s: how long each hook took (s).
     """
 
-    def __init__(self, base: Path, mailbox: Mailbox, program: tuple[str, ...] = BRIEF) -> None:
+    def __init__(
+        self, base: Path, mailbox: Mailbox, program: tuple[str, ...] = BRIEF, others: Collection[str] = ()
+    ) -> None:
         self._program = program
         self.mailbox, self.targets, self.took_s = mailbox, base / "targets.toml", dict[str, float]()
-        notify = {"targets": ["other", "me"], "events": ["end", "held"], "file": str(self.targets)}
+        notify = {"targets": ["other", "me", *others], "events": ["end", "held"], "file": str(self.targets)}
         self.record = make_campaign(base / "campaign", files=1, config={"notify": notify})
 
-    def point(self, address: str) -> None:
-        """Let ``other`` have this address."""
-        mine = self.mailbox.url("me@example.org")
-        self.targets.write_text(f'[targets]\nother = "{address}"\nme = "{mine}"\n')
+    def point(self, address: str, **others: str) -> None:
+        """Let ``other``, and others, have these addresses."""
+        addresses = {"other": address, "me": self.mailbox.url("me@example.org"), **others}
+        self.targets.write_text("[targets]\n" + "".join(f'{name} = "{at}"\n' for name, at in addresses.items()))
         self.targets.chmod(0o600)
 
     def call(self, *words: object) -> int:
@@ -89,6 +91,7 @@ class World:
         mark = f"FASER_TEST_MARK={os.urandom(8).hex()}"
         name, _, value = mark.partition("=")
         environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": "12.0", name: value}
+        environment["SSL_CERT_FILE"] = str(AUTHORITY)
         started = time.monotonic()
         phase, *rest = (str(word) for word in words)
         program = [*self._program, phase, self.record["folder"], *rest]
@@ -189,6 +192,45 @@ def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Pat
             assert len(back.posts) == 2
         assert len(world.letters()) == len(set(world.letters())) == 2
         assert json.loads(faser_align("status", "--json", world.record["folder"]).out)["undelivered"] == []
+
+
+DOUBTFUL = {"self_signed": "self-signed", "other_host": "mismatch", "expired": "expired"}
+WAYS = ("post", "ssl", "starttls")  # Mattermost, and mail with TLS from the first byte or on request
+
+
+def secured(way: str, certificate: str, base: Path, stack: ExitStack) -> Mattermost | SecureMailbox:
+    """A server that shows this certificate while the stack is open."""
+    if way == "post":
+        return stack.enter_context(mattermost(certificate=certificate))
+    return stack.enter_context(SecureMailbox(base / f"{way} {certificate}", certificate, way))
+
+
+def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
+    """Self-signed, of another host, or expired: nothing is sent there, `status` and history say why, and no node fails."""
+    kinds = {f"{way}-{certificate}": (way, certificate) for way in WAYS for certificate in DOUBTFUL}
+    with Mailbox(tmp_path / "mail") as mailbox, ExitStack() as stack:
+        world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK), kinds)
+        doubtful = {kind: secured(*about, tmp_path, stack) for kind, about in kinds.items()}
+        good = {way: secured(way, "good", tmp_path, stack) for way in WAYS}
+        world.point(good["post"].url(), **{kind: server.url() for kind, server in doubtful.items()})
+        node = layout.reco_node(1, 1, 400)
+        assert world.call("pre", node, 0, 2) == 0
+        assert world.call("hold", node, "13.0", 0) == 0
+        assert world.rows("SELECT target FROM outbox WHERE state = 'sent' ORDER BY target") == [("me",), ("other",)]
+        failures = "SELECT facts ->> 'target', facts ->> 'reason' FROM history WHERE event = 'delivery_failed'"
+        reasons = dict(world.rows(failures))
+        assert {kind: DOUBTFUL[kinds[kind][1]] in reason for kind, reason in reasons.items()} == dict.fromkeys(
+            kinds, True
+        )
+        seen = faser_align("status", "--json", world.record["folder"]).out
+        assert {row["target"]: row["error"] for row in json.loads(seen)["undelivered"]} == reasons
+        assert TOKEN not in f"{reasons} {seen} {faser_align('history', '--all', world.record['folder']).out}"
+        # With certificates that are good all of it arrives.
+        world.point(good["post"].url(), **{kind: good[way].url() for kind, (way, _) in kinds.items()})
+        assert world.call("final", "final", 4, 0) == 4
+        assert world.rows("SELECT DISTINCT state FROM outbox") == [("sent",)]
+        assert [server.received() for server in doubtful.values()] == [0] * len(doubtful)
+        assert {way: server.received() for way, server in good.items()} == {"post": 8, "ssl": 6, "starttls": 6}
 
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"])

@@ -1,14 +1,57 @@
-"""A receiver on loopback: the part of a Mattermost server that takes webhooks."""
+"""Receivers on loopback: the part of a Mattermost server that takes webhooks, and a mail server, both with TLS if asked."""
 
+import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from aiosmtpd.smtp import SMTP, AuthResult
+
+from faser_align.notifiers import mailbox
+
 TOKEN = "yobjmukpaw3r3urc5h6i369yima"
+CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
+AUTHORITY = CERTIFICATES / "authority.pem"  # who trusts it trusts ``good``
+
+
+def serving(certificate: str) -> ssl.SSLContext:
+    """TLS of a server that shows one of the ``CERTIFICATES``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
+    return context
+
+
+class SecureMailbox(mailbox.Mailbox):
+    """A mailbox behind TLS, from the first byte (``mode`` ssl) or on request (starttls); it takes any password."""
+
+    def __init__(self, folder: Path, certificate: str, mode: str) -> None:
+        super().__init__(folder)
+        self._tls, self._mode = serving(certificate), mode
+
+    def url(self, recipient: str = "you@example.org", sender: str = "faser-align@localhost.localdomain") -> str:
+        """The apprise address under which a target reaches this mailbox, with ``TOKEN`` as its password."""
+        return f"mailtos://me:{TOKEN}@{mailbox.HOST}:{self.port}?from={sender}&to={recipient}&mode={self._mode}"
+
+    def received(self) -> int:
+        """How many letters have come."""
+        return len(self.files())
+
+    async def _listen(self) -> asyncio.Server:
+        first = self._mode == "ssl"
+        more: dict[str, Any] = {} if first else {"tls_context": self._tls}
+        more |= {"authenticator": lambda *_: AuthResult(success=True), "auth_require_tls": not first}
+        return await self._loop.create_server(
+            lambda: SMTP(self, hostname=mailbox.HOST, loop=self._loop, **more),
+            mailbox.HOST,
+            0,
+            ssl=self._tls if first else None,
+        )
 
 
 @dataclass
@@ -16,12 +59,17 @@ class Mattermost:
     """What a webhook received; ``token`` is the only one that is accepted."""
 
     port: int
+    secure: bool = False
     token: str = TOKEN
     posts: list[dict[str, Any]] = field(default_factory=list)
 
     def url(self, token: str = TOKEN) -> str:
         """The apprise address of the webhook."""
-        return f"mmost://127.0.0.1:{self.port}/{token}"
+        return f"mmost{'s' * self.secure}://127.0.0.1:{self.port}/{token}"
+
+    def received(self) -> int:
+        """How many posts have come."""
+        return len(self.posts)
 
 
 def words_of(post: dict[str, Any]) -> str:
@@ -30,9 +78,12 @@ def words_of(post: dict[str, Any]) -> str:
 
 
 @contextmanager
-def mattermost(port: int = 0) -> Iterator[Mattermost]:
-    """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free."""
-    received = Mattermost(0)
+def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
+    """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free.
+
+    With one of the ``CERTIFICATES`` it speaks TLS.
+    """
+    received = Mattermost(0, secure=bool(certificate))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -58,6 +109,8 @@ def mattermost(port: int = 0) -> Iterator[Mattermost]:
             """Tests stay quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if certificate:
+        server.socket = serving(certificate).wrap_socket(server.socket, server_side=True)
     received.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
