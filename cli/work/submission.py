@@ -238,6 +238,17 @@ def doubt(planned: Plan) -> str:
     return pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
 
 
+def namesake(planned: Plan) -> str:
+    """That another campaign has the same name, which then means neither of them; empty if there is none."""
+    from faser_align.state import registry
+
+    name = planned.record["name"]
+    others = [one.folder for one in registry.entries() if one.name == name and one.folder != planned.folder]
+    if not others:
+        return ""
+    return f"a campaign in {others[0]} is called {name}, too: choose another --name, or give commands the folder"
+
+
 def summary(planned: Plan) -> dict[str, str]:
     """What will be done, as headings and values for a person."""
     record = planned.record

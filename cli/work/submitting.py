@@ -70,8 +70,7 @@ def _doubt(planned: Plan, how: How) -> None:
     """Warn of what may be wrong; raise CampaignError if the campaign cannot work and is to be submitted all the same."""
     if not planned.record["config"]["notify"]["targets"]:
         console.warn("nobody will be told how it ends; name targets in notify.targets of the configuration")
-    doubt = submission.doubt(planned)
-    if doubt:
+    for doubt in filter(None, (submission.namesake(planned), submission.doubt(planned))):
         console.warn(doubt)
     refusal = "" if how.really else submission.refusal(planned)
     found = checks.before_submission(planned.record) if how.check else []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from campaigns import make_campaign
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from faser_align.config.record import read_record
 from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
 from faser_align.pool.personal import Pool
+from faser_align.state import registry
 
 GOOD = ("submit", "-y", "2023", "-r", "11705", "-f", "400-402,405", "--dry-run")
 
@@ -85,6 +87,15 @@ def test_a_dry_run_says_that_the_real_one_would_be_refused(here: Path, monkeypat
     assert result.exit_code == 0
     assert "warning: without --dry-run this is refused: " in result.stderr
     assert ("refuses jobs of root" if os.geteuid() == 0 else "`faser-align pool start`") in result.stderr
+
+
+def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another campaign of the name, elsewhere, is named before both can be meant; the same folder is no other one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    other = tmp_path / "elsewhere"
+    registry.add("mine", make_campaign(other, name="mine")["folder"])
+    assert f"warning: a campaign in {other} is called mine, too: " in run(*GOOD, "--name", "mine").stderr
+    assert "is called" not in run(*GOOD, "--name", "another").stderr
 
 
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
