@@ -16,16 +16,21 @@ import typer
 
 from faser_align.alignment import describe as numbers
 from faser_align.cli import main as commandline
+from faser_align.cli.work.database import EXPORT_FORMAT
+from faser_align.cli.work.exporting import EXPORTED_FORMAT
 from faser_align.cli.work.progress import STATUSES, STUCK, TIMEOUT
+from faser_align.config import contents
 from faser_align.config import describe as configuration
 from faser_align.config.atomic import write_text
 from faser_align.config.importing import key_tables
 from faser_align.fsm import diagram, meanings, statuses, table
 from faser_align.fsm.errors import UserError
+from faser_align.pages.publish import ENTRY_FORMAT
 from faser_align.state import describe as store
 
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
 PICTURES = ("campaign", "node")
+FORMATS = (*contents.FORMATS, store.EVENT_FORMAT, store.REGISTRY_FORMAT, ENTRY_FORMAT, EXPORTED_FORMAT, EXPORT_FORMAT)
 _MADE = "This page is made from the code; `make refresh` makes it anew."
 
 
@@ -45,6 +50,8 @@ def blocks() -> dict[tuple[str, str], str]:
     return {
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
+        ("files.md", "files"): contents.files_tables(),
+        ("files.md", "formats"): contents.formats_tables(FORMATS),
         ("when-it-fails.md", "statuses"): failures(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }

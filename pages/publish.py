@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from faser_align.config.atomic import write_text
+from faser_align.config.contents import Format, Key
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.collect import Facts, collect
 from faser_align.pages.report import environment, render
@@ -16,6 +17,24 @@ from faser_align.pages.report import environment, render
 INDEX = "index.html"
 MARK = re.compile(r'<meta name="faser-align-campaign" content="([^"]*)">')
 HEAD_BYTES = 2000
+ENTRY_FORMAT = Format(
+    "Published pages",
+    "`report.publish` has `NAME.html`, the report; `NAME.json`, from which `index.html` is made:",
+    (
+        Key("faser-align", "version of the format: 1"),
+        Key("name", "the campaign's"),
+        Key("state", "where it stands"),
+        Key("reason", "why, in words"),
+        Key("year", "of the data"),
+        Key("run", "likewise"),
+        Key("files", "how many raw files"),
+        Key("iterations", "how many were solved"),
+        Key("chi2_per_ndf", "of the last one"),
+        Key("effect_um", "of the last one"),
+        Key("created_utc", "when the campaign was submitted"),
+        Key("written_utc", "when the page was written"),
+    ),
+)
 
 
 def write_report(path: str, found: Facts, *, written_utc: str, force: bool = False) -> None:

@@ -1,10 +1,14 @@
-"""What the store's schema says about itself: every table and view with its columns. ``docs/schema.md`` is made from this."""
+"""What the store's schema says about itself: every table and view with its columns; and the keys of the files around it.
+
+``docs/schema.md`` and a part of ``docs/files.md`` are made from this.
+"""
 
 import contextlib
 import re
 import sqlite3
 from typing import NamedTuple
 
+from faser_align.config.contents import Format, Key
 from faser_align.state import database, schema, views
 
 # What the text of the schema does not say, or not any more: it is never changed. A column by its name, or by its table and name.
@@ -58,6 +62,59 @@ MEANING = {
     "job_id": "of HTCondor, '' without",
     "dag_id": "of the DAGMan job",
 }
+_HOOKS = "pre, post, hold, final"
+_MILLEPEDE = "post of a Millepede node or a validation"
+EVENT_FORMAT = Format(
+    "Events of the spool",
+    "An event has a `phase`. Four are those of hooks, and are in the spool where the store could not take them; `control` is what a command "
+    "tells the next hook, named by its `event`.",
+    (
+        Key("phase", "pre, post, hold, final or control"),
+        Key("utc", "when it happened"),
+        Key("host", "where the hook or the command ran"),
+        Key("dag_id", "of the DAGMan job", f"{_HOOKS}; submitted, resumed"),
+        Key("node", "name in the DAG", _HOOKS),
+        Key("exit", "what DAGMan was told", _HOOKS),
+        Key("retry", "how often DAGMan had tried the node before", "pre, post"),
+        Key("max_retries", "how often it may", "post"),
+        Key("ret", "exit status of the job, as DAGMan said it", "post"),
+        Key("job_id", "of HTCondor", "post, hold"),
+        Key("outcome", "succeeded or failed", "post"),
+        Key("fatal", "whether trying again cannot help", "post"),
+        Key("reason", "why it failed or is held, why DAGMan was halted; else empty", "post, hold, final"),
+        Key("verdict", "on the iteration, or of the validation", _MILLEPEDE),
+        Key("verdict_reason", "in words", _MILLEPEDE),
+        Key("criteria", "JSON text: all criteria", _MILLEPEDE),
+        Key("metrics", "JSON text: the metrics", _MILLEPEDE),
+        Key("moves", "the campaign's event that the verdict becomes", _MILLEPEDE),
+        Key("hold_time", "when the job went on hold, as HTCondor's log has it", "hold"),
+        Key("dag_status", "how DAGMan ends, `$DAG_STATUS`", "final"),
+        Key("failed_count", "failed nodes", "final"),
+        Key(
+            "event",
+            "`submitted`, `resumed`, or a wish: `extended`, `changed`, `notify_retried`, `stop_asked`",
+            "control",
+        ),
+        Key("id", "of the wish, which is taken in once", "wishes"),
+        Key("who", "who typed", "wishes"),
+        Key("stage", "that gets more iterations", "extended"),
+        Key("before...", "how many it had; the value before", "extended, changed"),
+        Key(
+            "after...",
+            "how many it may have; the value afterwards; `iteration` or `never`",
+            "extended, changed, stop_asked",
+        ),
+        Key("key", "dotted name in the configuration", "changed"),
+        Key("columns...", "of the table `campaign`, with what follows from the change", "changed"),
+        Key("target", "whose messages are to be sent again, empty: of all", "notify_retried"),
+    ),
+)
+REGISTRY_FORMAT = Format(
+    "The registry",
+    "`~/.local/state/faser-align/campaigns/` has a file for each campaign of the account, by which a name is enough to find one. "
+    "It holds nothing that a campaign does not hold itself.",
+    (Key("name", "the campaign's"), Key("folder", "its folder")),
+)
 _COMMENT = re.compile(r"^\s*(.+?),?\s*-- (.+)$")
 
 

@@ -15,12 +15,33 @@ from typing import Any, NamedTuple
 import faser_align
 from faser_align.config import layout
 from faser_align.config.atomic import replacing, write_text
+from faser_align.config.contents import Format, Key
 from faser_align.config.load import load_config
 from faser_align.config.record import read_record
 from faser_align.fsm.errors import CampaignError, UserError
 
 DESCRIPTION = "export.json"
 FORMAT = 1
+EXPORT_FORMAT = Format(
+    "The folder of `constants export --sqlite`",
+    f"`{DESCRIPTION}` says what is in it:",
+    (
+        Key("format", "version of the format: 1"),
+        Key("constants", "the text of the constants"),
+        Key("sha256", "its checksum"),
+        Key("database", "the conditions database, SQLite"),
+        Key("catalog", "the catalogue of the POOL files"),
+        Key("pool", "the POOL files"),
+        Key("tag", "conditions tag"),
+        Key("folder_tag", "tag of the folder of the alignment"),
+        Key("geometry", "version of the geometry"),
+        Key("instance", "of the database"),
+        Key("source", "file that the constants were read from"),
+        Key("version", "of faser-align"),
+        Key("runs", "first and last run for which they are valid"),
+        Key("campaign", "that found them; empty if it is not known"),
+    ),
+)
 
 
 class Typed(NamedTuple):

@@ -9,11 +9,23 @@ from typing import Any
 from faser_align.cli.arguments import EXPORT_FORMATS as FORMATS
 from faser_align.cli.arguments import EXPORTED as TABLES
 from faser_align.config.atomic import write_text
+from faser_align.config.contents import Format, Key
 from faser_align.fsm.errors import UserError
 from faser_align.state import queries
 
 JSON_COLUMNS = ("facts", "criteria", "metrics")
 ALL = ""  # name of the text that has all tables
+EXPORTED_FORMAT = Format(
+    "What `export` writes",
+    "One JSON file with all of it, or with `--table` the rows of one table; as CSV each table is a file of its own.",
+    (
+        Key("campaign...", "the row of the table [`campaign`](schema.md#campaign)"),
+        *(
+            Key(f"{table}[]...", f"rows of the view [`v_{table}`](schema.md#v_{table}), JSON in them as what it says")
+            for table in TABLES
+        ),
+    ),
+)
 
 
 def check(form: str, table: str, output: str) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import htcondor2
 import pytest
+from described import undescribed_files, undescribed_keys
+
+from faser_align.config import layout
 
 LEAVES_S_MAX = 90.0
 
@@ -19,3 +22,12 @@ def _an_empty_queue(request: pytest.FixtureRequest, workdir: Path) -> Iterator[N
     deadline = time.monotonic() + LEAVES_S_MAX
     while htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"]) and time.monotonic() < deadline:
         time.sleep(0.5)
+
+
+@pytest.fixture(autouse=True)
+def _described(workdir: Path) -> Iterator[None]:
+    """Each file that a campaign of these tests leaves has its description, and each key in those that are ours."""
+    yield
+    for record in workdir.glob(f"**/{layout.RECORD}"):
+        assert undescribed_files(record.parent) == []
+        assert undescribed_keys(record.parent) == {}

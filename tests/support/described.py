@@ -1,21 +1,27 @@
 """What is in a JSON value or in a campaign's folder against the names by which it is described."""
 
+import json
+import re
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from faser_align.alignment import describe
-from faser_align.config import layout
+from faser_align.config import contents, layout
 
 Keys = tuple[str, ...]
 
 
 def words(name: str) -> Keys:
     """A described name as the keys on the way to it, ``[]`` for each of a list."""
-    return tuple(name.replace("[]", ".[]").split("."))
+    below = name.endswith("...")
+    return (*name.removesuffix("...").replace("[]", ".[]").split("."), *(["..."] if below else []))
 
 
 def fits(path: Keys, described: Keys) -> bool:
-    """Whether a description is that of a path: capitals stand for any key."""
+    """Whether a description is that of a path: capitals stand for any key, three dots at the end for whatever is below."""
+    if described[-1:] == ("...",):
+        return fits(path[: len(described) - 1], described[:-1])
     return len(path) == len(described) and all(
         key == word or (word != "[]" and word.isupper()) for key, word in zip(path, described, strict=True)
     )
@@ -49,11 +55,9 @@ def undescribed(value: Any, names: Collection[str]) -> list[str]:
     """What is in a JSON value without a description; of an empty table or list, one of what may be in it is enough."""
     known = [words(name) for name in names]
     unknown = [path for path in leaves(value) if not any(fits(path, one) for one in known)]
-    unknown += [
-        path
-        for path in empties(value)
-        if not any(fits(path, one[: len(path)]) for one in known if len(one) >= len(path))
-    ]
+    for path in empties(value):
+        if not any(fits(path, one) or (len(one) > len(path) and fits(path, one[: len(path)])) for one in known):
+            unknown.append(path)
     return sorted({".".join(path) for path in unknown})
 
 
@@ -108,3 +112,43 @@ def _watch(value: Any, seen: set[Keys], path: Keys) -> Any:
 def looked_at(seen: set[Keys], names: Collection[str]) -> set[str]:
     """The described names of what was looked at."""
     return {name for name in names if any(fits(path, words(name)) for path in seen)}
+
+
+_ANY = {
+    "ITER": r"(iter\d\d|stage\d\d/iter\d\d|validation/(before|after))",
+    "DAG": r"alignment(-\d\d)?\.dag",
+    "PART": f"({layout.RECO}|{layout.MILLEPEDE})",
+    "ANY": ".+",
+}
+_FILES = [
+    re.compile(re.sub("[A-Z]+", lambda found: _ANY.get(found[0], "[^/]+"), re.escape(name)))
+    for files in contents.FILES.values()
+    for file in files
+    for name in file.names
+]
+
+
+def is_described(name: str) -> bool:
+    """Whether a file of this name below a campaign's folder has a description."""
+    flat = re.sub(r"/(step|earlier)\d+/", "/", name)
+    return any(one.fullmatch(flat) for one in _FILES)
+
+
+def undescribed_files(campaign: Path) -> list[str]:
+    """Files in a campaign's folder that have no description."""
+    names = (str(path.relative_to(campaign)) for path in campaign.rglob("*") if not path.is_dir())
+    return sorted(name for name in names if not is_described(name))
+
+
+def undescribed_keys(campaign: Path) -> dict[str, list[str]]:
+    """Keys without a description in the JSON files of a campaign's folder that have a format of ours, by file."""
+    formats = {one.heading: [key.name for key in one.keys] for one in contents.FORMATS}
+    unknown = {}
+    for path in campaign.rglob("*.json"):
+        value = json.loads(path.read_text()) if path.name in (*formats, layout.METRICS) else []
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            missing = undescribed(entry, formats.get(path.name) or names_of(entry))
+            if missing:
+                unknown[str(path.relative_to(campaign))] = missing
+    return unknown

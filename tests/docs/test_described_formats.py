@@ -1,0 +1,88 @@
+"""The keys on the page of the files are those of the files that the program writes."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+from commandline import faser_align
+from described import found, undescribed
+
+from faser_align.cli.work.exporting import EXPORTED_FORMAT
+from faser_align.config import contents, layout
+from faser_align.config.contents import Format
+from faser_align.pages.publish import ENTRY_FORMAT, publish
+from faser_align.state import create, registry, spool, wishes
+from faser_align.state.describe import EVENT_FORMAT, REGISTRY_FORMAT
+
+Record = dict[str, Any]
+
+
+def differs(described: Format, values: Iterable[Any]) -> tuple[set[str], set[str]]:
+    """Keys of JSON values that have no description, and descriptions of keys that are in none of them."""
+    names = [key.name for key in described.keys]
+    unknown: set[str] = set()
+    seen: set[str] = set()
+    for value in values:
+        unknown |= set(undescribed(value, names))
+        seen |= found(value, names)
+    return unknown, set(names) - seen
+
+
+@pytest.fixture
+def record(workdir: Path) -> Record:
+    """A campaign with one iteration of one file, known to the registry."""
+    made = make_campaign(workdir / "c", files=1)
+    registry.add(made["name"], made["folder"])
+    return made
+
+
+def read(path: str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def test_events_are_described(record: Record) -> None:
+    """Every key of every event that hooks and commands put into the spool has its description, and every description its key."""
+    folder = record["folder"]
+    reco, mille = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
+    os.rename(f"{folder}/{layout.STATE}", f"{folder}/elsewhere")  # so that every event waits
+    hook("pre", folder, reco, 0, 2)
+    write_output(record, 1, 1, 400)
+    hook("hold", folder, reco, "40.0", 0)
+    hook("post", folder, reco, 0, 2, 0, "40.0", 0)
+    hook("pre", folder, mille, 0, 2)
+    write_metrics(record, metrics(1, files=1))
+    hook("post", folder, mille, 0, 2, 0, "41.0", 0)
+    hook("final", folder, "final", 4, 0)
+    create.record_submitted(folder, 12)
+    # As `extend` and `notify retry` do, which need a pool and messages.
+    wishes.put(folder, "extended", {"stage": 1, "before": 4, "after": 5})
+    wishes.put(folder, "notify_retried", {"target": "me"})
+    faser_align("set", folder, "convergence.patience=3")
+    faser_align("stop", folder, "--after", "iteration")
+    events = [spool.read(folder, name) for name in spool.waiting(folder)]
+    assert [event["phase"] for event in events[:6]] == ["pre", "hold", "post", "pre", "post", "final"]
+    assert {event["event"] for event in events[6:]} == {
+        "submitted",
+        "extended",
+        "changed",
+        "stop_asked",
+        "notify_retried",
+    }
+    assert differs(EVENT_FORMAT, events) == (set(), set())
+    assert differs(contents.CHANGES_FORMAT, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
+    assert differs(contents.STOP_FORMAT, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
+
+
+def test_what_lies_elsewhere_is_described(record: Record, workdir: Path) -> None:
+    """So have the registry, what an index says of a published page, and what `export` writes."""
+    run_iteration(record, 1)
+    (entry,) = (read(str(path)) for path in registry.home().glob("*.json") if record["folder"] in path.read_text())
+    assert differs(REGISTRY_FORMAT, [entry]) == (set(), set())
+    page = publish(record["folder"], str(workdir / "pages"), written_utc="2026-11-24T07:30:00Z")
+    assert differs(ENTRY_FORMAT, [read(page.replace(".html", ".json"))]) == (set(), set())
+    left = faser_align("export", record["folder"])
+    assert differs(EXPORTED_FORMAT, [json.loads(left.out)]) == (set(), set())
