@@ -3,7 +3,6 @@
 Readers do not disturb a campaign. What cannot be read is left out and named in ``missing``; a page says so.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from faser_align.alignment.constants import Constants, errors_from_parameters, read_constants
 from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.metricsfile import fault, parse_metrics
 from faser_align.alignment.millepede import Result, read_result
 from faser_align.config import layout
 from faser_align.config.nextsteps import next_step
@@ -63,8 +63,8 @@ def collect(folder: str) -> Facts:
     missing: list[str] = []
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
-        iterations = [row | facts.summary(row) for row in queries.iterations(db)]
-        validation = queries.validation(db)
+        iterations = [_sound(row, missing) for row in queries.iterations(db)]
+        validation = _sound(queries.validation(db), missing)
         history = queries.history(db, nodes=False)
         lost, failed = queries.lost_files(db), queries.nodes(db, "failed")
         attempts = {
@@ -75,17 +75,20 @@ def collect(folder: str) -> Facts:
             )
         }
         path = queries.latest_constants(db) or ""
-    _add_unjudged(folder, iterations)
+    if path:  # below where the campaign is now: somebody may have copied it
+        path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
+    _add_unjudged(folder, iterations, missing)
+    iterations = [row | facts.summary(row) for row in iterations]
     corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]] = {}
     errors: Constants = {}
     for row in iterations:
         if row["metrics"]:
-            result = _result(record, row["stage"], row["iteration"], missing)
+            result = _result(folder, record, row["stage"], row["iteration"], missing)
             corrections[row["stage"], row["iteration"]] = _modules(row, result)
             errors = _errors(result) or errors
     following = next_step(
-        # What was imported has no DAG to resume: it is as if its iterations were used up.
-        "exhausted" if "imported" in record else "reported" if campaign["state"] == "converged" else campaign["state"],
+        # What was imported has no DAG to resume.
+        "imported" if "imported" in record else "reported" if campaign["state"] == "converged" else campaign["state"],
         command=record.get("command", "faser-align"),
         name=record["name"],
         constants=path or None,
@@ -106,7 +109,7 @@ def collect(folder: str) -> Facts:
         found=_or_none(lambda: read_constants(path), missing) if path else None,
         found_path=path,
         errors=errors,
-        steering=_steering(folder, iterations),
+        steering=_steering(folder, iterations, missing),
         next=following,
         missing=missing,
     )
@@ -127,16 +130,32 @@ def _reason(campaign: Row, history: list[Row]) -> str:
     return str(moved[-1]["facts"]["reason"]) if moved else ""
 
 
-def _add_unjudged(folder: str, iterations: list[Row]) -> None:
+def _sound(row: Row, missing: list[str]) -> Row:
+    """An iteration as the store has it, without metrics that are not what metrics look like."""
+    wrong = fault(row.get("metrics", {}))
+    if wrong:
+        missing.append(f"{_words(row)}: its metrics in the store are malformed: {wrong}")
+    return row | {"metrics": {}} if wrong else row
+
+
+def _words(row: Row) -> str:
+    return f"iteration {row['iteration']} of stage {row['stage']}" if row["stage"] else "the validation"
+
+
+def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> None:
     """Take the metrics of an iteration whose Millepede job is at its end: its hook judges them afterwards."""
     for row in iterations:
+        path = layout.metrics_file(folder, row["stage"], row["iteration"])
         if not row["metrics"]:
             try:
-                text = Path(layout.metrics_file(folder, row["stage"], row["iteration"])).read_text(encoding="utf-8")
-                row["metrics"] = json.loads(text)
-                row |= facts.summary(row)
-            except (OSError, ValueError):
-                continue
+                row["metrics"] = parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"), path)
+            except FileNotFoundError:
+                if row["ended_utc"]:
+                    missing.append(f"{_words(row)} has ended, and has no metrics")
+            except OSError as problem:
+                missing.append(f"{path} cannot be read: {problem.strerror}")
+            except ValueError as problem:
+                missing.append(str(problem))
 
 
 def _modules(row: Row, result: Result | None) -> dict[str, dict[str, float | None]]:
@@ -157,11 +176,11 @@ def _errors(result: Result | None) -> Constants:
     return errors_from_parameters(known) if known else {}
 
 
-def _result(record: Mapping[str, Any], stage: int, iteration: int, missing: list[str]) -> Result | None:
+def _result(folder: str, record: Mapping[str, Any], stage: int, iteration: int, missing: list[str]) -> Result | None:
     """What the last step of an iteration found."""
-    folder = Path(layout.metrics_file(record["folder"], stage, iteration)).parent
+    place = Path(layout.metrics_file(folder, stage, iteration)).parent
     steps = record["stages"][stage - 1]["steps"]
-    path = folder / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else folder / "millepede.res"
+    path = place / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else place / "millepede.res"
     return _or_none(lambda: read_result(path), missing)
 
 
@@ -181,7 +200,7 @@ def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
     return found
 
 
-def _steering(folder: str, iterations: list[Row]) -> list[tuple[str, str]]:
+def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tuple[str, str]]:
     """The steering texts of the last iteration that was solved, each cut where it is long."""
     solved = [row for row in iterations if row["metrics"]]
     if not solved:
@@ -190,7 +209,11 @@ def _steering(folder: str, iterations: list[Row]) -> list[tuple[str, str]]:
     found = []
     for path in sorted(place.glob("**/*.txt")):
         if path.name in ("str.txt", "par.txt", "con.txt", "own.txt"):
-            text = path.read_text(encoding="utf-8", errors="replace")
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError as problem:
+                missing.append(f"{path} cannot be read: {problem.strerror}")
+                continue
             more = f"\n... and {len(text) - TEXT_BYTES_MAX:,} characters more" if len(text) > TEXT_BYTES_MAX else ""
             found.append((str(path.relative_to(place)), text[:TEXT_BYTES_MAX] + more))
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from faser_align.alignment.metricsfile import NUMBER, Whole, fault, finite
 from faser_align.config.atomic import write_text
 from faser_align.config.contents import Format, Key
 from faser_align.fsm.errors import CampaignError, UserError
@@ -15,6 +16,7 @@ from faser_align.pages.collect import Facts, collect
 from faser_align.pages.report import environment, render
 
 INDEX = "index.html"
+INDEX_MARK = b"<title>Alignment campaigns</title>"
 MARK = re.compile(r'<meta name="faser-align-campaign" content="([^"]*)">')
 HEAD_BYTES = 2000
 ENTRY_FORMAT = Format(
@@ -55,19 +57,24 @@ def write_report(path: str, found: Facts, *, written_utc: str, force: bool = Fal
 
 def _campaign_of(path: str) -> str:
     """Whose report a file is; empty for any other file."""
+    found = MARK.search(_head(path).decode("utf-8", "replace"))
+    return html.unescape(found[1]) if found else ""
+
+
+def _head(path: str) -> bytes:
+    """How a file begins; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            found = MARK.search(file.read(HEAD_BYTES).decode("utf-8", "replace"))
+            return file.read(HEAD_BYTES)
     except OSError:
-        return ""
-    return html.unescape(found[1]) if found else ""
+        return b""
 
 
 def publish(campaign: str, folder: str, *, written_utc: str) -> str:
     """Write the page of a campaign into the folder of published ones, and the index anew; returns the page's path.
 
     Each file is replaced at once. What the index says of a campaign lies beside its page, so that several accounts can
-    publish to one folder.
+    publish to one folder. Pages of other campaigns, and what is none of ours, stay.
 
     Args:
         campaign: the campaign's folder.
@@ -75,19 +82,42 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
         written_utc: now.
 
     Raises:
-        CampaignError: the campaign cannot be read, or the folder cannot be written.
+        CampaignError: the campaign cannot be read, the folder cannot be written, or something else is in the way.
     """
     found = collect(campaign)
     name = found.record["name"]
-    path = os.path.join(folder, f"{name}.html")
+    path, entry = os.path.join(folder, f"{name}.html"), os.path.join(folder, f"{name}.json")
+    _look_out(found, folder, path, entry)
     try:
         os.makedirs(folder, exist_ok=True)
         write_text(path, render(found, written_utc=written_utc))
-        write_text(os.path.join(folder, f"{name}.json"), json.dumps(_entry(found, written_utc), allow_nan=False))
-        write_text(os.path.join(folder, INDEX), index(entries(folder), written_utc=written_utc))
+        write_text(entry, json.dumps(_entry(found, written_utc), allow_nan=False))
+        index_path = os.path.join(folder, INDEX)
+        if os.path.lexists(index_path) and INDEX_MARK not in _head(index_path):
+            raise CampaignError(
+                f"{path} is written, but {index_path} is no index of faser-align and stays as it is; "
+                "publish to a folder of its own"
+            )
+        write_text(index_path, index(entries(folder), written_utc=written_utc))
     except OSError as problem:
         raise CampaignError(f"report.publish = {folder} cannot be written: {problem.strerror}") from None
     return path
+
+
+def _look_out(found: Facts, folder: str, path: str, entry: str) -> None:
+    """Raise CampaignError if the campaign's page would take the place of something else."""
+    if os.path.basename(path) == INDEX:
+        raise CampaignError(f"a campaign called index cannot be published: {path} is the index of {folder}")
+    if os.path.lexists(path) and _campaign_of(path) != found.record["name"]:
+        raise CampaignError(f"{path} is no page of this campaign and stays as it is; publish to a folder of its own")
+    there = _read(Path(entry))
+    owner = there.get("folder", found.record["folder"])
+    # A campaign that was made anew has its folder still, one that was moved its time.
+    if owner != found.record["folder"] and there["created_utc"] != found.campaign["created_utc"]:
+        raise CampaignError(
+            f"{path} is the page of the campaign in {owner}, which has the same name, and stays as it is; "
+            "publish to another folder"
+        )
 
 
 def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
@@ -102,6 +132,7 @@ def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
         "year": found.record["year"],
         "run": found.record["run"],
         "files": len(found.record["files"]),
+        "folder": found.record["folder"],
         "iterations": len(solved),
         "chi2_per_ndf": last.get("chi2_per_ndf"),
         "effect_um": last.get("effect_um"),
@@ -110,17 +141,27 @@ def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
     }
 
 
+# What the index needs of an entry, and of which kind it is.
+ENTRY = Whole(
+    {"faser-align": int, "name": str, "state": str, "year": (int, str), "run": str, "files": int, "iterations": int}
+    | {"chi2_per_ndf": NUMBER, "effect_um": NUMBER, "created_utc": str, "written_utc": str}
+)
+
+
 def entries(folder: str) -> list[dict[str, Any]]:
     """What is published in a folder, newest campaign first; files that are none of ours are passed over."""
-    found = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(entry, dict) and entry.get("faser-align") == 1:
-            found.append({**entry, "page": quote(f"{path.stem}.html")})
-    return sorted(found, key=lambda entry: str(entry["created_utc"]), reverse=True)
+    read = [(path, _read(path)) for path in sorted(Path(folder).glob("*.json"))]
+    found = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
+    return sorted(found, key=lambda entry: entry["created_utc"], reverse=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the index says of a campaign, as it lies beside its page; empty for any other file, and for one that is broken."""
+    try:
+        entry = finite(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {} if fault(entry, ENTRY) or entry["faser-align"] != 1 else dict(entry)
 
 
 def index(published: list[dict[str, Any]], *, written_utc: str) -> str:

@@ -159,7 +159,8 @@ def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def largest(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """The largest correction of an iteration in length, or in angle where no length was free."""
-    found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in metrics.get("corrections", {}).items()]
+    """The largest correction of an iteration in length, or in angle where no length was free; one that is no number is left out."""
+    known = {dof: c for dof, c in metrics.get("corrections", {}).items() if c["largest"] is not None}
+    found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in known.items()]
     lengths = [c for c in found if c["unit"] == "um"] or found
     return max(lengths, key=lambda c: abs(c["value"]), default=None)

@@ -5,11 +5,11 @@ same again when a store is rebuilt.
 """
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
+from faser_align.alignment.metricsfile import parse_metrics
 from faser_align.config import layout
 from faser_align.fsm import statuses, table, validation, verdict
 from faser_align.fsm.criteria import Rules
@@ -60,20 +60,11 @@ def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dic
     found = []
     for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
         path = layout.metrics_file(record["folder"], stage, i)
-        value = _finite(json.loads(Path(path).read_text(encoding="utf-8")))
-        if not isinstance(value, dict) or (value.get("stage"), value.get("iteration")) != (stage, i):
+        value = parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"), path)
+        if (value.get("stage"), value.get("iteration")) != (stage, i):
             raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")
         found.append(value)
     return found
-
-
-def _finite(value: Any) -> Any:
-    """``value`` without NaN and infinities, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def why(ret: int, folder: str, name: str) -> str:

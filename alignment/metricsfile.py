@@ -1,0 +1,94 @@
+"""Reading ``metrics.json``, which a full disk may have cut and somebody's editor may have changed. Pure.
+
+Everybody who shows metrics relies on what is checked here: what is there is of its kind, and numbers are finite or None.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+NUMBER, WORDS = (int, float, None), (str, None)
+
+
+class Whole(dict[str, Any]):
+    """A shape of a mapping in which no key may be missing."""
+
+
+_MOMENTUM = {"common": NUMBER, "momentum_change_plus": NUMBER, "momentum_change_minus": NUMBER}
+_RESIDUALS = {"*": {"median_um": NUMBER, "width_um": NUMBER}}
+_CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESIDUALS}
+_PART = {"rms_um": NUMBER, "directions": NUMBER}
+_PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
+
+# A tuple lists what may be, a list with one entry is of any length; of other keys nothing is asked.
+SHAPE: dict[str, Any] = {
+    "files": {"expected": NUMBER, "used": NUMBER, "lost": [int]},
+    "tracks": {"read": NUMBER, "used": NUMBER, "cut": {"*": NUMBER}},
+    "hits": {"read": NUMBER, "kept": NUMBER, "cut": {"*": NUMBER}, "modules": {"*": [int, int]}},
+    "residual_max_mm": NUMBER,
+    "chi2_per_ndf": NUMBER,
+    "residuals": _RESIDUALS,
+    "momentum": {"since_before": _MOMENTUM, "since_first": _MOMENTUM},
+    "solver": {"backend": WORDS, "end_code": NUMBER, "end_text": WORDS, "rejects": ({"*": NUMBER}, None)},
+    "steps": [{"name": WORDS, "free_parameters": NUMBER, "parts": _PARTS}],
+    "significance": NUMBER,
+    "effect_um": NUMBER,
+    "relative": NUMBER,
+    "corrections": {"*": Whole(rms=NUMBER, largest=NUMBER, where=WORDS, unit=str)},
+    "held_fixed": {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)},
+    "reconstruction": {"cpu_s": NUMBER},
+    "cpu_s": NUMBER,
+    "constants": {"start_sha256": WORDS, "result_sha256": WORDS},
+    "notes": [str],
+    "groups": {"*": Whole(before=_CONSTANTS_READ, after=_CONSTANTS_READ)},
+}
+
+
+def parse_metrics(text: str, source: str) -> dict[str, Any]:
+    """The metrics in ``text``; ``source`` names the file in the error.
+
+    Raises ValueError if it is not JSON, or not what metrics look like.
+    """
+    try:
+        value = finite(json.loads(text))
+    except RecursionError:
+        raise ValueError(f"{source} is not the metrics of an iteration") from None
+    except ValueError as problem:
+        raise ValueError(f"{source} is not valid JSON ({problem})") from None
+    wrong = fault(value)
+    if wrong:
+        raise ValueError(f"{source} is malformed: {wrong}")
+    found: dict[str, Any] = value
+    return found
+
+
+def finite(value: Any) -> Any:
+    """``value`` without NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def fault(value: object, shape: Any = SHAPE, where: str = "") -> str:
+    """What of ``value`` is not as ``shape`` has it, in words; empty if all is."""
+    odd = f"{where or 'it'} is {value!r:.60}"
+    if isinstance(shape, tuple):
+        return "" if any(not fault(value, one) for one in shape) else odd
+    if isinstance(shape, list):
+        if not isinstance(value, list) or len(shape) not in (1, len(value)):
+            return odd
+        parts = [(str(at), inner, shape[at % len(shape)]) for at, inner in enumerate(value)]
+    elif isinstance(shape, Mapping):
+        if not isinstance(value, Mapping):
+            return odd
+        missing = [key for key in shape if key not in value] if isinstance(shape, Whole) else []
+        if missing:
+            return f"{where or 'it'} lacks {missing[0]}"
+        known = [(key, shape.get(key, shape.get("*"))) for key in value]
+        parts = [(key, value[key], kind) for key, kind in known if kind is not None]
+    else:
+        return "" if value is shape or (shape is not None and type(value) is shape) else odd
+    return next(filter(None, (fault(inner, kind, f"{where}.{key}".strip(".")) for key, inner, kind in parts)), "")

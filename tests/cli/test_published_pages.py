@@ -1,0 +1,87 @@
+"""A folder of published pages that others use, too: nothing of theirs is lost, nothing of theirs is in the way."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign, run_iteration
+
+from faser_align.fsm.errors import CampaignError
+from faser_align.pages.publish import entries, publish
+
+NOW = "2026-11-25T12:00:00.000Z"
+ODD = {
+    "nothing else": '{"faser-align": 1}',
+    "a list": "[]",
+    "other kinds": '{"faser-align": 1, "name": 5, "state": null, "created_utc": 3, "written_utc": [1]}',
+    "infinite": '{"faser-align": 1, "files": 1e400, "iterations": 1.5, "chi2_per_ndf": NaN}',
+    "deep": "[" * 100_000,
+    "cut": '{"faser-align": 1, "na',
+}
+
+
+def solved(folder: Path, name: str) -> dict[str, Any]:
+    """A campaign with one iteration."""
+    record = make_campaign(folder, files=1, name=name)
+    run_iteration(record, 1)
+    return record
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_a_broken_entry_is_passed_over(text: str, workdir: Path) -> None:
+    """Whatever lies in the folder with the ending of an entry, the index is written without it."""
+    record = solved(workdir / "c", "c")
+    pages = workdir / "pages"
+    pages.mkdir()
+    (pages / "odd.json").write_text(text)
+    with open(os.fsencode(pages) + b"/\xff.json", "w") as file:
+        file.write(text)
+    publish(record["folder"], str(pages), written_utc=NOW)
+    assert [entry["name"] for entry in entries(str(pages))] == ["c"]
+
+
+def test_what_is_none_of_ours_stays(workdir: Path) -> None:
+    """A home page and a file of the campaign's name are not replaced; one sentence says which and what to do."""
+    record = solved(workdir / "c", "c")
+    pages = workdir / "pages"
+    pages.mkdir()
+    home, page = pages / "index.html", pages / "c.html"
+    home.write_text("<h1>my home page</h1>")
+    with pytest.raises(CampaignError, match=r"index\.html is no index of faser-align and stays as it is"):
+        publish(record["folder"], str(pages), written_utc=NOW)
+    assert home.read_text() == "<h1>my home page</h1>"
+    home.unlink()
+    page.write_text("mine")
+    with pytest.raises(CampaignError, match=r"c\.html is no page of this campaign and stays as it is"):
+        publish(record["folder"], str(pages), written_utc=NOW)
+    assert page.read_text() == "mine"
+    page.unlink()
+    publish(record["folder"], str(pages), written_utc=NOW)
+    publish(record["folder"], str(pages), written_utc=NOW)
+    assert "Alignment campaigns" in home.read_text()
+
+
+def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> None:
+    """Two campaigns of one name cannot share a page; one that was moved or made anew keeps its own."""
+    first, second = solved(workdir / "a" / "c", "c"), make_campaign(workdir / "b" / "c", files=1, name="c")
+    pages = workdir / "pages"
+    publish(first["folder"], str(pages), written_utc=NOW)
+    before = (pages / "c.html").read_text()
+    told = json.loads((pages / "c.json").read_text())
+    (pages / "c.json").write_text(json.dumps({**told, "created_utc": "2026-01-01T00:00:00.000Z"}))
+    with pytest.raises(CampaignError, match="has the same name, and stays as it is; publish to another folder"):
+        publish(second["folder"], str(pages), written_utc=NOW)
+    assert (pages / "c.html").read_text() == before
+    publish(first["folder"], str(pages), written_utc=NOW)
+    (pages / "c.json").write_text(json.dumps({**told, "folder": "/elsewhere"}))
+    publish(first["folder"], str(pages), written_utc=NOW)
+
+
+def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
+    """A campaign called index is refused in one sentence, since its page would be the index."""
+    record = solved(workdir / "c", "index")
+    with pytest.raises(CampaignError, match="a campaign called index cannot be published"):
+        publish(record["folder"], str(workdir / "pages"), written_utc=NOW)
+    assert not (workdir / "pages").exists()
