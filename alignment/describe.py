@@ -615,8 +615,10 @@ def _lines() -> Iterator[str]:
 
 
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
-    yield "| name | unit | what it is | formula | made from | read by |"
-    yield "|---|---|---|---|---|---|"
+    yield "| name (unit) | what it is, formula | made from | read by |"
+    yield "|---|---|---|---|"
     for one in metrics:
+        unit = f" ({one.unit})" if one.unit else ""
+        said = f"{one.words}<br>{one.formula}" if one.formula else one.words
         readers = ", ".join(name if name in READERS else f"`{name}`" for name in one.readers.split())
-        yield f"| `{one.name}` | {one.unit} | {one.words} | {one.formula} | {one.source} | {readers} |"
+        yield f"| `{one.name}`{unit} | {said} | {one.source} | {readers} |"
