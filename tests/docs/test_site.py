@@ -47,7 +47,7 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 
 
 def test_pages_are_shown_without_a_network(site: Path) -> None:
-    """A browser shows a page with a diagram and one with a picture, from the file, asking nobody for anything."""
+    """A browser shows diagrams, pictures and keys that are not broken, from the file, asking nobody for anything."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert program is not None, "no browser is installed: `make test` installs Debian's chromium"
     with sync_playwright() as playwright:
@@ -58,5 +58,9 @@ def test_pages_are_shown_without_a_network(site: Path) -> None:
         for name, picture in (("states", "campaign.svg"), ("tutorial", "report.png")):
             page.goto((site / f"{name}.html").as_uri())
             assert page.locator(f'img[src$="{picture}"]').evaluate("image => image.naturalWidth") > 100
+        page.goto((site / "configuration.html").as_uri())
+        keys = page.locator("td:first-child code")
+        assert keys.count() > 100
+        assert keys.evaluate_all("keys => keys.filter(key => key.getClientRects().length > 1).length") == 0
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
