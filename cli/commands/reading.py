@@ -253,8 +253,11 @@ def metrics(
             from faser_align.config.record import read_record
 
             rules = read_record(seen["folder"])["config"]["convergence"]
-            for drawn in curves.plots(seen, rules, draw.columns()):
+            drawings = curves.plots(seen, rules, draw.columns())
+            for drawn in drawings:
                 console.say(f"\n{drawn}")
+            if not drawings:
+                console.warn("nothing to draw: no iteration has chi2/ndf, effect or significance")
     else:
         draw.show([draw.Line(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")])
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.reasons import alike
 
 Row = Mapping[str, Any]
 
@@ -116,7 +117,10 @@ def _kind(failure: Failure, logs: Mapping[str, Sequence[str]]) -> list[Block]:
     ]
     if passed:
         blocks.append(Line(f"  {passed:,} of these nodes succeeded in another attempt"))
-    blocks += [Line(f"  said: {text}") for text in _cut_list(dict.fromkeys(a["why"] for a in attempts), 3)]
+    said: dict[str, str] = {}
+    for attempt in attempts:
+        said.setdefault(alike(attempt["why"]), attempt["why"])
+    blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
     for node in [name for name in nodes if logs.get(name)][:LOGS_MAX]:
         blocks.append(Line(f"  log of {node}:"))
         blocks += [Line(f"    | {line}") for line in logs[node]]
@@ -138,4 +142,4 @@ def _cut(items: Sequence[str], most: int) -> str:
 
 def _cut_list(items: Iterable[str], most: int) -> list[str]:
     found = [item for item in items if item]
-    return [*found[:most], f"... and {len(found) - most} other texts"] if len(found) > most else found
+    return [*found[:most], f"... and {len(found) - most:,} other texts"] if len(found) > most else found

@@ -30,13 +30,15 @@ def attempts(folder: str) -> list[Row]:
             "coalesce(json_extract(h.facts, '$.reason'), '') AS why FROM history AS h JOIN nodes AS n ON n.node = h.subject "
             "WHERE h.event IN ('failed', 'lost', 'held') AND h.ignored = '' ORDER BY h.id",
         )
-    return [_named(row, hosts) for row in found]
+    return [named(row, hosts) for row in found]
 
 
-def _named(row: Row, hosts: dict[str, str]) -> Row:
+def named(row: Row, hosts: dict[str, str]) -> Row:
+    """A failed attempt or a hold with the name of its failure, the cure, and the host, which ``hosts`` has by job."""
     ret, held = row.pop("ret"), row.pop("event") == "held"
     if held:
-        name, cure = "on hold", "remove the cause, then release the job with condor_release"
+        word, cure = next(known for known in statuses.HOLDS if known[0] in row["why"].lower())
+        name = f"on hold: {word}" if word else "on hold"
     elif ret in statuses.JOB_FAILURES:
         name, cure = statuses.JOB_FAILURES[ret][0], statuses.JOB_FAILURES[ret][2]
     else:

@@ -5,6 +5,9 @@ import json
 import pytest
 from commandline import Command
 
+from faser_align.cli.show import draw, explain
+from faser_align.cli.work import failures
+
 
 def test_why_spells_out_the_latest_verdict(command: Command) -> None:
     """Each criterion stands there with its number, its limit, whether it is met, and in words."""
@@ -58,3 +61,24 @@ def test_holds_are_among_the_failures(command: Command) -> None:
 def test_nothing_wrong_is_said(command: Command) -> None:
     """A campaign without any failure says so."""
     assert "no attempt of any node has failed" in command("analyze", "converged").out
+
+
+def test_failures_that_are_alike_are_one_text() -> None:
+    """Of thousands of holds the kinds are told apart, each with its own cure; texts that differ in hosts are told once."""
+    why = ["memory usage exceeded request_memory", "cannot send to slot1@wn{n:04d}.cern.ch", "quota used up"]
+    attempts = [
+        failures.named(
+            {"node": f"n{n}", "state": "held", "job_id": f"{n}.0", "event": "held", "ret": None, "why": text}, {}
+        )
+        for n in range(3000)
+        for text in [why[n % 3].format(n=n)]
+    ]
+    memory, others = explain.kinds(attempts)[::-1]
+    assert (memory.name, len(memory.attempts)) == ("on hold: memory", 1000)
+    assert "RequestMemory" in memory.cure
+    assert (others.name, len(others.attempts)) == ("on hold", 2000)
+    said = draw.text(explain.analysis({"name": "c", "state": "failed", "reason": ""}, [others], {})).splitlines()
+    assert [line for line in said if "said" in line] == [
+        "  said: cannot send to slot1@wn0001.cern.ch",
+        "  said: quota used up",
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commandline import Command
 
+from faser_align.cli.show import curves
 from faser_align.config import layout
 
 STATES = {
@@ -330,6 +331,17 @@ def test_list_by_run_and_year(command: Command) -> None:
 def test_curves_on_the_terminal(command: Command) -> None:
     """metrics --plot draws chi2/ndf, effect and significance with their limits."""
     out = command("metrics", "converged", "--plot").out
-    for heading in ("chi2/ndf of the reconstruction", "effect (um), and its limit", "significance, and its limit"):
+    for heading in ("chi2/ndf of the reconstruction", "effect, and its limit\n   (um) ", "significance, and its limit"):
         assert heading in out
     assert "(iteration)" in out
+
+
+def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves are seen on a white terminal and on a black one: in its own colour; without a number there is none."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    row = {"metrics": {"format": 1}, "chi2_per_ndf": 1.2, "effect_um": 3.0, "significance": None}
+    rules = {"effect_um_max": 0.5, "significance_max": 0.01}
+    drawn = curves.plots({"iterations": [row, row]}, rules, 80)
+    assert len(drawn) == 2
+    assert "\x1b" not in "".join(drawn)
+    assert curves.plots({"iterations": [{"metrics": {"format": 1}}]}, rules, 80) == []

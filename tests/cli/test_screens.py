@@ -7,6 +7,7 @@ import pytest
 
 from faser_align.cli.show import chronicle, draw, figures, screens
 from faser_align.cli.show.draw import Grid, Line
+from faser_align.cli.work import progress
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:
@@ -231,6 +232,20 @@ def test_many_iterations_fit_one_screen() -> None:
     found = lines(screens.status(snapshot(iterations=rows), program="f"))
     assert "80 earlier iterations left out; all with `f metrics 'a b'`" in found
     assert len(found) < 50
+
+
+def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live, a small terminal shows fewer iterations, so that what is unusual and what comes next stay in sight."""
+    rows = [{**iteration(), "iteration": n} for n in range(1, 31)]
+    seen = snapshot(iterations=rows, lost=[{"file": 1, "node": "n", "why": "gone"}])
+    monkeypatch.setenv("COLUMNS", "80")
+    for height, shown in ((60, 20), (26, 10), (20, 3), (10, 1)):
+        monkeypatch.setenv("LINES", str(height))
+        found = lines(progress._fitting(seen, "f", "", UTC))
+        assert sum(line.startswith("2.") for line in found) == shown
+        assert len(found) < height or shown == 1
+        assert f"{30 - shown} earlier iterations left out; all with `f metrics 'a b'`" in found
+        assert found[-1] == "next: f watch 'a b'"
 
 
 def test_a_table_that_does_not_fit() -> None:
