@@ -1,18 +1,22 @@
 """Line charts as SVG that stands in a page: no script, no font, no colour of its own. Pure.
 
 Colours come from the page's style sheet by class, so that a chart is readable in light, in dark and on paper; every point
-has a title, which browsers show and screen readers say. Plotting libraries bring their own scripts or styles, several
-times larger than the rest of the page.
+has a title, which browsers show and screen readers say. Heights are in CSS pixels and places along x in per cent, so that
+a chart is as wide as the page lets it be and its letters are as large as the page's. Plotting libraries bring their own
+scripts or styles, several times larger than the rest of the page.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 640.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 12.0, 34.0
+HEIGHT = 220.0  # of the plot itself
+RIGHT, TOP, BOTTOM = 16.0, 26.0, 40.0  # around it; on the left as much as the numbers there need
+SIGN_PX = 7.5  # width of a sign, rather too much than too little: fonts are the reader's
+NARROWEST_PX = 250.0  # of a plot, on a phone
 COLOURS = 8  # of series, in the style sheet
 
 
@@ -36,6 +40,7 @@ def line_chart(
     series: Sequence[Series],
     *,
     unit: str = "",
+    along: str = "iteration",
     log: bool = False,
     limit: Limit | None = None,
 ) -> Markup:
@@ -46,25 +51,36 @@ def line_chart(
         places: names of the places on the x axis.
         series: values over these places; at most eight are told apart by colour.
         unit: of the values.
+        along: what the places are.
         log: logarithmic y axis; values that are not positive are then left out.
         limit: a threshold.
 
     Returns:
-        The SVG, with a legend where there are several series; a sentence if no value can be shown.
+        The SVG, with a legend unless there is one series only that is named like the chart; a sentence if no value can be
+        shown.
     """
     shown = [Series(s.name, [_usable(value, log) for value in s.values]) for s in series]
     values = [value for s in shown for value in s.values if value is not None]
     if not values:
         return Markup("<p class='none'>{}: no numbers yet.</p>").format(title)
     axis = _Axis([*values, *([limit.value] if limit else [])], log)
-    parts = [_grid(axis, unit), _names(places)]
-    if limit:
-        parts.append(_limit(axis, limit, unit))
+    parts = [_grid(axis, unit), _names(places, along)]
     parts += [_line(s, number % COLOURS, places, axis, unit) for number, s in enumerate(shown)]
+    if limit:
+        parts.append(_limit(axis, limit, unit, shown))
     drawn = Markup(
-        "<svg class='chart' viewBox='0 0 {w:g} {h:g}' role='img' aria-label='{title}'><title>{title}</title>{parts}</svg>"
-    ).format(w=WIDTH, h=HEIGHT, title=title, parts=Markup("").join(parts))
-    return drawn + _legend(shown) if len(shown) > 1 else drawn
+        "<svg class='chart' style='height:{h:g}px;padding:{top:g}px {right:g}px {bottom:g}px {left:g}px' role='img' "
+        "aria-label='{title}'><title>{title}</title>{parts}</svg>"
+    ).format(
+        h=HEIGHT + TOP + BOTTOM,
+        top=TOP,
+        right=RIGHT,
+        bottom=BOTTOM,
+        left=12 + SIGN_PX * max(len(f"{tick:g}") for tick in axis.ticks),
+        title=title,
+        parts=Markup("").join(parts),
+    )
+    return drawn if [s.name for s in shown] == [title] else drawn + _legend(shown)
 
 
 def _usable(value: float | None, log: bool) -> float | None:
@@ -87,7 +103,7 @@ class _Axis:
     def y(self, value: float) -> float:
         """Height of a value in the drawing."""
         share = (self._scaled(value) - self._low) / ((self._high - self._low) or 1.0)
-        return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
+        return (1 - share) * HEIGHT
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -111,8 +127,7 @@ def _steps(low: float, high: float) -> list[float]:
 
 
 def _x(place: int, count: int) -> float:
-    width = WIDTH - LEFT - RIGHT
-    return LEFT + (width / 2 if count == 1 else width * (0.03 + 0.94 * place / (count - 1)))
+    return 50.0 if count == 1 else 3 + 94 * place / (count - 1)
 
 
 def number(value: float) -> str:
@@ -122,55 +137,62 @@ def number(value: float) -> str:
 
 def _grid(axis: _Axis, unit: str) -> Markup:
     lines = [
-        Markup("<line class='grid' x1='{a:g}' x2='{b:g}' y1='{y:.1f}' y2='{y:.1f}'/>").format(
-            a=LEFT, b=WIDTH - RIGHT, y=axis.y(tick)
-        )
-        + Markup("<text class='tick' x='{x:g}' y='{y:.1f}'>{text}</text>").format(
-            x=LEFT - 6, y=axis.y(tick) + 4, text=f"{tick:g}"
-        )
+        Markup("<line class='grid' x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>").format(y=axis.y(tick))
+        + Markup("<text class='tick' x='-6' y='{y:.1f}'>{text}</text>").format(y=axis.y(tick) + 4, text=f"{tick:g}")
         for tick in axis.ticks
     ]
-    named = Markup("<text class='unit' x='4' y='{y:g}'>{unit}</text>").format(y=HEIGHT - BOTTOM + 22, unit=unit)
+    named = Markup("<text class='tick' x='-6' y='-14'>{unit}</text>").format(unit=unit)
     return Markup("").join(lines) + (named if unit else "")
 
 
-def _names(places: Sequence[str]) -> Markup:
-    every = max(1, math.ceil(len(places) / 16))
+def _names(places: Sequence[str], along: str) -> Markup:
+    widest = SIGN_PX * (1 + max(map(len, places)))
+    every = math.ceil(len(places) * widest / NARROWEST_PX)
     return Markup("").join(
-        Markup("<text class='place' x='{x:.1f}' y='{y:g}'>{text}</text>").format(
-            x=_x(at, len(places)), y=HEIGHT - BOTTOM + 22, text=name
+        Markup("<text class='place' x='{x:.1f}%' y='{y:g}'>{text}</text>").format(
+            x=_x(at, len(places)), y=HEIGHT + 17, text=name
         )
         for at, name in enumerate(places)
         if at % every == 0
-    )
+    ) + Markup("<text class='place' x='50%' y='{y:g}'>{along}</text>").format(y=HEIGHT + 34, along=along)
 
 
-def _limit(axis: _Axis, limit: Limit, unit: str) -> Markup:
+def _limit(axis: _Axis, limit: Limit, unit: str, series: Sequence[Series]) -> Markup:
+    """A broken line with its name, on the side where the curves are farther away."""
     y = axis.y(limit.value)
     words = f"{limit.name} {number(limit.value)} {unit}".strip()
+    curves = [[axis.y(value) for value in s.values if value is not None] for s in series]
+    first, last = (min(abs(curve[end] - y) for curve in curves if curve) for end in (0, -1))
     return Markup(
-        "<g class='limit'><title>{words}</title><line x1='{a:g}' x2='{b:g}' y1='{y:.1f}' y2='{y:.1f}'/>"
-        "<text x='{b:g}' y='{above:.1f}'>{words}</text></g>"
-    ).format(words=words, a=LEFT, b=WIDTH - RIGHT, y=y, above=y - 4)
+        "<g class='limit'><title>{words}</title><line x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>"
+        "<text class='{side}' x='{x}' y='{above:.1f}'>{words}</text></g>"
+    ).format(words=words, y=y, above=y - 5, side="first" if first > last else "last", x="4" if first > last else "100%")
 
 
 def _line(series: Series, colour: int, places: Sequence[str], axis: _Axis, unit: str) -> Markup:
     points = [(_x(at, len(places)), axis.y(v), v, at) for at, v in enumerate(series.values) if v is not None]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
+    # A polyline has no per cent.
+    pieces = [
+        Markup("<line x1='{:.1f}%' y1='{:.1f}' x2='{:.1f}%' y2='{:.1f}'/>").format(*a[:2], *b[:2])
+        for a, b in pairwise(points)
+    ]
     dots = [
-        Markup("<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' data-value='{v!r}'><title>{words}</title></circle>").format(
+        Markup("<circle cx='{x:.1f}%' cy='{y:.1f}' r='3.5' data-value='{v!r}'><title>{words}</title></circle>").format(
             x=x, y=y, v=v, words=f"{series.name}, {places[at]}: {number(v)} {unit}".strip()
         )
         for x, y, v, at in points
     ]
-    return Markup("<g class='series c{colour}'><polyline points='{path}'/>{dots}</g>").format(
-        colour=colour, path=path, dots=Markup("").join(dots)
+    return Markup("<g class='series c{colour}'>{drawn}</g>").format(
+        colour=colour, drawn=Markup("").join([*pieces, *dots])
     )
 
 
 def _legend(series: Sequence[Series]) -> Markup:
     items = [
-        Markup("<li><span class='swatch c{}'></span>{}</li>").format(at % COLOURS, escape(s.name))
+        Markup(
+            "<li><svg class='key' aria-hidden='true'><g class='series c{}'><line x1='0' x2='100%' y1='6' y2='6'/>"
+            "<circle cx='50%' cy='6' r='3.5'/></g></svg>{}</li>"
+        ).format(at % COLOURS, escape(s.name))
         for at, s in enumerate(series)
     ]
     return Markup("<ul class='legend'>{}</ul>").format(Markup("").join(items))

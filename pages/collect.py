@@ -4,6 +4,7 @@ Readers do not disturb a campaign. What cannot be read is left out and named in 
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -37,7 +38,7 @@ class Facts(NamedTuple):
     lost: list[Row]
     failed: list[Row]
     history: list[Row]
-    times: list[nodetimes.Spent]
+    nodes: list[nodetimes.Node]
     corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]]
     start: Constants | None
     found: Constants | None
@@ -53,8 +54,12 @@ class Facts(NamedTuple):
         return self.campaign["state"] in table.ENDS
 
 
-def collect(folder: str) -> Facts:
+def collect(folder: str, *, now_s: float | None = None) -> Facts:
     """Read everything about the campaign in ``folder``.
+
+    Args:
+        folder: the campaign's.
+        now_s: until when its jobs go on that have not ended (Unix time); by default until now.
 
     Raises:
         UserError, StoreError: there is no campaign, or its published copy cannot be read.
@@ -67,12 +72,9 @@ def collect(folder: str) -> Facts:
         validation = _sound(queries.validation(db), missing)
         history = queries.history(db, nodes=False)
         lost, failed = queries.lost_files(db), queries.nodes(db, "failed")
-        attempts = {
-            job: (kind, stage, iteration, outcome == "succeeded")
-            for job, kind, stage, iteration, outcome in db.execute(
-                "SELECT a.job_id, n.kind, n.stage, n.iteration, a.outcome FROM attempts AS a "
-                "JOIN nodes AS n ON n.node = a.node WHERE a.job_id != ''"
-            )
+        outcomes = {
+            (node, job): outcome
+            for node, job, outcome in db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")
         }
         path = queries.latest_constants(db) or ""
     if path:  # below where the campaign is now: somebody may have copied it
@@ -103,7 +105,9 @@ def collect(folder: str) -> Facts:
         lost=lost,
         failed=failed,
         history=history,
-        times=nodetimes.spent(folder, attempts),
+        nodes=nodetimes.read(
+            folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
+        ),
         corrections=corrections,
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,

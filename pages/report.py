@@ -1,7 +1,7 @@
 """The report of a campaign as one HTML file that asks nothing of anybody: no script, style, font or picture from elsewhere."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from markupsafe import Markup
 import faser_align
 import faser_align.templates
 from faser_align.alignment.differences import changes, moved, movers
+from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
-from faser_align.config.layout import raw_name
-from faser_align.pages import charts, detector
+from faser_align.fsm import meanings
+from faser_align.pages import charts, detector, nodetimes, timeline
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
-MOVERS_MAX, HISTORY_MAX, LISTED_MAX = 10, 400, 50
+MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 QUANTITIES = {
     "correction": ("correction across the strips", "um"),
     "significance": ("correction over its error", "standard deviations"),
@@ -44,14 +45,25 @@ def render(found: Facts, *, written_utc: str) -> str:
             version=faser_align.__version__,
             data=_data(found.record),
             judged=judged,
+            meaning=_meaning(found.campaign["state"]),
+            lost=_lost(found),
+            momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
+            parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
             staged=len(found.record["stages"]) > 1,
             charts=_charts(found, judged),
             residuals=_residuals(judged),
             picture=_picture(found),
             pictures=Markup(json.dumps(_pictures(found)).replace("</", "<\\/")),
             quantities=QUANTITIES,
+            quantity=_quantity(found),
             scale=detector.SCALE,
             spent=_times(found),
+            panels=timeline.panels(found.nodes, staged=len(found.record["stages"]) > 1),
+            unusual=timeline.unusual(found.nodes, UNUSUAL_MAX),
+            slowest=timeline.SLOWEST,
+            segment=timeline.segment,
+            node_name=timeline.node_name,
+            node_words=_node_words,
             moved=_moved(found),
             configuration=json.dumps(found.record["config"], indent=1),
             history=found.history[-HISTORY_MAX:],
@@ -70,7 +82,12 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": _number, "duration": _duration, "moment": _moment, "raw": raw_name, "words": _words}
+    made.filters |= {
+        "number": _number,
+        "duration": nodetimes.duration,
+        "moment": _moment,
+        "words": _words,
+    }
     return made
 
 
@@ -86,19 +103,36 @@ def _number(value: object, form: str = ".4g") -> str:
     return format(value, ",.0f") if "e+0" in text else text
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return (
-        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )
-
-
 def _moment(utc: str) -> str:
     return f"{utc[:10]} {utc[11:19]} UTC" if utc else "–"
+
+
+def _meaning(state: str) -> str:
+    """What a state means, as the beginning of a sentence."""
+    words = meanings.STATES.get(state, state)
+    return words[:1].upper() + words[1:]
+
+
+def _node_words(row: Mapping[str, Any]) -> str:
+    """A node of the store in words."""
+    if row["stage"] == layout.VALIDATION:
+        place = "the validation"
+    else:
+        place = f"iteration {row['iteration']}" + (f" of stage {row['stage']}" if row["stage"] > 1 else "")
+    what = {"reco": f"file {layout.raw_name(row['file'])}", "mille": "Millepede"}.get(row["kind"], "the comparison")
+    return f"{what} in {place}"
+
+
+def _lost(found: Facts) -> list[tuple[str, int, str]]:
+    """Files that were lost, by reason: why, how many, which."""
+    reasons: dict[str, list[int]] = {}
+    for row in found.lost:
+        reasons.setdefault(row["why"], []).append(row["file"])
+    run = found.record["run"]
+    return [
+        (why, len(files), "; ".join(f"run {r} files {format_files(of)}" for r, of in by_run(run, files).items()))
+        for why, files in sorted(reasons.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def _data(record: Mapping[str, Any]) -> str:
@@ -136,7 +170,7 @@ def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str
             chart("effect_um", "effect", unit="um", log=True, limit=effect_limit),
         ),
         (
-            "Significance: expected decrease of chi2 per free parameter",
+            "Significance: expected decrease of chi2 per parameter",
             chart("significance", "significance", log=True, limit=significance_limit),
         ),
     ]
@@ -167,10 +201,15 @@ def _picture(found: Facts) -> Markup:
     """The detector as the page shows it before a script runs: the last iteration's corrections."""
     if not found.corrections:
         return Markup("")
-    last = found.corrections[max(found.corrections)]
-    quantity = "correction" if "correction" in last else "cut"
+    last, quantity = found.corrections[max(found.corrections)], _quantity(found)
     title, unit = QUANTITIES[quantity]
     return detector.picture(last[quantity], title=title, unit=unit)
+
+
+def _quantity(found: Facts) -> str:
+    """The quantity that the picture shows at first: that of which the last iteration has numbers."""
+    last = found.corrections[max(found.corrections)] if found.corrections else {}
+    return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
 
 
 def _pictures(found: Facts) -> dict[str, Any]:
@@ -186,27 +225,28 @@ def _pictures(found: Facts) -> dict[str, Any]:
 
 
 def _times(found: Facts) -> list[dict[str, Any]]:
-    """Rows of the timeline: where each bar begins and how long it is, as shares of the whole, and its sums."""
-    if not found.times:
+    """Sums by iteration and kind of job, each with its bar: (kind, where it begins, how long it is) in per cent."""
+    times = nodetimes.spent(found.nodes)
+    if not times:
         return []
-    begin = min(spent.begin_s for spent in found.times)
-    whole = max(spent.end_s for spent in found.times) - begin or 1.0
-    return [
-        {
-            **spent._asdict(),
-            "left": 100 * (spent.begin_s - begin) / whole,
-            "width": max(0.4, 100 * (spent.end_s - spent.begin_s) / whole),
-            "shares": _shares(spent._asdict()),
-        }
-        for spent in found.times
-    ]
+    begin = min(spent.begin_s for spent in times)
+    whole = max(spent.end_s for spent in times) - begin or 1.0
+    return [{**spent._asdict(), "bar": list(_bar(spent._asdict(), begin, whole))} for spent in times]
 
 
-def _shares(spent: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """How the jobs' time divides, in per cent."""
-    kinds = ("waiting", "running", "retried", "held")
-    whole = sum(spent[f"{kind}_s"] for kind in kinds)
-    return [(kind, 100 * spent[f"{kind}_s"] / whole) for kind in kinds if whole and spent[f"{kind}_s"]]
+def _bar(spent: Mapping[str, Any], begin_s: float, whole_s: float) -> Iterator[tuple[str, float, float]]:
+    """How the jobs' time divides, over the time that they took by the clock."""
+    kinds = ("waiting", "held", "failed", "running")
+    left = 100 * (spent["begin_s"] - begin_s) / whole_s
+    width = max(0.4, 100 * (spent["end_s"] - spent["begin_s"]) / whole_s)
+    together = sum(spent[f"{kind}_s"] for kind in kinds)
+    if not together:  # HTCondor's log counts whole seconds
+        yield "running", left, width
+    for kind in kinds:
+        if together and spent[f"{kind}_s"]:
+            share = width * spent[f"{kind}_s"] / together
+            yield kind, left, share
+            left += share
 
 
 def _moved(found: Facts) -> dict[str, Any]:

@@ -33,7 +33,7 @@ if (detector && source) {
   };
   const draw = () => {
     const values = iterations[iteration.value][quantity.value] ?? {}, [title, unit] = quantities[quantity.value];
-    const largest = Math.max(0, ...Object.values(values).filter(v => v !== null).map(Math.abs));
+    const known = Object.values(values).filter(v => v !== null), largest = Math.max(0, ...known.map(Math.abs));
     for (const module of detector.querySelectorAll("rect[data-module]")) {
       const value = values[module.dataset.module] ?? null;
       module.setAttribute("fill", value === null ? "url(#hatch)" : colour(largest ? Math.abs(value) / largest : 0));
@@ -41,7 +41,7 @@ if (detector && source) {
         `module ${module.dataset.module}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
     }
     detector.setAttribute("aria-label", `${title}, iteration ${iteration.value}`);
-    most.textContent = `${Number(largest.toPrecision(4))} ${unit}`.trim();
+    most.textContent = known.length ? `${Number(largest.toPrecision(4))} ${unit}`.trim() : "no module has a number";
   };
   iteration.addEventListener("change", draw);
   quantity.addEventListener("change", draw);

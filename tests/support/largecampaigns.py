@@ -158,8 +158,8 @@ def _job_log(folder: Path) -> None:
     """HTCondor's log of all jobs: submitted, executing, terminated."""
     db = sqlite3.connect(f"{folder}/{layout.STATE}")
     with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
-        for job, begin, end in db.execute(
-            "SELECT job_id, strftime('%s', opened_utc), strftime('%s', closed_utc) FROM attempts WHERE job_id != ''"
+        for node, job, begin, end in db.execute(
+            "SELECT node, job_id, strftime('%s', opened_utc), strftime('%s', closed_utc) FROM attempts WHERE job_id != ''"
         ):
             cluster = int(job.partition(".")[0])
             for code, at, words in (
@@ -168,7 +168,7 @@ def _job_log(folder: Path) -> None:
                 ("005", int(end), "Job terminated."),
             ):
                 log.write(f"{code} ({cluster:03d}.000.000) {_log_time(at)} {words}\n")
-                log.write(DETAILS[code])
+                log.write(DETAILS[code].format(node=node))
                 log.write("...\n")
     db.close()
 
@@ -180,7 +180,7 @@ def _log_time(at: int) -> str:
 
 
 DETAILS = {
-    "000": "    DAG Node: reco\n",
+    "000": "    DAG Node: {node}\n",
     "001": "\tSlotName: slot1_1@wn01\n\tCpusProvisioned = 1\n",
     "005": "\t(1) Normal termination (return value 0)\n\t\tUsr 0 00:09:58, Sys 0 00:00:02  -  Run Remote Usage\n"
     "\t123456  -  Run Bytes Sent By Job\n\t654321  -  Run Bytes Received By Job\n",

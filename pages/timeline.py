@@ -1,0 +1,260 @@
+"""The nodes of a campaign over time as SVG: a line for each node, a picture for each iteration. Pure.
+
+All pictures have the same axis, the time since their iteration began, so that one sees which iteration and which node took
+longest. Of very many nodes the unusual and the slowest ones are drawn, and above them the mean of the others.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from faser_align.config.layout import AFTER, VALIDATION, raw_name
+from faser_align.pages.charts import SIGN_PX
+from faser_align.pages.nodetimes import Node, duration
+
+NODES_MAX, DRAWN_MAX = 600, 120  # lines of all pictures, and of one that shows every node
+UNUSUAL_MAX, SLOWEST = 24, 8  # lines of one that does not, and how many of them at least are just slow
+LABELLED_MAX = UNUSUAL_MAX + 1  # lines that have room for a name
+_DISTANCES_PX = ((LABELLED_MAX, 15.0), (60, 6.0), (DRAWN_MAX, 4.0))  # of lines, for up to so many
+_TOP_PX, _AXIS_PX, _END_PX = 4.0, 24.0, 16.0
+_TICKS_MAX = 4
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)
+_DAY_S = 86_400
+
+
+class Panel(NamedTuple):
+    """The picture of an iteration, what it is called, and in words what was; how many nodes are in its first line only."""
+
+    name: str
+    words: str
+    summed: int
+    drawn: Markup
+
+
+class _Line(NamedTuple):
+    """A line: the node, what stands beside it, its spans (kind, begin and length in s, words), its signs (sign, s)."""
+
+    node: str
+    label: str
+    spans: list[tuple[str, float, float, str]]
+    signs: list[tuple[str, float]]
+
+
+def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
+    """The pictures of a campaign's iterations, in the order in which they began.
+
+    Args:
+        nodes: of the campaign.
+        staged: whether the campaign has several stages, so that an iteration's number alone does not name it.
+    """
+    groups: dict[tuple[int, int], list[Node]] = {}
+    for node in sorted(nodes, key=lambda node: node.begin_s):
+        groups.setdefault((node.stage, node.iteration), []).append(node)
+    most = min(DRAWN_MAX, max(UNUSUAL_MAX, NODES_MAX // (len(groups) or 1)))
+    scale_s = max((_length_s(group) for group in groups.values()), default=0.0) or 1.0
+    drawn = {key: _chosen(group, most) for key, group in groups.items()}
+    lines = {key: list(_lines(group, drawn[key])) for key, group in groups.items()}
+    labels = [len(line.label) for of in lines.values() if len(of) <= LABELLED_MAX for line in of]
+    left_px = 8 + SIGN_PX * max(labels, default=0)
+    return [
+        Panel(
+            _name(*key, staged),
+            _words(group, drawn[key]),
+            len(group) - len(drawn[key]),
+            _picture(f"{_name(*key, staged)}: {_sentence(group)}", lines[key], scale_s, left_px),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def unusual(nodes: Sequence[Node], most: int) -> list[Node]:
+    """The nodes that failed, were held or were repeated, and then the slowest of the others."""
+    return sorted(nodes, key=_rank)[:most]
+
+
+def node_name(node: Node) -> str:
+    """A node in words, without its iteration."""
+    return {"reco": f"file {raw_name(node.file)}", "mille": "Millepede"}.get(node.kind, "comparison")
+
+
+def _rank(node: Node) -> tuple[bool, bool, bool, float]:
+    return (not node.failed, not node.seconds("held"), len(node.jobs) == 1, -node.length_s)
+
+
+def _chosen(group: Sequence[Node], most: int) -> list[Node]:
+    """The nodes of an iteration that are drawn, in the order of their submission, Millepede's last."""
+    found = list(group)
+    if len(group) > most:
+        files = [node for node in group if node.kind == "reco"]
+        found = [node for node in group if node.kind != "reco"]
+        found += sorted(files, key=lambda node: -node.length_s)[:SLOWEST]
+        names = {node.name for node in found}
+        found += unusual([node for node in files if node.name not in names], UNUSUAL_MAX - len(found))
+    return sorted(found, key=lambda node: (node.kind != "reco", node.begin_s, node.name))
+
+
+def _others(group: Sequence[Node], drawn: Sequence[Node]) -> list[Node]:
+    names = {node.name for node in drawn}
+    return [node for node in group if node.name not in names]
+
+
+def _length_s(group: Sequence[Node]) -> float:
+    return max(node.end_s for node in group) - min(node.begin_s for node in group)
+
+
+def _name(stage: int, iteration: int, staged: bool) -> str:
+    if stage == VALIDATION:
+        return f"Validation with the {'last' if iteration == AFTER else 'first'} constants"
+    return f"Iteration {stage}.{iteration}" if staged else f"Iteration {iteration}"
+
+
+def _words(group: Sequence[Node], drawn: Sequence[Node]) -> str:
+    """When the iteration was, what it had, and what of it is not drawn."""
+    began = datetime.fromtimestamp(min(node.begin_s for node in group), UTC)
+    words = f"Began {began:%Y-%m-%d %H:%M:%S} UTC. {_sentence(group)}"
+    left = _others(group, drawn)
+    return f"{words} {len(drawn)} are drawn; of the other {len(left):,}, {_counts(left)}." if left else words
+
+
+def _sentence(group: Sequence[Node]) -> str:
+    slowest = max(group, key=lambda node: node.length_s)
+    return (
+        f"{len(group):,} nodes in {duration(_length_s(group))}, {_counts(group)}; "
+        f"slowest: {node_name(slowest)}, {duration(slowest.length_s)}."
+    )
+
+
+def _counts(group: Sequence[Node]) -> str:
+    counts = (
+        (sum(node.failed for node in group), "failed"),
+        (sum(node.seconds("held") > 0 for node in group), "held"),
+        (sum(len(node.jobs) > 1 for node in group), "repeated"),
+        (sum(node.jobs[-1].open for node in group), "still going"),
+    )
+    return ", ".join(f"{count:,} {words}" for count, words in counts if count) or "none failed, held or repeated"
+
+
+def _lines(group: Sequence[Node], drawn: Sequence[Node]) -> Iterator[_Line]:
+    """The mean of the nodes that are not drawn, if there are any, and those that are."""
+    begin_s = min(node.begin_s for node in group)
+    if left := _others(group, drawn):
+        yield _mean(left, begin_s)
+    for node in drawn:
+        spans = [
+            (_kind(attempt, state, job.failed), begin - begin_s, end - begin, _hover(node, attempt, state, begin, end))
+            for attempt, job in enumerate(node.jobs, start=1)
+            for state, begin, end in job.spans
+        ]
+        signs = [("×", job.spans[-1].end_s - begin_s) for job in node.jobs if job.failed]
+        signs += [("›", node.end_s - begin_s)] if node.jobs[-1].open else []
+        yield _Line(node.name, node_name(node), spans, signs)
+
+
+def _kind(attempt: int, state: str, failed: bool) -> str:
+    if state != "running":
+        return state
+    return "failed" if failed else "later" if attempt > 1 else "running"
+
+
+def _hover(node: Node, attempt: int, state: str, begin_s: float, end_s: float) -> str:
+    job = node.jobs[attempt - 1]
+    words = [f"{node_name(node)}, attempt {attempt}" if len(node.jobs) > 1 else node_name(node)]
+    words.append(f"{state} {duration(end_s - begin_s)}")
+    begin, end = (datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") for at in (begin_s, end_s))
+    words.append(f"{begin} to {end} UTC")
+    if end_s == job.spans[-1].end_s and (job.failed or job.open):
+        words.append("failed" if job.failed else "goes on")
+    return f"{words[0]}: {', '.join(words[1:])}"
+
+
+def _mean(nodes: Sequence[Node], begin_s: float) -> _Line:
+    at = sum(node.begin_s for node in nodes) / len(nodes) - begin_s
+    spans = []
+    for state in ("waiting", "held", "failed", "running"):
+        seconds = sum(node.seconds(state) for node in nodes) / len(nodes)
+        if seconds:
+            words = "running in failed attempts" if state == "failed" else state
+            spans.append((state, at, seconds, f"mean of {len(nodes):,} other nodes: {words} {duration(seconds)}"))
+            at += seconds
+    return _Line("", "mean of others", spans, [])
+
+
+def _picture(sentence: str, lines: Sequence[_Line], scale_s: float, left_px: float) -> Markup:
+    distance = next(distance for most, distance in _DISTANCES_PX if len(lines) <= most or most == DRAWN_MAX)
+    height = _TOP_PX + distance * len(lines)
+    parts = [_axis(scale_s, height)]
+    for at, line in enumerate(lines):
+        parts.append(_line(line, _TOP_PX + distance * at, distance, scale_s, len(lines) <= LABELLED_MAX))
+    return Markup(
+        "<svg class='nodes' role='img' aria-label='{sentence}' style='height:{height:g}px;padding:0 {end:g}px {axis:g}px "
+        "{left:g}px'>{parts}</svg>"
+    ).format(
+        sentence=sentence,
+        height=height + _AXIS_PX,
+        end=_END_PX,
+        axis=_AXIS_PX,
+        left=left_px,
+        parts=Markup("").join(parts),
+    )
+
+
+def _axis(scale_s: float, height: float) -> Markup:
+    """Upright lines at round times, with their names below."""
+    step = next((step for step in _STEPS_S if scale_s / step <= _TICKS_MAX), 0)
+    days = 1
+    while not step:
+        step = days * _DAY_S if scale_s / (days * _DAY_S) <= _TICKS_MAX else 0
+        days *= 2
+    size, unit = next(
+        (size, unit) for size, unit in ((_DAY_S, "d"), (3600, "h"), (60, "min"), (1, "s")) if step % size == 0
+    )
+    return Markup("").join(
+        Markup(
+            "<line class='grid' x1='{x:.2f}%' x2='{x:.2f}%' y1='0' y2='{height:g}'/><text class='place{ends}' x='{x:.2f}%' y='{y:g}'>"
+            "{words}</text>"
+        ).format(
+            x=100 * at / scale_s,
+            height=height,
+            ends=" last" if at > 0.9 * scale_s else "",
+            y=height + 17,
+            words=f"{at // size} {unit}" if at else "0",
+        )
+        for at in range(0, int(scale_s) + 1, step)
+    )
+
+
+def _line(line: _Line, top: float, distance: float, scale_s: float, labelled: bool) -> Markup:
+    high = distance * 0.7
+    parts = [
+        Markup("<text class='tick' x='-6' y='{y:.1f}'>{label}</text>").format(y=top + high, label=line.label)
+        if labelled
+        else Markup("")
+    ]
+    parts += [
+        segment(kind, 100 * begin / scale_s, max(0.3, 100 * length / scale_s), top, high, words)
+        for kind, begin, length, words in line.spans
+    ]
+    parts += [
+        Markup("<text class='sign' x='{x:.2f}%' y='{y:.1f}'>{sign}</text>").format(
+            x=100 * at / scale_s, y=top + high / 2 + 5, sign=sign
+        )
+        for sign, at in line.signs
+    ]
+    return Markup("<g data-node='{node}'>{parts}</g>").format(node=line.node, parts=Markup("").join(parts))
+
+
+def segment(kind: str, left: float, width: float, top: float, high: float, words: str) -> Markup:
+    """A time that nodes spent in one way, from ``left`` on and ``width`` long (per cent); waiting is a thin line."""
+    thin = kind == "waiting"
+    return Markup(
+        "<rect class='{kind}' x='{left:.2f}%' y='{y:.1f}' width='{width:.2f}%' height='{high:.1f}'><title>{words}</title></rect>"
+    ).format(
+        kind=kind,
+        left=left,
+        width=width,
+        y=top + high / 3 if thin else top,
+        high=high / 3 if thin else high,
+        words=words,
+    )

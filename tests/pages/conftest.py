@@ -1,0 +1,59 @@
+"""A browser for the tests of pages, and pages of campaigns that were recorded on a real pool."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browsing import chromium
+from playwright.sync_api import Browser
+from recorded import unpack
+
+from faser_align.pages.collect import collect
+from faser_align.pages.report import render
+from faser_align.state.publish import publish
+
+NOW = "2026-11-25T12:00:00.000Z"
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """HTCondor's log has the local time of the machine: here it is that of the recorded campaigns."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(scope="module")  # Playwright runs once at a time
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """Write the page of the campaign in a folder."""
+
+    def write(folder: Path) -> Path:
+        path = tmp_path / f"{folder.name}.html"
+        path.write_text(render(collect(str(folder)), written_utc=NOW), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def recorded_page(tmp_path: Path, page_of: Callable[[Path], Path]) -> Callable[[str], Path]:
+    """Write the page of a recorded campaign."""
+
+    def write(case: str) -> Path:
+        folder = tmp_path / case
+        folder.mkdir()
+        unpack(case, folder)
+        publish(str(folder))
+        return page_of(folder)
+
+    return write

@@ -1,0 +1,98 @@
+"""Charts in a browser: letters that can be read on any screen, and none over another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import look
+from largecampaigns import make_large
+from playwright.sync_api import Browser, Page
+
+from faser_align.pages import charts
+from faser_align.pages.charts import Limit, Series
+from faser_align.pages.report import TEMPLATES
+
+SMALLEST_PX = 11
+LETTERS = """pictures => pictures.map(picture => [...picture.querySelectorAll('text:not(.sign)')].map(text => {
+  const {left, right, top, bottom} = text.getBoundingClientRect(), scale = Math.abs(text.getScreenCTM().d);
+  return {words: text.textContent, size: parseFloat(getComputedStyle(text).fontSize) * scale, left, right, top, bottom};
+}))"""
+
+
+def faults(page: Page) -> list[str]:
+    """Letters that are too small, that lie over others, or that leave the page, in each picture."""
+    found = []
+    wide = page.evaluate("document.documentElement.clientWidth")
+    pictures: list[list[dict[str, Any]]] = page.eval_on_selector_all("main svg[role=img]", LETTERS)
+    for texts in pictures:
+        for at, one in enumerate(texts):
+            if one["size"] < SMALLEST_PX:
+                found.append(f"{one['words']!r} has {one['size']} px")
+            found += [f"{one['words']!r} lies over {other['words']!r}" for other in texts[:at] if _meet(one, other)]
+    for texts in page.eval_on_selector_all("svg.chart, svg.nodes", LETTERS):
+        found += [f"{one['words']!r} leaves the page" for one in texts if one["left"] < 0 or one["right"] > wide]
+    return found
+
+
+def _meet(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(
+        min(one["right"], other["right"]) - max(one["left"], other["left"]) > 0.5
+        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 2  # boxes are higher than letters
+    )
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+@pytest.mark.parametrize("case", ["converged", "failed", "held", "stages"])
+def test_letters_of_charts_can_be_read(case: str, width: int, browser: Browser, recorded_page: Any) -> None:
+    """Each letter in a picture has at least 11 px, lies over no other, and stays on the page."""
+    assert faults(look(browser, recorded_page(case), width, "light").page) == []
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_letters_of_a_large_campaign_can_be_read(width: int, browser: Browser, workdir: Path, page_of: Any) -> None:
+    """So it is with ten iterations and files whose numbers have five digits."""
+    make_large(workdir / "c", files=10_000, iterations=10, lost=200)
+    page = look(browser, page_of(workdir / "c"), width, "dark").page
+    assert faults(page) == []
+    assert page.locator("svg.nodes").count() == 10
+    assert "200 files: raw file missing or unreadable (run 011705 files 400-599)" in page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Path) -> None:
+    """Forty iterations in stages, values over many decades, curves across the limit: names are left out, never printed over."""
+    places = [f"{stage}.{iteration}" for stage in range(1, 5) for iteration in range(1, 11)]
+    falling = [10.0 ** (3 - at / 4) for at in range(40)]
+    rising = [0.000_2 * 1.5**at for at in range(40)]
+    drawn = charts.line_chart(
+        "effect", places, [Series("a", falling), Series("b", rising)], unit="um", log=True, limit=Limit("limit", 0.5)
+    ) + charts.line_chart("chi2/ndf", ["1"], [Series("chi2/ndf", [1234567.25])])
+    path = tmp_path / "page.html"
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    path.write_text(
+        f"<!doctype html><html lang=en><title>charts</title><link rel=icon href='data:,'><style>{style}</style><main>{drawn}</main>"
+    )
+    page = look(browser, path, width, "light").page
+    assert faults(page) == []
+    shown = page.locator("svg[aria-label=effect] .place").all_text_contents()
+    assert shown[0] == "1.1"
+    assert shown[-1] == "iteration"
+    ends = page.eval_on_selector_all(
+        "svg[aria-label=effect] .c0 circle",
+        "dots => [dots[0], dots.at(-1)].map(d => [d.getAttribute('cx'), +d.dataset.value, d.textContent])",
+    )
+    assert ends == [["3.0%", falling[0], "a, 1.1: 1000 um"], ["97.0%", falling[-1], f"a, 4.10: {falling[-1]:.2e} um"]]
+
+
+def test_curves_differ_without_colour(browser: Browser, tmp_path: Path) -> None:
+    """Two curves and their names in the legend have lines of different kinds."""
+    drawn = charts.line_chart("corrections", ["1", "2"], [Series("x", [1, 2]), Series("y", [2, 3])])
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    path = tmp_path / "page.html"
+    path.write_text(
+        f"<!doctype html><html lang=en><title>c</title><link rel=icon href='data:,'><style>{style}</style><main>{drawn}</main>"
+    )
+    page = look(browser, path, 360, "light").page
+    kinds = "lines => lines.map(line => getComputedStyle(line).strokeDasharray)"
+    assert page.eval_on_selector_all(".chart .series line", kinds) == ["none", "9px, 4px"]
+    assert page.eval_on_selector_all(".legend .series line", kinds) == ["none", "9px, 4px"]

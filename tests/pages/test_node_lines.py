@@ -1,0 +1,180 @@
+"""The lines of the nodes on the page, read back from the browser, against what HTCondor's log says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import SIZES, look
+from campaigns import make_campaign
+from largecampaigns import make_large
+from playwright.sync_api import Browser, Page
+
+from faser_align.config import layout
+from faser_align.pages import nodetimes, timeline
+
+Pages = Callable[[str], Path]
+LINES = """pictures => pictures.map(picture => [...picture.querySelectorAll('g[data-node]')].map(line => ({
+  node: line.dataset.node,
+  label: line.querySelector('.tick')?.textContent ?? '',
+  spans: [...line.querySelectorAll('rect')].map(r => [
+    r.getAttribute('class'), parseFloat(r.getAttribute('x')), parseFloat(r.getAttribute('width')), r.textContent]),
+  signs: [...line.querySelectorAll('.sign')].map(sign => sign.textContent),
+})))"""
+BEGIN_S = 1_795_000_000
+
+
+def _lines(page: Page) -> list[list[dict[str, Any]]]:
+    """Of each picture its lines."""
+    found: list[list[dict[str, Any]]] = page.eval_on_selector_all("svg.nodes", LINES)
+    return found
+
+
+def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages) -> None:
+    """Of a node that failed three times each attempt is drawn, the failed ones marked, the last one in another shade."""
+    page = look(browser, recorded_page("failed"), 1600, "light").page
+    pictures = _lines(page)
+    assert [[line["node"] for line in lines][-1] for lines in pictures] == [f"mille_s1_i{i:02d}" for i in range(1, 5)]
+    line = next(line for line in pictures[1] if line["node"] == "reco_s1_i02_00401")
+    assert line["label"] == "file 401"
+    assert line["signs"] == ["×", "×", "×"]
+    drawn = [kind for kind, *_ in line["spans"]]
+    assert drawn == ["waiting", "failed", "failed", "waiting", "failed", "later"]
+    assert line["spans"][-1][3] == "file 401, attempt 4: running 1 s, 11:09:32 to 11:09:33 UTC"
+    assert line["spans"][1][3].endswith("UTC, failed")
+    # The axis is as long as the longest iteration, 11:09:15 to 11:09:36; the last attempt began after 17 s.
+    assert line["spans"][-1][1:3] == [pytest.approx(100 * 17 / 21, abs=0.01), pytest.approx(100 / 21, abs=0.01)]
+    sentence = page.locator("svg.nodes").nth(1).get_attribute("aria-label") or ""
+    assert "1 repeated" in sentence
+    assert "slowest: file 401, 17 s" in sentence
+
+
+def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages) -> None:
+    """Times on hold are drawn where they were, with a pattern, and add up to those of the table."""
+    page = look(browser, recorded_page("held"), 360, "dark").page
+    lines = {line["node"]: line for line in _lines(page)[0]}
+    held = [words for kind, _, _, words in lines["reco_s1_i01_00401"]["spans"] if kind == "held"]
+    assert held == ["file 401: held 3 s, 11:09:07 to 11:09:10 UTC", "file 401: held 2 s, 11:09:11 to 11:09:13 UTC"]
+    assert page.eval_on_selector("svg.nodes rect.held", "bar => getComputedStyle(bar).fill").startswith('url("#held")')
+    row = page.locator("[aria-label='Table: Times'] tbody tr").first.locator("td").all_text_contents()
+    assert row[:4] == ["1", "reconstruction", "2", "13 s"]
+    assert row[7] == "8 s"  # 3 s of file 400, 5 s of file 401
+
+
+@pytest.mark.parametrize("case", ["converged", "removed", "killed", "lost", "stages", "gone"])
+def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
+    """Each node that was submitted has its line, each attempt that came to nothing its cross, on any screen."""
+    path = recorded_page(case)
+    nodes = nodetimes.read(str(tmp_path / case), {}, None)
+    for width, scheme in SIZES:
+        page = look(browser, path, width, scheme).page
+        lines = [line for picture in _lines(page) for line in picture]
+        assert sorted(line["node"] for line in lines) == sorted(node.name for node in nodes)
+        page.context.close()
+    crossed = {line["node"] for line in lines if "×" in line["signs"]}
+    assert crossed == {
+        "removed": {"reco_s1_i01_00401"},
+        "killed": {"reco_s1_i01_00400", "reco_s1_i02_00400"},
+        "lost": {"reco_s1_i01_00401"},
+        "gone": {"reco_s1_i01_00401"},
+    }.get(case, set())
+
+
+def test_the_table_beside_has_the_unusual_nodes_first(browser: Browser, recorded_page: Pages) -> None:
+    """Who does not see the lines finds the same in a table: what was held or repeated, then the slowest."""
+    page = look(browser, recorded_page("killed"), 1600, "light").page
+    page.locator("summary", has_text="unusual nodes").click()
+    rows = [
+        row.locator("td").all_text_contents() for row in page.locator("[aria-label='Table: Unusual nodes'] tr").all()
+    ]
+    assert {tuple(row[:3]) for row in rows[1:3]} == {("1", "file 400", "2"), ("2", "file 400", "2")}
+    assert all(row[2] == "1" and row[8] == "done" for row in rows[3:])
+
+
+def test_very_many_nodes_are_summed_up_in_words(
+    browser: Browser, workdir: Path, page_of: Callable[[Path], Path]
+) -> None:
+    """Of thousands of nodes the slowest are drawn, with the mean of the others above, and it is said how many these are."""
+    make_large(workdir / "c", files=2000, iterations=3)
+    page = look(browser, page_of(workdir / "c"), 360, "light").page
+    pictures = _lines(page)
+    assert [len(lines) for lines in pictures] == [1 + timeline.UNUSUAL_MAX] * 3
+    mean, *others, fit = pictures[0]
+    assert mean["label"] == "mean of others"
+    assert mean["spans"][0][3] == "mean of 1,977 other nodes: waiting 1 min 30 s"
+    assert fit["node"] == "mille_s1_i01"
+    ends = [line["spans"][-1][1] + line["spans"][-1][2] for line in others]
+    assert min(ends) > mean["spans"][-1][1] + mean["spans"][-1][2]
+    words = page.locator("section[aria-labelledby=time]").inner_text()
+    assert "24 are drawn; of the other 1,977, none failed, held or repeated." in words
+    assert "The first line stands for the others, 5,931 in all: it is their mean." in words
+
+
+def test_the_unusual_ones_are_among_the_drawn() -> None:
+    """Of many nodes the few that failed, were held or repeated are drawn, and of too many it is said how many are not."""
+
+    def node(number: int, *jobs: nodetimes.Job) -> nodetimes.Node:
+        return nodetimes.Node(f"reco_s1_i01_{number:05d}", "reco", 1, 1, number, list(jobs))
+
+    def job(seconds: int, state: str = "running", failed: bool = False) -> nodetimes.Job:
+        return nodetimes.Job([nodetimes.Span(state, BEGIN_S, BEGIN_S + seconds)], failed, open=False)
+
+    usual = [node(number, job(100 + number)) for number in range(1000)]
+    few = [node(2000, job(1, failed=True)), node(2001, job(1, "held")), node(2002, job(1, failed=True), job(1))]
+    drawn = str(timeline.panels([*usual, *few], staged=False)[0].drawn)
+    assert [f"data-node='reco_s1_i01_{number:05d}'" in drawn for number in (2000, 2001, 2002, 999, 992, 1)] == [
+        True
+    ] * 5 + [False]
+    many = [node(3000 + number, job(1, failed=True)) for number in range(30)]
+    words = timeline.panels([*usual, *many], staged=False)[0].words
+    assert "1,030 nodes in 18 min 19 s, 30 failed; slowest: file 999, 18 min 19 s." in words
+    assert words.endswith("24 are drawn; of the other 1,006, 14 failed.")
+
+
+def test_what_goes_on_ends_now(workdir: Path) -> None:
+    """A job that has not ended goes on until now, marked as such; that of an ended campaign to the end of the log."""
+    make_campaign(workdir / "c", files=2)
+    _log(
+        workdir / "c",
+        [("000", 0, "7.0", "reco_s1_i01_00400"), ("001", 60, "7.0", ""), ("000", 90, "8.0", "reco_s1_i01_00401")],
+    )
+    running, waiting = nodetimes.read(str(workdir / "c"), {}, BEGIN_S + 100.0)
+    assert [(span.state, span.end_s - span.begin_s) for span in running.jobs[0].spans] == [
+        ("waiting", 60),
+        ("running", 40),
+    ]
+    assert waiting.seconds("waiting") == 10
+    assert running.jobs[0].open
+    assert "›" in timeline.panels([running, waiting], staged=False)[0].drawn
+    running, _ = nodetimes.read(str(workdir / "c"), {}, None)
+    assert running.end_s == BEGIN_S + 90
+
+
+def test_job_ids_of_another_schedd_are_other_jobs(workdir: Path) -> None:
+    """After `move` a schedd may give a job id again: the log's two jobs stay two."""
+    make_campaign(workdir / "c", files=2)
+    first = [("000", 0, "7.0", "reco_s1_i01_00400"), ("001", 5, "7.0", ""), ("005", 15, "7.0", "")]
+    again = [("000", 50, "7.0", "reco_s1_i01_00401"), ("001", 55, "7.0", ""), ("009", 56, "7.0", "")]
+    _log(workdir / "c", [*first, *again])
+    one, other = nodetimes.read(str(workdir / "c"), {("reco_s1_i01_00400", "7.0"): "succeeded"}, None)
+    assert (one.seconds("running"), one.failed) == (10, False)
+    assert (other.seconds("failed"), other.failed) == (1, True)
+
+
+def test_a_log_of_nonsense_has_no_nodes(workdir: Path) -> None:
+    """A log that is cut or damaged shows what can be read of it; none at all shows nothing."""
+    make_campaign(workdir / "c", files=1)
+    assert nodetimes.read(str(workdir / "c"), {}, None) == []
+    (workdir / "c" / layout.JOB_LOG).write_text("000 (x.y) never\n001 (7.000.000) 2026\n    DAG Node: nobody\n000 (9")
+    assert nodetimes.read(str(workdir / "c"), {}, None) == []
+
+
+def _log(folder: Path, events: list[tuple[str, int, str, str]]) -> None:
+    """Write a job event log: (code, seconds after the begin, job id, node)."""
+    from datetime import datetime
+
+    with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
+        for code, at, job, node in events:
+            cluster, proc = map(int, job.split("."))
+            log.write(f"{code} ({cluster:03d}.{proc:03d}.000) {datetime.fromtimestamp(BEGIN_S + at)} Job did.\n")
+            log.write(f"    DAG Node: {node}\n...\n" if node else "...\n")
