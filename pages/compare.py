@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from faser_align.alignment import describe
 from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_constants
 from faser_align.alignment.differences import UM, URAD, changes, movers
 from faser_align.config.files import by_run, format_files
@@ -175,7 +176,7 @@ def _charts(campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
     first = campaigns[0].record
     drawn = []
     for key, title, unit, log, limit in (
-        ("chi2_per_ndf", "chi2/ndf of the reconstruction, before hits are cut", "", False, None),
+        ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", False, None),
         ("effect_um", "Effect", "um", True, limit_of(first, "effect_um_max")),
         ("significance", "Significance", "", True, limit_of(first, "significance_max")),
     ):
