@@ -1,9 +1,10 @@
 """How long hooks wait for a receiver that never answers: nobody longer than the alarm.
 
-    python benchmarks/delivery.py [--alarm 20] [--final 30] [--hooks 4]
+    python benchmarks/delivery.py [--alarm 20] [--final 30] [--hooks 4] [--servers silent dripping tls dns]
 
-A server on loopback accepts connections and stays silent; several HOLD hooks run at once, then FINAL. Beside the
-silent target there is one that works: it must get every message once.
+A server on loopback accepts connections and stays silent, answers at one byte a second, or stays silent where TLS would
+begin; or the name servers (root may have some of his own) never say where the server is. Several HOLD hooks run at once,
+then FINAL. Beside that target there is one that works: it must get every message once.
 """
 
 import argparse
@@ -11,8 +12,11 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +46,60 @@ class Waited(NamedTuple):
     letters: tuple[int, int]
 
 
-def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int) -> Waited:
-    """Run hooks of a campaign in ``base`` with one silent and one working target, and alarms of these lengths (s)."""
+# What never answers -> the address of the target, with the server's port.
+SERVERS = {
+    "silent": "mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org",
+    "dripping": "mmost://127.0.0.1:{port}/yobjmukpaw3r3urc5h6i369yima",
+    "tls": "mailtos://127.0.0.1:{port}?from=a@example.org&to=b@example.org&mode=ssl",
+    "dns": "mailto://mail.example.org:{port}?from=a@example.org&to=b@example.org",
+}
+NAME_SERVERS = ("127.0.0.51", "127.0.0.52", "127.0.0.53")  # glibc asks three at most
+DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
+
+
+@contextmanager
+def listening(*, drip: bool) -> Iterator[int]:
+    """A server that takes connections and says nothing, or something at a byte a second, to each of them; its port."""
+    over = threading.Event()
+
+    def serve() -> None:
+        known: list[tuple[socket.socket, Iterator[int]]] = []
+        while not over.wait(1.0):
+            try:
+                while True:
+                    known.append((server.accept()[0], iter(DRIP)))
+            except BlockingIOError:
+                pass
+            for connection, rest in known if drip else []:
+                try:
+                    connection.send(bytes([next(rest)]))
+                except (OSError, StopIteration):
+                    continue
+        for connection, _ in known:
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.setblocking(False)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
+def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:
+    """Words in front of a command that let it ask name servers that never answer, for as long as the stack is open."""
+    for address in NAME_SERVERS:
+        stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((address, 53))
+    names = base / "resolv.conf"
+    names.write_text("search example.com\n" + "".join(f"nameserver {address}\n" for address in NAME_SERVERS))
+    return ("unshare", "--mount", "sh", "-c", f'mount --bind "{names}" /etc/resolv.conf && exec "$@"', "sh")
+
+
+def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int, server: str = "silent") -> Waited:
+    """Run hooks of a campaign in ``base`` with one target that never answers, one that works, and alarms of these lengths (s)."""
     program = altered(
         "from faser_align.config.libraries import site_packages\nsite_packages()\n"
         "from faser_align.hooks import delivery\n"
@@ -56,10 +112,13 @@ def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int) -> Waited:
         statuses.append(hook(*words, interpreter=program).returncode)
         return time.perf_counter() - started
 
-    with Mailbox(base / "mail") as mailbox, socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        port = silent.getsockname()[1]
+    with ExitStack() as stack:
+        mailbox = stack.enter_context(Mailbox(base / "mail"))
+        port = stack.enter_context(listening(drip=server == "dripping"))
+        if server == "dns":
+            program = (*deaf_names(base, stack), *program)
         targets = base / "targets.toml"
-        address = f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org"
+        address = SERVERS[server].format(port=port)
         targets.write_text(f'[targets]\nquiet = "{address}"\nme = "{mailbox.url("me@example.org")}"\n')
         targets.chmod(0o600)
         notify = {"targets": ["quiet", "me"], "events": ["end", "held"], "file": str(targets)}
@@ -84,13 +143,20 @@ def main() -> None:
     parser.add_argument("--alarm", type=float, default=20.0, help="of HOLD and of a Millepede node's hooks (s)")
     parser.add_argument("--final", type=float, default=30.0, help="of FINAL (s)")
     parser.add_argument("--hooks", type=int, default=4)
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=["silent", "dripping", "tls"])
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as base:
-        found = wait(Path(base), alarm_s=arguments.alarm, final_s=arguments.final, hooks=arguments.hooks)
-    print(f"alarms: {arguments.alarm:.0f} s, FINAL {arguments.final:.0f} s; one target is silent, one works")
-    print(f"  {arguments.hooks} HOLD hooks at once waited {', '.join(f'{s:.1f}' for s in sorted(found.hold_s))} s")
-    print(f"  FINAL waited {found.final_s:.1f} s; a PRE meanwhile {found.pre_s:.2f} s; exit statuses {found.statuses}")
-    print(f"  the target that works got {found.letters[0]} letters, {found.letters[1]} different ones")
+    print(f"alarms: {arguments.alarm:.0f} s, FINAL {arguments.final:.0f} s; one target never answers, one works")
+    for server in arguments.servers:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as base:
+            found = wait(
+                Path(base), alarm_s=arguments.alarm, final_s=arguments.final, hooks=arguments.hooks, server=server
+            )
+        print(f"{server}:")
+        print(f"  {arguments.hooks} HOLD hooks at once waited {', '.join(f'{s:.1f}' for s in sorted(found.hold_s))} s")
+        print(
+            f"  FINAL waited {found.final_s:.1f} s; a PRE meanwhile {found.pre_s:.2f} s; exit statuses {found.statuses}"
+        )
+        print(f"  the target that works got {found.letters[0]} letters, {found.letters[1]} different ones")
 
 
 if __name__ == "__main__":
