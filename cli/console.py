@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from faser_align.fsm.reasons import harmless
+
 
 def program() -> str:
     """How the person types this program, for hints on what to type next: as a launcher says, else its plain name."""
@@ -15,8 +17,8 @@ def program() -> str:
 
 
 def say(text: str = "") -> None:
-    """Write a line for a person."""
-    typer.echo(text)
+    """Write a line for a person; a reason or a log in it cannot command the terminal."""
+    typer.echo(harmless(text))
 
 
 def warn(text: str) -> None:

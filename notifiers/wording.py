@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from faser_align.config.layout import raw_name
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import alike, harmless
 
 Facts = Mapping[str, Any]
 
@@ -186,8 +186,7 @@ def duration(seconds: object) -> str:
 
 
 def _printable(value: object) -> str:
-    text = "" if value is None else str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return harmless("" if value is None else str(value)).replace("\n", " ")
 
 
 def _cut(text: str, length_max: int) -> str:

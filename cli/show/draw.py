@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from faser_align.fsm.reasons import harmless
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -119,7 +121,7 @@ def _writable(lines: Iterable[Line]) -> Iterator[Line]:
 
 
 def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:
-    for block in blocks:
+    for block in map(_harmless, blocks):
         if isinstance(block, Grid):
             yield from _table(block, width)
         elif wrap:
@@ -128,9 +130,17 @@ def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Li
             yield block
 
 
+def _harmless(block: Block) -> Block:
+    """A block that cannot command the terminal, whatever names and logs hold."""
+    if isinstance(block, Line):
+        return block if block.text.isprintable() else block._replace(text=" ".join(harmless(block.text).splitlines()))
+    columns, *rows = ([harmless(cell) for cell in cells] for cells in (block.columns, *block.rows))
+    return block._replace(columns=columns, rows=rows)
+
+
 def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
     """Lines as they are; of a table each row with one fact in a line: ``chi2/ndf: 1.2``, below what the row is about."""
-    for block in blocks:
+    for block in map(_harmless, blocks):
         if isinstance(block, Line):
             yield block
         else:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faser_align.cli.show import chronicle, draw, figures, screens
+from faser_align.cli.show import chronicle, draw, explain, figures, screens
 from faser_align.cli.show.draw import Grid, Line
 from faser_align.cli.work import progress
 
@@ -344,3 +344,26 @@ def test_counts_of_a_large_iteration_stay_short() -> None:
     assert many[1:3] == ("99.9%", "9,999")
     few = screens.iterations(snapshot(iterations=[iteration()], stages=1)).rows[0]
     assert few[1:3] == ("7/7", "6/6")
+
+
+def test_what_a_job_printed_does_not_command_the_terminal() -> None:
+    """Colours, titles and cursor commands in a reason, a log or a name are not written; the words are, in one line."""
+    why = "\x1b[1;31mERROR\x1b[0m no\tgeometry\r\n\x1b]0;owned\x07\x9b2Jat \x1bcall"
+    failed = [{"node": "n0", "attempts": 1, "why": why, "cure": ""}]
+    assert lines(screens.unusual(snapshot(failed=failed))) == ["1 node failed", "  n0: ERROR no geometry  at all"]
+    row = {
+        "node": "n0",
+        "attempt": 1,
+        "utc": "",
+        "host": "\x1b[7mwn1",
+        "why": why,
+        "name": "x",
+        "cure": "",
+        "state": "",
+    }
+    (kind,) = explain.kinds([row])
+    said = draw.text(explain.analysis(snapshot(), [kind], {"n0": ["\x1b[31mlog\x1b[0m", "a\tb"]}))
+    assert "\x1b" not in said
+    assert "    | log\n    | a b\n" in said
+    grid = Grid(("\x1b[5mname", "text"), [(why, "\x1b[2J")])
+    assert not [line.text for line in draw._table(draw._harmless(grid), 80) if not line.text.isprintable()]  # type: ignore[arg-type]

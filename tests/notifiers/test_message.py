@@ -361,3 +361,11 @@ def test_an_effect_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> 
     text = compose(facts).text
     assert "Effect: 0.0035 um, before 0.41 um\n" in text
     assert " 0.0035  2.6 um" in text
+
+
+def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
+    """A job's log that was meant for a terminal is told without its colours."""
+    why = "no output: \x1b[1;31mFATAL\x1b[0m no geometry"
+    failed = {"node": "n", "why": why, "log": ["\x1b[33mWARNING\x1b[0m", "\x1b]0;title\x07b"]}
+    text = compose(facts | {"event": "failed", "failed": [failed]}).text
+    assert "- n: no output: FATAL no geometry\n  | WARNING\n  | b\n" in text
