@@ -10,11 +10,11 @@ from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_cons
 from faser_align.alignment.differences import UM, URAD, changes, movers
 from faser_align.config.files import by_run, format_files
 from faser_align.pages import charts
-from faser_align.pages.charts import Series
+from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.report import environment, limit_of
+from faser_align.pages.report import environment
 
-MOVERS_MAX = 10
+MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
 
 
@@ -41,45 +41,93 @@ class Apart(NamedTuple):
     unit: str
 
 
+class Curve(NamedTuple):
+    """A number over the iterations, counted through all stages: ``values`` has a list for each campaign."""
+
+    key: str
+    title: str
+    unit: str
+    rule: str
+    values: list[list[float | None]]
+
+    @property
+    def rows(self) -> list[list[float | None]]:
+        """For each iteration the value of each campaign, None for one that has ended."""
+        longest = max(map(len, self.values), default=0)
+        return [[of[at] if at < len(of) else None for of in self.values] for at in range(longest)]
+
+
+CURVES = (
+    ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", ""),
+    ("effect_um", "Effect", "um", "effect_um_max"),
+    ("significance", "Significance", "", "significance_max"),
+)
+
+
 class Comparison(NamedTuple):
-    """Campaigns against the first of them."""
+    """Campaigns against the first of them.
+
+    Attributes:
+        names: of the campaigns, with the folder where several have the same; keys of ``apart`` and ``movers``.
+        missing: what could not be read, and of which campaign.
+    """
 
     names: tuple[str, ...]
     states: tuple[str, ...]
     summary: list[tuple[str, tuple[str, ...]]]
+    curves: list[Curve]
     differences: list[Difference]
     common: str
     alone: tuple[str, ...]
     apart: dict[str, list[Apart]]
     movers: dict[str, list[Any]]
+    missing: list[str]
 
 
 def compare(campaigns: Sequence[Facts]) -> Comparison:
     """Compare campaigns, two at least; constants are held against those of the first."""
     first, *others = campaigns
+    names = _names(campaigns)
     files = [
         {(run, file) for run, of in by_run(c.record["run"], c.record["files"]).items() for file in of}
         for c in campaigns
     ]
     common = set.intersection(*files)
     apart, moved = {}, {}
-    for other in others:
+    for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
-            apart[other.record["name"]] = _apart(first, other)
+            apart[name] = _apart(first, other)
             found = changes(first.found, other.found)
-            moved[other.record["name"]] = [
+            moved[name] = [
                 *movers(found, MOVERS_MAX, rotations=False),
                 *movers(found, MOVERS_MAX, rotations=True),
             ]
     return Comparison(
-        names=tuple(c.record["name"] for c in campaigns),
+        names=names,
         states=tuple(c.campaign["state"] for c in campaigns),
         summary=_summary(campaigns),
+        curves=_curves(campaigns),
         differences=_differences(campaigns),
         common=_in_words(common),
         alone=tuple(_in_words(own - common) for own in files),
         apart=apart,
         movers=moved,
+        missing=[f"{name}: {text}" for name, c in zip(names, campaigns, strict=True) for text in _missing(c)],
+    )
+
+
+def _missing(campaign: Facts) -> list[str]:
+    """What could not be read of a campaign, first of all its constants; a long list is cut with a count."""
+    found = sorted(campaign.missing, key=lambda text: not campaign.found_path or campaign.found_path not in text)
+    more = len(found) - MISSING_MAX
+    return [*found[:MISSING_MAX], *([f"and {more} more, which its report names"] if more > 0 else [])]
+
+
+def _names(campaigns: Sequence[Facts]) -> tuple[str, ...]:
+    names = [c.record["name"] for c in campaigns]
+    return tuple(
+        f"{name} ({c.record['folder']})" if names.count(name) > 1 else name
+        for name, c in zip(names, campaigns, strict=True)
     )
 
 
@@ -165,24 +213,48 @@ def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
     return (
         environment()
         .get_template("compare.html.j2")
-        .render(found=found, charts=_charts(campaigns), written_utc=written_utc, title=" and ".join(found.names))
+        .render(
+            found=found,
+            charts=_charts(found, campaigns),
+            written_utc=written_utc,
+            title=" and ".join(found.names),
+        )
     )
 
 
-def _charts(campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
-    """Convergence curves over each other, by the number of the iteration in the campaign."""
+def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
     solved = [[row["metrics"] for row in c.iterations if row["metrics"]] for c in campaigns]
-    places = [str(number) for number in range(1, max(map(len, solved)) + 1)] if any(solved) else []
-    first = campaigns[0].record
+    return [Curve(*curve, [[m.get(curve[0]) for m in metrics] for metrics in solved]) for curve in CURVES]
+
+
+def _charts(found: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
+    """Convergence curves over each other, each with its heading."""
     drawn = []
-    for key, title, unit, log, limit in (
-        ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", False, None),
-        ("effect_um", "Effect", "um", True, limit_of(first, "effect_um_max")),
-        ("significance", "Significance", "", True, limit_of(first, "significance_max")),
-    ):
-        series = [
-            Series(c.record["name"], [m.get(key) for m in metrics])
-            for c, metrics in zip(campaigns, solved, strict=True)
-        ]
-        drawn.append((title, charts.line_chart(title, places, series, unit=unit, log=log, limit=limit)))
+    for curve in found.curves:
+        limits = [_limits(c.record, curve.rule) for c in campaigns]
+        known = sorted({value for of in limits for value in of})
+        heading = curve.title
+        if len(known) > 1:
+            told = [f"{name} {_then(of)}" for name, of in zip(found.names, limits, strict=True) if of]
+            heading += f" (limits: {'; '.join(told)})"
+        chart = charts.line_chart(
+            curve.title,
+            [str(number + 1) for number in range(len(curve.rows))],
+            [Series(*series) for series in zip(found.names, curve.values, strict=True)],
+            unit=curve.unit,
+            log=bool(curve.rule),
+            limit=Limit("limit", known[0]) if len(known) == 1 else None,
+        )
+        drawn.append((heading, chart))
     return drawn
+
+
+def _then(limits: Sequence[float]) -> str:
+    return ", then ".join(f"{value:g}" for value in dict.fromkeys(limits))
+
+
+def _limits(record: Mapping[str, Any], rule: str) -> list[float]:
+    """The limit in each stage that a campaign has; none for one that was imported."""
+    config = record["config"].get("convergence", {})
+    found = [stage.get("convergence", {}).get(rule, config.get(rule)) for stage in record["stages"]]
+    return [value for value in found if value is not None]

@@ -28,7 +28,7 @@ def compare(
 ) -> None:
     """Compare campaigns with the first of them.
 
-    What was configured otherwise, the files in common, the last numbers, and how far the constants are apart per degree
+    What was configured otherwise, the files in common, how each converged, and how far the constants are apart per degree
     of freedom, also over their errors. An imported campaign of faser-alignment-script can be one of them.
 
     Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
@@ -42,7 +42,11 @@ def compare(
 
     if len(campaigns) < 2:
         raise UserError("there is nothing to compare with; name two campaigns or more")
-    found = [collect(registry.find(name)) for name in campaigns]
+    folders = [registry.find(name) for name in campaigns]
+    twice = [name for at, name in enumerate(campaigns) if folders[at] in folders[:at]]
+    if twice:
+        raise UserError(f"{twice[0]} is named twice; name each campaign once")
+    found = [collect(folder) for folder in folders]
     compared = comparing.compare(found)
     if output:
         reporting.write(output, comparing.render(found, written_utc=database.utc()), force=force)
@@ -57,6 +61,7 @@ def compare(
 def _plain(compared: "Comparison") -> dict[str, object]:
     return {
         **compared._asdict(),
+        "curves": {curve.key: dict(zip(compared.names, curve.values, strict=True)) for curve in compared.curves},
         "differences": [difference._asdict() for difference in compared.differences],
         "apart": {name: [row._asdict() for row in rows] for name, rows in compared.apart.items()},
         "movers": {name: [change._asdict() for change in rows] for name, rows in compared.movers.items()},
@@ -75,6 +80,12 @@ def _blocks(compared: "Comparison") -> "list[Block]":
         for name, alone in zip(compared.names, compared.alone, strict=True)
         if alone != "none"
     ]
+    blocks += [Line(f"missing of {sentence}", "yellow") for sentence in compared.missing]
+    for curve in compared.curves:
+        title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
+        values = [(str(at), *(words.number(v, ".4g") for v in of)) for at, of in enumerate(curve.rows, start=1)]
+        if values:
+            blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:
         blocks += [Line(), Line("configured otherwise", "bold")]
         blocks.append(

@@ -14,14 +14,17 @@ from faser_align.alignment.millepede import Row, write_result
 from faser_align.config import layout
 
 
-def solved(folder: Path, name: str, *, files: int, shift_mm: float, patience: int) -> dict[str, Any]:
+def solved(
+    folder: Path, name: str, *, files: int = 1, shift_mm: float, patience: int = 2, place: str = "", **limits: float
+) -> dict[str, Any]:
     """A campaign with one solved iteration whose constants are shifted in one module, with an error of 3 um."""
-    record = make_campaign(folder / name, name=name, files=files, config={"convergence": {"patience": patience}})
+    where = folder / (place or name)
+    record = make_campaign(where, name=name, files=files, config={"convergence": {"patience": patience, **limits}})
     run_iteration(record, 1)
-    place = Path(layout.result_file(str(folder / name), 1, 1))
-    write_constants(place, {"003": (shift_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    result = Path(layout.result_file(str(where), 1, 1))
+    write_constants(result, {"003": (shift_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
     rows = {module_x_label(0, 0, 3, side): Row(shift_mm, 0.05, shift_mm, 0.003) for side in (0, 1)}
-    write_result(place.parent / "millepede.res", rows)
+    write_result(result.parent / "millepede.res", rows)
     return record
 
 
@@ -81,3 +84,61 @@ def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], 
     assert found["apart"] == {}
     assert ["chi2/ndf", ["1.2000", "-"]] in found["summary"]
     assert metrics(1)["chi2_per_ndf"] == 1.2
+
+
+def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, command: Command) -> None:
+    """The terminal and JSON have the curves as numbers, iteration by iteration, also of campaigns of other lengths."""
+    record = make_campaign(workdir / "c", name="c", files=1)
+    for iteration in (1, 2):
+        run_iteration(record, iteration)
+    said = command("compare", two[0], f"{workdir}/c", "--plain").out
+    assert "Effect, in um, by iteration" in said
+    found = json.loads(command("compare", two[0], f"{workdir}/c", "--json").out)
+    assert found["curves"]["effect_um"] == {"a": [9.0], "c": [9.0, 4.5]}
+
+
+def test_campaigns_of_one_name_are_told_apart(workdir: Path, command: Command, tmp_path: Path) -> None:
+    """Campaigns with the same name stand under their folders, each with its own difference; none is compared with itself."""
+    solved(workdir, "a", shift_mm=0.010)
+    for number in (2, 3):
+        solved(workdir, "x", shift_mm=0.010 * number, place=f"x{number}")
+    folders = [f"{workdir}/{place}" for place in ("a", "x2", "x3")]
+    found = json.loads(command("compare", *folders, "--json").out)
+    assert found["names"] == ["a", f"x ({workdir}/x2)", f"x ({workdir}/x3)"]
+    assert [rows[0]["rms"] for rows in found["apart"].values()] == pytest.approx([10.0, 20.0])
+    assert command("compare", *folders, "-o", str(tmp_path / "p.html")).status == 0
+    again = command("compare", folders[0], folders[1], f"{folders[0]}/")
+    assert (again.status, again.err) == (2, f"error: {folders[0]}/ is named twice; name each campaign once\n")
+
+
+def test_what_cannot_be_read_is_told(two: tuple[str, str], command: Command, tmp_path: Path) -> None:
+    """Constants that are damaged are named, on the terminal and on the page, with the campaign that they are of."""
+    path = Path(layout.result_file(two[1], 1, 1))
+    path.write_text("garbage")
+    page = tmp_path / "both.html"
+    said = command("compare", *two, "-o", str(page), "--plain").out
+    assert f"missing of b: {path}: expected" in said
+    assert f"Missing of b: {path}: expected" in page.read_text()
+
+
+def test_limits_that_differ_are_told(workdir: Path, command: Command, tmp_path: Path) -> None:
+    """A limit is drawn if it is that of all; limits that differ stand above the chart."""
+    solved(workdir, "a", shift_mm=0.010)
+    solved(workdir, "b", shift_mm=0.010, effect_um_max=3.0)
+    page = tmp_path / "both.html"
+    assert command("compare", f"{workdir}/a", f"{workdir}/b", "-o", str(page)).status == 0
+    assert "Effect (limits: a 0.5; b 3)" in page.read_text()
+    assert page.read_text().count("class='limit'") == 1
+
+
+def test_six_campaigns_with_odd_names(workdir: Path, command: Command, tmp_path: Path) -> None:
+    """Six campaigns, with blanks, marks and other letters in their names, stand beside each other on one page."""
+    names = ["a b", "Łódź", "<b>bold</b>", '"q"', "=1+1", "naïve λ"]
+    for at, name in enumerate(names):
+        solved(workdir, name, shift_mm=0.001 * at, place=f"c{at}")
+    page = tmp_path / "six.html"
+    folders = [f"{workdir}/c{at}" for at in range(6)]
+    assert command("compare", *folders, "-o", str(page)).status == 0
+    text = page.read_text()
+    assert "<b>bold" not in text
+    assert text.count("<table") == 6  # the numbers, and what five are apart from the first
