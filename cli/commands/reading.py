@@ -70,6 +70,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     that takes three times the median of its kind, and a minute more. The estimate is that: it takes the median of the
     iterations so far for all that are allowed, and their pace of convergence for those that are needed.
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
+    What befell many nodes is told once, in the words of the first; of thousands of nodes the share that is done is shown.
     HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue. If it does not answer a
     node is "in HTCondor" from before its job is submitted until its result is checked.
 
