@@ -209,10 +209,11 @@ FILES = {
             "you",
         ),
         File(
-            (f"ITER/PART/{layout.LOGS}/NODE.passed",),
+            (f"ITER/PART/{layout.LOGS}/NODE.{layout.PASSED}",),
             "a mark: the job has nothing to do",
             "hooks, where DAGMan cannot pass a node over",
             "the job",
+            "by `extend`",
         ),
         File(
             (f"{_TRACKS}/kfalignment_RUN_FILE.root",),

@@ -42,6 +42,7 @@ METRICS = "metrics.json"
 PLOT = "convergence.png"  # beside the metrics: how the campaign converged up to there
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
 LOGS = "logs"  # below 1reco and 3millepede: what the jobs printed
+PASSED = "passed"  # ending of the mark for a job that is to end at once
 FINAL_NODE = "final"
 
 VALIDATION = 0  # stands for a stage: the validation's two reconstructions are its iterations
@@ -204,4 +205,4 @@ def job_log(folder: str, node: str, ending: str) -> str:
 
 def passed_file(folder: str, node: str) -> str:
     """Mark for the job of a node that is passed over: it is to end at once."""
-    return job_log(folder, node, "passed")
+    return job_log(folder, node, PASSED)

@@ -5,6 +5,7 @@ import os
 import shlex
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from faser_align.cli import console
@@ -130,6 +131,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> int:
         record = read_record(folder)
         _hand_on(record, added)
         make_folders(record)
+        _unmark(record)
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
         # Before the DAGMan: its first hook needs the nodes.
         wish = wishes.put(
@@ -150,6 +152,15 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> int:
     except StoreError as problem:
         console.warn(str(problem))  # the first hook records it by itself
     return cluster
+
+
+def _unmark(record: dict[str, Any]) -> None:
+    """Nodes that a DAGMan passed over have their turn: without the marks by which their jobs would end at once."""
+    for stage, number in layout.iterations(record):
+        for part in (layout.RECO, layout.MILLEPEDE):
+            logs = Path(layout.iteration_folder(record["folder"], stage, number), part, layout.LOGS)
+            for mark in logs.glob(f"*.{layout.PASSED}"):
+                mark.unlink(missing_ok=True)
 
 
 def _change(identity: str, added: Extension) -> changes.Change:

@@ -138,6 +138,11 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     assert verdicts(desk) == [(1, 1, "converged")]
     assert "became wider in module" in desk.letters("rejected")
 
+    for node in (
+        layout.reco_node(1, 2, 400),
+        layout.mille_node(1, 2),
+    ):  # as a DAGMan leaves them that was started again
+        Path(layout.passed_file(str(desk.campaign), node)).touch()
     desk.run("set", desk.name, "validation.module_rise_max=100")
     desk.run("set", desk.name, "validation.enabled=false", status=2)
     assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
