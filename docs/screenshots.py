@@ -17,7 +17,7 @@ IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BYTES_MAX = 150_000
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
-COLUMNS = 92
+COLUMNS = 96
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1e1e2e; color: #e6e6ef; display: inline-block }}
 pre {{ margin: 0; padding: 14px 18px; font: 14px/1.35 "DejaVu Sans Mono", monospace }}
