@@ -104,7 +104,7 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
         )
     ]
     numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
-    text = "every number is one" if numbers else "a correction or chi2/ndf is not a number"
+    text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not a number"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
     found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
     missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
@@ -117,7 +117,7 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
             not missing,
             f"{len(missing)} parameters had too few entries to be free ({names})"
             if missing
-            else "every parameter that should be free was",
+            else "no free parameter had too few entries",
         )
     )
     changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
