@@ -244,7 +244,7 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
         last=False,
     )
     log = runs[-1].solution
-    for key in ("residual_max_mm", "residual_max_final", "converged_again", "wall_s", "cpu_s", "max_memory_mb"):
+    for key in ("residual_max_mm", "residual_max_final", "converted_again", "wall_s", "cpu_s", "max_memory_mb"):
         found[key] = None
     found |= {"hits": {}, "momentum": {}, "residuals": {}, "tracks": {"used": log.records or None}}
     found["solver"] |= _end(runs[-1])

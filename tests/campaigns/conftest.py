@@ -6,9 +6,7 @@ from pathlib import Path
 
 import htcondor2
 import pytest
-from described import undescribed_files, undescribed_keys
-
-from faser_align.config import layout
+from described import undescribed_below
 
 LEAVES_S_MAX = 90.0
 
@@ -28,6 +26,4 @@ def _an_empty_queue(request: pytest.FixtureRequest, workdir: Path) -> Iterator[N
 def _described(workdir: Path) -> Iterator[None]:
     """Each file that a campaign of these tests leaves has its description, and each key in those that are ours."""
     yield
-    for record in workdir.glob(f"**/{layout.RECORD}"):
-        assert undescribed_files(record.parent) == []
-        assert undescribed_keys(record.parent) == {}
+    assert undescribed_below(workdir) == []

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commandline import Command, Result
+from described import undescribed_below
 
 from faser_align.cli import main
 from faser_align.state import queries, verify
@@ -37,6 +39,13 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Result(int(left.value.code or 0), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _described(tmp_path: Path) -> Iterator[None]:
+    """Each file that an import makes has its description, and each key in those that are ours."""
+    yield
+    assert undescribed_below(tmp_path / "here") == []
 
 
 def put(source: Path | str, target: Path, at: float) -> None:
@@ -112,7 +121,8 @@ def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, t
         ("metrics", name, "--csv"),
         ("report", name, "--json"),
         ("report", name),
-        ("compare", name, name),
+        ("import", str(theirs), "-o", "again"),
+        ("compare", name, "again"),
         ("why", name),
     ):
         assert command(*words).status == 0, words
@@ -129,7 +139,7 @@ def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
     """Numbers that only tracks could tell are blank, and nothing of our configuration is said to be theirs."""
     command("import", str(theirs), "-o", "mine")
     metrics = json.loads(command("metrics", "mine", "--json").out)[0]["metrics"]
-    for key in ("chi2_per_ndf", "effect_um", "residual_max_mm", "wall_s", "max_memory_mb"):
+    for key in ("chi2_per_ndf", "effect_um", "residual_max_mm", "converted_again", "wall_s", "max_memory_mb"):
         assert metrics[key] is None, key
     assert (metrics["hits"], metrics["momentum"], metrics["residuals"]) == ({}, {}, {})
     record = json.loads(Path("mine/campaign.json").read_text())

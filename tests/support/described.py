@@ -40,8 +40,8 @@ def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
 
 
 def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Paths of all empty tables and lists."""
-    if value in ({}, []):
+    """Paths of all empty tables and lists, and of what is null, which may stand for either."""
+    if value in ({}, [], None):
         yield path
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -52,10 +52,11 @@ def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
 
 
 def undescribed(value: Any, names: Collection[str]) -> list[str]:
-    """What is in a JSON value without a description; of an empty table or list, one of what may be in it is enough."""
+    """What is in a JSON value without a description; of an empty one, that of what may be in it is enough."""
     known = [words(name) for name in names]
-    unknown = [path for path in leaves(value) if not any(fits(path, one) for one in known)]
-    for path in empties(value):
+    vague = set(empties(value))
+    unknown = [path for path in leaves(value) if path not in vague and not any(fits(path, one) for one in known)]
+    for path in vague:
         if not any(fits(path, one) or (len(one) > len(path) and fits(path, one[: len(path)])) for one in known):
             unknown.append(path)
     return sorted({".".join(path) for path in unknown})
@@ -152,3 +153,13 @@ def undescribed_keys(campaign: Path) -> dict[str, list[str]]:
             if missing:
                 unknown[str(path.relative_to(campaign))] = missing
     return unknown
+
+
+def undescribed_below(folder: Path) -> list[str]:
+    """What all campaigns below a folder have without a description: files, and keys of files that are ours."""
+    found = []
+    for record in folder.glob(f"**/{layout.RECORD}"):
+        campaign = record.parent
+        found += [f"{campaign}/{name}" for name in undescribed_files(campaign)]
+        found += [f"{campaign}/{name}: {', '.join(keys)}" for name, keys in undescribed_keys(campaign).items()]
+    return found
