@@ -6,7 +6,8 @@ them is no error of the solver, and no rule of convergence sees it, but the cons
 the part that the data do determine, and given a name. Pure.
 
 A direction is weak if its error is more than ``WEAK`` times the median error of the step's directions, which does not
-depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times.
+depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Already from ``MEASURED`` times on
+it is not the data that speak: rotations of the whole, above all, are seen only by what linearising leaves of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ from faser_align.alignment.normal import Normal
 
 FloatArray = npt.NDArray[np.float64]
 
-WEAK, UNDETERMINED = 10.0, 1000.0
+WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
 _LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
@@ -89,9 +90,9 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
 
 
 def determined(values: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which directions, by their eigenvalues, the data determine at all."""
+    """Which directions, by their eigenvalues, the data themselves determine: with errors up to ``MEASURED`` times the median."""
     errors = _errors(values)
-    return np.asarray(errors <= UNDETERMINED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
+    return np.asarray(errors <= MEASURED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:

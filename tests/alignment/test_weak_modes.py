@@ -70,6 +70,14 @@ def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
     assert held_fixed(normal, set(PARAMETERS), solution.values) == {}
 
 
+def test_what_is_hardly_measured_is_no_gain() -> None:
+    """A direction with an error of hundreds of times the median, a rotation of the whole, is neither counted nor gained."""
+    labels = tuple(layer_label(0, layer, dof) for layer in range(3) for dof in (1, 2))
+    normal = Normal(labels, np.diag([1.0] * 5 + [1e-5]), np.array([0.0, 1.5, 0.0, 0.0, 1.0, 1.0]), np.zeros((0, 6)))
+    found = held_fixed(normal, set(), {})["all"]
+    assert (found["parameters"], found["expected_decrease"]) == (5, pytest.approx(3.25))
+
+
 @pytest.mark.parametrize(
     ("dof", "course", "expected"),
     [
