@@ -7,8 +7,6 @@ traced, the test that kills at lines stands in for this one.
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import HOOK, hook
+from killing import STRACE, killing_at, may_trace
 from scenarios import HEAVY, LIGHT, Prepare, Stage, picture
 
 from faser_align.notifiers.mailbox import Mailbox
@@ -23,7 +22,6 @@ from faser_align.notifiers.mailbox import Mailbox
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 STRIDE = 1 if SOAK else 29  # of the calls that change something
 STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # of those that only look
-STRACE = shutil.which("strace")
 PROGRAM = (sys.executable, "-I", "-S", HOOK)
 CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
 # A process that dies before a call that only looks leaves what it leaves if it dies before the next of these.
@@ -32,22 +30,6 @@ CHANGES = {
     *["unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "rmdir", "chmod"],
     *["flock", "connect", "sendto", "sendmsg", "shutdown", "exit_group"],
 }
-
-
-def may_trace(folder: Path) -> bool:
-    """Whether strace is here and may trace a process of ours, and kill it."""
-    if STRACE is None:
-        return False
-    try:
-        return subprocess.run(_traced("exit_group", 1, "true"), cwd=folder, check=False).returncode == -9
-    except OSError:
-        return False
-
-
-def _traced(name: str, number: int, *program: str) -> tuple[str, ...]:
-    """Words that run a program and kill it before its call ``number`` of the system call ``name``."""
-    inject = ("-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
-    return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *inject, *program)
 
 
 def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
@@ -85,7 +67,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
         for place in places:
             if touched:
                 stage.reset()
-            killed += hook(*stage.call, interpreter=_traced(*place, *PROGRAM)).returncode == -9
+            killed += hook(*stage.call, interpreter=killing_at(*place, *PROGRAM)).returncode == -9
             touched = not stage.untouched()
             if touched:
                 stage.let_time_pass()

@@ -1,0 +1,23 @@
+"""Killing a program at one of its system calls, by strace."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+STRACE = shutil.which("strace")
+
+
+def may_trace(folder: Path) -> bool:
+    """Whether strace is here and may trace a process of ours, and kill it; tried in ``folder``."""
+    if STRACE is None:
+        return False
+    try:
+        return subprocess.run(killing_at("exit_group", 1, "true"), cwd=folder, check=False).returncode == -9
+    except OSError:
+        return False
+
+
+def killing_at(name: str, number: int, *program: str) -> tuple[str, ...]:
+    """Words that run a program and kill it before its call ``number`` of the system call ``name``."""
+    inject = ("-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
+    return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *inject, *program)
