@@ -1,5 +1,6 @@
 """The lines of the nodes on the page, read back from the browser, against what HTCondor's log says."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,39 @@ def test_a_log_of_nonsense_has_no_nodes(workdir: Path) -> None:
     assert nodetimes.read(str(workdir / "c"), {}, None) == []
     (workdir / "c" / layout.JOB_LOG).write_text("000 (x.y) never\n001 (7.000.000) 2026\n    DAG Node: nobody\n000 (9")
     assert nodetimes.read(str(workdir / "c"), {}, None) == []
+
+
+def test_the_validation_has_pictures_of_its_own(workdir: Path) -> None:
+    """The validation's two reconstructions are named by their constants, iterations of several stages by both numbers."""
+    make_campaign(workdir / "c", files=1)
+    names = ("reco_s2_i01_00400", "before_00400", "after_00400", "validate")
+    jobs = [
+        (code, 100 * at + 9 * (code == "005"), f"{at}.0", name)
+        for at, name in enumerate(names)
+        for code in ("000", "005")
+    ]
+    _log(workdir / "c", [(code, at, job, name if code == "000" else "") for code, at, job, name in jobs])
+    found = timeline.panels(nodetimes.read(str(workdir / "c"), {}, None), staged=True)
+    with_constants = "Validation with the {} constants".format
+    assert [panel.name for panel in found] == ["Iteration 2.1", with_constants("first"), with_constants("last")]
+    assert "comparison" in found[2].drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ticks"),
+    [
+        (0, ["0", "1 s"]),
+        (7, ["0", "2 s", "4 s", "6 s"]),
+        (5000, ["0", "30 min", "60 min"]),
+        (90_000, ["0", "12 h", "24 h"]),
+        (3_000_000, ["0", "16 d", "32 d"]),
+    ],
+)
+def test_the_axis_has_round_times(seconds: int, ticks: list[str]) -> None:
+    """Whether an iteration took seconds or weeks, its axis has a few round times."""
+    job = nodetimes.Job([nodetimes.Span("running", BEGIN_S, BEGIN_S + seconds)], failed=False, open=False)
+    panel = timeline.panels([nodetimes.Node("mille_s1_i01", "mille", 1, 1, -1, [job])], staged=False)[0]
+    assert re.findall(r"class='place[^>]*>([^<]*)<", panel.drawn) == ticks
 
 
 def _log(folder: Path, events: list[tuple[str, int, str, str]]) -> None:

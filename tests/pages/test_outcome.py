@@ -1,0 +1,67 @@
+"""What the page says first: how it stands, why, and what failed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from browsing import look
+from campaigns import hook, make_campaign, run_iteration
+from playwright.sync_api import Browser
+
+from faser_align.config import layout
+
+PageOf = Callable[[Path], Path]
+
+
+def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """The top of the page says what the state means, which file failed in which iteration and why, and how to go on."""
+    record = make_campaign(workdir / "c", files=2, name="c")
+    run_iteration(record, 1)
+    node = layout.reco_node(1, 2, 401)
+    hook("pre", record["folder"], node, 0, 2)
+    hook("post", record["folder"], node, 0, 2, 61, "31.0", 0)
+    hook("final", record["folder"], "final", 2, 1)
+    page = look(browser, page_of(workdir / "c"), 360, "light").page
+    assert page.locator("header p").inner_text() == f"A node failed for good: the DAG ended: 1 node failed ({node})"
+    facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
+    assert facts["failed"].startswith("file 401 in iteration 2: raw file missing or unreadable")
+    assert facts["largest correction of the last iteration"] == "-120 um, y of module 003"
+    assert facts["chi2/ndf"] == "1.2"
+    assert facts["next"].startswith("faser-align resume c")
+
+
+def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """While a campaign goes on, its page tells what it does and what the last iteration was judged to be."""
+    record = make_campaign(workdir / "c", files=1, name="c")
+    run_iteration(record, 1)
+    hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
+    page = look(browser, page_of(workdir / "c"), 360, "dark").page
+    assert page.locator("header p").inner_text() == (
+        "Raw files of an iteration are reconstructed. The last verdict: significance 5 is not below 0.01 and effect 9 um is "
+        "not below 0.5 um"
+    )
+
+
+def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """The detector shows a quantity that has numbers; of one that has none it says so."""
+    record = make_campaign(workdir / "c", files=1)
+    run_iteration(record, 1)
+    page = look(browser, page_of(workdir / "c"), 360, "dark").page
+    assert page.locator("#quantity").input_value() == "cut"
+    assert page.locator("#most").inner_text() == "0.001996"
+    page.select_option("#quantity", "significance")
+    assert page.locator("#most").inner_text() == "no module has a number"
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_tables_keep_their_words_together(width: int, browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """No cell is squeezed into a tower of words: rows stay low, and headings have one line."""
+    record = make_campaign(workdir / "c", files=1)
+    for iteration in range(1, 5):
+        run_iteration(record, iteration)
+    page = look(browser, page_of(workdir / "c"), width, "light").page
+    heights = page.eval_on_selector_all("tr", "rows => rows.map(row => row.getBoundingClientRect().height)")
+    assert max(heights) < 120
+    assert (
+        max(page.eval_on_selector_all("thead tr", "rows => rows.map(row => row.getBoundingClientRect().height)")) < 40
+    )
