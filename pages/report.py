@@ -166,11 +166,11 @@ def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str
     drawn = [
         ("chi2/ndf of the reconstruction, before hits are cut", chart("chi2_per_ndf", "chi2/ndf")),
         (
-            "Effect: what the correction still moves residuals by, rms",
+            "Effect: how far residuals still move, rms",
             chart("effect_um", "effect", unit="um", log=True, limit=effect_limit),
         ),
         (
-            "Significance: expected decrease of chi2 per parameter",
+            "Significance: chi2 to gain per parameter",
             chart("significance", "significance", log=True, limit=significance_limit),
         ),
     ]
