@@ -159,11 +159,11 @@ def _take_up_verdict(campaign: "Campaign") -> bool:
         f"SELECT id, event, stage, iteration, attempt, facts FROM history WHERE subject = 'campaign' AND ignored != '' "
         f"AND event IN ({ends}) ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    moved_since = "('resumed', 'final_failed', 'final_removed', 'spooled', 'delivery_failed')"
+    unmoving = ", ".join(f"'{event}'" for event in ("resumed", "final_failed", "final_removed", *table.NOTES))
     if (
         row is None
         or campaign.db.execute(
-            f"SELECT 1 FROM history WHERE subject = 'campaign' AND ignored = '' AND id > ? AND event NOT IN {moved_since} LIMIT 1",
+            f"SELECT 1 FROM history WHERE subject = 'campaign' AND ignored = '' AND id > ? AND event NOT IN ({unmoving}) LIMIT 1",
             (row[0],),
         ).fetchone()
     ):

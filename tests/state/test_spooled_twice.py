@@ -10,7 +10,7 @@ import pytest
 from campaigns import hook, make_campaign, write_output
 
 from faser_align.config import layout
-from faser_align.state import spool, verify, writer
+from faser_align.state import spool, verify, wishes, writer
 
 NODE = layout.reco_node(1, 1, 400)
 BASE = {"dag_id": "12.0", "node": NODE, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
@@ -98,3 +98,26 @@ def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> No
     assert [writer.record(folder, dict(event)) for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [0, 1, 0, 1]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
     assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("notify_retried", {"target": ""}),
+        ("stop_asked", {"after": "iteration"}),
+        ("changed", {"key": "convergence.patience", "before": 2, "after": 1}),
+    ],
+)
+def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
+    name: str, facts: dict[str, Any], folder: str
+) -> None:
+    """A campaign whose last verdict overtook its solution's beginning ends by it, also if somebody asked for something meanwhile."""
+    ended = {**POST, "reason": "", "fatal": False}
+    assert [writer.record(folder, dict(event)) for event in (PRE, ended)] == [0, 0]
+    said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said}) == 0
+    assert rows(folder, "SELECT state FROM campaign") == [("reconstructing",)]
+    wishes.put(folder, name, facts)
+    final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
+    assert writer.record(folder, final) == 0
+    assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
