@@ -387,12 +387,13 @@ class Stories(RuleBasedStateMachine):
 
 
 Stories.TestCase.settings = settings(
-    max_examples=1500 if SOAK else 30,
-    stateful_step_count=80 if SOAK else 30,
+    max_examples=500 if SOAK else 30,
+    stateful_step_count=60 if SOAK else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
 
+@pytest.mark.timeout(7200 if SOAK else 300)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
     """Whatever DAGMan does in whatever order, killed, repeated or locked out, the store is as the model says."""
