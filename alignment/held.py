@@ -26,7 +26,8 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
 
     Returns:
         By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
-        those of the free ones), ``expected_decrease``, and ``significance``, one over the other.
+        those of the free ones), ``expected_decrease``, and ``significance``, one over the other. A group without such
+        a direction, as the x of layers whose modules are free, is left out.
     """
     groups: dict[str, set[int]] = {}
     for label in normal.labels:
@@ -41,12 +42,9 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
     found = {}
     for name, labels in groups.items():
         decrease, parameters = _decrease(normal, labels | set(free), gradient)
-        gained, more = max(decrease - before[0], 0.0), max(parameters - before[1], 0)
-        found[name] = {
-            "parameters": more,
-            "expected_decrease": gained,
-            "significance": gained / more if more else None,
-        }
+        gained, more = max(decrease - before[0], 0.0), parameters - before[1]
+        if more > 0:
+            found[name] = {"parameters": more, "expected_decrease": gained, "significance": gained / more}
     return found
 
 

@@ -78,6 +78,17 @@ def test_what_is_hardly_measured_is_no_gain() -> None:
     assert (found["parameters"], found["expected_decrease"]) == (5, pytest.approx(3.25))
 
 
+def test_what_has_no_direction_of_its_own_is_left_out() -> None:
+    """Layers that their free modules move already have nothing to gain, and no row."""
+    layers, modules = (
+        tuple(layer_label(0, n, 1) for n in range(3)),
+        tuple(module_x_label(0, 0, n, 0) for n in range(4)),
+    )
+    labels = tuple(sorted((*layers, *modules)))
+    matrix = np.diag([1e-5 if label in layers else 1.0 for label in labels])
+    assert held_fixed(Normal(labels, matrix, np.ones(7), np.zeros((0, 7))), set(modules), {}) == {}
+
+
 @pytest.mark.parametrize(
     ("dof", "course", "expected"),
     [
