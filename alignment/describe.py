@@ -278,7 +278,7 @@ CORRECTIONS = (
     Metric(
         "held_fixed.GROUP.parameters",
         "",
-        "of a group that no step freed, near the end of a stage: directions that the data determine beyond those of the free ones, with errors up to 100 times the median; a group without any is left out; `all`: of all groups together",
+        "of a group that no step freed, near the end of a stage: directions that the data determine beyond those of the free ones, with errors up to 100 times the median; `all`: of all groups together",
         "",
         "equations",
         "report",
@@ -473,15 +473,22 @@ STEPS = (
     ),
 )
 ABOUT = (
-    Metric("constants.start_sha256", "", "checksum of the constants that it started from", "", "constants"),
-    Metric("constants.result_sha256", "", "checksum of those that it found; null if it found none", "", "constants"),
+    Metric("constants.start_sha256", "", "checksum of the constants that it started from", "", "constants", "report"),
+    Metric(
+        "constants.result_sha256",
+        "",
+        "checksum of those that it found; null if it found none",
+        "",
+        "constants",
+        "report",
+    ),
     Metric(
         "constants.changed_by_hand",
         "",
         "whether the former are others than the iteration before found, or than were submitted",
         "",
         "constants",
-        "notes status",
+        "notes report status",
     ),
     Metric("notes", "", "what should be known beside the verdict, in sentences", "", "job", "metrics report status"),
     Metric("wall_s", "s", "time of the job by the clock", "", "job"),
@@ -496,6 +503,14 @@ ABOUT = (
         "status",
     ),
     Metric("reconstruction.jobs", "", "how many these were", "", "log"),
+    Metric(
+        "versions.PROGRAM",
+        "",
+        "version of each program that solved: faser-align, Python, numpy, uproot, pede",
+        "",
+        "job",
+        "report",
+    ),
     Metric("no_plot", "", "why there is no `convergence.png`; empty if there is one", "", "job", "status"),
     Metric(
         "imported",

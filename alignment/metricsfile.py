@@ -18,7 +18,7 @@ class Whole(dict[str, Any]):
 _MOMENTUM = {"common": NUMBER, "momentum_change_plus": NUMBER, "momentum_change_minus": NUMBER}
 _RESIDUALS = {"*": {"median_um": NUMBER, "width_um": NUMBER}}
 _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESIDUALS}
-_PART = {"rms_um": NUMBER, "directions": NUMBER}
+_PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
 
 # A tuple lists what may be, a list with one entry is of any length; of other keys nothing is asked.
@@ -40,6 +40,7 @@ SHAPE: dict[str, Any] = {
     "reconstruction": {"cpu_s": NUMBER},
     "cpu_s": NUMBER,
     "constants": {"start_sha256": WORDS, "result_sha256": WORDS},
+    "versions": {"*": str},
     "notes": [str],
     "groups": {"*": Whole(before=_CONSTANTS_READ, after=_CONSTANTS_READ)},
 }

@@ -17,7 +17,7 @@ HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 _OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
 OUTPUT = "millepede.out"
 PROBE_S = 20
-_VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
+VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
 def sourced(script: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
             ) from None
         log = Path(folder) / LOG
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        found = _VERSION.search(text + done.stdout.decode(errors="replace"))
+        found = VERSION.search(text + done.stdout.decode(errors="replace"))
         return found[0] if found else ""
 
 

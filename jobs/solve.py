@@ -39,6 +39,7 @@ from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, open_iteration, run
 from faser_align.jobs.steps import Solved, run_steps
 from faser_align.jobs.tidy import drop_tracks
+from faser_align.jobs.versions import versions
 from faser_align.state.database import utc
 
 CORRECTION = "correction.txt"
@@ -89,6 +90,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
+    metrics["versions"] = versions(solved.steering.parent)
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = cost._asdict() if cost else {}

@@ -41,6 +41,7 @@ class Facts(NamedTuple):
     nodes: list[nodetimes.Node]
     corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]]
     start: Constants | None
+    start_text: str
     found: Constants | None
     found_path: str
     errors: Constants
@@ -81,6 +82,10 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
     iterations = [row | facts.summary(row) for row in iterations]
+    for row in iterations:
+        for step in row["metrics"].get("steps", []):
+            if not {"significant", "weak", "modes"} <= step.get("parts", {}).keys():
+                step["parts"] = {}  # half of it tells nothing
     corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]] = {}
     errors: Constants = {}
     for row in iterations:
@@ -109,6 +114,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
         ),
         corrections=corrections,
+        start_text=_text(layout.constants_file(folder, 1, 1)),
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
         found_path=path,
@@ -125,6 +131,14 @@ def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
     except CampaignError as problem:
         missing.append(str(problem))
         return None
+
+
+def _text(path: str) -> str:
+    """What is in a file; nothing if it cannot be read, which is said elsewhere."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _reason(campaign: Row, history: list[Row]) -> str:

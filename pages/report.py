@@ -1,7 +1,7 @@
 """The report of a campaign as one HTML file that asks nothing of anybody: no script, style, font or picture from elsewhere."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ from markupsafe import Markup
 
 import faser_align
 import faser_align.templates
-from faser_align.alignment.differences import changes, moved, movers
+from faser_align.alignment.constants import DOFS, ZERO
+from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
 from faser_align.fsm import meanings
 from faser_align.pages import charts, detector, nodetimes, timeline
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
+from faser_align.pages.repeat import recipe
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
@@ -56,6 +58,7 @@ def render(found: Facts, *, written_utc: str) -> str:
             pictures=Markup(json.dumps(_pictures(found)).replace("</", "<\\/")),
             quantities=QUANTITIES,
             quantity=_quantity(found),
+            upper=_most(found),
             scale=detector.SCALE,
             spent=_times(found),
             panels=timeline.panels(found.nodes, staged=len(found.record["stages"]) > 1),
@@ -66,6 +69,8 @@ def render(found: Facts, *, written_utc: str) -> str:
             node_words=_node_words,
             moved=_moved(found),
             configuration=json.dumps(found.record["config"], indent=1),
+            repeat=None if "imported" in found.record else recipe(found.record),
+            ends=_ends(found),
             history=found.history[-HISTORY_MAX:],
             history_left_out=max(0, len(found.history) - HISTORY_MAX),
             listed_max=LISTED_MAX,
@@ -146,32 +151,34 @@ def name_of(row: Mapping[str, Any], staged: bool) -> str:
     return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
 
 
-def limit_of(record: Mapping[str, Any], rule: str) -> Limit | None:
-    """A threshold of ``[convergence]``; None for a campaign that was imported and had none."""
-    value = record["config"].get("convergence", {}).get(rule)
-    return None if value is None else Limit("limit", value)
+def limit_in(record: Mapping[str, Any], stage: int, rule: str) -> float | None:
+    """A threshold of ``[convergence]`` in a stage; None for a campaign that was imported and had none."""
+    common, own = record["config"].get("convergence", {}), record["stages"][stage - 1].get("convergence", {})
+    found: float | None = own.get(rule, common.get(rule))
+    return found
 
 
 def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
     """Heading and drawing of each convergence chart."""
     places = [name_of(row, len(found.record["stages"]) > 1) for row in judged]
 
-    def chart(key: str, title: str, **options: Any) -> Markup:
-        return charts.line_chart(title, places, [Series(title, [row["metrics"].get(key) for row in judged])], **options)
+    def chart(key: str, title: str, rule: str = "", **options: Any) -> Markup:
+        series = [Series(title, [row["metrics"].get(key) for row in judged])]
+        limits = [limit_in(found.record, row["stage"], rule) for row in judged]
+        if len(set(limits)) > 1:  # stages have their own
+            return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
+        limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
+        return charts.line_chart(title, places, series, limit=limit, **options)
 
-    effect_limit, significance_limit = (
-        limit_of(found.record, "effect_um_max"),
-        limit_of(found.record, "significance_max"),
-    )
     drawn = [
         ("chi2/ndf of the reconstruction, before hits are cut", chart("chi2_per_ndf", "chi2/ndf")),
         (
             "Effect: how far residuals still move, rms",
-            chart("effect_um", "effect", unit="um", log=True, limit=effect_limit),
+            chart("effect_um", "effect", "effect_um_max", unit="um", log=True),
         ),
         (
             "Significance: chi2 to gain per parameter",
-            chart("significance", "significance", log=True, limit=significance_limit),
+            chart("significance", "significance", "significance_max", log=True),
         ),
     ]
     dofs = list(dict.fromkeys(dof for row in judged for dof in row["metrics"].get("corrections", {})))
@@ -210,6 +217,26 @@ def _quantity(found: Facts) -> str:
     """The quantity that the picture shows at first: that of which the last iteration has numbers."""
     last = found.corrections[max(found.corrections)] if found.corrections else {}
     return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
+
+
+def _most(found: Facts) -> str:
+    """The largest value of that picture, in words: the upper end of its scale."""
+    quantity = _quantity(found)
+    last = found.corrections[max(found.corrections)].get(quantity, {}) if found.corrections else {}
+    known = [abs(value) for value in last.values() if value is not None]
+    return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
+
+
+def _ends(found: Facts) -> Callable[[Change], str]:
+    """A function that says of a change from what to what it was."""
+    start, last = found.start or {}, found.found or {}
+
+    def ends(change: Change) -> str:
+        place, factor = DOFS.index(change.dof), URAD if change.rotation else UM
+        before, after = (charts.number(factor * of.get(change.key, ZERO)[place]) for of in (start, last))
+        return f"from {before} to {after}"
+
+    return ends
 
 
 def _pictures(found: Facts) -> dict[str, Any]:

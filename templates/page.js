@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column whose heading is pressed: by its numbers where it has some, else by its words.
+// Tables sort by the column whose heading is pressed: one of numbers by these, else by words, in which 2.9 is before 2.10.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = table.tHead.rows[0].cells;
   for (let column = 0; column < headings.length; column++) {
@@ -12,21 +12,32 @@ for (const table of document.querySelectorAll("table.sortable")) {
       for (const other of headings) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
       const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+      const number = text => /^[-+]?[\d.]/.test(text) ? parseFloat(text.replaceAll(",", "")) : NaN;
+      const numeric = heading.matches(".n, [data-numbers]"), sign = up ? 1 : -1;
       const order = (a, b) => {
-        const [x, y] = [value(a), value(b)], [m, n] = [parseFloat(x), parseFloat(y)];
-        return Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m - n;
+        const [x, y] = [value(a), value(b)];
+        if (!numeric) return sign * x.localeCompare(y, undefined, { numeric: true });
+        const [m, n] = [number(x), number(y)];
+        // What is no number comes last in either direction.
+        return Number.isNaN(m) || Number.isNaN(n) ? Number.isNaN(m) - Number.isNaN(n) : sign * (m - n);
       };
-      const rows = [...table.tBodies[0].rows].sort(order);
-      table.tBodies[0].append(...(up ? rows : rows.reverse()));
+      table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
     });
   }
 }
+// Paper has nothing to press: what is folded is printed unfolded, and folded again afterwards.
+const folded = () => document.querySelectorAll("details:not([open])");
+addEventListener("beforeprint", () => { for (const part of folded()) { part.open = true; part.dataset.printed = ""; } });
+addEventListener("afterprint", () => {
+  for (const part of document.querySelectorAll("details[data-printed]")) { part.open = false; delete part.dataset.printed; }
+});
 // The detector is coloured for the iteration and the quantity that are chosen, by the scale of the page that was sent.
 const detector = document.querySelector(".detector"), source = document.getElementById("pictures");
 if (detector && source) {
   const { iterations, quantities, scale } = JSON.parse(source.textContent);
   const iteration = document.getElementById("iteration"), quantity = document.getElementById("quantity");
-  const most = document.getElementById("most");
+  const most = document.getElementById("most"), shown = document.getElementById("shown");
+  document.querySelector(".controls").hidden = false;
   const colour = share => {
     const place = Math.min(Math.max(share, 0), 1) * (scale.length - 1), at = Math.min(Math.floor(place), scale.length - 2);
     return `rgb(${scale[at].map((low, i) => Math.round(low + (scale[at + 1][i] - low) * (place - at)))})`;
@@ -41,6 +52,7 @@ if (detector && source) {
         `module ${module.dataset.module}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
     }
     detector.setAttribute("aria-label", `${title}, iteration ${iteration.value}`);
+    shown.textContent = `${title}, iteration ${iteration.value}`;
     most.textContent = known.length ? `${Number(largest.toPrecision(4))} ${unit}`.trim() : "no module has a number";
   };
   iteration.addEventListener("change", draw);

@@ -1,0 +1,28 @@
+"""Which programs solved an iteration, for whoever wants to do it again."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import faser_align
+from faser_align.alignment.millepede import LOG
+from faser_align.alignment.pede import VERSION
+
+HEAD_BYTES = 400
+PACKAGES = ("numpy", "uproot")
+
+
+def versions(folder: Path) -> dict[str, str]:
+    """Versions by name: of faser-align, Python and its packages, and of pede where its log is in ``folder``."""
+    found = {"faser-align": faser_align.__version__, "Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    try:
+        with open(folder / LOG, "rb") as log:
+            said = VERSION.search(log.read(HEAD_BYTES).decode(errors="replace"))
+    except OSError:
+        said = None
+    return found | ({"pede": said[0]} if said else {})

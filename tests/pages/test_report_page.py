@@ -1,0 +1,150 @@
+"""The report in a browser: its tables sort, it prints whole, it says enough without its script and to repeat the campaign."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import look
+from campaigns import make_campaign, metrics, run_iteration
+from playwright.sync_api import Browser, Page
+
+from faser_align.alignment.constants import ZERO, write_constants
+from faser_align.config import layout
+from faser_align.config.schema import Config
+from faser_align.pages import repeat
+from faser_align.pages.collect import Facts, collect
+from faser_align.pages.report import render
+
+NOW = "2026-11-25T12:00:00.000Z"
+TRACKS = (1_200_000, 950, 17_000)
+STAGES = [
+    {"name": "one", "iterations": 1, "convergence": {"effect_um_max": 3.0}},
+    {"name": "two", "iterations": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    """A campaign of three iterations, whose tracks are in no order, and of which the first has no effect."""
+    record = make_campaign(tmp_path_factory.mktemp("page") / "c", files=1)
+    folder = record["folder"]
+    for at, tracks in enumerate(TRACKS, start=1):
+        changes: dict[str, Any] = {"effect_um": None} if at == 1 else {}
+        run_iteration(record, at, tracks={"used": tracks}, versions={"Python": f"3.13.{at}"}, **changes)
+        write_constants(layout.result_file(folder, 1, at), {"003": (0.0, 0.005 * at, 0.0, 0.0, 0.0, 0.0)})
+    write_constants(layout.constants_file(folder, 1, 1), {"003": (0.0, 0.002, 0.0, 0.0, 0.0, 0.0), "004": ZERO})
+    return collect(folder)
+
+
+def written(found: Facts, path: Path) -> Path:
+    """The report as a file."""
+    path.write_text(render(found, written_utc=NOW), encoding="utf-8")
+    return path
+
+
+def sorted_by(page: Page, table: str, heading: str) -> list[str]:
+    """The first column after the heading was pressed by keyboard."""
+    button = page.locator(f"[aria-label='Table: {table}'] th button", has_text=heading).first
+    button.focus()
+    page.keyboard.press("Enter")
+    return page.locator(f"[aria-label='Table: {table}'] tbody tr td:first-child").all_text_contents()
+
+
+def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """Thousands, missing numbers and sizes with a sign sort by what they mean; what is missing comes last both ways."""
+    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    assert sorted_by(page, "Iterations", "tracks") == ["2", "3", "1"]
+    assert sorted_by(page, "Iterations", "tracks") == ["1", "3", "2"]
+    assert sorted_by(page, "Iterations", "effect") == ["3", "2", "1"]
+    assert sorted_by(page, "Iterations", "effect") == ["2", "3", "1"]
+    assert sorted_by(page, "Iterations", "largest correction") == ["3", "2", "1"]
+
+
+def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """Each table that has more than one row and whose rows are of a kind can be sorted."""
+    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    still = page.eval_on_selector_all(
+        "table:not(.sortable)", "tables => tables.filter(t => t.rows.length > 2).map(t => t.parentElement.ariaLabel)"
+    )
+    assert set(still) <= {"Table: Times"}
+
+
+def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
+    """Iteration 1.10 is behind 1.9."""
+    record = make_campaign(workdir / "c", files=1, config={"campaign": {"iterations": 11}, "stages": [STAGES[1]]})
+    found = collect(record["folder"])
+    rows = [{**metrics(at), "stage": 1} for at in range(1, 12)]
+    empty = {"verdict": "go_on", "reason": "", "criteria": [], "largest": None, "tracks": 1, "solver": ""}
+    numbers = {"files_used": 1, "files_expected": 1, "chi2_per_ndf": 1.0, "effect_um": 1.0, "significance": 1.0}
+    found.iterations.extend({"stage": 1, "iteration": m["iteration"], "metrics": m, **empty, **numbers} for m in rows)
+    found.record["stages"] *= 2
+    page = look(browser, written(found, workdir / "page.html"), 1600, "light").page
+    assert sorted_by(page, "Iterations", "iteration")[-3:] == ["1.9", "1.10", "1.11"]
+
+
+def test_paper_has_all_and_no_dark(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """Printed, what was folded is there, tables and pictures are as wide as the paper, and letters are dark on white."""
+    path = written(found, tmp_path / "page.html")
+    page = browser.new_context(color_scheme="dark", viewport={"width": 760, "height": 1000}).new_page()
+    page.goto(path.as_uri())
+    shut = page.locator("details:not([open])").count()
+    assert shut > 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
+    wide = "[...document.querySelectorAll('.wide')].filter(e => getComputedStyle(e).overflowX != 'visible').length"
+    assert page.evaluate(wide) == 0
+    assert page.locator(".controls").is_hidden()
+    assert page.locator("#shown").is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() == shut
+
+
+def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """A mail program that runs no script shows the last iteration's picture with its scale, and nothing that does not work."""
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(written(found, tmp_path / "page.html").as_uri())
+    assert page.locator("#shown").text_content() == "share of hits cut by residual, iteration 3"
+    assert page.locator("#most").text_content() == "0.001996"
+    assert page.locator(".controls").is_hidden()
+
+
+def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
+    """Stages with limits of their own have a line that goes from one to the other; a common limit is one line."""
+    record = make_campaign(workdir / "c", files=1, config={"stages": STAGES})
+    run_iteration(record, 1)
+    run_iteration(record, 1, stage=2)
+    page = look(browser, written(collect(record["folder"]), workdir / "page.html"), 1600, "light").page
+    titles = page.locator("svg[aria-label=effect] title").all_text_contents()
+    assert {"limit, 1.1: 3 um", "limit, 2.1: 0.5 um"} <= set(titles)
+    assert page.locator("svg[aria-label=significance] .limit title").text_content() == "limit 0.01"
+
+
+def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """The page has the command, a configuration that is one, the constants to begin with, checksums and versions."""
+    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    command, toml, start = page.locator("section[aria-labelledby=repeat] pre").all_text_contents()
+    assert command == "faser-align submit -y 2023 -r 011705 -f 400 --config faser-align.toml --constants start.txt"
+    config = Config.model_validate(tomllib.loads(toml))
+    mine = Config.model_validate(found.record["config"])
+    assert (config.mille, config.solver, config.convergence) == (mine.mille, mine.solver, mine.convergence)
+    assert start == Path(layout.constants_file(found.record["folder"], 1, 1)).read_text()
+    assert "Python 3.13.3" in page.locator("[aria-label='Table: Constants and programs']").inner_text()
+    assert "from 2 to 15: module 3 of layer 0 of station 0, y" in page.content()
+
+
+def test_any_configuration_is_written_as_it_is() -> None:
+    """Quotes, other letters, control signs, stages and tables in tables come back as they were."""
+    config = {
+        "stages": [
+            {"name": 'a "b" \\ λ\x7f\n', "steps": [{"name": "x", "fix": ["3ST"], "presigma": {"layer_x": 0.1}}]}
+        ],
+        "solver": {"weights": {"011706": 0.5}, "options": [], "hugecut": 2000.0, "threads": 1},
+        "storage": {"data": "/eos/mine", "keep_iterations": 0},
+        "notify": {"targets": ["me"]},
+    }
+    back = tomllib.loads(repeat.configuration(json.loads(json.dumps(config))))
+    assert back == {"stages": config["stages"], "solver": config["solver"], "storage": {"keep_iterations": 0}}
