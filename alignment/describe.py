@@ -278,7 +278,7 @@ CORRECTIONS = (
     Metric(
         "held_fixed.GROUP.parameters",
         "",
-        "of a group that no step freed, near the end of a stage: directions that the data determine beyond those of the free ones, with errors up to 100 times the median; `all`: of all groups together",
+        "of a group that no step freed, near the end of a stage: directions that the data determine beyond those of the free ones, with errors up to 100 times the median; a group without any is left out; `all`: of all groups together",
         "",
         "equations",
         "report",
