@@ -22,17 +22,17 @@ _ROWS = (
 )
 
 
-# What each event's sample says to be the reason; those that are missing have none.
+# What each event's sample says to be the reason, in the words that a campaign's has; those that are missing have none.
 _REASONS = {
     "test": "somebody typed `faser-align notify test` to see whether messages arrive",
-    "iteration": "the effect of 0.41 um is below 0.5 um in 1 of 2 iterations",
-    "converged": "the effect of 0.41 um is below 0.5 um in 2 iterations",
+    "iteration": "effect 0.41 um is below 0.5 um, but not yet in 2 iterations running",
+    "converged": "effect 0.41 um is below 0.5 um, in 2 iterations running; in the last, significance 0.008 is below 0.01, too",
     "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
-    "exhausted": "the effect of 1.90 um is not below 0.5 um",
-    "diverged": "chi2/ndf has been more than 1.05 times its best in 2 iterations",
-    "stalled": "neither the effect nor chi2/ndf has improved in 4 iterations",
-    "starved": "12,000 tracks are less than 0.8 of the 17,241 of iteration 3",
-    "removed": "somebody typed `faser-align stop example`",
+    "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",
+    "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
+    "stalled": "in 4 iterations the best effect stayed at 1.9 um and the best chi2/ndf at 1.04",
+    "starved": "only 12000 tracks are left of 17241, below 80%",
+    "removed": "the DAG ended: it was removed",
 }
 _RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
 _HELD = "memory usage exceeded request_memory"
