@@ -141,11 +141,12 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
 
 
 def _befell(event: str) -> dict[str, object]:
-    """What is told of single nodes, and what was saved."""
+    """What is told of single nodes, what was saved, and how many iterations there might have been."""
     name, _, cure = _CRASHED
     log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
     found: dict[str, dict[str, object]] = {
         "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
+        "exhausted": {"iterations": 3},
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
         "held": {"held": [{"node": "reco_s1_i03_00417", "reason": _HELD, "cure": statuses.HOLDS[0][1]}]},
         "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0]}]},
