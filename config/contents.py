@@ -186,7 +186,7 @@ FILES = {
             "its being there halts DAGMan",
             "`stop`; the hook that answers `stop --after`",
             "DAGMan",
-            "once DAGMan has left, or by the next submission",
+            "by `stop` once DAGMan has left; by the next DAGMan",
         ),
     ),
     "An iteration": (
@@ -194,7 +194,7 @@ FILES = {
             (f"{_RECO}/{layout.CONSTANTS}",),
             f"[constants](#{layout.CONSTANTS.replace('.', '')}) that it starts from",
             "`submit`; the Millepede job of the iteration before; `extend`",
-            "its jobs; `verify`, `report`, `constants`",
+            "its jobs; `verify`, `report`, `submit --from`",
         ),
         File(
             (f"ITER/PART/{layout.LOGS}/NODE.out", f"ITER/PART/{layout.LOGS}/NODE.err"),
