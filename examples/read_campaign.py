@@ -7,13 +7,16 @@ import pandas as pd
 from faser_align.api import Campaign, subtract_constants
 
 campaign = Campaign(sys.argv[1])
+if not campaign.metrics():
+    sys.exit(f"{campaign.name} has no finished iteration yet; it is {campaign.state}")
 
 # The convergence, one row for each iteration.
 iterations = pd.DataFrame(campaign.iterations())
 print(iterations[["stage", "iteration", "tracks", "chi2_per_ndf", "effect_um", "significance", "verdict"]].to_string())
 
-# How much of each module's hits the residual cut took in the last iteration.
-modules = pd.DataFrame.from_dict(campaign.metrics()[-1]["hits"]["modules"], orient="index", columns=["kept", "cut"])
+# How much of each module's hits the residual cut took in the last iteration; not known of an imported campaign.
+hits = campaign.metrics()[-1]["hits"].get("modules", {})
+modules = pd.DataFrame.from_dict(hits, orient="index", columns=["kept", "cut"])
 print("\nShare of hits cut by residual, the largest by module:")
 print((modules["cut"] / modules.sum(axis=1)).sort_values(ascending=False).head().to_string())
 

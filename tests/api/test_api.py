@@ -1,6 +1,7 @@
 """What a physicist imports: its examples run, and its names are those that are promised."""
 
 import doctest
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from campaigns import NAME, hook, make_campaign, run_iteration
 import faser_align.api
 import faser_align.api.campaign
 from faser_align.alignment.constants import ZERO, write_constants
+from faser_align.alignment.steeringtext import SolverOptions, write_steering
+from faser_align.api import LABELS
 from faser_align.config import layout
 from faser_align.state import registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
@@ -33,12 +37,39 @@ def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workdir
 
 
+@pytest.fixture
+def files(converged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the examples: constants, tracks of a reconstruction, and a steering text that frees IFT modules."""
+    folder = converged / "here"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "align_2025.txt", folder / "inputforalign.txt")
+    shutil.copy(DATA / "mille" / "kfalignment_4st.root", folder / "kfalignment.root")
+    fixed = [label for label, parameter in LABELS.items() if parameter.station or parameter.kind.startswith("layer")]
+    write_steering(folder, [folder / "mp2input.bin"], fixed, {}, SolverOptions())
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.mark.parametrize("module", [faser_align.api, faser_align.api.campaign], ids=lambda module: module.__name__)
-def test_examples_of_the_docstrings_run(module: ModuleType, converged: Path) -> None:
+def test_examples_of_the_docstrings_run(module: ModuleType, files: Path) -> None:
     """What the docstrings show is what comes out."""
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_every_promised_name_is_in_an_example() -> None:
+    """Each public function and class is in an example that runs, but for those that only come back from another."""
+    shown = f"{faser_align.api.__doc__}{faser_align.api.campaign.Campaign.__doc__}{faser_align.api.campaign.campaigns.__doc__}"
+    given = {"CampaignError", "Constants", "Counts", "Parameter", "Records", "Solution"}
+    assert {name for name in faser_align.api.__all__ if name not in shown} <= given
+
+
+def test_what_is_imported_is_promised() -> None:
+    """Nothing can be imported from the public package that it does not promise."""
+    names = {name for name, value in vars(faser_align.api).items() if not name.startswith("_")}
+    modules = {name for name in names if isinstance(getattr(faser_align.api, name), ModuleType)}
+    assert names - modules == set(faser_align.api.__all__)
 
 
 def test_every_promised_name_is_there_and_documented() -> None:
@@ -62,3 +93,11 @@ def test_the_example_with_pandas_runs(converged: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "chi2_per_ndf" in done.stdout
     assert "module 3 of layer 0 of station 0" in done.stdout
+
+
+def test_the_example_says_that_there_is_nothing_to_read(workdir: Path) -> None:
+    """Of a campaign without a finished iteration examples/read_campaign.py says so, in one sentence."""
+    record = make_campaign(workdir / "c", name="c")
+    command = [sys.executable, str(EXAMPLES / "read_campaign.py"), record["folder"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (1, "c has no finished iteration yet; it is created\n")

@@ -19,7 +19,7 @@ QUESTIONS = {
     "did it converge": r"<h1>demo-1 .*converged.*</h1>",
     "by which rule": r"</h1>\s*<p>[^<]*effect \S+ um is below 0.5 um, in 2 iterations running[^<]*</p>",
     "in which iteration": r"<tr><td>\d</td>(?:(?!</tr>).)*<td>converged</td>",
-    "which module moved most": r"Largest displacements.*?<li>\d{3}: -?\d+ um, module \d of layer \d of station 0, y</li>",
+    "which module moved most": r"Largest displacements.*?<li>\d{3}: -?\d+ um, from \S+ to \S+: module \d of layer \d of station 0, y</li>",
     "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>-?\d+ um, y of module \d{3}</dd>",
     "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None lost for good",
     "what is weakly determined": r"What is left open</h2>.*?<p>Of the directions [^<]* none is weakly determined",
