@@ -93,16 +93,31 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
         os.makedirs(folder, exist_ok=True)
         write_text(path, render(found, written_utc=written_utc))
         write_text(entry, json.dumps(_entry(found, written_utc), allow_nan=False))
-        index_path = os.path.join(folder, INDEX)
-        if os.path.lexists(index_path) and INDEX_MARK not in _head(index_path):
-            raise CampaignError(
-                f"{path} is written, but {index_path} is no index of faser-align and stays as it is; "
-                "publish to a folder of its own"
-            )
-        write_text(index_path, index(entries(folder), written_utc=written_utc))
+        if _other_index(folder):
+            raise CampaignError(f"{path} is written, but {_other_index(folder)}")
+        write_text(os.path.join(folder, INDEX), index(entries(folder), written_utc=written_utc))
     except OSError as problem:
         raise CampaignError(f"report.publish = {folder} cannot be written: {problem.strerror}") from None
     return path
+
+
+def in_the_way(folder: str) -> str:
+    """What keeps pages from being published to a folder, in words; empty if nothing does."""
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        return f"{there} is no folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} cannot be written"
+    return _other_index(folder)
+
+
+def _other_index(folder: str) -> str:
+    path = os.path.join(folder, INDEX)
+    if not os.path.lexists(path) or INDEX_MARK in _head(path):
+        return ""
+    return f"{path} is no index of faser-align and stays as it is; publish to a folder of its own"
 
 
 def _look_out(found: Facts, folder: str, path: str, entry: str) -> None:

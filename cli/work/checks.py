@@ -252,6 +252,7 @@ LOOKS: dict[str, Callable[[Look], Looked]] = {
     "user": _user,
     "HTCondor": _htcondor,
     "queue": _queue,
+    "published page": places.pages,
     "notification": _notification,
 }
 PLANNED: Collection[str] = ("constants", "simulation", "folder", "pivot", "user", "HTCondor", "notification")

@@ -84,6 +84,19 @@ def calypso(look: Look) -> str:
     return f"{told.calypso.release}; " + ", ".join(keys.values())
 
 
+def pages(look: Look) -> str:
+    """Whether the campaign's page can be published where the configuration says."""
+    from faser_align.pages.publish import in_the_way
+
+    where = look.config.report.publish
+    if not where:
+        raise Skipped("report.publish is empty")
+    problem = in_the_way(where)
+    if problem:
+        raise Doubt(f"no page will be published: {problem}; correct report.publish")
+    return where
+
+
 def locks(look: Look) -> str:
     """Whether file locks, fsync, exclusive links and SQLite's transactions work where the campaign will be."""
     where = look.config.campaign.folder

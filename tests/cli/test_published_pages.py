@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import make_campaign, run_iteration
+from campaigns import hook, make_campaign, run_iteration
+from commandline import Command
 
+from faser_align.config import layout
 from faser_align.fsm.errors import CampaignError
+from faser_align.pages.collect import collect
 from faser_align.pages.publish import entries, publish
 
 NOW = "2026-11-25T12:00:00.000Z"
@@ -85,3 +88,31 @@ def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
     with pytest.raises(CampaignError, match="a campaign called index cannot be published"):
         publish(record["folder"], str(workdir / "pages"), written_utc=NOW)
     assert not (workdir / "pages").exists()
+
+
+def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) -> None:
+    """``check`` warns of a folder for pages that is none or that has another index, and names the key."""
+    home = workdir / "www"
+    home.mkdir()
+    config = workdir / "faser-align.toml"
+
+    def told(where: Path) -> dict[str, str]:
+        config.write_text(f'[report]\npublish = "{where}"\n')
+        rows = json.loads(plain_command("check", "--config", str(config), "--json").out)
+        found: dict[str, str] = next(row for row in rows if row["name"] == "published page")
+        return found
+
+    assert told(home / "new" / "pages")["result"] == "ok"
+    (home / "index.html").write_text("mine")
+    assert "index.html is no index of faser-align" in told(home)["text"]
+    assert told(config / "pages")["text"] == f"no page will be published: {config} is no folder; correct report.publish"
+
+
+def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
+    """A folder for pages that cannot be made fails no hook: the campaign converges, and the hooks' log says what kept its page."""
+    record = make_campaign(workdir / "c", files=1, config={"report": {"publish": "/proc/none"}})
+    assert [run_iteration(record, at) for at in range(1, 5)] == [0, 0, 0, 42]
+    assert hook("final", record["folder"], "final", 0, 0).returncode == 0
+    assert collect(record["folder"]).campaign["state"] == "converged"
+    log = (workdir / "c" / layout.HOOKS_LOG).read_text()
+    assert "report.publish = /proc/none cannot be written: No such file or directory" in log

@@ -15,9 +15,12 @@ import pytest
 from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
 from faser_align.alignment.millepede import read_end, read_result
 from faser_align.config import layout
+from faser_align.config.record import read_record
 from faser_align.fsm import statuses
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.simulation.misalign import misplace_ift
+from faser_align.state import publish
+from faser_align.state.create import create_store
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -394,3 +397,17 @@ def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
     subprocess.run([sys.executable, "-I", str(script)], check=True)
     assert "matplotlib is not installed for the jobs' Python" in metrics(campaign)["no_plot"]
     assert not picture.exists()
+
+
+def test_a_page_that_cannot_be_published_costs_nothing(reconstructed: Make, run_job: Run, tmp_path: Path) -> None:
+    """Where the folder for pages is none, the iteration is solved all the same, and the job's log says why in one line."""
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    campaign = reconstructed(report={"publish": str(taken)})
+    create_store(str(campaign), read_record(str(campaign)))
+    publish.publish(str(campaign))
+    done = run_job("solve", campaign, 1, 1)
+    said = f"the page in {taken} is not up to date: report.publish = {taken} cannot be written: File exists\n"
+    assert (done.returncode, done.stderr) == (0, said)
+    assert metrics(campaign)["chi2_per_ndf"]
+    assert {"faser-align", "Python", "numpy"} <= metrics(campaign)["versions"].keys()
