@@ -35,6 +35,7 @@ class Facts(NamedTuple):
     reason: str
     iterations: list[Row]
     validation: Row
+    latest: Row
     lost: list[Row]
     failed: list[Row]
     history: list[Row]
@@ -72,6 +73,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         iterations = [_sound(row, missing) for row in queries.iterations(db)]
         validation = _sound(queries.validation(db), missing)
         history = queries.history(db, nodes=False)
+        begun = queries.begun(queries.all_counts(db))
         lost, failed = queries.lost_files(db), queries.nodes(db, "failed")
         outcomes = {
             (node, job): outcome
@@ -107,6 +109,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         reason=_reason(campaign, history),
         iterations=iterations,
         validation=validation,
+        latest=begun[-1] if begun else {},
         lost=lost,
         failed=failed,
         history=history,

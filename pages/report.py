@@ -15,6 +15,7 @@ from faser_align.alignment.differences import UM, URAD, Change, changes, moved, 
 from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
 from faser_align.fsm import meanings
+from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, detector, nodetimes, timeline
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
@@ -48,6 +49,7 @@ def render(found: Facts, *, written_utc: str) -> str:
             data=_data(found.record),
             judged=judged,
             meaning=_meaning(found.campaign["state"]),
+            progress=_progress(found),
             lost=_lost(found),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
@@ -116,6 +118,15 @@ def _meaning(state: str) -> str:
     """What a state means, as the beginning of a sentence."""
     words = meanings.STATES.get(state, state)
     return words[:1].upper() + words[1:]
+
+
+def _progress(found: Facts) -> str:
+    """How far the iteration is that was begun last: how many of its nodes are in which state."""
+    row = found.latest
+    if not row:
+        return ""
+    name = name_of(row, len(found.record["stages"]) > 1)
+    return f"iteration {name}: " + ", ".join(f"{row[s]:,} {s}" for s in NODE_STATES if row.get(s))
 
 
 def _node_words(row: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from playwright.sync_api import Browser, Page
 
 from faser_align.config import layout
 from faser_align.pages import nodetimes, timeline
+from faser_align.state import joblogs
 
 Pages = Callable[[str], Path]
 LINES = """pictures => pictures.map(picture => [...picture.querySelectorAll('g[data-node]')].map(line => ({
@@ -31,35 +34,64 @@ def _lines(page: Page) -> list[list[dict[str, Any]]]:
     return found
 
 
-def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages) -> None:
+def _events(folder: Path) -> list[tuple[int, int, str]]:
+    """What changed when for which node, as another reader of the log has it: (code, Unix time, node)."""
+    nodes: dict[str, str] = {}
+    found = []
+    for event in joblogs.job_events((folder / layout.JOB_LOG).read_text()):
+        if event.code == 0:
+            nodes[event.job_id] = event.said[1].removeprefix("DAG Node: ")
+        if event.code in (0, 1, 4, joblogs.TERMINATED, joblogs.ABORTED, joblogs.HELD, joblogs.RELEASED):
+            found.append((event.code, int(datetime.fromisoformat(event.time).timestamp()), nodes[event.job_id]))
+    return found
+
+
+def _clock(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
+
+
+def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
     """Of a node that failed three times each attempt is drawn, the failed ones marked, the last one in another shade."""
     page = look(browser, recorded_page("failed"), 1600, "light").page
+    events = _events(tmp_path / "failed")
     pictures = _lines(page)
     assert [[line["node"] for line in lines][-1] for lines in pictures] == [f"mille_s1_i{i:02d}" for i in range(1, 5)]
     line = next(line for line in pictures[1] if line["node"] == "reco_s1_i02_00401")
     assert line["label"] == "file 401"
     assert line["signs"] == ["×", "×", "×"]
-    drawn = [kind for kind, *_ in line["spans"]]
-    assert drawn == ["waiting", "failed", "failed", "waiting", "failed", "later"]
-    assert line["spans"][-1][3] == "file 401, attempt 4: running 1 s, 11:09:32 to 11:09:33 UTC"
-    assert line["spans"][1][3].endswith("UTC, failed")
-    # The axis is as long as the longest iteration, 11:09:15 to 11:09:36; the last attempt began after 17 s.
-    assert line["spans"][-1][1:3] == [pytest.approx(100 * 17 / 21, abs=0.01), pytest.approx(100 / 21, abs=0.01)]
+    runs = [span for span in line["spans"] if span[0] != "waiting"]
+    assert [kind for kind, *_ in runs] == ["failed", "failed", "failed", "later"]
+    assert runs[0][3].endswith("UTC, failed")
+    of_node = [(code, at) for code, at, node in events if node == line["node"]]
+    begin, end = [at for code, at in of_node if code == 1][-1], of_node[-1][1]
+    assert runs[-1][3] == f"file 401, attempt 4: running {end - begin} s, {_clock(begin)} to {_clock(end)} UTC"
+    # All pictures have an axis as long as the longest iteration.
+    times = [[at for _, at, node in events if f"_i{i:02d}" in node] for i in range(1, 5)]
+    scale = max(max(of) - min(of) for of in times)
+    assert runs[-1][1] == pytest.approx(100 * (begin - min(times[1])) / scale, abs=0.01)
+    assert runs[-1][2] == pytest.approx(max(0.3, 100 * (end - begin) / scale), abs=0.01)
     sentence = page.locator("svg.nodes").nth(1).get_attribute("aria-label") or ""
     assert "1 repeated" in sentence
-    assert "slowest: file 401, 17 s" in sentence
+    assert f"slowest: file 401, {end - of_node[0][1]} s" in sentence
 
 
-def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages) -> None:
+def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
     """Times on hold are drawn where they were, with a pattern, and add up to those of the table."""
     page = look(browser, recorded_page("held"), 360, "dark").page
-    lines = {line["node"]: line for line in _lines(page)[0]}
-    held = [words for kind, _, _, words in lines["reco_s1_i01_00401"]["spans"] if kind == "held"]
-    assert held == ["file 401: held 3 s, 11:09:07 to 11:09:10 UTC", "file 401: held 2 s, 11:09:11 to 11:09:13 UTC"]
+    held: dict[int, list[int]] = {400: [], 401: []}  # seconds
+    for file in held:
+        times = [(code, at) for code, at, node in _events(tmp_path / "held") if node == f"reco_s1_i01_00{file}"]
+        spans = [(at, end) for (code, at), (_, end) in pairwise(times) if code == joblogs.HELD]
+        line = next(line for line in _lines(page)[0] if line["node"] == f"reco_s1_i01_00{file}")
+        assert [words for kind, _, _, words in line["spans"] if kind == "held"] == [
+            f"file {file}: held {end - at} s, {_clock(at)} to {_clock(end)} UTC" for at, end in spans
+        ]
+        held[file] = [end - at for at, end in spans]
+    assert [len(spans) for spans in held.values()] == [1, 2]
     assert page.eval_on_selector("svg.nodes rect.held", "bar => getComputedStyle(bar).fill").startswith('url("#held")')
     row = page.locator("[aria-label='Table: Times'] tbody tr").first.locator("td").all_text_contents()
-    assert row[:4] == ["1", "reconstruction", "2", "13 s"]
-    assert row[7] == "8 s"  # 3 s of file 400, 5 s of file 401
+    assert row[:3] == ["1", "reconstruction", "2"]
+    assert row[7] == f"{sum(map(sum, held.values()))} s"
 
 
 @pytest.mark.parametrize("case", ["converged", "removed", "killed", "lost", "stages", "gone"])
@@ -205,8 +237,6 @@ def test_the_axis_has_round_times(seconds: int, ticks: list[str]) -> None:
 
 def _log(folder: Path, events: list[tuple[str, int, str, str]]) -> None:
     """Write a job event log: (code, seconds after the begin, job id, node)."""
-    from datetime import datetime
-
     with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
         for code, at, job, node in events:
             cluster, proc = map(int, job.split("."))

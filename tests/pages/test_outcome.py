@@ -31,8 +31,8 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
 
 
 def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """While a campaign goes on, its page tells what it does and what the last iteration was judged to be."""
-    record = make_campaign(workdir / "c", files=1, name="c")
+    """While a campaign goes on, its page tells what it does, how far it is, and how the last iteration was judged."""
+    record = make_campaign(workdir / "c", files=2, name="c")
     run_iteration(record, 1)
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
@@ -40,6 +40,8 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
         "Raw files of an iteration are reconstructed. The last verdict: significance 5 is not below 0.01 and effect 9 um is "
         "not below 0.5 um"
     )
+    facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
+    assert facts["nodes now"] == "iteration 2: 2 waiting, 1 running"
 
 
 def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, page_of: PageOf) -> None:
