@@ -61,6 +61,8 @@ def render(found: Facts, *, written_utc: str) -> str:
             quantities=QUANTITIES,
             quantity=_quantity(found),
             upper=_most(found),
+            modules=_module_rows(found),
+            corrections=[(row, dof, of) for row in judged for dof, of in row["metrics"].get("corrections", {}).items()],
             scale=detector.SCALE,
             spent=_times(found),
             panels=timeline.panels(found.nodes, staged=len(found.record["stages"]) > 1),
@@ -236,6 +238,13 @@ def _most(found: Facts) -> str:
     last = found.corrections[max(found.corrections)].get(quantity, {}) if found.corrections else {}
     known = [abs(value) for value in last.values() if value is not None]
     return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
+
+
+def _module_rows(found: Facts) -> list[tuple[str, list[float | None]]]:
+    """Each module that has a number in the last iteration, with those of all quantities."""
+    last = found.corrections[max(found.corrections)] if found.corrections else {}
+    keys = sorted({key for values in last.values() for key, value in values.items() if value is not None})
+    return [(key, [last.get(quantity, {}).get(key) for quantity in QUANTITIES]) for key in keys]
 
 
 def _ends(found: Facts) -> Callable[[Change], str]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsing import SIZES, chromium, look
+from campaigns import make_campaign, run_iteration
 from commandline import Command, Result
 from described import undescribed_below
 
@@ -247,3 +249,21 @@ def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, th
     assert [(step["name"], step["end_code"]) for step in metrics["steps"]] == [("step0", 1), ("step1", 1)]
     assert Path("mine/iter01/3millepede/step2/millepede.res").is_file()
     assert command("report", "mine").status == 0
+
+
+def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path, workdir: Path) -> None:
+    """Its report, and a comparison with a campaign of ours, are sound in a browser and say what is not known of it."""
+    assert command("import", str(theirs)).status == 0
+    name = f"{theirs.name}-imported"
+    ours = make_campaign(workdir / "ours", files=2, name="ours")
+    run_iteration(ours, 1)
+    report, both = workdir / "report.html", workdir / "both.html"
+    assert command("report", name, "-o", str(report)).status == 0
+    assert command("compare", name, ours["folder"], "-o", str(both)).status == 0
+    assert command("export", name, "--format", "csv", "-o", str(workdir / "exported")).status == 0
+    with chromium() as browser:
+        for width, scheme in SIZES:
+            page = look(browser, report, width, scheme).page
+            assert "another program ran it" in page.locator("section[aria-labelledby=repeat]").inner_text()
+            assert "submit --constants" in page.locator("section[aria-label=Outcome]").inner_text()
+            assert look(browser, both, width, scheme).page.locator("svg.chart").count() == 3

@@ -71,6 +71,16 @@ def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Pat
     assert set(still) <= {"Table: Times"}
 
 
+def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """Who does not see charts and picture finds their numbers in tables: corrections of each iteration, modules of the last."""
+    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    rows = page.locator("[aria-label='Table: Corrections'] tbody tr").all_text_contents()
+    assert rows[:2] == ["1module.y30-120003um", "1module.rz80200004urad"]
+    assert len(rows) == 2 * len(TRACKS)
+    modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
+    assert modules == ["000––0.001996"]
+
+
 def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
     """Iteration 1.10 is behind 1.9."""
     record = make_campaign(workdir / "c", files=1, config={"campaign": {"iterations": 11}, "stages": [STAGES[1]]})
