@@ -98,8 +98,10 @@ class Campaign:
         False
 
         Raises:
-            UserError: the iteration has found none, or they cannot be read.
+            UserError: the iteration has found none, they cannot be read, or a stage is named without an iteration.
         """
+        if stage and not iteration:
+            raise UserError(f"stage {stage} of {self.name} has several iterations; name the iteration, too")
         if not iteration:
             with queries.published(self.folder) as db:
                 path = queries.latest_constants(db)

@@ -63,7 +63,9 @@ def _campaign_of(path: str) -> str:
 
 
 def _head(path: str) -> bytes:
-    """How a file begins; empty if it cannot be read."""
+    """How a file begins; empty if it cannot be read or is none: a pipe would be waited for."""
+    if not os.path.isfile(path):
+        return b""
     try:
         with open(path, "rb") as file:
             return file.read(HEAD_BYTES)
@@ -173,6 +175,8 @@ def entries(folder: str) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     """What the index says of a campaign, as it lies beside its page; empty for any other file, and for one that is broken."""
+    if not path.is_file():
+        return {}
     try:
         entry = finite(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):

@@ -86,6 +86,13 @@ def test_a_campaign_without_constants_says_so(workdir: Path) -> None:
         faser_align.api.Campaign(record["folder"]).constants()
 
 
+def test_a_stage_alone_names_no_constants(workdir: Path) -> None:
+    """Asked for a stage without an iteration, a campaign does not answer with the constants of another one."""
+    record = make_campaign(workdir / "c", name="c")
+    with pytest.raises(faser_align.api.UserError, match="stage 1 of c has several iterations; name the iteration, too"):
+        faser_align.api.Campaign(record["folder"]).constants(stage=1)
+
+
 def test_the_example_with_pandas_runs(converged: Path) -> None:
     """examples/read_campaign.py reads a campaign into tables and finds what moved most."""
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), str(converged / NAME)]

@@ -39,6 +39,7 @@ def test_a_broken_entry_is_passed_over(text: str, workdir: Path) -> None:
     pages = workdir / "pages"
     pages.mkdir()
     (pages / "odd.json").write_text(text)
+    os.mkfifo(pages / "pipe.json")
     with open(os.fsencode(pages) + b"/\xff.json", "w") as file:
         file.write(text)
     publish(record["folder"], str(pages), written_utc=NOW)
