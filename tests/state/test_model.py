@@ -1,4 +1,4 @@
-"""A DAGMan that does what it likes, hooks that are killed, a store that is locked: the store always equals a plain model.
+"""A DAGMan that does what it likes, hooks that are killed, a store that is locked or away: the store always equals a plain model.
 
 Hypothesis makes up the story; ``campaignmodel.Model`` says what must have become of the campaign after each of its steps.
 """
@@ -9,34 +9,44 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from campaignmodel import CONVERGED, FATAL, SKIP, Event, Model
+from campaignmodel import ANSWERS, CONVERGED, FATAL, NO_JOB, SKIP, TOGETHER, Attempt, Event, Letter, Model, Row
 from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from faser_align.config import layout
-from faser_align.state import create, database, publish, spool, verify, writer
+from faser_align.state import create, database, outbox, publish, spool, verify, wishes, writer
 
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
-FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), (1, 2), 1, ("me", "you")
-ABOUT = {layout.reco_node(1, i, file): (i, file) for i in ITERATIONS for file in FILES}
-ABOUT |= {layout.mille_node(1, i): (i, -1) for i in ITERATIONS}
+FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
+STAGES = max(ITERATIONS)[0]
+ABOUT = {layout.reco_node(*at, file): (*at, file) for at in ITERATIONS for file in FILES}
+ABOUT |= {layout.mille_node(*at): (*at, -1) for at in ITERATIONS}
 BASE = {"utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
 TEMPLATE = tempfile.TemporaryDirectory()
 RECORD = make_campaign(
     Path(TEMPLATE.name, "campaign"),
     files=len(FILES),
     config={
-        "campaign": {"iterations": len(ITERATIONS)},
+        "stages": [
+            {
+                "name": f"stage {stage}",
+                "iterations": sum(s == stage for s, _ in ITERATIONS),
+                "steps": [{"name": "IFT", "fix": []}],
+            }
+            for stage in range(1, STAGES + 1)
+        ],
         "reconstruction": {"min_files": 0.5},
         "notify": {"targets": list(TARGETS), "events": ["end", "held", "lost"]},
     },
@@ -47,8 +57,50 @@ KEPT = (layout.STATE, layout.PUBLISHED)
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
-FARES = st.sampled_from([WELL] * 12 + [LOCKED] * 3 + [UNPUBLISHED, IN_TRANSACTION, AFTER_COMMIT, PUBLISHING, SPOOLING])
+AWAY = "finds the store locked and no spool"
+USUAL = "as is usual in this story"
+TROUBLES = [LOCKED, UNPUBLISHED, IN_TRANSACTION, AFTER_COMMIT, PUBLISHING, SPOOLING, AWAY]
+FARES = st.sampled_from([WELL] * 8 + [USUAL] * 5 + [LOCKED, AWAY, *TROUBLES])
 PICK = st.integers(0, 11)
+QUIET = st.integers(0, 2 * len(ABOUT) - 6)  # scripts
+
+# What the spool may hold that is no event: half of one, nothing of ours, one that breaks off when half of it is done.
+BROKEN = {**BASE, "phase": "final", "dag_id": "9999999.0", "node": "final"}
+LITTER = ('{"phase": "po', "[]", json.dumps(BROKEN), json.dumps({**BROKEN, "phase": "pre", "node": "nobody"}))
+SENT, REFUSED, KILLED = "sent", "refused", "killed before it says what became of it"
+
+DAGMANS = 6
+EITHER, SELDOM = st.booleans(), st.sampled_from([False, False, True])
+# What each step is drawn with. One rule chooses them: of several hypothesis leaves out so many that little happens.
+STEPS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "submit": {"told": EITHER},
+    "a_quiet_while": {"steps": PICK, "verdict": PICK},
+    "pre": {"pick": PICK, "fares": FARES, "recovers": EITHER},
+    "succeeds": {"pick": PICK, "verdict": PICK, "fares": FARES, "recovers": EITHER},
+    "fails": {"pick": PICK, "ret": st.sampled_from([61, 61, 1, -9, None]), "fares": FARES, "recovers": EITHER},
+    "hold": {
+        "pick": PICK,
+        "when": st.sampled_from("89"),
+        "reason": st.sampled_from(["quota", "quota", "memory"]),
+        "fares": FARES,
+    },
+    "recover": {"pick": PICK, "fares": FARES, "recovers": EITHER},
+    "repeat": {"pick": PICK, "fares": FARES},
+    "final": {"fares": FARES, "recovers": EITHER, "stays": SELDOM},
+    "removed": {"status": st.sampled_from([4, 4, 6, None]), "fares": FARES, "recovers": EITHER, "stays": SELDOM},
+    "take_what_waits": {"fares": st.sampled_from([WELL, AFTER_COMMIT, IN_TRANSACTION])},
+    "drop_litter": {"what": st.sampled_from(LITTER), "ahead_s": st.sampled_from([0, 0, 10])},
+    "tell_others": {"after": st.sampled_from([["me"], ["you", "me"], []])},
+    "ask_to_deliver": {"who": st.sampled_from(["", "me"])},
+    "deliver": {
+        "final": EITHER,
+        "tired": st.sampled_from([(), (), ("me",)]),
+        "fate": st.sampled_from([SENT, REFUSED, KILLED]),
+        "times": st.integers(1, 7),
+    },
+}
+USUALLY = st.sampled_from([WELL] * 4 + [LOCKED, AWAY, *TROUBLES])
+MOODS = st.fixed_dictionaries({name: st.sampled_from([1, 1, 3, 0]) for name in STEPS})
 
 
 def die(*_: object, **__: object) -> NoReturn:
@@ -58,7 +110,7 @@ def die(*_: object, **__: object) -> NoReturn:
 
 
 class Stories(RuleBasedStateMachine):
-    """DAGMan as seen by its scripts, the hooks, and the model that goes along."""
+    """DAGMan as seen by its scripts, the hooks, the people who are told, and the model that goes along."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +124,8 @@ class Stories(RuleBasedStateMachine):
         self.patch.setattr(publish, "SHARE", 1)  # no pauses
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)
         self.queue: list[Event] = []  # what waits in the spool
-        self.litter = 0
+        self.litter, self.changes, self.asked = 0, 0, 0
+        self.told = list(TARGETS)
         self.copied = self.picture(layout.PUBLISHED)
         # DAGMan: its number, what became of each node, and what it has to run again.
         self.dagman, self.alive, self.job = 1, False, 100
@@ -90,24 +143,29 @@ class Stories(RuleBasedStateMachine):
 
     # DAGMan
 
-    @initialize(told=st.booleans())
-    def begin(self, told: bool) -> None:
-        """The campaign is submitted."""
+    @initialize(told=EITHER, lost=SELDOM, quiet=QUIET, mood=MOODS, usual=USUALLY)
+    def begin(self, told: bool, lost: bool, quiet: int, mood: dict[str, int], usual: str) -> None:
+        """The campaign is submitted, may lose a file at once, and for a while nothing happens to it."""
+        self.mood, self.usual = mood, usual
         self.submit(told)
+        if lost:
+            self.pre(0, WELL, recovers=False)
+            self.post(0, 61, 0, WELL, recovers=False)
+        for _ in range(quiet):
+            self.one_more(verdict=0)
 
-    @precondition(lambda self: not self.alive and self.submittable())
-    @rule(told=st.booleans())
     def submit(self, told: bool) -> None:
         """A DAGMan begins, the first or one that goes on with what is not done; the command line tells the hooks, or dies first."""
         self.alive, first = True, not self.at
         self.dagman += 1
         if told:
             create.record_submitted(self.folder, self.dagman, resumed=not first)
-            self.queue.append({**BASE, "phase": "control", "dag_id": f"{self.dagman}.0"})
+            self.queue.append({**BASE, "phase": "control", "event": "resumed", "dag_id": f"{self.dagman}.0"})
         self.at = {node: state if state == "done" else "ready" for node, state in self.at.items()} or dict.fromkeys(
             ABOUT, "ready"
         )
-        self.retry, self.jobs, self.again, self.past = dict.fromkeys(ABOUT, 0), {}, [], []
+        self.retry, self.jobs, self.again = dict.fromkeys(ABOUT, 0), {}, []
+        self.past = [event for event in self.past if event["phase"] == "post"]  # of the DAGMan before, too
 
     def submittable(self) -> bool:
         return not self.at or any(state != "done" for state in self.at.values())
@@ -115,8 +173,8 @@ class Stories(RuleBasedStateMachine):
     def ready(self) -> list[str]:
         """Nodes whose parents are done and whose PRE may run."""
         found = []
-        for node, (iteration, file) in ABOUT.items():
-            parents = [n for n, (i, f) in ABOUT.items() if (i == iteration and f >= 0 > file) or i == iteration - 1]
+        for node, (*at, file) in ABOUT.items():
+            parents = [n for n, (*a, f) in ABOUT.items() if a < at or (a == at and f >= 0 > file)]
             if self.at.get(node) == "ready" and all(self.at[parent] == "done" for parent in parents):
                 found.append(node)
         return found
@@ -128,88 +186,133 @@ class Stories(RuleBasedStateMachine):
         """Whether a script of the node was killed with DAGMan, and must run again first."""
         return any(event["node"] == node for event in self.again)
 
-    @precondition(lambda self: self.alive and self.ready())
-    @rule(pick=PICK, fares=FARES, recovers=st.booleans())
+    @rule(data=st.data())
+    def a_step(self, data: st.DataObject) -> None:
+        """Something that is possible now happens, in each story some things more often than others, and some never."""
+        weights = self.possible()
+        moody = {name: weight * self.mood[name] for name, weight in weights.items()}
+        chosen = moody if any(moody.values()) else weights
+        what = data.draw(st.sampled_from([name for name, weight in chosen.items() for _ in range(weight)]), "what")
+        drawn = data.draw(st.fixed_dictionaries(STEPS[what]), what)
+        getattr(self, what)(**{key: self.usual if value == USUAL else value for key, value in drawn.items()})
+
+    def possible(self) -> dict[str, int]:
+        """What may happen now, and how often it is to happen."""
+        letters = {letter.state for letter in self.model.letters}
+        runs, stuck = self.alive, not (self.alive or self.submittable())
+        return {
+            "submit": 6 * (not runs and not stuck),
+            "pre": 4 * (runs and bool(self.ready())),
+            "succeeds": 4 * (runs and bool(self.running())),
+            "fails": 2 * (runs and bool(self.running())),
+            "a_quiet_while": 2 * (runs and bool(self.ready() or self.running())),
+            "hold": 3 * (runs and bool(self.with_jobs())),
+            "recover": 4 * (runs and bool(self.again)),
+            "repeat": 1 * (runs and bool(self.past)),
+            "final": 6 * (runs and self.is_over()),
+            "removed": 1 * (runs and self.dagman < DAGMANS),
+            "take_what_waits": 1 * bool(self.queue),
+            "drop_litter": 1 * (self.litter < 2 or stuck),
+            "tell_others": 1 * (self.changes < 2),
+            "ask_to_deliver": 1 * (self.asked < 2 and bool(letters & {"failed", "pending"})),
+            "deliver": 2 * bool(letters & {"claimed", "pending"}),
+        }
+
     def pre(self, pick: int, fares: str, recovers: bool) -> None:
         """PRE of a node."""
         node = self.ready()[pick % len(self.ready())]
         self.at[node] = "pre"
         self.script({**self.about(node), "phase": "pre", "retry": self.retry[node]}, fares, recovers)
 
-    @precondition(lambda self: self.alive and self.running())
-    @rule(pick=PICK, ret=st.sampled_from([0, 0, 61, 61, 1, -9]), verdict=PICK, fares=FARES, recovers=st.booleans())
-    def post(self, pick: int, ret: int, verdict: int, fares: str, recovers: bool) -> None:
-        """POST of a node whose job has ended."""
+    def succeeds(self, pick: int, verdict: int, fares: str, recovers: bool) -> None:
+        """POST of a node whose job has done its work."""
+        self.post(pick, 0, verdict, fares, recovers)
+
+    def fails(self, pick: int, ret: int | None, fares: str, recovers: bool) -> None:
+        """POST of a node whose job has failed, for good (61) or not, or could not be submitted (None)."""
+        self.post(pick, ret, 0, fares, recovers)
+
+    def post(self, pick: int, ret: int | None, verdict: int, fares: str, recovers: bool) -> None:
         node = self.running()[pick % len(self.running())]
         self.at[node] = "post"
+        job = NO_JOB if ret is None else self.jobs[node][-1]
+        ret = -1 if ret is None else ret
         event = {**self.about(node), "phase": "post", "retry": self.retry[node], "max_retries": RETRIES, "ret": ret}
-        event |= {"job_id": self.jobs[node][-1], "outcome": "failed" if ret else "succeeded", "reason": "because"}
+        event |= {"job_id": job, "outcome": "failed" if ret else "succeeded", "reason": f"it says {ret}" if ret else ""}
         event |= {"exit": {0: 0, 61: FATAL}.get(ret, 1), "fatal": ret == 61}
-        iteration, file = ABOUT[node]
+        stage, iteration, file = ABOUT[node]
         if file < 0 and ret == 0:
-            possible = ("limit" if iteration == ITERATIONS[-1] else "go_on", "converged", "diverged", "starved")
+            limit = (stage, iteration + 1) not in ITERATIONS
+            possible = ("limit" if limit else "go_on", "converged", "diverged", "starved")
             # It follows from the metrics: a script that runs again, and a job that does, find the same.
             name = self.verdicts.setdefault(
                 f"{node} {self.dagman}", possible[verdict % 6 if verdict % 6 < len(possible) else 0]
             )
-            event |= {"verdict": name, "moves": name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
-            event["exit"] = {"go_on": 0, "limit": 0, "converged": CONVERGED}.get(name, FATAL)
+            moves = "stage_finished" if stage < STAGES and name in ("limit", "converged") else name
+            event |= {"verdict": name, "moves": moves, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
+            event["exit"] = ANSWERS.get(moves, FATAL)
         self.script(event, fares, recovers)
 
-    @precondition(lambda self: self.alive and (self.ready() or self.running()))
-    @rule(steps=PICK)
-    def a_quiet_while(self, steps: int) -> None:
+    def a_quiet_while(self, steps: int, verdict: int) -> None:
         """Some scripts run, and nothing happens to them: so stories reach later iterations."""
-        for _ in range(1 + steps // 3):
-            if self.running():
-                self.post(0, 0, 0, WELL, recovers=False)
-            elif self.ready():
-                self.pre(0, WELL, recovers=False)
+        for _ in range(1 + steps // 4):
+            self.one_more(verdict)
 
-    @precondition(lambda self: self.alive and any(not self.waits(node) for node in self.jobs))
-    @rule(pick=PICK, when=st.sampled_from("89"), reason=st.sampled_from(["quota", "quota", "memory"]), fares=FARES)
+    def one_more(self, verdict: int) -> None:
+        if self.ready():
+            self.pre(0, WELL, recovers=False)
+        elif self.running():
+            self.post(0, 0, verdict, WELL, recovers=False)
+
+    def with_jobs(self) -> list[str]:
+        """Nodes that have, or have had, a job."""
+        return [node for node in self.jobs if not self.waits(node)]
+
     def hold(self, pick: int, when: str, reason: str, fares: str) -> None:
-        """HOLD of a job, also long after its end."""
-        nodes = [node for node in self.jobs if not self.waits(node)]
-        node = nodes[pick % len(nodes)]
-        job = self.jobs[node][0 if pick > 8 else -1]
+        """HOLD of a job that runs, or of one that has ended long ago."""
+        pairs = [(node, job) for node in self.with_jobs() for job in self.jobs[node]]
+        lively = [(node, job) for node, job in pairs if self.at[node] == "running"]  # an earlier job of theirs, too
+        pairs = lively if lively and pick <= 8 else pairs
+        node, job = pairs[-1 - pick % len(pairs)]
         event = {**self.about(node), "phase": "hold", "job_id": job, "hold_time": when, "reason": reason}
         self.run(event, fares)  # DAGMan does not care how it ends
 
-    @precondition(lambda self: self.alive and self.again)
-    @rule(pick=PICK, fares=FARES, recovers=st.booleans())
     def recover(self, pick: int, fares: str, recovers: bool) -> None:
         """DAGMan was killed with its script, and runs it again."""
         self.script(self.again.pop(pick % len(self.again)), fares, recovers)
 
-    @precondition(lambda self: self.alive and self.past)
-    @rule(pick=PICK, fares=FARES)
     def repeat(self, pick: int, fares: str) -> None:
         """A script runs a second time, and finds the answer of the first: a POST also when its node has gone on."""
-        event = self.past[pick % len(self.past)]
-        if event["phase"] == "post" or event is self.latest[event["node"]]:
+        event = self.past[-1 - pick % len(self.past)]
+        if (event["phase"] == "post" and event["job_id"] != NO_JOB) or event is self.latest[event["node"]]:
             self.run(event, fares)
 
-    @precondition(lambda self: self.alive and self.at)
-    @rule(removed=st.integers(0, 9), fares=FARES, recovers=st.booleans())
-    def final(self, removed: int, fares: str, recovers: bool) -> None:
-        """DAGMan ends: all is done, a node has failed, it was ended early, or it was removed."""
-        if "aborted" in self.at.values():
-            status = 3
-        elif all(state == "done" for state in self.at.values()):
-            status = 0
-        elif "failed" in self.at.values() and not self.ready() and not self.running():
-            status = 2
-        elif removed:
-            return
+    def final(self, fares: str, recovers: bool, stays: bool) -> None:
+        """DAGMan ends: all is done, a node has failed, or it was ended early."""
+        self.ends(
+            3 if "aborted" in self.at.values() else 2 if "failed" in self.at.values() else 0, fares, recovers, stays
+        )
+
+    def removed(self, status: int | None, fares: str, recovers: bool, stays: bool) -> None:
+        """DAGMan is removed, or halted, or dies for good without FINAL (None)."""
+        if status is None:
+            self.alive = False
         else:
-            status = 4
-        self.alive = False
+            self.ends(status, fares, recovers, stays)
+
+    def is_over(self) -> bool:
+        """Whether DAGMan has nothing more to do."""
+        return "aborted" in self.at.values() or not (self.again or self.ready() or self.running())
+
+    def ends(self, status: int, fares: str, recovers: bool, stays: bool) -> None:
+        """FINAL runs, twice if DAGMan was killed meanwhile; a DAGMan that was killed behind it stays, and goes on."""
         event = {**BASE, "dag_id": f"{self.dagman}.0", "phase": "final", "node": "final", "dag_status": status}
         event["exit"] = 0 if status in (0, 3) else status
-        if self.run(event, fares) is None and recovers:
-            assert self.run(event, WELL) is not None
-        if status == 3:
+        self.run(event, fares)
+        if recovers:
+            self.run(event, WELL)
+        self.alive = stays
+        if status == 3 and not stays:
             self.at = dict.fromkeys(self.at, "done")
 
     def about(self, node: str) -> Event:
@@ -222,7 +325,9 @@ class Stories(RuleBasedStateMachine):
         if answer is None and recovers:
             self.again.append(event)
             return
-        if answer is not None:
+        if answer is not None and recovers:
+            answer = self.run(event, WELL)  # DAGMan was killed before it could write the answer down
+        if answer is not None and (recovers or fares != AWAY):
             self.past.append(event)
         self.answered(event["node"], event["phase"], 1 if answer is None else answer)
 
@@ -244,27 +349,54 @@ class Stories(RuleBasedStateMachine):
 
     # The command line, and strangers
 
-    @precondition(lambda self: self.queue)
-    @rule(fares=st.sampled_from([WELL, AFTER_COMMIT, IN_TRANSACTION]))
     def take_what_waits(self, fares: str) -> None:
         """The spool is taken in without an event."""
         self.run(None, fares)
 
-    @precondition(lambda self: self.litter < 2 or not (self.alive or self.submittable()))
-    @rule()
-    def drop_litter(self) -> None:
-        """Something that is no event lies in the spool."""
+    def drop_litter(self, what: str, ahead_s: int) -> None:
+        """Something that is no event lies in the spool, maybe from a machine whose clock is ahead."""
         waiting = spool.waiting(self.folder)
-        number = int(waiting[-1][: spool.DIGITS]) + 1 if waiting else 1_000_000 + self.litter
-        Path(self.folder, layout.SPOOL, f"{number:0{spool.DIGITS}d}.json").write_text('{"phase": "po')
+        number = max(
+            [int(name[: spool.DIGITS]) + 1 for name in waiting] + [time.time_ns() // 1000 + ahead_s * 1_000_000]
+        )
+        Path(self.folder, layout.SPOOL, f"{number:0{spool.DIGITS}d}.json").write_text(what)
         self.litter += 1
         self.queue.append({"phase": "litter"})
+
+    def tell_others(self, after: list[str]) -> None:
+        """Somebody changes who is told."""
+        self.changes += 1
+        change = {"key": "notify.targets", "before": self.told, "after": after}
+        wishes.put(self.folder, "changed", {**change, "columns": {"targets": json.dumps(after)}})
+        self.queue.append({"phase": "control", "event": "changed", **change})
+        self.told = after
+
+    def ask_to_deliver(self, who: str) -> None:
+        """Somebody wants messages to be tried again."""
+        self.asked += 1
+        wishes.put(self.folder, "notify_retried", {"target": who})
+        self.queue.append({"phase": "control", "event": "notify_retried", "target": who})
+
+    def deliver(self, final: bool, tired: tuple[str, ...], fate: str, times: int) -> None:
+        """A hook claims messages and sends them, or tries to, or is killed meanwhile."""
+        for _ in range(times):
+            claimed = outbox.claim(self.folder, final=final, tired=frozenset(tired))
+            letters = self.model.claim(final=final, tired=tired)
+            if claimed is None:
+                assert not letters
+                return
+            assert {(one.target, one.kind) for one in letters} == {(claimed.target, claimed.kind)}
+            assert (len(letters), max(one.tries for one in letters)) == (len(claimed.ids), claimed.tries)
+            if fate == KILLED:
+                return
+            outbox.mark(self.folder, claimed, None if fate == SENT else "no")
+            self.model.mark(letters, sent=fate == SENT)
 
     # The hook
 
     def run(self, event: Event | None, fares: str) -> int | None:
         """Let a hook run; returns its exit status, None if it was killed."""
-        if fares in (LOCKED, SPOOLING):
+        if fares in (LOCKED, SPOOLING, AWAY):
             return self.run_locked(event, fares)
         deaths: dict[str, tuple[Any, str, Callable[..., Any]]] = {
             AFTER_COMMIT: (writer.spool, "remove", die),
@@ -289,15 +421,21 @@ class Stories(RuleBasedStateMachine):
         return answer
 
     def run_locked(self, event: Event | None, fares: str) -> int | None:
-        """A hook that finds the store locked by a stranger, and leaves its event in the spool, or dies before."""
+        """A hook that finds the store locked by a stranger, and leaves its event in the spool, cannot, or dies before."""
         assert event is not None
         with closing(sqlite3.connect(Path(self.folder, layout.STATE), isolation_level=None)) as stranger:
             stranger.execute("BEGIN EXCLUSIVE")
             if fares == SPOOLING:
                 self.dies(lambda: spool.put(self.folder, event), (spool.os, "link", die))
                 return None
+            place = Path(self.folder, layout.SPOOL)
+            if fares == AWAY:
+                place = place.rename(place.with_name("elsewhere"))
             assert writer.record(self.folder, dict(event)) == event["exit"]
-        self.queue.append(event)
+            if fares == AWAY:
+                place.rename(Path(self.folder, layout.SPOOL))
+        if fares == LOCKED:
+            self.queue.append(event)
         return int(event["exit"])
 
     def dying_work(self, event: Event | None) -> Callable[[sqlite3.Connection], int]:
@@ -328,7 +466,7 @@ class Stories(RuleBasedStateMachine):
         """The same in the model: what waits is taken in once, then the event."""
         for waiting in self.queue:
             if waiting["phase"] == "litter":
-                self.model.rows["campaign", "spooled", False] += 1
+                self.model.set_aside()
             elif waiting["phase"] != "taken":
                 self.model.take(waiting)
         self.queue = [{"phase": "taken"} for _ in self.queue] if files_stay else []
@@ -338,39 +476,21 @@ class Stories(RuleBasedStateMachine):
 
     def picture(self, name: str) -> dict[str, Any]:
         """What a store says. Its bytes are read, since the lock of a stranger is none of a reader's business."""
-        with closing(sqlite3.connect(":memory:")) as db:
-            db.deserialize(Path(self.folder, name).read_bytes())
-            assert verify.findings(db, files=False) == []
-            attempts: dict[str, list[list[str]]] = {node: [] for node in ABOUT}
-            for node, *rest in db.execute("SELECT node, dag_id, job_id, outcome FROM attempts ORDER BY node, attempt"):
-                attempts[node].append(rest)
-            counted = db.execute("SELECT node, attempts FROM nodes").fetchall()
-            assert dict(counted) == {node: len(rows) for node, rows in attempts.items()}
-            return {
-                "campaign": db.execute("SELECT state, iteration, dag_id, lost FROM campaign").fetchone(),
-                "nodes": dict(db.execute("SELECT node, state FROM nodes")),
-                "attempts": attempts,
-                "verdicts": dict(db.execute("SELECT iteration, verdict FROM iterations")),
-                "rows": Counter(db.execute("SELECT subject, event, ignored = '' FROM history")),
-                "messages": Counter(
-                    db.execute(
-                        "SELECT target, kind, iif(kind IN ('held', 'lost'), node, '') FROM outbox "
-                        "JOIN history ON history.id = outbox.history_id"
-                    )
-                ),
-            }
+        return _picture(Path(self.folder, name).read_bytes())
 
     @invariant()
     def the_store_is_as_the_model(self) -> None:
         model = self.model
-        assert self.picture(layout.STATE) == {
-            "campaign": (model.state, model.iteration, model.dag, len(model.lost())),
-            "nodes": model.nodes,
+        expected = {
+            "campaign": (model.state, *model.at, model.finished, model.dag, len(model.lost())),
+            "nodes": {node: (model.nodes[node], model.reasons[node]) for node in ABOUT},
             "attempts": model.attempts,
             "verdicts": model.verdicts,
             "rows": model.rows,
-            "messages": model.messages,
+            "letters": model.letters,
         }
+        found = self.picture(layout.STATE)
+        assert found == expected
 
     @invariant()
     def the_copy_is_as_the_last_hook_left_it(self) -> None:
@@ -383,17 +503,56 @@ class Stories(RuleBasedStateMachine):
         for name, event in zip(waiting, self.queue, strict=True):
             if event["phase"] not in ("litter", "taken"):
                 kept = json.loads(Path(self.folder, layout.SPOOL, name).read_text())
-                assert (kept["phase"], kept["dag_id"]) == (event["phase"], event["dag_id"])
+                assert (kept["phase"], kept.get("dag_id")) == (event["phase"], event.get("dag_id"))
+
+
+@lru_cache(maxsize=4)
+def _picture(store: bytes) -> dict[str, Any]:
+    """What a store says to those who read it, and that it is sound."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.deserialize(store)
+        assert verify.findings(db, files=False) == []
+        attempts: dict[str, list[Attempt]] = {node: [] for node in ABOUT}
+        for node, *rest in db.execute("SELECT node, dag_id, job_id, outcome FROM attempts ORDER BY node, attempt"):
+            attempts[node].append(Attempt(*rest))
+        counted = db.execute("SELECT node, attempts FROM nodes").fetchall()
+        assert dict(counted) == {node: len(rows) for node, rows in attempts.items()}
+        history = db.execute(
+            "SELECT subject, event, ignored = '', stage, iteration, attempt, job_id, dag_id FROM history"
+        )
+        letters = db.execute(
+            "SELECT o.target, o.kind, h.node, o.state, o.tries FROM outbox AS o JOIN history AS h ON h.id = o.history_id "
+            "ORDER BY o.id"
+        )
+        return {
+            "campaign": db.execute(
+                "SELECT state, stage, iteration, stages_done, dag_id, lost FROM campaign"
+            ).fetchone(),
+            "nodes": {
+                node: (state, reason) for node, state, reason in db.execute("SELECT node, state, reason FROM nodes")
+            },
+            "attempts": attempts,
+            "verdicts": {
+                (s, i): verdict for s, i, verdict in db.execute("SELECT stage, iteration, verdict FROM iterations")
+            },
+            "rows": Counter(
+                Row(name, event, bool(moved), (s, i), *rest) for name, event, moved, s, i, *rest in history
+            ),
+            "letters": [
+                Letter(target, kind, node if kind in TOGETHER else "", state, tries)
+                for target, kind, node, state, tries in letters
+            ],
+        }
 
 
 Stories.TestCase.settings = settings(
-    max_examples=500 if SOAK else 30,
-    stateful_step_count=60 if SOAK else 30,
+    max_examples=500 if SOAK else 120,
+    stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
 
-@pytest.mark.timeout(7200 if SOAK else 300)
+@pytest.mark.timeout(7200 if SOAK else 600)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
     """Whatever DAGMan does in whatever order, killed, repeated or locked out, the store is as the model says."""

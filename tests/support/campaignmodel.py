@@ -1,19 +1,23 @@
-"""A campaign of one stage in plain dictionaries: what the store must say, written from the design and not from the store.
+"""A campaign in plain dictionaries: what the store must say, written from the design and not from the store.
 
-It knows nothing of SQLite, of the tables of ``fsm`` or of the modules of ``state``. An event is the dictionary that a hook makes.
+It knows nothing of SQLite, of the tables of ``fsm`` or of the modules of ``state``. An event is the dictionary that a hook or
+the command line makes.
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 Event = dict[str, Any]
+Iteration = tuple[int, int]  # stage and iteration
 
 # State and event of a campaign, and where that leads.
 MOVES = {
     ("created", "submitted"): "submitted",
     **{(state, "reconstruction_started"): "reconstructing" for state in ("submitted", "solving")},
     **{(state, "solving_started"): "solving" for state in ("submitted", "reconstructing")},
-    ("solving", "go_on"): "solving",
+    **{("solving", event): "solving" for event in ("go_on", "stage_finished")},
     ("solving", "converged"): "converged",
     ("solving", "limit"): "exhausted",
     **{("solving", end): end for end in ("diverged", "stalled", "starved")},
@@ -28,111 +32,198 @@ MOVES = {
     },
 }
 ENDS = ("converged", "exhausted", "diverged", "stalled", "starved", "failed", "removed")
+# What a verdict at the end of the last stage makes of a campaign that has not taken it, because it came too early.
+LATE_VERDICTS, GOOD_ENDS = ("limit", "converged"), ("exhausted", "converged")
+SETTLED = ("done", "skipped", "lost")
 CONVERGED, FATAL, SKIP = 42, 43, 77
+ANSWERS = {"go_on": 0, "stage_finished": 0, "limit": 0, "converged": CONVERGED}
 DAG_OK, DAG_REMOVED = (0, 3), (4, 6)
+NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
+TOGETHER, TRIES_MAX = ("held", "lost"), 6
+
+
+class Row(NamedTuple):
+    """A row of the history, but for times and words."""
+
+    subject: str
+    event: str
+    moved: bool  # whether it was not ignored
+    at: Iteration = (0, 0)
+    attempt: int = 0
+    job: str = ""
+    dag: str = ""
+
+
+@dataclass
+class Attempt:
+    """An attempt of a node; ``job`` and ``outcome`` are empty while it is open."""
+
+    dag: str
+    job: str = ""
+    outcome: str = ""
+
+
+@dataclass
+class Letter:
+    """A row of the outbox."""
+
+    target: str
+    kind: str
+    node: str
+    state: str = "pending"
+    tries: int = 0
+    failed: bool = field(default=False, compare=False)  # just now: it has to wait
 
 
 class Model:
     """What has become of a campaign.
 
     Attributes:
-        state, iteration: where the campaign is.
-        nodes: state of each node.
-        attempts: of each node, as [DAGMan, job or '', outcome or ''], oldest first.
+        state, at: where the campaign is.
+        dag: its latest DAGMan.
+        nodes, reasons: state of each node, and why.
+        attempts: of each node, oldest first.
         verdicts: of each iteration that has begun; '' while there is none.
-        rows: how often each thing stands in the history, as (subject, event, whether it moved something).
-        messages: how many there are, by (target, kind, node or '').
+        finished: stages that are over, from the first.
+        rows: how often each thing stands in the history.
+        letters: the outbox, oldest first.
     """
 
-    def __init__(self, nodes: dict[str, tuple[int, int]], *, targets: tuple[str, ...], lost_max: int) -> None:
-        self._about = nodes  # (iteration, file or -1)
-        self._targets, self._lost_max = targets, lost_max
-        self.state, self.iteration, self.dag = "created", 0, ""
-        self.nodes = dict.fromkeys(nodes, "waiting")
-        self.attempts: dict[str, list[list[str]]] = {node: [] for node in nodes}
-        self.verdicts: dict[int, str] = {}
-        self.rows: Counter[tuple[str, str, bool]] = Counter({("campaign", "created", True): 1})
-        self.messages: Counter[tuple[str, str, str]] = Counter()
-        self._answers: dict[tuple[str, ...], int] = {}
+    def __init__(self, nodes: dict[str, tuple[int, int, int]], *, targets: Collection[str], lost_max: int) -> None:
+        self._about = nodes  # stage, iteration, file or -1
+        self._lost_max = lost_max
+        self.targets = list(targets)
+        self.state, self.at, self.dag, self.finished = "created", (0, 0), "", 0
+        self.nodes, self.reasons = dict.fromkeys(nodes, "waiting"), dict.fromkeys(nodes, "")
+        self.attempts: dict[str, list[Attempt]] = {node: [] for node in nodes}
+        self.verdicts: dict[Iteration, str] = {}
+        self._history = [Row("campaign", "created", moved=True)]
+        self.letters: list[Letter] = []
+        self._answers: dict[tuple[object, ...], int] = {}
         self._dags: set[str] = set()
+        self._event: Event = {}
+
+    @property
+    def rows(self) -> Counter[Row]:
+        return Counter(self._history)
 
     def take(self, event: Event) -> int:
         """Take an event in; returns what its script is answered."""
+        self._event = event
+        if event["phase"] == "control" and event["event"] in ("notify_retried", "changed"):
+            return self._wish(event)
         dag = event["dag_id"]
         if dag not in self._dags:
             self._dags.add(dag)
             self.dag = dag
             if self.state == "created":
-                self._move("submitted")
+                self._move("submitted", self.at)
             elif self.state in ENDS:
-                self._move("resumed")
+                self._move("resumed", self.at)
         return 0 if event["phase"] == "control" else int(getattr(self, f"_{event['phase']}")(event))
+
+    def set_aside(self) -> None:
+        """Something that is no event has lain in the spool."""
+        self._note("spooled", moved=False)
 
     def lost(self) -> set[int]:
         """Files that are lost for good."""
-        return {self._about[node][1] for node, state in self.nodes.items() if state == "lost"}
+        return {self._about[node][2] for node, state in self.nodes.items() if state == "lost"}
 
-    def _move(self, name: str, iteration: int | None = None) -> None:
+    def _is_over(self, node: str) -> bool:
+        stage, _, file = self._about[node]
+        return file in self.lost() or stage <= self.finished
+
+    def _move(self, name: str, at: Iteration, attempt: int = 0) -> None:
         to = MOVES.get((self.state, name))
-        self.rows["campaign", name, to is not None] += 1
+        job, dag = self._event.get("job_id", ""), self._event["dag_id"]
+        self._history.append(Row("campaign", name, to is not None, at, attempt, job, dag))
         if to is None:
             return
-        self.state = to
-        self.iteration = self.iteration if iteration is None else iteration
+        self.state, self.at = to, at
         if name == "reconstruction_started":
-            self.verdicts.setdefault(self.iteration, "")
+            self.verdicts.setdefault(at, "")
         if to in ENDS:
             self._tell(to, "")
 
+    def _note(self, name: str, *, moved: bool = True) -> None:
+        self._history.append(Row("campaign", name, moved, self.at, dag=self.dag))
+
     def _tell(self, kind: str, node: str) -> None:
-        self.messages.update((target, kind, node) for target in self._targets)
+        self.letters += [Letter(target, kind, node) for target in self.targets]
 
     def _go(self, node: str, name: str, state: str) -> None:
         self.nodes[node] = state
-        self.rows[node, name, True] += 1
+        self._write(node, name, len(self.attempts[node]), moved=True)
+
+    def _write(self, node: str, name: str, attempt: int, *, moved: bool) -> None:
+        at, job = self._about[node][:2], self._event.get("job_id", "")
+        self._history.append(Row(node, name, moved, at, attempt, job, self._event["dag_id"]))
+
+    def _abandon(self, node: str) -> None:
+        if self.attempts[node] and not self.attempts[node][-1].outcome:
+            self.attempts[node][-1].outcome = "abandoned"
+
+    def _begin(self, node: str) -> None:
+        self._abandon(node)
+        self.attempts[node].append(Attempt(self._event["dag_id"]))
+        self._go(node, "started", "running")
+        self.reasons[node] = ""
+
+    def _is_open(self, node: str) -> bool:
+        """Whether the node's latest attempt is of this DAGMan, and goes on."""
+        latest = self.attempts[node][-1] if self.attempts[node] else None
+        return latest is not None and not latest.outcome and latest.dag == self._event["dag_id"]
 
     def _pre(self, event: Event) -> int:
         node, dag = event["node"], event["dag_id"]
-        iteration, file = self._about[node]
-        latest = self.attempts[node][-1] if self.attempts[node] else None
-        is_open = latest is not None and not latest[2]
-        if latest and is_open and latest[0] == dag:
+        stage, iteration, file = self._about[node]
+        if self._is_open(node):
             return 0
-        if latest and is_open and (file not in self.lost() or self.nodes[node] not in ("done", "skipped", "lost")):
-            latest[2] = "abandoned"
-        if file in self.lost():
-            if self.nodes[node] not in ("done", "skipped", "lost"):
+        if self._is_over(node):
+            if self.nodes[node] not in SETTLED:
+                self._abandon(node)
                 self._go(node, "passed_over", "skipped")
             return SKIP
-        self.attempts[node].append([dag, "", ""])
-        self._go(node, "started", "running")
+        self._begin(node)
+        if self.state in ("failed", "removed") and (dag, "final") in self._answers:
+            self._move("resumed", self.at)  # the DAGMan whose FINAL this was did not leave
         if file < 0:
-            self._move("solving_started", iteration)
-        elif self.state not in ("reconstructing", "solving") or self.iteration != iteration:
-            self._move("reconstruction_started", iteration)
+            self._move("solving_started", (stage, iteration))
+        elif self.state not in ("reconstructing", "solving") or self.at != (stage, iteration):
+            self._move("reconstruction_started", (stage, iteration))
         return 0
 
     def _post(self, event: Event) -> int:
         node, job = event["node"], event["job_id"]
-        iteration, file = self._about[node]
-        key = (event["dag_id"], node, "post", job)
+        stage, iteration, file = self._about[node]
+        # A job that has no name of its own is known by its attempt.
+        about = (event["dag_id"], node, "post", job)
+        key = (*about, len(self.attempts[node])) if job == NO_JOB else about
         if key in self._answers:
             return self._answers[key]
-        if self.nodes[node] in ("skipped", "lost"):
-            return 0  # it had a job all the same, because the store could not be asked in time
+        if not self._is_open(node):
+            if self._is_over(node):
+                return 0  # it had a job all the same, because the store could not be asked in time
+            self._begin(node)  # of its PRE nothing is known
+            key = (*about, len(self.attempts[node])) if job == NO_JOB else about
         answer, outcome = event["exit"], "done" if event["ret"] == 0 else "failed"
         last = event["fatal"] or event["retry"] == event["max_retries"]
         if outcome == "failed" and file >= 0 and last and len(self.lost()) < self._lost_max:
             answer, outcome = 0, "lost"
         name = "succeeded" if outcome == "done" else outcome
-        self.attempts[node][-1][1:] = [job, name]
+        latest = self.attempts[node][-1]
+        latest.job, latest.outcome = job, name
         self._go(node, name, outcome)
+        self.reasons[node] = event["reason"]
         if outcome == "lost":
             self._tell("lost", node)
         if "verdict" in event:
-            self.verdicts[iteration] = event["verdict"]
-            self._move(event["verdict"], iteration)
-            answer = {"go_on": 0, "limit": 0, "converged": CONVERGED}.get(event["verdict"], FATAL)
+            self.verdicts[stage, iteration] = event["verdict"]
+            self._move(event["moves"], (stage, iteration), len(self.attempts[node]))
+            if event["moves"] == "stage_finished":
+                self.finished = max(self.finished, stage)
+            answer = ANSWERS.get(event["moves"], FATAL)
         self._answers[key] = answer
         return answer
 
@@ -142,11 +233,12 @@ class Model:
         if key in self._answers:
             return 0
         self._answers[key] = 0
-        late = any(attempt[1] == job for attempt in self.attempts[node])
-        if late or self.nodes[node] not in ("running", "held"):
-            self.rows[node, "held", False] += 1
+        over = [number for number, attempt in enumerate(self.attempts[node], 1) if attempt.job == job]
+        if over or self.nodes[node] not in ("running", "held"):
+            self._write(node, "held", over[0] if over else len(self.attempts[node]), moved=False)
             return 0
         self._go(node, "held", "held")
+        self.reasons[node] = event["reason"]
         self._tell("held", node)
         return 0
 
@@ -156,9 +248,61 @@ class Model:
             return self._answers[key]
         status = event["dag_status"]
         answer = 0 if status in DAG_OK else status
-        if status in DAG_OK and self.state not in ENDS:
+        if status in DAG_OK and self.state not in ENDS and not self._take_up():
             answer = 1
         if status not in DAG_OK or self.state not in ENDS:
-            self._move("final_removed" if status in DAG_REMOVED else "final_failed")
+            self._move("final_removed" if status in DAG_REMOVED else "final_failed", self.at)
         self._answers[key] = answer
         return answer
+
+    def _take_up(self) -> bool:
+        """Let the last verdict count that the campaign could not take when it came, unless it has moved since."""
+        past = [row for row in self._history if row.subject == "campaign"]
+        early = [place for place, row in enumerate(past) if row.event in LATE_VERDICTS and not row.moved]
+        unmoving = ("resumed", "final_failed", "final_removed", "notify_retried", "changed", "delivery_failed")
+        if not early or any(row.moved and row.event not in unmoving for row in past[early[-1] + 1 :]):
+            return False
+        verdict = past[early[-1]]
+        if self.state in ("submitted", "reconstructing"):
+            self._move("solving_started", verdict.at)
+        self._move(verdict.event, verdict.at, verdict.attempt)
+        return self.state in GOOD_ENDS
+
+    # Wishes, and messages
+
+    def _wish(self, event: Event) -> int:
+        """Messages are to be tried again, or other people are to be told."""
+        if event["event"] == "changed":
+            self.targets = event["after"]
+        else:
+            for letter in self.letters:
+                if letter.state in ("failed", "pending") and event["target"] in ("", letter.target):
+                    letter.state, letter.tries, letter.failed = "pending", 0, False
+        self._note(event["event"])
+        return 0
+
+    def claim(self, *, final: bool, tired: Collection[str]) -> list[Letter]:
+        """The next message, which may be about several nodes: the campaign's end first, else the oldest; empty if none is due."""
+        due = [
+            letter
+            for letter in self.letters
+            if letter.state == "claimed" or (letter.state == "pending" and (final or not letter.failed))
+        ]
+        due = sorted((one for one in due if one.target not in tired), key=lambda one: one.kind not in ENDS)
+        claimed = [
+            letter
+            for letter in due
+            if letter is due[0]
+            or (letter.kind in TOGETHER and (letter.target, letter.kind) == (due[0].target, due[0].kind))
+        ]
+        for letter in claimed:
+            letter.state, letter.tries = "claimed", letter.tries + 1
+        return claimed
+
+    def mark(self, claimed: Collection[Letter], *, sent: bool) -> None:
+        """A message that was claimed has arrived, or has not."""
+        given_up = max(letter.tries for letter in claimed) >= TRIES_MAX
+        for letter in claimed:
+            letter.state, letter.failed = ("sent", False) if sent else ("failed" if given_up else "pending", True)
+        if not sent:
+            self._note("delivery_failed")
