@@ -1,6 +1,6 @@
 """How a message gets to a target: through apprise, which is asked what became of it, for it does not raise.
 
-Nothing is left behind: no thread, no process, no connection.
+Nothing is left behind: no process, no connection, and no thread but one that asks silent name servers (``names``).
 """
 
 import signal
@@ -38,9 +38,10 @@ def ask(target: Target, message: Message, *, key: str, thread: str) -> "Answer":
     The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
     then that it timed out. A delivery to several recipients of which some were refused counts as refused.
     """
+    from faser_align.notifiers.names import interruptible
     from faser_align.notifiers.services import Answer
 
-    with _watched_alarm() as alarm:
+    with _watched_alarm() as alarm, interruptible():
         try:
             answer = _send(target, message, key, thread)
         except BaseException as error:

@@ -1,6 +1,8 @@
 """Deliveries to real receivers on loopback, and what is said when they refuse."""
 
+import ctypes
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -223,3 +225,19 @@ def test_other_service_gets_text(mattermost_server: Any, message: Message) -> No
     """Any other service gets subject and text; its refusal is told."""
     said = str(_deliver(f"json://127.0.0.1:{mattermost_server.port}/elsewhere", message))
     assert "403" in said
+
+
+def test_a_lookup_that_nothing_interrupts_does_not_outlast_the_alarm(
+    message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The C library asks name servers that are silent for a minute, deaf to signals: the delivery ends with its alarm."""
+    library, lock = ctypes.CDLL(None), (ctypes.c_byte * 64)()
+    library.pthread_mutex_lock(lock)
+    with monkeypatch.context() as patch, _alarm(0.5, TimeoutError()):
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: library.pthread_mutex_lock(lock))
+        started = time.monotonic()
+        reason = _deliver("mailto://mail.example.org?from=a@example.org&to=b@example.org", message)
+        assert time.monotonic() - started < 2.0
+    library.pthread_mutex_unlock(lock)
+    assert reason is not None
+    assert "timed out" in reason
