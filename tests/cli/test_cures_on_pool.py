@@ -3,14 +3,14 @@
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import htcondor2
 import pytest
 from commandline import Command
+from nowhere import until, waiting
 
 from faser_align.cli.work import snapshot
 from faser_align.config import layout
@@ -18,30 +18,14 @@ from faser_align.config.record import read_record
 from faser_align.pool.personal import Pool
 
 
-def until(what: Callable[[], Any], wait_s: float = 90) -> Any:
-    """Wait until something is true; returns it."""
-    deadline = time.monotonic() + wait_s
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-    return found
-
-
 @pytest.fixture
-def waiting(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
+def two(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
     """A campaign whose two jobs wait in the queue, since no machine will do; its folder."""
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    assert plain_command("init").status == 0
-    text = Path("faser-align.toml").read_text()
-    nowhere = '[htcondor.reco]\nrequirements = "false"\n'
-    Path("faser-align.toml").write_text(text.replace("[htcondor.reco]\n", nowhere))
-    done = plain_command("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "2", "--name", "two")
-    assert done.status == 0, done.err
-    until(lambda: "2 waiting in the queue" in plain_command("status", "two").out)
-    yield workdir / "two"
-    plain_command("stop", "two", "--yes")
+    with waiting(plain_command, "two", "400-401", 2) as folder:
+        yield folder
 
 
 def jobs(chosen: str) -> list[Any]:
@@ -59,7 +43,7 @@ def typed(command: str) -> str:
     return done.stdout
 
 
-def test_the_cures_of_held_and_slow_nodes(waiting: Path, plain_command: Command) -> None:
+def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> None:
     """Jobs on hold for one reason are told together and released by the command that is shown; that of a slow one moves it."""
     seen = json.loads(plain_command("status", "two", "--json").out)
     cluster = seen["dag_id"].partition(".")[0]
@@ -70,7 +54,7 @@ def test_the_cures_of_held_and_slow_nodes(waiting: Path, plain_command: Command)
     typed(shown)
     assert 5 not in jobs(ours)
 
-    prefix = snapshot.to_pool(read_record(str(waiting)))
+    prefix = snapshot.to_pool(read_record(str(two)))
     chosen = f'{ours} && FaserNode == "reco_s1_i01_00401"'
     assert len(jobs(chosen)) == 1
     # It may run now, and does so for long.
@@ -79,7 +63,7 @@ def test_the_cures_of_held_and_slow_nodes(waiting: Path, plain_command: Command)
     until(lambda: jobs(chosen) == [2])
     assert "slot1" in typed(f"{prefix}condor_q -run {as_shown(chosen)}")
     typed(f"{prefix}condor_vacate_job {as_shown(chosen)}")
-    log = waiting / layout.JOB_LOG
+    log = two / layout.JOB_LOG
     until(lambda: "\n004 (" in log.read_text() and jobs(chosen) != [])
 
 

@@ -4,31 +4,20 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
+from nowhere import until, waiting
 
 from faser_align.cli.work import progress
 from faser_align.config import layout, submissions
 from faser_align.dag import queue
 from faser_align.pool import processes
 from faser_align.pool.personal import Pool
-
-SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "2", "--name", "stuck")
-
-
-def until(what: Callable[[], Any], wait_s: float = 60) -> Any:
-    """Wait until something is true; returns it."""
-    deadline = time.monotonic() + wait_s
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return found
 
 
 @pytest.fixture
@@ -37,16 +26,8 @@ def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    assert plain_command("init").status == 0
-    text = Path("faser-align.toml").read_text()
-    nowhere = '[htcondor.reco]\nrequirements = "false"\n'
-    Path("faser-align.toml").write_text(text.replace("[htcondor.reco]\n", nowhere))
-    done = plain_command(*SUBMIT)
-    assert done.status == 0, done.err
-    folder = workdir / "stuck"
-    until(lambda: "waiting in the queue" in plain_command("status", "stuck").out)
-    yield folder
-    plain_command("stop", "stuck", "--yes")
+    with waiting(plain_command, "stuck", "400", 1) as folder:
+        yield folder
 
 
 def dagman(folder: Path) -> list[queue.DagmanJob]:
