@@ -4,16 +4,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import htcondor2
 import pytest
 from campaigns import make_old
-from receivers import Mattermost, mattermost, words_of
+from desk import COMMAND, Desk, cluster_of
+from receivers import mattermost, words_of
 from standin import make_pede
 
 from faser_align.config import layout
@@ -21,7 +19,6 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import queries, schema
 
-COMMAND = [sys.executable, "-m", "faser_align.cli"]
 NAME = "Y2023_R011705_F400-401"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
 CONFIG = """
@@ -46,77 +43,24 @@ requirements = "{requirements}"
 """
 
 
-class Desk:
-    """A folder in which somebody works: configuration, targets that are received here, and commands."""
-
-    def __init__(self, folder: Path, mailbox: Mailbox, channel: Mattermost) -> None:
-        self.folder = folder
-        self.mailbox = mailbox
-        self.channel = channel
-        self.campaign = folder / NAME
-        targets = folder / "targets.toml"
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{channel.url()}"\n')
-        targets.chmod(0o600)
-
-    def configure(self, *, raw: str = "", requirements: str = "", pede: str = "") -> None:
-        examples = Path(__file__).parents[2] / "examples"
-        text = CONFIG.format(
-            examples=examples,
-            raw=raw,
-            requirements=requirements,
-            backend="pede" if pede else "builtin",
-            pede=pede or "pede",
-        )
-        (self.folder / "faser-align.toml").write_text(text)
-
-    def run(self, *words: str, status: int = 0) -> str:
-        """Type a command; its standard output, if it ended as expected."""
-        done = subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout
-
-    def read(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "--json"))
-
-    def events(self) -> list[str]:
-        """The campaign's own transitions, in order."""
-        rows = self.read("history", NAME)
-        rows = rows["history"] if isinstance(rows, dict) else rows
-        return [row["event"] for row in rows if row["subject"] == "campaign" and not row["ignored"]]
-
-    def dagman(self, cluster: int) -> Any:
-        """What the schedd remembers of a DAGMan job that has left the queue."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            ads = htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1)
-            if ads:
-                return ads[0]
-            time.sleep(0.2)
-        raise AssertionError(f"DAGMan job {cluster} has not left the queue")
-
-    def jobs(self) -> set[str]:
-        """Nodes whose job was submitted, from HTCondor's own log."""
-        log = (self.campaign / layout.JOB_LOG).read_text()
-        return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
+def configure(desk: Desk, *, raw: str = "", requirements: str = "", pede: str = "") -> None:
+    """Write the configuration of a campaign of the simulation."""
+    examples = Path(__file__).parents[2] / "examples"
+    backend = "pede" if pede else "builtin"
+    text = CONFIG.format(examples=examples, raw=raw, requirements=requirements, backend=backend, pede=pede or "pede")
+    (desk.folder / "faser-align.toml").write_text(text)
 
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
     """A desk with a mail server and a Mattermost channel that are there all the time."""
     with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
-        yield Desk(workdir, mailbox, channel)
-
-
-def cluster_of(said: str) -> int:
-    """The job that submit or resume says."""
-    return int(said.partition("as job ")[2].partition(";")[0].partition(".")[0])
+        yield Desk(workdir, NAME, mailbox, channel)
 
 
 def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     """Submitted in a terminal that is killed, a campaign converges early, ends with success, and is told once."""
-    desk.configure()
+    configure(desk)
     terminal = subprocess.Popen(
         [*COMMAND, *SUBMIT], cwd=desk.folder, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -144,7 +88,7 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
 
 def test_a_campaign_converges_with_pede(desk: Desk) -> None:
     """With pede (a stand-in, whose exit status is always 0) in place of the built-in solver a campaign ends alike."""
-    desk.configure(pede=make_pede(desk.folder))
+    configure(desk, pede=make_pede(desk.folder))
     desk.run(*SUBMIT)
     desk.run("wait", NAME, "--timeout", "150")
     status = desk.read("status", NAME)
@@ -159,7 +103,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     raw.mkdir()
     for file in (400, 401):
         (raw / f"Faser-Physics-011705-{file:05d}.raw").write_text("raw")
-    desk.configure(raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
+    configure(desk, raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
     said = desk.run(*SUBMIT)
     (raw / "Faser-Physics-011705-00401.raw").unlink()
     desk.run("wait", NAME, "--timeout", "100", status=15)
@@ -196,7 +140,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
 
 def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
     """With fewer iterations than convergence needs a campaign ends as exhausted, and says so."""
-    desk.configure()
+    configure(desk)
     said = desk.run(*SUBMIT, "-i", "2")
     desk.run("wait", NAME, "--timeout", "100", status=10)
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
@@ -209,7 +153,7 @@ def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
 @pytest.mark.alone
 def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Desk) -> None:
     """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed; resume would go on."""
-    desk.configure(requirements="false")
+    configure(desk, requirements="false")
     said = desk.run(*SUBMIT)
     deadline = time.monotonic() + 60
     while desk.read("status", NAME)["state"] != "reconstructing" or ours_running():
