@@ -27,7 +27,7 @@ measurements = st.tuples(
     st.dictionaries(st.integers(1, 99999), singles, max_size=4),
 )
 records = st.lists(st.tuples(st.lists(measurements, min_size=1, max_size=5), st.booleans()), max_size=6)
-per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def words(measurements: list[Measurement]) -> Record:

@@ -37,7 +37,7 @@ def pack(record: Record, *, double: bool = False) -> bytes:
 
 
 @given(st.lists(st.tuples(st.lists(measurements, min_size=1, max_size=4), st.booleans()), max_size=5))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]]) -> None:
     """Float and double records, mixed, come back as they were written, in one chunk or in many."""
     path = tmp_path / "x.bin"
@@ -52,7 +52,7 @@ def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]
 
 
 @given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
     """Bytes cut off, put in or changed make no other error than one with pede's code."""
     content = bytearray(pack(words([(1.0, 0.1, {1: 2.0, 2: 1.0}, {7: 3.0})])) * 3)

@@ -95,7 +95,9 @@ def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> Non
 
 
 @given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:
     """Records of all shapes give what one dense fit gives, whatever way the matrix is made and in whatever pieces."""
     case = make_case(seed)
@@ -305,7 +307,9 @@ def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_damaged_binaries_have_an_end_code(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes of a binary are changed, the solver ends with one of pede's codes and a file that says so."""
     content = bytearray(pack(make_case(14, n_records=20), double=data.draw(st.booleans())))

@@ -224,7 +224,9 @@ texts = st.one_of(
 @given(texts)
 @example("entries 1e308 1 -1e308")
 @example("entries 1e999 1 0")
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     """No text makes the parser fail otherwise than with a code of pede and one sentence."""
     code, message = 13, ""
@@ -240,7 +242,7 @@ def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     st.dictionaries(st.sampled_from(sorted(PARAMETERS)), st.floats(-1, 1).map(lambda x: float(f"{x:.6g}"))),
     st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=40),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fixed: set[int]) -> None:
     """What is written for a step is what the parser finds in it."""
     options = SolverOptions(presigma_mm=0.07, presigma_rad=0.007, threads=2, options=("presigma 0.5",))
