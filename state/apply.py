@@ -169,8 +169,11 @@ def _hold(campaign: Campaign) -> int:
         (event["dag_id"], node, job_id, hold_time),
     ).fetchone():
         return 0
+    # An attempt that an earlier DAGMan left open was closed when this one began another, without a job's id.
     late = db.execute(
-        "SELECT attempt FROM attempts WHERE node = ? AND job_id = ? AND closed_utc != ''", (node, job_id)
+        "SELECT attempt FROM attempts WHERE node = ? AND closed_utc != '' "
+        "AND (job_id = ? OR (dag_id = ? AND dag_id != ?)) ORDER BY attempt DESC LIMIT 1",
+        (node, job_id, event["dag_id"], campaign.dag_id),
     ).fetchone()
     facts = "json_object('reason', ?, 'held_at', ?)", (event["reason"], hold_time)
     if late:

@@ -121,3 +121,16 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
     assert writer.record(folder, final) == 0
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
+
+
+def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(folder: str) -> None:
+    """A HOLD script that slept until another DAGMan has begun the node anew is recorded, moves nothing, and is told to nobody."""
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:00", "reason": "quota"}
+    for event in (PRE, {**PRE, "dag_id": "20.0"}, hold, hold):
+        assert writer.record(folder, event) == 0
+    assert rows(folder, "SELECT state, attempts, reason FROM nodes WHERE attempts > 0") == [("running", 2, "")]
+    assert rows(folder, "SELECT attempt, ignored FROM history WHERE event = 'held'") == [
+        (1, "attempt 1, whose job this was, is over")
+    ]
+    assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"}) == 0
+    assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
