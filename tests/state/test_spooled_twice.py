@@ -10,6 +10,7 @@ import pytest
 from campaigns import hook, make_campaign, write_output
 
 from faser_align.config import layout
+from faser_align.fsm import statuses
 from faser_align.state import spool, verify, wishes, writer
 
 NODE = layout.reco_node(1, 1, 400)
@@ -134,3 +135,25 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(folder: str) 
     ]
     assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"}) == 0
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
+
+
+def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:
+    """A DAGMan died with a node of a file that another node has given up: the next one passes it over, and nothing stays open."""
+    folder = make_campaign(tmp_path / "campaign", files=2, config={"reconstruction": {"min_files": 0.5}})["folder"]
+    node = layout.reco_node(1, 2, 400)
+    gives_up = {**POST, "outcome": "failed", "reason": "", "fatal": True, "ret": 61, "exit": 1}
+    for event in (PRE, {**PRE, "node": node}, gives_up):
+        assert writer.record(folder, event) == 0
+    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node}) == statuses.SKIP
+    assert rows(folder, f"SELECT outcome, closed_utc != '' FROM attempts WHERE node = '{node}'") == [("abandoned", 1)]
+
+
+def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
+    """FINAL of a DAG that calls itself a success, while no iteration was judged, ends the campaign as failed, and says so."""
+    final = {**BASE, "phase": "final", "node": "final", "dag_status": 0, "failed": 0}
+    for event in (PRE, {**POST, "reason": "", "fatal": False}):
+        assert writer.record(folder, event) == 0
+    for _ in range(2):
+        assert writer.record(folder, final) == 1
+    (ended,) = rows(folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'final_failed'")
+    assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
