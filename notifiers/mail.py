@@ -124,13 +124,13 @@ def _connect(service: Any) -> _Closing:
     # Our own name is looked up in the DNS otherwise, which no alarm can interrupt; loopback does not need it.
     own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
     if service.secure_mode == "ssl":
-        tls = secured(service)
+        tls = secured(verified=service.verify_certificate)
         server: _Closing = _ClosingSecured(host, port, own_name, timeout=timeout_s, context=tls)
     else:
         server = _Closing(host, port, own_name, timeout=timeout_s)
     try:
         if service.secure_mode == "starttls":
-            server.starttls(context=secured(service))
+            server.starttls(context=secured(verified=service.verify_certificate))
         if service.user and service.password:
             server.login(service.user, service.password)
     except BaseException:

@@ -42,9 +42,8 @@ def send_post(service: Any, message: Message) -> Answer:
 def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
     request = Request(address, json.dumps(post).encode(), {"Content-Type": "application/json", "User-Agent": APP})
     try:
-        with urlopen(
-            request, timeout=_timeout_s(service), context=secured(service) if service.secure else None
-        ) as answer:
+        tls = secured(verified=service.verify_certificate) if service.secure else None
+        with urlopen(request, timeout=_timeout_s(service), context=tls) as answer:
             if answer.headers.get_content_type() == "text/html":  # a log-in page, or whatever else is at this address
                 return Answer(False, "at its address is a web page, not a webhook of Mattermost")
             return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())

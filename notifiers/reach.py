@@ -5,7 +5,7 @@ import ssl
 from typing import Any, NamedTuple
 
 from faser_align.fsm.errors import UserError
-from faser_align.notifiers.services import open_service
+from faser_align.notifiers.services import open_service, secured
 from faser_align.notifiers.targets import Target
 
 WAIT_S = 10.0
@@ -50,7 +50,7 @@ def reach(server: Server, wait_s: float = WAIT_S) -> str:
     try:
         with socket.create_connection((server.host, server.port), timeout=wait_s) as plain:
             if server.tls:
-                with _context(server).wrap_socket(plain, server_hostname=server.host) as secure:
+                with secured(verified=server.verified).wrap_socket(plain, server_hostname=server.host) as secure:
                     return f"{where} answers ({secure.version()}{', and greets' if _greeted(secure, server) else ''})"
             return f"{where} answers{' and greets' if _greeted(plain, server) else ''}"
     except ssl.SSLError as error:
@@ -66,11 +66,3 @@ def _greeted(connection: socket.socket, server: Server) -> bool:
     if not said.startswith(b"220"):
         raise UserError(f"{server.host}:{server.port} is no mail server: it does not greet as one")
     return True
-
-
-def _context(server: Server) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not server.verified:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

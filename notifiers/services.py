@@ -41,10 +41,10 @@ def open_service(url: str) -> Any | None:
             return None
 
 
-def secured(service: Any) -> ssl.SSLContext:
-    """TLS for a service, with the server's certificate checked unless the address says otherwise (``verify=no``)."""
+def secured(*, verified: bool) -> ssl.SSLContext:
+    """TLS for a service, with the server's certificate checked unless its address says otherwise (``verify=no``)."""
     context = ssl.create_default_context()
-    if not service.verify_certificate:
+    if not verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

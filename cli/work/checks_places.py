@@ -86,11 +86,11 @@ def calypso(look: Look) -> str:
 
 def pages(look: Look) -> str:
     """Whether the campaign's page can be published where the configuration says."""
-    from faser_align.pages.publish import in_the_way
-
     where = look.config.report.publish
     if not where:
         raise Skipped("report.publish is empty")
+    from faser_align.pages.publish import in_the_way  # loads numpy and all that pages need
+
     problem = in_the_way(where)
     if problem:
         raise Doubt(f"no page will be published: {problem}; correct report.publish")
