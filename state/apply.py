@@ -158,7 +158,10 @@ def _abandon(campaign: Campaign, node: str, latest: "tuple[int, str, str, str] |
 
 
 def _hold(campaign: Campaign) -> int:
-    """A job went on hold; a hold that comes after its attempt's end is recorded and changes nothing."""
+    """A job went on hold, which is told; one that comes after its attempt's end changes nothing else.
+
+    DAGMan starts HOLD and POST of a job at the same moment if it was released and has ended by the time DAGMan looks.
+    """
     db, event = campaign.db, campaign.event
     node, job_id, hold_time = event["node"], event["job_id"], event["hold_time"]
     state, attempts = _node(db, node)[4:]
@@ -178,14 +181,13 @@ def _hold(campaign: Campaign) -> int:
     facts = "json_object('reason', ?, 'held_at', ?)", (event["reason"], hold_time)
     if late:
         ignored = f"attempt {late[0]}, whose job this was, is over"
-        history.write(
-            campaign, node, (state, "held", state, ignored), (*layout.parse_node(node)[1:3], node, late[0]), *facts
-        )
+        where = (*layout.parse_node(node)[1:3], node, late[0])
+        row = history.write(campaign, node, (state, "held", state, ignored), where, *facts)
     else:
         row = history.node_event(campaign, node, state, "held", attempts, *facts)
         if table.node_after(state, "held"):
             db.execute("UPDATE nodes SET reason = ? WHERE node = ?", (event["reason"], node))
-            history.enqueue(campaign, row, "held")
+    history.enqueue(campaign, row, "held")
     _took(campaign, node, attempt, "hold", job_id, hold_time, 0)
     return 0
 

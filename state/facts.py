@@ -111,16 +111,25 @@ def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> d
 
 def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     """What several nodes on hold, or several lost files, have to say in one message."""
-    nodes = [
-        queries.rows(db, "SELECT node, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?", (row,))[0]
-        for row in claimed.history_ids
-    ]
-    what = "on hold" if claimed.kind == "held" else "lost for good"
+    query = (
+        "SELECT h.node, json_extract(h.facts, '$.reason') AS reason, n.state "
+        "FROM history AS h JOIN nodes AS n ON n.node = h.node WHERE h.id = ?"
+    )
+    nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
+    # A job may have been released, and have ended, since it was held.
+    still = [node.pop("state") for node in nodes].count("held")
     first, more = nodes[0], len(nodes) - 1
     named = first["node"] if not more else f"{first['node']} and {more} more"
-    told: dict[str, Any] = {
-        "reason": f"{named} {'are' if more else 'is'} {what}: {first['reason'] or 'no reason given'}"
-    }
+    be = "are" if more else "is"
+    if claimed.kind == "lost":
+        fares = f"{be} lost for good"
+    elif still == len(nodes):
+        fares = f"{be} on hold"
+    elif still:
+        fares = f"were on hold, and {still} still {'are' if still > 1 else 'is'}"
+    else:
+        fares = "were on hold, and are no more" if more else "was on hold, and is no more"
+    told: dict[str, Any] = {"reason": f"{named} {fares}: {first['reason'] or 'no reason given'}"}
     return {**told, "held": nodes} if claimed.kind == "held" else told
 
 

@@ -128,12 +128,14 @@ def _repeats(db: sqlite3.Connection) -> Findings:
 
 
 def _messages(db: sqlite3.Connection) -> Findings:
-    """Every transition that asks for a message has one row per target in the outbox, and nothing else has."""
+    """Every transition that asks for a message has one row per target in the outbox, and so has every hold; nothing else has."""
     wanted, targets = _who_began(db)
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):
         sent.setdefault(row, set()).add(target)
-    for row, event, facts in db.execute("SELECT id, event, facts FROM history WHERE ignored = '' ORDER BY id"):
+    for row, event, facts in db.execute(
+        "SELECT id, event, facts FROM history WHERE ignored = '' OR event = 'held' ORDER BY id"
+    ):
         if event == "changed":
             wanted, targets = _who_is_told(json.loads(facts), "after", (wanted, targets))
         expected = targets if table.MESSAGES.get(event) in wanted else set()

@@ -28,7 +28,7 @@ def attempts(folder: str) -> list[Row]:
             db,
             "SELECT h.node, h.attempt, h.utc, h.event, h.job_id, n.state, json_extract(h.facts, '$.return') AS ret, "
             "coalesce(json_extract(h.facts, '$.reason'), '') AS why FROM history AS h JOIN nodes AS n ON n.node = h.subject "
-            "WHERE h.event IN ('failed', 'lost', 'held') AND h.ignored = '' ORDER BY h.id",
+            "WHERE h.event = 'held' OR (h.event IN ('failed', 'lost') AND h.ignored = '') ORDER BY h.id",
         )
     return [named(row, hosts) for row in found]
 

@@ -169,7 +169,7 @@ def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
 
 
 def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:
-    """A hold of a job whose attempt is over is recorded as ignored, although the node runs again."""
+    """A hold of a job whose attempt is over moves nothing, although the node runs again."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     hook("post", folder, name, 0, 2, 1, "33.0", 0)

@@ -124,8 +124,9 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
 
 
-def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(folder: str) -> None:
-    """A HOLD script that slept until another DAGMan has begun the node anew is recorded, moves nothing, and is told to nobody."""
+def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Path) -> None:
+    """A HOLD script that slept until another DAGMan has begun the node anew is recorded and told, and moves nothing."""
+    folder = make_campaign(tmp_path / "campaign", config={"notify": {"targets": ["me"], "events": ["held"]}})["folder"]
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:00", "reason": "quota"}
     for event in (PRE, {**PRE, "dag_id": "20.0"}, hold, hold):
         assert writer.record(folder, event) == 0
@@ -133,8 +134,11 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(folder: str) 
     assert rows(folder, "SELECT attempt, ignored FROM history WHERE event = 'held'") == [
         (1, "attempt 1, whose job this was, is over")
     ]
+    letters = "SELECT event, ignored != '' FROM outbox JOIN history ON history.id = history_id"
+    assert rows(folder, letters) == [("held", 1)]
     assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"}) == 0
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
+    assert rows(folder, letters) == [("held", 1), ("held", 0)]
 
 
 def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:

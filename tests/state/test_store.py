@@ -279,7 +279,11 @@ def test_many_holds_are_one_message_and_the_end_comes_first(record: dict[str, An
     assert (held.kind, held.target, len(held.ids)) == ("held", "me", 3)
     about = facts.facts(db, held)
     assert [row["node"] for row in about["held"]] == [layout.reco_node(1, 1, file) for file in record["files"]]
-    assert about["reason"].startswith("reco_s1_i01_00400 and 2 more are on hold")
+    assert about["reason"].startswith("reco_s1_i01_00400 and 2 more are on hold: ")
+    db.execute("UPDATE nodes SET state = 'running' WHERE file = 400")  # released meanwhile
+    assert facts.facts(db, held)["reason"].startswith("reco_s1_i01_00400 and 2 more were on hold, and 2 still are: ")
+    db.execute("UPDATE nodes SET state = 'done'")
+    assert facts.facts(db, held)["reason"].startswith("reco_s1_i01_00400 and 2 more were on hold, and are no more: ")
     outbox.mark(folder, held, None)
     assert db.execute("SELECT count(*) FROM outbox WHERE target = 'me' AND state != 'sent'").fetchone() == (0,)
     assert outbox.claim(folder, tired=frozenset({"group"})) is None

@@ -233,13 +233,13 @@ class Model:
         if key in self._answers:
             return 0
         self._answers[key] = 0
+        self._tell("held", node)
         over = [number for number, attempt in enumerate(self.attempts[node], 1) if attempt.job == job]
         if over or self.nodes[node] not in ("running", "held"):
             self._write(node, "held", over[0] if over else len(self.attempts[node]), moved=False)
             return 0
         self._go(node, "held", "held")
         self.reasons[node] = event["reason"]
-        self._tell("held", node)
         return 0
 
     def _final(self, event: Event) -> int:
