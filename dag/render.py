@@ -9,11 +9,9 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import faser_align.templates
 from faser_align.config import layout
 from faser_align.dag.paths import check_path, encode_argument
+from faser_align.dag.texttemplates import environment
 from faser_align.dag.wrapper import has_wrapper
 from faser_align.fsm import statuses
 
@@ -76,31 +74,29 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
     check_path(record.get("job_python", python), "python.jobs")
     check_path(hook, "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]
-    return (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            campaign=record,
-            files={
-                "jobstate": layout.JOBSTATE_LOG,
-                "scripts": layout.SCRIPTS_LOG,
-                "log": os.path.join(folder, layout.JOB_LOG),
-            },
-            hook=f"{python} -I -S {hook}",
-            encoded_folder=encode_argument(folder),
-            jobs=list(_jobs(record)),
-            validation=_validation(record),
-            iterations=_iterations(record, begin, without),
-            final=layout.FINAL_NODE,
-            statuses=statuses,
-            retries=htcondor["retries"],
-            retry_wait_s=htcondor.get("retry_wait_s", 0),
-            releases=htcondor.get("releases", 0),
-            release_wait_s=htcondor.get("release_wait_s", 0),
-            max_running=htcondor["max_running"],
-            scan_interval_s=htcondor["scan_interval_s"],
-            accounting_group=htcondor["accounting_group"],
-        )
+    templates = environment()
+    templates.filters |= {"classad": _classad, "submit": _submit}
+    return templates.get_template(TEMPLATE).render(
+        campaign=record,
+        files={
+            "jobstate": layout.JOBSTATE_LOG,
+            "scripts": layout.SCRIPTS_LOG,
+            "log": os.path.join(folder, layout.JOB_LOG),
+        },
+        hook=f"{python} -I -S {hook}",
+        encoded_folder=encode_argument(folder),
+        jobs=list(_jobs(record)),
+        validation=_validation(record),
+        iterations=_iterations(record, begin, without),
+        final=layout.FINAL_NODE,
+        statuses=statuses,
+        retries=htcondor["retries"],
+        retry_wait_s=htcondor.get("retry_wait_s", 0),
+        releases=htcondor.get("releases", 0),
+        release_wait_s=htcondor.get("release_wait_s", 0),
+        max_running=htcondor["max_running"],
+        scan_interval_s=htcondor["scan_interval_s"],
+        accounting_group=htcondor["accounting_group"],
     )
 
 
@@ -157,20 +153,6 @@ def _validation(record: dict[str, Any]) -> Validation | None:
         folder=folders[layout.AFTER],
         before=layout.mille_node(len(stages), stages[-1]["iterations"]),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["classad"] = _classad
-    environment.filters["submit"] = _submit
-    return environment
 
 
 def _classad(text: str) -> str:

@@ -3,14 +3,11 @@
 Its values stand in it, so that an expert can read and run it; what depends on the node it asks ``jobs.inputs``.
 """
 
-import os
 import shlex
 import string
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import faser_align.templates
+from faser_align.dag.texttemplates import environment
 from faser_align.fsm import statuses
 
 TEMPLATE = "reconstruct.sh.j2"
@@ -28,18 +25,10 @@ def render_wrapper(record: dict[str, Any]) -> str:
     settings = record["config"]["reconstruction"]
     calypso = settings["calypso"]
     geometry, tag = conditions(settings, record["year"])
-    environment = Environment(
-        loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        comment_start_string="<#",  # bash has its own meaning for {#
-        comment_end_string="#>",
-    )
-    environment.filters["sh"] = shlex.quote
-    return environment.get_template(TEMPLATE).render(
+    # bash has its own meaning for {#
+    templates = environment(comment_start_string="<#", comment_end_string="#>")
+    templates.filters["sh"] = shlex.quote
+    return templates.get_template(TEMPLATE).render(
         campaign=record,
         python=record.get("job_python", record["python"]),
         backend=settings["backend"],
