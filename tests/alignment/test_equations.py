@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from millerecords import Measurement, Record, measurements, pack, words
 
 from faser_align.alignment import equations as module
 from faser_align.alignment.blocks import iterate_blocks
@@ -16,33 +17,8 @@ from faser_align.alignment.equations import Equations, decode
 from faser_align.alignment.labelsets import LabelSets
 from faser_align.alignment.records import MilleError
 
-Record = list[tuple[float, int]]
-Measurement = tuple[float, float, dict[int, float], dict[int, float]]
-
-singles = st.floats(-1e3, 1e3, width=32).filter(bool)
-measurements = st.tuples(
-    singles,
-    st.floats(0.0078125, 10, width=32),
-    st.dictionaries(st.integers(1, 3), singles, min_size=1),
-    st.dictionaries(st.integers(1, 99999), singles, max_size=4),
-)
-records = st.lists(st.tuples(st.lists(measurements, min_size=1, max_size=5), st.booleans()), max_size=6)
+records = st.lists(st.tuples(st.lists(measurements(3), min_size=1, max_size=5), st.booleans()), max_size=6)
 per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-
-
-def words(measurements: list[Measurement]) -> Record:
-    """Words of one record."""
-    record: Record = [(0.0, 0)]
-    for value, sigma, local, global_ in measurements:
-        record += [(value, 0), *((v, i) for i, v in local.items()), (sigma, 0), *((v, i) for i, v in global_.items())]
-    return record
-
-
-def pack(record: Record, *, double: bool = False) -> bytes:
-    """Bytes of one record."""
-    n = len(record)
-    values = struct.pack(f"<{n}{'d' if double else 'f'}", *(value for value, _ in record))
-    return struct.pack("<i", -2 * n if double else 2 * n) + values + struct.pack(f"<{n}i", *(i for _, i in record))
 
 
 def read(path: Path, block_bytes: int = 1 << 20) -> tuple[list[Equations], LabelSets]:

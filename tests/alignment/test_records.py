@@ -6,37 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from millerecords import Measurement, measurements, pack, words
 
 from faser_align.alignment.records import MilleError, iterate_records, read_records
 
-Record = list[tuple[float, int]]
-Measurement = tuple[float, float, dict[int, float], dict[int, float]]
 
-singles = st.floats(-1e3, 1e3, width=32).filter(bool)
-measurements = st.tuples(
-    singles,
-    st.floats(0.0078125, 10, width=32),
-    st.dictionaries(st.integers(1, 5), singles, min_size=1),
-    st.dictionaries(st.integers(1, 99999), singles, max_size=4),
-)
-
-
-def words(measurements: list[Measurement]) -> Record:
-    """Words of one record."""
-    record: Record = [(0.0, 0)]
-    for value, sigma, local, global_ in measurements:
-        record += [(value, 0), *((v, i) for i, v in local.items()), (sigma, 0), *((v, i) for i, v in global_.items())]
-    return record
-
-
-def pack(record: Record, *, double: bool = False) -> bytes:
-    """Bytes of one record."""
-    n = len(record)
-    values = struct.pack(f"<{n}{'d' if double else 'f'}", *(value for value, _ in record))
-    return struct.pack("<i", -2 * n if double else 2 * n) + values + struct.pack(f"<{n}i", *(i for _, i in record))
-
-
-@given(st.lists(st.tuples(st.lists(measurements, min_size=1, max_size=4), st.booleans()), max_size=5))
+@given(st.lists(st.tuples(st.lists(measurements(5), min_size=1, max_size=4), st.booleans()), max_size=5))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]]) -> None:
     """Float and double records, mixed, come back as they were written, in one chunk or in many."""

@@ -1,14 +1,12 @@
 """Campaigns in every state that a reader meets, made by the real hooks, and the command line to read them with."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
-from commandline import Command, Result
+from commandline import Command, in_process
 
-from faser_align.cli import main
 from faser_align.config import layout
 from faser_align.state import registry
 
@@ -18,17 +16,7 @@ Record = dict[str, Any]
 @pytest.fixture
 def plain_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command line with some words, in this process."""
-
-    def run(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
-        capsys.readouterr()
-        try:
-            main.main()
-        except SystemExit as left:
-            return Result(int(left.code or 0), *capsys.readouterr())
-        return Result(0, *capsys.readouterr())
-
-    return run
+    return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -4,17 +4,15 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browsing import SIZES, chromium, look
 from campaigns import make_campaign, run_iteration
-from commandline import Command, Result
+from commandline import Command, in_process
 from described import undescribed_below
 
-from faser_align.cli import main
 from faser_align.state import queries, verify
 
 DATA = Path(__file__).parents[1] / "data"
@@ -32,15 +30,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-
-    def run(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        return Result(int(left.value.code or 0), *capsys.readouterr())
-
-    return run
+    return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True)

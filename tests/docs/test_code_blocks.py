@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import sqlite3
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,9 @@ from typing import NamedTuple
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration
-from commandline import Command, Result
+from commandline import Command, in_process
 
 from faser_align.alignment.constants import parse_constants
-from faser_align.cli import main
 from faser_align.config import layout
 from faser_align.config.load import parse_config
 from faser_align.notifiers.targets import load_targets
@@ -136,15 +134,7 @@ def desk(session_folder: Path) -> Iterator[Path]:
 @pytest.fixture
 def command(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command line in this process, on that desk."""
-
-    def run(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        return Result(int(left.value.code or 0), *capsys.readouterr())
-
-    return run
+    return in_process(monkeypatch, capsys)
 
 
 def lines_of(runner: str) -> list[list[str]]:

@@ -4,14 +4,12 @@ import os
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from calypso import Lxplus
-from commandline import Command, Result
+from commandline import Command, Result, in_process
 
-from faser_align.cli import main
 from faser_align.config.importing import key_tables
 from faser_align.pool.personal import Pool
 
@@ -65,15 +63,7 @@ def test_the_keys_are_those_of_the_importer() -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command line in this process."""
-
-    def run(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        return Result(int(left.value.code or 0), *capsys.readouterr())
-
-    return run
+    return in_process(monkeypatch, capsys)
 
 
 class Desk:

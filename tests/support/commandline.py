@@ -5,6 +5,10 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
+
+from faser_align.cli import main
+
 
 class Result(NamedTuple):
     """What a command left: exit status, standard output, standard error."""
@@ -24,3 +28,18 @@ def faser_align(*words: str) -> Result:
         [sys.executable, "-m", "faser_align.cli", *words], capture_output=True, text=True, timeout=120, check=False
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """What runs the command line in this process."""
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
+        capsys.readouterr()
+        try:
+            main.main()
+        except SystemExit as left:
+            return Result(int(left.code or 0), *capsys.readouterr())
+        return Result(0, *capsys.readouterr())
+
+    return run
