@@ -42,11 +42,22 @@ def inputs(folder: str, stage: int, number: int, file: int) -> None:
 
 
 def _remove_stale(iteration: Iteration, file: int) -> None:
-    """Remove outputs of this node: nothing but what this attempt makes may be taken for its success."""
+    """Remove outputs of this node: nothing but what this attempt makes may be taken for its success.
+
+    What an attempt that was killed had under temporary names goes as well: nobody else would miss the room it takes.
+    """
     binary = iteration.mille_file(file)
+    outputs = [
+        Path(path)
+        for path in (iteration.kfalignment_file(file), f"{binary}.json", binary, iteration.momenta_file(file))
+    ]
+    begun = tuple(f".{path.name}." for path in outputs)
     with failing(statuses.COPY):
-        for path in (iteration.kfalignment_file(file), f"{binary}.json", binary, iteration.momenta_file(file)):
-            Path(path).unlink(missing_ok=True)
+        for path in outputs:
+            path.unlink(missing_ok=True)
+        for path in outputs[0].parent.glob(".*.tmp"):
+            if path.name.startswith(begun):
+                path.unlink(missing_ok=True)
 
 
 def _constants(path: str) -> int:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,35 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
     assert "reconstruction: " in said
     assert os.listdir(job.scratch) == []
     assert not job.place().exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.Signals) -> None:
+    """What a copy has written under its temporary name goes when the job is told to stop; killed, the next attempt removes it."""
+    job = make_job()
+    job.lxplus.orders("cp:stuck")
+    place = job.place().parent
+    process = subprocess.Popen(
+        ["/bin/bash", layout.WRAPPER, "1", "1", "400"],
+        cwd=job.folder,
+        env=job.lxplus.environment(job.scratch),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    begun = time.monotonic()
+    while not list(place.glob(".kfalignment*.tmp")):
+        assert process.poll() is None
+        assert time.monotonic() - begun < 60
+        time.sleep(0.02)
+    os.killpg(process.pid, sent)
+    process.wait(timeout=30)
+    assert len(os.listdir(place)) == (sent == signal.SIGKILL)
+    (place / ".mp2input_011705_00400.bin.77.0badcafe.tmp").write_bytes(b"of an attempt on another machine")
+    (place / ".kfalignment_011705_00401.root.77.tmp").write_bytes(b"of another file")
+    job.lxplus.orders("")
+    assert job.run().returncode == 0
+    assert [name for name in os.listdir(place) if name.startswith(".")] == [".kfalignment_011705_00401.root.77.tmp"]
 
 
 def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
