@@ -31,7 +31,7 @@ import os, sys
 sys.path.insert(0, {str(Path(HOOK).parents[2])!r})
 from faser_align.hooks import node
 from faser_align.state import publish
-publish.publish = lambda folder: False
+publish.publish = lambda folder, last=False: False
 os._exit(node.main(sys.argv[1:]))
 """
 BASELINE = [sys.executable, "-I", "-S", "-c", "import sqlite3"]

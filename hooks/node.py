@@ -76,7 +76,7 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
     if event.get("spooled"):
         return status
     try:
-        publish.publish(folder)
+        publish.publish(folder, last=phase == "final")
     except (sqlite3.Error, OSError) as problem:
         _log([phase, folder, node], problem)
     if phase == "final":

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from faser_align.config.atomic import replacing
 
 HOST = "127.0.0.1"
-_START_S = 10
+_START_S = 60  # of a machine that has much else to do
 
 
 class Mailbox:

@@ -21,7 +21,7 @@ from faser_align.state import facts, queries, spool
 Snapshot = dict[str, Any]
 Row = dict[str, Any]
 
-SETTLE_S, SETTLE_POLL_S = 2.0, 0.02  # a copy takes milliseconds, and waits for another only if one has just been made
+SETTLE_S, SETTLE_POLL_S = 6.0, 0.02  # a copy takes milliseconds, and begins within 5 s of what it must hold
 JUST_NOW_S = 10.0
 
 

@@ -24,7 +24,7 @@ END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the publ
 WHEN = ("iteration", "never")  # of `stop --after`
 NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
 JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
-LEAVE_WAIT_S, LEAVE_POLL_S = 30.0, 1.0  # DAGMan leaves the queue a few seconds after its last hook
+LEAVE_WAIT_S, LEAVE_POLL_S = 60.0, 1.0  # DAGMan leaves a few seconds after FINAL, which may wait for a server
 
 
 def stop(folder: str, *, yes: bool) -> None:

@@ -236,7 +236,7 @@ def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
         time.sleep(0.3)
         assert not migrated.done()
         db.execute("COMMIT")
-        assert migrated.result(timeout=20)
+        assert migrated.result(timeout=120)
     assert db.execute("SELECT updated_utc FROM campaign").fetchone() == ("late",)
     db.close()
     assert version(folder) == database.SCHEMA
