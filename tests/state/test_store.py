@@ -141,20 +141,49 @@ def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
             fcntl.flock(taken, fcntl.LOCK_EX)
             made = []
             for _ in range(3):
+                before = _number(folder)
                 made.append(crowd.submit(publish.publish, folder))
-                time.sleep(0.2)
+                while _number(folder) == before:
+                    time.sleep(0.01)
             assert [made[0].result(), made[1].result(), made[2].done()] == [False, False, False]
         assert made[2].result() is True
+
+
+def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
+    """The hook after whose end DAGMan kills all others copies by itself, although another has come later."""
+    import fcntl
+
+    folder = record["folder"]
+    with concurrent.futures.ThreadPoolExecutor(1) as crowd:
+        with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:
+            fcntl.flock(taken, fcntl.LOCK_EX)
+            before = _number(folder)
+            made = crowd.submit(publish.publish, folder, last=True)
+            while _number(folder) == before:
+                time.sleep(0.01)
+            Path(folder, f"{layout.PUBLISHED}.next").write_text(f"{time.time_ns():020d} {0:011d}")  # and dies
+        assert made.result() is True
+
+
+def _number(folder: str) -> str:
+    """The number that whoever came last to publish has taken."""
+    return Path(folder, f"{layout.PUBLISHED}.next").read_text()
 
 
 def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
     """The next copy begins nineteen times as long after a copy as that took, at most four seconds; a wrong clock delays none."""
     folder = record["folder"]
     for ended, took, waited in ((0.0, 0.02, 0.38), (-1.0, 100.0, 3.0), (0.0, 0.0, 0.0), (3600.0, 0.02, 0.0)):
-        Path(folder, f"{layout.PUBLISHED}.now").write_text(f"{time.time() + ended:.6f} {took}".ljust(64))
-        started = time.monotonic()
-        assert publish.publish(folder) is True
-        assert waited <= time.monotonic() - started < waited + 2
+        for _ in range(5):  # the machine may have stood still, but not each time
+            started = time.monotonic()
+            Path(folder, f"{layout.PUBLISHED}.now").write_text(f"{time.time() + ended:.6f} {took}".ljust(64))
+            assert publish.publish(folder) is True
+            took_s = time.monotonic() - started
+            assert took_s >= waited
+            if took_s < waited + 2:
+                break
+        else:
+            raise AssertionError(f"{took_s:.1f} s where {waited} s were to be waited")
 
 
 def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> None:
