@@ -33,21 +33,30 @@ def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path
     assert "failed" not in done.stdout
 
 
-# What stands in each shell's own file, as the page "First campaign on lxplus" has it.
+# What stands in each shell's own file, as the page "First campaign on lxplus" has it, and what makes its prompt known.
 SET_UP = {
-    "bash": (".bashrc", 'eval "$(faser-align --show-completion)"\n'),
-    "zsh": (".zshrc", 'autoload -Uz compinit; compinit -u\neval "$(faser-align --show-completion)"\n'),
-    "fish": (".config/fish/config.fish", "faser-align --show-completion | source\n"),
+    "bash": (".bashrc", 'eval "$(faser-align --show-completion)"\n', "PS1='ready'\n"),
+    "zsh": (
+        ".zshrc",
+        'autoload -Uz compinit; compinit -u\neval "$(faser-align --show-completion)"\n',
+        "unsetopt prompt_cr prompt_sp\nPS1='ready'\n",
+    ),
+    "fish": (
+        ".config/fish/config.fish",
+        "faser-align --show-completion | source\n",
+        "function fish_prompt\n    echo -n ready\nend\n",
+    ),
 }
+WAIT_S = 60.0
 # What fish asks a terminal, and what one answers.
 ASKED = {b"\x1b[c": b"\x1b[?62;c", b"\x1b[0c": b"\x1b[?62;c", b"\x1b[6n": b"\x1b[1;1R"}
 
 
-def _read_until(terminal: int, wanted: str, wait_s: float) -> str:
-    """What a shell writes on its terminal until it has written ``wanted``, or nothing more comes in this time."""
+def _read_until(terminal: int, wanted: str) -> str:
+    """What a shell writes on its terminal until it has written ``wanted``, or nothing more comes for long."""
     written = b""
     while wanted not in re.sub(r"\x1b\[[0-9;?>=]*[A-Za-z]", "", written.decode(errors="replace")):
-        ready, _, _ = select.select([terminal], [], [], wait_s)
+        ready, _, _ = select.select([terminal], [], [], WAIT_S)
         if not ready:
             break
         part = os.read(terminal, 65536)
@@ -62,11 +71,11 @@ def _read_until(terminal: int, wanted: str, wait_s: float) -> str:
 def test_a_real_shell_completes_names(shell: str, campaigns: Path, tmp_path: Path) -> None:
     """On a terminal the first Tab completes a campaign's name, with what the documentation says to put into the shell's file."""
     page = (Path(__file__).parents[2] / "docs" / "first-campaign-on-lxplus.md").read_text(encoding="utf-8")
-    name, text = SET_UP[shell]
+    name, text, prompt = SET_UP[shell]
     assert text.splitlines()[-1] in page
     file = tmp_path / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    file.write_text(text + prompt)
     environment = {
         "HOME": str(tmp_path),
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -79,9 +88,9 @@ def test_a_real_shell_completes_names(shell: str, campaigns: Path, tmp_path: Pat
         os.chdir(tmp_path)
         os.execvpe(shell, [shell, "-i"], environment)
     try:
-        _read_until(terminal, "\0", 5.0)  # the shell is ready when it is silent
+        assert "ready" in _read_until(terminal, "ready")
         os.write(terminal, b"faser-align status conv\t")
-        assert "converged" in _read_until(terminal, "converged", 20.0)
+        assert "converged" in _read_until(terminal, "converged")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -12,6 +12,7 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 from nowhere import until, waiting
+from poolcampaigns import processes_in
 
 from faser_align.cli.work import progress
 from faser_align.config import layout, submissions
@@ -31,8 +32,9 @@ def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def dagman(folder: Path) -> list[queue.DagmanJob]:
-    """The campaign's DAGMan jobs in the queue."""
-    return list(queue.ask(queue.of_campaign(str(folder)), os.environ).jobs)
+    """The campaign's DAGMan jobs in the queue, as soon as the schedd says."""
+    answer = until(lambda: (told := queue.ask(queue.of_campaign(str(folder)), os.environ)).problem == "" and told)
+    return list(answer.jobs)
 
 
 def act(folder: Path, action: htcondor2.JobAction) -> None:
@@ -64,6 +66,7 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
     assert plain_command("wait", "stuck", "--timeout", "0").status == progress.TIMEOUT
 
     act(stuck, htcondor2.JobAction.Hold)
+    until(lambda: not processes_in(stuck))  # one that still runs would hear of its removal, and call FINAL
     act(stuck, htcondor2.JobAction.Remove)
     until(lambda: not dagman(stuck))
     assert not list(stuck.glob("*.rescue*"))
@@ -96,7 +99,7 @@ def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command
     try:
         started = time.monotonic()
         status = plain_command("status", "stuck")
-        assert time.monotonic() - started < queue.ANSWER_S_MAX + 4
+        assert time.monotonic() - started < 20  # what HTCondor's bindings would wait
         assert status.status == 0
         assert "whether its DAGMan runs is not known: the schedd did not answer within 8 s" in status.out
         assert "in HTCondor" in status.out

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -111,7 +110,7 @@ def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, ma
     one.wait(lambda: one.state() == "reconstructing" and len(one.jobs(status=2)) == 2)
     assert one.act(htcondor2.JobAction.Hold, f"{cluster}.0")
     one.wait(lambda: any(job.status == 5 for job in one.dagmans() or ()))
-    time.sleep(1)  # DAGMan itself needs a moment to leave
+    one.wait(lambda: not one.dagman_pids())  # one that still runs would hear of its removal, and call FINAL
     assert one.act(htcondor2.JobAction.Remove, f"{cluster}.0")
     assert one.wait_end() == "reconstructing"
     done = one.command("repair")

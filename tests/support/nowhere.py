@@ -9,7 +9,7 @@ from typing import Any
 from commandline import Command
 
 
-def until(what: Callable[[], Any], wait_s: float = 90) -> Any:
+def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
     """Wait until something is true; returns it."""
     deadline = time.monotonic() + wait_s
     while not (found := what()):

@@ -25,6 +25,7 @@ from faser_align.state import create, queries, registry, verify
 STUB = Path(__file__).with_name("stub.py")
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
+WAIT_S = 240.0  # long enough for a machine with much else to do
 
 # The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, minutes until the slots that it
 # had claimed are free, 40 min until a job is begun anew with which its shadow has lost touch.
@@ -130,7 +131,7 @@ class PoolCampaign:
         """Type a command of ours about this campaign."""
         first, *rest = words
         return subprocess.run(
-            [*COMMAND, first, str(self.folder), *rest], capture_output=True, text=True, timeout=280, check=False
+            [*COMMAND, first, str(self.folder), *rest], capture_output=True, text=True, timeout=600, check=False
         )
 
     def dagmans(self) -> list[DagmanJob] | None:
@@ -184,7 +185,7 @@ class PoolCampaign:
         with queries.published(str(self.folder)) as db:
             return {row["node"]: row for row in queries.nodes(db)}
 
-    def wait(self, what: Callable[[], Any], wait_s: float = 90.0) -> Any:
+    def wait(self, what: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
         """Wait until something is true; returns it."""
         end = time.monotonic() + wait_s
         while not (found := what()):
@@ -195,34 +196,26 @@ class PoolCampaign:
             time.sleep(0.1)
         return found
 
-    def wait_end(self, wait_s: float = 90.0) -> str:
+    def wait_end(self, wait_s: float = WAIT_S) -> str:
         """Wait until its DAGMan has left the queue; returns the campaign's state."""
         self.wait(lambda: self.dagmans() == [], wait_s)
         return self.state()
 
     def dagman_pids(self) -> list[int]:
         """Processes of condor_dagman that work in the campaign's folder."""
-        return [pid for pid, name in self._processes() if name.startswith(("condor_dagman", "condor_schedun"))]
+        return [pid for pid, name in processes_in(self.folder) if name.startswith(("condor_dagman", "condor_schedun"))]
 
     def processes(self) -> list[str]:
         """All processes that work in the campaign's folder, for whoever wonders what is left."""
-        return [f"{name} ({pid})" for pid, name in self._processes()]
+        return [f"{name} ({pid})" for pid, name in processes_in(self.folder)]
 
     def job_pids(self) -> list[int]:
         """Processes of jobs."""
-        return [pid for pid, name in self._processes() if name.startswith("python") and not is_hook(pid)]
+        return [pid for pid, name in processes_in(self.folder) if name.startswith("python") and not is_hook(pid)]
 
     def hook_pids(self) -> list[int]:
         """Hooks that run: children of DAGMan."""
         return [child for pid in self.dagman_pids() for child in children(pid)]
-
-    def _processes(self) -> list[tuple[int, str]]:
-        found = []
-        for process in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if process.name.isdigit() and os.readlink(process / "cwd") == str(self.folder):
-                    found.append((int(process.name), (process / "comm").read_text().strip()))
-        return found
 
     def picture(self) -> Picture:
         """What the campaign came to."""
@@ -256,6 +249,16 @@ def _path(told: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
         if not path or path[-1] != at:
             path.append(at)
     return path
+
+
+def processes_in(folder: Path) -> list[tuple[int, str]]:
+    """Id and name of every process that works in a folder."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and os.readlink(process / "cwd") == str(folder):
+                found.append((int(process.name), (process / "comm").read_text().strip()))
+    return found
 
 
 def is_hook(pid: int) -> bool:
