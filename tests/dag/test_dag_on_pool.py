@@ -20,7 +20,7 @@ from faser_align.dag.submit import dagman_jobs, rescue_file, resume_dag, stop_da
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pool.personal import Pool
 
-END_WAIT_S = 120.0
+END_WAIT_S = 240.0  # long enough for a machine with much else to do
 
 # Called as `<stand-in> -I -S <hook> PHASE CAMPAIGN NODE MACROS...` and as `<stand-in> -I -m faser_align.jobs.X . ...`.
 STAND_IN = """#!/bin/sh
@@ -82,7 +82,8 @@ class Campaign:
     def end(self, cluster: int) -> int:
         """Wait until the DAGMan job has left the queue; returns its exit status."""
         self.wait(lambda: not dagman_jobs(self.schedd, str(self.folder)))
-        ads = list(self.schedd.history(f"ClusterId == {cluster}", ["ExitCode"], match=1))
+        ads: list[Any] = []
+        self.wait(lambda: ads.extend(self.schedd.history(f"ClusterId == {cluster}", ["ExitCode"], match=1)) or ads)
         return int(ads[0].get("ExitCode", -1))
 
 
@@ -168,7 +169,7 @@ def test_skipped_nodes_run_no_job(campaign: Campaign) -> None:
 def test_stop_lets_final_run(campaign: Campaign) -> None:
     """A stopped DAG halts, leaves the queue, has told its FINAL node that it was removed, and can be resumed."""
     (campaign.folder.parent / "stand-in").write_text(
-        STAND_IN.format(here=campaign.folder.parent).replace("exit 0", '[ "$2" = -m ] && exec sleep 100; exit 0')
+        STAND_IN.format(here=campaign.folder.parent).replace("exit 0", '[ "$2" = -m ] && exec sleep 600; exit 0')
     )
     folder = str(campaign.folder)
     cluster = submit_dag(campaign.schedd, folder)
@@ -184,7 +185,8 @@ def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
     """Without a job in the queue a halted DAGMan ends by itself; its FINAL script is not killed half-way."""
     here = campaign.folder.parent
     text = STAND_IN.format(here=here)
-    text = text.replace("exit 0", '[ "$4" = pre ] && sleep 3; exit 0')
+    halted = "until grep -q 'DAG is halted' alignment.dag.dagman.out; do sleep 0.2; done"
+    text = text.replace("exit 0", f'[ "$4" = pre ] && {halted}; exit 0')
     text = text.replace('exit "$7"', 'sleep 2; echo "- told $7" >> "$here/calls"; exit "$7"')
     (here / "stand-in").write_text(text)
     folder = str(campaign.folder)

@@ -12,7 +12,7 @@ from faser_align.config import layout
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-WAIT_S = 4
+WAIT_S, BUSY_S = 4, 60  # and what a machine with much else to do may add
 TRIED, HELD, HUNGRY = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
 HELD_JOB = 5  # HTCondor's JobStatus
 
@@ -63,7 +63,7 @@ def test_nodes_wait_and_held_jobs_go_on(pool: Pool, workdir: Path) -> None:
     failed, started = events(campaign, TRIED, "failed")[0], events(campaign, TRIED, "started")
     waited = [datetime.datetime.fromisoformat(row["utc"]) for row in (failed, started[1])]
     assert len(started) == 2
-    assert WAIT_S - 1 <= (waited[1] - waited[0]).total_seconds() < 3 * WAIT_S
+    assert WAIT_S - 1 <= (waited[1] - waited[0]).total_seconds() < WAIT_S + BUSY_S
     assert {row["state"] for node, row in campaign.nodes().items() if "reco" in node} == {"done"}
     ads = {
         ad["FaserNode"]: ad
@@ -92,4 +92,4 @@ def test_a_stop_does_not_wait(pool: Pool, workdir: Path, monkeypatch: pytest.Mon
     campaign.submit()
     campaign.wait(lambda: events(campaign, TRIED, "failed"))
     assert campaign.command("stop", "--yes").returncode == 0
-    assert campaign.wait_end(20) == "removed"
+    assert campaign.wait_end(BUSY_S) == "removed"
