@@ -4,12 +4,14 @@ A rule says for a key of theirs which keys of ours it becomes, or why there is n
 that nothing is dropped in silence.
 """
 
+import fnmatch
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from faser_align.config import importing_templates as templates
 from faser_align.config.files import format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError
@@ -18,7 +20,6 @@ Old = Mapping[str, Any]
 RAW = "/eos/experiment/faser/raw/{year}/{run}/Faser-Physics-{run}-{file}.raw"
 ALMALINUX = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
 WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
-FORMAT = "{format}"
 TABLES = (
     "campaign",
     "reconstruction",
@@ -53,7 +54,13 @@ class No(NamedTuple):
     why: str
 
 
-Rule = To | No | tuple[To, ...]
+class Template(NamedTuple):
+    """A key that names a submit template for jobs of this kind, whose lines are taken over; an edited one is its user's."""
+
+    kind: str
+
+
+Rule = To | No | Template | tuple[To, ...]
 
 
 class Entry(NamedTuple):
@@ -91,13 +98,17 @@ class Imported(NamedTuple):
 def _path(value: Any, context: Context) -> Any:
     if not isinstance(value, str) or not value:
         return value
-    return os.path.normpath(os.path.join(context.base, os.path.expanduser(value)))
+    return os.path.normpath(os.path.join(context.base, os.path.expanduser(os.path.expandvars(value))))
 
 
 def _parent(value: Any, context: Context) -> Any:
-    """The folder in which the campaign's folder is made: theirs ends with the campaign's name."""
+    """The folder in which the campaign's folder is made: what stands before the campaign's name, or another field, in theirs."""
     path = _path(value, context)
-    return os.path.dirname(path) if isinstance(path, str) and FORMAT in os.path.basename(path) else path
+    return path.partition("{")[0].rpartition("/")[0] or "/" if isinstance(path, str) and "{" in path else path
+
+
+def _name(value: Any, _: Context) -> Any:
+    return value.replace("{iters}", "{iterations}") if isinstance(value, str) else value
 
 
 def _within(name: str) -> Callable[[Any, Context], Any]:
@@ -134,6 +145,7 @@ def _script(value: Any, context: Context) -> Any:
 
 
 def _initial(value: Any, context: Context) -> Any:
+    """A file of their folder of templates."""
     folder = _path(_get(context.old, "tpl.dir") or ".", context)
     return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
 
@@ -142,9 +154,11 @@ _UNKNOWN = "not known; if it did something for you, look for it in docs/configur
 _SET_KEY = re.compile(r"workflow\.set[^.]*\.(iters|comment|pede\.[^.]*)|workflow")
 _FILES_HERE = "file names in a campaign's folder are the program's own"
 _LOOK = "correct it if the file lies elsewhere in your checkout"
-_TEMPLATES = (
-    "templates are part of the program; what could be changed in them are keys of [htcondor.reco] and [htcondor.mille]"
+_RECO_SCRIPT = (
+    "its steps are those of our reconstruct.sh, but nothing in it is read: what you changed there are keys of [reconstruction] and "
+    "[reconstruction.calypso] (raw, release, database, geometry, tag, further options), or environment, a script of yours"
 )
+_MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
 
 # README's generation.
 FIRST: dict[str, Rule] = {
@@ -156,7 +170,9 @@ FIRST: dict[str, Rule] = {
     ),
     "paths.pede_install": To(("solver.pede",), _within("pede")),
     "paths.env_script": To(
-        ("reconstruction.environment",), _script, "sourced in the jobs instead of asetup and setup.sh"
+        ("reconstruction.environment", "solver.environment"),
+        _script,
+        "sourced in the jobs instead of asetup and setup.sh, and before pede",
     ),
     "paths.work_dir": To(("campaign.folder",), _path),
     "paths.eos_output_dir": To(("storage.data",), _path),
@@ -180,17 +196,26 @@ NEWEST: dict[str, Rule] = {
     "raw.files": No("-f of each submission, both ends included (their code leaves the last file out)"),
     "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
     "raw.stations": To(("campaign.stations",)),
-    "raw.format": To(("campaign.name",), note="{run} has six digits"),
+    "raw.format": To(
+        ("campaign.name",), _name, "{run} has six digits, and {files} ends with the last file that is used"
+    ),
     "raw.verbosity": To(("reconstruction.verbosity",)),
     "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
-    "dag.*": No(_FILES_HERE),
+    "dag.file": No(_FILES_HERE),
+    "dag.*exe": No(_FILES_HERE),
+    "dag.iter.*": No(_FILES_HERE),
     "data.dir": To(("storage.data",), _parent, "the campaign's folder is made in it"),
     "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
-    "data.*": No(
+    "data.initial": No("the constants to start from are kept as iter01/1reco/inputforalign.txt"),
+    "data.iter.*": No(
         "iter01/{1reco,2kfalignment,3millepede} are fixed; from a second stage on they are below stage02, ..."
     ),
     "tpl.inputforalign": To(("campaign.constants",), _initial),
-    "tpl.*": No(_TEMPLATES),
+    "tpl.dir": No("only the files in it that other keys of tpl name are looked at"),
+    "tpl.recosub": Template("reco"),
+    "tpl.millesub": Template("mille"),
+    "tpl.recoexe": No(_RECO_SCRIPT),
+    "tpl.milleexe": No(_MILLE_SCRIPT),
     "src.dir": (
         To(("reconstruction.calypso.write_constants",), _within(WRITE_CONSTANTS), _LOOK),
         To(("reconstruction.calypso.reconstruct",), _within(RECONSTRUCT), _LOOK),
@@ -236,11 +261,14 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
     rules = _generation(old, source)
     context = Context(old, base)
     found = {entry.key: entry for entry in FIXED}
-    left = []
+    left: list[Left] = []
     for key, value in _leaves({name: value for name, value in old.items() if name != "workflow"}, ""):
         rule = _rule(rules, key)
         if isinstance(rule, No):
             left.append(Left(key, json.dumps(value, ensure_ascii=False), rule.why))
+            continue
+        if isinstance(rule, Template):
+            left += _from_template(key, value, rule.kind, context, found)
             continue
         for to in (rule,) if isinstance(rule, To) else rule:
             origin = f"{key}: {to.note}" if to.note else key
@@ -286,7 +314,30 @@ def _generation(old: Old, source: str) -> Mapping[str, Rule]:
 def _rule(rules: Mapping[str, Rule], key: str) -> Rule:
     if key in rules:
         return rules[key]
-    return rules.get(f"{key.partition('.')[0]}.*", No(_UNKNOWN))
+    return next((rule for pattern, rule in rules.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
+
+
+def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
+    """Put what the user's own submit template says into ``found``; returns its lines that have no key."""
+    path = _initial(value, context)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = list(templates.take_over(file.read(), kind))
+    except (OSError, UnicodeDecodeError, TypeError):
+        why = (
+            f"{path} cannot be read here: [htcondor.{kind}] is as their template had it; correct that if yours differs"
+        )
+        return [Left(key, json.dumps(value, ensure_ascii=False), why)]
+    left = [Left(key, json.dumps(value, ensure_ascii=False), f"{path} was read: its lines are taken over one by one")]
+    for line in lines:
+        if isinstance(line, templates.Refused):
+            left.append(Left(f"{key}: {line.name}", json.dumps(line.value, ensure_ascii=False), line.why))
+        elif line.key in found and found[line.key].origin.startswith("tpl.") and found[line.key].value != line.value:
+            why = f"{found[line.key].origin} is taken, since there is one {line.key}"
+            left.append(Left(f"{key}: {line.origin}", json.dumps(line.value, ensure_ascii=False), why))
+        else:
+            found[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
+    return left
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -310,16 +361,20 @@ def _submit(raw: Any) -> str:
     if isinstance(raw, Mapping):
         words += [f"-y {raw['year']}"] if "year" in raw else []
         words += [f"-r {parse_run(str(raw['run']))}"] if "run" in raw else []
-        words += [f"-f {_as_their_code(str(raw['files']))}"] if "files" in raw else []
+        words += [f"-f {_as_their_code(raw['files'])}"] if "files" in raw else []
     return " ".join(words)
 
 
-def _as_their_code(files: str) -> str:
-    """The same raw files as their code takes, which leaves out the end of a range."""
+def _as_their_code(files: Any) -> str:
+    """The same raw files as their code takes, which leaves out the end of a range; several ranges in one text or a list."""
+    parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
+    ranges = re.findall(r"[^,]+", parts)
+    return format_files(parse_files(",".join(_without_end(one) for one in ranges) or parts))
+
+
+def _without_end(files: str) -> str:
     found = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
-    if found and int(found[2]) > int(found[1]):
-        return f"{int(found[1])}-{int(found[2]) - 1}"
-    return format_files(parse_files(files))
+    return f"{int(found[1])}-{int(found[2]) - 1}" if found and int(found[2]) > int(found[1]) else files
 
 
 def _stages(workflow: Any, source: str) -> Iterator[str]:
@@ -403,6 +458,11 @@ _WORKFLOW: dict[str, Rule] = {
 def _here(rule: Rule) -> str:
     if isinstance(rule, No):
         return rule.why
+    if isinstance(rule, Template):
+        return (
+            f"`htcondor.{rule.kind}.*`, `htcondor.accounting_group`: its lines are taken over if the file is there "
+            "(JobFlavour or MaxRuntime, request_cpus, request_memory, request_disk, requirements, AccountingGroup); the others are listed"
+        )
     keys: dict[str, list[str]] = {}
     for to in (rule,) if isinstance(rule, To) else rule:
         keys.setdefault(to.note, []).extend(f"`{key}`" for key in to.keys)

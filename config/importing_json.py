@@ -193,7 +193,7 @@ class _Reader:
 
     def _here(self) -> str:
         rest = self.text[self.at : self.at + _SHOWN].partition("\n")[0].rstrip()
-        quoted = _STRING.match(rest)
+        quoted = _STRING.match(rest) or _QUOTED.match(rest)
         return (quoted[0] if quoted else rest) or "the end of the file"
 
     def _place(self, at: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import typer
 from faser_align.cli import console
 
 DEFAULT_CONFIG = "faser-align.toml"
+FAULTS_SHOWN = 3  # of each kind
 
 
 def register(app: typer.Typer) -> None:
@@ -77,16 +78,32 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
             }
         )
         return
-    for fault in faults:
-        console.warn(f"{source}: {fault}; read as if that were done")
+    for cure in dict.fromkeys(fault.cure for fault in faults):
+        alike = [fault for fault in faults if fault.cure == cure]
+        for fault in alike[:FAULTS_SHOWN]:
+            console.warn(f"{source}: {fault}; read as if that were done")
+        if len(alike) > FAULTS_SHOWN:
+            console.warn(f"{source}: {len(alike) - FAULTS_SHOWN} more such places ({cure}); --json lists them all")
     console.say(f"{output} written with {len(imported.entries)} keys and their origin; look through it.")
-    console.say(f"These of {source} have no key there:\n")
+    if imported.left:
+        console.say(f"These of {source} have no key there:\n")
     for why in dict.fromkeys(one.why for one in imported.left):
-        console.say(f"  {', '.join(one.key for one in imported.left if one.why == why)}\n    {why}")
+        console.say(f"  {_joined([one.key for one in imported.left if one.why == why])}\n    {why}")
     option = "" if output == DEFAULT_CONFIG else f" --config {output}"
     console.say("Next:")
     console.say(f"  {console.program()} check{option}")
     console.say(f"  {console.program()} submit {imported.submit or '-y YEAR -r RUN -f FILES'}{option} --dry-run")
+
+
+def _joined(keys: list[str]) -> str:
+    """Keys in a row; of lines of one template (``tpl.recosub: error``) the first says which."""
+    files: set[str] = set()
+    words = []
+    for key in keys:
+        file, _, line = key.rpartition(": ")
+        words.append(line if file in files else key)
+        files = {file} if file else set()
+    return ", ".join(words)
 
 
 def _campaign(source: str, output: str, *, as_json: bool) -> None:

@@ -198,8 +198,84 @@ def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
     (tmp_path / "reco_condor_env.sh").write_text("")
     again = parse_config(imported(readme(), str(tmp_path)).text, "/x/faser-align.toml")
     assert again.reconstruction.environment == str(tmp_path / "reco_condor_env.sh")
+    assert again.solver.environment == again.reconstruction.environment
     off = readme() | {"storage": {"use_eos_for_output": False}}
     assert parse_config(imported(off).text, "/x/faser-align.toml").storage.folder == ""
+
+
+RECO_TEMPLATE = """# mine
+universe = vanilla
+executable = {exe}
+request_cpus = 4
+request_memory = 6 GB
+RequestDisk = 12GB
++JobFlavour = "tomorrow"
+My.AccountingGroup = "group_u_FASER.users"
+requirements = (Machine =!= LastRemoteHost) && \\
+               (OpSysAndVer =?= "AlmaLinux9")
+max_retries = 3
+concurrency_limits = mine
+queue
+request_cpus = 99
+"""
+MILLE_TEMPLATE = """request_memory = 3000
+request_disk = 4000000
++MaxRuntime = 3601
++AccountingGroup = "another"
+request_cpus = $(cpus)
+requirements = {requirements}
+"""
+
+
+def with_templates(folder: Path) -> dict[str, Any]:
+    """The newest generation's configuration with submit templates that its user has edited."""
+    (folder / "reco.sub.tpl").write_text(RECO_TEMPLATE)
+    (folder / "mille.sub.tpl").write_text(MILLE_TEMPLATE)
+    old = newest()
+    return old | {"tpl": old["tpl"] | {"dir": str(folder)}}
+
+
+def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
+    """What a user wrote into the submit templates stands at our keys, in our units, and is told to come from there."""
+    found = imported(with_templates(tmp_path))
+    htcondor = parse_config(found.text, "/x/faser-align.toml").htcondor
+    assert htcondor.accounting_group == "group_u_FASER.users"
+    reco = htcondor.reco
+    assert (reco.cpus, reco.memory_mb, reco.disk_mb, reco.flavour) == (4, 6144, 12288, "tomorrow")
+    assert reco.requirements == '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
+    mille = htcondor.mille
+    assert (mille.cpus, mille.memory_mb, mille.disk_mb, mille.flavour) == (1, 3000, 3907, "longlunch")
+    assert "# tpl.recosub: request_memory = 6 GB" in found.text
+
+
+def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
+    """Each line that cannot be taken over is told with the reason, and so is a template that is not there."""
+    left = {one.key: one.why for one in imported(with_templates(tmp_path)).left}
+    assert left["tpl.recosub: max_retries"] == "retries are counted in one place, htcondor.retries"
+    assert left["tpl.recosub: concurrency_limits"].startswith("not known")
+    assert left["tpl.millesub: request_cpus"] == "its value is filled in by their code; set htcondor.mille.cpus"
+    assert left["tpl.millesub: requirements"].endswith("set htcondor.mille.requirements")
+    assert "there is one htcondor.accounting_group" in left['tpl.millesub: +AccountingGroup = "another"']
+    absent = {one.key: one.why for one in imported(newest()).left}
+    assert "reco.sub.tpl cannot be read here: [htcondor.reco] is as their template had it" in absent["tpl.recosub"]
+
+
+def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables in paths, several ranges, {iters}, and folders below the campaign's: what is not ours is told or made ours."""
+    monkeypatch.setenv("HOME", "/home/me")
+    old = newest()
+    old["raw"] |= {"files": ["400-402", "410:412"], "format": "{run}_{iters}"}
+    old["env"]["calypso"] = {"asetup": "$HOME/calypso/asetup.faser", "setup": "~/install/setup.sh"}
+    old["data"] |= {"dir": "/eos/mine/{year}/{format}/data"}
+    old["dag"] |= {"retries": 4}
+    found = imported(old)
+    config = parse_config(found.text, "/x/faser-align.toml")
+    assert found.submit == "-y 2022 -r 008294 -f 400-401,410-411"
+    assert config.campaign.name == "{run}_{iterations}"
+    calypso = config.reconstruction.calypso
+    assert (calypso.asetup, calypso.setup) == ("/home/me/calypso/asetup.faser", "/home/me/install/setup.sh")
+    assert config.storage.data == "/eos/mine"
+    assert [one.key for one in found.left if one.why.startswith("not known")] == ["dag.retries"]
 
 
 def test_every_key_has_its_origin() -> None:

@@ -1,0 +1,135 @@
+"""From a submit template of faser-alignment-script, which its users edit, to keys of ``[htcondor.reco]`` and ``[htcondor.mille]``.
+
+Every line of it is taken over, or told with the reason why it is not.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from faser_align.fsm.errors import UserError
+
+# CERN's flavours and their limits of wall time (s).
+FLAVOURS = {
+    "espresso": 1200,
+    "microcentury": 3600,
+    "longlunch": 7200,
+    "workday": 28_800,
+    "tomorrow": 86_400,
+    "testmatch": 259_200,
+    "nextweek": 604_800,
+}
+_UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])?B?", re.IGNORECASE)
+_OURS = "of a job's description; ours are inside alignment.dag"
+_HOLDS = "htcondor.releases and .release_wait_s say which held jobs are released"
+
+
+class Line(NamedTuple):
+    """A line ``name = value`` of a submit description."""
+
+    name: str
+    value: str
+
+
+class Taken(NamedTuple):
+    """A key of ours, its value, and the line that it comes from."""
+
+    key: str
+    value: object
+    origin: str
+
+
+class Refused(NamedTuple):
+    """A line that has no key, or a value that cannot be taken over, and why."""
+
+    name: str
+    value: str
+    why: str
+
+
+def lines_of(text: str) -> Iterator[Line]:
+    """The lines ``name = value`` of a submit description up to its ``queue``, those that go on behind a backslash joined."""
+    for line in re.sub(r"[ \t]*\\\r?\n\s*", " ", text).splitlines():
+        if re.match(r"\s*queue\b", line, re.IGNORECASE):
+            return
+        name, equals, value = line.partition("=")
+        if equals and not name.lstrip().startswith("#"):
+            yield Line(name.strip(), value.strip())
+
+
+def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
+    """What becomes of each line of a template of ``kind`` (``reco`` or ``mille``)."""
+    for line in lines_of(text):
+        attribute = re.sub(r"^(\+|MY\.)", "", line.name, flags=re.IGNORECASE).lower().replace("_", "")
+        if attribute in _LEFT:
+            yield Refused(line.name, line.value, _LEFT[attribute])
+        elif attribute not in _KEYS:
+            yield Refused(
+                line.name, line.value, "not known; if it did something for you, look in docs/configuration.md"
+            )
+        else:
+            key, change = _KEYS[attribute]
+            key = key.format(kind=kind)
+            try:
+                yield Taken(key, change(line.value), f"{line.name} = {line.value}")
+            except UserError as problem:
+                yield Refused(line.name, line.value, f"{problem}; set {key}")
+
+
+def _plain(value: str) -> str:
+    if re.search(r"[{}]|\$\$?\(", value):
+        raise UserError("its value is filled in by their code")
+    return value
+
+
+def _text(value: str) -> str:
+    return _plain(value).strip("\"'")
+
+
+def _whole(value: str) -> int:
+    if not re.fullmatch(r"\d+", _plain(value)):
+        raise UserError("it is no whole number")
+    return int(value)
+
+
+def _megabytes(unit: str) -> Callable[[str], int]:
+    """Megabytes of a size of HTCondor's, which without a unit of its own counts in ``unit``."""
+
+    def change(value: str) -> int:
+        found = _SIZE.fullmatch(_plain(value))
+        if not found:
+            raise UserError("it is no plain size")
+        return math.ceil(float(found[1]) * _UNITS[(found[2] or unit).upper()])
+
+    return change
+
+
+def _flavour_of(value: str) -> str:
+    """The shortest flavour that lasts as long as a ``MaxRuntime``."""
+    wanted = _whole(value)
+    return next((name for name, limit in FLAVOURS.items() if limit >= wanted), "nextweek")
+
+
+# Names of attributes without + and _, in lower case: the key that they become.
+_KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "requestcpus": ("htcondor.{kind}.cpus", _whole),
+    "requestmemory": ("htcondor.{kind}.memory_mb", _megabytes("M")),
+    "requestdisk": ("htcondor.{kind}.disk_mb", _megabytes("K")),
+    "jobflavour": ("htcondor.{kind}.flavour", _text),
+    "maxruntime": ("htcondor.{kind}.flavour", _flavour_of),
+    "requirements": ("htcondor.{kind}.requirements", _plain),
+    "accountinggroup": ("htcondor.accounting_group", _text),
+}
+_LEFT = {
+    **dict.fromkeys(
+        ("universe", "executable", "arguments", "output", "error", "log", "initialdir", "jobbatchname"), _OURS
+    ),
+    **dict.fromkeys(("transferexecutable", "shouldtransferfiles", "whentotransferoutput", "transferinputfiles"), _OURS),
+    **dict.fromkeys(("transferoutputfiles", "transferoutputremaps", "streamoutput", "streamerror"), _OURS),
+    **dict.fromkeys(("notification", "notifyuser"), "notify.targets says who is told"),
+    **dict.fromkeys(("periodicrelease", "periodichold", "onexithold", "periodicremove", "onexitremove"), _HOLDS),
+    **dict.fromkeys(("environment", "getenv"), "variables are set by a script of yours, reconstruction.environment"),
+    "maxretries": "retries are counted in one place, htcondor.retries",
+}
