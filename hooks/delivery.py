@@ -76,24 +76,25 @@ def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
         # A server that is silent may take its own share of the time, not that of the others.
         share_s = (deadline - time.monotonic()) / claimed.targets
         started = time.monotonic()
+        reached = list(claimed.reached)
         try:
-            problem = _attempt(folder, claimed, share_s)
+            problem = _attempt(folder, claimed, share_s, reached)
         except Unwanted:
             outbox.decline(folder, claimed)
             continue
         if problem is not None and time.monotonic() - started >= 0.9 * share_s:
             tired.add(claimed.target)
-        outbox.mark(folder, claimed, problem)
+        outbox.mark(folder, claimed, problem, reached)
         sent += problem is None
     return sent
 
 
-def _attempt(folder: str, claimed: Claim, budget_s: float) -> str | None:
-    """Send one message within ``budget_s``; None if it was accepted, else why not."""
+def _attempt(folder: str, claimed: Claim, budget_s: float, reached: list[str]) -> str | None:
+    """Send one message within ``budget_s``; None if it was accepted, else why not; adds to ``reached`` who has got it."""
     previous = signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, max(0.1, budget_s))
     try:
-        return _send(folder, claimed)
+        return _send(folder, claimed, reached)
     except TimeoutError:
         return f"no answer within {budget_s:.0f} s"
     except Unwanted:
@@ -112,7 +113,7 @@ def _late(signum: int, frame: object) -> None:
     raise TimeoutError
 
 
-def _send(folder: str, claimed: Claim) -> str | None:
+def _send(folder: str, claimed: Claim, reached: list[str]) -> str | None:
     from faser_align.notifiers.message import compose
     from faser_align.notifiers.send import deliver as send
     from faser_align.notifiers.targets import load_targets, redact_all
@@ -130,7 +131,7 @@ def _send(folder: str, claimed: Claim) -> str | None:
     message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
     for problem in message.problems:
         _log(folder, redact_all(problem, targets.values()))
-    return send(target, message, key=facts["key"], thread=facts["thread"])
+    return send(target, message, key=facts["key"], thread=facts["thread"], reached=reached)
 
 
 def _log(folder: str, text: str) -> None:

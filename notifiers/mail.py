@@ -22,11 +22,17 @@ HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
-def send_mail(service: Any, message: Message, *, key: str, thread: str) -> Answer:
-    """Send one letter to all recipients of an apprise mail service; returns what the server answered, or what went wrong."""
-    recipients = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
-    if not recipients:
+def send_mail(service: Any, message: Message, *, key: str, thread: str, reached: list[str]) -> Answer:
+    """Send one letter to the recipients of an apprise mail service; returns what the server answered, or what went wrong.
+
+    Those that are in ``reached`` have it already; those that the server takes it for are added.
+    """
+    everybody = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
+    recipients = [address for address in everybody if address not in reached]
+    if not everybody:
         return Answer(False, "its address names no recipient that can be read: add to=name@server")
+    if not recipients:
+        return Answer(True, "")
     letter = write_mail(service, message, key=key, thread=thread)
     said = ""
     try:
@@ -37,6 +43,7 @@ def send_mail(service: Any, message: Message, *, key: str, thread: str) -> Answe
         return Answer(False, f"the mail server answered {_answer(error.smtp_code, error.smtp_error)}")
     except (OSError, smtplib.SMTPException) as error:
         return Answer(False, f"the mail server could not be used: {error}")
+    reached += [address for address in recipients if address not in refused]
     if not refused:
         return Answer(True, said)
     address, (code, reason) = next(iter(refused.items()))

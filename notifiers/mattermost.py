@@ -27,16 +27,28 @@ def is_webhook(service: Any) -> bool:
     return getattr(service, "mode", "webhook") == "webhook"
 
 
-def send_post(service: Any, message: Message) -> Answer:
-    """Post a message to all channels of an apprise Mattermost service; returns what the server answered, secrets and all."""
+def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
+    """Post a message to the channels of an apprise Mattermost service; returns what the server answered, secrets and all.
+
+    Channels that are in ``reached`` have it already; those that get it are added. One that is refused keeps it from no
+    other, and the answer is then about that one.
+    """
     server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
     address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"
-    answer = Answer(False, "")
-    for channel in _channels(service) or [""]:
-        answer = _post(service, address, write_post(service, message, channel))
-        if not answer.accepted:
-            break
-    return answer
+    channels = list(dict.fromkeys(_channels(service))) or [""]
+    accepted, refused = Answer(True, ""), []
+    try:
+        for channel in (one for one in channels if one not in reached):
+            answer = _post(service, address, write_post(service, message, channel))
+            if answer.accepted:
+                reached.append(channel)
+                accepted = answer
+            else:
+                refused.append(f"channel {channel}: {answer.words}" if len(channels) > 1 else answer.words)
+    except (OSError, HTTPException, ValueError) as error:  # what one channel cannot use is there for none
+        return Answer(False, f"the Mattermost server could not be used: {getattr(error, 'reason', error)}")
+    others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return Answer(False, refused[0] + others) if refused else accepted
 
 
 def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
@@ -51,8 +63,6 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
         with error:
             said = f"{error.code} {error.reason}: {_words(error.read(ANSWER_BYTES_MAX))}".rstrip(": ")
         return Answer(False, f"the Mattermost server answered {said}")
-    except (OSError, HTTPException, ValueError) as error:
-        return Answer(False, f"the Mattermost server could not be used: {getattr(error, 'reason', error)}")
 
 
 def write_post(service: Any, message: Message, channel: str = "") -> dict[str, Any]:

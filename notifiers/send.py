@@ -22,18 +22,21 @@ _REASON_MAX = 300
 _INSIST_S = 0.5  # an exception of the alarm that a library swallowed is raised again after this time
 
 
-def deliver(target: Target, message: Message, *, key: str, thread: str) -> str | None:
+def deliver(
+    target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None
+) -> str | None:
     """Send a message to a target and wait for the answer; returns None if it was accepted, else why not, as ``ask`` says it."""
-    answer = ask(target, message, key=key, thread=thread)
+    answer = ask(target, message, key=key, thread=thread, reached=reached)
     return None if answer.accepted else answer.words
 
 
-def ask(target: Target, message: Message, *, key: str, thread: str) -> "Answer":
+def ask(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> "Answer":
     """Send a message to a target and wait for the answer.
 
     ``key`` tells this message from all others: one that is sent again carries it again. ``thread`` is common to all
-    messages of a campaign. Returns the answer: the server's words if it accepted, else one sentence that says why not;
-    neither holds a credential.
+    messages of a campaign. ``reached`` are the recipients or channels of the target that have this message already, from
+    an earlier try: they are passed over, and those that get it now are added, whatever happens afterwards. Returns the
+    answer: the server's words if it accepted, else one sentence that says why not; neither holds a credential.
 
     The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
     then that it timed out. A delivery to several recipients of which some were refused counts as refused.
@@ -43,7 +46,7 @@ def ask(target: Target, message: Message, *, key: str, thread: str) -> "Answer":
 
     with _watched_alarm() as alarm, interruptible():
         try:
-            answer = _send(target, message, key, thread)
+            answer = _send(target, message, key, thread, [] if reached is None else reached)
         except BaseException as error:
             if not alarm.rang and not isinstance(error, Exception):
                 raise
@@ -55,7 +58,7 @@ def ask(target: Target, message: Message, *, key: str, thread: str) -> "Answer":
     return Answer(False, line(f"target {target.name!r}: {redact(answer.words, [target])}", _REASON_MAX))
 
 
-def _send(target: Target, message: Message, key: str, thread: str) -> "Answer":
+def _send(target: Target, message: Message, key: str, thread: str, reached: list[str]) -> "Answer":
     """Send by the way that suits the target; returns what was answered, secrets and all."""
     from faser_align.notifiers.services import Answer, complaint, heard, http_statuses, open_service
 
@@ -65,12 +68,12 @@ def _send(target: Target, message: Message, key: str, thread: str) -> "Answer":
     if target.is_mail and not _is_encrypted(service):
         from faser_align.notifiers.mail import send_mail
 
-        return send_mail(service, message, key=key, thread=thread)
+        return send_mail(service, message, key=key, thread=thread, reached=reached)
     if target.is_mattermost:
         from faser_align.notifiers.mattermost import is_webhook, send_post
 
         if is_webhook(service):
-            return send_post(service, message)
+            return send_post(service, message, reached)
     with heard() as records, http_statuses() as statuses:
         accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
     if not accepted:

@@ -4,8 +4,10 @@ One process of a campaign delivers at a time, behind a lock that ends with it. S
 a claim that whoever has the lock finds is that of a hook which was killed: the message is sent (again).
 """
 
+import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from faser_align.fsm import table
@@ -24,6 +26,7 @@ class Claim(NamedTuple):
     kind: str
     tries: int
     targets: int  # how many targets still wait for a message, this one included
+    reached: tuple[str, ...] = ()  # recipients or channels of the target that have it already, from an earlier try
 
 
 TOGETHER = ("held", "lost")  # fifty jobs that are held at once are one message, or a few
@@ -59,7 +62,7 @@ def claim(
         rows = [
             row
             for row in db.execute(
-                "SELECT id, history_id, target, kind, tries FROM outbox "
+                "SELECT id, history_id, target, kind, tries, error FROM outbox "
                 f"WHERE {_DUE} ORDER BY kind NOT IN ({_ENDS}), id",
                 _times(final),
             )
@@ -67,15 +70,19 @@ def claim(
         ]
         if not rows:
             return 0
-        _, _, target, kind, _ = rows[0]
+        _, _, target, kind, _, _ = rows[0]
         same = [row for row in rows if row[2:4] == (target, kind)] if kind in TOGETHER else rows[:1]
+        reached = _reached(db, target) if any(row[5] for row in same) else {}
+        # What some of the target's recipients have already is told to the others by itself.
+        known = reached.get(rows[0][0], ())
+        same = [row for row in same if reached.get(row[0], ()) == known]
         db.executemany(
             "UPDATE outbox SET state = 'claimed', claimed_utc = ?, tries = tries + 1 WHERE id = ?",
             [(database.utc(), row[0]) for row in same],
         )
         ids, history_ids = tuple(row[0] for row in same), tuple(row[1] for row in same)
         tries = max(row[4] for row in same) + 1
-        found.append(Claim(ids, history_ids, target, kind, tries, len({row[2] for row in rows})))
+        found.append(Claim(ids, history_ids, target, kind, tries, len({row[2] for row in rows}), known))
         return 0
 
     database.transact(folder, work)
@@ -92,9 +99,22 @@ def decline(folder: str, claimed: Claim) -> None:
     database.transact(folder, work)
 
 
-def mark(folder: str, claimed: Claim, problem: str | None) -> None:
-    """Write down what became of a claimed message: sent, to be tried again, or given up."""
+def _reached(db: sqlite3.Connection, target: str) -> dict[int, tuple[str, ...]]:
+    """Who of a target's recipients or channels has got a message although it failed, by its row; by its last try."""
+    sql = (
+        "SELECT message.value, json_extract(facts, '$.reached') FROM history, json_each(facts, '$.rows') AS message "
+        "WHERE event = 'delivery_failed' AND json_extract(facts, '$.target') = ? ORDER BY history.id"
+    )
+    return {row: tuple(json.loads(names)) for row, names in db.execute(sql, (target,))}
+
+
+def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str] = ()) -> None:
+    """Write down what became of a claimed message: sent, to be tried again, or given up.
+
+    ``reached`` are the recipients or channels of the target that have it although it failed.
+    """
     now = time.time()
+    partly = {"rows": claimed.ids, "reached": reached} if reached else {}
 
     def work(db: sqlite3.Connection) -> int:
         if problem is None:
@@ -111,8 +131,8 @@ def mark(folder: str, claimed: Claim, problem: str | None) -> None:
         )
         db.execute(
             "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
-            "dag_id, '', json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?) FROM campaign",
-            (database.utc(now), claimed.target, claimed.kind, claimed.tries, problem),
+            "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",
+            (database.utc(now), claimed.target, claimed.kind, claimed.tries, problem, json.dumps(partly)),
         )
         return 0
 

@@ -109,7 +109,9 @@ def facts(row: Row) -> str:
     if event == "created":
         return _created(known)
     if event == "delivery_failed":
-        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}"
+        names = ", ".join(filter(None, known.get("reached") or []))
+        others = f"; has reached {names}" if names else ""
+        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}{others}"
     if event in _BY_HAND:
         return f"{_BY_HAND[event](known)}, by {known.get('who')} on {row['host']}"
     parts = [str(known["reason"])] if known.get("reason") else []

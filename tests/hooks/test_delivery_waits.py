@@ -194,6 +194,24 @@ def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Pat
         assert json.loads(faser_align("status", "--json", world.record["folder"]).out)["undelivered"] == []
 
 
+def test_each_channel_is_told_once(tmp_path: Path) -> None:
+    """A channel that is refused gets its messages later, and those that have them get no more; the history says who has."""
+    with Mailbox(tmp_path / "mail") as mailbox, mattermost() as server:
+        world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK))
+        world.point(f"{server.url()}/?channels=early,late,other")
+        server.closed = {"late"}
+        node = layout.reco_node(1, 1, 400)
+        assert world.call("pre", node, 0, 2) == 0
+        assert world.call("hold", node, "13.0", 0) == 0
+        assert [post["channel"] for post in server.posts] == ["early", "other"]
+        assert world.rows("SELECT target, state FROM outbox ORDER BY target") == [("me", "sent"), ("other", "pending")]
+        assert "; has reached early, other" in faser_align("history", world.record["folder"]).out.replace("\n", " ")
+        server.closed = set()
+        assert world.call("final", "final", 4, 0) == 4
+        told = [(post["channel"], "removed" in post["text"]) for post in server.posts]
+        assert sorted(told) == [(name, end) for name in ("early", "late", "other") for end in (False, True)]
+
+
 DOUBTFUL = {"self_signed": "self-signed", "other_host": "mismatch", "expired": "expired"}
 WAYS = ("post", "ssl", "starttls")  # Mattermost, and mail with TLS from the first byte or on request
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -107,6 +108,19 @@ def test_refused_recipient(smtp_server: Mailbox, message: Message) -> None:
     assert len(smtp_server.messages()) == 1
 
 
+def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> None:
+    """A letter that one recipient was refused is offered to that one alone the next time."""
+    reached: list[str] = []
+    for refused in ({"nobody@example.org"}, set[str]()):
+        with Mailbox(tmp_path / "mail", refused=refused) as mailbox:
+            target = Target("me", mailbox.url("nobody@example.org,me@example.org"))
+            said = deliver(target, message, key="C/1", thread=THREAD, reached=reached)
+            assert bool(said) == bool(refused)
+    letters = mailbox.messages()
+    assert [letter["Delivered-To"] for letter in letters] == ["me@example.org", "nobody@example.org"]
+    assert len({str(letter["Message-ID"]) for letter in letters}) == 1
+
+
 def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> None:
     """A server that offers no login gets no password, and the reason does not hold it."""
     url = f"mailto://anna:{PASSWORD}@127.0.0.1:{smtp_server.port}?from=a@example.org&to=b@example.org"
@@ -134,6 +148,23 @@ def test_mattermost_is_told_name_channels_and_picture_of_the_address(mattermost_
         ("a", "shift", "https://align.example.org/i.png"),
         ("b", "shift", "https://align.example.org/i.png"),
     ]
+
+
+def test_no_channel_is_told_twice(mattermost_server: Any, message: Message) -> None:
+    """A channel that is refused keeps the message from no other; the next try is for those that have not got it."""
+    target = Target("group", f"{mattermost_server.url()}/?channels=a,gone,b,gone")
+    mattermost_server.closed = {"gone"}
+    reached: list[str] = []
+    said = deliver(target, message, key="C/1", thread=THREAD, reached=reached)
+    assert said == (
+        "target 'group': channel gone: the Mattermost server answered 404 Not Found: Couldn't find the channel."
+    )
+    assert reached == ["a", "b"]
+    mattermost_server.closed = set()
+    assert deliver(target, message, key="C/1", thread=THREAD, reached=reached) is None
+    assert [post["channel"] for post in mattermost_server.posts] == ["a", "b", "gone"]
+    assert deliver(target, message, key="C/1", thread=THREAD, reached=reached) is None
+    assert mattermost_server.received() == 3
 
 
 def test_a_bot_of_mattermost_gets_markdown(message: Message, silent_port: int) -> None:

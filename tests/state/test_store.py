@@ -1,6 +1,7 @@
 """The store's parts: schema, spool, published copy, outbox, registry."""
 
 import concurrent.futures
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -317,6 +318,30 @@ def test_many_holds_are_one_message_and_the_end_comes_first(record: dict[str, An
     assert db.execute("SELECT count(*) FROM outbox WHERE target = 'me' AND state != 'sent'").fetchone() == (0,)
     assert outbox.claim(folder, tired=frozenset({"group"})) is None
     db.close()
+
+
+def test_who_has_a_message_already_is_remembered(record: dict[str, Any]) -> None:
+    """A try that reached some of a target's recipients is told to the next one, and holds that came since by themselves."""
+    folder = record["folder"]
+    for file in record["files"]:
+        node = layout.reco_node(1, 1, file)
+        hook("pre", folder, node, 0, 2)
+        hook("hold", folder, node, f"{file}.0", 0)
+    with contextlib.closing(database.connect(folder)) as db:
+        db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = '', error = ''")
+        db.execute("UPDATE outbox SET next_utc = '2999' WHERE target = 'me' OR id > 3")
+        ids = [row for (row,) in db.execute("SELECT id FROM outbox WHERE target = 'group' ORDER BY id")]
+        first = outbox.claim(folder)
+        assert first is not None
+        assert (first.target, first.ids, first.reached) == ("group", tuple(ids[:1]), ())
+        outbox.mark(folder, first, "refused", ["town square", "off-topic"])
+        db.execute("UPDATE outbox SET next_utc = '' WHERE target = 'group'")
+    again = outbox.claim(folder)
+    assert again is not None
+    assert (again.ids, again.reached) == (first.ids, ("town square", "off-topic"))
+    since = outbox.claim(folder, seen=frozenset(again.ids))
+    assert since is not None
+    assert (since.ids, since.reached) == (tuple(ids[1:]), ())
 
 
 def test_the_registry_finds_by_name_and_by_folder(

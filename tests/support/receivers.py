@@ -56,11 +56,12 @@ class SecureMailbox(mailbox.Mailbox):
 
 @dataclass
 class Mattermost:
-    """What a webhook received; ``token`` is the only one that is accepted."""
+    """What a webhook received; ``token`` is the only one that is accepted, and channels that are ``closed`` are not."""
 
     port: int
     secure: bool = False
     token: str = TOKEN
+    closed: set[str] = field(default_factory=set)
     posts: list[dict[str, Any]] = field(default_factory=list)
 
     def url(self, token: str = TOKEN) -> str:
@@ -92,6 +93,9 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
                 self._answer(403, f'{{"message": "Invalid webhook {self.path}"}}', "application/json")
                 return
             post = json.loads(body)
+            if post.get("channel") in received.closed:
+                self._answer(404, '{"message": "Couldn\'t find the channel."}', "application/json")
+                return
             if len(post["text"]) > 16383 or len(json.dumps(post["attachments"], ensure_ascii=False)) > 760_000:
                 self._answer(400, '{"message": "Post too long"}', "application/json")
                 return
