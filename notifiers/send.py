@@ -22,9 +22,7 @@ _REASON_MAX = 300
 _INSIST_S = 0.5  # an exception of the alarm that a library swallowed is raised again after this time
 
 
-def deliver(
-    target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None
-) -> str | None:
+def deliver(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> str | None:
     """Send a message to a target and wait for the answer; returns None if it was accepted, else why not, as ``ask`` says it."""
     answer = ask(target, message, key=key, thread=thread, reached=reached)
     return None if answer.accepted else answer.words

@@ -110,8 +110,8 @@ def facts(row: Row) -> str:
         return _created(known)
     if event == "delivery_failed":
         names = ", ".join(filter(None, known.get("reached") or []))
-        others = f"; has reached {names}" if names else ""
-        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}{others}"
+        also = f"; has reached {names}" if names else ""
+        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}{also}"
     if event in _BY_HAND:
         return f"{_BY_HAND[event](known)}, by {known.get('who')} on {row['host']}"
     parts = [str(known["reason"])] if known.get("reason") else []
