@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from calypso import Lxplus
-from desk import Desk
+from desk import EXAMPLES, Desk
 from standin import make_pede
 
 from faser_align.config import layout
@@ -16,7 +16,6 @@ from faser_align.fsm import statuses
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMON = """
 [campaign]
 constants = "{examples}/ift_misplaced.txt"

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import uproot
 from calypso import Lxplus
-from desk import Desk, cluster_of
+from desk import EXAMPLES, Desk, cluster_of
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = """
 [campaign]
 name = "camp"
@@ -86,8 +85,9 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 def set_up(desk: Desk, *, tracks: int, min_files: float, more: str = "") -> Lxplus:
     lxplus = Lxplus(desk.folder / "lxplus", tracks)
     shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
-    text = CONFIG.format(place=lxplus.folder, constants=EXAMPLES / "ift_misplaced.txt", min_files=min_files, more=more)
-    (desk.folder / "faser-align.toml").write_text(text)
+    desk.configure(
+        CONFIG, place=lxplus.folder, constants=EXAMPLES / "ift_misplaced.txt", min_files=min_files, more=more
+    )
     return lxplus
 
 

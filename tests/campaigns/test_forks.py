@@ -30,7 +30,7 @@ def desk(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     with Mailbox(workdir / "mail") as mailbox:
         made = Desk(workdir, FIRST, mailbox)
-        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=Path(__file__).parents[2] / "examples"))
+        made.configure(CONFIG)
         yield made
 
 

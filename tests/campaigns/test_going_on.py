@@ -37,8 +37,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         made = Desk(workdir, NAME, mailbox)
-        examples = Path(__file__).parents[2] / "examples"
-        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=examples))
+        made.configure(CONFIG)
         yield made
 
 

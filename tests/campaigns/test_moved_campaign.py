@@ -44,8 +44,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
         made = Desk(workdir, NAME, mailbox)
         for place in ("first", "second"):
             (workdir / place).mkdir()
-        examples = Path(__file__).parents[2] / "examples"
-        (workdir / "faser-align.toml").write_text(CONFIG.format(examples=examples, first=workdir / "first"))
+        made.configure(CONFIG, first=workdir / "first")
         yield made
 
 

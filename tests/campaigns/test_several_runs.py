@@ -28,7 +28,7 @@ file = "targets.toml"
 events = ["lost", "end"]
 """
 RAW = ("011705_00400", "011705_00401", "011706_00001", "011706_00400")
-WEIGHTED = '[solver]\nweights = {{ "011706" = {} }}\n'
+WEIGHTED = '[solver]\nweights = {{ "011706" = {weight} }}\n'
 
 
 @pytest.fixture
@@ -43,8 +43,7 @@ def test_two_runs_with_weights(desk: Desk) -> None:
     """A lost file is named with its run; the same tracks give other constants with other weights, without the ROOT files."""
     for name in RAW:
         (desk.folder / f"raw_{name}").write_bytes(b"raw")
-    plain = CONFIG.format(examples=Path(__file__).parents[2] / "examples", folder=desk.folder)
-    (desk.folder / "faser-align.toml").write_text(plain + WEIGHTED.format(0.5))
+    desk.configure(CONFIG + WEIGHTED, folder=desk.folder, weight=0.5)
     runs = ("-r", "11705", "-f", "400-401", "-r", "11706", "-f", "1,400")
     assert "run 011706, 2 files (1,400)" in desk.run(
         "submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name, "--dry-run"
@@ -66,7 +65,8 @@ def test_two_runs_with_weights(desk: Desk) -> None:
 
     found = {}
     for weight in ("0.5", "2.0", "none"):
-        (desk.folder / "other.toml").write_text(plain + (WEIGHTED.format(weight) if weight != "none" else ""))
+        text = CONFIG if weight == "none" else CONFIG + WEIGHTED
+        desk.configure(text, "other.toml", folder=desk.folder, weight=weight)
         words = ("solve", "--from", desk.name, "--config", "other.toml", "-o", f"again-{weight}", "--json")
         found[weight] = json.loads(desk.run(*words))["corrections"]
     assert found["0.5"] == metrics["corrections"]

@@ -76,9 +76,8 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 
 
 def configure(desk: Desk, **parts: str) -> None:
-    examples = Path(__file__).parents[2] / "examples"
     parts = {"constants": "ift_misplaced.txt", "campaign": "", "tracks": "1000", "convergence": "", "more": "", **parts}
-    (desk.folder / "faser-align.toml").write_text(CONFIG.format(examples=examples, **parts))
+    desk.configure(CONFIG, **parts)
 
 
 def verdicts(desk: Desk) -> list[tuple[int, int, str]]:

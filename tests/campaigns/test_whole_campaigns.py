@@ -45,10 +45,8 @@ requirements = "{requirements}"
 
 def configure(desk: Desk, *, raw: str = "", requirements: str = "", pede: str = "") -> None:
     """Write the configuration of a campaign of the simulation."""
-    examples = Path(__file__).parents[2] / "examples"
     backend = "pede" if pede else "builtin"
-    text = CONFIG.format(examples=examples, raw=raw, requirements=requirements, backend=backend, pede=pede or "pede")
-    (desk.folder / "faser-align.toml").write_text(text)
+    desk.configure(CONFIG, raw=raw, requirements=requirements, backend=backend, pede=pede or "pede")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from receivers import Mattermost
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 
 
@@ -26,6 +27,10 @@ class Desk:
         group = f'group = "{channel.url()}"\n' if channel else ""
         targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n{group}')
         targets.chmod(0o600)
+
+    def configure(self, text: str, file: str = "faser-align.toml", **values: object) -> None:
+        """Write a configuration; it may name ``examples`` and what else is given."""
+        (self.folder / file).write_text(text.format(examples=EXAMPLES, **values))
 
     def run(self, *words: str, status: int = 0) -> str:
         """Type a command; its standard output, if it ended as expected."""
