@@ -20,6 +20,13 @@ PROBE_S = 20
 VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
+NOT_RUN = (126, 127)  # exit statuses of a shell and of the dynamic loader for a program that cannot run
+
+
+class NotStartedError(UserError):
+    """pede could not begin: the program or a library that it needs is not there."""
+
+
 def sourced(script: str) -> dict[str, str]:
     """The environment that sourcing ``script`` in bash leaves, for example ROOT's ``thisroot.sh``; ours if it is empty.
 
@@ -61,7 +68,7 @@ def run_pede(
         threads: that OpenMP may use; the steering's keyword ``threads`` asks for them.
         environment: of ``sourced``; this process's unless given.
 
-    Raises UserError if pede cannot be started.
+    Raises NotStartedError if pede cannot be started, or lacks a library.
     """
     path = Path(steering_path)
     folder = path.parent
@@ -79,7 +86,10 @@ def run_pede(
                 check=False,
             ).returncode
     except OSError as error:
-        raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
+        raise NotStartedError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
+    if status in NOT_RUN and not (folder / END).exists():
+        said = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it says nothing"
+        raise NotStartedError(f"{executable} cannot run: {said}; see solver.pede and solver.environment")
     return read_outputs(path, status)
 
 

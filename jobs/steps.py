@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from faser_align.alignment.counts import Counts, read_counts
 from faser_align.alignment.metrics import Step
 from faser_align.alignment.mille import Cuts, convert_and_count
-from faser_align.alignment.pede import run_pede, sourced
+from faser_align.alignment.pede import NotStartedError, run_pede, sourced
 from faser_align.alignment.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.solver import solve as run_builtin
 from faser_align.alignment.steeringtext import solver_options, step_fixed, write_steering
@@ -111,5 +111,8 @@ def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
     else:
         with failing(statuses.ENVIRONMENT):
             environment = sourced(settings.get("environment", ""))
-        found = run_pede(steering, settings["pede"], settings["threads"], environment)
+        try:
+            found = run_pede(steering, settings["pede"], settings["threads"], environment)
+        except NotStartedError as problem:
+            raise NodeError(str(problem), statuses.ENVIRONMENT) from problem
     return accept(found, settings.get("warnings_ok", DOUBTFUL_CODES))

@@ -114,6 +114,8 @@ def _solver(look: Look) -> str:
 
     environment = sourced(solver.environment)
     found = shutil.which(solver.pede, path=environment.get("PATH"))
+    if found is None and os.path.isfile(solver.pede):
+        raise UserError(f"solver.pede = {solver.pede} may not be run by you; type `chmod +x` or name another one")
     if found is None:
         raise UserError(f"solver.pede = {solver.pede} is not a program here; give its path")
     version = probe(found, environment)

@@ -68,3 +68,27 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_pat
     failed = run_job("solve", campaign, 1, 1)
     assert failed.returncode == statuses.ENVIRONMENT
     assert "ended the shell (status 3" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("does", "mode", "said"),
+    [
+        ("exit 0", 0o644, "cannot start pede as"),
+        (
+            "echo 'pede: error while loading shared libraries: libgfortran.so.5' >&2; exit 127",
+            0o755,
+            "libgfortran.so.5",
+        ),
+    ],
+)
+def test_a_pede_that_cannot_run_here(
+    make_campaign: Make, run_job: Run, tmp_path: Path, does: str, mode: int, said: str
+) -> None:
+    """A pede that cannot be started, or lacks a library, is a fault of the environment, which another machine may not have."""
+    pede = program(tmp_path / "bin" / "pede", does)
+    pede.chmod(mode)
+    campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
+    reconstruct(str(campaign), 1, 1, 400)
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.ENVIRONMENT
+    assert said in failed.stderr.splitlines()[-1]
