@@ -210,7 +210,7 @@ class Refusing:
 
 def test_a_refused_submission_can_be_typed_again(pool: Pool, workdir: Path) -> None:
     """What HTCondor's library has written before its schedd refused is not in the way of the next try."""
-    campaign = Campaign(workdir, "[htcondor]\nscan_interval_s = 1")
+    campaign = Campaign(workdir, "campaign.iterations = 1\nhtcondor.scan_interval_s = 1")
     with pytest.raises(CampaignError, match="HTCondor did not take"):
         submit_dag(Refusing(campaign.schedd), str(campaign.folder))  # type: ignore[arg-type]
     cluster = submit_dag(campaign.schedd, str(campaign.folder))
