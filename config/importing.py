@@ -230,9 +230,15 @@ NEWEST: dict[str, Rule] = {
 FIXED = (
     Entry("reconstruction.backend", "calypso", "as runAlignment.sh"),
     Entry("reconstruction.raw", RAW, "as runAlignment.sh"),
+    Entry(
+        "reconstruction.min_files",
+        0.95,
+        "share of the files that is enough; theirs went on with fewer and did not say so",
+    ),
     Entry("solver.backend", "pede", "as runMillepede.sh"),
     Entry("htcondor.pool", "system", "CERN's"),
     Entry("htcondor.retries", 2, "as the DAG's RETRY"),
+    Entry("htcondor.retry_wait_s", 300, "theirs tried again at once"),
     Entry("htcondor.reco.cpus", 2, "as reco.sub.tpl"),
     Entry("htcondor.reco.memory_mb", 4000, "as reco.sub.tpl"),
     Entry("htcondor.reco.disk_mb", 8000, "as reco.sub.tpl"),
@@ -280,6 +286,12 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
     if "campaign.constants" not in found:
         found["campaign.constants"] = Entry(
             "campaign.constants", zeros, "zeros: theirs began with an empty inputforalign.txt"
+        )
+    for kind in ("reco", "mille"):
+        memory = found[f"htcondor.{kind}.memory_mb"].value
+        most = 2 * memory if isinstance(memory, int) else 0
+        found[f"htcondor.{kind}.memory_max_mb"] = Entry(
+            f"htcondor.{kind}.memory_max_mb", most, "once HTCondor has held a job for want of memory"
         )
     entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
     stages = list(_stages(old.get("workflow", {}), source))
