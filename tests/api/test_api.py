@@ -96,7 +96,7 @@ def test_a_stage_alone_names_no_constants(workdir: Path) -> None:
 def test_the_example_with_pandas_runs(converged: Path) -> None:
     """examples/read_campaign.py reads a campaign into tables and finds what moved most."""
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), str(converged / NAME)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "chi2_per_ndf" in done.stdout
     assert "module 3 of layer 0 of station 0" in done.stdout
@@ -106,5 +106,5 @@ def test_the_example_says_that_there_is_nothing_to_read(workdir: Path) -> None:
     """Of a campaign without a finished iteration examples/read_campaign.py says so, in one sentence."""
     record = make_campaign(workdir / "c", name="c")
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), record["folder"]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (1, "c has no finished iteration yet; it is created\n")

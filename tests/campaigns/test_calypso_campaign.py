@@ -91,7 +91,7 @@ def set_up(desk: Desk, *, tracks: int, min_files: float, more: str = "") -> Lxpl
     return lxplus
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -> None:
     """Of twelve files one vanished after submission, one crashes later on: the campaign converges in its third stage, confirmed."""
     lxplus = set_up(desk, tracks=200, min_files=0.8, more=STAGES)
@@ -99,7 +99,7 @@ def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -
         lxplus.raw(file, **({"good": 3} if file == 405 else {}))
     said = desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-411")
     lxplus.raw(409).unlink()
-    desk.run("wait", "camp", "--timeout", "550")
+    desk.wait("camp")
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     assert [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")] == [
         *("created", "submitted", "stage_finished", "stage_finished", "go_on"),
@@ -160,7 +160,7 @@ def test_fewer_files_than_the_quorum(desk: Desk) -> None:
     lxplus.raw(401, silent=True)
     lxplus.raw(402, truncated=True)
     said = desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-402", "-i", "2")
-    desk.run("wait", "camp", "--timeout", "120", status=15)
+    desk.wait("camp", status=15)
     assert desk.dagman(cluster_of(said))["ExitCode"] != 0
     text = desk.letters("failed")
     assert "no output" in text

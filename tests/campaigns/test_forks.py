@@ -43,8 +43,8 @@ def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None
     desk.run("submit", "--each", "-y", "2023", *pairs[:-2], "-i", "1", status=2)
     said = desk.run("submit", "--each", "-y", "2023", *pairs, "-i", "1")
     assert len([line for line in said.splitlines() if "; submitted as job " in line]) == 2
-    desk.run("wait", FIRST, "--timeout", "120", status=10)
-    desk.run("wait", SECOND, "--timeout", "120", status=10)
+    desk.wait(FIRST, status=10)
+    desk.wait(SECOND, status=10)
     listed = desk.run("list")
     assert [listed.count(f"{name} ") for name in (FIRST, SECOND)] == [1, 1]
 
@@ -57,7 +57,7 @@ def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None
     assert record["parent"]["name"] == FIRST
     assert record["parent"]["sha256"] == record["constants"]["sha256"]
     assert (fork / "iter01" / layout.RECO / layout.CONSTANTS).read_text() == found
-    desk.run("wait", f"{FIRST}-2", "--timeout", "120", status=10)
+    desk.wait(f"{FIRST}-2", status=10)
     assert f"forked from {FIRST}, iteration 1\n" in desk.run("status", f"{FIRST}-2")
     assert f"at most 1 iteration, forked from {FIRST}, iteration 1" in desk.run(
         "history", f"{FIRST}-2", "--campaign-only"

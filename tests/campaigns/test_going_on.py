@@ -49,13 +49,13 @@ def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
         )
         for _ in range(2)
     ]
-    return sorted((one.wait(timeout=120), one.communicate()[0]) for one in running)
+    return sorted((one.wait(timeout=300), one.communicate()[0]) for one in running)
 
 
 def test_a_campaign_goes_on(desk: Desk) -> None:
     """Exhausted, extended, changed, stopped after an iteration and resumed, a campaign has one history and one DAGMan."""
     desk.run(*SUBMIT, "-i", "1")
-    desk.run("wait", NAME, "--timeout", "100", status=10)
+    desk.wait(NAME, status=10)
     assert "extend goes-on -i" in desk.run("status", NAME)
     desk.run("resume", NAME, status=2)
     assert "goes on with iteration 2, and may have 4 in all" in desk.run("extend", NAME, "-i", "3", "--dry-run")
@@ -65,10 +65,11 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     assert (first, second) == (0, 2), said + refused
     assert layout.dag_files(str(desk.campaign)) == [layout.DAG, "alignment-02.dag"]
     assert "JOB mille_s1_i01" not in (desk.campaign / "alignment-02.dag").read_text()
-    desk.run("extend", NAME, "-i", "1", status=2)
+    # At once, since it is about the first iteration that follows.
     desk.run("set", NAME, "convergence.effect_um_max=0.4", "notify.events=iteration,end")
+    desk.run("extend", NAME, "-i", "1", status=2)
     desk.run("stop", NAME, "--after", "iteration")
-    desk.run("wait", NAME, "--timeout", "100", status=16)
+    desk.wait(NAME, status=16)
 
     status = desk.read("status", NAME)
     reached = status["iteration"]
@@ -87,7 +88,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     )
     assert forced.returncode == 2, forced.stdout
     assert "stop it before --force" in forced.stderr
-    desk.run("wait", NAME, "--timeout", "100", status=10)
+    desk.wait(NAME, status=10)
 
     assert desk.read("status", NAME)["iteration"] == 4
     turn = ["reconstruction_started", "solving_started", "go_on"]
@@ -130,10 +131,10 @@ def test_a_campaign_that_failed_is_extended(desk: Desk) -> None:
     words[words.index("-f") + 1] = "400-401"
     desk.run(*words)
     raw[1].unlink()
-    desk.run("wait", NAME, "--timeout", "100", status=15)
+    desk.wait(NAME, status=15)
     raw[1].write_bytes(b"raw")
     desk.run("extend", NAME, "-i", "1")
-    desk.run("wait", NAME, "--timeout", "100", status=10)
+    desk.wait(NAME, status=10)
     status = desk.read("status", NAME)
     assert (status["iteration"], status["limit"]) == (2, 2)
     dag = (desk.campaign / layout.dag_name(2)).read_text()

@@ -61,7 +61,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
     desk.run("move", NAME, str(second), status=2)
     assert list(second.iterdir()) == []
     desk.run("stop", NAME, "--after", "iteration")
-    desk.run("wait", NAME, "--timeout", "100", status=16)
+    desk.wait(NAME, status=16)
     reached = desk.read("status", NAME)["iteration"]
     assert reached < 3
     before = tracks(first)
@@ -71,12 +71,12 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
         name, _, number = call.partition(":")
         fault = (f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
         command = ["/usr/bin/strace", "-o", "/dev/null", "-e", *fault, *COMMAND, "move", NAME, str(second)]
-        killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=100, check=False)
+        killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=300, check=False)
         assert killed.returncode == -9, killed
     # The record says the new place and no hook knows it yet: those of the resumed campaign go by the record all the same.
     assert tracks(first) == tracks(second) == before
     desk.run("resume", NAME)
-    desk.run("wait", NAME, "--timeout", "200")
+    desk.wait(NAME)
     assert desk.read("status", NAME)["state"] == "converged", [row for row in desk.history() if "deliv" in row["event"]]
     assert not [row for row in desk.history() if row["event"] == "failed"]
     assert (desk.campaign / layout.HOOKS_LOG).exists() is False

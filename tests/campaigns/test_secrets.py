@@ -1,6 +1,7 @@
 """Secrets and names: a whole campaign on the pool, in a folder with an ugly name, with deliveries that fail and succeed."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -70,7 +71,7 @@ class Desk:
             env=os.environ | {"MY_TOKEN": ENVIRONMENT, "KRB5CCNAME": f"FILE:/tmp/{ENVIRONMENT}"},
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=660,
             check=False,
         )
         self.said += [done.stdout, done.stderr]
@@ -106,14 +107,12 @@ def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
         yield name
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Every regular file below a folder that can be read; a pool's change while they are looked at."""
+def files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every regular file below a folder that can be read, with its content; a pool's come and go while they are looked at."""
     for path in folder.rglob("*"):
-        try:
+        with contextlib.suppress(OSError):
             if stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK):
-                yield path
-        except OSError:
-            continue
+                yield str(path), path.read_bytes()
 
 
 def leaks(content: bytes) -> list[str]:
@@ -142,10 +141,10 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         raw = desk.folder / "raw; files" / "011705-00401.raw"
         said = desk.run(*submit).out
         raw.unlink()
-        desk.run("wait", NAME, "--timeout", "100", status=15)
+        desk.run("wait", NAME, "--timeout", "600", status=15)
         raw.write_text("raw")
         said += desk.run("resume", NAME).out
-        desk.run("wait", NAME, "--timeout", "120", status=None)
+        desk.run("wait", NAME, "--timeout", "600", status=None)
 
         status = json.loads(desk.run("status", NAME, "--json").out)
         assert status["state"] in ("exhausted", "converged"), status["reason"]
@@ -199,12 +198,12 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
     everything = {"output": "".join(desk.said).encode(), "posts": posts.encode(), "letters": b"".join(letters)}
     everything["report"] = (desk.folder.parent / "report.html").read_bytes()
     for command in (["condor_q", "-l"], ["condor_history", "-l"]):
-        everything[command[0]] = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        everything[command[0]] = subprocess.run(command, capture_output=True, check=True, timeout=300).stdout
     assert (
         f"FaserFolder = {json.dumps(str(desk.campaign), ensure_ascii=False)}".encode() in everything["condor_history"]
     )
     for folder in (desk.campaign, pool.folder, registry.home()):
-        everything |= {str(path): path.read_bytes() for path in files(folder)}
+        everything |= dict(files(folder))
     for log in (layout.SCRIPTS_LOG, layout.DAGMAN_OUT, layout.STATE, layout.PUBLISHED, layout.DAG, layout.JOB_LOG):
         assert everything[str(desk.campaign / log)]
     assert {where: found for where, content in everything.items() if (found := leaks(content))} == {}

@@ -51,7 +51,7 @@ def test_two_runs_with_weights(desk: Desk) -> None:
     desk.run("submit", "-y", "2023", *runs[:-2], "-i", "1", "--name", desk.name, status=2)
     desk.run("submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name)
     (desk.folder / "raw_011706_00400").unlink()
-    desk.run("wait", desk.name, "--timeout", "200", status=10)
+    desk.wait(desk.name, status=10)
 
     for told in (desk.letters("lost"), desk.run("status", desk.name)):
         assert "400 of run 011706" in told

@@ -89,13 +89,13 @@ def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) ->
     """A stage that stops at its limit exhausts the campaign; extended, it converges, and the stages after it follow."""
     configure(desk, campaign="repeat = 2", more=TWICE)
     desk.run(*SUBMIT, desk.name)
-    desk.run("wait", desk.name, "--timeout", "150", status=10)
+    desk.wait(desk.name, status=10)
     assert verdicts(desk) == [(1, 1, "limit"), (2, 1, "limit")]
     assert desk.read("status", desk.name)["stage"] == 2
     assert "stage 2 of 4" in desk.run("status", desk.name)
 
     assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
-    desk.run("wait", desk.name, "--timeout", "200", status=10)
+    desk.wait(desk.name, status=10)
     assert verdicts(desk) == [
         *((1, 1, "limit"), (2, 1, "limit"), (2, 2, "converged")),
         *((3, 1, "limit"), (4, 1, "limit")),
@@ -133,7 +133,7 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     )
     configure(desk, constants="align_2025.txt", tracks="2000", convergence=easy, more=STRICT)
     desk.run(*SUBMIT, desk.name, "-i", "2")
-    desk.run("wait", desk.name, "--timeout", "150", status=14)
+    desk.wait(desk.name, status=14)
     assert verdicts(desk) == [(1, 1, "converged")]
     assert "became wider in module" in desk.letters("rejected")
 
@@ -145,7 +145,7 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     desk.run("set", desk.name, "validation.module_rise_max=100")
     desk.run("set", desk.name, "validation.enabled=false", status=2)
     assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
-    desk.run("wait", desk.name, "--timeout", "150")
+    desk.wait(desk.name)
     assert verdicts(desk) == [(1, 1, "converged"), (1, 2, "converged")]
     events = [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")]
     assert events == [

@@ -62,10 +62,10 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     terminal = subprocess.Popen(
         [*COMMAND, *SUBMIT], cwd=desk.folder, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    said, _ = terminal.communicate(timeout=60)
+    said, _ = terminal.communicate(timeout=300)
     with pytest.raises(ProcessLookupError):  # nothing of the session is left that a hang-up could reach
         os.killpg(terminal.pid, signal.SIGHUP)
-    desk.run("wait", NAME, "--timeout", "150")
+    desk.wait(NAME)
     dagman = desk.dagman(cluster_of(said))
     assert (dagman["ExitBySignal"], dagman["ExitCode"]) == (False, 0)
     status = desk.read("status", NAME)
@@ -88,7 +88,7 @@ def test_a_campaign_converges_with_pede(desk: Desk) -> None:
     """With pede (a stand-in, whose exit status is always 0) in place of the built-in solver a campaign ends alike."""
     configure(desk, pede=make_pede(desk.folder))
     desk.run(*SUBMIT)
-    desk.run("wait", NAME, "--timeout", "150")
+    desk.wait(NAME)
     status = desk.read("status", NAME)
     assert status["state"] == "converged"
     metrics = json.loads((desk.campaign / "iter01" / layout.MILLEPEDE / layout.METRICS).read_text())
@@ -104,7 +104,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     configure(desk, raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
     said = desk.run(*SUBMIT)
     (raw / "Faser-Physics-011705-00401.raw").unlink()
-    desk.run("wait", NAME, "--timeout", "100", status=15)
+    desk.wait(NAME, status=15)
     first = cluster_of(said)
     assert desk.dagman(first)["ExitCode"] != 0
     assert (desk.campaign / f"{layout.DAG}.rescue001").exists()
@@ -122,7 +122,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     said = desk.run("resume", NAME)
     with queries.published(str(desk.campaign)) as db:
         assert schema.applied(db) == schema.names()  # an older program's campaign is brought up to date
-    desk.run("wait", NAME, "--timeout", "150")
+    desk.wait(NAME)
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     rows = desk.read("history", NAME)
     rows = rows["history"] if isinstance(rows, dict) else rows
@@ -140,7 +140,7 @@ def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
     """With fewer iterations than convergence needs a campaign ends as exhausted, and says so."""
     configure(desk)
     said = desk.run(*SUBMIT, "-i", "2")
-    desk.run("wait", NAME, "--timeout", "100", status=10)
+    desk.wait(NAME, status=10)
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     assert desk.read("status", NAME)["state"] == "exhausted"
     (letter,) = desk.mailbox.messages()
@@ -153,8 +153,8 @@ def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Des
     """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed; resume would go on."""
     configure(desk, requirements="false")
     said = desk.run(*SUBMIT)
-    deadline = time.monotonic() + 60
-    while desk.read("status", NAME)["state"] != "reconstructing" or ours_running():
+    deadline = time.monotonic() + 240
+    while [row["nodes"].get("queued") for row in desk.read("status", NAME)["iterations"][:1]] != [2] or ours_running():
         assert time.monotonic() < deadline, ours_running()
         time.sleep(0.2)
     for _ in range(20):

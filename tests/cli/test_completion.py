@@ -28,7 +28,7 @@ def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path
         "COMP_CWORD": "2",
     }
     program = Path(sys.executable).with_name("faser-align")
-    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert "converged" in done.stdout
     assert "failed" not in done.stdout
 

@@ -75,7 +75,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     assert submitted.status == 0, submitted.err
     raw[0].unlink()
     assert "runs already as job" in plain_command("resume", "stops").err
-    ended = plain_command("wait", "stops", "--timeout", "120", "--interval", "0.2")
+    ended = plain_command("wait", "stops", "--timeout", "600", "--interval", "0.2")
     assert ended.status == 15, ended
     status = plain_command("status", "stops").out
     assert "reco_s1_i01_00400: raw file missing or unreadable" in status

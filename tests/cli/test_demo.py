@@ -31,7 +31,7 @@ def program(*words: str, status: int = 0) -> str:
     """Run ``faser-align`` with the typed form of its name and return what it wrote."""
     command = [sys.executable, "-I", "-m", "faser_align.cli", *words]
     variables = {**os.environ, "FASER_ALIGN_COMMAND": "build/faser-align"}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

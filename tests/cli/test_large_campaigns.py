@@ -105,7 +105,7 @@ def test_plain_words_need_no_pydantic() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         assert done.stdout.splitlines()[-1] == "[]", done
 

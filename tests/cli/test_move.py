@@ -68,7 +68,7 @@ def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.Complet
     name, _, number = call.partition(":")
     strace = ("/usr/bin/strace", "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:{fault}:when={number}")
     command = (sys.executable, "-m", "faser_align.cli", "move", folder, str(place))
-    return subprocess.run([*strace, *command], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*strace, *command], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:

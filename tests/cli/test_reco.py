@@ -41,7 +41,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     assert made.status == 0, made.err
     name = "Y2023_R011705_F400-401_reco01"
     assert f"faser-align solve {name}" in made.out
-    assert plain_command("wait", name, "--timeout", "120").status == 10
+    assert plain_command("wait", name, "--timeout", "600").status == 10
     with queries.published(str(here / name)) as db:
         assert verify.findings(db) == []
         nodes = [row["node"] for row in queries.nodes(db)]

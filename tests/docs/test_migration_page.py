@@ -22,7 +22,7 @@ SHORTER = {
     "400-450": "400-401",
     "400:450": "400:401",
     "450-500": "402-403",
-    "-i 10": "-i 1",
+    "-i 10": "-i 2",  # so that it runs still when it is stopped
     "--iterations 10": "--iterations 1",
 }
 # Parts of sentences, not commands that are complete.
@@ -116,7 +116,7 @@ class Desk:
             words.append("--yes")
         left = self.command(*words)
         if verb == "reco" and "--dry-run" not in words:
-            assert self.command("wait", RECO, "--timeout", "120").status == 10
+            assert self.command("wait", RECO, "--timeout", "600").status == 10
         return left
 
     def _begin(self, words: list[str]) -> Result:

@@ -62,6 +62,6 @@ def run_job() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-I", "-m", f"faser_align.jobs.{module}", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, timeout=300, check=False)
 
     return run

@@ -56,7 +56,6 @@ def worst_module_cut(metrics: dict[str, Any]) -> float:
     return float(max(cut / (kept + cut) for kept, cut in metrics["hits"]["modules"].values()))
 
 
-@pytest.mark.timeout(120)
 def test_significance_alone_converges_beside_the_truth(make_campaign: Make) -> None:
     """With the narrow cut throughout, modules lose their hits unseen; the condition on cut hits catches it."""
     history = run(make_campaign(FILES, mille={"residual_max": [0.05]}, simulation={"tracks": TRACKS}), 10, 2.5)
@@ -69,7 +68,6 @@ def test_significance_alone_converges_beside_the_truth(make_campaign: Make) -> N
     assert {"module_cut", "entries"} <= {criterion.name for criterion in said.criteria if not criterion.passed}
 
 
-@pytest.mark.timeout(120)
 def test_a_wide_first_cut_converges_at_the_truth(make_campaign: Make) -> None:
     """The same start with a wide first cut ends where the data are described; the solver's rising chi2/ndf is no matter."""
     history = run(make_campaign(FILES, simulation={"tracks": TRACKS}), 4, 2.5)
@@ -78,7 +76,6 @@ def test_a_wide_first_cut_converges_at_the_truth(make_campaign: Make) -> None:
     assert worst_module_cut(history[-1]) < 0.02
 
 
-@pytest.mark.timeout(120)
 def test_the_solvers_own_chi2_rises_while_converging(make_campaign: Make) -> None:
     """With the narrow cut hits come back into the fit, so that pede's chi2/ndf grows in a healthy campaign."""
     history = run(make_campaign(FILES, mille={"residual_max": [0.05]}, simulation={"tracks": TRACKS}), 5, 1.0)
@@ -88,7 +85,6 @@ def test_the_solvers_own_chi2_rises_while_converging(make_campaign: Make) -> Non
     assert converged(history, Rules()) is not None
 
 
-@pytest.mark.timeout(120)
 def test_two_fixed_layers_let_the_momenta_drift(make_campaign: Make) -> None:
     """Nothing but the tracks' momenta sees a curvature of the layers; it is named, and told with the change."""
     stages = [{"name": "3ST", "steps": [{"name": "all but 21 and 41", "fix": ["IFT", 21, 41]}]}]

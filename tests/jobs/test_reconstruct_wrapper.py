@@ -47,7 +47,7 @@ class Job:
             env=self.lxplus.environment(self.scratch) | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -309,7 +309,7 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
     assert process.stdout is not None
     assert any("reconstruction" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "reconstruction: " in said
     assert os.listdir(job.scratch) == []
@@ -336,7 +336,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.S
         assert time.monotonic() - begun < 60
         time.sleep(0.02)
     os.killpg(process.pid, sent)
-    process.wait(timeout=30)
+    process.wait(timeout=300)
     assert len(os.listdir(place)) == (sent == signal.SIGKILL)
     (place / ".mp2input_011705_00400.bin.77.0badcafe.tmp").write_bytes(b"of an attempt on another machine")
     (place / ".kfalignment_011705_00401.root.77.tmp").write_bytes(b"of another file")

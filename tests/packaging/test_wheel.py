@@ -27,7 +27,7 @@ def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command outside the checkout, without what this run's environment adds to Python."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
-        list(map(str, command)), check=False, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120
+        list(map(str, command)), check=False, cwd=cwd, env=variables, capture_output=True, text=True, timeout=600
     )
 
 

@@ -27,7 +27,7 @@ def own(pool: personal.Pool, workdir: Path) -> Iterator[Path]:
     personal.stop(folder)
 
 
-def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 60) -> str:
+def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) -> str:
     """Submit a shell script to a schedd, wait for its end and return what it wrote."""
     import htcondor2
 
@@ -51,7 +51,7 @@ def kill(*pids: int) -> None:
     """Kill processes that are not our children and wait until they are gone (what nobody reaps counts as gone)."""
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while any(_has_memory(pid) for pid in pids):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -103,7 +103,7 @@ def test_two_starts_at_once(own: Path) -> None:
     """Of two starts at the same time one starts the pool and the other finds it ready."""
     command = [sys.executable, "-I", "-c", _START, str(own)]
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert sorted(start.communicate(timeout=120)[0] for start in starts) == ["False\n", "True\n"]
+    assert sorted(start.communicate(timeout=300)[0] for start in starts) == ["False\n", "True\n"]
 
 
 def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:

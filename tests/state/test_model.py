@@ -553,6 +553,6 @@ Stories.TestCase.settings = settings(
 )
 
 
-@pytest.mark.timeout(7200 if SOAK else 600)
+@pytest.mark.timeout(7200 if SOAK else 1800)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
     """Whatever DAGMan does in whatever order, killed, repeated or locked out, the store is as the model says."""

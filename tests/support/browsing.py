@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = ((360, "dark"), (1600, "light"))
+PATIENCE_MS = 120_000  # with a machine that has much else to do
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A browser that stays by itself: no sandbox of its own inside a container, no calls home.
 ARGUMENTS = [
@@ -25,7 +26,7 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=PATIENCE_MS)
         yield started
         started.close()
 
@@ -50,6 +51,7 @@ class Seen:
 def look(browser: Browser, path: Path, width: int, scheme: str) -> Seen:
     """Open a file and see that it is sound: it asks for nothing, complains of nothing, fits, and everybody can use it."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
     seen = Seen(context.new_page())
     seen.page.goto(path.as_uri())
     assert [url for url in seen.asked if url != path.as_uri() and not url.startswith("data:")] == []

@@ -104,7 +104,7 @@ def hook(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,  # all its own limits together are 2 min
     )
 
 

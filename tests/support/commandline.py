@@ -25,7 +25,7 @@ Command = Callable[..., Result]
 def faser_align(*words: str) -> Result:
     """Run the command line in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "faser_align.cli", *words], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "faser_align.cli", *words], capture_output=True, text=True, timeout=300, check=False
     )
     return Result(done.returncode, done.stdout, done.stderr)
 

@@ -14,6 +14,7 @@ from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+END_S = 600  # in which a campaign of a test ends, on a machine with much else to do
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 
 
@@ -35,10 +36,14 @@ class Desk:
     def run(self, *words: str, status: int = 0) -> str:
         """Type a command; its standard output, if it ended as expected."""
         done = subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
+            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=END_S + 60, check=False
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
+
+    def wait(self, name: str, status: int = 0) -> None:
+        """Wait until a campaign has ended, in the way that ``status`` says."""
+        self.run("wait", name, "--timeout", str(END_S), status=status)
 
     def read(self, *words: str) -> Any:
         return json.loads(self.run(*words, "--json"))
@@ -54,7 +59,7 @@ class Desk:
 
     def dagman(self, cluster: int) -> Any:
         """What the schedd remembers of a DAGMan job that has left the queue."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             ads = htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1)
             if ads:
