@@ -32,6 +32,11 @@ def iterations_key(stage: int) -> str:
     return f"stages.{stage}.iterations"
 
 
+def is_extension(key: str) -> bool:
+    """Whether it is `extend` that changed the key; `set` changes a stage's criteria, such as `stages.2.convergence.patience`."""
+    return key.startswith("stages.") and key.endswith(".iterations")
+
+
 def read(folder: str) -> list[Change]:
     """The changes of the campaign in ``folder``, the oldest first; none where nothing was changed.
 
@@ -73,7 +78,10 @@ def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
             if change["key"] == DATA:
                 record[DATA] = change["after"]
             elif words[0] == "stages":
-                record["stages"][int(words[1]) - 1][words[2]] = change["after"]
+                inner = record["stages"][int(words[1]) - 1]
+                for word in words[2:-1]:
+                    inner = inner.setdefault(word, {})
+                inner[words[-1]] = change["after"]
             else:
                 tables = record["config"]  # one of an older program may lack a table that can be changed
                 table = tables.setdefault(words[0], {}) if is_settable(change["key"]) else tables[words[0]]

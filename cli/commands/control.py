@@ -85,8 +85,9 @@ def set_limits(
     """Change limits by which a campaign is judged, and who is told.
 
     These are the keys that hooks read anew each time: all of [convergence], the limits of [validation],
-    reconstruction.min_files, notify.targets and notify.events. The next hook goes by them; the history has each change,
-    and who made it. Values are written as in the configuration; lists may be words with commas between them.
+    reconstruction.min_files, notify.targets and notify.events; stages.2.convergence.patience and the like are criteria of
+    stage 2 alone. The next hook goes by them; the history has each change, and who made it. Values are written as in the
+    configuration; lists may be words with commas between them.
 
     Example: faser-align set Y2023_R011705_F400-450 convergence.effect_um_max=1.0 notify.events=held,end
     """

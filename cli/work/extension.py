@@ -78,7 +78,7 @@ def discard_leftover(folder: str, state: str) -> None:
     with queries.published(folder) as db:
         told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
     known = changes.read(folder)
-    changes.write(folder, [one for one in known if one["id"] in told or not one["key"].startswith("stages.")])
+    changes.write(folder, [one for one in known if one["id"] in told or not changes.is_extension(one["key"])])
 
 
 def _refuse(record: dict[str, Any], state: str) -> None:

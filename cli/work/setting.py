@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.state import create, database, queries, spool, wishes
 
 Record = dict[str, Any]
+OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage alone, which is counted from 1
 
 
 def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
@@ -41,8 +43,10 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
     for key, (before, after) in wanted.items():
         same = before == after
         console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
-        for stage in _own(record, key):
-            console.warn(f"stage {stage!r} has its own {key.rpartition('.')[2]}, by which it is judged all the same")
+        for number, stage in _own(record, key):
+            console.warn(
+                f"stage {stage!r} has its own {key.rpartition('.')[2]}, by which it is judged all the same; that is stages.{number}.{key}"
+            )
     if dry_run:
         console.say("\nnothing was changed (--dry-run)")
         return
@@ -76,7 +80,7 @@ def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
             continue  # a hook has just taken it, or will set it aside
     columns = create.columns(steering.in_place(folder))
     for one in known:
-        if one["id"] not in told and not one["key"].startswith("stages."):
+        if one["id"] not in told and not changes.is_extension(one["key"]):
             facts = {name: one[name] for name in ("key", "before", "after", "who", "host", "utc")}
             wishes.put(folder, "changed", {**facts, "columns": columns}, one["id"])
 
@@ -87,11 +91,15 @@ def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, 
     before = validate(raw, record["name"]).model_dump(mode="json")
     raw = copy.deepcopy(raw)
     keys = []
+    stages = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals:
             raise UserError(f"{assignment!r} is no KEY=VALUE; write for example convergence.effect_um_max=1.0")
+        if of_stage := OF_STAGE.fullmatch(key):
+            stages[key] = _of_stage(record, int(of_stage[1]), of_stage[2], text.strip(), before["convergence"])
+            continue
         _check_key(key, record)
         table, _, name = key.rpartition(".")
         raw.setdefault(table, {})[name] = _value(text.strip(), isinstance(before[table][name], list))
@@ -99,7 +107,19 @@ def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, 
     config = validate(raw, "set")
     _check_targets(config, keys)
     after = config.model_dump(mode="json")
-    return {key: (_at(before, key), _at(after, key)) for key in keys}
+    return {key: (_at(before, key), _at(after, key)) for key in keys} | stages
+
+
+def _of_stage(record: Record, number: int, key: str, text: str, common: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A criterion of one stage before and after; what the stage does not have of its own is that of all."""
+    if not 1 <= number <= len(record["stages"]):
+        raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
+    _check_key(key, record)
+    name = key.rpartition(".")[2]
+    own = common | record["stages"][number - 1].get("convergence", {})
+    value = _value(text, isinstance(common[name], list))
+    judged = validate({"convergence": {name: value}}, f"set: stage {number}").model_dump(mode="json")
+    return own[name], judged["convergence"][name]
 
 
 def _settable(config: Mapping[str, Any]) -> Record:
@@ -140,10 +160,13 @@ def _check_targets(config: Config, keys: Sequence[str]) -> None:
         check_targets(config)
 
 
-def _own(record: Record, key: str) -> list[str]:
-    """Stages that have their own value of a key of ``[convergence]``."""
+def _own(record: Record, key: str) -> list[tuple[int, str]]:
+    """Number and name of the stages that have their own value of a key of ``[convergence]``."""
     table, _, name = key.rpartition(".")
-    return [stage["name"] for stage in record["stages"] if table == "convergence" and name in stage.get(table, {})]
+    stages = enumerate(record["stages"], start=1)
+    return [
+        (number, stage["name"]) for number, stage in stages if table == "convergence" and name in stage.get(table, {})
+    ]
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

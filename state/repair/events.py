@@ -239,9 +239,8 @@ def _change_event(change: Change, record: dict[str, Any]) -> Event:
     key = change["key"]
     event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
     event |= {name: change[name] for name in ("id", "utc", "who", "host", "key", "before", "after")}
-    words = key.split(".")
-    if words[0] == "stages":
-        return event | {"event": "extended", "stage": int(words[1])}
+    if changes.is_extension(key):
+        return event | {"event": "extended", "stage": int(key.split(".")[1])}
     return event | {"columns": create.columns(record)}
 
 

@@ -85,11 +85,12 @@ def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
     for dag in dags:
         dag.write_text("")
     limit = {"id": "a", "key": "convergence.patience", "before": 2, "after": 1}
-    changes.write(folder, [limit, {"id": "b", "key": "stages.1.iterations", "before": 4, "after": 9}])
+    criterion = {"id": "c", "key": "stages.1.convergence.patience", "before": 1, "after": 3}
+    changes.write(folder, [limit, criterion, {"id": "b", "key": "stages.1.iterations", "before": 4, "after": 9}])
     assert read_record(folder)["stages"][0]["iterations"] == 9
     extension.discard_leftover(folder, "removed")
     assert layout.dag_files(folder) == [layout.DAG]
-    assert [change["id"] for change in json.loads(Path(folder, layout.CHANGES).read_text())] == ["a"]
+    assert [change["id"] for change in json.loads(Path(folder, layout.CHANGES).read_text())] == ["a", "c"]
     dags[1].write_text("")
     Path(f"{dags[1]}{layout.ENDING_DAGMAN_OUT}").touch()
     extension.discard_leftover(folder, "removed")

@@ -136,6 +136,40 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
     assert "is converged, and nothing reads its limits any more" in ended.err
 
 
+def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Command) -> None:
+    """A stage's own criteria can be changed, others stay; what is no stage, no criterion or no value is refused."""
+    own = {"name": "first", "convergence": {"patience": 1}}
+    stages = {"stages": [own, {"name": "second"}], "notify": {"file": str(tmp_path / "none")}}
+    folder = make_campaign(tmp_path / "c", files=1, config=stages)["folder"]
+    common = plain_command("set", folder, "convergence.patience=4", "--dry-run")
+    assert "stage 'first' has its own patience" in common.err
+    assert "that is stages.1.convergence.patience" in common.err
+    done = plain_command("set", folder, "stages.1.convergence.patience=3", "stages.2.convergence.rules=effect")
+    assert (done.status, done.err) == (0, "")
+    assert "stages.1.convergence.patience: 1 -> 3\n" in done.out
+    assert "stages.2.convergence.rules: significance, effect -> effect\n" in done.out
+    changed = read_record(folder)
+    assert [stage["convergence"] for stage in changed["stages"]] == [{"patience": 3}, {"rules": ["effect"]}]
+    assert changed["config"]["convergence"]["patience"] == 2
+    again = plain_command("set", folder, "stages.1.convergence.patience=3")
+    assert again.out == "stages.1.convergence.patience: is 3 already\n"
+    assert hook("pre", folder, NODE, 0, 2).returncode == 0
+    assert [one["key"] for one in history(folder, "changed")] == [
+        "stages.1.convergence.patience",
+        "stages.2.convergence.rules",
+    ]
+    for wrong, said in (
+        ("stages.3.convergence.patience=3", "has no stage 3; its stages are 1 to 2"),
+        ("stages.1.convergence.pateince=3", "did you mean convergence.patience?"),
+        ("stages.1.convergence.patience=0", "set: stage 1: convergence.patience = 0 is not allowed"),
+        ("stages.1.iterations=3", "is not a key"),
+    ):
+        refused = plain_command("set", folder, wrong)
+        assert (refused.status, said in refused.err) == (2, True), refused.err
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
 def test_targets_that_change_while_a_campaign_runs(
     failed: dict[str, Any], mailbox: Mailbox, plain_command: Command
 ) -> None:
