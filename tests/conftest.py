@@ -21,6 +21,9 @@ def pytest_configure() -> None:
     """Let a terminated run end its fixtures, the pool above all, as an interrupted one does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would whatever tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says as much about the machine as about the test.
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any machine")

@@ -150,20 +150,22 @@ def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"") -> tuple[int, byt
     )
     os.close(other)
     shown = b""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if interrupt_at and interrupt_at in shown:
-            watching.send_signal(signal.SIGINT)
-            interrupt_at = b""
-        try:
-            part = os.read(main, 65536)
-        except OSError:  # EIO: the other side is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(main)
-    return watching.wait(timeout=60), shown
+    try:
+        while True:
+            if interrupt_at and interrupt_at in shown:
+                watching.send_signal(signal.SIGINT)
+                interrupt_at = b""
+            try:
+                part = os.read(main, 65536)
+            except OSError:  # EIO: the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        return watching.wait(timeout=60), shown
+    finally:
+        os.close(main)
+        watching.kill()
 
 
 def _plain(shown: bytes) -> str:
