@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from faser_align.config.schema import Config
+from faser_align.config.schema import WORD, Config
 
 A_LIST, SOME = "a list of ", "one value or more, each "
 
@@ -120,9 +120,18 @@ def _in_words(kind: Any, metadata: list[Any]) -> str:
         return f"{A_LIST}{SOME}{each}" if least else f"{A_LIST}{each}"
     if origin in (Union, types.UnionType):
         return _either([_in_words(arg, []) for arg in get_args(kind)])
-    if kind in (str, bool):
-        return "text" if kind is str else "true or false"
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return _text(metadata)
     return ("a whole number" if kind is int else "a number") + _range(metadata)
+
+
+def _text(metadata: list[Any]) -> str:
+    words = (
+        "text of letters, digits and _ . + -" if any(getattr(m, "pattern", "") == WORD for m in metadata) else "text"
+    )
+    return f"{words}, not empty" if any(getattr(m, "min_length", None) for m in metadata) else words
 
 
 def _either(words: list[str]) -> str:

@@ -3,16 +3,19 @@
 import difflib
 import json
 import os
+import re
 import tomllib
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
-from faser_align.config.schema import Config, Reconstruction
+from faser_align.config.schema import Config, Convergence, Reconstruction
 from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "faser-align.toml"
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 CALYPSO_PATHS = ("atlas_base", "asetup", "setup", "write_constants", "reconstruct", "database")
 
 
@@ -47,7 +50,7 @@ def validate(raw: dict[str, Any], where: str) -> Config:
 def read_text(path: str) -> str:
     """Contents of the configuration file ``path``; raises UserError if it is not there or cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except FileNotFoundError:
         raise UserError(
@@ -82,22 +85,45 @@ def _lower(text: str) -> str:
 
 def _sentences(error: ValidationError) -> list[str]:
     allowed = allowed_values()
-    return [_sentence(dict(problem), allowed) for problem in error.errors(include_url=False)]
+    return [_sentence(problem, allowed) for problem in _problems(error)]
+
+
+def _problems(error: ValidationError) -> Iterator[dict[str, Any]]:
+    """Each problem; those of a stage's own criteria one by one, as those of all criteria are."""
+    found: list[dict[str, Any]] = [dict(problem) for problem in error.errors(include_url=False)]
+    for problem in found:
+        location, value = problem["loc"], problem["input"]
+        if location[-1:] == ("convergence",) and len(location) > 1 and isinstance(value, dict):
+            try:
+                Convergence.model_validate(value)
+            except ValidationError as inner:
+                yield from ({**dict(one), "loc": (*location, *one["loc"])} for one in inner.errors(include_url=False))
+        else:
+            yield problem
 
 
 def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
     """One problem in words: the key as it is counted in the file, its value, and what is allowed."""
     location: tuple[str | int, ...] = problem["loc"]
+    if location[-1:] == ("[key]",):  # of a table whose keys are the user's
+        location = location[:-2]
     dotted = ".".join(part for part in location if isinstance(part, str))
+    dotted = dotted.removeprefix("stages.") if dotted.startswith("stages.convergence.") else dotted
     shown = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if problem["type"] == "extra_forbidden":
         return f"{shown} is not a key of the configuration; {nearest(dotted)}"
     value = _shown(problem["input"])
+    if dotted not in allowed and dotted.rpartition(".")[0] in allowed:
+        dotted = dotted.rpartition(".")[0]
     if dotted in allowed:
         words = allowed[dotted]
         if isinstance(location[-1], int):
             words = words.removeprefix(A_LIST).removeprefix(SOME)
         detail = str(problem["ctx"]["error"]) + "; " if problem["type"] == "value_error" else ""
+        if problem["type"] == "string_pattern_mismatch" and CONTROL.search(problem["input"]):
+            detail = "it has a line break or another control character; "
+        elif problem["type"] == "string_pattern_mismatch" and problem["input"].endswith("\\"):
+            detail = "it ends with a backslash; "
         return f"{shown} = {value} is not allowed: {detail}it must be {words}"
     if problem["type"] == "value_error":
         return f"{shown}: {problem['ctx']['error']}"
@@ -118,6 +144,7 @@ def nearest(dotted: str) -> str:
     table, _, last = dotted.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
     near = [name for name in known if name.rpartition(".")[2] == last]
+    near = near or [name for name in known if len(name) > 3 and f"_{last}".endswith(f"_{name.rpartition('.')[2]}")]
     near = near or difflib.get_close_matches(dotted, siblings, n=1) or difflib.get_close_matches(dotted, known, n=1)
     if near:
         return f"did you mean {near[0]}?"

@@ -26,11 +26,13 @@ from faser_align.config.values import (
     check_run,
 )
 
+WORD = r"^[\w.+-]*$"
 # No control characters: one of them ends a line, or a name, somewhere between TOML and HTCondor.
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
 # At the end of a line of a submit description a backslash joins the next one to it.
 Expression = Annotated[str, StringConstraints(pattern=r"^([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x08\x0a-\x1f\x7f\\])?$")]
-Word = Annotated[str, StringConstraints(pattern=r"^[\w.+-]*$")]
+Word = Annotated[str, StringConstraints(pattern=WORD)]
+GivenWord = Annotated[str, StringConstraints(pattern=WORD, min_length=1)]
 Address = Annotated[str, StringConstraints(pattern=r"^(https?://[\w.~:/?#@&=+%,;-]+)?$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -114,9 +116,9 @@ class Calypso(Table):
         "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
         "Conditions database, which each job copies and patches with the iteration's constants (about 100 MB).",
     )
-    written: Word = key("FASER-04_ALLP200.db", "Database that `write_constants` writes.")
-    instance: Word = key("CONDBR3", "Instance in both databases (`dbname`).")
-    folder_tag: Word = key("TRACKER-ALIGN-05", "Tag of the alignment in the database that is written.")
+    written: GivenWord = key("FASER-04_ALLP200.db", "Database that `write_constants` writes.")
+    instance: GivenWord = key("CONDBR3", "Instance in both databases (`dbname`).")
+    folder_tag: GivenWord = key("TRACKER-ALIGN-05", "Tag of the alignment in the database that is written.")
 
 
 class Reconstruction(Table):
@@ -160,8 +162,10 @@ class Reconstruction(Table):
         needed = {"command": ["command"], "calypso": ["raw"]}.get(self.backend, [])
         missing = [name for name in needed if not getattr(self, name)]
         if self.backend == "calypso":
-            parts = ["write_constants", "reconstruct"] + ([] if self.environment else ["asetup", "setup"])
+            parts = ["write_constants", "reconstruct", "database"]
+            parts += [] if self.environment else ["atlas_base", "asetup", "setup"]
             missing += [f"calypso.{name}" for name in parts if not getattr(self.calypso, name)]
+        missing += ["eos_url"] if self.copy_with == "xrdcp" and not self.eos_url else []
         if missing:
             raise ValueError(f'backend = "{self.backend}" needs {", ".join(missing)}; set what is missing there')
         return self
@@ -416,6 +420,14 @@ class Resources(Table):
     requirements: Expression = key(
         "", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.'
     )
+
+    @model_validator(mode="after")
+    def _more_is_more(self) -> "Resources":
+        if 0 < self.memory_max_mb < self.memory_mb:
+            raise ValueError(
+                f"memory_max_mb = {self.memory_max_mb} must not be below memory_mb = {self.memory_mb}; raise it, or leave it out"
+            )
+        return self
 
 
 class Python(Table):

@@ -119,7 +119,8 @@ def plan(
     if os.path.lexists(jobs):  # it may be there on execute nodes only
         check_trusted(jobs, "python.jobs")
     check_steering(record["data"], "the data's folder")
-    _check_steps(record)
+    check_requirements(config)
+    check_steps(record)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
     if record["data"] != folder:
@@ -131,9 +132,10 @@ def plan(
     return planned
 
 
-def _check_steps(record: dict[str, Any]) -> None:
+def check_steps(record: dict[str, Any]) -> None:
     """Refuse a step that leaves nothing free or cannot be solved as asked: its first solution would fail the campaign."""
     solver = record["config"]["solver"]
+    check_lines([f"method {solver['method']}"], "solver.method", solver["backend"])
     check_lines(solver["options"], "solver.options", solver["backend"])
     for number, stage in enumerate(record["stages"], start=1):
         for step in stage["steps"]:
@@ -142,6 +144,21 @@ def _check_steps(record: dict[str, Any]) -> None:
                 check_lines(step.get("extra_lines", []), "extra_lines", solver["backend"])
             except UserError as problem:
                 raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None
+
+
+def check_requirements(config: Config) -> None:
+    """Raise UserError for requirements that HTCondor could not read: no job of the campaign would ever be submitted."""
+    import classad2
+
+    for kind in ("reco", "mille"):
+        text = getattr(config.htcondor, kind).requirements
+        try:
+            if text and "$" not in text:  # where a macro of the submit description may stand
+                classad2.ExprTree(text)
+        except classad2.ClassAdException:
+            raise UserError(
+                f"htcondor.{kind}.requirements = {text} is no expression of HTCondor's; look at its brackets, quotes and operators"
+            ) from None
 
 
 def check_programs(python: str, hook: str) -> None:

@@ -17,7 +17,7 @@ from faser_align.config.files import check_year, parse_data
 from faser_align.config.load import absolute, load_config
 from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
-from faser_align.dag.plan import campaign_name, check_place, check_programs
+from faser_align.dag.plan import campaign_name, check_place, check_programs, check_requirements, check_steps
 from faser_align.fsm.errors import CampaignError, UserError
 
 START_WAIT_S = 60
@@ -108,6 +108,8 @@ def _folder(look: Look) -> str:
 
 def _solver(look: Look) -> str:
     solver = look.config.solver
+    stations = look.config.campaign.stations
+    check_steps({"stages": stages_of(look.config), "stations": stations, "config": look.config.model_dump(mode="json")})
     if solver.backend == "builtin":
         return "built in"
     from faser_align.alignment.pede import probe, sourced
@@ -184,6 +186,7 @@ def _user(look: Look) -> str:
 def _htcondor(look: Look) -> str:
     from faser_align.pool.schedd import schedd
 
+    check_requirements(look.config)
     schedd(look.config.htcondor.pool)
     return f"the schedd of the {look.config.htcondor.pool} pool answers"
 

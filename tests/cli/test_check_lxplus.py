@@ -147,6 +147,18 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
             assert (found[name]["result"], found[name]["text"]) == ("skipped", "not on this machine")
 
 
+def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus: Lxplus) -> None:
+    """A method that pede does not have and requirements that HTCondor cannot read are told by their key before submission."""
+    config = Path("faser-align.toml")
+    config.write_text(
+        config.read_text() + '[solver]\nmethod = "inverse"\n[htcondor.mille]\nrequirements = "OpSys = LINUX &&"\n'
+    )
+    found = look(plain_command)
+    assert (found["solver"]["result"], found["HTCondor"]["result"]) == ("failed", "failed")
+    assert found["solver"]["text"].startswith("solver.method has 'method inverse'")
+    assert found["HTCondor"]["text"].startswith("htcondor.mille.requirements = OpSys = LINUX && is no expression")
+
+
 def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus) -> None:
     """A campaign's folder on EOS fails the check, with the keys that belong where."""
     config = Path("faser-align.toml")

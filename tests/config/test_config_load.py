@@ -89,6 +89,31 @@ def test_paths_are_relative_to_the_file() -> None:
         ('[htcondor.reco]\nflavour = "week"', '"workday"'),
         ('[htcondor]\naccounting_group = "a b"', "htcondor.accounting_group"),
         ('[htcondor.reco]\nrequirements = """a\nb"""', "htcondor.reco.requirements"),
+        ('[campaign]\nfolder = "a\\nb"', "it has a line break or another control character; it must be text"),
+        ('[htcondor.reco]\nrequirements = "a \\\\"', "it ends with a backslash"),
+        ('[htcondor]\naccounting_group = "x y"', "it must be text of letters, digits and _ . + -"),
+        ('[notify]\ntargets = ["x y"]', "it must be text of letters, digits and _ . + -"),
+        ('[[stages]]\nname = ""', 'stages[1].name = "" is not allowed: it must be text, not empty'),
+        (
+            '[solver]\nweights = {"11706" = 0.5}',
+            'solver.weights = "11706" is not allowed: is not a run with six digits',
+        ),
+        (
+            '[solver]\nweights = {"011706" = -1}',
+            "solver.weights.011706 = -1 is not allowed: it must be a table such as",
+        ),
+        (
+            "[[stages]]\nconvergence = {patience = 0}",
+            "stages[1].convergence.patience = 0 is not allowed: it must be a whole number at least 1",
+        ),
+        ("[[stages]]\nconvergence = {pateince = 1}", "stages[1].convergence.pateince is not a key"),
+        ("[htcondor]\nrequest_cpus = 2", "did you mean htcondor.reco.cpus?"),
+        ("[htcondor]\nmax_retries = 2", "did you mean htcondor.retries?"),
+        (
+            "[htcondor.reco]\nmemory_mb = 900\nmemory_max_mb = 100",
+            "memory_max_mb = 100 must not be below memory_mb = 900",
+        ),
+        ('[reconstruction]\ncopy_with = "xrdcp"\neos_url = ""', "needs eos_url"),
     ],
 )
 def test_a_mistake_names_the_key_and_what_is_allowed(text: str, said: str) -> None:
@@ -119,6 +144,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not a text file"):
         load_config(str(tmp_path / "binary.toml"))
+    (tmp_path / "windows.toml").write_bytes(b"\xef\xbb\xbf[campaign]\r\niterations = 3\r\n")
+    assert load_config(str(tmp_path / "windows.toml")).campaign.iterations == 3
 
 
 @given(

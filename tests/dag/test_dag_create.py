@@ -136,6 +136,9 @@ def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> 
         ('storage.data = "none"', "storage.data"),
         ('reconstruction.raw = "raw/{run}/{file}.raw"', "3 of 3 raw files do not exist"),
         ('simulation.truth = "none.txt"', "none.txt"),
+        ('solver.method = "inverse 3 0.001"', "solver.method has 'method inverse 3 0.001', but pede's methods are"),
+        ('htcondor.reco.requirements = "(A == 1"', "htcondor.reco.requirements = (A == 1 is no expression"),
+        ('htcondor.mille.requirements = "A == 1 # why"', "htcondor.mille.requirements = A == 1 # why is no expression"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra: str, said: str) -> None:
