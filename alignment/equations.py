@@ -57,9 +57,9 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> 
     value is not a number or an index is negative.
     """
     indices, values, offsets = _columns(block)
-    if np.isnan(values).any():
-        record = int(np.searchsorted(offsets, np.flatnonzero(np.isnan(values))[0], side="right"))
-        raise MilleError(f"{path}: record {block.first + record} holds a value that is not a number", 20)
+    records = _with_nan(block, values, offsets)
+    if len(records):
+        raise MilleError(f"{path}: record {block.first + records[0] + 1} holds a value that is not a number", 20)
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     suspects = _suspects(zeros, ends, values)
@@ -88,6 +88,18 @@ def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
     indices = np.concatenate([words[s + (3 if w else 2) * n - n + 2 :][: n - 1] for s, n, w in triples])
     values = [words[s + 1 : s + 1 + (2 * n if w else n)].view("<f8" if w else "<f4")[1:] for s, n, w in triples]
     return indices, np.concatenate([np.asarray(value, np.float64) for value in values]), offsets
+
+
+def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
+    """Numbers of the records with a value that is no number; also in the first word, at which pede looks, too."""
+    starts, wide = np.array(block.starts), np.array(block.lengths) < 0
+    high = block.words.view("<f4")[starts + 1]
+    first = np.isnan(high)
+    if wide.any():
+        pairs = np.stack([block.words[starts[wide] + 1], block.words[starts[wide] + 2]], axis=-1)
+        first[wide] = np.isnan(pairs.view("<f8")[:, 0])
+    nan = np.flatnonzero(np.isnan(values))
+    return np.union1d(np.flatnonzero(first), np.searchsorted(offsets, nan, side="right") - 1)
 
 
 def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:

@@ -19,6 +19,7 @@ from faser_align.alignment.solution import IterationRow
 from faser_align.alignment.steeringdata import SolverError
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
@@ -39,6 +40,7 @@ class Iterations:
         rows: the table.
         passes_s: kind and wall time of each pass: FMS with matrix, F without, his for the histograms.
         matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
+        entries_few: which variable parameters had too few accepted entries in any pass.
     """
 
     problem: Problem
@@ -49,8 +51,10 @@ class Iterations:
     first_decrease: float | None = None
     rows: list[IterationRow] = field(default_factory=list)
     matrix_doubts: int = 0
+    entries_few: npt.NDArray[np.bool_] = field(init=False)
     passes_s: list[tuple[str, float]] = field(default_factory=list)
     _seen: FloatArray = field(init=False)  # values of the last pass
+    _entries: IntArray = field(init=False)  # accepted ones of the last pass
     _iteration: int = 0
     _cut: float = 0.0
     _searched: bool = False
@@ -67,7 +71,6 @@ class Iterations:
             self._set(constraints.feasible(self._mine, _TIGHT)[0])
         self.matrix_doubts = len(constraints.matrix) - constraints.rank
         self._make_matrix()
-        single = steering.subito or (self.matrix_doubts > 0 and not steering.force)
         repeated = False
         while True:
             step, decrease, significant = self._solve()
@@ -79,7 +82,7 @@ class Iterations:
                 self._make_matrix()
                 continue
             repeated = False
-            if single:
+            if steering.subito or (self.matrix_doubts > 0 and not steering.force):
                 self._set(self._mine + step)
                 return
             self._iteration += 1
@@ -89,7 +92,7 @@ class Iterations:
                 return
             if self._iteration >= steering.iterations + _ITERATIONS_MORE:
                 return
-            if self._iteration < steering.matrix_iterations:
+            if self._iteration < min(steering.matrix_iterations, steering.iterations):
                 self._make_matrix()
 
     @property
@@ -162,6 +165,8 @@ class Iterations:
             raise SolverError("the sums of the records are no numbers; look for impossible errors or derivatives", 25)
         self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
         self.matrix_doubts += self.inverse.defect
+        if not self.inverse.defect:  # a presigma may hide that the records say nothing about a parameter
+            self.matrix_doubts += int((self._entries == 0).sum())
 
     def observe_last(self) -> None:
         """Show the last pass once more to the diagnostics, which did not know that it would be the last."""
@@ -192,6 +197,9 @@ class Iterations:
         self._seen = self.values.copy()
         self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
         self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
+        self._entries = self.last.accepted.copy()  # without those of the steering's own measurements
+        few = self._entries < problem.steering.accepted_min
+        self.entries_few = few if first else self.entries_few | few
         problem.add_penalties(self.last, self.values)
         rejects = sum(self.last.rejects)
         expected = None if first or self.rows[-1].iteration == self._iteration else decrease

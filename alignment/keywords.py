@@ -8,6 +8,8 @@ sets something, or it is of no consequence for the built-in solver and noted, or
 from collections.abc import Callable
 from typing import Any
 
+from faser_align.alignment.steeringwords import nearest
+
 Numbers = list[float]
 Values = dict[str, Any]  # of attributes of Steering
 
@@ -80,9 +82,9 @@ def _entries(numbers: Numbers) -> Values:
     names = ("entries_min", "accepted_min")
     for name, number in zip(names, numbers, strict=False):
         if number > 0.5:
-            values[name] = round(number)
+            values[name] = nearest(number)
     if len(numbers) > 2 and numbers[2] > 0.5:
-        values["entries_iterated"] = round(numbers[0] * numbers[2])
+        values["entries_iterated"] = nearest(numbers[0] * numbers[2])
     return values
 
 
@@ -101,7 +103,7 @@ def _regularisation(numbers: Numbers) -> Values:
 
 
 def _downweighting(numbers: Numbers) -> Values:
-    count = round(_need(numbers)[0])
+    count = nearest(_need(numbers)[0])
     if count > _LOCAL_ITERATIONS_MAX:
         raise BadNumbersError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
     return {"downweighting": max(count, 2) if count > 0 else 0}
@@ -114,13 +116,13 @@ def _scales(numbers: Numbers) -> Values:
 
 def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
     def setter(numbers: Numbers) -> Values:
-        values: Values = {"monitor": round(numbers[0]) if numbers else 3}
+        values: Values = {"monitor": nearest(numbers[0]) if numbers else 3}
         if pulls:
             values["monitor_pulls"] = True
         if len(numbers) > 1:
             if numbers[1] > _BINS_MAX:
                 raise BadNumbersError(f"takes {_BINS_MAX} bins at most")
-            values["monitor_bins"] = max(100, round(numbers[1]))
+            values["monitor_bins"] = max(100, nearest(numbers[1]))
         return values
 
     return setter
@@ -146,31 +148,31 @@ def _optional(name: str, kind: Callable[[float], Any]) -> Callable[[Numbers], Va
 
 SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "entries": _entries,
-    "maxrecord": lambda numbers: {"records_max": round(numbers[0])} if numbers and numbers[0] > 0 else {},
+    "maxrecord": lambda numbers: {"records_max": nearest(numbers[0])} if numbers and numbers[0] > 0 else {},
     "chisqcut": _chi2_cut,
     "hugecut": _optional("huge_cut", lambda number: max(1.0, number)),
-    "linesearch": _optional("line_search", round),
+    "linesearch": _optional("line_search", nearest),
     "regularization": _regularisation,
     "regularisation": _regularisation,
     "presigma": _set("presigma", float),
-    "matiter": _set("matrix_iterations", round),
+    "matiter": _set("matrix_iterations", nearest),
     "outlierdownweighting": _downweighting,
     "dwfractioncut": _set("downweight_max", lambda number: min(0.5, number)),
     "pullrange": _set("pull_range", abs),
     "subito": _on("subito"),
     "force": _on("force"),
     "globalcorr": _on("correlations"),
-    "printcounts": _set("counts", round, 1),
+    "printcounts": _set("counts", nearest, 1),
     "skipemptycons": _on("skip_empty_constraints"),
     "withelimination": _on("multipliers", False),
     "withmultipliers": _on("multipliers"),
-    "checkinput": _set("check_only", bool, 1),
+    "checkinput": _set("check_only", lambda number: nearest(number) > 0, 1),
     "monitorresiduals": _monitor(False),
     "monitorpulls": _monitor(True),
     "scaleerrors": _scales,
-    "iterateentries": _set("entries_iterated", round, 2**31 - 1),
+    "iterateentries": _set("entries_iterated", nearest, 2**31 - 1),
     "countrecords": _on("count_records"),
-    "threads": _optional("threads", lambda number: min(max(1, round(number)), _THREADS_MAX)),
+    "threads": _optional("threads", lambda number: min(max(1, nearest(number)), _THREADS_MAX)),
     "nofeasiblestart": _on("feasible_start", False),
     "readerroraseof": _on("read_error_is_end"),
 }

@@ -1,6 +1,10 @@
 """An expert's own text of parameters for a step, in pede's form: what it fixes, frees and starts from."""
 
+import math
+
+from faser_align.alignment.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.steeringwords import take_apart
 from faser_align.fsm.errors import UserError
 
 
@@ -8,38 +12,43 @@ def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
     """Start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
 
     Of a label that is given twice the later number other than zero counts, as in pede. Lists of other keywords, such as
-    constraints, are left to the solver. Raises UserError with file, line and cure for a line that is no
-    ``label start presigma`` or a label that the tracker does not have.
+    constraints, are left to the solver.
+
+    Args:
+        text: the expert's own.
+        source: its name, for the message.
+
+    Raises UserError with file, line and cure for a line that is no ``label start presigma`` or a label that the tracker
+    does not have.
     """
     found: dict[int, tuple[float, float]] = {}
-    within = ""
+    within = ""  # keyword whose list goes on
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.split("!", 1)[0].strip()
-        if not line or line.startswith("*"):
+        line = take_apart(raw)
+        if line.whole.lower() == "end":
+            break
+        where = f"{source}: line {number}"
+        keyword = find_keyword(line.word) if line.word else None
+        if line.word and keyword is None and line.whole.lower() not in FILE_KINDS:
+            raise UserError(f"{where}, {line.whole[:60]!r}, begins with no keyword of pede; correct it")
+        if keyword in LISTS:
+            within = str(keyword)
+        if not line.numbers or (line.word and keyword != "parameter"):
             continue
-        if line[0].isalpha():
-            within = line.split()[0].lower()
-            if within == "end":
-                break
-            line = line[len(within) :].strip()
-        elif not within:
-            raise UserError(f"{source}: line {number} stands before any keyword; begin with a line `Parameter`")
-        if within != "parameter" or not line:
+        if not within:
+            raise UserError(f"{where} stands before any keyword; begin with a line `Parameter`")
+        if within != "parameter":
             continue
-        label, start, presigma = _entry(line, f"{source}: line {number}")
+        label, start, presigma = _entry(line.whole, line.numbers, where)
         before = found.get(label, (0.0, 0.0))
         found[label] = (start or before[0], presigma or before[1])
     return found
 
 
-def _entry(line: str, where: str) -> tuple[int, float, float]:
-    words = line.split()
-    try:
-        label, start, *rest = int(words[0]), float(words[1]), *(float(word) for word in words[2:])
-        if len(rest) > 1:
-            raise ValueError(line)
-    except (ValueError, IndexError):
-        raise UserError(f"{where}, {line[:60]!r}, is not `label start presigma`; correct it") from None
+def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, float]:
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{where}, {line[:60]!r}, is not `label start presigma`; correct it")
+    label, start, presigma = numbers
     if label not in PARAMETERS:
-        raise UserError(f"{where}: label {label} is no parameter of the tracker; see docs/alignment.md for labels")
-    return label, start, rest[0] if rest else 0.0
+        raise UserError(f"{where}: label {label:g} is no parameter of the tracker; see docs/alignment.md for labels")
+    return int(label), start, presigma

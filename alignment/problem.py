@@ -59,6 +59,9 @@ class Problem:
             done.chi2 += weight * difference**2
             done.ndf += 1
             done.weighted_ndf += 1
+            of_labels = self.parameters.positions(np.array([label for label, _ in terms], np.int64))
+            numbers = self.parameters.variable[of_labels]
+            np.add.at(done.accepted, numbers[numbers >= 0], 1)
             if done.matrix is not None:
                 done.matrix += weight * np.outer(row[self.variable], row[self.variable])
 
@@ -66,7 +69,7 @@ class Problem:
         presigmas = self.presigmas[self.variable]
         presigmas = np.where(presigmas > 0, presigmas, self.steering.presigma)
         weights = np.where(presigmas > 0, 1.0 / np.where(presigmas > 0, presigmas, 1.0) ** 2, 0.0)
-        if self.steering.regularisation:
+        if self.steering.regularisation is not None:
             # only then a presigma pulls to zero; else it makes steps smaller and nothing more
             weights = weights * self.steering.regularisation
             done.gradient -= weights * values[self.variable]

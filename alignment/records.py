@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.steeringwords import nearest
 from faser_align.fsm.errors import UserError
 
 CHUNK_BYTES = 8 << 20
+EMPTY = 20  # pede's code for a record without words, which is no truncated one
 
 
 class MilleError(UserError):
@@ -23,6 +25,14 @@ class MilleError(UserError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class LeftoverError(MilleError):
+    """One to three bytes follow the last record; ``number`` of them. pede's READC takes that for the end of the file."""
+
+    def __init__(self, path: str | os.PathLike[str], number: int) -> None:
+        super().__init__(f"{path} is truncated or no Mille binary: {number} bytes follow its last record", 18)
+        self.number = number
 
 
 class Records(NamedTuple):
@@ -47,8 +57,9 @@ def read_records(path: str | os.PathLike[str]) -> Records:
 def iterate_records(path: str | os.PathLike[str], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Records]:
     """Read a Mille binary in chunks of about ``chunk_bytes`` (one record at least).
 
-    Raises MilleError with pede's code: 18 if the file is truncated or is none of these, 20 if a record's structure
-    is broken or a value is not a number; and 15 if the file cannot be opened.
+    Raises MilleError with pede's code: 18 if the file is truncated or is none of these, 20 if a record is empty, its
+    structure is broken or a value is not a number; and 15 if the file cannot be opened. LeftoverError (18) comes behind the
+    last record.
     """
     try:
         data = np.fromfile(path, np.uint8) if os.path.getsize(path) == 0 else np.memmap(path, np.uint8, "r")
@@ -62,33 +73,35 @@ def iterate_records(path: str | os.PathLike[str], chunk_bytes: int = CHUNK_BYTES
             _check(records, path, first)
             yield records
             first += len(starts)
+        if broken == EMPTY:
+            raise MilleError(f"{path}: record {first + 1} is empty", EMPTY)
         if broken:
-            raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
+            raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", broken)
     if len(data) % 4:
-        raise MilleError(f"{path} is truncated or no Mille binary: {len(data) % 4} bytes follow its last record", 18)
+        raise LeftoverError(path, len(data) % 4)
 
 
 def _chunks(
     words: npt.NDArray[np.int32], chunk_bytes: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], bool]]:
-    """Starts and lengths L of the records of each chunk, and whether the file breaks off behind them."""
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]]:
+    """Starts and lengths L of the records of each chunk, and the code for what is wrong behind them, 0 for nothing."""
     position, end, limit = 0, len(words), chunk_bytes // 4
     starts: list[int] = []
     lengths: list[int] = []
     begin = 0
     while position < end:
         length = words.item(position)
-        size = length if length > 0 else -length // 2 * 3
-        if length == 0 or length % 2 or position + size >= end:
-            yield np.array(starts, np.int64), np.array(lengths, np.int64), True
+        size = abs(length) // 2 * (2 if length > 0 else 3)
+        if not size or position + size >= end:
+            yield np.array(starts, np.int64), np.array(lengths, np.int64), 18 if size else EMPTY
             return
         starts.append(position)
         lengths.append(length)
         position += 1 + size
         if position - begin >= limit:
-            yield np.array(starts, np.int64), np.array(lengths, np.int64), False
+            yield np.array(starts, np.int64), np.array(lengths, np.int64), 0
             starts, lengths, begin = [], [], position
-    yield np.array(starts, np.int64), np.array(lengths, np.int64), False
+    yield np.array(starts, np.int64), np.array(lengths, np.int64), 0
 
 
 def _gather(words: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Records:
@@ -157,7 +170,7 @@ def measurement_markers(records: Records, record: int) -> tuple[list[int], list[
                 return None
             found.append(at)
         if found[0] + 1 == found[1] and values[found[1]] < 0:
-            at += round(-values[found[1]])
+            at += nearest(-float(values[found[1]]))
             if at > last:
                 return None
             continue

@@ -17,6 +17,7 @@ from faser_align.alignment.blas import one_blas_thread
 from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.histograms import HISTOGRAMS
 from faser_align.alignment.iterations import Iterations
+from faser_align.alignment.labels import describe_all
 from faser_align.alignment.millepede import (
     END,
     END_TEXTS,
@@ -32,14 +33,12 @@ from faser_align.alignment.monitor import MONITOR
 from faser_align.alignment.problem import Problem, make_problem
 from faser_align.alignment.records import MilleError
 from faser_align.alignment.solution import GOOD_CODES, Rejects, Solution
-from faser_align.alignment.solverlog import write_log
+from faser_align.alignment.solverlog import HUBER_RATIO, write_log
 from faser_align.alignment.steering import SolverError, Steering, parse_steering
 from faser_align.alignment.undetermined import in_words
 from faser_align.fsm.errors import UserError
 
 __all__ = ["Solution", "solve"]
-
-_HUBER_RATIO, _CAUCHY_RATIO = 0.9326, 0.8228  # chi2/ndf of down-weighted normal data
 
 
 def solve(steering_path: str | os.PathLike[str]) -> Solution:
@@ -65,7 +64,7 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
             solution = _solve(steering, folder)
     except (SolverError, MilleError) as error:
         solution = Solution(error.code, END_TEXTS[error.code], str(error), {})
-    solution = replace(solution, notes=steering.notes)
+    solution = replace(solution, notes=(*steering.notes, *solution.notes))
     write_log(folder / LOG, path, solution, steering)
     write_end(folder / END, solution.end_code, solution.end_text)
     return solution
@@ -83,6 +82,10 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         "entries_fixed": problem.entries_fixed,
         "constraints": len(constraints.matrix),
         "constraint_rank": constraints.rank,
+        "notes": tuple(
+            f"{steering.binaries[number].path}: the {size} bytes behind its last record are left out, as pede does"
+            for number, size in problem.source.leftovers.items()
+        ),
     }
     empty = problem.empty and not steering.skip_empty_constraints
     if empty or steering.check_only:
@@ -142,7 +145,11 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     if len(run.inverse.undetermined):
         first = in_words(_undetermined(problem, run)[0])
         return f"{reason}; the data do not determine {run.inverse.defect} direction(s), the first is {first}"
-    return f"{reason}; look at the constraints and at parameters with few entries"
+    labels = problem.parameters.labels[problem.variable][run.entries_few]
+    if len(labels):
+        limit = f"fewer than {problem.steering.accepted_min} entries in accepted records"
+        return f"{reason}; {limit}: {describe_all(labels.tolist())}"
+    return f"{reason}; look at the constraints, of which {problem.constraints.rank} of {len(problem.constraints.matrix)} are independent"
 
 
 def _result(problem: Problem, run: Iterations) -> Result:
@@ -157,7 +164,7 @@ def _result(problem: Problem, run: Iterations) -> Result:
             rows[label] = Row(value, presigma, entries={0: None, 1: 0}.get(steering.counts, entries))
             continue
         accepted = int(run.last.accepted[number])
-        counts = entries if steering.counts == 2 else accepted
+        counts = entries if steering.counts > 1 else accepted
         if accepted < steering.accepted_min:
             counts = -(counts + 1)
         rows[label] = Row(
@@ -177,12 +184,12 @@ def _end_code(problem: Problem, run: Iterations) -> int:
         return 4
     if run.matrix_doubts:
         return 3
-    if (run.last.accepted < problem.steering.accepted_min).any():
+    if run.entries_few.any():
         return 2
     ndf = max(run.last.ndf, 1)
     ratio = run.last.chi2 / (run.last.weighted_ndf / ndf) / max(ndf - problem.n_fit, 1)
-    if problem.steering.downweighting:
-        ratio /= _HUBER_RATIO if problem.steering.downweighting <= 3 else _CAUCHY_RATIO
+    if problem.steering.downweighting and len(run.rows) > 1:
+        ratio /= HUBER_RATIO
     rejected = round(10000 * sum(run.last.rejects) / problem.source.records)
     unusual = not 90 <= round(100 * ratio) <= 110
     return 1 if unusual or rejected > 100 or problem.empty else 0

@@ -13,6 +13,8 @@ _HEADER = (
     " -- -- ----------- --------  ---- -----  --- -- -- ----- ---- ------- ------ ---",
 )
 
+HUBER_RATIO = 0.9326  # chi2/ndf of normal data that are down-weighted (XLOOPN of pede)
+
 _METHODS = {
     "inversion": (1, "matrix inversion"),
     "diagonalization": (2, "diagonalization"),
@@ -50,6 +52,9 @@ def write_log(
             f"                     = {solution.chi2_per_ndf or 0.0:.13g}",
             " ",
         ]
+        if steering.downweighting and len(solution.iterations) > 1:
+            corrected = (solution.chi2_per_ndf or 0.0) / HUBER_RATIO
+            lines.append(f"             with correction for down-weighting   {corrected:14.8f}")
     if solution.rejects.total:
         deficit, freedom, huge, large = solution.rejects
         lines += [

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from faser_align.alignment.blocks import Block, iterate_blocks
 from faser_align.alignment.equations import Equations, decode
 from faser_align.alignment.labelsets import LabelSets
-from faser_align.alignment.records import MilleError
+from faser_align.alignment.records import LeftoverError, MilleError
 from faser_align.alignment.steeringdata import Binary
 
 IntArray = npt.NDArray[np.int64]
@@ -34,6 +34,7 @@ class Source:
         set_counts, set_sigmas: equations with each of them, and the sum of their errors.
         records, equations: how many there are.
         truncated: numbers of the binaries that end too early.
+        leftovers: bytes behind the last record of each binary that has any, one to three; pede takes no notice of them.
         sizes: words of a record's two arrays, with the number of such records.
         records_in: records of each binary.
         locals_max: local parameters of the record that has most.
@@ -50,6 +51,7 @@ class Source:
         self.set_sigmas = np.zeros(0)
         self.records = self.equations = self.locals_max = 0
         self.truncated: set[int] = set()
+        self.leftovers: dict[int, int] = {}
         self.sizes: Counter[int] = Counter()
         self.records_in: list[int] = []
 
@@ -118,6 +120,8 @@ class Source:
                 if left <= 0:
                     return
                 yield block._replace(starts=block.starts[:left], lengths=block.lengths[:left])
+        except LeftoverError as error:
+            self.leftovers[number] = error.number
         except MilleError as error:
             if not self._read_error_is_end or error.code != 18:
                 raise

@@ -1,13 +1,12 @@
 """Steering texts of pede: reading them for the built-in solver; fix rules and writing are here by name too.
 
-The grammar is pede's: ``*`` begins a comment line and ``!`` a comment; a line is the name of an existing file, or a
-keyword with numbers, or numbers that go on with the list of the keyword before. Files are looked for beside the
-steering file; the texts that it names are read behind its own lines.
+The grammar is pede's: a line is the name of an existing file, or a keyword with numbers, or numbers that go on with the
+last list, also behind other keywords and in the next text. Files are looked for beside the steering file; the texts that
+it names are read behind its own lines.
 """
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from faser_align.alignment.keywords import (
     find_method,
     matching,
 )
-from faser_align.alignment.steeringdata import Binary, SolverError, Steering, Terms
+from faser_align.alignment.steeringdata import Binary, SolverError, Steering
 from faser_align.alignment.steeringtext import SolverOptions, write_steering
+from faser_align.alignment.steeringwords import Line, nearest, numbers_in, take_apart
 
 __all__ = ["Binary", "SolverError", "SolverOptions", "Steering", "fix_rules", "parse_steering", "write_steering"]
 
@@ -39,27 +39,26 @@ def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """
     path = Path(path)
     reader = _Reader(path.parent)
-    own = [(at, line) for at, line in _lines(path) if not reader.read_file_name(line)]
+    own = [(at, line) for at, line in _lines(path) if not reader.read_file_name(line.whole)]
     if not reader.binaries:
         raise SolverError(f"{path} names no Mille binary that exists; add one, or correct its name", 14)
     for source, lines in [(path, iter(own)), *((text, _lines(text)) for text in reader.texts)]:
         for number, line in lines:
             reader.read(line, f"{source}, line {number}")
-        reader.end_list()
     return reader.finish()
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and texts of the lines up to ``end`` without comments."""
+def _lines(path: Path) -> Iterator[tuple[int, Line]]:
+    """Numbers and contents of the lines up to ``end`` that are more than a comment."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise SolverError(f"cannot open {path}: {error.strerror}", 16) from error
     for number, raw in enumerate(text.split("\n"), start=1):
-        line = " ".join(raw.split("!", 1)[0].split())
-        if line.lower() == "end":
+        line = take_apart(raw)
+        if line.whole.lower() == "end":
             return
-        if line and not raw.startswith("*"):
+        if line.word or line.numbers:
             yield number, line
 
 
@@ -76,13 +75,12 @@ class _Reader:
         self._fortran = False
         self._parameters: dict[int, tuple[float, float]] = {}
         self._comments: dict[int, str] = {}
-        self._constraints: list[tuple[float, Terms]] = []
-        self._measurements: list[tuple[float, float, Terms]] = []
+        self._constraints: list[tuple[list[float], list[tuple[int, float]]]] = []
+        self._measurements: list[tuple[list[float], list[tuple[int, float]]]] = []
         self._notes: list[str] = []
         self._values: dict[str, Any] = {}
         self._list: str = ""  # keyword whose list goes on
-        self._head: list[float] = []
-        self._terms: list[tuple[int, float]] = []
+        self._second = 0.0  # number of the last line that had two
 
     def read_file_name(self, line: str) -> bool:
         """Whether a line of the steering file itself names a file, or the kind of the files that follow."""
@@ -90,64 +88,56 @@ class _Reader:
             self._read_kind(line.lower())
             return True
         name, _, option = line.partition(" -- ")
-        file = self._folder / name.strip()
+        file = self._folder / name.strip(" ")
         if not _is_file(file):
             return False
         if 2 in (matching("xt", name[-4:]), matching("tx", name[-4:])):
             self.texts.append(file)
         else:
-            weight = [number for number in _numbers(option) if math.isfinite(number)]
+            weight = [number for number in numbers_in(option) if math.isfinite(number)]
             self.binaries.append(Binary(file, weight[0] if weight else 1.0, self._fortran))
         return True
 
-    def read(self, line: str, where: str) -> None:
+    def read(self, line: Line, where: str) -> None:
         """Take a line that names no file."""
-        match = _NUMBER.search(line)
-        words = line[: match.start()].split() if match else line.split()
-        numbers = _numbers(line)
-        if not all(map(math.isfinite, numbers)):
-            raise SolverError(f"{where}: {line!r} has a number that is too large", 13)
-        if not words:
-            self._continue(numbers, line, where)
+        if not all(map(math.isfinite, line.numbers)):
+            raise SolverError(f"{where}: {line.whole!r} has a number that is too large", 13)
+        if len(line.numbers) > 1:
+            self._second = line.numbers[1]
+        if not line.word:
+            self._continue(line, where)
             return
-        self.end_list()
-        keyword = find_keyword(words[0])
-        if keyword is None and line.lower() in FILE_KINDS:
+        keyword = find_keyword(line.word)
+        if keyword is None and line.whole.lower() in FILE_KINDS:
             return
         if keyword is None:
-            raise SolverError(f"{where}: {line!r} is neither a keyword of pede nor an existing file", 13)
+            tab = "; a tab is a letter to pede, put blanks instead" if "\t" in line.whole else ""
+            raise SolverError(f"{where}: {line.whole!r} is neither a keyword of pede nor an existing file{tab}", 13)
         if keyword in UNSUPPORTED:
             reason = UNSUPPORTED[keyword]
             raise SolverError(
                 f"{where}: the built-in solver cannot do {keyword} ({reason}); use pede, or remove the line", 40
             )
         try:
-            self._take(keyword, words, numbers)
+            self._take(keyword, line)
         except (ValueError, OverflowError) as error:
-            raise SolverError(f"{where}: {line!r} is not understood: {keyword} {error}", 13) from error
-        if keyword == "parameter" and numbers:
-            self._continue(numbers, line, where)
+            raise SolverError(f"{where}: {line.whole!r} is not understood: {keyword} {error}", 13) from error
+        if keyword == "parameter" and line.numbers:
+            self._continue(line, where)
 
     def finish(self) -> Steering:
         """Everything that was read."""
+        if self._values.get("method") == "decomposition" and self._values.pop("multipliers", False):
+            self._notes.append("withmultipliers has no effect here: decomposition eliminates constraints")
         return Steering(
             binaries=tuple(self.binaries),
             parameters=self._parameters,
             comments=self._comments,
-            constraints=tuple(self._constraints),
-            measurements=tuple(self._measurements),
+            constraints=tuple((head[0], tuple(terms)) for head, terms in self._constraints),
+            measurements=tuple((head[0], head[1], tuple(terms)) for head, terms in self._measurements),
             notes=tuple(self._notes),
             **self._values,
         )
-
-    def end_list(self) -> None:
-        """The list of the last keyword is complete."""
-        terms = tuple(self._terms)
-        if self._list == "constraint":
-            self._constraints.append((self._head[0], terms))
-        elif self._list == "measurement":
-            self._measurements.append((self._head[0], self._head[1], terms))
-        self._list, self._terms = "", []
 
     def _read_kind(self, kind: str) -> None:
         if kind == "rootfiles":
@@ -157,62 +147,67 @@ class _Reader:
         else:
             self._fortran = kind == "fortranfiles"
 
-    def _take(self, keyword: str, words: list[str], numbers: list[float]) -> None:
+    def _take(self, keyword: str, line: Line) -> None:
         if keyword == "method":
-            self._take_method(words[1:], numbers)
+            self._take_method(line)
         elif keyword in _NUMBERS_OF_LISTS:
-            if len(numbers) not in _NUMBERS_OF_LISTS[keyword]:
-                raise BadNumbersError(f"does not have {len(numbers)} numbers behind it")
-            self._list, self._head = keyword, numbers
+            if len(line.numbers) not in _NUMBERS_OF_LISTS[keyword]:
+                raise BadNumbersError(f"does not have {len(line.numbers)} numbers behind it")
+            self._list = keyword
+            if keyword == "constraint":
+                self._constraints.append((line.numbers, []))
+            elif keyword == "measurement":
+                self._measurements.append((line.numbers, []))
         elif keyword in NOTED:
             self._notes.append(f"{keyword} has no effect here: {NOTED[keyword]}")
         else:
-            self._values |= SETTERS[keyword](numbers)
+            self._values |= SETTERS[keyword](line.numbers)
 
-    def _take_method(self, names: list[str], numbers: list[float]) -> None:
-        if not names:
+    def _take_method(self, line: Line) -> None:
+        if not line.argument:
             raise BadNumbersError("needs a name")
-        method = find_method(names[0])
+        method = find_method(line.argument)
         if method is None:
-            raise SolverError(f"{names[0]!r} is no method of pede; it knows {', '.join(METHODS)}", 36)
+            raise SolverError(f"{line.argument!r} is no method of pede; it knows {', '.join(METHODS)}", 36)
+        self._list = ""
         self._values["method"] = method
-        if len(numbers) > 1:
-            self._values["delta_f_max"] = numbers[1]
-        if numbers and numbers[0] >= 0.5:
-            self._values["iterations"] = round(numbers[0])
+        # without a limit pede takes what the last line with two numbers left behind
+        self._values["delta_f_max"] = self._second
+        if line.numbers and nearest(line.numbers[0]) >= 1:
+            self._values["iterations"] = nearest(line.numbers[0])
 
-    def _continue(self, numbers: list[float], line: str, where: str) -> None:
+    def _continue(self, line: Line, where: str) -> None:
+        numbers = line.numbers
         if not self._list:
-            raise SolverError(f"{where}: {line!r} stands before any keyword with a list", 13)
+            raise SolverError(f"{where}: {line.whole!r} stands before any keyword with a list", 13)
         if self._list == "comment":
-            label, _, text = line.partition(" ")
+            label, _, text = line.whole.partition(" ")
             if label.isdecimal():
-                self._comments[int(label)] = text
+                self._comments[int(label)] = text.strip()
             return
         if self._list == "parameter":
             if len(numbers) < 3 or not _is_label(numbers[0]):
-                raise SolverError(f"{where}: {line!r} is not 'label start presigma'", 13)
-            label_, start, presigma = round(numbers[0]), numbers[1], numbers[2]
-            old = self._parameters.get(label_, (0.0, 0.0))
-            # zeros are not stored: they never undo a number given before
-            self._parameters[label_] = (start or old[0], presigma or old[1])
+                raise SolverError(f"{where}: {line.whole!r} is not 'label start presigma'", 13)
+            self._add_parameter(round(numbers[0]), numbers[1], numbers[2])
             return
         if len(numbers) % 2 or not all(_is_label(label) for label in numbers[::2]):
-            raise SolverError(f"{where}: {line!r} is no list of 'label factor' pairs", 13)
-        self._terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True)]
+            raise SolverError(f"{where}: {line.whole!r} is no list of 'label factor' pairs", 13)
+        terms = (self._constraints if self._list == "constraint" else self._measurements)[-1][1]
+        terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
+
+    def _add_parameter(self, label: int, start: float, presigma: float) -> None:
+        """Zeros are not stored: they never undo a number given before, nor make a label known."""
+        old = self._parameters.get(label, (0.0, 0.0))
+        if start or presigma:
+            self._parameters[label] = (start or old[0], presigma or old[1])
 
 
 _NUMBERS_OF_LISTS = {
-    "parameter": range(1000),
+    "parameter": (0, 3),
     "comment": (0,),
     "constraint": (1, 2),
     "measurement": (2,),
 }  # numbers that may stand behind the keyword itself
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?")
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(word.replace("d", "e").replace("D", "e")) for word in _NUMBER.findall(text)]
 
 
 def _is_label(number: float) -> bool:

@@ -51,7 +51,7 @@ class Steering:
             and second iteration, (0, 0) for none.
         downweighting: iterations of the local fit, 0 for none; ``downweight_max`` the largest fraction.
         presigma: for parameters without one.
-        regularisation: factor of presigma as a penalty; 0 for none.
+        regularisation: factor of presigma as a penalty; None for no penalty but damped steps.
         feasible_start: start values are made to satisfy the constraints.
         matrix_iterations: the matrix is made anew up to this iteration.
         line_search: 0 never, 1 in the last iteration, 2 with the final chi2 cut, 3 always.
@@ -84,7 +84,7 @@ class Steering:
     downweighting: int = 0
     downweight_max: float = 0.0
     presigma: float = 0.0
-    regularisation: float = 0.0
+    regularisation: float | None = None
     skip_empty_constraints: bool = False
     multipliers: bool = False
     feasible_start: bool = True

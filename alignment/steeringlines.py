@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from faser_align.alignment.keywords import FILE_KINDS, METHODS, UNSUPPORTED, find_keyword, find_method
+from faser_align.alignment.steeringwords import take_apart
 from faser_align.fsm.errors import UserError
 
 
@@ -19,18 +20,19 @@ def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "ped
     nothing would be read.
     """
     for line in lines:
-        words = line.split("!", 1)[0].split()
-        if not words or line.startswith("*") or not words[0][0].isalpha():
+        whole, word, argument, _ = take_apart(line)
+        if not word or not (word[0].isalpha() or word[0] == "\t"):
             continue
         where = f"{key} has {line.strip()!r}"
-        if words[0].lower() == "end":
+        if whole.lower() == "end":
             raise UserError(f"{where}, behind which nothing is read; leave it out, it is written at the end")
-        if words[0].lower() in FILE_KINDS or "." in words[0]:
+        if whole.lower() in FILE_KINDS or "." in whole.split(" ")[0]:
             continue
-        keyword = find_keyword(words[0])
+        keyword = find_keyword(word)
         if keyword is None:
-            raise UserError(f"{where}, but {words[0]!r} is no keyword of pede; correct it")
-        if keyword == "method" and len(words) > 1 and find_method(words[1]) is None:
+            tab = "put blanks instead of tabs, which are letters to pede" if "\t" in whole else "correct it"
+            raise UserError(f"{where}, but {word!r} is no keyword of pede; {tab}")
+        if keyword == "method" and argument and find_method(argument) is None:
             raise UserError(f"{where}, but pede's methods are {', '.join(METHODS)}")
         if backend == "builtin" and keyword in UNSUPPORTED:
             raise UserError(f"{where}, which the built-in solver does not have: {UNSUPPORTED[keyword]}")

@@ -159,7 +159,7 @@ def test_measurements_of_the_steering_count(tmp_path: Path) -> None:
     # 30 records, each y2 - y1 = 3 with variance 2: weight 15 at 3, and weight 4 at 1
     assert solution.values[7] == pytest.approx((15 * 3 + 4 * 1) / 19)
     assert solution.errors[7] == pytest.approx(19**-0.5)
-    assert solution.result[7].entries == 30
+    assert solution.result[7].entries == 31  # as pede counts, with the one of the steering
 
 
 def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,8 +109,13 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
         (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-1], 18),
         (pack(words([(1.0, 0.1, {1: 1.0}, {})])) + b"\0", 18),
         (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-4], 18),
-        (struct.pack("<i", 0), 18),
-        (struct.pack("<i", 7) + bytes(28), 18),
+        (struct.pack("<i", 0), 20),
+        (struct.pack("<i", 7) + bytes(28), 20),
+        (struct.pack("<i", 1), 20),
+        (struct.pack("<i", -1), 20),
+        (pack([(float("nan"), 0)]), 20),
+        (pack([(float("nan"), 0), *words([(1.0, 0.1, {1: 1.0}, {})])[1:]], double=True), 20),
+        (struct.pack(">i", 4) + pack(words([(1.0, 0.1, {1: 1.0}, {})]))[4:], 18),
         (struct.pack("<i", 1 << 30), 18),
         (gzip.compress(pack(words([(1.0, 0.1, {1: 1.0}, {})])), mtime=0)[:-9], 18),
         (pack([(0.0, 0), (1.0, 0), (2.0, 1)]), 20),
@@ -119,14 +125,33 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, a broken structure or a NaN code 20, and the second record is named."""
+    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, and the second record is named."""
     good = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     path = tmp_path / "x.bin"
     path.write_bytes(content if content.startswith(b"\x1f\x8b") else good + content)
     assert _code(path) == code
     if code == 20:
-        with pytest.raises(MilleError, match="record 2 "):
+        with pytest.raises(MilleError, match=r"record [23] "):
             read(path)
+
+
+def test_an_odd_length_is_that_of_its_pairs(tmp_path: Path) -> None:
+    """As for pede, half of the length, rounded down, is what a record has."""
+    content = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
+    (tmp_path / "x.bin").write_bytes(
+        struct.pack("<i", struct.unpack_from("<i", content)[0] + 1) + content[4:] + content
+    )
+    (chunk,), _ = read(tmp_path / "x.bin")
+    assert chunk.values.tolist() == [1.0, 1.0]
+
+
+def test_a_huge_length_costs_no_memory(tmp_path: Path) -> None:
+    """A record that claims more than the file still has is told before anything is made ready for it."""
+    (tmp_path / "x.bin").write_bytes(struct.pack("<i", 2**31 - 2) + bytes(10_000_000))
+    tracemalloc.start()
+    assert _code(tmp_path / "x.bin", block_bytes=8000) == 18
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_a_missing_file_is_code_15(tmp_path: Path) -> None:
@@ -157,10 +182,10 @@ def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
     assert chunk.factors.all()
 
 
-def _code(path: Path) -> int:
+def _code(path: Path, block_bytes: int = 1 << 20) -> int:
     """The code of what is wrong with a file, 0 if nothing is."""
     try:
-        read(path)
+        read(path, block_bytes)
     except MilleError as error:
         return error.code if "\n" not in str(error) else -1
     return 0

@@ -55,15 +55,15 @@ def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> Non
         (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-1], 18),
         (pack(words([(1.0, 0.1, {1: 1.0}, {})])) + b"\0", 18),
         (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-4], 18),
-        (struct.pack("<i", 0), 18),
-        (struct.pack("<i", 7) + bytes(28), 18),
+        (struct.pack("<i", 0), 20),
+        (struct.pack("<i", 7) + bytes(28), 20),
         (pack([(0.0, 0), (1.0, 0), (2.0, 1)]), 20),
         (pack(words([(1.0, 0.1, {1: float("nan")}, {})])), 20),
         (pack([(0.0, 0), (0.0, 0), (-9.0, 0), (1.0, 1)]), 20),
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, a broken structure or a NaN code 20, and the record is named."""
+    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, and the record is named."""
     path = tmp_path / "x.bin"
     path.write_bytes(content)
     with pytest.raises(MilleError) as raised:

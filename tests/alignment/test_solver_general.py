@@ -356,3 +356,78 @@ def _record(measurements: list[tuple[float, dict[int, float], dict[int, float]]]
         words += [(value, 0), *((v, i) for i, v in local.items()), (1.0, 0), *((v, i) for i, v in global_.items())]
     n = len(words)
     return struct.pack(f"<i{n}f{n}i", 2 * n, *(w[0] for w in words), *(w[1] for w in words))
+
+
+def test_what_follows_the_last_record_is_noted(tmp_path: Path) -> None:
+    """One to three bytes behind the last record are the end of the file, as for pede, and a note says so."""
+    case = make_case(14)
+    solution = run(tmp_path, pack(case) + b"\1\2\3", "")
+    assert_is(solution, *dense(case))
+    assert "the 3 bytes behind its last record" in (tmp_path / "millepede.log").read_text()
+    (note,) = solution.notes
+    assert "data.bin" in note
+
+
+def test_a_parameter_without_an_accepted_record_is_a_defect(tmp_path: Path) -> None:
+    """Where all records of a parameter are rejected, the code is 3 and one step is made, whatever its presigma."""
+    case = make_case(15, n_globals=4, n_records=40, density=1.0)
+    by_local, _, values, sigmas = case.records[0]
+    odd = np.zeros((len(values), 5))
+    odd[0, 4] = 1.0
+    wild = values + 1e6 * np.eye(len(values))[0] * sigmas
+    content = pack(case) + pack(Case(5, [(by_local, odd, wild, sigmas)], case.truth))
+    solution = run(tmp_path, content, "hugecut 5\npresigma 0.1\n")
+    assert solution.end_code == 3
+    assert len(solution.iterations) == 1
+    assert solution.values[15] == 0.0
+    assert solution.rejects.huge_chi2 == 1
+    assert run(tmp_path, content, "hugecut 5\npresigma 0.1\nforce\n").end_code == 3
+
+
+def test_entries_of_every_pass_count(tmp_path: Path) -> None:
+    """A parameter that had too few accepted entries in one pass makes code 2, also if it has enough in the last one."""
+    by_local, sigmas = np.ones((3, 1)), np.ones(3)
+
+    def record(*factors: float) -> tuple[np.ndarray, ...]:
+        by_global = np.array([factors, (0.0, 0.0), (0.0, 0.0)])
+        return by_local, by_global, by_global @ (40.0, 1.0), sigmas
+
+    records = [*(record(0.0, 1.0) for _ in range(100)), *(record(0.05, 0.0) for _ in range(6))]
+    far_off = [record(1.0, 0.0) for _ in range(30)]  # rejected until the others have moved the parameter
+    content = pack(Case(2, records + far_off, np.zeros(2)))
+    solution = run(tmp_path, content, "entries 1 20\nhugecut 20\nprintcounts\n")
+    assert [row.rejects for row in solution.iterations[:2]] == [30, 0]
+    assert solution.values[11] == pytest.approx(40.0)
+    assert solution.result[11].entries == 36
+    assert solution.end_code == 2
+    assert solution.message.endswith("fewer than 20 entries in accepted records: label 11")
+
+
+def test_no_penalty_of_zero_is_left(tmp_path: Path) -> None:
+    """regularisation 0 takes the presigmas away, which otherwise damp the steps."""
+    case = make_case(17)
+    free, none, damped = (
+        run(tmp_path, pack(case), f"subito\n{text}") for text in ("", "regularisation 0 0.01\n", "presigma 0.01\n")
+    )
+    assert none.values == free.values
+    assert damped.values != free.values
+
+
+def test_down_weighting_is_corrected_for_after_the_first_pass(tmp_path: Path) -> None:
+    """The log has chi2/ndf divided by 0.9326, as pede, however many iterations there are; not if there was no second pass."""
+    case = make_case(18)
+    for iterations in (3, 4):
+        solution = run(tmp_path, pack(case), f"outlierdownweighting {iterations}\n")
+        (line,) = (text for text in (tmp_path / "millepede.log").read_text().splitlines() if "down-weighting" in text)
+        assert solution.chi2_per_ndf is not None
+        assert float(line.split()[-1]) == pytest.approx(solution.chi2_per_ndf / 0.9326)
+    run(tmp_path, pack(case), "outlierdownweighting 3\nsubito\n")
+    assert "down-weighting" not in (tmp_path / "millepede.log").read_text()
+
+
+def test_decomposition_eliminates(tmp_path: Path) -> None:
+    """Decomposition has no multipliers, whatever the steering asks for; a note says so."""
+    more = "withmultipliers\nmethod decomposition 3 1e-9\nConstraint 1.0\n11 1.0\n12 1.0\n"
+    solution = run(tmp_path, pack(make_case(19)), more)
+    assert solution.n_fit == 7
+    assert "eliminates" in solution.notes[0]

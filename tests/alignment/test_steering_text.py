@@ -81,6 +81,38 @@ nonsense behind the end"""
     assert (steering.method, steering.with_errors) == ("inversion", True)
 
 
+def test_lines_are_taken_apart_as_pede_does(folder: Path) -> None:
+    """A percent sign begins a comment, signs and exponents may stand apart, halves are rounded up, CR ends a line."""
+    (folder / "str.txt").write_bytes(
+        b"data.bin\r\nentries 20 10 % of 25\r\nhugecut .5E 2!x\r% all of this 3\rthreads 2.5\rParameter\r"
+        b"101 - 0.5 -1.% fixed in 2024\r102 1.d-3 +2.D - 1\rend % not yet\rend\rnonsense"
+    )
+    with pytest.raises(SolverError, match="line 9: 'end % not yet' is neither"):
+        parse_steering(folder / "str.txt")
+    (folder / "str.txt").write_bytes((folder / "str.txt").read_bytes().replace(b"end % not yet\r", b""))
+    steering = parse_steering(folder / "str.txt")
+    assert (steering.entries_min, steering.accepted_min, steering.huge_cut, steering.threads) == (20, 10, 50.0, 3)
+    assert steering.parameters == {101: (-0.5, -1.0), 102: (0.001, 0.2)}
+
+
+def test_a_tab_is_a_letter(folder: Path) -> None:
+    """As for pede, tabs may part numbers, but words only where one letter of five does not matter."""
+    assert parse(folder, "entries\t20\t10\nParameter\n101\t0.5\t-1.\n").parameters == {101: (0.5, -1.0)}
+    for text in ("method\tinversion 3", "\t101 0.5 -1.", "Cfiles\t", "end\t"):
+        with pytest.raises(SolverError, match="put blanks instead") as raised:
+            parse(folder, text)
+        assert raised.value.code == 13
+
+
+def test_a_method_may_have_several_words_and_no_limit(folder: Path) -> None:
+    """All in front of the numbers is the name; a limit that is missing is the second number of the last line with two."""
+    steering = parse(folder, "method full MINRES QLP 4 0.5")
+    assert (steering.method, steering.iterations, steering.delta_f_max) == ("fullMINRES-QLP", 4, 0.5)
+    assert parse(folder, "method inversion 3").delta_f_max == 0.0
+    assert parse(folder, "entries 20 10\nhugecut 5\nmethod inversion 3").delta_f_max == 10.0
+    assert parse(folder, "method inversion 3 0.1\nmethod diagonalization").iterations == 3
+
+
 def test_a_misspelt_keyword_is_understood(folder: Path) -> None:
     """One letter of five may be wrong, as for pede."""
     assert parse(folder, "skipemptycon\nhugecutt 7.").skip_empty_constraints
@@ -153,6 +185,23 @@ def test_lists_go_on_until_the_next_keyword(folder: Path) -> None:
     assert steering.measurements == ((1.0, 0.1, ((2, 3.0),)),)
 
 
+def test_lists_go_on_behind_keywords_without_a_list(folder: Path) -> None:
+    """Only another list, or a method, ends a list: not a keyword in between, and not the end of a text."""
+    (folder / "more.txt").write_text("3 0.0 -1.\nConstraint 1.0\n1 1.0\nhugecut 7\n2 1.0\n")
+    steering = parse(folder, "more.txt\nParameter\n1 0.0 -1.\nthreads 2\n2 0.0 -1.\n")
+    assert sorted(steering.parameters) == [1, 2, 3]
+    assert steering.constraints == ((1.0, ((1, 1.0), (2, 1.0))),)
+    assert (steering.huge_cut, steering.threads) == (7.0, 2)
+
+
+def test_a_label_with_zeros_only_is_not_known(folder: Path) -> None:
+    """A label whose start, presigma or factor is zero is not stored, as in pede, so that it is in no result by that."""
+    steering = parse(folder, "Parameter\n1 0 0\n2 0 0.1\nConstraint 0\n3 0 4 1\nMeasurement 1 1\n5 0 6 1\n")
+    assert list(steering.parameters) == [2]
+    assert steering.constraints == ((0.0, ((4, 1.0),)),)
+    assert steering.measurements == ((1.0, 1.0, ((6, 1.0),)),)
+
+
 def test_zeros_never_undo_a_number(folder: Path) -> None:
     """For a label given twice the later number other than zero counts, for start and presigma apart."""
     (folder / "later.txt").write_text("Parameter\n1 0.0 0.0\n2 0.7 0.0\n")
@@ -187,6 +236,9 @@ def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
         ("entries 1e308 1 1e308", "cannot convert"),
         ("Parameter\n1 1e999 0", "too large"),
         ("method 3", "needs a name"),
+        ("Parameter 1 0.5", "does not have 2 numbers"),
+        ("Parameter 1 0.5 -1 4", "does not have 4 numbers"),
+        ("Parameter\n1 0 -1\nmethod inversion 3\n2 0 -1", "before any keyword"),
         ("Parameter\n0 2 3", "label start presigma"),
         ("Constraint 0\n1 2 3", "label factor"),
         ("Constraint 0\n-1 2", "label factor"),

@@ -218,6 +218,9 @@ def test_own_parameters_must_be_there(tmp_path: Path) -> None:
         ("102 0 0\n", "line 1 stands before any keyword"),
         ("Parameter\n4711 0 0\n", "label 4711 is no parameter of the tracker"),
         ("Parameter\n\n102 x\n", r"line 3, '102 x', is not `label start presigma`"),
+        ("Parameter\n102 0.0\n", r"line 2, '102 0\.0', is not `label start presigma`"),
+        ("Parameter\n102 1e999 0\n", "line 2"),
+        ("frobnicate 3\n", "line 1, 'frobnicate 3', begins with no keyword"),
         ("Parameter\n102 1 2 3\n", "line 2"),
     ],
 )
@@ -228,6 +231,14 @@ def test_own_parameters_are_looked_at(text: str, words: str) -> None:
     assert str(raised.value).startswith("mine.txt: ")
 
 
+def test_own_parameters_are_read_as_the_solvers_read_them() -> None:
+    """Fortran's exponents, comments of both kinds and keywords inside a list are what they are to pede."""
+    text = (
+        "Parametre ! mine\n102 0.0 1.d-3 % of 2024\nhugecut 50.\n  105 - 2.0D-4 -1.\nConstraint 0\n102 1.\nend\n1 2 3\n"
+    )
+    assert parse_parameters(text, "mine.txt") == {102: (0.0, 0.001), 105: (-0.0002, -1.0)}
+
+
 @pytest.mark.parametrize(
     ("line", "backend", "words"),
     [
@@ -236,6 +247,9 @@ def test_own_parameters_are_looked_at(text: str, words: str) -> None:
         ("  102 0.5", "builtin", ""),
         ("chisqcut 30. 6.", "pede", ""),
         ("frobnicate 3", "pede", "no keyword of pede"),
+        ("method full MINRES 3 % of 2 names", "pede", ""),
+        ("\thugecut 50\tx", "builtin", ""),
+        ("method\tinversion 3", "pede", "put blanks instead of tabs"),
         ("end", "pede", "behind which nothing is read"),
         ("method guessing 3", "pede", "pede's methods are"),
         ("weightedcons 1", "builtin", "the built-in solver does not have"),
