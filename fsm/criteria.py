@@ -44,6 +44,24 @@ class Rules(NamedTuple):
         return cls(**known)
 
 
+def limits(convergence: Mapping[str, Any]) -> dict[str, float]:
+    """Below what the rules of ``[convergence]`` want which number, for who draws it; nothing without the table.
+
+    The numbers are ``significance``, ``effect_um`` and ``relative`` of the metrics, ``largest_um`` and ``largest_urad`` the
+    largest correction of each unit. What no rule asks for has no limit.
+    """
+    if not convergence:
+        return {}
+    rules = Rules.from_config(convergence)
+    known = {
+        "significance": {"significance": rules.significance_max},
+        "effect": {"effect_um": rules.effect_um_max},
+        "relative": {"relative": rules.relative_max},
+        "absolute": {"largest_um": rules.absolute_um_max, "largest_urad": rules.absolute_urad_max},
+    }
+    return {number: limit for rule in rules.rules for number, limit in known[rule].items()}
+
+
 class Criterion(NamedTuple):
     """One question that a verdict asks of an iteration, with its answer."""
 

@@ -17,6 +17,7 @@ Metrics = Mapping[str, Any]
 
 _INCHES, _DPI = (8.0, 7.2), 100
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c2570c", "#56616b"
+_DASHED = "\n(dashed: limits)"
 _COLOURS = (_BLUE, _ORANGE, "#1a7f4b", "#7a3e9d", "#a86a00", "#0b7285", "#b3261e", "#495057")
 
 
@@ -27,7 +28,8 @@ def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, 
         path: of the picture; it is there as a whole or not at all.
         name: the campaign's.
         history: metrics of its iterations, oldest first; what is missing in them or not finite leaves a gap.
-        limits: ``effect_um`` and ``significance``, below which the constants stand still.
+        limits: of the numbers that the rules ask for, as ``fsm.criteria.limits`` names them; below them the constants
+            stand still.
 
     Returns:
         Why there is no picture, in words; empty if there is one. Nothing is raised: no result depends on a picture.
@@ -61,18 +63,22 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     x = list(range(1, len(history) + 1))
     chi2.plot(x, [_number(one.get("chi2_per_ndf")) for one in history], "o-", color=_BLUE)
     chi2.set_ylabel("chi2/ndf")
-    _log(small, x, "effect [um]", [_number(one.get("effect_um")) for one in history], _BLUE)
-    _log(small, x, "significance", [_number(one.get("significance")) for one in history], _ORANGE)
-    for key, colour in (("effect_um", _BLUE), ("significance", _ORANGE)):
-        if limits.get(key, 0.0) > 0:
-            small.axhline(limits[key], color=colour, linestyle="--", linewidth=1)
-    small.set_ylabel("still to come\n(dashed: limits)")
+    curves = [("effect_um", "effect [um]", _BLUE), ("significance", "significance", _ORANGE)]
+    curves += [("relative", "relative", _COLOURS[2])] if "relative" in limits else []
+    for key, label, colour in curves:
+        _log(small, x, label, [_number(one.get(key)) for one in history], colour)
+        _limit(small, limits.get(key), colour)
+    small.set_ylabel("still to come" + _DASHED * any(key in limits for key, _, _ in curves))
     kinds = sorted({kind for one in history for kind in _mapping(one.get("corrections"))})
+    absolute = [key for key in limits if key.startswith("largest_")]
+    size = "largest" if absolute else "rms"
     for kind, colour in zip(kinds, _COLOURS, strict=False):
         found = [_mapping(_mapping(one.get("corrections")).get(kind)) for one in history]
         unit = next((one["unit"] for one in found if "unit" in one), "")
-        _log(moved, x, f"{kind} [{unit}]", [_number(one.get("rms")) for one in found], colour)
-    moved.set_ylabel("correction, rms")
+        _log(moved, x, f"{kind} [{unit}]", [abs(_number(one.get(size))) for one in found], colour)
+    for key in absolute:
+        _limit(moved, limits[key], _GREY, key.removeprefix("largest_"))
+    moved.set_ylabel(f"correction, {size}" + _DASHED * bool(absolute))
     moved.set_xlabel("iteration")
     _tick(moved, x, history)
     for axes in (chi2, small, moved):
@@ -82,6 +88,18 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     for axes in (small, moved):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", frameon=False, ncols=4)
+
+
+def _limit(axes: "Axes", value: float | None, colour: str, unit: str = "") -> None:
+    """A dashed line where a rule has its limit, with the limit beside it where its unit would not be known."""
+    if value is None or value <= 0:
+        return
+    axes.axhline(value, color=colour, linestyle="--", linewidth=1)
+    if unit:
+        place = axes.get_yaxis_transform()  # along x in shares of the picture
+        axes.text(
+            0.995, value, f"{value:g} {unit}", color=colour, fontsize="small", ha="right", va="bottom", transform=place
+        )
 
 
 def _tick(axes: "Axes", x: Sequence[int], history: Sequence[Metrics]) -> None:

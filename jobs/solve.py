@@ -30,7 +30,7 @@ from faser_align.alignment.pivot import turns_layers
 from faser_align.alignment.steeringtext import SolverOptions, write_steering
 from faser_align.config import layout
 from faser_align.config.atomic import temporary, write_text
-from faser_align.fsm import statuses
+from faser_align.fsm import criteria, statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
@@ -111,9 +111,8 @@ def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
         except (OSError, ValueError):
             continue  # a stage that ended early has no more
     rules = iteration.config["convergence"] | iteration.record["stages"][iteration.stage - 1].get("convergence", {})
-    limits = {"effect_um": rules["effect_um_max"], "significance": rules["significance_max"]}
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
-    return plot(path, iteration.record["name"], [*history, metrics], limits)
+    return plot(path, iteration.record["name"], [*history, metrics], criteria.limits(rules))
 
 
 def _publish(iteration: Iteration) -> None:

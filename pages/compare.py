@@ -9,10 +9,11 @@ from faser_align.alignment import describe
 from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_constants
 from faser_align.alignment.differences import UM, URAD, changes, movers
 from faser_align.config.files import by_run, format_files
+from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.report import environment
+from faser_align.pages.report import environment, rules_of
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -41,13 +42,25 @@ class Apart(NamedTuple):
     unit: str
 
 
+class Share(NamedTuple):
+    """Files that some of the campaigns have, and not all."""
+
+    campaigns: tuple[str, ...]
+    files: str
+
+    @property
+    def whose(self) -> str:
+        """The campaigns in a row."""
+        return " and ".join(part for part in (", ".join(self.campaigns[:-1]), self.campaigns[-1]) if part)
+
+
 class Curve(NamedTuple):
     """A number over the iterations, counted through all stages: ``values`` has a list for each campaign."""
 
     key: str
     title: str
     unit: str
-    rule: str
+    log: bool
     values: list[list[float | None]]
 
     @property
@@ -58,9 +71,9 @@ class Curve(NamedTuple):
 
 
 CURVES = (
-    ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", ""),
-    ("effect_um", "Effect", "um", "effect_um_max"),
-    ("significance", "Significance", "", "significance_max"),
+    ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", False),
+    ("effect_um", "Effect", "um", True),
+    ("significance", "Significance", "", True),
 )
 
 
@@ -69,6 +82,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         names: of the campaigns, with the folder where several have the same; keys of ``apart`` and ``movers``.
+        common: files that all of them have.
+        shares: the others, each in one share, with exactly those campaigns that have it.
         missing: what could not be read, and of which campaign.
     """
 
@@ -78,7 +93,7 @@ class Comparison(NamedTuple):
     curves: list[Curve]
     differences: list[Difference]
     common: str
-    alone: tuple[str, ...]
+    shares: list[Share]
     apart: dict[str, list[Apart]]
     movers: dict[str, list[Any]]
     missing: list[str]
@@ -92,7 +107,6 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
         {(run, file) for run, of in by_run(c.record["run"], c.record["files"]).items() for file in of}
         for c in campaigns
     ]
-    common = set.intersection(*files)
     apart, moved = {}, {}
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
@@ -108,12 +122,22 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
         summary=_summary(campaigns),
         curves=_curves(campaigns),
         differences=_differences(campaigns),
-        common=_in_words(common),
-        alone=tuple(_in_words(own - common) for own in files),
+        common=_in_words(set.intersection(*files)),
+        shares=_shares(names, files),
         apart=apart,
         movers=moved,
         missing=[f"{name}: {text}" for name, c in zip(names, campaigns, strict=True) for text in _missing(c)],
     )
+
+
+def _shares(names: Sequence[str], files: Sequence[set[tuple[str, int]]]) -> list[Share]:
+    owned: dict[tuple[str, ...], set[tuple[str, int]]] = {}
+    for file in set.union(*files):
+        who = tuple(name for name, own in zip(names, files, strict=True) if file in own)
+        if len(who) < len(names):
+            owned.setdefault(who, set()).add(file)
+    ordered = sorted(owned.items(), key=lambda item: (len(item[0]), [names.index(name) for name in item[0]]))
+    return [Share(who, _in_words(own)) for who, own in ordered]
 
 
 def _missing(campaign: Facts) -> list[str]:
@@ -231,7 +255,7 @@ def _charts(found: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, An
     """Convergence curves over each other, each with its heading."""
     drawn = []
     for curve in found.curves:
-        limits = [_limits(c.record, curve.rule) for c in campaigns]
+        limits = [_limits(c.record, curve.key) for c in campaigns]
         known = sorted({value for of in limits for value in of})
         heading = curve.title
         if len(known) > 1:
@@ -242,7 +266,7 @@ def _charts(found: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, An
             [str(number + 1) for number in range(len(curve.rows))],
             [Series(*series) for series in zip(found.names, curve.values, strict=True)],
             unit=curve.unit,
-            log=bool(curve.rule),
+            log=curve.log,
             limit=Limit("limit", known[0]) if len(known) == 1 else None,
         )
         drawn.append((heading, chart))
@@ -253,8 +277,7 @@ def _then(limits: Sequence[float]) -> str:
     return ", then ".join(f"{value:g}" for value in dict.fromkeys(limits))
 
 
-def _limits(record: Mapping[str, Any], rule: str) -> list[float]:
-    """The limit in each stage that a campaign has; none for one that was imported."""
-    config = record["config"].get("convergence", {})
-    found = [stage.get("convergence", {}).get(rule, config.get(rule)) for stage in record["stages"]]
+def _limits(record: Mapping[str, Any], number: str) -> list[float]:
+    """The limit of a number in each stage that has one; none for a campaign that was imported."""
+    found = [criteria.limits(rules_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)]
     return [value for value in found if value is not None]

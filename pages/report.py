@@ -14,7 +14,7 @@ from faser_align.alignment.constants import DOFS, ZERO
 from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
-from faser_align.fsm import meanings
+from faser_align.fsm import criteria, meanings
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, detector, nodetimes, timeline
 from faser_align.pages.charts import Limit, Series
@@ -55,6 +55,7 @@ def render(found: Facts, *, written_utc: str) -> str:
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
             staged=len(found.record["stages"]) > 1,
             charts=_charts(found, judged),
+            asked=_asked(found.record),
             residuals=_residuals(judged),
             picture=_picture(found),
             pictures=Markup(json.dumps(_pictures(found)).replace("</", "<\\/")),
@@ -164,49 +165,75 @@ def name_of(row: Mapping[str, Any], staged: bool) -> str:
     return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
 
 
-def limit_in(record: Mapping[str, Any], stage: int, rule: str) -> float | None:
-    """A threshold of ``[convergence]`` in a stage; None for a campaign that was imported and had none."""
+def rules_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """``[convergence]`` as it holds in a stage; empty for a campaign that was imported and had none."""
     common, own = record["config"].get("convergence", {}), record["stages"][stage - 1].get("convergence", {})
-    found: float | None = own.get(rule, common.get(rule))
-    return found
+    return {**common, **own}
 
 
 def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
     """Heading and drawing of each convergence chart."""
     places = [name_of(row, len(found.record["stages"]) > 1) for row in judged]
+    asked = [criteria.limits(rules_of(found.record, row["stage"])) for row in judged]
 
-    def chart(key: str, title: str, rule: str = "", **options: Any) -> Markup:
-        series = [Series(title, [row["metrics"].get(key) for row in judged])]
-        limits = [limit_in(found.record, row["stage"], rule) for row in judged]
+    def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
+        limits = [of.get(number) for of in asked]
         if len(set(limits)) > 1:  # stages have their own
             return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
         limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
         return charts.line_chart(title, places, series, limit=limit, **options)
 
+    def curve(number: str, title: str, **options: Any) -> Markup:
+        return chart(title, [Series(title, [row["metrics"].get(number) for row in judged])], number, **options)
+
     drawn = [
-        ("chi2/ndf of the reconstruction, before hits are cut", chart("chi2_per_ndf", "chi2/ndf")),
-        (
-            "Effect: how far residuals still move, rms",
-            chart("effect_um", "effect", "effect_um_max", unit="um", log=True),
-        ),
-        (
-            "Significance: chi2 to gain per parameter",
-            chart("significance", "significance", "significance_max", log=True),
-        ),
+        ("chi2/ndf of the reconstruction, before hits are cut", curve("chi2_per_ndf", "chi2/ndf")),
+        ("Effect: how far residuals still move, rms", curve("effect_um", "effect", unit="um", log=True)),
+        ("Significance: chi2 to gain per parameter", curve("significance", "significance", log=True)),
     ]
-    dofs = list(dict.fromkeys(dof for row in judged for dof in row["metrics"].get("corrections", {})))
-    for unit in ("um", "urad"):
-        of_unit = [
-            Series(dof, [row["metrics"].get("corrections", {}).get(dof, {}).get("rms") for row in judged])
-            for dof in dofs
-            if any(row["metrics"].get("corrections", {}).get(dof, {}).get("unit") == unit for row in judged)
-        ]
-        if of_unit:
-            title = f"corrections, rms, in {unit}"
-            drawn.append(
-                (title[:1].upper() + title[1:], charts.line_chart(title, places, of_unit, unit=unit, log=True))
-            )
+    if any("relative" in of for of in asked):
+        drawn.append(("Relative: the correction over the constants", curve("relative", "relative", log=True)))
+    for size, number in (("rms", ""), ("largest", "largest_")):
+        for unit in ("um", "urad"):
+            of_unit = _corrections(judged, unit, size)
+            if of_unit and (size == "rms" or any(number + unit in of for of in asked)):
+                title = f"corrections, {size}, in {unit}"
+                svg = chart(title, of_unit, number + unit, unit=unit, log=True)
+                drawn.append((title[:1].upper() + title[1:], svg))
     return drawn
+
+
+def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:
+    """The corrections of each degree of freedom of a unit: their ``rms``, or the ``largest`` without its sign."""
+    of = [row["metrics"].get("corrections", {}) for row in judged]
+    dofs = dict.fromkeys(dof for one in of for dof, found in one.items() if found.get("unit") == unit)
+    sizes = {dof: [one.get(dof, {}).get(size) for one in of] for dof in dofs}
+    return [Series(dof, [None if value is None else abs(value) for value in found]) for dof, found in sizes.items()]
+
+
+_RULES = {
+    "effect": "effect",
+    "significance": "significance",
+    "relative": "relative",
+    "absolute": "the largest correction",
+}
+
+
+def _asked(record: Mapping[str, Any]) -> list[str]:
+    """What must be below its limit for the constants to stand still: one sentence, or one for each stage where they differ."""
+    told: dict[str, str] = {}
+    for place, stage in enumerate(record["stages"], start=1):
+        convergence = rules_of(record, place)
+        if convergence:
+            rules = criteria.Rules.from_config(convergence)
+            every = rules.require == "all" and len(rules.rules) > 1
+            names = (" and " if every else " or ").join(_RULES[rule] for rule in rules.rules)
+            below = f"{names} {'are below their limits' if every else 'is below its limit'} (dashed)"
+            in_a_row = f" in {rules.patience} iterations running" if rules.patience > 1 else ""
+            told[f"stage {place}, {stage['name']}"] = f"{below}{in_a_row}"
+    if len(set(told.values())) > 1:
+        return [f"In {stage}, the constants stand still when {words}." for stage, words in told.items()]
+    return [f"The constants stand still when {words}; no other curve has a limit." for words in set(told.values())]
 
 
 def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, float], Mapping[str, float]]]:

@@ -63,6 +63,7 @@ def _plain(compared: "Comparison") -> dict[str, object]:
         **compared._asdict(),
         "curves": {curve.key: dict(zip(compared.names, curve.values, strict=True)) for curve in compared.curves},
         "differences": [difference._asdict() for difference in compared.differences],
+        "shares": [share._asdict() for share in compared.shares],
         "apart": {name: [row._asdict() for row in rows] for name, rows in compared.apart.items()},
         "movers": {name: [change._asdict() for change in rows] for name, rows in compared.movers.items()},
     }
@@ -74,12 +75,9 @@ def _blocks(compared: "Comparison") -> "list[Block]":
 
     names = [f">{name}" for name in compared.names]
     blocks: list[Block] = [Grid(("", *names), [(name, *values) for name, values in compared.summary])]
-    blocks += [Line(), Line(f"files in common: {compared.common}")]
-    blocks += [
-        Line(f"only in {name}: {alone}")
-        for name, alone in zip(compared.names, compared.alone, strict=True)
-        if alone != "none"
-    ]
+    everybody = "" if len(names) == 2 else f" of all {len(names)}"
+    blocks += [Line(), Line(f"files in common{everybody}: {compared.common}")]
+    blocks += [Line(f"only in {share.whose}: {share.files}") for share in compared.shares]
     blocks += [Line(f"missing of {sentence}", "yellow") for sentence in compared.missing]
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title

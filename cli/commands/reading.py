@@ -253,7 +253,7 @@ def metrics(
             from faser_align.cli.show import curves
             from faser_align.config.record import read_record
 
-            rules = read_record(seen["folder"])["config"]["convergence"]
+            rules = read_record(seen["folder"])["config"].get("convergence", {})
             drawings = curves.plots(seen, rules, draw.columns())
             for drawn in drawings:
                 console.say(f"\n{drawn}")

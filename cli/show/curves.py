@@ -4,8 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faser_align.fsm import criteria
+
 Row = Mapping[str, Any]
 
+CURVES = (
+    ("chi2_per_ndf", "chi2/ndf of the reconstruction", "1"),
+    ("effect_um", "effect", "um"),
+    ("significance", "significance", "1"),
+    ("relative", "relative", "1"),
+    ("largest_um", "largest correction", "um"),
+    ("largest_urad", "largest correction", "urad"),
+)
+IF_ASKED = ("relative", "largest")  # drawn if a rule asks for them
 HEIGHT, WIDTH_MIN, MARGIN = 10, 24, 16  # rows; columns of the curve, and of the numbers beside it
 TINY = 1e-300
 
@@ -15,21 +26,31 @@ def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
 
     Args:
         seen: a snapshot.
-        rules: ``[convergence]`` of the campaign, for the thresholds.
+        rules: ``[convergence]`` of the campaign, for the thresholds; empty for one that was imported.
         width: of the terminal (columns).
     """
     rows = [row for row in seen["iterations"] if row["metrics"]]
+    limits = criteria.limits(rules)
     found = []
-    for key, heading, unit, limit in (
-        ("chi2_per_ndf", "chi2/ndf of the reconstruction", "1", None),
-        ("effect_um", "effect, and its limit", "um", rules["effect_um_max"]),
-        ("significance", "significance, and its limit", "1", rules["significance_max"]),
-    ):
-        values = [row.get(key) for row in rows]
-        drawn = _plot(values, unit=unit, log=limit is not None, limit=limit, width=width)
+    for key, heading, unit in CURVES:
+        if key.startswith(IF_ASKED) and key not in limits:
+            continue
+        values = [_largest(row, unit) if key.startswith("largest") else _number(row, key) for row in rows]
+        drawn = _plot(values, unit=unit, log=key != "chi2_per_ndf", limit=limits.get(key), width=width)
         if drawn:
-            found.append(f"{heading}\n{drawn}")
+            found.append(f"{heading}{', and its limit' if key in limits else ''}\n{drawn}")
     return found
+
+
+def _number(row: Row, key: str) -> float | None:
+    value: float | None = row["metrics"].get(key, row.get(key))
+    return value
+
+
+def _largest(row: Row, unit: str) -> float | None:
+    """The largest correction of a unit, without its sign."""
+    found = [one.get("largest") for one in row["metrics"].get("corrections", {}).values() if one.get("unit") == unit]
+    return max((abs(value) for value in found if value is not None), default=None)
 
 
 def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float | None, width: int) -> str:
@@ -44,6 +65,7 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
     levels = [v for _, v in scaled] + ([math.log10(limit)] if limit and log else [])
     room = 0.1 * (max(levels) - min(levels)) or 0.5
     figure = plotille.Figure()
+    figure.origin = False  # on a logarithmic scale its line would lie at 1, and look like a limit
     figure.with_colors = False  # its first colour is white, which nobody sees on white
     figure.width, figure.height = max(WIDTH_MIN, width - MARGIN), HEIGHT
     figure.set_x_limits(min_=0.5, max_=len(values) + 0.5)

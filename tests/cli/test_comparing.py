@@ -39,7 +39,7 @@ def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
     """Configuration, files in common, last numbers and constants are compared, the latter over their errors."""
     found = json.loads(command("compare", *two, "--json").out)
     assert found["common"] == "run 011705 files 400-402"
-    assert found["alone"] == ["run 011705 files 403", "none"]
+    assert found["shares"] == [{"campaigns": ["a"], "files": "run 011705 files 403"}]
     assert found["differences"] == [{"key": "convergence.patience", "values": ["2", "3"]}]
     (row,) = found["apart"]["b"]
     assert (row["kind"], row["dof"], row["where"], row["unit"]) == ("module", "x", "003", "um")
@@ -58,6 +58,21 @@ def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> Non
     ):
         assert text in said
     assert "constants of b less those of a" in said
+
+
+def test_files_that_some_have_are_told_with_whose_they_are(workdir: Path, command: Command, tmp_path: Path) -> None:
+    """Of three campaigns a file that two have is that of these two, and not that of one of them alone."""
+    for name, files in (("a", 4), ("b", 3), ("c", 2)):
+        solved(workdir, name, files=files, shift_mm=0.010)
+    three = [f"{workdir}/{name}" for name in "abc"]
+    said = command("compare", *three, "-o", str(tmp_path / "page.html")).out
+    assert "files in common of all 3: run 011705 files 400-401\nonly in a: run 011705 files 403\n" in said
+    assert "\nonly in a and b: run 011705 files 402\n" in said
+    assert "only in c" not in said
+    page = (tmp_path / "page.html").read_text()
+    assert "<li>only in a: run 011705 files 403</li><li>only in a and b: run 011705 files 402</li></ul>" in page
+    same = command("compare", *three[:2], "-o", str(tmp_path / "two.html"))
+    assert same.out.count("only in") == 1
 
 
 def test_a_page_is_written_on_request(two: tuple[str, str], command: Command, tmp_path: Path) -> None:

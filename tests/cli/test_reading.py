@@ -4,6 +4,7 @@ import csv
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import Command
@@ -340,8 +341,23 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     """Curves are seen on a white terminal and on a black one: in its own colour; without a number there is none."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     row = {"metrics": {"format": 1}, "chi2_per_ndf": 1.2, "effect_um": 3.0, "significance": None}
-    rules = {"effect_um_max": 0.5, "significance_max": 0.01}
+    rules: dict[str, Any] = {"effect_um_max": 0.5, "significance_max": 0.01}
     drawn = curves.plots({"iterations": [row, row]}, rules, 80)
     assert len(drawn) == 2
     assert "\x1b" not in "".join(drawn)
     assert curves.plots({"iterations": [{"metrics": {"format": 1}}]}, rules, 80) == []
+    # Those of an imported campaign have no limit, and no line anywhere that looks like one.
+    effects = [{"metrics": {"format": 1}, "effect_um": effect} for effect in (30.0, 0.1)]
+    bare, limited = (curves.plots({"iterations": effects}, asked, 80)[0] for asked in ({}, rules))
+    assert bare.startswith("effect\n")
+    assert limited.startswith("effect, and its limit\n")
+    across = [sum("\N{BRAILLE PATTERN BLANK}" not in row for row in one.splitlines()[3:-2]) for one in (bare, limited)]
+    assert across == [0, 1]
+    corrections = {"module.x": {"largest": -3.0, "unit": "um"}, "module.rz": {"largest": 20.0, "unit": "urad"}}
+    rows = [{"metrics": {"relative": 0.1, "corrections": corrections}}]
+    found = curves.plots({"iterations": rows}, {"rules": ["absolute", "relative"]}, 80)
+    assert [drawn.partition("\n")[0] for drawn in found] == [
+        "relative, and its limit",
+        "largest correction, and its limit",
+        "largest correction, and its limit",
+    ]

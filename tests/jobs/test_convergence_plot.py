@@ -29,6 +29,17 @@ def test_a_healthy_campaign_has_a_picture(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
 
 
+def test_limits_are_those_of_the_rules(tmp_path: Path) -> None:
+    """A limit on the corrections is drawn with the largest of them; without any rule there is a picture, too."""
+    history = [metrics(number, relative=0.01 / number) for number in range(1, 5)]
+    pictures = []
+    for limits in ({}, LIMITS, {"relative": 0.001}, {"largest_um": 1.0, "largest_urad": 10.0}):
+        path = tmp_path / f"{len(pictures)}.png"
+        assert plot(str(path), "A", history, limits) == ""
+        pictures.append(path.read_bytes())
+    assert len(set(pictures)) == 4
+
+
 @pytest.mark.parametrize(
     "damaged",
     [

@@ -133,6 +133,39 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
     assert page.locator("svg[aria-label=significance] .limit title").text_content() == "limit 0.01"
 
 
+@pytest.mark.parametrize(
+    ("rules", "drawn", "words"),
+    [
+        (
+            {"rules": ["absolute"], "absolute_um_max": 2.5, "patience": 1},
+            {"corrections, largest, in um": "limit 2.5 um", "corrections, largest, in urad": "limit 10 urad"},
+            "The constants stand still when the largest correction is below its limit (dashed); no other curve has a limit.",
+        ),
+        (
+            {"rules": ["relative", "effect"], "require": "all"},
+            {"relative": "limit 0.001", "effect": "limit 0.5 um"},
+            "The constants stand still when relative and effect are below their limits (dashed)",
+        ),
+    ],
+    ids=["absolute", "relative and effect"],
+)
+def test_limits_are_those_of_the_rules(
+    rules: dict[str, Any], drawn: dict[str, str], words: str, workdir: Path, browser: Browser
+) -> None:
+    """Each rule's limit lies across the curve that it is of, a curve that no rule asks for has none, and the page says so."""
+    record = make_campaign(workdir / "c", files=1, config={"convergence": rules})
+    for iteration in (1, 2):
+        run_iteration(record, iteration, relative=0.01 / iteration)
+    page = look(browser, written(collect(record["folder"]), workdir / "page.html"), 1600, "light").page
+    shown = {
+        str(chart.get_attribute("aria-label")): chart.locator(".limit title").text_content()
+        for chart in page.locator("svg.chart").all()
+        if chart.locator(".limit").count()
+    }
+    assert shown == drawn
+    assert page.get_by_text(words).count() == 1
+
+
 def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Path) -> None:
     """The page has the command, a configuration that is one, the constants to begin with, checksums and versions."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
