@@ -36,8 +36,7 @@ def fill(folder: str) -> None:
                 "'access-point', json_object('return', 0, 'reason', '') FROM nodes",
                 (database.utc(), before, name, after),
             )
-        for phase in ("pre", "post"):
-            db.execute("INSERT INTO events SELECT '12.0', node, 1, ?, '', '', 0 FROM nodes", (phase,))
+        db.execute("INSERT INTO events SELECT '12.0', node, 1, 'post', '13.0', '', 0 FROM nodes")
         db.execute("UPDATE nodes SET state = 'done', attempts = 1")
         return 0
 

@@ -121,9 +121,9 @@ def accounts(record: dict[str, Any], lives: list[tuple[int, int]]) -> tuple[int,
     wanted = {(name, event) for name in names for event in ("started", "succeeded")}
     with closing(sqlite3.connect(Path(record["folder"], layout.STATE))) as db:
         history = db.execute("SELECT node, event FROM history WHERE subject != 'campaign'").fetchall()
-        keys = db.execute("SELECT node, phase FROM events WHERE node != ''").fetchall()
+        keys = db.execute("SELECT node FROM events WHERE phase = 'post'").fetchall()
         attempts = db.execute("SELECT node FROM attempts WHERE outcome = 'succeeded'").fetchall()
-    lost = max(len(wanted - set(history)), 2 * len(names) - len(set(keys)), len(names) - len(set(attempts)))
+    lost = max(len(wanted - set(history)), len(names) - len(set(keys)), len(names) - len(set(attempts)))
     doubled = max(len(history) - len(set(history)), len(keys) - len(set(keys)), len(attempts) - len(set(attempts)))
     return lost, doubled
 

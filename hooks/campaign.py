@@ -41,8 +41,7 @@ def run(folder: str, event: Event, macros: list[str]) -> int:
         status = _solved(folder, event, macros)
     elif phase == "hold":
         event["job_id"] = macros[0]
-        event["hold_time"], event["reason"] = hold_reason(folder, macros[0])
-        status = writer.record(folder, event)
+        status = _held(folder, event)
     elif phase == "final":
         event["dag_status"] = int(macros[0])
         event["failed_count"] = int(macros[1])
@@ -73,6 +72,16 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
     return answer
 
 
+def _held(folder: str, event: Event) -> int:
+    """Every hold of the job until now: DAGMan runs one HOLD at a time, and the job may have been held again by its turn."""
+    status = 0
+    for when, why in holds(folder, event["job_id"]):
+        event.pop("spooled", None)
+        event.update(hold_time=when, reason=why)
+        status = writer.record(folder, event)
+    return status
+
+
 def _name_lost_files(folder: str, name: str) -> None:
     """Tell the Millepede job which raw files it must not wait for; the published copy knows it where the store does not."""
 
@@ -90,26 +99,27 @@ def _name_lost_files(folder: str, name: str) -> None:
         write_text(path, json.dumps(lost))
 
 
-def hold_reason(folder: str, job_id: str) -> tuple[str, str]:
-    """When and why a job went on hold, from the last event 012 of the job in the nodes log.
+def holds(folder: str, job_id: str) -> list[tuple[str, str]]:
+    """When and why a job went on hold, from its events 012 in the nodes log.
 
     Returns:
-        (time as it stands in the log, reason in one line); both empty if the log does not say.
+        (time as it stands in the log, reason in one line) of each hold, in order; one, both empty, if the log does not say.
     """
     cluster, _, proc = job_id.partition(".")
     try:
         nodes_log = Path(layout.newest_dag(folder) + layout.ENDING_NODES_LOG)
         lines = nodes_log.read_text(encoding="utf-8", errors="replace").splitlines()
     except (OSError, ValueError):
-        return ("", "")
+        lines = []
+    found = []
     head = f"012 ({int(cluster):03d}.{int(proc or 0):03d}."
-    for at in range(len(lines) - 1, -1, -1):
-        if lines[at].startswith(head):
-            when = lines[at].partition(") ")[2].split(" Job ")[0].strip()
+    for at, event in enumerate(lines):
+        if event.startswith(head):
+            when = event.partition(") ")[2].split(" Job ")[0].strip()
             why_lines = []
             for line in lines[at + 1 :]:
                 if not line.startswith("\t") or line.startswith("\tCode "):
                     break
                 why_lines.append(line.strip())
-            return (when, " ".join(why_lines)[: judging.REASON_CHARS_MAX])
-    return ("", "")
+            found.append((when, " ".join(why_lines)[: judging.REASON_CHARS_MAX]))
+    return found or [("", "")]

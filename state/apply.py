@@ -68,7 +68,6 @@ def _pre(campaign: Campaign) -> int:
             history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
         return statuses.SKIP
     _open(campaign, node, state, attempts + 1, latest)
-    _took(campaign, node, attempts + 1, "pre", "", "", 0)
     if campaign.state in ("failed", "removed"):
         _advance().goes_on(campaign)
     if stage == layout.VALIDATION:
@@ -242,6 +241,6 @@ def _affordable(campaign: Campaign, file: int) -> bool:
 
 def _took(campaign: Campaign, node: str, attempt: int, phase: str, job_id: str, hold_time: str, answer: int) -> None:
     campaign.db.execute(
-        "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
         (campaign.event["dag_id"], node, attempt, phase, job_id, hold_time, answer),
     )

@@ -35,7 +35,7 @@ MEANING = {
     "attempts.opened_utc": "when its PRE script ran",
     "attempts.job_id": "of HTCondor, '' before its end",
     "attempts.host": "where its PRE script ran",
-    "events.phase": "pre, post, hold, final; dagman for a DAGMan that is known; others for the command line's",
+    "events.phase": "post, hold, final; dagman for a DAGMan that is known; others for the command line's. An open attempt says it of PRE",
     "events.hold_time": "when the job went on hold, '' in other phases",
     "events.exit_status": "what the script answered",
     "history.id": "order in which it was recorded",

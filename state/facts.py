@@ -117,13 +117,14 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     )
     nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
     # A job may have been released, and have ended, since it was held.
-    still = [node.pop("state") for node in nodes].count("held")
-    first, more = nodes[0], len(nodes) - 1
+    states = {node["node"]: node.pop("state") for node in nodes}
+    still = list(states.values()).count("held")
+    first, more = nodes[0], len(states) - 1
     named = first["node"] if not more else f"{first['node']} and {more} more"
     be = "are" if more else "is"
     if claimed.kind == "lost":
         fares = f"{be} lost for good"
-    elif still == len(nodes):
+    elif still == len(states):
         fares = f"{be} on hold"
     elif still:
         fares = f"were on hold, and {still} still {'are' if still > 1 else 'is'}"

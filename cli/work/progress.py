@@ -113,7 +113,8 @@ def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, inte
                 news = queries.history(db, after=after)
             for row in news:
                 after = row["id"]
-                if row["subject"] == "campaign" or (row["destination"] in TELL_OF_NODES and not row["ignored"]):
+                told = row["destination"] in TELL_OF_NODES and not row["ignored"]
+                if told or row["subject"] == "campaign" or row["event"] == "held":
                     tell(row)
             if end:
                 return end

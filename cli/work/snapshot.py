@@ -244,7 +244,7 @@ def _held(db: sqlite3.Connection, record: Row) -> list[Row]:
     told = {
         node: (job_id, utc)
         for node, job_id, utc in db.execute(
-            "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node ORDER BY id"
+            "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
         )
     }
     found, command = [], release(record, "")

@@ -75,8 +75,12 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
+# Numbered, since the logs may not know when each was.
+_HOLDS = "SELECT node, job_id, 'held', row_number() OVER (PARTITION BY node, job_id) FROM events WHERE phase = 'hold'"
+
+
 def covers(fresh: str, base: str) -> bool:
-    """Whether the store ``fresh`` has every end of an attempt, of a DAGMan and of an iteration that ``base`` has."""
+    """Whether the store ``fresh`` has every end of an attempt, of a DAGMan and of an iteration, and every hold, that ``base`` has."""
     found = []
     for path in (fresh, base):
         with opened(path) as db:
@@ -84,6 +88,7 @@ def covers(fresh: str, base: str) -> bool:
                 {*db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")}
                 | {*db.execute("SELECT dag_id, exit_status FROM events WHERE phase = 'final'")}
                 | {*db.execute("SELECT stage, iteration, verdict FROM iterations WHERE ended_utc != ''")}
+                | {*db.execute(_HOLDS)}
             )
     return found[1] <= found[0]
 

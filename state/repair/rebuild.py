@@ -31,7 +31,7 @@ LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
 # What no log tells, where a history is made from logs.
 UNKNOWN = (
-    "times are those of DAGMan's logs, to the second, and the order of what happened within one second is theirs",
+    "times are those of DAGMan's logs, to the second, and so is the order, also of hooks that came late",
     "the host of hooks is not known",
     "why earlier attempts of a job failed is known by exit status alone: its own last words were overwritten",
     "whether a message was sent is known only from copies of the store; where it is not, it is not sent again",

@@ -202,7 +202,7 @@ class _Lacking:
             return job not in self._known.closed
         if phase == "hold":
             self._held[job] += 1
-            return job not in self._known.closed and self._held[job] > self._known.holds[job]
+            return self._held[job] > self._known.holds[job]
         if phase == "final":
             self._ended[attempt[0]] += 1
             return self._ended[attempt[0]] > self._known.finals[attempt[0]]

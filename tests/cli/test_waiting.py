@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.cli.work import progress
+from faser_align.cli.work import progress, snapshot
 from faser_align.config import layout
 from faser_align.fsm import table
 from faser_align.state import create, database, publish, writer
@@ -126,6 +127,23 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         *("solving -> reconstructing", "reconstructing -> solving", "solving -> exhausted"),
     ]
     assert "next: faser-align metrics Y2023_R011705_F400-405   (five iterations more: faser-align extend " in out
+
+
+def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Path) -> None:
+    """Whoever watches sees every hold; what `status` would have released is the job that is on hold, not one that is over."""
+    record = make_campaign(tmp_path / "c", files=1)
+    folder, node = record["folder"], layout.reco_node(1, 1, 400)
+    hook("pre", folder, node, 0, 2)
+    hook("post", folder, node, 0, 2, 1, "33.0", 0)
+    hook("pre", folder, node, 1, 2)
+    for job in ("34.0", "33.0"):
+        hook("hold", folder, node, job, 1)
+    (held,) = snapshot.take(folder)["held"]
+    assert held["job_id"] == "34.0"
+    hook("final", folder, "final", 4, 0)
+    seen: list[Any] = []
+    assert progress.follow(folder, seen.append, after=0, interval_s=0.05) == "removed"
+    assert [row["job_id"] for row in seen if row["event"] == "held"] == ["34.0", "33.0"]
 
 
 def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:

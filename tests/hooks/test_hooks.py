@@ -168,6 +168,21 @@ def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
     assert told(record)[-1]["ignored"] == "a node that is done takes no event held"
 
 
+def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, Any]) -> None:
+    """DAGMan runs HOLD scripts one by one: the first one may come after the second hold, and notes both, and the second none again."""
+    name, folder = layout.reco_node(1, 1, 401), record["folder"]
+    hook("pre", folder, name, 0, 2)
+    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
+    other = held.format(9).replace("033.000", "034.000")
+    Path(folder, layout.NODES_LOG).write_text(held.format(1) + other + held.format(2))
+    for _ in range(2):
+        assert hook("hold", folder, name, "33.0", 0).returncode == 0
+        assert [row["facts"] for row in told(record) if row["event"] == "held"] == [
+            {"reason": f"Disk quota {i}", "held_at": f"2026-11-24 08:00:0{i}"} for i in (1, 2)
+        ]
+        assert (node(record, name)["state"], node(record, name)["reason"]) == ("held", "Disk quota 2")
+
+
 def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:
     """A hold of a job whose attempt is over moves nothing, although the node runs again."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]

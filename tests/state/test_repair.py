@@ -318,6 +318,42 @@ def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
         assert value == original[part], part
 
 
+def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
+    """A copy was made after the jobs' end and before the hooks of their holds: the logs bring each hold and its message, once."""
+    record = unpack("held", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    original = picture(store)
+    events = [one for one in _events(record) if one.event["phase"] != "hold"]
+    shutil.copy(_store_after(record, events, tmp_path / "without.db"), store)
+    assert len(original["messages"]) - len(picture(store)["messages"]) == 2  # two nodes, one of them twice
+    made, _ = repaired(record)
+    assert (made.made_from, made.taken, made.left_out) == ("the store", 3, 0)
+    assert findings(store) == []
+    now = picture(store)
+    for part in ("nodes", "attempts", "events", "iterations", "messages", "campaign"):
+        assert now[part] == original[part], part
+    assert rows(
+        store,
+        "SELECT count(*), count(DISTINCT h.facts) FROM outbox JOIN history AS h ON h.id = history_id WHERE kind = 'held'",
+    ) == [(3, 3)]
+    assert not rebuilt(record, tmp_path / "s").path
+
+
+def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
+    """A store is not made anew from logs that lack one of its holds, though they know of events that it has no place for."""
+    record = unpack("failed", tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    events = _events(record)
+    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    about = {key: events[first].event[key] for key in ("dag_id", "node", "job_id", "utc", "host", "exit")}
+    hold = {**about, "phase": "hold", "hold_time": "2026-11-25 10:00:00", "reason": "quota"}
+    gap = [*events[:first], *events[first + 2 :], events[first]._replace(event=hold)]
+    shutil.copy(_store_after(record, gap, tmp_path / "gap.db"), store)
+    made, _ = repaired(record)
+    assert made.left_out > 0
+    assert rows(store, "SELECT count(*) FROM history WHERE event = 'held'") == [(1,)]
+
+
 def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
     """Where the logs lack what the store has the store stays, and what has no place in it is counted."""
     record = unpack("failed", tmp_path / "c")
@@ -538,6 +574,7 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
         _change(folder, "stages.1.iterations", 2, 4),
         _change(folder, "convergence.patience", 2, 1),
         _change(folder, "notify.targets", [], ["me"]),
+        _change(folder, "stages.1.convergence.effect_um_max", 0.5, 0.4),
     ]
     changes.write(folder, told)
     for iteration in (3, 4):
@@ -546,7 +583,8 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
     wishes.put(folder, "extended", {"stage": 1, "before": 2, "after": 4}, told[0]["id"])
     wishes.put(folder, "changed", {key: told[1][key] for key in ("key", "before", "after")}, told[1]["id"])
     columns = {"columns": create.columns(read_record(folder))}
-    wishes.put(folder, "changed", {key: told[2][key] for key in ("key", "before", "after")} | columns, told[2]["id"])
+    for one in told[2:]:
+        wishes.put(folder, "changed", {key: one[key] for key in ("key", "before", "after")} | columns, one["id"])
     time.sleep(1.1)  # logs know no less than a second
     record_submitted(folder, 14, resumed=True)
     assert run_iteration(record, 3, dag_id="14.0") == statuses.CONVERGED

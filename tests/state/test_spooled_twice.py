@@ -11,7 +11,7 @@ from campaigns import hook, make_campaign, write_output
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import spool, verify, wishes, writer
+from faser_align.state import facts, outbox, spool, verify, wishes, writer
 
 NODE = layout.reco_node(1, 1, 400)
 BASE = {"dag_id": "12.0", "node": NODE, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
@@ -102,7 +102,7 @@ def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "facts"),
+    ("name", "about"),
     [
         ("notify_retried", {"target": ""}),
         ("stop_asked", {"after": "iteration"}),
@@ -110,7 +110,7 @@ def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> No
     ],
 )
 def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
-    name: str, facts: dict[str, Any], folder: str
+    name: str, about: dict[str, Any], folder: str
 ) -> None:
     """A campaign whose last verdict overtook its solution's beginning ends by it, also if somebody asked for something meanwhile."""
     ended = {**POST, "reason": "", "fatal": False}
@@ -118,7 +118,7 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
     assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said}) == 0
     assert rows(folder, "SELECT state FROM campaign") == [("reconstructing",)]
-    wishes.put(folder, name, facts)
+    wishes.put(folder, name, about)
     final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
     assert writer.record(folder, final) == 0
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
@@ -139,6 +139,10 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Pat
     assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"}) == 0
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
     assert rows(folder, letters) == [("held", 1), ("held", 0)]
+    claimed = outbox.claim(folder)
+    assert claimed is not None
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:  # twice, but one node
+        assert facts.facts(db, claimed)["reason"] == f"{NODE} is on hold: quota"
 
 
 def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:
@@ -161,3 +165,34 @@ def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
         assert writer.record(folder, final) == 1
     (ended,) = rows(folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'final_failed'")
     assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
+
+
+def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
+    """Reconstruction and solution of an iteration that was judged are begun anew by another DAGMan: the verdict stays until the next."""
+    mille = {"node": layout.mille_node(1, 1)}
+    done = {**POST, "reason": "", "fatal": False}
+    said = {"verdict": "go_on", "moves": "go_on", "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
+    for event in (PRE, done, {**PRE, **mille}, {**done, **mille, **said, "job_id": "14.0"}):
+        assert writer.record(folder, dict(event)) == 0
+    judged = rows(folder, "SELECT * FROM iterations")
+    assert [row[4:6] for row in judged] == [("go_on", "so")]
+    again = {"dag_id": "20.0"}
+    for event in ({**PRE, **again}, {**done, **again, "job_id": "21.0"}, {**PRE, **mille, **again}):
+        assert writer.record(folder, dict(event)) == 0
+        assert rows(folder, "SELECT * FROM iterations") == judged
+    anew = {**done, **mille, **said, **again, "job_id": "22.0", "verdict_reason": "so again"}
+    assert writer.record(folder, anew) == 0
+    assert rows(folder, "SELECT verdict, reason FROM iterations") == [("go_on", "so again")]
+
+
+def test_a_verdict_that_came_too_early_is_forgotten_once_the_campaign_moves(folder: str) -> None:
+    """FINAL does not end a campaign by an ignored verdict if a solution was begun after it: the one that counts did not come."""
+    ended = {**POST, "reason": "", "fatal": False}
+    mille = {"node": layout.mille_node(1, 1)}
+    said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    for event in (PRE, ended, {**ended, **mille, **said, "job_id": "14.0"}, {**PRE, **mille, "dag_id": "20.0"}):
+        assert writer.record(folder, dict(event)) == 0
+    assert rows(folder, "SELECT state FROM campaign") == [("solving",)]
+    final = {**BASE, "dag_id": "20.0", "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
+    assert writer.record(folder, final) == 1
+    assert rows(folder, "SELECT state FROM campaign") == [("failed",)]

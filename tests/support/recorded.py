@@ -64,9 +64,8 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
         for table, unknown in _TIMES.items():
             rows = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]
             found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in rows]
-        found["events"] = [
-            row for row in found["events"] if row["phase"] != "spool"
-        ]  # who waited there, only hooks knew
+        # Who waited in the spool, only hooks knew; older programs wrote down PRE, of which its attempt tells.
+        found["events"] = [row for row in found["events"] if row["phase"] not in ("spool", "pre")]
         history = found.pop("history")
         if not words:
             found["iterations"] = [
