@@ -18,7 +18,7 @@ from faser_align.alignment.baskets import SPILL_BYTES, Basket, read_basket, spil
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_NUMBERS = ("double", "float", "std::int32_t", "std::int64_t")
+_NUMBERS = ("double", "float", *(f"std::{u}int{bits}_t" for u in ("", "u") for bits in (16, 32, 64)))
 
 
 class Damaged(Exception):

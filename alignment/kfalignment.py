@@ -2,7 +2,8 @@
 
 The tree ``tree`` holds one entry per track: double branches, and per hit vector<double> branches, or arrays with a
 counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for
-``derivation`` or with ``_sp`` at the end, and no derivatives by the track's parameters, which are then made here. Only the branches that conversion needs are read.
+``derivation`` or with ``_sp`` at the end, and no derivatives by the track's parameters, which are then made here. Only
+the branches that conversion needs are read.
 """
 
 import os
@@ -42,6 +43,8 @@ HIT_BRANCHES = (
     *SENTINEL_BRANCHES,
 )
 _LARGEST = float(np.finfo(np.float32).max)  # Mille has single precision
+_HEADER_BYTES = 20
+_LARGE_FILES = 1_000_000  # added to the version of files whose header has positions of 64 bits
 CHUNK_TRACKS = 2500  # about 40 MB with all that is made of them
 
 
@@ -96,8 +99,7 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "does not exist"
         raise UserError(f"{path} {what}; give the reconstruction's kfalignment file")
-    if not _is_root(path):
-        raise UserError(f"{path} is empty or no ROOT file; give the reconstruction's kfalignment file")
+    _check_header(path)
     try:
         with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)
@@ -119,12 +121,21 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
         raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
 
 
-def _is_root(path: str | os.PathLike[str]) -> bool:
+def _check_header(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no ROOT file, or ends before the end that its header names (fEND of TFile)."""
     try:
         with open(path, "rb") as file:
-            return file.read(4) == b"root"
+            head = file.read(_HEADER_BYTES)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    if not head.startswith(b"root"):
+        raise UserError(f"{path} is empty or no ROOT file; give the reconstruction's kfalignment file")
+    version = int.from_bytes(head[4:8], "big")
+    end = int.from_bytes(head[12 : 20 if version >= _LARGE_FILES else 16], "big")
+    least = max(end, _HEADER_BYTES)
+    if size < least:
+        raise UserError(f"{path} is truncated: it has {size} bytes of {least}; copy or reconstruct it again")
 
 
 def _short(error: Exception) -> str:

@@ -186,12 +186,12 @@ def test_a_bad_file_names_branch_and_entry(tmp_path: Path, changes: dict[str, An
     assert os.listdir(tmp_path) == ["in.root"]
 
 
-@pytest.mark.parametrize("size", [0, 100, 20_000, 400_000])
+@pytest.mark.parametrize("size", [0, 3, 4, 19, 100, 20_000, 400_000, -1])
 def test_a_truncated_file_is_refused(data: Path, tmp_path: Path, size: int) -> None:
-    """A ROOT file that breaks off gives a sentence that names it and no output."""
+    """A ROOT file that breaks off anywhere gives a sentence that names it and says so, and no output."""
     whole = (data / "mille" / "kfalignment_4st.root").read_bytes()
     (tmp_path / "cut.root").write_bytes(whole[:size])
-    with pytest.raises(UserError, match=r"cut\.root"):
+    with pytest.raises(UserError, match=r"cut\.root is (truncated: it has|empty)"):
         convert([tmp_path / "cut.root"], tmp_path / "out.bin", Cuts())
     assert os.listdir(tmp_path) == ["cut.root"]
 
