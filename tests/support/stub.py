@@ -2,7 +2,7 @@
 
 It leaves what the hooks look for, whole or not at all, as the real jobs do. ORDERS is a folder: a file NODE in it holds the
 exit status with which that node fails every time; ``metrics_ITERATION.json`` what a Millepede node leaves; ``wait_s`` how
-long a job takes, ``NODE.wait_s`` how long that of a node does.
+long a job takes, ``NODE.wait_s`` how long that of a node does, ``NODE.eats_mb`` how much memory it fills meanwhile.
 """
 
 import os
@@ -12,9 +12,14 @@ import time
 
 
 def main(orders: str, node: str) -> int:
+    memory = b""
+    if os.path.exists(f"{orders}/{node}.eats_mb"):
+        with open(f"{orders}/{node}.eats_mb") as file:
+            memory = b"\1" * (int(file.read()) << 20)
     own = f"{orders}/{node}.wait_s"
     with open(own if os.path.exists(own) else f"{orders}/wait_s") as file:
         time.sleep(float(file.read()))
+    del memory
     if os.path.exists(f"{orders}/{node}"):
         print(f"{node} fails as it was told", file=sys.stderr)
         with open(f"{orders}/{node}") as file:

@@ -1,0 +1,44 @@
+"""A job that needs more memory than it asked for, on a pool whose machines measure that and hold it."""
+
+import subprocess
+from pathlib import Path
+
+from poolcampaigns import PoolCampaign, own_pool
+
+from faser_align.config import layout
+from faser_align.pool.personal import Pool
+from faser_align.state import queries
+
+HUNGRY = layout.reco_node(1, 1, 401)
+ASKED_MB, MOST_MB, EATEN_MB = 64, 256, 150
+# HTCondor's own policy for that; its jobs' use is looked at every few seconds.
+POLICY = "\nuse POLICY : HOLD_IF_MEMORY_EXCEEDED\nSTARTER_UPDATE_INTERVAL = 1\nPERIODIC_EXPR_INTERVAL = 2\n"
+
+
+def test_a_job_that_a_machine_held_for_its_memory_gets_more(pool: Pool, workdir: Path) -> None:
+    """A machine holds the job, it is released at once with memory_max_mb and ends well; the hold is told once, with its reason."""
+    with own_pool(workdir / "pool", 2) as own:
+        with open(own / "condor_config", "a") as config:
+            config.write(POLICY)
+        subprocess.run(["condor_reconfig"], check=True, capture_output=True)
+        campaign = PoolCampaign(
+            workdir / "memory",
+            files=2,
+            iterations=1,
+            config={
+                "notify": {"targets": ["me"], "events": ["held"]},
+                "htcondor": {"reco": {"memory_mb": ASKED_MB, "memory_max_mb": MOST_MB, "disk_mb": 1}},
+            },
+        )
+        (campaign.orders / f"{HUNGRY}.eats_mb").write_text(str(EATEN_MB))
+        (campaign.orders / f"{HUNGRY}.wait_s").write_text("20")
+        campaign.submit()
+        assert campaign.wait_end() == "exhausted"
+        (ad,) = campaign.schedd.history(f'FaserNode == "{HUNGRY}"', [], match=1)
+        assert (ad.eval("RequestMemory"), ad["NumHolds"], ad["ExitCode"]) == (MOST_MB, 1, 0)
+        assert ad["MemoryProvisioned"] >= MOST_MB
+        assert campaign.nodes()[HUNGRY]["state"] == "done"
+        (held,) = [row for row in campaign.history() if row["event"] == "held"]
+        assert (held["node"], "memory usage exceeded request_memory" in held["facts"]["reason"]) == (HUNGRY, True)
+        with queries.published(str(campaign.folder)) as db:
+            assert db.execute("SELECT history_id FROM outbox WHERE kind = 'held'").fetchall() == [(held["id"],)]
