@@ -121,7 +121,7 @@ def _publish(iteration: Iteration) -> None:
     if not where:
         return
     try:
-        from faser_align.pages.publish import publish
+        from faser_align.pages.bounded import publish
 
         publish(iteration.folder, where, written_utc=utc())
     except Exception as error:  # noqa: BLE001 -- whatever it is, the solution is there

@@ -11,6 +11,8 @@ from commandline import Command
 
 from faser_align.config import layout
 from faser_align.fsm.errors import CampaignError
+from faser_align.hooks import page
+from faser_align.pages import bounded
 from faser_align.pages.collect import collect
 from faser_align.pages.publish import entries, publish
 
@@ -107,6 +109,18 @@ def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) ->
     (home / "index.html").write_text("mine")
     assert "index.html is no index of faser-align" in told(home)["text"]
     assert told(config / "pages")["text"] == f"no page will be published: {config} is no folder; correct report.publish"
+
+
+def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What never answers on the way of a page is given up after its time, whoever waits for it."""
+    record = make_campaign(workdir / "c", files=1, config={"report": {"publish": str(workdir / "pages")}})
+    run_iteration(record, 1)
+    page.publish(record["folder"])
+    assert (workdir / "pages" / f"{record['name']}.html").exists()
+    os.mkfifo(Path(layout.result_file(record["folder"], 1, 1)).parent / "own.txt")
+    monkeypatch.setattr(bounded, "PUBLISH_S_MAX", 3.0)
+    with pytest.raises(CampaignError, match="the page was not written within 3 s"):
+        page.publish(record["folder"])
 
 
 def test_a_campaign_ends_without_its_page(workdir: Path) -> None:

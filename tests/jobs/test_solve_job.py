@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import hook
 
 from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
 from faser_align.alignment.millepede import read_end, read_result
@@ -397,6 +398,33 @@ def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
     subprocess.run([sys.executable, "-I", str(script)], check=True)
     assert "matplotlib is not installed for the jobs' Python" in metrics(campaign)["no_plot"]
     assert not picture.exists()
+
+
+def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path: Path) -> None:
+    """Where something on the way of a page never answers, the job goes on after its time, says so, and leaves nobody behind."""
+    campaign = reconstructed(report={"publish": str(tmp_path / "pages")})
+    create_store(str(campaign), read_record(str(campaign)))
+    assert hook("pre", campaign, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
+    silent = Path(layout.metrics_file(str(campaign), 1, 1)).parent / "silent" / "own.txt"
+    silent.parent.mkdir(parents=True)
+    os.mkfifo(silent)
+    program = (
+        "import faser_align.pages.bounded as bounded\n"
+        "from faser_align.jobs.solve import solve\n"
+        f"bounded.PUBLISH_S_MAX = 3.0\nsolve({str(campaign)!r}, 1, 1)\n"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as job:
+        _, said = job.communicate(timeout=300)
+    pages = tmp_path / "pages"
+    assert (job.returncode, said) == (
+        0,
+        f"the page in {pages} is not up to date: the page was not written within 3 s\n",
+    )
+    assert metrics(campaign)["chi2_per_ndf"]
+    assert not pages.exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(job.pid, 0)
 
 
 def test_a_page_that_cannot_be_published_costs_nothing(reconstructed: Make, run_job: Run, tmp_path: Path) -> None:
