@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uproot
 from calypso import Lxplus
+from worlds import small_disk
 
 from faser_align.alignment.constants import parse_constants, read_constants
 from faser_align.alignment.mille import read_counts
@@ -135,7 +136,7 @@ WRONG = [
     ),
     ({"orders": ["AtlCoolCopy:nothing"]}, statuses.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
     ({"crash": True}, statuses.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
-    ({"killed": True}, statuses.CRASHED, ["ended with status 139"]),
+    ({"killed": True}, statuses.CRASHED, ["was ended by signal SEGV"]),
     ({"full": True}, statuses.NO_SPACE, ["No space left on device"]),
     ({"silent": True}, statuses.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
     ({"truncated": True}, statuses.NO_OUTPUT, ["bytes and should have"]),
@@ -314,6 +315,18 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
     assert "reconstruction: " in said
     assert os.listdir(job.scratch) == []
     assert not job.place().exists()
+
+
+@pytest.mark.parametrize("size", ["8k", "16k", "32k"])
+def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) -> None:
+    """Whichever step meets the full disk first, even one that cannot write why it failed, it is told as that."""
+    job = make_job()
+    with small_disk(job.scratch, size=size) as disk:
+        if disk is None:
+            pytest.skip("a user may mount nothing here")
+        done = job.run(_CONDOR_SCRATCH_DIR=str(disk.path))
+        assert (done.returncode, os.listdir(disk.path)) == (statuses.NO_SPACE, []), done.stderr
+    assert f"no space is left in {disk.path}" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
