@@ -143,18 +143,16 @@ def _groups(problem: Problem) -> Groups:
 
 
 def _group_sizes(problem: Problem) -> IntArray:
-    """Sizes of groups of labels that follow each other and always come together."""
-    members: dict[int, set[int]] = {}
-    for row in problem.source.sets.labels:
-        for number, label in enumerate(row.tolist()):
-            if label:
-                members.setdefault(label, set()).add(number)
+    """Sizes of groups of labels that are neighbours among all labels and always come together."""
+    with_label = problem.source.sets.by_label()
+    nothing = np.zeros(0, np.int64)
     sizes: list[int] = []
-    before = -1
-    for label in sorted(members):
-        if label == before + 1 and members[label] == members[before]:
+    before = nothing
+    for label in problem.parameters.labels.tolist():
+        sets = with_label.get(label, nothing)
+        if len(sets) and np.array_equal(sets, before):
             sizes[-1] += 1
-        else:
+        elif len(sets):
             sizes.append(1)
-        before = label
+        before = sets
     return np.array(sizes, np.int64)

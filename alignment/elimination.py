@@ -15,10 +15,18 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def order(labels: Sequence[Sequence[int]]) -> list[int]:
-    """The order in which constraints are eliminated, given the labels of each that have a factor other than zero.
+    """Numbers of the constraints in the order in which they are eliminated; ``labels`` as those of ``groups``."""
+    return [number for group in groups(labels) for number in group]
+
+
+def groups(labels: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Numbers of the constraints that belong together, in pede's order.
 
     Constraints are sorted by their first and last label and collected into groups that have labels in common; a
     constraint without labels is a group of its own.
+
+    Args:
+        labels: of each constraint, those that have a factor other than zero.
     """
     ranges = [(min(of), max(of)) if of else (0, 0) for of in labels]
     by_range = sorted(range(len(labels)), key=lambda number: ranges[number])
@@ -27,16 +35,16 @@ def order(labels: Sequence[Sequence[int]]) -> list[int]:
         for label in set(of):
             having.setdefault(label, []).append(number)
     group: dict[int, int] = {}
-    groups = 0
+    count = 0
     for number in by_range:
         related = [other for label in sorted(set(labels[number])) for other in having[label]]
         if number not in group:
             known = next((group[other] for other in related if other in group), None)
             if known is None:
-                groups += 1
-            group[number] = groups if known is None else known
+                count += 1
+            group[number] = count if known is None else known
         group.update(dict.fromkeys(related, group[number]))
-    return sorted(by_range, key=lambda number: group[number])
+    return [[number for number in by_range if group[number] == at] for at in sorted(set(group.values()))]
 
 
 def reflectors(matrix: FloatArray) -> FloatArray | None:

@@ -33,6 +33,7 @@ class Equations(NamedTuple):
         n_locals: shape (records,): local parameters of each record; -1 if it has fewer equations than that, so that
             they cannot be determined. A record without any has labels that count, and no fit.
         weight: of each record (1 unless the steering gives the file another).
+        records: shape (records,): number of each record in its binary, from 0.
     """
 
     values: Floats
@@ -43,6 +44,7 @@ class Equations(NamedTuple):
     offsets: IntArray
     n_locals: IntArray
     weight: float
+    records: IntArray
 
     @property
     def nbytes(self) -> int:
@@ -70,7 +72,8 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> 
     if len(indices) and int(np.min(indices)) < 0:
         record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
         raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
-    yield from _assemble(indices, values, offsets, zeros, ends // 2, sets, weight)
+    numbers = block.first + np.arange(len(block.starts))
+    yield from _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets, weight)
 
 
 def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
@@ -138,10 +141,11 @@ def _assemble(
     offsets: IntArray,
     zeros: IntArray,
     firsts: IntArray,
+    numbers: IntArray,
     sets: LabelSets,
     weight: float,
 ) -> Iterator[Equations]:
-    """Columns of the records; ``firsts`` is the number of equations before each record."""
+    """Columns of the records, whose ``numbers`` are kept; ``firsts`` is the number of equations before each record."""
     measured, errors = zeros[0::2], zeros[1::2]
     counts = np.diff(firsts)
     if not len(measured):
@@ -154,12 +158,12 @@ def _assemble(
         middle = len(counts) // 2
         word, marker = int(offsets[middle]), int(firsts[middle])
         left = (indices[:word], values[:word], offsets[: middle + 1], zeros[: 2 * marker], firsts[: middle + 1])
-        yield from _assemble(*left, sets, weight)
+        yield from _assemble(*left, numbers[:middle], sets, weight)
         right = (indices[word:], values[word:], offsets[middle:] - word, zeros[2 * marker :] - word)
-        yield from _assemble(*right, firsts[middle:] - marker, sets, weight)
+        yield from _assemble(*right, firsts[middle:] - marker, numbers[middle:], sets, weight)
         return
     last = _largest_local(indices, measured, local_words, n_max)
-    begins = firsts[:-1][counts > 0]
+    begins, numbers = firsts[:-1][counts > 0], numbers[counts > 0]
     counts = counts[counts > 0]
     n_locals = np.maximum.reduceat(last, begins)
     n_locals = np.where(n_locals > counts, -1, n_locals)
@@ -173,6 +177,7 @@ def _assemble(
         np.concatenate([[0], np.cumsum(counts)]),
         n_locals,
         weight,
+        numbers,
     )
 
 

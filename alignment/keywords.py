@@ -166,7 +166,7 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "skipemptycons": _on("skip_empty_constraints"),
     "withelimination": _on("multipliers", False),
     "withmultipliers": _on("multipliers"),
-    "checkinput": _set("check_only", lambda number: nearest(number) > 0, 1),
+    "checkinput": _set("check_level", nearest, 1),
     "monitorresiduals": _monitor(False),
     "monitorpulls": _monitor(True),
     "scaleerrors": _scales,

@@ -47,6 +47,15 @@ class LabelSets:
             numbers[others] = known[which]
         return np.asarray(numbers, np.int32)
 
+    def by_label(self) -> dict[int, IntArray]:
+        """Numbers of the sets that have each label, ascending."""
+        places, numbers = np.nonzero(self.labels)
+        labels = self.labels[places, numbers]
+        order = np.lexsort((numbers, labels))
+        found, begins = np.unique(labels[order], return_index=True)
+        parts = np.split(numbers[order], begins[1:])
+        return {int(label): np.unique(part) for label, part in zip(found, parts, strict=False)}
+
     def _learn(self, hashes: IntArray, labels: npt.NDArray[np.int32]) -> None:
         new = [at for at, value in enumerate(hashes.tolist()) if value not in self._numbers]
         if not new:

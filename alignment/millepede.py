@@ -102,9 +102,9 @@ def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping
     write_text(path, "".join(lines))
 
 
-def write_listing(path: str | os.PathLike[str], comments: Iterable[str]) -> None:
-    """Write ``millepede.res`` as a listing without a solution (end code 5); every line is a comment."""
-    write_text(path, "".join([_CHECKED_ONLY + "\n", *(f" ! {line}\n" for line in comments)]))
+def write_listing(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write ``millepede.res`` as a listing without a solution (end code 5 or ``checkinput``), behind its title."""
+    write_text(path, "".join(f"{line}\n" for line in (_CHECKED_ONLY, *lines)))
 
 
 def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:

@@ -77,17 +77,6 @@ class Problem:
         if done.matrix is not None:
             done.matrix[np.diag_indices_from(done.matrix)] += weights
 
-    def listing(self) -> list[str]:
-        """A line for every label: what pede writes when it only checks its input."""
-        lines = ["     Label       Value     Pre-sigma         Entries  Status"]
-        for at, label in enumerate(self.parameters.labels.tolist()):
-            status = "variable"
-            if self.parameters.variable[at] < 0:
-                status = "fixed by pre-sigma" if self.presigmas[at] < 0 else "fixed by entries cut"
-            numbers = f"{label:10d} {self.starts[at]:12.5g} {self.presigmas[at]:12.5g}"
-            lines.append(f"{numbers} {self.entries.get(label, 0):12d}  {status}")
-        return lines
-
 
 def make_problem(steering: Steering) -> Problem:
     """Read the binaries for the first time and decide which parameters are variable.

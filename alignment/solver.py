@@ -18,6 +18,7 @@ from faser_align.alignment.diagnostics import Diagnostics
 from faser_align.alignment.histograms import HISTOGRAMS
 from faser_align.alignment.iterations import Iterations
 from faser_align.alignment.labels import describe_all
+from faser_align.alignment.listing import listing
 from faser_align.alignment.millepede import (
     END,
     END_TEXTS,
@@ -87,13 +88,13 @@ def _solve(steering: Steering, folder: Path) -> Solution:
             for number, size in problem.source.leftovers.items()
         ),
     }
-    empty = problem.empty and not steering.skip_empty_constraints
-    if empty or steering.check_only:
-        write_listing(folder / RESULT, problem.listing())
-        message = "the input was only checked, as the steering asks for"
-        if empty:
-            message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
-        return Solution(5 if empty else 0, END_TEXTS[5 if empty else 0], message, {}, **facts)
+    if steering.check_level > 0:
+        write_listing(folder / RESULT, listing(problem, steering.check_level))
+        return Solution(0, END_TEXTS[0], "the input was only checked, as the steering asks for", {}, **facts)
+    if problem.empty and not steering.skip_empty_constraints:
+        write_listing(folder / RESULT, listing(problem, 2))
+        message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
+        return Solution(5, END_TEXTS[5], message, {}, **facts)
     if not steering.multipliers and constraints.singular:
         raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
     passes = [("count", time.perf_counter() - started)]

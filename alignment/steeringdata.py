@@ -55,7 +55,7 @@ class Steering:
         feasible_start: start values are made to satisfy the constraints.
         matrix_iterations: the matrix is made anew up to this iteration.
         line_search: 0 never, 1 in the last iteration, 2 with the final chi2 cut, 3 always.
-        check_only: no solution, a listing of the input.
+        check_level: above 0 there is no solution but a listing of the input; above 1 it says where labels appear, too.
         counts: 0, or 1 to print accepted entries, 2 to print those in the binaries.
         correlations: whether to print global correlations.
         error_scales: of measurements with and without global derivatives.
@@ -92,7 +92,7 @@ class Steering:
     force: bool = False
     matrix_iterations: int = 0
     line_search: int = 2
-    check_only: bool = False
+    check_level: int = 0
     counts: int = 0
     correlations: bool = False
     error_scales: tuple[float, float] = (1.0, 1.0)

@@ -93,6 +93,14 @@ def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
             read_result(folder / "millepede.res")
 
 
+def test_listings_are_pedes(pede_case: Case) -> None:
+    """Where an empty constraint forbids a solution, the listing is pede's to the byte."""
+    folder = pede_case(FAILING)
+    solve(folder / "str_code05_empty_constraint.txt")
+    expected = folder / "expected_code05_empty_constraint" / "millepede.res"
+    assert (folder / "millepede.res").read_bytes() == expected.read_bytes()
+
+
 def test_undetermined_modes_are_named(pede_case: Case) -> None:
     """What the data leave open is told by name; where rounding would choose what stays, it is the same in any order."""
     folder = pede_case(FAILING)

@@ -235,12 +235,30 @@ def test_a_truncated_file_may_end_where_it_does(tmp_path: Path) -> None:
 
 
 def test_checking_only_leaves_a_listing(tmp_path: Path) -> None:
-    """checkinput solves nothing and lists the parameters."""
-    solution = run(tmp_path, pack(make_case(9)), "checkinput\nParameter\n11 0.5 -1\n")
-    assert (solution.end_code, solution.solved, solution.values) == (0, True, {})
-    text = (tmp_path / "millepede.res").read_text()
-    assert "no solution performed" in text
-    assert "fixed by pre-sigma" in text
+    """checkinput solves nothing and lists parameters and constraints, with 2 also where they appear; the code is 0."""
+    more = "Parameter\n11 0.5 -1\n40 0 0.1\nComment\n12 one\nConstraint 0\n11 1\nConstraint 0\n12 1\n13 1\n"
+    first = "entries 25 1 9\n"
+    case = make_case(9)
+    (tmp_path / "more.bin").write_bytes(pack(case))
+    for level in (1, 2):
+        solution = run(tmp_path, pack(case), f"more.bin\ncheckinput {level}\n{more}{first}")
+        assert (solution.end_code, solution.solved, solution.values) == (0, True, {})
+        lines = (tmp_path / "millepede.res").read_text().splitlines()
+        assert lines[0] == " *** Results of checking input only, no solution performed ***"
+        assert lines[4].startswith(" !>        11     0.50000       -1.0000 ")
+        assert lines[4].split()[-2:] == ["1", "fixed-1"]
+        assert lines[5] == " !! one"
+        assert lines[6].split()[-2:] == ["2", "variable"]
+        assert "40 0.0000 0.10000 0 0 fixed-2" in [" ".join(line.split()[1:]) for line in lines]
+        assert (" !.Appearance statistics " in lines) == (level == 2)
+    assert " !.        40" in lines
+    appearance = next(line for line in lines if line.startswith(" !.        12")).split()
+    assert appearance[2:] == ["1", appearance[3], "2", appearance[5], "2", "7"]
+    head = next(at for at, line in enumerate(lines) if "constraint groups" in line)
+    assert lines[head + 2].split()[1:3] == ["1", "1"]
+    assert lines[head + 2].split()[-2:] == ["0", "0"]
+    assert lines[head + 3].split()[-2:] == ["12", "13"]
+    assert [line.split()[1:] for line in lines[head + 4 : head + 6]] == [["11", "..", "11"], ["14", "..", "18"]]
 
 
 def test_a_start_need_not_be_feasible(tmp_path: Path) -> None:

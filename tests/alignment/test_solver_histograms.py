@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from millerecords import pack, words
 
 from faser_align.alignment.histograms import Histogram, exponential, general
 from faser_align.alignment.monitor import Groups, Monitor
@@ -118,3 +119,13 @@ def test_numbers_are_fortrans(value: float) -> None:
     for text, digits in ((general(value, 15, 7), 7), (exponential(value, 15, 7), 7), (general(value, 15, 5), 5)):
         assert len(text) == 15
         assert math.isclose(float(text), value, rel_tol=10.0 ** (1 - digits), abs_tol=1e-300)
+
+
+def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None:
+    """Labels 5 and 9 with none between are a group; a label without data between two others parts them."""
+    measured = [(0.0, 1.0, {1: 1.0}, {5: 1.0, 9: 1.0, 20: 1.0}), (0.0, 1.0, {1: 1.0}, {30: 1.0})] * 2
+    (tmp_path / "data.bin").write_bytes(pack(words(measured)) * 5)
+    (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\nParameter\n15 0 -1\n")
+    solve(tmp_path / "str.txt")
+    (groups,) = (found for found in read_histograms(tmp_path / "millepede.his").histograms if found.number == 15)
+    assert groups.bins[1:3] == (2, 1)
