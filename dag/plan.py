@@ -163,6 +163,8 @@ def check_requirements(config: Config) -> None:
 
 def check_programs(python: str, hook: str) -> None:
     """Raise UserError if others could write the interpreter that runs hooks, its libraries, or faser-align itself."""
+    if not os.path.exists(python):
+        raise UserError(f"{python}, which is to run the hooks, is not there; correct python.hooks")
     check_trusted(python, "the Python interpreter")
     if python == sys.executable:
         check_trusted(sysconfig.get_path("purelib"), "the folder of Python's libraries")

@@ -85,7 +85,14 @@ def _constants(look: Look) -> str:
     path = look.config.campaign.constants
     if not path:
         raise Doubt("campaign.constants is empty: give --constants FILE to submit")
-    return f"{path} ({len(read_constants(path))} entries)"
+    return _read(path, "campaign.constants")
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        return f"{path} ({len(read_constants(path))} entries)"
+    except CampaignError as problem:
+        raise UserError(f"{key}: {problem}") from None
 
 
 def _truth(look: Look) -> str:
@@ -94,7 +101,7 @@ def _truth(look: Look) -> str:
     path = look.config.simulation.truth
     if not path:
         return "a detector without misalignment"
-    return f"{path} ({len(read_constants(path))} entries)"
+    return _read(path, "simulation.truth")
 
 
 def _folder(look: Look) -> str:

@@ -1,5 +1,6 @@
 """What ``check`` looks at outside the configuration: files of the site, file systems, room, tickets."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -104,7 +105,9 @@ def locks(look: Look) -> str:
         with tempfile.TemporaryDirectory(prefix=".faser-align-check-", dir=where) as folder:
             return f"{try_folder(folder)} in {where}"
     except OSError as error:
-        raise UserError(f"{where}: {error.strerror}; set campaign.folder to one on a file system with locks") from None
+        plain = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS)
+        cure = "correct campaign.folder" if plain else "set campaign.folder to one on a file system with locks"
+        raise UserError(f"{where}: {error.strerror}; {cure}") from None
 
 
 def control_mb(look: Look) -> float:

@@ -168,6 +168,22 @@ def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus
     assert "is on EOS, from where HTCondor takes no jobs" in found["text"]
 
 
+def test_constants_that_are_none_are_named_with_their_key(plain_command: Command, lxplus: Lxplus) -> None:
+    """Constants that cannot be read, and those with a number that is none, fail the check; so does a folder that is not there."""
+    config = Path("faser-align.toml")
+    text = config.read_text()
+    Path("nan.txt").write_text('"00": [0, nan, 0, 0, 0, 0]\n')
+    for name, said in (("none.txt", "No such file"), ("nan.txt", "a finite number is needed")):
+        config.write_text(text.replace(str(CONSTANTS), name))
+        found = look(plain_command)["constants"]
+        assert (found["result"], said in found["text"]) == ("failed", True)
+        assert found["text"].startswith("campaign.constants: ")
+    config.write_text(text.replace(f'folder = "{Path.cwd()}"', 'folder = "nowhere"'))
+    found = look(plain_command)
+    assert "correct campaign.folder" in found["file system"]["text"]
+    assert "make it with `mkdir -p`" in found["folder"]["text"]
+
+
 def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command, lxplus: Lxplus) -> None:
     """A Python that is none, or lacks faser-align, fails the check by its key."""
     config = Path("faser-align.toml")
@@ -176,6 +192,8 @@ def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command
     assert (found["hook"]["result"], found["jobs"]["result"]) == ("failed", "failed")
     assert "correct python.jobs" in found["jobs"]["text"]
     assert "correct python.hooks" in found["hook"]["text"]
+    config.write_text(config.read_text().replace("/bin/false", "/nowhere/python"))
+    assert look(plain_command)["hook"]["text"].endswith("is not there; correct python.hooks")
 
 
 @pytest.fixture
