@@ -96,7 +96,8 @@ def run_pede(
 def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
     """See that pede runs: in an empty folder it has to complain, by its end code, that there is no steering file.
 
-    ``environment`` is that of ``sourced``. Returns its version, or an empty text. Raises UserError if the program cannot be started or is no pede.
+    ``environment`` is that of ``sourced``. Returns its version, or an empty text. Raises UserError if the program cannot be
+    started or is no pede.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -154,6 +155,7 @@ def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solu
         rejects=log.rejects,
         chi2=log.chi2,
         ndf=log.ndf,
+        mean_weight=log.mean_weight,
         n_variable=log.n_variable,
         n_fit=log.n_fit,
         expected_decrease=log.expected_decrease

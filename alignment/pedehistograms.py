@@ -46,7 +46,7 @@ class Histogram(NamedTuple):
 
 
 class Points(NamedTuple):
-    """XY data: number, version, title, and (x, y, dx, dy) of each point."""
+    """XY data: number, version, title, and (x, y, dx, dy) of each point; dx and dy are zero where there are none."""
 
     number: int
     version: int
@@ -174,6 +174,7 @@ def _points(number: int, version: int, block: list[str]) -> Points:
     start = next(at for at, line in enumerate(block) if line.strip().startswith("x-y")) + 1
     points = []
     for line in block[start:]:
-        x, y, dx, dy = (float(word) for word in line.split())
+        x, y, *errors = (float(word) for word in line.split())
+        dx, dy = errors or (0.0, 0.0)  # types 1 to 3, as those of several binaries and of MINRES, are without
         points.append((x, y, dx, dy))
     return Points(number, version, block[0].strip(), tuple(points))

@@ -1,5 +1,6 @@
 """Reading ``millepede.log`` of pede: sizes, the table of iterations, chi2, rejects."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -14,7 +15,8 @@ class PedeLog(NamedTuple):
 
     Attributes:
         records, n_variable, n_fit: NREC, NVGB, NFGB.
-        chi2, ndf: the final sums; ndf less the parameters.
+        chi2, ndf: the final sums; ndf less the parameters. ``mean_weight`` is that of the degrees of freedom, which chi2
+            contains where files have weights.
         rejects: of the last pass.
         expected_decrease: of the first solution; with the digits of the line search where there was one.
         iterations: the table, without rows of solutions.
@@ -46,18 +48,20 @@ class PedeLog(NamedTuple):
     method: str = ""
     warnings: tuple[str, ...] = ()
     decrease_is_exact: bool = False
+    mean_weight: float = 1.0
 
 
 _FLOAT = r"[-+]?\d*\.\d*(?:[ED][-+]?\d+)?"
 _SIZE = re.compile(r"^\s*(NREC|NTGB|NVGB|NFGB|NCGB)\s*=\s*(\d+)", re.MULTILINE)
 _SUM = re.compile(
-    rf"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*({_FLOAT})\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)", re.MULTILINE
+    rf"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*({_FLOAT})\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)(?:\s*/\s*({_FLOAT}))?",
+    re.MULTILINE,
 )
 _REJECTS = re.compile(
     r"Data rejected in last iteration:.*?\n\s*(\d+)\s+\(rank deficit/NaN\)\s+(\d+)\s+\(Ndf=0\)"
     r"\s+(\d+)\s+\(huge\)\s+(\d+)\s+\(large\)"
 )
-_ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d]{5})([ \d]{8}) ", re.MULTILINE)
+_ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d*-]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
 _SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # the built-in solver's
 _CONSTRAINTS = re.compile(r"Constraints handled by (elimination|Lagrange multipliers)")
@@ -88,6 +92,7 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         n_fit=sizes.get("NFGB", 0),
         chi2=float(found[1]) if found else 0.0,
         ndf=int(found[2]) - int(found[3]) if found else 0,
+        mean_weight=float(found[4]) if found and found[4] else 1.0,
         rejects=Rejects(*(int(value) for value in rejects.groups())) if rejects else Rejects(),
         expected_decrease=decrease,
         iterations=rows,
@@ -118,15 +123,23 @@ def _rows(text: str) -> tuple[IterationRow, ...]:
         if not evaluation or not chi2:
             continue
         expected = match[4][1:9].strip() if iteration else ""
+        before = rows[-1] if rows else None
         # sub-iterations have neither an iteration nor a cut factor: those of their iteration hold
-        number = int(iteration) if iteration else rows[-1].iteration if rows else 0
-        factor = float(cut) if iteration else rows[-1].cut_factor if rows else 0.0
-        rows.append(
-            IterationRow(
-                number, int(evaluation), float(chi2), float(expected) if expected else None, factor, int(rejects)
-            )
-        )
+        number = iteration or (before.iteration if before else 0)
+        try:
+            factor = _number(cut) if iteration else before.cut_factor if before else 0.0
+            decrease = _number(expected) if expected else None
+            rows.append(IterationRow(int(number), int(evaluation), _number(chi2), decrease, factor, int(rejects)))
+        except ValueError:  # a line that only looks like a row
+            continue
     return tuple(rows)
+
+
+def _number(text: str) -> float:
+    """A number of a Fortran format: stars are one that has no room, an exponent of three digits is without its E."""
+    if "*" in text:
+        return math.inf
+    return float(re.sub(r"(?<=\d)([+-]\d{3})$", r"E\1", text))
 
 
 def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> tuple[float | None, bool]:

@@ -48,7 +48,7 @@ def write_log(
         lines += [
             f" Sum({of_weights}Chi^2)/Sum(Ndf){per_weight} = {solution.chi2:.13f}",
             f"                     / ( {solution.ndf + solution.n_fit:d} - {solution.n_fit:d} )",
-            *([f"                     / {solution.mean_weight:.13g}"] if of_weights else []),
+            *([f"                     / {solution.mean_weight:.13f}"] if of_weights else []),
             f"                     = {solution.chi2_per_ndf or 0.0:.13g}",
             " ",
         ]

@@ -1,5 +1,6 @@
 """The files of pede: result, end and log."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,35 @@ def test_log_without_line_search_has_the_tables_decrease(data: Path) -> None:
     assert log.expected_decrease == 2000.0
     assert [row.cut_factor for row in log.iterations] == [30.0, 6.0, 2.4, 1.6, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert log.rejects == (0, 0, 0, 142)
+
+
+def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path) -> None:
+    """chi2 of weighted binaries contains the weights; their mean is read from pede's log and from the solver's."""
+    whole = (data / "pede" / "case3_failing" / "expected_code00_good" / "millepede.log").read_text()
+    plain = read_log(data / "pede" / "case3_failing" / "expected_code00_good" / "millepede.log")
+    head, _, rest = whole.partition("Sum(Chi^2)/Sum(Ndf) =")
+    first, second, third = rest.split("\n", 2)
+    weighted = f"{head}Sum(W*Chi^2)/Sum(Ndf)/<W> ={first}\n{second}\n       /  0.75000000000000000     \n{third}"
+    (tmp_path / "millepede.log").write_text(weighted)
+    log = read_log(tmp_path / "millepede.log")
+    assert (plain.mean_weight, log.mean_weight) == (1.0, 0.75)
+    assert log._replace(mean_weight=1.0) == plain
+
+
+def test_rows_of_the_table_have_fortrans_numbers(tmp_path: Path) -> None:
+    """A cut factor of -1, or one that has no room, and an exponent of three digits are numbers; a line of dots is no row."""
+    rows = (
+        "  0  1 0.12345E+06                                       -1.0       0  00000 FMS",
+        "  1  2 0.12345+123 0.20E+04                             *****      12  00000 F",
+        "  2  3 ...........                                        1.0       0  00000 F",
+    )
+    (tmp_path / "millepede.log").write_text("\n".join(rows) + "\n")
+    log = read_log(tmp_path / "millepede.log")
+    assert [(row.chi2, row.cut_factor, row.rejects) for row in log.iterations] == [
+        (123450.0, -1.0, 0),
+        (0.12345e123, math.inf, 12),
+    ]
+    assert log.iterations[1].expected_decrease == 2000.0
 
 
 def test_log_of_an_abort_has_less_in_it(data: Path, tmp_path: Path) -> None:

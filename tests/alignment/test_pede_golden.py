@@ -137,6 +137,17 @@ def test_half_a_histogram_file_is_read_as_far_as_it_goes(data: Path, tmp_path: P
         read_histograms(tmp_path / "none.his")
 
 
+def test_points_may_be_without_errors(tmp_path: Path) -> None:
+    """Points of several binaries have x and y only; what else is in the file is read all the same."""
+    head = "XY-Data {} version    0          type {}\nTitle\n          stored  not-stored          1\n"
+    text = head.format(6, 1) + "x-y\n        1.000000       2.500000    \nend of xy-data\n"
+    text += head.format(1, 4) + "x-y-dx-dy\n   1.0 2.0 0.5 0.0\n   2.0 1.0 0.5 0.25\nend of xy-data\n"
+    (tmp_path / "millepede.his").write_text(text)
+    found = read_histograms(tmp_path / "millepede.his")
+    assert found.points[0].points == ((1.0, 2.5, 0.0, 0.0),)
+    assert found.expected_decrease() == 0.25
+
+
 @given(st.text(alphabet="Histogram XY-Dataversion0123456789.\nendof-bincontentlimits", max_size=300))
 @settings(deadline=None)
 def test_any_text_is_no_crash(text: str) -> None:
