@@ -472,7 +472,7 @@ def _here(rule: Rule) -> str:
         return rule.why
     if isinstance(rule, Template):
         return (
-            f"`htcondor.{rule.kind}.*`, `htcondor.accounting_group`: its lines are taken over if the file is there "
+            f"`htcondor.{rule.kind}.*`: its lines are taken over if the file is there "
             "(JobFlavour or MaxRuntime, request_cpus, request_memory, request_disk, requirements, AccountingGroup); the others are listed"
         )
     keys: dict[str, list[str]] = {}

@@ -120,7 +120,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "jobflavour": ("htcondor.{kind}.flavour", _text),
     "maxruntime": ("htcondor.{kind}.flavour", _flavour_of),
     "requirements": ("htcondor.{kind}.requirements", _plain),
-    "accountinggroup": ("htcondor.accounting_group", _text),
+    "accountinggroup": ("htcondor.{kind}.accounting_group", _text),
 }
 _LEFT = {
     **dict.fromkeys(

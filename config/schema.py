@@ -417,6 +417,7 @@ class Resources(Table):
     flavour: Literal["", "espresso", "microcentury", "longlunch", "workday", "tomorrow", "testmatch", "nextweek"] = key(
         "", "CERN's `+JobFlavour`, the limit of wall time; empty: none."
     )
+    accounting_group: Word = key("", "`AccountingGroup` of these jobs; empty: `htcondor.accounting_group`.")
     requirements: Expression = key(
         "", 'HTCondor requirements, for example `(OpSysAndVer =?= "AlmaLinux9")`; empty: none.'
     )

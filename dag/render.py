@@ -34,6 +34,11 @@ class Job(NamedTuple):
         most = int(self.resources.get("memory_max_mb", 0))
         return most if most > self.resources["memory_mb"] else 0
 
+    @property
+    def accounting_group(self) -> str:
+        """The group of this kind of job; empty if it is that of all."""
+        return str(self.resources.get("accounting_group", ""))
+
 
 class Iteration(NamedTuple):
     """The nodes of one iteration; ``mille`` is empty if it is solved by hand, ``before`` (what it waits for) for the first."""

@@ -210,6 +210,7 @@ request_cpus = 4
 request_memory = 6 GB
 RequestDisk = 12GB
 +JobFlavour = "tomorrow"
++MaxRuntime = 99
 My.AccountingGroup = "group_u_FASER.users"
 requirements = (Machine =!= LastRemoteHost) && \\
                (OpSysAndVer =?= "AlmaLinux9")
@@ -239,8 +240,8 @@ def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
     """What a user wrote into the submit templates stands at our keys, in our units, and is told to come from there."""
     found = imported(with_templates(tmp_path))
     htcondor = parse_config(found.text, "/x/faser-align.toml").htcondor
-    assert htcondor.accounting_group == "group_u_FASER.users"
     reco = htcondor.reco
+    assert (reco.accounting_group, htcondor.mille.accounting_group) == ("group_u_FASER.users", "another")
     assert (reco.cpus, reco.memory_mb, reco.disk_mb, reco.flavour) == (4, 6144, 12288, "tomorrow")
     assert reco.requirements == '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
     mille = htcondor.mille
@@ -255,7 +256,7 @@ def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
     assert left["tpl.recosub: concurrency_limits"].startswith("not known")
     assert left["tpl.millesub: request_cpus"] == "its value is filled in by their code; set htcondor.mille.cpus"
     assert left["tpl.millesub: requirements"].endswith("set htcondor.mille.requirements")
-    assert "there is one htcondor.accounting_group" in left['tpl.millesub: +AccountingGroup = "another"']
+    assert "there is one htcondor.reco.flavour" in left["tpl.recosub: +MaxRuntime = 99"]
     absent = {one.key: one.why for one in imported(newest()).left}
     assert "reco.sub.tpl cannot be read here: [htcondor.reco] is as their template had it" in absent["tpl.recosub"]
 

@@ -110,6 +110,9 @@ def test_optional_lines_stand_only_when_configured() -> None:
     assert dag.count('+JobFlavour = "workday"') == 1
     assert dag.count('requirements = (OpSysAndVer =?= "AlmaLinux9")') == 1
     assert dag.count('+AccountingGroup = "group_u_FASER.users"') == 2
+    dag = render(make(text + '[htcondor.mille]\naccounting_group = "group_u_FASER.few"\n'))
+    groups = [words[-1] for words in lines(dag, "+AccountingGroup")]
+    assert groups == ['"group_u_FASER.users"', '"group_u_FASER.few"']
 
 
 def test_memory_waits_and_releases_are_configured() -> None:
