@@ -250,6 +250,9 @@ FIXED = (
     Entry("htcondor.mille.flavour", "workday", "as mille.sub.tpl"),
 )
 
+# What README's generation says in no file: its programs took three stations unless they were told otherwise.
+FIXED_FIRST = (Entry("campaign.stations", 3, "as theirs without --fourst"),)
+
 
 def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
     """Make our configuration of an old one.
@@ -266,7 +269,7 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
     """
     rules = _generation(old, source)
     context = Context(old, base)
-    found = {entry.key: entry for entry in FIXED}
+    found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if rules is FIRST else ()))}
     left: list[Left] = []
     for key, value in _leaves({name: value for name, value in old.items() if name != "workflow"}, ""):
         rule = _rule(rules, key)

@@ -191,6 +191,7 @@ def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
     assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment-work"
     assert config.storage.data == "/eos/user/y/yourusername/faser-alignment-output"
     assert config.campaign.constants == "/zeros.txt"
+    assert config.campaign.stations == 3
     assert config.reconstruction.environment == ""
     assert config.reconstruction.calypso.setup == "/afs/cern.ch/user/y/yourusername/calypso/install/setup.sh"
     assert config.solver.pede == "/afs/cern.ch/user/y/yourusername/pede/pede"
