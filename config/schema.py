@@ -110,8 +110,16 @@ class Calypso(Table):
     reconstruct_options: list[Option] = key(
         [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in."
     )
-    geometry: Word = key("", "Geometry; empty: by year, FASERNU-03 for 2022 and FASERNU-04 from 2023 on.")
-    tag: Word = key("", "Conditions tag; empty: by year, OFLCOND-FASER-04 for 2022 and OFLCOND-FASER-05 from 2023 on.")
+    geometry: Word = key(
+        "",
+        "Geometry; empty: by year, FASERNU-03 for 2022 and FASERNU-04 from 2023 on. Scripts get it as `FASER_GEOMETRY`, and as an "
+        "argument where their options name `{geometry}`.",
+    )
+    tag: Word = key(
+        "",
+        "Conditions tag; empty: by year, OFLCOND-FASER-04 for 2022 and OFLCOND-FASER-05 from 2023 on. Scripts get it as `FASER_TAG`, "
+        "and as an argument where their options name `{tag}`.",
+    )
     database: Line = key(
         "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
         "Conditions database, which each job copies and patches with the iteration's constants (about 100 MB).",
