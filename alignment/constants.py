@@ -41,14 +41,16 @@ def parse_constants(text: str, source: str) -> Constants:
     """Read constants from ``text``; ``source`` names the file in error messages.
 
     The order of the file is kept. Braces around the whole list are accepted.
-    Raises UserError if the text is empty or malformed, or if a key is unknown or given twice, has not exactly six
-    values, or a value is not a finite number.
+    Raises UserError if the text is empty or malformed, lacks one of the two braces, or if a key is unknown or given twice,
+    has not exactly six values, or a value is not a finite number.
     """
     body = text.strip()
     if not body:
         raise UserError(f"{source} is empty: alignment constants are expected (for a start without any, give zeros)")
+    if body.startswith("{") != body.endswith("}"):
+        raise UserError(f"{source} has one brace of two; it may be cut off, so copy it again or add the other brace")
     position = 1 if body.startswith("{") else 0
-    end = len(body) - 1 if position and body.endswith("}") else len(body)
+    end = len(body) - position
     constants: Constants = {}
     separated = True
     while position < end:
@@ -70,7 +72,7 @@ def parse_constants(text: str, source: str) -> Constants:
 def read_constants(path: str | os.PathLike[str]) -> Constants:
     """Read a constants file; raises UserError as ``parse_constants`` does, and if it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # a byte order mark means nothing
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"cannot read the constants file {path}: {reason}; check its name and permissions") from error
@@ -181,9 +183,9 @@ def _six(text: str, key: str, source: str) -> Six:
 
 def _number(word: str, key: str, dof: str, source: str) -> float:
     try:
-        value = float(word)
+        value = float("" if "_" in word else word)  # Python's 1_000 is no number elsewhere
     except ValueError:
-        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}, which is not a number') from None
+        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}, which is not a number; correct it') from None
     if not math.isfinite(value):
         raise UserError(f'{source}: {dof} of key "{key}" is {word!r}; a finite number is needed')
     return value

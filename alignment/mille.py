@@ -64,6 +64,8 @@ class Cuts:
         for name in ("chi2_max", "residual_max", "derivative_max"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name):g}; a number above zero is needed")
+        if self.hits_min < 0:
+            raise UserError(f"hits_min is {self.hits_min}; a number from 0 on is needed")
         if not self.pz_min < self.pz_max:
             raise UserError(f"pz_min is {self.pz_min:g} and pz_max {self.pz_max:g} GeV; pz_min must be smaller")
 

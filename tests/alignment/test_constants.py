@@ -76,7 +76,10 @@ def test_a_module_side_moves_x_and_y() -> None:
         (GOOD.replace("0.1", "abc"), "y of key \"00\" is 'abc'"),
         (GOOD.replace("0.1", "nan"), "y of key \"00\" is 'nan'"),
         (GOOD.replace("0.1", "-inf"), "y of key \"00\" is '-inf'"),
+        (GOOD.replace("0.1", "1_0"), "y of key \"00\" is '1_0', which is not a number; correct it"),
         (GOOD[:-1], "near"),
+        ("{" + GOOD, "one brace of two; it may be cut off"),
+        (GOOD + "}", "one brace of two"),
     ],
 )
 def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:
@@ -85,6 +88,14 @@ def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:
         parse_constants(text, "c.txt")
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_texts_of_other_systems_are_read(tmp_path: Path) -> None:
+    """A byte order mark, line ends of Windows and a comma behind the last entry mean nothing."""
+    (tmp_path / "c.txt").write_bytes(
+        b"\xef\xbb\xbf" + GOOD.encode() + b",\r\n" + GOOD.replace("00", "01", 1).encode() + b",\r\n"
+    )
+    assert list(read_constants(tmp_path / "c.txt")) == ["00", "01"]
 
 
 def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:

@@ -246,7 +246,14 @@ def test_no_tracks_is_an_error(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "cuts", [{"chi2_max": -1.0}, {"residual_max": float("nan")}, {"pz_min": 9.0, "pz_max": 5.0}, {"pivot": "hit"}]
+    "cuts",
+    [
+        {"chi2_max": -1.0},
+        {"residual_max": float("nan")},
+        {"hits_min": -1},
+        {"pz_min": 9.0, "pz_max": 5.0},
+        {"pivot": "hit"},
+    ],
 )
 def test_cuts_must_make_sense(cuts: dict[str, Any]) -> None:
     """A cut that nothing can pass is named."""
