@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 from calypso import Lxplus
 from desk import EXAMPLES, Desk
+from nowhere import no_job_begins
 from standin import make_pede
 
 from faser_align.config import layout
@@ -98,38 +99,43 @@ RECONSTRUCTION = {
 }
 
 
+def bad_reconstruction(desk: Desk, name: str) -> World:
+    """Submit a campaign and make its world bad."""
+    orders, does, status, words = RECONSTRUCTION[name]
+    lxplus = Lxplus(desk.folder / name, 150)
+    shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
+    lxplus.raw(400, **{key: value for key, value in does.items() if key != "setup"})
+    lxplus.orders(*orders)
+    full = begin(desk, name, CALYPSO.format(place=lxplus.folder))
+    wrapper = desk.folder / full / layout.WRAPPER
+    text = wrapper.read_text()
+    head, rest = text.split("\n", 1)
+    new = wrapper.with_name("reconstruct.new")
+    new.write_text(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}')
+    new.chmod(0o755)
+    new.replace(wrapper)
+    setup = lxplus.checkout / "setup.sh"
+    before = setup.read_text()
+    if "setup" in does:
+        setup.unlink()
+    stale = Path(layout.kfalignment_file(str(desk.folder / full), 1, 1, "011705", 400))
+    if name == "stale":
+        stale.write_bytes(b"root, of an earlier run")
+
+    def cure() -> None:
+        assert not stale.exists()
+        lxplus.orders("")
+        setup.write_text(before)
+        lxplus.raw(400)
+
+    return World(full, status, words, cure)
+
+
 @pytest.mark.timeout(1800)
 def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
     """EOS refuses or keeps half, the quota, the ticket, no output over a stale one, no environment: named, cured, resumed."""
-    worlds = []
-    for name, (orders, does, status, words) in RECONSTRUCTION.items():
-        lxplus = Lxplus(desk.folder / name, 150)
-        shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
-        lxplus.raw(400, **{key: value for key, value in does.items() if key != "setup"})
-        lxplus.orders(*orders)
-        full = begin(desk, name, CALYPSO.format(place=lxplus.folder))
-        wrapper = desk.folder / full / layout.WRAPPER
-        text = wrapper.read_text()
-        head, rest = text.split("\n", 1)
-        new = wrapper.with_name("reconstruct.new")
-        new.write_text(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}')
-        new.chmod(0o755)
-        new.replace(wrapper)  # before the first job begins, which takes HTCondor longer
-        setup = lxplus.checkout / "setup.sh"
-        before = setup.read_text()
-        if "setup" in does:
-            setup.unlink()
-        stale = Path(layout.kfalignment_file(str(desk.folder / full), 1, 1, "011705", 400))
-        if name == "stale":
-            stale.write_bytes(b"root, of an earlier run")
-
-        def cure(lxplus: Lxplus = lxplus, setup: Path = setup, before: str = before, stale: Path = stale) -> None:
-            assert not stale.exists()
-            lxplus.orders("")
-            setup.write_text(before)
-            lxplus.raw(400)
-
-        worlds.append(World(full, status, words, cure))
+    with no_job_begins():
+        worlds = [bad_reconstruction(desk, name) for name in RECONSTRUCTION]
     end(desk, worlds)
 
 
@@ -162,12 +168,13 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
         "nan": lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]'),
     }
     third = {}
-    for name, words in (("missing", "No such file"), ("empty", "is empty"), ("nan", "finite number")):
-        full = begin(desk, name, SIMULATION, 3)
-        path = Path(layout.constants_file(str(desk.folder / full), 1, 3))
-        result = layout.result_file(str(desk.folder / full), 1, 2)
-        third[name] = path
-        worlds.append(World(full, statuses.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
+    with no_job_begins():  # until somebody looks for what they leave
+        for name, words in (("missing", "No such file"), ("empty", "is empty"), ("nan", "finite number")):
+            full = begin(desk, name, SIMULATION, 3)
+            path = Path(layout.constants_file(str(desk.folder / full), 1, 3))
+            result = layout.result_file(str(desk.folder / full), 1, 2)
+            third[name] = path
+            worlds.append(World(full, statuses.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
     while third:
         for name in [name for name, path in third.items() if path.exists()]:
             changed[name](third.pop(name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
+from nowhere import no_job_begins
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -49,8 +50,9 @@ def test_two_runs_with_weights(desk: Desk) -> None:
         "submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name, "--dry-run"
     )
     desk.run("submit", "-y", "2023", *runs[:-2], "-i", "1", "--name", desk.name, status=2)
-    desk.run("submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name)
-    (desk.folder / "raw_011706_00400").unlink()
+    with no_job_begins():
+        desk.run("submit", "-y", "2023", *runs, "-i", "1", "--name", desk.name)
+        (desk.folder / "raw_011706_00400").unlink()
     desk.wait(desk.name, status=10)
 
     for told in (desk.letters("lost"), desk.run("status", desk.name)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
+from nowhere import no_job_begins
 
 from faser_align.config import layout
 from faser_align.pool.personal import Pool
@@ -71,9 +72,10 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     raw = [here / "raw_00400", here / "raw_00401"]
     for path in raw:
         path.write_bytes(b"raw")
-    submitted = plain_command(*SUBMIT, "-f", "400,401")
-    assert submitted.status == 0, submitted.err
-    raw[0].unlink()
+    with no_job_begins():
+        submitted = plain_command(*SUBMIT, "-f", "400,401")
+        assert submitted.status == 0, submitted.err
+        raw[0].unlink()
     assert "runs already as job" in plain_command("resume", "stops").err
     ended = plain_command("wait", "stops", "--timeout", "600", "--interval", "0.2")
     assert ended.status == 15, ended

@@ -1,5 +1,7 @@
-"""Campaigns on the pool whose jobs wait in the queue, since no machine will do."""
+"""Campaigns on the pool whose jobs wait in the queue, since no machine will do, or for a moment."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from commandline import Command
+
+from faser_align.pool import personal, processes
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
@@ -16,6 +20,18 @@ def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return found
+
+
+@contextmanager
+def no_job_begins() -> Iterator[None]:
+    """While the context is open jobs wait in the queue of the pool: what is done to their files is done before any begins."""
+    daemons = processes.daemons(personal.default_folder() / "condor_config")
+    (negotiator,) = (daemon.pid for daemon in daemons if daemon.name.startswith("condor_negotia"))
+    os.kill(negotiator, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(negotiator, signal.SIGCONT)
 
 
 @contextmanager
