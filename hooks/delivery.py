@@ -14,6 +14,7 @@ from faser_align.config.nextsteps import next_step
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.reasons import alike
 from faser_align.state import database, outbox
 from faser_align.state.facts import facts as about
 from faser_align.state.judging import log_end
@@ -29,7 +30,7 @@ FOREIGN = (
     "notes",
     "no_plot",
 )  # of a message's facts: may have words of other programs
-LOG_LINES, LOGS_MAX = 12, 5  # lines of a log, and how many logs
+LOG_LINES, LOGS_MAX = 12, 8  # lines of a log, and how many logs: one of each kind of failure
 PICTURE_BYTES_MAX = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -146,8 +147,11 @@ def _log(folder: str, text: str) -> None:
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
-    for place, failed in enumerate(facts["failed"]):
-        failed["log"] = log_end(folder, failed["node"], LOG_LINES) if place < LOGS_MAX else []
+    first = {alike(failed["why"]): failed["node"] for failed in reversed(facts["failed"])}
+    logged = list(reversed(first.values()))[:LOGS_MAX]
+    for failed in facts["failed"]:
+        if failed["node"] in logged:
+            failed["log"] = log_end(folder, failed["node"], LOG_LINES)
         failed["cure"] = statuses.cure(failed["why"])
     for lost in facts["files_lost"]:
         # What is lost stays lost in its campaign: resuming would not take it in again.

@@ -55,13 +55,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Item:
-    """A node or a file with what befell it; ``count`` of them if the same befell several."""
+    """A node or a file with what befell it; ``count`` of them if the same befell several.
+
+    ``logged`` says whose log it is where there are several, and where the others are.
+    """
 
     name: str
     why: str
     cure: str = ""
     log: tuple[str, ...] = ()
     count: int = 1
+    logged: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,12 @@ def names(facts: Facts) -> dict[str, str]:
 def view(facts: Facts, limits: Limits, words: Words) -> View:
     """What a message shows of an event; facts that are missing leave their place out."""
     known = names(facts)
-    reason = line(facts.get("reason"), limits.sentence).rstrip(".")
+    reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
     rows = _entries(facts, "rows")
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
     losses = _listings(facts, limits, (("Files lost", "files_lost"),))
     if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
-        reason = ""  # the list says it, with the node
+        reason = line(facts.get("fares"))  # the list says the rest, with the node
     return View(
         campaign=known["campaign"],
         headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),
@@ -338,6 +342,9 @@ def _name(entry: Facts) -> str:
     node = line(entry.get("node"), 80)
     raw = entry.get("file")
     file = "" if raw is None else f"file {raw_name(raw) if isinstance(raw, int) else line(raw, 12)}"
+    job = line(entry.get("job"), 24)
+    if node and job:
+        return f"{node} (job {job})"
     return f"{file} ({node})" if file and node else file or node or "unknown node"
 
 
@@ -350,15 +357,19 @@ def _item(group: Sequence[Facts], limits: Limits) -> Item:
     others = "" if all(_why(other, limits) == why for other in group) else ALIKE
     if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
         lines = ()  # the reason is the log's only line
+    shown = lines[-limits.log_lines :] if limits.log_lines else ()
     return Item(
         name=_names(group),
         why=f"{why or 'no reason known'}{others}",
         cure=line(entry.get("cure"), limits.sentence),
-        log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :])
-        if limits.log_lines
-        else (),
+        log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in shown),
         count=len(group),
+        logged=f"End of the log of {_name(entry)}; {_left_out(len(group) - 1)}" if shown and len(group) > 1 else "",
     )
+
+
+def _left_out(logs: int) -> str:
+    return f"{'that' if logs == 1 else 'those'} of the other{f' {logs:,}' if logs > 1 else ''} {'is' if logs == 1 else 'are'} left out"
 
 
 def _details(facts: Facts) -> tuple[tuple[str, str], ...]:

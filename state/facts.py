@@ -112,7 +112,7 @@ def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> d
 def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     """What several nodes on hold, or several lost files, have to say in one message."""
     query = (
-        "SELECT h.node, json_extract(h.facts, '$.reason') AS reason, n.state "
+        "SELECT h.node, h.job_id AS job, json_extract(h.facts, '$.reason') AS reason, n.state "
         "FROM history AS h JOIN nodes AS n ON n.node = h.node WHERE h.id = ?"
     )
     nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
@@ -131,7 +131,11 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     else:
         fares = "were on hold, and are no more" if more else "was on hold, and is no more"
     told: dict[str, Any] = {"reason": f"{named} {fares}: {first['reason'] or 'no reason given'}"}
-    return {**told, "held": nodes} if claimed.kind == "held" else told
+    if claimed.kind != "held":
+        return told
+    # A job may be held twice for the same; the list names the reasons, the sentence how its nodes fare.
+    each = {(node["node"], node["job"], node["reason"]): node for node in nodes}
+    return {**told, "fares": f"{named} {fares}", "held": list(each.values())}
 
 
 def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:

@@ -122,7 +122,9 @@ def _kind(failure: Failure, logs: Mapping[str, Sequence[str]]) -> list[Block]:
         said.setdefault(alike(attempt["why"]), attempt["why"])
     blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
     for node in [name for name in nodes if logs.get(name)][:LOGS_MAX]:
-        blocks.append(Line(f"  log of {node}:"))
+        left = len(nodes) - 1
+        others = f" (those of {words.count(left, 'other node')} are left out)" if left else ""
+        blocks.append(Line(f"  log of {node}{others}:"))
         blocks += [Line(f"    | {line}") for line in logs[node]]
     return [*blocks, Line(f"  cure: {failure.cure}")] if failure.cure else blocks
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from faser_align.config.nextsteps import next_step
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
@@ -14,28 +15,51 @@ from faser_align.state import database
 
 ANSWER_S_MAX = 20.0  # as long as a hook would wait
 
-# The numbers of a campaign that went well, so that the sample looks like what will come.
+# The numbers of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, effect, significance, largest correction.
 _ROWS = (
     (1, 17_012, 1.31, 9.1, 3.2, 120.1),
-    (2, 17_230, 1.04, 1.9, 0.14, 21.4),
+    (2, 17_230, 1.008, 0.45, 0.04, 9.4),
     (3, 17_241, 1.003, 0.41, 0.008, 3.2),
 )
+_ROWS_OF = {
+    # What happens in the third iteration, before it is solved.
+    **dict.fromkeys(("test", "iteration", "held", "lost", "failed", "removed"), _ROWS[:2]),
+    "exhausted": (
+        (1, 17_012, 1.31, 9.1, 3.2, 120.1),
+        (2, 17_230, 1.11, 4.2, 0.9, 51.0),
+        (3, 17_241, 1.04, 1.9, 0.14, 21.4),
+    ),
+    "diverged": (
+        (1, 17_241, 1.003, 2.9, 1.2, 31.0),
+        (2, 17_115, 1.08, 8.3, 2.9, 96.5),
+        (3, 17_090, 1.09, 9.4, 3.3, 108.2),
+    ),
+    "starved": ((1, 17_241, 1.31, 9.1, 3.2, 120.1), (2, 12_000, 1.12, 4.4, 1.0, 60.3)),
+    "stalled": (
+        (1, 17_241, 1.04, 1.9, 0.14, 21.4),
+        *((iteration, 17_241, 1.041, 1.92, 0.15, 20.8) for iteration in (2, 3, 4, 5)),
+    ),
+}
+_STATES = {"held": "reconstructing", "lost": "reconstructing", "test": "reconstructing", "iteration": "solving"}
+_FOLDER = "/data/alignment/example"
 
 
+_RAW_CURE = "put the raw file in place; a campaign that is submitted anew takes it in again"
+_HELD = "memory usage exceeded request_memory"
 # What each event's sample says to be the reason, in the words that a campaign's has; those that are missing have none.
 _REASONS = {
     "test": "somebody typed `faser-align notify test` to see whether messages arrive",
-    "iteration": "effect 0.41 um is below 0.5 um, but not yet in 2 iterations running",
+    "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 iterations running",
     "converged": "effect 0.41 um is below 0.5 um, in 2 iterations running; in the last, significance 0.008 is below 0.01, too",
     "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
     "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",
     "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
     "stalled": "in 4 iterations the best effect stayed at 1.9 um and the best chi2/ndf at 1.04",
     "starved": "only 12000 tracks are left of 17241, below 80%",
+    "held": f"reco_s1_i03_00417 is on hold: {_HELD}",
     "removed": "the DAG ended: it was removed",
 }
 _RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
-_HELD = "memory usage exceeded request_memory"
 
 
 class Choice(NamedTuple):
@@ -111,30 +135,35 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
             "files_expected": 6,
             "largest": {"dof": "module.y", "where": "003", "value": row[-1], "unit": "um"},
         }
-        for row in _ROWS
+        for row in _ROWS_OF.get(event, _ROWS)
     ]
+    solved = len(rows)
+    constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
+    command = next_step(event, command="faser-align", name="example", constants=constants, start="start.txt")
     found: dict[str, object] = {
         "campaign": "example",
         "event": event,
-        "state": event,
+        "state": _STATES.get(event, event),
         "utc": utc,
         "key": f"test/{event}/{utc}",
         "thread": "test",
         "reason": _REASONS.get(event, ""),
+        "folder": _FOLDER,
         "stage": 1,
         "stages": 1,
-        "next": "nothing: this is a sample, and no campaign has this name",
+        "next": f"{command}   (a sample: no campaign has this name)",
     }
     if event == "submitted":
         return found
     found |= {
         "rows": rows,
-        "iteration": 3,
+        "iteration": solved + (event in ("held", "lost", "failed", "removed")),
         "iterations": 10,
         "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
         "solver": "0 Ended normally",
-        "wall_s": 11_520.0,
-        "cpu_s": 64_800.0,
+        "wall_s": 3_840.0 * solved,
+        "cpu_s": 21_600.0 * solved,
+        "constants": constants,
         "no_plot": "a sample has none",
     }
     return found | _befell(event)
@@ -148,8 +177,11 @@ def _befell(event: str) -> dict[str, object]:
         "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
         "exhausted": {"iterations": 3},
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
-        "held": {"held": [{"node": "reco_s1_i03_00417", "reason": _HELD, "cure": statuses.HOLDS[0][1]}]},
-        "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0]}]},
+        "held": {
+            "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD, "cure": statuses.HOLDS[0][1]}],
+            "fares": "reco_s1_i03_00417 is on hold",
+        },
+        "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
     }
     return found.get(event, {})
 

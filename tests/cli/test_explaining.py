@@ -82,3 +82,6 @@ def test_failures_that_are_alike_are_one_text() -> None:
         "  said: cannot send to slot1@wn0001.cern.ch",
         "  said: quota used up",
     ]
+    logs = {"n1": ["no geometry"]}
+    told = draw.text(explain.analysis({"name": "c", "state": "failed", "reason": ""}, [others], logs)).splitlines()
+    assert "  log of n1 (those of 1,999 other nodes are left out):" in told

@@ -38,6 +38,23 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
     assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
 
 
+def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
+    """Of nodes that failed alike the first one's log is told, and that of the one that failed otherwise, however late it comes."""
+    notify = {"targets": ["me"], "events": ["end"]}
+    folder = make_campaign(tmp_path / "campaign", files=9, config={"notify": notify})["folder"]
+    for file in range(400, 409):
+        node, status = layout.reco_node(1, 1, file), statuses.CRASHED if file < 408 else statuses.RAW_MISSING
+        hook("pre", folder, node, 2, 2)
+        Path(layout.job_log(folder, node, "err")).write_text(f"reading\n/r/{file} is no good\n")
+        hook("post", folder, node, 2, 2, status, f"{file}.0", 0)
+    hook("final", folder, "final", 2, 9)
+    failed = due(folder)["failed"]
+    assert [(row["node"], row["log"]) for row in failed if "log" in row] == [
+        (layout.reco_node(1, 1, file), ["reading", f"/r/{file} is no good"]) for file in (400, 408)
+    ]
+    assert len(failed) == 9
+
+
 def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> None:
     """The message about a job on hold for want of memory says what gives it more; a second hold is a second message, a hook that comes twice is none."""
     folder = record(tmp_path / "campaign")["folder"]
@@ -49,7 +66,10 @@ def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> N
             nodes.write("\tError from slot1: memory usage exceeded request_memory\n\tCode 34 Subcode 0\n...\n")
         for _ in range(2):
             assert hook("hold", folder, NODE, "13.0", 0).returncode == 0
-    held = due(folder)["held"][-1]
+    told = due(folder)
+    assert told["fares"] == f"{NODE} is on hold"
+    (held,) = told["held"]
+    assert held["job"] == "13.0"
     assert "memory usage exceeded" in held["reason"]
     assert "condor_release" in held["cure"]
     assert "memory_max_mb" in held["cure"]

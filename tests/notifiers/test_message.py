@@ -164,6 +164,29 @@ def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
     assert "  | reading\n" in compose(facts | {"event": "failed", "failed": [failed]}).text
 
 
+@pytest.mark.parametrize("fares", ["n is on hold", "n was on hold, and is no more"])
+def test_a_hold_says_how_its_job_fares(facts: dict[str, Any], fares: str) -> None:
+    """The list has the reason and the job to release; whether it is still on hold stands in the sentence of each form."""
+    held = [{"node": "n", "job": "13.0", "reason": "too large", "cure": "`condor_release JOB`"}]
+    message = compose(facts | {"event": "held", "reason": f"{fares}: too large", "fares": fares, "held": held})
+    for form in (message.text, message.html, message.markdown):
+        assert f"until they are released or removed: {fares}." in form
+        assert form.count("too large") == 1
+    assert "- n (job 13.0): too large\n  Cure: `condor_release JOB`\n" in message.text
+
+
+def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
+    """Of nodes that the same befell one log is shown, and it is said whose it is and how many are not."""
+    first = {"node": "n1", "why": "crashed", "log": ["reading", "no geometry"]}
+    for others, words in ((2, "those of the other 2 are left out"), (1, "that of the other is left out")):
+        failed = [first, *({"node": f"n{n + 2}", "why": "crashed"} for n in range(others))]
+        message = compose(facts | {"event": "failed", "failed": failed})
+        assert f"\n  End of the log of n1; {words}\n  | reading\n" in message.text
+        for form in (message.html, message.markdown):
+            assert f"End of the log of n1; {words}" in form
+    assert "left out" not in compose(facts | {"event": "failed", "failed": [first]}).text
+
+
 def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> None:
     """A reason stands once for all its nodes, and the total counts them all."""
     failed = [{"node": f"reco_s1_i01_{file:05d}", "why": "disk full", "cure": "make room"} for file in range(50)]
