@@ -2,7 +2,7 @@
 
 It leaves what the hooks look for, whole or not at all, as the real jobs do. ORDERS is a folder: a file NODE in it holds the
 exit status with which that node fails every time; ``metrics_ITERATION.json`` what a Millepede node leaves; ``wait_s`` how
-long a job takes, ``NODE.wait_s`` how long that of a node does, ``NODE.eats_mb`` how much memory it fills meanwhile.
+long a job takes, ``NODE.wait_s`` how long that of a node does, ``NODE.eats_mb`` how much memory it fills meanwhile. What it waits for may change.
 """
 
 import os
@@ -16,9 +16,9 @@ def main(orders: str, node: str) -> int:
     if os.path.exists(f"{orders}/{node}.eats_mb"):
         with open(f"{orders}/{node}.eats_mb") as file:
             memory = b"\1" * (int(file.read()) << 20)
-    own = f"{orders}/{node}.wait_s"
-    with open(own if os.path.exists(own) else f"{orders}/wait_s") as file:
-        time.sleep(float(file.read()))
+    begun = time.monotonic()
+    while (left_s := begun + wait_s(orders, node) - time.monotonic()) > 0:
+        time.sleep(min(left_s, 0.5))
     del memory
     if os.path.exists(f"{orders}/{node}"):
         print(f"{node} fails as it was told", file=sys.stderr)
@@ -39,6 +39,12 @@ def main(orders: str, node: str) -> int:
         if os.path.isdir(following):
             shutil.copyfile(f"{folder}/3millepede/inputforalign.txt", f"{following}/inputforalign.txt")
     return 0
+
+
+def wait_s(orders: str, node: str) -> float:
+    own = f"{orders}/{node}.wait_s"
+    with open(own if os.path.exists(own) else f"{orders}/wait_s") as file:
+        return float(file.read() or "0.1")  # it is empty just before something else is written
 
 
 def leave(path: str, content: bytes) -> None:
