@@ -43,7 +43,7 @@ class Basket:
             self._data.close()
 
     def read(self, start: int, stop: int) -> Bytes:
-        """The bytes from ``start`` to before ``stop``."""
+        """The bytes from ``start`` to before ``stop``; raises ValueError if there are fewer."""
         if isinstance(self._data, np.ndarray):
             found = self._data[start:stop]
         else:
@@ -53,7 +53,10 @@ class Basket:
         return found
 
     def offsets(self, first: int, last: int) -> IntArray:
-        """Offsets of the entries from ``first`` to before ``last``; one more than there are entries."""
+        """Offsets of the entries from ``first`` to before ``last``; one more than there are entries.
+
+        Raises ValueError if the basket ends before.
+        """
         if self._offsets is not None:
             return self._offsets[first:last]
         raw = self.read(self._table + 4 * first, self._table + 4 * last).view(">i4").astype(np.int64) - self._key
@@ -97,7 +100,10 @@ def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Bas
 
 
 def spill(pieces: Iterable[bytes | Bytes], size: int) -> BinaryIO:
-    """A temporary file with these bytes, of which there must be ``size``; whoever uses it closes it."""
+    """A temporary file with the bytes of all ``pieces``; whoever uses it closes it.
+
+    Raises ValueError if these are not ``size`` bytes.
+    """
     spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as what is read from it
     try:
         for piece in pieces:

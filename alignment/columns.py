@@ -31,7 +31,13 @@ class Damaged(Exception):
 
 
 class Layout(NamedTuple):
-    """Where the numbers of some entries stand in their bytes: offsets of the entries, and of each number."""
+    """Where the numbers of some entries stand in their bytes.
+
+    Attributes:
+        offsets: of the entries, one more than there are.
+        lengths: numbers of each entry.
+        numbers: offset of each number.
+    """
 
     offsets: IntArray
     lengths: IntArray
@@ -45,7 +51,10 @@ class Layouts:
         self._last: tuple[int, int, Layout] | None = None
 
     def of(self, offsets: IntArray, header: int, size: int) -> Layout:
-        """The layout of entries at ``offsets``, each with ``header`` bytes before numbers of ``size`` bytes."""
+        """The layout of entries at ``offsets``, each with ``header`` bytes before numbers of ``size`` bytes.
+
+        Raises ValueError for offsets that do not ascend.
+        """
         if self._last is not None:
             known_header, known_size, layout = self._last
             if (known_header, known_size) == (header, size) and np.array_equal(layout.offsets, offsets):
@@ -166,6 +175,10 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
 
 def ntuple_column(field: Any, layouts: Layouts) -> Column:
     """The column of a field of an RNTuple, ROOT's newer kind of tree: one number, or a vector, an entry.
+
+    Args:
+        field: uproot's description of it.
+        layouts: shared by the columns of a tree.
 
     Raises ValueError if the field holds something else.
     """

@@ -95,7 +95,9 @@ def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) 
 def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:
     """Constants as text for other programs, at full precision except for ``calypso``.
 
-    ``calypso`` is a dictionary in braces, as Calypso's option ``AlignDbTool.AlignmentConstants`` takes it.
+    Args:
+        constants: six numbers (mm, rad) by key.
+        form: ``calypso`` is a dictionary in braces, as Calypso's option ``AlignDbTool.AlignmentConstants`` takes it.
     """
     if form == "calypso":
         return "{" + format_constants(constants) + "}\n"
@@ -110,7 +112,7 @@ def add_constants(constants: Mapping[str, Six], correction: Mapping[str, Six]) -
     """Add value by value; keys of either are in the result, sorted as ``inputforalign.txt`` has them.
 
     A sum has six significant digits, as add_param of faser-alignment-script writes it; where nothing is added, the
-    constant stays exactly what it was.
+    constant stays exactly what it was. Both arguments are in mm and rad.
     """
     return _combine(constants, correction, lambda a, b: _rounded(a + b) if b else a)
 
@@ -154,7 +156,8 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
 def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
     """Errors of a correction from those of Millepede's parameters (mm, rad): ``correction_from_parameters`` propagated.
 
-    A module's sides count as independent. What has no error, because it was fixed, has 0 here.
+    A module's sides count as independent: x has ``hypot(e0, e1) / 2`` and y ``hypot(e0, e1) / 0.04``. What has no error,
+    because it was fixed, has 0 here.
     """
     # All but the sides' x go over as they are.
     found = correction_from_parameters(errors)

@@ -11,7 +11,10 @@ UM, URAD = 1e3, 1e6  # per mm, per rad
 
 
 class Change(NamedTuple):
-    """One degree of freedom of one element: by how much it changed (um or urad)."""
+    """By how much one degree of freedom of one element changed.
+
+    ``key`` is that of the constants, ``dof`` one of x, y, z, rx, ry, rz; ``value`` is in um or urad.
+    """
 
     key: str
     dof: str
@@ -59,7 +62,10 @@ def element(key: str) -> str:
 
 
 def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]:
-    """What differs between two sets of constants (mm, rad), in the order of the keys; a missing key means zeros."""
+    """What differs between two sets of constants (mm, rad): ``after`` less ``before``, in the order of the keys.
+
+    A missing key means zeros.
+    """
     difference = subtract_constants(after, before)
     return [
         Change(key, dof, value * (URAD if dof.startswith("r") else UM))
@@ -70,7 +76,7 @@ def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]
 
 
 def moved(found: list[Change]) -> list[Moved]:
-    """Changes by degree of freedom, layers first; those that did not change are left out."""
+    """The changes that were ``found``, by degree of freedom, layers first; those that did not change are left out."""
     summary = []
     for kind, length in (("layer", 2), ("module", 3)):
         for dof in DOFS:
@@ -84,6 +90,6 @@ def moved(found: list[Change]) -> list[Moved]:
 
 
 def movers(found: list[Change], count: int, *, rotations: bool) -> list[Change]:
-    """The ``count`` largest shifts or rotations, the largest first."""
+    """The ``count`` largest shifts or rotations of the changes that were ``found``, the largest first."""
     those = [change for change in found if change.rotation == rotations]
     return sorted(those, key=lambda change: (-abs(change.value), KEYS.index(change.key)))[:count]

@@ -47,7 +47,7 @@ class Histogram:
             self._count(singles)
 
     def lines(self, version: int) -> list[str]:
-        """The histogram as pede writes it."""
+        """The histogram as pede writes it (HMPWRT); ``version`` is the pass, from 0."""
         if not self._started and len(self._first):
             self._start()
         low, high = self.low, self.high
@@ -115,7 +115,7 @@ class LogHistogram(Histogram):
 
 
 def points(number: int, title: str, rows: Iterable[tuple[float, float, float, float]]) -> list[str]:
-    """Points with errors, as pede writes its XY data of type 4."""
+    """Points with errors, as pede writes its XY data of type 4 (GMPWRT); ``rows`` are x, y and their errors."""
     found = list(rows)
     return [
         " ",
@@ -129,7 +129,9 @@ def points(number: int, title: str, rows: Iterable[tuple[float, float, float, fl
 
 
 def general(value: float, width: int, digits: int) -> str:
-    """Fortran's edit descriptor G: fixed with four blanks behind it where that is short, else exponential."""
+    """``value`` by Fortran's edit descriptor ``Gwidth.digits``: fixed with four blanks behind it where that is short, else
+    exponential.
+    """
     if value == 0 or not math.isfinite(value):
         return f"{value:.{digits - 1}f}".rjust(width - 4) + "    "
     exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1]) + 1
@@ -139,7 +141,7 @@ def general(value: float, width: int, digits: int) -> str:
 
 
 def exponential(value: float, width: int, digits: int) -> str:
-    """Fortran's edit descriptor E."""
+    """``value`` by Fortran's edit descriptor ``Ewidth.digits``."""
     if value == 0 or not math.isfinite(value):
         return f"{abs(value):.{digits}f}E+00".rjust(width)
     mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")

@@ -33,6 +33,7 @@ class Iterations:
     """A run of iterations; ``run`` does it all, and the attributes are what it found.
 
     Attributes:
+        problem: what is solved. ``diagnostics``: is shown the first passes.
         values: of all labels (mm, rad).
         last: sums of the last pass.
         inverse: of the matrix.

@@ -33,7 +33,7 @@ MODULE_KINDS: tuple[Kind, ...] = ("module.x", "module.rz")
 
 
 class Parameter(NamedTuple):
-    """What a label means; module and side are -1 where they have no meaning."""
+    """What a label means: ``kind`` as ``layer.rx``, station 0-3, layer 0-2; module and side are -1 where they have no meaning."""
 
     label: int
     kind: Kind
@@ -74,17 +74,17 @@ class Parameter(NamedTuple):
 
 
 def module_x_label(station: int, layer: int, module: int, side: int) -> int:
-    """Label of the x shift of one side of a module."""
+    """Label of the x shift (mm) of one side, 0 or 1, of a module, 0-7; station 0-3, layer 0-2."""
     return (1000 * (station + 1) + 100 * layer + 10 * module + side) * 10 + 1
 
 
 def module_rz_label(station: int, layer: int, module: int) -> int:
-    """Label of the rotation of a module about its z axis."""
+    """Label of the rotation (rad) of a module, 0-7, about its z axis; station 0-3, layer 0-2."""
     return (100 * (station + 1) + 10 * layer + module) * 100 + 2
 
 
 def layer_label(station: int, layer: int, dof: int) -> int:
-    """Label of a layer; ``dof`` is 1 ... 5 for x, y, rx, ry, rz."""
+    """Label of a layer of a station; ``dof`` is 1 ... 5 for x, y (mm), rx, ry, rz (rad)."""
     return layer_number(station, layer) * 10 + dof
 
 
@@ -94,7 +94,7 @@ def layer_number(station: int, layer: int) -> int:
 
 
 def constants_key(station: int, layer: int, module: int = -1) -> str:
-    """Key of a module's constants, or of a layer's if ``module`` is negative."""
+    """Key of a module's constants, or of a layer's if ``module`` is negative; station 0-3, layer 0-2."""
     return f"{station}{layer}" if module < 0 else f"{station}{layer}{module}"
 
 
@@ -137,7 +137,7 @@ def describe(label: int) -> str:
 
 
 def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
-    """Several labels in words, with their numbers; the first ones only if there are many."""
+    """Several labels in words, with their numbers; the first ``at_most`` only if there are more."""
     found = list(labels)
     named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in found[:at_most]]
     more = len(found) - len(named)
@@ -145,7 +145,7 @@ def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
 
 
 def parse(text: str) -> int:
-    """The label of a description, of a short name such as ``003.rz``, or of the number itself.
+    """The label of a ``text``: a description, a short name such as ``003.rz``, or the number itself.
 
     Raises UserError if the tracker has no such parameter.
     """

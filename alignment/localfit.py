@@ -111,14 +111,19 @@ def fit_records(
 
 
 def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weights and chi2 contributions with Huber's function; ``pulls`` are absolute residuals over errors."""
+    """Weights and chi2 contributions with Huber's function, as LOOPBF of pede has it.
+
+    Args:
+        weights: ``1 / error^2``, shape (equations,).
+        pulls: absolute residuals over errors, likewise.
+    """
     outside = pulls > _HUBER
     scaled = np.where(outside, _HUBER / np.where(outside, pulls, 1.0), 1.0)
     return weights * scaled, np.where(outside, 2 * _HUBER * (pulls - 0.5 * _HUBER), pulls**2)
 
 
 def chi2_limit(ndf: IntArray) -> npt.NDArray[np.float32]:
-    """chi2 (not chi2/ndf) at three standard deviations; in single precision as pede has it."""
+    """chi2 (not chi2/ndf) at three standard deviations for each ``ndf``, as pede has it (CHINDL), in single precision."""
     n = np.maximum(ndf, 1).astype(np.float32)
     table = _CHI2_3_SIGMA[np.clip(ndf, 1, 30) - 1]
     large = (np.float32(2.782170) + np.sqrt(n + n - 1)) ** 2 / (n + n)

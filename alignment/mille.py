@@ -105,7 +105,10 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
 
 
 def convert_and_count(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
-    """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither."""
+    """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither.
+
+    Arguments, result and errors are those of ``convert``; UserError also if the counts cannot be written.
+    """
     counts = convert(inputs, output, cuts)
     try:
         counts = replace(counts, bytes_written=os.path.getsize(output))

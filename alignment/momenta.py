@@ -30,6 +30,10 @@ def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]
     """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; returns their number.
 
     A file of an older schema, without the measured positions, gives an empty list.
+
+    Args:
+        source: the ROOT file.
+        output: file to write, in numpy's format.
     """
     import awkward
     import uproot  # costs 0.3 s, so only where a ROOT file is read
@@ -49,7 +53,7 @@ def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]
 
 
 def read_momenta(paths: Sequence[str]) -> TrackArray | None:
-    """Tracks of several files together, sorted by fingerprint; None unless every file is there and is one of these."""
+    """Tracks of several files together, sorted by fingerprint; None unless every file of ``paths`` is one of these."""
     try:
         parts = [np.load(Path(path), allow_pickle=False) for path in paths]
     except (OSError, ValueError):

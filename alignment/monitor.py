@@ -46,7 +46,13 @@ class Monitor:
         self._counts = np.zeros((len(groups.labels), bins), np.int64)
 
     def add(self, sets: npt.NDArray[np.int32], pulls: FloatArray, sigmas: FloatArray) -> None:
-        """Count pulls of equations."""
+        """Count equations.
+
+        Args:
+            sets: number of each one's set of labels, shape (equations,).
+            pulls: residuals over their expected errors, likewise.
+            sigmas: errors of the measurements (mm), likewise.
+        """
         group = self._groups.of_set[sets]
         values = pulls if self._pulls else pulls * sigmas / self._groups.errors[group]
         good = (group >= 0) & np.isfinite(values)
@@ -66,7 +72,7 @@ class Monitor:
 
 
 def header(*, pulls: bool) -> list[str]:
-    """The first two lines of the file."""
+    """The first two lines of the file, of residuals or of ``pulls``."""
     return [_TITLES[pulls], _HEADER]
 
 

@@ -60,7 +60,7 @@ class Normal:
         return [at for at, label in enumerate(self.labels) if label in labels]
 
     def in_um(self, values: Mapping[int, float]) -> FloatArray:
-        """Parameters (mm, rad) by label as a vector of all labels in um; zero where missing."""
+        """Parameters ``values`` (mm, rad) by label as a vector of all labels in um; zero where missing."""
         return np.array([values.get(label, 0.0) / scale(label) for label in self.labels])
 
     def gradient_at(self, values: Mapping[int, float]) -> FloatArray:
@@ -84,7 +84,7 @@ class Normal:
 
 
 def scale(label: int) -> float:
-    """What of a parameter (mm, rad) is 1 um."""
+    """What of the parameter of a label (mm, rad) is 1 um: a rotation is measured at its lever (``STRIP_LEVER_MM``, ...)."""
     kind = PARAMETERS[label].kind
     if PARAMETERS[label].translation:
         return 1e-3

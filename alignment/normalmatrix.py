@@ -40,7 +40,14 @@ class Sums:
         self._matrix = np.zeros((n, n)) if with_matrix else None
 
     def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: npt.NDArray[np.bool_] | None) -> None:
-        """Add equations with their weights; ``kept`` says which, None means all."""
+        """Add equations.
+
+        Args:
+            chunk: the equations.
+            fits: of their records, with projections if a matrix is made.
+            weights: ``1 / error^2`` after down-weighting, shape (equations,).
+            kept: which equations are added, likewise; None for all.
+        """
         sets, count = chunk.sets, self._columns.shape[1]
         places = [place for place in self._places if place < len(chunk.factors)]
         residuals = fits.residuals

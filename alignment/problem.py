@@ -49,7 +49,12 @@ class Problem:
         return self.parameters.n_variable + (count if self.steering.multipliers else -count)
 
     def add_penalties(self, done: Pass, values: FloatArray) -> None:
-        """Add presigmas, regularisation and the steering's own measurements to the sums of a pass."""
+        """Add presigmas, regularisation and the steering's own measurements to the sums of a pass (LOOPN of pede).
+
+        Args:
+            done: sums, which are changed.
+            values: present value of each label (mm, rad), shape (labels,).
+        """
         self._add_presigmas(done, values)
         for value, sigma, terms in self.steering.measurements:
             row = _row(self.parameters, terms)
@@ -79,9 +84,10 @@ class Problem:
 
 
 def make_problem(steering: Steering) -> Problem:
-    """Read the binaries for the first time and decide which parameters are variable.
+    """Read the binaries that ``steering`` names for the first time and decide which parameters are variable.
 
-    Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and MilleError for a bad binary.
+    Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and
+    MilleError for a bad binary.
     """
     source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
     entries = source.count(steering.count_records)

@@ -36,7 +36,13 @@ class LeftoverError(MilleError):
 
 
 class Records(NamedTuple):
-    """Records one after the other: words ``offsets[i] ... offsets[i+1]`` are record i, word 0 included."""
+    """Records one after the other: words ``offsets[i] ... offsets[i+1]`` are record i, word 0 included.
+
+    Attributes:
+        values: of the words, shape (words,): measured values and errors (mm) and derivatives.
+        indices: of the words, likewise: zero, local parameter or label.
+        offsets: shape (records + 1,).
+    """
 
     values: npt.NDArray[np.float64]
     indices: npt.NDArray[np.int32]

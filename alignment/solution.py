@@ -11,7 +11,13 @@ DOUBTFUL_CODES = (2, 3, 4)  # a result is there, and something to look at
 
 
 class Rejects(NamedTuple):
-    """Records that the last pass left out, by reason."""
+    """Records that the last pass left out, by reason.
+
+    Attributes:
+        rank_deficit: their local parameters cannot be determined, or are no numbers.
+        no_freedom: as many local parameters as equations, or more.
+        huge_chi2, large_chi2: chi2 above ``hugecut``, above ``chisqcut`` times the limit of three standard deviations.
+    """
 
     rank_deficit: int = 0
     no_freedom: int = 0
@@ -28,7 +34,16 @@ NO_REJECTS = Rejects()
 
 
 class IterationRow(NamedTuple):
-    """A row of the solver's table; ``expected_decrease`` is None before the first solution and in sub-iterations."""
+    """A row of the solver's table: one evaluation of the function.
+
+    Attributes:
+        iteration: 0 before the first solution.
+        evaluation: from 1.
+        chi2: the function's value.
+        expected_decrease: of chi2 by the iteration's solution; None before the first solution and in sub-iterations.
+        cut_factor: of ``chisqcut``; 0 for no cut.
+        rejects: records left out.
+    """
 
     iteration: int
     evaluation: int

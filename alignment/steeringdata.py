@@ -22,7 +22,7 @@ class SolverError(UserError):
 
 
 class Binary(NamedTuple):
-    """A Mille binary, the weight of its records, and whether Fortran wrote it."""
+    """A Mille binary: its path, the weight of its records, and ``fortran`` if that wrote it."""
 
     path: Path
     weight: float = 1.0
@@ -52,6 +52,9 @@ class Steering:
         downweighting: iterations of the local fit, 0 for none; ``downweight_max`` the largest fraction.
         presigma: for parameters without one.
         regularisation: factor of presigma as a penalty; None for no penalty but damped steps.
+        skip_empty_constraints: those without a variable parameter are left out, instead of forbidding a solution.
+        multipliers: constraints are handled by Lagrange's multipliers instead of being eliminated.
+        subito: there is one step only. ``force``: iterations go on in spite of a rank defect.
         feasible_start: start values are made to satisfy the constraints.
         matrix_iterations: the matrix is made anew up to this iteration.
         line_search: 0 never, 1 in the last iteration, 2 with the final chi2 cut, 3 always.

@@ -74,6 +74,11 @@ def step_fixed(step: Mapping[str, Any], stations: int) -> frozenset[int]:
     """Labels that stay as they are in a step of the campaign's record: its fix rules, then its own parameters.
 
     As in pede, a presigma other than zero in the expert's own text goes before the one that follows from ``fix``.
+
+    Args:
+        step: with ``fix``, and ``parameters_text`` if there are own parameters.
+        stations: 4, or 3 without the IFT.
+
     Raises UserError for an item or a line that means nothing.
     """
     fixed = fix_rules(step["fix"], stations)

@@ -29,7 +29,7 @@ def offset_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
 
 
 def designed_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
-    """z of hits by design."""
+    """z (mm) of hits by design; ``ids`` as those of ``offset_z_mm``."""
     return np.asarray(STATION_Z_MM[ids // 1000] + LAYER_Z_MM[ids // 100 % 10] + offset_z_mm(ids))
 
 

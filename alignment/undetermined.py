@@ -23,6 +23,11 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
 
     In each the parameter of the largest effect has the weight 1, and no other direction has that parameter. There are
     none if the numbers are beyond all bounds.
+
+    Args:
+        matrix: of the normal equations, shape (parameters, parameters).
+        null_space: what the constraints allow, shape (parameters, directions), orthonormal columns.
+        count: how many directions are not determined.
     """
     effects = np.sqrt(np.abs(np.diagonal(matrix)))
     effects = np.where(effects > 0, effects, 1.0)

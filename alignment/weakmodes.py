@@ -96,7 +96,12 @@ def determined(values: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:
-    """A direction in words, by the degree of freedom that makes up most of it and by its course along z."""
+    """A direction in words, by the degree of freedom that makes up most of it and by its course along z.
+
+    Args:
+        labels: of the parameters.
+        direction: weight of each (um), shape (labels,).
+    """
     kinds: dict[str, FloatArray] = {kind: np.zeros(12) for kind in (*LAYER_KINDS, "module v")}
     module_v, shares = np.zeros((12, 16)), {"module u": 0.0, "module rz": 0.0}
     for label, value in zip(labels, direction, strict=True):
