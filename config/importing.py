@@ -8,11 +8,11 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from faser_align.config import importing_templates as templates
-from faser_align.config.files import format_files, parse_files, parse_run
+from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError
 
@@ -272,20 +272,8 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
     found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if rules is FIRST else ()))}
     left: list[Left] = []
     for key, value in _leaves({name: value for name, value in old.items() if name != "workflow"}, ""):
-        rule = _rule(rules, key)
-        if isinstance(rule, No):
-            left.append(Left(key, json.dumps(value, ensure_ascii=False), rule.why))
-            continue
-        if isinstance(rule, Template):
-            left += _from_template(key, value, rule.kind, context, found)
-            continue
-        for to in (rule,) if isinstance(rule, To) else rule:
-            origin = f"{key}: {to.note}" if to.note else key
-            changed = to.change(value, context)
-            if isinstance(changed, No):
-                left.append(Left(key, json.dumps(value, ensure_ascii=False), changed.why))
-            else:
-                found |= {name: Entry(name, changed, origin) for name in to.keys}
+        rule = No("it is null there, as if it were not there") if value is None else _rule(rules, key)
+        left += _take_over(key, value, rule, context, found)
     if "campaign.constants" not in found:
         found["campaign.constants"] = Entry(
             "campaign.constants", zeros, "zeros: theirs began with an empty inputforalign.txt"
@@ -308,11 +296,60 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
         text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
         parse_config(text, target)
     except UserError as problem:
-        reasons = str(problem).replace(f"{target}: ", "")
-        for entry in entries:
-            reasons = reasons.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
-        raise UserError(f"{source} cannot be used as it is: {reasons}; correct it there") from None
+        reasons = _in_their_words(str(problem).replace(f"{target}: ", ""), entries, rules, old)
+        raise UserError(
+            "\n".join(f"{source} cannot be used as it is: {one}; correct it there" for one in reasons.splitlines())
+        ) from None
     return Imported(text, entries, left, submit)
+
+
+def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[str, Entry]) -> list[Left]:
+    """Put into ``found`` what an old key becomes by its rule; returns what of it has no counterpart."""
+    shown = json.dumps(value, ensure_ascii=False)
+    if isinstance(rule, No):
+        return [Left(key, shown, rule.why)]
+    if isinstance(rule, Template):
+        return _from_template(key, value, rule.kind, context, found)
+    left = []
+    for to in (rule,) if isinstance(rule, To) else rule:
+        origin = f"{key}: {to.note}" if to.note else key
+        changed = to.change(value, context)
+        if isinstance(changed, No):
+            left.append(Left(key, shown, changed.why))
+        else:
+            found.update({name: Entry(name, changed, origin) for name in to.keys})
+    return left
+
+
+def _in_their_words(reasons: str, entries: Sequence[Entry], rules: Mapping[str, Rule], old: Old) -> str:
+    """Sentences about our keys with the names of theirs, also of what is missing, and of sets and steps."""
+    reasons = reasons.replace("; set what is missing there", "")
+    for entry in entries:
+        reasons = reasons.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
+    for key, rule in rules.items():
+        if isinstance(rule, (No, Template)):
+            continue
+        for to in (rule,) if isinstance(rule, To) else rule:
+            for ours in to.keys:
+                short = ours.removeprefix("reconstruction.")
+                reasons = re.sub(rf"(needs .*)\b{re.escape(short)}\b(?! \()", rf"\1{short} ({key})", reasons)
+    for number, name in enumerate(_sets(old.get("workflow", {})), start=1):
+        described = old["workflow"][name]
+        steps = sorted(described["pede"]) if isinstance(described.get("pede"), Mapping) else []
+        for at, step in enumerate(steps, start=1):
+            place = f"stages[{number}].steps[{at}].fix"
+            reasons = reasons.replace(place, f"workflow.{name}.pede.{step} (our {place.replace('[', '<')})")
+        for theirs, ours in (("comment", "name"), ("iters", "iterations")):
+            reasons = reasons.replace(f"stages[{number}].{ours}", f"workflow.{name}.{theirs}")
+    return reasons.replace("<", "[")
+
+
+def _sets(workflow: Any) -> list[str]:
+    """Names of the sets that become stages, in their order."""
+    if not isinstance(workflow, Mapping):
+        return []
+    named = sorted(key for key in workflow if key.startswith("set"))
+    return [key for key in named if not isinstance(workflow[key], Mapping) or workflow[key].get("iters") != 0]
 
 
 def _generation(old: Old, source: str) -> Mapping[str, Rule]:
@@ -334,11 +371,11 @@ def _rule(rules: Mapping[str, Rule], key: str) -> Rule:
 
 def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
     """Put what the user's own submit template says into ``found``; returns its lines that have no key."""
-    path = _initial(value, context)
+    path = str(_initial(value, context))
     try:
         with open(path, encoding="utf-8") as file:
             lines = list(templates.take_over(file.read(), kind))
-    except (OSError, UnicodeDecodeError, TypeError):
+    except (OSError, ValueError):
         why = (
             f"{path} cannot be read here: [htcondor.{kind}] is as their template had it; correct that if yours differs"
         )
@@ -374,10 +411,16 @@ def _submit(raw: Any) -> str:
     """Options of ``submit`` for the data that the newest generation has in its file."""
     words = []
     if isinstance(raw, Mapping):
-        words += [f"-y {raw['year']}"] if "year" in raw else []
+        words += [f"-y {_year(raw['year'])}"] if "year" in raw else []
         words += [f"-r {parse_run(str(raw['run']))}"] if "run" in raw else []
         words += [f"-f {_as_their_code(raw['files'])}"] if "files" in raw else []
     return " ".join(words)
+
+
+def _year(value: Any) -> int:
+    if not re.fullmatch(r"\d{4}", str(value)):
+        raise UserError(f"raw.year = {json.dumps(value, ensure_ascii=False)} is no year")
+    return check_year(int(value))
 
 
 def _as_their_code(files: Any) -> str:
@@ -410,6 +453,8 @@ def _stages(workflow: Any, source: str) -> Iterator[str]:
         yield "\n[[stages]]"
         yield _line("name", described.get("comment") or name, f"workflow.{name}.comment")
         yield _line("iterations", described["iters"], f"workflow.{name}.iters")
+        if not isinstance(described.get("comment") or "", str):
+            raise UserError(f"{source}: workflow.{name}.comment is no text; correct it there")
         steps = described.get("pede") or {"step0": []}
         if not isinstance(steps, Mapping) or not all(isinstance(fixed, list) for fixed in steps.values()):
             raise UserError(

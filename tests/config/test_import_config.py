@@ -295,7 +295,17 @@ def test_every_key_has_its_origin() -> None:
         ({"raw": {"stations": 5}}, "raw.stations (our campaign.stations) = 5 is not allowed"),
         ({"raw": {"run": "x"}}, "-r x is not a run"),
         ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is no set"),
-        ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": ["UFO"]}}}}, "fix"),
+        (
+            {"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": [21, "UFO"]}}}},
+            'workflow.set0.pede.step0 (our stages[1].steps[1].fix)[2] = "UFO" is not allowed',
+        ),
+        ({"raw": {}, "workflow": {"set0": {"iters": 1, "comment": 3}}}, "workflow.set0.comment is no text"),
+        ({"raw": {"year": "2022\n-i"}}, 'raw.year = "2022\\n-i" is no year'),
+        (
+            {"raw": {}, "env": {"calypso": None}},
+            "needs calypso.asetup (env.calypso.asetup), calypso.setup (env.calypso",
+        ),
+        ({"raw": {"iters": None, "stations": 7}}, "raw.stations (our campaign.stations) = 7"),
         ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": [1]}}}, "workflow.set0.pede is no table of steps"),
         ({"other": 1}, "is no configuration of faser-alignment-script"),
     ],
