@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import htcondor2
 import pytest
 from described import undescribed_below
+from nowhere import no_dagman
 
 LEAVES_S_MAX = 240.0
 
@@ -18,16 +18,8 @@ def _an_empty_queue(request: pytest.FixtureRequest, workdir: Path) -> Iterator[N
     if "pool" not in request.fixturenames:
         return
     deadline = time.monotonic() + LEAVES_S_MAX
-    while _in_the_queue() and time.monotonic() < deadline:
+    while not no_dagman() and time.monotonic() < deadline:
         time.sleep(0.5)
-
-
-def _in_the_queue() -> bool:
-    """Whether a DAGMan is in the queue, or may be: a schedd that is busy is asked again."""
-    try:
-        return bool(htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"]))
-    except htcondor2.HTCondorException:
-        return True
 
 
 @pytest.fixture(autouse=True)

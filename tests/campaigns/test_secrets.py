@@ -18,7 +18,7 @@ import pytest
 import typer
 from campaigns import hook
 from commandline import Result
-from nowhere import no_job_begins
+from nowhere import no_dagman, no_job_begins, until
 from receivers import mattermost
 
 from faser_align.cli import main
@@ -147,6 +147,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         raw.write_text("raw")
         said += desk.run("resume", NAME).out
         desk.run("wait", NAME, "--timeout", "600", status=None)
+        until(no_dagman)
 
         status = json.loads(desk.run("status", NAME, "--json").out)
         assert status["state"] in ("exhausted", "converged"), status["reason"]

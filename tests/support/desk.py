@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 import time
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import htcondor2
+from nowhere import no_dagman, until
 from receivers import Mattermost
 
 from faser_align.config import layout
@@ -73,9 +75,18 @@ class Desk:
         return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
 
     def letters(self, subject: str) -> str:
-        """The texts of all letters with ``subject`` in their subjects."""
-        bodies = [one.get_body(("plain",)) for one in self.mailbox.messages() if subject in one["Subject"]]
+        """The texts of all letters with ``subject`` in their subjects, as soon as there is one: an end is told after it is shown."""
+
+        def found() -> list[EmailMessage]:
+            return [one for one in self.mailbox.messages() if subject in one["Subject"]]
+
+        bodies = [one.get_body(("plain",)) for one in until(found)]
         return "\n".join(str(body.get_content()) for body in bodies if body is not None)
+
+    def kinds(self) -> list[str]:
+        """What each letter is about, once no hook is there that would write more."""
+        until(no_dagman)
+        return [str(letter["Subject"]).split()[2] for letter in self.mailbox.messages()]
 
 
 def cluster_of(said: str) -> int:

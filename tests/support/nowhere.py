@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import htcondor2
 from commandline import Command
 
 from faser_align.pool import personal, processes
@@ -20,6 +21,14 @@ def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return found
+
+
+def no_dagman() -> bool:
+    """Whether no DAGMan is in the queue, so that its hooks have done and told all; a schedd that is busy does not know."""
+    try:
+        return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
+    except htcondor2.HTCondorException:
+        return False
 
 
 @contextmanager
