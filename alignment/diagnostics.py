@@ -3,9 +3,10 @@
 The first and the second pass are shown, and the last one. The histograms are those of pede that mean something here:
 1 words of a record, 2 entries of a label, 15 parameters of a group, 3 and 12 normalised residuals of measurements
 with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom, 11 local parameters, 6 down-weight
-fraction; and the function's value in the iterations.
+fraction; and the function's value in the iterations and, of several binaries, what the last pass makes of each.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from faser_align.alignment.equations import Equations
 from faser_align.alignment.histograms import HISTOGRAMS, Histogram, LogHistogram, points
 from faser_align.alignment.localfit import LocalFits
 from faser_align.alignment.monitor import MONITOR, Groups, Monitor, header
+from faser_align.alignment.passes import Pass
 from faser_align.alignment.problem import Problem
 from faser_align.alignment.solution import IterationRow
 from faser_align.config.atomic import write_text
@@ -22,6 +24,12 @@ from faser_align.config.atomic import write_text
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_BINARY_TITLES = {
+    6: "log10(#records) vs file number",
+    7: "final rejection fraction vs file number",
+    8: "final <Chi^2/Ndf> from accepted local fits vs file number",
+    9: "<Ndf> from accepted local fits vs file number",
+}
 _LEFT = 0.999999  # of a measurement's variance; a fit that takes more of it leaves no pull
 
 
@@ -101,8 +109,14 @@ class Diagnostics:
         self._observers[number] = PassObserver(number, self._has_label, steering.pull_range, monitor)
         return self._observers[number]
 
-    def write(self, folder: Path, rows: tuple[IterationRow, ...]) -> None:
-        """Write ``millepede.his``, and ``millepede.mon`` if the steering asks for it."""
+    def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
+        """Write ``millepede.his``, and ``millepede.mon`` if the steering asks for it.
+
+        Args:
+            folder: where to.
+            rows: the table of iterations.
+            last: sums of the last pass.
+        """
         entries = [self._problem.entries.get(label, 0) for label in self._problem.parameters.labels.tolist()]
         per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
@@ -115,7 +129,7 @@ class Diagnostics:
         for observer in self._observers.values():
             lines += observer.lines()
         values = [(float(row.evaluation), row.chi2, 0.5, row.expected_decrease or 0.0) for row in rows]
-        lines += points(1, "Function value in iterations", values)
+        lines += [*points(1, "Function value in iterations", values), *_of_binaries(self._problem, last)]
         write_text(folder / HISTOGRAMS, "\n".join(lines) + "\n")
         monitor = self._problem.steering.monitor
         if monitor:
@@ -140,6 +154,26 @@ def _groups(problem: Problem) -> Groups:
     )
     skip = int(len(labels) > 0 and labels[0] == 0)
     return Groups(labels[skip:], which - skip, errors[skip:])
+
+
+def _of_binaries(problem: Problem, last: Pass) -> list[str]:
+    """Records, rejects, chi2/ndf and ndf of each binary, if there are several."""
+    counts = problem.source.records_in
+    if len(counts) < 2:
+        return []
+    found: dict[int, list[tuple[float, float]]] = {6: [], 7: [], 8: [], 9: []}
+    for number, records in enumerate(counts):
+        accepted, chi2, ndf = last.files.get(number, np.zeros(3)).tolist()
+        if records:
+            found[6].append((number + 1.0, math.log10(records)))
+            found[7].append((number + 1.0, (records - accepted) / records))
+        if accepted:
+            found[8].append((number + 1.0, chi2 / accepted))
+            found[9].append((number + 1.0, ndf / accepted))
+    lines = []
+    for number, title in _BINARY_TITLES.items():
+        lines += points(number, title, found[number], errors=False) if found[number] else []
+    return lines
 
 
 def _group_sizes(problem: Problem) -> IntArray:

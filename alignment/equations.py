@@ -33,7 +33,7 @@ class Equations(NamedTuple):
         n_locals: shape (records,): local parameters of each record; -1 if it has fewer equations than that, so that
             they cannot be determined. A record without any has labels that count, and no fit.
         weight: of each record (1 unless the steering gives the file another).
-        records: shape (records,): number of each record in its binary, from 0.
+        records: shape (records,): number of each record in its binary, from 0. ``binary`` is the number of that.
     """
 
     values: Floats
@@ -45,6 +45,7 @@ class Equations(NamedTuple):
     n_locals: IntArray
     weight: float
     records: IntArray
+    binary: int
 
     @property
     def nbytes(self) -> int:
@@ -52,11 +53,19 @@ class Equations(NamedTuple):
         return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
 
 
-def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> Iterator[Equations]:
+def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:
     """Equations of a block, in one piece if it is not too large.
 
-    Special data are skipped, whatever their indices are. Raises MilleError (20) if a record's structure is broken, if a
-    value is not a number or an index is negative.
+    Special data are skipped, whatever their indices are.
+
+    Args:
+        block: whole records.
+        sets: learns the sets of labels that it has not met.
+        path: of the binary, for messages.
+        weight: of its records.
+        binary: number of the binary.
+
+    Raises MilleError (20) if a record's structure is broken, if a value is not a number or an index is negative.
     """
     indices, values, offsets = _columns(block)
     records = _with_nan(block, values, offsets)
@@ -73,7 +82,8 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0) -> 
         record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
         raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
     numbers = block.first + np.arange(len(block.starts))
-    yield from _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets, weight)
+    for chunk in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
+        yield chunk._replace(weight=weight, binary=binary)
 
 
 def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
@@ -143,7 +153,6 @@ def _assemble(
     firsts: IntArray,
     numbers: IntArray,
     sets: LabelSets,
-    weight: float,
 ) -> Iterator[Equations]:
     """Columns of the records, whose ``numbers`` are kept; ``firsts`` is the number of equations before each record."""
     measured, errors = zeros[0::2], zeros[1::2]
@@ -158,9 +167,9 @@ def _assemble(
         middle = len(counts) // 2
         word, marker = int(offsets[middle]), int(firsts[middle])
         left = (indices[:word], values[:word], offsets[: middle + 1], zeros[: 2 * marker], firsts[: middle + 1])
-        yield from _assemble(*left, numbers[:middle], sets, weight)
+        yield from _assemble(*left, numbers[:middle], sets)
         right = (indices[word:], values[word:], offsets[middle:] - word, zeros[2 * marker :] - word)
-        yield from _assemble(*right, firsts[middle:] - marker, numbers[middle:], sets, weight)
+        yield from _assemble(*right, firsts[middle:] - marker, numbers[middle:], sets)
         return
     last = _largest_local(indices, measured, local_words, n_max)
     begins, numbers = firsts[:-1][counts > 0], numbers[counts > 0]
@@ -176,8 +185,9 @@ def _assemble(
         sets.number(labels),
         np.concatenate([[0], np.cumsum(counts)]),
         n_locals,
-        weight,
+        1.0,
         numbers,
+        0,
     )
 
 

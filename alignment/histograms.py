@@ -114,15 +114,15 @@ class LogHistogram(Histogram):
         self._range = (np.float32(min(positive)), np.float32(max(positive)))
 
 
-def points(number: int, title: str, rows: Iterable[tuple[float, float, float, float]]) -> list[str]:
-    """Points with errors, as pede writes its XY data of type 4 (GMPWRT); ``rows`` are x, y and their errors."""
+def points(number: int, title: str, rows: Iterable[tuple[float, ...]], *, errors: bool = True) -> list[str]:
+    """Points as pede writes its XY data (GMPWRT): type 4 with x, y and their errors in a row, type 1 with x and y."""
     found = list(rows)
     return [
         " ",
-        f"XY-Data {number:4d}          version    0          type 4",
+        f"XY-Data {number:4d}          version    0          type {4 if errors else 1}",
         f"{title:<60}",
         f"          stored  not-stored {len(found):10d}",
-        "x-y-dx-dy",
+        "x-y-dx-dy" if errors else "x-y",
         *("   " + "".join(general(value, 15, 7) for value in row) for row in found),
         "end of xy-data",
     ]

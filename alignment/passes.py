@@ -38,6 +38,7 @@ class Pass:
         matrix: shape (variable, variable), or None.
         accepted: entries of each variable parameter in accepted records.
         rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
+        files: of each binary by its number, that of accepted records and the sums of their chi2/ndf and of their ndf.
     """
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -47,12 +48,15 @@ class Pass:
     ndf: int = 0
     weighted_ndf: float = 0.0
     rejects: tuple[int, int, int, int] = (0, 0, 0, 0)
+    files: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, other: "Pass") -> None:
-        """Add chi2, degrees of freedom and rejects of another."""
+        """Add chi2, degrees of freedom, rejects and sums of binaries of another."""
         self.chi2 += other.chi2
         self.ndf += other.ndf
         self.weighted_ndf += other.weighted_ndf
+        for binary, sums in other.files.items():
+            self.files[binary] = self.files.get(binary, 0.0) + sums
         a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
         self.rejects = (a, b, c, d)
 
@@ -182,6 +186,8 @@ class _Work(NamedTuple):
             done = Pass()
             accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
             _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+            ndf = fits.ndf[accepted]
+            done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
         return _Result(fits, sigmas, done, sums)
 
 

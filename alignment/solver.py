@@ -105,7 +105,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
     except SolverError as error:
         return Solution(error.code, error.end_text, str(error), {}, iterations=tuple(run.rows), **facts)
     run.observe_last()
-    diagnostics.write(folder, tuple(run.rows))
+    diagnostics.write(folder, tuple(run.rows), run.last)
     code = _end_code(problem, run)
     result = _result(problem, run)
     write_result(folder / RESULT, result, steering.comments)

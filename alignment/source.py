@@ -93,7 +93,7 @@ class Source:
             return
         binary = self._binaries[number]
         for block in self._blocks(number, self.records_in[number]):
-            yield from decode(block, self.sets, binary.path, binary.weight)
+            yield from decode(block, self.sets, binary.path, binary.weight, number)
 
     def _first_reading(self, number: int) -> Iterator[Equations]:
         """Read a binary, and keep it if there is room for all of it."""
@@ -102,7 +102,7 @@ class Source:
         for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
             self.sizes.update(abs(length) for length in block.lengths)
-            for chunk in decode(block, self.sets, binary.path, binary.weight):
+            for chunk in decode(block, self.sets, binary.path, binary.weight, number):
                 room -= chunk.nbytes
                 if room >= 0:
                     kept.append(chunk)

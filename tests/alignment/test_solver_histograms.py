@@ -129,3 +129,25 @@ def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None
     solve(tmp_path / "str.txt")
     (groups,) = (found for found in read_histograms(tmp_path / "millepede.his").histograms if found.number == 15)
     assert groups.bins[1:3] == (2, 1)
+
+
+def test_several_binaries_have_points_each(pede_case: Case) -> None:
+    """Records, rejects and fits of each binary are points, as pede writes them; of a single one there are none."""
+    folder = pede_case("case2_presigma_outliers")
+    solve(folder / "str.txt")
+    single = read_histograms(folder / "millepede.his")
+    assert [data.number for data in single.points] == [1]
+    content = (folder / "mp2input.bin").read_bytes()
+    (folder / "second.bin").write_bytes(content)
+    (folder / "str.txt").write_text(
+        (folder / "str.txt").read_text().replace("mp2input.bin", "mp2input.bin\nsecond.bin")
+    )
+    solution = solve(folder / "str.txt")
+    text = (folder / "millepede.his").read_text()
+    assert "XY-Data    7          version    0          type 1\nfinal rejection fraction vs file number " in text
+    points = {data.number: data.points for data in read_histograms(folder / "millepede.his").points}
+    assert points[6] == tuple((number, pytest.approx(math.log10(780)), 0.0, 0.0) for number in (1.0, 2.0))
+    rejected = solution.rejects.total / solution.records
+    assert [y for _, y, *_ in points[7]] == pytest.approx([rejected, rejected])
+    assert [y for _, y, *_ in points[9]] == pytest.approx([18038 / 780 - 5] * 2, rel=0.02)
+    assert 0.5 < points[8][0][1] < 2.0
