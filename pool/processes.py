@@ -84,7 +84,7 @@ def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None
             return
     for daemon in daemons(config):
         _send(daemon.pid, signal.SIGKILL)
-    if not _gone(config, 10.0):
+    if not _gone(config, 60.0):
         raise TimeoutError(", ".join(f"{daemon.name} ({daemon.pid})" for daemon in daemons(config)))
 
 
