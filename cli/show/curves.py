@@ -17,7 +17,11 @@ CURVES = (
     ("largest_urad", "largest correction", "urad"),
 )
 IF_ASKED = ("relative", "largest")  # drawn if a rule asks for them
-HEIGHT, WIDTH_MIN, MARGIN = 10, 24, 16  # rows; columns of the curve, and of the numbers beside it
+HEIGHT, WIDTH_MIN, MARGIN = (
+    10,
+    24,
+    28,
+)  # rows; columns of the curve, and of the numbers and the name of the axis beside it
 TINY = 1e-300
 
 

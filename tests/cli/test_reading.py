@@ -353,6 +353,7 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert limited.startswith("effect, and its limit\n")
     across = [sum("\N{BRAILLE PATTERN BLANK}" not in row for row in one.splitlines()[3:-2]) for one in (bare, limited)]
     assert across == [0, 1]
+    assert max(map(len, limited.splitlines())) <= 80
     corrections = {"module.x": {"largest": -3.0, "unit": "um"}, "module.rz": {"largest": 20.0, "unit": "urad"}}
     rows = [{"metrics": {"relative": 0.1, "corrections": corrections}}]
     found = curves.plots({"iterations": rows}, {"rules": ["absolute", "relative"]}, 80)
