@@ -77,7 +77,7 @@ def test_start_status_stop(own: Path) -> None:
     second = personal.start(own, cpus=1)
     assert (first.started, second.started) == (True, False)
     assert first.master_pid == second.master_pid
-    asked = until(lambda: (seen := personal.status(own)).processors and seen)  # the collector hears of them a moment later
+    asked = until(lambda: (seen := personal.status(own)).processors and seen)  # the collector hears of them later
     assert (asked.running, asked.processors, asked.processors_busy) == (True, 1, 0)
     assert asked.jobs == {"idle": 0, "running": 0, "held": 0, "other": 0}
     assert asked.campaigns == 0
