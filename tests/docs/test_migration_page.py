@@ -10,7 +10,7 @@ import pytest
 from calypso import Lxplus
 from commandline import Command, Result, in_process
 
-from faser_align.config.importing import key_tables
+from faser_align.config.importing_rules import key_tables
 from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).parents[2]
