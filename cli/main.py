@@ -99,7 +99,9 @@ def main() -> None:
     try:
         command: Any = typer.main.get_command(app)
         quick.words_stay_words(command)
-        sys.exit(command(standalone_mode=False))
+        status = command(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
     except CampaignError as problem:
         typer.echo(console.named(f"error: {console.sentence(problem)}"), err=True)
         sys.exit(problem.exit_status)
@@ -110,7 +112,16 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has left; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the output has left
+        _write_no_more()
         sys.exit(1)
+    except OSError as problem:  # a disk is full, a file server is gone: nobody's mistake
+        where = f"{problem.filename}: " if problem.filename else ""
+        typer.echo(f"error: {console.sentence(f'{where}{problem.strerror or problem}')}", err=True)
+        _write_no_more()
+        sys.exit(1)
+
+
+def _write_no_more() -> None:
+    """Drop what is left of the output: the interpreter must not complain when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

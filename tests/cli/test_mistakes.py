@@ -1,5 +1,9 @@
 """Words that cannot be understood: every command says so in the same way."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from commandline import Command
 
@@ -48,3 +52,22 @@ def test_help_and_version_succeed(plain_command: Command) -> None:
         left = plain_command(*words)
         assert (left.status, left.err) == (0, "")
         assert left.out
+
+
+@pytest.mark.parametrize("words", [("list",), ("--help",), ("list", "--json"), ("diagram",)])
+@pytest.mark.parametrize(
+    ("to", "status", "said"), [("/dev/full", 1, "error: No space left on device\n"), (None, 1, "")]
+)
+def test_output_that_nobody_takes(words: tuple[str, ...], to: str | None, status: int, said: str) -> None:
+    """A full disk is told in one sentence, a reader that has left not at all; neither gives a traceback."""
+    command = [sys.executable, "-m", "faser_align.cli", *words]
+    if to is not None:
+        with Path(to).open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (status, said)
+        return
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as left:
+        assert left.stdout is not None
+        assert left.stderr is not None
+        left.stdout.close()
+        assert (left.stderr.read(), left.wait()) == (said, status)
