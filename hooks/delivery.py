@@ -1,5 +1,6 @@
 """Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
 
+import contextlib
 import signal
 import sqlite3
 import sys
@@ -15,7 +16,7 @@ from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.reasons import alike
-from faser_align.state import database, outbox
+from faser_align.state import database, outbox, publish
 from faser_align.state.facts import facts as about
 from faser_align.state.judging import log_end
 from faser_align.state.outbox import Claim
@@ -54,6 +55,9 @@ def deliver(folder: str, *, final: bool = False) -> int:
     try:
         if not outbox.due(folder, final=final):
             return 0
+        # Readers do not wait for a server that is silent; what keeps a copy from being made is told behind the delivery.
+        with contextlib.suppress(sqlite3.Error, OSError):
+            publish.publish(folder)
         turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
         try:
             return _deliver_in_turn(folder, deadline, final=final) if turn.mine else 0

@@ -90,12 +90,12 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
 
 
 def _too_early(folder: str, event: "Event", wait_s: float) -> bool:
-    """Whether the node's last attempt ended less than ``wait_s`` ago; a store that does not answer lets nobody wait."""
+    """Whether the node's last attempt ended less than ``wait_s`` ago: not if the store does not answer, or the clock was set back."""
     try:
         db = database.connect(folder)
         try:
             row = db.execute(
-                "SELECT (julianday(?) - julianday(closed_utc)) * 86400 < ? FROM attempts "
+                "SELECT (julianday(?) - julianday(closed_utc)) * 86400 BETWEEN 0 AND ? FROM attempts "
                 "WHERE node = ? AND closed_utc != '' ORDER BY attempt DESC LIMIT 1",
                 (event["utc"], wait_s - 1, event["node"]),  # times have whole seconds
             ).fetchone()

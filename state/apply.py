@@ -92,14 +92,12 @@ def _post(campaign: Campaign) -> int:
     answered = _answered(db, event)
     if answered is not None:
         return answered  # also where the node has gone on since: a script that slept comes late
-    if latest is None or latest[1] != event["dag_id"] or (latest[2] and latest[3] != job_id):
+    if latest is None or latest[1] != event["dag_id"] or latest[2]:
         if _is_over(campaign, kind, stage, file, state):
             return 0  # it was passed over, and had a job all the same (hooks.passing)
         # Its PRE could not be recorded at all; the attempt is known from its end alone.
         attempts += 1
         state = _open(campaign, node, state, attempts, latest)
-    elif latest[2]:
-        return int(event["exit"])
     answer, outcome, reason = event["exit"], event["outcome"], event["reason"]
     if outcome == "failed" and kind == "reco" and _affordable(campaign, file):
         answer, outcome = 0, "lost"
@@ -127,9 +125,8 @@ def _answered(db: sqlite3.Connection, event: "Event") -> int | None:
     """
     job_id = event["job_id"]
     known = db.execute(
-        "SELECT e.exit_status FROM events AS e JOIN attempts AS a ON a.node = e.node AND a.attempt = e.attempt "
-        "WHERE e.dag_id = ? AND e.node = ? AND e.phase = 'post' AND e.job_id = ? AND a.closed_utc != '' "
-        "AND (? OR a.attempt = (SELECT max(attempt) FROM attempts WHERE node = e.node)) ORDER BY e.attempt DESC LIMIT 1",
+        "SELECT exit_status FROM events WHERE dag_id = ? AND node = ? AND phase = 'post' AND job_id = ? "
+        "AND (? OR attempt = (SELECT max(attempt) FROM attempts WHERE node = events.node))",
         (event["dag_id"], event["node"], job_id, "1" <= job_id[:1] <= "9"),
     ).fetchone()
     return None if known is None else int(known[0])
@@ -233,10 +230,10 @@ def _lost(db: sqlite3.Connection, file: int) -> bool:
 
 
 def _affordable(campaign: Campaign, file: int) -> bool:
-    """Whether a failed file may be given up: its attempts are used up and the quorum still holds."""
+    """Whether a failed file may be given up: its attempts are used up, and the quorum still holds or has counted it."""
     event = campaign.event
     last = event["fatal"] or event["retry"] >= event["max_retries"]
-    return bool(last and campaign.lost < campaign.lost_max)
+    return bool(last and (campaign.lost < campaign.lost_max or _lost(campaign.db, file)))
 
 
 def _took(campaign: Campaign, node: str, attempt: int, phase: str, job_id: str, hold_time: str, answer: int) -> None:

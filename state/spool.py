@@ -74,7 +74,7 @@ def read(folder: str, name: str) -> "dict[str, Any]":
 
     with open(f"{folder}/{layout.SPOOL}/{name}", encoding="utf-8") as file:
         event = json.load(file)
-    if not isinstance(event, dict) or not isinstance(event.get("phase"), str):
+    if not isinstance(event, dict):
         raise TypeError("it is not an event")
     return event
 

@@ -186,19 +186,18 @@ class _Lacking:
         self._opened: Counter[tuple[str, str]] = Counter()
         self._held: Counter[tuple[str, str]] = Counter()
         self._ended: Counter[str] = Counter()
-        self._open: set[tuple[str, str]] = set()
+        self._open: dict[tuple[str, str], bool] = {}
 
     def __call__(self, event: Event) -> bool:
         phase, node = event["phase"], event.get("node", "")
         attempt, job = (event.get("dag_id", ""), node), (node, event.get("job_id", ""))
         if phase == "pre":
-            if attempt in self._open:
-                return False  # a repeat, whatever became of the first
-            self._open.add(attempt)
-            self._opened[attempt] += 1
-            return self._opened[attempt] > self._known.attempts[attempt]
+            if attempt not in self._open:
+                self._opened[attempt] += 1
+                self._open[attempt] = self._opened[attempt] > self._known.attempts[attempt]
+            return self._open[attempt]  # of a repeat, too: it is as new as the first
         if phase == "post":
-            self._open.discard(attempt)
+            self._open.pop(attempt, None)
             return job not in self._known.closed
         if phase == "hold":
             self._held[job] += 1

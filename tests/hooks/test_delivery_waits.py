@@ -194,6 +194,25 @@ def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Pat
         assert json.loads(faser_align("status", "--json", world.record["folder"]).out)["undelivered"] == []
 
 
+def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
+    """What a hook has taken in is in the published copy while the hook still tries to tell of it."""
+    with Mailbox(tmp_path / "mail") as mailbox, listening(drip=False) as port:
+        world = World(tmp_path, mailbox)
+        world.point(f"mmost://127.0.0.1:{port}/{TOKEN}")
+        node = layout.reco_node(1, 1, 400)
+        assert world.call("pre", node, 0, 2) == 0
+        held = threading.Thread(target=world.call, args=("hold", node, "13.0", 0))
+        held.start()
+        try:
+            while not world.rows("SELECT 1 FROM history WHERE event = 'held'"):
+                assert held.is_alive()
+                time.sleep(0.05)
+            assert world.rows("SELECT DISTINCT state FROM outbox") == [("pending",)]
+        finally:
+            held.join()
+        assert world.rows("SELECT state FROM outbox ORDER BY id") == [("pending",), ("sent",)]
+
+
 def test_each_channel_is_told_once(tmp_path: Path) -> None:
     """A channel that is refused gets its messages later, and those that have them get no more; the history says who has."""
     with Mailbox(tmp_path / "mail") as mailbox, mattermost() as server:

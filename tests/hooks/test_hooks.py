@@ -1,9 +1,11 @@
 """The hooks as DAGMan calls them: whole processes on a real store."""
 
 import concurrent.futures
+import contextlib
 import json
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_m
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import queries
+from faser_align.state import database, queries
 
 
 @pytest.fixture
@@ -166,6 +168,32 @@ def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
     hook("hold", folder, name, "33.9", 0)
     assert node(record, name)["state"] == "done"
     assert told(record)[-1]["ignored"] == "a node that is done takes no event held"
+
+
+def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
+    """PRE of another try is deferred until the wait since the last attempt is over; not the first try, nor one whose clock was set back."""
+    name, folder = layout.reco_node(1, 1, 400), record["folder"]
+    for retry in (0, 1):  # the last attempt counts
+        assert hook("pre", folder, name, retry, 2).returncode == 0
+        assert hook("post", folder, name, retry, 2, 1, f"{13 + retry}.0", 0).returncode == 1
+
+    def ended(attempt: int, ago_s: float) -> None:
+        with contextlib.closing(database.connect(folder)) as db:
+            sql = "UPDATE attempts SET closed_utc = ? WHERE attempt = ?"
+            db.execute(sql, (database.utc(time.time() - ago_s), attempt))
+
+    ended(1, 400)
+    assert hook("pre", folder, name, 2, 2, 300).returncode == statuses.DEFER
+    assert node(record, name)["attempts"] == 2
+    ended(2, 290)
+    assert hook("pre", folder, name, 2, 2, 300).returncode == statuses.DEFER
+    for ago_s in (300, -3600):
+        ended(2, ago_s)
+        assert hook("pre", folder, name, 2, 2, 300).returncode == 0
+        with contextlib.closing(database.connect(folder)) as db:
+            db.execute("DELETE FROM attempts WHERE attempt = 3")
+    ended(2, 0)
+    assert hook("pre", folder, name, 0, 2, 300, dag_id="20.0").returncode == 0
 
 
 def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, Any]) -> None:

@@ -339,6 +339,49 @@ def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
     assert not rebuilt(record, tmp_path / "s").path
 
 
+def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
+    """A job's second hold, and the second FINAL of a DAGMan that did not leave, are others than the first; PREs of one attempt are one."""
+    from faser_align.state.repair import replay
+
+    record = make_campaign(tmp_path / "c", files=2)
+    about = {
+        "dag_id": "12.0",
+        "node": layout.reco_node(1, 1, 400),
+        "utc": "2026-11-25T10:00:00.000Z",
+        "host": "",
+        "exit": 0,
+    }
+    pre = {**about, "phase": "pre", "retry": 0}
+    hold = {**about, "phase": "hold", "job_id": "13.0", "reason": "quota"}
+    final = {**about, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
+    story = [pre, pre, {**hold, "hold_time": "1"}, {**hold, "hold_time": "2"}, final]
+    story += [{**pre, "node": layout.reco_node(1, 1, 401)}, final]
+    events = [replay.Taken(event) for event in story]
+    for count in range(len(events) + 1):
+        known = _store_after(record, events[:count], tmp_path / f"{count}.db")
+        tail, middle = replay.missing(str(known), events)
+        lacking = [one for place, one in enumerate(events) if place >= count and (place != 1 or not count)]
+        assert (tail, middle) == (lacking, [])
+
+
+def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
+    """An older store that is sound gives way to a published copy with more history, and a copy that is behind is made anew."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    publish.publish(folder)
+    original = _dump(store)
+    events = _events(record)
+    known = _store_after(record, events[: len(events) // 2], tmp_path / "older.db")
+    shutil.copy(known, store)
+    made, _ = repaired(record)
+    assert made.made_from == "the published copy"
+    assert _dump(store) == original
+    assert not rebuilt(record, tmp_path / "s").stale
+    shutil.copy(known, Path(folder, layout.PUBLISHED))
+    found = rebuilt(record, tmp_path / "s")
+    assert (found.path, found.stale) == ("", True)
+
+
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
     """A store is not made anew from logs that lack one of its holds, though they know of events that it has no place for."""
     record = unpack("failed", tmp_path / "c")

@@ -167,6 +167,32 @@ def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
     assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
 
 
+def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events keep their order whatever the clock says, and two that take one number at the same moment are both kept."""
+    ahead = f"{10**15 * 9}.json"
+    Path(folder, layout.SPOOL, ahead).write_text(json.dumps(PRE))
+    behind = spool.put(folder, {**PRE, "retry": 1})
+    assert spool.waiting(folder) == [ahead, behind]
+    seen = iter([[ahead]])  # another hook looked at the same moment
+    now = spool.waiting
+    monkeypatch.setattr(spool, "waiting", lambda folder: next(seen, None) or now(folder))
+    last = spool.put(folder, {**PRE, "retry": 2})
+    assert now(folder) == [ahead, behind, last]
+    assert [spool.read(folder, name)["retry"] for name in now(folder)] == [0, 1, 2]
+    assert {path.name for path in Path(folder, layout.SPOOL).iterdir()} == {ahead, behind, last}
+
+
+def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what another hook has taken away already nothing is left to do; the files behind it are taken away, and set aside."""
+    name = spool.put(folder, PRE)
+    odd = Path(folder, layout.SPOOL, "0000000000000002.json")
+    odd.write_text("odd")
+    spool.remove(folder, ["0000000000000001.json", name])
+    for gone in ("0000000000000001.json", odd.name):
+        spool.set_aside(folder, gone)
+    assert spool.waiting(folder) == []
+
+
 def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
     """Reconstruction and solution of an iteration that was judged are begun anew by another DAGMan: the verdict stays until the next."""
     mille = {"node": layout.mille_node(1, 1)}

@@ -1,0 +1,155 @@
+"""Each script has an attempt of its own, whatever DAGMan lost, repeated, or began although there was nothing to do."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.state import verify, writer
+
+RECO, OTHER, MILLE = layout.reco_node(1, 1, 400), layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
+BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
+PRE = {**BASE, "phase": "pre", "retry": 0}
+DONE = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
+DONE |= {"reason": "", "fatal": False}
+FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
+GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": statuses.FATAL}
+FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
+AGAIN = {"dag_id": "20.0"}
+NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A campaign of three files, one of which may be lost."""
+    config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 2}}
+    return str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
+
+
+def take(folder: str, *events: dict[str, Any]) -> list[int]:
+    """The answers to events, each in a transaction of its own."""
+    return [writer.record(folder, dict(event)) for event in events]
+
+
+def rows(folder: str, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        assert verify.findings(db) == []
+        return db.execute(sql).fetchall()
+
+
+def attempts(folder: str) -> list[Any]:
+    return rows(folder, f"SELECT dag_id, job_id, outcome FROM attempts WHERE node = '{RECO}' ORDER BY attempt")
+
+
+def test_a_post_whose_pre_was_lost_has_an_attempt_of_its_own(folder: str) -> None:
+    """Neither a closed attempt of its DAGMan nor an open one of an earlier DAGMan is taken for that of a job."""
+    assert take(folder, PRE, FAILED, {**DONE, "job_id": "14.0"}) == [0, 1, 0]
+    assert attempts(folder) == [("12.0", "13.0", "failed"), ("12.0", "14.0", "succeeded")]
+    assert take(folder, {**PRE, **AGAIN}, {**DONE, "dag_id": "30.0", "job_id": "31.0"}) == [0, 0]
+    assert attempts(folder)[2:] == [("20.0", "", "abandoned"), ("30.0", "31.0", "succeeded")]
+
+
+def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
+    """Where the store could not be asked in time a node that is to be passed over has a job: its end is answered, and no more."""
+    assert take(folder, PRE, GIVEN_UP) == [0, 0]
+    later = {"node": layout.reco_node(1, 2, 400)}
+    assert take(folder, {**PRE, **later}, {**PRE, **later}) == [statuses.SKIP, statuses.SKIP]
+    known = rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")
+    assert take(folder, {**FAILED, **later, "job_id": "14.0"}, PRE, {**PRE, "dag_id": "12.0", "retry": 1}) == [
+        *(0, statuses.SKIP, statuses.SKIP)
+    ]
+    assert (rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")) == known
+
+
+def test_only_a_raw_file_is_given_up(folder: str) -> None:
+    """A Millepede node that fails for good has failed, though the quorum would allow to lose a file."""
+    mille = {"node": MILLE}
+    assert take(folder, {**PRE, **mille}, {**GIVEN_UP, **mille}) == [0, statuses.FATAL]
+    assert rows(folder, f"SELECT state FROM nodes WHERE node = '{MILLE}'") == [("failed",)]
+    assert rows(folder, "SELECT lost FROM campaign") == [(0,)]
+
+
+def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
+    """A file is given up with its last try or at once, not before; one more than may be lost has failed."""
+    tried = {**FAILED, "retry": 1, "job_id": "14.0"}
+    assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, tried) == [0, 1, 0, 1]
+    last = {**FAILED, "retry": 2, "job_id": "15.0"}
+    assert take(folder, {**PRE, "retry": 2}, last, last) == [0, 0, 0]
+    assert rows(folder, "SELECT lost, lost_max FROM campaign") == [(1, 1)]
+    other = {"node": OTHER}
+    assert take(folder, {**PRE, **other}, {**GIVEN_UP, **other, "job_id": "16.0"}) == [0, statuses.FATAL]
+    assert rows(folder, "SELECT lost FROM campaign") == [(1,)]
+
+
+def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
+    """Both halves of a validation reconstruct a file at the same time: the second may give it up whose loss is counted already."""
+    config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 1}, "validation": {"enabled": True}}
+    folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
+    said = {
+        "verdict": "converged",
+        "moves": "validation_asked",
+        "verdict_reason": "",
+        "criteria": "[]",
+        "metrics": "{}",
+    }
+    mille = {"node": MILLE}
+    assert take(folder, PRE, DONE, {**PRE, **mille}, {**DONE, **mille, **said}) == [0, 0, 0, 0]
+    halves = [{"node": layout.reco_node(layout.VALIDATION, half, 400)} for half in (layout.BEFORE, layout.AFTER)]
+    assert take(folder, *({**PRE, **half} for half in halves)) == [0, 0]
+    assert take(folder, *({**GIVEN_UP, **half} for half in halves)) == [0, 0]
+    assert rows(folder, "SELECT node FROM nodes WHERE state = 'lost'") == sorted((half["node"],) for half in halves)
+    assert rows(folder, "SELECT lost, lost_max FROM campaign") == [(1, 1)]
+    assert rows(folder, "SELECT ignored FROM history WHERE ignored != ''") == []
+
+
+def test_posts_of_jobs_that_were_never_submitted(folder: str) -> None:
+    """They all have one name: a repeat is answered as before, and the next attempt's is another one."""
+    never = {**FAILED, "job_id": NO_JOB}
+    answers = take(folder, PRE, never, never, {**PRE, "retry": 1}, {**never, "exit": 5}, {**never, "exit": 7})
+    assert answers == [0, 1, 1, 0, 5, 5]
+    assert attempts(folder) == [("12.0", NO_JOB, "failed")] * 2
+    assert take(folder, {**PRE, **AGAIN}, {**never, **AGAIN, "exit": 6}) == [0, 6]
+
+
+def test_a_repeat_is_answered_as_the_first(folder: str) -> None:
+    """The answer is that of the script's own DAGMan and job, whatever the second run of it would say."""
+    assert take(folder, PRE, GIVEN_UP, {**GIVEN_UP, "exit": 9}) == [0, 0, 0]
+    first = {**FAILED, "node": OTHER}
+    assert take(folder, {**PRE, "node": OTHER}, first, {**first, "exit": 9}) == [0, 1, 1]
+    # A job of this name is another one where a schedd has begun to count anew.
+    assert take(folder, {**PRE, **AGAIN, "node": OTHER}, {**first, **AGAIN, "exit": 5}) == [0, 5]
+
+
+def test_each_attempt_begins_without_a_reason(folder: str) -> None:
+    """What went wrong with a node before is not said of the attempt that runs."""
+    assert take(folder, PRE, FAILED) == [0, 1]
+    assert rows(folder, f"SELECT reason FROM nodes WHERE node = '{RECO}'") == [("because",)]
+    take(folder, {**PRE, "retry": 1})
+    assert rows(folder, f"SELECT state, reason FROM nodes WHERE node = '{RECO}'") == [("running", "")]
+
+
+@pytest.mark.parametrize(("status", "end"), [(2, "failed"), (4, "removed")])
+def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str) -> None:
+    """A node begins behind FINAL of its DAGMan: the campaign goes on, once, and ends by the next FINAL."""
+    final = {**FINAL, "dag_status": status}
+    assert take(folder, PRE, final, final) == [0, status, status]
+    assert rows(folder, "SELECT state FROM campaign") == [(end,)]
+    assert take(folder, {**PRE, "node": OTHER}, {**PRE, "node": MILLE}) == [0, 0]
+    assert rows(folder, "SELECT state FROM campaign") == [("solving",)]
+    assert rows(folder, "SELECT count(*) FROM history WHERE event = 'resumed'") == [(1,)]
+    assert take(folder, {**final, "dag_status": 3}, {**final, "dag_status": 3}) == [1, 1]
+    assert rows(folder, "SELECT state FROM campaign") == [("failed",)]
+    assert rows(folder, "SELECT attempt, exit_status FROM events WHERE phase = 'final'") == [(0, status), (1, 1)]
+
+
+def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
+    """A PRE that comes after the end of its campaign, and before any FINAL of its DAGMan, is that of a new one: resumed once."""
+    take(folder, PRE, {**FINAL, "dag_status": 4}, {**PRE, **AGAIN, "node": OTHER})
+    events = rows(folder, "SELECT event, ignored FROM history WHERE subject = 'campaign' ORDER BY id")
+    assert [event for event, _ in events].count("resumed") == 1
+    assert {ignored for _, ignored in events} == {""}
