@@ -118,13 +118,13 @@ def plan(
     jobs = record["job_python"]
     if os.path.lexists(jobs):  # it may be there on execute nodes only
         check_trusted(jobs, "python.jobs")
-    check_steering(record["data"], "the data's folder")
+    check_steering(record["data"], "the data's folder (in storage.data)")
     check_requirements(config)
     check_steps(record)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
     if record["data"] != folder:
-        check_path(record["data"], "the data's folder")
+        check_path(record["data"], "the data's folder (in storage.data)")
         _check_writable(os.path.dirname(record["data"]), "storage.data")
     _check_raw_files(config, year, run, files)
     if config.simulation.truth:
@@ -173,7 +173,7 @@ def check_programs(python: str, hook: str) -> None:
 
 def check_place(folder: str) -> None:
     """Raise UserError if a campaign cannot live in ``folder``, whose parent must exist and be writable."""
-    check_path(folder, "the campaign's folder")
+    check_path(folder, "the campaign's folder (in campaign.folder)")
     for place in (os.path.abspath(folder), os.path.realpath(folder)):
         if place == "/tmp" or place.startswith("/tmp/"):
             raise UserError(f"{folder} is under /tmp, which DAGMan refuses; set campaign.folder to another one")

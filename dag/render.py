@@ -74,8 +74,8 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
     Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG cannot hold.
     """
     folder, python, hook = record["folder"], record["python"], record["hook"]
-    check_path(folder, "the campaign's folder")
-    check_path(python, "the Python interpreter", spaces=False)
+    check_path(folder, "the campaign's folder (in campaign.folder)")
+    check_path(python, "the Python interpreter (python.hooks)", spaces=False)
     check_path(record.get("job_python", python), "python.jobs")
     check_path(hook, "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]

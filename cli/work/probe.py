@@ -73,8 +73,8 @@ def _fill(folder: str, config: Config) -> None:
 
     python = config.python.hooks or sys.executable
     program = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
-    check_path(folder, "the campaign's folder")
-    check_path(python, "the Python interpreter", spaces=False)
+    check_path(folder, "the campaign's folder (in campaign.folder)")
+    check_path(python, "the Python interpreter (python.hooks)", spaces=False)
     check_path(program, "faser-align's own folder", spaces=False)
     text = DAG.format(
         folder=json.dumps(folder, ensure_ascii=False),
