@@ -202,10 +202,14 @@ def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
         assert writer.record(folder, dict(event)) == 0
     judged = rows(folder, "SELECT * FROM iterations")
     assert [row[4:6] for row in judged] == [("go_on", "so")]
+    removed = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 4, "failed_count": 0}
+    assert writer.record(folder, removed) == 4
     again = {"dag_id": "20.0"}
     for event in ({**PRE, **again}, {**done, **again, "job_id": "21.0"}, {**PRE, **mille, **again}):
         assert writer.record(folder, dict(event)) == 0
         assert rows(folder, "SELECT * FROM iterations") == judged
+    begun = "SELECT event FROM history WHERE event LIKE '%\\_started' ESCAPE '\\' AND ignored = '' AND dag_id = '20.0'"
+    assert rows(folder, begun) == [("reconstruction_started",), ("solving_started",)]
     anew = {**done, **mille, **said, **again, "job_id": "22.0", "verdict_reason": "so again"}
     assert writer.record(folder, anew) == 0
     assert rows(folder, "SELECT verdict, reason FROM iterations") == [("go_on", "so again")]
