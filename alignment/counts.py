@@ -55,6 +55,7 @@ _NEWER = (
     "modules_cut_derivative",
     "module_residuals",
     "bytes_written",
+    "hits_foreign",
 )  # than the format: nothing was counted where they are missing
 
 
@@ -80,6 +81,13 @@ class Counts:
         default=0, metadata=_says("tracks written", "Mille records; a track that lost all its hits has none")
     )
     hits_read: int = field(default=0, metadata=_says("hits read", "hits of the tracks that passed"))
+    hits_foreign: int = field(
+        default=0,
+        metadata=_says(
+            "hits of other elements",
+            "of those, on elements that FASER's tracker does not have: converted, but in none of the tables by layer or module",
+        ),
+    )
     hits_cut_residual: int = field(
         default=0,
         metadata=_says(

@@ -42,6 +42,7 @@ HIT_BRANCHES = (
     *LOCAL_BRANCHES,
     *SENTINEL_BRANCHES,
 )
+_ELEMENTS_MAX = 9000  # raised by 1000 they have four digits, as labels need
 _LARGEST = float(np.finfo(np.float32).max)  # Mille has single precision
 _HEADER_BYTES = 20
 _LARGE_FILES = 1_000_000  # added to the version of files whose header has positions of 64 bits
@@ -58,6 +59,7 @@ class Tracks:
         hits: one value per hit, tracks one after the other, by branch.
         ids: 1000*station + 100*layer + 10*module + side of each hit.
         modelled: whether the derivatives by the track's parameters are of ``alignment.trackmodel``, not of the file.
+        foreign: which hits are of elements that FASER's tracker does not have; None if there are none.
     """
 
     flat: dict[str, FloatArray]
@@ -65,16 +67,19 @@ class Tracks:
     hits: dict[str, FloatArray]
     ids: npt.NDArray[np.int64]
     modelled: bool = False
+    foreign: npt.NDArray[np.bool_] | None = None
 
     @property
     def layers(self) -> npt.NDArray[np.int64]:
-        """Layer of each hit, 0 to 11 over all stations."""
-        return self.ids // 1000 * 3 + self.ids // 100 % 10
+        """Layer of each hit, 0 to 11 over all stations; 12 for foreign elements."""
+        layers = self.ids // 1000 * 3 + self.ids // 100 % 10
+        return layers if self.foreign is None else np.where(self.foreign, 12, layers)
 
     @property
     def modules(self) -> npt.NDArray[np.int64]:
-        """Module of each hit in its layer."""
-        return self.ids // 10 % 10
+        """Module of each hit over all layers, 0 to 95; 96 for foreign elements."""
+        modules = self.layers * 8 + self.ids // 10 % 10
+        return modules if self.foreign is None else np.where(self.foreign, 96, modules)
 
     def select(self, tracks: npt.NDArray[np.bool_]) -> "Tracks":
         """The tracks for which ``tracks`` is true."""
@@ -85,11 +90,20 @@ class Tracks:
             {name: column[hits] for name, column in self.hits.items()},
             self.ids[hits],
             self.modelled,
+            None if self.foreign is None else self.foreign[hits],
         )
 
 
-def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) -> Iterator[Tracks]:
+def read_tracks(
+    path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS, *, any_element: bool = False
+) -> Iterator[Tracks]:
     """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
+
+    Args:
+        path: the ROOT file.
+        chunk_tracks: tracks of a chunk.
+        any_element: whether elements are allowed that FASER's tracker does not have, as other detectors do. They need the
+            derivatives by the track's parameters, which are made for FASER only.
 
     Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, holds no tracks,
     or holds a value that is no number or an element that does not exist; the sentence names file, branch and entry.
@@ -106,7 +120,8 @@ def read_tracks(path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS) 
             columns = _columns(tree, raw, path)
             try:
                 for start in range(0, tree.num_entries, chunk_tracks):
-                    yield _chunk(columns, path, start, min(start + chunk_tracks, tree.num_entries))
+                    stop = min(start + chunk_tracks, tree.num_entries)
+                    yield _chunk(columns, path, start, stop, any_element=any_element)
             finally:
                 for column in columns.values():
                     column.close()
@@ -194,7 +209,9 @@ def _aliases(name: str) -> Iterator[str]:
         yield name.replace("derivation", "derivative") + ending
 
 
-def _chunk(columns: Mapping[str, Column], path: str | os.PathLike[str], start: int, stop: int) -> Tracks:
+def _chunk(
+    columns: Mapping[str, Column], path: str | os.PathLike[str], start: int, stop: int, *, any_element: bool
+) -> Tracks:
     flat, hits = {}, {}
     lengths: npt.NDArray[np.int64] | None = None
     for name in TRACK_BRANCHES:
@@ -215,26 +232,36 @@ def _chunk(columns: Mapping[str, Column], path: str | os.PathLike[str], start: i
             )
         _check_finite(hits[name], lengths, path, column.name, start)
     assert lengths is not None
-    ids = _elements(hits["fitParam_align_id"], lengths, path, start)
     modelled = LOCAL_BRANCHES[0] not in hits
+    allowed = any_element and not modelled
+    ids, foreign = _elements(hits["fitParam_align_id"], lengths, path, start, any_element=allowed)
     if modelled:
         by_x, by_y = (hits[f"fitParam_align_global_derivation_y_{dof}"] for dof in "xy")
         hits |= dict(zip(LOCAL_BRANCHES, track_derivatives(ids, by_x, by_y), strict=True))
-    return Tracks(flat, lengths, hits, ids, modelled)
+    return Tracks(flat, lengths, hits, ids, modelled, foreign)
 
 
 def _elements(
-    column: FloatArray, lengths: npt.NDArray[np.int64], path: str | os.PathLike[str], start: int
-) -> npt.NDArray[np.int64]:
+    column: FloatArray,
+    lengths: npt.NDArray[np.int64],
+    path: str | os.PathLike[str],
+    start: int,
+    *,
+    any_element: bool,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
+    """Elements of hits, and which of them FASER's tracker does not have; None if it has all."""
     ids = np.clip(column, -1, 1_000_000).astype(np.int64)
-    wrong = (ids < 0) | (ids >= 4000) | (ids // 100 % 10 > 2) | (ids // 10 % 10 > 7) | (ids % 10 > 1)
+    foreign = (ids < 0) | (ids >= 4000) | (ids // 100 % 10 > 2) | (ids // 10 % 10 > 7) | (ids % 10 > 1)
+    if not foreign.any():
+        return ids, None
+    wrong = (ids < 0) | (ids >= _ELEMENTS_MAX) if any_element else foreign
     if wrong.any():
         hit = int(np.flatnonzero(wrong)[0])
         raise UserError(
             f"{path}: branch fitParam_align_id is {column[hit]:g} in entry {_entry(hit, lengths, start)}; "
             "elements are 1000*station + 100*layer + 10*module + side"
         )
-    return ids
+    return ids, foreign
 
 
 def _check_finite(

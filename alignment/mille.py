@@ -70,7 +70,9 @@ class Cuts:
             raise UserError(f"pz_min is {self.pz_min:g} and pz_max {self.pz_max:g} GeV; pz_min must be smaller")
 
 
-def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
+def convert(
+    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+) -> Counts:
     """Convert kfalignment files to one Mille binary, in bounded memory.
 
     The output appears under its name only when it is complete; nothing is left behind otherwise.
@@ -79,6 +81,8 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
         inputs: ROOT files, in the order of their records.
         output: Mille binary to write.
         cuts: tracks and hits to use.
+        any_element: whether hits of elements are allowed that FASER's tracker does not have, such as those of other
+            detectors. The pivot ``layer`` does not allow them: it needs the designed z.
 
     Returns:
         What was read, cut and written.
@@ -91,7 +95,8 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
     counts = Counts(files=len(inputs))
     try:
         with replacing(output) as file:
-            for tracks in _ahead(tracks for source in inputs for tracks in read_tracks(source)):
+            allowed = any_element and cuts.pivot == "calypso"
+            for tracks in _ahead(tracks for source in inputs for tracks in read_tracks(source, any_element=allowed)):
                 written, counted = _convert_tracks(tracks, cuts)
                 file.write(written)
                 counts = counts + counted
@@ -104,12 +109,14 @@ def convert(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[
     return counts
 
 
-def convert_and_count(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts) -> Counts:
+def convert_and_count(
+    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+) -> Counts:
     """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither.
 
     Arguments, result and errors are those of ``convert``; UserError also if the counts cannot be written.
     """
-    counts = convert(inputs, output, cuts)
+    counts = convert(inputs, output, cuts, any_element=any_element)
     try:
         counts = replace(counts, bytes_written=os.path.getsize(output))
         write_counts(f"{output}.json", counts)
@@ -184,19 +191,20 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
     near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
     residuals_nm = np.rint(residuals[near] * 1e6)
-    modules = (tracks.layers * 8 + tracks.modules)[near]
+    modules = tracks.modules[near]
     # Sums of whole numbers below 2^53 are exact in double precision.
-    sums = [np.bincount(modules, powers, minlength=96) for powers in (None, residuals_nm, residuals_nm**2)]
+    sums = [_by_module(modules, powers) for powers in (None, residuals_nm, residuals_nm**2)]
     momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
         "hits_read": len(residuals),
+        "hits_foreign": 0 if tracks.foreign is None else int(tracks.foreign.sum()),
         "chi2": float(tracks.flat["fitParam_chi2"].sum()),
         "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
         "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
         "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
         "module_residuals": np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 3),
-        "residual_bins": np.bincount(bins, minlength=12 * layer_bins).reshape(12, layer_bins),
+        "residual_bins": np.bincount(bins, minlength=13 * layer_bins)[: 12 * layer_bins].reshape(12, layer_bins),
         "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
     }
 
@@ -210,14 +218,19 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
     for branch in SENTINEL_BRANCHES:
         failed |= tracks.hits[branch] < _INVALID
     kept = ~(failed_residual | failed)
-    modules = tracks.layers * 8 + tracks.modules
-    pairs = [np.bincount(modules[chosen], minlength=96) for chosen in (kept, failed_residual)]
+    modules = tracks.modules
+    pairs = [_by_module(modules[chosen]) for chosen in (kept, failed_residual)]
     return kept, {
         "hits_cut_residual": int(failed_residual.sum()),
         "hits_cut_derivative": int((failed & ~failed_residual).sum()),
         "modules": np.stack(pairs, axis=-1).reshape(12, 8, 2),
-        "modules_cut_derivative": np.bincount(modules[failed & ~failed_residual], minlength=96).reshape(12, 8),
+        "modules_cut_derivative": _by_module(modules[failed & ~failed_residual]).reshape(12, 8),
     }
+
+
+def _by_module(modules: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
+    """Hits of FASER's 96 modules, or sums over them; those of foreign elements, behind the last one, are left out."""
+    return np.bincount(modules, weights, minlength=97)[:96]
 
 
 def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:

@@ -63,11 +63,15 @@ def mille(
     _refuse_to_overwrite(output, force)
     _refuse_to_overwrite(Path(f"{output}.json"), force)
     cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
-    counts = convert_and_count(inputs, output, cuts)
+    counts = convert_and_count(inputs, output, cuts, any_element=True)
     if counts.tracks_modelled:
         console.warn(
             f"{counts.tracks_modelled} tracks come from older files without derivatives by the track's parameters; "
             "those of the designed geometry are used"
+        )
+    if counts.hits_foreign:
+        console.warn(
+            f"{counts.hits_foreign} hits are of elements that FASER's tracker does not have; they are converted by their numbers"
         )
     if not as_json:
         console.say(f"{output}: {counts.tracks_written} records with {counts.measurements} measurements")

@@ -261,6 +261,27 @@ def test_cuts_must_make_sense(cuts: dict[str, Any]) -> None:
         Cuts(**cuts)
 
 
+def test_elements_of_other_detectors_are_converted(tmp_path: Path) -> None:
+    """With more stations, layers, modules or sides labels follow the same rule; tables of FASER's modules leave them out."""
+    elements = np.array([4000, 8999, 1310, 2182, 10, 3271] + [11] * 10)
+    source = write_jagged(tmp_path / "in.root", {"fitParam_align_id": np.tile(elements.astype(float), (3, 1))})
+    with pytest.raises(UserError, match="fitParam_align_id is 4000 in entry 0"):
+        convert([source], tmp_path / "out.bin", Cuts())
+    with pytest.raises(UserError, match="fitParam_align_id is 4000 in entry 0"):
+        convert([source], tmp_path / "out.bin", Cuts(pivot="layer"), any_element=True)
+    counts = convert([source], tmp_path / "out.bin", Cuts(), any_element=True)
+    records = read_records(tmp_path / "out.bin")
+    sides = [label for label in records.indices[: records.offsets[1]].tolist() if label > 10_000 and label % 10 == 1]
+    assert sides == [(element + 1000) * 10 + 1 for element in elements.tolist()]
+    assert (counts.hits_read, counts.hits_foreign, counts.measurements) == (48, 12, 48)
+    assert counts.modules.sum() == 36
+    assert counts.residual_bins.sum() == 36
+    assert (counts + counts).hits_foreign == 24
+    wrong = write_jagged(tmp_path / "wrong.root", {"fitParam_align_id": np.full((3, 16), 9000.0)})
+    with pytest.raises(UserError, match="fitParam_align_id is 9000 in entry 0"):
+        convert([wrong], tmp_path / "wrong.bin", Cuts(), any_element=True)
+
+
 def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
     """Binary and counts are written together; without the counts there is no binary."""
     source = data / "mille" / "kfalignment_4st.root"
