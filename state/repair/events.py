@@ -154,8 +154,9 @@ def _with_status(
     for one in found:
         if one.phase == "post":
             one = one._replace(status=answered.get((one.node, one.job_id), one.status))
-            # A POST that fails behind a job that succeeded may mean that the constants stand still.
-            (failed.add if one.ret else failed.discard)((one.dag_id, one.node))
+            # A POST that fails behind a job that succeeded may mean that the constants stand still, and one that succeeds
+            # behind a job that failed that its file was given up.
+            (failed.add if one.ret and one.status else failed.discard)((one.dag_id, one.node))
         if one.phase == "final":
             after = _within(told, one.at_s) or _within(logged, one.at_s)
             one = one._replace(status=after[0] if after else 2 * any(dag_id == one.dag_id for dag_id, _ in failed))

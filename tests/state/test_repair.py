@@ -362,6 +362,44 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         tail, middle = replay.missing(str(known), events)
         lacking = [one for place, one in enumerate(events) if place >= count and (place != 1 or not count)]
         assert (tail, middle) == (lacking, [])
+    # What waits in the spool is as late as a hook's replay of it: it stands before nothing.
+    post = {
+        **about,
+        "phase": "post",
+        "retry": 0,
+        "max_retries": 2,
+        "ret": 1,
+        "outcome": "failed",
+        "reason": "",
+        "fatal": False,
+    }
+    late, last = ({**post, "job_id": job} for job in ("13.0", "14.0"))
+    known = _store_after(record, [replay.Taken(pre), replay.Taken(last)], tmp_path / "post.db")
+    events = [replay.Taken(pre), replay.Taken(late, "1.json"), replay.Taken(last)]
+    assert replay.missing(str(known), events) == ([events[1]], [])
+    assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [replay.Taken(late)])
+
+
+def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
+    """An event of the spool takes the place of its like in the logs: of a PRE that of the same time, of a POST that of its job."""
+    from faser_align.state.repair import replay
+
+    folder = make_campaign(tmp_path / "c", files=1)["folder"]
+    about = {
+        "dag_id": "12.0",
+        "node": layout.reco_node(1, 1, 400),
+        "utc": "2026-11-25T10:00:00.000Z",
+        "host": "",
+        "exit": 0,
+    }
+    pre, post = {**about, "phase": "pre", "retry": 0}, {**about, "phase": "post", "job_id": "13.0"}
+    again = {**pre, "utc": "2026-11-25T11:00:00.500Z", "retry": 1, "host": "ap"}
+    spool.put(folder, again)
+    assert [one.event for one in replay.with_spool(folder, [pre, post])] == [pre, post, again]
+    logged = {**again, "utc": "2026-11-25T11:00:02.000Z", "host": ""}
+    assert [one.event for one in replay.with_spool(folder, [pre, post, logged])] == [pre, post, again]
+    spool.put(folder, {**post, "utc": "2026-11-25T12:00:00.000Z"})
+    assert [one.event["utc"][11:13] for one in replay.with_spool(folder, [pre, post, logged])] == ["10", "12", "11"]
 
 
 def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
@@ -585,6 +623,19 @@ def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
         attempts.append(rows(made.path, "SELECT count(*) FROM attempts")[0][0])
     assert attempts == sorted(attempts)
     assert attempts[-1] > 10
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("gone", "removed")])
+def test_how_a_dag_ended_follows_from_its_nodes(case: str, tmp_path: Path) -> None:
+    """Where JOBSTATE_LOG alone is left, FINAL is what its nodes make it: those that failed and did not succeed afterwards."""
+    record = unpack(case, tmp_path / "c")
+    store = Path(record["folder"], layout.STATE)
+    finals = "SELECT dag_id, attempt, exit_status FROM events WHERE phase = 'final' ORDER BY dag_id"
+    told = rows(store, finals)
+    store.unlink()
+    for name in TEXTS[1:]:
+        Path(record["folder"], name).unlink()
+    assert rows(rebuilt(record, tmp_path / "s").path, finals) == told
 
 
 def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None:

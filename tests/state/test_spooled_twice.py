@@ -11,7 +11,7 @@ from campaigns import hook, make_campaign, write_output
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import facts, outbox, spool, verify, wishes, writer
+from faser_align.state import database, facts, outbox, spool, verify, wishes, writer
 
 NODE = layout.reco_node(1, 1, 400)
 BASE = {"dag_id": "12.0", "node": NODE, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
@@ -165,6 +165,48 @@ def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
         assert writer.record(folder, final) == 1
     (ended,) = rows(folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'final_failed'")
     assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
+
+
+def test_a_store_that_is_full_makes_no_event_unfit(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits and finds no room in the store goes on waiting: it is the disk's fault and not the event's."""
+    ended = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "x" * 100_000, "fatal": False}
+    waiting = [spool.put(folder, event) for event in (PRE, ended)]
+    connect = database.connect
+
+    def full(folder: str) -> sqlite3.Connection:
+        db = connect(folder)
+        db.execute("PRAGMA max_page_count = 1")  # no page more than it has
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "connect", full)
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            writer.take(folder, None)
+    assert spool.waiting(folder) == waiting
+    assert rows(folder, "SELECT count(*) FROM history") == [(1,)]
+    assert writer.take(folder, None) == 0
+    assert rows(folder, f"SELECT state FROM nodes WHERE node = '{NODE}'") == [("failed",)]
+
+
+def test_a_hook_that_must_leave_its_event_does_no_more(folder: str) -> None:
+    """Where the store is no store, or its lock no file, the event is in the spool, and nothing is published or sent."""
+    copy = Path(folder, layout.PUBLISHED)
+    before = copy.stat().st_mtime_ns
+    for place in (layout.STATE, layout.STATE_LOCK):
+        own = Path(folder, place)
+        aside = own.rename(own.with_name("elsewhere")) if own.exists() else None
+        own.mkdir()
+        for phase, *macros in (("pre", 0, 2), ("hold", "13.0", 0)):
+            found = hook(phase, folder, NODE, *macros)
+            assert (found.returncode, found.stderr.count("\n")) == (0, 1), found.stderr
+        own.rmdir()
+        if aside:
+            aside.rename(own)
+    assert copy.stat().st_mtime_ns == before
+    assert not Path(folder, layout.HOOKS_LOG).exists()
+    assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "hold"] * 2
+    assert writer.take(folder, None) == 0
+    assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("held", 1)]
 
 
 def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
