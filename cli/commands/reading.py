@@ -102,8 +102,6 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
-    import shlex
-
     from faser_align.cli.show import chronicle, draw, screens, words
     from faser_align.cli.work import dagman, progress, snapshot
     from faser_align.fsm.errors import CampaignError
@@ -132,10 +130,18 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
     except KeyboardInterrupt:
         if live:
             draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble, where=where))
-        console.say(f"the campaign goes on; look again with `{program} watch {shlex.quote(campaign)}`")
+        console.say(_goes_on("watch", campaign))
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
     now = snapshot.take(folder)
     draw.show(screens.status(now, program=program, where=where) if live else screens.onwards(now, program), plain=plain)
+
+
+def _goes_on(command: str, campaign: str) -> str:
+    """What Ctrl-C is answered with."""
+    import shlex
+
+    again = {"watch": "look again with", "wait": "wait again with"}[command]
+    return f"the campaign goes on; {again} `{console.program()} {command} {shlex.quote(campaign)}`"
 
 
 def wait(
@@ -163,11 +169,15 @@ def wait(
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
-    if look.trouble and not look.stuck:
-        console.warn(look.trouble)
     found = progress.Outcome(None, screens.nothing_comes(look.seen, look.trouble, look.cure) if look.stuck else "")
-    if not found.stuck:
-        found = progress.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
+    try:
+        if look.trouble and not look.stuck:
+            console.warn(look.trouble)
+        if not found.stuck:
+            found = progress.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
+    except KeyboardInterrupt:
+        typer.echo(_goes_on("wait", campaign), err=True)
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
     seen = snapshot.take(folder)
     exit_status = progress.exit_status(found)
     if as_json:

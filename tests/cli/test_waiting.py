@@ -154,13 +154,13 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     assert "next: faser-align report converged" in left.out
 
 
-def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"") -> tuple[int, bytes]:
-    """Watch on a terminal, with Ctrl-C once it has shown something; the exit status, and all that was written."""
+def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"", command: str = "watch") -> tuple[int, bytes]:
+    """Watch on a terminal, or wait there, with Ctrl-C once it has shown something; the exit status, and all that was written."""
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
     environment["FASER_ALIGN_POOL"] = str(folder / "no-pool")  # one that runs knows no DAGMan of it
     watching = subprocess.Popen(
-        [sys.executable, "-m", "faser_align.cli", "watch", str(folder)],
+        [sys.executable, "-m", "faser_align.cli", command, str(folder)],
         stdout=other,
         stderr=other,
         stdin=other,
@@ -197,6 +197,14 @@ def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
     assert "converged  converged" in _plain(shown)
     assert "next: faser-align report converged" in _plain(shown)
     assert b"\x1b[" in shown
+
+
+def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path) -> None:
+    """After Ctrl-C it is said what to type to wait again."""
+    folder = campaigns / "running"
+    status, shown = _on_a_terminal(folder, interrupt_at=b"pool start`", command="wait")
+    assert status == 130
+    assert _plain(shown).endswith(f"the campaign goes on; wait again with `faser-align wait {folder}`\n")
 
 
 def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
