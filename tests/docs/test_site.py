@@ -29,6 +29,7 @@ def test_every_page_is_in_the_site(site: Path) -> None:
     """Each page of docs/ is a page of the site; links that lead nowhere have stopped the build."""
     pages = {path.stem for path in ROOT.glob("docs/*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
+    assert not [*site.rglob("__pycache__"), *site.rglob("*.py")]
 
 
 def test_each_page_stands_once_in_the_navigation() -> None:
