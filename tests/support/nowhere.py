@@ -1,7 +1,6 @@
 """Campaigns on the pool whose jobs wait in the queue, since no machine will do, or for a moment."""
 
-import os
-import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 import htcondor2
 from commandline import Command
 
-from faser_align.pool import personal, processes
+from faser_align.pool import personal
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
@@ -33,14 +32,25 @@ def no_dagman() -> bool:
 
 @contextmanager
 def no_job_begins() -> Iterator[None]:
-    """While the context is open jobs wait in the queue of the pool: what is done to their files is done before any begins."""
-    daemons = processes.daemons(personal.default_folder() / "condor_config")
-    (negotiator,) = (daemon.pid for daemon in daemons if daemon.name.startswith("condor_negotia"))
-    os.kill(negotiator, signal.SIGSTOP)
+    """While the context is open the pool's machine takes no job: what is done to the files of one is done before it begins."""
+    config = personal.default_folder() / "condor_config"
+    before = config.read_text()
     try:
+        config.write_text(f"{before}\nSTART = False\n")
+        _reconfigure()
+        until(lambda: not any(slot.eval("Start") for slot in _slots()))
         yield
     finally:
-        os.kill(negotiator, signal.SIGCONT)
+        config.write_text(before)
+        _reconfigure()
+
+
+def _reconfigure() -> None:
+    subprocess.run(["condor_reconfig", "-startd"], check=True, capture_output=True)
+
+
+def _slots() -> list[Any]:
+    return list(htcondor2.Collector().query(htcondor2.AdType.Startd, projection=["Start"]))
 
 
 @contextmanager
