@@ -75,11 +75,21 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
     figure.set_x_limits(min_=0.5, max_=len(values) + 0.5)
     figure.set_y_limits(min_=min(levels) - room, max_=max(levels) + room)
     figure.y_ticks_fkt = lambda low, _: f"{10**low if log else low:10.4g}"
-    figure.x_ticks_fkt = lambda low, high: next((str(n) for n in range(1, len(values) + 1) if low <= n < high), "")
-    figure.x_label, figure.y_label = "iteration", unit
+    figure.y_label = unit
     if len(scaled) > 1:
         figure.plot([at for at, _ in scaled], [v for _, v in scaled])
     figure.scatter([at for at, _ in scaled], [v for _, v in scaled], marker="o")
     if limit and log:
         figure.plot([0.5, len(values) + 0.5], [math.log10(limit)] * 2)
-    return str(figure.show())
+    return "\n".join([*str(figure.show()).splitlines()[:-2], *_axis(len(values), figure.width)])
+
+
+def _axis(count: int, width: int) -> tuple[str, str]:
+    """The axis with each iteration's number below its point, where there is room: plotille's has a number every ten columns."""
+    ticks, names, free = ["-"] * width, [" "] * width, 0
+    for number in range(1, count + 1):
+        at, name = int((number - 0.5) / count * width), str(number)
+        if free <= at <= width - len(name):
+            ticks[at], names[at : at + len(name)] = "|", name
+            free = at + len(name) + 1
+    return f"{'-' * 11}|-{''.join(ticks)}> (iteration)", f"{' ' * 11}| {''.join(names)}".rstrip()

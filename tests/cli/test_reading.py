@@ -354,6 +354,12 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     across = [sum("\N{BRAILLE PATTERN BLANK}" not in row for row in one.splitlines()[3:-2]) for one in (bare, limited)]
     assert across == [0, 1]
     assert max(map(len, limited.splitlines())) <= 80
+    # Below each point is its number.
+    six = curves.plots({"iterations": [*effects, *effects, *effects]}, {}, 80)[0].splitlines()
+    points = [at for at in range(80) if any(row[at : at + 1] == "o" for row in six[2:-2])]
+    assert [(six[-1][at], six[-2][at]) for at in points] == [(str(number), "|") for number in range(1, 7)]
+    many = curves.plots({"iterations": effects * 40}, {}, 80)[0].splitlines()
+    assert many[-1].split()[1:4] == ["1", "4", "7"]
     corrections = {"module.x": {"largest": -3.0, "unit": "um"}, "module.rz": {"largest": 20.0, "unit": "urad"}}
     rows = [{"metrics": {"relative": 0.1, "corrections": corrections}}]
     found = curves.plots({"iterations": rows}, {"rules": ["absolute", "relative"]}, 80)
