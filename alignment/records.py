@@ -20,11 +20,12 @@ EMPTY = 20  # pede's code for a record without words, which is no truncated one
 
 
 class MilleError(UserError):
-    """A Mille binary is damaged; ``code`` is the end code by which pede reports it."""
+    """A Mille binary is damaged; ``code`` is the end code by which pede reports it, with ``binary``, its number from 1."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+        self.binary = 0  # unknown
 
 
 class LeftoverError(MilleError):

@@ -63,8 +63,11 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
         # numbers of damaged records overflow; what comes of it is rejected, or ends the run as no number
         with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             solution = _solve(steering, folder)
-    except (SolverError, MilleError) as error:
-        solution = Solution(error.code, END_TEXTS[error.code], str(error), {})
+    except SolverError as error:
+        solution = Solution(error.code, error.end_text, str(error), {})
+    except MilleError as error:
+        number = f" {error.binary:7d}" if error.code == 18 else ""  # as pede says which one it is
+        solution = Solution(error.code, END_TEXTS[error.code] + number, str(error), {})
     solution = replace(solution, notes=(*steering.notes, *solution.notes))
     write_log(folder / LOG, path, solution, steering)
     write_end(folder / END, solution.end_code, solution.end_text)

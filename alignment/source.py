@@ -124,6 +124,7 @@ class Source:
             self.leftovers[number] = error.number
         except MilleError as error:
             if not self._read_error_is_end or error.code != 18:
+                error.binary = number + 1
                 raise
             self.truncated.add(number)
 

@@ -83,7 +83,7 @@ def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
     folder = pede_case(FAILING)
     (folder / "millepede.res").write_text("of an earlier run")
     solution = solve(folder / f"str{variant}.txt")
-    assert solution.end_code == read_end(folder / f"expected{variant}" / "millepede.end")[0]
+    assert (folder / "millepede.end").read_bytes() == (folder / f"expected{variant}" / "millepede.end").read_bytes()
     assert read_end(folder / "millepede.end") == (solution.end_code, solution.end_text)
     assert not solution.solved
     assert solution.message
