@@ -27,6 +27,7 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
     assert facts["failed"].startswith("file 401 in iteration 2: raw file missing or unreadable")
     assert facts["largest correction of the last iteration"] == "-120 um, y of module 003"
     assert facts["chi2/ndf"] == "1.2"
+    assert facts["iterations"] == "1 of at most 4"
     assert facts["next"].startswith("faser-align resume c")
 
 
