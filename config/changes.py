@@ -50,7 +50,7 @@ def read(folder: str) -> list[Change]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(f"{path} is no list of changes ({error}); restore it from a copy") from None
 

@@ -109,7 +109,7 @@ def read_submitted(folder: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is no campaign: it has no {layout.RECORD}; name a folder that submit made") from None
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise StoreError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:

@@ -12,7 +12,7 @@ from faser_align.alignment.constants import format_constants, read_constants
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError
-from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, run
+from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, reading_constants, run
 
 
 def inputs(folder: str, stage: int, number: int, file: int) -> None:
@@ -22,7 +22,7 @@ def inputs(folder: str, stage: int, number: int, file: int) -> None:
     COPY if the old output cannot be removed.
     """
     iteration = open_raw(folder, stage, number, file)
-    with failing(statuses.CONSTANTS):
+    with reading_constants():
         text = format_constants(read_constants(iteration.constants_file()))
     _remove_stale(iteration, file)
     run_number, number_in_run = layout.raw(iteration.record["run"], file)

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from faser_align.config import layout
@@ -96,9 +96,9 @@ class Iteration(NamedTuple):
 def open_iteration(folder: str, stage: int, number: int) -> Iteration:
     """Read the record of the campaign in ``folder`` and see that it has this iteration.
 
-    Raises NodeError (status CONFIG) otherwise.
+    Raises NodeError otherwise: CONFIG, or ENVIRONMENT if the record is there and cannot be read on this machine.
     """
-    with failing(statuses.CONFIG):
+    with failing(statuses.CONFIG, file_system=statuses.ENVIRONMENT):
         record = read_record(folder)
     known = {one for one, _ in layout.iterations(record)}
     if stage not in known or number < 1:
@@ -121,9 +121,20 @@ def raw_path(iteration: Iteration, file: int) -> str:
     return pattern.format(year=iteration.record["year"], run=run, file=f"{number:05d}")
 
 
+def reading_constants() -> AbstractContextManager[None]:
+    """Give errors of constants their status; where a file that is there cannot be read another machine may do better."""
+    return failing(statuses.CONSTANTS, file_system=statuses.ENVIRONMENT, missing=statuses.CONSTANTS)
+
+
 @contextmanager
-def failing(status: int, file_system: int | None = None) -> Iterator[None]:
-    """Give errors of the program's own this exit status, and those of the file system it or ``file_system``, if given."""
+def failing(status: int, file_system: int | None = None, missing: int | None = None) -> Iterator[None]:
+    """Give errors an exit status.
+
+    Args:
+        status: that of the program's own errors.
+        file_system: that of the file system's, such as a server that does not answer on this machine; ``status`` unless given.
+        missing: that of files that are not there; ``file_system`` unless given.
+    """
     try:
         yield
     except NodeError:
@@ -132,9 +143,9 @@ def failing(status: int, file_system: int | None = None) -> Iterator[None]:
         said = str(error)
         if isinstance(error, OSError):
             said = (f"{error.filename}: " if error.filename else "") + (error.strerror or said)
-            status = file_system or status
-        elif isinstance(error.__cause__, OSError):
-            status = file_system or status
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError):
+            status = (isinstance(cause, FileNotFoundError) and missing) or file_system or status
         raise NodeError(said, statuses.NO_SPACE if _disk_is_full(error) else status) from error
 
 

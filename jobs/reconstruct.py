@@ -10,7 +10,7 @@ from faser_align.config import layout
 from faser_align.config.atomic import temporary
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, run
+from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, reading_constants, run
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
@@ -32,7 +32,9 @@ def _check_raw(iteration: Iteration, file: int) -> None:
         with open(path, "rb") as raw:
             raw.read(1)
     except OSError as error:
-        raise NodeError(f"raw file {path} cannot be read: {error.strerror}", statuses.RAW_MISSING) from error
+        lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
+        status = statuses.RAW_MISSING if lasting and os.path.isdir(os.path.dirname(path)) else statuses.ENVIRONMENT
+        raise NodeError(f"raw file {path} cannot be read: {error.strerror}", status) from error
 
 
 def _write_tracks(iteration: Iteration, file: int) -> None:
@@ -44,7 +46,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     backend = iteration.config["reconstruction"]["backend"]
     if backend != "simulation":
         raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', statuses.CONFIG)
-    with failing(statuses.CONSTANTS):
+    with reading_constants():
         believed = geometry.build(read_constants(iteration.constants_file()))
     settings = iteration.config["simulation"]
     with failing(statuses.CONFIG):

@@ -36,7 +36,7 @@ from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.lost import lost_files
 from faser_align.jobs.plot import plot
-from faser_align.jobs.program import Iteration, failing, open_iteration, run
+from faser_align.jobs.program import Iteration, failing, open_iteration, reading_constants, run
 from faser_align.jobs.steps import Solved, run_steps
 from faser_align.jobs.tidy import drop_tracks
 from faser_align.jobs.versions import versions
@@ -60,7 +60,7 @@ def solve(folder: str, stage: int, number: int) -> None:
             Path(old).unlink(missing_ok=True)
     lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
-    with failing(statuses.CONSTANTS):
+    with reading_constants():
         start = Path(iteration.constants_file()).read_bytes()
         constants = parse_constants(start.decode(errors="replace"), iteration.constants_file())
 

@@ -21,7 +21,7 @@ from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.lost import lost_files
-from faser_align.jobs.program import Iteration, failing, open_iteration, run
+from faser_align.jobs.program import Iteration, failing, open_iteration, reading_constants, run
 
 FORMAT = 1
 
@@ -37,7 +37,7 @@ def validate(folder: str, stage: int, number: int) -> None:
     files = [file for file in after.files if file not in lost]
     unused = [file for file in files if file in after.record["validation"]["unused"]]
     groups = {"all": files} | ({"unused": unused} if unused else {})
-    with failing(statuses.CONSTANTS):
+    with reading_constants():
         constants = validation_facts(after._replace(number=layout.BEFORE), after)
     metrics: dict[str, Any] = {
         "format": FORMAT,

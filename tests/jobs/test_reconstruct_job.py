@@ -80,13 +80,14 @@ def test_data_elsewhere(make_campaign: Make, run_job: Run, tmp_path: Path) -> No
 
 
 def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """With a pattern for raw files, one that is missing is named; one that is there is good."""
+    """With a pattern for raw files, one that is missing is named; without their folder the machine is to blame."""
     folder = make_campaign(reconstruction={"raw": f"{tmp_path}/raw/{{year}}/Physics-{{run}}-{{file}}.raw"})
+    raw = tmp_path / "raw" / "2023" / "Physics-011705-00400.raw"
+    assert run_job("reconstruct", folder, 1, 1, 400).returncode == statuses.ENVIRONMENT
+    raw.parent.mkdir(parents=True)
     failed = run_job("reconstruct", folder, 1, 1, 400)
     assert failed.returncode == statuses.RAW_MISSING
-    raw = tmp_path / "raw" / "2023" / "Physics-011705-00400.raw"
     assert failed.stderr == f"raw file {raw} cannot be read: No such file or directory\n"
-    raw.parent.mkdir(parents=True)
     raw.write_bytes(b"raw")
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == 0
 

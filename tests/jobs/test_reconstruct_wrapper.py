@@ -187,6 +187,39 @@ def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> N
     job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read: No such file or directory")
 
 
+def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
+    """Where a server does not answer or nothing is mounted the machine is to blame, and the node is tried again elsewhere."""
+    job = make_job()
+    raw = job.lxplus.raw(400)
+    head, ill = job.lxplus.bin / "head", job.lxplus.folder / "ill"
+    head.write_text(
+        "#!/bin/bash\n"
+        f'[[ ${{!#}} != *.raw ]] || {{ echo "head: ${{!#}}: $(cat "{ill}")" >&2; exit 1; }}\n'
+        'exec /usr/bin/head "$@"\n'
+    )
+    head.chmod(0o755)
+    for said, status in (
+        ("Transport endpoint is not connected", statuses.ENVIRONMENT),
+        ("Input/output error", statuses.ENVIRONMENT),
+        ("Permission denied", statuses.RAW_MISSING),
+    ):
+        ill.write_text(said)
+        job.fails(status, f"cannot be read: {said}")
+    head.unlink()
+    raw.parent.rename(raw.parents[1] / "elsewhere")
+    job.fails(statuses.ENVIRONMENT, "cannot be read: No such file or directory")
+    (raw.parents[1] / "elsewhere").rename(raw.parent)
+    for place, status in (
+        (Path(layout.constants_file(str(job.folder), 1, 1)), statuses.ENVIRONMENT),
+        (job.folder / layout.RECORD, statuses.ENVIRONMENT),
+    ):
+        place.rename(f"{place}.kept")
+        place.symlink_to(place.name)  # as good as a server that does not answer: it is there, and cannot be read
+        job.fails(status, "Too many levels of symbolic links")
+        Path(f"{place}.kept").replace(place)
+    assert job.run().returncode == 0
+
+
 def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
     """Constants that are missing, empty or not finite are never taken for no constants."""
     job = make_job()

@@ -169,7 +169,7 @@ def test_pede_that_is_not_there(reconstructed: Make, run_job: Run) -> None:
     """A pede that cannot be started is named with the key to set."""
     campaign = reconstructed((400,), solver={"backend": "pede", "pede": "/nowhere/pede"})
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.SOLVER
+    assert failed.returncode == statuses.ENVIRONMENT
     assert "cannot start pede as '/nowhere/pede'" in failed.stderr
 
 
