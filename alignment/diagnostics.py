@@ -120,7 +120,7 @@ class Diagnostics:
         entries = [self._problem.entries.get(label, 0) for label in self._problem.parameters.labels.tolist()]
         per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
-        groups.fill(_group_sizes(self._problem))
+        groups.fill(np.bincount(self._problem.groups)[1:])
         lines = [
             *LogHistogram(1, "Number of words/record in binary file", self._problem.source.sizes).lines(0),
             *LogHistogram(2, "Number of entries per label", per_label).lines(0),
@@ -174,19 +174,3 @@ def _of_binaries(problem: Problem, last: Pass) -> list[str]:
     for number, title in _BINARY_TITLES.items():
         lines += points(number, title, found[number], errors=False) if found[number] else []
     return lines
-
-
-def _group_sizes(problem: Problem) -> IntArray:
-    """Sizes of groups of labels that are neighbours among all labels and always come together."""
-    with_label = problem.source.sets.by_label()
-    nothing = np.zeros(0, np.int64)
-    sizes: list[int] = []
-    before = nothing
-    for label in problem.parameters.labels.tolist():
-        sets = with_label.get(label, nothing)
-        if len(sets) and np.array_equal(sets, before):
-            sizes[-1] += 1
-        elif len(sets):
-            sizes.append(1)
-        before = sets
-    return np.array(sizes, np.int64)

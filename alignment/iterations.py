@@ -39,6 +39,7 @@ class Iterations:
         inverse: of the matrix.
         first_decrease: expected by the first solution; None if there was none.
         rows: the table.
+        globals_max, records_free: of the first pass.
         passes_s: kind and wall time of each pass: FMS with matrix, F without, his for the histograms.
         matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
         entries_few: which variable parameters had too few accepted entries in any pass.
@@ -53,6 +54,8 @@ class Iterations:
     rows: list[IterationRow] = field(default_factory=list)
     matrix_doubts: int = 0
     entries_few: npt.NDArray[np.bool_] = field(init=False)
+    globals_max: int = 0
+    records_free: int = 0
     passes_s: list[tuple[str, float]] = field(default_factory=list)
     _seen: FloatArray = field(init=False)  # values of the last pass
     _entries: IntArray = field(init=False)  # accepted ones of the last pass
@@ -199,6 +202,8 @@ class Iterations:
         self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
         self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
         self._entries = self.last.accepted.copy()  # without those of the steering's own measurements
+        if first:
+            self.globals_max, self.records_free = self.last.globals_max, self.last.records_free
         few = self._entries < problem.steering.accepted_min
         self.entries_few = few if first else self.entries_few | few
         problem.add_penalties(self.last, self.values)

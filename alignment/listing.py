@@ -69,13 +69,11 @@ def listing(problem: Problem, level: int) -> list[str]:
 def _parameters(problem: Problem, of_label: OfLabel, members: list[set[int]]) -> Iterator[str]:
     """A line for each label, with the number of its group of constraints."""
     group_of = {label: number for number, mine in enumerate(members, start=1) for label in mine}
-    before = np.zeros(0, np.int64)
-    for at, (label, sets) in enumerate(of_label.items()):
+    begins = np.diff(np.maximum.accumulate(problem.groups), prepend=0) > 0
+    for at, label in enumerate(of_label):
         if label in problem.steering.comments:
             yield f" !! {problem.steering.comments[label]}"
-        # labels that always come together are a group
-        begin = ">" if len(sets) and not np.array_equal(sets, before) else " "
-        before = sets
+        begin = ">" if begins[at] else " "
         numbers = fortran_g(float(problem.starts[at])) + fortran_g(float(problem.presigmas[at]))
         counts = f"{problem.entries.get(label, 0):12d}{group_of.get(label, 0):12d}"
         yield f" !{begin}{label:10d}  {numbers}{counts}  {_state(problem, at)}"

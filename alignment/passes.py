@@ -26,6 +26,7 @@ BoolArray = npt.NDArray[np.bool_]
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
 _TABLE_MAX = 1 << 20
+_BITS_MAX = 2048  # parameters that are counted record by record
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Pass:
         matrix: shape (variable, variable), or None.
         accepted: entries of each variable parameter in accepted records.
         rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
+        globals_max: variable parameters of the record that has most; ``records_free``: records that have any. Only of a
+            first pass, and 0 if there are too many parameters to count.
         files: of each binary by its number, that of accepted records and the sums of their chi2/ndf and of their ndf.
     """
 
@@ -48,6 +51,8 @@ class Pass:
     ndf: int = 0
     weighted_ndf: float = 0.0
     rejects: tuple[int, int, int, int] = (0, 0, 0, 0)
+    globals_max: int = 0
+    records_free: int = 0
     files: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, other: "Pass") -> None:
@@ -55,6 +60,8 @@ class Pass:
         self.chi2 += other.chi2
         self.ndf += other.ndf
         self.weighted_ndf += other.weighted_ndf
+        self.globals_max = max(self.globals_max, other.globals_max)
+        self.records_free += other.records_free
         for binary, sums in other.files.items():
             self.files[binary] = self.files.get(binary, 0.0) + sums
         a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
@@ -125,6 +132,7 @@ def run_pass(
         0 if first else steering.downweighting,
         with_matrix,
         observe is not None,
+        _bits(columns, parameters.n_variable) if first else None,
     )
 
     def sums() -> Sums:
@@ -159,6 +167,7 @@ class _Work(NamedTuple):
         chi2_cut, with_matrix: of the pass.
         downweighting: iterations of the local fits.
         with_variances: whether to make the variances of the fits.
+        bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
     """
 
     steering: Steering
@@ -168,6 +177,7 @@ class _Work(NamedTuple):
     downweighting: int
     with_matrix: bool
     with_variances: bool
+    bits: npt.NDArray[np.uint64] | None
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero makes infinities; the record's fit fails then, and is rejected for it
@@ -186,9 +196,24 @@ class _Work(NamedTuple):
             done = Pass()
             accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
             _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+            if self.bits is not None:
+                there = np.bitwise_or.reduceat(self.bits[chunk.sets], chunk.offsets[:-1], axis=0)
+                numbers = np.unpackbits(there.view(np.uint8), axis=1).sum(axis=1)
+                done.globals_max, done.records_free = int(np.max(numbers)), int((numbers > 0).sum())
             ndf = fits.ndf[accepted]
             done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
         return _Result(fits, sigmas, done, sums)
+
+
+def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:
+    """A bit for each variable parameter of a set, shape (sets, words); None if that were too many words."""
+    if n > _BITS_MAX:
+        return None
+    bits = np.zeros((columns.shape[1], n // 64 + 1), np.uint64)
+    for row in columns:
+        sets = np.flatnonzero(row >= 0)
+        np.bitwise_or.at(bits, (sets, row[sets] // 64), np.uint64(1) << (row[sets] % 64).astype(np.uint64))
+    return bits
 
 
 def _in_order(

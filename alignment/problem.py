@@ -48,6 +48,41 @@ class Problem:
         count = len(self.constraints.matrix)
         return self.parameters.n_variable + (count if self.steering.multipliers else -count)
 
+    @property
+    def groups(self) -> IntArray:
+        """Group of each label, from 1: neighbours among all labels that always come together; 0 for labels without data."""
+        with_label = self.source.sets.by_label()
+        found = np.zeros(len(self.parameters.labels), np.int64)
+        before = nothing = np.zeros(0, np.int64)
+        count = 0
+        for at, label in enumerate(self.parameters.labels.tolist()):
+            sets = with_label.get(label, nothing)
+            if len(sets):
+                count += not np.array_equal(sets, before)
+                found[at] = count
+            before = sets
+        return found
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes by the names that they have in pede's log."""
+        count = len(self.constraints.matrix)
+        total = self.parameters.n_variable + (count if self.steering.multipliers else 0)
+        groups = self.groups
+        of_variable = groups[self.variable]
+        return {
+            "NTGB": len(groups),
+            "NPRESG": int((self.presigmas > 0).sum()),
+            "MREQENF": self.steering.entries_min,
+            "MREQENA": self.steering.accepted_min,
+            "NAGB": total,
+            "NTPGRP": int(np.max(groups, initial=0)),
+            "NVPGRP": int((np.diff(of_variable, prepend=-1) != 0).sum()),
+            "NOFF": total * (total - 1) // 2,
+            "NALCN": self.source.locals_max,
+            "NAEQN": self.source.equations_max,
+        }
+
     def add_penalties(self, done: Pass, values: FloatArray) -> None:
         """Add presigmas, regularisation and the steering's own measurements to the sums of a pass (LOOPN of pede).
 

@@ -1,7 +1,7 @@
 """What a Millepede run found, whoever ran it: pede or the built-in solver."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from faser_align.alignment.millepede import Result
@@ -76,6 +76,7 @@ class Solution:
         undetermined: those directions, each as weights by label: a change of the parameters (mm, rad) in proportion
             to them is not seen by the data. Empty if unknown.
         notes: what the solver understood in the steering and had no use for.
+        sizes: others, by their names in pede's log; empty if unknown.
         passes_s: kind and wall time of each pass through the data; empty if unknown.
     """
 
@@ -100,6 +101,7 @@ class Solution:
     rank_defect: int | None = None
     undetermined: tuple[dict[int, float], ...] = ()
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
     passes_s: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -86,6 +86,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         "entries_fixed": problem.entries_fixed,
         "constraints": len(constraints.matrix),
         "constraint_rank": constraints.rank,
+        "sizes": problem.sizes,
         "notes": tuple(
             f"{steering.binaries[number].path}: the {size} bytes behind its last record are left out, as pede does"
             for number, size in problem.source.leftovers.items()
@@ -107,6 +108,8 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         run.run()
     except SolverError as error:
         return Solution(error.code, error.end_text, str(error), {}, iterations=tuple(run.rows), **facts)
+    if run.globals_max:
+        facts["sizes"] |= {"NAGBN": run.globals_max, "NRECE": problem.source.records - run.records_free}
     run.observe_last()
     diagnostics.write(folder, tuple(run.rows), run.last)
     code = _end_code(problem, run)

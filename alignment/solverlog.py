@@ -1,6 +1,10 @@
-"""``millepede.log`` of the built-in solver: short, with those of pede's lines that programs look for."""
+"""``millepede.log`` of the built-in solver: short, with those of pede's lines that programs look for.
+
+Its memory is that of the process, the program itself included.
+"""
 
 import os
+import resource
 
 from faser_align.alignment.histograms import exponential
 from faser_align.alignment.solution import IterationRow, Solution
@@ -12,6 +16,30 @@ _HEADER = (
     " it fc   fcn_value dfcn_exp  slpr costh  iit st ls  step cutf rejects hhmmss FMS",
     " -- -- ----------- --------  ---- -----  --- -- -- ----- ---- ------- ------ ---",
 )
+
+_LOOP1 = (
+    ("NTGB", "total number NTGB of labels/parameters"),
+    ("NPRESG", "number of pre-sigmas"),
+    ("NVGB", "number NVGB of variable parameters"),
+    ("NTPGRP", "total number NTPGRP of label/parameter groups"),
+)
+_NUMBERS = (
+    ("NREC", "number of records"),
+    ("MREQENF", "required number of entries ({} in binary files)"),
+    ("MREQENA", "required number of entries (from accepted fits)"),
+    ("NTGB", "total number of parameters"),
+    ("NVGB", "number of variable parameters"),
+    ("NAGB", "number of all parameters"),
+    ("NTPGRP", "total number of parameter groups"),
+    ("NVPGRP", "number of variable parameter groups"),
+    ("NFGB", "number of fit parameters"),
+    ("NOFF", "max number of off-diagonal elements"),
+    ("NCGB", "number of constraints"),
+    ("NAGBN", "max number of global parameters in an event"),
+    ("NALCN", "max number of local parameters in an event"),
+    ("NAEQN", "max number of equations in an event"),
+    ("NRECE", "number of records without variable parameters"),
+)  # of LOOP1 and LOOP2 of pede
 
 HUBER_RATIO = 0.9326  # chi2/ndf of normal data that are down-weighted (XLOOPN of pede)
 
@@ -38,7 +66,7 @@ def write_log(
         lines += [f" {solution.message}", " "]
     lines += [f" Note: {note}" for note in solution.notes]
     if solution.n_variable:
-        lines += _sizes(solution)
+        lines += _sizes(solution, steering.count_records)
     if solution.iterations:
         lines += [*_solving(solution, steering), *_HEADER, *(_row(row) for row in solution.iterations), " "]
     if solution.expected_decrease is not None:
@@ -62,6 +90,8 @@ def write_log(
             f"    {deficit:12d}  (rank deficit/NaN) {freedom:12d}  (Ndf=0)   {huge:12d}  (huge)   {large:12d}  (large)",
             " ",
         ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-6
+    lines += [f"      Peak dynamic memory allocation: {peak:11.6f} GB", " "]
     lines += [f" {kind:>5} pass {seconds:10.3f} s" for kind, seconds in solution.passes_s]
     lines.append(f" {solution.end_code:d} {solution.end_text}")
     write_text(path, "\n".join(lines) + "\n")
@@ -94,15 +124,15 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
     return [*lines, " "]
 
 
-def _sizes(solution: Solution) -> list[str]:
-    names = [
-        ("NREC", solution.records, "number of records"),
-        *([("NTGB", len(solution.result), "total number of parameters")] if solution.result else []),
-        ("NVGB", solution.n_variable, "number of variable parameters"),
-        ("NFGB", solution.n_fit, "number of fit parameters"),
-        ("NCGB", solution.constraints, "number of constraints"),
-    ]
-    lines = [f" {name:>8} = {value:9d} = {meaning}" for name, value, meaning in names]
+def _sizes(solution: Solution, by_record: bool) -> list[str]:
+    """Sizes in pede's lines; those that are unknown are left out."""
+    known = {**solution.sizes, "NREC": solution.records, "NVGB": solution.n_variable, "NFGB": solution.n_fit}
+    known["NCGB"] = solution.constraints
+    lines = [f" LOOP1:{known[name]:12d}  is {meaning}" for name, meaning in _LOOP1 if name in known]
+    of_entries = "recs" if by_record else "eqns"
+    for name, meaning in _NUMBERS:
+        if name in known and (known[name] or name != "NRECE"):
+            lines.append(f" {name:>8} ={known[name]:10d} = {meaning.format(of_entries)}")
     if solution.entries_fixed:
         lines.append(" Fixed for too few entries: " + " ".join(str(label) for label in solution.entries_fixed))
     return [*lines, " "]

@@ -37,7 +37,7 @@ class Source:
         leftovers: bytes behind the last record of each binary that has any, one to three; pede takes no notice of them.
         sizes: words of a record's two arrays, with the number of such records.
         records_in: records of each binary.
-        locals_max: local parameters of the record that has most.
+        locals_max, equations_max: local parameters and equations of the record that has most.
     """
 
     def __init__(self, binaries: Sequence[Binary], *, records_max: int = 0, read_error_is_end: bool = False) -> None:
@@ -49,7 +49,7 @@ class Source:
         self.sets = LabelSets()
         self.set_counts: IntArray = np.zeros(0, np.int64)
         self.set_sigmas = np.zeros(0)
-        self.records = self.equations = self.locals_max = 0
+        self.records = self.equations = self.locals_max = self.equations_max = 0
         self.truncated: set[int] = set()
         self.leftovers: dict[int, int] = {}
         self.sizes: Counter[int] = Counter()
@@ -63,6 +63,7 @@ class Source:
             for chunk in self._first_reading(number):
                 self.equations += len(chunk.values)
                 self.locals_max = max(self.locals_max, len(chunk.locals), int(np.max(chunk.n_locals)))
+                self.equations_max = max(self.equations_max, int(np.max(np.diff(chunk.offsets))))
                 counts = np.bincount(chunk.sets, minlength=len(self.sets))
                 sigmas = np.bincount(chunk.sets, chunk.sigmas, len(self.sets))
                 counts[: len(self.set_counts)] += self.set_counts

@@ -1,6 +1,7 @@
 """The built-in solver against the real pede, and on problems of known answer."""
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -62,10 +63,23 @@ def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
         assert own.chi2 == pytest.approx(theirs.chi2, rel=1e-4)
         assert own.cut_factor == pytest.approx(theirs.cut_factor, abs=0.051)
     read = read_log(folder / "millepede.log")
+    assert read.memory_mb is not None
+    assert 20 < read.memory_mb < 2000
     assert read.chi2 == pytest.approx(log.chi2, rel=1e-13)
     ours_only = {"expected_decrease": None, "decrease_is_exact": True, "iterations": (), "memory_mb": None}
     assert read._replace(chi2=log.chi2, **ours_only) == log._replace(**ours_only)
     assert [row[:2] + row[4:] for row in read.iterations] == [row[:2] + row[4:] for row in log.iterations]
+
+
+@pytest.mark.parametrize(("case", "variant"), SOLVED)
+def test_sizes_of_the_log_are_pedes(pede_case: Case, case: str, variant: str) -> None:
+    """The lines of the log that tell sizes are pede's, character by character."""
+    folder = pede_case(case)
+    solve(folder / f"str{variant}.txt")
+    size = re.compile(r"^ LOOP1: +\d+  is .*$|^ +[A-Z]+ = +\d+ = .*$", re.MULTILINE)
+    expected = size.findall((folder / f"expected{variant}" / "millepede.log").read_text())
+    found = size.findall((folder / "millepede.log").read_text())
+    assert found == [line.rstrip() for line in expected if "NCACHE" not in line]
 
 
 def test_errors_are_those_of_multipliers(pede_case: Case) -> None:
