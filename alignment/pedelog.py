@@ -61,6 +61,16 @@ _REJECTS = re.compile(
     r"Data rejected in last iteration:.*?\n\s*(\d+)\s+\(rank deficit/NaN\)\s+(\d+)\s+\(Ndf=0\)"
     r"\s+(\d+)\s+\(huge\)\s+(\d+)\s+\(large\)"
 )
+# from V04-16-05 on there is a line for each reason that occurs
+_REJECTS_NEWER = re.compile(r"Data records rejected in last iteration:\s*?\n((?:\s*\d+\s+\(local .*\)[ \t]*\n)+)")
+_REASONS = {
+    "solution contains NaNs": 0,
+    "matrix with rank deficit": 0,
+    "matrix with ill condition": 0,
+    "fit with Ndf=0": 1,
+    "fit with huge": 2,
+    "fit with large": 3,
+}  # positions among Rejects
 _ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d*-]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
 _SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # the built-in solver's
@@ -81,7 +91,6 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         raise UserError(f"cannot read {path}: {error.strerror}; pede did not run there") from error
     sizes = {name: int(value) for name, value in _SIZE.findall(text)}
     found = _SUM.search(text)
-    rejects = _REJECTS.search(text)
     memory = _MEMORY.search(text)
     rows = _rows(text)
     decrease, exact = _first_decrease(text, rows)
@@ -93,7 +102,7 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         chi2=float(found[1]) if found else 0.0,
         ndf=int(found[2]) - int(found[3]) if found else 0,
         mean_weight=float(found[4]) if found and found[4] else 1.0,
-        rejects=Rejects(*(int(value) for value in rejects.groups())) if rejects else Rejects(),
+        rejects=_rejects(text),
         expected_decrease=decrease,
         iterations=rows,
         memory_mb=1000 * float(memory[1]) if memory else None,
@@ -107,6 +116,17 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         decrease_is_exact=exact,
         warnings=tuple(" ".join(line.split()) for line in _WARNING.findall(text)),
     )
+
+
+def _rejects(text: str) -> Rejects:
+    found = _REJECTS.search(text)
+    if found:
+        return Rejects(*(int(value) for value in found.groups()))
+    newer = _REJECTS_NEWER.search(text)
+    counts = [0, 0, 0, 0]
+    for number, reason in re.findall(r"(\d+)\s+\(local (.*)\)", newer[1] if newer else ""):
+        counts[next((at for words, at in _REASONS.items() if reason.startswith(words)), 0)] += int(number)
+    return Rejects(*counts)
 
 
 def _rank_defect(text: str) -> int | None:

@@ -160,6 +160,21 @@ def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path)
     assert log._replace(mean_weight=1.0) == plain
 
 
+def test_rejects_of_a_newer_pede_are_summed_by_reason(tmp_path: Path) -> None:
+    """Versions from V04-16-05 on have a line for each reason that occurs."""
+    lines = """ Data records rejected in last iteration:
+                    3  (local solution contains NaNs)
+                   40  (local matrix with rank deficit)
+                    5  (local fit with Ndf=0)
+                   60  (local fit with huge Chi2(Ndf))
+                    7  (local fit with large Chi2(Ndf))
+
+     8  (not one of them)
+"""
+    (tmp_path / "millepede.log").write_text(lines)
+    assert read_log(tmp_path / "millepede.log").rejects == (43, 5, 60, 7)
+
+
 def test_rows_of_the_table_have_fortrans_numbers(tmp_path: Path) -> None:
     """A cut factor of -1, or one that has no room, and an exponent of three digits are numbers; a line of dots is no row."""
     rows = (
