@@ -67,8 +67,7 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
         return writer.record(folder, event)
     judging.judge(record, event)
     answer = writer.record(folder, event)
-    if answer == 0:
-        stopping.halt_if_asked(folder, event.get("moves", ""))
+    stopping.halt_if_asked(folder, event.get("moves", ""))
     return answer
 
 

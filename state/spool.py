@@ -29,6 +29,8 @@ def put(folder: str, event: "dict[str, Any]") -> str:
     import json
 
     spool = f"{folder}/{layout.SPOOL}"
+    if not os.path.exists(spool):
+        _make(folder, spool)
     temporary = f"{spool}/.{os.getpid()}.{os.urandom(4).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
@@ -96,6 +98,15 @@ def set_aside(folder: str, name: str) -> None:
         os.rename(f"{folder}/{layout.SPOOL}/{name}", f"{aside}/{name}.{os.getpid()}")
     except FileNotFoundError:
         return
+
+
+def _make(folder: str, spool: str) -> None:
+    """Make the spool anew: who copies a campaign's folder may leave out what is empty."""
+    try:
+        os.mkdir(spool)
+    except FileExistsError:
+        return
+    _sync(folder)
 
 
 def _sync(path: str) -> None:

@@ -153,3 +153,5 @@ def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
     events = rows(folder, "SELECT event, ignored FROM history WHERE subject = 'campaign' ORDER BY id")
     assert [event for event, _ in events].count("resumed") == 1
     assert {ignored for _, ignored in events} == {""}
+    assert take(folder, {**PRE, "node": MILLE}) == [0]  # it slept, and the campaign is the new one's all the same
+    assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "solving")]

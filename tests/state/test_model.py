@@ -431,8 +431,10 @@ class Stories(RuleBasedStateMachine):
             place = Path(self.folder, layout.SPOOL)
             if fares == AWAY:
                 place = place.rename(place.with_name("elsewhere"))
+                Path(self.folder, layout.SPOOL).touch()
             assert writer.record(self.folder, dict(event)) == event["exit"]
             if fares == AWAY:
+                Path(self.folder, layout.SPOOL).unlink()
                 place.rename(Path(self.folder, layout.SPOOL))
         if fares == LOCKED:
             self.queue.append(event)

@@ -288,6 +288,23 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     assert f"not sent (again): {len(was)}, since whether they were is not known; {retry}" in said
 
 
+def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
+    """A store that went back behind a delivery does not repeat it, if any copy still knows of it, in whatever state that is."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    publish.publish(folder)
+    was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
+    for path, sql in (
+        (store, "UPDATE outbox SET state = 'pending', sent_utc = ''"),
+        (Path(folder, layout.PUBLISHED), "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"),
+    ):
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute(sql)
+    made, _ = repaired(record)
+    assert made.made_from == "the store"
+    assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
+
+
 def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
     """A file was lost, and DAGMan died before any hook that sends: both are told, since surely nobody was."""
     record = unpack("lost", tmp_path / "c")

@@ -92,6 +92,18 @@ def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path)
     assert ("while it was on hold (" in left.words) is (case == "gone")
 
 
+def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
+    """Only a hold that lasted to the end has to do with it, and only that DAGMan's own lines tell."""
+    lines = ["012 (007.000.000) 2026-11-25 10:00:00 Job was held.\n\tquota\n\tCode 13 Subcode 2\n..."]
+    lines.append("013 (007.000.000) 2026-11-25 10:01:00 Job was released.\n\tvia condor_release\n...")
+    lines.append("009 (007.000.000) 2026-11-25 10:02:00 Job was aborted.\n\tvia condor_rm\n...")
+    lines.append("012 (008.000.000) 2026-11-25 10:03:00 Job was held.\n\tmemory\n...")
+    left = events.how_dagman_left("\n".join(lines), "7.0")
+    assert left == (True, "DAGMan 7.0 was removed at 2026-11-25 10:02:00, and its last script did not run")
+    held = events.how_dagman_left("\n".join([lines[0], *lines[2:]]), "7.0")
+    assert "while it was on hold (quota)" in held.words
+
+
 def test_lines_that_are_none(tmp_path: Path) -> None:
     """What is no line of a log is passed over, whatever it is."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"

@@ -80,6 +80,15 @@ def test_what_is_no_event_is_set_aside_and_told_once(folder: str, content: Any) 
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
 
 
+def test_what_is_set_aside_is_kept(folder: str) -> None:
+    """A stranger's file of a name that was there before takes the place of none."""
+    for text in ("one", "two"):
+        Path(folder, layout.SPOOL, "0000000000000001.json").write_text(text)
+        assert hook("final", folder, "final", 4, 0).returncode == 4
+    aside = Path(folder, layout.SPOOL, spool.ASIDE).iterdir()
+    assert sorted(path.read_text() for path in aside) == ["one", "two"]
+
+
 def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the files cannot be removed after the commit, the hook answers all the same, and nothing is taken in twice."""
 
@@ -207,6 +216,19 @@ def test_a_hook_that_must_leave_its_event_does_no_more(folder: str) -> None:
     assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "hold"] * 2
     assert writer.take(folder, None) == 0
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("held", 1)]
+
+
+def test_a_spool_that_a_copy_left_out_is_made_again(folder: str) -> None:
+    """Whoever copies a campaign may leave out an empty folder: what is to wait makes it anew, but not a campaign's folder that is away."""
+    Path(folder, layout.SPOOL).rmdir()
+    assert writer.take(folder, None) == 0
+    name = spool.put(folder, PRE)
+    assert spool.waiting(folder) == [name]
+    assert writer.take(folder, None) == 0
+    assert rows(folder, f"SELECT state FROM nodes WHERE node = '{NODE}'") == [("running",)]
+    with pytest.raises(FileNotFoundError):
+        spool.put(f"{folder} away", PRE)
+    assert not Path(f"{folder} away").exists()
 
 
 def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,22 @@ def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
         assert made[2].result() is True
 
 
+def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
+    """A copy that finds no room for all of it leaves the copy before in its place, and takes no room itself."""
+    folder = record["folder"]
+    before = Path(folder, layout.PUBLISHED).read_bytes()
+    program = (
+        "import resource, sys\nfrom faser_align.state import publish\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\npublish.publish(sys.argv[1])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "File too large" in found.stderr
+    assert Path(folder, f"{layout.PUBLISHED}.new").stat().st_size == 0
+    assert Path(folder, layout.PUBLISHED).read_bytes() == before
+
+
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
     """The hook after whose end DAGMan kills all others copies by itself, although another has come later."""
     import fcntl
@@ -259,6 +275,24 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
     assert about["key"] == f"{NAME}/{claimed.history_ids[0]}"
 
 
+def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
+    """What an iteration's message says of numbers and constants is as it was then, however many iterations came since."""
+    notify = {"targets": ["me"], "events": ["iteration"]}
+    record = make_campaign(workdir / "campaign", files=1, config={"notify": notify})
+    folder = record["folder"]
+    for number in (1, 2, 3):
+        run_iteration(record, number)
+    db = database.connect(folder)
+    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
+    first = outbox.claim(folder)
+    assert first is not None
+    about = facts.facts(db, first)
+    db.close()
+    assert (about["iteration"], [row["iteration"] for row in about["rows"]]) == (1, [1])
+    assert about["constants"] == layout.result_file(folder, 1, 1)
+    assert about["plot"] == layout.plot_file(folder, 1, 1)
+
+
 def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     """Each message is claimed once a turn; sent it stays sent; refused it waits, longer each time, and is given up."""
     folder = record["folder"]
@@ -281,6 +315,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     for _ in range(outbox.TRIES_MAX - 1):
         again = outbox.claim(folder, final=True)
         assert again is not None
+        assert outbox.due(folder)  # whatever its back-off: who claimed it may be killed now
         outbox.mark(folder, again, "refused again")
     assert not outbox.due(folder, final=True)
     publish.publish(folder)

@@ -1,0 +1,110 @@
+"""What hooks tell another process of the same DAGMan, and how the wish to stop after an iteration is answered."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import HOOK, hook, make_campaign, metrics, write_metrics
+
+from faser_align.config import layout
+from faser_align.fsm import statuses, table
+from faser_align.hooks import passing, stopping
+from faser_align.state import queries
+
+# A process of its own between this one and the hook, as DAGMan is when it was started again.
+OTHER = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-I", "-S", HOOK)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """A campaign of two files, one of which is lost in its first iteration."""
+    config = {"campaign": {"iterations": 2}, "reconstruction": {"min_files": 0.5}}
+    made = make_campaign(tmp_path / "campaign", files=2, config=config)
+    node = layout.reco_node(1, 1, 400)
+    assert hook("pre", made["folder"], node, 0, 2).returncode == 0
+    assert hook("post", made["folder"], node, 0, 2, statuses.RAW_MISSING, "13.0", 0).returncode == 0
+    return made
+
+
+def reasons(folder: str) -> list[str]:
+    with queries.published(folder) as db:
+        return [row["facts"].get("reason", "") for row in queries.history(db) if row["event"].startswith("final_")]
+
+
+def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) -> None:
+    """A later process of a DAGMan lets the job of a node that is passed over run, which ends at once; another DAGMan begins anew."""
+    folder, node = record["folder"], layout.reco_node(1, 2, 400)
+    mark = Path(layout.passed_file(folder, node))
+    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 1  # without a verdict: of its own accord
+    for _ in range(2):
+        assert hook("pre", folder, node, 0, 2).returncode == statuses.SKIP
+    assert not mark.exists()
+    assert hook("pre", folder, node, 0, 2, interpreter=OTHER).returncode == 0
+    assert mark.exists()
+    mark.unlink()
+    assert hook("pre", folder, node, 0, 2).returncode == statuses.SKIP  # the first one is still the first
+    assert hook("pre", folder, node, 0, 2, dag_id="20.0", interpreter=OTHER).returncode == statuses.SKIP
+    assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
+
+
+def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FINAL succeeds unless another process of its DAGMan has passed a node over; it is none that has."""
+    folder = record["folder"]
+    monkeypatch.setenv("CONDOR_ID", "12.0")
+    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+    monkeypatch.setattr(passing, "_process", lambda pid: f"{pid} later")
+    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+    assert passing.answer(folder, layout.reco_node(1, 2, 400), statuses.SKIP) == statuses.SKIP
+    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+    monkeypatch.undo()
+    monkeypatch.setenv("CONDOR_ID", "12.0")
+    assert passing.answer(folder, layout.FINAL_NODE, 0) == passing.ENDED
+    monkeypatch.setenv("CONDOR_ID", "20.0")
+    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+
+
+def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -> None:
+    """DAGMan is halted behind an iteration after which it would begin further nodes, and only if somebody wants that."""
+    folder = record["folder"]
+    halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)
+    events = {event for _, event, _ in table.CAMPAIGN} | {""}
+    for event in events:
+        stopping.halt_if_asked(folder, event)
+    assert not halt.exists()
+    Path(folder, layout.STOP).write_text(json.dumps({"who": "me"}))
+    halted = set()
+    for event in events:
+        stopping.halt_if_asked(folder, event)
+        if halt.exists():
+            halted.add(event)
+            halt.unlink()
+    assert halted == {"go_on", "stage_finished", "validation_asked"}
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "words"),
+    [
+        ('{"who": "me"}', 6, "me asked to stop after the iteration"),
+        ("{", 6, "it was halted"),
+        ("", 6, "it was halted"),
+        ('{"who": "me"}', 4, "it was removed"),
+    ],
+)
+def test_why_it_ended_is_told_and_the_wish_forgotten(
+    wish: str, status: int, words: str, record: dict[str, Any]
+) -> None:
+    """FINAL of a halted DAGMan names who wanted it, where that is known, and leaves no wish for the next one."""
+    folder = record["folder"]
+    node = layout.reco_node(1, 1, 401)
+    assert hook("pre", folder, node, 0, 2).returncode == 0
+    if wish:
+        Path(folder, layout.STOP).write_text(wish)
+    write_metrics(record, metrics(1, files=2))
+    assert hook("pre", folder, layout.mille_node(1, 1), 0, 2).returncode == 0
+    assert hook("post", folder, layout.mille_node(1, 1), 0, 2, 0, "14.0", 0).returncode == 0
+    assert Path(layout.newest_dag(folder) + layout.ENDING_HALT).exists() is bool(wish)
+    assert hook("final", folder, layout.FINAL_NODE, status, 0).returncode == status
+    assert reasons(folder) == [f"the DAG ended: {words}"]
+    assert not Path(folder, layout.STOP).exists()
