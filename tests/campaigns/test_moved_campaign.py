@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from desk import COMMAND, Desk
+from nowhere import no_job_begins
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -57,10 +58,11 @@ def tracks(place: Path) -> list[str]:
 def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
     """Refused while it runs; stopped, moved with two kills and resumed, a campaign converges, and its pages and commands work."""
     first, second = desk.folder / "first", desk.folder / "second"
-    desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
-    desk.run("move", NAME, str(second), status=2)
-    assert list(second.iterdir()) == []
-    desk.run("stop", NAME, "--after", "iteration")
+    with no_job_begins():
+        desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
+        desk.run("move", NAME, str(second), status=2)
+        assert list(second.iterdir()) == []
+        desk.run("stop", NAME, "--after", "iteration")
     desk.wait(NAME, status=16)
     reached = desk.read("status", NAME)["iteration"]
     assert reached < 3

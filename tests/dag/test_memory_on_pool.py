@@ -31,8 +31,10 @@ def test_a_job_that_a_machine_held_for_its_memory_gets_more(pool: Pool, workdir:
             },
         )
         (campaign.orders / f"{HUNGRY}.eats_mb").write_text(str(EATEN_MB))
-        (campaign.orders / f"{HUNGRY}.wait_s").write_text("20")
+        (campaign.orders / f"{HUNGRY}.wait_s").write_text("600")
         campaign.submit()
+        campaign.wait(lambda: any(row["event"] == "held" for row in campaign.history()))
+        (campaign.orders / f"{HUNGRY}.wait_s").write_text("1")
         assert campaign.wait_end() == "exhausted"
         (ad,) = campaign.schedd.history(f'FaserNode == "{HUNGRY}"', [], match=1)
         assert (ad.eval("RequestMemory"), ad["NumHolds"], ad["ExitCode"]) == (MOST_MB, 1, 0)

@@ -105,7 +105,7 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
 def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
     """DAGMan was removed while it was on hold: repair closes the campaign, who is to be told is told, and it is resumed."""
     assert pool.master_pid
-    one = campaign(workdir, "gone", wait_s=60.0)
+    one = campaign(workdir, "gone", wait_s=600.0)
     cluster = one.submit()
     one.wait(lambda: one.state() == "reconstructing" and len(one.jobs(status=2)) == 2)
     assert one.act(htcondor2.JobAction.Hold, f"{cluster}.0")
