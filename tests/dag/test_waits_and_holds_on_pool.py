@@ -12,7 +12,7 @@ from faser_align.config import layout
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-WAIT_S, BUSY_S = 4, 60  # and what a machine with much else to do may add
+WAIT_S, BUSY_S = 10, 60  # and what a machine with much else to do may add
 TRIED, HELD, HUNGRY = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
 HELD_JOB = 5  # HTCondor's JobStatus
 
