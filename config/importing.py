@@ -85,7 +85,7 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
         )
     for kind in ("reco", "mille"):
         memory = found[f"htcondor.{kind}.memory_mb"].value
-        most = 2 * memory if isinstance(memory, int) else 0
+        most = min(2 * memory, 1_000_000) if isinstance(memory, int) else 0
         found[f"htcondor.{kind}.memory_max_mb"] = Entry(
             f"htcondor.{kind}.memory_max_mb", most, "once HTCondor has held a job for want of memory"
         )

@@ -50,19 +50,18 @@ class Refused(NamedTuple):
 
 
 def lines_of(text: str) -> Iterator[Line]:
-    """The lines ``name = value`` of a submit description up to its ``queue``, those that go on behind a backslash joined."""
+    """The lines of a submit description up to its ``queue``, those that go on behind a backslash joined."""
     for line in re.sub(r"[ \t]*\\\r?\n\s*", " ", text).splitlines():
         if re.match(r"\s*queue\b", line, re.IGNORECASE):
             return
-        name, equals, value = line.partition("=")
-        if equals and not name.lstrip().startswith("#"):
+        name, _, value = line.partition("=")
+        if name.strip() and not name.lstrip().startswith("#"):
             yield Line(name.strip(), value.strip())
 
 
 def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
-    """What becomes of each line of a template of ``kind`` (``reco`` or ``mille``)."""
-    for line in lines_of(text):
-        attribute = re.sub(r"^(\+|MY\.)", "", line.name, flags=re.IGNORECASE).lower().replace("_", "")
+    """What becomes of each line of a template of ``kind`` (``reco`` or ``mille``); of those with one name the last one counts."""
+    for attribute, line in {_attribute(line.name): line for line in lines_of(text)}.items():
         if attribute in _LEFT:
             yield Refused(line.name, line.value, _LEFT[attribute])
         elif attribute not in _KEYS:
@@ -76,6 +75,11 @@ def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
                 yield Taken(key, change(line.value), f"{line.name} = {line.value}")
             except UserError as problem:
                 yield Refused(line.name, line.value, f"{problem}; set {key}")
+
+
+def _attribute(name: str) -> str:
+    """The attribute of the job that a name stands for, in lower case without ``_``: ``+JobFlavour``, ``request_cpus``."""
+    return re.sub(r"^(\+|MY\.)", "", name, flags=re.IGNORECASE).lower().replace("_", "")
 
 
 def _plain(value: str) -> str:

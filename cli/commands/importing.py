@@ -97,12 +97,11 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
 
 def _joined(keys: list[str]) -> str:
     """Keys in a row; of lines of one template (``tpl.recosub: error``) the first says which."""
-    files: set[str] = set()
-    words = []
+    words, before = [], ""
     for key in keys:
-        file, _, line = key.rpartition(": ")
-        words.append(line if file in files else key)
-        files = {file} if file else set()
+        file, of_template, line = key.partition(": ")
+        words.append(line if of_template and file == before else key)
+        before = file
     return ", ".join(words)
 
 

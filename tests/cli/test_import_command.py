@@ -42,6 +42,23 @@ def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None
     assert told["overlooked"][0]["line"] == 9
 
 
+def test_many_faults_and_lines_are_told_in_few(plain_command: Command, here: Path) -> None:
+    """Of faults of one kind three are told and the others counted; lines of a template stand together behind its key."""
+    old = json.loads((THEIRS / "config.json").read_text().replace('_layer"\n', '_layer",\n'))
+    old["tpl"]["dir"] = str(here)
+    (here / "reco.sub.tpl").write_text("universe = vanilla\noutput = x\nrequest_cpus = 3\nmine = 1\n")
+    Path("config.json").write_text(json.dumps(old, indent=1).replace('"', "'"))
+    made = plain_command("import", "config.json", "--lenient")
+    assert made.status == 0, made.err
+    warned = [line for line in made.err.splitlines() if "single quotes" in line]
+    assert len(warned) == 3
+    assert "more such places (write double quotes); --json lists them all" in made.err
+    assert "\n  tpl.recosub: universe, output\n    of a job's description" in made.out
+    assert "  dag.file," in made.out
+    assert "tpl.recosub: mine\n    not known" in made.out
+    assert "cpus = 3 " in Path("faser-align.toml").read_text()
+
+
 def in_the_tree(text: str, tree: Path) -> str:
     """An old configuration whose paths lead into the tree of stand-ins."""
     for old, new in (

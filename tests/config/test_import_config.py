@@ -207,8 +207,10 @@ def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
 RECO_TEMPLATE = """# mine
 universe = vanilla
 executable = {exe}
+request_cpus = 3
 request_cpus = 4
 request_memory = 6 GB
+include : more.sub
 RequestDisk = 12GB
 +JobFlavour = "tomorrow"
 +MaxRuntime = 99
@@ -255,6 +257,7 @@ def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
     left = {one.key: one.why for one in imported(with_templates(tmp_path)).left}
     assert left["tpl.recosub: max_retries"] == "retries are counted in one place, htcondor.retries"
     assert left["tpl.recosub: concurrency_limits"].startswith("not known")
+    assert left["tpl.recosub: include : more.sub"].startswith("not known")
     assert left["tpl.millesub: request_cpus"] == "its value is filled in by their code; set htcondor.mille.cpus"
     assert left["tpl.millesub: requirements"].endswith("set htcondor.mille.requirements")
     assert "there is one htcondor.reco.flavour" in left["tpl.recosub: +MaxRuntime = 99"]
