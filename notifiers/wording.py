@@ -262,7 +262,9 @@ def _with_unit(text: str, unit: str) -> str:
 def _largest(value: object) -> str:
     if not isinstance(value, Mapping):
         return NONE
-    size = _with_unit(number(value.get("value"), ".1f"), line(value.get("unit"), 12))
+    found = value.get("value")
+    form = ".2g" if isinstance(found, int | float) and abs(found) < 0.1 else ".1f"  # never -0.0
+    size = _with_unit(number(found, form), line(value.get("unit"), 12))
     place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
     return f"{size} ({place})" if place else size
 

@@ -26,7 +26,9 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
     told = queries.history(db, since=event["utc"])
     about = next(row["facts"] for row in told if row["id"] == event["id"])
-    iterations = [row for row in queries.iterations(db) if row["ended_utc"]]
+    # A message may arrive late: its numbers are those of its time.
+    iterations = [row for row in queries.iterations(db) if row["ended_utc"] and row["ended_utc"] <= event["utc"]]
+    solved = iterations[-1] if iterations else None
     limit = db.execute(
         "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
     ).fetchone()[0]
@@ -46,7 +48,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "held": [{"node": n["node"], "reason": n["reason"]} for n in queries.nodes(db, "held")],
         "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
-        "constants": queries.latest_constants(db),
+        "constants": solved and layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]),
         "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
         "cpu_s": _sum_of(_cpu_s(row["metrics"]) for row in iterations),
         "key": f"{campaign['name']}/{event['id']}",

@@ -175,6 +175,14 @@ def test_a_hold_says_how_its_job_fares(facts: dict[str, Any], fares: str) -> Non
     assert "- n (job 13.0): too large\n  Cure: `condor_release JOB`\n" in message.text
 
 
+def test_a_small_correction_is_not_nothing(facts: dict[str, Any]) -> None:
+    """The largest correction of an iteration that moves next to nothing has its digits."""
+    facts["rows"][-1]["largest"]["value"] = -0.0005123
+    text = compose(facts).text
+    assert text.count("-0.00051 um (module.y 003)") == 2
+    assert "-0.0 um" not in text
+
+
 def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
     """Of nodes that the same befell one log is shown, and it is said whose it is and how many are not."""
     first = {"node": "n1", "why": "crashed", "log": ["reading", "no geometry"]}
