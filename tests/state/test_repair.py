@@ -288,6 +288,44 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     assert f"not sent (again): {len(was)}, since whether they were is not known; {retry}" in said
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_who_sends_has_sent_what_waited(held: bool, tmp_path: Path) -> None:
+    """Of what the logs tell, messages wait until a hook that sends: that of a hold does, that of a reconstruction does not."""
+    config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
+    record = make_campaign(tmp_path / "c", files=2, config=config)
+    about = {
+        "dag_id": "12.0",
+        "node": layout.reco_node(1, 1, 400),
+        "utc": "2026-11-25T10:00:00.000Z",
+        "host": "",
+        "exit": 0,
+    }
+    pre = {**about, "phase": "pre", "retry": 0}
+    post = {**about, "phase": "post", "retry": 0, "max_retries": 2, "ret": 61, "job_id": "13.0", "outcome": "failed"}
+    post |= {"reason": "gone", "fatal": True, "exit": statuses.FATAL}
+    other = {"node": layout.reco_node(1, 1, 401)}
+    hold = {**about, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
+    from faser_align.state.repair import replay
+
+    story = [pre, post, {**pre, **other}, *([hold] if held else [])]
+    made = _store_after(record, [replay.Taken(event) for event in story], tmp_path / "made.db")
+    known = rows(made, "SELECT kind, state FROM outbox ORDER BY id")
+    assert known == ([("lost", "failed"), ("held", "failed")] if held else [("lost", "pending")])
+
+
+def test_a_new_store_is_open_to_those_who_had_the_old_one(tmp_path: Path) -> None:
+    """Who may read and write the store stays as it was."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    publish.publish(folder)
+    for mode in (0o600, 0o664):
+        store.write_bytes(b"")
+        store.chmod(mode)
+        repaired(record)
+        assert store.stat().st_mode & 0o777 == mode
+    assert findings(store) == []
+
+
 def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
     """A store that went back behind a delivery does not repeat it, if any copy still knows of it, in whatever state that is."""
     record = unpack("failed", tmp_path / "c")

@@ -92,13 +92,18 @@ def test_what_is_set_aside_is_kept(folder: str) -> None:
 def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the files cannot be removed after the commit, the hook answers all the same, and nothing is taken in twice."""
 
-    def refuse(folder: str, names: list[str]) -> None:
+    def refuse(*_: object) -> None:
         raise OSError("read-only")
 
     spool.put(folder, PRE)
-    monkeypatch.setattr(spool, "remove", refuse)
-    for _ in range(3):
+    Path(folder, layout.SPOOL, "0000000000000001.json").write_text("odd")
+    monkeypatch.setattr(spool, "set_aside", refuse)
+    for _ in range(2):
         assert writer.take(folder, None) == 0
+        spool.put(folder, PRE)
+        monkeypatch.setattr(spool, "remove", refuse)
+    assert writer.take(folder, None) == 0
+    assert rows(folder, "SELECT count(*) FROM history WHERE event = 'spooled'") == [(1,)]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
 
 
