@@ -1,6 +1,7 @@
 """What hooks tell another process of the same DAGMan, and how the wish to stop after an iteration is answered."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
     assert hook("pre", folder, node, 0, 2).returncode == statuses.SKIP  # the first one is still the first
     assert hook("pre", folder, node, 0, 2, dag_id="20.0", interpreter=OTHER).returncode == statuses.SKIP
     assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
+
+
+def test_a_process_is_known_by_its_beginning() -> None:
+    """A number is given again: a process is the one that began when it did."""
+    parent, own, again = (passing._process(pid).split() for pid in (os.getppid(), os.getpid(), os.getpid()))
+    assert own == again
+    assert own[0] == str(os.getpid())
+    assert int(parent[1]) < int(own[1])
+    assert passing._process(2**22 + 1) == str(2**22 + 1)  # none has this number
 
 
 def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,7 +227,7 @@ def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> N
 
 
 def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for the lock is bounded by an alarm of its own and puts the caller's back."""
+    """Waiting for the lock is bounded by an alarm of its own, and by the caller's, which is put back."""
     import fcntl
     import signal
 
@@ -239,11 +239,18 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
         with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
             fcntl.flock(taken, fcntl.LOCK_EX)
             assert database.transact(record["folder"], lambda db: 3) == 3
-        time.sleep(0.6)
+            time.sleep(0.6)
+            assert rang == [signal.SIGALRM]
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            started = time.monotonic()
+            with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
+                assert not turn.mine
+            assert time.monotonic() - started < 30.0
+            time.sleep(0.1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert rang == [signal.SIGALRM]
+    assert rang == [signal.SIGALRM] * 2
 
 
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
