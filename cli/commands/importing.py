@@ -34,7 +34,8 @@ def import_(
 ) -> None:
     """Take over from faser-alignment-script.
 
-    A configuration of either generation becomes a commented TOML file; what has no counterpart is listed, with the reason.
+    A configuration of either generation becomes a commented TOML file, with what the submit templates that it names ask for;
+    what has no counterpart is listed, with the reason.
     A folder becomes a campaign that can be read: its constants and pede's results; nothing in it is changed.
 
     Example: faser-align import config.json --lenient
