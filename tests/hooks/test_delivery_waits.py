@@ -213,6 +213,22 @@ def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
         assert world.rows("SELECT state FROM outbox ORDER BY id") == [("pending",), ("sent",)]
 
 
+def test_what_a_target_does_not_want_is_closed(tmp_path: Path) -> None:
+    """A target that by the user's own file wants other kinds of messages is not tried, and its message does not count as sent."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK))
+        nobody = f"mmost://127.0.0.1:{closed_port()}/{TOKEN}"
+        world.point(nobody)
+        text = (
+            f'[targets]\nme = "{mailbox.url("me@example.org")}"\n[targets.other]\nurl = "{nobody}"\nevents = ["end"]\n'
+        )
+        world.targets.write_text(text)
+        node = layout.reco_node(1, 1, 400)
+        assert world.call("pre", node, 0, 2) == 0
+        assert world.call("hold", node, "13.0", 0) == 0
+        assert world.rows("SELECT target, state FROM outbox ORDER BY id") == [("other", "unwanted"), ("me", "sent")]
+
+
 def test_each_channel_is_told_once(tmp_path: Path) -> None:
     """A channel that is refused gets its messages later, and those that have them get no more; the history says who has."""
     with Mailbox(tmp_path / "mail") as mailbox, mattermost() as server:

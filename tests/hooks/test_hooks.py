@@ -19,8 +19,8 @@ from faser_align.state import database, queries
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of three files in a folder whose name has a space and a percent sign."""
-    return make_campaign(tmp_path / "a b 100%" / "campaign", files=3)
+    """A campaign of three files in a folder whose name has a space, a percent sign, and what looks like a space that is written with one."""
+    return make_campaign(tmp_path / "a b 100%20" / "campaign", files=3)
 
 
 def state(record: dict[str, Any]) -> str:

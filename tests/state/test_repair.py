@@ -288,9 +288,16 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     assert f"not sent (again): {len(was)}, since whether they were is not known; {retry}" in said
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_who_sends_has_sent_what_waited(held: bool, tmp_path: Path) -> None:
-    """Of what the logs tell, messages wait until a hook that sends: that of a hold does, that of a reconstruction does not."""
+@pytest.mark.parametrize(
+    ("held", "spooled", "states"),
+    [
+        (False, False, ["pending"]),
+        (True, False, ["failed", "failed"]),
+        (True, True, ["pending", "failed"]),
+    ],
+)
+def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[str], tmp_path: Path) -> None:
+    """Of what the logs tell messages wait until a hook that sends, which that of a hold does; what the spool brings nobody had."""
     config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
     record = make_campaign(tmp_path / "c", files=2, config=config)
     about = {
@@ -307,10 +314,34 @@ def test_who_sends_has_sent_what_waited(held: bool, tmp_path: Path) -> None:
     hold = {**about, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
     from faser_align.state.repair import replay
 
-    story = [pre, post, {**pre, **other}, *([hold] if held else [])]
-    made = _store_after(record, [replay.Taken(event) for event in story], tmp_path / "made.db")
-    known = rows(made, "SELECT kind, state FROM outbox ORDER BY id")
-    assert known == ([("lost", "failed"), ("held", "failed")] if held else [("lost", "pending")])
+    story = [replay.Taken(event) for event in (pre, post, {**pre, **other}, *([hold] if held else []))]
+    if spooled:
+        story[1] = replay.Taken(post, spool.put(record["folder"], post))
+    made = _store_after(record, story, tmp_path / "made.db")
+    assert rows(made, "SELECT kind FROM outbox ORDER BY id") == [("lost",), ("held",)][: len(states)]
+    assert [state for (state,) in rows(made, "SELECT state FROM outbox ORDER BY id")] == states
+
+
+def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -> None:
+    """What a killed writer has left beside a store that nobody can read is kept with it."""
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    publish.publish(folder)
+    original = _dump(store)
+    journal = Path(f"{store}-journal")
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE history SET host = 'another'")
+        hot = journal.read_bytes()
+        db.execute("ROLLBACK")
+    store.write_bytes(b"no database at all\n" * 100)
+    journal.write_bytes(hot)
+    repaired(record)
+    assert not journal.exists()
+    assert _dump(store) == original
+    (kept,) = Path(folder).glob(f"*.{repair.ASIDE}-journal")
+    assert kept.read_bytes() == hot
 
 
 def test_a_new_store_is_open_to_those_who_had_the_old_one(tmp_path: Path) -> None:
