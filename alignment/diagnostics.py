@@ -1,9 +1,10 @@
 """What pede tells of its passes beside the result: histograms of residuals and fits, residuals by label.
 
 The first and the second pass are shown, and the last one. The histograms are those of pede that mean something here:
-1 words of a record, 2 entries of a label, 15 parameters of a group, 3 and 12 normalised residuals of measurements
-with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom, 11 local parameters, 6 down-weight
-fraction; and the function's value in the iterations and, of several binaries, what the last pass makes of each.
+1 words of a record, 8 measurements that its writer left out, 2 entries of a label, 15 parameters of a group, 3 and 12
+normalised residuals of measurements with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom,
+11 local parameters, 6 down-weight fraction; and the function's value in the iterations and, of several binaries, what
+the last pass makes of each.
 """
 
 import math
@@ -121,8 +122,12 @@ class Diagnostics:
         per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
         groups.fill(np.bincount(self._problem.groups)[1:])
+        not_stored = Histogram(8, "not_stored data per record", 0.0, 60.0)
+        counts = sorted(self._problem.source.not_stored.items())
+        not_stored.fill(np.repeat(*np.array(counts, np.int64).reshape(-1, 2).T))
         lines = [
             *LogHistogram(1, "Number of words/record in binary file", self._problem.source.sizes).lines(0),
+            *not_stored.lines(0),
             *LogHistogram(2, "Number of entries per label", per_label).lines(0),
             *groups.lines(0),
         ]

@@ -36,6 +36,7 @@ class Source:
         truncated: numbers of the binaries that end too early.
         leftovers: bytes behind the last record of each binary that has any, one to three; pede takes no notice of them.
         sizes: words of a record's two arrays, with the number of such records.
+        not_stored: measurements that the writer says it left out of a record, with the number of such records.
         records_in: records of each binary.
         locals_max, equations_max: local parameters and equations of the record that has most.
     """
@@ -53,6 +54,7 @@ class Source:
         self.truncated: set[int] = set()
         self.leftovers: dict[int, int] = {}
         self.sizes: Counter[int] = Counter()
+        self.not_stored: Counter[int] = Counter()
         self.records_in: list[int] = []
 
     def count(self, by_record: bool) -> dict[int, int]:
@@ -103,6 +105,7 @@ class Source:
         for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
             self.sizes.update(abs(length) for length in block.lengths)
+            self.not_stored.update(_not_stored(block))
             for chunk in decode(block, self.sets, binary.path, binary.weight, number):
                 room -= chunk.nbytes
                 if room >= 0:
@@ -128,6 +131,14 @@ class Source:
                 error.binary = number + 1
                 raise
             self.truncated.add(number)
+
+
+def _not_stored(block: Block) -> list[int]:
+    """What the first word of each record has for an index: the writer's count of errors, where it is not zero."""
+    lengths = np.array(block.lengths, np.int64)
+    first_index = np.array(block.starts, np.int64) + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)
+    found = block.words[first_index]
+    return [int(number) for number in found[found != 0]]
 
 
 def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:

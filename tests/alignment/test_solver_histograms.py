@@ -19,7 +19,7 @@ from faser_align.alignment.solver import solve
 Case = Callable[[str], Path]
 Key = tuple[str, int, int]
 
-NOT_MADE = {("Histogram", 8), ("XY-Data", 4), ("XY-Data", 5)}  # of pede's reading, and of residuals by record
+NOT_MADE = {("XY-Data", 4), ("XY-Data", 5)}  # of residuals by record
 
 
 def blocks(path: Path) -> dict[Key, list[str]]:
@@ -151,3 +151,16 @@ def test_several_binaries_have_points_each(pede_case: Case) -> None:
     assert [y for _, y, *_ in points[7]] == pytest.approx([rejected, rejected])
     assert [y for _, y, *_ in points[9]] == pytest.approx([18038 / 780 - 5] * 2, rel=0.02)
     assert 0.5 < points[8][0][1] < 2.0
+
+
+def test_measurements_that_the_writer_left_out_are_counted(tmp_path: Path) -> None:
+    """The index of a record's first word says how many there are; where it is zero, nothing is entered."""
+    content = b""
+    for left_out, double in ((0, False), (3, False), (3, True), (59, True)):
+        record = words([(0.0, 1.0, {1: 1.0}, {5: 1.0}), (0.0, 1.0, {1: 1.0}, {})])
+        content += pack([(0.0, left_out), *record[1:]], double=double)
+    (tmp_path / "data.bin").write_bytes(content)
+    (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\n")
+    assert solve(tmp_path / "str.txt").records == 4
+    (found,) = (block for block in read_histograms(tmp_path / "millepede.his").histograms if block.number == 8)
+    assert (found.inside, found.bins[6], found.bins[118]) == (3, 2, 1)
