@@ -133,6 +133,11 @@ def _settable(config: Mapping[str, Any]) -> Record:
 
 
 def _check_key(key: str, record: Record) -> None:
+    if key.startswith("stages."):
+        raise UserError(
+            f"set: {key} cannot be changed; of a stage, counted from 1, its criteria can, for example stages.1.convergence.patience, "
+            f"and it gets more iterations with `{console.program()} extend {record['name']}`"
+        )
     if key not in names():
         raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
     if "." not in key:

@@ -162,7 +162,8 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
         ("stages.3.convergence.patience=3", "has no stage 3; its stages are 1 to 2"),
         ("stages.1.convergence.pateince=3", "did you mean convergence.patience?"),
         ("stages.1.convergence.patience=0", "set: stage 1: convergence.patience = 0 is not allowed"),
-        ("stages.1.iterations=3", "is not a key"),
+        ("stages.1.iterations=3", "it gets more iterations with `faser-align extend"),
+        ("stages.first.convergence.patience=3", "of a stage, counted from 1, its criteria can"),
     ):
         refused = plain_command("set", folder, wrong)
         assert (refused.status, said in refused.err) == (2, True), refused.err
