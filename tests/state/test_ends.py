@@ -1,0 +1,131 @@
+"""How a campaign ends: by its verdict, by its DAGMan, or by a verdict that came before it could be taken."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign
+
+from faser_align.config import layout
+from faser_align.state import verify, writer
+
+RECO, MILLE, NEXT = layout.reco_node(1, 1, 400), layout.mille_node(1, 1), layout.mille_node(1, 2)
+BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
+PRE = {**BASE, "phase": "pre", "retry": 0}
+DONE = {**BASE, "phase": "post", "retry": 0, "max_retries": 0, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
+DONE |= {"reason": "", "fatal": False}
+FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
+FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
+AGAIN = {"dag_id": "20.0"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A campaign of one file and two iterations."""
+    return str(make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 2}})["folder"])
+
+
+def take(folder: str, *events: dict[str, Any]) -> list[int]:
+    """The answers to events, each in a transaction of its own."""
+    return [writer.record(folder, dict(event)) for event in events]
+
+
+def rows(folder: str, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        assert verify.findings(db) == []
+        return db.execute(sql).fetchall()
+
+
+def state(folder: str) -> str:
+    return str(rows(folder, "SELECT state FROM campaign")[0][0])
+
+
+def reason(folder: str) -> str:
+    """Why the DAG ended."""
+    (*_, told) = rows(
+        folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event LIKE 'final%' ORDER BY id"
+    )
+    return str(told[0])
+
+
+def verdict(name: str, node: str = MILLE, **changes: Any) -> dict[str, Any]:
+    """POST of a Millepede job that says this of its iteration."""
+    said = {"verdict": name, "moves": name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
+    return {**DONE, "node": node, "job_id": f"14.{node[-1]}", **said, **changes}
+
+
+def test_a_verdict_counts_once(folder: str) -> None:
+    """A campaign that ended by its verdict, and is resumed to end without another one, has failed."""
+    assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("limit"), FINAL, FINAL) == [0] * 6
+    assert state(folder) == "exhausted"
+    assert take(folder, {**FINAL, **AGAIN}) == [1]
+    assert state(folder) == "failed"
+    assert reason(folder) == "the DAG ended: it ended normally, but no verdict was recorded"
+
+
+def test_the_last_of_early_verdicts_counts(folder: str) -> None:
+    """Of verdicts that came before their solutions had begun the last one ends the campaign."""
+    take(folder, PRE, DONE, verdict("limit"), verdict("converged", NEXT))
+    assert state(folder) == "reconstructing"
+    assert take(folder, {**FINAL, "dag_status": 3}) == [0]
+    assert state(folder) == "converged"
+    assert rows(folder, "SELECT stage, iteration FROM campaign") == [(1, 2)]
+
+
+def test_an_early_verdict_outlives_the_failure_of_its_dagman(folder: str) -> None:
+    """A DAGMan that lost track of a job failed the campaign before the verdict came; the next one has nothing to do, and ends by it."""
+    assert take(folder, PRE, {**FINAL, "dag_status": 2}, DONE, verdict("limit")) == [0, 2, 0, 0]
+    assert state(folder) == "failed"
+    assert take(folder, {**FINAL, **AGAIN}) == [0]
+    assert state(folder) == "exhausted"
+    events = rows(
+        folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored = '' ORDER BY id DESC LIMIT 3"
+    )
+    assert events == [("limit",), ("solving_started",), ("resumed",)]
+
+
+@pytest.mark.parametrize(("status", "end"), [(0, "exhausted"), (2, "failed"), (4, "removed"), (6, "removed")])
+def test_a_campaign_that_only_reconstructs(status: int, end: str, folder: str) -> None:
+    """Without any solution it has ended well where its DAG has, and only there."""
+    take(folder, PRE, DONE)
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
+        db.execute("DELETE FROM nodes WHERE kind = 'mille'")
+    assert take(folder, {**FINAL, "dag_status": status}) == [status]
+    assert state(folder) == end
+
+
+def test_the_end_names_what_failed(folder: str) -> None:
+    """Nodes that failed are named beside whatever else ended the DAG."""
+    take(folder, PRE, FAILED, {**FINAL, "dag_status": 4})
+    assert reason(folder) == f"the DAG ended: it was removed; 1 node failed ({RECO})"
+    take(folder, {**FINAL, **AGAIN, "dag_status": 2})
+    assert reason(folder) == f"the DAG ended: 1 node failed ({RECO})"
+
+
+def test_an_end_by_verdict_stays(folder: str) -> None:
+    """The failed DAG behind a verdict that failed its node is noted, and moves nothing."""
+    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("diverged", exit=43), {**FINAL, "dag_status": 2})
+    assert state(folder) == "diverged"
+    ((event, ignored),) = rows(folder, "SELECT event, ignored FROM history WHERE ignored != ''")
+    assert (event, ignored) == ("final_failed", "a campaign that is diverged takes no event final_failed")
+
+
+def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) -> None:
+    """Verdict, words, criteria, numbers and end of an iteration are those of its last solution; when it began stays."""
+    mille = {**PRE, "node": MILLE}
+    take(folder, PRE, DONE, mille, verdict("go_on"))
+    ((_, _, began, *_),) = rows(folder, "SELECT * FROM iterations")
+    anew = {"utc": "2026-11-24T09:00:00.000Z", "job_id": "15.0", "verdict_reason": "otherwise", "criteria": "[1]"}
+    take(folder, {**mille, **AGAIN}, verdict("limit", **anew, **AGAIN, metrics='{"a":1}'))
+    assert rows(folder, "SELECT * FROM iterations") == [
+        (1, 1, began, anew["utc"], "limit", "otherwise", "[1]", '{"a":1}')
+    ]
+
+
+def test_a_dagman_that_is_new_to_a_campaign_that_runs(folder: str) -> None:
+    """A DAG that was submitted a second time by hand is noted, and resumes nothing."""
+    take(folder, PRE, {**PRE, **AGAIN})
+    assert rows(folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored != ''") == []
+    assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "reconstructing")]
