@@ -150,6 +150,23 @@ def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
         assert made[2].result() is True
 
 
+def test_nobody_writes_while_a_copy_is_made(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of the store are read behind SQLite's shared lock, which keeps strangers out, too."""
+    folder, copied = record["folder"], []
+    sendfile = os.sendfile
+
+    def looked_at(out: int, source: int, offset: int, count: int) -> int:
+        stranger = sqlite3.connect(f"{folder}/{layout.STATE}", timeout=0)
+        with contextlib.closing(stranger), pytest.raises(sqlite3.OperationalError, match="locked"):
+            stranger.execute("BEGIN EXCLUSIVE")
+        copied.append(count)
+        return sendfile(out, source, offset, count)
+
+    monkeypatch.setattr(os, "sendfile", looked_at)
+    assert publish.publish(folder)
+    assert sum(copied) == Path(folder, layout.STATE).stat().st_size
+
+
 def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
     """A copy that finds no room for all of it leaves the copy before in its place, and takes no room itself."""
     folder = record["folder"]
