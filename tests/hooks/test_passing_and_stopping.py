@@ -50,6 +50,27 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
     assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
 
 
+def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None:
+    """No hook comes any more where somebody asks for deliveries: what was refused a moment ago is tried at once, by FINAL as well."""
+    notify = {"targets": ["me"], "events": ["end", "held"], "file": str(tmp_path / "none.toml")}
+    folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
+    node = layout.reco_node(1, 1, 400)
+    assert hook("pre", folder, node, 0, 2).returncode == 0
+    tries = []
+    for words in (("hold", node, "13.0", 0), ("hold", node, "13.0", 0), ("final", layout.FINAL_NODE, 4, 0)):
+        hook(words[0], folder, *words[1:])
+        tries.append(_tries(folder))
+    for phase in ("take", "deliver"):
+        assert hook(phase, folder, layout.FINAL_NODE).returncode == 0
+        tries.append(_tries(folder))
+    assert tries == [[1], [1], [2, 1], [2, 1], [3, 2]]
+
+
+def _tries(folder: str) -> list[int]:
+    with queries.published(folder) as db:
+        return [row["tries"] for row in queries.outbox(db)]
+
+
 def test_a_process_is_known_by_its_beginning() -> None:
     """A number is given again: a process is the one that began when it did."""
     parent, own, again = (passing._process(pid).split() for pid in (os.getppid(), os.getpid(), os.getpid()))

@@ -506,6 +506,39 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     assert (found.path, found.stale) == ("", True)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "UPDATE attempts SET job_id = '99.0' WHERE node = 'mille_s1_i01'",
+        "UPDATE events SET exit_status = 6 WHERE phase = 'final'",
+        "UPDATE iterations SET verdict = 'stalled' WHERE iteration = 1",
+        "INSERT INTO events SELECT dag_id, node, attempt, 'hold', job_id, '9', 0 FROM events WHERE phase = 'hold' LIMIT 1",
+    ],
+)
+def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
+    """One that lacks an end of an attempt, of a DAGMan or of an iteration, or a hold, of another does not cover it."""
+    from faser_align.state.repair import copies
+
+    store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))
+    other = str(shutil.copy(store, tmp_path / "other.db"))
+    assert copies.covers(store, other)
+    with closing(sqlite3.connect(other)) as db, db:
+        assert db.execute(more).rowcount == 1
+    assert not copies.covers(store, other)
+    assert copies.covers(other, store) is more.startswith("INSERT")
+
+
+def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
+    """Logs know no less than a second: what was changed within it stands behind what scripts did, who were not judged by it."""
+    from faser_align.state.repair import events
+
+    record = make_campaign(tmp_path / "c", files=1)
+    at = {"who": "me", "host": "ap", "id": "1", "utc": "2026-11-25T10:00:00.500Z"}
+    changed: Any = [{**at, "key": "convergence.patience", "before": 2, "after": 1}]
+    for utc, patience in (("2026-11-25T10:00:00.000Z", 2), ("2026-11-25T10:00:01.000Z", 1)):
+        assert events._as_it_was(record, changed, utc)["config"]["convergence"]["patience"] == patience
+
+
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
     """A store is not made anew from logs that lack one of its holds, though they know of events that it has no place for."""
     record = unpack("failed", tmp_path / "c")
