@@ -50,6 +50,30 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
     assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
 
 
+def test_a_hook_that_can_do_nothing_hands_on_the_outcome(tmp_path: Path) -> None:
+    """Without any campaign DAGMan is told what its own words say: the job's outcome, its own end; a node begins, and a hold is no matter."""
+    said = {status: hook("final", tmp_path / "nowhere", layout.FINAL_NODE, status, 0).returncode for status in range(7)}
+    assert said == {0: 0, 1: 1, 2: 2, 3: 0, 4: 4, 5: 5, 6: 6}
+    node = layout.reco_node(1, 1, 400)
+    for ret, answer in ((1, 1), (-9, 1), (statuses.RAW_MISSING, statuses.FATAL)):
+        assert hook("post", tmp_path / "nowhere", node, 0, 2, ret, "13.0", 0).returncode == answer
+    assert hook("pre", tmp_path / "nowhere", node, 0, 2).returncode == 0
+    assert hook("hold", tmp_path / "nowhere", node, "13.0", 0).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", layout.STATE, layout.PUBLISHED])
+def test_a_solution_waits_for_no_file_that_is_lost(name: str, record: dict[str, Any]) -> None:
+    """What is lost is known to the Millepede job from the store, and from the published copy where that is away; nothing lost, no list."""
+    folder, node = record["folder"], layout.mille_node(1, 1)
+    if name:
+        Path(folder, name).rename(Path(folder, "elsewhere"))
+    assert hook("pre", folder, node, 0, 2).returncode == 0
+    assert json.loads(Path(layout.lost_file(folder, 1, 1)).read_text()) == [400]
+    whole = make_campaign(Path(folder).with_name("whole"), files=1)["folder"]
+    assert hook("pre", whole, node, 0, 2).returncode == 0
+    assert not Path(layout.lost_file(whole, 1, 1)).exists()
+
+
 def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None:
     """No hook comes any more where somebody asks for deliveries: what was refused a moment ago is tried at once, by FINAL as well."""
     notify = {"targets": ["me"], "events": ["end", "held"], "file": str(tmp_path / "none.toml")}

@@ -125,6 +125,21 @@ def test_a_repeat_is_answered_as_the_first(folder: str) -> None:
     assert take(folder, {**PRE, **AGAIN, "node": OTHER}, {**first, **AGAIN, "exit": 5}) == [0, 5]
 
 
+def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
+    """A second hold of a job is another one, that of another DAGMan's job of the same name too; the same one again is none."""
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
+    later = {**hold, "hold_time": "2026-11-24 08:00:02", "reason": "memory"}
+    take(folder, PRE, hold, later, hold, later)
+    told = "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'held' ORDER BY id"
+    assert rows(folder, told) == [("quota",), ("memory",)]
+    assert rows(folder, f"SELECT state, reason FROM nodes WHERE node = '{RECO}'") == [("held", "memory")]
+    take(folder, {**PRE, **AGAIN}, {**hold, **AGAIN}, {**hold, **AGAIN})
+    assert len(rows(folder, told)) == 3
+    take(folder, {**DONE, **AGAIN}, {**later, **AGAIN})
+    assert rows(folder, f"SELECT state, reason FROM nodes WHERE node = '{RECO}'") == [("done", "")]
+    assert len(rows(folder, told)) == 4
+
+
 def test_each_attempt_begins_without_a_reason(folder: str) -> None:
     """What went wrong with a node before is not said of the attempt that runs."""
     assert take(folder, PRE, FAILED) == [0, 1]

@@ -181,6 +181,10 @@ def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
     assert "File too large" in found.stderr
     assert Path(folder, f"{layout.PUBLISHED}.new").stat().st_size == 0
     assert Path(folder, layout.PUBLISHED).read_bytes() == before
+    # A store that was made anew may be smaller than what a hook left that was killed while it copied.
+    Path(folder, f"{layout.PUBLISHED}.new").write_bytes(b"x" * 2_000_000)
+    publish.publish(folder)
+    assert Path(folder, layout.PUBLISHED).read_bytes() == Path(folder, layout.STATE).read_bytes()
 
 
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
@@ -336,17 +340,28 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     outbox.mark(folder, second, "refused")
     assert not outbox.due(folder)
     assert outbox.due(folder, final=True)
+    waits_s: list[float] = []
     for _ in range(outbox.TRIES_MAX - 1):
         again = outbox.claim(folder, final=True)
         assert again is not None
         assert outbox.due(folder)  # whatever its back-off: who claimed it may be killed now
-        outbox.mark(folder, again, "refused again")
+        waits_s.append(_back_off_s(folder, again, "refused again"))
+    assert [round(wait_s, -1) for wait_s in waits_s[:-1]] == [120, 240, 480, 960]
     assert not outbox.due(folder, final=True)
     publish.publish(folder)
     with queries.published(folder) as db:
         assert [row["state"] for row in queries.outbox(db)] == ["sent", "failed"]
         refused = [row["facts"] for row in queries.history(db) if row["event"] == "delivery_failed"]
     assert refused[-1] == {"target": "group", "message": "failed", "try": 6, "reason": "refused again"}
+
+
+def _back_off_s(folder: str, claimed: outbox.Claim, problem: str) -> float:
+    """How long a message waits after this problem (s)."""
+    before = time.time()
+    outbox.mark(folder, claimed, problem)
+    with contextlib.closing(database.connect(folder)) as db:
+        (later,) = db.execute("SELECT next_utc FROM outbox WHERE id = ?", claimed.ids).fetchone()
+    return queries.seconds(later) - before
 
 
 def test_many_holds_are_one_message_and_the_end_comes_first(record: dict[str, Any]) -> None:
