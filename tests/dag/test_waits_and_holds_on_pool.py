@@ -77,7 +77,9 @@ def test_nodes_wait_and_held_jobs_go_on(pool: Pool, workdir: Path) -> None:
         told = [row[0] for row in db.execute("SELECT history_id FROM outbox WHERE kind = 'held' ORDER BY history_id")]
     held = [row for row in campaign.history() if row["event"] == "held"]
     assert told == [row["id"] for row in held]
-    assert {row["node"] for row in held} == {HELD, HUNGRY}
+    assert {node: sum(row["node"] == node for row in held) for node in (HELD, HUNGRY)} == {
+        node: ads[node]["NumHolds"] for node in (HELD, HUNGRY)
+    }
 
 
 def test_a_stop_does_not_wait(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
