@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +99,13 @@ def _tries(folder: str) -> list[int]:
 
 def test_a_process_is_known_by_its_beginning() -> None:
     """A number is given again: a process is the one that began when it did."""
-    parent, own, again = (passing._process(pid).split() for pid in (os.getppid(), os.getpid(), os.getpid()))
+    time.sleep(0.05)  # the kernel counts hundredths of a second
+    with subprocess.Popen(["sleep", "600"]) as other:
+        child, own, again = (passing._process(pid).split() for pid in (other.pid, os.getpid(), os.getpid()))
+        other.kill()
     assert own == again
     assert own[0] == str(os.getpid())
-    assert int(parent[1]) < int(own[1])
+    assert int(own[1]) < int(child[1])
     assert passing._process(2**22 + 1) == str(2**22 + 1)  # none has this number
 
 
