@@ -62,7 +62,7 @@ def _pre(campaign: Campaign) -> int:
     latest = _latest(db, node)
     if latest and latest[1] == event["dag_id"] and not latest[2]:
         return 0  # open: this script is a repeat of the one that opened it
-    if _is_over(campaign, kind, stage, file, state):
+    if _is_over(campaign, stage, file):
         if state not in ("done", "skipped", "lost"):
             _abandon(campaign, node, latest)
             history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
@@ -93,7 +93,7 @@ def _post(campaign: Campaign) -> int:
     if answered is not None:
         return answered  # also where the node has gone on since: a script that slept comes late
     if latest is None or latest[1] != event["dag_id"] or latest[2]:
-        if _is_over(campaign, kind, stage, file, state):
+        if _is_over(campaign, stage, file):
             return 0  # it was passed over, and had a job all the same (hooks.passing)
         # Its PRE could not be recorded at all; the attempt is known from its end alone.
         attempts += 1
@@ -206,9 +206,9 @@ def _latest(db: sqlite3.Connection, node: str) -> "tuple[int, str, str, str] | N
     return found
 
 
-def _is_over(campaign: Campaign, kind: str, stage: int, file: int, state: str) -> bool:
+def _is_over(campaign: Campaign, stage: int, file: int) -> bool:
     """Whether a node has nothing to do: its file is lost, its stage has ended, or there is nothing to validate."""
-    if state == "lost" or (kind == "reco" and campaign.lost and _lost(campaign.db, file)):
+    if campaign.lost and _lost(campaign.db, file):
         return True
     if stage == layout.VALIDATION:
         return not _validating(campaign)

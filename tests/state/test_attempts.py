@@ -107,6 +107,41 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
     assert rows(folder, "SELECT ignored FROM history WHERE ignored != ''") == []
 
 
+def test_what_is_validated(tmp_path: Path) -> None:
+    """Nodes of a validation begin once the last stage has converged, and not an earlier one, and until the campaign has ended."""
+    config: dict[str, Any] = {"validation": {"enabled": True}, "campaign": {"iterations": 1}}
+    config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "ab"]
+    record = make_campaign(tmp_path / "campaign", files=1, config=config)
+    folder = str(record["folder"])
+    half = {**PRE, "node": layout.reco_node(layout.VALIDATION, layout.BEFORE, 400)}
+    said = {"verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    solved = [
+        {**DONE, "node": layout.mille_node(stage, 1), "job_id": f"14.{stage}", **said, "verdict": name, "moves": moves}
+        for stage, name, moves in ((1, "converged", "stage_finished"), (2, "limit", "limit"))
+    ]
+    first, last = ({**PRE, "node": layout.mille_node(stage, 1)} for stage in (1, 2))
+    take(folder, PRE, DONE, first, solved[0], last, solved[1])
+    assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
+    assert take(folder, {**half, **AGAIN}) == [statuses.SKIP]
+    assert rows(folder, "SELECT state FROM campaign") == [("submitted",)]
+    converged = {**solved[1], **AGAIN, "verdict": "converged", "moves": "validation_asked"}
+    assert take(folder, {**last, **AGAIN}, converged, {**half, **AGAIN}) == [0, 0, 0]
+    assert rows(folder, "SELECT state FROM campaign") == [("validating",)]
+    validate = {
+        **solved[0],
+        **AGAIN,
+        "node": layout.VALIDATE_NODE,
+        "job_id": "15.0",
+        "verdict": "confirmed",
+        "moves": "confirmed",
+    }
+    take(folder, {**DONE, **AGAIN, "node": half["node"]}, {**PRE, **AGAIN, "node": layout.VALIDATE_NODE}, validate)
+    assert rows(folder, "SELECT state FROM campaign") == [("converged",)]
+    assert take(folder, {**half, **AGAIN, "node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}) == [
+        statuses.SKIP
+    ]
+
+
 def test_posts_of_jobs_that_were_never_submitted(folder: str) -> None:
     """They all have one name: a repeat is answered as before, and the next attempt's is another one."""
     never = {**FAILED, "job_id": NO_JOB}
@@ -138,6 +173,18 @@ def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
     take(folder, {**DONE, **AGAIN}, {**later, **AGAIN})
     assert rows(folder, f"SELECT state, reason FROM nodes WHERE node = '{RECO}'") == [("done", "")]
     assert len(rows(folder, told)) == 4
+
+
+def test_whose_attempt_a_hold_is(folder: str) -> None:
+    """A hold moves the attempt that is open, also one of an earlier DAGMan; not the next one of its job's node, nor a node that is done."""
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
+    now = f"SELECT state, reason FROM nodes WHERE node = '{RECO}'"
+    take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, hold)
+    assert rows(folder, now) == [("held", "quota")]
+    take(folder, FAILED, {**PRE, "retry": 1}, {**hold, "hold_time": "2"})
+    assert rows(folder, now) == [("running", "")]
+    take(folder, {**DONE, "job_id": "14.0"}, {**hold, "job_id": "99.0"})
+    assert rows(folder, now) == [("done", "")]
 
 
 def test_each_attempt_begins_without_a_reason(folder: str) -> None:
