@@ -1,10 +1,13 @@
 """Publishing a page in bounded time, whatever has become of the folder of pages: what hooks and jobs do.
 
 A process of its own writes the page. Who waits for a file server that is gone hears no alarm, but can be killed; where not
-even that helps, the process is left to the system.
+even that helps, the process is left to the system. It ends with who waits for it.
 """
 
 import contextlib
+import ctypes
+import os
+import signal
 import subprocess
 import sys
 
@@ -13,8 +16,9 @@ from faser_align.pages import publish as pages
 
 PUBLISH_S_MAX, KILLED_S_MAX = 60.0, 2.0
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[4:]; from faser_align.pages import bounded; bounded.write(*sys.argv[1:4])"
+    "import sys; sys.path[:] = sys.argv[5:]; from faser_align.pages import bounded; bounded.write(*sys.argv[1:5])"
 )
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def publish(campaign: str, folder: str, *, written_utc: str) -> None:
@@ -23,7 +27,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
     Raises:
         CampaignError: what kept the page from being written.
     """
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, campaign, folder, written_utc, *sys.path]
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(os.getpid()), campaign, folder, written_utc, *sys.path]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         _, said = child.communicate(timeout=PUBLISH_S_MAX)
@@ -38,8 +42,11 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
         raise CampaignError(said.decode("utf-8", "replace").strip() or f"exit status {child.returncode}")
 
 
-def write(campaign: str, folder: str, written_utc: str) -> None:
+def write(parent: str, campaign: str, folder: str, written_utc: str) -> None:
     """Publish, in the process that may be killed; the last word on standard error is what went wrong."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        sys.exit("who asked is gone")
     try:
         pages.publish(campaign, folder, written_utc=written_utc)
     except Exception as problem:  # noqa: BLE001 -- whatever it is, who asked is told in a sentence

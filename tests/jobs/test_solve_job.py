@@ -1,5 +1,7 @@
 """The Millepede job as a process."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from campaigns import hook
+from nowhere import until
 
 from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
 from faser_align.alignment.millepede import read_end, read_result
@@ -425,6 +428,43 @@ def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path
     assert not pages.exists()
     with pytest.raises(ProcessLookupError):
         os.killpg(job.pid, 0)
+
+
+def test_a_page_is_written_by_nobody_when_its_job_is_gone(reconstructed: Make, tmp_path: Path) -> None:
+    """What writes a page ends with the job that waits for it, however that was killed."""
+    campaign = reconstructed(report={"publish": str(tmp_path / "pages")})
+    create_store(str(campaign), read_record(str(campaign)))
+    assert hook("pre", campaign, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
+    silent = Path(layout.metrics_file(str(campaign), 1, 1)).parent / "silent" / "own.txt"
+    silent.parent.mkdir(parents=True)
+    os.mkfifo(silent)
+    program = f"from faser_align.jobs.solve import solve; solve({str(campaign)!r}, 1, 1)"
+    with subprocess.Popen([sys.executable, "-I", "-c", program], start_new_session=True) as job:
+        silence = until(lambda: _read_by_somebody(silent))
+        assert _writers(campaign)
+        job.kill()
+    until(lambda: not _writers(campaign))
+    os.close(silence)
+
+
+def _read_by_somebody(pipe: Path) -> int | None:
+    """The descriptor of a named pipe that somebody has opened to read from it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as none:
+        if none.errno != errno.ENXIO:
+            raise
+        return None
+
+
+def _writers(campaign: Path) -> list[Path]:
+    """Processes that write the page of a campaign."""
+    found = []
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            text = words.read_text(errors="replace")
+            found += [words] if "bounded.write" in text and str(campaign) in text else []
+    return found
 
 
 def test_a_page_that_cannot_be_published_costs_nothing(reconstructed: Make, run_job: Run, tmp_path: Path) -> None:
