@@ -178,13 +178,13 @@ def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
 def test_whose_attempt_a_hold_is(folder: str) -> None:
     """A hold moves the attempt that is open, also one of an earlier DAGMan; not the next one of its job's node, nor a node that is done."""
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
-    now = f"SELECT state, reason FROM nodes WHERE node = '{RECO}'"
-    take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, hold)
-    assert rows(folder, now) == [("held", "quota")]
-    take(folder, FAILED, {**PRE, "retry": 1}, {**hold, "hold_time": "2"})
-    assert rows(folder, now) == [("running", "")]
+    now = "SELECT state, reason FROM nodes WHERE node = '{}'"
+    take(folder, PRE, FAILED, {**PRE, "retry": 1}, hold)
+    assert rows(folder, now.format(RECO)) == [("running", "")]
     take(folder, {**DONE, "job_id": "14.0"}, {**hold, "job_id": "99.0"})
-    assert rows(folder, now) == [("done", "")]
+    assert rows(folder, now.format(RECO)) == [("done", "")]
+    take(folder, {**PRE, "node": OTHER}, {**PRE, **AGAIN}, {**hold, "node": OTHER, "job_id": "15.0"})
+    assert rows(folder, now.format(OTHER)) == [("held", "quota")]
 
 
 def test_each_attempt_begins_without_a_reason(folder: str) -> None:
