@@ -104,6 +104,11 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
     assert "while it was on hold (quota)" in held.words
 
 
+def test_how_a_dag_ended_is_told_soon_after() -> None:
+    """A status that was told a minute later, or before, is that of another FINAL."""
+    assert events._within([(9, 1), (70, 4), (71, 2)], 10) == [4]
+
+
 def test_lines_that_are_none(tmp_path: Path) -> None:
     """What is no line of a log is passed over, whatever it is."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
