@@ -344,6 +344,28 @@ def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -
     assert kept.read_bytes() == hot
 
 
+def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> None:
+    """A store is looked at with the journal beside it, which takes back what was written before its writer died."""
+    from faser_align.state.repair import copies
+
+    record = unpack("failed", tmp_path / "c")
+    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    original = _dump(store)
+    journal = Path(f"{store}-journal")
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE history SET host = hex(zeroblob(20000))")
+        half, hot = store.read_bytes(), journal.read_bytes()
+        db.execute("ROLLBACK")
+    assert half != store.read_bytes()
+    store.write_bytes(half)
+    journal.write_bytes(hot)
+    copy = copies.examine(folder, record, str(tmp_path), copies.STORE, layout.STATE)
+    assert copy.damage == ()
+    assert _dump(Path(copy.path)) == original
+
+
 def test_a_new_store_is_open_to_those_who_had_the_old_one(tmp_path: Path) -> None:
     """Who may read and write the store stays as it was."""
     record = unpack("failed", tmp_path / "c")
