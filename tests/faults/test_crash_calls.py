@@ -44,7 +44,7 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
     return found[True][today % STRIDE :: STRIDE] + found[False][today % looks :: looks]
 
 
-@pytest.mark.timeout(7200 if SOAK else 300)
+@pytest.mark.timeout(7200 if SOAK else 1800)
 @pytest.mark.parametrize("prepare", [*LIGHT, *HEAVY])
 def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     prepare: Prepare, tmp_path: Path

@@ -54,8 +54,10 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
     older = workdir / "older.db"
     shutil.copy(store, older)
     (one.orders / node).unlink()
+    (one.orders / "wait_s").write_text("600")
     assert one.command("resume").returncode == 0
     refused = one.command("repair")
+    (one.orders / "wait_s").write_text("0.1")
     assert refused.returncode == 2
     assert "and its hooks write the store: stop it with `faser-align stop lost-store`" in refused.stderr
     assert one.wait_end() == "converged"
