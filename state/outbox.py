@@ -15,6 +15,7 @@ from faser_align.state import database
 
 TRIES_MAX = 6
 BACKOFF_S = 60.0  # doubled with each failure
+DEADLY = "every hook that was to send it was killed"
 
 
 class Claim(NamedTuple):
@@ -59,6 +60,7 @@ def claim(
     found: list[Claim] = []
 
     def work(db: sqlite3.Connection) -> int:
+        _give_up(db)
         rows = [
             row
             for row in db.execute(
@@ -87,6 +89,16 @@ def claim(
 
     database.transact(folder, work)
     return found[0] if found else None
+
+
+def _give_up(db: sqlite3.Connection) -> None:
+    """Let a message rest whose claims all ended with their hooks: it may be what kills them."""
+    deadly = db.execute(
+        "SELECT id, target, kind, tries FROM outbox WHERE state = 'claimed' AND tries >= ?", (TRIES_MAX,)
+    ).fetchall()
+    for row, target, kind, tries in deadly:
+        db.execute("UPDATE outbox SET state = 'failed', error = ? WHERE id = ?", (DEADLY, row))
+        _note(db, database.utc(), (target, kind, tries, DEADLY), {})
 
 
 def decline(folder: str, claimed: Claim) -> None:
@@ -129,14 +141,19 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
             "UPDATE outbox SET state = ?, next_utc = ?, error = ? WHERE id = ?",
             [(state, later, problem, row) for row in claimed.ids],
         )
-        db.execute(
-            "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
-            "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",
-            (database.utc(now), claimed.target, claimed.kind, claimed.tries, problem, json.dumps(partly)),
-        )
+        _note(db, database.utc(now), (claimed.target, claimed.kind, claimed.tries, problem), partly)
         return 0
 
     database.transact(folder, work)
+
+
+def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], further: dict[str, Any]) -> None:
+    """Write into the history that a message did not arrive: of (target, kind, try, reason), and what else is known."""
+    db.execute(
+        "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
+        "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",
+        (utc, *failed, json.dumps(further)),
+    )
 
 
 def _times(final: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -15,7 +16,19 @@ from campaigns import NAME, hook, make_campaign, run_iteration
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError, UserError
-from faser_align.state import create, database, facts, outbox, publish, queries, registry, schema, spool, writer
+from faser_align.state import (
+    create,
+    database,
+    facts,
+    outbox,
+    publish,
+    queries,
+    registry,
+    schema,
+    spool,
+    wishes,
+    writer,
+)
 
 
 @pytest.fixture
@@ -353,6 +366,33 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
         assert [row["state"] for row in queries.outbox(db)] == ["sent", "failed"]
         refused = [row["facts"] for row in queries.history(db) if row["event"] == "delivery_failed"]
     assert refused[-1] == {"target": "group", "message": "failed", "try": 6, "reason": "refused again"}
+
+
+def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> None:
+    """Claimed as often as allowed by hooks that were killed, a message rests until somebody asks for it; the others go out."""
+    folder = record["folder"]
+    hook("final", folder, "final", 2, 1)
+    with contextlib.closing(database.connect(folder)) as db:
+        db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = '', error = ''")
+        for number in range(outbox.TRIES_MAX):
+            deadly = outbox.claim(folder)
+            assert deadly is not None
+            assert (deadly.target, deadly.tries) == ("me", number + 1)
+        other = outbox.claim(folder)
+        assert other is not None
+        assert other.target == "group"
+        outbox.mark(folder, other, None)
+        assert outbox.claim(folder, final=True) is None
+        assert not outbox.due(folder, final=True)
+        told = dict(db.execute("SELECT target, state || ', ' || tries || ', ' || error FROM outbox"))
+        assert told == {"me": f"failed, {outbox.TRIES_MAX}, {outbox.DEADLY}", "group": "sent, 1, "}
+        refused = db.execute("SELECT facts FROM history WHERE event = 'delivery_failed' ORDER BY id DESC").fetchone()
+        assert json.loads(refused[0])["reason"] == outbox.DEADLY
+        wishes.put(folder, "notify_retried", {"target": ""})
+        assert writer.take(folder, None) == 0
+        again = outbox.claim(folder)
+        assert again is not None
+        assert (again.target, again.tries) == ("me", 1)
 
 
 def _back_off_s(folder: str, claimed: outbox.Claim, problem: str) -> float:

@@ -283,6 +283,10 @@ class Model:
 
     def claim(self, *, final: bool, tired: Collection[str]) -> list[Letter]:
         """The next message, which may be about several nodes: the campaign's end first, else the oldest; empty if none is due."""
+        for letter in self.letters:
+            if letter.state == "claimed" and letter.tries >= TRIES_MAX:  # it kills who sends it
+                letter.state, letter.failed = "failed", True
+                self._note("delivery_failed")
         due = [
             letter
             for letter in self.letters
