@@ -137,12 +137,17 @@ class Laboratory:
             trial.problems.append(f"processes are left: {campaign.processes()}")
 
     def _events(self, campaign: PoolCampaign, trial: Trial) -> None:
-        """Every job whose POST DAGMan saw succeed has one attempt that succeeded, and no job has two."""
+        """Every job whose POST DAGMan saw succeed has one attempt that succeeded, and no job has two.
+
+        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once (``hooks.passing``).
+        """
         log = (campaign.folder / layout.JOBSTATE_LOG).read_text()
         succeeded = set(re.findall(r"^\d+ (\w+) POST_SCRIPT_SUCCESS (\d+\.\d+)", log, re.MULTILINE))
         with queries.published(str(campaign.folder)) as db:
             closed = Counter(db.execute("SELECT node, job_id FROM attempts WHERE job_id != ''").fetchall())
-        lost, doubled = succeeded - set(closed), {job: n for job, n in closed.items() if n > 1}
+            skipped = {name for (name,) in db.execute("SELECT node FROM nodes WHERE state = 'skipped'")}
+        lost = {(node, job) for node, job in succeeded - set(closed) if node not in skipped}
+        doubled = {job: n for job, n in closed.items() if n > 1}
         trial.lost += len(lost)
         trial.doubled += len(doubled)
         if lost or doubled:
