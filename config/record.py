@@ -6,6 +6,7 @@ Reading it takes json only, since jobs and the Millepede node's hook do it.
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import faser_align
@@ -98,6 +99,11 @@ def read_record(folder: str) -> dict[str, Any]:
     Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
     """
     return changes.apply(read_submitted(folder), changes.read(folder))
+
+
+def convergence_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """``[convergence]`` as it holds in a stage, counted from 1; empty for a campaign that was imported and had none."""
+    return {**record["config"].get("convergence", {}), **record["stages"][stage - 1].get("convergence", {})}
 
 
 def read_submitted(folder: str) -> dict[str, Any]:

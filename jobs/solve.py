@@ -30,6 +30,7 @@ from faser_align.alignment.pivot import turns_layers
 from faser_align.alignment.steeringtext import SolverOptions, write_steering
 from faser_align.config import layout
 from faser_align.config.atomic import temporary, write_text
+from faser_align.config.record import convergence_of
 from faser_align.fsm import criteria, statuses
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.checksums import constants_facts
@@ -110,9 +111,9 @@ def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
             history.append(json.loads(text))
         except (OSError, ValueError):
             continue  # a stage that ended early has no more
-    rules = iteration.config["convergence"] | iteration.record["stages"][iteration.stage - 1].get("convergence", {})
+    limits = criteria.limits(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
-    return plot(path, iteration.record["name"], [*history, metrics], criteria.limits(rules))
+    return plot(path, iteration.record["name"], [*history, metrics], limits)
 
 
 def _publish(iteration: Iteration) -> None:

@@ -5,14 +5,12 @@ even that helps, the process is left to the system. It ends with who waits for i
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 
 from faser_align.fsm.errors import CampaignError
-from faser_align.pages import publish as pages
 
 PUBLISH_S_MAX, KILLED_S_MAX = 60.0, 2.0
 _PROGRAM = (
@@ -44,10 +42,14 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
 
 def write(parent: str, campaign: str, folder: str, written_utc: str) -> None:
     """Publish, in the process that may be killed; the last word on standard error is what went wrong."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
         sys.exit("who asked is gone")
     try:
+        from faser_align.pages import publish as pages  # with all that pages need, of which who waits needs nothing
+
         pages.publish(campaign, folder, written_utc=written_utc)
     except Exception as problem:  # noqa: BLE001 -- whatever it is, who asked is told in a sentence
         sys.exit(str(problem) or type(problem).__name__)

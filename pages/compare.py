@@ -9,11 +9,12 @@ from faser_align.alignment import describe
 from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_constants
 from faser_align.alignment.differences import UM, URAD, changes, movers
 from faser_align.config.files import by_run, format_files
+from faser_align.config.record import convergence_of
 from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.report import environment, rules_of
+from faser_align.pages.report import environment
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -279,5 +280,7 @@ def _then(limits: Sequence[float]) -> str:
 
 def _limits(record: Mapping[str, Any], number: str) -> list[float]:
     """The limit of a number in each stage that has one; none for a campaign that was imported."""
-    found = [criteria.limits(rules_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)]
+    found = [
+        criteria.limits(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)
+    ]
     return [value for value in found if value is not None]

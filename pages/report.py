@@ -14,6 +14,7 @@ from faser_align.alignment.constants import DOFS, ZERO
 from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
+from faser_align.config.record import convergence_of
 from faser_align.fsm import criteria, meanings
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, detector, nodetimes, timeline
@@ -165,16 +166,10 @@ def name_of(row: Mapping[str, Any], staged: bool) -> str:
     return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
 
 
-def rules_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
-    """``[convergence]`` as it holds in a stage; empty for a campaign that was imported and had none."""
-    common, own = record["config"].get("convergence", {}), record["stages"][stage - 1].get("convergence", {})
-    return {**common, **own}
-
-
 def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
     """Heading and drawing of each convergence chart."""
     places = [name_of(row, len(found.record["stages"]) > 1) for row in judged]
-    asked = [criteria.limits(rules_of(found.record, row["stage"])) for row in judged]
+    asked = [criteria.limits(convergence_of(found.record, row["stage"])) for row in judged]
 
     def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
         limits = [of.get(number) for of in asked]
@@ -223,7 +218,7 @@ def _asked(record: Mapping[str, Any]) -> list[str]:
     """What must be below its limit for the constants to stand still: one sentence, or one for each stage where they differ."""
     told: dict[str, str] = {}
     for place, stage in enumerate(record["stages"], start=1):
-        convergence = rules_of(record, place)
+        convergence = convergence_of(record, place)
         if convergence:
             rules = criteria.Rules.from_config(convergence)
             every = rules.require == "all" and len(rules.rules) > 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from faser_align.alignment.metricsfile import parse_metrics
 from faser_align.config import layout
+from faser_align.config.record import convergence_of
 from faser_align.fsm import statuses, table, validation, verdict
 from faser_align.fsm.criteria import Rules
 
@@ -41,7 +42,7 @@ def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) ->
         said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
         return said, said.name
     this = record["stages"][stage - 1]
-    rules = Rules.from_config(record["config"]["convergence"] | this.get("convergence", {}))
+    rules = Rules.from_config(convergence_of(record, stage))
     said = verdict.judge(rules, history, limit=this["iterations"])
     return said, table.after_verdict(
         said.name,

@@ -261,9 +261,9 @@ def metrics(
             console.warn("plain output has no drawing; the numbers that --plot draws stand above")
         elif plot:
             from faser_align.cli.show import curves
-            from faser_align.config.record import read_record
+            from faser_align.config.record import convergence_of, read_record
 
-            rules = read_record(seen["folder"])["config"].get("convergence", {})
+            rules = convergence_of(read_record(seen["folder"]), seen["iterations"][-1]["stage"])
             drawings = curves.plots(seen, rules, draw.columns())
             for drawn in drawings:
                 console.say(f"\n{drawn}")

@@ -30,7 +30,7 @@ def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
 
     Args:
         seen: a snapshot.
-        rules: ``[convergence]`` of the campaign, for the thresholds; empty for one that was imported.
+        rules: ``[convergence]`` as it holds in the latest stage, for the thresholds; empty for a campaign that was imported.
         width: of the terminal (columns).
     """
     rows = [row for row in seen["iterations"] if row["metrics"]]

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faser_align.config.record import convergence_of
 from faser_align.fsm import statuses
 from faser_align.state import database, queries
 
@@ -133,8 +134,7 @@ def _from_a_part(counts: Mapping[str, int], spent_s: float) -> float | None:
 
 def _converges(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> int | None:
     """The iteration in which the stage converges at its pace so far, or None where that cannot be told."""
-    own = record["stages"][rows[-1]["stage"] - 1].get("convergence") or {}
-    rules = {**record["config"].get("convergence", {}), **own}
+    rules = convergence_of(record, rows[-1]["stage"])
     judged = [row for row in rows if row["verdict"]]
     if not judged or "rules" not in rules:
         return None

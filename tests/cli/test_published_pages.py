@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,10 @@ def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
     assert collect(record["folder"]).campaign["state"] == "converged"
     log = (workdir / "c" / layout.HOOKS_LOG).read_text()
     assert "report.publish = /proc/none cannot be written: No such file or directory" in log
+
+
+def test_who_waits_for_a_page_loads_nothing_of_it() -> None:
+    """The hook that has a page written takes its bounds alone: numpy, templates and charts are for the process that writes."""
+    asked = "import sys; from faser_align.pages import bounded; print({'numpy', 'jinja2', 'faser_align.pages.publish'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -403,14 +403,20 @@ def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
     assert not picture.exists()
 
 
-def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path: Path) -> None:
-    """Where something on the way of a page never answers, the job goes on after its time, says so, and leaves nobody behind."""
-    campaign = reconstructed(report={"publish": str(tmp_path / "pages")})
+def without_answer(reconstructed: Make, pages: Path) -> tuple[Path, Path]:
+    """A reconstructed campaign that publishes into ``pages``, and a file of it that whoever reads it waits for without end."""
+    campaign = reconstructed(report={"publish": str(pages)})
     create_store(str(campaign), read_record(str(campaign)))
     assert hook("pre", campaign, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
     silent = Path(layout.metrics_file(str(campaign), 1, 1)).parent / "silent" / "own.txt"
     silent.parent.mkdir(parents=True)
     os.mkfifo(silent)
+    return campaign, silent
+
+
+def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path: Path) -> None:
+    """Where something on the way of a page never answers, the job goes on after its time, says so, and leaves nobody behind."""
+    campaign, _ = without_answer(reconstructed, tmp_path / "pages")
     program = (
         "import faser_align.pages.bounded as bounded\n"
         "from faser_align.jobs.solve import solve\n"
@@ -432,12 +438,7 @@ def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path
 
 def test_a_page_is_written_by_nobody_when_its_job_is_gone(reconstructed: Make, tmp_path: Path) -> None:
     """What writes a page ends with the job that waits for it, however that was killed."""
-    campaign = reconstructed(report={"publish": str(tmp_path / "pages")})
-    create_store(str(campaign), read_record(str(campaign)))
-    assert hook("pre", campaign, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
-    silent = Path(layout.metrics_file(str(campaign), 1, 1)).parent / "silent" / "own.txt"
-    silent.parent.mkdir(parents=True)
-    os.mkfifo(silent)
+    campaign, silent = without_answer(reconstructed, tmp_path / "pages")
     program = f"from faser_align.jobs.solve import solve; solve({str(campaign)!r}, 1, 1)"
     with subprocess.Popen([sys.executable, "-I", "-c", program], start_new_session=True) as job:
         silence = until(lambda: _read_by_somebody(silent))

@@ -1,26 +1,17 @@
 """Each script has an attempt of its own, whatever DAGMan lost, repeated, or began although there was nothing to do."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import make_campaign
+from taking import AGAIN, BASE, DONE, FAILED, FINAL, PRE, RECO, rows, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import verify, writer
 
-RECO, OTHER, MILLE = layout.reco_node(1, 1, 400), layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
-BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
-PRE = {**BASE, "phase": "pre", "retry": 0}
-DONE = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
-DONE |= {"reason": "", "fatal": False}
-FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
+OTHER, MILLE = layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
 GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": statuses.FATAL}
-FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
-AGAIN = {"dag_id": "20.0"}
 NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
 
 
@@ -29,17 +20,6 @@ def folder(tmp_path: Path) -> str:
     """A campaign of three files, one of which may be lost."""
     config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 2}}
     return str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
-
-
-def take(folder: str, *events: dict[str, Any]) -> list[int]:
-    """The answers to events, each in a transaction of its own."""
-    return [writer.record(folder, dict(event)) for event in events]
-
-
-def rows(folder: str, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
-        assert verify.findings(db) == []
-        return db.execute(sql).fetchall()
 
 
 def attempts(folder: str) -> list[Any]:

@@ -6,36 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import taking
 from campaigns import make_campaign
+from taking import AGAIN, PRE, RECO, rows, take
 
 from faser_align.config import layout
-from faser_align.state import verify, writer
 
-RECO, MILLE, NEXT = layout.reco_node(1, 1, 400), layout.mille_node(1, 1), layout.mille_node(1, 2)
-BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
-PRE = {**BASE, "phase": "pre", "retry": 0}
-DONE = {**BASE, "phase": "post", "retry": 0, "max_retries": 0, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
-DONE |= {"reason": "", "fatal": False}
-FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
-FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
-AGAIN = {"dag_id": "20.0"}
+MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
+FINAL = taking.FINAL | {"dag_status": 0, "failed_count": 0}
+DONE, FAILED = ({**event, "max_retries": 0} for event in (taking.DONE, taking.FAILED))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     """A campaign of one file and two iterations."""
     return str(make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 2}})["folder"])
-
-
-def take(folder: str, *events: dict[str, Any]) -> list[int]:
-    """The answers to events, each in a transaction of its own."""
-    return [writer.record(folder, dict(event)) for event in events]
-
-
-def rows(folder: str, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
-        assert verify.findings(db) == []
-        return db.execute(sql).fetchall()
 
 
 def state(folder: str) -> str:

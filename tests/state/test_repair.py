@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
+from taking import BASE
 
 from faser_align.config import changes, layout, submissions
 from faser_align.config.record import read_record, read_submitted
@@ -300,18 +301,11 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
     """Of what the logs tell messages wait until a hook that sends, which that of a hold does; what the spool brings nobody had."""
     config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
     record = make_campaign(tmp_path / "c", files=2, config=config)
-    about = {
-        "dag_id": "12.0",
-        "node": layout.reco_node(1, 1, 400),
-        "utc": "2026-11-25T10:00:00.000Z",
-        "host": "",
-        "exit": 0,
-    }
-    pre = {**about, "phase": "pre", "retry": 0}
-    post = {**about, "phase": "post", "retry": 0, "max_retries": 2, "ret": 61, "job_id": "13.0", "outcome": "failed"}
+    pre = {**BASE, "phase": "pre", "retry": 0}
+    post = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 61, "job_id": "13.0", "outcome": "failed"}
     post |= {"reason": "gone", "fatal": True, "exit": statuses.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}
-    hold = {**about, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
+    hold = {**BASE, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
     from faser_align.state.repair import replay
 
     story = [replay.Taken(event) for event in (pre, post, {**pre, **other}, *([hold] if held else []))]
@@ -452,16 +446,9 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     from faser_align.state.repair import replay
 
     record = make_campaign(tmp_path / "c", files=2)
-    about = {
-        "dag_id": "12.0",
-        "node": layout.reco_node(1, 1, 400),
-        "utc": "2026-11-25T10:00:00.000Z",
-        "host": "",
-        "exit": 0,
-    }
-    pre = {**about, "phase": "pre", "retry": 0}
-    hold = {**about, "phase": "hold", "job_id": "13.0", "reason": "quota"}
-    final = {**about, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
+    pre = {**BASE, "phase": "pre", "retry": 0}
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "reason": "quota"}
+    final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
     story = [pre, pre, {**hold, "hold_time": "1"}, {**hold, "hold_time": "2"}, final]
     story += [{**pre, "node": layout.reco_node(1, 1, 401)}, final]
     events = [replay.Taken(event) for event in story]
@@ -472,7 +459,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         assert (tail, middle) == (lacking, [])
     # What waits in the spool is as late as a hook's replay of it: it stands before nothing.
     post = {
-        **about,
+        **BASE,
         "phase": "post",
         "retry": 0,
         "max_retries": 2,
@@ -493,21 +480,14 @@ def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
     from faser_align.state.repair import replay
 
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
-    about = {
-        "dag_id": "12.0",
-        "node": layout.reco_node(1, 1, 400),
-        "utc": "2026-11-25T10:00:00.000Z",
-        "host": "",
-        "exit": 0,
-    }
-    pre, post = {**about, "phase": "pre", "retry": 0}, {**about, "phase": "post", "job_id": "13.0"}
+    pre, post = {**BASE, "phase": "pre", "retry": 0}, {**BASE, "phase": "post", "job_id": "13.0"}
     again = {**pre, "utc": "2026-11-25T11:00:00.500Z", "retry": 1, "host": "ap"}
     spool.put(folder, again)
     assert [one.event for one in replay.with_spool(folder, [pre, post])] == [pre, post, again]
     logged = {**again, "utc": "2026-11-25T11:00:02.000Z", "host": ""}
     assert [one.event for one in replay.with_spool(folder, [pre, post, logged])] == [pre, post, again]
     spool.put(folder, {**post, "utc": "2026-11-25T12:00:00.000Z"})
-    assert [one.event["utc"][11:13] for one in replay.with_spool(folder, [pre, post, logged])] == ["10", "12", "11"]
+    assert [one.event["utc"][11:13] for one in replay.with_spool(folder, [pre, post, logged])] == ["08", "12", "11"]
 
 
 def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:

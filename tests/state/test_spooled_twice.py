@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, write_output
+from taking import BASE, PRE, rows
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import database, facts, outbox, spool, verify, wishes, writer
+from faser_align.state import database, facts, outbox, spool, wishes, writer
 
 NODE = layout.reco_node(1, 1, 400)
-BASE = {"dag_id": "12.0", "node": NODE, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
-PRE = {**BASE, "phase": "pre", "retry": 0}
 
 
 @pytest.fixture
@@ -24,12 +23,6 @@ def folder(tmp_path: Path) -> str:
     record = make_campaign(tmp_path / "campaign", files=1)
     write_output(record, 1, 1, 400)
     return str(record["folder"])
-
-
-def rows(folder: str, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
-        assert verify.findings(db) == []
-        return db.execute(sql).fetchall()
 
 
 def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,30 @@
+"""Events of a node as hooks hand them over, taken into a store in this process, and rows of a store that is sound."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.state import verify, writer
+
+RECO = layout.reco_node(1, 1, 400)
+BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
+PRE = {**BASE, "phase": "pre", "retry": 0}
+DONE = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
+DONE |= {"reason": "", "fatal": False}
+FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
+FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
+AGAIN = {"dag_id": "20.0"}
+
+
+def take(folder: str, *events: dict[str, Any]) -> list[int]:
+    """The answers to events, each in a transaction of its own."""
+    return [writer.record(folder, dict(event)) for event in events]
+
+
+def rows(folder: str, sql: str) -> list[Any]:
+    """What the campaign's store, which must be sound, answers."""
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        assert verify.findings(db) == []
+        return db.execute(sql).fetchall()
