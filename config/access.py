@@ -51,17 +51,34 @@ def check_trusted(path: str, what: str) -> None:
 
 
 def check_tree(folder: str, what: str) -> None:
-    """The same for everything in a folder, links at its top included."""
+    """The same for everything in a folder, links at its top included; what goes meanwhile is no danger any more.
+
+    A Python that runs beside writes its compiled modules there, under a temporary name at first.
+    """
     check_trusted(folder, what)
     for entry in sorted(os.listdir(folder)):
         path = os.path.join(folder, entry)
-        check_trusted(path, what)
-        for top, folders, files in os.walk(path):
-            for name in (*folders, *files):
-                place = os.path.join(top, name)
-                why = _writers(os.lstat(place), os.getuid()) if not _is_foreign(os.path.realpath(place)) else ""
-                if why:
-                    raise UserError(f"{what} is {folder}, and {place} {why}; correct that (`chmod -R go-w {folder}`)")
+        try:
+            check_trusted(path, what)
+        except UserError:
+            if os.path.lexists(path):
+                raise
+        for place, found in _below(path):
+            why = "" if _is_foreign(os.path.realpath(place)) else _writers(found, os.getuid())
+            if why:
+                raise UserError(f"{what} is {folder}, and {place} {why}; correct that (`chmod -R go-w {folder}`)")
+
+
+def _below(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything at any depth in a folder that is still there when its turn comes."""
+    for top, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            place = os.path.join(top, name)
+            try:
+                found = os.lstat(place)
+            except FileNotFoundError:
+                continue
+            yield place, found
 
 
 def refuse_everybody(folder: str, rights: str, what: str) -> None:

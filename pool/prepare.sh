@@ -96,14 +96,15 @@ run_tests() {
     ((together == 0 || together == 5)) && ((alone == 0 || alone == 5)) && ((together + alone < 10))
 }
 
-# What `make test` does only in part: a kill at every step, and TRIALS campaigns on the pool (SEED repeats a run's plans).
+# What `make test` does only in part: a kill at every step, TRIALS campaigns on the pool (SEED repeats a run's plans), and
+# properties held against examples that nobody has seen.
 soak() {
     provide soak
     environment test
     scratch_folder
     export FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0}
     dist=worksteal # a hook's kills take an hour: not two hooks to the same worker while the other has none
-    run_tests tests/faults tests/state || fail "make soak: failed"
+    run_tests tests/faults tests/state tests/alignment tests/config tests/fsm tests/notifiers || fail "make soak: failed"
 }
 
 # The site, without a request to anywhere; a link that leads nowhere is an error.

@@ -62,8 +62,13 @@ def _of(record: Mapping[str, Any], stage: int, number: int, *, mille: bool) -> I
         return
     for entry in entries:
         what = kind(entry.name)
-        if what and (what != MILLE or mille) and entry.is_file(follow_symlinks=False):
-            yield Leftover(what, whose, entry.path, entry.stat(follow_symlinks=False).st_size)
+        if not what or (what == MILLE and not mille) or not entry.is_file(follow_symlinks=False):
+            continue
+        try:
+            size = entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:  # a job has tidied up meanwhile
+            continue
+        yield Leftover(what, whose, entry.path, size)
 
 
 def kind(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import Command
 
+from faser_align.cli.work import leftovers
 from faser_align.config import layout
 
 
@@ -50,6 +51,15 @@ def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> 
     assert [(row["what"], row["files"]) for row in found["removed"]] == [("unfinished files", 1), ("tracks", 2)]
     assert partial.exists()
     assert all(path.exists() for path in tracks(judged, 1))
+
+
+def test_files_may_go_meanwhile(judged: dict[str, Any]) -> None:
+    """A job that tidies up beside takes a file away between the look at the folder and the look at the file: no mistake."""
+    first, second = tracks(judged, 1)
+    found = leftovers._of(judged, 1, 1, mille=False)
+    assert next(found).path == str(first)
+    second.unlink()
+    assert list(found) == []
 
 
 def test_mille_files_stay_while_they_are_compared(judged: dict[str, Any], command: Command) -> None:

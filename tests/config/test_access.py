@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,33 @@ def test_a_whole_tree_counts(tmp_path: Path) -> None:
     module.chmod(0o666)
     with pytest.raises(UserError, match=r"deep/module\.py can be written by everybody; correct that \(`chmod -R go-w "):
         access.check_tree(str(tmp_path / "src"), "the package")
+
+
+def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
+    """A Python that compiles modules beside renames files, in the folder and below, while they are looked at."""
+    package = tmp_path / "package"
+    (package / "deep").mkdir(parents=True)
+    names = [package / f"{part}{number}" for part in ("", "deep/") for number in range(200)]
+    over = threading.Event()
+
+    def compile_modules() -> None:
+        while not over.is_set():
+            for name in names:
+                temporary = name.with_suffix(".140156737887472")
+                temporary.touch(mode=0o644)
+                temporary.rename(name)
+
+    compiling = threading.Thread(target=compile_modules)
+    compiling.start()
+    try:
+        for _ in range(10):
+            access.check_tree(str(package), "the package")
+    finally:
+        over.set()
+        compiling.join()
+    names[-1].chmod(0o666)
+    with pytest.raises(UserError, match=r"deep/199 can be written by everybody"):
+        access.check_tree(str(package), "the package")
 
 
 LISTED = """Access list for /afs/cern.ch/work/y/you/align is
