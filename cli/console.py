@@ -44,9 +44,11 @@ def show_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Draw a table; a column whose name starts with ``>`` is aligned to the right, None is an empty cell."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, plain: bool = False
+) -> None:
+    """Draw a table; a column whose name starts with ``>`` is aligned to the right, None is an empty cell; plain as in ``draw.show``."""
     from faser_align.cli.show import draw
 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    draw.show([*([draw.Line(title, "bold")] if title else []), draw.Grid(columns, cells), draw.Line()])
+    draw.show([*([draw.Line(title, "bold")] if title else []), draw.Grid(columns, cells), draw.Line()], plain=plain)

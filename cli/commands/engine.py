@@ -1,16 +1,19 @@
 """Commands of the alignment engine: ``mille``, ``solve`` and ``constants``, useful without a campaign."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Json, Plain
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
+if TYPE_CHECKING:
+    from faser_align.alignment.constants import Six
+
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
 Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign: its latest")]
@@ -145,14 +148,14 @@ def solve(
     solved.warn(solution)
 
 
-def show(constants: Constants, as_json: Json = False) -> None:
+def show(constants: Constants, plain: Plain = False, as_json: Json = False) -> None:
     """Show constants as a table, in um and urad.
 
     Example: faser-align constants show inputforalign.txt
     """
     from faser_align.alignment.constants import read_constants
 
-    _show(read_constants(_file_of(constants)), as_json)
+    _show(read_constants(_file_of(constants)), plain=plain, as_json=as_json)
 
 
 def diff(
@@ -160,6 +163,7 @@ def diff(
     after: Annotated[Path, typer.Argument(help="Constants file or campaign from which the first is subtracted")],
     largest: Annotated[int, typer.Option(help="How many of the largest changes to show", min=0)] = 5,
     everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
+    plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Show what leads from the first file to the second.
@@ -173,9 +177,9 @@ def diff(
 
     first, second = (read_constants(_file_of(path)) for path in (before, after))
     if everything or as_json:
-        _show(subtract_constants(second, first), as_json)
+        _show(subtract_constants(second, first), plain=plain, as_json=as_json)
     else:
-        differing.show(first, second, largest)
+        differing.show(first, second, largest, plain=plain)
 
 
 def add(
@@ -289,7 +293,7 @@ def _file_of(constants: Path) -> Path:
     return Path(found)
 
 
-def _show(constants: dict[str, tuple[float, float, float, float, float, float]], as_json: bool) -> None:
+def _show(constants: Mapping[str, "Six"], *, plain: bool, as_json: bool) -> None:
     if as_json:
         console.show_json(constants)
         return
@@ -298,7 +302,7 @@ def _show(constants: dict[str, tuple[float, float, float, float, float, float]],
     for key, six in constants.items():
         scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
         rows.append([key, *(f"{value:.2f}" for value in scaled)])
-    console.table(columns, rows)
+    console.table(columns, rows, plain=plain)
 
 
 @contextmanager

@@ -143,6 +143,20 @@ def test_constants_are_shown_and_compared(data: Path) -> None:
     assert "rz urad" in everything
 
 
+def test_constants_are_told_plainly(data: Path) -> None:
+    """``show`` and ``diff`` say one fact in each line with ``--plain``, below the key or the degree of freedom that it is of."""
+    before, after = (data / "constants" / f"align_2022_4st_local{name}.txt" for name in ("", "_plus_correction_2024"))
+    shown = run("constants", "show", before, "--plain")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\nkey 00\n  x um: 501.80\n  y um: " in f"\n{shown.stdout}", shown.stdout
+    told = run("constants", "diff", before, after, "--largest", "2", "--plain").stdout
+    assert "\nmodule y\n  changed: 96\n  rms: 51.927\n  mean: -8.985\n  largest: -113.525\n  unit: um\n" in told, told
+    assert "  largest rotations: layer 0 of station 3, rx\n  change: -3132.900\n  unit: urad\n" in told, told
+    everything = run("constants", "diff", before, after, "--all", "--plain").stdout
+    assert "key 000\n  x um: 1.61\n  y um: 20.44\n" in everything, everything
+    assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" not in f"{shown.stdout}{told}{everything}"
+
+
 def test_constants_that_cannot_be_written_or_made(data: Path, tmp_path: Path) -> None:
     """A result of another detector, one without numbers, and a folder that cannot be written are told."""
     for name, label, value in (("other.res", 4711, "0.50000E-01"), ("nan.res", 102, "NaN")):
