@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import make_campaign, run_iteration
 from commandline import Command
 
 from faser_align.cli.show import curves
@@ -335,6 +336,29 @@ def test_curves_on_the_terminal(command: Command) -> None:
     for heading in ("chi2/ndf of the reconstruction", "effect, and its limit\n   (um) ", "significance, and its limit"):
         assert heading in out
     assert "(iteration)" in out
+
+
+def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, workdir: Path) -> None:
+    """metrics --plot draws the limits by which the latest stage is judged: its own, and for the rest those of all stages."""
+    common: dict[str, Any] = {"patience": 1, "rules": ["significance"], "significance_max": 100.0, "effect_um_max": 0.5}
+    own: dict[str, Any] = {"rules": ["effect", "significance"], "effect_um_max": 1e-6}
+    stages = [{"name": "coarse", "steps": [{}]}, {"name": "fine", "steps": [{}], "convergence": own}]
+    record = make_campaign(workdir / "c", files=1, config={"convergence": common, "stages": stages})
+
+    def limited() -> dict[str, tuple[float, float]]:
+        """The curves with a limit, each with both ends of its axis."""
+        drawings = plain_command("metrics", record["folder"], "--plot").out.split("\n\n")
+        curves = [drawing.splitlines() for drawing in drawings if ", and its limit\n" in drawing]
+        axes = {lines[0].partition(",")[0]: [line.partition("|")[0] for line in lines[2:-2]] for lines in curves}
+        return {name: (float(axis[-1]), float(axis[0])) for name, axis in axes.items()}
+
+    run_iteration(record, 1, residual_max_final=True)
+    assert list(limited()) == ["significance"]
+    run_iteration(record, 1, stage=2, residual_max_final=True)
+    drawn = limited()
+    assert list(drawn) == ["effect", "significance"]
+    assert drawn["effect"][0] < own["effect_um_max"]
+    assert drawn["significance"][1] > common["significance_max"]
 
 
 def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
