@@ -15,6 +15,7 @@ Singles = npt.NDArray[np.float32]
 HISTOGRAMS = "millepede.his"
 _BINS = 120
 _DECADES = 6  # of logarithmic histograms, 20 bins each
+_SPAN_MIN = np.finfo(np.float32).tiny * _BINS  # between limits that are nearer all values share one bin
 _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 15.0, 20.0)
 _WIDTHS = ((2, 36), (3, 24), (4, 18), (6, 12), (8, 9), (9, 8), (12, 6))  # of a number, and numbers in a line
 
@@ -83,8 +84,10 @@ class Histogram:
     def _count(self, singles: Singles) -> None:
         if not len(singles):
             return
-        scale = np.float32(_BINS) / (self.high - self.low) if self.high != self.low else np.float32(0)
-        places = np.float32(1) + scale * (singles - self.low)
+        span = self.high - self.low
+        scale = np.float32(_BINS) / span if span > _SPAN_MIN else np.float32(0)
+        with np.errstate(over="ignore"):  # what is that far off lies outside
+            places = np.float32(1) + scale * (singles - self.low)
         bins = np.floor(np.clip(places, 0, _BINS + 1)).astype(np.int64)
         self._outside[0] += int((bins < 1).sum())
         self._outside[1] += int((bins > _BINS).sum())

@@ -113,6 +113,22 @@ def test_any_values_fill_a_histogram(values: list[float], limit: float) -> None:
     assert counted == int(lines[4].split()[-2])
 
 
+@pytest.mark.parametrize("values", [[0.0, 3e-45], [0.0, 1e-37]])
+def test_values_too_near_to_be_told_apart_share_a_bin(values: list[float]) -> None:
+    """Values whose bins would be narrower than single numbers can say are counted in the first bin."""
+    histogram = Histogram(3, "title")
+    histogram.fill(np.array(values))
+    lines = histogram.lines(0)
+    assert lines[4].split()[-3:] == ["0", "2", "0"]
+
+
+def test_values_far_off_narrow_limits_lie_outside() -> None:
+    """A value whose place among the bins is beyond single precision is above all of them."""
+    histogram = Histogram(3, "title", 0.0, 2e-36)
+    histogram.fill(np.append(np.zeros(120), [1e30, -1e30]))
+    assert histogram.lines(0)[4].split()[-3:] == ["1", "120", "1"]
+
+
 @given(st.floats(-1e30, 1e30))
 def test_numbers_are_fortrans(value: float) -> None:
     """Numbers fill their width and are read back to their digits."""
