@@ -13,6 +13,7 @@ from faser_align.cli.work.alone import alone
 from faser_align.config import changes, submissions
 from faser_align.config.describe import names
 from faser_align.config.load import nearest, validate
+from faser_align.config.record import convergence_of
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
 from faser_align.state import create, database, queries, spool, wishes
@@ -92,13 +93,14 @@ def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, 
     raw = copy.deepcopy(raw)
     keys = []
     stages = {}
+    complete = {**record, "config": before}  # one of an older program may lack a criterion
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals:
             raise UserError(f"{assignment!r} is no KEY=VALUE; write for example convergence.effect_um_max=1.0")
         if of_stage := OF_STAGE.fullmatch(key):
-            stages[key] = _of_stage(record, int(of_stage[1]), of_stage[2], text.strip(), before["convergence"])
+            stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text.strip())
             continue
         _check_key(key, record)
         table, _, name = key.rpartition(".")
@@ -110,14 +112,14 @@ def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, 
     return {key: (_at(before, key), _at(after, key)) for key in keys} | stages
 
 
-def _of_stage(record: Record, number: int, key: str, text: str, common: Mapping[str, Any]) -> tuple[Any, Any]:
+def _of_stage(record: Record, number: int, key: str, text: str) -> tuple[Any, Any]:
     """A criterion of one stage before and after; what the stage does not have of its own is that of all."""
     if not 1 <= number <= len(record["stages"]):
         raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
     _check_key(key, record)
     name = key.rpartition(".")[2]
-    own = common | record["stages"][number - 1].get("convergence", {})
-    value = _value(text, isinstance(common[name], list))
+    own = convergence_of(record, number)
+    value = _value(text, isinstance(own[name], list))
     judged = validate({"convergence": {name: value}}, f"set: stage {number}").model_dump(mode="json")
     return own[name], judged["convergence"][name]
 

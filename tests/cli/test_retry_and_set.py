@@ -10,7 +10,7 @@ from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
 from faser_align.config import changes, layout
-from faser_align.config.record import read_record
+from faser_align.config.record import read_record, write_record
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import outbox, queries, spool, verify, writer
@@ -169,6 +169,16 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
         assert (refused.status, said in refused.err) == (2, True), refused.err
     with queries.published(folder) as db:
         assert verify.findings(db) == []
+
+
+def test_set_knows_criteria_that_a_record_lacks(tmp_path: Path, plain_command: Command) -> None:
+    """A criterion that the program which began the campaign did not have is at its default before it is set, for a stage, too."""
+    record = make_campaign(tmp_path / "c", files=1, config={"notify": {"file": str(tmp_path / "none")}})
+    del record["config"]["convergence"]["remaining_sigma_max"]
+    write_record(f"{record['folder']}/{layout.RECORD}", record)
+    for key in ("convergence.remaining_sigma_max", "stages.1.convergence.remaining_sigma_max"):
+        tried = plain_command("set", record["folder"], f"{key}=0.3", "--dry-run")
+        assert tried.out.startswith(f"{key}: 0.2 -> 0.3\n"), tried.err
 
 
 def test_targets_that_change_while_a_campaign_runs(
