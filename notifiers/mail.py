@@ -14,9 +14,9 @@ from email.utils import format_datetime, formataddr
 from typing import Any
 
 from faser_align.config.layout import PLOT
+from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured
-from faser_align.notifiers.wording import line
 
 HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")

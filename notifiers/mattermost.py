@@ -11,9 +11,9 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured
-from faser_align.notifiers.wording import line
 
 # Of the bar: dark enough beside white, light enough beside black.
 COLOURS = {"success": "#1f8a54", "warning": "#c77d00", "failure": "#d0342c", "info": "#3b82c4"}

@@ -8,8 +8,10 @@ and the order of its parts stand in a template of its own (``converged.j2``), th
 import re
 from dataclasses import dataclass, field
 
+from faser_align.notifiers.formats import line
 from faser_align.notifiers.templates import Templates
-from faser_align.notifiers.wording import Facts, Limits, Words, line, names, view
+from faser_align.notifiers.view import Limits, Words
+from faser_align.notifiers.wording import Facts, names, view
 
 _SUBJECT_MAX = 180  # characters; a mail client shows less than half of it
 MARKDOWN_MAX = 16_000  # characters; Mattermost takes 16,383 in a post

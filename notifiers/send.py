@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.targets import Target, redact
-from faser_align.notifiers.wording import line
 
 if TYPE_CHECKING:
     from faser_align.notifiers.services import Answer

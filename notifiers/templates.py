@@ -15,14 +15,12 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from faser_align.notifiers.wording import Table
+from faser_align.notifiers.view import PARTS, Table, View
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from jinja2 import Environment
-
-    from faser_align.notifiers.wording import View
 
 OURS = "ours"
 UNKNOWN = "event"  # the template of events that have none
@@ -56,7 +54,7 @@ class Templates:
                 self._tell(name, problem)
         return found
 
-    def render(self, event: str, form: str, view: "View", *, ours: bool = False) -> str:
+    def render(self, event: str, form: str, view: View, *, ours: bool = False) -> str:
         """A form of the message: ``txt``, ``html`` or ``md``; with ``ours`` by our template whatever the user has."""
         wanted = [f"{event}.{form}.j2", f"message.{form}.j2"]
         for name in [] if ours else self._of_the_user(wanted, event):
@@ -124,8 +122,6 @@ def _set_by(environment: "Environment", name: str, names: Mapping[str, str]) -> 
 
 def _checked(words: dict[str, Any]) -> dict[str, Any]:
     """Words of the user as they are; raises ValueError or TypeError if they are none."""
-    from faser_align.notifiers.wording import PARTS
-
     for key in ("subject", "meaning", "tone"):
         if not isinstance(words.get(key, ""), str):
             raise TypeError(f"{key} must be text")

@@ -1,123 +1,38 @@
-"""From the facts of an event to the words of its message: everything that needs a choice of words or a format.
+"""From the facts of an event to the view of its message: everything that needs a choice of words.
 
-The templates only lay out what stands here, so that the text, the HTML and the Markdown say the same.
+The templates only lay out what stands there, so that the text, the HTML and the Markdown say the same.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from faser_align.config.layout import raw_name
-from faser_align.fsm.reasons import alike, harmless
+from faser_align.fsm.reasons import alike
+from faser_align.notifiers.formats import (
+    LINE_MAX,
+    NONE,
+    above_zero,
+    count,
+    cut,
+    duration,
+    line,
+    number,
+    printable,
+    size,
+    with_unit,
+)
+from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
 
 Facts = Mapping[str, Any]
 
 ROWS_MAX = 12  # iterations in the table
 NAMED_MAX = 3  # of several nodes that the same befell
-LINE_MAX = 200  # characters of a name or a log line
 ALIKE = " (the first one's words; the others' are alike)"
-NONE = "-"
 _PATH_MAX = 500
 _NOTES_MAX = 4
-
-PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their usual order
 _WEAK_UM_MIN = 0.05  # a move along a weak mode below this is shown as 0.0
 _LIGHTS = {"success": "\N{LARGE GREEN CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}", "failure": "\N{LARGE RED CIRCLE}"}
 _LIGHT = "\N{LARGE BLUE CIRCLE}"
-
-
-class Words(NamedTuple):
-    """What an event's template sets: the subject, what the event means, its colour, and the order of the parts."""
-
-    subject: str
-    meaning: str
-    tone: str = "info"
-    parts: tuple[str, ...] = PARTS
-
-
-class Limits(NamedTuple):
-    """How much of long lists and texts is shown: entries of each list, lines of each log, characters of a reason."""
-
-    items: int = 8
-    log_lines: int = 12
-    sentence: int = 500
-
-
-@dataclass(frozen=True)
-class Change:
-    """A quantity now and one iteration before; ``before`` is empty in the first iteration."""
-
-    label: str
-    now: str
-    before: str
-
-
-@dataclass(frozen=True)
-class Item:
-    """A node or a file with what befell it; ``count`` of them if the same befell several.
-
-    ``logged`` says whose log it is where there are several, and where the others are.
-    """
-
-    name: str
-    why: str
-    cure: str = ""
-    log: tuple[str, ...] = ()
-    count: int = 1
-    logged: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A list, cut if it is long, with its full length; ``rest`` says how many entries are not shown."""
-
-    title: str
-    items: tuple[Item, ...]
-    count: int
-
-    @property
-    def rest(self) -> str:
-        """The sentence for what was cut, or nothing."""
-        hidden = self.count - sum(item.count for item in self.items)
-        return f"and {hidden:,} more" if hidden > 0 else ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """The iterations; ``note`` says how many earlier ones are not shown."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-
-
-@dataclass(frozen=True)
-class View:
-    """All that a template shows; every text is one line free of control characters.
-
-    ``parts`` are the names of the parts that follow the sentence, in their order. ``urgent`` asks for a deed (failed and
-    held nodes), ``weak`` are directions that the data leave open and that were moved. ``light`` is the colour as one letter,
-    ``page`` the address of the published page.
-    """
-
-    campaign: str
-    headline: str
-    state: str
-    tone: str
-    sentence: str
-    progress: str
-    changes: tuple[Change, ...]
-    table: Table
-    urgent: tuple[Listing, ...]
-    losses: tuple[Listing, ...]
-    weak: tuple[Listing, ...]
-    details: tuple[tuple[str, str], ...]
-    page: str
-    next: str
-    footer: str
-    parts: tuple[str, ...] = PARTS
-    light: str = _LIGHT
 
 
 def names(facts: Facts) -> dict[str, str]:
@@ -150,7 +65,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
         changes=_changes(rows),
-        table=_table(rows, _count(facts.get("stages")) > 1),
+        table=_table(rows, count(facts.get("stages")) > 1),
         urgent=urgent,
         losses=losses,
         weak=_weak(facts, limits),
@@ -163,58 +78,20 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
     )
 
 
-def line(value: object, length_max: int = LINE_MAX) -> str:
-    """``value`` as one line: no control characters (they would break a header), no more than ``length_max``."""
-    text = value if isinstance(value, str) else "" if value is None else str(value)
-    # A program may have printed a megabyte on one line; what stands behind this is cut off in any case.
-    return _cut(" ".join(_printable(text[: 20 * length_max]).split()), length_max)
-
-
-def number(value: object, form: str) -> str:
-    """``value`` in a format, or a dash if there is none; what is not finite is said in words."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return NONE
-    return format(value, form) if math.isfinite(value) else "not finite"
-
-
-def duration(seconds: object) -> str:
-    """A time in seconds as people say it: ``42 s``, ``3 min 12 s``, ``5 h 07 min``."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return ""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
-
-
-def _printable(value: object) -> str:
-    return harmless("" if value is None else str(value)).replace("\n", " ")
-
-
-def _cut(text: str, length_max: int) -> str:
-    return text if len(text) <= length_max else text[: length_max - 1] + "…"
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _entries(facts: Facts, key: str) -> list[Facts]:
     value = facts.get(key)
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def _at(facts: Facts) -> str:
-    done, allowed = _count(facts.get("iteration")), _count(facts.get("iterations"))
+    done, allowed = count(facts.get("iteration")), count(facts.get("iterations"))
     if not done:
         return ""
     return f"in iteration {done} of {allowed}" if allowed else f"in iteration {done}"
 
 
 def _after(facts: Facts) -> str:
-    done, allowed = _count(facts.get("iteration")), _count(facts.get("iterations"))
+    done, allowed = count(facts.get("iteration")), count(facts.get("iterations"))
     if not done:
         return ""
     if allowed:
@@ -223,7 +100,7 @@ def _after(facts: Facts) -> str:
 
 
 def _of_stage(facts: Facts) -> str:
-    stage, stages = _count(facts.get("stage")), _count(facts.get("stages"))
+    stage, stages = count(facts.get("stage")), count(facts.get("stages"))
     return f" (stage {stage} of {stages})" if stage and stages > 1 else ""
 
 
@@ -238,7 +115,7 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
     found = [
         Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
-        Change("Effect", *(_with_unit(_effect(row), "um") for row in (now, before))),
+        Change("Effect", *(with_unit(size(row.get("effect_um"), ".2f"), "um") for row in (now, before))),
         Change("Significance", *(number(row.get("significance"), ".3g") for row in (now, before))),
         Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
     ]
@@ -249,24 +126,12 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     )
 
 
-def _effect(row: Facts) -> str:
-    """The effect of an iteration; what is far below its limit is not rounded to nothing."""
-    value = row.get("effect_um")
-    return number(value, ".2g" if isinstance(value, int | float) and abs(value) < 0.1 else ".2f")
-
-
-def _with_unit(text: str, unit: str) -> str:
-    return text if text == NONE or not unit else f"{text} {unit}"
-
-
 def _largest(value: object) -> str:
     if not isinstance(value, Mapping):
         return NONE
-    found = value.get("value")
-    form = ".2g" if isinstance(found, int | float) and abs(found) < 0.1 else ".1f"  # never -0.0
-    size = _with_unit(number(found, form), line(value.get("unit"), 12))
+    shown = with_unit(size(value.get("value"), ".1f"), line(value.get("unit"), 12))
     place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
-    return f"{size} ({place})" if place else size
+    return f"{shown} ({place})" if place else shown
 
 
 def _table(rows: Sequence[Facts], staged: bool) -> Table:
@@ -278,14 +143,14 @@ def _table(rows: Sequence[Facts], staged: bool) -> Table:
 
 
 def _row(row: Facts, staged: bool) -> tuple[str, ...]:
-    iteration = number(row.get("iteration"), "d") if _count(row.get("iteration")) else NONE
+    iteration = number(row.get("iteration"), "d") if count(row.get("iteration")) else NONE
     used, expected = (number(row.get(key), ",") for key in ("files_used", "files_expected"))
     return (
         f"{line(row.get('stage'), 6)}.{iteration}" if staged else iteration,
         used if expected == NONE else f"{used}/{expected}",
         number(row.get("tracks"), ","),
         number(row.get("chi2_per_ndf"), ".3f"),
-        _effect(row),
+        size(row.get("effect_um"), ".2f"),
         _largest(row.get("largest")),
     )
 
@@ -302,21 +167,16 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
 
 def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
     """The directions that the data leave open and along which the last correction went, the longest first."""
-    moved = [(mode, move) for mode in _entries(facts, "weak") if (move := _size(mode.get("moved_um"))) >= _WEAK_UM_MIN]
+    moved = [
+        (mode, move) for mode in _entries(facts, "weak") if (move := above_zero(mode.get("moved_um"))) >= _WEAK_UM_MIN
+    ]
     moved.sort(key=lambda one: -one[1])
     shown = []
     for mode, move in moved[: limits.items]:
-        error = _size(mode.get("error_um"))
+        error = above_zero(mode.get("error_um"))
         known = f"known to {error:.3g} um" if error else "not determined by the data"
         shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} um, {known}"))
     return (Listing("Weak modes that moved", tuple(shown), len(moved)),) if shown else ()
-
-
-def _size(value: object) -> float:
-    """A number above zero, or 0 for everything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return 0.0
-    return max(0.0, float(value))
 
 
 def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
@@ -364,7 +224,7 @@ def _item(group: Sequence[Facts], limits: Limits) -> Item:
         name=_names(group),
         why=f"{why or 'no reason known'}{others}",
         cure=line(entry.get("cure"), limits.sentence),
-        log=tuple(_cut(_printable(each).rstrip(), LINE_MAX) for each in shown),
+        log=tuple(cut(printable(each).rstrip(), LINE_MAX) for each in shown),
         count=len(group),
         logged=f"End of the log of {_name(entry)}; {_left_out(len(group) - 1)}" if shown and len(group) > 1 else "",
     )
@@ -393,14 +253,14 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
 
 def _saved(value: object) -> str:
     """What the iterations that were not needed would have cost, at the mean cost of those that ran."""
-    if not isinstance(value, Mapping) or not (left := _count(value.get("iterations"))):
+    if not isinstance(value, Mapping) or not (left := count(value.get("iterations"))):
         return ""
     costs = [
         f"{time} of {what}"
         for key, what in (("wall_s", "wall time"), ("cpu_s", "CPU time"))
-        if _size(value.get(key)) and (time := duration(value.get(key)))
+        if above_zero(value.get(key)) and (time := duration(value.get(key)))
     ]
-    not_run = f"{left:,} iteration{'s' * (left > 1)} of the {_count(value.get('allowed')):,} allowed not needed"
+    not_run = f"{left:,} iteration{'s' * (left > 1)} of the {count(value.get('allowed')):,} allowed not needed"
     return f"{not_run}: about {' and '.join(costs)} (an estimate by the mean of those that ran)" if costs else not_run
 
 
