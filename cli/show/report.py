@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import chronicle, figures, openness, screens, words
+from faser_align.cli.show import chronicle, figures, openness, screens, unusual, words
 from faser_align.cli.show.draw import Block, Grid, Line
 
 Row = Mapping[str, Any]
@@ -32,7 +32,7 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         ("Verdict", _verdict(seen)),
         ("Validation", _validation(seen)),
         ("Files", _files(seen)),
-        ("Unusual", screens.unusual(seen)),
+        ("Unusual", unusual.blocks(seen)),
         ("Constants", _constants(seen, record)),
         ("Configuration", _configuration(record)),
         ("History of the campaign", chronicle.lines(history, words.zone(utc=True))),

@@ -5,7 +5,7 @@ from typing import Any
 
 from campaigns import make_campaign, run_iteration
 
-from faser_align.cli.show import chronicle, screens
+from faser_align.cli.show import chronicle, unusual
 from faser_align.cli.show.draw import Line
 from faser_align.cli.work import snapshot
 from faser_align.state import database, queries
@@ -56,7 +56,7 @@ def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
         chronicle.facts(row) for row in snapshot_history(record["folder"]) if row["event"] in ("go_on", "converged")
     ]
     assert [sentence in text for text in said] == [False, True, False, False]
-    assert Line(sentence, "yellow") in screens.unusual(snapshot.take(record["folder"]))
+    assert Line(sentence, "yellow") in unusual.blocks(snapshot.take(record["folder"]))
     assert message(record["folder"])["notes"] == [sentence]
 
 
