@@ -12,17 +12,16 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from campaigns import hook, make_campaign
+from receivers import listening
 from worlds import altered
 
 from faser_align.config import layout
@@ -54,39 +53,6 @@ SERVERS = {
     "dns": "mailto://mail.example.org:{port}?from=a@example.org&to=b@example.org",
 }
 NAME_SERVERS = ("127.0.0.51", "127.0.0.52", "127.0.0.53")  # glibc asks three at most
-DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
-
-
-@contextmanager
-def listening(*, drip: bool) -> Iterator[int]:
-    """A server that takes connections and says nothing, or something at a byte a second, to each of them; its port."""
-    over = threading.Event()
-
-    def serve() -> None:
-        known: list[tuple[socket.socket, Iterator[int]]] = []
-        while not over.wait(1.0):
-            try:
-                while True:
-                    known.append((server.accept()[0], iter(DRIP)))
-            except BlockingIOError:
-                pass
-            for connection, rest in known if drip else []:
-                try:
-                    connection.send(bytes([next(rest)]))
-                except (OSError, StopIteration):
-                    continue
-        for connection, _ in known:
-            connection.close()
-
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        server.setblocking(False)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            over.set()
-            thread.join()
 
 
 def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:

@@ -8,15 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign
 from commandline import faser_align
-from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, mattermost
+from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, listening, mattermost
 from worlds import altered
 
 from faser_align.config import layout
@@ -29,39 +29,6 @@ BRIEF = altered(
     "from faser_align.config.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
     f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}"
 )
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
-
-
-@contextmanager
-def listening(*, drip: bool) -> Iterator[int]:
-    """A server that takes connections and says nothing, or its answer at a byte a second; its port."""
-    over = threading.Event()
-
-    def serve() -> None:
-        while not over.is_set():
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                continue
-            with connection:
-                for byte in ANSWER:
-                    if over.wait(1.0):
-                        break
-                    try:
-                        connection.sendall(bytes([byte]) if drip else b"")
-                    except OSError:
-                        break
-
-    # Who comes back to the port later must find it free.
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        server.settimeout(0.2)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            over.set()
-            thread.join()
 
 
 class World:

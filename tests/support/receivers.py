@@ -1,7 +1,8 @@
-"""Receivers on loopback: the part of a Mattermost server that takes webhooks, and a mail server, both with TLS if asked."""
+"""Receivers on loopback: what of Mattermost takes webhooks and a mail server, both with TLS if asked, and a server that never answers."""
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from faser_align.notifiers import mailbox
 TOKEN = "yobjmukpaw3r3urc5h6i369yima"
 CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
 AUTHORITY = CERTIFICATES / "authority.pem"  # who trusts it trusts ``good``
+DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
 
 
 def serving(certificate: str) -> ssl.SSLContext:
@@ -124,3 +126,35 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def listening(*, drip: bool) -> Iterator[int]:
+    """A server that takes connections and says nothing, or an answer without end at a byte a second, to each of them; its port."""
+    over = threading.Event()
+
+    def serve() -> None:
+        known: list[tuple[socket.socket, Iterator[int]]] = []
+        while not over.wait(1.0):
+            try:
+                while True:
+                    known.append((server.accept()[0], iter(DRIP)))
+            except BlockingIOError:
+                pass
+            for connection, rest in known if drip else []:
+                try:
+                    connection.send(bytes([next(rest)]))
+                except (OSError, StopIteration):
+                    continue
+        for connection, _ in known:
+            connection.close()  # who comes back to the port later must find it free
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.setblocking(False)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
