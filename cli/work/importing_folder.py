@@ -58,6 +58,19 @@ class Past(NamedTuple):
     ended: float
     notes: tuple[str, ...]
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether its constants are known, from what it handed on or from pede's result."""
+        return self.result is not None or (self.start is not None and any(run.solution.result for run in self.runs))
+
+
+class Place(NamedTuple):
+    """Where an iteration of theirs stands in our campaign."""
+
+    stage: int
+    number: int
+    past: Past
+
 
 class Campaign(NamedTuple):
     """A campaign: its folder, its iterations in order, what its name and its configuration say."""
