@@ -1,28 +1,26 @@
 """Every hook is killed at one system call after another, by strace, run again, and must leave what an undisturbed run leaves.
 
 FASER_ALIGN_SOAK=1 tries every call that changes something outside the process, and of the hooks of reconstruction nodes every
-call there is; ``make test`` a part, beginning at another place each day. Where processes may not be
-traced, the test that kills at lines stands in for this one.
+call there is; ``make test`` a part, the same one each time. Where processes may not be traced, the test that kills at lines
+stands in for this one.
 """
 
 import os
 import re
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from campaigns import HOOK, hook
+from campaigns import hook
 from killing import STRACE, killing_at, may_trace
 from scenarios import HEAVY, LIGHT, Prepare, Stage, picture
+from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
 
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 STRIDE = 1 if SOAK else 29  # of the calls that change something
 STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # of those that only look
-PROGRAM = (sys.executable, "-I", "-S", HOOK)
 CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
 # A process that dies before a call that only looks leaves what it leaves if it dies before the next of these.
 CHANGES = {
@@ -39,9 +37,8 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
     for name in calls:
         numbers[name] += 1
         found[name in CHANGES].append((name, numbers[name]))
-    today = int(time.time() // 86400)
     looks = STRIDE_LOOKS_HEAVY if heavy else STRIDE_LOOKS
-    return found[True][today % STRIDE :: STRIDE] + found[False][today % looks :: looks]
+    return found[True][::STRIDE] + found[False][::looks]
 
 
 @pytest.mark.timeout(7200 if SOAK else 1800)
@@ -55,7 +52,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     with Mailbox(tmp_path / "mail") as mailbox:
         stage = Stage(tmp_path, mailbox, prepare)
         log = tmp_path / "calls"
-        whole = (str(STRACE), "-f", "-qq", "-o", str(log), *PROGRAM)
+        whole = (str(STRACE), "-f", "-qq", "-o", str(log), *PROMPT)
         # The first run finds no compiled copy of what it imports late, and so on: count in the second.
         for _ in range(2):
             stage.reset()
@@ -63,11 +60,13 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
         told, undisturbed = stage.letters(), picture(stage.folder)
         calls = CALL.findall(log.read_text(errors="replace"))
         places = points(calls, heavy=prepare in HEAVY)
-        killed, touched = 0, True
+        missed: list[str] = []
+        touched = True
         for place in places:
             if touched:
                 stage.reset()
-            killed += hook(*stage.call, interpreter=killing_at(*place, *PROGRAM)).returncode == -9
+            if hook(*stage.call, interpreter=killing_at(*place, *PROMPT)).returncode != -9:
+                missed.append(place[0])
             touched = not stage.untouched()
             if touched:
                 stage.let_time_pass()
@@ -77,9 +76,11 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
                 letters = stage.letters()
                 assert len(told) <= len(letters) <= 2 * len(told), place
                 assert set(letters) == set(told), place
-        # How often a program looks may differ a little from run to run, what it changes may not.
-        assert killed >= 0.98 * len(places)
+        # How often a program looks may differ a little from run to run (it waits for a thread, or asks for memory), what it
+        # changes may not.
+        assert not CHANGES.intersection(missed)
+        assert len(missed) <= max(1, 0.02 * len(places))
         changes = sum(name in CHANGES for name in calls)
         print(
-            f"{prepare.__name__}: killed {killed} times; it makes {len(calls)} system calls, {changes} change something"
+            f"{prepare.__name__}: killed {len(places) - len(missed)} times; it makes {len(calls)} system calls, {changes} change something"
         )

@@ -1,6 +1,7 @@
 """Run a hook and kill it at its n-th executed line of ours: crash.py N COUNT_FILE PACKAGES PHASE CAMPAIGN NODE MACROS...
 
-With N = 0 nothing is killed, and the number of lines in PLACES goes into COUNT_FILE.
+With N = 0 nothing is killed, and the number of lines in PLACES goes into COUNT_FILE. There is no pause between two copies, so
+that each run goes through the same lines however fast the disk is.
 """
 
 import os
@@ -30,7 +31,9 @@ def main() -> None:
 
     sys.path.insert(0, sys.argv[3])
     from faser_align.hooks import node
+    from faser_align.state import publish
 
+    publish.SHARE = 1
     sys.settrace(trace)
     status = node.main(sys.argv[4:])
     sys.settrace(None)

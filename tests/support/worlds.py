@@ -21,6 +21,8 @@ def altered(program: str) -> tuple[str, ...]:
 
 # Nobody waits for half a minute in a test.
 IMPATIENT = altered("database.QUEUE_S_MAX, database.BUSY_S_MAX = 0.3, 0.3")
+# Nobody waits for the pause after a copy, whose length is that of the disk: each run takes the same way.
+PROMPT = altered("from faser_align.state import publish\npublish.SHARE = 1")
 
 
 class SmallDisk:
