@@ -55,6 +55,20 @@ class Facts(NamedTuple):
         """Whether the campaign has come to an end."""
         return self.campaign["state"] in table.ENDS
 
+    @property
+    def judged(self) -> list[Row]:
+        """The iterations that have metrics."""
+        return [row for row in self.iterations if row["metrics"]]
+
+    @property
+    def staged(self) -> bool:
+        """Whether the campaign has several stages, so that an iteration's number alone does not name it."""
+        return len(self.record["stages"]) > 1
+
+    def name_of(self, stage: int, iteration: int) -> str:
+        """An iteration's name: its number, behind that of its stage where there are several."""
+        return f"{stage}.{iteration}" if self.staged else str(iteration)
+
 
 def collect(folder: str, *, now_s: float | None = None) -> Facts:
     """Read everything about the campaign in ``folder``.

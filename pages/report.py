@@ -14,21 +14,14 @@ from faser_align.alignment.constants import DOFS, ZERO
 from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.config import layout
 from faser_align.config.files import by_run, format_files
-from faser_align.config.record import convergence_of
-from faser_align.fsm import criteria, meanings
+from faser_align.fsm import meanings
 from faser_align.fsm.table import NODE_STATES
-from faser_align.pages import charts, detector, nodetimes, timeline
-from faser_align.pages.charts import Limit, Series
+from faser_align.pages import charts, convergence, detector, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.repeat import recipe
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
-QUANTITIES = {
-    "correction": ("correction across the strips", "um"),
-    "significance": ("correction over its error", "standard deviations"),
-    "cut": ("share of hits cut by residual", ""),
-}
 
 
 def render(found: Facts, *, written_utc: str) -> str:
@@ -38,7 +31,7 @@ def render(found: Facts, *, written_utc: str) -> str:
         found: the campaign.
         written_utc: now.
     """
-    judged = [row for row in found.iterations if row["metrics"]]
+    judged = found.judged
     return (
         environment()
         .get_template("report.html.j2")
@@ -54,20 +47,20 @@ def render(found: Facts, *, written_utc: str) -> str:
             lost=_lost(found),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
-            staged=len(found.record["stages"]) > 1,
-            charts=_charts(found, judged),
-            asked=_asked(found.record),
+            staged=found.staged,
+            charts=convergence.drawn(found),
+            asked=convergence.asked(found.record),
             residuals=_residuals(judged),
-            picture=_picture(found),
-            pictures=Markup(json.dumps(_pictures(found)).replace("</", "<\\/")),
-            quantities=QUANTITIES,
-            quantity=_quantity(found),
-            upper=_most(found),
-            modules=_module_rows(found),
+            picture=quantities.picture(found),
+            pictures=Markup(json.dumps(quantities.by_iteration(found)).replace("</", "<\\/")),
+            quantities=quantities.QUANTITIES,
+            quantity=quantities.first(found),
+            upper=quantities.most(found),
+            modules=quantities.by_module(found),
             corrections=[(row, dof, of) for row in judged for dof, of in row["metrics"].get("corrections", {}).items()],
             scale=detector.SCALE,
             spent=_times(found),
-            panels=timeline.panels(found.nodes, staged=len(found.record["stages"]) > 1),
+            panels=timeline.panels(found.nodes, staged=found.staged),
             unusual=timeline.unusual(found.nodes, UNUSUAL_MAX),
             slowest=timeline.SLOWEST,
             segment=timeline.segment,
@@ -129,8 +122,8 @@ def _progress(found: Facts) -> str:
     row = found.latest
     if not row:
         return ""
-    name = name_of(row, len(found.record["stages"]) > 1)
-    return f"iteration {name}: " + ", ".join(f"{row[s]:,} {s}" for s in NODE_STATES if row.get(s))
+    counts = ", ".join(f"{row[state]:,} {state}" for state in NODE_STATES if row.get(state))
+    return f"iteration {found.name_of(row['stage'], row['iteration'])}: {counts}"
 
 
 def _node_words(row: Mapping[str, Any]) -> str:
@@ -161,112 +154,12 @@ def _data(record: Mapping[str, Any]) -> str:
     return f"{record['year']}, " + "; ".join(f"run {run} files {format_files(files)}" for run, files in runs.items())
 
 
-def name_of(row: Mapping[str, Any], staged: bool) -> str:
-    """An iteration's name: its number, behind that of its stage where there are several."""
-    return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
-
-
-def _charts(found: Facts, judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
-    """Heading and drawing of each convergence chart."""
-    places = [name_of(row, len(found.record["stages"]) > 1) for row in judged]
-    asked = [criteria.limits(convergence_of(found.record, row["stage"])) for row in judged]
-
-    def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
-        limits = [of.get(number) for of in asked]
-        if len(set(limits)) > 1:  # stages have their own
-            return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
-        limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
-        return charts.line_chart(title, places, series, limit=limit, **options)
-
-    def curve(number: str, title: str, **options: Any) -> Markup:
-        return chart(title, [Series(title, [row["metrics"].get(number) for row in judged])], number, **options)
-
-    drawn = [
-        ("chi2/ndf of the reconstruction, before hits are cut", curve("chi2_per_ndf", "chi2/ndf")),
-        ("Effect: how far residuals still move, rms", curve("effect_um", "effect", unit="um", log=True)),
-        ("Significance: chi2 to gain per parameter", curve("significance", "significance", log=True)),
-    ]
-    if any("relative" in of for of in asked):
-        drawn.append(("Relative: the correction over the constants", curve("relative", "relative", log=True)))
-    for size, number in (("rms", ""), ("largest", "largest_")):
-        for unit in ("um", "urad"):
-            of_unit = _corrections(judged, unit, size)
-            if of_unit and (size == "rms" or any(number + unit in of for of in asked)):
-                title = f"corrections, {size}, in {unit}"
-                svg = chart(title, of_unit, number + unit, unit=unit, log=True)
-                drawn.append((title[:1].upper() + title[1:], svg))
-    return drawn
-
-
-def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:
-    """The corrections of each degree of freedom of a unit: their ``rms``, or the ``largest`` without its sign."""
-    of = [row["metrics"].get("corrections", {}) for row in judged]
-    dofs = dict.fromkeys(dof for one in of for dof, found in one.items() if found.get("unit") == unit)
-    sizes = {dof: [one.get(dof, {}).get(size) for one in of] for dof in dofs}
-    return [Series(dof, [None if value is None else abs(value) for value in found]) for dof, found in sizes.items()]
-
-
-_RULES = {
-    "effect": "effect",
-    "significance": "significance",
-    "relative": "relative",
-    "absolute": "the largest correction",
-}
-
-
-def _asked(record: Mapping[str, Any]) -> list[str]:
-    """What must be below its limit for the constants to stand still: one sentence, or one for each stage where they differ."""
-    told: dict[str, str] = {}
-    for place, stage in enumerate(record["stages"], start=1):
-        convergence = convergence_of(record, place)
-        if convergence:
-            rules = criteria.Rules.from_config(convergence)
-            every = rules.require == "all" and len(rules.rules) > 1
-            names = (" and " if every else " or ").join(_RULES[rule] for rule in rules.rules)
-            below = f"{names} {'are below their limits' if every else 'is below its limit'} (dashed)"
-            in_a_row = f" in {rules.patience} iterations running" if rules.patience > 1 else ""
-            told[f"stage {place}, {stage['name']}"] = f"{below}{in_a_row}"
-    if len(set(told.values())) > 1:
-        return [f"In {stage}, the constants stand still when {words}." for stage, words in told.items()]
-    return [f"The constants stand still when {words}; no other curve has a limit." for words in set(told.values())]
-
-
 def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, float], Mapping[str, float]]]:
     """Per layer: residuals of the first and of the last iteration."""
     if not judged:
         return []
     first, last = judged[0]["metrics"].get("residuals", {}), judged[-1]["metrics"].get("residuals", {})
     return [(layer, first.get(layer, {}), last.get(layer, {})) for layer in sorted({*first, *last})]
-
-
-def _picture(found: Facts) -> Markup:
-    """The detector as the page shows it before a script runs: the last iteration's corrections."""
-    if not found.corrections:
-        return Markup("")
-    last, quantity = found.corrections[max(found.corrections)], _quantity(found)
-    title, unit = QUANTITIES[quantity]
-    return detector.picture(last[quantity], title=title, unit=unit)
-
-
-def _quantity(found: Facts) -> str:
-    """The quantity that the picture shows at first: that of which the last iteration has numbers."""
-    last = found.corrections[max(found.corrections)] if found.corrections else {}
-    return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
-
-
-def _most(found: Facts) -> str:
-    """The largest value of that picture, in words: the upper end of its scale."""
-    quantity = _quantity(found)
-    last = found.corrections[max(found.corrections)].get(quantity, {}) if found.corrections else {}
-    known = [abs(value) for value in last.values() if value is not None]
-    return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
-
-
-def _module_rows(found: Facts) -> list[tuple[str, list[float | None]]]:
-    """Each module that has a number in the last iteration, with those of all quantities."""
-    last = found.corrections[max(found.corrections)] if found.corrections else {}
-    keys = sorted({key for values in last.values() for key, value in values.items() if value is not None})
-    return [(key, [last.get(quantity, {}).get(key) for quantity in QUANTITIES]) for key in keys]
 
 
 def _ends(found: Facts) -> Callable[[Change], str]:
@@ -279,18 +172,6 @@ def _ends(found: Facts) -> Callable[[Change], str]:
         return f"from {before} to {after}"
 
     return ends
-
-
-def _pictures(found: Facts) -> dict[str, Any]:
-    """Numbers of the detector's picture for each iteration, with four digits."""
-    staged = len(found.record["stages"]) > 1
-    return {
-        name_of({"stage": stage, "iteration": iteration}, staged): {
-            quantity: {key: None if value is None else float(f"{value:.4g}") for key, value in values.items()}
-            for quantity, values in by_quantity.items()
-        }
-        for (stage, iteration), by_quantity in sorted(found.corrections.items())
-    }
 
 
 def _times(found: Facts) -> list[dict[str, Any]]:

@@ -1,0 +1,77 @@
+"""How a campaign converged, as a page shows it: the charts over its iterations, and by which limits they are judged."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from faser_align.config.record import convergence_of
+from faser_align.fsm import criteria
+from faser_align.pages import charts
+from faser_align.pages.charts import Limit, Series
+from faser_align.pages.collect import Facts
+
+_RULES = {
+    "effect": "effect",
+    "significance": "significance",
+    "relative": "relative",
+    "absolute": "the largest correction",
+}
+
+
+def drawn(found: Facts) -> list[tuple[str, Markup]]:
+    """Heading and drawing of each chart: what judges with its limit, and the corrections."""
+    judged = found.judged
+    places = [found.name_of(row["stage"], row["iteration"]) for row in judged]
+    limited = [criteria.limits(convergence_of(found.record, row["stage"])) for row in judged]
+
+    def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
+        limits = [of.get(number) for of in limited]
+        if len(set(limits)) > 1:  # stages have their own
+            return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
+        limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
+        return charts.line_chart(title, places, series, limit=limit, **options)
+
+    def curve(number: str, title: str, **options: Any) -> Markup:
+        return chart(title, [Series(title, [row["metrics"].get(number) for row in judged])], number, **options)
+
+    charted = [
+        ("chi2/ndf of the reconstruction, before hits are cut", curve("chi2_per_ndf", "chi2/ndf")),
+        ("Effect: how far residuals still move, rms", curve("effect_um", "effect", unit="um", log=True)),
+        ("Significance: chi2 to gain per parameter", curve("significance", "significance", log=True)),
+    ]
+    if any("relative" in of for of in limited):
+        charted.append(("Relative: the correction over the constants", curve("relative", "relative", log=True)))
+    for size, number in (("rms", ""), ("largest", "largest_")):
+        for unit in ("um", "urad"):
+            of_unit = _corrections(judged, unit, size)
+            if of_unit and (size == "rms" or any(number + unit in of for of in limited)):
+                title = f"corrections, {size}, in {unit}"
+                svg = chart(title, of_unit, number + unit, unit=unit, log=True)
+                charted.append((title[:1].upper() + title[1:], svg))
+    return charted
+
+
+def asked(record: Mapping[str, Any]) -> list[str]:
+    """What must be below its limit for the constants to stand still: one sentence, or one for each stage where they differ."""
+    told: dict[str, str] = {}
+    for place, stage in enumerate(record["stages"], start=1):
+        convergence = convergence_of(record, place)
+        if convergence:
+            rules = criteria.Rules.from_config(convergence)
+            every = rules.require == "all" and len(rules.rules) > 1
+            names = (" and " if every else " or ").join(_RULES[rule] for rule in rules.rules)
+            below = f"{names} {'are below their limits' if every else 'is below its limit'} (dashed)"
+            in_a_row = f" in {rules.patience} iterations running" if rules.patience > 1 else ""
+            told[f"stage {place}, {stage['name']}"] = f"{below}{in_a_row}"
+    if len(set(told.values())) > 1:
+        return [f"In {stage}, the constants stand still when {words}." for stage, words in told.items()]
+    return [f"The constants stand still when {words}; no other curve has a limit." for words in set(told.values())]
+
+
+def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:
+    """The corrections of each degree of freedom of a unit: their ``rms``, or the ``largest`` without its sign."""
+    of = [row["metrics"].get("corrections", {}) for row in judged]
+    dofs = dict.fromkeys(dof for one in of for dof, found in one.items() if found.get("unit") == unit)
+    sizes = {dof: [one.get(dof, {}).get(size) for one in of] for dof in dofs}
+    return [Series(dof, [None if value is None else abs(value) for value in found]) for dof, found in sizes.items()]
