@@ -23,6 +23,7 @@ Campaigns = Annotated[
     typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]", autocompletion=_names),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this machine's zone.")]
 Plain = Annotated[
     bool, typer.Option("--plain", help="No tables, one fact in each line; FASER_ALIGN_PLAIN=1 does so always.")

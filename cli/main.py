@@ -13,6 +13,7 @@ import faser_align
 from faser_align.cli import console, quick
 from faser_align.cli.commands import (
     comparing,
+    constants,
     control,
     demo,
     engine,
@@ -72,6 +73,7 @@ for group in (
     upkeep,
     storage,
     engine,
+    constants,
     pool,
     demo,
 ):

@@ -12,10 +12,11 @@ import pytest
 
 RUN = """
 import sys, typer
-from faser_align.cli.commands import engine
+from faser_align.cli.commands import constants, engine
 from faser_align.fsm.errors import CampaignError
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 engine.register(app)
+constants.register(app)
 try:
     app()
 except CampaignError as problem:

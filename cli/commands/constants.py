@@ -1,0 +1,185 @@
+"""Commands that read, compare, combine and write constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Force, Json, Plain
+
+if TYPE_CHECKING:
+    from faser_align.alignment.constants import Six
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
+Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign: its latest")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    commands = typer.Typer(no_args_is_help=True, help="Read, compare and combine alignment constants.")
+    for command in (show, diff, add, correction, export):
+        commands.command()(command)
+    app.add_typer(commands, name="constants")
+
+
+def show(constants: Constants, plain: Plain = False, as_json: Json = False) -> None:
+    """Show constants as a table, in um and urad.
+
+    Example: faser-align constants show inputforalign.txt
+    """
+    from faser_align.alignment.constants import read_constants
+
+    _show(read_constants(_file_of(constants)), plain=plain, as_json=as_json)
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(help="Constants file or campaign")],
+    after: Annotated[Path, typer.Argument(help="Constants file or campaign from which the first is subtracted")],
+    largest: Annotated[int, typer.Option(help="How many of the largest changes to show", min=0)] = 5,
+    everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
+) -> None:
+    """Show what leads from the first file to the second.
+
+    That is what has to be added: per degree of freedom, and the largest changes.
+
+    Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
+    """
+    from faser_align.alignment.constants import read_constants, subtract_constants
+    from faser_align.cli.show import differing
+
+    first, second = (read_constants(_file_of(path)) for path in (before, after))
+    if everything or as_json:
+        _show(subtract_constants(second, first), plain=plain, as_json=as_json)
+    else:
+        differing.show(first, second, largest, plain=plain)
+
+
+def add(
+    constants: Constants,
+    correction: Annotated[Path, typer.Argument(help="Constants file that is added")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Add a correction to constants.
+
+    Example: faser-align constants add inputforalign.txt correction.txt -o next.txt
+    """
+    from faser_align.alignment.constants import add_constants, read_constants, write_constants
+    from faser_align.cli.work import outputs
+
+    outputs.refuse_to_overwrite(output, force)
+    total = add_constants(read_constants(_file_of(constants)), read_constants(correction))
+    with outputs.writing(output):
+        write_constants(output, total)
+    console.say(f"wrote {output}")
+
+
+def correction(
+    result: Annotated[Path, typer.Argument(help="millepede.res of pede or of `faser-align solve`")],
+    output: Output,
+    force: Force = False,
+) -> None:
+    """Turn Millepede's result into a correction of the constants.
+
+    Example: faser-align constants correction millepede.res -o correction.txt
+    """
+    import math
+
+    from faser_align.alignment.constants import correction_from_parameters, write_constants
+    from faser_align.alignment.labels import PARAMETERS, describe_all
+    from faser_align.alignment.millepede import read_result
+    from faser_align.cli.work import outputs
+    from faser_align.fsm.errors import UserError
+
+    outputs.refuse_to_overwrite(output, force)
+    values = {label: row.value for label, row in read_result(result).items()}
+    foreign = [label for label in values if label not in PARAMETERS]
+    if foreign:
+        raise UserError(
+            f"{result} has {describe_all(foreign)}, which the tracker does not have; give a result of its alignment"
+        )
+    correction = correction_from_parameters(values)
+    if not all(math.isfinite(value) for six in correction.values() for value in six):
+        raise UserError(f"{result} holds values that are no numbers; look at millepede.log beside it")
+    with outputs.writing(output):
+        write_constants(output, correction)
+    console.say(f"wrote {output}")
+
+
+def export(
+    constants: Constants,
+    output: Output,
+    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Form of the output")] = "calypso",
+    sqlite: Annotated[
+        bool,
+        typer.Option("--sqlite", help="A folder with conditions database and POOL files, by Calypso's own scripts"),
+    ] = False,
+    runs: Annotated[
+        str, typer.Option(help="With --sqlite: first and last run, 11705-11800 [default: the campaign's]")
+    ] = "",
+    tag: Annotated[str, typer.Option(help="With --sqlite: conditions tag [default: the year's]")] = "",
+    year: Annotated[int, typer.Option(help="With --sqlite: year, which decides on geometry and tag")] = 0,
+    config: Annotated[str, typer.Option(help="With --sqlite: configuration that leads to Calypso")] = "",
+    force: Force = False,
+) -> None:
+    """Write constants for other programs.
+
+    As Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV; or as what jobs reconstruct with: a conditions database
+    and POOL files, beside the text and a small JSON with run range and tag.
+
+    Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
+    """
+    if sqlite:
+        from faser_align.cli.work import database
+
+        typed = database.Typed(output, config, year, runs, tag, force)
+        found = database.export(_file_of(constants), typed)
+        console.say(
+            f"wrote {output}: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
+        )
+        return
+    from faser_align.alignment.constants import export_constants, read_constants
+    from faser_align.cli.work import outputs
+    from faser_align.config.atomic import write_text
+
+    outputs.refuse_to_overwrite(output, force)
+    text = export_constants(read_constants(_file_of(constants)), form)
+    with outputs.writing(output):
+        write_text(output, text)
+    console.say(f"wrote {output}")
+
+
+def _file_of(constants: Path) -> Path:
+    """The file as it was named, or the latest constants of the campaign of that name."""
+    from faser_align.fsm.errors import UserError
+
+    if os.path.isfile(constants) or (os.sep in str(constants) and not os.path.isdir(constants)):
+        return constants
+    from faser_align.cli.work import snapshot
+    from faser_align.state import registry
+
+    try:
+        folder = registry.find(str(constants))
+    except UserError as problem:
+        raise UserError(f"{constants} is no file of constants here, and {problem}") from None
+    found = snapshot.take(folder)["constants"]
+    if not found:
+        raise UserError(f"{constants} has found no constants yet; wait for its first iteration, or name a file")
+    return Path(found)
+
+
+def _show(constants: Mapping[str, "Six"], *, plain: bool, as_json: bool) -> None:
+    if as_json:
+        console.show_json(constants)
+        return
+    columns = ["key", ">x um", ">y um", ">z um", ">rx urad", ">ry urad", ">rz urad"]
+    rows = []
+    for key, six in constants.items():
+        scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
+        rows.append([key, *(f"{value:.2f}" for value in scaled)])
+    console.table(columns, rows, plain=plain)
