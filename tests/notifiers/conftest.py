@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import TOKEN, Mattermost, mattermost
+from receivers import TOKEN, Mattermost, kept_port, mattermost
 
 from faser_align.notifiers.mailbox import Mailbox
 
@@ -60,10 +60,10 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def closed_port() -> int:
+def closed_port() -> Iterator[int]:
     """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    with kept_port() as port:
+        yield port
 
 
 @pytest.fixture

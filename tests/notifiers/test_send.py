@@ -237,12 +237,18 @@ def test_own_time_limit_without_alarm(silent_port: int, message: Message) -> Non
     assert "timed out" in said
 
 
+@contextmanager
+def _interrupted(seconds: float) -> Iterator[None]:
+    """Send this thread SIGUSR1 after a while."""
+    threading.Timer(seconds, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
+    yield
+
+
 def test_interrupt_passes(silent_port: int, message: Message) -> None:
     """Ctrl-C during a delivery, when no alarm rang, is not taken for an answer."""
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), _interrupted(0.3):
             _deliver(f"mailto://127.0.0.1:{silent_port}?from=a@example.org&to=b@example.org", message)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -81,6 +81,15 @@ def words_of(post: dict[str, Any]) -> str:
 
 
 @contextmanager
+def kept_port() -> Iterator[int]:
+    """A port that nobody else is given while the context is open; who is told its number may listen there, and nobody does now."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as every server of ours does
+        holder.bind((mailbox.HOST, 0))
+        yield int(holder.getsockname()[1])
+
+
+@contextmanager
 def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
     """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free.
 
@@ -129,7 +138,7 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
 
 
 @contextmanager
-def listening(*, drip: bool) -> Iterator[int]:
+def listening(port: int = 0, *, drip: bool) -> Iterator[int]:
     """A server that takes connections and says nothing, or an answer without end at a byte a second, to each of them; its port."""
     over = threading.Event()
 
@@ -149,7 +158,7 @@ def listening(*, drip: bool) -> Iterator[int]:
         for connection, _ in known:
             connection.close()  # who comes back to the port later must find it free
 
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+    with socket.create_server((mailbox.HOST, port), backlog=64) as server:
         server.setblocking(False)
         thread = threading.Thread(target=serve)
         thread.start()
