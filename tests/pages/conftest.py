@@ -1,13 +1,12 @@
 """A browser for the tests of pages, and pages of campaigns that were recorded on a real pool."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from browsing import chromium
 from playwright.sync_api import Browser
-from recorded import unpack
+from recorded import in_utc, unpack
 
 from faser_align.pages.collect import collect
 from faser_align.pages.report import render
@@ -17,13 +16,10 @@ NOW = "2026-11-25T12:00:00.000Z"
 
 
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """HTCondor's log has the local time of the machine: here it is that of the recorded campaigns."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def _utc() -> Iterator[None]:
+    """Whatever the machine's time is."""
+    with in_utc():
+        yield
 
 
 @pytest.fixture(scope="module")  # Playwright runs once at a time

@@ -3,10 +3,14 @@
 import json
 import sqlite3
 import tarfile
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from faser_align.config import layout
 from faser_align.config.record import read_record, write_record
@@ -20,6 +24,16 @@ TEXTS = (
     layout.DAGMAN_OUT,
     layout.DAG + layout.ENDING_DAGMAN_LOG,
 )
+
+
+@contextmanager
+def in_utc() -> Iterator[None]:
+    """HTCondor's logs have the local time of their machine: while the context is open that of the recorded campaigns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def unpack(case: str, folder: Path) -> dict[str, Any]:
