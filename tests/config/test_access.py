@@ -107,6 +107,8 @@ def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
     package = tmp_path / "package"
     (package / "deep").mkdir(parents=True)
     names = [package / f"{part}{number}" for part in ("", "deep/") for number in range(200)]
+    for name in names:
+        name.touch(mode=0o644)
     over = threading.Event()
 
     def compile_modules() -> None:

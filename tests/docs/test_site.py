@@ -2,16 +2,14 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from browsing import PATIENCE_MS, chromium
 
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +47,9 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 
 def test_pages_are_shown_without_a_network(site: Path) -> None:
     """A browser shows diagrams, pictures and keys that are not broken, from the file, asking nobody for anything."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert program is not None, "no browser is installed: `make test` installs Debian's chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         for name, picture in (("states", "campaign.svg"), ("tutorial", "report.png")):
@@ -63,5 +59,4 @@ def test_pages_are_shown_without_a_network(site: Path) -> None:
         keys = page.locator("td:first-child code")
         assert keys.count() > 100
         assert keys.evaluate_all("keys => keys.filter(key => key.getClientRects().length > 1).length") == 0
-        browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -19,7 +19,7 @@ DATA = {
     str(path.relative_to(ROOT))
     for package in ("templates", "examples")
     for path in (ROOT / package).rglob("*")
-    if path.is_file() and path.suffix not in (".py", ".pyc")
+    if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
 }
 
 

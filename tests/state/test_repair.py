@@ -230,7 +230,8 @@ def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Pa
     assert run_iteration(told, 2) == 0
     assert hook("final", folder, "final", 0, 0).returncode == 0
     assert len(spool.waiting(folder)) == 5
-    Path(folder, layout.SPOOL, f"{spool.waiting(folder)[-1][:-6]}9.json").write_text("half an ev")
+    last = int(spool.waiting(folder)[-1][: spool.DIGITS])
+    Path(folder, layout.SPOOL, f"{last + 1:0{spool.DIGITS}d}.json").write_text("half an ev")
     made, _ = repaired(told)
     assert made.made_from == "the published copy"
     assert findings(store) == []

@@ -275,7 +275,7 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
             assert database.transact(record["folder"], lambda db: 3) == 3
             time.sleep(0.6)
             assert rang == [signal.SIGALRM]
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            signal.setitimer(signal.ITIMER_REAL, 2.0)  # it must not ring before somebody waits
             started = time.monotonic()
             with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
                 assert not turn.mine
