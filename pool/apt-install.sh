@@ -14,18 +14,31 @@ if [ ! -e "$policy" ]; then
 fi
 had_condor=$(command -v condor_master || true)
 
+apt() { apt-get --option DPkg::Lock::Timeout=300 --option Acquire::Retries=3 "$@"; }
+
 # A machine that has just started often updates itself: apt-get waits by itself for the lock of dpkg, not for that of the lists.
-tries=0
-until said=$(apt-get --option DPkg::Lock::Timeout=300 update 2>&1); do
-    printf '%s\n' "$said"
-    tries=$((tries + 1))
-    case $said in
-    *lists/lock*) [ "$tries" -lt 60 ] || exit 1 ;;
-    *) exit 1 ;;
-    esac
+# A server that fails for a moment is asked again.
+update() {
+    tries=0
+    until said=$(apt update 2>&1); do
+        printf '%s\n' "$said"
+        tries=$((tries + 1))
+        case $said in
+        *lists/lock*) [ "$tries" -lt 60 ] || return 1 ;;
+        *) [ "$tries" -lt 3 ] || return 1 ;;
+        esac
+        sleep 5
+    done
+}
+
+update
+again=0
+until apt install --yes --no-install-recommends "$@"; do
+    again=$((again + 1))
+    [ "$again" -lt 3 ] || exit 1
     sleep 5
+    update # the lists may name what the server has no more
 done
-apt-get --option DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
 
 if [ -z "$had_condor" ] && command -v condor_master >/dev/null && command -v systemctl >/dev/null; then
     systemctl disable condor.service

@@ -33,12 +33,16 @@ release_lock() {
     lock=''
 }
 
+# A server that fails for a moment is asked again: pip by itself asks no further once a download has begun.
 install_packages() {
-    local what=".[plot]"
+    local what=".[plot]" tries
     [[ $1 == demo ]] || what=".[$1]"
     say "installing Python packages into $here/.venv (a minute or two, this once)"
-    run "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$what" ||
-        fail "pip could not install the packages (above is why): with a network or a package mirror run this again"
+    for tries in 1 2 3; do
+        run "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$what" && return
+        ((tries == 3)) || run sleep 5
+    done
+    fail "pip could not install the packages (above is why): with a network or a package mirror run this again"
 }
 
 # A virtual environment dies when its interpreter goes away or changes its version, and when the checkout is moved.

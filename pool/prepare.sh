@@ -144,13 +144,18 @@ scratch_folder() {
     trap 'remove_scratch "$scratch"' EXIT
 }
 
-# pytest stops the pool by itself unless it was killed.
+# pytest stops the pool by itself unless it was killed. What ends just now may write a last file while its folder goes; that
+# something is left is said, and no failure of the tests.
 remove_scratch() {
-    local pool
+    local pool tries
     for pool in "$1"/pool "$1"/gw*/pool; do
         stop_pool "$pool" || say "could not stop the pool in $pool"
     done
-    rm -rf -- "$1" ${short:+"$short"}
+    for tries in 1 2 3 4 5; do
+        rm -rf -- "$1" ${short:+"$short"} 2>/dev/null && return
+        sleep "$tries"
+    done
+    rm -rf -- "$1" ${short:+"$short"} || say "could not remove $1"
 }
 
 # Needs no virtual environment: the module uses the standard library only.
