@@ -67,15 +67,14 @@ def new_dagman(campaign: "Campaign") -> None:
 
 
 def goes_on(campaign: "Campaign") -> None:
-    """A node begins although FINAL of its DAGMan has closed the campaign: that DAGMan did not leave, it was started again.
+    """A node of the campaign's own DAGMan begins although a FINAL has closed it: that DAGMan did not leave, or it was not its FINAL.
 
-    It was killed between FINAL and its own end, or has lost track of a job. Its next FINAL is another one.
+    It was killed between FINAL and its own end, or has lost track of a job; or an earlier DAGMan's FINAL came late. Its own
+    next FINAL is another one. A script of an earlier DAGMan that slept opens nothing.
     """
-    event = campaign.event
-    if campaign.db.execute(
-        "SELECT 1 FROM events WHERE dag_id = ? AND phase = 'final' LIMIT 1", (event["dag_id"],)
-    ).fetchone():
-        _move(campaign, "resumed", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (event["dag_id"],))
+    dag_id = campaign.event["dag_id"]
+    if dag_id == campaign.dag_id:
+        _move(campaign, "resumed", campaign.stage, campaign.iteration, "json_object('dagman', ?)", (dag_id,))
 
 
 def control(campaign: "Campaign") -> int:

@@ -74,7 +74,7 @@ def claim(
             return 0
         _, _, target, kind, _, _ = rows[0]
         same = [row for row in rows if row[2:4] == (target, kind)] if kind in TOGETHER else rows[:1]
-        reached = _reached(db, target) if any(row[5] for row in same) else {}
+        reached = _reached(db) if any(row[5] for row in same) else {}
         # What some of the target's recipients have already is told to the others by itself.
         known = reached.get(rows[0][0], ())
         same = [row for row in same if reached.get(row[0], ()) == known]
@@ -111,13 +111,13 @@ def decline(folder: str, claimed: Claim) -> None:
     database.transact(folder, work)
 
 
-def _reached(db: sqlite3.Connection, target: str) -> dict[int, tuple[str, ...]]:
+def _reached(db: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
     """Who of a target's recipients or channels has got a message although it failed, by its row; by its last try."""
     sql = (
         "SELECT message.value, json_extract(facts, '$.reached') FROM history, json_each(facts, '$.rows') AS message "
-        "WHERE event = 'delivery_failed' AND json_extract(facts, '$.target') = ? ORDER BY history.id"
+        "WHERE event = 'delivery_failed' ORDER BY history.id"
     )
-    return {row: tuple(json.loads(names)) for row, names in db.execute(sql, (target,))}
+    return {row: tuple(json.loads(names)) for row, names in db.execute(sql)}
 
 
 def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str] = ()) -> None:

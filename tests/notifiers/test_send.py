@@ -117,7 +117,7 @@ def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> N
             said = deliver(target, message, key="C/1", thread=THREAD, reached=reached)
             assert bool(said) == bool(refused)
     letters = mailbox.messages()
-    assert [letter["Delivered-To"] for letter in letters] == ["me@example.org", "nobody@example.org"]
+    assert [letter.get_all("Delivered-To") for letter in letters] == [["me@example.org"], ["nobody@example.org"]]
     assert len({str(letter["Message-ID"]) for letter in letters}) == 1
 
 

@@ -197,3 +197,34 @@ def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
     assert {ignored for _, ignored in events} == {""}
     assert take(folder, {**PRE, "node": MILLE}) == [0]  # it slept, and the campaign is the new one's all the same
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "solving")]
+
+
+@pytest.mark.parametrize(("status", "end"), [(2, "failed"), (4, "removed")])
+def test_a_script_that_outlived_its_campaign_opens_nothing(status: int, end: str, folder: str) -> None:
+    """A node that a DAGMan of before begins after the end of the campaign's own leaves the campaign at its end."""
+    take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, {**FINAL, **AGAIN, "dag_status": status})
+    assert take(folder, {**PRE, "node": MILLE}) == [0]
+    assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", end)]
+
+
+def test_a_final_of_an_earlier_dagman_keeps_no_later_one_from_going_on(folder: str) -> None:
+    """FINAL of a DAGMan of before may come behind the first PRE of the next: the campaign goes on with the second, and ends by it."""
+    take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, FINAL)
+    assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "failed")]
+    assert take(folder, {**PRE, **AGAIN, "node": MILLE}, {**FINAL, **AGAIN, "dag_status": 4}) == [0, 4]
+    events = rows(folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored = '' ORDER BY id")
+    assert [event for (event,) in events[-4:]] == ["final_failed", "resumed", "solving_started", "final_removed"]
+
+
+def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
+    """An earlier stage whose last verdict comes late takes nothing back: what follows in the later one is passed over."""
+    config: dict[str, Any] = {"campaign": {"iterations": 2}}
+    config["stages"] = [{"name": name, "iterations": 2, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
+    said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    first, second = ({"node": layout.mille_node(stage, 1), "job_id": f"14.{stage}"} for stage in (1, 2))
+    take(folder, PRE, DONE, {**PRE, **first}, {**PRE, "node": layout.reco_node(2, 1, 400)}, {**PRE, **second})
+    assert take(folder, {**DONE, **second, **said}, {**DONE, **first, **said}) == [0, 0]
+    assert rows(folder, "SELECT stages_done FROM campaign") == [(2,)]
+    assert take(folder, {**PRE, "node": layout.reco_node(2, 2, 400)}) == [statuses.SKIP]
+    assert take(folder, {**PRE, "node": layout.reco_node(3, 1, 400)}) == [0]

@@ -114,3 +114,15 @@ def test_a_dagman_that_is_new_to_a_campaign_that_runs(folder: str) -> None:
     take(folder, PRE, {**PRE, **AGAIN})
     assert rows(folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored != ''") == []
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "reconstructing")]
+
+
+def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> None:
+    """A verdict on another iteration came while the campaign was validated: FINAL does not take it for the validation's."""
+    config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
+    take(folder, PRE, DONE, *({**PRE, "node": node} for node in (MILLE, NEXT)))
+    take(folder, verdict("converged", moves="validation_asked"), verdict("limit", NEXT))
+    assert state(folder) == "validating"
+    assert take(folder, FINAL) == [1]
+    assert state(folder) == "failed"
+    assert reason(folder) == "the DAG ended: it ended normally, but no verdict was recorded"

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from campaigns import make_campaign
 from recorded import CASES, unpack
 
 from faser_align.state import joblogs
@@ -107,6 +109,30 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
 def test_how_a_dag_ended_is_told_soon_after() -> None:
     """A status that was told a minute later, or before, is that of another FINAL."""
     assert events._within([(9, 1), (70, 4), (71, 2)], 10) == [4]
+
+
+def test_what_only_one_log_tells_stands_behind_its_second() -> None:
+    """What a second log alone tells comes after all of the same second in the first, and in its own order."""
+    first = [events.Happening(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
+    second = [events.Happening(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
+    found = [one.node for one in events._complete(first, second)]
+    assert found == [
+        *("second9b", "second9a", "first0", "first1", "second10b", "second10a", "second11b", "second11a"),
+        *("first2", "first3", "first4"),
+    ]
+
+
+def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
+    """Of one second the scripts come first, then what was changed, in its order, then the resumption that goes by it."""
+    told = [("post", 0), ("resumed", 0), ("pre", 0), ("pre", 1)]
+    found: list[events.Event] = [
+        {"phase": phase, "event": phase, "utc": f"2026-11-25T10:00:0{second}.000Z"} for phase, second in told
+    ]
+    about = {"who": "me", "host": "ap", "key": "convergence.patience", "before": 2, "after": 1}
+    changed: Any = [{**about, "id": name, "utc": f"2026-11-25T10:00:00.{name}00Z"} for name in "95"]
+    record = make_campaign(tmp_path / "c", files=1)
+    result = [one.get("id", one["event"]) for one in events._with_changes(found, record, changed)]
+    assert result == ["post", "9", "5", "resumed", "pre", "pre"]
 
 
 def test_lines_that_are_none(tmp_path: Path) -> None:

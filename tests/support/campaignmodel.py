@@ -186,8 +186,8 @@ class Model:
                 self._go(node, "passed_over", "skipped")
             return SKIP
         self._begin(node)
-        if self.state in ("failed", "removed") and (dag, "final") in self._answers:
-            self._move("resumed", self.at)  # the DAGMan whose FINAL this was did not leave
+        if self.state in ("failed", "removed") and dag == self.dag:
+            self._move("resumed", self.at)  # it did not leave, or the FINAL was another DAGMan's
         if file < 0:
             self._move("solving_started", (stage, iteration))
         elif self.state not in ("reconstructing", "solving") or self.at != (stage, iteration):

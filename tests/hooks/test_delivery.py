@@ -1,0 +1,188 @@
+"""Sending what waits, in this process: whose turn it is, how long one may take, and what is left behind."""
+
+import contextlib
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from campaigns import make_campaign
+from taking import BASE, FINAL, PRE, take
+
+from faser_align.config import layout
+from faser_align.fsm.errors import CampaignError
+from faser_align.hooks import delivery
+from faser_align.state import database, outbox
+from faser_align.state.outbox import Claim
+
+CLAIM = Claim((1,), (1,), "me", "held", 1, 1)
+Send = Callable[[str, Claim, list[str]], str | None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A campaign with a job that was held, and its end, which it tells three targets."""
+    notify = {"targets": ["slow", "me", "group"], "events": ["end", "held"]}
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"])
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
+    take(folder, PRE, hold, FINAL)
+    return folder
+
+
+def rows(folder: str) -> list[Any]:
+    """What has become of each message."""
+    with contextlib.closing(database.connect(folder)) as db:
+        return db.execute("SELECT target, kind, state, tries FROM outbox ORDER BY id").fetchall()
+
+
+@contextlib.contextmanager
+def alarmed() -> Iterator[None]:
+    """A handler of SIGALRM that must be there again, with no alarm set, when the block ends."""
+
+    def own(number: int, frame: FrameType | None) -> None:
+        raise AssertionError("the alarm of somebody who is done")
+
+    before = signal.signal(signal.SIGALRM, own)
+    try:
+        yield
+        assert signal.getsignal(signal.SIGALRM) is own
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def asleep(*_: object) -> None:
+    """A server that is silent."""
+    time.sleep(600)
+
+
+def failing(problem: BaseException) -> Send:
+    """A way of sending that ends so."""
+
+    def send(*_: object) -> None:
+        raise problem
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("send", "budget_s", "said"),
+    [
+        (asleep, 0.2, "no answer within 0 s"),
+        (asleep, -1.0, "no answer within -1 s"),  # the time was up while the message was claimed
+        (failing(CampaignError("no target of that name")), 600.0, "no target of that name"),
+        (failing(ValueError("https://chat/hooks/secret")), 600.0, "ValueError while sending"),
+        (lambda *_: "refused", 600.0, "refused"),
+        (lambda *_: None, 600.0, None),
+    ],
+)
+def test_each_try_ends_and_leaves_no_alarm(
+    send: Send, budget_s: float, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence ends with the time that one message has; what a library raises is told by its kind; the caller's alarm is as before."""
+    monkeypatch.setattr(delivery, "_send", send)
+    with alarmed():
+        assert delivery._attempt("/campaign", CLAIM, budget_s, []) == said
+
+
+def test_what_a_target_does_not_want_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a target wants no such message is told to who delivers, and no alarm is left either."""
+    monkeypatch.setattr(delivery, "_send", failing(delivery.Unwanted()))
+    with alarmed(), pytest.raises(delivery.Unwanted):
+        delivery._attempt("/campaign", CLAIM, 600.0, [])
+
+
+class Tries:
+    """Stands for sending, with a clock that only it moves: ``slow`` takes all of its share, ``group`` wants nothing.
+
+    Attributes:
+        made: (target, kind, share of the time, who has it already) of each try.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[str, str, float, tuple[str, ...]]] = []
+        self._now = 0.0
+        monkeypatch.setattr(delivery, "_attempt", self)
+        monkeypatch.setattr(delivery.time, "monotonic", lambda: self._now)
+        monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)  # longer than any test
+
+    def __call__(self, folder: str, claimed: Claim, share_s: float, reached: list[str]) -> str | None:
+        self.made.append((claimed.target, claimed.kind, share_s, tuple(reached)))
+        self._now += share_s if claimed.target == "slow" else 1.0
+        if claimed.target == "group":
+            raise delivery.Unwanted
+        reached.append(f"one of {claimed.target}")
+        return "no answer" if claimed.target == "slow" else None
+
+
+def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends come first; who does not answer has only its share and is not asked twice; each message is tried once; what is not wanted is closed."""
+    tries = Tries(monkeypatch)
+    assert delivery._deliver_in_turn(folder, 30.0, final=True) == 2
+    assert tries.made == [
+        ("slow", "failed", 10.0, ()),
+        ("me", "failed", 10.0, ()),
+        ("group", "failed", 9.5, ()),
+        ("me", "held", 9.0, ()),
+        ("group", "held", 17.0, ()),
+    ]
+    assert rows(folder) == [
+        ("slow", "held", "pending", 0),
+        ("me", "held", "sent", 1),
+        ("group", "held", "unwanted", 1),
+        ("slow", "failed", "pending", 1),
+        ("me", "failed", "sent", 1),
+        ("group", "failed", "unwanted", 1),
+    ]
+
+
+def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next try knows whom the last one reached; before its time there is none, but for who comes last."""
+    tries = Tries(monkeypatch)
+    assert delivery._deliver_in_turn(folder, 12.0, final=False) == 2
+    tries.made.clear()
+    assert delivery._deliver_in_turn(folder, 100.0, final=False) == 0
+    assert [made[:2] for made in tries.made] == [("slow", "held")]
+    tries.made.clear()
+    assert delivery._deliver_in_turn(folder, 1000.0, final=True) == 0
+    assert [(*made[:2], made[3]) for made in tries.made] == [("slow", "failed", ("one of slow",))]
+
+
+def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the time is up nothing more is claimed: what was not tried waits."""
+    tries = Tries(monkeypatch)
+    assert delivery._deliver_in_turn(folder, 3.5, final=True) == 2
+    ends = [(target, "failed") for target in ("slow", "me", "group")]
+    assert [made[:2] for made in tries.made] == [*ends, ("me", "held")]
+    assert delivery._deliver_in_turn(folder, 0.0, final=True) == 0
+
+
+def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not get the turn in its time sends nothing; who had it leaves it, whatever happened."""
+    path = f"{folder}/{layout.OUTBOX_LOCK}"
+    monkeypatch.setattr(delivery, "_attempt", lambda *_: None)
+    monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 0.1)
+    with contextlib.closing(database.Turn(path, 0.0)) as turn:
+        assert turn.mine
+        assert delivery.deliver(folder) == 0
+    assert {state for _, _, state, _ in rows(folder)} == {"pending"}
+    monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "mark", failing(sqlite3.OperationalError("disk full")))
+        assert delivery.deliver(folder) == 0
+    with contextlib.closing(database.Turn(path, 0.0)) as turn:
+        assert turn.mine
+    assert delivery.deliver(folder) == 6
+    with contextlib.closing(database.Turn(path, 0.0)) as turn:
+        assert turn.mine
+
+
+def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is away, and a lock that is none, are told in the scripts' log, and fail nobody."""
+    assert delivery.deliver(str(tmp_path / "away")) == 0
+    assert "wait for the next hook" in capsys.readouterr().err

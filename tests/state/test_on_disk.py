@@ -1,0 +1,82 @@
+"""What is written for others is on the disk, whole, before anybody can find it."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign
+
+from faser_align.config import layout
+from faser_align.state import database, publish, spool
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """A campaign of one file."""
+    return make_campaign(tmp_path / "campaign", files=1)
+
+
+def test_a_store_that_shrinks_is_no_copy(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is cut off while it is copied keeps nobody for ever, and leaves the copy before in its place."""
+    folder, sendfile, sent = record["folder"], os.sendfile, []
+    before = Path(folder, layout.PUBLISHED).read_bytes()
+
+    def cut_off(out: int, source: int, offset: int, count: int) -> int:
+        os.truncate(f"{folder}/{layout.STATE}", 8192)
+        sent.append(sendfile(out, source, offset, min(count, 4096)))
+        assert len(sent) < 9
+        return sent[-1]
+
+    monkeypatch.setattr(os, "sendfile", cut_off)
+    with pytest.raises(OSError, match="became shorter while it was copied"):
+        publish.publish(folder)
+    assert sent == [4096, 4096, 0]
+    assert Path(folder, layout.PUBLISHED).read_bytes() == before
+    assert Path(folder, f"{layout.PUBLISHED}.new").stat().st_size == 0
+
+
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is called from now on to bring files and names onto the disk: the call, and the last part of a name."""
+    called: list[str] = []
+
+    def watch(name: str) -> None:
+        call = getattr(os, name)
+
+        def watched(what: Any, *others: Any) -> None:
+            path = (
+                os.readlink(f"/proc/self/fd/{what}")
+                if isinstance(what, int)
+                else os.fspath(others[0] if others else what)
+            )
+            empty = " empty" * (os.path.isfile(path) and not os.path.getsize(path))
+            called.append(f"{name}{empty} {os.path.basename(path)}")
+            call(what, *others)
+
+        monkeypatch.setattr(os, name, watched)
+
+    for name in ("fsync", "rename", "replace", "link", "mkdir"):
+        watch(name)
+    return called
+
+
+def test_what_readers_find_is_on_the_disk(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy and an event of the spool are on the disk before they have their names, and the names before anybody goes on."""
+    folder = record["folder"]
+    os.rmdir(f"{folder}/{layout.SPOOL}")
+    called = on_disk(monkeypatch)
+    assert publish.publish(folder)
+    above = os.path.basename(folder)
+    assert called == [f"fsync {layout.PUBLISHED}.new", f"rename {layout.PUBLISHED}", f"fsync {above}"]
+    called.clear()
+    name = spool.put(folder, {"phase": "control"})
+    assert called.pop(2).startswith("fsync .")
+    assert called == [f"mkdir {layout.SPOOL}", f"fsync {above}", f"link {name}", f"fsync {layout.SPOOL}"]
+
+
+def test_a_commit_is_on_the_disk(record: dict[str, Any]) -> None:
+    """SQLite brings what a hook commits onto the disk, and the end of its journal with it."""
+    with contextlib.closing(database.connect(record["folder"])) as db:
+        assert db.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,0 +1,155 @@
+"""The outbox: what is claimed, for whom, how often, and what is noted of it."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign
+
+from faser_align.config import layout
+from faser_align.state import database, outbox, writer
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """A campaign of three files that tells two targets about its end and about held jobs."""
+    notify = {"targets": ["me", "group"], "events": ["end", "held"]}
+    return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
+
+
+def _claimed(folder: str, **more: Any) -> outbox.Claim:
+    """The next message, which must be one."""
+    found = outbox.claim(folder, **more)
+    assert found is not None
+    return found
+
+
+def _hold_all(record: dict[str, Any]) -> None:
+    """Let the job of each file of the first iteration be held, which is told to both targets."""
+    for file in record["files"]:
+        about = {"dag_id": "12.0", "node": layout.reco_node(1, 1, file), "host": "ap", "exit": 0}
+        about["utc"] = "2026-11-24T08:00:00.000Z"
+        writer.take(record["folder"], {**about, "phase": "pre", "retry": 0})
+        hold = {"job_id": f"{file}.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
+        writer.take(record["folder"], {**about, "phase": "hold", **hold})
+
+
+def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
+    """What is told together goes to one target, the next claim to the other: who works is not told for who does not."""
+    folder = record["folder"]
+    _hold_all(record)
+    first = _claimed(folder)
+    assert (first.target, first.targets, len(first.ids), len(set(first.history_ids))) == ("me", 2, 3, 3)
+    second = _claimed(folder, seen=frozenset(first.ids))
+    assert (second.target, second.targets, second.history_ids) == ("group", 1, first.history_ids)
+    assert not {*first.ids} & {*second.ids}
+
+
+def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
+    """A claim of several rows, and what became of them, are in the store with all of their rows or with none."""
+    folder = record["folder"]
+    _hold_all(record)
+    with contextlib.closing(database.connect(folder)) as db:
+        now = "SELECT DISTINCT state, tries, error FROM outbox WHERE target = 'me'"
+        last = "(SELECT max(id) FROM outbox WHERE target = 'me')"
+
+        def unkept(work: Callable[[], object], before: tuple[str, int, str]) -> None:
+            """Nothing of ``work`` is kept, whose last row finds no room."""
+            full = "BEGIN SELECT RAISE(ABORT, 'full'); END"
+            db.execute(f"CREATE TRIGGER full BEFORE UPDATE ON outbox WHEN new.id = {last} {full}")
+            with pytest.raises(sqlite3.IntegrityError, match="full"):
+                work()
+            db.execute("DROP TRIGGER full")
+            assert db.execute(now).fetchall() == [before]
+
+        unkept(lambda: outbox.claim(folder), ("pending", 0, ""))
+        first = _claimed(folder)
+        unkept(lambda: outbox.mark(folder, first, "refused"), ("claimed", 1, ""))
+        unkept(lambda: outbox.mark(folder, first, None), ("claimed", 1, ""))
+        unkept(lambda: outbox.decline(folder, first), ("claimed", 1, ""))
+        # What a claim gives up, and why a message did not arrive, stand in the history as well.
+        db.execute("CREATE TRIGGER full BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, 'full'); END")
+        with pytest.raises(sqlite3.IntegrityError, match="full"):
+            outbox.mark(folder, first, "refused")
+        assert db.execute(now).fetchall() == [("claimed", 1, "")]
+        db.execute("UPDATE outbox SET tries = ? WHERE target = 'me'", (outbox.TRIES_MAX,))
+        with pytest.raises(sqlite3.IntegrityError, match="full"):
+            outbox.claim(folder)
+        assert db.execute(now).fetchall() == [("claimed", outbox.TRIES_MAX, "")]
+
+
+def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused is not tried before its time, but for who comes last; a claim that its hook has left is tried at once."""
+    folder = record["folder"]
+    monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)
+    _hold_all(record)
+    first = _claimed(folder)
+    outbox.mark(folder, first, "refused")
+    assert _claimed(folder).target == "group"
+    assert outbox.claim(folder, tired=frozenset({"group"})) is None
+    again = _claimed(folder, final=True, tired=frozenset({"group"}))
+    assert (again.ids, again.tries) == (first.ids, 2)
+    assert _claimed(folder, tired=frozenset({"group"})).tries == 3  # its hook was killed
+    outbox.mark(folder, again, None)
+    with contextlib.closing(database.connect(folder)) as db:
+        said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
+        told = db.execute("SELECT facts FROM history WHERE event = 'delivery_failed'").fetchall()
+    assert said == [("sent", "")]
+    assert [json.loads(facts) for (facts,) in told] == [
+        {"target": "me", "message": "held", "try": 1, "reason": "refused"}
+    ]
+
+
+def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
+    """Told together, messages are tried as often as the one that was tried most; it is that one that ends the tries of all."""
+    folder = record["folder"]
+    _hold_all(record)
+    with contextlib.closing(database.connect(folder)) as db:
+        db.execute("UPDATE outbox SET tries = ? WHERE id = 3", (outbox.TRIES_MAX - 2,))
+        for state in ("pending", "failed"):
+            claimed = _claimed(folder, final=True, tired=frozenset({"group"}))
+            assert 3 in claimed.ids
+            outbox.mark(folder, claimed, "refused")
+            (states,) = db.execute("SELECT group_concat(DISTINCT state) FROM outbox WHERE target = 'me'").fetchone()
+            assert states == state
+        assert db.execute("SELECT tries FROM outbox WHERE id IN (1, 3) ORDER BY id").fetchall() == [
+            (2,),
+            (outbox.TRIES_MAX,),
+        ]
+
+
+def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
+    """Of several tries that reached somebody the last one says whom, of each target for itself."""
+    folder = record["folder"]
+    _hold_all(record)
+    for names in (["early"], ["early", "late"]):
+        outbox.mark(folder, _claimed(folder, final=True, tired=frozenset({"group"})), "refused", names)
+    outbox.mark(folder, _claimed(folder, tired=frozenset({"me"})), "refused", ["other"])
+    outbox.mark(folder, _claimed(folder, final=True, tired=frozenset({"me"})), "refused", ["other", "another"])
+    assert _claimed(folder, final=True, tired=frozenset({"group"})).reached == ("early", "late")
+    assert _claimed(folder, final=True, tired=frozenset({"me"})).reached == ("other", "another")
+
+
+def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
+    """What was given up and what waits is due at once with all its tries, of the target that was asked for; what was sent is not."""
+    folder = record["folder"]
+    _hold_all(record)
+    with contextlib.closing(database.connect(folder)) as db:
+        failed = "UPDATE outbox SET state = ?, tries = ?, next_utc = '2999', error = 'refused' WHERE id = ?"
+        kept = [("failed", 6), ("pending", 3), ("sent", 2), ("unwanted", 1), ("failed", 5), ("pending", 4)]
+        ids = [row for (row,) in db.execute("SELECT id FROM outbox ORDER BY target DESC, id")]
+        db.executemany(failed, [(*about, row) for about, row in zip(kept, ids, strict=True)])
+        asked = {"id": "a" * 16, "phase": "control", "event": "notify_retried", "target": "me", "who": "me"}
+        wish = {**asked, "utc": "2026-11-24T09:00:00.000Z", "host": "ap"}
+        assert [writer.take(folder, dict(wish)), writer.take(folder, dict(wish))] == [0, 0]
+        now = "SELECT state, tries, next_utc FROM outbox ORDER BY target DESC, id"
+        anew = ("pending", 0, "")
+        assert db.execute(now).fetchall() == [anew, anew, *((*about, "2999") for about in kept[2:])]
+        told = db.execute("SELECT facts FROM history WHERE event = 'notify_retried'").fetchall()
+        assert [json.loads(facts) for (facts,) in told] == [{"target": "me", "messages": 2, "who": "me"}]
+        writer.take(folder, {**wish, "id": "b" * 16, "target": ""})
+        assert db.execute(now).fetchall() == [anew, anew, ("sent", 2, "2999"), ("unwanted", 1, "2999"), anew, anew]
