@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from hypothesis import HealthCheck, settings
+from properties import load_profile
 
 from faser_align.pool import personal
 
@@ -24,17 +24,7 @@ def pytest_configure() -> None:
     # A shell lets what it starts in the background ignore Ctrl-C, and so would whatever tests start and interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # How long an example takes says as much about the machine as about the test. The same examples each time: a run that
-    # fails accuses what was changed. `make soak` looks for new ones.
-    soak = bool(os.environ.get("FASER_ALIGN_SOAK"))
-    settings.register_profile(
-        "any machine",
-        deadline=None,
-        derandomize=not soak,
-        max_examples=1000 if soak else 100,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    settings.load_profile("any machine")
+    load_profile()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from faser_align.alignment import baskets
 from faser_align.alignment.columns import Layouts, tree_column
@@ -204,9 +205,7 @@ def test_a_damaged_basket_names_branch_and_entry(tracks: Any, tmp_path: Path, co
 
 
 @given(at=st.integers(0, 10**6), bits=st.integers(1, 255))
-@settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_damage_is_an_error_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
     """A byte that is changed anywhere ends in other numbers or in a sentence with the file, and leaves no half output."""
     source = tmp_path / "whole.root"

@@ -9,6 +9,7 @@ import numpy as np
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES
 from faser_align.alignment.mille import Cuts, convert, read_records
@@ -61,9 +62,7 @@ def loop(found: list[dict[str, Any]]) -> bytes:
 
 
 @given(st.lists(tracks, min_size=1, max_size=6))
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_records_are_those_of_a_plain_loop(tmp_path: Path, found: list[dict[str, Any]]) -> None:
     """Whatever tracks there are, the bytes are those of the loop, and the reader finds as many as were counted."""
     flat = {name: np.ones(len(found)) for name in TRACK_BRANCHES}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from faser_align.alignment.keywords import (
     FILE_KINDS,
@@ -276,9 +277,7 @@ texts = st.one_of(
 @given(texts)
 @example("entries 1e308 1 -1e308")
 @example("entries 1e999 1 0")
-@settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     """No text makes the parser fail otherwise than with a code of pede and one sentence."""
     code, message = 13, ""

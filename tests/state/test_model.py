@@ -24,11 +24,11 @@ from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from properties import SOAK, examples
 
 from faser_align.config import layout
 from faser_align.state import create, database, outbox, publish, spool, verify, wishes, writer
 
-SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
 STAGES = max(ITERATIONS)[0]
 ABOUT = {layout.reco_node(*at, file): (*at, file) for at in ITERATIONS for file in FILES}
@@ -122,6 +122,7 @@ class Stories(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(database, "BUSY_S_MAX", 0.0)
         self.patch.setattr(publish, "SHARE", 1)  # no pauses
+        self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # however slow the machine, not over before the story is
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)
         self.queue: list[Event] = []  # what waits in the spool
         self.litter, self.changes, self.asked = 0, 0, 0
@@ -548,7 +549,7 @@ def _picture(store: bytes) -> dict[str, Any]:
 
 
 Stories.TestCase.settings = settings(
-    max_examples=500 if SOAK else 120,
+    max_examples=examples(120),
     stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -10,6 +10,7 @@ from typing import Any
 from campaigns import make_campaign, metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
@@ -28,6 +29,7 @@ with tempfile.TemporaryDirectory() as _folder:
     TEMPLATE = _made.serialize()
     _made.close()
 
+DAGS = st.sampled_from(["1.0", "2.0"])
 NODES = [layout.reco_node(1, i, f) for i in (1, 2) for f in (400, 401)] + [layout.mille_node(1, i) for i in (1, 2)]
 
 
@@ -44,42 +46,44 @@ def store() -> Iterator[sqlite3.Connection]:
 
 def events() -> st.SearchStrategy[Event]:
     """Any event that a hook may bring, in any order."""
-    base = {"utc": "2026-11-24T08:00:00.000Z", "host": "ap"}
-    dag = st.sampled_from(["1.0", "2.0"])
-    node = st.sampled_from(NODES)
-    job = st.sampled_from(["11.0", "12.0", "13.0"])
-    post = st.fixed_dictionaries(
-        {
-            "phase": st.just("post"),
-            "dag_id": dag,
-            "node": node,
-            "job_id": job,
-            "retry": st.integers(0, 2),
-            "ret": st.sampled_from([0, 0, 1, statuses.RAW_MISSING, -9, -1002]),
-            "verdict": st.sampled_from(table.VERDICTS),
-        }
-    ).map(_finish_post)
-    kinds = [
-        st.fixed_dictionaries({"phase": st.just("pre"), "dag_id": dag, "node": node, "retry": st.integers(0, 2)}),
-        post,
-        st.fixed_dictionaries(
-            {
-                "phase": st.just("hold"),
-                "dag_id": dag,
-                "node": node,
-                "job_id": job,
-                "hold_time": st.sampled_from(["8", "9"]),
-                "reason": st.just("quota"),
-            }
-        ),
-        st.fixed_dictionaries(
-            {"phase": st.just("final"), "dag_id": dag, "node": st.just("final"), "dag_status": st.integers(0, 6)}
-        ),
-        st.fixed_dictionaries(
-            {"phase": st.just("control"), "dag_id": dag, "event": st.sampled_from(["submitted", "resumed"])}
-        ),
+    final = {"phase": st.just("final"), "dag_id": DAGS, "node": st.just("final"), "dag_status": st.integers(0, 6)}
+    control = {"phase": st.just("control"), "dag_id": DAGS, "event": st.sampled_from(["submitted", "resumed"])}
+    others = [st.fixed_dictionaries(final), st.fixed_dictionaries(control)]
+    return st.one_of(*_of_nodes(NODES), *others).map(_complete)
+
+
+def events_of(node: str) -> st.SearchStrategy[Event]:
+    """Any event of one node."""
+    return st.one_of(*_of_nodes([node])).map(_complete)
+
+
+def _of_nodes(nodes: list[str]) -> list[st.SearchStrategy[Event]]:
+    """Events of PRE, POST and HOLD."""
+    common = {"dag_id": DAGS, "node": st.sampled_from(nodes)}
+    job, retry = st.sampled_from(["11.0", "12.0", "13.0"]), st.integers(0, 2)
+    pre = {"phase": st.just("pre"), "retry": retry}
+    post = {
+        "phase": st.just("post"),
+        "job_id": job,
+        "retry": retry,
+        "ret": st.sampled_from([0, 0, 1, statuses.RAW_MISSING, -9, -1002]),
+        "verdict": st.sampled_from(table.VERDICTS),
+    }
+    hold = {
+        "phase": st.just("hold"),
+        "job_id": job,
+        "hold_time": st.sampled_from(["8", "9"]),
+        "reason": st.just("quota"),
+    }
+    return [
+        st.fixed_dictionaries(common | pre),
+        st.fixed_dictionaries(common | post).map(_finish_post),
+        st.fixed_dictionaries(common | hold),
     ]
-    return st.one_of(*kinds).map(lambda event: {"exit": 0, **base, **event})
+
+
+def _complete(event: Event) -> Event:
+    return {"exit": 0, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", **event}
 
 
 def _finish_post(event: Event) -> Event:
@@ -106,7 +110,7 @@ def picture(db: sqlite3.Connection) -> list[Any]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=40))
 def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
     """Every change in the history is a row of a table, each starts where the last one ended, ends are left by name only."""
@@ -130,7 +134,7 @@ def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
             assert state == where.get(node, "waiting")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=30))
 def test_every_sequence_leaves_a_sound_store(sequence: list[Event]) -> None:
     """Whatever comes in whatever order, verifying the store finds nothing."""
@@ -140,7 +144,7 @@ def test_every_sequence_leaves_a_sound_store(sequence: list[Event]) -> None:
         assert verify.findings(db) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=30))
 def test_the_same_history_gives_the_same_state(sequence: list[Event]) -> None:
     """Two stores that take in the same events are the same, answer for answer."""
@@ -149,7 +153,7 @@ def test_the_same_history_gives_the_same_state(sequence: list[Event]) -> None:
         assert list(one.iterdump()) == list(two.iterdump())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=25))
 def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event]) -> None:
     """A script that runs again at once finds its answer and leaves no trace."""
@@ -161,14 +165,14 @@ def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event])
             assert list(db.iterdump()) == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
     """The reconstructions of an iteration may report in any order."""
     lives = []
     for file in (400, 401):
         node = layout.reco_node(1, 1, file)
-        own = data.draw(st.lists(events().filter(lambda e, n=node: e.get("node") == n), max_size=5))
+        own = data.draw(st.lists(events_of(node), max_size=5))
         lives.append([{**event, "dag_id": "1.0"} for event in own])
     orders = []
     for _ in range(2):

@@ -1,5 +1,6 @@
 """Mille records for tests: random measurements, and the bytes of what they are written as."""
 
+import operator
 import struct
 
 from hypothesis import strategies as st
@@ -9,7 +10,8 @@ Record = list[tuple[float, int]]
 # Residual, sigma, local and global derivatives by their numbers and labels.
 Measurement = tuple[float, float, dict[int, float], dict[int, float]]
 
-singles = st.floats(-1e3, 1e3, width=32).filter(bool)
+_positive = st.floats(2.0**-149, 1e3, width=32)
+singles = _positive | _positive.map(operator.neg)
 
 
 def measurements(locals_max: int) -> st.SearchStrategy[Measurement]:
