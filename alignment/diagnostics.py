@@ -20,6 +20,7 @@ from faser_align.alignment.monitor import MONITOR, Groups, Monitor, header
 from faser_align.alignment.passes import Pass
 from faser_align.alignment.problem import Problem
 from faser_align.alignment.solution import IterationRow
+from faser_align.alignment.steeringdata import Steering
 from faser_align.config.atomic import write_text
 
 FloatArray = npt.NDArray[np.float64]
@@ -37,17 +38,18 @@ _LEFT = 0.999999  # of a measurement's variance; a fit that takes more of it lea
 class PassObserver:
     """Histograms and residuals by label of one pass, to be called with its records; ``number`` is from 1."""
 
-    def __init__(self, number: int, has_label: npt.NDArray[np.bool_], pull_range: float, monitor: Monitor) -> None:
+    def __init__(self, number: int, has_label: npt.NDArray[np.bool_], steering: Steering, monitor: Monitor) -> None:
         self.number = number
         self.monitor = monitor
         self._has_label = has_label
+        self._downweighted = bool(steering.downweighting)
         titles = ("Normalized residuals", "Pulls")
         self._singles = {
             (title, labelled): Histogram(
                 at + (0 if labelled else 1 if at == 13 else 9),
                 f"{title} of single ({'global' if labelled else 'local'}) measurement",
-                -pull_range,
-                pull_range,
+                -steering.pull_range,
+                steering.pull_range,
             )
             for title, at in zip(titles, (3, 13), strict=True)
             for labelled in (True, False)
@@ -60,23 +62,28 @@ class PassObserver:
     def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
         """Add records with their fits and the errors of their equations."""
         assert fits.variances is not None
-        known = np.repeat(chunk.n_locals > 0, np.diff(chunk.offsets))
+        counts = np.diff(chunk.offsets)
+        known = np.repeat(chunk.n_locals != 0, counts)
+        # fewer equations than parameters are met exactly: nothing is left of them
+        exact = np.repeat(chunk.n_locals < 0, counts)
         labelled = self._has_label[chunk.sets]
         residuals = fits.plain_residuals
         with np.errstate(divide="ignore", invalid="ignore"):
             left = sigmas**2 - fits.variances
-            pulls = np.where(left > (1 - _LEFT) * sigmas**2, residuals / np.sqrt(left), np.nan)
-            normalised = residuals / sigmas
+            pulls = np.where((left > (1 - _LEFT) * sigmas**2) & ~exact, residuals / np.sqrt(left), np.nan)
+            normalised = np.where(exact, 0.0, residuals / sigmas)
             chi2 = np.add.reduceat(normalised**2, chunk.offsets[:-1]) / fits.ndf
         for title, values in (("Normalized residuals", normalised), ("Pulls", pulls)):
             self._singles[title, True].fill(values[labelled & known])
             self._singles[title, False].fill(values[known & ~labelled])
         self.monitor.add(chunk.sets[labelled & known], pulls[labelled & known], sigmas[labelled & known])
-        fitted = ~fits.deficient & (chunk.n_locals > 0)
-        self._chi2.fill(chi2[fitted & (fits.ndf > 0)])
-        self._ndf.fill(fits.ndf[chunk.n_locals > 0])
-        self._locals.fill(chunk.n_locals[chunk.n_locals > 0])
-        self._downweight.fill(fits.downweight[fitted])
+        there = chunk.n_locals != 0
+        fitted = ~fits.deficient & there & (fits.ndf > 0)
+        self._chi2.fill(chi2[fitted])
+        self._ndf.fill(np.where(chunk.n_locals < 0, 0, fits.ndf)[there])
+        self._locals.fill(np.abs(chunk.n_locals)[there])
+        # pede rejects a record behind the first iteration of its fit, which is the last one if there is no down-weighting
+        self._downweight.fill(fits.downweight[fitted if self._downweighted else there])
 
     def lines(self) -> list[str]:
         """The pass's part of the file of histograms."""
@@ -107,7 +114,7 @@ class Diagnostics:
         """A new observer of a pass, which takes the place of an older one of it."""
         steering = self._problem.steering
         monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
-        self._observers[number] = PassObserver(number, self._has_label, steering.pull_range, monitor)
+        self._observers[number] = PassObserver(number, self._has_label, steering, monitor)
         return self._observers[number]
 
     def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
@@ -118,15 +125,17 @@ class Diagnostics:
             rows: the table of iterations.
             last: sums of the last pass.
         """
-        entries = [self._problem.entries.get(label, 0) for label in self._problem.parameters.labels.tolist()]
+        source = self._problem.source
+        of_label = source.entries(np.ones(len(source.sets), np.bool_))  # in equations, also with countrecords
+        entries = [of_label.get(label, 0) for label in self._problem.parameters.labels.tolist()]
         per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
         groups.fill(np.bincount(self._problem.groups)[1:])
         not_stored = Histogram(8, "not_stored data per record", 0.0, 60.0)
-        counts = sorted(self._problem.source.not_stored.items())
+        counts = sorted(source.not_stored.items())
         not_stored.fill(np.repeat(*np.array(counts, np.int64).reshape(-1, 2).T))
         lines = [
-            *LogHistogram(1, "Number of words/record in binary file", self._problem.source.sizes).lines(0),
+            *LogHistogram(1, "Number of words/record in binary file", source.sizes).lines(0),
             *not_stored.lines(0),
             *LogHistogram(2, "Number of entries per label", per_label).lines(0),
             *groups.lines(0),

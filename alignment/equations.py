@@ -30,8 +30,8 @@ class Equations(NamedTuple):
         factors: shape (places, equations): derivatives by the labels of the equation's set; zero beyond.
         sets: shape (equations,): number of the set of labels.
         offsets: shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i.
-        n_locals: shape (records,): local parameters of each record; -1 if it has fewer equations than that, so that
-            they cannot be determined. A record without any has labels that count, and no fit.
+        n_locals: shape (records,): local parameters of each record; with a minus if it has fewer equations than that, so
+            that they cannot be determined. A record without any has labels that count, and no fit.
         weight: of each record (1 unless the steering gives the file another).
         records: shape (records,): number of each record in its binary, from 0. ``binary`` is the number of that.
     """
@@ -175,7 +175,7 @@ def _assemble(
     begins, numbers = firsts[:-1][counts > 0], numbers[counts > 0]
     counts = counts[counts > 0]
     n_locals = np.maximum.reduceat(last, begins)
-    n_locals = np.where(n_locals > counts, -1, n_locals)
+    n_locals = np.where(n_locals > counts, -n_locals, n_locals)
     labels = _padded(indices, errors, global_words, places)
     yield Equations(
         values[measured],

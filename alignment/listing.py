@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.elimination import groups
-from faser_align.alignment.millepede import fortran_g
+from faser_align.alignment.millepede import COMMENT_LENGTH, fortran_g
 from faser_align.alignment.problem import Problem
 
 IntArray = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ def _parameters(problem: Problem, of_label: OfLabel, members: list[set[int]]) ->
     begins = np.diff(np.maximum.accumulate(problem.groups), prepend=0) > 0
     for at, label in enumerate(of_label):
         if label in problem.steering.comments:
-            yield f" !! {problem.steering.comments[label]}"
+            yield f" !!{' ' + problem.steering.comments[label]:<{COMMENT_LENGTH}.{COMMENT_LENGTH}}"
         begin = ">" if begins[at] else " "
         numbers = fortran_g(float(problem.starts[at])) + fortran_g(float(problem.presigmas[at]))
         counts = f"{problem.entries.get(label, 0):12d}{group_of.get(label, 0):12d}"

@@ -16,6 +16,7 @@ from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import UserError
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
+COMMENT_LENGTH = 60  # of parameters, in pede's files
 _TITLE = " Parameter   ! first 3 elements per line are significant (if used as input)\n"
 _CHECKED_ONLY = " *** Results of checking input only, no solution performed ***"
 _RUNNING = -1
@@ -97,7 +98,7 @@ def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping
     lines = [_TITLE]
     for label, row in result.items():
         if comments and label in comments:
-            lines.append(f"! {comments[label]}\n")
+            lines.append(f"!{' ' + comments[label]:<{COMMENT_LENGTH}.{COMMENT_LENGTH}}\n")
         lines.append(_format_row(label, row))
     write_text(path, "".join(lines))
 

@@ -72,8 +72,10 @@ class Problem:
         of_variable = groups[self.variable]
         return {
             "NTGB": len(groups),
-            "NPRESG": int((self.presigmas > 0).sum()),
+            "NPRESG": self.steering.presigmas_given,
+            "NRECD": self.source.records if self.source.doubles else 0,
             "MREQENF": self.steering.entries_min,
+            "ITEREN": self.steering.entries_iterated if _iterates(self.steering) else 0,
             "MREQENA": self.steering.accepted_min,
             "NAGB": total,
             "NTPGRP": int(np.max(groups, initial=0)),
@@ -126,7 +128,7 @@ def make_problem(steering: Steering) -> Problem:
     """
     source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
     entries = source.count(steering.count_records)
-    named = set(steering.parameters) | set(entries)
+    named = set(steering.parameters) | set(steering.comments) | set(entries)
     named |= {label for _, terms in steering.constraints for label, _ in terms}
     named |= {label for _, _, terms in steering.measurements for label, _ in terms}
     if not named:
@@ -137,7 +139,7 @@ def make_problem(steering: Steering) -> Problem:
     enough = np.array([entries.get(int(label), 0) >= steering.entries_min for label in labels])
     asked = presigmas >= 0
     free = asked & enough
-    if steering.entries_iterated > steering.entries_min and not steering.count_records:
+    if _iterates(steering):
         again = _entries_without(source, labels[asked & ~enough])
         free &= np.array(
             [
@@ -163,6 +165,11 @@ def make_problem(steering: Steering) -> Problem:
         constraints=constraints,
         empty=empty,
     )
+
+
+def _iterates(steering: Steering) -> bool:
+    """Whether entries are counted again."""
+    return steering.entries_iterated > steering.entries_min and not steering.count_records
 
 
 def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:

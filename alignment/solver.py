@@ -36,6 +36,7 @@ from faser_align.alignment.records import MilleError
 from faser_align.alignment.solution import GOOD_CODES, Rejects, Solution
 from faser_align.alignment.solverlog import HUBER_RATIO, write_log
 from faser_align.alignment.steering import SolverError, Steering, parse_steering
+from faser_align.alignment.steeringwords import nearest
 from faser_align.alignment.undetermined import in_words
 from faser_align.fsm.errors import UserError
 
@@ -168,7 +169,9 @@ def _result(problem: Problem, run: Iterations) -> Result:
         entries = problem.entries.get(label, 0)
         number = int(problem.parameters.variable[at])
         if number < 0:
-            rows[label] = Row(value, presigma, entries={0: None, 1: 0}.get(steering.counts, entries))
+            rows[label] = Row(
+                value, presigma, entries=None if not steering.counts else entries if steering.counts > 1 else 0
+            )
             continue
         accepted = int(run.last.accepted[number])
         counts = entries if steering.counts > 1 else accepted
@@ -197,6 +200,6 @@ def _end_code(problem: Problem, run: Iterations) -> int:
     ratio = run.last.chi2 / (run.last.weighted_ndf / ndf) / max(ndf - problem.n_fit, 1)
     if problem.steering.downweighting and len(run.rows) > 1:
         ratio /= HUBER_RATIO
-    rejected = round(10000 * sum(run.last.rejects) / problem.source.records)
-    unusual = not 90 <= round(100 * ratio) <= 110
+    rejected = nearest(10000 * sum(run.last.rejects) / problem.source.records)
+    unusual = not 90 <= nearest(100 * ratio) <= 110
     return 1 if unusual or rejected > 100 or problem.empty else 0

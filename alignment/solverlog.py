@@ -25,7 +25,9 @@ _LOOP1 = (
 )
 _NUMBERS = (
     ("NREC", "number of records"),
+    ("NRECD", "number of records containing doubles"),  # pede tells all records' number there, too
     ("MREQENF", "required number of entries ({} in binary files)"),
+    ("ITEREN", "iterate cut for parameters with less entries"),
     ("MREQENA", "required number of entries (from accepted fits)"),
     ("NTGB", "total number of parameters"),
     ("NVGB", "number of variable parameters"),
@@ -40,6 +42,7 @@ _NUMBERS = (
     ("NAEQN", "max number of equations in an event"),
     ("NRECE", "number of records without variable parameters"),
 )  # of LOOP1 and LOOP2 of pede
+_NOT_ZERO = ("NRECD", "ITEREN", "NRECE")  # left out if they are zero
 
 HUBER_RATIO = 0.9326  # chi2/ndf of normal data that are down-weighted (XLOOPN of pede)
 
@@ -72,7 +75,8 @@ def write_log(
     if solution.expected_decrease is not None:
         lines += [f" Expected decrease of the first solution = {solution.expected_decrease:.10g}", " "]
     if solution.result:
-        of_weights, per_weight = ("W*", "/<W>") if solution.mean_weight != 1 else ("", "")
+        weighted = any(binary.weight != 1 for binary in steering.binaries)
+        of_weights, per_weight = ("W*", "/<W>") if weighted else ("", "")
         lines += [
             f" Sum({of_weights}Chi^2)/Sum(Ndf){per_weight} = {solution.chi2:.13f}",
             f"                     / ( {solution.ndf + solution.n_fit:d} - {solution.n_fit:d} )",
@@ -131,7 +135,7 @@ def _sizes(solution: Solution, by_record: bool) -> list[str]:
     lines = [f" LOOP1:{known[name]:12d}  is {meaning}" for name, meaning in _LOOP1 if name in known]
     of_entries = "recs" if by_record else "eqns"
     for name, meaning in _NUMBERS:
-        if name in known and (known[name] or name != "NRECE"):
+        if known.get(name) or (name in known and name not in _NOT_ZERO):
             lines.append(f" {name:>8} ={known[name]:10d} = {meaning.format(of_entries)}")
     if solution.entries_fixed:
         lines.append(" Fixed for too few entries: " + " ".join(str(label) for label in solution.entries_fixed))

@@ -39,6 +39,7 @@ class Source:
         not_stored: measurements that the writer says it left out of a record, with the number of such records.
         records_in: records of each binary.
         locals_max, equations_max: local parameters and equations of the record that has most.
+        doubles: whether there are double records.
     """
 
     def __init__(self, binaries: Sequence[Binary], *, records_max: int = 0, read_error_is_end: bool = False) -> None:
@@ -56,6 +57,7 @@ class Source:
         self.sizes: Counter[int] = Counter()
         self.not_stored: Counter[int] = Counter()
         self.records_in: list[int] = []
+        self.doubles = False
 
     def count(self, by_record: bool) -> dict[int, int]:
         """Entries of each label: equations with it, or records; reads everything for the first time."""
@@ -64,7 +66,7 @@ class Source:
             before = self.records
             for chunk in self._first_reading(number):
                 self.equations += len(chunk.values)
-                self.locals_max = max(self.locals_max, len(chunk.locals), int(np.max(chunk.n_locals)))
+                self.locals_max = max(self.locals_max, int(np.max(np.abs(chunk.n_locals))))
                 self.equations_max = max(self.equations_max, int(np.max(np.diff(chunk.offsets))))
                 counts = np.bincount(chunk.sets, minlength=len(self.sets))
                 sigmas = np.bincount(chunk.sets, chunk.sigmas, len(self.sets))
@@ -105,6 +107,7 @@ class Source:
         for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
             self.sizes.update(abs(length) for length in block.lengths)
+            self.doubles |= min(block.lengths, default=0) < 0
             self.not_stored.update(_not_stored(block))
             for chunk in decode(block, self.sets, binary.path, binary.weight, number):
                 room -= chunk.nbytes

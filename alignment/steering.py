@@ -33,11 +33,13 @@ __all__ = ["Binary", "SolverError", "SolverOptions", "Steering", "fix_rules", "p
 def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """Read a steering file with the texts that it names.
 
-    Raises SolverError with pede's code: 16 if a file cannot be opened, 13 for a line that is neither a keyword
-    nor an existing file, 14 without a binary, 36 for a method that does not exist; and 40 for a keyword that pede
-    understands and the built-in solver cannot do.
+    Raises SolverError with pede's code: 16 if a file cannot be opened or is no text by its name, 13 for a line that is
+    neither a keyword nor an existing file, 14 without a binary, 36 for a method that does not exist; and 40 for a
+    keyword that pede understands and the built-in solver cannot do.
     """
     path = Path(path)
+    if _is_file(path) and not _is_text(str(path)):
+        raise SolverError(f"{path} is no text to pede, which goes by the end of its name; call it {path.name}.txt", 16)
     reader = _Reader(path.parent)
     own = [(at, line) for at, line in _lines(path) if not reader.read_file_name(line.whole)]
     if not reader.binaries:
@@ -74,6 +76,7 @@ class _Reader:
         self._folder = folder
         self._fortran = False
         self._parameters: dict[int, tuple[float, float]] = {}
+        self._presigmas = 0
         self._comments: dict[int, str] = {}
         self._constraints: list[tuple[list[float], list[tuple[int, float]]]] = []
         self._measurements: list[tuple[list[float], list[tuple[int, float]]]] = []
@@ -91,7 +94,7 @@ class _Reader:
         file = self._folder / name.strip(" ")
         if not _is_file(file):
             return False
-        if 2 in (matching("xt", name[-4:]), matching("tx", name[-4:])):
+        if _is_text(name):
             self.texts.append(file)
         else:
             weight = [number for number in numbers_in(option) if math.isfinite(number)]
@@ -132,6 +135,7 @@ class _Reader:
         return Steering(
             binaries=tuple(self.binaries),
             parameters=self._parameters,
+            presigmas_given=self._presigmas,
             comments=self._comments,
             constraints=tuple((head[0], tuple(terms)) for head, terms in self._constraints),
             measurements=tuple((head[0], head[1], tuple(terms)) for head, terms in self._measurements),
@@ -181,9 +185,7 @@ class _Reader:
         if not self._list:
             raise SolverError(f"{where}: {line.whole!r} stands before any keyword with a list", 13)
         if self._list == "comment":
-            label, _, text = line.whole.partition(" ")
-            if label.isdecimal():
-                self._comments[int(label)] = text.strip()
+            self._add_comment(line, where)
             return
         if self._list == "parameter":
             if len(numbers) < 3 or not _is_label(numbers[0]):
@@ -195,8 +197,17 @@ class _Reader:
         terms = (self._constraints if self._list == "constraint" else self._measurements)[-1][1]
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
 
+    def _add_comment(self, line: Line, where: str) -> None:
+        """Pede takes a comment with a number in it for a wrong line, and skips it."""
+        text = line.whole.partition(" ")[2]
+        if len(line.numbers) != 1 or not _is_label(line.numbers[0]):
+            self._notes.append(f"{where}: a comment is a label and words without numbers; {line.whole!r} is left out")
+        elif text:
+            self._comments[round(line.numbers[0])] = text
+
     def _add_parameter(self, label: int, start: float, presigma: float) -> None:
         """Zeros are not stored: they never undo a number given before, nor make a label known."""
+        self._presigmas += presigma > 0
         old = self._parameters.get(label, (0.0, 0.0))
         if start or presigma:
             self._parameters[label] = (start or old[0], presigma or old[1])
@@ -212,6 +223,11 @@ _NUMBERS_OF_LISTS = {
 
 def _is_label(number: float) -> bool:
     return 1 <= number < 2**31 and number == round(number)
+
+
+def _is_text(name: str) -> bool:
+    """Whether pede takes a file for a text: by the last four letters of its name (NUFILE)."""
+    return 2 in (matching("xt", name[-4:]), matching("tx", name[-4:]))
 
 
 def _is_file(path: Path) -> bool:

@@ -36,6 +36,7 @@ class Steering:
     Attributes:
         binaries: Mille files.
         parameters: start value and presigma by label (mm, rad); presigma < 0 fixes, 0 frees, > 0 damps.
+        presigmas_given: positive ones in the lists of parameters, those that do not count included.
         comments: of labels; they are repeated in the result.
         constraints: right-hand side and terms of each linear equality.
         measurements: value, sigma and terms of each extra measurement.
@@ -71,6 +72,7 @@ class Steering:
 
     binaries: tuple[Binary, ...] = ()
     parameters: dict[int, tuple[float, float]] = field(default_factory=dict)
+    presigmas_given: int = 0
     comments: dict[int, str] = field(default_factory=dict)
     constraints: tuple[tuple[float, Terms], ...] = ()
     measurements: tuple[tuple[float, float, Terms], ...] = ()

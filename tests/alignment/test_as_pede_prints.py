@@ -1,0 +1,138 @@
+"""Details of what the real pede prints for inputs that its recorded cases do not have, as its source has them."""
+
+from pathlib import Path
+
+import pytest
+from millerecords import Record, pack, words
+
+from faser_align.alignment.pedehistograms import Histogram, read_histograms
+from faser_align.alignment.solver import Solution, solve
+
+LINES = "Cfiles\ndata.bin\nmethod inversion 3 0.001\nentries 5 1\n"
+
+
+def line() -> Record:
+    """A record with six equations for a straight line, and two labels that bend it."""
+    return words(
+        [(0.1 * (at % 3), 0.1, {1: 1.0, 2: at + 1.0}, {11: (at + 1.0) ** 2, 12: (at + 1.0) ** 3}) for at in range(6)]
+    )
+
+
+def few(equations: int, parameters: int) -> Record:
+    """A record with fewer equations than parameters, or as many."""
+    powers = range(1, parameters + 1)
+    return words([(0.3, 0.1, {i: (at + 1.0) ** (i - 1) for i in powers}, {11: 1.0}) for at in range(equations)])
+
+
+def run(
+    folder: Path, records: list[Record], lines: str = "", name: str = "str.txt", *, double: bool = False
+) -> Solution:
+    """Solve records under more steering lines."""
+    (folder / "data.bin").write_bytes(b"".join(pack(record, double=double) for record in records))
+    (folder / name).write_text(f"{LINES}{lines}end\n")
+    return solve(folder / name)
+
+
+def histogram(folder: Path, number: int, version: int = 0) -> Histogram:
+    """One of the histograms of the run."""
+    found = read_histograms(folder / "millepede.his").histograms
+    return next(one for one in found if (one.number, one.version) == (number, version))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("steer", 16), ("steer.in", 16), ("str.txt", 0), ("STR.TXT", 0), ("a.xt", 0), ("text", 0)]
+)
+def test_a_steering_file_is_known_by_its_name(tmp_path: Path, name: str, code: int) -> None:
+    """A file that is no text by the last letters of its name ends with code 16, as if it could not be opened."""
+    solution = run(tmp_path, [line()] * 30, name=name)
+    assert solution.end_code == (code or 1)
+    assert ("steer.txt" in solution.message) == (name == "steer")
+    assert (tmp_path / "millepede.res").exists() == (code == 0)
+
+
+def test_comments_have_pedes_form(tmp_path: Path) -> None:
+    """A comment is cut or filled to 60 characters, blanks in front included; its label is in the result if nothing else names it."""
+    run(tmp_path, [line()] * 30, f"comment\n11   two blanks\n99 {'long ' * 20}\n13\n")
+    rows = (tmp_path / "millepede.res").read_text().splitlines()
+    assert rows[1] == "!   two blanks".ljust(61)
+    assert [row[:10].strip() for row in rows[2:]] == ["11", "12", "! long lon", "99"]
+    assert rows[4] == ("! " + "long " * 20)[:61]
+    assert rows[5] == "        99      0.0000        0.0000    "
+
+
+def test_a_comment_with_a_number_is_left_out_and_told(tmp_path: Path) -> None:
+    """pede takes such a line for a wrong one and goes on; a note says so."""
+    solution = run(tmp_path, [line()] * 30, "comment\n11 layer 3\n12 the other\n")
+    assert [row for row in (tmp_path / "millepede.res").read_text().splitlines() if row.startswith("!")] == [
+        "! the other".ljust(61)
+    ]
+    (note,) = solution.notes
+    assert "line 6" in note
+    assert "'11 layer 3'" in note
+
+
+def test_presigmas_are_counted_as_they_are_given(tmp_path: Path) -> None:
+    """The log counts every positive presigma of the lists, also of a label that is fixed or given again later."""
+    run(tmp_path, [line()] * 30, "Parameter\n11 0 0.1\n11 0 0.2\n12 0 0.1\n12 0 -1\n11 0.1 0\n")
+    assert " LOOP1:           3  is number of pre-sigmas\n" in (tmp_path / "millepede.log").read_text()
+
+
+def test_the_log_tells_doubles_and_the_iterated_cut(tmp_path: Path) -> None:
+    """Two sizes stand in the log only where they mean something."""
+    run(tmp_path, [line()] * 30, "iterateentries 9\n", double=True)
+    log = (tmp_path / "millepede.log").read_text()
+    assert "    NRECD =        30 = number of records containing doubles\n" in log
+    assert "   ITEREN =         9 = iterate cut for parameters with less entries\n" in log
+    run(tmp_path, [line()] * 30, "iterateentries 9\ncountrecords\n")
+    log = (tmp_path / "millepede.log").read_text()
+    assert "NRECD" not in log
+    assert "ITEREN" not in log
+
+
+def test_records_with_too_few_equations_are_in_the_histograms(tmp_path: Path) -> None:
+    """What is rejected for its rank has been fitted: nothing is left of its residuals, and it has no degree of freedom."""
+    solution = run(tmp_path, [line()] * 30 + [few(3, 5)] * 8 + [few(2, 2)] * 2)
+    assert solution.rejects == (8, 2, 0, 0)
+    assert "    NALCN =         5 = max number of local parameters" in (tmp_path / "millepede.log").read_text()
+    locals_ = histogram(tmp_path, 11)
+    assert (locals_.inside, locals_.smallest, locals_.largest) == (40, 2.0, 5.0)
+    freedom = histogram(tmp_path, 5)
+    assert (freedom.inside, freedom.smallest, freedom.largest) == (40, 0.0, 4.0)
+    assert histogram(tmp_path, 3).inside + histogram(tmp_path, 3).above + histogram(tmp_path, 3).below == 180 + 24 + 4
+    assert histogram(tmp_path, 13).inside == 180
+    assert histogram(tmp_path, 4).inside == 30
+    assert histogram(tmp_path, 6).inside == 40
+    run(tmp_path, [line()] * 30 + [few(3, 5)] * 8 + [few(2, 2)] * 2, "outlierdownweighting 3\n")
+    assert histogram(tmp_path, 6).inside == 30
+
+
+def test_a_binary_of_such_records_only_is_code_26(tmp_path: Path) -> None:
+    """Records with more parameters than equations do have local parameters: they are rejected, all of them."""
+    assert run(tmp_path, [few(3, 5)] * 10).end_code == 26
+
+
+def test_histogram_2_counts_equations_in_any_case(tmp_path: Path) -> None:
+    """With countrecords the entries cut counts records, the histogram does not."""
+    solution = run(tmp_path, [line()] * 30, "countrecords\nprintcounts 2\n")
+    assert solution.result[11].entries == 30
+    assert histogram(tmp_path, 2).largest == 180.0
+
+
+def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:
+    """The text of the sum is the one for weights if a file has one, even if the mean of all is 1."""
+    (tmp_path / "more.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
+    (tmp_path / "data.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
+    (tmp_path / "str.txt").write_text("data.bin -- 0.5\nmore.bin -- 1.5\nmethod inversion 3 0.001\nend\n")
+    assert solve(tmp_path / "str.txt").mean_weight == 1.0
+    assert " Sum(W*Chi^2)/Sum(Ndf)/<W> = " in (tmp_path / "millepede.log").read_text()
+
+
+def test_half_a_hundredth_of_rejects_more_is_a_warning(tmp_path: Path) -> None:
+    """The fraction of rejects is rounded as Fortran does it: 1.005 % is more than 1 %."""
+    good = words([(0.1, 0.1, {1: 1.0}, {}), (-0.1, 0.1, {1: 1.0}, {}), (0.05, 0.1, {1: 1.0}, {11: 1.0})])
+    codes = []
+    for rejects in (200, 201):
+        solution = run(tmp_path, [good] * (20_000 - rejects) + [few(1, 1)] * rejects, "method inversion 1 1\n")
+        assert solution.rejects == (0, rejects, 0, 0)
+        codes.append(solution.end_code)
+    assert codes == [0, 1]
