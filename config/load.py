@@ -5,17 +5,30 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
-from faser_align.config.schema import Config, Convergence, Reconstruction
+from faser_align.config.schema import Config, Convergence, Table
 from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "faser-align.toml"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+# The keys of each table that hold a path, and nothing but one.
+PATHS = {
+    "campaign": ("folder", "constants"),
+    "notify": ("file", "templates"),
+    "python": ("jobs", "hooks"),
+    "reconstruction": ("environment",),
+    "report": ("publish",),
+    "simulation": ("truth",),
+    "solver": ("environment",),
+    "storage": ("data",),
+}
 CALYPSO_PATHS = ("atlas_base", "asetup", "setup", "write_constants", "reconstruct", "database")
 
 
@@ -152,56 +165,22 @@ def nearest(dotted: str) -> str:
 
 
 def _with_absolute_paths(config: Config, base: str) -> Config:
-    campaign = config.campaign.model_copy(
+    tables: dict[str, Any] = {table: _absolute(getattr(config, table), keys, base) for table, keys in PATHS.items()}
+    tables["reconstruction"] = tables["reconstruction"].model_copy(
         update={
-            "folder": absolute(config.campaign.folder, base),
-            "constants": absolute(config.campaign.constants, base),
+            "raw": absolute_pattern(config.reconstruction.raw, base),
+            "calypso": _absolute(config.reconstruction.calypso, CALYPSO_PATHS, base),
         }
     )
-    pede = config.solver.pede
+    if "/" in config.solver.pede:  # else a command, which is looked for where the jobs run
+        tables["solver"] = _absolute(tables["solver"], ("pede",), base)
     stages = [
-        stage.model_copy(
-            update={
-                "steps": [
-                    step.model_copy(update={"parameters": absolute(step.parameters, base)}) for step in stage.steps
-                ]
-            }
-        )
+        stage.model_copy(update={"steps": [_absolute(step, ("parameters",), base) for step in stage.steps]})
         for stage in config.stages
     ]
-    return config.model_copy(
-        update={
-            "campaign": campaign,
-            "report": config.report.model_copy(update={"publish": absolute(config.report.publish, base)}),
-            "storage": config.storage.model_copy(update={"data": absolute(config.storage.data, base)}),
-            "stages": stages,
-            "reconstruction": _reconstruction(config.reconstruction, base),
-            "simulation": config.simulation.model_copy(update={"truth": absolute(config.simulation.truth, base)}),
-            "notify": config.notify.model_copy(
-                update={
-                    "file": absolute(config.notify.file, base),
-                    "templates": absolute(config.notify.templates, base),
-                }
-            ),
-            "solver": config.solver.model_copy(
-                update={
-                    "pede": absolute(pede, base) if "/" in pede else pede,
-                    "environment": absolute(config.solver.environment, base),
-                }
-            ),
-            "python": config.python.model_copy(
-                update={"jobs": absolute(config.python.jobs, base), "hooks": absolute(config.python.hooks, base)}
-            ),
-        }
-    )
+    return config.model_copy(update={**tables, "stages": stages})
 
 
-def _reconstruction(told: Reconstruction, base: str) -> Reconstruction:
-    calypso = {name: absolute(getattr(told.calypso, name), base) for name in CALYPSO_PATHS}
-    return told.model_copy(
-        update={
-            "raw": absolute_pattern(told.raw, base),
-            "environment": absolute(told.environment, base),
-            "calypso": told.calypso.model_copy(update=calypso),
-        }
-    )
+def _absolute(table: AnyTable, keys: Iterable[str], base: str) -> AnyTable:
+    """The table with the paths that these of its keys hold made absolute."""
+    return table.model_copy(update={key: absolute(getattr(table, key), base) for key in keys})

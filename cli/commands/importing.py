@@ -1,11 +1,17 @@
 """``import``: what faser-alignment-script left, its configuration or a campaign's folder, becomes ours."""
 
 import os
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Json
+
+if TYPE_CHECKING:
+    from faser_align.config.importing import Imported
+    from faser_align.config.importing_json import Fault
 
 DEFAULT_CONFIG = "faser-align.toml"
 FAULTS_SHOWN = 3  # of each kind
@@ -30,7 +36,7 @@ def import_(
     force: Annotated[
         bool, typer.Option("--force", help="Move a configuration in the way aside; nothing is deleted.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take over from faser-alignment-script.
 
@@ -79,6 +85,11 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
             }
         )
         return
+    _tell(source, output, imported, faults)
+
+
+def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Fault]") -> None:
+    """Say what was read otherwise than it stands there, what has no key here, and which commands come next."""
     for cure in dict.fromkeys(fault.cure for fault in faults):
         alike = [fault for fault in faults if fault.cure == cure]
         for fault in alike[:FAULTS_SHOWN]:
