@@ -54,34 +54,31 @@ def secured(*, verified: bool) -> ssl.SSLContext:
 def heard() -> Iterator[list[logging.LogRecord]]:
     """Collect what apprise logs, and keep it from every other log: it may hold addresses and tokens."""
     records: list[logging.LogRecord] = []
-    handler = _Listener(records)
-    logger = logging.getLogger("apprise")
-    before = logger.level, logger.propagate, logger.handlers[:]
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.handlers[:] = [handler]
-    try:
+    with _only_to(_Listener(records), "apprise"):
         yield records
-    finally:
-        logger.level, logger.propagate, logger.handlers[:] = before
-        logger.setLevel(before[0])
 
 
 @contextmanager
 def http_statuses() -> Iterator[list[int]]:
     """Collect the statuses with which web servers answer; nothing else of what is logged, which holds the tokens."""
     found: list[int] = []
-    handler = _StatusListener(found)
-    logger = logging.getLogger(_REQUESTS)
+    with _only_to(_StatusListener(found), _REQUESTS):
+        yield found
+
+
+@contextmanager
+def _only_to(handler: logging.Handler, name: str) -> Iterator[None]:
+    """Have all that the logger ``name`` logs go to a handler and to no other."""
+    logger = logging.getLogger(name)
     before = logger.level, logger.propagate, logger.handlers[:]
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.handlers[:] = [handler]
     try:
-        yield found
+        yield
     finally:
         logger.level, logger.propagate, logger.handlers[:] = before
-        logger.setLevel(before[0])
+        logger.setLevel(before[0])  # forgets which levels it took for enabled
 
 
 def complaint(records: list[logging.LogRecord]) -> str:
