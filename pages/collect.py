@@ -23,6 +23,7 @@ from faser_align.state import facts, queries
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
+Modules = dict[str, dict[str, float | None]]  # a number of each module, for each quantity that is shown of it
 TEXT_BYTES_MAX = 20_000  # of a steering text on the page
 MODULE_DOFS = ("module.x", "module.rz")
 
@@ -40,7 +41,7 @@ class Facts(NamedTuple):
     failed: list[Row]
     history: list[Row]
     nodes: list[nodetimes.Node]
-    corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]]
+    corrections: dict[tuple[int, int], Modules]
     start: Constants | None
     start_text: str
     found: Constants | None
@@ -97,18 +98,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     if path:  # below where the campaign is now: somebody may have copied it
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
-    iterations = [row | facts.summary(row) for row in iterations]
-    for row in iterations:
-        for step in row["metrics"].get("steps", []):
-            if not {"significant", "weak", "modes"} <= step.get("parts", {}).keys():
-                step["parts"] = {}  # half of it tells nothing
-    corrections: dict[tuple[int, int], dict[str, dict[str, float | None]]] = {}
-    errors: Constants = {}
-    for row in iterations:
-        if row["metrics"]:
-            result = _result(folder, record, row["stage"], row["iteration"], missing)
-            corrections[row["stage"], row["iteration"]] = _modules(row, result)
-            errors = _errors(result) or errors
+    iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
+    corrections, errors = _solved(folder, record, iterations, missing)
     following = next_step(
         # What was imported has no DAG to resume.
         "imported" if "imported" in record else "reported" if campaign["state"] == "converged" else campaign["state"],
@@ -193,7 +184,29 @@ def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> Non
                 missing.append(str(problem))
 
 
-def _modules(row: Row, result: Result | None) -> dict[str, dict[str, float | None]]:
+def _whole_parts(row: Row) -> Row:
+    """An iteration without parts of a correction that lack one of them: the others alone tell nothing."""
+    for step in row["metrics"].get("steps", []):
+        if not {"significant", "weak", "modes"} <= step.get("parts", {}).keys():
+            step["parts"] = {}
+    return row
+
+
+def _solved(
+    folder: str, record: Mapping[str, Any], iterations: list[Row], missing: list[str]
+) -> tuple[dict[tuple[int, int], Modules], Constants]:
+    """What the solver found: the numbers of the modules in each iteration, and the errors of the last one that has any."""
+    modules: dict[tuple[int, int], Modules] = {}
+    errors: Constants = {}
+    for row in iterations:
+        if row["metrics"]:
+            result = _result(folder, record, row["stage"], row["iteration"], missing)
+            modules[row["stage"], row["iteration"]] = _modules(row, result)
+            errors = _errors(result) or errors
+    return modules, errors
+
+
+def _modules(row: Row, result: Result | None) -> Modules:
     """Per module: the largest correction (um), its significance (standard deviations), the share of hits cut."""
     hits = row["metrics"].get("hits", {}).get("modules", {})
     cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}

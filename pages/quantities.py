@@ -5,7 +5,7 @@ from typing import Any
 from markupsafe import Markup
 
 from faser_align.pages import charts, detector
-from faser_align.pages.collect import Facts
+from faser_align.pages.collect import Facts, Modules
 
 QUANTITIES = {
     "correction": ("correction across the strips", "um"),
@@ -54,6 +54,6 @@ def by_iteration(found: Facts) -> dict[str, Any]:
     }
 
 
-def _last(found: Facts) -> dict[str, dict[str, float | None]]:
-    """The numbers of the last iteration: by quantity and module."""
+def _last(found: Facts) -> Modules:
+    """The numbers of the last iteration."""
     return found.corrections[max(found.corrections)] if found.corrections else {}
