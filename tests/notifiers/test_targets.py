@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faser_align.fsm.errors import UserError
@@ -150,7 +150,9 @@ def test_redaction(url: str, secrets: list[str], kept: list[str]) -> None:
 
 
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="/?@:"), min_size=4), around=st.text())
+@example(password="1000", around="0010")  # what is around it spells it, too
 def test_no_password_survives(password: str, around: str) -> None:
     """Whatever the password, no text keeps it."""
     target = Target("a", f"mailto://user:{password}@example.org")
-    assert password not in redact(f"{around}{password}{around}", [target]).replace("***", "")
+    parts = redact(f"{around}{password}{around}", [target]).split("***")  # of which a password may consist, too
+    assert not any(password in part for part in parts)
