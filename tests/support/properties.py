@@ -3,7 +3,6 @@
 import os
 
 from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
 
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 
@@ -26,7 +25,21 @@ def load_profile() -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("any machine")
-    # Hypothesis also draws numbers and words that stand in the modules imported so far. Which these are depends on the tests
-    # that ran before, and these on the other workers: no setting keeps hypothesis from it.
-    if not SOAK and hasattr(providers, "_local_constants"):
-        providers._get_local_constants = lambda: providers._local_constants
+    if not SOAK:
+        draw_no_constants()
+
+
+def draw_no_constants() -> bool:
+    """Keep what stands in modules out of the examples; whether this hypothesis is one that can be kept from it.
+
+    It draws numbers and words also from the modules imported so far. Which these are depends on the tests that ran before, and
+    no setting says otherwise.
+    """
+    try:
+        from hypothesis.internal.conjecture import providers
+    except ImportError:
+        return False
+    if not {"_get_local_constants", "_local_constants"} <= vars(providers).keys():
+        return False
+    providers._get_local_constants = lambda: providers._local_constants
+    return True
