@@ -12,8 +12,11 @@ LEAVES_S_MAX = 240.0
 
 
 @pytest.fixture(autouse=True)
-def _an_empty_queue(request: pytest.FixtureRequest, workdir: Path) -> Iterator[None]:
-    """A campaign has ended some seconds before its DAGMan leaves, and ``submit`` refuses another one of its name."""
+def _an_empty_queue(request: pytest.FixtureRequest, _described: None) -> Iterator[None]:
+    """A campaign has ended some seconds before its DAGMan leaves, and ``submit`` refuses another one of its name.
+
+    What is left is looked at afterwards: a hook that still runs writes files under other names first.
+    """
     yield
     if "pool" not in request.fixturenames:
         return

@@ -110,7 +110,7 @@ def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
 
 def files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Every regular file below a folder that can be read, with its content; a pool's come and go while they are looked at."""
-    for path in folder.rglob("*"):
+    for path in (Path(top, name) for top, _, names in os.walk(folder) for name in names):
         with contextlib.suppress(OSError):
             if stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK):
                 yield str(path), path.read_bytes()

@@ -94,7 +94,8 @@ def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
 
 def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command) -> None:
     """A schedd that does not answer is said within seconds and harms nothing; resume and --force refuse."""
-    (schedd,) = (d.pid for d in processes.daemons(pool.folder / "condor_config") if "schedd" in d.name)
+    # One that answers a question has children of its name.
+    (schedd,) = until(lambda: len(found := _schedds(pool.folder)) == 1 and found)
     os.kill(schedd, signal.SIGSTOP)
     try:
         started = time.monotonic()
@@ -110,6 +111,10 @@ def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command
     finally:
         os.kill(schedd, signal.SIGCONT)
     assert len(until(lambda: dagman(stuck))) == 1
+
+
+def _schedds(pool: Path) -> list[int]:
+    return [daemon.pid for daemon in processes.daemons(pool / "condor_config") if "schedd" in daemon.name]
 
 
 def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -> None:

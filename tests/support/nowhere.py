@@ -10,6 +10,7 @@ from typing import Any
 import htcondor2
 from commandline import Command
 
+from faser_align.config.atomic import replacing
 from faser_align.pool import personal
 
 
@@ -36,21 +37,26 @@ def no_job_begins() -> Iterator[None]:
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
-        config.write_text(f"{before}\nSTART = False\n")
-        _reconfigure()
-        until(lambda: not any(slot.eval("Start") for slot in _slots()))
+        _configure(config, f"{before}\nSTART = False\n")
+        until(lambda: (slots := _slots()) and not any(slot.eval("Start") for slot in slots))
         yield
     finally:
-        config.write_text(before)
-        _reconfigure()
+        _configure(config, before)
 
 
-def _reconfigure() -> None:
+def _configure(config: Path, text: str) -> None:
+    """Let the startd know another configuration; a DAGMan or a tool that begins just now reads it whole."""
+    with replacing(config) as stream:
+        stream.write(text.encode())
     subprocess.run(["condor_reconfig", "-startd"], check=True, capture_output=True)
 
 
 def _slots() -> list[Any]:
-    return list(htcondor2.Collector().query(htcondor2.AdType.Startd, projection=["Start"]))
+    """What the collector says of the machine; nothing while it is busy."""
+    try:
+        return list(htcondor2.Collector().query(htcondor2.AdType.Startd, projection=["Start"]))
+    except htcondor2.HTCondorException:
+        return []
 
 
 @contextmanager
