@@ -23,6 +23,12 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, .
 COMMANDS = sorted(_commands(typer.main.get_command(main.app)))
 
 
+@pytest.fixture(autouse=True)
+def _80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However wide the terminal is from which the tests were started."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 def test_the_commands_of_this_area_are_there() -> None:
     """Reading and control commands can be typed."""
     wanted = ["list", "status", "watch", "wait", "history", "metrics", "report", "diagram", "stop", "resume"]

@@ -379,7 +379,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.S
     begun = time.monotonic()
     while not list(place.glob(".kfalignment*.tmp")):
         assert process.poll() is None
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - begun < 240
         time.sleep(0.02)
     os.killpg(process.pid, sent)
     process.wait(timeout=300)
