@@ -216,7 +216,7 @@ def test_dagman_held_and_released(make: Make) -> None:
     campaign.wait(runs(campaign, NODE))
     campaign.hold(f"{cluster}.0", "a test")
     (campaign.orders / "wait_s").write_text("1")
-    campaign.wait(lambda: (campaign.dagmans() or [None])[0].status == HELD)
+    campaign.wait(lambda: [job.status for job in campaign.dagmans() or []] == [HELD])
     said = campaign.command("status").stdout
     assert "its DAGMan is on hold (a test" in said
     assert f"condor_release {cluster}.0" in said

@@ -1,5 +1,6 @@
 """The personal pool, for real: started, found again, asked, stopped."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,7 +52,8 @@ def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) ->
 def kill(*pids: int) -> None:
     """Kill processes that are not our children and wait until they are gone (what nobody reaps counts as gone)."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # daemons have children that end by themselves
+            os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + 120
     while any(_has_memory(pid) for pid in pids):
         assert time.monotonic() < until
@@ -152,14 +154,15 @@ def test_the_pool_outlives_its_terminal(own: Path) -> None:
 def test_nothing_listens_to_the_network(own: Path) -> None:
     """Every socket on which a daemon listens is bound to loopback."""
     personal.start(own, cpus=1)
-    sockets = {
-        os.readlink(descriptor)
-        for daemon in processes.daemons(own / "condor_config")
-        for descriptor in Path(f"/proc/{daemon.pid}/fd").iterdir()
-        if descriptor.is_symlink()
-    }
+    sockets = set()
+    for daemon in processes.daemons(own / "condor_config"):
+        with contextlib.suppress(FileNotFoundError):  # a child that has ended
+            for descriptor in os.listdir(f"/proc/{daemon.pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # a file that was closed meanwhile
+                    sockets.add(os.readlink(f"/proc/{daemon.pid}/fd/{descriptor}"))
     listening = "0A"
-    rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
+    tables = [Path(f"/proc/net/{table}") for table in ("tcp", "tcp6")]  # the latter where the kernel has IPv6
+    rows = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()]
     bound = {row[1].partition(":")[0] for row in rows if row[3] == listening and f"socket:[{row[9]}]" in sockets}
     assert bound == {"0100007F"}
 
