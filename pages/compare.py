@@ -14,7 +14,7 @@ from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.report import environment
+from faser_align.pages.templating import environment
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -248,7 +248,7 @@ def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
 
 
 def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
-    solved = [[row["metrics"] for row in c.iterations if row["metrics"]] for c in campaigns]
+    solved = [[row["metrics"] for row in c.judged] for c in campaigns]
     return [Curve(*curve, [[m.get(curve[0]) for m in metrics] for metrics in solved]) for curve in CURVES]
 
 

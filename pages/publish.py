@@ -13,7 +13,8 @@ from faser_align.config.atomic import write_text
 from faser_align.config.contents import Format, Key
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.collect import Facts, collect
-from faser_align.pages.report import environment, render
+from faser_align.pages.report import render
+from faser_align.pages.templating import environment
 
 INDEX = "index.html"
 INDEX_MARK = b"<title>Alignment campaigns</title>"

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import faser_align
-import faser_align.templates
 from faser_align.alignment.constants import DOFS, ZERO
 from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.config import layout
@@ -19,8 +16,8 @@ from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, convergence, detector, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.repeat import recipe
+from faser_align.pages.templating import environment
 
-TEMPLATES = Path(faser_align.templates.__file__).parent
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 
@@ -75,40 +72,6 @@ def render(found: Facts, *, written_utc: str) -> str:
             listed_max=LISTED_MAX,
         )
     )
-
-
-def environment() -> Environment:
-    """Templates of pages: everything that is put in is escaped."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "number": _number,
-        "duration": nodetimes.duration,
-        "moment": _moment,
-        "words": _words,
-    }
-    return made
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _number(value: object, form: str = ".4g") -> str:
-    """A number, a large one that can be read without an exponent; a dash where there is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–"
-    text = format(value, form)
-    return format(value, ",.0f") if "e+0" in text else text
-
-
-def _moment(utc: str) -> str:
-    return f"{utc[:10]} {utc[11:19]} UTC" if utc else "–"
 
 
 def _meaning(state: str) -> str:

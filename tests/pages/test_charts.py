@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
-from faser_align.pages.report import TEMPLATES
+from faser_align.pages.templating import TEMPLATES
 
 SMALLEST_PX = 11
 LETTERS = """pictures => pictures.map(picture => [...picture.querySelectorAll('text:not(.sign)')].map(text => {

@@ -1,0 +1,44 @@
+"""The templates of pages, with the filters by which they write numbers and times."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import faser_align.templates
+from faser_align.pages import nodetimes
+
+TEMPLATES = Path(faser_align.templates.__file__).parent
+
+
+def environment() -> Environment:
+    """Templates of pages: everything that is put in is escaped."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "number": _number,
+        "duration": nodetimes.duration,
+        "moment": _moment,
+        "words": _words,
+    }
+    return made
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _number(value: object, form: str = ".4g") -> str:
+    """A number, a large one that can be read without an exponent; a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–"
+    text = format(value, form)
+    return format(value, ",.0f") if "e+0" in text else text
+
+
+def _moment(utc: str) -> str:
+    return f"{utc[:10]} {utc[11:19]} UTC" if utc else "–"
