@@ -45,6 +45,7 @@ def reco(
 
     Example: faser-align reco -y 2023 -r 11705 -f 400-450 -i 1 --fourst
     """
+    from faser_align.cli.show import plans
     from faser_align.cli.work import one_iteration, submission
 
     options = one_iteration.Options(
@@ -52,7 +53,7 @@ def reco(
     )
     planned = one_iteration.prepare(options)
     schedd = None if dry_run else submission.find_schedd(planned)
-    summary = submission.summary(planned)
+    summary = plans.summary(planned)
     if not as_json:
         for heading in (
             "campaign",

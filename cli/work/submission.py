@@ -8,19 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from faser_align.cli.show import words
 from faser_align.cli.work import dagman
 from faser_align.cli.work.alone import alone
 from faser_align.cli.work.forking import Parent
 from faser_align.config import atomic
-from faser_align.config.files import by_run, check_year, format_files, parse_data
+from faser_align.config.files import check_year, parse_data
 from faser_align.config.load import DEFAULT_FILE, absolute, parse_config, read_text
 from faser_align.config.profiles import PROFILES, profile_text
 from faser_align.config.record import read_record
 from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
-from faser_align.dag.texts import steering_texts
 from faser_align.fsm.errors import CampaignError, UserError
 
 ITERATIONS_MAX = 99
@@ -220,16 +218,6 @@ def carry_out(planned: Plan, schedd: Any) -> int:
     return cluster
 
 
-def show_steering(planned: Plan) -> None:
-    """Write the steering texts of every step as they will be used."""
-    from faser_align.cli import console
-
-    for described in steering_texts(planned.record):
-        console.say(f"\n* stage {described.stage!r}, step {described.step!r}: {described.free}")
-        for name, text in described.texts.items():
-            console.say(f"* {name}\n{text}")
-
-
 def doubt(planned: Plan) -> str:
     """What is no error but should be known before the campaign runs; empty if there is nothing."""
     from faser_align.alignment.pivot import pivot_doubt
@@ -247,30 +235,6 @@ def namesake(planned: Plan) -> str:
     if not others:
         return ""
     return f"a campaign in {others[0]} is called {name}, too: choose another --name, or give commands the folder"
-
-
-def summary(planned: Plan) -> dict[str, str]:
-    """What will be done, as headings and values for a person."""
-    record = planned.record
-    config = record["config"]
-    shown = {
-        "campaign": record["name"],
-        "data": f"{record['year']}, {_runs(record)}",
-        "stages": "; ".join(_stage(stage) for stage in record["stages"]),
-        "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
-        "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
-        "tracks from": config["reconstruction"]["backend"],
-        "solver": config["solver"]["backend"],
-        "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
-        "folder": record["folder"],
-    }
-    if "parent" in record:
-        shown["forked from"] = words.origin(record["parent"])
-    if record["data"] != record["folder"]:
-        shown["large files"] = record["data"]
-    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {_nodes(record)} nodes"
-    shown["told"] = _told(config["notify"])
-    return shown
 
 
 def _with_options(config: Config, request: Request) -> Config:
@@ -295,30 +259,3 @@ def _with_options(config: Config, request: Request) -> Config:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
-
-
-def _runs(record: dict[str, Any]) -> str:
-    """The runs with their files: ``run 011705, 51 files (400-450)``."""
-    by = by_run(record["run"], record["files"])
-    return "; ".join(
-        f"run {run}, {len(files)} {_plural('file', len(files))} ({format_files(files)})" for run, files in by.items()
-    )
-
-
-def _stage(stage: dict[str, Any]) -> str:
-    steps = ", ".join(step["name"] for step in stage["steps"])
-    return f"{stage['name']} ({steps}), at most {stage['iterations']} {_plural('iteration', stage['iterations'])}"
-
-
-def _nodes(record: dict[str, Any]) -> int:
-    return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1)
-
-
-def _told(notify: dict[str, Any]) -> str:
-    if not notify["targets"]:
-        return "nobody"
-    return f"{', '.join(notify['targets'])} when: {', '.join(notify['events'])}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from faser_align.cli import console
+from faser_align.cli.show import plans
 from faser_align.cli.work import checks, submission
 from faser_align.dag.plan import Plan
 from faser_align.fsm.errors import CampaignError
@@ -28,11 +29,11 @@ def submit(planned: Plan, how: How) -> None:
     """Submit a planned campaign, and say what was planned, what is to be doubted, and what comes next."""
     schedd = submission.find_schedd(planned) if how.really else None
     if not how.as_json:
-        for heading, value in submission.summary(planned).items():
+        for heading, value in plans.summary(planned).items():
             console.say(f"{heading + ':':13} {value}")
     _doubt(planned, how)
     if how.steering and not how.as_json:
-        submission.show_steering(planned)
+        plans.show_steering(planned)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
     if how.as_json:
         console.show_json({**planned.record, "dry_run": not how.really, "cluster": cluster})
@@ -52,7 +53,7 @@ def submit_each(planned: Sequence[Plan], how: How) -> None:
         _doubt(one, how)
     made = []
     for place, one in enumerate(planned):
-        summary = submission.summary(one)
+        summary = plans.summary(one)
         cluster = submission.carry_out(one, schedds[place]) if schedds else None
         made.append({**one.record, "dry_run": not how.really, "cluster": cluster})
         if not how.as_json:
