@@ -97,7 +97,7 @@ def _too_early(folder: str, event: "Event", wait_s: float) -> bool:
             row = db.execute(
                 "SELECT (julianday(?) - julianday(closed_utc)) * 86400 BETWEEN 0 AND ? FROM attempts "
                 "WHERE node = ? AND closed_utc != '' ORDER BY attempt DESC LIMIT 1",
-                (event["utc"], wait_s - 1, event["node"]),  # times have whole seconds
+                (event["utc"], wait_s - 1, event["node"]),  # DAGMan counts its pause in whole seconds
             ).fetchone()
             return bool(row and row[0])
         finally:

@@ -54,3 +54,18 @@ def test_limits_come_from_the_configuration() -> None:
     """The thresholds of the configuration are those that judge; other keys of the table are left alone."""
     limits = Limits.from_config({"enabled": True, "files": "1", "chi2_rise_max": 0.5, "module_rise_max": 1.0})
     assert confirm(limits, compared((half(1.0), half(1.4, 45.0)))).name == "confirmed"
+
+
+def test_what_just_refutes_and_what_does_not() -> None:
+    """So much as the limits say may chi2/ndf rise and residuals become wider; a module counts with as many hits as asked for, in both halves."""
+    limits = Limits(chi2_rise_max=0.25, module_rise_max=0.25, module_hits_min=1000)
+    for before, after, name in (
+        (half(1.0), half(1.25), "confirmed"),
+        (half(1.0), half(1.26), "refuted"),
+        (half(1.0, 20.0), half(1.0, 25.0), "confirmed"),
+        (half(1.0, 20.0), half(1.0, 25.1), "refuted"),
+        (half(1.0, 20.0, hits=1000), half(1.0, 30.0, hits=1000), "refuted"),
+        (half(1.0, 20.0, hits=999), half(1.0, 30.0), "confirmed"),
+        (half(1.0, 20.0), half(1.0, 30.0, hits=999), "confirmed"),
+    ):
+        assert confirm(limits, compared((before, after))).name == name

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.approach import Remaining, remaining, rise
+from faser_align.fsm.criteria import Rules, limits, progress, rules_asked
 from faser_align.fsm.verdict import judge
 
 RULES = Rules()
@@ -264,3 +265,106 @@ def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
     for last in range(1, len(numbers)):
         history = [metrics(significance=s, effect_um=9.0 + s / 100, chi2_per_ndf=c) for s, c in numbers[:last]]
         assert judge(RULES, history, limit=10).name == "go_on"
+
+
+def largest(value: float | None, unit: str) -> dict[str, Any]:
+    """Metrics whose largest correction in a unit is this; that of the other unit is small."""
+    other = {"um": "urad", "urad": "um"}[unit]
+    return metrics(corrections={"a": {"largest": value, "unit": unit}, "b": {"largest": 0.01, "unit": other}})
+
+
+@pytest.mark.parametrize(
+    ("criterion", "last", "first"),
+    [
+        ("significance", metrics(significance=0.00999), metrics(significance=0.01)),
+        ("effect", metrics(effect_um=0.499), metrics(effect_um=0.5)),
+        ("relative", metrics(relative=0.000999), metrics(relative=0.001)),
+        ("absolute", largest(-0.999, "um"), largest(-1.0, "um")),
+        ("absolute", largest(9.99, "urad"), largest(10.0, "urad")),
+        ("absolute", largest(0.5, "um"), largest(None, "um")),
+        ("module_cut", metrics(hits={"modules": {"0": [90, 10]}}), metrics(hits={"modules": {"0": [899, 101]}})),
+        ("detector_cut", metrics(hits={"modules": {"0": [98, 2]}}), metrics(hits={"modules": {"0": [979, 21]}})),
+        ("tracks_left", metrics(tracks={"used": 14400}), metrics(tracks={"used": 14399})),
+        ("tracks_per_parameter", metrics(tracks={"used": 1320}), metrics(tracks={"used": 1319})),
+    ],
+)
+def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any], first: dict[str, Any]) -> None:
+    """A rule wants its number below the threshold; of everything else so much may just be."""
+    rules = RULES._replace(rules=("significance", "effect", "relative", "absolute"))
+    for of, passes in ((last, True), (first, False)):
+        said = judge(rules, [metrics(), of], limit=10)
+        assert [found.passed for found in said.criteria if found.name == criterion] == [passes]
+
+
+def test_progress_is_against_the_best_before() -> None:
+    """The effect must fall by its share of the best until then, or chi2/ndf by its step; just so much is enough."""
+    rules = RULES._replace(stalled_effect=0.5, stalled_chi2=0.25)
+
+    def progresses(effect_um: float, chi2: float) -> bool:
+        before = [metrics(effect_um=value, chi2_per_ndf=2.0) for value in (9.0, 4.0, 5.0, 5.0, 5.0)]
+        (found,) = progress(rules, [*before, metrics(effect_um=effect_um, chi2_per_ndf=chi2)])
+        return found.passed
+
+    assert progresses(2.0, 2.0)
+    assert progresses(5.0, 1.75)
+    assert not progresses(2.01, 1.76)
+
+
+def test_one_bad_iteration_is_no_divergence() -> None:
+    """Also behind several good ones, and with a bad one before the last good one."""
+    worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
+    for history in ([MOVING, MOVING, worse], [MOVING, worse, MOVING, worse]):
+        assert judge(RULES, history, limit=10).name == "go_on"
+    just = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.05 * 1.2)
+    assert judge(RULES, [MOVING, just, just], limit=10).name == "go_on"
+
+
+def test_corrections_of_a_unit_that_are_no_numbers_are_not_small() -> None:
+    """The rule absolute fails for a number that is none, and says of which unit."""
+    (found,) = rules_asked(RULES._replace(rules=("absolute",)), largest(None, "urad"))
+    assert not found.passed
+    assert found.text == "largest correction 0.01 um (limit 1 um), a correction in urad is not a number"
+
+
+def test_each_rule_draws_its_own_limit() -> None:
+    """A chart of a number has the limit of the rule that asks for it, and none where no rule does."""
+    asked = {"rules": ["absolute", "relative"], "absolute_um_max": 2.0, "absolute_urad_max": 30.0, "relative_max": 0.5}
+    assert limits(asked) == {"largest_um": 2.0, "largest_urad": 30.0, "relative": 0.5}
+    assert limits({"significance_max": 0.1}) == {"significance": 0.1, "effect_um": 0.5}
+    assert limits({}) == {}
+
+
+def test_who_passes_and_waits_for_patience_is_not_stalled() -> None:
+    """Iterations that have met the rules need not improve while they are counted."""
+    patient = RULES._replace(patience=9)
+    assert judge(patient, [metrics()] * 7, limit=20).name == "go_on"
+    assert judge(patient, [*[metrics()] * 6, metrics(residual_max_final=False)], limit=20).name == "stalled"
+
+
+def test_what_is_still_to_come() -> None:
+    """It follows from the last two corrections; both what they are in their errors and what they do to residuals must be small."""
+
+    def step(sigma: float, effect_um: float) -> dict[str, Any]:
+        return metrics(determined={"sigma": sigma, "effect_um": effect_um})
+
+    assert remaining([step(0.25, 9.0), step(0.125, 1.0)]) == Remaining(0.125, 1.0)
+    at_most = remaining([step(0.125, 9.0), step(0.125, 1.0)])
+    assert at_most == remaining([step(0.0, 0.0), step(0.125, 1.0)]) == remaining([step(0.125, 1.0)])
+    assert at_most is not None
+    assert round(at_most.effect_um, 6) == 9.0
+    assert remaining([step(0.125, 1.0), metrics()]) is None
+    for last, name in ((step(0.001, 0.01), "converged"), (step(0.001, 5.0), "go_on"), (step(0.5, 0.01), "go_on")):
+        assert judge(RULES, [metrics(), step(0.001, 0.01), last], limit=10).name == name
+
+
+def test_a_rise_that_is_not_known() -> None:
+    """An iteration of the same files without chi2/ndf leaves open whether the last one is worse; others do not matter."""
+
+    def step(chi2: float | None, *lost: int) -> dict[str, Any]:
+        files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
+        return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
+
+    assert rise([step(1.0), step(1.5)]) == 0.5
+    assert rise([step(1.0), step(None)]) is None
+    assert rise([step(None), step(1.5)]) is None
+    assert rise([step(None), step(1.0, 417), step(1.25, 417)]) == 0.25

@@ -47,6 +47,7 @@ def alarmed() -> Iterator[None]:
         raise AssertionError("the alarm of somebody who is done")
 
     before = signal.signal(signal.SIGALRM, own)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
     try:
         yield
         assert signal.getsignal(signal.SIGALRM) is own
@@ -57,7 +58,8 @@ def alarmed() -> Iterator[None]:
 
 
 def asleep(*_: object) -> None:
-    """A server that is silent."""
+    """A server that is silent, for as long as an alarm bounds that."""
+    assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 10.0
     time.sleep(600)
 
 
@@ -160,6 +162,24 @@ def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatc
     ends = [(target, "failed") for target in ("slow", "me", "group")]
     assert [made[:2] for made in tries.made] == [*ends, ("me", "held")]
     assert delivery._deliver_in_turn(folder, 0.0, final=True) == 0
+
+
+def test_no_message_is_tried_twice_in_one_turn(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused at once waits for its time, or for the next hook where none is waited for."""
+    tried: list[tuple[str, str]] = []
+
+    def refuse(folder: str, claimed: Claim, share_s: float, reached: list[str]) -> str:
+        tried.append((claimed.target, claimed.kind))
+        return "refused"
+
+    monkeypatch.setattr(delivery, "_attempt", refuse)
+    monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
+    monkeypatch.setattr(delivery, "DELIVERY_FINAL_S_MAX", 600.0)
+    monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)
+    once = [(target, kind) for kind in ("failed", "held") for target in ("slow", "me", "group")]
+    for final, seen in ((False, once), (False, once), (True, once * 2), (True, once * 3)):
+        assert delivery.deliver(folder, final=final) == 0
+        assert tried == seen
 
 
 def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

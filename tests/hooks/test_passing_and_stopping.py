@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, write_metrics
+from taking import FAILED, PRE, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
-from faser_align.hooks import passing, stopping
+from faser_align.hooks import node, passing, stopping
 from faser_align.state import queries
 
 # A process of its own between this one and the hook, as DAGMan is when it was started again.
@@ -95,6 +96,24 @@ def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None
 def _tries(folder: str) -> list[int]:
     with queries.published(folder) as db:
         return [row["tries"] for row in queries.outbox(db)]
+
+
+def test_when_another_try_is_too_early(tmp_path: Path) -> None:
+    """A try waits for the pause since the last attempt ended, less the second that DAGMan may come early, and for nothing else."""
+    folder = make_campaign(tmp_path / "campaign", files=2)["folder"]
+    again = {**PRE, "utc": "2026-11-24T08:10:00.000Z"}
+    take(folder, PRE, FAILED, again, {**FAILED, "utc": "2026-11-24T08:20:00.000Z", "job_id": "14.0"})
+
+    def early(clock: str, **about: str) -> bool:
+        return node._too_early(folder, {**again, "utc": f"2026-11-24T{clock}Z", **about}, 300.0)
+
+    times = ("08:19:59.900", "08:20:00.100", "08:24:58.900", "08:24:59.100", "09:00:00.000")
+    assert [early(clock) for clock in times] == [False, True, True, False, False]
+    assert not early(times[1], node=layout.reco_node(1, 1, 401))
+    take(folder, {**again, "utc": "2026-11-24T08:30:00.000Z"})
+    assert early(times[1])  # an attempt that is open has not ended
+    Path(folder, layout.STATE).unlink()
+    assert not early(times[1])
 
 
 def test_a_process_is_known_by_its_beginning() -> None:

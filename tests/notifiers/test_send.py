@@ -16,7 +16,7 @@ from receivers import TOKEN, words_of
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import Message, compose
-from faser_align.notifiers.send import deliver
+from faser_align.notifiers.send import _watched_alarm, deliver
 from faser_align.notifiers.targets import Target
 
 THREAD = "Y2023_R011705_F400-450"
@@ -229,6 +229,15 @@ def test_silent_server_and_alarm(url: str, error: BaseException, silent_port: in
     while left := set(threading.enumerate()) - threads:  # one that has looked up a name may be about to end
         assert time.monotonic() - started < SOON_S, left
         time.sleep(0.05)
+
+
+def test_an_alarm_that_was_swallowed_rings_again() -> None:
+    """Who takes the alarm for a failure of one recipient and goes on with the next is interrupted there, too; afterwards it is silent."""
+    with _alarm(0.1, TimeoutError()), _watched_alarm() as alarm:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                time.sleep(60.0)
+    assert alarm.rang
 
 
 def test_own_time_limit_without_alarm(silent_port: int, message: Message) -> None:

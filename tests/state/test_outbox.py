@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import make_campaign
+from campaigns import NAME, make_campaign
 
 from faser_align.config import layout
-from faser_align.state import database, outbox, writer
+from faser_align.state import database, facts, outbox, writer
 
 
 @pytest.fixture
@@ -47,6 +47,9 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     second = _claimed(folder, seen=frozenset(first.ids))
     assert (second.target, second.targets, second.history_ids) == ("group", 1, first.history_ids)
     assert not {*first.ids} & {*second.ids}
+    with contextlib.closing(database.connect(folder)) as db:
+        keys = [facts.facts(db, claimed)["key"] for claimed in (first, second)]
+    assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # of the latest that it is about
 
 
 def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
@@ -99,7 +102,7 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
         said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
         told = db.execute("SELECT facts FROM history WHERE event = 'delivery_failed'").fetchall()
     assert said == [("sent", "")]
-    assert [json.loads(facts) for (facts,) in told] == [
+    assert [json.loads(told_of) for (told_of,) in told] == [
         {"target": "me", "message": "held", "try": 1, "reason": "refused"}
     ]
 
@@ -150,6 +153,6 @@ def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
         anew = ("pending", 0, "")
         assert db.execute(now).fetchall() == [anew, anew, *((*about, "2999") for about in kept[2:])]
         told = db.execute("SELECT facts FROM history WHERE event = 'notify_retried'").fetchall()
-        assert [json.loads(facts) for (facts,) in told] == [{"target": "me", "messages": 2, "who": "me"}]
+        assert [json.loads(told_of) for (told_of,) in told] == [{"target": "me", "messages": 2, "who": "me"}]
         writer.take(folder, {**wish, "id": "b" * 16, "target": ""})
         assert db.execute(now).fetchall() == [anew, anew, ("sent", 2, "2999"), ("unwanted", 1, "2999"), anew, anew]
