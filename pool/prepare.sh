@@ -137,9 +137,11 @@ check_style() {
     return "$status"
 }
 
-# A short path outside /tmp, where DAGMan refuses to work. It goes with this script.
+# A short path outside /tmp, where DAGMan refuses to work. It goes with this script; what has its name was left by one that
+# was killed and had the same number.
 scratch_folder() {
     scratch=/var/tmp/faser-align-$(id -un)-$$
+    [[ ! -O $scratch ]] || remove_scratch "$scratch"
     mkdir -m 700 -- "$scratch"
     trap 'remove_scratch "$scratch"' EXIT
 }
