@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from campaigns import make_campaign
+from receivers import TOKEN
 from taking import BASE, FINAL, PRE, take
 
 from faser_align.config import layout
 from faser_align.fsm.errors import CampaignError
 from faser_align.hooks import delivery
+from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import database, outbox
 from faser_align.state.outbox import Claim
 
@@ -206,3 +208,22 @@ def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.
     """A folder that is away, and a lock that is none, are told in the scripts' log, and fail nobody."""
     assert delivery.deliver(str(tmp_path / "away")) == 0
     assert "wait for the next hook" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:
+    """A user's template may hold what stands in an address: the log of the hooks does not."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        targets, mine = tmp_path / "targets.toml", tmp_path / "mine"
+        other = f"mmost://127.0.0.1/{TOKEN}"
+        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{other}"\n')
+        targets.chmod(0o600)
+        mine.mkdir()
+        (mine / "message.html.j2").write_text(f"{{{{ {TOKEN} }}}}")
+        notify = {"targets": ["me"], "events": ["end"], "file": str(targets), "templates": str(mine)}
+        folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"])
+        take(folder, PRE, FINAL)
+        assert delivery.deliver(folder) == 1
+        assert len(mailbox.messages()) == 1
+    log = Path(folder, layout.HOOKS_LOG).read_text(encoding="utf-8")
+    assert "message.html.j2 cannot be used: UndefinedError: '***' is undefined" in log
+    assert TOKEN not in log

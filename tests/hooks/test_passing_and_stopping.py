@@ -93,6 +93,18 @@ def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None
     assert tries == [[1], [1], [2, 1], [2, 1], [3, 2]]
 
 
+def test_what_is_only_to_be_taken_in_is_not_told(tmp_path: Path) -> None:
+    """Somebody who asks by hand that what waits be taken in sends nothing with that, and what is due stays due."""
+    notify = {"targets": ["me"], "events": ["held"], "file": str(tmp_path / "none.toml")}
+    folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
+    take(folder, PRE, {**PRE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"})
+    tries = []
+    for phase in ("take", "deliver"):
+        assert hook(phase, folder, layout.FINAL_NODE).returncode == 0
+        tries.append(_tries(folder))
+    assert tries == [[0], [1]]
+
+
 def _tries(folder: str) -> list[int]:
     with queries.published(folder) as db:
         return [row["tries"] for row in queries.outbox(db)]

@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import make_campaign
 
-from faser_align.config import layout
+from faser_align.config import atomic, layout
 from faser_align.state import database, publish, spool
+from faser_align.state.repair import rebuild
 
 
 @pytest.fixture
@@ -73,6 +76,27 @@ def test_what_readers_find_is_on_the_disk(record: dict[str, Any], monkeypatch: p
     name = spool.put(folder, {"phase": "control"})
     assert called.pop(2).startswith("fsync .")
     assert called == [f"mkdir {layout.SPOOL}", f"fsync {above}", f"link {name}", f"fsync {layout.SPOOL}"]
+
+
+@pytest.mark.parametrize(("write", "name_it"), [(atomic.write_text, "replace"), (atomic.write_new, "link")])
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    write: Callable[[Path, str], None], name_it: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes the place of a file, or is new, is written in full by then."""
+    called = on_disk(monkeypatch)
+    write(tmp_path / "file", "text")
+    assert [call.split(".")[0] for call in called] == ["fsync ", f"{name_it} file"]
+
+
+def test_a_store_that_was_made_anew_is_on_the_disk(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repair brings the new store onto the disk before it takes the old one's place, and then its name."""
+    folder = record["folder"]
+    scratch = rebuild.scratch_of(folder)
+    shutil.copy(f"{folder}/{layout.STATE}", f"{scratch}/fresh.db")
+    called = on_disk(monkeypatch)
+    aside = rebuild.install(folder, rebuild.Rebuilt((), f"{scratch}/fresh.db", rebuild.LOGS, 0, (), (), "", 0))
+    kept = os.path.basename(aside)
+    assert called == ["fsync fresh.db", f"link {kept}", f"replace {layout.STATE}", f"fsync {os.path.basename(folder)}"]
 
 
 def test_a_commit_is_on_the_disk(record: dict[str, Any]) -> None:

@@ -287,6 +287,26 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
     assert rang == [signal.SIGALRM] * 2
 
 
+def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> None:
+    """Who queues leaves when it wants to, though its caller's alarm rings much later, and leaves that as it was."""
+    import fcntl
+    import signal
+
+    rang: list[int] = []
+    previous = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 300.0)
+    try:
+        with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
+            fcntl.flock(taken, fcntl.LOCK_EX)
+            with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as turn:
+                assert not turn.mine
+        assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 300.0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+    assert rang == []
+
+
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
     """The end of a campaign is told to every target once, with the facts of its iterations."""
     folder = record["folder"]
