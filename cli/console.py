@@ -22,8 +22,11 @@ def say(text: str = "") -> None:
 
 
 def warn(text: str) -> None:
-    """Write a warning to standard error, where it does not disturb ``--json``."""
-    typer.secho(f"warning: {named(text)}", err=True, fg="yellow")
+    """Write a warning to standard error, where it does not disturb ``--json``; like ``say`` it cannot command the terminal."""
+    from faser_align.cli.show import draw
+
+    line = f"warning: {harmless(named(text))}"
+    typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
 
 
 def named(text: str) -> str:

@@ -178,7 +178,8 @@ def commands_page() -> str:
         "",
     ]
     lines.append(
-        "`NO_COLOR` and a terminal that is none are respected. Exit statuses are on [their own page](exit-statuses.md)."
+        "Colours are for terminals alone, and not where `NO_COLOR` is set. With `FASER_ALIGN_PLAIN=1` every command tells "
+        "its tables fact by fact, one in each line, for screen readers. Exit statuses are on [their own page](exit-statuses.md)."
     )
     for words, command in _walk(typer.main.get_command(commandline.app), ()):
         said, _, example = str(command.help or "").partition("Example: ")

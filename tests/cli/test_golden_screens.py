@@ -186,6 +186,34 @@ def test_colours_are_for_who_wants_them(screen: Callable[..., str], monkeypatch:
     assert "\x1b" not in screen("plain", "status", "converged")
 
 
+def written_to(terminal: int) -> bytes:
+    """All that was written to a pseudo-terminal whose other end is closed here; closes this one, too."""
+    found = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # what Linux says when the other end is closed
+            break
+        if not part:
+            break
+        found += part
+    os.close(terminal)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"), [({"NO_COLOR": "1"}, b"%s\r\n"), ({}, b"\x1b[33m%s\x1b[0m\r\n")], ids=["without", "with"]
+)
+def test_colours_of_warnings(wanted: dict[str, str], shown: bytes) -> None:
+    """A warning has a colour on a terminal, but not with NO_COLOR, and no command to the terminal that is none of ours."""
+    ours, theirs = pty.openpty()
+    program = "from faser_align.cli import console; console.warn('\\x1b[5mno \\x1b]0;title\\x07room')"
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **wanted}
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    assert written_to(ours) == shown % b"warning: no room"
+
+
 def test_a_real_terminal(quiet: Path) -> None:
     """On a pseudo-terminal of 80 columns the screen is that of the file, whose width the terminal says itself."""
     import fcntl
@@ -204,15 +232,6 @@ def test_a_real_terminal(quiet: Path) -> None:
     program = Path(sys.executable).with_name("faser-align")
     done = subprocess.Popen([program, "why", "converged"], stdout=theirs, env=environment)
     os.close(theirs)
-    found = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # what Linux says when the other end is closed
-            break
-        if not part:
-            break
-        found += part
-    os.close(ours)
+    found = written_to(ours)
     assert done.wait(60) == 0
     assert found.decode().replace("\r\n", "\n") == (SCREENS / "80" / "why-converged.txt").read_text(encoding="utf-8")
