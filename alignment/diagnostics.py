@@ -64,8 +64,8 @@ class PassObserver:
         assert fits.variances is not None
         counts = np.diff(chunk.offsets)
         known = np.repeat(chunk.n_locals != 0, counts)
-        # fewer equations than parameters are met exactly: nothing is left of them
-        exact = np.repeat(chunk.n_locals < 0, counts)
+        # very many parameters of few equations are not fitted; nothing would be left of those
+        exact = np.repeat(np.abs(chunk.n_locals) > len(chunk.locals), counts)
         labelled = self._has_label[chunk.sets]
         residuals = fits.plain_residuals
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -80,7 +80,7 @@ class PassObserver:
         there = chunk.n_locals != 0
         fitted = ~fits.deficient & there & (fits.ndf > 0)
         self._chi2.fill(chi2[fitted])
-        self._ndf.fill(np.where(chunk.n_locals < 0, 0, fits.ndf)[there])
+        self._ndf.fill(fits.ndf[there])
         self._locals.fill(np.abs(chunk.n_locals)[there])
         # pede rejects a record behind the first iteration of its fit, which is the last one if there is no down-weighting
         self._downweight.fill(fits.downweight[fitted if self._downweighted else there])

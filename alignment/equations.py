@@ -19,6 +19,7 @@ Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double r
 IntArray = npt.NDArray[np.int64]
 
 _WORDS_MAX = 1 << 22  # in one array; larger blocks are cut in halves
+_SHORT_MAX = 20  # local parameters of a record with fewer equations that is fitted nevertheless
 
 
 class Equations(NamedTuple):
@@ -176,11 +177,12 @@ def _assemble(
     counts = counts[counts > 0]
     n_locals = np.maximum.reduceat(last, begins)
     n_locals = np.where(n_locals > counts, -n_locals, n_locals)
+    n_derivatives = int(np.max(np.where(np.abs(n_locals) <= _SHORT_MAX, np.abs(n_locals), n_locals), initial=0))
     labels = _padded(indices, errors, global_words, places)
     yield Equations(
         values[measured],
         values[errors],
-        _locals(indices, values, measured, local_words, max(int(np.max(n_locals)), 0)),
+        _locals(indices, values, measured, local_words, n_derivatives),
         _padded(values, errors, global_words, places),
         sets.number(labels),
         np.concatenate([[0], np.cumsum(counts)]),

@@ -89,9 +89,7 @@ def fit_records(
         contributions = plain * residuals**2
         if iteration == 1:
             projection = _project(derivatives, fit, counts) if projected or with_variances else None
-            variances = (
-                np.einsum("ij,ij->j", projection, projection) if with_variances and projection is not None else None
-            )
+            variances = _variances(derivatives, fit, projection, counts) if with_variances else None
             plain_residuals = residuals
         else:
             weights, contributions = _downweighted(plain, np.abs(residuals) / sigmas, iteration)
@@ -102,7 +100,7 @@ def fit_records(
         residuals,
         np.add.reduceat(contributions, starts),
         counts - fit.rank,
-        (fit.rank != equations.n_locals) | ~np.isfinite(fit.solution).all(axis=0),
+        (fit.rank != np.abs(equations.n_locals)) | ~np.isfinite(fit.solution).all(axis=0),
         downweight,
         _project(derivatives, fit, counts) if projected and downweighting > 1 else projection,
         plain_residuals,
@@ -177,13 +175,15 @@ class _Fit(NamedTuple):
     """Solutions, shape (n, records), and what they were made with.
 
     ``factor`` is the lower triangle of Cholesky's decomposition, shape (n, n, records). Where that is not accurate,
-    ``doubtful`` has the records' numbers and ``roots``, shape (doubtful, n, n), a root R of the inverse, R R^T.
+    ``doubtful`` has the records' numbers, ``inverses``, shape (doubtful, n, n), what pede makes of their matrices, and
+    ``roots``, likewise, roots R of those, R R^T.
     """
 
     solution: FloatArray
     rank: IntArray
     factor: FloatArray
     doubtful: IntArray
+    inverses: FloatArray
     roots: FloatArray
 
 
@@ -199,7 +199,8 @@ def _solve(
         vector[i] = np.add.reduceat(weighted * measured, starts)
         for j in range(i + 1):
             matrix[i, j] = matrix[j, i] = np.add.reduceat(weighted * derivatives[j], starts)
-    absent = np.arange(n)[:, None] >= n_locals
+    known = np.abs(n_locals)
+    absent = np.arange(n)[:, None] >= np.where(known > n, 0, known)
     diagonal = np.einsum("iir->ir", matrix)
     diagonal[absent] = 1.0  # so that the decomposition goes through and leaves the others alone
     factor, small = _cholesky(matrix)
@@ -212,15 +213,69 @@ def _solve(
         solution[:i] -= factor[i, :i] * solution[i]
     rank = n_locals.copy()
     doubtful = np.flatnonzero(small | (n_locals < 0))
-    roots = np.zeros((len(doubtful), n, n))
+    inverse = roots = np.zeros((len(doubtful), n, n))
     if len(doubtful):
-        diagonal[absent] = 0.0
-        inverse, rank[doubtful] = invert_symmetric(np.moveaxis(matrix[:, :, doubtful], 2, 0))
-        solution[:, doubtful] = np.einsum("rij,jr->ir", inverse, vector[:, doubtful])
-        good = np.flatnonzero((rank == n_locals)[doubtful] & np.isfinite(inverse).all(axis=(1, 2)))
+        counts = np.diff(starts, append=len(weights))
+        sums = _sums_in_order(derivatives, weights, measured, starts[doubtful], counts[doubtful])
+        inverse, solution[:, doubtful], rank[doubtful] = _invert_as_pede(*sums)
+        useful = (rank == known) & (counts > rank)
+        good = np.flatnonzero(useful[doubtful] & np.isfinite(inverse).all(axis=(1, 2)))
         values, vectors = np.linalg.eigh(inverse[good])
+        roots = np.zeros_like(inverse)
         roots[good] = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    return _Fit(solution, rank, factor, doubtful, roots)
+    return _Fit(solution, rank, factor, doubtful, inverse, roots)
+
+
+def _sums_in_order(
+    derivatives: FloatArray, weights: FloatArray, measured: FloatArray, starts: IntArray, counts: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Normal equations of some records, added up from the first equation to the last: matrices and vectors."""
+    n = len(derivatives)
+    matrices, vectors = np.zeros((len(starts), n, n)), np.zeros((len(starts), n))
+    for place in range(int(np.max(counts))):
+        there = np.flatnonzero(counts > place)
+        at = starts[there] + place
+        by = derivatives[:, at].T
+        weighted = weights[at, None] * by
+        # the factor of the later parameter comes first
+        terms = np.tril(weighted[:, :, None] * by[:, None, :])
+        matrices[there] += terms + np.swapaxes(np.tril(terms, -1), 1, 2)
+        vectors[there] += (weights[at] * measured[at])[:, None] * by
+    return matrices, vectors
+
+
+def _invert_as_pede(matrices: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Inverses, solutions, shape (n, stack), and ranks, to the last bit as SQMINV of mpnum has them.
+
+    With fewer equations than parameters, or parallel ones, what is left of a diagonal is rounding alone, and
+    often larger than what pede takes for zero: such a record has full rank then, and no degree of freedom.
+    """
+    work, solution = matrices.copy(), vectors.copy()
+    stack, n, _ = work.shape
+    every = np.arange(stack)
+    limits = EPSILON * np.abs(np.diagonal(work, axis1=1, axis2=2))
+    free = np.ones((stack, n), np.bool_)
+    for _ in range(n):
+        candidates = np.abs(np.diagonal(work, axis1=1, axis2=2))
+        candidates = np.where(free & (candidates > limits), candidates, -1.0)
+        pivot = np.argmax(candidates, axis=1)
+        at = np.flatnonzero(candidates[every, pivot] > 0)
+        k = pivot[at]
+        inverse = 1.0 / work[at, k, k]
+        column = work[at, :, k]
+        scaled = inverse[:, None] * column
+        terms = np.tril(column[:, :, None] * scaled[:, None, :])
+        work[at] -= terms + np.swapaxes(np.tril(terms, -1), 1, 2)
+        work[at, :, k] = work[at, k, :] = scaled
+        work[at, k, k] = -inverse
+        share = solution[at, k] * inverse
+        solution[at] -= share[:, None] * column
+        solution[at, k] = share
+        free[at, k] = False
+    work = -work
+    work[np.broadcast_to(free[:, :, None], work.shape) & np.broadcast_to(free[:, None, :], work.shape)] = 0.0
+    solution[free] = 0.0
+    return work, solution.T, n - free.sum(axis=1)
 
 
 def _cholesky(matrix: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -235,6 +290,17 @@ def _cholesky(matrix: FloatArray) -> tuple[FloatArray, BoolArray]:
         for j in range(i + 1, n):
             work[j:, j] -= work[j:, i] * work[j, i]
     return work, small
+
+
+def _variances(derivatives: FloatArray, fit: _Fit, projection: FloatArray | None, counts: IntArray) -> FloatArray:
+    assert projection is not None
+    variances = np.einsum("ij,ij->j", projection, projection)
+    sizes = counts[fit.doubtful]
+    first = np.cumsum(counts)[fit.doubtful] - np.cumsum(sizes)
+    at = np.repeat(first, sizes) + np.arange(int(sizes.sum()))
+    by = derivatives[:, at].T
+    variances[at] = np.einsum("ei,eij,ej->e", by, np.repeat(fit.inverses, sizes, axis=0), by)
+    return np.asarray(variances)
 
 
 def _project(derivatives: FloatArray, fit: _Fit, counts: IntArray) -> FloatArray:
