@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, write_metrics
-from taking import FAILED, PRE, take
+from taking import DONE, FAILED, PRE, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
@@ -154,6 +154,17 @@ def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch:
     assert passing.answer(folder, layout.FINAL_NODE, 0) == passing.ENDED
     monkeypatch.setenv("CONDOR_ID", "20.0")
     assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+
+
+def test_what_a_final_script_answers(tmp_path: Path) -> None:
+    """The script asks who passed a node over: FINAL of a campaign that has its end succeeds, or ends DAGMan with an error."""
+    folder = make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 1}})["folder"]
+    mille = {"node": layout.mille_node(1, 1), "job_id": "14.0"}
+    said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    assert take(folder, PRE, DONE, {**PRE, **mille}, {**DONE, **mille, **said}) == [0] * 4
+    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 0
+    Path(folder, layout.PASSING).write_text("12.0\nanother process\n")
+    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == passing.ENDED
 
 
 def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -> None:

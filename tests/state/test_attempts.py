@@ -228,3 +228,29 @@ def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
     assert rows(folder, "SELECT stages_done FROM campaign") == [(2,)]
     assert take(folder, {**PRE, "node": layout.reco_node(2, 2, 400)}) == [statuses.SKIP]
     assert take(folder, {**PRE, "node": layout.reco_node(3, 1, 400)}) == [0]
+
+
+def test_what_the_history_says_of_each_event(folder: str) -> None:
+    """Every row has its time, node, attempt, job, DAGMan and host, as its script knew them."""
+    at = [{"utc": f"2026-11-24T08:00:0{second}.000Z", "host": f"ap{second}"} for second in range(5)]
+    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
+    again = {**PRE, "retry": 1}
+    events = (PRE, hold, FAILED, again, {**DONE, "job_id": "14.0"})
+    take(folder, *({**event, **when} for event, when in zip(events, at, strict=True)))
+    told = rows(
+        folder, f"SELECT event, attempt, job_id, dag_id, utc, host FROM history WHERE subject = '{RECO}' ORDER BY id"
+    )
+    assert told == [
+        (name, attempt, job_id, "12.0", when["utc"], when["host"])
+        for (name, attempt, job_id), when in zip(
+            [
+                ("started", 1, ""),
+                ("held", 1, "13.0"),
+                ("failed", 1, "13.0"),
+                ("started", 2, ""),
+                ("succeeded", 2, "14.0"),
+            ],
+            at,
+            strict=True,
+        )
+    ]

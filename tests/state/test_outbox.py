@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from campaigns import NAME, make_campaign
+from taking import FAILED, FINAL, PRE, rows, take
 
 from faser_align.config import layout
+from faser_align.fsm import statuses
 from faser_align.state import database, facts, outbox, writer
 
 
@@ -156,3 +158,27 @@ def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
         assert [json.loads(told_of) for (told_of,) in told] == [{"target": "me", "messages": 2, "who": "me"}]
         writer.take(folder, {**wish, "id": "b" * 16, "target": ""})
         assert db.execute(now).fetchall() == [anew, anew, ("sent", 2, "2999"), ("unwanted", 1, "2999"), anew, anew]
+
+
+def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
+    """Whoever asked for it is told of a file that is given up, one message to each, also where a target is named twice."""
+    config = {
+        "reconstruction": {"min_files": 0.6},
+        "notify": {"targets": ["me", "group", "me"], "events": ["lost"]},
+    }
+    folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
+    gone = {**FAILED, "fatal": True, "ret": statuses.RAW_MISSING, "exit": statuses.FATAL}
+    other = {"node": layout.reco_node(1, 1, 401)}
+    assert take(folder, PRE, gone, gone, {**PRE, **other}, {**gone, **other, "job_id": "14.0"}, FINAL)[:3] == [0, 0, 0]
+    assert rows(folder, "SELECT target, kind FROM outbox ORDER BY id") == [("me", "lost"), ("group", "lost")]
+
+
+def test_a_message_is_about_its_own_event(record: dict[str, Any]) -> None:
+    """What else happened at the same moment is not taken for the reason."""
+    folder = record["folder"]
+    take(folder, PRE, FAILED, FINAL)
+    with contextlib.closing(database.connect(folder)) as db:
+        assert len(db.execute("SELECT id FROM history WHERE utc = ?", (FINAL["utc"],)).fetchall()) > 2
+        about = facts.facts(db, _claimed(folder))
+    assert (about["event"], about["state"]) == ("failed", "failed")
+    assert about["reason"] == f"the DAG ended: 1 node failed ({PRE['node']})"
