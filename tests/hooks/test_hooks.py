@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
-from faser_align.config import layout
+from faser_align.config import changes, layout
 from faser_align.fsm import statuses
+from faser_align.hooks import node as node_hook
 from faser_align.state import database, queries
 
 
@@ -148,6 +149,21 @@ def test_a_mille_file_that_lost_its_end(record: dict[str, Any]) -> None:
         assert hook("post", record["folder"], name, attempt, 2, 0, f"{13 + attempt}.0", 0).returncode == status
         assert node(record, name)["reason"].endswith("has 800 bytes and should have 900" if status else "")
     assert node(record, name)["state"] == "done"
+
+
+def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], tmp_path: Path) -> None:
+    """A hook goes by the published copy, and by the record where data were moved, of which the copy may not know yet."""
+    name, folder = layout.reco_node(1, 1, 400), record["folder"]
+    write_output(record, 1, 1, 400)
+    assert node_hook.output_problem(folder, name) is None
+    moved = tmp_path / "elsewhere"
+    about = {"id": "1", "utc": "2026-11-24T08:00:00.000Z", "who": "me", "host": "ap"}
+    changes.write(folder, [{**about, "key": changes.DATA, "before": record["data"], "after": str(moved)}])
+    assert str(moved) in str(node_hook.output_problem(folder, name))
+    changes.write(folder, [])
+    assert node_hook.output_problem(folder, name) is None
+    Path(folder, layout.PUBLISHED).unlink()
+    assert node_hook.output_problem(folder, name) is None
 
 
 def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:

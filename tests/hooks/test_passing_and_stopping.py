@@ -1,10 +1,12 @@
 """What hooks tell another process of the same DAGMan, and how the wish to stop after an iteration is answered."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,24 @@ def test_what_a_final_script_answers(tmp_path: Path) -> None:
     assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 0
     Path(folder, layout.PASSING).write_text("12.0\nanother process\n")
     assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == passing.ENDED
+
+
+def test_final_leaves_the_copy_to_nobody(tmp_path: Path) -> None:
+    """DAGMan's end kills whoever comes to publish behind FINAL: its script makes the copy itself, though somebody has come later."""
+    folder = make_campaign(tmp_path / "campaign", files=1)["folder"]
+    numbers, now = (Path(folder, f"{layout.PUBLISHED}.{name}") for name in ("next", "now"))
+    before = numbers.read_bytes()
+    with ThreadPoolExecutor(1) as crowd:
+        with now.open("r+") as taken:
+            fcntl.flock(taken, fcntl.LOCK_EX)
+            ended = crowd.submit(hook, "final", folder, layout.FINAL_NODE, 4, 0)
+            while numbers.read_bytes() == before:
+                assert not ended.done()
+                time.sleep(0.01)
+            numbers.write_text(f"{time.time_ns():020d} {0:011d}")  # and dies
+        assert ended.result().returncode == 4
+    with queries.published(folder) as db:
+        assert queries.campaign(db)["state"] == "removed"
 
 
 def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -> None:

@@ -156,3 +156,17 @@ def test_no_password_survives(password: str, around: str) -> None:
     target = Target("a", f"mailto://user:{password}@example.org")
     parts = redact(f"{around}{password}{around}", [target]).split("***")  # of which a password may consist, too
     assert not any(password in part for part in parts)
+
+
+def test_a_secret_that_begins_another_hides_no_half_of_it() -> None:
+    """Of secrets that hold one another the longest is hidden first, and nothing of it is left."""
+    targets = [Target("a", "json://server/secret1234"), Target("b", "json://server/secret1234-and-more")]
+    for order in (targets, targets[::-1]):
+        assert redact("secret1234-and-more, secret1234", order) == "***, ***"
+
+
+@pytest.mark.parametrize(("password", "told"), [("abi", "cabins, ***, abiter"), ("abit", "cabins, abi, ***er")])
+def test_a_short_secret_is_hidden_where_it_stands_alone(password: str, told: str) -> None:
+    """A password of three letters leaves the words readable that have them; one of four is hidden everywhere."""
+    target = Target("a", f"mailto://me:{password}@server?from=a@b.ch&to=c@d.ch")
+    assert redact("cabins, abi, abiter", [target]) == told

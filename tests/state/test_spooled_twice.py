@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, write_output
-from taking import BASE, PRE, rows
+from taking import BASE, FAILED, PRE, rows
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
@@ -71,6 +71,18 @@ def test_what_is_no_event_is_set_aside_and_told_once(folder: str, content: Any) 
     assert len(list(Path(folder, layout.SPOOL, spool.ASIDE).iterdir())) == 1
     assert rows(folder, "SELECT count(*) FROM history WHERE event = 'spooled'") == [(1,)]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
+
+
+def test_what_has_no_number_is_left_alone(folder: str) -> None:
+    """Files that only look like events are none, and disturb neither the order nor the numbers of those that are."""
+    strangers = ["copy-of-an-event.json", f"{'9' * spool.DIGITS}.jsox", f"{'9' * (spool.DIGITS + 1)}.json", "notes"]
+    assert len(strangers[0]) == spool.DIGITS + len(".json")
+    for name in strangers:
+        Path(folder, layout.SPOOL, name).write_text("{}")
+    name = spool.put(folder, PRE)
+    assert spool.waiting(folder) == [name]
+    assert writer.take(folder, None) == 0
+    assert sorted(path.name for path in Path(folder, layout.SPOOL).iterdir()) == sorted(strangers)
 
 
 def test_what_is_set_aside_is_kept(folder: str) -> None:
@@ -214,6 +226,26 @@ def test_a_hook_that_must_leave_its_event_does_no_more(folder: str) -> None:
     assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "hold"] * 2
     assert writer.take(folder, None) == 0
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("held", 1)]
+
+
+def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The store is none, then the spool is none either: DAGMan is told what the job has earned, and one line says where its event is."""
+    store, spooled = Path(folder, layout.STATE), Path(folder, layout.SPOOL)
+    failed = {**FAILED, "node": NODE}
+    store.rename(f"{folder}/elsewhere")
+    for answer in (0, 1, statuses.FATAL, statuses.CONVERGED):
+        event: dict[str, Any] = {**failed, "exit": answer}
+        assert writer.record(folder, event) == answer
+        assert event["spooled"]
+        (said,) = capsys.readouterr().err.splitlines()
+        assert f"post of {NODE} is in {spool.waiting(folder)[-1]}: " in said
+    assert len(spool.waiting(folder)) == 4
+    spooled.rename(f"{folder}/spooled")
+    spooled.write_text("no folder")
+    for answer in (0, 1, statuses.FATAL, statuses.CONVERGED):
+        assert writer.record(folder, {**failed, "exit": answer}) == answer
+        (said,) = capsys.readouterr().err.splitlines()
+        assert f"post of {NODE} is lost: " in said
 
 
 def test_a_spool_that_a_copy_left_out_is_made_again(folder: str) -> None:
