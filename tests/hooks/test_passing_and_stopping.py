@@ -79,6 +79,22 @@ def test_a_solution_waits_for_no_file_that_is_lost(name: str, record: dict[str, 
     assert not Path(layout.lost_file(whole, 1, 1)).exists()
 
 
+def test_a_solution_that_is_passed_over_waits_for_nothing(tmp_path: Path) -> None:
+    """A list of lost files is left for a job, not where there is none."""
+    config: dict[str, Any] = {"campaign": {"iterations": 2}, "reconstruction": {"min_files": 0.5}}
+    config["stages"] = [{"name": name, "iterations": 2, "steps": [{"name": "IFT", "fix": []}]} for name in "ab"]
+    folder = make_campaign(tmp_path / "campaign", files=2, config=config)["folder"]
+    mille, other = {"node": layout.mille_node(1, 1), "job_id": "14.0"}, {"node": layout.reco_node(1, 1, 401)}
+    said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    gone = {**FAILED, "fatal": True, "ret": statuses.RAW_MISSING, "exit": statuses.FATAL}
+    take(folder, PRE, gone, {**PRE, **other}, {**DONE, **other, "job_id": "15.0"})
+    assert take(folder, {**PRE, **mille}, {**DONE, **mille, **said}) == [0, 0]
+    assert hook("pre", folder, layout.mille_node(1, 2), 0, 2).returncode == statuses.SKIP
+    assert not Path(layout.lost_file(folder, 1, 2)).exists()
+    assert hook("pre", folder, layout.mille_node(2, 1), 0, 2).returncode == 0
+    assert json.loads(Path(layout.lost_file(folder, 2, 1)).read_text()) == [400]
+
+
 def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None:
     """No hook comes any more where somebody asks for deliveries: what was refused a moment ago is tried at once, by FINAL as well."""
     notify = {"targets": ["me"], "events": ["end", "held"], "file": str(tmp_path / "none.toml")}

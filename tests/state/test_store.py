@@ -308,6 +308,28 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
         signal.signal(signal.SIGALRM, previous)
 
 
+def test_who_has_waited_in_vain_waits_at_no_second_door(
+    record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer queues once: one that did not get its turn in time goes to SQLite's own lock at once."""
+    import fcntl
+
+    waits: list[float] = []
+
+    class Noted(database.Turn):
+        def __init__(self, path: str, wait_s: float) -> None:
+            waits.append(wait_s)
+            super().__init__(path, wait_s)
+
+    monkeypatch.setattr(database, "Turn", Noted)
+    monkeypatch.setattr(database, "QUEUE_S_MAX", 0.1)
+    assert database.transact(record["folder"], lambda db: 3) == 3
+    with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        assert database.transact(record["folder"], lambda db: 3) == 3
+    assert waits == [0.1, 0.1, 0.1, 0.0]
+
+
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
     """The end of a campaign is told to every target once, with the facts of its iterations."""
     folder = record["folder"]

@@ -1,0 +1,87 @@
+"""Whether a target's server can be reached, without sending anything."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from receivers import AUTHORITY, SecureMailbox, mattermost
+
+from faser_align.fsm.errors import UserError
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.notifiers.reach import Server, reach, server_of
+from faser_align.notifiers.targets import Target
+
+
+def seen(url: str) -> str:
+    """What is seen of the server of an address."""
+    server = server_of(Target("me", url))
+    assert server is not None
+    return reach(server)
+
+
+@contextmanager
+def saying(words: bytes) -> Iterator[int]:
+    """A server that greets its first visitor with these words; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(words)
+                with suppress(OSError):  # who hangs up may do so with our words unread
+                    connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(server.getsockname()[1])
+        thread.join()
+
+
+def test_servers_that_answer(tmp_path: Path) -> None:
+    """A mail server is heard greeting, a web server only answers; nothing is delivered."""
+    with Mailbox(tmp_path / "mail") as mailbox, mattermost() as chat:
+        assert seen(mailbox.url("me@example.org")) == f"127.0.0.1:{mailbox.port} answers and greets"
+        assert seen(chat.url()) == f"127.0.0.1:{chat.port} answers"
+        assert (mailbox.messages(), chat.received()) == ([], 0)
+
+
+@pytest.mark.parametrize("words", [b"554 no service\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
+def test_what_is_no_mail_server(words: bytes) -> None:
+    """Who does not greet as mail servers do is none."""
+    with saying(words) as port, pytest.raises(UserError, match="is no mail server: it does not greet as one"):
+        seen(f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org")
+
+
+def test_nobody_is_there(closed_port: int) -> None:
+    """A port where nobody listens is told with the system's words."""
+    with pytest.raises(UserError, match=f"^127.0.0.1:{closed_port} cannot be reached: Connection refused$"):
+        seen(f"mmost://127.0.0.1:{closed_port}/token")
+
+
+def test_certificates_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose certificate proves nothing is refused, unless the address says that it need not."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
+    with SecureMailbox(tmp_path / "good", "good", "ssl") as good:
+        assert seen(good.url()).endswith(", and greets)")
+    with SecureMailbox(tmp_path / "other", "self_signed", "ssl") as doubtful:
+        with pytest.raises(UserError, match="does not speak TLS as it should"):
+            seen(doubtful.url())
+        assert seen(f"{doubtful.url()}&verify=no").endswith(", and greets)")
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("mailto://mail.example.org?from=a@b.ch&to=c@d.ch", Server("mail.example.org", 25, False, True, True)),
+        ("mmosts://chat.example.org/token?verify=no", Server("chat.example.org", 443, True, False, False)),
+        ("mmost://chat.example.org/token", Server("chat.example.org", 80, False, False, True)),
+        ("jsons://web.example.org:8443/hook", Server("web.example.org", 8443, True, False, True)),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", None),
+    ],
+)
+def test_the_server_of_an_address(url: str, server: Server | None) -> None:
+    """Where messages go first follows from the address, or is not known."""
+    assert server_of(Target("me", url)) == server
