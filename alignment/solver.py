@@ -157,7 +157,13 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     if len(labels):
         limit = f"fewer than {problem.steering.accepted_min} entries in accepted records"
         return f"{reason}; {limit}: {describe_all(labels.tolist())}"
-    return f"{reason}; look at the constraints, of which {problem.constraints.rank} of {len(problem.constraints.matrix)} are independent"
+    count = len(problem.constraints.matrix)
+    if problem.constraints.rank < count:
+        return f"{reason}; look at the constraints, of which {problem.constraints.rank} of {count} are independent"
+    return (
+        f"{reason}; a step led uphill: the matrix is not positive definite, or the start does not meet the constraints; "
+        "look for tracks whose parameters are hardly determined, such as those with all hits in one station"
+    )
 
 
 def _result(problem: Problem, run: Iterations) -> Result:

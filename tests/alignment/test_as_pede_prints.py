@@ -186,3 +186,10 @@ def test_rounding_decides_on_the_rank_as_in_pede(unpacked: Callable[[str], Path]
     solution = run(tmp_path, records, "hugecut 1e9\n")
     assert solution.rejects == (expected["rank"], expected["ndf"], 0, 0)
     assert expected["hidden"] > 10
+
+
+def test_a_step_that_leads_uphill_is_told(tmp_path: Path) -> None:
+    """From a start that does not meet a constraint the first step goes up to it: pede stops with code 3, and the message says why."""
+    solution = run(tmp_path, [line()] * 30, "Constraint -100\n11 1.0\n12 1.0\nnofeasiblestart\n")
+    assert (solution.end_code, len(solution.iterations)) == (3, 1)
+    assert "a step led uphill" in solution.message
