@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from campaigns import hook, make_campaign
+from taking import FAILED, PRE, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
@@ -36,6 +37,15 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
     (lost,) = due(folder)["files_lost"]
     assert lost["why"] == "raw file missing or unreadable: inputs: raw file /r/400 cannot be read"
     assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
+
+
+def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
+    """What can only be put right in another campaign says so already."""
+    folder = record(tmp_path / "campaign")["folder"]
+    why = "conversion to Mille failed: no track is left"
+    take(folder, PRE, {**FAILED, "fatal": True, "ret": statuses.CONVERSION, "exit": statuses.FATAL, "reason": why})
+    (lost,) = due(folder)["files_lost"]
+    assert lost["cure"] == "compare the cuts of [mille] with what the reason counts; then submit anew"
 
 
 def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_m
 
 from faser_align.config import changes, layout
 from faser_align.fsm import statuses
+from faser_align.hooks import campaign as campaign_hook
 from faser_align.hooks import node as node_hook
-from faser_align.state import database, queries
+from faser_align.state import database, queries, writer
 
 
 @pytest.fixture
@@ -225,6 +226,30 @@ def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, 
             {"reason": f"Disk quota {i}", "held_at": f"2026-11-24 08:00:0{i}"} for i in (1, 2)
         ]
         assert (node(record, name)["state"], node(record, name)["reason"]) == ("held", "Disk quota 2")
+
+
+def test_only_the_last_hold_says_whether_the_store_can_be_written(
+    record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first hold that had to wait in the spool is taken in by the second, after which the hook publishes and sends."""
+    folder, name = record["folder"], layout.reco_node(1, 1, 401)
+    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
+    Path(folder, layout.NODES_LOG).write_text(held.format(1) + held.format(2))
+    take = writer.take
+
+    def locked(folder: str, event: Any) -> int:
+        monkeypatch.undo()
+        raise sqlite3.OperationalError("database is locked")
+
+    event = {"phase": "hold", "dag_id": "12.0", "node": name, "utc": database.utc(), "host": "ap", "exit": 0}
+    take(folder, {**event, "phase": "pre", "retry": 0})
+    monkeypatch.setattr(writer, "take", locked)
+    event["job_id"] = "33.0"
+    assert campaign_hook._held(folder, event) == 0
+    assert "spooled" not in event
+    with contextlib.closing(database.connect(folder)) as db:
+        held_at = db.execute("SELECT facts ->> 'held_at' FROM history WHERE event = 'held' ORDER BY id").fetchall()
+    assert held_at == [("2026-11-24 08:00:01",), ("2026-11-24 08:00:02",)]
 
 
 def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:

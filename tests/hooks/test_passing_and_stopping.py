@@ -16,7 +16,8 @@ from taking import DONE, FAILED, PRE, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses, table
-from faser_align.hooks import node, passing, stopping
+from faser_align.hooks import node as node_hook
+from faser_align.hooks import passing, stopping
 from faser_align.state import queries
 
 # A process of its own between this one and the hook, as DAGMan is when it was started again.
@@ -135,7 +136,7 @@ def test_when_another_try_is_too_early(tmp_path: Path) -> None:
     take(folder, PRE, FAILED, again, {**FAILED, "utc": "2026-11-24T08:20:00.000Z", "job_id": "14.0"})
 
     def early(clock: str, **about: str) -> bool:
-        return node._too_early(folder, {**again, "utc": f"2026-11-24T{clock}Z", **about}, 300.0)
+        return node_hook._too_early(folder, {**again, "utc": f"2026-11-24T{clock}Z", **about}, 300.0)
 
     times = ("08:19:59.900", "08:20:00.100", "08:24:58.900", "08:24:59.100", "09:00:00.000")
     assert [early(clock) for clock in times] == [False, True, True, False, False]

@@ -128,6 +128,22 @@ def test_a_goodbye_that_fails_loses_no_letter(
     assert len(smtp_server.messages()) == 1
 
 
+def test_refused_recipients_are_counted(tmp_path: Path, message: Message) -> None:
+    """Of several that are refused one is named and the others are counted."""
+    with Mailbox(tmp_path / "mail", refused={"a@example.org", "b@example.org", "c@example.org"}) as mailbox:
+        for recipients, more in (("a", ""), ("a,b", " and 1 more"), ("a,b,c", " and 2 more")):
+            to = ",".join(f"{name}@example.org" for name in recipients.split(","))
+            assert f"@example.org{more}: 550" in str(_deliver(mailbox.url(to), message))
+        assert mailbox.messages() == []
+
+
+def test_a_delivery_leaves_lookups_as_they_were(closed_port: int, message: Message) -> None:
+    """Names are looked up by a thread only while something is sent."""
+    before = socket.getaddrinfo, socket.gethostbyaddr
+    assert _deliver(f"mmost://127.0.0.1:{closed_port}/{TOKEN}", message)
+    assert (socket.getaddrinfo, socket.gethostbyaddr) == before
+
+
 def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> None:
     """A letter that one recipient was refused is offered to that one alone the next time."""
     reached: list[str] = []

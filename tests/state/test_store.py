@@ -330,6 +330,22 @@ def test_who_has_waited_in_vain_waits_at_no_second_door(
     assert waits == [0.1, 0.1, 0.1, 0.0]
 
 
+def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
+    """Readers and writers keep nobody waiting once they have finished, or failed."""
+    folder = record["folder"]
+
+    def failing(db: sqlite3.Connection) -> int:
+        raise KeyError("ours")
+
+    for go in (database.read, database.transact):
+        assert go(folder, lambda db: 3) == 3
+        with pytest.raises(KeyError):
+            go(folder, failing)
+        for place in (layout.STATE_LOCK, layout.STATE_DOOR):
+            with contextlib.closing(database.Turn(f"{folder}/{place}", 0.0)) as turn:
+                assert turn.mine
+
+
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
     """The end of a campaign is told to every target once, with the facts of its iterations."""
     folder = record["folder"]
