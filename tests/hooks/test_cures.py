@@ -9,7 +9,7 @@ from taking import FAILED, PRE, take
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.hooks.delivery import message_facts
-from faser_align.state import database
+from faser_align.state import database, judging
 from faser_align.state.outbox import claim
 
 NODE = layout.reco_node(1, 1, 400)
@@ -85,3 +85,14 @@ def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> N
     assert "memory_max_mb" in held["cure"]
     counts = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM history WHERE event = 'held')"
     assert database.read(folder, lambda db: db.execute(counts).fetchone()) == (2, 2)
+
+
+def test_why_a_job_failed(tmp_path: Path) -> None:
+    """A removal, a signal, a status with its name and the job's last word, and one that nobody knows."""
+    folder = record(tmp_path / "campaign")["folder"]
+    assert judging.why(-1002, folder, NODE) == "the job was removed"
+    assert judging.why(-9, folder, NODE) == "the job was killed by signal 9"
+    assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full"
+    Path(layout.job_log(folder, NODE, "err")).write_text("first\nquota exceeded  \n\n")
+    assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full: quota exceeded"
+    assert judging.why(99, folder, NODE) == "exit status 99: quota exceeded"

@@ -254,3 +254,36 @@ def test_what_the_history_says_of_each_event(folder: str) -> None:
             strict=True,
         )
     ]
+
+
+def _asked(event: str, name: str, **about: Any) -> dict[str, Any]:
+    """A wish of the command line."""
+    return {"phase": "control", "event": event, "id": name, "who": "me", "utc": BASE["utc"], "host": "ap", **about}
+
+
+@pytest.mark.parametrize(("stage", "over"), [(1, 0), (2, 1), (3, 1)])
+def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None:
+    """A stage gets the nodes of its further iterations, and what comes after it has its turn; stages that are not over stay so."""
+    config: dict[str, Any] = {"campaign": {"iterations": 1}}
+    config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
+    folder = str(make_campaign(tmp_path / "campaign", files=2, config=config)["folder"])
+    mille = {"node": layout.mille_node(1, 1), "job_id": "14.0"}
+    said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
+    take(folder, PRE, {**PRE, **mille}, {**DONE, **mille, **said}, FINAL)
+    known = {node for (node,) in rows(folder, "SELECT node FROM nodes")}
+    assert rows(folder, "SELECT state, stages_done FROM campaign") == [("failed", 1)]
+    wish = _asked("extended", "a" * 16, stage=stage, before=1, after=3)
+    assert take(folder, wish, wish) == [0, 0]
+    assert rows(folder, "SELECT state, stages_done FROM campaign") == [("submitted", over)]
+    new = {layout.mille_node(stage, iteration) for iteration in (2, 3)}
+    new |= {layout.reco_node(stage, iteration, file) for iteration in (2, 3) for file in (400, 401)}
+    assert {node for (node,) in rows(folder, "SELECT node FROM nodes")} == known | new
+    assert rows(folder, "SELECT count(*) FROM history WHERE event = 'extended'") == [(1,)]
+
+
+def test_a_change_reaches_only_what_may_change(folder: str) -> None:
+    """What follows from a change of the record is taken over, and nothing else that stands in the spool."""
+    columns = {"lost_max": 2, "state": "converged", "dag_id": "99.0"}
+    about = {"key": "reconstruction.min_files", "before": 0.6, "after": 0.3, "columns": columns}
+    assert take(folder, PRE, _asked("changed", "b" * 16, **about)) == [0, 0]
+    assert rows(folder, "SELECT lost_max, state, dag_id FROM campaign") == [(2, "reconstructing", "12.0")]

@@ -126,3 +126,35 @@ def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> N
     assert take(folder, FINAL) == [1]
     assert state(folder) == "failed"
     assert reason(folder) == "the DAG ended: it ended normally, but no verdict was recorded"
+
+
+@pytest.mark.parametrize(("status", "answer"), [(1, 1), (2, 2), (4, 4), (5, 5), (6, 6), (-1, 1), (42, 7), (77, 7)])
+def test_what_final_answers(status: int, answer: int, folder: str) -> None:
+    """It hands DAGMan's outcome on, and of none, however odd, what would mean something else to DAGMan."""
+    assert take(folder, PRE, {**FINAL, "dag_status": status}) == [0, answer]
+    assert state(folder) == ("removed" if status in (4, 6) else "failed")
+
+
+def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None:
+    """The verdict of the validation moves the campaign, and neither its stage nor its iteration."""
+    config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
+    validate = verdict("confirmed", layout.VALIDATE_NODE, job_id="15.0")
+    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("converged", moves="validation_asked"))
+    assert take(folder, {**PRE, "node": layout.VALIDATE_NODE}, validate) == [0, 0]
+    assert rows(folder, "SELECT state, stage, iteration FROM campaign") == [("converged", 1, 1)]
+    assert rows(folder, "SELECT stage, iteration FROM history WHERE event = 'confirmed'") == [(1, 1)]
+
+
+@pytest.mark.parametrize(("files", "named"), [(1, "1 node failed (400)"), (3, "3 nodes failed (400, 401, 402)")])
+def test_a_few_that_failed_are_all_named(files: int, named: str, tmp_path: Path) -> None:
+    """Up to three nodes that failed are named, and of more that there are more."""
+    folder = str(make_campaign(tmp_path / "campaign", files=4)["folder"])
+    for count in (files, 4):
+        for place in range(count):
+            node = {"node": layout.reco_node(1, 1, 400 + place), "dag_id": f"{20 + count}.0"}
+            take(folder, {**PRE, **node}, {**FAILED, **node, "job_id": f"{count}{place}.0"})
+        take(folder, {**FINAL, "dag_id": f"{20 + count}.0", "dag_status": 2})
+        if count == files:
+            assert reason(folder).replace("reco_s1_i01_00", "") == f"the DAG ended: {named}"
+    assert reason(folder).replace("reco_s1_i01_00", "") == "the DAG ended: 4 nodes failed (400, 401, 402, ...)"

@@ -346,6 +346,34 @@ def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
                 assert turn.mine
 
 
+def test_a_transaction_that_failed_is_over(record: dict[str, Any]) -> None:
+    """A failure in the middle of a query takes back what was written, and lets others begin to write while its error is kept."""
+
+    def failing(db: sqlite3.Connection) -> int:
+        db.execute("UPDATE campaign SET state = 'converged'")
+        begun = db.execute("SELECT node FROM nodes")
+        raise KeyError(next(begun), begun)
+
+    with pytest.raises(KeyError) as kept:
+        database.transact(record["folder"], failing)
+    stranger = sqlite3.connect(f"{record['folder']}/{layout.STATE}", timeout=0, isolation_level=None)
+    with contextlib.closing(stranger):
+        stranger.execute("BEGIN IMMEDIATE")
+        assert stranger.execute("SELECT state FROM campaign").fetchone() == ("created",)
+        stranger.execute("ROLLBACK")
+    assert len(kept.value.args) == 2
+
+
+def test_a_store_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    """What means something in the address of a file means nothing in a folder's name."""
+    folder = make_campaign(tmp_path / "what? 100%41 #1&mode=ro", files=1)["folder"]
+    database.transact(folder, lambda db: db.execute("UPDATE campaign SET stage = 7").rowcount)
+    assert database.read(folder, lambda db: db.execute("SELECT stage FROM campaign").fetchone()) == (7,)
+    assert publish.publish(folder)
+    with queries.published(folder) as copy:
+        assert queries.campaign(copy)["stage"] == 7
+
+
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
     """The end of a campaign is told to every target once, with the facts of its iterations."""
     folder = record["folder"]
