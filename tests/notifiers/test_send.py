@@ -1,6 +1,7 @@
 """Deliveries to real receivers on loopback, and what is said when they refuse."""
 
 import ctypes
+import logging
 import signal
 import smtplib
 import socket
@@ -13,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from receivers import TOKEN, words_of
+from receivers import TOKEN, Mattermost, words_of
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import Message, compose
@@ -126,6 +127,16 @@ def test_a_goodbye_that_fails_loses_no_letter(
     assert deliver(target, message, key="C/1", thread=THREAD, reached=reached) is None
     assert reached == ["me@example.org"]
     assert len(smtp_server.messages()) == 1
+
+
+def test_no_other_log_hears_of_an_address(
+    mattermost_server: Mattermost, message: Message, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What libraries log of a request may hold its token: however much somebody else logs, that is not in it."""
+    caplog.set_level(logging.DEBUG)
+    said = _deliver(f"json://127.0.0.1:{mattermost_server.port}/{PASSWORD}", message)
+    assert "403" in str(said)
+    assert PASSWORD not in f"{said}{caplog.text}"
 
 
 def test_refused_recipients_are_counted(tmp_path: Path, message: Message) -> None:
