@@ -1,5 +1,6 @@
 """A folder in which somebody works: configuration, targets that are received here, and commands."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -63,9 +64,12 @@ class Desk:
         """What the schedd remembers of a DAGMan job that has left the queue."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            ads = htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1)
-            if ads:
-                return ads[0]
+            with contextlib.suppress(htcondor2.HTCondorException):  # it is busy
+                ads = htcondor2.Schedd().history(
+                    f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1
+                )
+                if ads:
+                    return ads[0]
             time.sleep(0.2)
         raise AssertionError(f"DAGMan job {cluster} has not left the queue")
 
