@@ -1,4 +1,4 @@
-"""Which examples tests of properties see: the same ones in each `make test`, ten times as many new ones in `make soak`."""
+"""Which examples tests of properties see: drawn by the test itself in `make test`, ten times as many by chance in `make soak`."""
 
 import os
 
@@ -13,7 +13,7 @@ def examples(number: int) -> int:
 
 
 def load_profile() -> None:
-    """Let properties see the same examples each time, so that a run that fails accuses what was changed.
+    """Let no chance choose the examples, so that a run that fails accuses what was changed.
 
     How long an example takes says as much about the machine as about the test.
     """
@@ -25,21 +25,3 @@ def load_profile() -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("any machine")
-    if not SOAK:
-        draw_no_constants()
-
-
-def draw_no_constants() -> bool:
-    """Keep what stands in modules out of the examples; whether this hypothesis is one that can be kept from it.
-
-    It draws numbers and words also from the modules imported so far. Which these are depends on the tests that ran before, and
-    no setting says otherwise.
-    """
-    try:
-        from hypothesis.internal.conjecture import providers
-    except ImportError:
-        return False
-    if not {"_get_local_constants", "_local_constants"} <= vars(providers).keys():
-        return False
-    providers._get_local_constants = lambda: providers._local_constants
-    return True
