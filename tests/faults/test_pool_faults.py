@@ -139,14 +139,18 @@ class Laboratory:
     def _events(self, campaign: PoolCampaign, trial: Trial) -> None:
         """Every job whose POST DAGMan saw succeed has one attempt that succeeded, and no job has two.
 
-        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once (``hooks.passing``).
+        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once by a mark (``hooks.passing``).
+        Such a node may have been done, or have lost its file, before; then its state is that of the undisturbed campaign.
         """
         log = (campaign.folder / layout.JOBSTATE_LOG).read_text()
         succeeded = set(re.findall(r"^\d+ (\w+) POST_SCRIPT_SUCCESS (\d+\.\d+)", log, re.MULTILINE))
         with queries.published(str(campaign.folder)) as db:
             closed = Counter(db.execute("SELECT node, job_id FROM attempts WHERE job_id != ''").fetchall())
-            skipped = {name for (name,) in db.execute("SELECT node FROM nodes WHERE state = 'skipped'")}
-        lost = {(node, job) for node, job in succeeded - set(closed) if node not in skipped}
+        lost = {
+            (node, job)
+            for node, job in succeeded - set(closed)
+            if not os.path.exists(layout.passed_file(str(campaign.folder), node))
+        }
         doubled = {job: n for job, n in closed.items() if n > 1}
         trial.lost += len(lost)
         trial.doubled += len(doubled)
