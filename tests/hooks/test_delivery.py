@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from alarms import counted
 from campaigns import make_campaign
 from receivers import TOKEN
 from taking import BASE, FINAL, PRE, take
@@ -193,13 +194,8 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
         assert turn.mine
         assert delivery.deliver(folder) == 0
         monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
-        before = signal.signal(signal.SIGALRM, lambda number, frame: None)
-        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)  # of a caller who has less time, whenever it begins to wait
-        try:
+        with counted(0.1, 0.1):  # of a caller who has less time, whenever it begins to wait
             assert delivery.deliver(folder) == 0
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            signal.signal(signal.SIGALRM, before)
     assert {state for _, _, state, _ in rows(folder)} == {"pending"}
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "mark", failing(sqlite3.OperationalError("disk full")))

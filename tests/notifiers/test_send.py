@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from alarms import counted
 from receivers import TOKEN, Mattermost, words_of
 
 from faser_align.notifiers.mailbox import Mailbox
@@ -280,14 +281,8 @@ def test_silent_server_and_alarm(url: str, error: BaseException, silent_port: in
 
 def test_an_alarm_that_is_swallowed_rings_again() -> None:
     """Who takes the alarm for a failure of one recipient and goes on is interrupted again; behind the delivery it is silent."""
-    rang: list[int] = []
-
-    def own(number: int, frame: FrameType | None) -> None:
-        rang.append(number)
-
-    before = signal.signal(signal.SIGALRM, own)
-    signal.setitimer(signal.ITIMER_REAL, 2)
-    try:
+    with counted(2.0) as rang:
+        own = signal.getsignal(signal.SIGALRM)
         with _watched_alarm() as alarm:
             for _ in range(1200):  # a minute
                 if len(rang) >= 3:
@@ -297,9 +292,6 @@ def test_an_alarm_that_is_swallowed_rings_again() -> None:
         assert len(rang) >= 3
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         assert signal.getsignal(signal.SIGALRM) is own
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_own_time_limit_without_alarm(silent_port: int, message: Message) -> None:

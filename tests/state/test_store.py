@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alarms import counted
 from campaigns import NAME, hook, make_campaign, run_iteration
 
 from faser_align.config import layout
@@ -266,24 +267,17 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
     import signal
 
     monkeypatch.setattr(database, "QUEUE_S_MAX", 0.2)
-    rang: list[int] = []
-    previous = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
-    try:
-        with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
-            fcntl.flock(taken, fcntl.LOCK_EX)
-            assert database.transact(record["folder"], lambda db: 3) == 3
-            time.sleep(0.6)
-            assert rang == [signal.SIGALRM]
-            signal.setitimer(signal.ITIMER_REAL, 2.0)  # it must not ring before somebody waits
-            started = time.monotonic()
-            with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
-                assert not turn.mine
-            assert time.monotonic() - started < 30.0
-            time.sleep(0.1)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    with counted(0.5) as rang, open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        assert database.transact(record["folder"], lambda db: 3) == 3
+        time.sleep(0.6)
+        assert rang == [signal.SIGALRM]
+        signal.setitimer(signal.ITIMER_REAL, 2.0)  # it must not ring before somebody waits
+        started = time.monotonic()
+        with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
+            assert not turn.mine
+        assert time.monotonic() - started < 30.0
+        time.sleep(0.1)
     assert rang == [signal.SIGALRM] * 2
 
 
@@ -292,10 +286,7 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
     import fcntl
     import signal
 
-    rang: list[int] = []
-    previous = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
-    signal.setitimer(signal.ITIMER_REAL, 300.0)
-    try:
+    with counted(300.0) as rang:
         with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
             fcntl.flock(taken, fcntl.LOCK_EX)
             with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as turn:
@@ -303,9 +294,6 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
         time.sleep(0.1)  # one that had been waited for would ring now
         assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 300.0
         assert rang == []
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def test_who_has_waited_in_vain_waits_at_no_second_door(
