@@ -101,9 +101,9 @@ def _draw(path: Path, which: str) -> Iterator[str]:
 
 
 def failures() -> str:
-    """The table of the jobs' exit statuses."""
+    """Return the table of the jobs' exit statuses and of DAGMan's own values."""
     rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
-    for status, (name, fatal, cure) in statuses.JOB_FAILURES.items():
+    for status, (name, fatal, cure) in (statuses.JOB_FAILURES | statuses.DAGMAN_FAILURES).items():
         rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
     return "\n".join(rows) + "\n"
 

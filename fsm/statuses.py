@@ -53,6 +53,27 @@ JOB_FAILURES = {
     TOKEN: ("Kerberos ticket or AFS token refused", False, "renew it with kinit and aklog, then resume"),
 }
 
+# Values of DAGMan's $RETURN that are not the job's own (HTCondor's source, dagman/node.h): as above. Other negative values are signals.
+NOT_SUBMITTED, REMOVED, LOG_UNREADABLE, PRE_FAILED = -1001, -1002, -1003, -1004
+DAGMAN_FAILURES = {
+    NOT_SUBMITTED: (
+        "the job could not be submitted",
+        False,
+        "read the end of alignment.dag.dagman.out, renew an expired Kerberos ticket with kinit, then resume",
+    ),
+    REMOVED: ("the job was removed", False, "ask `condor_history` who removed it, then resume"),
+    LOG_UNREADABLE: (
+        "DAGMan could not read the job's event log",
+        False,
+        "see that the disk of the campaign's folder is there and not full, then resume",
+    ),
+    PRE_FAILED: (
+        "the PRE script failed or was skipped",
+        False,
+        "read hooks.log and scripts.log in the campaign's folder, then resume",
+    ),
+}
+
 # Words of the reason why HTCondor holds a job -> cure; the first that applies.
 HOLDS = (
     (
@@ -63,9 +84,15 @@ HOLDS = (
 )
 
 
+def failure(ret: int | None) -> tuple[str, bool, str] | None:
+    """Return (name, fatal, fix) of what a job or DAGMan reported, or None for a status without a name."""
+    return None if ret is None else JOB_FAILURES.get(ret) or DAGMAN_FAILURES.get(ret)
+
+
 def cure(why: str) -> str:
-    """What to do about a job that failed for the reason ``why``, which begins with a failure's name; else empty."""
-    return next((cure for name, _, cure in JOB_FAILURES.values() if why.startswith(name)), "")
+    """Return the fix for a failure with the reason ``why``, which begins with the failure's name; else ''."""
+    named = (*JOB_FAILURES.values(), *DAGMAN_FAILURES.values())
+    return next((cure for name, _, cure in named if why.startswith(name)), "")
 
 
 def verdict_exit(event: str, *, last: bool) -> int:

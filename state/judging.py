@@ -69,12 +69,11 @@ def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dic
 
 
 def why(ret: int, folder: str, name: str) -> str:
-    """Why a job failed, in one line: what its exit status means, and its own last word."""
-    if ret == -1002:
-        return "the job was removed"
+    """Return why a job failed, in one line: the meaning of ``ret`` (DAGMan's $RETURN), and the job's last line."""
+    known = statuses.failure(ret)
     if ret < 0:
-        return f"the job was killed by signal {-ret}"
-    meaning = statuses.JOB_FAILURES.get(ret, (f"exit status {ret}", False, ""))[0]
+        return known[0] if known else f"the job was killed by signal {-ret}"
+    meaning = known[0] if known else f"exit status {ret}"
     said = last_line(layout.job_log(folder, name, "err"))
     return f"{meaning}: {said}"[:REASON_CHARS_MAX] if said else meaning
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Line
-from faser_align.fsm import table
+from faser_align.fsm import statuses, table
 
 Row = Mapping[str, Any]
 
@@ -14,7 +14,6 @@ EVENTS_MAX = 1000  # that are shown unless all are asked for
 INDENT = " " * 10
 # Facts that other words of the row say already.
 SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
-REMOVED = -1002  # DAGMan's $RETURN for a job that was removed
 # Events of nodes with the states that say the same.
 _SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
 # Ends that a verdict brings about by failing its node (a stage that must not go on at its limit included).
@@ -120,7 +119,8 @@ def facts(row: Row) -> str:
     if known.get("retry"):
         parts.append(f"retry {known['retry']}")
     if known.get("return"):
-        parts.append("the job was removed" if known["return"] == REMOVED else f"return value {known['return']}")
+        failure = statuses.DAGMAN_FAILURES.get(known["return"])
+        parts.append(failure[0] if failure else f"return value {known['return']}")
     parts += [f"DAGMan job {known['dagman']}"] if known.get("dagman") else []
     others = (
         (key, value)

@@ -39,8 +39,8 @@ def named(row: Row, hosts: dict[str, str]) -> Row:
     if held:
         word, cure = next(known for known in statuses.HOLDS if known[0] in row["why"].lower())
         name = f"on hold: {word}" if word else "on hold"
-    elif ret in statuses.JOB_FAILURES:
-        name, cure = statuses.JOB_FAILURES[ret][0], statuses.JOB_FAILURES[ret][2]
+    elif known := statuses.failure(ret):
+        name, _, cure = known
     else:
         name, cure = row["why"].partition(":")[0] or f"exit status {ret}", snapshot.cure(ret, row["why"])
     return {**row, "name": name, "cure": cure, "return": ret, "host": hosts.get(row["job_id"], "")}

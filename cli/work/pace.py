@@ -36,8 +36,8 @@ def _befell(row: Mapping[str, Any]) -> str:
     value = row["return_value"]
     if row["outcome"] == "succeeded":
         return "repeated, though it had succeeded"
-    if value in statuses.JOB_FAILURES:
-        return statuses.JOB_FAILURES[value][0]
+    if known := statuses.failure(value):
+        return known[0]
     if value is None:
         return "its DAGMan ended meanwhile" if row["outcome"] in ("", "abandoned") else "failed before its job ran"
     return "no good result was left" if value == 0 else f"the job ended with status {value}"

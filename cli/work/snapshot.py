@@ -269,9 +269,8 @@ def _failed(node: Row) -> Row:
 
 def cure(return_value: int | None, reason: str) -> str:
     """What helps against a failure of a job, by its exit status or else by the name that its reason begins with."""
-    named = (text for name, _, text in statuses.JOB_FAILURES.values() if reason.startswith(name))
-    by_name = next(named, "")
-    return by_name or (statuses.JOB_FAILURES[return_value][2] if return_value in statuses.JOB_FAILURES else "")
+    known = statuses.failure(return_value)
+    return statuses.cure(reason) or (known[2] if known else "")
 
 
 def _undelivered(messages: Sequence[Row], *, ended: bool) -> list[Row]:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from campaigns import hook, make_campaign
 from taking import FAILED, PRE, take
 
+from faser_align.cli.work import failures, snapshot
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.hooks.delivery import message_facts
@@ -88,11 +90,31 @@ def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> N
 
 
 def test_why_a_job_failed(tmp_path: Path) -> None:
-    """A removal, a signal, a status with its name and the job's last word, and one that nobody knows."""
+    """A reason names DAGMan's own value, a signal, or a status with the job's last line; an unknown status is shown as it is."""
     folder = record(tmp_path / "campaign")["folder"]
     assert judging.why(-1002, folder, NODE) == "the job was removed"
+    assert judging.why(-1001, folder, NODE) == "the job could not be submitted"
+    assert judging.why(-1003, folder, NODE) == "DAGMan could not read the job's event log"
+    assert judging.why(-1004, folder, NODE) == "the PRE script failed or was skipped"
     assert judging.why(-9, folder, NODE) == "the job was killed by signal 9"
     assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full"
     Path(layout.job_log(folder, NODE, "err")).write_text("first\nquota exceeded  \n\n")
     assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full: quota exceeded"
     assert judging.why(99, folder, NODE) == "exit status 99: quota exceeded"
+
+
+@pytest.mark.parametrize("ret", sorted(statuses.DAGMAN_FAILURES))
+def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
+    """A node that failed with a value of DAGMan's own has its sentence and its fix in message, `status` and `analyze`."""
+    notify = {"targets": ["me"], "events": ["end"]}
+    folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"]
+    hook("pre", folder, NODE, 2, 2)
+    assert hook("post", folder, NODE, 2, 2, ret, "13.0", 0).returncode == 1
+    hook("final", folder, "final", 2, 1)
+    name, _, cure = statuses.DAGMAN_FAILURES[ret]
+    (failed,) = due(folder)["failed"]
+    assert (failed["why"], failed["cure"]) == (name, cure)
+    (shown,) = snapshot.take(folder)["failed"]
+    assert (shown["why"], shown["cure"]) == (name, cure)
+    (attempt,) = failures.attempts(folder)
+    assert (attempt["name"], attempt["cure"]) == (name, cure)
