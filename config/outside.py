@@ -147,3 +147,15 @@ def _seconds(text: str, now: datetime) -> float | None:
 def local_now() -> datetime:
     """Local time without a zone, as the tools print it."""
     return datetime.now(UTC).astimezone().replace(tzinfo=None)
+
+
+def ticket(tool: str) -> str:
+    """Return how long the ticket that ``klist`` shows, or the token that ``tokens`` shows, is still valid.
+
+    Raises AbsentError without the tool, CampaignError if there is none that is valid.
+    """
+    text = run(tool)
+    left_s = (parse_klist if tool == "klist" else parse_tokens)(text, local_now())
+    if left_s is None or left_s <= 0:
+        raise CampaignError(f"`{tool}` shows no valid one there")
+    return f"good for {left_s / 3600:.1f} h"

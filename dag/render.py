@@ -9,13 +9,16 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from jinja2 import Template
+
 from faser_align.config import layout
 from faser_align.dag.paths import check_path, encode_argument
 from faser_align.dag.texttemplates import environment
 from faser_align.dag.wrapper import has_wrapper
 from faser_align.fsm import statuses
 
-TEMPLATE = "alignment.dag.j2"
+TEMPLATE, PROBE_TEMPLATE = "alignment.dag.j2", "probe.dag.j2"
+PROBED = ("reco", "mille")  # kinds of jobs that `check --probe` submits
 
 
 class Job(NamedTuple):
@@ -73,41 +76,77 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
 
     Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG cannot hold.
     """
-    folder, python, hook = record["folder"], record["python"], record["hook"]
-    check_path(folder, "the campaign's folder (in campaign.folder)")
-    check_path(python, "the Python interpreter (python.hooks)", spaces=False)
-    check_path(record.get("job_python", python), "python.jobs")
-    check_path(hook, "faser-align's own folder", spaces=False)
+    check_path(record["hook"], "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]
-    templates = environment()
-    templates.filters |= {"classad": _classad, "submit": _submit}
-    return templates.get_template(TEMPLATE).render(
-        campaign=record,
-        files={
-            "jobstate": layout.JOBSTATE_LOG,
-            "scripts": layout.SCRIPTS_LOG,
-            "log": os.path.join(folder, layout.JOB_LOG),
-        },
-        hook=f"{python} -I -S {hook}",
-        encoded_folder=encode_argument(folder),
-        jobs=list(_jobs(record)),
+    return _template(TEMPLATE).render(
+        **_described(record, list(_jobs(record))),
+        hook=f"{record['python']} -I -S {record['hook']}",
         validation=_validation(record),
         iterations=_iterations(record, begin, without),
         final=layout.FINAL_NODE,
         statuses=statuses,
         retries=htcondor["retries"],
         retry_wait_s=htcondor.get("retry_wait_s", 0),
-        releases=htcondor.get("releases", 0),
-        release_wait_s=htcondor.get("release_wait_s", 0),
         max_running=htcondor["max_running"],
-        scan_interval_s=htcondor["scan_interval_s"],
-        accounting_group=htcondor["accounting_group"],
     )
+
+
+def render_probe(record: dict[str, Any], script: str) -> str:
+    """Return the DAG of `check --probe`: a NOOP node with a PRE script, and one job of each kind.
+
+    The jobs have the submit descriptions of the campaign's jobs; only the program differs.
+
+    Args:
+        record: the manifest of a campaign whose folder is that of the probe.
+        script: path of the PRE script.
+
+    Raises UserError as ``render`` does.
+    """
+    check_path(script, "faser-align's own folder", spaces=False)
+    python, program = _job_python(record), "-I -m faser_align.jobs.probe ."
+    jobs = [
+        job._replace(executable=python, program=program, arguments="$(JOB)", logs=".")
+        for job in _jobs(record)
+        if job.kind in PROBED
+    ]
+    return _template(PROBE_TEMPLATE).render(**_described(record, jobs), script=f"{record['python']} -I -S {script}")
+
+
+def _template(name: str) -> Template:
+    templates = environment()
+    templates.filters |= {"classad": _classad, "submit": _submit}
+    return templates.get_template(name)
+
+
+def _described(record: dict[str, Any], jobs: list[Job]) -> dict[str, Any]:
+    """Return what the submit descriptions are made from; raises UserError for a path that a DAG cannot hold."""
+    folder, htcondor = record["folder"], record["config"]["htcondor"]
+    check_path(folder, "the campaign's folder (in campaign.folder)")
+    check_path(record["python"], "the Python interpreter (python.hooks)", spaces=False)
+    check_path(_job_python(record), "python.jobs")
+    return {
+        "campaign": record,
+        "jobs": jobs,
+        "files": {
+            "jobstate": layout.JOBSTATE_LOG,
+            "scripts": layout.SCRIPTS_LOG,
+            "log": os.path.join(folder, layout.JOB_LOG),
+        },
+        "encoded_folder": encode_argument(folder),
+        "releases": htcondor.get("releases", 0),
+        "release_wait_s": htcondor.get("release_wait_s", 0),
+        "scan_interval_s": htcondor["scan_interval_s"],
+        "accounting_group": htcondor["accounting_group"],
+    }
+
+
+def _job_python(record: dict[str, Any]) -> str:
+    return str(record.get("job_python", record["python"]))
 
 
 def _jobs(record: dict[str, Any]) -> Iterator[Job]:
     htcondor, logs = record["config"]["htcondor"], layout.LOGS
-    python, module = record.get("job_python", record["python"]), "-I -m faser_align.jobs.{} ."
+    python, module = _job_python(record), "-I -m faser_align.jobs.{} ."
     reco: tuple[str, str] = (
         ("/bin/bash", layout.WRAPPER) if has_wrapper(record) else (python, module.format("reconstruct"))
     )

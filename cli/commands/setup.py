@@ -47,25 +47,29 @@ def check(
     ] = None,
     constants: Annotated[str, typer.Option(help="Constants to start from.")] = "",
     probe: Annotated[
-        bool, typer.Option("--probe", help="Try also on the access point: submits a DAG of one empty node.")
+        bool,
+        typer.Option("--probe", help="Try also on the access point and on execute nodes: submits a small DAG."),
     ] = False,
+    wait: Annotated[float, typer.Option(min=1, help="How long --probe waits for its jobs on execute nodes (s).")] = 600,
     as_json: Json = False,
 ) -> None:
     """Look whether a campaign could run from here.
 
     Configuration, constants, raw files, file system, quotas, tickets, CVMFS, Calypso, solver, interpreters, HTCondor and
-    targets, with the cure of what is wrong. What is not on this machine is skipped. Exit status 1 if a campaign could not
-    run, 2 if the configuration cannot be used at all.
+    targets, with the fix of what is wrong. What is not on this machine is skipped. --probe also submits a small DAG:
+    a script on the access point and one job of each kind on an execute node try what a campaign's scripts and jobs need.
+    Exit status 1 if a campaign could not run, 2 if the configuration cannot be used at all.
 
     Example: faser-align check -y 2023 -r 011705 -f 400-450
     """
     from faser_align.cli.work import checks
 
-    found = checks.run(config, year=year, runs=run or [], files=files or [], constants=constants)
+    look = checks.look_at(config, year=year, runs=run or [], files=files or [], constants=constants)
+    found = checks.run(config, look)
     if probe:
         from faser_align.cli.work.probe import run as run_probe
 
-        found += run_probe(config)
+        found += run_probe(look, wait)
     if as_json:
         console.show_json([check._asdict() for check in found])
     else:

@@ -25,10 +25,10 @@ START_WAIT_S = 60
 Looked = str | tuple[str, list[str]]
 
 
-def run(
+def look_at(
     path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
-) -> list[Check]:
-    """Look at everything that a campaign with the configuration file ``path`` needs.
+) -> Look:
+    """Return what is to be looked at: the configuration file ``path``, and the data.
 
     Args:
         path: the configuration.
@@ -47,10 +47,14 @@ def run(
     if year:
         check_year(year)
     look = Look(config, _iterations(config))
-    if year and found:
-        look = look._replace(
-            year=year, run=run_text, files=tuple(found), name=campaign_name(config, year, run_text, found)
-        )
+    if not (year and found):
+        return look
+    name = campaign_name(config, year, run_text, found)
+    return look._replace(year=year, run=run_text, files=tuple(found), name=name)
+
+
+def run(path: str, look: Look) -> list[Check]:
+    """Look at everything that a campaign with the configuration file ``path`` needs."""
     return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from faser_align.cli.work.checking import Doubt, Failed, Look, Skipped
 from faser_align.config import layout, outside
+from faser_align.config.schema import Config
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state.trial import try_folder
 
@@ -24,14 +25,12 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
     if not pattern:
         return "simulated, none is needed", []
     if not look.files:
-        top = pattern.partition("{")[0].rpartition("/")[0] or "/"
+        top = raw_top(pattern)
         if not os.path.isdir(top):
             raise UserError(f"reconstruction.raw: there is no folder {top}; correct the pattern, or mount it")
         return f"{pattern} (each is looked for with -y, -r and -f, and at submission)", []
     told, total, bad = [], 0, []
-    for file in look.files:
-        run, number = layout.raw(look.run, file)
-        path = pattern.format(year=look.year, run=run, file=f"{number:05d}")
+    for path in raw_paths(look):
         try:
             with open(path, "rb") as raw:
                 size = os.fstat(raw.fileno()).st_size
@@ -47,24 +46,54 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
     return f"{len(look.files)} files, {total / MB:,.1f} MB", told
 
 
-def cvmfs(look: Look) -> str:
-    """The paths on CVMFS, or where the configuration has them instead."""
-    told = look.config.reconstruction
-    paths = []
+def raw_top(pattern: str) -> str:
+    """Return the folder of all raw files, which does not depend on the data."""
+    return pattern.partition("{")[0].rpartition("/")[0] or "/"
+
+
+def raw_paths(look: Look) -> list[str]:
+    """Return the path of each raw file."""
+    files = [layout.raw(look.run, file) for file in look.files]
+    pattern = look.config.reconstruction.raw
+    return [pattern.format(year=look.year, run=run, file=f"{number:05d}") for run, number in files]
+
+
+def cvmfs_paths(config: Config, *, solver: bool = True) -> dict[str, str]:
+    """Return the paths on CVMFS that jobs read, by their keys; with ``solver`` also those of pede's environment."""
+    told = config.reconstruction
+    paths = {}
     if told.backend == "calypso":
         if not told.environment:
-            paths.append(f"{told.calypso.atlas_base}/user/atlasLocalSetup.sh")
-        paths.append(told.calypso.database)
-    if look.config.solver.environment.startswith("/cvmfs/"):
-        paths.append(look.config.solver.environment)
+            paths["reconstruction.calypso.atlas_base"] = f"{told.calypso.atlas_base}/user/atlasLocalSetup.sh"
+        paths["reconstruction.calypso.database"] = told.calypso.database
+    if solver and config.solver.environment.startswith("/cvmfs/"):
+        paths["solver.environment"] = config.solver.environment
+    return paths
+
+
+def calypso_paths(config: Config) -> dict[str, str]:
+    """Return the files of Calypso that jobs read, by their keys; none for another backend."""
+    told = config.reconstruction
+    if told.backend != "calypso":
+        return {}
+    names: tuple[str, ...] = ("write_constants", "reconstruct")
+    if not told.environment:
+        names += ("asetup", "setup")
+    own = {"reconstruction.environment": told.environment} if told.environment else {}
+    return {**{f"reconstruction.calypso.{name}": getattr(told.calypso, name) for name in names}, **own}
+
+
+def cvmfs(look: Look) -> str:
+    """The paths on CVMFS, or where the configuration has them instead."""
+    paths = cvmfs_paths(look.config)
     if not paths:
         raise Skipped("nothing of it is needed")
-    missing = [path for path in paths if not os.access(path, os.R_OK)]
+    missing = [path for path in paths.values() if not os.access(path, os.R_OK)]
     if missing:
         raise UserError(
             f"{missing[0]} cannot be read; mount CVMFS, or correct reconstruction.calypso or solver.environment"
         )
-    return ", ".join(paths)
+    return ", ".join(paths.values())
 
 
 def calypso(look: Look) -> str:
@@ -72,17 +101,11 @@ def calypso(look: Look) -> str:
     told = look.config.reconstruction
     if told.backend != "calypso":
         raise Skipped(f'reconstruction.backend is "{told.backend}"')
-    keys = {f"calypso.{name}": getattr(told.calypso, name) for name in ("write_constants", "reconstruct")}
-    if told.environment:
-        keys["environment"] = told.environment
-    else:
-        keys |= {f"calypso.{name}": getattr(told.calypso, name) for name in ("asetup", "setup")}
-    for name, path in keys.items():
+    paths = calypso_paths(look.config)
+    for key, path in paths.items():
         if not os.path.isfile(path) or not os.access(path, os.R_OK):
-            raise UserError(
-                f"reconstruction.{name} = {path} is no file that can be read; correct it, or install Calypso there"
-            )
-    return f"{told.calypso.release}; " + ", ".join(keys.values())
+            raise UserError(f"{key} = {path} is no file that can be read; correct it, or install Calypso there")
+    return f"{told.calypso.release}; " + ", ".join(paths.values())
 
 
 def pages(look: Look) -> str:

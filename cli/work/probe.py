@@ -1,62 +1,67 @@
-"""``check --probe``: a DAG of one empty node, whose script tries on the access point what hooks need."""
+"""``check --probe``: a DAG that tries, where they will run, what the scripts and jobs of a campaign need.
+
+A NOOP node has a PRE script, which runs on the access point. One job of each kind runs on an execute node; its submit
+description is that of the campaign's jobs.
+"""
 
 import contextlib
 import json
 import os
 import shutil
-import sys
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
 
 import faser_align
-from faser_align.cli.work.checking import Check
+from faser_align.cli.work import probejobs
+from faser_align.cli.work.checking import Check, Look
+from faser_align.cli.work.proberequests import requests
 from faser_align.config import layout
-from faser_align.config.load import load_config
-from faser_align.config.schema import Config
+from faser_align.config.record import make_record
+from faser_align.dag import queue
+from faser_align.dag.render import PROBED, render_probe
 from faser_align.fsm.errors import CampaignError
+from faser_align.state import joblogs
 
 REQUEST, ANSWER = "request.json", "answer.json"
 ANSWER_S_MAX, LEAVE_S_MAX, LOOK_S = 120.0, 30.0, 0.25
-DAG = """\
-# Tries what hooks need where they run; made by `faser-align check --probe`, and removed by it.
-SET_JOB_ATTR FaserFolder = {folder}
-SUBMIT-DESCRIPTION empty {{
-    universe = vanilla
-    executable = /bin/true
-}}
-JOB probe empty NOOP
-SCRIPT DEBUG {log} ALL PRE probe {python} -I -S {program} {encoded}
-"""
 
 
-def run(path: str) -> list[Check]:
-    """Submit the probe and wait for its answer, two minutes at most.
+class Probe(NamedTuple):
+    """A probe in the queue: the schedd, the folder of its files, and the manifest that it was made from."""
+
+    schedd: Any
+    folder: str
+    record: dict[str, Any]
+
+
+def run(look: Look, wait_s: float) -> list[Check]:
+    """Submit the probe, wait for its answers, and remove it.
 
     Args:
-        path: the configuration file.
+        look: the configuration, and the data if they were named.
+        wait_s: how long to wait for the jobs (s).
 
     Returns:
-        What was tried there, each with the name that begins with ``there:``.
+        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs.
 
     Raises:
-        UserError: the schedd cannot be used by this user, or a path cannot stand in a DAG.
+        UserError: this user cannot use the schedd, or a DAG cannot hold a path.
     """
     from faser_align.pool import machine
     from faser_align.pool.schedd import schedd
 
-    config = load_config(path)
     machine.refuse_root()
-    found = schedd(config.htcondor.pool)
-    with _folder(config.campaign.folder) as folder:
-        _fill(folder, config)
-        started = time.monotonic()
+    found = schedd(look.config.htcondor.pool)
+    with _interruptible(), _folder(look.config.campaign.folder) as folder:
+        probe = Probe(found, folder, _fill(folder, look))
         try:
-            entries = _ask(found, folder)
-        except CampaignError as problem:
-            return [Check("there: DAGMan", "failed", str(problem))]
-        return [*(_named(entry) for entry in entries), _time(started)]
+            return _ask(probe, wait_s)
+        finally:
+            _clear(probe)
 
 
 @contextlib.contextmanager
@@ -68,55 +73,116 @@ def _folder(parent: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fill(folder: str, config: Config) -> None:
-    from faser_align.dag.paths import check_path, encode_argument
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the end of the terminal or of the process into an exception, so that the probe is removed."""
 
-    python = config.python.hooks or sys.executable
-    program = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
-    check_path(folder, "the campaign's folder (in campaign.folder)")
-    check_path(python, "the Python interpreter (python.hooks)", spaces=False)
-    check_path(program, "faser-align's own folder", spaces=False)
-    text = DAG.format(
-        folder=json.dumps(folder, ensure_ascii=False),
-        log=layout.SCRIPTS_LOG,
-        python=python,
-        program=program,
-        encoded=encode_argument(folder),
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fill(folder: str, look: Look) -> dict[str, Any]:
+    """Write the DAG and the requests; returns the manifest that the DAG was made from."""
+    config = look.config
+    record = make_record(
+        config,
+        name="faser-align check --probe",
+        year=look.year,
+        run=look.run,
+        files=list(look.files),
+        folder=folder,
+        constants="",
+        sha256="",
+        created_utc="",
     )
-    request = {"targets": config.notify.targets, "targets_file": config.notify.file}
-    for name, content in ((layout.DAG, text), (REQUEST, json.dumps(request))):
+    script = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
+    wanted = {kind: json.dumps(request) for kind, request in requests(look, folder).items()}
+    files = {
+        layout.DAG: render_probe(record, script),
+        REQUEST: json.dumps({"targets": config.notify.targets, "targets_file": config.notify.file}),
+        **{f"{kind}.{REQUEST}": text for kind, text in wanted.items()},
+    }
+    for name, content in files.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(content)
+    return record
 
 
-def _ask(schedd: Any, folder: str) -> list[dict[str, str]]:
-    """Submit, wait for the answer and then for DAGMan's end; raises CampaignError without an answer."""
+def _ask(probe: Probe, wait_s: float) -> list[Check]:
+    """Submit, and collect the answers of the access point and of the execute nodes."""
     from faser_align.dag.submit import submit_dag
 
-    cluster = submit_dag(schedd, folder)
-    answer = os.path.join(folder, ANSWER)
+    started = time.monotonic()
     try:
-        answered = _wait(lambda: os.path.exists(answer) or _has_left(folder), ANSWER_S_MAX)
-        if not os.path.exists(answer):
-            how = "the probe's script failed" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
-            raise CampaignError(f"{how}{_last_words(folder)}")
-        with open(answer, encoding="utf-8") as file:
-            entries: list[dict[str, str]] = json.load(file)
-        return entries
-    finally:
-        if not _wait(lambda: _has_left(folder), LEAVE_S_MAX):
-            _remove(schedd, cluster)
+        cluster = submit_dag(probe.schedd, probe.folder)
+        found = [_named(entry) for entry in _access_point(probe.folder)]
+    except CampaignError as problem:
+        return [Check("there: DAGMan", "failed", str(problem))]
+
+    def jobs() -> dict[str, probejobs.Progress]:
+        return {kind: probejobs.progress(probe.folder, kind) for kind in PROBED}
+
+    _wait(lambda: all(job.over for job in jobs().values()) or _has_left(probe.folder), wait_s)
+    waited_s, state = time.monotonic() - started, jobs()
+    for kind, job in state.items():
+        rejected = "" if job.over else _rejection(probe.schedd, cluster, kind)
+        found += probejobs.report(kind, job, probe.record, waited_s, rejected)
+    if all(job.answered for job in state.values()):
+        _wait(lambda: _has_left(probe.folder), LEAVE_S_MAX)
+        found.append(Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s"))
+    return found
+
+
+def _access_point(folder: str) -> list[dict[str, str]]:
+    """Return the PRE script's answer; raises CampaignError without one."""
+    answer = os.path.join(folder, ANSWER)
+    answered = _wait(lambda: os.path.exists(answer) or _failed(folder), ANSWER_S_MAX)
+    if not os.path.exists(answer):
+        how = "the probe's script failed" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
+        raise CampaignError(f"{how}{_last_words(folder)}")
+    with open(answer, encoding="utf-8") as file:
+        entries: list[dict[str, str]] = json.load(file)
+    return entries
+
+
+def _failed(folder: str) -> bool:
+    """Whether the PRE script ended without an answer, or DAGMan did."""
+    ended = any(script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG)))
+    return ended or _has_left(folder)
+
+
+def _rejection(schedd: Any, cluster: int, kind: str) -> str:
+    """Return why the negotiator found no machine for a job; empty where that is not known."""
+    import htcondor2
+
+    try:
+        ads = schedd.query(f'DAGManJobId == {cluster} && FaserNode =?= "{kind}"', ["LastRejMatchReason"])
+    except htcondor2.HTCondorException:
+        return ""
+    return next((str(ad["LastRejMatchReason"]).strip() for ad in ads if ad.get("LastRejMatchReason")), "")
+
+
+def _clear(probe: Probe) -> None:
+    """Remove what is left of the probe in the queue, and wait until DAGMan has gone."""
+    import htcondor2
+
+    if _has_left(probe.folder):
+        return
+    constraint = queue.of_campaign(probe.folder)
+    with contextlib.suppress(htcondor2.HTCondorException):
+        probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
+        _wait(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX)
 
 
 def _has_left(folder: str) -> bool:
     return "EXITING WITH STATUS" in _text(folder, layout.DAGMAN_OUT)
-
-
-def _remove(schedd: Any, cluster: int) -> None:
-    import htcondor2
-
-    with contextlib.suppress(htcondor2.HTCondorException):
-        schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align check --probe")
 
 
 def _last_words(folder: str) -> str:
@@ -134,7 +200,7 @@ def _text(folder: str, name: str) -> str:
     return ""
 
 
-def _wait(condition: Any, wait_s: float) -> bool:
+def _wait(condition: Callable[[], bool], wait_s: float) -> bool:
     end = time.monotonic() + wait_s
     while not condition():
         if time.monotonic() > end:
@@ -145,7 +211,3 @@ def _wait(condition: Any, wait_s: float) -> bool:
 
 def _named(entry: dict[str, str]) -> Check:
     return Check(f"there: {entry['name']}", entry["result"], entry["text"])
-
-
-def _time(started: float) -> Check:
-    return Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s")

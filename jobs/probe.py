@@ -1,0 +1,155 @@
+"""Try on an execute node what the jobs of a campaign need.
+
+``python -I -m faser_align.jobs.probe FOLDER KIND``: FOLDER holds KIND.request.json, which lists what to try; the answer
+becomes KIND.answer.json there. It is rewritten before each attempt, so that it names the one that does not return.
+"""
+
+import importlib
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from faser_align.config.atomic import write_text
+from faser_align.config.attempt import Entry, attempt
+from faser_align.config.outside import AbsentError, ticket
+from faser_align.fsm.errors import UserError
+
+MB = 1_000_000
+FIXES = {
+    "/cvmfs/": "require machines with CVMFS in htcondor.{kind}.requirements",
+    "/afs/": "see whether the job has an AFS token, and whether `fs listacl` gives you access",
+    "/eos/": "see whether the job has a Kerberos ticket, or require machines with EOS in htcondor.{kind}.requirements",
+    "": "name a path that execute nodes see, too",
+}
+Request = dict[str, Any]
+
+
+def main(folder: str, kind: str) -> int:
+    """Try everything in the request and write the answer; returns the exit status, 0 whatever was found."""
+    with open(f"{folder}/{kind}.request.json", encoding="utf-8") as file:
+        requests: list[Request] = json.load(file)
+    entries: list[Entry] = []
+    for request in requests:
+        _write(folder, kind, entries, running=request["name"])
+        look = partial(TRIED[request["try"]], request | {"kind": kind})
+        entries.append(attempt(request["name"], look))
+    _write(folder, kind, entries, running="")
+    return 0
+
+
+def _write(folder: str, kind: str, entries: list[Entry], *, running: str) -> None:
+    write_text(f"{folder}/{kind}.answer.json", json.dumps({"entries": entries, "running": running}))
+
+
+def _python(request: Request) -> str:
+    """Import what the jobs import; the text says which Python did, and where."""
+    for module in request["modules"]:
+        importlib.import_module(module)
+    try:
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        system = platform.platform()
+    return f"{sys.executable} {platform.python_version()} runs faser-align on {platform.node()} ({system})"
+
+
+def _scratch(request: Request) -> str:
+    """Compare the free space of the scratch folder with what the job requests."""
+    folder = os.environ.get("_CONDOR_SCRATCH_DIR") or os.environ.get("TMPDIR") or "/tmp"
+    free_mb, wanted_mb = shutil.disk_usage(folder).free / MB, request["disk_mb"]
+    found = f"{free_mb:,.0f} MB free in {folder} on {platform.node()}; the job requests {wanted_mb:,} MB"
+    if free_mb < wanted_mb:
+        raise UserWarning(f"{found}: jobs there may fail; require more with htcondor.{request['kind']}.disk_mb")
+    return found
+
+
+def _read(request: Request) -> str:
+    """Read the first byte of each file, and the names in each folder."""
+    bad = []
+    for key, path in request["paths"]:
+        try:
+            _look_into(path)
+        except OSError as error:
+            bad.append((key, path, error.strerror))
+    if bad:
+        key, path, why = bad[0]
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise UserError(f"{key} = {path} cannot be read on {platform.node()}: {why}{more}; {_fix(request, path)}")
+    paths = [path for _, path in request["paths"]]
+    return paths[0] if len(paths) == 1 else f"{len(paths)} can be read, the first is {paths[0]}"
+
+
+def _look_into(path: str) -> None:
+    if os.path.isdir(path):
+        os.listdir(path)
+        return
+    with open(path, "rb") as file:
+        file.read(1)
+
+
+def _write_into(request: Request) -> str:
+    """Write a file into a folder, read it again, and remove it."""
+    folder = request["folder"]
+    name, content = (
+        f"{folder}/.faser-align-probe-{platform.node()}-{os.getpid()}",
+        "written by faser-align check --probe",
+    )
+    try:
+        write_text(name, content)
+        with open(name, encoding="utf-8") as file:
+            same = file.read() == content
+        os.unlink(name)
+    except OSError as error:
+        raise UserError(
+            f"{request['key']} = {folder} cannot be written on {platform.node()}: {error.strerror}; {_fix(request, folder)}"
+        ) from None
+    if not same:
+        raise UserError(f"{request['key']} = {folder} gives back another content than was written on {platform.node()}")
+    return f"a file was written to {folder}, read and removed"
+
+
+def _fix(request: Request, path: str) -> str:
+    return next(fix for start, fix in FIXES.items() if path.startswith(start)).format(kind=request["kind"])
+
+
+def _tool(request: Request) -> str:
+    missing = [tool for tool in request["tools"] if shutil.which(tool) is None]
+    if missing:
+        raise UserError(f"{platform.node()} has no {missing[0]} in {os.environ.get('PATH', '')}; {request['fix']}")
+    return ", ".join(str(shutil.which(tool)) for tool in request["tools"])
+
+
+def _pede(request: Request) -> str:
+    from faser_align.alignment.pede import probe, sourced
+
+    environment = sourced(request["environment"])
+    found = shutil.which(request["pede"], path=environment.get("PATH"))
+    if found is None:
+        raise UserError(f"solver.pede = {request['pede']} is not a program on {platform.node()}; give a path that is")
+    return f"{found} runs ({probe(found, environment) or 'it does not tell its version'})"
+
+
+def _ticket(request: Request) -> str:
+    try:
+        return ticket(request["tool"])
+    except AbsentError:
+        raise AbsentError(f"{platform.node()} has no `{request['tool']}`") from None
+
+
+TRIED: dict[str, Callable[[Request], str]] = {
+    "python": _python,
+    "scratch": _scratch,
+    "read": _read,
+    "write": _write_into,
+    "tool": _tool,
+    "pede": _pede,
+    "ticket": _ticket,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

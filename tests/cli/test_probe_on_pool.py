@@ -1,0 +1,238 @@
+"""``check --probe`` on execute nodes of a real pool, with what a campaign on lxplus needs in stand-ins."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from calypso import Lxplus
+from commandline import Command
+from nowhere import no_job_begins, until
+
+from faser_align.cli.work.checks import look_at
+from faser_align.cli.work.proberequests import requests
+from faser_align.config.record import make_record
+from faser_align.dag.render import render, render_probe
+from faser_align.jobs import probe
+from faser_align.pool.personal import Pool
+
+CONSTANTS = Path(__file__).parents[2] / "examples" / "align_2025.txt"
+TOML = """\
+[campaign]
+folder = "{here}"
+constants = "{constants}"
+
+[reconstruction]
+backend = "calypso"
+raw = "{tree}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
+
+[reconstruction.calypso]
+atlas_base = "{tree}/cvmfs/atlas"
+asetup = "{tree}/calypso/asetup.faser"
+setup = "{tree}/calypso/setup.sh"
+write_constants = "{tree}/calypso/WriteAlignmentConfig_Faser04.py"
+reconstruct = "{tree}/calypso/faser_reco_alignment.py"
+database = "{tree}/cvmfs/faser/ALLP200.db"
+
+[storage]
+data = "{tree}/eos"
+
+[htcondor.reco]
+memory_mb = 300
+disk_mb = 50
+
+[htcondor.mille]
+memory_mb = 300
+disk_mb = 50
+"""
+DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
+Found = dict[str, dict[str, Any]]
+
+
+@pytest.fixture
+def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
+    """The stand-ins, two raw files, and a configuration in the current folder, whose name has a space."""
+    made = Lxplus(workdir / "lxplus")
+    for number in (400, 401):
+        made.raw(number)
+    (made.folder / "eos").mkdir()
+    here = workdir / "with space"
+    here.mkdir(mode=0o755)
+    (here / "faser-align.toml").write_text(TOML.format(here=here, tree=made.folder, constants=CONSTANTS))
+    monkeypatch.chdir(here)
+    yield made
+    shutil.rmtree(here, ignore_errors=True)
+
+
+def configure(old: str, new: str) -> None:
+    """Replace a line of the configuration, or add one before the first table that has it."""
+    path = Path("faser-align.toml")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def execute_node(command: Command, *words: str) -> Found:
+    """Return what ``check --probe`` found on execute nodes, by name; nothing of the probe may be left."""
+    left = command("check", "--probe", "--json", *words)
+    start = "execute node: "
+    found = {one["name"].removeprefix(start): one for one in json.loads(left.out) if one["name"].startswith(start)}
+    assert left.status == int(any(one["result"] == "failed" for one in json.loads(left.out)))
+    nothing_is_left()
+    return found
+
+
+def nothing_is_left() -> None:
+    """The folder has the configuration alone, and the queue no job."""
+    assert sorted(os.listdir()) == ["faser-align.toml"]
+    until(lambda: not htcondor2.Schedd().query(projection=["ClusterId"]), 30)
+
+
+def results(found: Found) -> dict[str, str]:
+    """Results by name."""
+    return {name: one["result"] for name, one in found.items()}
+
+
+def test_jobs_try_on_an_execute_node_what_they_need(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
+    """One job of each kind starts Python there, imports faser-align, reads and writes the configured paths, and measures scratch."""
+    found = execute_node(plain_command, *DATA)
+    names = ("Python", "scratch space", "campaign folder", "data folder")
+    expected = [*(f"reco {name}" for name in (*names, "raw files", "CVMFS", "Calypso")), *(f"mille {n}" for n in names)]
+    assert results(found) == dict.fromkeys(expected, "ok")
+    assert found["reco Python"]["text"].startswith(f"{sys.executable} 3.")
+    assert f"runs faser-align on {os.uname().nodename}" in found["reco Python"]["text"]
+    assert "the job requests 50 MB" in found["reco scratch space"]["text"]
+    assert "/execute/dir_" in found["mille scratch space"]["text"]
+    assert found["reco raw files"]["text"].startswith("2 can be read, the first is ")
+    assert list((lxplus.folder / "eos").iterdir()) == []
+
+
+def test_a_path_that_the_execute_node_cannot_read_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
+    """Each path that cannot be read or written on the execute node fails by its key, with the host, the reason and a fix."""
+    (lxplus.checkout / "setup.sh").unlink()
+    (lxplus.folder / "raw" / "2023" / "011705" / "Faser-Physics-011705-00401.raw").chmod(0)
+    (lxplus.folder / "eos").chmod(0o555)
+    configure('backend = "calypso"', 'backend = "calypso"\ncopy_with = "xrdcp"')
+    found = execute_node(plain_command, *DATA)
+    host = os.uname().nodename
+    for name, words in {
+        "reco raw files": f"00401.raw cannot be read on {host}: Permission denied; name a path that execute nodes see",
+        "reco Calypso": f"reconstruction.calypso.setup = {lxplus.checkout}/setup.sh cannot be read on {host}: No such file",
+        "reco data folder": f"storage.data = {lxplus.folder}/eos cannot be written on {host}: Permission denied; ",
+        "mille data folder": f"storage.data = {lxplus.folder}/eos cannot be written on {host}",
+        "reco copying": f"{host} has no xrdcp in ",
+    }.items():
+        assert (found[name]["result"], words in found[name]["text"]) == ("failed", True), found[name]
+    assert found["reco CVMFS"]["result"] == "ok"
+
+
+def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
+    plain_command: Command, pool: Pool, lxplus: Lxplus
+) -> None:
+    """A job that HTCondor holds because python.jobs does not exist there fails at once, with the reason and the key."""
+    configure("[storage]", '[python]\njobs = "/nowhere/python"\n\n[storage]')
+    found = execute_node(plain_command)
+    for kind in ("reco", "mille"):
+        assert found[f"{kind} job"]["result"] == "failed"
+        assert "HTCondor holds the job (" in found[f"{kind} job"]["text"]
+        assert "No such file or directory" in found[f"{kind} job"]["text"]
+        assert (
+            "/nowhere/python does not start there: name a Python that execute nodes have in python.jobs"
+            in (found[f"{kind} job"]["text"])
+        )
+
+
+def test_a_python_without_faser_align_is_named_with_its_last_words(
+    plain_command: Command, pool: Pool, lxplus: Lxplus
+) -> None:
+    """A Python that starts but cannot import faser-align fails with its exit status and the last line that it wrote."""
+    configure("[storage]", '[python]\njobs = "/usr/bin/python3"\n\n[storage]')
+    found = execute_node(plain_command)
+    text = found["reco job"]["text"]
+    assert found["reco job"]["result"] == "failed"
+    assert "/usr/bin/python3 did not run faser-align (exit status 1: " in text
+    assert "No module named 'faser_align'" in text
+    assert "name it in python.jobs" in text
+
+
+def test_a_job_that_no_machine_takes_is_a_warning_after_the_wait(
+    plain_command: Command, pool: Pool, lxplus: Lxplus
+) -> None:
+    """Requirements that no machine meets end in a warning with what the job requests, once --wait is over."""
+    configure("[htcondor.reco]", "[htcondor.reco]\nrequirements = 'OpSysAndVer =?= \"AlmaLinux99\"'")
+    found = execute_node(plain_command, "--wait", "20")
+    text = found["reco job"]["text"]
+    assert found["reco job"]["result"] == "warning"
+    assert "the job did not start within 2" in text
+    assert 'it requests 1 CPUs, 300 MB of memory, 50 MB of disk and OpSysAndVer =?= "AlmaLinux99"' in text
+    assert found["mille Python"]["result"] == "ok"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_probe_removes_itself(pool: Pool, lxplus: Lxplus, number: signal.Signals) -> None:
+    """A probe that is interrupted while its jobs wait removes its DAGMan, its jobs and its folder, with exit status 130."""
+    with no_job_begins():
+        running = subprocess.Popen(
+            [sys.executable, "-m", "faser_align.cli", "check", "--probe"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: len(htcondor2.Schedd().query("JobStatus == 1 && DAGManJobId > 0", ["ClusterId"])) == 2, 60)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "")
+    nothing_is_left()
+
+
+def test_the_probe_has_the_submit_descriptions_of_the_campaign(lxplus: Lxplus) -> None:
+    """The probe's jobs differ from the campaign's in the program, its arguments and the folder of its output alone."""
+    configure("[htcondor.reco]", '[htcondor.reco]\nflavour = "workday"\nrequirements = "HasSingularity"')
+    configure("[storage]", '[htcondor]\naccounting_group = "group_u_FASER.users"\n\n[storage]')
+    look = look_at("faser-align.toml", year=2023, runs=["11705"], files=["400-401"])
+    record = make_record(
+        look.config,
+        name="campaign",
+        year=2023,
+        run="011705",
+        files=[400, 401],
+        folder=str(Path.cwd()),
+        constants="",
+        sha256="",
+        created_utc="",
+    )
+
+    def descriptions(dag: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for block in dag.split("SUBMIT-DESCRIPTION ")[1:]:
+            kind, _, rest = block.partition(" {\n")
+            found[kind] = [line.strip() for line in rest.partition("\n}\n")[0].splitlines()]
+        return found
+
+    ours, theirs = descriptions(render(record)), descriptions(render_probe(record, "/x/probe.py"))
+    assert set(theirs) == {"reco", "mille"}
+    for kind, lines in theirs.items():
+        differ = [line.partition(" =")[0] for line, other in zip(lines, ours[kind], strict=True) if line != other]
+        assert set(differ) <= {"executable", "arguments", "output", "error"}
+    assert '+AccountingGroup = "group_u_FASER.users"' in theirs["reco"]
+    assert '+JobFlavour = "workday"' in theirs["reco"]
+    assert "requirements = HasSingularity" in theirs["reco"]
+
+
+def test_pede_is_tried_where_it_will_run(workdir: Path, lxplus: Lxplus) -> None:
+    """With solver.backend = "pede" the Millepede job tries pede with its environment; a program that is missing is named."""
+    configure("[storage]", '[solver]\nbackend = "pede"\npede = "/nowhere/pede"\n\n[storage]')
+    wanted = requests(look_at("faser-align.toml"), str(workdir))["mille"]
+    (workdir / "mille.request.json").write_text(json.dumps(wanted))
+    assert probe.main(str(workdir), "mille") == 0
+    answer = json.loads((workdir / "mille.answer.json").read_text())
+    found = {one["name"]: one for one in answer["entries"]}
+    assert answer["running"] == ""
+    assert found["pede"]["result"] == "failed"
+    assert "solver.pede = /nowhere/pede is not a program on " in found["pede"]["text"]
