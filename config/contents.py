@@ -94,7 +94,7 @@ FILES = {
     "The store": (
         File(
             (layout.STATE,),
-            "SQLite: [the store](schema.md)",
+            "SQLite: [the store](schema.md); its owner's alone (mode 600), since who reads it can lock it",
             "hooks, one transaction each",
             "hooks; `verify`, `repair`",
         ),
@@ -120,7 +120,7 @@ FILES = {
         ),
         File(
             (layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
-            "empty; locks of the kernel, which a dead process frees",
+            "empty; locks of the kernel, which a dead process frees; their owner's alone",
             "hooks",
             "hooks",
         ),

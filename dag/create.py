@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faser_align.config import layout
-from faser_align.config.atomic import replacing
+from faser_align.config.atomic import closed_to_others, replacing
 from faser_align.config.record import write_record
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
@@ -45,7 +45,7 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
     """
     folder, data = planned.folder, planned.data
     with (
-        _closed_to_others(),
+        closed_to_others(),
         _under_construction(folder) as new_folder,
         _under_construction(data if data != folder else "") as new_data,
     ):
@@ -76,17 +76,6 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
         created.undo()
         raise
     return created
-
-
-@contextlib.contextmanager
-def _closed_to_others() -> Iterator[None]:
-    """Whatever the user's usual mask is: who can write in a campaign can run programs in his name."""
-    mask = os.umask(0o022)
-    os.umask(mask | 0o022)
-    try:
-        yield
-    finally:
-        os.umask(mask)
 
 
 @contextlib.contextmanager
@@ -122,7 +111,7 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
 
 def make_folders(record: dict[str, Any]) -> None:
     """Make the folders of the campaign's iterations that are not there yet; raises OSError."""
-    with _closed_to_others():
+    with closed_to_others():
         _make_folders(record, record["folder"], record["data"])
 
 

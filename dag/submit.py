@@ -128,7 +128,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     def has_left() -> bool:
         return all(job.cluster != cluster for job in dagman_jobs(schedd, folder))
 
-    with open(halt, "w", encoding="utf-8") as file:
+    with atomic.closed_to_others(), open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
         halted = running[0].works and _wait(lambda: _has_halted(dagman_out, read_from), HALT_WAIT_S)

@@ -8,6 +8,7 @@ import os
 import sys
 
 if __name__ == "__main__":
+    os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from faser_align.hooks import node
 

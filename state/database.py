@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 QUEUE_S_MAX = 10.0  # waiting in the queue of the lock
 BUSY_S_MAX = 20.0  # waiting for SQLite afterwards
+PRIVATE = 0o600  # mode of the database and of lock files; readers have the snapshot
 SCHEMA = 2  # newest PRAGMA user_version that this program knows; see ``state.schema``
 
 
@@ -37,11 +38,25 @@ def connect(folder: str) -> sqlite3.Connection:
     """
     db = sqlite3.connect(uri(f"{folder}/{layout.STATE}", "mode=rw"), timeout=BUSY_S_MAX, isolation_level=None, uri=True)
     try:
+        close_to_others(f"{folder}/{layout.STATE}")
         db.execute("PRAGMA synchronous = EXTRA")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def close_to_others(file: "int | str") -> None:
+    """Leave a file (path or descriptor) to its owner alone; a file system that refuses is no error.
+
+    Anyone who can open the database or a lock file can lock it, and make every script wait. SQLite gives its journal the
+    mode of the database.
+    """
+    try:
+        if os.stat(file).st_mode & 0o077:
+            os.chmod(file, PRIVATE)
+    except OSError:
+        pass
 
 
 def uri(path: str, query: str) -> str:
@@ -70,7 +85,8 @@ class Turn:
     __slots__ = ("_fd", "mine")
 
     def __init__(self, path: str, wait_s: float) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        close_to_others(self._fd)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.mine = True

@@ -80,7 +80,9 @@ def _rest_s(current: int) -> float:
 
 
 def _open(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, database.PRIVATE)
+    database.close_to_others(descriptor)
+    return descriptor
 
 
 def _copy(folder: str) -> float:

@@ -10,7 +10,7 @@ import sqlite3
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from faser_align.state import views
+from faser_align.state import database, views
 
 SET = "faser_align"
 BUSY_S_MAX = 20.0
@@ -154,6 +154,7 @@ def migrate(path: str) -> None:
         sqlite3.Error: nothing was changed.
     """
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S_MAX)) as db:
+        database.close_to_others(path)
         db.execute("PRAGMA synchronous = EXTRA")
         upgrade(db)
 

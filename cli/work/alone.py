@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Iterator
 
-from faser_align.config import layout
+from faser_align.config import atomic, layout
 from faser_align.fsm.errors import UserError
+from faser_align.state import database
 
 WAIT_S, POLL_S = 60.0, 0.1  # the other one waits for HTCondor, which takes seconds
 
@@ -31,14 +32,16 @@ def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path} cannot be locked: {error.strerror}; work in a folder that you may write") from None
     try:
-        yield
+        with atomic.closed_to_others():
+            yield
     finally:
         os.close(descriptor)
 
 
 def _taken(path: str) -> int | None:
     """The lock's descriptor, or None while another has it, or where the folder was moved away meanwhile."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, database.PRIVATE)
+    database.close_to_others(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -219,7 +219,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
     # A journal that is left all the same would be played into the new store.
     if os.path.lexists(f"{store}-journal"):
         os.replace(f"{store}-journal", f"{aside or store}-journal{'' if aside else '.' + ASIDE}")
-    os.chmod(rebuilt.path, os.stat(store).st_mode & 0o777 if aside else 0o644)
+    os.chmod(rebuilt.path, database.PRIVATE)
     os.replace(rebuilt.path, store)
     atomic.sync(folder)
     spool.remove(folder, list(rebuilt.spooled))

@@ -361,19 +361,6 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
     assert _dump(Path(copy.path)) == original
 
 
-def test_a_new_store_is_open_to_those_who_had_the_old_one(tmp_path: Path) -> None:
-    """Who may read and write the store stays as it was."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
-    publish.publish(folder)
-    for mode in (0o600, 0o664):
-        store.write_bytes(b"")
-        store.chmod(mode)
-        repaired(record)
-        assert store.stat().st_mode & 0o777 == mode
-    assert findings(store) == []
-
-
 def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
     """A store that went back behind a delivery does not repeat it, if any copy still knows of it, in whatever state that is."""
     record = unpack("failed", tmp_path / "c")

@@ -1,0 +1,146 @@
+"""Who may open a campaign's files: its owner writes and locks them, everybody else has the snapshot."""
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, make_old, run_iteration
+from recorded import unpack
+
+from faser_align.cli.work.alone import alone
+from faser_align.config import atomic, layout
+from faser_align.state import create, database, publish, queries, spool, upgrade, wishes
+from faser_align.state.repair import rebuild
+
+OWNERS = {  # what can be locked, and so keep a script waiting
+    *(layout.STATE, f"{layout.STATE}-journal", layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
+    *(layout.CONTROL_LOCK, f"{layout.PUBLISHED}.now", f"{layout.PUBLISHED}.next"),
+}
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o077], ids=oct)
+def mask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The umask of the user's shell."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def opened_by_others(folder: Path) -> list[str]:
+    """Files that another user could lock, and files and folders, but those of jobs, that another user could write."""
+    found = [f"{name}: {mode(folder / name):o}" for name in sorted(OWNERS) if (folder / name).exists()]
+    locks = [line for line in found if not line.endswith(": 600")]
+    ours = [path for path in [folder, *folder.rglob("*")] if path.relative_to(folder).parts[:1] != ("iter01",)]
+    return locks + [str(path) for path in ours if mode(path) & 0o022]
+
+
+def live(record: dict[str, Any]) -> None:
+    """An iteration, a request and a message that cannot be delivered."""
+    folder = record["folder"]
+    assert run_iteration(record, 1) == 0
+    with alone(folder):
+        os.rmdir(f"{folder}/{layout.SPOOL}")
+        wishes.put(folder, "stop_asked", {"after": "iteration"})
+    spool.put(folder, {"no": "event"})
+    assert hook("hold", folder, layout.reco_node(1, 2, 400), "31.0", 0).returncode == 0
+    assert os.listdir(f"{folder}/{layout.SPOOL}/{spool.ASIDE}")
+    hook("final", folder, "final", "no number", 0)
+    assert os.path.exists(f"{folder}/{layout.HOOKS_LOG}")
+
+
+@pytest.fixture
+def record(tmp_path: Path, mask: int) -> dict[str, Any]:
+    """A campaign that was made with a umask."""
+    notify = {"targets": ["nobody"], "file": str(tmp_path / "no-targets.toml"), "events": ["held", "end"]}
+    with atomic.closed_to_others():  # as `submit` makes its folders
+        return make_campaign(tmp_path / "c", files=2, config={"notify": notify})
+
+
+def test_a_campaign_belongs_to_its_owner(record: dict[str, Any], mask: int) -> None:
+    """Whatever the umask, only the owner can lock a file of a campaign that is made and runs, and only the owner can write one."""
+    folder = Path(record["folder"])
+    assert opened_by_others(folder) == []
+    live(record)
+    assert OWNERS - {path.name for path in folder.iterdir()} == {f"{layout.STATE}-journal"}
+    assert opened_by_others(folder) == []
+    assert mode(folder / layout.PUBLISHED) == 0o644 & ~mask
+
+
+def test_the_journal_belongs_to_the_owner(record: dict[str, Any]) -> None:
+    """SQLite's journal of a transaction that is open has the mode of the database."""
+    folder = Path(record["folder"])
+    seen: list[int] = []
+
+    def work(db: Any) -> int:
+        db.execute("UPDATE campaign SET lost = 1")
+        seen.append(mode(folder / f"{layout.STATE}-journal"))
+        return 0
+
+    database.transact(str(folder), work)
+    assert seen == [0o600]
+
+
+def test_an_older_campaign_is_closed_at_the_next_write(record: dict[str, Any]) -> None:
+    """The files of a campaign that an older program made are the owner's alone after the next command and the next script."""
+    folder = Path(record["folder"])
+    live(record)
+    for name in OWNERS - {f"{layout.STATE}-journal"}:
+        (folder / name).chmod(0o644)
+    assert hook("final", folder, "final", 2, 1).returncode == 2
+    with alone(str(folder)):
+        assert opened_by_others(folder) == []
+
+
+@pytest.mark.parametrize("lost", ["the store", "both", "nothing"])
+def test_a_repaired_database_belongs_to_the_owner(tmp_path: Path, mask: int, lost: str) -> None:
+    """Repair leaves no database that others can lock, whatever it is made from."""
+    record = unpack("failed", tmp_path / "c")
+    folder = Path(record["folder"])
+    publish.publish(str(folder))
+    assert mask in (0o002, 0o022, 0o077)
+    for name in {"the store": [layout.STATE], "both": [layout.STATE, layout.PUBLISHED], "nothing": []}[lost]:
+        (folder / name).write_bytes(b"damage")
+        (folder / name).chmod(0o644)
+    with alone(str(folder)), rebuild.locked(str(folder)):
+        scratch = rebuild.scratch_of(str(folder))
+        rebuilt = rebuild.rebuild(str(folder), record, scratch)
+        if rebuilt.path:
+            rebuild.install(str(folder), rebuilt)
+        shutil.rmtree(scratch)
+    publish.publish(str(folder))
+    found = {name: mode(folder / name) for name in OWNERS if (folder / name).exists()}
+    assert set(found.values()) == {0o600}, found
+
+
+def test_a_migrated_or_copied_database_belongs_to_the_owner(record: dict[str, Any], tmp_path: Path) -> None:
+    """A database that is migrated, or copied with its folder, is the owner's alone as soon as it is written."""
+    folder = record["folder"]
+    make_old(folder)
+    os.chmod(f"{folder}/{layout.STATE}", 0o644)
+    assert upgrade.bring_up_to_date(folder)
+    assert opened_by_others(Path(folder)) == []
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    create.record_submitted(str(copy), 12)
+    assert hook("pre", copy, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
+    assert mode(copy / layout.STATE) == 0o600
+
+
+def test_readers_have_the_snapshot(record: dict[str, Any]) -> None:
+    """Reading commands open nothing that belongs to the owner alone."""
+    folder = Path(record["folder"])
+    live(record)
+    for name in OWNERS - {f"{layout.STATE}-journal"}:
+        (folder / name).chmod(0)
+    with queries.published(str(folder)) as db:
+        assert queries.campaign_now(db, str(folder))["state"] in ("solving", "failed")
+    json.loads((folder / layout.RECORD).read_text())
