@@ -26,7 +26,7 @@ LOOK_AT = (
     ("In which iteration?", "Convergence, table Iterations: the row that says so"),
     ("Which module moved most?", "the box `moved most`; all of them: Constants"),
     ("Was a file lost?", "Data"),
-    ("What is weakly determined?", "What is left open"),
+    ("What is weakly determined?", "Weak modes and fixed parameters"),
     ("Which command comes next?", "the box `next`"),
 )
 LEAVE_S = 60.0  # DAGMan is gone some seconds after the last hook

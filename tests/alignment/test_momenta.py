@@ -72,7 +72,7 @@ def test_a_drift_is_told_in_one_sentence() -> None:
     assert notes(metrics, 0.05) == []
     (told,) = notes(metrics, 0.01)
     assert told.startswith(
-        "curvature in y is left open by the data (moved by 12 um in this iteration) and momenta moved"
+        "curvature in y is weakly determined by the data (moved by 12 um in this iteration) and momenta moved"
     )
     assert "those of positive tracks by +3.1% and those of negative tracks by -2.8%; 3 tracks left" in told
     flipped = {"median_q_over_p_plus": [0.002, -0.001], "momentum_change_plus": None, "momentum_change_minus": -0.001}
