@@ -211,7 +211,7 @@ def _submit(raw: Any) -> str:
     if isinstance(raw, Mapping):
         words += [f"-y {_year(raw['year'])}"] if "year" in raw else []
         words += [f"-r {parse_run(str(raw['run']))}"] if "run" in raw else []
-        words += [f"-f {_as_their_code(raw['files'])}"] if "files" in raw else []
+        words += [f"-f {as_their_code(raw['files'])}"] if "files" in raw else []
     return " ".join(words)
 
 
@@ -221,7 +221,7 @@ def _year(value: Any) -> int:
     return check_year(int(value))
 
 
-def _as_their_code(files: Any) -> str:
+def as_their_code(files: Any) -> str:
     """The same raw files as their code takes, which leaves out the end of a range; several ranges in one text or a list."""
     parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
     ranges = re.findall(r"[^,]+", parts)

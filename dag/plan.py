@@ -99,6 +99,8 @@ def plan(
     Raises:
         UserError: something is missing or wrong; the sentence says what.
     """
+    if not files:
+        raise UserError("a campaign without raw files has nothing to align; give them with -f")
     folder = os.path.join(os.path.abspath(config.campaign.folder), name)
     check_place(folder)
     constants, source = _start_constants(config)

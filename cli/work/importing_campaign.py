@@ -98,13 +98,12 @@ def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place]]:
 
 def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
     first = campaign.past[0]
-    files = sorted({file for past in campaign.past for file in past.tracks})
     record = make_record(
         Config(),
         name=name,
         year=0,
         run=campaign.run,
-        files=files,
+        files=list(campaign.files),
         folder=folder,
         constants=str(first.start_file or ""),
         sha256=hashlib.sha256(first.start_file.read_bytes()).hexdigest() if first.start_file else "",

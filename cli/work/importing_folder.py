@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +12,17 @@ from faser_align.alignment.labels import KEYS
 from faser_align.alignment.millepede import END, LOG, RESULT, read_result
 from faser_align.alignment.pede import HISTOGRAMS, read_outputs
 from faser_align.alignment.solution import Solution
+from faser_align.cli.show import words
 from faser_align.config import layout
+from faser_align.config.files import format_files, parse_files
+from faser_align.config.importing import as_their_code
 from faser_align.config.importing_json import read_json
 from faser_align.fsm.errors import UserError
 
 ITERATION = re.compile(r"iter_?(\d+)")
 TRACKS = re.compile(r"kfalignment(?:_(\d{6}))?_(\d{5})\.root")
 NAME = re.compile(r"Y(?P<year>\d{4})_R(?P<run>\d{1,6})(?=_|$)")
+FILES = re.compile(r"_F(?P<files>\d+(?:[-:]\d+)?(?:,\d+(?:[-:]\d+)?)*)(?=_|$)")
 STATIONS = re.compile(r"_ST([34])(?=_|$)")
 PEDE_FILES = (RESULT, END, LOG, HISTOGRAMS)
 ZEROS: Constants = dict.fromkeys(KEYS, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
@@ -80,6 +85,7 @@ class Campaign(NamedTuple):
     config: dict[str, Any]
     year: int | None
     run: str
+    files: tuple[int, ...]
     stations: int | None
     notes: tuple[str, ...]
 
@@ -117,6 +123,7 @@ def read_folder(folder: str) -> Campaign:
     stations = STATIONS.search(root.name)
     run = str(raw.get("run") or (named["run"] if named else "") or next((one.run for one in past if one.run), ""))
     year = raw.get("year") or (named["year"] if named else None)
+    files, said = _files(root.name, raw, past)
     count = raw.get("stations") or (stations[1] if stations else None)
     return Campaign(
         root,
@@ -124,9 +131,35 @@ def read_folder(folder: str) -> Campaign:
         config,
         int(year) if year else None,
         run.zfill(6) if run else "",
+        files,
         int(count) if count else None,
-        notes,
+        (*notes, *said),
     )
+
+
+def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
+    """The raw files of a campaign, and a note where they are not those whose tracks are there.
+
+    Args:
+        name: of its folder.
+        raw: the part ``raw`` of its configuration.
+        past: its iterations.
+    """
+    tracks = {file for one in past for file in one.tracks}
+    if tracks:
+        return tuple(sorted(tracks)), []
+    named = FILES.search(name)
+    for said, where in ((raw.get("files"), "raw.files of its configuration"), (named and named["files"], "its name")):
+        try:
+            files = tuple(parse_files(as_their_code(said))) if said else ()
+        except UserError:
+            continue
+        if files:
+            shown = words.count(len(files), "raw file")
+            return files, [
+                f"its tracks are gone: {shown}, {format_files(files)}, as {where} says, whose end was left out"
+            ]
+    return (), ["its tracks are gone, and neither its name nor its configuration says which raw files they were of"]
 
 
 def _has_anything(folder: Path) -> bool:

@@ -107,16 +107,23 @@ def prepare_all(requests: Sequence[Request]) -> list[Plan]:
 
 
 def _data(request: Request) -> tuple[int, str, list[int]]:
-    """Year, run and files: as given, or the parent's."""
-    parent = request.parent.record if request.parent else None
-    missing = [
-        option for option, value in (("-y", request.year), ("-r", request.runs), ("-f", request.files)) if not value
-    ]
-    if missing and parent is None:
+    """Return year, run and files: as given, or the parent's."""
+    parent = request.parent.record if request.parent else {}
+    year: int = request.year or parent.get("year") or 0
+    if parent and not request.runs and not request.files:
+        if not parent["run"] or not parent["files"]:
+            raise UserError(f"{parent['name']} does not say which raw files it was made of; give them with -r and -f")
+        _refuse_missing({"-y": year})
+        return check_year(year), parent["run"], list(parent["files"])
+    _refuse_missing({"-y": year} | ({} if parent else {"-r": request.runs, "-f": request.files}))
+    return check_year(year), *parse_data(request.runs, request.files)
+
+
+def _refuse_missing(values: Mapping[str, object]) -> None:
+    """Raise UserError for options without a value."""
+    missing = [option for option, value in values.items() if not value]
+    if missing:
         raise UserError(f"missing option {' and '.join(missing)}; see `faser-align submit --help`")
-    if parent is not None and not request.runs and not request.files:
-        return check_year(request.year or parent["year"]), parent["run"], list(parent["files"])
-    return check_year(request.year or (parent or {})["year"]), *parse_data(request.runs, request.files)
 
 
 def _configuration(request: Request) -> tuple[str, Config]:

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsing import SIZES, chromium, look
@@ -257,3 +258,55 @@ def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path,
             assert "another program ran it" in page.locator("section[aria-labelledby=repeat]").inner_text()
             assert "submit --constants" in page.locator("section[aria-label=Outcome]").inner_text()
             assert look(browser, both, width, scheme).page.locator("svg.chart").count() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "files", "told"),
+    [
+        ("Y2024_R013657_F100-150", {}, range(100, 150), "100-149, as its name says"),
+        ("Y2024_R013657_F7,100:103_ST4_layer", {}, [7, 100, 101, 102], "7,100-102, as its name says"),
+        ("elsewhere", {"year": 2024, "run": 13657, "files": "100-103"}, [100, 101, 102], "as raw.files"),
+        ("Y2024_R013657_F100-150", {"files": "all of them"}, range(100, 150), "as its name says"),
+    ],
+)
+def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
+    command: Command, theirs: Path, name: str, raw: dict[str, Any], files: Sequence[int], told: str
+) -> None:
+    """Without ROOT files the raw files are those that the configuration or the folder's name gives, without the end of a range."""
+    shutil.rmtree(theirs / "iter01" / "2kfalignment")
+    folder = theirs.rename(theirs.with_name(name))
+    if raw:
+        (folder / "config.json").write_text(json.dumps({"raw": raw}))
+    made = command("import", str(folder), "-o", "mine")
+    assert made.status == 0, made.err
+    assert f"its tracks are gone: {len(files)} raw files, " in made.err
+    assert told in made.err
+    record = json.loads(Path("mine/campaign.json").read_text())
+    assert (record["year"], record["run"], record["files"]) == (2024, "013657", list(files))
+    for words in (("status", "mine"), ("report", "mine", "--text"), ("metrics", "mine"), ("list",)):
+        assert command(*words).status == 0, words
+    with queries.published("mine") as db:
+        assert verify.findings(db) == []
+
+
+def test_an_imported_campaign_is_forked(
+    command: Command, theirs: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork of an imported campaign whose tracks are gone takes its raw files and constants; one without files is refused."""
+    monkeypatch.chdir(workdir)
+    shutil.rmtree(theirs / "iter01" / "2kfalignment")
+    assert command("init", "--profile", "local").status == 0
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    fork = ("submit", "--from", "mine", "--config", "faser-align.toml", "--dry-run", "--no-check")
+    planned = command(*fork)
+    assert planned.status == 0, planned.err
+    assert "2022, run 008294, 2 files (101-102)" in planned.out
+    nameless = theirs.rename(theirs.with_name("nameless"))
+    made = command("import", str(nameless), "-o", "other")
+    assert "neither its name nor its configuration says which raw files they were of" in made.err
+    refused = command(*fork[:2], "other", *fork[3:])
+    assert refused.status == 2
+    assert "other does not say which raw files it was made of; give them with -r and -f" in refused.err
+    again = command(*fork[:2], "other", *fork[3:], "-r", "8294", "-f", "101-102")
+    assert (again.status, "missing option -y; see" in again.err) == (2, True)
+    assert command(*fork[:2], "other", *fork[3:], "-y", "2022", "-r", "8294", "-f", "101").status == 0

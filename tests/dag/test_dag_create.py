@@ -43,6 +43,12 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+def test_a_campaign_without_raw_files_is_refused(workdir: Path) -> None:
+    """A campaign that has no raw files is not planned."""
+    with pytest.raises(UserError, match=r"^a campaign without raw files has nothing to align; give them with -f$"):
+        make_plan(workdir, files=0)
+
+
 def test_a_campaign_has_all_it_begins_with(workdir: Path) -> None:
     """Record, configuration, DAG, start constants, store and the folders of all iterations are there, and no more."""
     created = create_campaign(make_plan(workdir), no_store)
