@@ -33,7 +33,7 @@ def test_solutions_are_explained() -> None:
 def test_keywords_are_explained() -> None:
     """Each keyword of pede is on the page, in the row of what the solver does with it."""
     rows = {
-        "does it": {*LISTS, *SETTERS},
+        "supports it": {*LISTS, *SETTERS},
         "notes in": set(NOTED),
         "refuses by": {*UNSUPPORTED, "rootfiles"},
     }
