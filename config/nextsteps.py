@@ -24,7 +24,9 @@ NEXT = {
     "exhausted": _METRICS + "   (five iterations more: {command} extend {name} -i 5)",
     # A history without a DAG of ours.
     "imported": _METRICS + "   (to go on from here: {command} submit --constants {constants} ...)",
-    "reconstructed": "{command} solve {name}   (or by hand: {command} mille FILES -o FILE, {command} solve STEERING)",
+    "reconstructed": "{command} solve {name}",
+    # A `reco` that its user has solved.
+    "solved": "{command} constants export {name} -o FILE   (`reco` with the next number begins from these constants)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",
     "stalled": _METRICS + "   (then submit anew with another choice of what is free)",
     "starved": _METRICS + "   (then submit anew with more files)",

@@ -45,6 +45,7 @@ Event = Literal[
     "lost",
     "end",
     "converged",
+    "reconstructed",
     "rejected",
     "exhausted",
     "diverged",

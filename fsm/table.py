@@ -21,8 +21,12 @@ CAMPAIGN = (
     ("validating", "confirmed", "converged"),
     ("validating", "refuted", "rejected"),
     ("solving", "limit", "exhausted"),
-    # One iteration was to be reconstructed and nothing more: it is solved by hand.
-    ("reconstructing", "reconstructed", "exhausted"),
+    # A `reco` has one iteration and no Millepede node; its user solves it, as often as they like.
+    ("submitted", "reconstructed", "reconstructed"),
+    ("reconstructing", "reconstructed", "reconstructed"),
+    ("reconstructed", "solved", "reconstructed"),
+    # Earlier versions ended it as exhausted.
+    ("exhausted", "reconstructed", "reconstructed"),
     ("solving", "diverged", "diverged"),
     ("solving", "stalled", "stalled"),
     ("solving", "starved", "starved"),
@@ -54,7 +58,18 @@ CAMPAIGN = (
 
 INITIAL = "created"
 UNFINISHED = ("created", "submitted", "reconstructing", "solving", "validating")
-ENDS = ("converged", "rejected", "exhausted", "diverged", "stalled", "starved", "failed", "removed")
+ENDS = (
+    "converged",
+    "reconstructed",
+    "rejected",
+    "exhausted",
+    "diverged",
+    "stalled",
+    "starved",
+    "failed",
+    "removed",
+)
+SUCCESSES = ("converged", "reconstructed")
 STATES = UNFINISHED + ENDS
 
 # What a verdict on an iteration is called; ``after_verdict`` has the event that it becomes.
@@ -103,7 +118,7 @@ MESSAGES = {
     "confirmed": "converged",
     "refuted": "rejected",
     "limit": "exhausted",
-    "reconstructed": "exhausted",
+    "reconstructed": "reconstructed",
     "diverged": "diverged",
     "stalled": "stalled",
     "starved": "starved",
@@ -112,6 +127,8 @@ MESSAGES = {
     "held": "held",
     "lost": "lost",
 }
+# The state to which earlier versions moved a campaign by this event, and under which they sent its message.
+FORMER = {"reconstructed": "exhausted"}
 
 
 def kinds(events: "list[str]") -> "list[str]":

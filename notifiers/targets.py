@@ -30,7 +30,7 @@ DEFAULT_FILE = "~/.config/faser-align/targets.toml"
 
 # What happens to a campaign, as the facts of a message name it; END_EVENTS are covered by the word "end".
 END_EVENTS = frozenset(
-    {"converged", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
+    {"converged", "reconstructed", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
 )
 EVENTS = END_EVENTS | {"end", "held", "lost", "submitted", "iteration", "test"}
 

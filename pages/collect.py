@@ -101,8 +101,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
     corrections, errors = _solved(folder, record, iterations, missing)
     following = next_step(
-        # What was imported has no DAG to resume.
-        "imported" if "imported" in record else "reported" if campaign["state"] == "converged" else campaign["state"],
+        _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
         name=record["name"],
         constants=path or None,
@@ -166,6 +165,13 @@ def _sound(row: Row, missing: list[str]) -> Row:
 
 def _words(row: Row) -> str:
     return f"iteration {row['iteration']} of stage {row['stage']}" if row["stage"] else "the validation"
+
+
+def _step(record: Mapping[str, Any], state: str, *, solved: bool) -> str:
+    """The state by which the next command is chosen: what was imported has no DAG to resume."""
+    if "imported" in record:
+        return "imported"
+    return "reported" if state == "converged" else "solved" if state == "reconstructed" and solved else state
 
 
 def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> None:

@@ -19,6 +19,7 @@ DAG_OK, DAG_REMOVED, DAG_NODE_FAILED = (0, 3), (4, 6), 2
 FAILED_NAMED = 3
 VERDICTS_AT_THE_END = ("limit", "converged")  # the others fail their node, which a resumption runs again
 GOOD_ENDS = ("exhausted", "converged")
+RECONSTRUCTED = "all of its files are reconstructed"
 DAG_STATUSES = {
     0: "it ended normally",
     1: "DAGMan met an error",
@@ -91,14 +92,8 @@ def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> i
     name, last = event["verdict"], stage == campaign.stages
     # An event that an earlier version left in the spool does not say where it leads.
     moved = event.get("moves") or table.after_verdict(name, last=last, validated=False, at_limit="continue")
-    campaign.db.execute(
-        "INSERT INTO iterations VALUES (?, ?, ?, ?, ?, ?, json(?), json(?)) "
-        "ON CONFLICT (stage, iteration) DO UPDATE SET ended_utc = excluded.ended_utc, verdict = excluded.verdict, "
-        "reason = excluded.reason, criteria = excluded.criteria, metrics = excluded.metrics",
-        (
-            *(stage, iteration, event["utc"], event["utc"], name, event["verdict_reason"]),
-            *(event["criteria"], event["metrics"]),
-        ),
+    history.end_iteration(
+        campaign, stage, iteration, (name, event["verdict_reason"], event["criteria"], event["metrics"])
     )
     facts = (
         "json_object('verdict', ?, 'reason', ?, 'effect_um', json_extract(?, '$.effect_um'), "
@@ -130,10 +125,8 @@ def final(campaign: "Campaign") -> int:
     reason = event.get("reason") or DAG_STATUSES.get(status, f"its status is {status}")
     if failed:
         reason = _failed(campaign, failed) if status == DAG_NODE_FAILED else f"{reason}; {_failed(campaign, failed)}"
-    if status in DAG_OK and campaign.state == "reconstructing" and _has_no_solution(campaign):
-        facts = "json_object('reason', ?)"
-        told = "its iteration is reconstructed, and is solved by hand"
-        _move(campaign, "reconstructed", campaign.stage, campaign.iteration, facts, (told,))
+    if status in DAG_OK and campaign.state in ("submitted", "reconstructing") and _has_no_solution(campaign):
+        _move(campaign, "reconstructed", *_only_iteration(campaign), "json_object('reason', ?)", (RECONSTRUCTED,))
     if status in DAG_OK and campaign.state in table.UNFINISHED and not _take_up_verdict(campaign):
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
     name = "final_removed" if status in DAG_REMOVED else "final_failed"
@@ -177,6 +170,12 @@ def _take_up_verdict(campaign: "Campaign") -> bool:
 def _has_no_solution(campaign: "Campaign") -> bool:
     """Whether the campaign has no Millepede node: it was to reconstruct and nothing more."""
     return campaign.db.execute("SELECT 1 FROM nodes WHERE kind = 'mille' LIMIT 1").fetchone() is None
+
+
+def _only_iteration(campaign: "Campaign") -> tuple[int, int]:
+    """Stage and iteration of a campaign that has one; a resumption with nothing left to reconstruct has begun neither."""
+    found: tuple[int, int] = campaign.db.execute("SELECT stage, iteration FROM nodes LIMIT 1").fetchone()
+    return found
 
 
 def _failed(campaign: "Campaign", count: int) -> str:

@@ -92,6 +92,17 @@ def campaign_event(
     return to
 
 
+def end_iteration(campaign: Campaign, stage: int, iteration: int, found: "tuple[str, str, str, str]") -> None:
+    """Record what an iteration found: its verdict, the reason, and criteria and metrics as JSON."""
+    campaign.db.execute(
+        "INSERT INTO iterations (stage, iteration, started_utc, ended_utc, verdict, reason, criteria, metrics) "
+        "VALUES (?, ?, ?, ?, ?, ?, json(?), json(?)) "
+        "ON CONFLICT (stage, iteration) DO UPDATE SET ended_utc = excluded.ended_utc, verdict = excluded.verdict, "
+        "reason = excluded.reason, criteria = excluded.criteria, metrics = excluded.metrics",
+        (stage, iteration, campaign.event["utc"], campaign.event["utc"], *found),
+    )
+
+
 def write(
     campaign: Campaign,
     subject: str,
@@ -113,6 +124,6 @@ def enqueue(campaign: Campaign, history_id: int, kind: str) -> None:
     campaign.db.execute(
         "INSERT OR IGNORE INTO outbox SELECT NULL, ?, who.value, ?, 'pending', 0, '', '', '', '' "
         "FROM campaign, json_each(campaign.targets) AS who "
-        "WHERE EXISTS (SELECT 1 FROM json_each(campaign.messages) WHERE value = ?)",
-        (history_id, kind, kind),
+        "WHERE EXISTS (SELECT 1 FROM json_each(campaign.messages) WHERE value IN (?, ?))",
+        (history_id, kind, kind, table.FORMER.get(kind, kind)),
     )

@@ -64,7 +64,15 @@ def rows(db: sqlite3.Connection, sql: str, values: tuple[object, ...] = ()) -> l
 def campaign(db: sqlite3.Connection) -> Row:
     """The campaign's own row, its lists decoded."""
     row = rows(db, "SELECT * FROM campaign")[0]
+    if row["state"] == "exhausted" and not _has_solution(db):
+        row["state"] = "reconstructed"  # earlier versions ended a `reco` as exhausted
     return {**row, "targets": json.loads(row["targets"]), "messages": json.loads(row["messages"])}
+
+
+def _has_solution(db: sqlite3.Connection) -> bool:
+    """Whether the campaign has Millepede nodes; an imported one has no nodes at all, and was solved."""
+    sql = "SELECT EXISTS (SELECT 1 FROM nodes WHERE kind = 'mille') OR NOT EXISTS (SELECT 1 FROM nodes)"
+    return bool(db.execute(sql).fetchone()[0])
 
 
 def campaign_now(db: sqlite3.Connection, folder: str) -> Row:

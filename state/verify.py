@@ -73,7 +73,7 @@ def _path(db: sqlite3.Connection, subject: str, start: str, now: str, *, campaig
             to = table.INITIAL
         else:
             to = after(source, event) or source
-        if destination != to:
+        if destination != to and destination != table.FORMER.get(event):
             yield f"history {row}: {event} led {subject} from {source} to {destination}, which the table does not allow"
         at = destination
     if at != now:
@@ -138,7 +138,7 @@ def _messages(db: sqlite3.Connection) -> Findings:
     ):
         if event == "changed":
             wanted, targets = _who_is_told(json.loads(facts), "after", (wanted, targets))
-        expected = targets if table.MESSAGES.get(event) in wanted else set()
+        expected = targets if wanted & {table.MESSAGES.get(event), table.FORMER.get(event)} else set()
         if sent.pop(row, set()) != expected:
             yield f"history {row}: {event} has not exactly one message for each target"
     for row in sent:

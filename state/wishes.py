@@ -1,12 +1,15 @@
-"""What the command line asks of the hooks, through the spool, besides a new DAGMan: changes, extensions, deliveries.
+"""What the command line asks of the hooks, through the spool, besides a new DAGMan: changes, extensions, deliveries, solutions.
 
 Each wish has an identity of its own, so that a hook that dies between its commit and its tidying up repeats nothing.
 """
 
+import hashlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faser_align.alignment.metricsfile import parse_metrics
 from faser_align.config import layout, submissions
 from faser_align.fsm import machine
 from faser_align.fsm.errors import StoreError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 # Columns of the campaign's row that follow from what can be changed in its record.
 COLUMNS = ("data", "lost_max", "targets", "messages")
+SOLVED = "the user solved it; no decision is made on a single iteration"
 
 
 def identity() -> str:
@@ -29,7 +33,7 @@ def put(folder: str, name: str, facts: dict[str, Any], key: str = "") -> str:
 
     Args:
         folder: the campaign.
-        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``.
+        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``, ``solved``.
         facts: what it is about.
         key: its identity; a new one without.
 
@@ -51,6 +55,7 @@ def take(campaign: "Campaign") -> int:
         "changed": _changed,
         "notify_retried": _notify_retried,
         "stop_asked": _stop_asked,
+        "solved": _solved,
     }.get(event["event"])
     if wish is None:
         raise ValueError(f"{event['event']!r} is no event of the command line")
@@ -112,3 +117,38 @@ def _extended(campaign: "Campaign") -> None:
         db.executemany("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes)
     # A stage that was over goes on, and whatever comes after it has its turn.
     db.execute("UPDATE campaign SET stages_done = min(stages_done, ?)", (stage - 1,))
+
+
+def solution(folder: str, iteration: int) -> dict[str, Any] | None:
+    """Return the facts of ``solved`` for the `reco` in ``folder``, or None if its iteration has no metrics.
+
+    They follow from the metrics file alone, so that ``repair`` makes the event with the same identity and time.
+    Raises OSError or ValueError if the file cannot be read.
+    """
+    path = Path(layout.metrics_file(folder, 1, iteration))
+    try:
+        text, changed_s = path.read_text(encoding="utf-8"), path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return {
+        "id": hashlib.sha256(text.encode()).hexdigest(),
+        "utc": database.utc(changed_s),
+        "stage": 1,
+        "iteration": iteration,
+        "metrics": json.dumps(parse_metrics(text, str(path))),
+    }
+
+
+def _solved(campaign: "Campaign") -> None:
+    """The user solved the iteration of a `reco`: its constants and metrics are known."""
+    event = campaign.event
+    if campaign.state == "exhausted":  # as earlier versions ended it
+        history.campaign_event(
+            campaign, "reconstructed", campaign.stage, campaign.iteration, after=machine.campaign_after
+        )
+    stage, iteration = int(event["stage"]), int(event["iteration"])
+    moved = history.campaign_event(
+        campaign, "solved", stage, iteration, "json_object('who', ?)", (event["who"],), after=machine.campaign_after
+    )
+    if moved is not None:
+        history.end_iteration(campaign, stage, iteration, ("solved", SOLVED, "[]", event["metrics"]))

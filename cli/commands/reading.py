@@ -153,9 +153,10 @@ def wait(
     """Wait until a campaign has ended; the exit status says how.
 
     \b
-     0  converged    12  stalled     15  failed
+     0  converged, or reconstructed (reco)
     10  exhausted    13  starved     16  removed
     11  diverged     14  rejected    17  not ended in time
+    12  stalled      15  failed
     18  no hook can end it: its DAGMan is held, gone, or cannot run
      2  no such campaign
 

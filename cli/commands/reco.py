@@ -39,7 +39,7 @@ def reco(
 ) -> None:
     """Reconstruct one iteration, to be solved by hand.
 
-    A small campaign of its own, from the same templates, with hooks, history and retries; it ends as exhausted.
+    A small campaign of its own, from the same templates, with hooks, history and retries; it ends as reconstructed.
     Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -i 2` goes on from its constants.
     Without a configuration file, --calypso_path or --env_script is enough.
 
@@ -81,7 +81,7 @@ def _tell(record: dict[str, Any], cluster: int | None, *, as_json: bool) -> None
 
         label, command = shlex.quote(record["name"]), console.program()
         console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
-        console.say(f"  {command} wait {label}     # exit status 10 when all is reconstructed")
+        console.say(f"  {command} wait {label}     # exit status 0 when all is reconstructed")
         console.say(f"  {command} solve {label}    # Millepede and the constants, here")
 
 
@@ -90,7 +90,7 @@ def solve_folder(target: str, *, as_json: bool) -> None:
     from faser_align.cli.work import one_iteration
 
     folder, iteration = one_iteration.find(target)
-    show_solution(folder, 1, iteration, one_iteration.solve(folder, iteration), as_json=as_json)
+    show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
 
 
 def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, Any], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", 
 _SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
 # Ends that a verdict brings about by failing its node (a stage that must not go on at its limit included).
 _STOPS_DAG = ("rejected", "exhausted", "diverged", "stalled", "starved")
-_ENDS_BADLY = frozenset(table.ENDS) - {"converged"}
+_ENDS_BADLY = frozenset(table.ENDS) - set(table.SUCCESSES)
 
 
 def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
@@ -186,5 +186,5 @@ def _style(row: Row) -> str:
         return "dim"
     if row["subject"] == "campaign":
         destination = row["destination"]
-        return "bold green" if destination == "converged" else "bold red" if destination in _ENDS_BADLY else "bold"
+        return "bold green" if destination in table.SUCCESSES else "bold red" if destination in _ENDS_BADLY else "bold"
     return "yellow" if row["destination"] in ("held", "failed", "lost") else ""

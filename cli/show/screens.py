@@ -20,7 +20,7 @@ _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 def style(state: str) -> str:
     """Colour of a state; the state's name is always beside it."""
-    if state == "converged":
+    if state in table.SUCCESSES:
         return "bold green"
     return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
 
@@ -175,8 +175,8 @@ def next_command(seen: Row, program: str, *, cure: str = "") -> str:
 
 
 def _step(seen: Row) -> str:
-    """The campaign's state, or that its one iteration is reconstructed and waits to be solved by hand."""
-    return "reconstructed" if seen.get("only") and seen["state"] == "exhausted" else str(seen["state"])
+    """The campaign's state, or ``solved`` for a `reco` whose user has solved it."""
+    return "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])
 
 
 def nothing_comes(seen: Row, trouble: str, cure: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import faser_align.examples
+from faser_align.cli.work import dagman, retrying, snapshot, steering
+from faser_align.cli.work.alone import alone
 from faser_align.config import layout
 from faser_align.config.files import check_year, parse_files, parse_run
 from faser_align.config.importing import import_config
@@ -15,8 +17,9 @@ from faser_align.config.load import parse_config, read_text
 from faser_align.config.record import read_record
 from faser_align.config.schema import Config
 from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.state import database, registry
+from faser_align.state import database, registry, wishes
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,36 @@ def find(target: str) -> tuple[str, int]:
             "steering file or what `reco` has made"
         )
     return folder, int(record["only"])
+
+
+def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
+    """Solve the iteration of a `reco` and record that in its campaign; returns the metrics.
+
+    Raises:
+        UserError: it is not reconstructed, or another command works on it.
+        CampaignError: there is no solution, or it cannot be recorded.
+    """
+    record = read_record(folder)
+    _refuse_unfinished(record, snapshot.state_now(folder))
+    with alone(folder):
+        found = solve(folder, iteration)
+        wishes.put(folder, "solved", wishes.solution(folder, iteration) or {})
+        steering.await_departure(record, snapshot.state_now(folder))
+        if not dagman.ask(record).jobs:  # else FINAL may be about to run, and takes it in
+            retrying.take_in(folder)
+    return found
+
+
+def _refuse_unfinished(record: dict[str, Any], state: str) -> None:
+    if state == "reconstructed":
+        return
+    if state in table.ENDS:
+        raise UserError(
+            f"{record['name']} is {state}: its files are not all reconstructed; finish it with {steering.hint('resume', record)}"
+        )
+    raise UserError(
+        f"{record['name']} is {state}; solve it when it is reconstructed: wait for that with {steering.hint('wait', record)}"
+    )
 
 
 def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from faser_align.state import queries
 # Exit statuses of `wait`, one for each end of a campaign.
 STATUSES = {
     "converged": 0,
+    "reconstructed": 0,
     "exhausted": 10,
     "diverged": 11,
     "stalled": 12,

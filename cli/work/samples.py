@@ -51,6 +51,7 @@ _REASONS = {
     "test": "somebody typed `faser-align notify test` to see whether messages arrive",
     "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 iterations running",
     "converged": "effect 0.41 um is below 0.5 um, in 2 iterations running; in the last, significance 0.008 is below 0.01, too",
+    "reconstructed": "all of its files are reconstructed",
     "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
     "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",
     "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
@@ -153,7 +154,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
         "stages": 1,
         "next": f"{command}   (a sample: no campaign has this name)",
     }
-    if event == "submitted":
+    if event in ("submitted", "reconstructed"):
         return found
     found |= {
         "rows": rows,

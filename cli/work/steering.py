@@ -67,7 +67,7 @@ def stop(folder: str, *, yes: bool) -> None:
         )
     reason = snapshot.take(folder)["reason"]
     console.say(f"{name} is {end}: {reason}")
-    if end != "converged":
+    if end not in table.SUCCESSES:
         console.say(f"go on with {again}")
 
 

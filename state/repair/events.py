@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from faser_align.config import changes, layout
 from faser_align.config.changes import Change
 from faser_align.fsm import statuses, table
-from faser_align.state import create, database, joblogs, judging
+from faser_align.state import create, database, joblogs, judging, wishes
 from faser_align.state.joblogs import Line, Logs
 
 Event = dict[str, Any]
@@ -215,7 +215,18 @@ def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()
             then = _as_it_was(record, changed, event["utc"]) if changed else record
             _ended(event, one, then, latest=last[one.node] == one.job_id)
         found.append(event)
-    return _with_changes(found, record, changed)
+    return [*_with_changes(found, record, changed), *_solved(record)]
+
+
+def _solved(record: dict[str, Any]) -> list[Event]:
+    """The request that records the solution of a `reco`, as the metrics on disk have it."""
+    if "only" not in record:
+        return []
+    try:
+        facts = wishes.solution(record["folder"], record["only"])
+    except (OSError, ValueError):
+        return []  # `verify` names a metrics file that cannot be read
+    return [{"phase": "control", "event": "solved", "dag_id": "", "host": "", "who": "", **facts}] if facts else []
 
 
 def _as_it_was(record: dict[str, Any], changed: Sequence[Change], utc: str) -> dict[str, Any]:

@@ -35,20 +35,21 @@ def configure(here: Path, **simulation: object) -> None:
 
 
 def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, here: Path) -> None:
-    """reco -i 1, solve, reco -i 2 with the constants found: each a small DAG whose campaign ends as exhausted, and sound."""
+    """reco -i 1, solve, reco -i 2 with the constants found: each a small DAG whose campaign ends as reconstructed, and sound."""
     configure(here, tracks=600)
     made = plain_command("reco", *DATA, "-i", "1", "--fourst")
     assert made.status == 0, made.err
     name = "Y2023_R011705_F400-401_reco01"
     assert f"faser-align solve {name}" in made.out
-    assert plain_command("wait", name, "--timeout", "600").status == 10
+    assert plain_command("wait", name, "--timeout", "600").status == 0
     with queries.published(str(here / name)) as db:
         assert verify.findings(db) == []
         nodes = [row["node"] for row in queries.nodes(db)]
     assert nodes == ["reco_s1_i01_00400", "reco_s1_i01_00401"]
     status = json.loads(plain_command("status", name, "--json").out)
-    assert "solved by hand" in status["reason"]
-    assert status["next"].startswith(f"faser-align solve {name}")
+    assert (status["state"], status["reason"]) == ("reconstructed", "all of its files are reconstructed")
+    assert (status["next"], status["constants"]) == (f"faser-align solve {name}", None)
+    assert "is reconstructed, so there is nothing to resume" in plain_command("resume", name).err
 
     assert "solve it with `faser-align solve" in plain_command("reco", *DATA, "-i", "2", "--dry-run").err
     tracks = here / name / "iter01" / "2kfalignment"
@@ -57,17 +58,28 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     found = here / name / "iter01" / "3millepede" / "inputforalign.txt"
     assert f"constants: {found}" in solved.out
     assert read_constants(found) != read_constants(EXAMPLES / "ift_misplaced.txt")
+    status = json.loads(plain_command("status", name, "--json").out)
+    assert (status["state"], status["constants"], status["spool_waiting"]) == ("reconstructed", str(found), 0)
+    assert status["next"].startswith(f"faser-align constants export {name}")
+    assert [(row["verdict"], row["tracks"] > 0) for row in status["iterations"]] == [("solved", True)]
+    assert plain_command("report", name).status == 0
+    assert f"faser-align constants export {name}" in (here / f"{name}.html").read_text()
+    again = plain_command("solve", name)  # nothing keeps a user from solving it twice
+    assert again.status == 0, again.err
     second = plain_command("reco", *DATA, "-i", "2", "--dry-run")
     assert (second.status, str(found) in second.out) == (0, True)
 
     binary = here / "mp2input.bin"
     assert plain_command("mille", *map(str, sorted(tracks.glob("*.root"))), "-o", str(binary)).status == 0
     assert binary.stat().st_size > 10_000
+    (here / name / "state.db").unlink()
+    (here / name / "published.db").unlink()
     repaired = plain_command("repair", name)  # DAGMan has left by now
     assert repaired.status == 0, repaired
     with queries.published(str(here / name)) as db:
         assert verify.findings(db) == []
-        assert queries.campaign(db)["state"] == "exhausted"
+        assert queries.campaign(db)["state"] == "reconstructed"
+        assert queries.latest_constants(db) == str(found)
 
 
 def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:

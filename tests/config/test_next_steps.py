@@ -18,7 +18,7 @@ def _step(state: str, constants: str | None = "/my last.txt") -> str:
 @pytest.mark.parametrize("state", [*table.STATES, *table.MESSAGES.values(), "unheard of"])
 def test_every_state_and_message_has_a_next_step(state: str) -> None:
     """It begins with a command about the campaign, as the user calls the program, with names quoted."""
-    assert re.match(r"\./fa (watch|status|resume|metrics|report) 'a b'($|   \()", _step(state))
+    assert re.match(r"\./fa (watch|status|resume|metrics|report|solve) 'a b'($|   \()", _step(state))
 
 
 def test_constants_to_go_on_from() -> None:
@@ -34,6 +34,6 @@ def test_the_readme_says_the_same(state: str) -> None:
     commands = re.findall(r"\{command\} (\w+(?: export)?)", NEXT[state])
     row = next(line for line in README.read_text().splitlines() if line.startswith("| `") and f"`{state}`" in line)
     assert (
-        re.findall(r"`(?:faser-align )?(status|resume|metrics|report|submit|extend|constants export)\b", row)
+        re.findall(r"`(?:faser-align )?(status|resume|metrics|report|solve|submit|extend|constants export)\b", row)
         == commands
     )

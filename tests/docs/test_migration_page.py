@@ -116,7 +116,7 @@ class Desk:
             words.append("--yes")
         left = self.command(*words)
         if verb == "reco" and "--dry-run" not in words:
-            assert self.command("wait", RECO, "--timeout", "600").status == 10
+            assert self.command("wait", RECO, "--timeout", "600").status == 0
         return left
 
     def _begin(self, words: list[str]) -> Result:

@@ -11,6 +11,7 @@ from campaigns import make_campaign
 from taking import AGAIN, PRE, RECO, rows, take
 
 from faser_align.config import layout
+from faser_align.state import queries
 
 MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
 FINAL = taking.FINAL | {"dag_status": 0, "failed_count": 0}
@@ -71,14 +72,69 @@ def test_an_early_verdict_outlives_the_failure_of_its_dagman(folder: str) -> Non
     assert events == [("limit",), ("solving_started",), ("resumed",)]
 
 
-@pytest.mark.parametrize(("status", "end"), [(0, "exhausted"), (2, "failed"), (4, "removed"), (6, "removed")])
+@pytest.mark.parametrize(("status", "end"), [(0, "reconstructed"), (2, "failed"), (4, "removed"), (6, "removed")])
 def test_a_campaign_that_only_reconstructs(status: int, end: str, folder: str) -> None:
-    """Without any solution it has ended well where its DAG has, and only there."""
+    """A campaign without Millepede nodes ends as reconstructed if its DAG succeeds, and as any other if it does not."""
+    only_reconstructs(folder)
     take(folder, PRE, DONE)
-    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
-        db.execute("DELETE FROM nodes WHERE kind = 'mille'")
     assert take(folder, {**FINAL, "dag_status": status}) == [status]
     assert state(folder) == end
+
+
+def only_reconstructs(folder: str) -> None:
+    """Make the campaign one of `reco`, which has no Millepede node."""
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
+        db.execute("DELETE FROM nodes WHERE kind = 'mille' OR iteration > 1")
+
+
+def test_nothing_is_left_to_reconstruct(folder: str) -> None:
+    """A `reco` whose DAG was removed after its last job ends as reconstructed when it is resumed."""
+    only_reconstructs(folder)
+    take(folder, PRE, DONE, {**FINAL, "dag_status": 4})
+    assert take(folder, {**FINAL, **AGAIN}) == [0]
+    assert state(folder) == "reconstructed"
+    assert rows(folder, "SELECT stage, iteration FROM campaign") == [(1, 1)]
+
+
+SOLVED = {"phase": "control", "event": "solved", "id": "s", "who": "me", "utc": "2026-11-24T09:00:00.000Z", "host": "h"}
+
+
+@pytest.mark.parametrize("end", ["reconstructed", "exhausted"])
+def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
+    """The solution of a `reco` has its iteration and constants, once per solution, also if an earlier version ended it as exhausted."""
+    only_reconstructs(folder)
+    take(folder, PRE, DONE, FINAL)
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
+        db.execute("UPDATE campaign SET state = ?", (end,))
+        db.execute("UPDATE history SET destination = ? WHERE event = 'reconstructed'", (end,))
+        assert queries.campaign(db)["state"] == "reconstructed"
+        assert queries.latest_constants(db) is None
+    solved = {**SOLVED, "stage": 1, "iteration": 1, "metrics": '{"chi2_per_ndf": 1.5}'}
+    assert take(folder, solved, solved, {**solved, "id": "again"}) == [0, 0, 0]
+    assert state(folder) == "reconstructed"
+    assert len(rows(folder, "SELECT id FROM history WHERE event = 'solved' AND ignored = ''")) == 2
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        (row,) = queries.iterations(db)
+        assert (row["verdict"], row["ended_utc"], row["metrics"]) == ("solved", SOLVED["utc"], {"chi2_per_ndf": 1.5})
+        assert queries.latest_constants(db) == layout.result_file(folder, 1, 1)
+
+
+def test_a_solution_of_a_campaign_that_runs_is_ignored(folder: str) -> None:
+    """A campaign that is not reconstructed records why it ignores a solution, and has no iteration from it."""
+    take(folder, PRE, {**SOLVED, "stage": 1, "iteration": 1, "metrics": "{}"})
+    assert rows(folder, "SELECT ignored FROM history WHERE event = 'solved'") == [
+        ("a campaign that is reconstructing takes no event solved",)
+    ]
+    assert rows(folder, "SELECT ended_utc FROM iterations") == [("",)]
+
+
+def test_a_campaign_of_an_earlier_version_sends_the_new_message(tmp_path: Path) -> None:
+    """A campaign whose kinds of messages lack `reconstructed` sends it to those who asked for exhausted."""
+    config = {"notify": {"targets": ["me"], "events": ["exhausted"]}}
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
+    only_reconstructs(folder)
+    take(folder, PRE, DONE, FINAL)
+    assert rows(folder, "SELECT target, kind FROM outbox") == [("me", "reconstructed")]
 
 
 def test_the_end_names_what_failed(folder: str) -> None:
