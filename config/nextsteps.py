@@ -29,7 +29,7 @@ NEXT = {
     "solved": "{command} constants export {name} -o FILE   (`reco` with the next number begins from these constants)",
     "diverged": _METRICS + "   (then submit anew with another choice of what is free)",
     "stalled": _METRICS + "   (then submit anew with another choice of what is free)",
-    "starved": _METRICS + "   (then submit anew with more files)",
+    "starved": _METRICS + "   (then submit anew with more files, fewer free parameters or wider cuts)",
     "rejected": "{command} report {name}   (keep the constants that it started from: {start})",
     "failed": _RESUME + "   (once the cause is removed)",
     "removed": _RESUME,

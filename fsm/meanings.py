@@ -40,7 +40,7 @@ EVENTS = {
     "solved": "`faser-align solve` on a `faser-align reco`",
     "diverged": "verdict: diverged",
     "stalled": "verdict: stalled",
-    "starved": "verdict: starved",
+    "starved": "verdict: starved, or no parameter has enough measurements",
     "final_failed": "FINAL of a DAG that failed",
     "final_removed": "FINAL of a DAG that was removed",
     "resumed": "`faser-align resume`",

@@ -20,6 +20,7 @@ NO_SPACE = 69
 ENVIRONMENT = 70
 DATABASE = 71
 TOKEN = 72
+STATISTICS = 73
 
 JOB_FAILURES = {
     CONFIG: (
@@ -51,7 +52,15 @@ JOB_FAILURES = {
     ),
     DATABASE: ("conditions database could not be made", False, "read the job's log, then resume"),
     TOKEN: ("Kerberos ticket or AFS token refused", False, "renew it with kinit and aklog, then resume"),
+    STATISTICS: (
+        "insufficient statistics",
+        True,
+        "submit a new campaign with more raw files, fewer free parameters, wider cuts in [mille], or a smaller solver.entries",
+    ),
 }
+
+# Failures of a Millepede job that end the campaign by an event of their own.
+CAMPAIGN_EVENTS = {STATISTICS: "starved"}
 
 # Values of DAGMan's $RETURN that are not the job's own (HTCondor's source, dagman/node.h): as above. Other negative values are signals.
 NOT_SUBMITTED, REMOVED, LOG_UNREADABLE, PRE_FAILED = -1001, -1002, -1003, -1004

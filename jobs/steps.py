@@ -16,7 +16,9 @@ from faser_align.fsm import statuses
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing
 
-TOO_MANY_REJECTS = 26  # pede's end code
+# pede's end codes.
+NO_VARIABLES = (21, 22)
+TOO_MANY_REJECTS = 26
 WIDER = 10.0  # the residual cut of the second conversion over that of the first
 
 MilleFile = Callable[[int], str]
@@ -39,7 +41,8 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
     hits. The kept tracks are then converted once more with ten times the cut, to binaries of their own, and solved
     again: once, and from the first step.
 
-    Raises NodeError: INPUT_MISSING without a file, SOLVER if there is no solution.
+    Raises NodeError: INPUT_MISSING without a file, STATISTICS if no parameter has enough entries, SOLVER if there is no
+    solution.
     """
     mille_file: MilleFile = iteration.mille_file
     counts = _counts(mille_file, used)
@@ -53,7 +56,14 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
     if failed is not None:
         wider = f" (also with hits up to {WIDER * iteration.residual_max_mm:g} mm)" if again else ""
         name = iteration.record["stages"][iteration.stage - 1]["steps"][len(steps)]["name"]
-        raise NodeError(f"step {len(steps) + 1} ({name}): {failed.message}{wider}", statuses.SOLVER)
+        step = f"step {len(steps) + 1} ({name})"
+        if failed.end_code in NO_VARIABLES:
+            least = iteration.config["solver"]["entries"]
+            raise NodeError(
+                f"{step}: of {counts.tracks_written:,} tracks no free parameter has the {least} measurements that solver.entries requires",
+                statuses.STATISTICS,
+            )
+        raise NodeError(f"{step}: {failed.message}{wider}", statuses.SOLVER)
     return Solved(steps, counts, iteration.residual_max_mm * (WIDER if again else 1.0), again, steering)
 
 

@@ -109,6 +109,13 @@ def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> i
     return statuses.verdict_exit(moved, last=last)
 
 
+def unsolved(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> None:
+    """End the campaign because its Millepede job cannot have a solution."""
+    event = campaign.event
+    name = statuses.CAMPAIGN_EVENTS[event["ret"]]
+    _move(campaign, name, stage, iteration, "json_object('reason', ?)", (event["reason"],), attempt)
+
+
 def final(campaign: "Campaign") -> int:
     """DAGMan ends: hand its outcome on, and close a campaign that no verdict has closed."""
     event = campaign.event

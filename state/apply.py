@@ -114,6 +114,8 @@ def _post(campaign: Campaign) -> int:
         history.enqueue(campaign, row, "lost")
     if kind != "reco" and "verdict" in event:
         answer = _advance().verdict(campaign, stage, iteration, attempts)
+    elif kind == "mille" and event["ret"] in statuses.CAMPAIGN_EVENTS:
+        _advance().unsolved(campaign, stage, iteration, attempts)
     _took(campaign, node, attempts, "post", job_id, "", answer)
     return int(answer)
 

@@ -51,6 +51,7 @@ def extend(folder: str, iterations: int, *, dry_run: bool) -> None:
     with contextlib.nullcontext() if dry_run else alone(folder):
         state = snapshot.state_now(folder)
         _refuse(record, state)
+        steering.refuse_without_solution(record, state)
         added = _plan(record, state, iterations)
         console.say(f"{name} is {state}; it goes on with iteration {added.first}, and may have {added.after} in all")
         if state in steering.JUDGED:

@@ -15,7 +15,7 @@ from faser_align.cli.work import dagman, progress, snapshot
 from faser_align.cli.work.alone import alone
 from faser_align.config import atomic, layout, submissions
 from faser_align.config.record import read_record
-from faser_align.fsm import table
+from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.state import create, database, queries, wishes
 from faser_align.state.upgrade import bring_up_to_date
@@ -158,6 +158,7 @@ def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
         raise UserError(
             f"{name} is {state}, so there is nothing to resume; see {hint('report', record)}, or submit a new campaign"
         )
+    refuse_without_solution(record, state)
     if state in JUDGED:
         raise UserError(
             f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; give it more iterations "
@@ -165,6 +166,15 @@ def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
         )
     if state == "exhausted":
         raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
+
+
+def refuse_without_solution(record: dict[str, Any], state: str) -> None:
+    """Refuse to repeat an iteration whose Millepede job cannot have a solution with the same files."""
+    with queries.published(record["folder"]) as db:
+        failed = [node for node in queries.nodes(db, "failed") if node["return_value"] in statuses.CAMPAIGN_EVENTS]
+    if state in statuses.CAMPAIGN_EVENTS.values() and failed:
+        fix = statuses.JOB_FAILURES[failed[0]["return_value"]][2]
+        raise UserError(f"{record['name']} is {state}: {failed[0]['reason']}; repeated, it would end alike: {fix}")
 
 
 def _done(folder: str) -> list[str]:

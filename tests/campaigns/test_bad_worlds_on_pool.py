@@ -1,6 +1,7 @@
 """Worlds that are bad for jobs, on a real pool: each ends with the failure's own name and cure, and a resume loses nothing."""
 
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from calypso import Lxplus
-from desk import EXAMPLES, Desk
+from desk import COMMAND, EXAMPLES, Desk
 from nowhere import no_job_begins
 from standin import make_pede
 
@@ -137,6 +138,26 @@ def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
     with no_job_begins():
         worlds = [bad_reconstruction(desk, name) for name in RECONSTRUCTION]
     end(desk, worlds)
+
+
+@pytest.mark.timeout(900)
+def test_60_tracks_end_as_starved(desk: Desk) -> None:
+    """A campaign with 60 tracks ends as starved; mail and status say what would help, and neither resume nor extend is offered."""
+    name = begin(desk, "few", SIMULATION.replace("tracks = 300", "tracks = 60"))
+    desk.wait(name, status=13)
+    failure, _, cure = statuses.JOB_FAILURES[statuses.STATISTICS]
+    for told in (desk.letters(name), desk.run("status", name)):
+        found = " ".join(told.split())
+        assert [words for words in ("starved", failure, "solver.entries requires", cure) if words not in found] == [], (
+            found
+        )
+        assert f"resume {name}" not in found
+    for command in (("resume", name), ("extend", name, "-i", "1")):
+        done = subprocess.run([*COMMAND, *command], cwd=desk.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert f"{name} is starved: {failure}" in done.stderr
+        assert cure in done.stderr
+    desk.run("verify", name)
 
 
 @pytest.mark.timeout(1800)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from campaigns import hook
 from nowhere import until
+from standin import make_pede
 
 from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
 from faser_align.alignment.millepede import read_end, read_result
@@ -165,6 +167,19 @@ def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> N
     assert "truncated" in failed.stderr
     assert read_end(solution_folder(campaign) / "millepede.end")[0] == 18
     assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
+    assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
+
+
+@pytest.mark.parametrize("backend", ["builtin", "pede"])
+def test_too_few_tracks_for_any_parameter(reconstructed: Make, run_job: Run, tmp_path: Path, backend: str) -> None:
+    """With 60 tracks, which give no parameter enough measurements, the job ends with a status of its own and names the limit."""
+    solver = {"backend": backend, "pede": str(make_pede(tmp_path)), "entries": 5000}
+    campaign = reconstructed((400,), simulation={"tracks": 60}, solver=solver)
+    failed = run_job("solve", campaign, 1, 1)
+    assert failed.returncode == statuses.STATISTICS
+    assert re.search(
+        r"of \d+ tracks no free parameter has the 5000 measurements that solver.entries requires", failed.stderr
+    )
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
 
 

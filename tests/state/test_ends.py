@@ -11,6 +11,7 @@ from campaigns import make_campaign
 from taking import AGAIN, PRE, RECO, rows, take
 
 from faser_align.config import layout
+from faser_align.fsm import statuses
 from faser_align.state import queries
 
 MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
@@ -135,6 +136,24 @@ def test_a_campaign_of_an_earlier_version_sends_the_new_message(tmp_path: Path) 
     only_reconstructs(folder)
     take(folder, PRE, DONE, FINAL)
     assert rows(folder, "SELECT target, kind FROM outbox") == [("me", "reconstructed")]
+
+
+def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
+    """A Millepede job that finds too few measurements for any parameter ends the campaign as starved, with its reason."""
+    why = "insufficient statistics: of 60 tracks no free parameter has enough"
+    post = {
+        **FAILED,
+        "node": MILLE,
+        "job_id": "14.1",
+        "ret": statuses.STATISTICS,
+        "exit": statuses.FATAL,
+        "reason": why,
+    }
+    assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, post, {**FINAL, "dag_status": 2}) == [0, 0, 0, 43, 2]
+    assert state(folder) == "starved"
+    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
+        assert queries.last_reason(db) == why
+        assert queries.latest_constants(db) is None
 
 
 def test_the_end_names_what_failed(folder: str) -> None:
