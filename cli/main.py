@@ -105,7 +105,8 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(status)
     except CampaignError as problem:
-        typer.echo(console.named(f"error: {console.sentence(problem)}"), err=True)
+        for sentence in problem.sentences:
+            typer.echo(console.named(f"error: {console.sentence(sentence)}"), err=True)
         sys.exit(problem.exit_status)
     except _UsageError as problem:
         sys.exit(_misused(problem))

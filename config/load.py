@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
 from faser_align.config.schema import Config, Convergence, Table
-from faser_align.fsm.errors import UserError
+from faser_align.fsm.errors import UserError, UserErrors
 
 DEFAULT_FILE = "faser-align.toml"
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -57,7 +57,7 @@ def validate(raw: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join(f"{where}: {sentence}" for sentence in _sentences(error))) from None
+        raise UserErrors([f"{where}: {sentence}" for sentence in _sentences(error)]) from None
 
 
 def read_text(path: str) -> str:

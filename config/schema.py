@@ -59,6 +59,7 @@ FIX_ALLOWED = (
     "or a layer's number: 10 11 12 (IFT) 20 21 22 30 31 32 40 41 42"
 )
 Option = Annotated[Line, AfterValidator(check_option)]
+StandardOption = Literal["--alignment", "--noBackward", "--noForward", "--noIFT", "--output_level"]
 FixItem = Annotated[int | str, PlainValidator(check_fix)]
 
 
@@ -111,6 +112,11 @@ class Calypso(Table):
     reconstruct_options: list[Option] = key(
         [], "Further arguments of that script; `{geometry}` and `{tag}` are filled in."
     )
+    reconstruct_without: list[StandardOption] = key(
+        [],
+        "Standard options that are left out because your version of that script does not know them. Standard are `--alignment`, "
+        "`--noBackward` or `--noForward` (`reconstruction.direction`), `--noIFT` with 3 stations, and `--output_level` with its value.",
+    )
     geometry: Word = key(
         "",
         "Geometry; empty: by year, FASERNU-03 for 2022 and FASERNU-04 from 2023 on. Scripts get it as `FASER_GEOMETRY`, and as an "
@@ -125,7 +131,16 @@ class Calypso(Table):
         "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
         "Conditions database, which each job copies and patches with the iteration's constants (about 100 MB).",
     )
-    written: GivenWord = key("FASER-04_ALLP200.db", "Database that `write_constants` writes.")
+    written: GivenWord = key(
+        "FASER-04_ALLP200.db",
+        "Database that `write_constants` writes; the script itself holds the name. The version of March 2026 writes "
+        "`FASER-05_ALLP200.db`.",
+    )
+    pool: Word = key(
+        "",
+        "POOL file that `write_constants` writes beside it, for example `FASER-05_Align.pool.root`; empty: every "
+        "`*_Align.pool.root`.",
+    )
     instance: GivenWord = key("CONDBR3", "Instance in both databases (`dbname`).")
     folder_tag: GivenWord = key("TRACKER-ALIGN-05", "Tag of the alignment in the database that is written.")
 
@@ -147,12 +162,16 @@ class Reconstruction(Table):
         "Your program (backend `command`), a line of bash: it reads `{constants}` and writes its tracks to `{output}`, both "
         "in `{scratch}`, where it runs. Each field stands for one word; do not quote it.",
         "text with {output} and any of {raw}, {constants}, {scratch}, {year}, {run}, {file}, {stations}, {stage}, "
-        "{iteration}, {geometry}, {tag} and {verbosity}",
+        "{iteration}, {direction}, {geometry}, {tag} and {verbosity}",
+    )
+    direction: Literal["forward", "backward"] = key(
+        "forward",
+        "Direction of tracking: Calypso's script gets `--noBackward` for `forward` and `--noForward` for `backward`.",
     )
     environment: Line = key(
         "",
         "Your own script, sourced before the reconstruction; with `calypso` it takes the place of `atlas_base`, `asetup`, "
-        "`release` and `setup`. Empty: none.",
+        "`release` and `setup`. The status of its last command does not matter. Empty: none.",
     )
     verbosity: Literal["VERBOSE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL"] = key(
         "INFO", "How much the reconstruction prints."

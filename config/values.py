@@ -72,7 +72,7 @@ def check_raw_pattern(pattern: str) -> str:
 
 COMMAND_FIELDS = (
     *("raw", "constants", "output", "scratch", "year", "run", "file", "stations", "stage", "iteration"),
-    *("geometry", "tag", "verbosity"),
+    *("direction", "geometry", "tag", "verbosity"),
 )
 
 

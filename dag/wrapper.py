@@ -27,7 +27,7 @@ def render_wrapper(record: dict[str, Any]) -> str:
     geometry, tag = conditions(settings, record["year"])
     # bash has its own meaning for {#
     templates = environment(comment_start_string="<#", comment_end_string="#>")
-    templates.filters["sh"] = shlex.quote
+    templates.filters |= {"sh": shlex.quote, "words": shlex.join}
     return templates.get_template(TEMPLATE).render(
         campaign=record,
         python=record.get("job_python", record["python"]),
@@ -36,10 +36,12 @@ def render_wrapper(record: dict[str, Any]) -> str:
         cleans_up=record["config"].get("storage", {}).get("cleanup_reco_temp_files", True),
         calypso=calypso,
         own=settings["environment"],
+        direction=direction_of(settings),
         geometry=geometry,
         tag=tag,
-        write_options=_options(calypso["write_options"], geometry, tag),
-        reconstruct_options=_options(calypso["reconstruct_options"], geometry, tag),
+        pool=calypso.get("pool") or "*_Align.pool.root",
+        write_options=[_filled(option, geometry, tag) for option in calypso["write_options"]],
+        options={stations: reconstruct_options(settings, record["year"], stations) for stations in (3, 4)},
         command=_command(settings["command"]),
         statuses=statuses,
         first=min(statuses.JOB_FAILURES),
@@ -54,8 +56,33 @@ def conditions(settings: dict[str, Any], year: int) -> tuple[str, str]:
     return told["geometry"] or geometry, told["tag"] or tag
 
 
-def _options(options: list[str], geometry: str, tag: str) -> str:
-    return "".join(f" {shlex.quote(option.format(geometry=geometry, tag=tag))}" for option in options)
+def direction_of(settings: dict[str, Any]) -> str:
+    """Direction of tracking; campaigns that were submitted before there was a choice went forward."""
+    return str(settings.get("direction", "forward"))
+
+
+def reconstruct_options(settings: dict[str, Any], year: int, stations: int) -> list[str]:
+    """Return the options of Calypso's reconstruction script, which follow the raw file.
+
+    Args:
+        settings: ``[reconstruction]`` of the campaign's record.
+        year: year of the data, for the geometry and the tag.
+        stations: 3 or 4.
+    """
+    calypso = settings["calypso"]
+    without = calypso.get("reconstruct_without", [])
+    standard = [
+        ["--alignment"],
+        ["--noForward" if direction_of(settings) == "backward" else "--noBackward"],
+        ["--noIFT"] if stations == 3 else [],
+        ["--output_level", settings["verbosity"]],
+    ]
+    kept = [word for option in standard if option and option[0] not in without for word in option]
+    return kept + [_filled(option, *conditions(settings, year)) for option in calypso["reconstruct_options"]]
+
+
+def _filled(option: str, geometry: str, tag: str) -> str:
+    return option.format(geometry=geometry, tag=tag)
 
 
 def _command(command: str) -> str:

@@ -9,11 +9,29 @@ class CampaignError(Exception):
 
     exit_status = 1
 
+    @property
+    def sentences(self) -> list[str]:
+        """Each thing that is wrong, in a sentence of its own."""
+        return [str(self)]
+
 
 class UserError(CampaignError):
     """The user's mistake: the sentence says what is wrong and what to do about it."""
 
     exit_status = 2
+
+
+class UserErrors(UserError):
+    """Several mistakes of the user, each with its sentence."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__("\n".join(sentences))
+        self._each = list(sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """One sentence for each mistake."""
+        return self._each
 
 
 class NodeError(CampaignError):

@@ -41,7 +41,7 @@ def reco(
 
     A small campaign of its own, from the same templates, with hooks, history and retries; it ends as reconstructed.
     Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -i 2` goes on from its constants.
-    Without a configuration file, --calypso_path or --env_script is enough.
+    Without a configuration file, --calypso_path is enough.
 
     Example: faser-align reco -y 2023 -r 11705 -f 400-450 -i 1 --fourst
     """
@@ -60,6 +60,7 @@ def reco(
             "data",
             "stations",
             "tracks from",
+            "conditions",
             "constants",
             "folder",
             "large files",

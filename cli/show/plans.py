@@ -1,5 +1,7 @@
 """What a campaign that is planned would do, for who is about to submit it."""
 
+import os
+import shlex
 from typing import Any
 
 from faser_align.cli import console
@@ -7,6 +9,7 @@ from faser_align.cli.show import words
 from faser_align.config.files import by_run, format_files
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
+from faser_align.dag.wrapper import conditions, direction_of, reconstruct_options
 
 
 def summary(planned: Plan) -> dict[str, str]:
@@ -19,7 +22,8 @@ def summary(planned: Plan) -> dict[str, str]:
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
         "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
-        "tracks from": config["reconstruction"]["backend"],
+        "tracks from": _tracks(record),
+        **_conditions(record),
         "solver": config["solver"]["backend"],
         "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
         "folder": record["folder"],
@@ -39,6 +43,32 @@ def show_steering(planned: Plan) -> None:
         console.say(f"\n* stage {described.stage!r}, step {described.step!r}: {described.free}")
         for name, text in described.texts.items():
             console.say(f"* {name}\n{text}")
+
+
+def _tracks(record: dict[str, Any]) -> str:
+    """What reconstructs; of Calypso the script and its options as the jobs will type them."""
+    settings = record["config"]["reconstruction"]
+    if settings["backend"] != "calypso":
+        return str(settings["backend"])
+    of_stages = sorted({stage.get("stations", record["stations"]) for stage in record["stages"]}, reverse=True)
+    script = os.path.basename(settings["calypso"]["reconstruct"])
+    lines = [
+        shlex.join([script, "FILE", *reconstruct_options(settings, record["year"], stations)]) for stations in of_stages
+    ]
+    return f"calypso, {direction_of(settings)} tracking: {'; '.join(lines)}"
+
+
+def _conditions(record: dict[str, Any]) -> dict[str, str]:
+    """The conditions database of Calypso's jobs: where constants are written to, tags and geometry."""
+    settings = record["config"]["reconstruction"]
+    if settings["backend"] != "calypso":
+        return {}
+    calypso = settings["calypso"]
+    geometry, tag = conditions(settings, record["year"])
+    return {
+        "conditions": f"{calypso['written']} ({calypso['folder_tag']}) into a copy of {calypso['database']}; "
+        f"geometry {geometry}, tag {tag}"
+    }
 
 
 def _plural(word: str, count: int) -> str:

@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from faser_align.cli.work.checking import Doubt, Failed, Look, Skipped
-from faser_align.config import layout, outside
+from faser_align.config import calypsoscripts, layout, outside
 from faser_align.config.schema import Config
+from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state.trial import try_folder
 
@@ -105,7 +106,32 @@ def calypso(look: Look) -> str:
     for key, path in paths.items():
         if not os.path.isfile(path) or not os.access(path, os.R_OK):
             raise UserError(f"{key} = {path} is no file that can be read; correct it, or install Calypso there")
-    return f"{told.calypso.release}; " + ", ".join(paths.values())
+    _agree_with_scripts(look)
+    return f"{told.calypso.release}; {told.direction} tracking; " + ", ".join(paths.values())
+
+
+def _agree_with_scripts(look: Look) -> None:
+    """Raise Doubt if Calypso's scripts say that they write other names or do not know an option."""
+    told = look.config.reconstruction
+    text = calypsoscripts.read(told.calypso.write_constants)
+    for key, found in (
+        ("written", calypsoscripts.database_written(text)),
+        ("pool", calypsoscripts.pool_written(text)),
+    ):
+        configured = getattr(told.calypso, key)
+        if found and configured and found != configured:
+            raise Doubt(
+                f"{told.calypso.write_constants} writes {found}, and reconstruction.calypso.{key} is {configured}; set it to "
+                f'"{found}"'
+            )
+    known = calypsoscripts.options_known(calypsoscripts.read(told.calypso.reconstruct))
+    options = reconstruct_options(told.model_dump(), look.year, 3)
+    unknown = [word for word in options if word.startswith("--") and word.partition("=")[0] not in known]
+    if known and unknown:
+        raise Doubt(
+            f"{told.calypso.reconstruct} does not know {', '.join(unknown)}; correct reconstruction.calypso.reconstruct_options, "
+            "or name what it does not know in .reconstruct_without"
+        )
 
 
 def pages(look: Look) -> str:

@@ -129,6 +129,33 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
     assert plain_command("check", *DATA).status == 1
 
 
+def test_scripts_that_disagree_with_the_configuration(plain_command: Command, lxplus: Lxplus) -> None:
+    """`check` warns of a script that writes another database or does not know an option, and names the key."""
+    write, reconstruct = (
+        lxplus.checkout / name for name in ("WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py")
+    )
+    write.write_text(
+        '#    connection = "sqlite://;schema=FASER-04_ALLP200.db;dbname=CONDBR3"\n'
+        'connection = "sqlite://;schema=FASER-05_ALLP200.db;dbname=CONDBR3"\n'
+    )
+    found = look(plain_command)["Calypso"]
+    assert found["result"] == "warning"
+    assert (
+        'writes FASER-05_ALLP200.db, and reconstruction.calypso.written is FASER-04_ALLP200.db; set it to "FASER-05'
+        in (found["text"])
+    )
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text().replace("database =", 'written = "FASER-05_ALLP200.db"\ndatabase ='))
+    reconstruct.write_text(
+        'parser.add_argument("--alignment", action="store_true")\nparser.add_argument("--noIFT",\n    default=False)\n'
+        'parser.add_argument("-b", "--noBackward", action="store_true")\n'
+    )
+    found = look(plain_command)["Calypso"]
+    assert (found["result"], "does not know --output_level; correct" in found["text"]) == ("warning", True)
+    config.write_text(config.read_text().replace("database =", 'reconstruct_without = ["--output_level"]\ndatabase ='))
+    assert look(plain_command)["Calypso"]["result"] == "ok"
+
+
 def test_tickets_that_end_soon_and_tools_that_are_absent(
     plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,18 @@ def test_a_campaign_gives_runs_and_year(plain_command: Command, lxplus: Lxplus, 
     assert read_constants("out/inputforalign.txt") == read_constants(EXAMPLE)
 
 
+def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:
+    """The export takes database, POOL file and tag from the names that the jobs use."""
+    lxplus.orders("write:05")
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text() + 'written = "FASER-05_ALLP200.db"\npool = "FASER-05_Align.pool.root"\n')
+    left = plain_command("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out", "--runs", "1", "--year", "2023")
+    assert left.status == 0, left.err
+    told = json.loads(Path("out/export.json").read_text())
+    assert (told["written"], told["folder_tag"]) == ("FASER-05_ALLP200.db", "TRACKER-ALIGN-05")
+    assert told["pool"] == ["data/poolcond/FASER-05_Align.pool.root"]
+
+
 def test_what_fails_is_said_and_leaves_nothing(plain_command: Command, lxplus: Lxplus) -> None:
     """A failing script is named with exit status 1, and mistakes with 2; no half-made folder is left."""
     words = ("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out")

@@ -33,6 +33,21 @@ def test_one_sentence(words: tuple[str, ...], said: str, plain_command: Command)
     assert "--help`" in left.err
 
 
+def test_each_mistake_of_a_file_has_its_line(
+    plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two mistakes in one configuration are two lines on standard error."""
+    monkeypatch.chdir(tmp_path)
+    Path("faser-align.toml").write_text('[campaign]\niterations = 0\n[reconstruction]\ndirection = "up"\n')
+    left = plain_command(*SUBMIT, "--dry-run")
+    assert left.status == 2
+    first, second = left.err.splitlines()
+    assert first.startswith("error: faser-align.toml: campaign.iterations = 0 is not allowed")
+    assert second.startswith(
+        'error: faser-align.toml: reconstruction.direction = "up" is not allowed: it must be "forward" or'
+    )
+
+
 def test_the_command_is_named_as_it_was_typed(plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launcher's name stands in the hint."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")

@@ -61,6 +61,13 @@ def test_a_complete_configuration_is_rendered(pool: Pool, place: Path, name: str
     assert "51 files (400-450)" in result.output
     assert "nothing was written or submitted" in result.output
     assert "refused" not in result.output
+    if name != "local_demo":
+        assert (
+            "backward tracking: faser_reco_alignment.py FILE --alignment --noForward --output_level INFO"
+            in result.output
+        )
+        assert "FASER-05_ALLP200.db (TRACKER-ALIGN-05) into a copy of " in result.output
+        assert ("--noForward --noIFT" in result.output) == (name == "lxplus_three_stages")
     shown = submit(place / f"{name}.toml", "--show-steering")
     assert shown.exit_code == 0
     assert "Cfiles" in shown.output

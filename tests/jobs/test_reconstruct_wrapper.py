@@ -20,7 +20,7 @@ from faser_align.alignment.constants import parse_constants, read_constants
 from faser_align.alignment.mille import read_counts
 from faser_align.config import layout
 from faser_align.config.record import read_record
-from faser_align.dag.wrapper import conditions, render_wrapper
+from faser_align.dag.wrapper import conditions, reconstruct_options, render_wrapper
 from faser_align.fsm import statuses
 
 Make = Callable[..., Path]
@@ -85,7 +85,7 @@ def make_job(make_campaign: Make, tmp_path: Path) -> Callable[..., Job]:
 
 
 def test_the_six_steps(make_job: Callable[..., Job]) -> None:
-    """A job leaves tracks, Mille binary, counts and momenta, one line a step, and nothing in its scratch folder."""
+    """A job leaves tracks, Mille binary, counts and momenta, one line a step and command, and nothing in its scratch folder."""
     job = make_job()
     done = job.run()
     assert (done.returncode, done.stderr) == (0, "")
@@ -94,7 +94,9 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
         "environment",
         "conditions database",
         "constants into the database",
+        "FASER-04_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05",
         "reconstruction",
+        f"{job.lxplus.checkout}/faser_reco_alignment.py {job.lxplus.raw(400)} --alignment --noBackward --output_level INFO",
         "output",
         "copy",
         "conversion",
@@ -124,11 +126,23 @@ def test_three_stations(make_job: Callable[..., Job]) -> None:
 # What goes wrong -> the status that names it, and words of the sentence. Those with a raw file that "does" something come
 # from the reconstruction, the others from an order to a stand-in.
 WRONG = [
-    ({"orders": ["asetup:fail"]}, statuses.ENVIRONMENT, ["scripts ended with status 3", "release Athena,24.0.41"]),
-    ({"orders": ["asetup:empty"]}, statuses.ENVIRONMENT, ["it has no python"]),
+    (
+        {"orders": ["asetup:fail"]},
+        statuses.ENVIRONMENT,
+        [
+            "the environment's scripts ended the shell with status 3",
+            "its last lines: asetup: ERROR: release Athena,24.0.41",
+        ],
+    ),
+    ({"orders": ["asetup:empty"]}, statuses.ENVIRONMENT, ["an environment that has no python"]),
     ({"orders": ["cp:database"]}, statuses.DATABASE, ["ALLP200.db is not whole"]),
     ({"orders": ["write:fail"]}, statuses.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
     ({"orders": ["write:nothing"]}, statuses.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
+    (
+        {"orders": ["write:05"]},
+        statuses.DATABASE,
+        ["left no FASER-04_ALLP200.db", "reconstruction.calypso.written", "its folder has: FASER-05_ALLP200.db"],
+    ),
     (
         {"orders": ["AtlCoolCopy:fail"]},
         statuses.DATABASE,
@@ -255,20 +269,43 @@ def test_a_database_that_is_not_there(make_job: Callable[..., Job]) -> None:
 
 
 def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """One script can take the place of the four lines; its being absent, its failure and its exit are told."""
+    """A script of the user's own replaces the four lines, whatever its last command returns."""
     own = tmp_path / "reco_condor_env.sh"
     job = make_job({"environment": str(own)})
-    job.fails(statuses.ENVIRONMENT, "reconstruction.environment = ", "reco_condor_env.sh cannot be read")
-    own.write_text("false\n")
-    job.fails(statuses.ENVIRONMENT, "scripts ended with status 1")
-    own.write_text("exit 0\n")
-    job.fails(statuses.ENVIRONMENT, "scripts ended with status 0")
     base, checkout = job.lxplus.atlas_base, job.lxplus.checkout
     own.write_text(
         f"export ATLAS_LOCAL_ROOT_BASE='{base}'\nsource \"$ATLAS_LOCAL_ROOT_BASE/user/atlasLocalSetup.sh\"\n"
-        f"asetup --input='{checkout}/asetup.faser' Athena,24.0.41\nsource '{checkout}/setup.sh'\ntrue\n"
+        f"asetup --input='{checkout}/asetup.faser' Athena,24.0.41\nsource '{checkout}/setup.sh'\n[ -n \"$NEVER_SET\" ]\n"
     )
-    assert job.run().returncode == 0
+    done = job.run()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, ["cannot be read"]),
+        ("echo first\necho second\nfalse\n", ["has no python", "its last lines: first | second"]),
+        ("exit 0\n", ["ended the shell with status 0", "it printed nothing"]),
+        (
+            "echo at work\nset -e\ncat /nowhere\n",
+            ["ended the shell with status 1", "its last lines: at work | cat: /nowhere"],
+        ),
+        (
+            "source /nowhere/setup.sh\nreturn 3\n",
+            ["has no python", "its last lines: ", "/nowhere/setup.sh: No such file"],
+        ),
+        ("PATH=/nowhere\n", ["ended the shell with status 127", "env: command not found"]),
+    ],
+)
+def test_an_environment_script_that_fails(
+    make_job: Callable[..., Job], tmp_path: Path, text: str | None, words: list[str]
+) -> None:
+    """A script that is missing, ends the shell or leaves no Athena is named, with its own last lines."""
+    own = tmp_path / "reco_condor_env.sh"
+    if text is not None:
+        own.write_text(text)
+    make_job({"environment": str(own)}).fails(statuses.ENVIRONMENT, f"reconstruction.environment = {own}", *words)
 
 
 def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
@@ -442,7 +479,73 @@ def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) ->
     settings["calypso"] |= {"geometry": "FASERNU-05", "reconstruct_options": ["--geom={geometry}", "a b"]}
     assert conditions(settings, 2025) == ("FASERNU-05", "OFLCOND-FASER-05")
     settings["backend"] = "calypso"
-    assert "--output_level \"$verbosity\" --geom=FASERNU-05 'a b'\n" in render_wrapper(job.record)
+    assert "--output_level INFO --geom=FASERNU-05 'a b')\n" in render_wrapper(job.record)
+
+
+@pytest.mark.parametrize(
+    ("stations", "table", "calypso", "options"),
+    [
+        (4, {}, {}, "--alignment --noBackward --output_level INFO"),
+        (3, {"direction": "backward"}, {}, "--alignment --noForward --noIFT --output_level INFO"),
+        (
+            4,
+            {"direction": "backward", "verbosity": "DEBUG"},
+            {"reconstruct_options": ["--cond", "{tag}"]},
+            "--alignment --noForward --output_level DEBUG --cond OFLCOND-FASER-05",
+        ),
+        (
+            4,
+            {},
+            {"reconstruct_without": ["--output_level"], "reconstruct_options": ["-v"]},
+            "--alignment --noBackward -v",
+        ),
+    ],
+)
+def test_options_of_the_reconstruction(
+    make_job: Callable[..., Job],
+    tmp_path: Path,
+    stations: int,
+    table: dict[str, Any],
+    calypso: dict[str, Any],
+    options: str,
+) -> None:
+    """Direction, verbosity, added and removed options reach Calypso's script as `submit` prints them."""
+    standard = Lxplus(tmp_path / "for its paths").reconstruction()["calypso"]
+    assert isinstance(standard, dict)
+    moved = {key: value.replace("for its paths", "lxplus of me") for key, value in standard.items()}
+    job = make_job({**table, "calypso": moved | calypso}, campaign={"stations": stations})
+    done = job.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(f"{job.lxplus.raw(400)}.options").read_text() == options
+    assert reconstruct_options(job.record["config"]["reconstruction"], 2023, stations) == options.split()
+    assert f"{job.lxplus.raw(400)} {options}\n" in done.stdout
+
+
+def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """A checkout that writes FASER-05 works once `written` and `pool` say so; a wrong name of the POOL file is named."""
+    job = make_job()
+    job.lxplus.orders("write:05")
+    calypso = job.record["config"]["reconstruction"]["calypso"]
+    calypso |= {"written": "FASER-05_ALLP200.db", "pool": "FASER-05_Align.pool.root"}
+    (job.folder / layout.WRAPPER).write_text(render_wrapper(job.record))
+    constants = layout.constants_file(str(job.folder), 1, 1)
+    done = job.run("--database", constants, tmp_path / "made")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "made" / "data" / "poolcond" / "FASER-05_Align.pool.root").exists()
+    assert "AtlCoolCopy FASER-05_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05" in done.stdout
+    calypso["pool"] = "FASER-06_Align.pool.root"
+    (job.folder / layout.WRAPPER).write_text(render_wrapper(job.record))
+    job.fails(statuses.DATABASE, "left no FASER-06_Align.pool.root")
+
+
+def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:
+    """A campaign that was submitted before these keys existed is reconstructed as it was then."""
+    job = make_job()
+    settings = job.record["config"]["reconstruction"]
+    del settings["direction"], settings["calypso"]["reconstruct_without"], settings["calypso"]["pool"]
+    (job.folder / layout.WRAPPER).write_text(render_wrapper(job.record))
+    assert job.run().returncode == 0
+    assert Path(f"{job.lxplus.raw(400)}.options").read_text() == "--alignment --noBackward --output_level INFO"
 
 
 def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:

@@ -12,8 +12,9 @@ if "write:nothing" in Path("@folder@/orders").read_text():
     sys.exit(0)
 if "write:fail" in Path("@folder@/orders").read_text():
     raise RuntimeError("cannot write the payload")
-with sqlite3.connect("FASER-04_ALLP200.db") as db:
+version = "FASER-05" if "write:05" in Path("@folder@/orders").read_text() else "FASER-04"
+with sqlite3.connect(f"{version}_ALLP200.db") as db:
     db.execute("CREATE TABLE folders (payload TEXT)")
     db.execute("INSERT INTO folders VALUES (?)", (constants,))
-Path("FASER-04_Align.pool.root").write_bytes(b"root, a pool file")
+Path(f"{version}_Align.pool.root").write_bytes(b"root, a pool file")
 Path("PoolFileCatalog.xml").write_text("<POOLFILECATALOG/>")
