@@ -3,7 +3,7 @@
 The templates only lay out what stands there, so that the text, the HTML and the Markdown say the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from faser_align.config.layout import raw_name
@@ -64,7 +64,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         tone=words.tone,
         sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
-        changes=_changes(rows),
+        changes=(*_changes(rows), *_validation(facts.get("validation"))),
         table=_table(rows, count(facts.get("stages")) > 1),
         urgent=urgent,
         losses=losses,
@@ -124,6 +124,17 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
         for change in found
         if change.now != NONE
     )
+
+
+def _validation(groups: object) -> Iterator[Change]:
+    """What the validation found with the last constants, and before that with the first ones."""
+    if not isinstance(groups, Mapping):
+        return
+    for name, label in (("all", "all files"), ("unused", "files not used")):
+        group = groups.get(name)
+        if isinstance(group, Mapping):
+            now, before = (number((group.get(when) or {}).get("chi2_per_ndf"), ".3f") for when in ("after", "before"))
+            yield Change(f"Validation, chi2/ndf of {label}", now, before)
 
 
 def _largest(value: object) -> str:

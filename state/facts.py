@@ -64,7 +64,10 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         message["solver"] = message["rows"][-1]["solver"]
         message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
         message["no_plot"] = last["metrics"].get("no_plot", "")
-    message["notes"] = [*_notes(campaign["folder"], iterations), *validation_notes(queries.validation(db))]
+    validation = queries.validation(db)
+    if claimed.kind in ("converged", "rejected"):
+        message["validation"] = validation.get("metrics", {}).get("groups", {})
+    message["notes"] = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
     return message
 
 

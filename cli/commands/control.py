@@ -67,7 +67,7 @@ def extend(
     """Go on with a campaign that ended without having converged.
 
     It gets more iterations, in a DAG of its own in the same folder, and goes on from its last constants. Folders, history
-    and messages go on, too.
+    and messages go on, too. A campaign that ended before its limit has iterations left: -i counts these, too, and must not be less.
 
     Example: faser-align extend Y2023_R011705_F400-450 -i 5
     """

@@ -133,7 +133,9 @@ def validation(seen: Row) -> list[Block]:
         )
         for name, group in groups.items()
     ]
-    return [Line(), Grid(columns, lines), Line(f"{found['verdict']}: {found['reason']}")]
+    # The state of a campaign that the validation ended has the same reason.
+    said = [] if found["reason"] == seen.get("reason") else [Line(f"{found['verdict']}: {found['reason']}")]
+    return [Line(), Grid(columns, lines), *said]
 
 
 def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
@@ -144,6 +146,8 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
     each = f"about {words.duration(found['iteration_s'])}"
     learnt = "part of the first" if not found["iterations"] else f"median of {found['iterations']}"
     most = f"if each of at most {words.count(found['left'], 'iteration')} to come takes {each} ({learnt})"
+    if not found["left"]:
+        most = f"if the validation takes as long as an iteration, {each} ({learnt})"
     told = ["", f"estimate: over by {words.day_and_time(found['end_utc'], where)} at the latest, {most}"]
     at = found["converges"]
     if at is not None and at > seen["limit"]:

@@ -111,6 +111,12 @@ def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
         raise UserError(
             f"-i {iterations} is not allowed: stage {stage} has {before} iterations, and may have 1 to {ITERATIONS_MAX}"
         )
+    if state in BY_VERDICT and iterations < before - judged:
+        left = before - judged
+        raise UserError(
+            f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged} of the {before} that stage "
+            f"{stage} may have; continue with the other {left} with `{console.program()} extend {shlex.quote(record['name'])} -i {left}`"
+        )
     first = judged + 1
     done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}
     return Extension(stage, first, before, after, frozenset(done))

@@ -92,7 +92,9 @@ def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) 
     return found
 
 
-def estimate(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s: float) -> Row:
+def estimate(
+    record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False
+) -> Row:
     """When the campaign may be over, from the times of its iterations so far; {} where nothing can be told yet.
 
     It assumes that what is left takes as long as the median of what is done, and as many iterations as are allowed. Where
@@ -102,10 +104,11 @@ def estimate(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s
         record: the campaign's, with its stages and limits.
         rows: the iterations of a snapshot, in order.
         now_s: Unix time.
+        validating: the iterations are over, and the validation, which takes as long as one, has begun.
 
     Returns:
         ``iteration_s`` (one iteration), ``iterations`` (how many that was learnt from; 0: from a part of the first),
-        ``left`` (iterations to come at most, the present one included), ``left_s``, ``end_utc``, and of the last stage
+        ``left`` (iterations to come at most, the present one and the validation included; 0 while validating), ``left_s``, ``end_utc``, and of the last stage
         ``converges`` (the iteration, None if unknown) with ``converges_utc``.
     """
     if not rows:
@@ -113,10 +116,15 @@ def estimate(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s
     now = rows[-1]
     finished = [row["wall_s"] for row in rows if row["wall_s"]]
     going = not now["ended_utc"]
-    spent = now_s - queries.seconds(now["started_utc"]) if going and now["started_utc"] else 0.0
+    began = now["ended_utc"] if validating else now["started_utc"]
+    spent = now_s - queries.seconds(began) if (going or validating) and began else 0.0
     each = _median(finished) if finished else _from_a_part(now["nodes"], spent)
     if not each or spent > SLOW_FACTOR * each:
         return {}  # so late that what was learnt says nothing any more
+    if validating:
+        left_s = max(0.0, each - spent)
+        found = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
+        return {**found, "end_utc": database.utc(now_s + left_s), "converges": None, "converges_utc": ""}
     later = sum(stage["iterations"] for stage in record["stages"][now["stage"] :]) + ("validation" in record)
     more = max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
     this = max(0.0, each - spent) if going else 0.0

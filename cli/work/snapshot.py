@@ -75,7 +75,9 @@ def take(folder: str) -> Snapshot:
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
             "to_pool": to_pool(record),
-            "estimate": pace.estimate(record, rows, now_s) if going and not campaign["pending"] else {},
+            "estimate": pace.estimate(record, rows, now_s, validating=campaign["state"] == "validating")
+            if going and not campaign["pending"]
+            else {},
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
     return found

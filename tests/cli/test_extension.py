@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
 
@@ -10,6 +11,7 @@ from faser_align.cli.work import extension
 from faser_align.config import changes, layout
 from faser_align.config.record import read_record
 from faser_align.dag.render import render
+from faser_align.fsm import statuses
 from faser_align.state import queries, spool, verify, wishes, writer
 
 
@@ -95,3 +97,26 @@ def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
     Path(f"{dags[1]}{layout.ENDING_DAGMAN_OUT}").touch()
     extension.discard_leftover(folder, "removed")
     assert layout.newest_dag(folder) == str(dags[1])
+
+
+def test_an_extension_that_adds_nothing_is_refused(
+    workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign that diverged after 3 of 10 iterations has 7 left: fewer are refused with the number, as many are not."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    record = make_campaign(workdir / "early", files=1, config={"campaign": {"iterations": 10}})
+    worse = [
+        run_iteration(record, i, chi2_per_ndf=chi2, effect_um=9.0, significance=5.0)
+        for i, chi2 in ((1, 1.0), (2, 1.2), (3, 1.3))
+    ]
+    assert worse == [0, 0, statuses.FATAL]
+    hook("final", record["folder"], "final", 2, 1)
+    refused = plain_command("extend", record["folder"], "-i", "1", "--dry-run")
+    assert refused.status == 2
+    assert (
+        f"-i 1 would add no iteration: {record['name']} is diverged after iteration 3 of the 10 that stage 1 may have"
+        in refused.err
+    )
+    assert f"extend {record['name']} -i 7`" in refused.err
+    allowed = plain_command("extend", record["folder"], "-i", "7", "--dry-run")
+    assert "it goes on with iteration 4, and may have 10 in all" in allowed.out

@@ -87,6 +87,14 @@ def test_what_cannot_be_told_is_not_told() -> None:
     assert (first_of_two["left"], first_of_two["converges"]) == (5, None)
 
 
+def test_a_validation_is_estimated_as_one_iteration() -> None:
+    """While a campaign is validating, no iteration is to come, and what is left is the rest of an iteration's time."""
+    ended = {**row(2, 2.0), "ended_utc": utc(BEGIN + 2 * EACH_S)}
+    found = pace.estimate(record(5), [row(1, 8.0), ended], BEGIN + 2 * EACH_S + 300, validating=True)
+    assert (found["left"], found["left_s"], found["converges"]) == (0, EACH_S - 300, None)
+    assert found["end_utc"] == utc(BEGIN + 3 * EACH_S)
+
+
 def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
     """A node that runs three times as long as the median, and a minute more, is slow; one in HTCondor's queue is not."""
     made = make_campaign(workdir / "c", files=6)

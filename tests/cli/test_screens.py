@@ -199,6 +199,25 @@ def test_a_new_day_in_the_history() -> None:
     assert [line for line in found if "times in" in line] == ["2026-11-24, times in UTC", "2026-11-25, times in UTC"]
 
 
+def test_a_validation_is_no_iteration_to_come() -> None:
+    """While a campaign is validating, the estimate assumes the time of the validation and counts no iterations."""
+    pace = {"iteration_s": 1800.0, "iterations": 3, "left": 0, "end_utc": "2026-11-24T20:00:00Z", "converges": None}
+    found = screens.estimate(snapshot(state="validating", estimate=pace), UTC)
+    most = "if the validation takes as long as an iteration, about 30 min 00 s (median of 3)"
+    assert found == ["", f"estimate: over by 2026-11-24 20:00 at the latest, {most}"]
+
+
+def test_a_rejected_campaign_says_its_reason_once() -> None:
+    """The status of a rejected campaign has the validation's table, and its sentence once."""
+    why = "the new constants describe the data worse: chi2/ndf of all files went from 1.003 to 1.02"
+    half = {"tracks": 8000, "chi2_per_ndf": 1.003}
+    groups = {"all": {"before": half, "after": {**half, "chi2_per_ndf": 1.02}}}
+    judged = {"verdict": "refuted", "reason": why, "metrics": {"groups": groups}}
+    found = lines(screens.status(snapshot(state="rejected", ended=True, reason=why, validation=judged), program="f"))
+    assert sum(why in line for line in found) == 1
+    assert ["all", "files", "8,000", "1.003", "1.020"] in [line.split() for line in found]
+
+
 def test_the_estimate_says_what_it_assumes() -> None:
     """The end is told as an estimate, with the number of iterations and their time that it takes for granted."""
     known = {"iteration_s": 1200.0, "iterations": 3, "left": 7, "end_utc": "2026-11-24T20:00:00.000Z"}

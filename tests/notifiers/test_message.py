@@ -400,3 +400,18 @@ def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
     failed = {"node": "n", "why": why, "log": ["\x1b[33mWARNING\x1b[0m", "\x1b]0;title\x07b"]}
     text = compose(facts | {"event": "failed", "failed": [failed]}).text
     assert "- n: no output: FATAL no geometry\n  | WARNING\n  | b\n" in text
+
+
+def test_a_validation_is_shown_with_both_constants() -> None:
+    """The message of a rejected campaign has chi2/ndf with the new and the first constants for each group of files, in every form."""
+    groups = {
+        name: {"before": {"chi2_per_ndf": 1.003}, "after": {"chi2_per_ndf": after}}
+        for name, after in (("all", 1.0199), ("unused", 1.5))
+    }
+    why = "the new constants describe the data worse: chi2/ndf of all files went from 1.003 to 1.02"
+    message = compose({"campaign": NAME, "event": "rejected", "reason": why, "validation": groups})
+    for part in _parts(message):
+        words = " ".join(part.split())
+        assert re.search(r"Validation, chi2/ndf of all files:? 1.020 ?, before 1.003", words), words
+        assert re.search(r"Validation, chi2/ndf of files not used:? 1.500 ?, before 1.003", words)
+        assert words.count("describe the data worse") == 1
