@@ -123,8 +123,9 @@ def estimate(
         return {}  # so late that what was learnt says nothing any more
     if validating:
         left_s = max(0.0, each - spent)
-        found = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
-        return {**found, "end_utc": database.utc(now_s + left_s), "converges": None, "converges_utc": ""}
+        end_utc = database.utc(now_s + left_s)
+        known = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
+        return {**known, "end_utc": end_utc, "converges": None, "converges_utc": ""}
     later = sum(stage["iterations"] for stage in record["stages"][now["stage"] :]) + ("validation" in record)
     more = max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
     this = max(0.0, each - spent) if going else 0.0
