@@ -35,7 +35,12 @@ def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
 
 
 def free_in_words(fixed: frozenset[int]) -> str:
-    """How many parameters of each kind a step frees: ``72 free: 48 module.x, 24 module.rz``."""
+    """Return how many parameters of each kind a step frees: ``72 free: 48 module.x, 24 module.rz; 276 fixed``.
+
+    Millepede's ``module.x`` is the x of one side of a module. The two of a module make x and y of the correction, which
+    tables name ``module.x`` and ``module.y``.
+    """
     kinds = Counter(parameter.kind for label, parameter in PARAMETERS.items() if label not in fixed)
-    shown = ", ".join(f"{kinds[kind]} {kind}" for kind in (*LAYER_KINDS, *MODULE_KINDS) if kinds[kind])
+    names = {"module.x": "x of module sides (two per module give module.x and module.y)"}
+    shown = ", ".join(f"{kinds[kind]} {names.get(kind, kind)}" for kind in (*LAYER_KINDS, *MODULE_KINDS) if kinds[kind])
     return f"{sum(kinds.values())} free: {shown}; {len(fixed)} fixed"

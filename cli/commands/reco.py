@@ -19,7 +19,12 @@ def reco(
     year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")],
     run: Annotated[str, typer.Option("--run", "-r", help="Run number, for example 11705.")],
     files: Annotated[str, typer.Option("--file", "-f", help="Raw files, ends included: 400-450, 400:450, 400.")],
-    iteration: Annotated[int, typer.Option("--iteration", "-i", min=1, max=99, help="Number of the iteration.")] = 1,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=1, max=99, help="Which iteration: its number, from 1.")
+    ] = 1,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", "-i", min=1, max=99, help="The same, as main.py has it; not a count.")
+    ] = None,
     fourst: Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")] = False,
     threest: Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")] = False,
     env_script: Annotated[
@@ -40,16 +45,19 @@ def reco(
     """Reconstruct one iteration, to be solved by hand.
 
     A small campaign of its own, from the same templates, with hooks, history and retries; it ends as reconstructed.
-    Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -i 2` goes on from its constants.
+    Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -n 2` begins from its constants. -n is the number of one iteration; -i of `submit` is a count.
     Without a configuration file, --calypso_path is enough.
 
-    Example: faser-align reco -y 2023 -r 11705 -f 400-450 -i 1 --fourst
+    Example: faser-align reco -y 2023 -r 11705 -f 400-450 -n 1 --fourst
     """
     from faser_align.cli.show import plans
     from faser_align.cli.work import one_iteration, submission
 
+    if iteration is not None:
+        console.warn(f"-i {iteration} is the number of the iteration, as -n {iteration}; for submit -i is a count")
+        number = iteration
     options = one_iteration.Options(
-        year, run, files, iteration, fourst, threest, env_script, calypso_path, constants, config, name, force
+        year, run, files, number, fourst, threest, env_script, calypso_path, constants, config, name, force
     )
     planned = one_iteration.prepare(options)
     schedd = None if dry_run else submission.find_schedd(planned)

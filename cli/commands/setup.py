@@ -86,7 +86,9 @@ def submit(
     files: Annotated[
         list[str] | None, typer.Option("--files", "-f", help="Raw files, ends included: 400-450, 400:450, 400,410.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option("--iterations", "-i", help="Iterations at most.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", "-i", help="How many iterations at most: a count.")
+    ] = None,
     threest: Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")] = False,
     fourst: Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")] = False,
     constants: Annotated[str, typer.Option(help="Constants to start from.")] = "",

@@ -35,9 +35,9 @@ def configure(here: Path, **simulation: object) -> None:
 
 
 def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, here: Path) -> None:
-    """reco -i 1, solve, reco -i 2 with the constants found: each a small DAG whose campaign ends as reconstructed, and sound."""
+    """reco -n 1, solve, reco -n 2 with the constants found: each a small DAG whose campaign ends as reconstructed, and sound."""
     configure(here, tracks=600)
-    made = plain_command("reco", *DATA, "-i", "1", "--fourst")
+    made = plain_command("reco", *DATA, "-n", "1", "--fourst")
     assert made.status == 0, made.err
     name = "Y2023_R011705_F400-401_reco01"
     assert f"faser-align solve {name}" in made.out
@@ -66,8 +66,11 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     assert f"faser-align constants export {name}" in (here / f"{name}.html").read_text()
     again = plain_command("solve", name)  # nothing keeps a user from solving it twice
     assert again.status == 0, again.err
-    second = plain_command("reco", *DATA, "-i", "2", "--dry-run")
-    assert (second.status, str(found) in second.out) == (0, True)
+    second = plain_command("reco", *DATA, "-n", "2", "--dry-run")
+    assert (second.status, str(found) in second.out, second.err) == (0, True, "")
+    as_before = plain_command("reco", *DATA, "-i", "2", "--dry-run")
+    assert (as_before.status, as_before.out) == (0, second.out)
+    assert "-i 2 is the number of the iteration, as -n 2; for submit -i is a count" in as_before.err
 
     binary = here / "mp2input.bin"
     assert plain_command("mille", *map(str, sorted(tracks.glob("*.root"))), "-o", str(binary)).status == 0

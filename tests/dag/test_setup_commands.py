@@ -210,7 +210,10 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
 def test_steering_texts_are_shown(here: Path) -> None:
     """A dry run says what each step frees; with --show-steering all its texts are there, and nothing is written."""
     before = sorted(here.iterdir())
-    assert "IFT fix layer: 72 free: 48 module.x, 24 module.rz; 276 fixed" in run(*GOOD).output
+    assert (
+        "IFT fix layer: 72 free: 48 x of module sides (two per module give module.x and module.y), 24 module.rz; 276 fixed"
+        in run(*GOOD).output
+    )
     shown = run(*GOOD[:-1], "--show-steering").output
     assert "* stage 'IFT local', step 'IFT fix layer': 72 free" in shown
     assert "\nParameter\n" in shown

@@ -49,6 +49,9 @@ def presigmas(texts: StepTexts) -> dict[int, float]:
     return {int(label): float(presigma) for label, _, presigma in lines[1:]}
 
 
+SIDES = "x of module sides (two per module give module.x and module.y)"
+
+
 def described(free: set[int]) -> dict[int, float]:
     """Presigma of all 348 labels: -1 fixed, 0.05 mm or 0.005 rad."""
     return {
@@ -66,7 +69,7 @@ def test_three_stations_take_two_steps() -> None:
     assert presigmas(first) == described(set(PARAMETERS) - outside - set(OF_21_AND_41) - layers_x)
     assert presigmas(second) == described(set(OF_21_AND_41) - layers_x)
     assert (
-        first.free == "196 free: 7 layer.y, 7 layer.rx, 7 layer.ry, 7 layer.rz, 112 module.x, 56 module.rz; 152 fixed"
+        first.free == f"196 free: 7 layer.y, 7 layer.rx, 7 layer.ry, 7 layer.rz, 112 {SIDES}, 56 module.rz; 152 fixed"
     )
 
 
@@ -74,7 +77,7 @@ def test_three_stations_can_be_aligned_in_one_step() -> None:
     """Layers 21, 31 and 41 hold the frame, with the mean of their modules along the strips; the rest is free."""
     folder = files("faser_align.examples")
     (step,) = steering_texts(record_of((folder / "steps_3st_one_step.toml").read_text(), folder=str(folder)))
-    assert step.free == "240 free: 6 layer.y, 6 layer.rx, 6 layer.ry, 6 layer.rz, 144 module.x, 72 module.rz; 108 fixed"
+    assert step.free == f"240 free: 6 layer.y, 6 layer.rx, 6 layer.ry, 6 layer.rz, 144 {SIDES}, 72 module.rz; 108 fixed"
     constraints = step.texts["own.txt"].split("Constraint 0.0")[1:]
     assert len(constraints) == 3
     shift_v, shift_u = {}, {}
@@ -96,7 +99,7 @@ def test_ift_with_layers_fixed() -> None:
     (step,) = example("ift_fix_layer")
     free = {label for label, p in PARAMETERS.items() if p.station == 0 and p.kind.startswith("module")}
     assert presigmas(step) == described(free)
-    assert step.free == "72 free: 48 module.x, 24 module.rz; 276 fixed"
+    assert step.free == f"72 free: 48 {SIDES}, 24 module.rz; 276 fixed"
 
 
 def test_ift_with_sides_fixed() -> None:

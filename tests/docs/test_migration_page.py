@@ -110,7 +110,7 @@ class Desk:
         self.chdir(self.here)
         if verb in ("init", "import"):
             return self._begin(words)
-        if verb == "reco" and typed != "faser-align reco -y 2023 -r 11705 -f 400-450 -i 1":
+        if verb == "reco" and typed != "faser-align reco -y 2023 -r 11705 -f 400-450 -n 1":
             words += ["--dry-run", "--name", "trial"]
         if verb == "stop":
             words.append("--yes")
