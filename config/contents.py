@@ -106,6 +106,12 @@ FILES = {
             "with the transaction",
         ),
         File(
+            (layout.REDO,),
+            "text: the SQL statements of every transaction, after an image of the database ([the redo log](how-it-works.md#the-redo-log))",
+            "hooks; `submit`, `resume`, `extend`, `repair` begin it",
+            "`verify`, `repair`",
+        ),
+        File(
             (layout.PUBLISHED,),
             "SQLite: the same for readers, replaced as a whole",
             "hooks, soon after each",

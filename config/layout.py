@@ -27,6 +27,7 @@ CONTROL_LOCK = "control.lock"  # held while a command submits a DAGMan
 WRAPPER = "reconstruct.sh"  # what a reconstruction job runs, unless it simulates
 JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
 STATE = "state.db"
+REDO = "redo.log"  # every transaction of the state database
 STATE_LOCK = "state.lock"  # the queue of who writes
 STATE_DOOR = "state.door"  # taken by who writes in his turn, and by who reads
 OUTBOX_LOCK = "outbox.lock"

@@ -9,7 +9,7 @@ from typing import Any
 from faser_align.config import layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, publish, schema, spool
+from faser_align.state import database, publish, redolog, schema, spool
 
 Record = Mapping[str, Any]
 
@@ -28,6 +28,7 @@ def create_store(folder: str, record: Record) -> None:
         os.makedirs(f"{folder}/{layout.SPOOL}", exist_ok=True)
         schema.migrate(f"{folder}/{layout.STATE}")
         database.transact(folder, lambda db: begin(db, record, database.utc(), os.uname().nodename))
+        redolog.begin(folder)
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the store of {record['name']} cannot be made in {folder}: {problem}") from problem

@@ -10,6 +10,7 @@ import sqlite3
 import time
 
 from faser_align.config import layout
+from faser_align.state import redo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,9 +70,12 @@ def refuse_newer(db: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError if a newer program has changed the store: what it means now is not known here."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
-        raise sqlite3.DatabaseError(
-            f"the store has schema {version}, and this faser-align knows schemas up to {SCHEMA}; use the newer version"
-        )
+        raise sqlite3.DatabaseError(newer("the store", version))
+
+
+def newer(name: str, version: int) -> str:
+    """Say that a newer program has changed a database."""
+    return f"{name} has schema {version}, and this faser-align knows schemas up to {SCHEMA}; use the newer version"
 
 
 class Turn:
@@ -146,7 +150,7 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
 
 
 def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
-    """Run ``work`` in one immediate transaction and commit it.
+    """Run ``work`` in one immediate transaction, append what it executed to the redo log, and commit it.
 
     Returns:
         What ``work`` returned.
@@ -164,7 +168,13 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
             db.execute("BEGIN IMMEDIATE")
             try:
                 refuse_newer(db)
+                statements: list[str] = []
+                changes = db.total_changes
+                db.set_trace_callback(statements.append)
                 answer = work(db)
+                db.set_trace_callback(None)
+                if db.total_changes > changes:
+                    redo.append(folder, db, statements)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:

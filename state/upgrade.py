@@ -1,5 +1,6 @@
 """Old stores in a newer program: brought up to date between two DAGMans, never by a hook and never beside one."""
 
+import os
 import sqlite3
 
 from faser_align.config import layout
@@ -14,7 +15,7 @@ def bring_up_to_date(folder: str) -> bool:
     as it was.
 
     Returns:
-        Whether there was anything to migrate.
+        Whether there was anything to migrate, or no redo log.
 
     Raises:
         StoreError: a newer program has changed the store, or it cannot be read or written.
@@ -22,11 +23,16 @@ def bring_up_to_date(folder: str) -> bool:
     try:
         turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
         try:
-            if not _is_old(folder):
-                return False
-            from faser_align.state import schema
+            from faser_align.state import redolog
 
-            schema.migrate(f"{folder}/{layout.STATE}")
+            old = _is_old(folder)
+            if not old and os.path.exists(f"{folder}/{layout.REDO}"):
+                return False
+            if old:
+                from faser_align.state import schema
+
+                schema.migrate(f"{folder}/{layout.STATE}")
+            redolog.begin(folder)  # its statements are those of the new schema
         finally:
             turn.close()
         publish.publish(folder)

@@ -1,37 +1,119 @@
-"""Whether a campaign's store is sound: SQLite's own checks, and what must hold between our tables.
+"""Check that a campaign's state database is sound.
 
-Pure reading, of the published copy or of any other connection. Every finding is one sentence; none is good news.
+The checks, in this order: SQLite's own; the rules between our tables; the files of each iteration; the redo log, which has every
+value that was ever written. Only reads. Every finding is one sentence.
 """
 
-import hashlib
+import contextlib
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from faser_align.config import layout
 from faser_align.fsm import table
+from faser_align.fsm.errors import StoreError
+from faser_align.state import database, iterations, redolog
 
 Findings = Iterator[str]
 
 
+class Checked(NamedTuple):
+    """What is wrong, in sentences; rows of the history; why the database was not checked but its snapshot, or empty."""
+
+    findings: list[str]
+    rows: int
+    note: str = ""
+
+
+def check(folder: str) -> Checked:
+    """Check the state database and the snapshot of the campaign in ``folder``, each as far as it may be read.
+
+    Raises:
+        StoreError: a newer program has changed one of them.
+        OSError: the snapshot cannot be read, or there is no room for copies.
+    """
+    found: list[str] = []
+    rows, note = 0, ""
+    with tempfile.TemporaryDirectory(prefix="faser-align-") as scratch:
+        try:
+            found, rows = _checked(folder, scratch, layout.STATE, files=True)
+        except FileNotFoundError:
+            found = [f"{folder}/{layout.STATE} is missing"]
+        except PermissionError:
+            note = f"only the snapshot was checked: {folder}/{layout.STATE} belongs to another user"
+        damage, count = _checked(folder, scratch, layout.PUBLISHED, files=bool(note))
+    return Checked([*found, *(f"the snapshot: {one}" for one in damage if one not in found)], rows or count, note)
+
+
+_TRIES = 5
+
+
+def _checked(folder: str, scratch: str, name: str, *, files: bool) -> tuple[list[str], int]:
+    """Findings about a copy of the file ``name``, and the rows of its history.
+
+    A lock does not keep off writers of another host: a copy is made again if the file has changed meanwhile.
+    """
+    path = f"{folder}/{name}"
+    for _ in range(_TRIES):
+        before = os.stat(path).st_mtime_ns
+        _copy(folder, name, f"{scratch}/{name}")
+        found, rows = _findings_of(f"{scratch}/{name}", folder, files=files)
+        if not found or os.stat(path).st_mtime_ns == before:
+            break
+    return found, rows
+
+
+def _copy(folder: str, name: str, target: str) -> None:
+    """Copy a database with its journal while no script of this host writes it."""
+    with contextlib.ExitStack() as held:
+        if name == layout.STATE:
+            with contextlib.suppress(PermissionError):
+                held.enter_context(
+                    contextlib.closing(database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX))
+                )
+        shutil.copyfile(f"{folder}/{name}", target)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{folder}/{name}-journal", f"{target}-journal")
+
+
+def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > database.SCHEMA:
+                raise StoreError(database.newer(f"{folder}/{os.path.basename(path)}", version))
+        found = findings(db, folder, files=files)
+        try:
+            compared = redolog.compare(db, folder)
+            found += [*compared.differences, *filter(None, [compared.problem])]
+            return found, db.execute("SELECT count(*) FROM history").fetchone()[0]
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as problem:
+            return found or [f"SQLite cannot read it: {problem}"], 0
+
+
 def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) -> list[str]:
-    """All that is wrong with the store behind ``db``, in sentences; an empty list means that it is sound.
+    """What SQLite, the rules between our tables and the files of the iterations say against ``db``; empty if it is sound.
 
     Args:
-        db: the published copy, or any other connection.
+        db: the snapshot, or any other connection.
         folder: where the campaign's files are; where it was submitted if that is not given.
-        files: whether to look at the constants, too, which are no part of the store.
+        files: whether to look at the files of the iterations, too, which are not in the database.
     """
     damage = list(_integrity(db))
     if damage:
         return damage  # what a damaged file says about itself is not worth checking
     found: list[str] = []
-    for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages):
-        found += check(db)
-    if files:
-        found += _constants(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
+    try:
+        for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages):
+            found += check(db)
+        if files:
+            found += iterations.findings(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
+    except (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError) as problem:
+        found.append(f"a value in it is none that a script writes: {type(problem).__name__}: {problem}")
     return found
 
 
@@ -42,8 +124,8 @@ def _integrity(db: sqlite3.Connection) -> Findings:
                 yield f"SQLite finds damage: {line}"
         for name, row, parent, _ in db.execute("PRAGMA foreign_key_check"):
             yield f"row {row} of {name} refers to a row of {parent} that is not there"
-    except sqlite3.DatabaseError as problem:
-        yield f"SQLite cannot read the store: {problem}"
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as problem:
+        yield f"SQLite cannot read it: {problem}"
 
 
 def _versions(db: sqlite3.Connection) -> Findings:
@@ -162,38 +244,3 @@ def _who_is_told(change: dict[str, Any], when: str, now: Told) -> Told:
     if change["key"] == "notify.targets":
         return now[0], set(change[when])
     return (set(table.kinds(change[when])), now[1]) if change["key"] == "notify.events" else now
-
-
-def _constants(db: sqlite3.Connection, folder: str) -> Findings:
-    """The constants that an iteration started from and found are on disk as they were, and follow from one another.
-
-    Those of the validation are copies, which an extension replaces.
-    """
-    handed: str | None = None
-    for stage, iteration, text in db.execute(
-        "SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != '' AND stage != ? ORDER BY stage, iteration",
-        (layout.VALIDATION,),
-    ):
-        known = json.loads(text).get("constants")
-        if not known:  # of an older program
-            handed = None
-            continue
-        of = f"iteration {iteration} of stage {stage}"
-        start, result = known["start_sha256"], known["result_sha256"]
-        if handed not in (None, start) and not known["changed_by_hand"]:
-            yield f"{of} did not start from what the iteration before it found, and nobody changed that by hand"
-        yield from _file(layout.constants_file(folder, stage, iteration), start, f"what {of} started from")
-        if result:
-            yield from _file(layout.result_file(folder, stage, iteration), result, f"what {of} found")
-        handed = result
-
-
-def _file(path: str, expected: str, what: str) -> Findings:
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.sha256(file.read()).hexdigest()
-    except OSError as problem:
-        yield f"{path} cannot be read: {problem.strerror}" if os.path.lexists(path) else f"{path} is gone"
-        return
-    if found != expected:
-        yield f"{path} is not {what}: its checksum differs"

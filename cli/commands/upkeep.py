@@ -18,28 +18,33 @@ def verify(
     campaign: Campaign,
     as_json: Json = False,
 ) -> None:
-    """Check that a campaign's store is sound.
+    """Check that a campaign's state database is sound.
 
-    That is its history, counters, messages and constants. Exit status 1 if it is not.
-    Reads the published copy; what waits in the spool is not in it yet.
+    Checks the history, counters and messages; the decisions, metrics and constants against the files of each iteration; and
+    every value against the redo log. Exit status 1 if a check fails. Events in the spool are not in the database yet.
 
     Example: faser-align verify Y2023_R011705_F400-450
     """
-    from faser_align.state import queries, registry, spool
+    from faser_align.fsm.errors import StoreError
+    from faser_align.state import registry, spool
     from faser_align.state import verify as checks
 
     folder = registry.find(campaign)
-    with queries.published(folder) as db:
-        found = checks.findings(db, folder)
-        rows = db.execute("SELECT count(*) FROM history").fetchone()[0] if not found else 0
+    try:
+        found, rows, note = checks.check(folder)
+    except OSError as problem:
+        raise StoreError(f"{campaign} cannot be checked: {problem.filename}: {problem.strerror}") from problem
     waiting = len(spool.waiting(folder))
     if as_json:
-        console.show_json({"campaign": campaign, "sound": not found, "findings": found, "spooled": waiting})
+        answer = {"campaign": campaign, "sound": not found, "findings": found, "spooled": waiting, "note": note}
+        console.show_json(answer)
     else:
         for sentence in found:
             console.say(sentence)
         if not found:
             console.say(f"{campaign} is sound: {rows} rows of history, {waiting} events wait in the spool")
+    if note:
+        console.warn(note)
     if found:
         raise typer.Exit(1)
 

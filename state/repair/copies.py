@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, schema, verify
+from faser_align.state import database, redolog, schema, verify
 
 Record = dict[str, Any]
 
-STORE, PUBLISHED = "the store", "the published copy"
+STORE, PUBLISHED, REDO = "the store", "the published copy", "the redo log"
 FILES = ((STORE, layout.STATE), (PUBLISHED, layout.PUBLISHED))
 
 
 class Copy(NamedTuple):
-    """What is left of the store somewhere: which one, a copy of its file, and what is wrong with it."""
+    """What is left of the store somewhere: which one, a copy of its file, what is wrong with it, and how much it knows."""
 
     name: str
     path: str
     damage: tuple[str, ...]
     rows: int = 0
     migrated: bool = False
+    transactions: int = 0  # how many it has (state.redo)
 
 
 def examine(folder: str, record: Record, scratch: str, name: str, file: str) -> Copy:
@@ -43,20 +44,41 @@ def examine(folder: str, record: Record, scratch: str, name: str, file: str) -> 
             # A newer program's store is its own to repair.
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > database.SCHEMA:
-                raise StoreError(_newer(f"{folder}/{file}", version))
+                raise StoreError(database.newer(f"{folder}/{file}", version))
         if os.path.getsize(path) == 0:
             return Copy(name, path, (f"{file} is empty",))
         schema.migrate(path)
         with opened(path) as db:
             damage = verify.findings(db, folder, files=False) or _of_another(db, record)
-            rows = 0 if damage else db.execute("SELECT max(id) FROM history").fetchone()[0]
+            if not damage and version == database.SCHEMA:
+                damage = redolog.compare(db, folder).differences
+            rows, count = (0, 0) if damage else _size(db)
     except sqlite3.Error as problem:
         return Copy(name, path, (f"{file}: {problem}",))
-    return Copy(name, path, tuple(damage), rows, version < database.SCHEMA)
+    return Copy(name, path, tuple(damage), rows, version < database.SCHEMA, count)
 
 
-def _newer(path: str, version: int) -> str:
-    return f"{path} has schema {version}, and this faser-align knows schemas up to {database.SCHEMA}; use the newer version"
+def _size(db: sqlite3.Connection) -> tuple[int, int]:
+    """Rows of the history, and transactions."""
+    return (
+        db.execute("SELECT max(id) FROM history").fetchone()[0],
+        db.execute("PRAGMA application_id").fetchone()[0],
+    )
+
+
+def replayed(folder: str, record: Record, scratch: str) -> Copy | None:
+    """A database made from the redo log; None for a campaign that has no redo log."""
+    path = f"{scratch}/redo.db"
+    try:
+        redolog.rebuild(folder, path)
+        with opened(path) as db:
+            damage = verify.findings(db, folder, files=False) or _of_another(db, record)
+            rows, count = (0, 0) if damage else _size(db)
+    except FileNotFoundError:
+        return None
+    except (ValueError, sqlite3.DatabaseError) as problem:
+        return Copy(REDO, path, (f"{layout.REDO}: {problem}",))
+    return Copy(REDO, path, tuple(damage), rows, transactions=count)
 
 
 def _of_another(db: sqlite3.Connection, record: Record) -> list[str]:

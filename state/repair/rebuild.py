@@ -1,10 +1,10 @@
 """Making a campaign's store whole again, from what is left of it and from the logs of DAGMan.
 
 Everything is built beside the store and takes its place at once: killed at any moment, a repair leaves the old store or
-the new one. Two ways lead to a new store. The better one starts from a copy that is sound (the store, or the published
-copy, whichever knows more) and takes in what the logs and the spool know beyond it: what only hooks could know is kept.
-The other one takes everything in from the logs, in a store that is new. It is used where no copy is sound, or where
-events are missing in the middle of the history, where none can be put any more.
+the new one. Two ways lead to a new store. The better one starts from a copy that is sound (the store, the published copy or
+what the redo log makes, whichever knows most) and applies what the logs and the spool know beyond it: what only hooks could
+know is kept. The other one applies everything from DAGMan's logs, in a store that is new. It is used where no copy is sound,
+or where events are missing in the middle of the history, where none can be put any more.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from faser_align.config import atomic, changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, spool
+from faser_align.state import database, redolog, spool
 from faser_align.state.apply import apply
 from faser_align.state.joblogs import Logs
-from faser_align.state.repair.copies import FILES, STORE, Copy, covers, examine, opened, tell_as_known
+from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
 from faser_align.state.repair.events import events_of, how_dagman_left
 from faser_align.state.repair.replay import Taken, begin, missing, replay, with_spool
 
@@ -59,8 +59,10 @@ class Rebuilt(NamedTuple):
     @property
     def stale(self) -> bool:
         """Whether the published copy is not that of the store, though the store is as it should be."""
-        store, copy = self.copies
-        return not self.path and (bool(copy.damage) or copy.rows != store.rows)
+        store, copy = self.copies[:2]
+        return not self.path and (
+            bool(copy.damage) or (copy.rows, copy.transactions) != (store.rows, store.transactions)
+        )
 
 
 def read_logs(folder: str) -> Logs:
@@ -130,17 +132,20 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
         OSError, sqlite3.Error: the new store cannot be written.
     """
     copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
+    from_log = replayed(folder, record, scratch)
+    copies += (from_log,) if from_log else ()
     logs = read_logs(folder)
     events = with_spool(folder, events_of(logs, record, changes.read(folder)))
     made_from, path, unfit, taken, left_out = _from_copies(folder, copies, events, scratch)
     if not path or left_out:
         fresh = f"{scratch}/fresh.db"
         begin(fresh, record)
-        replayed = replay(fresh, folder, events)
+        unfit_of_all, taken_of_all = replay(fresh, folder, events)
         if not path or covers(fresh, path):
-            made_from, path, (unfit, taken), left_out = LOGS, fresh, replayed, 0
+            made_from, path, unfit, taken, left_out = LOGS, fresh, unfit_of_all, taken_of_all, 0
     told = tell_as_known(path, copies)
     closed = _close(path, logs)
+    _count_on(path, max(copy.transactions for copy in copies) + 1)
     store = copies[0]
     idle = made_from == STORE and not (taken or told or closed or store.migrated or spool.waiting(folder))
     spooled = [one.spooled for one in events if one.spooled]
@@ -168,7 +173,10 @@ def _from_copies(
     sound = [copy for copy in copies if not copy.damage]
     if not sound:
         return "", "", [], 0, 0
-    best = max(sound, key=lambda copy: (copy.rows, copy.name == STORE))
+    best = max(sound, key=lambda copy: (copy.transactions, copy.rows, -copies.index(copy)))
+    # The last transaction of the redo log may be one that a killed script did not commit: a sound store is right about that.
+    if best.name == REDO and sound[0].name == STORE and sound[0].transactions == best.transactions - 1:
+        best = sound[0]
     tail, middle = missing(best.path, events)
     path = f"{scratch}/base.db"
     shutil.copyfile(best.path, path)
@@ -200,8 +208,14 @@ def _close(path: str, logs: Logs) -> str:
         return left.words
 
 
+def _count_on(path: str, count: int) -> None:
+    """Give the new store a count of transactions that no redo log has, so that it is compared with none of before."""
+    with opened(path) as db:
+        db.execute(f"PRAGMA application_id = {count}")
+
+
 def install(folder: str, rebuilt: Rebuilt) -> str:
-    """Put the new store in the place of the old one, which is kept.
+    """Put the new store in the place of the old one, which is kept, and begin its redo log.
 
     Returns:
         Path of the old store's file; empty if there was none.
@@ -222,6 +236,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
     os.chmod(rebuilt.path, database.PRIVATE)
     os.replace(rebuilt.path, store)
     atomic.sync(folder)
+    redolog.begin(folder)
     spool.remove(folder, list(rebuilt.spooled))
     for name in rebuilt.unfit:
         spool.set_aside(folder, name)

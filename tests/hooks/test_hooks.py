@@ -428,7 +428,10 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
             "faser_align.fsm.statuses",
         ],
         *["faser_align.fsm.table", "faser_align.hooks", "faser_align.hooks.node", "faser_align.state"],
-        *[f"faser_align.state.{name}" for name in ("apply", "database", "history", "publish", "spool", "writer")],
+        *[
+            f"faser_align.state.{name}"
+            for name in ("apply", "database", "history", "publish", "redo", "spool", "writer")
+        ],
     }
     bare = {
         "enum",

@@ -89,14 +89,17 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
 
 def test_a_store_that_was_made_anew_is_on_the_disk(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repair brings the new store onto the disk before it takes the old one's place, and then its name."""
+    """Repair brings the new database onto the disk before it takes the old one's place, then its name, then its redo log."""
     folder = record["folder"]
     scratch = rebuild.scratch_of(folder)
     shutil.copy(f"{folder}/{layout.STATE}", f"{scratch}/fresh.db")
     called = on_disk(monkeypatch)
     aside = rebuild.install(folder, rebuild.Rebuilt((), f"{scratch}/fresh.db", rebuild.LOGS, 0, (), (), "", 0))
     kept = os.path.basename(aside)
-    assert called == ["fsync fresh.db", f"link {kept}", f"replace {layout.STATE}", f"fsync {os.path.basename(folder)}"]
+    names = f"fsync {os.path.basename(folder)}"
+    assert called[:4] == ["fsync fresh.db", f"link {kept}", f"replace {layout.STATE}", names]
+    assert called[4].startswith(f"fsync .{layout.REDO}.")
+    assert called[5:] == [f"replace {layout.REDO}", names]
 
 
 def test_a_commit_is_on_the_disk(record: dict[str, Any]) -> None:

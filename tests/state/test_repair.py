@@ -22,7 +22,7 @@ from faser_align.config import changes, layout, submissions
 from faser_align.config.record import read_record, read_submitted
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import StoreError
-from faser_align.state import create, database, publish, spool, verify, wishes
+from faser_align.state import create, database, publish, redolog, spool, verify, wishes
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.report import report, sentences
@@ -60,7 +60,20 @@ def repaired(record: Record) -> Repaired:
 
 def findings(path: Path | str) -> list[str]:
     with closing(sqlite3.connect(path)) as db:
-        return verify.findings(db, str(Path(path).parent))
+        return verify.findings(db)
+
+
+def change_by_hand(store: Path, sql: str) -> None:
+    """Change the state database as no script does, and begin its redo log anew with the change."""
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute(sql)
+    redolog.begin(str(store.parent))
+
+
+def leave_the_logs_of_dagman(folder: str) -> None:
+    """Delete the state database, its snapshot and its redo log."""
+    for name in (layout.STATE, layout.PUBLISHED, layout.REDO):
+        Path(folder, name).unlink()
 
 
 def rows(path: Path | str, sql: str) -> list[Any]:
@@ -223,8 +236,7 @@ def told(tmp_path: Path) -> Record:
 def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Path) -> None:
     """After the store was deleted hooks left their events in the spool: they come in as they are, and their end is told."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
-    with closing(sqlite3.connect(store)) as db, db:
-        db.execute("UPDATE outbox SET state = 'sent', sent_utc = '2026-11-25T10:00:00.000Z'")
+    change_by_hand(store, "UPDATE outbox SET state = 'sent', sent_utc = '2026-11-25T10:00:00.000Z'")
     publish.publish(folder)
     store.unlink()
     assert run_iteration(told, 2) == 0
@@ -281,8 +293,7 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     assert made.made_from == repair.LOGS
     assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
 
-    store.unlink()
-    Path(record["folder"], layout.PUBLISHED).unlink()
+    leave_the_logs_of_dagman(record["folder"])
     made, said = repaired(record)
     states = rows(store, "SELECT state, tries, sent_utc FROM outbox")
     assert states == [("failed", 0, "")] * len(was)
@@ -570,7 +581,10 @@ def test_metrics_that_are_gone(tmp_path: Path) -> None:
         Path(layout.metrics_file(folder, 1, number)).unlink()
     store.unlink()
     repaired(record)
-    assert findings(store) == []
+    assert [one.partition(":")[0] for one in findings(store)] == [
+        f"the metrics of iteration {number} of stage 1 cannot be read"
+        for number in (2, 3, 4)  # a decision is made of those before, too
+    ]
     verdicts = rows(
         store,
         "SELECT verdict, reason LIKE 'as DAGMan was told; the metrics cannot be read%' FROM iterations ORDER BY 1, iteration",
@@ -759,8 +773,7 @@ def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None
         f"1795604944 {node} PRE_SCRIPT_SUCCESS - - - 1\n1795604944 {node} SUBMIT 55.0 - - 1\n"
         f"1795604945 {node} JOB_SUCCESS 0 - - 1\n1795604945 {node} POST_SCRIPT_FAILURE 55.0 - - 1\n"
     )
-    Path(folder, layout.STATE).unlink()
-    Path(folder, layout.PUBLISHED).unlink()
+    leave_the_logs_of_dagman(folder)
     repaired(told)
     found = rows(Path(folder, layout.STATE), f"SELECT state, reason FROM nodes WHERE node = '{node}'")
     assert found == [("failed", "no output")]
@@ -796,8 +809,7 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
     original = picture(store) | {"judged": _judged(store)}
     Path(folder, layout.JOBSTATE_LOG).write_text(jobstate_of(store))
     assert not rebuilt(read_submitted(folder), tmp_path / "s").path
-    store.unlink()
-    Path(folder, layout.PUBLISHED).unlink()
+    leave_the_logs_of_dagman(folder)
     made, _ = repaired(read_submitted(folder))
     assert made.made_from == repair.LOGS
     assert findings(store) == []
@@ -841,12 +853,11 @@ def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
     original = picture(store)
     Path(folder, layout.JOBSTATE_LOG).write_text(jobstate_of(store))
     assert not rebuilt(record, tmp_path / "s").path
-    store.unlink()
-    Path(folder, layout.PUBLISHED).unlink()
+    leave_the_logs_of_dagman(folder)
     if gone:
         metrics.unlink()
     repaired(record)
-    assert findings(store) == []
+    assert len(findings(store)) == gone  # the metrics are missing
     again = picture(store)
     for part in ("campaign", "nodes", "attempts", "events", "messages") if gone else tuple(original):
         assert again[part] == original[part], part

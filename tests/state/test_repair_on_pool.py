@@ -48,7 +48,7 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
     assert pool.master_pid
     node = layout.reco_node(1, 1, 401)
     one = campaign(workdir, "lost-store", fails={node: 63})
-    store, published = one.folder / layout.STATE, one.folder / layout.PUBLISHED
+    store, published, redo = (one.folder / name for name in (layout.STATE, layout.PUBLISHED, layout.REDO))
     one.submit()
     assert one.wait_end() == "failed"
     older = workdir / "older.db"
@@ -91,9 +91,14 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
     check("made from the published copy", exact=True)
     shutil.copy(older, store)
     shutil.copy(older, published)
+    check("made from the redo log", exact=True)
+    shutil.copy(older, store)
+    shutil.copy(older, published)
+    redo.unlink()
     check("made from the store, and ", exact=False)
     store.unlink()
     published.unlink()
+    redo.unlink()
     before = look()
     dry = one.command("repair", "--dry-run")
     assert (dry.returncode, "made from the logs" in dry.stdout, "nothing was changed" in dry.stdout) == (0, True, True)

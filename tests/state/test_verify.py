@@ -94,12 +94,27 @@ def test_constants_that_were_changed_are_found(
     path.write_bytes(RESULT)
 
 
+def test_metrics_that_were_changed_are_found(record: dict[str, Any], db: sqlite3.Connection) -> None:
+    """A decision whose metrics are not those on disk, or do not lead to it, is named."""
+    path = Path(layout.metrics_file(record["folder"], 1, 2))
+    original = path.read_text()
+    path.write_text(original.replace('"used": 18000', '"used": 17999'))
+    assert verify.findings(db) == [f"the metrics of iteration 2 of stage 1 are not those in {path}: tracks"]
+    path.unlink()
+    assert any("the metrics of iteration 2 of stage 1 cannot be read" in sentence for sentence in verify.findings(db))
+    path.write_text(original)
+    db.execute("UPDATE iterations SET verdict = 'diverged' WHERE iteration = 2")
+    assert verify.findings(db) == ["the decision on iteration 2 of stage 1 is diverged; its metrics say go_on"]
+
+
 def test_constants_that_do_not_follow_are_found(db: sqlite3.Connection) -> None:
     """An iteration that started from something else than it was handed must say so."""
     db.execute(
         "UPDATE iterations SET metrics = json_set(metrics, '$.constants.changed_by_hand', json('false')) WHERE iteration = 3"
     )
-    (found,) = verify.findings(db)
+    metrics, found = verify.findings(db)
+    assert metrics.startswith("the metrics of iteration 3 of stage 1 are not those in ")
+    assert metrics.endswith("/metrics.json: constants")
     assert found.startswith("iteration 3 of stage 1 did not start from what the iteration before it found")
 
 
@@ -108,5 +123,5 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "broken.db"
     path.write_bytes(b"no database, but long enough to be looked at" * 40)
     db = sqlite3.connect(path)
-    assert verify.findings(db) == ["SQLite cannot read the store: file is not a database"]
+    assert verify.findings(db) == ["SQLite cannot read it: file is not a database"]
     db.close()

@@ -230,9 +230,8 @@ class PoolCampaign:
             )
 
     def unsound(self) -> list[str]:
-        """What ``verify`` finds, and events that wait in the spool."""
-        with queries.published(str(self.folder)) as db:
-            found = verify.findings(db)
+        """What ``verify`` finds, and events that were quarantined."""
+        found = verify.check(str(self.folder)).findings
         aside = self.folder / layout.SPOOL / "aside"
         return found + ([f"set aside: {sorted(p.name for p in aside.iterdir())}"] if aside.exists() else [])
 

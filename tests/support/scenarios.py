@@ -13,7 +13,7 @@ from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics
 from faser_align.config import layout
 from faser_align.fsm import statuses
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.state import create, verify
+from faser_align.state import create, redolog, verify
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 Record = dict[str, Any]
@@ -51,6 +51,7 @@ def lost(record: Record) -> Call:
     db = sqlite3.connect(Path(record["folder"], layout.STATE), isolation_level=None)
     db.execute("UPDATE campaign SET lost_max = 1")
     db.close()
+    redolog.begin(record["folder"])
     return call
 
 
@@ -117,6 +118,7 @@ def picture(folder: Path) -> list[Any]:
         try:
             db.deserialize((folder / name).read_bytes())
             assert verify.findings(db) == []
+            assert redolog.compare(db, str(folder)) == redolog.Comparison([])
             db.execute("UPDATE outbox SET tries = 0")  # a claim that was killed counts as a try
             seen.append([TIME.sub("then", line) for line in db.iterdump()])
         finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.config import layout
-from faser_align.state import verify, writer
+from faser_align.state import redolog, verify, writer
 
 RECO = layout.reco_node(1, 1, 400)
 BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
@@ -26,5 +26,6 @@ def take(folder: str, *events: dict[str, Any]) -> list[int]:
 def rows(folder: str, sql: str) -> list[Any]:
     """What the campaign's store, which must be sound, answers."""
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
-        assert verify.findings(db) == []
+        assert verify.findings(db, files=False) == []
+        assert redolog.compare(db, folder) == redolog.Comparison([])
         return db.execute(sql).fetchall()

@@ -1,0 +1,103 @@
+"""Compare the decisions, metrics and constants of a state database with the files of each iteration."""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from faser_align.config import changes, layout
+from faser_align.config.record import read_submitted
+from faser_align.fsm.errors import CampaignError, UserError
+
+Findings = Iterator[str]
+AS_TOLD = "as DAGMan was told"  # how the reason of a decision begins that ``repair`` took from DAGMan's logs
+
+
+def findings(db: sqlite3.Connection, folder: str) -> Findings:
+    """Differences between ``db`` and the files of the campaign in ``folder``."""
+    yield from _metrics(db, folder)
+    yield from _constants(db, folder)
+
+
+def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
+    """Each decision has the metrics that are on disk, and follows from them; but for a Millepede node that runs again."""
+    from faser_align.state import judging
+
+    try:
+        submitted = read_submitted(folder)
+        changed = changes.read(folder)
+    except (CampaignError, UserError) as problem:
+        yield str(problem)
+        return
+    for stage, iteration, verdict, reason, text in db.execute(
+        "SELECT i.stage, i.iteration, i.verdict, i.reason, i.metrics FROM iterations AS i JOIN nodes AS n "
+        "ON n.stage = i.stage AND n.iteration = i.iteration AND n.kind NOT IN ('reco') "
+        "WHERE i.ended_utc != '' AND n.state = 'done' ORDER BY i.stage, i.iteration"
+    ):
+        of = f"iteration {iteration} of stage {stage}" if stage != layout.VALIDATION else "the validation"
+        try:
+            history = judging.read_metrics({**submitted, "folder": folder}, stage, iteration)
+        except (OSError, ValueError) as problem:
+            yield f"the metrics of {of} cannot be read: {problem}"
+            continue
+        known = json.loads(text)
+        if known != history[-1]:
+            keys = [key for key in sorted({*known, *history[-1]}) if known.get(key) != history[-1].get(key)]
+            path = layout.metrics_file(folder, stage, iteration)
+            yield f"the metrics of {of} are not those in {path}: {', '.join(keys)}"
+        elif "imported" not in submitted and not reason.startswith(AS_TOLD):
+            allowed = _allowed(submitted, changed, stage, history)
+            if verdict not in allowed:
+                yield f"the decision on {of} is {verdict}; its metrics say {' or '.join(sorted(allowed))}"
+
+
+def _allowed(
+    submitted: dict[str, Any], changed: list[changes.Change], stage: int, history: list[dict[str, Any]]
+) -> set[str]:
+    """What the metrics say by the limits at submission, and by those after each change."""
+    import copy
+
+    from faser_align.state import judging
+
+    found = set()
+    for number in range(len(changed) + 1):
+        record = changes.apply(copy.deepcopy(submitted), changed[:number])
+        found.add(judging.judged(record, stage, history)[0].name)
+    return found
+
+
+def _constants(db: sqlite3.Connection, folder: str) -> Findings:
+    """The constants that an iteration started from and found are on disk as they were, and follow from one another.
+
+    Those of the validation are copies, which an extension replaces.
+    """
+    handed: str | None = None
+    for stage, iteration, text in db.execute(
+        "SELECT stage, iteration, metrics FROM iterations WHERE ended_utc != '' AND stage != ? ORDER BY stage, iteration",
+        (layout.VALIDATION,),
+    ):
+        known = json.loads(text).get("constants")
+        if not known:  # of an older program
+            handed = None
+            continue
+        of = f"iteration {iteration} of stage {stage}"
+        start, result = known["start_sha256"], known["result_sha256"]
+        if handed not in (None, start) and not known["changed_by_hand"]:
+            yield f"{of} did not start from what the iteration before it found, and nobody changed that by hand"
+        yield from _file(layout.constants_file(folder, stage, iteration), start, f"what {of} started from")
+        if result:
+            yield from _file(layout.result_file(folder, stage, iteration), result, f"what {of} found")
+        handed = result
+
+
+def _file(path: str, expected: str, what: str) -> Findings:
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+    except OSError as problem:
+        yield f"{path} cannot be read: {problem.strerror}" if os.path.lexists(path) else f"{path} is gone"
+        return
+    if found != expected:
+        yield f"{path} is not {what}: its checksum differs"

@@ -1,0 +1,44 @@
+"""The redo log: every transaction's statements, appended before they are committed. Startup-critical.
+
+``state.db`` can be lost or damaged, and DAGMan's logs know neither control requests, nor messages, nor which script was killed
+after its COMMIT. The redo log knows them: ``state.redolog`` replays it.
+
+The database counts its transactions in ``PRAGMA application_id``, and each line begins with the count that its transaction found.
+A script that was killed between its line and its COMMIT leaves the count as it was, so that the next line has the same one: the
+last line of a count is the one that was committed. Nothing waits for the disk here: SQLite's own journal protects the
+database, and a line that a power failure swallows leaves a gap in the counts, which readers notice.
+"""
+
+import errno
+import os
+import sqlite3
+
+from faser_align.config import layout
+
+READING = ("SELECT", "PRAGMA", "WITH")
+
+
+def append(folder: str, db: sqlite3.Connection, statements: "list[str]") -> None:
+    """Append what the open transaction of ``db`` has executed to the redo log, and count the transaction.
+
+    A campaign of an older program has no redo log until it is resumed; nothing is appended then.
+
+    Raises:
+        OSError, sqlite3.Error: the transaction must be rolled back.
+    """
+    written = [text for text in statements if not text.lstrip().startswith(READING)]
+    if not written:
+        return
+    try:
+        log = os.open(f"{folder}/{layout.REDO}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    count = db.execute("PRAGMA application_id").fetchone()[0]
+    try:
+        # A line begins with its line break: it ends what a killed writer or a full disk may have left half-written.
+        line = f"\n{count} {written!r}".encode()
+        if os.write(log, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), layout.REDO)
+    finally:
+        os.close(log)
+    db.execute(f"PRAGMA application_id = {count + 1}")

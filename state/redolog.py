@@ -1,0 +1,244 @@
+"""Read the redo log: make a state database from it, and compare one with it.
+
+The log begins with an image: the statements that make the database as it was then, and its count of transactions. Each further
+line is one transaction (``state.redo``).
+"""
+
+import ast
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from faser_align.config import atomic, layout
+from faser_align.state import database
+
+IMAGE = b"="  # an image's lines begin with it
+_IMAGE_STATEMENTS = 500  # of an image in one line
+
+
+class Line(NamedTuple):
+    """A line: the count of transactions before it, where its text is (bytes), whether it belongs to the image."""
+
+    before: int
+    start: int
+    length: int
+    image: bool
+
+
+class Lines(NamedTuple):
+    """The lines of transactions that were committed, and why the log is not complete; empty if it is."""
+
+    lines: tuple[Line, ...]
+    gap: str
+
+    @property
+    def transactions(self) -> int:
+        """Transactions that the log knows."""
+        return self.lines[-1].before + (not self.lines[-1].image) if self.lines else 0
+
+
+def begin(folder: str) -> None:
+    """Begin the redo log of the campaign in ``folder`` anew, with its state database as it is. Only while nobody writes.
+
+    Raises:
+        OSError, sqlite3.Error: there is no new redo log.
+    """
+    with (
+        contextlib.closing(sqlite3.connect(f"{folder}/{layout.STATE}")) as db,
+        atomic.replacing(f"{folder}/{layout.REDO}", mode=database.PRIVATE) as file,
+    ):
+        (count,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+        chunk = [f"PRAGMA application_id = {count}", f"PRAGMA user_version = {version}"]
+        for statement in db.iterdump():
+            if statement not in ("BEGIN TRANSACTION;", "COMMIT;"):
+                chunk.append(statement)
+            if len(chunk) >= _IMAGE_STATEMENTS:
+                file.write(b"\n%s%d %s" % (IMAGE, count, repr(chunk).encode()))
+                chunk = []
+        file.write(b"\n%s%d %s" % (IMAGE, count, repr(chunk).encode()))
+    atomic.sync(folder)
+
+
+def lines_of(path: str) -> Lines:
+    """The lines of the redo log at ``path`` whose transactions were committed, as far as the log itself can say.
+
+    The last one may not have been: the database's own count tells.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: list[Line] = []
+    gap, start = "", 0
+    with open(path, "rb") as file:
+        for text in file:
+            line = _line(text, start)
+            start += len(text)
+            if line is None:
+                continue  # cut: its transaction was rolled back
+            while found and not found[-1].image and found[-1].before >= line.before:
+                found.pop()  # its script was killed before its COMMIT
+            expected = found[-1].before + (not found[-1].image) if found else line.before
+            if line.before != expected or (not found and not line.image):
+                gap = gap or _gap(expected, line.before)
+            found.append(line)
+    return Lines(tuple(found), gap if found else "it is empty")
+
+
+def _gap(known: int, count: int) -> str:
+    return (
+        f"it has {known} transactions and then the one after {count}"
+        if known > count
+        else (f"it lacks {count - known} transaction{'s' * (count - known != 1)} after the first {known}")
+    )
+
+
+def _line(text: bytes, start: int) -> Line | None:
+    head, _, rest = text.partition(b" ")
+    image = head.startswith(IMAGE)
+    count = head.removeprefix(IMAGE)
+    if not count.isdigit() or not rest.rstrip(b"\n").endswith(b"]"):
+        return None
+    return Line(int(count), start + len(head) + 1, len(rest), image)
+
+
+def replay(db: sqlite3.Connection, path: str, lines: tuple[Line, ...]) -> None:
+    """Execute the statements of lines of the redo log at ``path``, all in one transaction, in an empty database or after earlier ones.
+
+    Raises:
+        OSError, ValueError, sqlite3.Error: the log cannot be read, or is not what a script wrote.
+    """
+    with open(path, "rb") as file:
+        db.execute("BEGIN")
+        for line in lines:
+            file.seek(line.start)
+            for statement in _statements(file.read(line.length)):
+                # In the log stands also what failed and was rolled back to its savepoint by the statement after it.
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    db.execute(statement)
+            if not line.image:
+                db.execute(f"PRAGMA application_id = {line.before + 1}")
+        db.execute("COMMIT")
+
+
+def _statements(text: bytes) -> list[str]:
+    try:
+        found = ast.literal_eval(text.decode())
+    except (SyntaxError, UnicodeDecodeError, MemoryError) as problem:
+        raise ValueError(f"a line of the redo log is damaged: {problem}") from None
+    return [str(statement) for statement in found]
+
+
+def rebuild(folder: str, path: str) -> None:
+    """Make a database at ``path`` of the redo log of the campaign in ``folder``.
+
+    Raises:
+        FileNotFoundError: there is no redo log.
+        ValueError: it is not complete, or is damaged.
+        OSError, sqlite3.Error: it cannot be read, or the database cannot be written.
+    """
+    log = f"{folder}/{layout.REDO}"
+    lines = lines_of(log)
+    if lines.gap:
+        raise ValueError(f"it is not complete: {lines.gap}")
+    with contextlib.closing(_empty(path)) as db:
+        replay(db, log, lines.lines)
+
+
+def _empty(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    return db
+
+
+class Comparison(NamedTuple):
+    """What a database has otherwise than its redo log, and why the log cannot say; both empty if they agree."""
+
+    differences: list[str]
+    problem: str = ""
+
+
+def compare(db: sqlite3.Connection, folder: str) -> Comparison:
+    """Compare the database ``db`` with the redo log of the campaign in ``folder``, up to the same transaction.
+
+    They agree for a campaign without a redo log, and for a copy that is older than the log.
+
+    Raises:
+        sqlite3.DatabaseError: the database cannot be read.
+    """
+    log = f"{folder}/{layout.REDO}"
+    try:
+        lines = lines_of(log)
+    except FileNotFoundError:
+        return Comparison([])
+    except OSError as problem:
+        return Comparison([], f"{log} cannot be read: {problem.strerror}")
+    (count,) = db.execute("PRAGMA application_id").fetchone()
+    if lines.gap or count > lines.transactions:
+        missing = lines.gap or _gap(lines.transactions, count)
+        return Comparison([], f"{log} is not complete: {missing}")
+    if count < lines.lines[0].before:
+        return Comparison([])
+    with contextlib.closing(_empty(":memory:")) as replayed:
+        try:
+            replay(replayed, log, tuple(line for line in lines.lines if line.image or line.before < count))
+        except (ValueError, sqlite3.DatabaseError) as problem:
+            return Comparison([], f"{log} cannot be replayed: {problem}")
+        return Comparison(list(_differ(db, replayed)))
+
+
+_SCHEMA = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+
+
+def _differ(db: sqlite3.Connection, replayed: sqlite3.Connection) -> Iterator[str]:
+    """Differences of two databases: their schema, then table by table."""
+    for name in ("user_version", "application_id"):
+        found, expected = (one.execute(f"PRAGMA {name}").fetchone()[0] for one in (db, replayed))
+        if found != expected:
+            yield f"PRAGMA {name} is {found}; by the redo log it is {expected}"
+    schema = replayed.execute(_SCHEMA).fetchall()
+    if db.execute(_SCHEMA).fetchall() != schema:
+        yield "its schema is not that of the redo log"
+        return
+    for name in (name for kind, name, _ in schema if kind == "table"):
+        yield from _rows_differ(db, replayed, name)
+
+
+def _rows_differ(db: sqlite3.Connection, replayed: sqlite3.Connection, table: str) -> Iterator[str]:
+    columns = replayed.execute(f"PRAGMA table_info({table})").fetchall()
+    names = [column[1] for column in columns]
+    key = [column[1] for column in columns if column[5]]
+    order = f" ORDER BY {', '.join(key)}" if key else ""
+    # quote() tells 1 from 1.0 and a text from a blob, and reads what is no UTF-8.
+    sql = f"SELECT {', '.join(f'quote({name})' for name in names)} FROM {table}{order}"
+    differing, first = 0, ""
+    with _bytes(db), _bytes(replayed):
+        for found, expected in itertools.zip_longest(db.execute(sql), replayed.execute(sql)):
+            if found != expected:
+                differing += 1
+                first = first or _first(found, expected, names, key)
+    if differing:
+        more = f" (and {differing - 1} more rows)" if differing > 1 else ""
+        yield f"{table} is not what was written to it: {first}{more}"
+
+
+def _first(
+    found: tuple[bytes, ...] | None, expected: tuple[bytes, ...] | None, names: list[str], key: list[str]
+) -> str:
+    """A row that differs, by its key, and the column in which it does."""
+    row = dict(zip(names, expected or found or (), strict=True))
+    named = ", ".join(f"{name} {row[name].decode('utf-8', 'replace')}" for name in key) or "a row"
+    if found is None or expected is None:
+        return f"{named} is {'missing' if found is None else 'too many'}"
+    column = next(name for name, one, other in zip(names, found, expected, strict=True) if one != other)
+    return f"{column} of {named}"
+
+
+@contextlib.contextmanager
+def _bytes(db: sqlite3.Connection) -> Iterator[None]:
+    factory, db.text_factory = db.text_factory, bytes
+    try:
+        yield
+    finally:
+        db.text_factory = factory

@@ -1,0 +1,172 @@
+"""The redo log: it brings the state database back as it was, and shows what has changed in it since."""
+
+import os
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+from taking import DONE, PRE, take
+
+from faser_align.config import layout
+from faser_align.state import database, publish, redo, redolog, upgrade, verify
+from faser_align.state.repair import rebuild as repair
+
+Record = dict[str, Any]
+FLIPS = 7
+SEEDS = range(2000 if os.environ.get("FASER_ALIGN_SOAK") else 80)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """A campaign of two files that was held once, converged, and could not send its messages."""
+    notify = {"targets": ["me"], "events": ["end", "held"], "file": "/nowhere.toml"}
+    record = make_campaign(tmp_path_factory.mktemp("redo") / "campaign", files=2, config={"notify": notify})
+    folder, node = record["folder"], layout.reco_node(1, 1, 400)
+    hook("pre", folder, node, 0, 2)
+    hook("hold", folder, node, "13.0", 0)
+    for number in (1, 2, 3, 4):
+        run_iteration(record, number)
+    hook("final", folder, "final", 0, 0)
+    publish.publish(folder, last=True)
+    return record
+
+
+def dump(path: Path | str) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
+
+
+def differences(folder: str) -> redolog.Comparison:
+    with closing(sqlite3.connect(f"{folder}/{layout.STATE}")) as db:
+        return redolog.compare(db, folder)
+
+
+def copied(record: Record, tmp_path: Path) -> str:
+    """A copy of the campaign's folder, which its record and database take for the original."""
+    return str(shutil.copytree(record["folder"], tmp_path / "copy"))
+
+
+def test_a_lost_database_comes_back_as_it_was(ended: Record, tmp_path: Path) -> None:
+    """Without database and snapshot the redo log alone brings every row back, to the byte, messages included."""
+    folder = copied(ended, tmp_path)
+    original = dump(f"{folder}/{layout.STATE}")
+    for name in (layout.STATE, layout.PUBLISHED):
+        Path(folder, name).unlink()
+    with repair.locked(folder):
+        made = repair.rebuild(folder, ended, repair.scratch_of(folder))
+        repair.install(folder, made)
+    assert (made.made_from, made.taken, made.left_out, made.closed) == ("the redo log", 0, 0, "")
+    assert dump(f"{folder}/{layout.STATE}") == original
+    assert differences(folder) == redolog.Comparison([])
+    assert take(folder, {**PRE, "node": layout.reco_node(1, 2, 401)}) == [0]
+    assert differences(folder) == redolog.Comparison([])  # its new redo log goes on
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> None:
+    """Seven flipped bytes in one page of the database are found, unless SQLite reads the same schema and rows as before."""
+    numbers = random.Random(seed)
+    folder = copied(ended, tmp_path)
+    store = Path(folder, layout.STATE)
+    content = bytearray(store.read_bytes())
+    before = dump(store)
+    page = numbers.randrange(len(content) // 4096) * 4096
+    start = page + numbers.randrange(4096 - FLIPS)
+    spread = range(start, start + FLIPS) if seed % 2 else numbers.sample(range(page, page + 4096), FLIPS)
+    for place in spread:
+        content[place] ^= numbers.randrange(1, 256)
+    store.write_bytes(content)
+    try:
+        changed = dump(store) != before
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        changed = True
+    found = verify.check(folder).findings
+    assert found or not changed
+
+
+def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
+    """A value that no other check knows is named by its table, its row and its column."""
+    folder = copied(ended, tmp_path)
+    with closing(sqlite3.connect(f"{folder}/{layout.STATE}")) as db, db:
+        db.execute("UPDATE attempts SET host = 'elsewhere' WHERE node = 'mille_s1_i02'")
+        db.execute("UPDATE outbox SET error = 'another'")
+    assert verify.check(folder).findings == [
+        "attempts is not what was written to it: host of node 'mille_s1_i02', attempt 1",
+        "outbox is not what was written to it: error of id 1 (and 1 more rows)",
+    ]
+
+
+def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> None:
+    """A script that was killed before its COMMIT leaves a line that the next transaction's line replaces."""
+    folder = make_campaign(tmp_path / "c", files=2)["folder"]
+    take(folder, PRE)
+    with closing(database.connect(folder)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        redo.append(folder, db, ["UPDATE campaign SET state = 'never'"])
+        db.execute("ROLLBACK")
+    assert differences(folder) == redolog.Comparison([])
+    take(folder, DONE)
+    assert differences(folder) == redolog.Comparison([])
+    redolog.rebuild(folder, str(tmp_path / "made.db"))
+    assert dump(tmp_path / "made.db") == dump(f"{folder}/{layout.STATE}")
+
+
+def test_a_line_that_was_cut_does_not_count(tmp_path: Path) -> None:
+    """What a full disk has cut belongs to no transaction, and the line after it begins anew."""
+    folder = make_campaign(tmp_path / "c", files=2)["folder"]
+    take(folder, PRE)
+    with open(f"{folder}/{layout.REDO}", "a") as log:
+        log.write("\n3 ['UPDATE campa")
+    take(folder, DONE)
+    assert differences(folder) == redolog.Comparison([])
+
+
+def test_a_full_disk_rolls_the_transaction_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event whose line does not fit is not committed; it goes to the fallback event queue."""
+    folder = make_campaign(tmp_path / "c", files=2)["folder"]
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        return write(descriptor, data[:5]) if os.readlink(f"/proc/self/fd/{descriptor}").endswith(layout.REDO) else 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        take(folder, PRE)
+    assert len(os.listdir(f"{folder}/{layout.SPOOL}")) == 1
+    take(folder, DONE)
+    assert differences(folder) == redolog.Comparison([])
+
+
+def test_a_gap_is_named(tmp_path: Path) -> None:
+    """A log that lacks transactions rebuilds nothing; verify names the gap, and repair begins the log anew."""
+    record = make_campaign(tmp_path / "c", files=2)
+    folder = record["folder"]
+    take(folder, PRE)
+    log = Path(folder, layout.REDO)
+    whole = log.read_text()
+    log.write_text(whole[: whole.rindex("\n")])
+    take(folder, DONE)
+    problem = f"{log} is not complete: it lacks 1 transaction after the first 0"
+    assert differences(folder) == redolog.Comparison([], problem)
+    publish.publish(folder)
+    assert problem in verify.check(folder).findings
+    with pytest.raises(ValueError, match="not complete"):
+        redolog.rebuild(folder, str(tmp_path / "made.db"))
+
+
+def test_an_older_campaign_gets_a_redo_log(tmp_path: Path) -> None:
+    """A campaign that an older program began is written without a redo log until it is resumed."""
+    folder = make_campaign(tmp_path / "c", files=2)["folder"]
+    Path(folder, layout.REDO).unlink()
+    take(folder, PRE)
+    assert not Path(folder, layout.REDO).exists()
+    assert differences(folder) == redolog.Comparison([])
+    assert upgrade.bring_up_to_date(folder)
+    take(folder, DONE)
+    assert differences(folder) == redolog.Comparison([])
+    assert not upgrade.bring_up_to_date(folder)
