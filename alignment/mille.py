@@ -54,7 +54,7 @@ class Cuts:
     pz_max: float = 5000.0
     hits_min: int = 15
     residual_max: float = 0.05
-    derivative_max: float = 2.0
+    derivative_max: float = 10.0
     pivot: Literal["calypso", "layer"] = "calypso"
     same_hits: bool = False
 

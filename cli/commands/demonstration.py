@@ -39,9 +39,6 @@ constants = {start}
 [simulation]
 truth = {truth}
 
-[mille]
-derivative_max = 10.0  # the IFT is tilted
-
 [notify]
 targets = ["mailbox"]
 file = {targets}

@@ -24,7 +24,9 @@ def mille(
     pz_max: Annotated[float, typer.Option(help="Largest pz (GeV)")] = 5000.0,
     hits_min: Annotated[int, typer.Option(help="Smallest number of hits of a track")] = 15,
     residual_max: Annotated[float, typer.Option(help="Largest residual of a hit (mm)")] = 0.05,
-    derivative_max: Annotated[float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad)")] = 2.0,
+    derivative_max: Annotated[
+        float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad); 2 in faser-alignment-script")
+    ] = 10.0,
     pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives: calypso or layer")] = "calypso",
     sums: Annotated[
         bool, typer.Option("--add", help="Inputs are OUTPUT.json of conversions: add up their counts")

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import uproot
 
+from faser_align.alignment.constants import read_constants
 from faser_align.alignment.counts import Counts, read_counts, write_counts
 from faser_align.alignment.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille import Cuts, convert, convert_and_count, read_records
 from faser_align.alignment.trackmodel import designed_z_mm, offset_z_mm
+from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
-from faser_align.simulation import geometry
+from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
 
 Unpack = Callable[[str], Path]
 
@@ -40,11 +42,34 @@ def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int
     return path
 
 
+@pytest.mark.parametrize(("year", "share_of_two"), [(2025, 0.43), (2022, 0.30)])
+def test_the_default_cut_on_derivatives_keeps_the_tilted_ift(
+    data: Path, tmp_path: Path, year: int, share_of_two: float
+) -> None:
+    """With the constants of a year the default cut removes none of the IFT's hits; 2 mm/rad removes the share that the page states."""
+    names = {2025: "align_2025.txt", 2022: "align_2022_4st_local.txt"}
+    detector = geometry.build(read_constants(str(data / "constants" / names[year])))
+    raw = tracks.simulate_file(detector, 1000, 1, 11705, 400)
+    kfalignment.write(str(tmp_path / "k.root"), (reconstruct.reconstruct(hits, detector, 4) for hits in raw))
+
+    def share(cuts: Cuts) -> float:
+        counts = convert([tmp_path / "k.root"], tmp_path / "out.bin", cuts)
+        removed, kept = counts.modules_cut_derivative[:3].sum(), counts.modules[:3].sum()
+        return float(removed / (removed + kept))
+
+    settings = Config().mille
+    assert share(Cuts(residual_max=0.5, derivative_max=settings.derivative_max)) == 0
+    assert share(Cuts(residual_max=0.5)) == 0
+    assert share(Cuts(residual_max=0.5, derivative_max=2.0)) == pytest.approx(share_of_two, abs=0.03)
+
+
 @pytest.mark.parametrize("stations", [3, 4])
 def test_bytes_are_the_predecessors(data: Path, unpacked: Unpack, tmp_path: Path, stations: int) -> None:
     """A file with real vector branches gives the same bytes as the predecessor's converter."""
     expected = unpacked(f"mille/mp2input_{stations}st.bin")
-    counts = convert([data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts())
+    counts = convert(
+        [data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts(derivative_max=2.0)
+    )
     assert (tmp_path / "out.bin").read_bytes() == expected.read_bytes()
     records = read_records(tmp_path / "out.bin")
     assert counts.tracks_written == len(records.offsets) - 1
@@ -85,7 +110,7 @@ def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
         "fitParam_align_local_derivation_x_x": np.full((3, 16), 0.01),
     }
     changes["fitParam_align_local_residual_x"][2, :2] = 1.0
-    changes["fitParam_align_global_derivation_y_rx"][2, 1:4] = -2.5
+    changes["fitParam_align_global_derivation_y_rx"][2, 1:4] = -12.5
     changes["fitParam_align_local_derivation_x_x"][2, 5] = -9999.0
     counts = convert([write_jagged(tmp_path / "in.root", changes)], tmp_path / "out.bin", Cuts())
     assert (counts.tracks_cut_chi2, counts.tracks_cut_pz, counts.tracks_cut_hits) == (1, 1, 0)
@@ -134,7 +159,7 @@ def test_layer_pivot_is_the_one_of_the_constants() -> None:
 def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
     """Hits with a large derivative by rx or ry are kept with the layer's pivot; those without one never are."""
     changes = {
-        "fitParam_align_global_derivation_y_rx": np.full((3, 16), 3.0),
+        "fitParam_align_global_derivation_y_rx": np.full((3, 16), 12.0),
         "fitParam_align_global_derivation_y_z": np.full((3, 16), 0.1),
     }
     changes["fitParam_align_global_derivation_y_z"][0] = -9999.0

@@ -1,7 +1,10 @@
 """The configuration file: what is read, what is refused, and in which words."""
 
 import contextlib
+import functools
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -188,3 +191,23 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return '"' + "".join(f"\\U{ord(c):08X}" for c in value if not 0xD800 <= ord(c) <= 0xDFFF) + '"'
     return repr(value)
+
+
+@pytest.mark.parametrize("name", ["templates/lxplus", "examples/lxplus_ift", "examples/lxplus_three_stages"])
+def test_departures_from_the_defaults_are_explained(name: str) -> None:
+    """Each value for lxplus that differs from a default has a comment on its line, or on that of its table."""
+    defaults = Config().model_dump(mode="json")
+    table, header, silent = "", "", []
+    for line in (REPOSITORY / f"{name}.toml").read_text().splitlines():
+        if line.startswith("["):
+            table, header = line.partition("]")[0].strip("["), line
+        key, equals, _ = line.partition(" = ")
+        if not equals or not key.isidentifier() or table.startswith("stages"):
+            continue
+        default = functools.reduce(lambda values, part: values[part], [*table.split("."), key], defaults)
+        if default not in ("", [], tomllib.loads(line)[key]) and "#" not in line + header:
+            silent.append(f"{table}.{key}")
+    assert silent == []
+    text = (REPOSITORY / f"{name}.toml").read_text()
+    assert re.search(r"^min_files = 0.95 +# default 1.0", text, re.MULTILINE)
+    assert "derivative_max" not in text  # the default is right

@@ -34,11 +34,11 @@ def test_check_and_submit_warn(workdir: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_check_warns_of_a_cut_that_takes_tilted_layers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profile's cut by derivative leaves the tilted IFT alone; that of faser-alignment-script does not."""
+    """check warns of the cut of faser-alignment-script, which removes hits of the tilted IFT, and not of the default."""
     monkeypatch.chdir(workdir)
     assert run("init").exit_code == 0
     doubt = "cuts a good part of the hits of layers 00, 01, 02"
     assert doubt not in " ".join(run("check", "--json").output.split())
     config = workdir / "faser-align.toml"
-    config.write_text(config.read_text(encoding="utf-8").replace("derivative_max = 10.0", "derivative_max = 2.0"))
+    config.write_text(config.read_text(encoding="utf-8").replace("[mille]\n", "[mille]\nderivative_max = 2.0\n"))
     assert doubt in " ".join(run("check", "--json").output.split())

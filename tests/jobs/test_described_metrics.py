@@ -44,6 +44,7 @@ def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.Tem
         stages=STAGES,
         campaign={"iterations": LAST},
         solver={"entries": 100},
+        mille={"derivative_max": 2.0},  # so that there is something to note
         validation={"enabled": True, "files": "400-402"},
     )
     for iteration in range(1, LAST + 1):
