@@ -59,7 +59,7 @@ def configuration_page() -> str:
         "",
         "One TOML file, `faser-align.toml` unless `--config` names another; `faser-align init` writes one with comments.",
         "Every key may be left out and then has the default given here. A key that is not listed is an error.",
-        "Relative paths are relative to the folder of the file; `~` is the home folder.",
+        "Relative paths are relative to the folder of the file; `~` is the home folder, and `{examples}` the folder of the examples that faser-align brings.",
         "",
         "This page is made from `config/schema.py`; `make refresh` makes it anew.",
     ]

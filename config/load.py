@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+import faser_align.examples
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
 from faser_align.config.schema import Config, Convergence, Table
 from faser_align.fsm.errors import UserError, UserErrors
 
 DEFAULT_FILE = "faser-align.toml"
+EXAMPLES = "{examples}"  # at the beginning of a path: the folder of this package, wherever it is installed
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 AnyTable = TypeVar("AnyTable", bound=Table)
 
@@ -76,7 +78,9 @@ def read_text(path: str) -> str:
 
 
 def absolute(path: str, base: str) -> str:
-    """``path`` with ``~`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
+    """Return ``path`` with ``~`` and ``{examples}`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
+    if path.startswith(EXAMPLES):
+        path = os.path.dirname(os.path.abspath(faser_align.examples.__file__)) + path.removeprefix(EXAMPLES)
     return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import faser_align
 from faser_align.alignment.constants import read_constants
 from faser_align.cli.work import checks_places as places
+from faser_align.cli.work import interpreters
 from faser_align.cli.work.checking import Check, Doubt, Failed, Look, Skipped
 from faser_align.cli.work.submission import check_targets
 from faser_align.config.files import check_year, parse_data
@@ -168,6 +169,19 @@ def _job(look: Look) -> str:
     return f"{python} finds faser-align with an empty environment"
 
 
+def _interpreters(look: Look) -> str:
+    """Whether the machines that run hooks and jobs have the interpreters, too."""
+    if look.config.htcondor.pool == "personal":
+        raise Skipped("the pool is on this machine")
+    python = look.config.python
+    keys = {"python.hooks": python.hooks or sys.executable, "python.jobs": python.jobs or sys.executable}
+    found = [interpreters.interpreter(key, path) for key, path in keys.items()]
+    doubts = dict.fromkeys(filter(None, map(interpreters.doubt, found)))
+    if doubts:
+        raise Doubt("; ".join(doubts))
+    return ", ".join(dict.fromkeys(f"{one.path} made from {one.base}" for one in found))
+
+
 def _start(command: list[str], key: str, what: str) -> None:
     python = command[0]
     cure = f"correct {key}, or install faser-align anew"
@@ -265,6 +279,7 @@ LOOKS: dict[str, Callable[[Look], Looked]] = {
     "pivot": _pivot,
     "hook": _hook,
     "jobs": _job,
+    "interpreters": _interpreters,
     "user": _user,
     "HTCondor": _htcondor,
     "queue": _queue,

@@ -14,6 +14,7 @@ from commandline import Command
 from nowhere import no_job_begins
 from receivers import mattermost
 
+from faser_align.cli.work import interpreters
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
@@ -222,6 +223,53 @@ def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command
     assert "correct python.hooks" in found["hook"]["text"]
     config.write_text(config.read_text().replace("/bin/false", "/nowhere/python"))
     assert look(plain_command)["hook"]["text"].endswith("is not there; correct python.hooks")
+
+
+def virtual_environment(folder: Path, base: Path, *, copied: bool = False) -> Path:
+    """The Python of a virtual environment as `python -m venv` leaves it, linked or copied."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    if copied:
+        python.write_text("#!/bin/sh\n")
+    else:
+        python.symlink_to(base)
+    (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\nversion = 3.11.9\n")
+    return python
+
+
+def test_a_python_that_other_machines_lack_is_doubted(
+    plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """check names a virtual environment on a local disk, and one whose base is there; one on AFS made from CVMFS is right."""
+    afs, cvmfs, local = (lxplus.folder / name for name in ("afs", "cvmfs/sft/bin", "usr/bin"))
+    monkeypatch.setattr(interpreters, "SHARED", (f"{afs}/", f"{lxplus.folder}/cvmfs/"))
+    for folder in (cvmfs, local):
+        folder.mkdir(parents=True)
+        (folder / "python").write_text("#!/bin/sh\n")
+    good = virtual_environment(afs / "good", cvmfs / "python")
+    copied = virtual_environment(afs / "copied", cvmfs / "python", copied=True)
+    for python, base in ((good, cvmfs), (copied, cvmfs), (local / "python", local)):
+        assert interpreters.interpreter("python.jobs", str(python)).base == str(base / "python")
+    config = Path("faser-align.toml")
+    text = config.read_text()
+    for python, said in (
+        (good, ""),
+        (copied, ""),
+        (
+            virtual_environment(afs / "local", local / "python"),
+            f"was made from {local}/python, which is on this machine's",
+        ),
+        (
+            virtual_environment(lxplus.folder / "tmp", cvmfs / "python"),
+            "is on this machine's own disk, which the access",
+        ),
+    ):
+        config.write_text(f'{text}[python]\njobs = "{python}"\nhooks = "{good}"\n[htcondor]\npool = "system"\n')
+        found = look(plain_command)["interpreters"]
+        assert (found["result"], said in found["text"]) == ("warning" if said else "ok", True), found
+        assert ("python.jobs" in found["text"]) == bool(said)
+    config.write_text(text)
+    assert look(plain_command)["interpreters"]["text"] == "the pool is on this machine"
 
 
 @pytest.fixture

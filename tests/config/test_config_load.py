@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import faser_align
 from faser_align.config import describe
 from faser_align.config.load import load_config, parse_config
 from faser_align.config.profiles import PROFILES, profile_text
@@ -33,6 +35,18 @@ def test_every_profile_is_valid(profile: str) -> None:
     config = parse_config(profile_text(profile), f"/somewhere/{profile}.toml")
     assert config.htcondor.pool == {"local": "personal", "lxplus": "system"}[profile]
     assert config.campaign.folder == "/somewhere"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_names_no_path_of_this_installation(profile: str) -> None:
+    """A new virtual environment breaks nothing in the file that init writes: `{examples}` is found where faser-align is then."""
+    text = profile_text(profile)
+    installed = os.path.dirname(os.path.abspath(faser_align.__file__))
+    assert not [place for place in (installed, os.path.realpath(installed), sys.prefix) if place in text]
+    if profile == "local":
+        config = parse_config(text, "/somewhere/local.toml")
+        assert config.campaign.constants == f"{installed}/examples/ift_misplaced.txt"
+        assert os.path.isfile(config.simulation.truth)
 
 
 def test_an_empty_table_has_the_defaults() -> None:

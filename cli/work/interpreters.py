@@ -1,0 +1,54 @@
+"""Which machines have the configured interpreters: a virtual environment is only as visible as the Python it was made from."""
+
+import os
+from typing import NamedTuple
+
+SHARED = ("/afs/", "/cvmfs/", "/eos/")  # file systems that the access point and the execute nodes of lxplus see, too
+
+
+class Interpreter(NamedTuple):
+    """A configured Python: its key, its path, and the Python from which its virtual environment was made."""
+
+    key: str
+    path: str
+    base: str
+
+
+def interpreter(key: str, path: str) -> Interpreter:
+    """Find the base of the Python at ``path``, which is its own base outside a virtual environment."""
+    return Interpreter(key, path, _base(path))
+
+
+def _base(path: str) -> str:
+    # The link in a virtual environment leads to its base; without a link, pyvenv.cfg names the folder of it.
+    real = os.path.realpath(path)
+    for folder in (os.path.dirname(real), os.path.dirname(os.path.dirname(real))):
+        home = _home(os.path.join(folder, "pyvenv.cfg"))
+        if home:
+            return os.path.realpath(os.path.join(home, os.path.basename(real)))
+    return real
+
+
+def _home(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8") as text:
+            lines = [line.partition("=") for line in text]
+    except OSError:
+        return ""
+    return next((value.strip() for key, _, value in lines if key.strip() == "home"), "")
+
+
+def doubt(found: Interpreter) -> str:
+    """Return a sentence if other machines may lack the Python, else an empty text."""
+    try_it = "try it with `faser-align check --probe`"
+    if not found.path.startswith(SHARED):
+        return (
+            f"{found.key} = {found.path} is on this machine's own disk, which the access point and execute nodes do not see; "
+            "install faser-align into a virtual environment on AFS"
+        )
+    if not found.base.startswith(SHARED):
+        return (
+            f"the virtual environment of {found.key} = {found.path} was made from {found.base}, which is on this machine's own disk; "
+            f"{try_it}, or make it from a Python on CVMFS"
+        )
+    return ""
