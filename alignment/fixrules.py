@@ -3,7 +3,7 @@
 An item is a part of the tracker, a depth, both, or the number of a layer:
 
 - ``IFT``, ``3ST``: everything of station 0, of stations 1 to 3;
-- ``layer``: the parameters of all layers; ``side`` or ``module``: those of all modules;
+- ``layer`` or ``global``: the parameters of all layers; ``module``, ``side`` or ``local``: those of all modules;
 - ``IFT_layer``, ``3ST_side``, ``21_module`` ...: a part and a depth;
 - ``21``: layer 1 of station 1 (first digit station + 1) with its modules.
 
@@ -14,10 +14,9 @@ while x of its modules is free (the mean of the modules is the same shift), and 
 from collections.abc import Iterable
 
 from faser_align.alignment.labels import LAYERS, PARAMETERS, STATIONS, Parameter, layer_label, layer_number
+from faser_align.config.values import DEPTHS, PARTS
 from faser_align.fsm.errors import UserError
 
-PARTS = ("IFT", "3ST")
-DEPTHS = ("layer", "side", "module")
 LAYER_NUMBERS = tuple(layer_number(station, layer) for station in STATIONS for layer in LAYERS)
 _NUMBER_TEXTS = tuple(str(number) for number in LAYER_NUMBERS)
 
@@ -56,7 +55,7 @@ def _labels(item: str | int) -> set[int]:
         known = known and depth in DEPTHS
     if not known:
         raise UserError(
-            f"fix names {item!r}, which is none of IFT, 3ST, layer, side, module, a part and a depth such as "
+            f"fix names {item!r}, which is none of IFT, 3ST, {', '.join(DEPTHS)}, a part and a depth such as "
             f"IFT_layer, or a layer ({', '.join(_NUMBER_TEXTS)})"
         )
     return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
@@ -71,7 +70,7 @@ def _in_part(parameter: Parameter, part: str) -> bool:
 
 
 def _at_depth(parameter: Parameter, depth: str) -> bool:
-    return not depth or parameter.kind.startswith("layer" if depth == "layer" else "module")
+    return not depth or parameter.kind.startswith(DEPTHS[depth])
 
 
 def _of_layer(station: int, layer: int) -> list[Parameter]:

@@ -22,7 +22,7 @@ from faser_align.cli.work.progress import STATUSES, STUCK, TIMEOUT
 from faser_align.config import contents
 from faser_align.config import describe as configuration
 from faser_align.config.atomic import write_text
-from faser_align.config.importing_rules import key_tables
+from faser_align.config.importing_tables import key_tables
 from faser_align.fsm import diagram, meanings, statuses, table
 from faser_align.fsm.errors import UserError
 from faser_align.pages.publish import ENTRY_FORMAT

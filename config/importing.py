@@ -1,4 +1,4 @@
-"""From a configuration of faser-alignment-script, of either generation, to one of ours, by the rules of ``importing_rules``.
+"""From a configuration of faser-alignment-script, of any generation, to one of ours, by the rules of ``importing_rules``.
 
 What no rule knows is listed, too, so that nothing is dropped in silence.
 """
@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 
 from faser_align.config import importing_templates as templates
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
+from faser_align.config.importing_problems import Problem
+from faser_align.config.importing_references import resolve
 from faser_align.config.importing_rules import (
     FIRST,
     FIXED,
     FIXED_FIRST,
+    NEEDED_FIRST,
+    NEEDED_NEWEST,
     NEWEST,
     TABLES,
     Context,
@@ -23,12 +27,16 @@ from faser_align.config.importing_rules import (
     No,
     Old,
     Rule,
+    Script,
     Template,
     To,
     initial,
+    version,
 )
+from faser_align.config.importing_stages import Set, sets_of, unknown_keys
+from faser_align.config.importing_version import RUN_ALIGNMENT
 from faser_align.config.load import parse_config
-from faser_align.fsm.errors import UserError
+from faser_align.fsm.errors import UserError, UserErrors
 
 
 class Left(NamedTuple):
@@ -47,38 +55,73 @@ class Imported(NamedTuple):
         entries: its keys, stages apart.
         left: old keys without a counterpart.
         submit: options of ``submit`` that the old file held, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
+        choices: sentences on what the file does not say, what was taken, and what to choose instead.
     """
 
     text: str
     entries: list[Entry]
     left: list[Left]
     submit: str
+    choices: list[str]
+
+
+class RefusedError(UserErrors):
+    """A configuration that cannot become a campaign; ``understood`` has what could be made of it."""
+
+    def __init__(self, sentences: list[str], understood: Imported) -> None:
+        super().__init__(sentences)
+        self.understood = understood
 
 
 _UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
-_SET_KEY = re.compile(r"workflow\.set[^.]*\.(iters|comment|pede\.[^.]*)|workflow")
+_EMPTY = "it is empty there, as if it were not there"
 
 
-def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
+def import_config(given: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
     """Make our configuration of an old one.
 
     Args:
-        old: the object that the old file holds.
+        given: the object that the old file holds.
         source: its name, for comments and messages.
         base: absolute folder to which its relative paths belong.
         target: the file that will hold ours; its text is validated as if it were read from there.
         zeros: path of a constants file of zeros, from which the first generation starts.
 
     Raises:
-        UserError: it is of neither generation, or a value of it is one that our key does not allow.
+        UserError: it is of no generation.
+        RefusedError: no campaign can be made of it; one sentence for each problem, with the key and the fix.
     """
-    rules = _generation(old, source)
-    context = Context(old, base)
+    rules = _generation(given, source)
+    old, problems = resolve(given)
+    context = Context(old, base, version(old, base))
     found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if rules is FIRST else ()))}
+    found |= {key: Entry(key, *value) for key, value in context.version.values.items()}
     left: list[Left] = []
-    for key, value in _leaves({name: value for name, value in old.items() if name != "workflow"}, ""):
-        rule = No("it is null there, as if it were not there") if value is None else _rule(rules, key)
+    for key, value in _leaves(_without_sets(old), ""):
+        rule = No(_EMPTY) if value in (None, "") else _rule(rules, key)
         left += _take_over(key, value, rule, context, found)
+    left += [
+        Left(f"{RUN_ALIGNMENT}: {option}", "", "its value is a variable of that script; add it to reconstruct_options")
+        for option in context.version.unused
+    ]
+    left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
+    _complete(found, zeros)
+    entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
+    sets, wrong = sets_of(old)
+    problems += [*wrong, *_missing(rules, old, found)]
+    submit = _submit(old.get("raw", {}), problems)
+    stages = _stages(sets) if old.get("workflow") or old.get("set") else _no_stages()
+    text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
+    imported = Imported(text, entries, left, submit, context.version.choices)
+    sentences = [f"{source}: {problem}" for problem in problems]
+    sentences += [f"{source}: {reason}; correct it there" for reason in _refused(text, target, entries, sets)]
+    if sentences:
+        raise RefusedError(sentences, imported)
+    return imported
+
+
+def _complete(found: dict[str, Entry], zeros: str) -> None:
+    """Add the keys that follow from others."""
     if "campaign.constants" not in found:
         found["campaign.constants"] = Entry(
             "campaign.constants", zeros, "zeros: theirs began with an empty inputforalign.txt"
@@ -89,29 +132,36 @@ def import_config(old: Old, *, source: str, base: str, target: str, zeros: str) 
         found[f"htcondor.{kind}.memory_max_mb"] = Entry(
             f"htcondor.{kind}.memory_max_mb", most, "once HTCondor has held a job for want of memory"
         )
-    entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
-    stages = list(_stages(old.get("workflow", {}), source))
-    left += [
-        Left(key, json.dumps(value), _UNKNOWN)
-        for key, value in _leaves(old.get("workflow", {}), "workflow")
-        if not _SET_KEY.fullmatch(key)
-    ]
+
+
+def _missing(rules: Mapping[str, Rule], old: Old, found: Mapping[str, Entry]) -> list[Problem]:
+    """Each key of theirs without which there is no campaign, and which is missing or empty."""
+    needed = dict(NEEDED_NEWEST if rules is NEWEST else NEEDED_FIRST)
+    given = dict(_leaves(_without_sets(old), ""))
+    if "reconstruction.environment" in found:
+        del needed["reconstruction.calypso.asetup"], needed["reconstruction.calypso.setup"]
+    script = found.get("solver.environment")
+    brings_pede = script is not None and not script.origin.startswith("env.root")
+    if brings_pede or (rules is FIRST and "paths.pede_install" not in given):
+        del needed["solver.pede"]
+    wanted = dict.fromkeys(need for key, need in needed.items() if not (key in found and found[key].value))
+    return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
+
+
+def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Set]) -> list[str]:
+    """What our schema does not allow, in sentences with their keys; ``_missing`` tells what is missing."""
     try:
-        submit = _submit(old.get("raw", {}))
-        text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
         parse_config(text, target)
     except UserError as problem:
-        reasons = _in_their_words(str(problem).replace(f"{target}: ", ""), entries, rules, old)
-        raise UserError(
-            "\n".join(f"{source} cannot be used as it is: {one}; correct it there" for one in reasons.splitlines())
-        ) from None
-    return Imported(text, entries, left, submit)
+        reasons = [sentence.replace(f"{target}: ", "") for sentence in problem.sentences]
+        return [_in_their_words(reason, entries, sets) for reason in reasons if " needs " not in reason]
+    return []
 
 
 def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[str, Entry]) -> list[Left]:
     """Put into ``found`` what an old key becomes by its rule; returns what of it has no counterpart."""
     shown = json.dumps(value, ensure_ascii=False)
-    if isinstance(rule, No):
+    if isinstance(rule, (No, Script)):
         return [Left(key, shown, rule.why)]
     if isinstance(rule, Template):
         return _from_template(key, value, rule.kind, context, found)
@@ -121,49 +171,32 @@ def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[s
         changed = to.change(value, context)
         if isinstance(changed, No):
             left.append(Left(key, shown, changed.why))
-        else:
+        elif changed != "":
             found.update({name: Entry(name, changed, origin) for name in to.keys})
     return left
 
 
-def _in_their_words(reasons: str, entries: Sequence[Entry], rules: Mapping[str, Rule], old: Old) -> str:
-    """Sentences about our keys with the names of theirs, also of what is missing, and of sets and steps."""
-    reasons = reasons.replace("; set what is missing there", "")
+def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) -> str:
+    """A sentence about a key of ours with the name of theirs, also of sets and steps."""
     for entry in entries:
-        reasons = reasons.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
-    for key, rule in rules.items():
-        if isinstance(rule, (No, Template)):
-            continue
-        for to in (rule,) if isinstance(rule, To) else rule:
-            for ours in to.keys:
-                short = ours.removeprefix("reconstruction.")
-                reasons = re.sub(rf"(needs .*)\b{re.escape(short)}\b(?! \()", rf"\1{short} ({key})", reasons)
-    for number, name in enumerate(_sets(old.get("workflow", {})), start=1):
-        described = old["workflow"][name]
-        steps = sorted(described["pede"]) if isinstance(described.get("pede"), Mapping) else []
-        for at, step in enumerate(steps, start=1):
+        reason = reason.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
+    for number, one in enumerate(sets, start=1):
+        for at, step in enumerate(one.steps, start=1):
             place = f"stages[{number}].steps[{at}].fix"
-            reasons = reasons.replace(place, f"workflow.{name}.pede.{step} (our {place.replace('[', '<')})")
-        for theirs, ours in (("comment", "name"), ("iters", "iterations")):
-            reasons = reasons.replace(f"stages[{number}].{ours}", f"workflow.{name}.{theirs}")
-    return reasons.replace("<", "[")
-
-
-def _sets(workflow: Any) -> list[str]:
-    """Names of the sets that become stages, in their order."""
-    if not isinstance(workflow, Mapping):
-        return []
-    named = sorted(key for key in workflow if key.startswith("set"))
-    return [key for key in named if not isinstance(workflow[key], Mapping) or workflow[key].get("iters") != 0]
+            reason = reason.replace(place, f"{step.key} (our {place.replace('[', '<')})")
+        for ours, theirs in one.keys.items():
+            reason = reason.replace(f"stages[{number}].{ours}", theirs)
+        reason = reason.replace(f"stages[{number}].steps", one.key)
+    return reason.replace("<", "[")
 
 
 def _generation(old: Old, source: str) -> Mapping[str, Rule]:
-    if "raw" in old or "workflow" in old:
+    if {"raw", "workflow", "set"} & set(old):
         return NEWEST
     if set(old) & {"paths", "htcondor", "alignment", "storage"}:
         return FIRST
     raise UserError(
-        f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, paths, htcondor, "
+        f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, set, paths, htcondor, "
         "alignment, storage; name another file"
     )
 
@@ -197,6 +230,14 @@ def _from_template(key: str, value: Any, kind: str, context: Context, found: dic
     return left
 
 
+def _without_sets(old: Old) -> dict[str, Any]:
+    """The configuration without its sets, which are not taken over key by key."""
+    kept = {name: value for name, value in old.items() if name != "workflow"}
+    if isinstance(kept.get("set"), Mapping):
+        kept["set"] = {name: value for name, value in kept["set"].items() if name != "steps"}
+    return kept
+
+
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
@@ -205,20 +246,32 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _submit(raw: Any) -> str:
-    """Options of ``submit`` for the data that the newest generation has in its file."""
+def _submit(raw: Any, problems: list[Problem]) -> str:
+    """Options of ``submit`` for the data that the newest generation has in its file; what cannot be used is a problem."""
     words = []
-    if isinstance(raw, Mapping):
-        words += [f"-y {_year(raw['year'])}"] if "year" in raw else []
-        words += [f"-r {parse_run(str(raw['run']))}"] if "run" in raw else []
-        words += [f"-f {as_their_code(raw['files'])}"] if "files" in raw else []
+    for key, change in (("year", _year), ("run", _run), ("files", _files)):
+        if isinstance(raw, Mapping) and raw.get(key) not in (None, ""):
+            try:
+                words.append(change(raw[key]))
+            except UserError as problem:
+                what, _, fix = str(problem).partition("; ")
+                shown = json.dumps(raw[key], ensure_ascii=False)
+                problems.append(Problem(f"raw.{key}", f"= {shown} cannot be used: {what}", fix or "correct it there"))
     return " ".join(words)
 
 
-def _year(value: Any) -> int:
+def _year(value: Any) -> str:
     if not re.fullmatch(r"\d{4}", str(value)):
-        raise UserError(f"raw.year = {json.dumps(value, ensure_ascii=False)} is no year")
-    return check_year(int(value))
+        raise UserError("it is no year; write four digits")
+    return f"-y {check_year(int(value))}"
+
+
+def _run(value: Any) -> str:
+    return f"-r {parse_run(str(value))}"
+
+
+def _files(value: Any) -> str:
+    return f"-f {as_their_code(value)}"
 
 
 def as_their_code(files: Any) -> str:
@@ -233,45 +286,28 @@ def _without_end(files: str) -> str:
     return f"{int(found[1])}-{int(found[2]) - 1}" if found and int(found[2]) > int(found[1]) else files
 
 
-def _stages(workflow: Any, source: str) -> Iterator[str]:
-    """Tables of the stages, one for each set in the order of their names, as their code sorts them."""
-    if not isinstance(workflow, Mapping) or not workflow:
-        yield "\n# No [[stages]]: what was freed was chosen by editing code. The standard stage is run; others are in"
-        yield "# examples/steps_*.toml."
-        return
-    for name in sorted(key for key in workflow if key.startswith("set")):
-        described = workflow[name]
-        if not isinstance(described, Mapping) or not isinstance(described.get("iters"), int):
-            raise UserError(
-                f"{source}: workflow.{name} is no set with a number of iterations (iters); correct it there"
-            )
-        if described["iters"] == 0:
-            yield f"\n# workflow.{name} has no iterations"
-            continue
+def _no_stages() -> Iterator[str]:
+    yield "\n# No [[stages]]: what was freed was chosen by editing code. The standard stage is run; others are in"
+    yield "# examples/steps_*.toml."
+
+
+def _stages(sets: Sequence[Set]) -> Iterator[str]:
+    """Tables of the stages, one for each set in their order."""
+    for one in sets:
         yield "\n[[stages]]"
-        yield _line("name", described.get("comment") or name, f"workflow.{name}.comment")
-        yield _line("iterations", described["iters"], f"workflow.{name}.iters")
-        if not isinstance(described.get("comment") or "", str):
-            raise UserError(f"{source}: workflow.{name}.comment is no text; correct it there")
-        steps = described.get("pede") or {"step0": []}
-        if not isinstance(steps, Mapping) or not all(isinstance(fixed, list) for fixed in steps.values()):
-            raise UserError(
-                f"{source}: workflow.{name}.pede is no table of steps with lists of what is fixed; correct it there"
-            )
-        for step in sorted(steps):
+        yield _line("name", one.name, one.keys["name"])
+        yield _line("iterations", one.iterations, one.keys["iterations"])
+        if one.stations is not None:
+            yield _line("stations", one.stations, one.keys["stations"])
+        for step in one.steps:
             yield "\n[[stages.steps]]"
-            yield _line("name", step, "")
-            yield _line("fix", [_item(item) for item in steps[step]], f"workflow.{name}.pede.{step}")
-
-
-def _item(item: Any) -> Any:
-    """A thing to fix; a layer's number may stand in quotes there."""
-    return int(item) if isinstance(item, str) and item.isdecimal() else item
+            yield _line("name", step.name, "")
+            yield _line("fix", step.fix, step.key)
 
 
 def _head(source: str, submit: str) -> Iterator[str]:
     yield f"# Configuration of faser-align, made by `faser-align import` from {os.path.basename(source)}."
-    yield "# Behind each key stands where it comes from. All keys: docs/configuration.md."
+    yield "# The comment after a key says where it comes from. All keys: docs/configuration.md."
     if submit:
         yield f"# Its data: faser-align submit {submit}"
 

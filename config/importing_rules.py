@@ -4,13 +4,17 @@ A rule says for a key of theirs which keys of ours it becomes, or why there is n
 """
 
 import os
+import string
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from faser_align.config.importing_templates import megabytes
+from faser_align.config.importing_version import RAW, RECONSTRUCT, RUN_ALIGNMENT, WRITE_CONSTANTS, Version, version_of
+from faser_align.config.values import NAME_FIELDS
+from faser_align.fsm.errors import UserError
+
 Old = Mapping[str, Any]
-RAW = "/eos/experiment/faser/raw/{year}/{run}/Faser-Physics-{run}-{file}.raw"
 ALMALINUX = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
-WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
 TABLES = (
     "campaign",
     "reconstruction",
@@ -25,10 +29,11 @@ TABLES = (
 
 
 class Context(NamedTuple):
-    """The old configuration, and the folder to which its relative paths belong."""
+    """The old configuration, the folder to which its relative paths belong, and what its version does."""
 
     old: Old
     base: str
+    version: Version = Version("", "", {}, [], [])
 
 
 class To(NamedTuple):
@@ -51,7 +56,21 @@ class Template(NamedTuple):
     kind: str
 
 
-Rule = To | No | Template | tuple[To, ...]
+class Script(NamedTuple):
+    """A key that names a script of the version, which is read for these keys of ours, and what is not read in it."""
+
+    keys: tuple[str, ...]
+    why: str
+
+
+class Need(NamedTuple):
+    """The key of theirs without which a campaign cannot be made, and what to write there."""
+
+    key: str
+    fix: str
+
+
+Rule = To | No | Template | Script | tuple[To, ...]
 
 
 class Entry(NamedTuple):
@@ -75,7 +94,39 @@ def _parent(value: Any, context: Context) -> Any:
 
 
 def _name(value: Any, _: Context) -> Any:
-    return value.replace("{iters}", "{iterations}") if isinstance(value, str) else value
+    """The name with our fields: ``{year:0>4}`` has four digits here without being told."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = list(string.Formatter().parse(value))
+    except ValueError:
+        return value
+    fields = {"iters": "iterations", "reco": "stations"} | {name: name for name in NAME_FIELDS}
+    return "".join(
+        text + ("" if field is None else f"{{{fields[field]}}}" if field in fields else f"{{{field}}}")
+        for text, field, _, _ in parts
+    )
+
+
+def _upper(value: Any, _: Context) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _stations(value: Any, _: Context) -> Any:
+    """Of ``raw.fourst``."""
+    return (4 if value else 3) if isinstance(value, bool) else value
+
+
+def _size(unit: str) -> Callable[[Any, Context], Any]:
+    """A size as HTCondor counts it, in MB."""
+
+    def change(value: Any, _: Context) -> Any:
+        try:
+            return megabytes(unit)(str(value))
+        except UserError as problem:
+            return No(f"{problem}; write it as 4 GB")
+
+    return change
 
 
 def _within(name: str) -> Callable[[Any, Context], Any]:
@@ -90,18 +141,31 @@ def _within(name: str) -> Callable[[Any, Context], Any]:
     return change
 
 
-def _checkout(name: str) -> Callable[[Any, Context], Any]:
-    """The file ``name`` of the checkout that belongs to an installation: where it is, or the likeliest place."""
+def _asetup(value: Any, context: Context) -> Any:
+    """``asetup.faser`` of the checkout that belongs to an installation: where it is, or the likeliest place."""
+    places = [f"{place}/asetup.faser" for place in _around(value, context)]
+    return next(filter(os.path.isfile, places), places[0]) if places else value
 
-    def change(value: Any, context: Context) -> Any:
-        path = _path(value, context)
-        if not isinstance(path, str):
-            return path
-        top = os.path.dirname(path)
-        places = [f"{top}/{name}", f"{top}/calypso/{name}", f"{path}/{name}", f"{context.base}/{name}"]
-        return next(filter(os.path.isfile, places), places[0])
 
-    return change
+def _around(value: Any, context: Context) -> list[str]:
+    """Folders around an installation in which the checkout may be, the likeliest first."""
+    path = _path(value, context)
+    if not isinstance(path, str) or not path:
+        return []
+    top = os.path.dirname(path)
+    return [top, f"{top}/calypso", path, context.base]
+
+
+def version(old: Old, base: str) -> Version:
+    """What the version of the configuration does, by its scripts where they can be read, else by its words."""
+    context = Context(old, base)
+    if "raw" in old:
+        source = _path(_get(old, "src.dir"), context)
+        script = initial(_get(old, "tpl.recoexe") or RUN_ALIGNMENT, context)
+        return version_of(old, source if isinstance(source, str) else "", str(script), [])
+    in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
+    around = _around(_get(old, "paths.calypso_install"), context)
+    return version_of(old, base if in_checkout else "", f"{base}/{RUN_ALIGNMENT}", around)
 
 
 def _script(value: Any, context: Context) -> Any:
@@ -127,18 +191,39 @@ def _get(old: Old, key: str) -> Any:
 _FILES_HERE = "file names in a campaign's folder are the program's own"
 _LOOK = "correct it if the file lies elsewhere in your checkout"
 _RECO_SCRIPT = (
-    "its steps are those of our reconstruct.sh, but nothing in it is read: what you changed there are keys of [reconstruction] and "
-    "[reconstruction.calypso] (raw, release, database, geometry, tag, further options), or environment, a script of yours"
+    "its steps are those of our reconstruct.sh; direction, options, release, raw files' place and names of the database are read in it "
+    "and in the scripts that it runs; what else you changed there are keys of [reconstruction] and [reconstruction.calypso] (database, "
+    "geometry, tag), or environment, a script of yours"
 )
+_READ = (
+    "reconstruction.direction",
+    "reconstruction.raw",
+    "reconstruction.calypso.release",
+    "reconstruction.calypso.reconstruct_options",
+    "reconstruction.calypso.reconstruct_without",
+    "reconstruction.calypso.written",
+    "reconstruction.calypso.pool",
+    "reconstruction.calypso.folder_tag",
+)
+_FOLDERS_HERE = (
+    "folders in a campaign's folder are the program's own: set0's iterations are iter01, ..., those of further sets "
+    "stage02/iter01, ...; in an iteration reco is 1reco, and pede0, pede1 are 3millepede/step1, step2"
+)
+_OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else beside the installation; " + _LOOK
+_ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
 _MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
 
 # README's generation.
 FIRST: dict[str, Rule] = {
     "paths.calypso_install": (
         To(("reconstruction.calypso.setup",), _within("setup.sh")),
-        To(("reconstruction.calypso.asetup",), _checkout("asetup.faser"), _LOOK),
-        To(("reconstruction.calypso.write_constants",), _checkout(WRITE_CONSTANTS), _LOOK),
-        To(("reconstruction.calypso.reconstruct",), _checkout(RECONSTRUCT), _LOOK),
+        To(("reconstruction.calypso.asetup",), _asetup, _LOOK),
+        To(
+            ("reconstruction.calypso.write_constants",),
+            lambda _, context: context.version.write_constants,
+            _OF_A_CHECKOUT,
+        ),
+        To(("reconstruction.calypso.reconstruct",), lambda _, context: context.version.reconstruct, _OF_A_CHECKOUT),
     ),
     "paths.pede_install": To(("solver.pede",), _within("pede")),
     "paths.env_script": To(
@@ -146,6 +231,8 @@ FIRST: dict[str, Rule] = {
         _script,
         "sourced in the jobs instead of asetup and setup.sh, and before pede",
     ),
+    "paths.reco_env_script": To(("reconstruction.environment",), _path, _ENVIRONMENT),
+    "paths.millepede_env_script": To(("solver.environment",), _path, "sourced before pede"),
     "paths.work_dir": To(("campaign.folder",), _path),
     "paths.eos_output_dir": To(("storage.data",), _path),
     "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
@@ -153,12 +240,30 @@ FIRST: dict[str, Rule] = {
     "htcondor.max_retries": To(
         ("htcondor.retries",), note="in one place: theirs multiplied with the DAG's own retries"
     ),
+    "htcondor.request_memory": To(("htcondor.reco.memory_mb", "htcondor.mille.memory_mb"), _size("M")),
+    "htcondor.request_disk": To(("htcondor.reco.disk_mb", "htcondor.mille.disk_mb"), _size("K")),
     "htcondor.requirements": To(("htcondor.reco.requirements", "htcondor.mille.requirements")),
+    "htcondor.reco.job_flavour": To(("htcondor.reco.flavour",)),
+    "htcondor.reco.request_cpus": To(("htcondor.reco.cpus",)),
+    "htcondor.reco.request_memory": To(("htcondor.reco.memory_mb",), _size("M")),
+    "htcondor.reco.request_disk": To(("htcondor.reco.disk_mb",), _size("K")),
+    "htcondor.reco.max_retries": To(("htcondor.retries",), note="of all jobs"),
+    "htcondor.millepede.job_flavour": To(("htcondor.mille.flavour",)),
+    "htcondor.millepede.request_cpus": To(("htcondor.mille.cpus",)),
+    "htcondor.millepede.request_memory": To(("htcondor.mille.memory_mb",), _size("M")),
+    "htcondor.millepede.request_disk": To(("htcondor.mille.disk_mb",), _size("K")),
+    "htcondor.millepede.max_retries": No(
+        "retries are counted in one place, htcondor.retries; that of htcondor.reco is taken"
+    ),
     "alignment.default_iterations": To(("campaign.iterations",)),
     "alignment.polling_interval_seconds": No("nothing polls: DAGMan calls a hook when a node begins and ends"),
     "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
     "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
     "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),
+    "storage.cleanup_database_files": No(
+        "the database is a copy in the job's scratch area: storage.cleanup_reco_temp_files"
+    ),
+    "storage.keep_alignment_constants": No("constants of every iteration are always kept"),
 }
 
 # The newest generation.
@@ -168,13 +273,23 @@ NEWEST: dict[str, Rule] = {
     "raw.files": No("-f of each submission, both ends included (their code leaves the last file out)"),
     "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
     "raw.stations": To(("campaign.stations",)),
+    "raw.fourst": To(("campaign.stations",), _stations),
+    "raw.threest": No("raw.fourst says it"),
+    "raw.initial": To(("campaign.constants",), _path),
     "raw.format": To(
-        ("campaign.name",), _name, "{run} has six digits, and {files} ends with the last file that is used"
+        ("campaign.name",),
+        _name,
+        "without specifications such as :0>6: {year} has four digits and {run} six; {files} ends with the last file that is used",
     ),
-    "raw.verbosity": To(("reconstruction.verbosity",)),
+    "raw.verbosity": To(("reconstruction.verbosity",), _upper),
+    "set.dir": No(_FOLDERS_HERE),
+    "set.iter": No(_FOLDERS_HERE),
+    "set.reco": No(_FOLDERS_HERE),
+    "set.pede": No(_FOLDERS_HERE),
     "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
     "dag.file": No(_FILES_HERE),
     "dag.*exe": No(_FILES_HERE),
+    "dag.*env": No(_FILES_HERE),
     "dag.iter.*": No(_FILES_HERE),
     "data.dir": To(("storage.data",), _parent, "the campaign's folder is made in it"),
     "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
@@ -186,16 +301,50 @@ NEWEST: dict[str, Rule] = {
     "tpl.dir": No("only the files in it that other keys of tpl name are looked at"),
     "tpl.recosub": Template("reco"),
     "tpl.millesub": Template("mille"),
-    "tpl.recoexe": No(_RECO_SCRIPT),
+    "tpl.recoexe": Script(_READ, _RECO_SCRIPT),
+    "tpl.recoenv": To(("reconstruction.environment",), initial, _ENVIRONMENT),
+    "tpl.milleenv": To(("solver.environment",), initial, "sourced before pede"),
     "tpl.milleexe": No(_MILLE_SCRIPT),
     "src.dir": (
-        To(("reconstruction.calypso.write_constants",), _within(WRITE_CONSTANTS), _LOOK),
-        To(("reconstruction.calypso.reconstruct",), _within(RECONSTRUCT), _LOOK),
+        To(
+            ("reconstruction.calypso.write_constants",),
+            lambda _, context: context.version.write_constants,
+            f"templates/{WRITE_CONSTANTS} in it, or the one that {RUN_ALIGNMENT} names",
+        ),
+        To(
+            ("reconstruction.calypso.reconstruct",),
+            lambda _, context: context.version.reconstruct,
+            f"{RECONSTRUCT} in it",
+        ),
     ),
     "env.calypso.asetup": To(("reconstruction.calypso.asetup",), _path),
     "env.calypso.setup": To(("reconstruction.calypso.setup",), _path),
     "env.pede": To(("solver.pede",), _within("pede")),
     "env.root": To(("solver.environment",), _path, "sourced before pede"),
+    "discarded.*": No("the file itself calls it discarded"),
+}
+
+# Without these keys of ours, from these keys of theirs, there is no campaign.
+_CHECKOUT = "write the folder of your checkout of faser-alignment-script"
+_INSTALLATION = "write the folder of your Calypso installation, which has setup.sh"
+NEEDED_NEWEST = {
+    "reconstruction.calypso.write_constants": Need("src.dir", _CHECKOUT),
+    "reconstruction.calypso.reconstruct": Need("src.dir", _CHECKOUT),
+    "reconstruction.calypso.asetup": Need(
+        "env.calypso.asetup", "write the path of asetup.faser of your Calypso checkout"
+    ),
+    "reconstruction.calypso.setup": Need(
+        "env.calypso.setup", "write the path of setup.sh of your Calypso installation"
+    ),
+    "solver.pede": Need("env.pede", "write the folder with pede"),
+}
+NEEDED_FIRST = {
+    **{f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION) for key in ("asetup", "setup")},
+    **{
+        f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION)
+        for key in ("write_constants", "reconstruct")
+    },
+    "solver.pede": Need("paths.pede_install", "write the folder with pede"),
 }
 
 # What their code has and their configuration does not say, for both generations; an old key overrides it.
@@ -224,46 +373,3 @@ FIXED = (
 
 # What README's generation says in no file: its programs took three stations unless they were told otherwise.
 FIXED_FIRST = (Entry("campaign.stations", 3, "as theirs without --fourst"),)
-
-
-def key_tables() -> str:
-    """The tables of ``docs/from-faser-alignment-script.md``: what becomes of each key, by generation."""
-    lines = []
-    for title, rules in (("The newest generation", NEWEST), ("That of its README", FIRST)):
-        lines += [f"### {title}", "", "| there | here |", "|---|---|"]
-        if rules is NEWEST:
-            rules = {**rules, **_WORKFLOW}
-        for key, rule in sorted(rules.items(), key=lambda item: list(_ORDER).index(item[0].partition(".")[0])):
-            lines.append(f"| `{key}` | {_here(rule)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-_ORDER = dict.fromkeys(
-    ("raw", "workflow", "dag", "data", "tpl", "src", "env", "paths", "htcondor", "alignment", "storage")
-)
-_WORKFLOW: dict[str, Rule] = {
-    "workflow.setN.comment": To(("stages[N].name",)),
-    "workflow.setN.iters": To(("stages[N].iterations",)),
-    "workflow.setN.pede.stepK": To(("stages[N].steps[K].fix",), note="the same words: IFT, 3ST, layer, side, 21, ..."),
-}
-
-
-def _here(rule: Rule) -> str:
-    if isinstance(rule, No):
-        return rule.why
-    if isinstance(rule, Template):
-        return (
-            f"`htcondor.{rule.kind}.*`: its lines are taken over if the file is there "
-            "(JobFlavour or MaxRuntime, request_cpus, request_memory, request_disk, requirements, AccountingGroup); the others are listed"
-        )
-    keys: dict[str, list[str]] = {}
-    for to in (rule,) if isinstance(rule, To) else rule:
-        keys.setdefault(to.note, []).extend(f"`{key}`" for key in to.keys)
-    return "; ".join(", ".join(names) + (f" ({note})" if note else "") for note, names in keys.items())
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(key_tables())

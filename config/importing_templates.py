@@ -98,7 +98,7 @@ def _whole(value: str) -> int:
     return int(value)
 
 
-def _megabytes(unit: str) -> Callable[[str], int]:
+def megabytes(unit: str) -> Callable[[str], int]:
     """Megabytes of a size of HTCondor's, which without a unit of its own counts in ``unit``."""
 
     def change(value: str) -> int:
@@ -119,8 +119,8 @@ def _flavour_of(value: str) -> str:
 # Names of attributes without + and _, in lower case: the key that they become.
 _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "requestcpus": ("htcondor.{kind}.cpus", _whole),
-    "requestmemory": ("htcondor.{kind}.memory_mb", _megabytes("M")),
-    "requestdisk": ("htcondor.{kind}.disk_mb", _megabytes("K")),
+    "requestmemory": ("htcondor.{kind}.memory_mb", megabytes("M")),
+    "requestdisk": ("htcondor.{kind}.disk_mb", megabytes("K")),
     "jobflavour": ("htcondor.{kind}.flavour", _text),
     "maxruntime": ("htcondor.{kind}.flavour", _flavour_of),
     "requirements": ("htcondor.{kind}.requirements", _plain),

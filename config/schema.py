@@ -55,7 +55,7 @@ Event = Literal[
     "removed",
 ]
 FIX_ALLOWED = (
-    '"IFT", "3ST", "layer", "side", "module", a part with a depth such as "IFT_layer" or "3ST_side", '
+    '"IFT", "3ST", "layer" (or "global"), "module" (or "side", "local"), a part with a depth such as "IFT_layer" or "3ST_side", '
     "or a layer's number: 10 11 12 (IFT) 20 21 22 30 31 32 40 41 42"
 )
 Option = Annotated[Line, AfterValidator(check_option)]

@@ -6,7 +6,11 @@ from faser_align.config.files import parse_files
 from faser_align.fsm.errors import UserError
 
 PARTS = ("IFT", "3ST")
-DEPTHS = ("layer", "side", "module")
+# Words for a depth, and the kind of parameters that each means; the predecessor's newest versions say global and local.
+DEPTHS = {
+    **dict.fromkeys(("layer", "layers", "global"), "layer"),
+    **dict.fromkeys(("module", "modules", "side", "local"), "module"),
+}
 LAYERS = tuple(10 * station + layer for station in (1, 2, 3, 4) for layer in (0, 1, 2))
 NAME_FIELDS = ("year", "run", "files", "stations", "iterations", "constants")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from faser_align.config.importing_json import Fault
 
 DEFAULT_CONFIG = "faser-align.toml"
+YAML = (".yaml", ".yml")
 FAULTS_SHOWN = 3  # of each kind
 
 
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="config.json, or the folder of a campaign, of faser-alignment-script.")],
+    source: Annotated[
+        str, typer.Argument(help="config.json, config.yaml, or the folder of a campaign, of faser-alignment-script.")
+    ],
     output: Annotated[
         str,
         typer.Option(
@@ -40,8 +43,9 @@ def import_(
 ) -> None:
     """Take over from faser-alignment-script.
 
-    A configuration of either generation becomes a commented TOML file, with what the submit templates that it names ask for;
-    what has no counterpart is listed, with the reason.
+    A configuration, JSON or YAML, becomes a commented TOML file, with what the submit templates that it names ask for, and with the
+    direction of tracking, the options and the database of its scripts. What has no counterpart is listed, with the reason.
+    If it cannot become a campaign, each problem has a line with the key and the fix, and what was understood is shown.
     A folder becomes a campaign that can be read: its constants and pede's results; nothing in it is changed.
 
     Example: faser-align import config.json --lenient
@@ -55,8 +59,7 @@ def import_(
 def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_json: bool) -> None:
     import faser_align.examples
     from faser_align.cli.work.submission import write_new
-    from faser_align.config.importing import import_config
-    from faser_align.config.importing_json import read_json
+    from faser_align.config.importing import RefusedError, import_config
     from faser_align.fsm.errors import UserError
 
     try:
@@ -65,27 +68,49 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"{source} cannot be read: {reason}; name the configuration to import") from None
-    old, faults = read_json(text, source, lenient=lenient)
-    imported = import_config(
-        old,
-        source=source,
-        base=os.path.dirname(os.path.abspath(source)),
-        target=output,
-        zeros=os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt"),
-    )
+    old, faults = _read(text, source, lenient=lenient)
+    try:
+        imported = import_config(
+            old,
+            source=source,
+            base=os.path.dirname(os.path.abspath(source)),
+            target=output,
+            zeros=os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt"),
+        )
+    except RefusedError as refused:
+        if as_json:
+            console.show_json(_as_json("", refused.understood, faults, refused.sentences))
+        else:
+            console.say(f"# Nothing was written. This much of {source} was understood:\n\n{refused.understood.text}")
+        raise
     write_new(output, imported.text, force=force)
     if as_json:
-        console.show_json(
-            {
-                "written": output,
-                "keys": {entry.key: {"value": entry.value, "from": entry.origin} for entry in imported.entries},
-                "left": [one._asdict() for one in imported.left],
-                "overlooked": [fault._asdict() for fault in faults],
-                "submit": imported.submit,
-            }
-        )
-        return
-    _tell(source, output, imported, faults)
+        console.show_json(_as_json(output, imported, faults, []))
+    else:
+        _tell(source, output, imported, faults)
+
+
+def _read(text: str, source: str, *, lenient: bool) -> "tuple[dict[str, Any], list[Fault]]":
+    """Read JSON or YAML, as the name says, or else the first character."""
+    from faser_align.config.importing_json import read_json
+    from faser_align.config.importing_yaml import read_yaml
+
+    ending = os.path.splitext(source)[1].lower()
+    if ending in YAML or (ending != ".json" and not text.lstrip("\ufeff \t\r\n").startswith("{")):
+        return read_yaml(text, source), []
+    return read_json(text, source, lenient=lenient)
+
+
+def _as_json(written: str, imported: "Imported", faults: "Sequence[Fault]", problems: list[str]) -> dict[str, Any]:
+    return {
+        "written": written,
+        "keys": {entry.key: {"value": entry.value, "from": entry.origin} for entry in imported.entries},
+        "left": [one._asdict() for one in imported.left],
+        "choices": imported.choices,
+        "overlooked": [fault._asdict() for fault in faults],
+        "problems": problems,
+        "submit": imported.submit,
+    }
 
 
 def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Fault]") -> None:
@@ -96,6 +121,8 @@ def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Faul
             console.warn(f"{source}: {fault}; read as if that were done")
         if len(alike) > FAULTS_SHOWN:
             console.warn(f"{source}: {len(alike) - FAULTS_SHOWN} more such places ({cure}); --json lists them all")
+    for choice in imported.choices:
+        console.warn(choice)
     console.say(f"{output} written with {len(imported.entries)} keys and their origin; look through it.")
     if imported.left:
         console.say(f"These of {source} have no key there:\n")

@@ -9,6 +9,8 @@ import pytest
 from calypso import Lxplus
 from commandline import Command
 
+from faser_align.dag.wrapper import render_wrapper
+
 THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
 CONSTANTS = Path(__file__).parents[1] / "data" / "constants" / "align_2022_4st_local.txt"
 
@@ -62,6 +64,8 @@ def test_many_faults_and_lines_are_told_in_few(plain_command: Command, here: Pat
 def in_the_tree(text: str, tree: Path) -> str:
     """An old configuration whose paths lead into the tree of stand-ins."""
     for old, new in (
+        ("/afs/cern.ch/user/u/user", "/afs/cern.ch/user/y/yourusername"),
+        ("/eos/home-u/user", "/eos/user/y/yourusername"),
         ("/afs/cern.ch/user/y/yourusername/alignment/templates", f"{tree}/templates"),
         ("/afs/cern.ch/user/y/yourusername/alignment/dag_files", f"{tree}/dag_files"),
         ("/afs/cern.ch/user/y/yourusername/alignment-work", f"{tree}/dag_files"),
@@ -70,26 +74,47 @@ def in_the_tree(text: str, tree: Path) -> str:
         ("/afs/cern.ch/user/y/yourusername/pede", f"{tree}/pede"),
         ("/eos/user/y/yourusername/Alignment/calypso", f"{tree}/calypso"),
         ("/eos/user/y/yourusername/Alignment/install", f"{tree}/calypso"),
+        ("${src.dir}/dag_files", f"{tree}/dag_files"),
         ("/eos/user/y/yourusername", f"{tree}/eos"),
     ):
         text = text.replace(old, new)
     return text
 
 
-@pytest.mark.parametrize(("name", "options"), [("config.json", ["--lenient"]), ("config_readme.json", [])])
+@pytest.mark.parametrize(
+    ("name", "options", "typed"),
+    [
+        ("config.json", ["--lenient"], "--alignment --noBackward --output_level INFO"),
+        ("config_readme.json", [], "--alignment --noBackward --noIFT"),
+        ("2026-03-12.json", [], "--alignment --noForward --output_level INFO"),
+        (
+            "pede-dev.json",
+            [],
+            "--alignment --noBackward; faser_reco_alignment.py FILE --alignment --noBackward --noIFT",
+        ),
+        (
+            "pede-dev.yaml",
+            [],
+            "--alignment --noBackward; faser_reco_alignment.py FILE --alignment --noBackward --noIFT",
+        ),
+    ],
+)
 def test_a_campaign_can_be_planned_with_it(
-    plain_command: Command, here: Path, workdir: Path, name: str, options: list[str]
+    plain_command: Command, here: Path, workdir: Path, name: str, options: list[str], typed: str
 ) -> None:
     """What import writes loads without error, and submit --dry-run plans the campaign with it, unchanged but for raw files."""
     lxplus = Lxplus(workdir / "lxplus")
     tree = lxplus.folder
     for folder in ("templates", "dag_files", "eos/Alignment/data", "eos/faser-alignment-output", "calypso/install"):
         (tree / folder).mkdir(parents=True, mode=0o755)
-    shutil.copy(CONSTANTS, tree / "templates" / "align_2022_4ST_local.txt")
+    (tree / "calypso" / "install" / "setup.sh").touch()
+    for constants in ("align_2022_4ST_local.txt", "align_2022_3ST.txt"):
+        shutil.copy(CONSTANTS, tree / "templates" / constants)
     for number in (400, 401):
         lxplus.raw(number)
-    (here / "config.json").write_text(in_the_tree((THEIRS / name).read_text(), tree))
-    assert plain_command("import", "config.json", *options).status == 0
+    (here / name).write_text(in_the_tree((THEIRS / name).read_text(), tree))
+    made = plain_command("import", name, *options)
+    assert made.status == 0, made.err
     config = Path("faser-align.toml")
     config.write_text(config.read_text().replace("/eos/experiment/faser/raw", f"{tree}/raw"))
     left = plain_command("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--dry-run", "--json")
@@ -98,6 +123,50 @@ def test_a_campaign_can_be_planned_with_it(
     assert record["config"]["reconstruction"]["backend"] == "calypso"
     assert record["folder"].startswith(f"{tree}/dag_files/Y2023_R011705_F400-401")
     assert record["data"].startswith(f"{tree}/eos/")
+    said = plain_command("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--dry-run").out
+    assert f"faser_reco_alignment.py FILE {typed}\n" in said
+    assert ("backward tracking" in said) == (name == "2026-03-12.json")
+    number = "05" if name == "2026-03-12.json" else "04"
+    assert f"FASER-{number}_ALLP200.db (TRACKER-ALIGN-05) into a copy of " in said
+    wrapper = render_wrapper(record)
+    assert f"options=({typed.partition(';')[0].replace(' --noIFT', '')})" in wrapper
+    assert f"written=FASER-{number}_ALLP200.db" in wrapper
     if name == "config.json":
         assert record["name"] == "Y2023_R011705_F400-401_ST4_layer"
         assert [len(stage["steps"]) for stage in record["stages"]] == [2, 1, 1]
+
+
+def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, here: Path) -> None:
+    """Each problem is a line with key and fix; what was understood is shown, and nothing is written."""
+    old = json.loads((THEIRS / "pede-dev.json").read_text())
+    del old["src"], old["env"]["pede"]
+    Path("config.json").write_text(json.dumps(old))
+    left = plain_command("import", "config.json")
+    assert left.status == 2
+    assert left.err.splitlines() == [
+        "error: config.json: src.dir is missing; write the folder of your checkout of faser-alignment-script",
+        "error: config.json: env.pede is missing; write the folder with pede",
+    ]
+    assert left.out.startswith("# Nothing was written. This much of config.json was understood:\n")
+    assert 'fix = ["global", "3ST"]' in left.out
+    assert sorted(path.name for path in here.iterdir()) == ["config.json"]
+    told = plain_command("import", "config.json", "--json")
+    assert (told.status, json.loads(told.out)["written"]) == (2, "")
+    assert [problem.partition(" is missing")[0] for problem in json.loads(told.out)["problems"]] == [
+        "config.json: src.dir",
+        "config.json: env.pede",
+    ]
+
+
+def test_yaml_is_known_by_its_name_or_its_beginning(plain_command: Command, here: Path) -> None:
+    """A configuration in YAML is read whatever it is called; what was chosen for its version is a warning."""
+    for name in ("config.yaml", "config.yml", "config.txt"):
+        shutil.copy(THEIRS / "pede-dev.yaml", name)
+        made = plain_command("import", name, "--force")
+        assert made.status == 0, made.err
+        assert 'warning: reconstruction.direction = "forward", as in versions before 12 March 2026: /afs/' in made.err
+        assert "faser-align submit -y 2022 -r 008294 -f 101-150 --dry-run" in made.out
+    Path("config.yaml").write_text("raw: [\n")
+    broken = plain_command("import", "config.yaml")
+    assert broken.status == 2
+    assert broken.err.startswith("error: config.yaml is not YAML: line 2, column 1: ")

@@ -300,13 +300,13 @@ def test_every_key_has_its_origin() -> None:
         ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is no set"),
         (
             {"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": [21, "UFO"]}}}},
-            'workflow.set0.pede.step0 (our stages[1].steps[1].fix)[2] = "UFO" is not allowed',
+            'workflow.set0.pede.step0 fixes "UFO", which has no meaning here; write IFT, 3ST, ',
         ),
         ({"raw": {}, "workflow": {"set0": {"iters": 1, "comment": 3}}}, "workflow.set0.comment is no text"),
-        ({"raw": {"year": "2022\n-i"}}, 'raw.year = "2022\\n-i" is no year'),
+        ({"raw": {"year": "2022\n-i"}}, 'raw.year = "2022\\n-i" cannot be used: it is no year'),
         (
             {"raw": {}, "env": {"calypso": None}},
-            "needs calypso.asetup (env.calypso.asetup), calypso.setup (env.calypso",
+            "config.json: env.calypso.setup is missing; write the path of setup.sh",
         ),
         ({"raw": {"iters": None, "stations": 7}}, "raw.stations (our campaign.stations) = 7"),
         ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": [1]}}}, "workflow.set0.pede is no table of steps"),

@@ -10,7 +10,7 @@ import pytest
 from calypso import Lxplus
 from commandline import Command, Result, in_process
 
-from faser_align.config.importing_rules import key_tables
+from faser_align.config.importing_tables import key_tables
 from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +90,7 @@ class Desk:
         (self.here / "my_custom_env.sh").write_text("true\n")
         shutil.copy(start, self.here / "inputforalign.txt")
         shutil.copy(THEIRS / "config.json", self.fresh / "config.json")
+        shutil.copy(THEIRS / "pede-dev.yaml", self.fresh / "config.yaml")
 
     def adapt(self, typed: str) -> str:
         """The command of the page with fewer files and iterations, and paths of this desk."""

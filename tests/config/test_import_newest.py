@@ -1,0 +1,364 @@
+"""The newest versions of faser-alignment-script: words, labels, references, and what stands in their scripts alone."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.steeringtext import step_fixed
+from faser_align.config.importing import Imported, RefusedError, import_config
+from faser_align.config.importing_json import read_json
+from faser_align.config.importing_yaml import read_yaml
+from faser_align.config.load import parse_config
+from faser_align.config.schema import Config
+from faser_align.config.stages import stages_of
+from faser_align.fsm.errors import UserError
+
+THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
+NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")
+TARGET = "/x/faser-align.toml"
+FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())
+
+
+def read(name: str) -> dict[str, Any]:
+    """One of their configurations."""
+    text = (THEIRS / name).read_text()
+    return read_yaml(text, name) if name.endswith(".yaml") else read_json(text, name, lenient=True)[0]
+
+
+def imported(old: dict[str, Any], base: str = "/base") -> Imported:
+    """The import of an object, as the command does it."""
+    return import_config(old, source="config.json", base=base, target=TARGET, zeros="/zeros.txt")
+
+
+def config_of(old: dict[str, Any], base: str = "/base") -> Config:
+    """Our configuration of it."""
+    return parse_config(imported(old, base).text, TARGET)
+
+
+def refused(old: dict[str, Any]) -> RefusedError:
+    """The refusal of a configuration that cannot become a campaign."""
+    with pytest.raises(RefusedError) as caught:
+        imported(old)
+    return caught.value
+
+
+def freed(old: dict[str, Any]) -> list[list[set[int]]]:
+    """The labels that each step of each stage frees."""
+    return [
+        [set(PARAMETERS) - set(step_fixed(step, stage["stations"])) for step in stage["steps"]]
+        for stage in stages_of(config_of(old))
+    ]
+
+
+def changed(old: dict[str, Any], *keys: str | int, to: object) -> dict[str, Any]:
+    """The object with another value at a key."""
+    copy: dict[str, Any] = json.loads(json.dumps(old))
+    place: Any = copy
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = to
+    return copy
+
+
+@pytest.mark.parametrize("name", [*NEWEST, "config.json"])
+def test_a_campaign_frees_what_the_predecessor_frees(name: str) -> None:
+    """Each step frees exactly the labels that the parameter files of the predecessor's own step free."""
+    local, layers = ({*FREED[f"IFT, fix {what}"]} for what in ("side", "layer"))
+    assert [len(labels) for labels in FREED.values()] == [196, 56, 15, 72]
+    assert freed(read(name)) == [[{*FREED["3ST, step 1"]}, {*FREED["3ST, step 2"]}], [local], [layers]]
+
+
+def test_yaml_and_json_are_the_same_campaign() -> None:
+    """The two configurations of the branch in development become the same configuration."""
+    ours = [tomllib.loads(imported(read(f"pede-dev.{form}")).text) for form in ("json", "yaml")]
+    assert ours[0] == ours[1]
+
+
+@pytest.mark.parametrize("name", NEWEST)
+def test_nothing_is_dropped(name: str) -> None:
+    """Every key of theirs is in a comment of ours or among those without a counterpart, none as not known."""
+    old = read(name)
+    found = imported(old)
+    said = {one.key for one in found.left}
+    stack = [("", old)]
+    while stack:
+        key, value = stack.pop()
+        if isinstance(value, dict):
+            stack += [(f"{key}.{inner}".lstrip("."), value[inner]) for inner in value]
+        else:
+            assert key in said or f"# {key}" in found.text, key
+    assert [one.key for one in found.left if one.why.startswith("not known")] == []
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_the_branch_in_development_becomes_ours(form: str) -> None:
+    """Name, folders, constants, stations of each set and data are those that the file names."""
+    old = read(f"pede-dev.{form}")
+    config = config_of(old)
+    assert config.campaign.name == "Y{year}_R{run}_F{files}"
+    assert config.campaign.constants == "/afs/cern.ch/user/u/user/alignment/templates/align_2022_3ST.txt"
+    assert config.campaign.folder == "/afs/cern.ch/user/u/user/alignment/dag_files"
+    assert config.storage.data == "/eos/home-u/user/Alignment/data"
+    assert [(stage.name, stage.iterations, stage.stations) for stage in config.stages] == [
+        ("fix2layers", 15, 3),
+        ("fixlocal", 15, 4),
+        ("fixglobal", 15, 4),
+    ]
+    assert [len(stage.steps) for stage in config.stages] == [2, 1, 1]
+    assert imported(old).submit == "-y 2022 -r 008294 -f 101-150"
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "written", "without"),
+    [
+        ("2026-03-12.json", "backward", "FASER-05_ALLP200.db", []),
+        ("config.json", "forward", "FASER-04_ALLP200.db", []),
+        ("pede-dev.json", "forward", "FASER-04_ALLP200.db", ["--output_level"]),
+        ("pede-dev.yaml", "forward", "FASER-04_ALLP200.db", ["--output_level"]),
+        ("config_readme.json", "forward", "FASER-04_ALLP200.db", ["--output_level"]),
+    ],
+)
+def test_the_words_tell_the_version(name: str, direction: str, written: str, without: list[str]) -> None:
+    """Where the scripts cannot be read, direction and database are those of the version, with the other choice."""
+    found = imported(read(name))
+    config = parse_config(found.text, TARGET).reconstruction
+    assert (config.direction, config.calypso.written) == (direction, written)
+    assert config.calypso.reconstruct_without == without
+    assert config.calypso.folder_tag == "TRACKER-ALIGN-05"
+    first, second = found.choices
+    other = "forward" if direction == "backward" else "backward"
+    assert first.startswith(f'reconstruction.direction = "{direction}", as in ')
+    assert f'cannot be read here; set it to "{other}" if your jobs use --no' in first
+    assert second.startswith(f'reconstruction.calypso.written = "{written}", as in ')
+
+
+RUN_ALIGNMENT = """\
+# CMD="python $SRC_DIR/faser_reco_alignment.py --noBackward"
+asetup --input=$CALYPSO_ASETUP Athena,24.0.42
+echo "python WriteAlignmentConfig_Faser06.py 'AlignDbTool.AlignmentConstants={$ALIGN_VAR}'" >>./aligndb_copy.sh
+FILE_PATH="/eos/mine/${YEAR}/${RUN}/Faser-Physics-${RUN}-${FILE}.raw"
+if [ "$STATIONS" = "3" ]; then
+    CMD="python $SRC_DIR/faser_reco_alignment.py \\"$FILE_PATH\\" --alignment --noForward --noIFT --cond OFLCOND-FASER-06 -r $TAG"
+else
+    CMD="python $SRC_DIR/faser_reco_alignment.py \\"$FILE_PATH\\" --alignment --noForward --cond OFLCOND-FASER-06 -r $TAG"
+fi
+"""
+WRITE_CONSTANTS = """\
+    #configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-01_ALLP200.db;dbname=CONDBR3"
+    configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-06_ALLP200.db;dbname=CONDBR3"
+    configFlags.addFlag("WriteAlignment.PoolFileName", "FASER-06_Align.pool.root")
+"""
+COPY_DATABASE = """\
+#AtlCoolCopy "sqlite://;schema=./FASER-01_ALLP200.db;dbname=CONDBR3" "sqlite://;schema=x" -fnp -ot "TRACKER-ALIGN-01"
+AtlCoolCopy "sqlite://;schema=./FASER-06_ALLP200.db;dbname=CONDBR3" "sqlite://;schema=x" -fnp -ot "TRACKER-ALIGN-06"
+"""
+
+
+def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
+    """Direction, options, release, raw files and names of the database are those of the scripts, not of the words."""
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "runAlignment.sh").write_text(RUN_ALIGNMENT)
+    (templates / "WriteAlignmentConfig_Faser06.py").write_text(WRITE_CONSTANTS)
+    (templates / "aligndb_template_tail.sh").write_text(COPY_DATABASE)
+    old = changed(changed(read("pede-dev.json"), "src", "dir", to=str(tmp_path)), "tpl", "dir", to=str(templates))
+    found = imported(old)
+    config = parse_config(found.text, TARGET).reconstruction
+    assert (config.direction, config.calypso.release) == ("backward", "Athena,24.0.42")
+    assert config.raw == "/eos/mine/{year}/{run}/Faser-Physics-{run}-{file}.raw"
+    assert config.calypso.reconstruct_options == ["--cond", "OFLCOND-FASER-06"]
+    assert config.calypso.reconstruct_without == ["--output_level"]
+    assert config.calypso.write_constants == f"{templates}/WriteAlignmentConfig_Faser06.py"
+    assert config.calypso.reconstruct == f"{tmp_path}/faser_reco_alignment.py"
+    assert config.calypso.written == "FASER-06_ALLP200.db"
+    assert config.calypso.pool == "FASER-06_Align.pool.root"
+    assert config.calypso.folder_tag == "TRACKER-ALIGN-06"
+    assert found.choices == []
+    assert [one.key for one in found.left if one.key.startswith("runAlignment.sh")] == ["runAlignment.sh: -r $TAG"]
+    assert f"# as {templates}/runAlignment.sh" in found.text
+
+
+@pytest.mark.parametrize(
+    ("item", "ours"),
+    [
+        ("IFT", ["IFT"]),
+        ("3ST", ["3ST"]),
+        ("local", ["local"]),
+        ("global", ["global"]),
+        ("IFT_local", ["IFT_local"]),
+        ("3ST_all", ["3ST"]),
+        ("tracker_global", ["global"]),
+        (10, ["IFT"]),
+        (20, [20, 21, 22]),
+        (40, [40, 41, 42]),
+        (100, [10]),
+        (210, [21]),
+        ("420", [42]),
+    ],
+)
+def test_what_a_step_names_has_its_meaning(item: object, ours: list[object]) -> None:
+    """Each word and each component with a 0 behind it becomes what fixes the same parameters."""
+    old = changed(read("pede-dev.json"), "set", "steps", 1, "pedes", to=[[item]])
+    assert config_of(old).stages[1].steps[0].fix == ours
+
+
+def test_the_words_of_every_version_mean_the_same() -> None:
+    """`modules`, `side` and `local` fix modules; `layers`, `layer` and `global` fix layers; 21 and 210 are one layer."""
+    old = read("2026-03-12.json")
+    for words in (("modules", "layers"), ("side", "layer"), ("local", "global")):
+        for number, word in enumerate(words, start=1):
+            old["workflow"][f"set{number}"]["pede"] = {"step0": [word, "3ST"]}
+        assert freed(old)[1:] == [[{*FREED["IFT, fix side"]}], [{*FREED["IFT, fix layer"]}]]
+    with_zeros = changed(old, "workflow", "set0", "pede", "step0", to=["IFT", 210, 410])
+    assert freed(changed(with_zeros, "workflow", "set0", "pede", "step1", to=[10, 200, 220, 30, 400, 420])) == freed(
+        old
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("UFO", 'set.steps[0].pedes[0] fixes "UFO", which has no meaning here; write IFT, 3ST, tracker, local, global'),
+        ("IFT_x", 'fixes "IFT_x"'),
+        (21, "fixes 21, which has no meaning here; write a component with a 0 behind it: 10 (IFT), 20, 30, 40"),
+        (2130, "fixes 2130, which has no meaning here; write 210, the layer, or fix it by a file of parameters"),
+        (500, "fixes 500"),
+        (None, "fixes null"),
+        (True, "fixes true"),
+    ],
+)
+def test_what_has_no_meaning_is_named(item: object, said: str) -> None:
+    """A thing to fix that the predecessor's code does not know either is named with its step and what to write."""
+    old = changed(read("pede-dev.json"), "set", "steps", 0, "pedes", to=[[item]])
+    assert said in str(refused(old))
+
+
+def test_each_problem_has_its_line_and_the_rest_is_shown() -> None:
+    """Five things that are wrong are five sentences with key and fix; all else of the file was understood."""
+    old = read("pede-dev.json")
+    old["env"]["calypso"] = {"asetup": ""}
+    old["raw"] |= {"run": "x", "initial": "${tpl.nowhere}/a.txt"}
+    old["set"]["steps"][1]["reco"] = 5
+    problem = refused(old)
+    assert problem.exit_status == 2
+    assert problem.sentences == [
+        "config.json: raw.initial = ${tpl.nowhere}/a.txt refers to tpl.nowhere, which is not in the file; write the value itself",
+        "config.json: set.steps[1].reco = 5 are no stations; write 3 or 4",
+        "config.json: env.calypso.asetup is empty; write the path of asetup.faser of your Calypso checkout",
+        "config.json: env.calypso.setup is missing; write the path of setup.sh of your Calypso installation",
+        'config.json: raw.run = "x" cannot be used: -r x is not a run; write a number from 1 to 999999, for example 11705',
+    ]
+    understood = problem.understood
+    assert 'pede = "/eos/home-u/user/Environments/apps/Millepede-II/V04-17-05/pede"' in understood.text
+    assert understood.submit == "-y 2022 -f 101-150"
+    assert tomllib.loads(understood.text)["stages"][0]["stations"] == 3
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ({"steps": None}, "set.steps is missing, or no list of sets; write one set or more there"),
+        ({"steps": [{"iters": "2"}]}, "set.steps[0] is no set with a number of iterations (iters)"),
+        ({"steps": [{"iters": 1, "pedes": [1]}]}, "set.steps[0].pedes is no table of steps"),
+        ({"steps": [{"iters": 100, "pedes": [["IFT"]]}]}, "set.steps[0].iters = 100 is not allowed"),
+    ],
+)
+def test_sets_that_are_none_are_named(sets: dict[str, Any], said: str) -> None:
+    """A set without iterations or steps is refused with its key."""
+    assert said in str(refused(read("pede-dev.json") | {"set": sets}))
+
+
+def test_sizes_and_scripts_of_the_first_generation() -> None:
+    """Resources of each kind of job and scripts of the environment have their keys; retries are those of `reco`."""
+    job = {
+        "job_flavour": "workday",
+        "request_cpus": 2,
+        "request_memory": "4 GB",
+        "request_disk": "8 GB",
+        "max_retries": 3,
+    }
+    old = {
+        "paths": {
+            "calypso_install": "",
+            "pede_install": "",
+            "reco_env_script": "env/reco.sh",
+            "millepede_env_script": "/env/mille.sh",
+            "work_dir": "",
+        },
+        "htcondor": {"reco": job, "millepede": job | {"request_memory": "256 MB", "max_retries": 2}},
+        "storage": {"keep_alignment_constants": True, "cleanup_database_files": True},
+    }
+    said = refused(old).sentences
+    assert said == [
+        "config.json: paths.calypso_install is empty; write the folder of your Calypso installation, which has setup.sh"
+    ]
+    found = imported(changed(old, "paths", "calypso_install", to="/calypso/install"))
+    config = parse_config(found.text, TARGET)
+    assert config.reconstruction.environment == "/base/env/reco.sh"
+    assert (config.solver.environment, config.solver.pede) == ("/env/mille.sh", "pede")
+    assert (config.htcondor.reco.memory_mb, config.htcondor.reco.disk_mb) == (4096, 8192)
+    assert (config.htcondor.mille.memory_mb, config.htcondor.retries) == (256, 3)
+    assert [one for one in found.left if one.why.startswith("not known")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raw: [1, 2", "c.yaml is not YAML: line 1, column "),
+        ("a: 1\nb:\n\tc: 2\n", "c.yaml is not YAML: line 3, column 1: "),
+        ("a: 1\nb: 2\na: 3\n", "c.yaml is not YAML: line 3, column 1: the key 'a' is given twice; correct it there"),
+        ("- 1\n", "it must be a mapping of keys"),
+        ("", "c.yaml is empty"),
+        ("a: &a [*a]\n", "c.yaml is not YAML"),
+        (
+            "a: !!python/object/apply:os.system ['false']\n",
+            "c.yaml is not YAML: line 1, column 4: could not determine a constructor",
+        ),
+    ],
+)
+def test_yaml_that_cannot_be_read_is_told_with_its_place(text: str, said: str) -> None:
+    """A file that is not YAML, or no mapping, is refused in a sentence; nothing in it is run."""
+    with pytest.raises(UserError) as caught:
+        read_yaml(text, "c.yaml")
+    assert said in str(caught.value)
+
+
+def test_digits_of_yaml_stay_as_they_are_written() -> None:
+    """A run with a zero before it and a range with a colon are text, not octal or minutes; other numbers are numbers."""
+    found = read_yaml(
+        "run: 011705\nfiles: 40:50\nyear: 2022\niters: 0\nwhen: 2022-03-09\nbase: &b {x: 1}\nc: {<<: *b}\n", "c"
+    )
+    assert found == {
+        "run": "011705",
+        "files": "40:50",
+        "year": 2022,
+        "iters": 0,
+        "when": "2022-03-09",
+        "base": {"x": 1},
+        "c": {"x": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("${tpl.dir}/${src.dir}/x", None),
+        ("${nowhere}/x", "refers to nowhere, which is not in the file"),
+        ("${src}/x", "refers to src, which is no single value"),
+        ("${env.root}", "refers to itself by way of env.root"),
+        ("${oc.env:HOME}/x", "refers to oc.env:HOME, which is not in the file"),
+    ],
+)
+def test_references_lead_somewhere_or_are_named(value: str, said: str | None) -> None:
+    """A reference is replaced by the value of the key; one that leads nowhere or in a circle is named with its key."""
+    old = changed(read("pede-dev.yaml"), "env", "root", to=value)
+    if said is None:
+        assert config_of(old).solver.environment == (
+            "/afs/cern.ch/user/u/user/alignment/templates/afs/cern.ch/user/u/user/alignment/x"
+        )
+    else:
+        assert f"config.json: env.root = {value} {said}; write the value itself" in str(refused(old))
