@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import htcondor2
 
-from faser_align.config import atomic, layout, submissions
-from faser_align.dag import queue
+from faser_align.config import atomic, kerberos, layout, submissions
+from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 
@@ -159,24 +159,36 @@ def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
     dag = layout.newest_dag(folder)
-    described = dag + ENDING_DESCRIPTION
-    first = not os.path.exists(described)
-    try:
-        # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
-        submissions.note(folder, _name(), os.path.basename(dag))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(dag + layout.ENDING_HALT)  # it was meant for the DAGMan before
-        result = schedd.submit(describe_dagman(folder))
-    except htcondor2.HTCondorException as error:
-        if first:  # what HTCondor's library has just written would be in the way of the next try
-            with contextlib.suppress(OSError):
-                os.unlink(described)
-        raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
-    except OSError as error:
-        raise CampaignError(
-            f"{folder} cannot be written: {error.strerror}; make room, then type the same again"
-        ) from error
+    with _new_description(dag):
+        try:
+            description = describe_dagman(folder)
+            credentials.issue(description)
+            # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
+            submissions.note(folder, _name(), os.path.basename(dag))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(dag + layout.ENDING_HALT)  # it was meant for the DAGMan before
+            result = schedd.submit(description)
+        except htcondor2.HTCondorException as error:
+            raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
+        except OSError as error:
+            raise CampaignError(
+                f"{folder} cannot be written: {error.strerror}; make room, then type the same again"
+            ) from error
     return int(result.cluster())
+
+
+@contextlib.contextmanager
+def _new_description(dag: str) -> Iterator[None]:
+    """Remove the description that HTCondor's library writes if the submission fails: it would prevent the next one."""
+    path = dag + ENDING_DESCRIPTION
+    existed = os.path.exists(path)
+    try:
+        yield
+    except CampaignError:
+        if not existed:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
 
 
 def _name() -> str:
@@ -208,6 +220,9 @@ def _environment(bin_folder: str) -> dict[str, str]:
     environment = {"HOME": user.pw_dir, "USER": user.pw_name, "PATH": path, "LANG": "C.UTF-8"}
     if "CONDOR_CONFIG" in os.environ:  # which pool, not whose shell
         environment["CONDOR_CONFIG"] = os.environ["CONDOR_CONFIG"]
+    stored = credentials.path()
+    if stored:
+        environment[kerberos.VARIABLE] = stored
     return environment
 
 

@@ -63,7 +63,7 @@ def _solved(folder: str, event: Event, macros: list[str]) -> int:
     node.after_job(event, macros)
     record = read_record(folder)
     if event["ret"] != 0:
-        event["reason"] = judging.why(event["ret"], folder, event["node"])
+        node.explain(event, folder, event["node"])
         return writer.record(folder, event)
     judging.judge(record, event)
     answer = writer.record(folder, event)

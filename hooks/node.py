@@ -11,6 +11,8 @@ from faser_align.config import layout, rootfile
 from faser_align.fsm import statuses
 from faser_align.state import database, publish, writer
 
+CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # config.kerberos.VARIABLE, which is imported only on pools with credentials
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +24,10 @@ def main(argv: "list[str]") -> int:
     """Run the hook that ``argv`` (phase, campaign, DAGMan's macros) asks for; returns its exit status."""
     status = fallback(argv)
     try:
+        if CREDENTIAL in os.environ:
+            from faser_align.config import kerberos
+
+            kerberos.adopt()
         phase, folder, node, *macros = argv
         # DAGMan splits script lines at white space and knows no quotes: the campaign's path is encoded.
         return run(phase, folder.replace("%20", " ").replace("%25", "%"), node, macros, status)
@@ -63,7 +69,7 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         if event["ret"] == 0:
             _check(event, output_problem(folder, node))
         else:
-            _explain(event, folder, node)
+            explain(event, folder, node)
         status = writer.record(folder, event)
     else:
         from faser_align.hooks import campaign
@@ -120,10 +126,21 @@ def _check(event: "Event", problem: "str | None") -> None:
         event["outcome"], event["reason"], event["exit"] = "failed", problem, 1
 
 
-def _explain(event: "Event", folder: str, node: str) -> None:
+def explain(event: "Event", folder: str, node: str) -> None:
+    """Add why the job failed; an expired credential comes first, because it explains whatever the job says."""
     from faser_align.state import judging
 
     event["reason"] = judging.why(event["ret"], folder, node)
+    if CREDENTIAL in os.environ:
+        import time
+
+        from faser_align.config import kerberos
+
+        expired = kerberos.expired(time.time())
+        if expired:
+            refused = statuses.JOB_FAILURES[statuses.TOKEN][0]
+            more = event["reason"].removeprefix(f"{refused}: ")
+            event["reason"] = f"{refused}: {expired}; {more}"[: judging.REASON_CHARS_MAX]
 
 
 def output_problem(folder: str, node: str) -> "str | None":

@@ -1,4 +1,4 @@
-"""Start a pool's daemons and leave them: ``python -I -m faser_align.pool.launch FOLDER PROCESSORS``.
+"""Start a pool's daemons and leave them: ``python -I -m faser_align.pool.launch FOLDER PROCESSORS [--credentials]``.
 
 A program of its own, because PersonalPool ties the pool to the process that starts it: it stops the pool at exit,
 changes CONDOR_CONFIG, and leaves condor_master in the terminal's session, where Ctrl-C and a closed window reach it.
@@ -7,6 +7,8 @@ changes CONDOR_CONFIG, and leaves condor_master in the terminal's session, where
 
 import sys
 from pathlib import Path
+
+CREDENTIALS = "--credentials"
 
 
 def settings(processors: int) -> dict[str, str]:
@@ -32,11 +34,18 @@ def settings(processors: int) -> dict[str, str]:
     }
 
 
-def main(folder: str, processors: str) -> None:
+def main(folder: str, processors: str, *options: str) -> None:
     """Start the pool in ``folder`` and return when it is ready; PersonalPool raises what went wrong."""
+    import htcondor2
     from htcondor2.personal import PersonalPool
 
-    PersonalPool(local_dir=Path(folder), config=settings(int(processors)), detach=True).start()
+    config = settings(int(processors))
+    if CREDENTIALS in options:
+        from faser_align.pool import credentials
+
+        credentials.prepare(Path(folder), htcondor2.param["SHADOW"])
+        config |= credentials.settings(Path(folder))
+    PersonalPool(local_dir=Path(folder), config=config, detach=True).start()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.pool import machine, processes
+from faser_align.pool import launch, machine, processes
 
 _LOCK = "start.lock"
 _START_S = 150.0  # PersonalPool gives up after 120 s
@@ -62,11 +62,12 @@ def state_folder() -> Path:
     return (home / "faser-align").resolve()
 
 
-def start(folder: Path | None = None, *, cpus: int | None = None) -> Pool:
+def start(folder: Path | None = None, *, cpus: int | None = None, credentials: bool = False) -> Pool:
     """Start the pool in ``folder`` and wait until it takes jobs; one that runs already is left as it is.
 
-    ``cpus`` is the number of processors for its jobs (all that this process may use unless given). Raises UserError
-    for root, without HTCondor, or for a folder that cannot be written; CampaignError if the daemons do not come up.
+    ``cpus`` is the number of processors for its jobs (all that this process may use unless given); ``credentials`` adds
+    Kerberos credentials (``faser_align.pool.credentials``). Raises UserError for root, without HTCondor, for a folder that
+    cannot be written, or for a pool that runs without credentials; CampaignError if the daemons do not come up.
     """
     folder = _absolute(folder)
     machine.refuse_root()
@@ -74,10 +75,14 @@ def start(folder: Path | None = None, *, cpus: int | None = None) -> Pool:
     with _locked(folder):
         running = processes.master(_config(folder))
         if running is not None and not processes.launchers(_config(folder)):
+            if credentials and not has_credentials(folder):
+                raise UserError(
+                    f"the pool in {folder} runs without credentials: stop it first with `faser-align pool stop`"
+                )
             return Pool(folder, running, started=False)
         # What is left of a start that was killed, or of a pool whose master was, would keep the new daemons out.
         processes.end(_config(folder))
-        _launch(folder, cpus or machine.processors(), program)
+        _launch(folder, cpus or machine.processors(), program, launch.CREDENTIALS if credentials else "")
         started = processes.master(_config(folder))
         if started is None:
             raise CampaignError(f"the pool in {folder} ended as soon as it had started: read {folder}/log/MasterLog")
@@ -125,6 +130,11 @@ def status(folder: Path | None = None) -> Status:
     total, free = _processors(slots)
     work = [job for job in jobs if job.get("JobUniverse") != _SCHEDULER]
     return Status(folder, True, running, total, total - free, _count(work), len(jobs) - len(work))
+
+
+def has_credentials(folder: Path) -> bool:
+    """Whether the pool in ``folder`` was last started with credentials."""
+    return "SEC_CREDENTIAL_PRODUCER" in _config(folder).read_text(errors="replace")
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:
@@ -182,13 +192,13 @@ def _wait_for_lock(lock: int, folder: Path) -> None:
             time.sleep(0.1)
 
 
-def _launch(folder: Path, cpus: int, program: Path) -> None:
+def _launch(folder: Path, cpus: int, program: Path, option: str) -> None:
     """Start the daemons in a session of their own; on failure nothing is left running."""
     variables = {**os.environ, "PATH": os.pathsep.join((machine.search_path(), str(program.parent)))}
     # Where HTCondor's programs lie is taken from the machine's configuration, not from that of another personal pool.
     if not os.path.isfile(variables.get("CONDOR_CONFIG", "")) or variables["CONDOR_CONFIG"] == str(_config(folder)):
         variables.pop("CONDOR_CONFIG", None)
-    command = [sys.executable, "-I", "-m", "faser_align.pool.launch", str(folder), str(cpus)]
+    command = [sys.executable, "-I", "-m", "faser_align.pool.launch", str(folder), str(cpus), *filter(None, [option])]
     try:
         with open(folder / "start.log", "wb") as log:
             subprocess.run(

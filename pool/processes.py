@@ -24,6 +24,7 @@ _DAEMONS = frozenset(
         "condor_startd",
         "condor_starter",
         "condor_schedd",
+        "condor_credd",
         "condor_shadow",
         "condor_scheduniv_exec",
         "condor_dagman",

@@ -1,5 +1,6 @@
 """Commands of the personal pool: ``faser-align pool start|stop|status``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,12 @@ Folder = Annotated[
     typer.Option(help="Folder of the pool [default: $FASER_ALIGN_POOL, else ~/.local/state/faser-align/pool]"),
 ]
 Processors = Annotated[int | None, typer.Option(min=1, help="Processors for jobs [default: all of this machine]")]
+Credentials = Annotated[
+    bool,
+    typer.Option(
+        help="With Kerberos credentials as at CERN, for developers: a condor_credd, and stand-ins for the rest"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
 
 
@@ -24,16 +31,24 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="pool")
 
 
-def start(folder: Folder = None, cpus: Processors = None) -> None:
+def start(folder: Folder = None, cpus: Processors = None, *, credentials: Credentials = False) -> None:
     """Start the pool and wait until it takes jobs.
+
+    With --credentials each submission stores a Kerberos ticket in the pool's condor_credd, as on lxplus. The ticket, the credmon
+    and the starter's copy of the credential are stand-ins, so that no Kerberos server is needed.
 
     Example: faser-align pool start --cpus 2
     """
     from faser_align.pool import personal
 
-    pool = personal.start(folder, cpus=cpus)
+    pool = personal.start(folder, cpus=cpus, credentials=credentials)
     happened = "started" if pool.started else "runs already"
     console.say(f"pool {happened} in {pool.folder}; stop it with `{console.program()} pool stop`")
+    if credentials:
+        from faser_align.pool.credentials import KINIT
+
+        kinit, ticket = shlex.quote(f"{pool.folder}/{KINIT}"), shlex.quote(f"FILE:{pool.folder}/ticket")
+        console.say(f"get a ticket before you submit: export KRB5CCNAME={ticket}; {kinit}")
 
 
 def stop(folder: Folder = None) -> None:

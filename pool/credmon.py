@@ -1,0 +1,59 @@
+"""A stand-in for HTCondor's condor_credmon_krb: ``python -m faser_align.pool.credmon``, which condor_master runs.
+
+For each USER.cred that the condor_credd stores it keeps USER.cc, which scripts and jobs use. Tickets of ``pool.ticket`` it
+renews when half of their lifetime is over, until they are no longer renewable; of others it keeps a copy. It makes no AFS token.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import htcondor2
+
+from faser_align.config import kerberos
+from faser_align.config.atomic import replacing, write_text
+from faser_align.pool import ticket
+
+COMPLETE, PID = "CREDMON_COMPLETE", "pid"  # files by which the schedd and the condor_credd know a credmon
+LOOK_S, ALIVE_S, HUNG_S = 1.0, 60.0, 3600
+
+
+def main() -> None:
+    """Keep the credentials until the condor_master ends."""
+    folder, master = Path(htcondor2.param["SEC_CREDENTIAL_DIRECTORY_KRB"]), os.getppid()
+    signals = {signal.SIGHUP}  # from the condor_credd, when it has stored a credential
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    write_text(folder / PID, str(os.getpid()))
+    told = -ALIVE_S
+    while os.getppid() == master:
+        for stored in folder.glob("*.cred"):
+            with contextlib.suppress(OSError):  # swept meanwhile
+                keep(stored, int(time.time()))
+        if time.monotonic() - told > ALIVE_S:
+            write_text(folder / COMPLETE, "")
+            htcondor2.send_alive(timeout=HUNG_S)
+            htcondor2.set_ready_state()
+            told = time.monotonic()
+        signal.sigtimedwait(signals, LOOK_S)
+
+
+def keep(stored: Path, now: int) -> None:
+    """Bring the credential that scripts and jobs use up to date."""
+    used = stored.with_suffix(".cc")
+    if not used.exists() or used.stat().st_mtime_ns < stored.stat().st_mtime_ns:
+        with replacing(used, mode=0o600) as file:
+            file.write(stored.read_bytes())
+    try:
+        held = kerberos.read(str(used))
+    except ValueError:
+        return
+    if held and held.principal.endswith(f"@{ticket.REALM}") and 2 * now >= held.start + held.end:
+        following = ticket.renewed(held, now)
+        if following:
+            ticket.write(str(used), following)
+
+
+if __name__ == "__main__":
+    main()
