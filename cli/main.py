@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 import faser_align
-from faser_align.cli import console, quick
+from faser_align.cli import console, quick, streams
 from faser_align.cli.commands import (
     comparing,
     constants,
@@ -54,11 +54,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
     ),
 ) -> None:
     """Options before the command."""
+    if context.invoked_subcommand not in streams.SHOWING:
+        streams.carry_on()
 
 
 for group in (
@@ -98,10 +101,12 @@ def _misused(problem: Any) -> int:
 
 def main() -> None:
     """Run the command line; a mistake becomes one sentence on standard error, never a traceback."""
+    streams.prepare()
     try:
         command: Any = typer.main.get_command(app)
         quick.words_stay_words(command)
         status = command(standalone_mode=False)
+        _warn_if_unread()
         sys.stdout.flush()
         sys.exit(status)
     except CampaignError as problem:
@@ -123,6 +128,12 @@ def main() -> None:
         typer.echo(f"error: {console.sentence(f'{where}{problem.strerror or problem}')}", err=True)
         _write_no_more()
         sys.exit(1)
+
+
+def _warn_if_unread() -> None:
+    """Say that a command was carried out although the reader of its output has left."""
+    if streams.reader_left():
+        typer.echo("warning: the reader of the output has left; the command was carried out all the same", err=True)
 
 
 def _write_no_more() -> None:

@@ -262,12 +262,13 @@ def metrics(
             console.warn("plain output has no drawing; the numbers that --plot draws stand above")
         elif plot:
             from faser_align.cli.show import curves
+            from faser_align.cli.streams import able
             from faser_align.config.record import convergence_of, read_record
 
             rules = convergence_of(read_record(seen["folder"]), seen["iterations"][-1]["stage"])
             drawings = curves.plots(seen, rules, draw.columns())
             for drawn in drawings:
-                console.say(f"\n{drawn}")
+                console.say(f"\n{able(drawn)}")
             if not drawings:
                 console.warn("nothing to draw: no iteration has chi2/ndf, effect or significance")
     else:

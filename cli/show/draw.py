@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from faser_align.cli.streams import able
 from faser_align.fsm.reasons import harmless
 
 if TYPE_CHECKING:
@@ -113,11 +114,9 @@ def _coloured(line: Line) -> str:
 
 
 def _writable(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines with what standard output cannot write, as in the locale C, replaced."""
-    encoding = sys.stdout.encoding or "utf-8"
+    """Lines whose rules are drawn in ASCII if standard output has no others; the stream escapes other characters."""
     for line in lines:
-        shown = line.text.replace("─", "-") if not encoding.lower().startswith("utf") else line.text
-        yield Line(shown.encode(encoding, "backslashreplace").decode(encoding), line.style)
+        yield line._replace(text=able(line.text))
 
 
 def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:

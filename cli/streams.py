@@ -1,0 +1,90 @@
+"""Standard streams that every command can use: open, able to write any character, and not needed to carry out the command."""
+
+import io
+import os
+import sys
+from typing import Any
+
+# Commands that only show something end when nobody reads their output; all others carry on.
+SHOWING = (
+    *("list", "status", "watch", "wait", "history", "metrics", "report", "diagram"),
+    *("why", "analyze", "compare", "export", "check", "verify"),
+)
+
+
+def prepare() -> None:
+    """Open the streams that the caller closed on /dev/null, and write characters that an encoding lacks as escapes.
+
+    Without this, the next file that is opened would get the descriptor of a closed stream, and what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Unread(io.RawIOBase):
+    """Standard output that drops what its reader, who has left, would not get."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.left = False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        if not self.left:
+            try:
+                return os.write(self._descriptor, data)
+            except BrokenPipeError:
+                self.left = True
+        return len(data)
+
+
+def carry_on() -> None:
+    """Have standard output accept what is written after its reader has left (``submit ... | head``)."""
+    before = sys.stdout
+    if not isinstance(before, io.TextIOWrapper) or before is not sys.__stdout__:
+        return
+    before.flush()
+    buffered = io.BufferedWriter(_Unread(before.fileno()))
+    sys.stdout = io.TextIOWrapper(
+        buffered, before.encoding, before.errors, line_buffering=before.line_buffering, write_through=True
+    )
+
+
+def reader_left() -> bool:
+    """Whether the reader of standard output left before the command had ended, in a process that carried on."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, _Unread) and raw.left
+
+
+def able(text: str) -> str:
+    """Return ``text`` with lines and curves drawn in ASCII if standard output cannot encode them."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return "".join(_DRAWN.get(c) or (_curve(c) if _BRAILLE <= c < _BRAILLE_END else c) for c in text)
+    return text
+
+
+_DRAWN = {"─": "-", "│": "|"}
+_BRAILLE, _BRAILLE_END = "\u2800", "\u2900"
+
+
+def _curve(cell: str) -> str:
+    return " " if cell == _BRAILLE else "."

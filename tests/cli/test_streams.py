@@ -1,0 +1,162 @@
+"""Every command with streams that are closed, that lack characters, or whose reader has left."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from campaigns import hook, make_campaign, run_iteration
+
+from faser_align.alignment.constants import write_constants
+from faser_align.cli import main, streams
+from faser_align.state import registry
+
+COMMAND = [sys.executable, "-m", "faser_align.cli"]
+NAME = "żółw"
+
+# What each command is typed with; {name} is a converged campaign, {old} a file of constants, {new} a file to make.
+WORDS = {
+    "init": ("init", "-o", "{new}"),
+    "check": ("check", "--config", "nowhere-ż.toml"),
+    "submit": ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--config", "nowhere-ż.toml"),
+    "import": ("import", "nowhere-ż.json"),
+    "reco": ("reco", "-y", "2023", "-r", "11705", "-f", "400", "--config", "nowhere-ż.toml"),
+    "list": ("list",),
+    "status": ("status", "{name}"),
+    "watch": ("watch", "{name}"),
+    "wait": ("wait", "{name}"),
+    "history": ("history", "{name}"),
+    "metrics": ("metrics", "{name}", "--plot"),
+    "report": ("report", "{name}", "--text"),
+    "diagram": ("diagram",),
+    "why": ("why", "{name}"),
+    "analyze": ("analyze", "{name}"),
+    "compare": ("compare", "{name}", "other"),
+    "export": ("export", "{name}"),
+    "stop": ("stop", "{name}"),
+    "resume": ("resume", "{name}"),
+    "extend": ("extend", "{name}", "-i", "2"),
+    "set": ("set", "{name}", "convergence.patience=ż"),
+    "verify": ("verify", "{name}"),
+    "repair": ("repair", "{name}", "--dry-run", "--without-htcondor"),
+    "clean": ("clean", "{name}", "--dry-run"),
+    "move": ("move", "{name}", "nowhere-ż/ż", "--dry-run"),
+    "mille": ("mille", "nowhere-ż.root", "-o", "{new}"),
+    "solve": ("solve", "nowhere-ż"),
+    "demo": ("demo", "--help"),
+    "notify test": ("notify", "test", "ż"),
+    "notify retry": ("notify", "retry", "{name}"),
+    "constants show": ("constants", "show", "{name}"),
+    "constants diff": ("constants", "diff", "{name}", "{old}"),
+    "constants add": ("constants", "add", "{old}", "{old}", "-o", "{new}"),
+    "constants correction": ("constants", "correction", "nowhere-ż.res", "-o", "{new}"),
+    "constants export": ("constants", "export", "{name}", "-o", "{new}"),
+    "pool start": ("pool", "start", "--help"),
+    "pool stop": ("pool", "stop"),
+    "pool status": ("pool", "status"),
+}
+
+
+def commands(group: Any, before: str = "") -> Iterator[str]:
+    """The names of all commands."""
+    for name, command in group.commands.items():
+        if getattr(command, "commands", None):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
+
+
+@pytest.fixture(scope="module")
+def place(session_folder: Path) -> Iterator[Path]:
+    """A folder with two campaigns that converged, one with a name that ASCII lacks, and a file of constants."""
+    root = session_folder / "streams"
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("STATE", "CONFIG", "CACHE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(root / kind))
+        for name in (NAME, "other"):
+            record = make_campaign(root / name, files=1, name=name)
+            for i in range(1, 5):
+                run_iteration(record, i)
+            hook("final", record["folder"], "final", 0, 0)
+            registry.add(record["name"], record["folder"])
+        write_constants(root / "old.txt", {})
+        yield root
+
+
+def typed(command: str, place: Path) -> list[str]:
+    """The words of a command."""
+    (place / "new").unlink(missing_ok=True)
+    return [word.format(name=NAME, old=place / "old.txt", new=place / "new") for word in WORDS[command]]
+
+
+def run(words: list[str], place: Path, redirection: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line by a shell, which redirects its streams."""
+    shell = ["bash", "-c", f'"$@" {redirection}', "bash", *COMMAND, *words]
+    env = os.environ | {"LC_ALL": "C.UTF-8"} | environment
+    return subprocess.run(
+        shell, cwd=place, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_every_command_is_tried() -> None:
+    """The table above has every command of the program."""
+    assert set(commands(typer.main.get_command(main.app))) == set(WORDS)
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_streams_that_lack_something(command: str, place: Path) -> None:
+    """With ASCII or Latin-1 output, or with a closed stream, a command ends as it does otherwise, without a traceback."""
+    expected = run(typed(command, place), place)
+    ascii_only = run(typed(command, place), place, PYTHONIOENCODING="ascii", LC_ALL="C")
+    unseen = run(typed(command, place), place, ">&-")
+    for done in (expected, ascii_only, unseen):
+        assert "Traceback" not in done.stderr, done.stderr
+    silent = run(typed(command, place), place, "2>&- <&-", PYTHONIOENCODING="latin-1")
+    assert [done.returncode for done in (ascii_only, unseen, silent)] == [expected.returncode] * 3
+    assert unseen.stdout == ""
+
+
+def test_a_drawing_in_ascii(place: Path) -> None:
+    """Where the encoding has no curves, `metrics --plot` draws them in ASCII."""
+    drawn = run(typed("metrics", place), place, PYTHONIOENCODING="ascii").stdout
+    assert re.search(r"\| .*o", drawn)
+    assert drawn.isascii()
+    assert "\\u" not in drawn.split("chi2/ndf of the reconstruction")[1]
+
+
+def test_a_closed_stream_takes_no_file_of_a_campaign(place: Path) -> None:
+    """With closed streams nothing that is printed gets into a file that the command writes."""
+    assert run(typed("init", place), place, ">&- 2>&- <&-").returncode == 0
+    text = (place / "new").read_text()
+    assert run(typed("init", place), place).returncode == 0
+    assert (place / "new").read_text() == text
+
+
+def unread(words: list[str], place: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command whose output nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return subprocess.run([*COMMAND, *words], cwd=place, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, check=False)  # fmt: skip
+    finally:
+        os.close(writing)
+
+
+def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
+    """A command that changes something does so although its reader has left, and says that; one that only shows ends."""
+    done = unread(typed("init", place), place)
+    assert (done.returncode, (place / "new").exists()) == (0, True)
+    assert done.stderr == "warning: the reader of the output has left; the command was carried out all the same\n"
+    shown = unread(typed("history", place), place)
+    assert (shown.returncode, shown.stderr) == (1, "")
+
+
+def test_commands_that_only_show_are_named() -> None:
+    """Each command that ends without a reader is one of the program's."""
+    assert set(streams.SHOWING) <= set(WORDS)
