@@ -165,7 +165,9 @@ def version(old: Old, base: str) -> Version:
         return version_of(old, source if isinstance(source, str) else "", str(script), [])
     in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
     around = _around(_get(old, "paths.calypso_install"), context)
-    return version_of(old, base if in_checkout else "", f"{base}/{RUN_ALIGNMENT}", around)
+    scripts = [f"{base}/{RUN_ALIGNMENT}", f"{base}/templates/{RUN_ALIGNMENT}"]
+    script = next(filter(os.path.isfile, scripts), scripts[0])
+    return version_of(old, base if in_checkout else "", script, around)
 
 
 def _script(value: Any, context: Context) -> Any:

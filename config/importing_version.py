@@ -74,7 +74,10 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
     ):
         if value:
             values[f"reconstruction.calypso.{key}"] = (value, f"as {origin}")
-    _by_words(old, values, choices, script, write_constants, commands)
+    _by_words(old, values, choices, script, write_constants)
+    if not commands and _is_without_verbosity(old, reconstruct):
+        origin = f"{reconstruct or RECONSTRUCT} does not know it, or is as in versions before raw.verbosity"
+        values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], origin)
     return Version(write_constants, reconstruct, values, choices, unused)
 
 
@@ -100,7 +103,6 @@ def _by_words(
     choices: list[str],
     script: str,
     write_constants: str,
-    commands: list[str],
 ) -> None:
     """Fill in what could not be read, from the version that the configuration's words tell; says so in ``choices``."""
     newest = "workflow" in old and words_of(old) & {"local", "global"} != set()
@@ -121,12 +123,13 @@ def _by_words(
         )
     for key, value in names.items():
         values.setdefault(f"reconstruction.calypso.{key}", (value, told))
+
+
+def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:
+    """Whether the script that reconstructs has no ``--output_level``, by what it declares, else by the configuration."""
+    known = calypsoscripts.options_known(calypsoscripts.read(reconstruct))
     raw = old.get("raw")
-    if not commands and not (isinstance(raw, Mapping) and "verbosity" in raw):
-        values["reconstruction.calypso.reconstruct_without"] = (
-            ["--output_level"],
-            "their versions without raw.verbosity do not know it",
-        )
+    return "--output_level" not in known if known else not (isinstance(raw, Mapping) and "verbosity" in raw)
 
 
 def _silent(script: str) -> str:

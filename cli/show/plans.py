@@ -67,7 +67,7 @@ def _conditions(record: dict[str, Any]) -> dict[str, str]:
     geometry, tag = conditions(settings, record["year"])
     return {
         "conditions": f"{calypso['written']} ({calypso['folder_tag']}) into a copy of {calypso['database']}; "
-        f"geometry {geometry}, tag {tag}"
+        f"scripts get FASER_GEOMETRY={geometry}, FASER_TAG={tag}"
     }
 
 

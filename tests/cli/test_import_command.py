@@ -1,6 +1,7 @@
 """``import config.json``, as typed: what it writes and says, and that a campaign can be planned with it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ import pytest
 from calypso import Lxplus
 from commandline import Command
 
+from faser_align.config import layout
 from faser_align.dag.wrapper import render_wrapper
+from faser_align.pool.personal import Pool
 
-THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
-CONSTANTS = Path(__file__).parents[1] / "data" / "constants" / "align_2022_4st_local.txt"
+ROOT = Path(__file__).parents[2]
+THEIRS = ROOT / "tests" / "data" / "predecessor"
+CONSTANTS = ROOT / "tests" / "data" / "constants" / "align_2022_4st_local.txt"
+DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 
 @pytest.fixture
@@ -81,6 +86,24 @@ def in_the_tree(text: str, tree: Path) -> str:
     return text
 
 
+def in_stand_ins(command: Command, here: Path, lxplus: Lxplus, name: str, options: list[str]) -> Path:
+    """Import one of their configurations that leads into the stand-ins, whose tree is returned."""
+    tree = lxplus.folder
+    for folder in ("templates", "dag_files", "eos/Alignment/data", "eos/faser-alignment-output", "calypso/install"):
+        (tree / folder).mkdir(parents=True, exist_ok=True, mode=0o755)
+    shutil.copy(tree / "calypso" / "setup.sh", tree / "calypso" / "install")
+    for constants in ("align_2022_4ST_local.txt", "align_2022_3ST.txt"):
+        shutil.copy(CONSTANTS, tree / "templates" / constants)
+    for number in (400, 401):
+        lxplus.raw(number)
+    (here / name).write_text(in_the_tree((THEIRS / name).read_text(), tree))
+    made = command("import", name, *options)
+    assert made.status == 0, made.err
+    config = Path("faser-align.toml")
+    config.write_text(config.read_text().replace("/eos/experiment/faser/raw", f"{tree}/raw"))
+    return tree
+
+
 @pytest.mark.parametrize(
     ("name", "options", "typed"),
     [
@@ -103,27 +126,14 @@ def test_a_campaign_can_be_planned_with_it(
     plain_command: Command, here: Path, workdir: Path, name: str, options: list[str], typed: str
 ) -> None:
     """What import writes loads without error, and submit --dry-run plans the campaign with it, unchanged but for raw files."""
-    lxplus = Lxplus(workdir / "lxplus")
-    tree = lxplus.folder
-    for folder in ("templates", "dag_files", "eos/Alignment/data", "eos/faser-alignment-output", "calypso/install"):
-        (tree / folder).mkdir(parents=True, mode=0o755)
-    (tree / "calypso" / "install" / "setup.sh").touch()
-    for constants in ("align_2022_4ST_local.txt", "align_2022_3ST.txt"):
-        shutil.copy(CONSTANTS, tree / "templates" / constants)
-    for number in (400, 401):
-        lxplus.raw(number)
-    (here / name).write_text(in_the_tree((THEIRS / name).read_text(), tree))
-    made = plain_command("import", name, *options)
-    assert made.status == 0, made.err
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text().replace("/eos/experiment/faser/raw", f"{tree}/raw"))
-    left = plain_command("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--dry-run", "--json")
+    tree = in_stand_ins(plain_command, here, Lxplus(workdir / "lxplus"), name, options)
+    left = plain_command("submit", *DATA, "--dry-run", "--json")
     assert left.status == 0, left.err
     record: dict[str, Any] = json.loads(left.out)
     assert record["config"]["reconstruction"]["backend"] == "calypso"
     assert record["folder"].startswith(f"{tree}/dag_files/Y2023_R011705_F400-401")
     assert record["data"].startswith(f"{tree}/eos/")
-    said = plain_command("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--dry-run").out
+    said = plain_command("submit", *DATA, "--dry-run").out
     assert f"faser_reco_alignment.py FILE {typed}\n" in said
     assert ("backward tracking" in said) == (name == "2026-03-12.json")
     number = "05" if name == "2026-03-12.json" else "04"
@@ -134,6 +144,42 @@ def test_a_campaign_can_be_planned_with_it(
     if name == "config.json":
         assert record["name"] == "Y2023_R011705_F400-401_ST4_layer"
         assert [len(stage["steps"]) for stage in record["stages"]] == [2, 1, 1]
+
+
+def on_this_pool(lxplus: Lxplus) -> None:
+    """Adapt what import wrote to a personal pool without pede and CVMFS: one iteration a set, small jobs."""
+    config = Path("faser-align.toml")
+    text = re.sub(r"(?m)^(iterations = )\d+", r"\g<1>1", config.read_text())
+    text = re.sub(
+        r"(?m)^(flavour|requirements|environment|memory_mb|memory_max_mb|disk_mb|cpus|retry_wait_s) = .*\n", "", text
+    )
+    places = f'[reconstruction.calypso]\natlas_base = "{lxplus.atlas_base}"\ndatabase = "{lxplus.database}"\n'
+    text = text.replace("[reconstruction.calypso]\n", places).replace('pool = "system"', 'pool = "personal"')
+    few_tracks = "\n[convergence]\nstarved_per_parameter = 0\n"
+    config.write_text(text.replace('backend = "pede"', 'backend = "builtin"') + few_tracks)
+
+
+def test_a_campaign_runs_with_it(plain_command: Command, pool: Pool, here: Path, workdir: Path) -> None:
+    """On a pool each set of an imported file is reconstructed with its stations, in the direction of its own script."""
+    lxplus = Lxplus(workdir / "lxplus", tracks=900)
+    shutil.copy(ROOT / "examples" / "align_2025.txt", lxplus.folder / "truth.txt")
+    (lxplus.folder / "templates").mkdir()
+    command = 'CMD="python $SRC_DIR/faser_reco_alignment.py \\"$FILE_PATH\\" --alignment --noForward"\n'
+    (lxplus.folder / "templates" / "runAlignment.sh").write_text(command)
+    tree = in_stand_ins(plain_command, here, lxplus, "pede-dev.yaml", [])
+    shutil.copy(ROOT / "examples" / "ift_misplaced.txt", tree / "templates" / "align_2022_3ST.txt")
+    on_this_pool(lxplus)
+    left = plain_command("submit", *DATA, "--json")
+    assert left.status == 0, left.err
+    folder = json.loads(left.out)["folder"]
+    ended = plain_command("wait", folder, "--timeout", "600")
+    for stage, without in ((1, " --noIFT"), (2, ""), (3, "")):
+        for file in (400, 401):
+            out = Path(layout.job_log(folder, layout.reco_node(stage, 1, file), "out")).read_text()
+            assert f"{lxplus.raw(file)} --alignment --noForward{without}\n" in out, (ended, out)
+            assert "AtlCoolCopy FASER-04_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05\n" in out
+        assert Path(layout.result_file(folder, stage, 1)).is_file(), ended
+    assert (Path(folder) / "iter01" / "3millepede" / "step2").is_dir()
 
 
 def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, here: Path) -> None:

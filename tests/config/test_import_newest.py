@@ -182,6 +182,17 @@ def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
     assert f"# as {templates}/runAlignment.sh" in found.text
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_script_that_reconstructs_tells_its_options(tmp_path: Path, knows: bool) -> None:
+    """Without `runAlignment.sh` the options that `faser_reco_alignment.py` declares decide on `--output_level`."""
+    declared = ["--alignment", "--noIFT", *(["--output_level"] if knows else [])]
+    (tmp_path / "faser_reco_alignment.py").write_text("".join(f'parser.add_argument("{name}")\n' for name in declared))
+    old = {"paths": {"calypso_install": "/calypso/install"}}
+    calypso = config_of(old, str(tmp_path)).reconstruction.calypso
+    assert calypso.reconstruct == f"{tmp_path}/faser_reco_alignment.py"
+    assert calypso.reconstruct_without == ([] if knows else ["--output_level"])
+
+
 @pytest.mark.parametrize(
     ("item", "ours"),
     [
