@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from faser_align.config import layout
+from faser_align.state import joblogs
 
 _SUBMITTED, _TERMINATED = "000", "005"  # codes of the event log (HTCondor manual, "Job event log codes")
-_NODE = re.compile(r"\s+DAG Node: (\S+)")
 _USED = re.compile(r"\s+Usr (\d+) (\d\d):(\d\d):(\d\d), Sys (\d+) (\d\d):(\d\d):(\d\d)  -  Run Remote Usage")
 _UNITS_S = (86_400, 3600, 60, 1)
 
@@ -39,8 +39,8 @@ def _sum(lines: Iterable[str], wanted: tuple[int, int]) -> Cost | None:
     for line in lines:
         if line[3:5] == " (":
             code, job = line[:3], line[5:].partition(")")[0]
-        elif code == _SUBMITTED and (named := _NODE.match(line)):
-            if _is_of(named[1], wanted):
+        elif code == _SUBMITTED and (node := joblogs.logged_node(line)):
+            if _is_of(node, wanted):
                 ours.add(job)
         elif code == _TERMINATED and job in ours and (used := _USED.match(line)):
             cpu_s += sum(int(number) * unit for number, unit in zip(used.groups(), _UNITS_S * 2, strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faser_align.config import layout
+from faser_align.state import joblogs
 
 # Codes of the job event log (HTCondor manual, "Job event log codes").
 SUBMITTED, EXECUTING, TERMINATED, ABORTED, HELD, RELEASED = "000", "001", "005", "009", "012", "013"
@@ -21,7 +22,6 @@ _STATES = {
     TERMINATED: "",
     ABORTED: "",
 }
-_NODE = "    DAG Node: "  # stands below a submission
 
 
 class Span(NamedTuple):
@@ -202,6 +202,8 @@ def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
                 found.append(job)
             job.changes.append((_STATES[code], at))
             job.aborted = code == ABORTED
-        elif line.startswith(_NODE) and job is not None:
-            job.node = line[len(_NODE) :].strip()
+        elif (
+            line.startswith("    ") and job is not None
+        ):  # below a submission; what is below other events begins with a tab
+            job.node = job.node or joblogs.logged_node(line)
     return found, at

@@ -6,7 +6,7 @@ has what no other has: when and why a job was held, and the value of every job. 
 theirs, is passed over.
 
 Sources: HTCondor manual, "DAGMan: machine-readable event history" (JOBSTATE_LOG) and "Job event log codes"; the rest
-as HTCondor 23.9 writes it.
+as HTCondor 23.9 and 25.14 write it.
 """
 
 import functools
@@ -75,7 +75,8 @@ _JOB = re.compile(r"Event: ULOG_\w+ for HTCondor Node (\S+) \((-?\d+)\.(-?\d+)\.
 # What dagman.out says -> the line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
 _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str, str]]], ...] = (
     (
-        re.compile(r"\*\* condor_scheduniv_exec\.(\d+\.\d+) \(CONDOR_DAGMAN\) STARTING UP"),
+        # The name of the program that starts up; from HTCondor 25.11 it has no job id, and only the batch names it.
+        re.compile(r"(?:\*\* condor_scheduniv_exec\.|Workflow batch-id: <)(\d+\.\d+)"),
         lambda m, job: (DAGMAN, "DAGMAN_STARTED", m[1]),
     ),
     (re.compile(r"PRE Script of node (\S+) completed succ"), lambda m, job: (m[1], "PRE_SCRIPT_SUCCESS", "-")),
@@ -119,19 +120,19 @@ def dagman_out(text: str) -> list[Line]:
 
 
 PHASES = ("pre", "post", "hold", "final")
-_SCRIPT = re.compile(r"\*\*\* Node=(\S+) Type=(\w+) Status=(-?\d+) Completion=(\d+) Cmd='(.*)'")
+_SCRIPT = re.compile(r"\*\*\* Node=(\S+) Type=(\w+) (Status|ExitCode|Signal)=(-?\d+) Completion=(\d+) Cmd='(.*)'")
 
 
 def scripts(text: str) -> list[Script]:
     """The scripts that ended, in order; of each what stands behind its node's name in its command."""
     found = []
-    for node, kind, status, at_s, command in _SCRIPT.findall(text):
+    for node, kind, what, status, at_s, command in _SCRIPT.findall(text):
         words = command.split()
         # PHASE CAMPAIGN NODE MACROS...; FINAL's phase and node are one word.
         place = next((i for i in range(2, len(words)) if words[i] == node and words[i - 2] in PHASES), len(words))
         macros = words[place + 1 :]
-        # The status is that of waitpid(): the exit status stands in its second byte.
-        found.append(Script(int(at_s), kind, node, int(status) >> 8, tuple(macros)))
+        # Status (HTCondor 23) and Signal have the status of waitpid(): the exit status is its second byte.
+        found.append(Script(int(at_s), kind, node, int(status) >> (0 if what == "ExitCode" else 8), tuple(macros)))
     return found
 
 
@@ -168,6 +169,20 @@ def job_events(text: str) -> list[JobEvent]:
         elif found and line[:1].isspace():
             found[-1] = found[-1]._replace(said=(*found[-1].said, line.strip()))
     return found
+
+
+_DAG_NODE, _DAG_NODE_NAME = "DAG Node: ", 'DAGNodeName = "'
+
+
+def logged_node(line: str) -> str:
+    """Return the node that a line below a submission in the event log names, else an empty string.
+
+    HTCondor 23 writes ``DAG Node: NAME``, 25.14 ``[ DAGNodeName = "NAME"; ... ]``.
+    """
+    said = line.strip()
+    if said.startswith(_DAG_NODE):
+        return said[len(_DAG_NODE) :]
+    return said.partition(_DAG_NODE_NAME)[2].partition('"')[0] if said[:1] == "[" else ""
 
 
 HELD, RELEASED, ABORTED, TERMINATED = 12, 13, 9, 5

@@ -59,7 +59,7 @@ def progress(folder: str, kind: str) -> Progress:
 
 def _events(text: str, kind: str) -> list[joblogs.JobEvent]:
     events = joblogs.job_events(text)
-    ids = {event.job_id for event in events if event.code == SUBMITTED and f"DAG Node: {kind}" in event.said}
+    ids = {event.job_id for event in events if event.code == SUBMITTED and kind in map(joblogs.logged_node, event.said)}
     return [event for event in events if event.job_id in ids]
 
 

@@ -12,6 +12,7 @@ from browsing import SIZES, look
 from campaigns import make_campaign
 from largecampaigns import make_large
 from playwright.sync_api import Browser, Page
+from recorded import unpack
 
 from faser_align.config import layout
 from faser_align.pages import nodetimes, timeline
@@ -40,7 +41,7 @@ def _events(folder: Path) -> list[tuple[int, int, str]]:
     found = []
     for event in joblogs.job_events((folder / layout.JOB_LOG).read_text()):
         if event.code == 0:
-            nodes[event.job_id] = event.said[1].removeprefix("DAG Node: ")
+            nodes[event.job_id] = joblogs.logged_node(event.said[1])
         if event.code in (0, 1, 4, joblogs.TERMINATED, joblogs.ABORTED, joblogs.HELD, joblogs.RELEASED):
             found.append((event.code, int(datetime.fromisoformat(event.time).timestamp()), nodes[event.job_id]))
     return found
@@ -200,6 +201,18 @@ def test_a_log_of_nonsense_has_no_nodes(workdir: Path) -> None:
     assert nodetimes.read(str(workdir / "c"), {}, None) == []
     (workdir / "c" / layout.JOB_LOG).write_text("000 (x.y) never\n001 (7.000.000) 2026\n    DAG Node: nobody\n000 (9")
     assert nodetimes.read(str(workdir / "c"), {}, None) == []
+
+
+@pytest.mark.parametrize("case", ["failed", "25.14/failed"])
+def test_the_logs_of_both_versions_have_all_nodes(case: str, tmp_path: Path) -> None:
+    """The log of HTCondor 23.9 and that of 25.14 name the node of every job."""
+    unpack(case, tmp_path)
+    submitted = {
+        line.node for line in joblogs.jobstate((tmp_path / layout.JOBSTATE_LOG).read_text()) if line.what == "SUBMIT"
+    }
+    found = nodetimes.read(str(tmp_path), {}, None)
+    assert {node.name for node in found} == submitted - {layout.FINAL_NODE}
+    assert max(len(node.jobs) for node in found) == 4
 
 
 def test_the_validation_has_pictures_of_its_own(workdir: Path) -> None:

@@ -15,6 +15,7 @@ from receivers import Mattermost
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.state import joblogs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 END_S = 600  # in which a campaign of a test ends, on a machine with much else to do
@@ -76,7 +77,7 @@ class Desk:
     def jobs(self) -> set[str]:
         """Nodes whose job was submitted, from HTCondor's own log."""
         log = (self.campaign / layout.JOB_LOG).read_text()
-        return {line.rpartition("DAG Node: ")[2].strip() for line in log.splitlines() if "DAG Node: " in line}
+        return {node for line in log.splitlines() if (node := joblogs.logged_node(line))}
 
     def letters(self, subject: str) -> str:
         """The texts of all letters with ``subject`` in their subjects, as soon as there is one: an end is told after it is shown."""

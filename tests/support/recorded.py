@@ -16,7 +16,8 @@ from faser_align.config import layout
 from faser_align.config.record import read_record, write_record
 
 ARCHIVES = Path(__file__).parents[1] / "data" / "dagman"
-CASES = ("converged", "failed", "held", "removed", "gone", "killed", "lost", "stages")
+RECORDED = ("converged", "failed", "held", "removed", "gone", "killed", "lost", "stages")
+CASES = (*RECORDED, *(f"25.14/{case}" for case in RECORDED))  # of HTCondor 23.9, and of 25.14
 TEXTS = (
     layout.JOBSTATE_LOG,
     layout.SCRIPTS_LOG,
@@ -40,7 +41,7 @@ def unpack(case: str, folder: Path) -> dict[str, Any]:
     """Put the recorded campaign ``case`` into ``folder``, as if it had run there; returns its record."""
     with tarfile.open(ARCHIVES / f"{case}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
-    place = f"/data/{case}"
+    place = f"/data/{Path(case).name}"
     for name in (*TEXTS, layout.DAG, layout.RECORD):
         path = folder / name
         path.write_text(path.read_text().replace(place, str(folder)))
