@@ -16,18 +16,20 @@ HELD, IDLE = 5, 1  # HTCondor's JobStatus
 ENDS_OF_DAGMAN = (0, 1, 2)  # exit statuses with which DAGMan leaves the queue; after any other it is started again
 KILLED = 9  # somebody's doing, not DAGMan's
 STARTS_MIN, LIFE_S_MAX, FRESH_S_MAX = 4, 60, 300  # what makes a crash loop of it
+STARTS_MIN_COOLED = 2  # from HTCondor 25.10 the schedd lets a DAGMan that failed cool down for minutes between starts
 SCHEDULER = 7  # HTCondor's JobUniverse of what the schedd itself runs
 ATTRIBUTES = (
     *("ClusterId", "JobStatus", "JobUniverse", "HoldReason", "FaserFolder", "FaserNode"),
     *("NumJobStarts", "JobCurrentStartDate", "JobLastStartDate", "ExitCode", "ExitSignal"),
+    *("JobCoolDownExpiration", "EnteredCurrentStatus"),
 )
 
 
 class DagmanJob(NamedTuple):
-    """A DAGMan job in the queue.
+    """A DAGMan job in the queue: its cluster, HTCondor's JobStatus, why it is held, and the campaign's folder.
 
-    Its cluster, HTCondor's JobStatus, why it is held, the campaign's folder, and how often it was started if it ends
-    at once each time (else 0).
+    ``crashes`` is how often HTCondor has started it if it ends at once each time, else 0. ``starts_again_s`` is the Unix time
+    before which the schedd does not start it again after a failure, 0 if nothing keeps it from that.
     """
 
     cluster: int
@@ -35,11 +37,12 @@ class DagmanJob(NamedTuple):
     hold_reason: str
     folder: str = ""
     crashes: int = 0
+    starts_again_s: int = 0
 
     @property
     def works(self) -> bool:
-        """Whether it can call a hook as things are."""
-        return self.status != HELD and not self.crashes
+        """Whether it can run a script as things are."""
+        return self.status != HELD and not self.crashes and not self.starts_again_s
 
 
 class Queue(NamedTuple):
@@ -101,18 +104,26 @@ def _job(ad: Mapping[str, Any], now_s: float) -> DagmanJob:
         str(ad.get("HoldReason", "")),
         str(ad.get("FaserFolder", "")),
         int(ad.get("NumJobStarts", 0)) if _crashes(ad, now_s) else 0,
+        int(ad["JobCoolDownExpiration"]) if _cool_down_s(ad, now_s) else 0,
     )
 
 
 def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
     """Whether DAGMan ends soon after every start, with a status after which HTCondor starts it again."""
     started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
+    pause_s = _cool_down_s(ad, now_s)
     return bool(
-        ad.get("NumJobStarts", 0) >= STARTS_MIN
+        ad.get("NumJobStarts", 0) >= (STARTS_MIN_COOLED if pause_s else STARTS_MIN)
         and (ad.get("ExitCode", 0) not in ENDS_OF_DAGMAN or ad.get("ExitSignal", KILLED) != KILLED)
-        and started - before < LIFE_S_MAX
-        and now_s - started < FRESH_S_MAX
+        and started - before < LIFE_S_MAX + pause_s
+        and now_s - started < FRESH_S_MAX + pause_s
     )
+
+
+def _cool_down_s(ad: Mapping[str, Any], now_s: float) -> int:
+    """Return how long the schedd pauses before it starts the job again, 0 if it does not pause now."""
+    end = int(ad.get("JobCoolDownExpiration", 0))
+    return max(1, end - int(ad.get("EnteredCurrentStatus", now_s))) if ad["JobStatus"] == IDLE and end > now_s else 0
 
 
 def _answer(constraint: str, wanted: str) -> dict[str, Any]:

@@ -21,15 +21,18 @@ from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 
-HALTED = "DAG is halted"
+HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; from 24.8 DAGMan says it in its job's ad
+DAG_STATUS_HALTED = 6  # DAG_Status there
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 ENDING_DESCRIPTION = ".condor.sub"  # beside a DAG that was submitted: the description of its DAGMan job
 POLL_S = 0.5
 # A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done,
 # or begins once a second and dies at once. Whatever was to be recorded and told is by then.
+# One that waits keeps its ad up to date; one that dies is always young.
 STUCK = (
-    "(NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0 && time() - DAG_AdUpdateTime > 30)"
+    "(NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0"
+    " && time() - min({DAG_AdUpdateTime, JobCurrentStartDate}) > 30)"
     " || NumJobStarts > 100"
 )
 RESCUE_DIGITS = 3  # of a rescue file's number
@@ -131,7 +134,9 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     with atomic.closed_to_others(), open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
-        halted = running[0].works and _wait(lambda: _has_halted(dagman_out, read_from), HALT_WAIT_S)
+        halted = running[0].works and _wait(
+            lambda: _log_says_halted(dagman_out, read_from) or _ad_says_halted(schedd, cluster), HALT_WAIT_S
+        )
         gone = halted and not _has_jobs(schedd, cluster) and _wait(has_left, ENDS_WAIT_S)
         if not gone:
             _remove(schedd, cluster)
@@ -244,7 +249,14 @@ def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
         )
 
 
-def _has_halted(dagman_out: str, read_from: int) -> bool:
+def _ad_says_halted(schedd: htcondor2.Schedd, cluster: int) -> bool:
+    """Whether the ad of the DAGMan job says that the DAG is halted; DAGMan updates it at intervals."""
+    with contextlib.suppress(htcondor2.HTCondorException):
+        return bool(schedd.query(f"ClusterId == {cluster} && DAG_Status =?= {DAG_STATUS_HALTED}", ["ClusterId"]))
+    return False
+
+
+def _log_says_halted(dagman_out: str, read_from: int) -> bool:
     with contextlib.suppress(FileNotFoundError), open(dagman_out, "rb") as file:
         file.seek(read_from)
         return HALTED.encode() in file.read()

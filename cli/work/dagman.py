@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -169,8 +170,11 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look
         cure = snapshot.release(record, f"{job.cluster}.0")
         sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
         return Look(seen, sentence, stuck=True, cure=cure)
+    out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
-        out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
         sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
         return Look(seen, sentence, True, False, f"{program} stop {name}   (then: {program} resume {name})")
+    if job.starts_again_s:
+        minutes = max(1, round((job.starts_again_s - time.time()) / 60))
+        return Look(seen, f"its DAGMan failed, and HTCondor starts it again in about {minutes} min; see {out}")
     return Look(seen)

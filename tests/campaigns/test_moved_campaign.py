@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from desk import COMMAND, Desk
+from killing import STRACE, fault_at
 from nowhere import no_job_begins
 
 from faser_align.config import layout
@@ -71,8 +72,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
 
     for call in ("fsync:3", "link:1"):
         name, _, number = call.partition(":")
-        fault = (f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
-        command = ["/usr/bin/strace", "-o", "/dev/null", "-e", *fault, *COMMAND, "move", NAME, str(second)]
+        command = [str(STRACE), "-o", "/dev/null", *fault_at(name, number), *COMMAND, "move", NAME, str(second)]
         killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=300, check=False)
         assert killed.returncode == -9, killed
     # The record says the new place and no hook knows it yet: those of the resumed campaign go by the record all the same.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
+from killing import STRACE, fault_at
 
 from faser_align.config import changes, layout
 from faser_align.config.record import read_record
@@ -66,7 +67,7 @@ def stopped(workdir: Path) -> dict[str, Any]:
 def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.CompletedProcess[str]:
     """Move, with a fault at a call of the kernel, such as ``fsync:3``, the third fsync."""
     name, _, number = call.partition(":")
-    strace = ("/usr/bin/strace", "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:{fault}:when={number}")
+    strace = (str(STRACE), "-o", "/dev/null", *fault_at(name, number, fault))
     command = (sys.executable, "-m", "faser_align.cli", "move", folder, str(place))
     return subprocess.run([*strace, *command], capture_output=True, text=True, timeout=300, check=False)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
-from nowhere import until, waiting
+from nowhere import no_cool_down, until, waiting
 from poolcampaigns import processes_in
 
 from faser_align.cli.work import progress
 from faser_align.config import layout, submissions
 from faser_align.dag import queue
+from faser_align.dag.submit import HALT_WAIT_S
 from faser_align.pool import processes
 from faser_align.pool.personal import Pool
 
@@ -78,18 +80,49 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
 
 
 def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
-    """A DAGMan that ends at once whenever HTCondor starts it is told from one that works."""
-    dag = stuck / layout.DAG
+    """`status` and `wait` name a DAGMan that ends at once whenever HTCondor starts it."""
+    with no_cool_down():
+        resume_in_vain(stuck, plain_command)
+        until(lambda: dagman(stuck)[0].crashes)
+        status = plain_command("status", "stuck").out
+        assert "times and ends at once each time" in status
+        assert f"see {stuck / layout.DAGMAN_OUT}" in status
+        assert "next: faser-align stop stuck   (then: faser-align resume stuck)" in status
+        assert plain_command("wait", "stuck").status == 18
+
+
+def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
+    """HTCondor 25.10 waits minutes before it starts a failed DAGMan again: `status` says so, `stop` and `resume` need not wait."""
+    if daemons_version() < (25, 10):
+        pytest.skip("this HTCondor starts a failed DAGMan again at once")
+    resume_in_vain(stuck, plain_command)
+    until(lambda: dagman(stuck)[0].starts_again_s)
+    assert "its DAGMan failed, and HTCondor starts it again in about 5 min" in plain_command("status", "stuck").out
+    assert plain_command("wait", "stuck", "--timeout", "0").status == progress.TIMEOUT  # it may succeed then
+    assert "runs already as job" in plain_command("resume", "stuck").err
+    began = time.monotonic()
     plain_command("stop", "stuck", "--yes")
-    # A node with children that is done from the start fails an assertion of DAGMan (23.9).
-    dag.write_text(f"{dag.read_text()}DONE {layout.reco_node(1, 1, 400)}\n")
+    assert time.monotonic() - began < HALT_WAIT_S
+    assert dagman(stuck) == []
+    (stuck / layout.NODES_LOG).rmdir()
+    resumed = plain_command("resume", "stuck")
+    assert resumed.status == 0, resumed.err
+    until(lambda: "waiting in the queue" in plain_command("status", "stuck").out)
+
+
+def resume_in_vain(folder: Path, plain_command: Command) -> None:
+    """Stop the campaign, keep DAGMan from writing its nodes log, and resume: DAGMan then ends with exit status 4."""
+    plain_command("stop", "stuck", "--yes")
+    log = folder / layout.NODES_LOG
+    log.unlink()
+    log.mkdir()
     assert plain_command("resume", "stuck").status == 0
-    until(lambda: dagman(stuck)[0].crashes)
-    status = plain_command("status", "stuck").out
-    assert "times and ends at once each time" in status
-    assert f"see {dag}.dagman.out" in status
-    assert "next: faser-align stop stuck   (then: faser-align resume stuck)" in status
-    assert plain_command("wait", "stuck").status == 18
+
+
+def daemons_version() -> tuple[int, ...]:
+    """Version of the HTCondor whose daemons run here."""
+    said = subprocess.run(["condor_version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(number) for number in said.split()[1].split("."))
 
 
 def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command) -> None:
@@ -163,6 +196,19 @@ def test_what_makes_a_crash_loop() -> None:
     killed = {key: value for key, value in ad.items() if key != "ExitCode"} | {"ExitSignal": 9}
     assert queue.read([killed], "s", 110.0).jobs[0].crashes == 0
     assert queue.read([killed | {"ExitSignal": 6}], "s", 110.0).jobs[0].crashes == 4
+
+
+def test_what_makes_a_crash_loop_with_a_cool_down() -> None:
+    """Of a DAGMan that cools down between its starts the second short life counts, the first is only a pause."""
+    ad = {"JobUniverse": 7, "ClusterId": 3, "JobStatus": 1, "NumJobStarts": 1, "JobCurrentStartDate": 1000}
+    ad |= {"ExitCode": 4, "EnteredCurrentStatus": 1002, "JobCoolDownExpiration": 1302}
+    first = queue.read([ad], "s", 1010.0).jobs[0]
+    assert (first.crashes, first.starts_again_s, first.works) == (0, 1302, False)
+    second = {"NumJobStarts": 2, "JobLastStartDate": 700}
+    assert queue.read([ad | second], "s", 1300.0).jobs[0].crashes == 2
+    assert queue.read([ad | second | {"JobLastStartDate": 100}], "s", 1300.0).jobs[0].crashes == 0
+    assert queue.read([ad], "s", 1303.0).jobs[0].works
+    assert queue.read([ad | {"JobStatus": 2}], "s", 1010.0).jobs[0].works
 
 
 def test_where_it_was_submitted_may_be_unknown(tmp_path: Path) -> None:

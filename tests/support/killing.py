@@ -19,5 +19,10 @@ def may_trace(folder: Path) -> bool:
 
 def killing_at(name: str, number: int, *program: str) -> tuple[str, ...]:
     """Words that run a program and kill it before its call ``number`` of the system call ``name``."""
-    inject = ("-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
-    return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *inject, *program)
+    return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *fault_at(name, number), *program)
+
+
+def fault_at(name: str, number: int | str, fault: str = "signal=KILL") -> tuple[str, ...]:
+    """Options of strace for a fault at call ``number`` of the system call ``name``."""
+    calls = "link,linkat" if name == "link" else name  # os.link calls linkat from Python 3.14
+    return ("-e", f"trace={calls}", "-e", f"inject={calls}:{fault}:when={number}")

@@ -37,18 +37,30 @@ def no_job_begins() -> Iterator[None]:
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
-        _configure(config, f"{before}\nSTART = False\n")
+        _configure(config, f"{before}\nSTART = False\n", "startd")
         until(lambda: (slots := _slots()) and not any(slot.eval("Start") for slot in slots))
         yield
     finally:
-        _configure(config, before)
+        _configure(config, before, "startd")
 
 
-def _configure(config: Path, text: str) -> None:
-    """Let the startd know another configuration; a DAGMan or a tool that begins just now reads it whole."""
+@contextmanager
+def no_cool_down() -> Iterator[None]:
+    """While the context is open the schedd starts a DAGMan that failed again at once, as before HTCondor 25.10."""
+    config = personal.default_folder() / "condor_config"
+    before = config.read_text()
+    try:
+        _configure(config, f"{before}\nSCHEDULER_UNIVERSE_COOL_DOWN_DURATION = 0\n", "schedd")
+        yield
+    finally:
+        _configure(config, before, "schedd")
+
+
+def _configure(config: Path, text: str, daemon: str) -> None:
+    """Give a daemon another configuration; a DAGMan or a tool that starts just now reads a whole file."""
     with replacing(config) as stream:
         stream.write(text.encode())
-    subprocess.run(["condor_reconfig", "-startd"], check=True, capture_output=True)
+    subprocess.run(["condor_reconfig", f"-{daemon}"], check=True, capture_output=True)
 
 
 def _slots() -> list[Any]:
