@@ -1,19 +1,16 @@
 """How the commands write: text and tables on standard output, warnings on standard error, JSON for programs."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 
+from faser_align.config.program import named, program
 from faser_align.fsm.reasons import harmless
 
-
-def program() -> str:
-    """How the person types this program, for hints on what to type next: as a launcher says, else its plain name."""
-    return os.environ.get("FASER_ALIGN_COMMAND") or "faser-align"
+__all__ = ["named", "program", "say", "sentence", "show_json", "table", "warn"]
 
 
 def say(text: str = "") -> None:
@@ -27,11 +24,6 @@ def warn(text: str) -> None:
 
     line = f"warning: {harmless(named(text))}"
     typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
-
-
-def named(text: str) -> str:
-    """A sentence made deeper inside, where the program has its own name, with the name under which it is typed here."""
-    return text.replace("`faser-align ", f"`{program()} ")
 
 
 def sentence(problem: object) -> str:

@@ -18,7 +18,7 @@ from faser_align.alignment import describe as numbers
 from faser_align.cli import main as commandline
 from faser_align.cli.work.database import EXPORT_FORMAT
 from faser_align.cli.work.exporting import EXPORTED_FORMAT
-from faser_align.cli.work.progress import STATUSES, STUCK, TIMEOUT
+from faser_align.cli.work.waiting import STATUSES, STUCK, TIMEOUT
 from faser_align.config import contents
 from faser_align.config import describe as configuration
 from faser_align.config.atomic import write_text

@@ -33,8 +33,7 @@ def compare(
 
     Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
     """
-    from faser_align.cli.show import draw
-    from faser_align.cli.work import reporting
+    from faser_align.cli.show import draw, reporting
     from faser_align.fsm.errors import UserError
     from faser_align.pages import compare as comparing
     from faser_align.pages.collect import collect
@@ -70,8 +69,8 @@ def _plain(compared: "Comparison") -> dict[str, object]:
 
 
 def _blocks(compared: "Comparison") -> "list[Block]":
-    from faser_align.cli.show import words
     from faser_align.cli.show.draw import Grid, Line
+    from faser_align.config import words
 
     names = [f">{name}" for name in compared.names]
     blocks: list[Block] = [Grid(("", *names), [(name, *values) for name, values in compared.summary])]

@@ -1,6 +1,7 @@
 """Commands that act on a campaign that was submitted: ``stop``, ``resume``, ``extend``, ``set``; and ``notify``."""
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -37,13 +38,57 @@ def stop(
     Example: faser-align stop Y2023_R011705_F400-450 --after iteration
     """
     from faser_align.cli.work import steering
+    from faser_align.config.program import hint
+    from faser_align.fsm import table
     from faser_align.state import registry
 
     folder = registry.find(campaign)
     if after:
-        steering.stop_after(folder, after)
+        _show_request(steering.stop_after(folder, after))
+        return
+    ended = steering.stop(folder, confirm=_ignore if yes else _confirm, progress=console.say)
+    for warning in ended.warnings:
+        console.warn(warning)
+    console.say(f"{ended.name} is {ended.state}: {ended.reason}")
+    if ended.state not in table.SUCCESSES:
+        console.say(f"continue with {hint('resume', ended.name)}")
+
+
+def _ignore(name: str) -> None:
+    """Stop without a question."""
+
+
+def _confirm(name: str) -> None:
+    from faser_align.fsm.errors import UserError
+
+    if not sys.stdin.isatty():
+        raise UserError(f"there is no terminal to ask whether to stop {name}; give --yes")
+    typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
+
+
+def _show_request(request: Any) -> None:
+    """Show a request to stop after the iteration, or that it was taken back."""
+    from faser_align.config.program import hint
+
+    if not request.changed:
+        console.say(f"{request.name}: {'that was requested already' if request.wanted else 'no stop was requested'}")
+    elif request.wanted:
+        undo = hint("stop --after never", request.name)
+        console.say(f"{request.name} stops after the current iteration; take it back with {undo}")
     else:
-        steering.stop(folder, yes=yes)
+        console.say(f"{request.name} does not stop after its iteration")
+    for warning in request.warnings:
+        console.warn(warning)
+
+
+def _show_submitted(name: str, cluster: int, warnings: tuple[str, ...]) -> None:
+    """Show that a campaign continues."""
+    import shlex
+
+    for warning in warnings:
+        console.warn(warning)
+    console.say(f"{name} continues as job {cluster}.0; finished nodes do not run again")
+    console.say(f"next: {console.program()} watch {shlex.quote(name)}")
 
 
 def resume(campaign: Campaign) -> None:
@@ -56,7 +101,7 @@ def resume(campaign: Campaign) -> None:
     from faser_align.cli.work import steering
     from faser_align.state import registry
 
-    steering.resume(registry.find(campaign))
+    _show_submitted(*steering.resume(registry.find(campaign)))
 
 
 def extend(
@@ -72,9 +117,17 @@ def extend(
     Example: faser-align extend Y2023_R011705_F400-450 -i 5
     """
     from faser_align.cli.work import extension
+    from faser_align.config.program import hint
     from faser_align.state import registry
 
-    extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
+    found = extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
+    console.say(f"{found.name} is {found.state}; it continues with iteration {found.first} of at most {found.after}")
+    if found.same_limits:
+        console.say(f"the same limits decide again; change them with {hint('set', found.name)}")
+    if found.cluster is None:
+        console.say("\nnothing was written or submitted (--dry-run)")
+    else:
+        _show_submitted(found.name, found.cluster, found.warnings)
 
 
 def set_limits(
@@ -94,7 +147,18 @@ def set_limits(
     from faser_align.cli.work import setting
     from faser_align.state import registry
 
-    setting.change(registry.find(campaign), assignments, dry_run=dry_run)
+    for key, before, after, own in setting.change(registry.find(campaign), assignments, dry_run=dry_run):
+        same = before == after
+        console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
+        for number, stage in own:
+            name = key.rpartition(".")[2]
+            console.warn(f"stage {stage!r} has its own {name}, which still applies; change it as stages.{number}.{key}")
+    if dry_run:
+        console.say("\nnothing was changed (--dry-run)")
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(str(one) for one in value) or "nothing" if isinstance(value, list) else str(value)
 
 
 def notify_retry(
@@ -109,9 +173,23 @@ def notify_retry(
     Example: faser-align notify retry Y2023_R011705_F400-450 --target me
     """
     from faser_align.cli.work import retrying
+    from faser_align.config.program import hint
     from faser_align.state import registry
 
-    if not retrying.retry(registry.find(campaign), target):
+    found = retrying.retry(registry.find(campaign), target)
+    if not found.waiting:
+        console.say(f"{found.name} has no pending message{f' to {target}' if target else ''}")
+    elif found.tried:
+        for row in found.tried:
+            words = {"sent": "accepted", "unwanted": "not wanted by the target"}
+            console.say(f"{row['kind']} to {row['target']}: {words.get(row['state'], 'refused: ' + row['error'])}")
+    else:
+        if found.problem:
+            console.warn(
+                f"whether a script will run is not known: {found.problem}; if none does, type this again later"
+            )
+        console.say(f"the next script sends {found.waiting}; look with {hint('status', found.name)}")
+    if not found.delivered:
         raise typer.Exit(1)
 
 

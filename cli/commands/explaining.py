@@ -61,7 +61,7 @@ def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> 
 
     folder = registry.find(campaign)
     seen = snapshot.take(folder)
-    kinds = explain.kinds(failures.attempts(folder))
+    kinds = failures.kinds(failures.attempts(folder))
     if as_json:
         console.show_json(
             {

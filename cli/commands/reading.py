@@ -37,8 +37,9 @@ def list_campaigns(
 
     Example: faser-align list --state converged
     """
-    from faser_align.cli.show import draw, screens, words
+    from faser_align.cli.show import draw, screens
     from faser_align.cli.work import dagman, selection
+    from faser_align.config import words
 
     rows = selection.campaigns(state or [], runs=run or [], years=year or [])
     looks, problems = dagman.look_at_all(rows)
@@ -54,7 +55,7 @@ def list_campaigns(
         stuck = [look for look in looks if look.stuck]
         draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain)
         for look in stuck:
-            console.say(screens.nothing_comes(look.seen, look.trouble, look.cure))
+            console.say(look.sentence)
     elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
@@ -76,8 +77,9 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
     Example: faser-align status Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import draw, screens, words
+    from faser_align.cli.show import draw, screens
     from faser_align.cli.work import dagman
+    from faser_align.config import words
     from faser_align.state import registry
 
     look = dagman.look(registry.find(campaign))
@@ -102,26 +104,28 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import chronicle, draw, screens, words
-    from faser_align.cli.work import dagman, progress, snapshot
+    from faser_align.cli.show import chronicle, draw, screens
+    from faser_align.cli.show import live as live_screen
+    from faser_align.cli.work import dagman, snapshot, waiting
+    from faser_align.config import words
     from faser_align.fsm.errors import CampaignError
     from faser_align.state import registry
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
     if look.stuck:
-        raise CampaignError(screens.nothing_comes(look.seen, look.trouble, look.cure))
+        raise CampaignError(look.sentence)
     program, where = console.program(), words.zone(utc=utc)
-    live = progress.has_terminal() and not draw.is_plain(plain)
+    live = live_screen.has_terminal() and not draw.is_plain(plain)
     if not live:
         if look.trouble:
             console.warn(look.trouble)
         console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
     try:
         if live:
-            progress.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval, where=where)
+            live_screen.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval, where=where)
         else:
-            progress.follow(
+            waiting.follow(
                 folder,
                 lambda row: draw.show([chronicle.brief(row, where)], plain=plain),
                 after=look.seen["last_event"],
@@ -164,26 +168,25 @@ def wait(
 
     Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
     """
-    from faser_align.cli.show import screens
-    from faser_align.cli.work import dagman, progress, snapshot
+    from faser_align.cli.work import dagman, snapshot, waiting
     from faser_align.state import registry
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
-    found = progress.Outcome(None, screens.nothing_comes(look.seen, look.trouble, look.cure) if look.stuck else "")
+    found = waiting.Outcome(None, look.sentence)
     try:
         if look.trouble and not look.stuck:
             console.warn(look.trouble)
         if not found.stuck:
-            found = progress.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
+            found = waiting.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
     except KeyboardInterrupt:
         typer.echo(_goes_on("wait", campaign), err=True)
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
     seen = snapshot.take(folder)
-    exit_status = progress.exit_status(found)
+    exit_status = waiting.exit_status(found)
     if as_json:
         keys = ("name", "state", "reason", "constants")
-        late = exit_status == progress.TIMEOUT
+        late = exit_status == waiting.TIMEOUT
         told = {"timeout": late, "stuck": found.stuck, "exit_status": exit_status}
         console.show_json({**{key: seen[key] for key in keys}, **told})
     elif found.stuck:
@@ -214,8 +217,9 @@ def history(
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
     """
-    from faser_align.cli.show import chronicle, draw, words
+    from faser_align.cli.show import chronicle, draw
     from faser_align.cli.work import selection
+    from faser_align.config import words
     from faser_align.state import registry
 
     most = 0 if everything or as_json else chronicle.EVENTS_MAX
@@ -292,8 +296,7 @@ def report(
 
     Example: faser-align report Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import draw
-    from faser_align.cli.work import reporting
+    from faser_align.cli.show import draw, reporting
     from faser_align.state import registry
 
     folder = registry.find(campaign)

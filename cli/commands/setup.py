@@ -119,7 +119,8 @@ def submit(
 
     Example: faser-align submit -y 2023 -r 011705 -f 400-450 -i 10
     """
-    from faser_align.cli.work import forking, submission, submitting
+    from faser_align.cli.commands import submitting
+    from faser_align.cli.work import forking, submission
     from faser_align.fsm.errors import UserError
 
     if not parent and (stage, iteration) != (None, None):

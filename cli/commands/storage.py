@@ -28,8 +28,8 @@ def clean(
 
     Example: faser-align clean Y2023_R011705_F400-450 --dry-run
     """
-    from faser_align.cli.show import words
     from faser_align.cli.work import leftovers
+    from faser_align.config import words
     from faser_align.config.record import read_record
     from faser_align.state import registry
 
@@ -74,7 +74,23 @@ def move(
     Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
     """
     from faser_align.cli.work import moving
+    from faser_align.config import words
     from faser_align.state import registry
 
-    if not moving.move(registry.find(campaign), directory, keep=keep, dry_run=dry_run):
+    def show(plan: moving.Move) -> None:
+        rows = [(whose, f"{count:,}", words.bytes_of(size)) for whose, (count, size) in plan.totals.items()]
+        console.say(f"from {plan.source}\nto   {plan.target}")
+        console.table(("iteration", ">files", ">size"), rows)
+
+    folder = registry.find(campaign)
+    moved = moving.move(folder, directory, keep=keep, dry_run=dry_run, planned=show, progress=console.say)
+    if dry_run:
+        console.say("\nnothing was copied or removed (--dry-run)")
+        return
+    for problem in moved.stay:
+        console.warn(problem)
+    gone = words.count(len(moved.files) - len(moved.stay), "file")
+    left = f"{gone} in {moved.source} {'stay (--keep)' if keep else 'removed'}"
+    console.say(f"{moved.name} has its large files in {moved.target}; {left}")
+    if moved.stay:
         raise typer.Exit(1)

@@ -69,7 +69,8 @@ def repair(
     from faser_align.state import registry
     from faser_align.state.repair.report import sentences
 
-    found = repairing.repair(registry.find(campaign), dry_run=dry_run, without_htcondor=without_htcondor)
+    folder = registry.find(campaign)
+    found = repairing.repair(folder, dry_run=dry_run, without_htcondor=without_htcondor, warn=console.warn)
     if as_json:
         console.show_json(found)
         return

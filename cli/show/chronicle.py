@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Line
+from faser_align.config import words
 from faser_align.fsm import statuses, table
 
 Row = Mapping[str, Any]

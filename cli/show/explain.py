@@ -1,10 +1,11 @@
 """Why an iteration was judged as it was, and what went wrong in a campaign: as lines and grids. Pure: no terminal, no files."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.cli.work.failures import Failure
+from faser_align.config import words
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import alike
 
@@ -63,27 +64,6 @@ def _place(row: Row, seen: Row) -> str:
 
 def _name(row: Row, seen: Row) -> str:
     return f"{row['iteration']} of stage {row['stage']}" if seen["stages"] > 1 else str(row["iteration"])
-
-
-class Failure(NamedTuple):
-    """A kind of failure: its name, what helps, and the attempts that it befell."""
-
-    name: str
-    cure: str
-    attempts: tuple[Row, ...]
-
-
-def kinds(attempts: Iterable[Row]) -> list[Failure]:
-    """Failed attempts by the name of their failure, the most frequent first.
-
-    Args:
-        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's ``state``.
-    """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for attempt in attempts:
-        groups.setdefault((attempt["name"], attempt["cure"]), []).append(attempt)
-    found = [Failure(name, cure, tuple(group)) for (name, cure), group in groups.items()]
-    return sorted(found, key=lambda failure: -len(failure.attempts))
 
 
 def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, Sequence[str]]) -> list[Block]:

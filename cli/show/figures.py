@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import openness, words
+from faser_align.cli.show import openness
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.config import words
 
 Row = Mapping[str, Any]
 

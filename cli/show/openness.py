@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.config import words
 
 Row = Mapping[str, Any]
 

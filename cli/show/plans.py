@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from faser_align.cli import console
-from faser_align.cli.show import words
+from faser_align.config import words
 from faser_align.config.files import by_run, format_files
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import chronicle, figures, openness, screens, unusual, words
+from faser_align.cli.show import chronicle, figures, openness, screens, unusual
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.config import words
 
 Row = Mapping[str, Any]
 

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from faser_align.cli.show import unusual, words
+from faser_align.cli.show import unusual
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.config import words
 from faser_align.config.nextsteps import next_step
 from faser_align.fsm import table
 
@@ -181,11 +182,6 @@ def next_command(seen: Row, program: str, *, cure: str = "") -> str:
 def _step(seen: Row) -> str:
     """The campaign's state, or ``solved`` for a `reco` whose user has solved it."""
     return "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])
-
-
-def nothing_comes(seen: Row, trouble: str, cure: str) -> str:
-    """The sentence for who would wait in vain."""
-    return f"{seen['name']} is {seen['state']}, but {trouble}; next: {cure}"
 
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from faser_align.alignment.notes import changed_by_hand
-from faser_align.cli.show import words
 from faser_align.cli.show.draw import Block, Line
+from faser_align.config import words
 from faser_align.config.layout import raw_name
 from faser_align.fsm import table
 from faser_align.fsm.reasons import alike

@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.cli import console
-from faser_align.cli.show import screens
 from faser_align.cli.work import snapshot
 from faser_align.config import layout, submissions
+from faser_align.config.program import program
 from faser_align.config.record import read_record
 from faser_align.dag import queue
 from faser_align.fsm import table
@@ -30,6 +29,13 @@ class Look(NamedTuple):
     stuck: bool = False
     gone: bool = False
     cure: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Why no script can advance the campaign, with what to do; empty if one can, or if that is not known."""
+        if not self.stuck:
+            return ""
+        return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {self.cure}"
 
 
 def schedd_of(record: Record) -> Any:
@@ -83,7 +89,7 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
         from faser_align.pool import personal
 
         environment |= personal.environment()
-        start = f"`{console.program()} pool start`"
+        start = f"`{program()} pool start`"
         if not os.path.exists(environment["CONDOR_CONFIG"]):
             folder = os.path.dirname(environment["CONDOR_CONFIG"])
             return queue.Queue(problem=f"no pool in {folder}: start one with {start}")
@@ -108,9 +114,8 @@ def look(folder: str) -> Look:
 
 
 def look_again(folder: str) -> str:
-    """Why no hook can move the campaign, in one sentence with the cure; empty if one can, or if it is not known."""
-    found = look(folder)
-    return screens.nothing_comes(found.seen, found.trouble, found.cure) if found.stuck else ""
+    """Look at the campaign, and return ``Look.sentence``."""
+    return look(folder).sentence
 
 
 def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
@@ -155,16 +160,16 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look
     """What the schedd's answer means for an unfinished campaign."""
     if answer.problem:
         return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")
-    name, program = shlex.quote(record["name"]), console.program()
+    name, typed = shlex.quote(record["name"]), program()
     if not answer.jobs:
         if snapshot.state_now(record["folder"]) in table.ENDS:
             return Look(seen)
-        resume = f"{program} resume {name}"
+        resume = f"{typed} resume {name}"
         if seen["state"] == table.INITIAL:
             sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
             return Look(seen, sentence, stuck=True, gone=True, cure=resume)
         sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
-        return Look(seen, sentence, True, True, f"{resume}   (or close it: {program} repair {name})")
+        return Look(seen, sentence, True, True, f"{resume}   (or close it: {typed} repair {name})")
     job = answer.jobs[0]
     if job.status == queue.HELD:
         cure = snapshot.release(record, f"{job.cluster}.0")
@@ -173,7 +178,7 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
-        return Look(seen, sentence, True, False, f"{program} stop {name}   (then: {program} resume {name})")
+        return Look(seen, sentence, True, False, f"{typed} stop {name}   (then: {typed} resume {name})")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
         return Look(seen, f"its DAGMan failed, and HTCondor starts it again in about {minutes} min; see {out}")

@@ -1,14 +1,12 @@
-"""``extend``: more iterations for a campaign that has ended, with a DAG of its own in the same folder and history."""
+"""Extend a campaign that has ended: more iterations, in a DAG of their own, in the same folder and history."""
 
 import contextlib
 import os
-import shlex
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from faser_align.cli import console
 from faser_align.cli.work import dagman, snapshot, steering
 from faser_align.cli.work.alone import alone
 from faser_align.config import atomic, changes, layout, submissions
@@ -22,6 +20,22 @@ from faser_align.state.upgrade import bring_up_to_date
 
 ITERATIONS_MAX = 99  # two digits in the names of nodes and folders
 BY_VERDICT = ("exhausted", "diverged", "stalled", "starved", "rejected")
+
+
+class Extended(NamedTuple):
+    """A campaign in ``state`` that may have ``after`` iterations and continues with iteration ``first``.
+
+    ``cluster`` is that of its new DAGMan job, None for a dry run; ``same_limits`` says that a decision on metrics ended it,
+    so that the same limits decide again.
+    """
+
+    name: str
+    state: str
+    first: int
+    after: int
+    same_limits: bool
+    cluster: int | None
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,8 +52,8 @@ class Extension:
     done: frozenset[str]
 
 
-def extend(folder: str, iterations: int, *, dry_run: bool) -> None:
-    """Give the campaign in ``folder`` that many iterations more, and go on.
+def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
+    """Allow that many more iterations for the campaign in ``folder``, and submit them.
 
     Raises:
         UserError: it has not ended, has converged, runs, or cannot have so many iterations.
@@ -53,20 +67,16 @@ def extend(folder: str, iterations: int, *, dry_run: bool) -> None:
         _refuse(record, state)
         steering.refuse_without_solution(record, state)
         added = _plan(record, state, iterations)
-        console.say(f"{name} is {state}; it goes on with iteration {added.first}, and may have {added.after} in all")
-        if state in steering.JUDGED:
-            console.say(f"it is judged by the same limits; change them with {steering.hint('set', record)}")
+        planned = Extended(name, state, added.first, added.after, state in steering.JUDGED, None, ())
         if dry_run:
-            console.say("\nnothing was written or submitted (--dry-run)")
-            return
+            return planned
         discard_leftover(folder, state)
         steering.await_departure(record, state)
         dagman.refuse_second(record, "extend")
         schedd = dagman.schedd_of(record)
         bring_up_to_date(folder)
-        cluster = _carry_out(folder, added, schedd)
-    console.say(f"{name} goes on as job {cluster}.0; what was done is not done again")
-    console.say(f"next: {console.program()} watch {shlex.quote(name)}")
+        cluster, warnings = _carry_out(folder, added, schedd)
+    return planned._replace(cluster=cluster, warnings=warnings)
 
 
 def discard_leftover(folder: str, state: str) -> None:
@@ -126,8 +136,8 @@ def _one(db: sqlite3.Connection, sql: str, stage: int) -> int:
     return int(db.execute(sql, (stage,)).fetchone()[0] or 0)
 
 
-def _carry_out(folder: str, added: Extension, schedd: Any) -> int:
-    """Write the extension and submit it; returns the cluster of its DAGMan. What fails leaves everything as it was."""
+def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[str, ...]]:
+    """Write and submit the extension; returns the cluster of its DAGMan and warnings. A failure leaves everything as it was."""
     from faser_align.dag.submit import submit_dag
 
     identity, known = wishes.identity(), changes.read(folder)
@@ -157,8 +167,8 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> int:
     try:
         create.record_submitted(folder, cluster, resumed=True)
     except StoreError as problem:
-        console.warn(str(problem))  # the first hook records it by itself
-    return cluster
+        return cluster, (str(problem),)  # the first script records it by itself
+    return cluster, ()
 
 
 def _unmark(record: dict[str, Any]) -> None:

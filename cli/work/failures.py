@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from faser_align.cli.show.explain import Failure
 from faser_align.cli.work import snapshot
 from faser_align.config import layout
 from faser_align.fsm import statuses
@@ -14,6 +13,27 @@ Row = dict[str, Any]
 
 EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
 LOG_LINES = 12
+
+
+class Failure(NamedTuple):
+    """A kind of failure: its name, what helps, and the attempts that it befell."""
+
+    name: str
+    cure: str
+    attempts: tuple[Row, ...]
+
+
+def kinds(attempts: Iterable[Row]) -> list[Failure]:
+    """Failed attempts by the name of their failure, the most frequent first.
+
+    Args:
+        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's ``state``.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt["name"], attempt["cure"]), []).append(attempt)
+    found = [Failure(name, cure, tuple(group)) for (name, cure), group in groups.items()]
+    return sorted(found, key=lambda failure: -len(failure.attempts))
 
 
 def attempts(folder: str) -> list[Row]:

@@ -12,8 +12,7 @@ from faser_align.alignment.labels import KEYS
 from faser_align.alignment.millepede import END, LOG, RESULT, read_result
 from faser_align.alignment.pede import HISTOGRAMS, read_outputs
 from faser_align.alignment.solution import Solution
-from faser_align.cli.show import words
-from faser_align.config import layout
+from faser_align.config import layout, words
 from faser_align.config.files import format_files, parse_files
 from faser_align.config.importing import as_their_code
 from faser_align.config.importing_json import read_json

@@ -9,14 +9,12 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.cli import console
-from faser_align.cli.show import words
 from faser_align.cli.work import dagman, leftovers, retrying, setting, snapshot, steering
 from faser_align.cli.work.alone import alone
-from faser_align.config import atomic, changes, layout, submissions
+from faser_align.config import atomic, changes, layout, submissions, words
 from faser_align.dag.create import make_folders
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.fsm.errors import StoreError, UserError
@@ -37,17 +35,50 @@ class File(NamedTuple):
     changed_ns: int
 
 
-def move(folder: str, directory: str, *, keep: bool, dry_run: bool) -> bool:
+class Move(NamedTuple):
+    """The files of a campaign that move from ``source`` to ``target``, and a sentence for each old file that stays."""
+
+    name: str
+    source: str
+    target: str
+    files: tuple[File, ...]
+    stay: tuple[str, ...] = ()
+
+    @property
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Number of files and their size (bytes), by iteration."""
+        sums: dict[str, tuple[int, int]] = {}
+        for file in self.files:
+            count, size = sums.get(file.whose, (0, 0))
+            sums[file.whose] = (count + 1, size + file.size)
+        return sums
+
+
+def _ignore_plan(_: Move) -> None:
+    """Do nothing with a plan."""
+
+
+def move(
+    folder: str,
+    directory: str,
+    *,
+    keep: bool = False,
+    dry_run: bool = False,
+    planned: Callable[[Move], None] = _ignore_plan,
+    progress: Callable[[str], None] = steering.ignore,
+) -> Move:
     """Move the large files of the campaign in ``folder`` to a folder of its name in ``directory``.
 
     Args:
         folder: the campaign.
         directory: where to; it must be there.
         keep: leave the old files where they are.
-        dry_run: only show what would be moved.
+        dry_run: only find out what would be moved.
+        planned: called with the plan before the first file is copied.
+        progress: called with a sentence every ten seconds.
 
     Returns:
-        Whether nothing was left in the old place that should have gone.
+        The plan, with a sentence for each file that is left in the old place and should have gone.
 
     Raises:
         UserError: the campaign runs or may run, or its files cannot lie there; nothing was changed.
@@ -62,20 +93,16 @@ def move(folder: str, directory: str, *, keep: bool, dry_run: bool) -> bool:
             record = steering.in_place(folder)
         source = _source(record, target)
         files = _files(record, source, target)
-        _show(files, source, target)
+        plan = Move(record["name"], source, target, tuple(files))
+        planned(plan)
         if dry_run:
-            console.say("\nnothing was copied or removed (--dry-run)")
-            return True
+            return plan
         begins = source == record["data"]
         if begins:
-            _copy_all(record, files, target)
+            _copy_all(record, files, target, progress)
         _lead_there(record, target)
         stay = [] if keep else _remove(record, files, source, compared=begins)
-    for problem in stay:
-        console.warn(problem)
-    left = f"{words.count(len(files) - len(stay), 'file')} in {source} {'stay (--keep)' if keep else 'removed'}"
-    console.say(f"{record['name']} has its large files in {target}; {left}")
-    return not stay
+    return plan._replace(stay=tuple(stay))
 
 
 def _refuse_while_it_runs(record: Record) -> None:
@@ -152,16 +179,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     return [entry for entry in found if leftovers.kind(entry.name) != leftovers.PARTIAL]
 
 
-def _show(files: Sequence[File], source: str, target: str) -> None:
-    sums: dict[str, tuple[int, int]] = {}
-    for file in files:
-        count, size = sums.get(file.whose, (0, 0))
-        sums[file.whose] = (count + 1, size + file.size)
-    rows = [(whose, f"{count:,}", words.bytes_of(size)) for whose, (count, size) in sums.items()]
-    console.say(f"from {source}\nto   {target}")
-    console.table(("iteration", ">files", ">size"), rows)
-
-
 def _check_room(record: Record, files: Sequence[File], target: str) -> None:
     """Raise UserError if the files have no room in their new place, or something is there that is not one of them."""
     ours = {file.target for file in files}
@@ -178,7 +195,7 @@ def _check_room(record: Record, files: Sequence[File], target: str) -> None:
         )
 
 
-def _copy_all(record: Record, files: Sequence[File], target: str) -> None:
+def _copy_all(record: Record, files: Sequence[File], target: str, progress: Callable[[str], None]) -> None:
     """Copy what is not there yet; raises UserError for what is in the way, StoreError for what cannot be copied."""
     file, total, done, told = None, sum(file.size for file in files), 0, time.monotonic()
     try:
@@ -192,7 +209,7 @@ def _copy_all(record: Record, files: Sequence[File], target: str) -> None:
             if time.monotonic() - told >= TELL_S:
                 told = time.monotonic()
                 amount = f"{words.bytes_of(done)} of {words.bytes_of(total)}"
-                console.say(f"{file.whose}: {count:,} of {len(files):,} files, {amount}")
+                progress(f"{file.whose}: {count:,} of {len(files):,} files, {amount}")
         for folder in sorted({os.path.dirname(file.target) for file in files}):
             atomic.sync(folder)
     except OSError as error:

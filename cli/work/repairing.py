@@ -1,16 +1,16 @@
-"""Repairing a campaign's store: what is asked of HTCondor, in which order, and what the user is told."""
+"""Repair a campaign's state database: what HTCondor is asked, and in which order."""
 
 import contextlib
 import shlex
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from faser_align.cli import console
 from faser_align.cli.work import dagman, retrying, snapshot, steering
 from faser_align.cli.work.alone import alone
+from faser_align.config.program import program
 from faser_align.config.record import read_submitted
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
@@ -19,13 +19,20 @@ from faser_align.state.repair import rebuild as repairs
 from faser_align.state.repair.report import report
 
 
-def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, Any]:
-    """Repair the store of the campaign in ``folder``, if there is anything to repair.
+def repair(
+    folder: str,
+    *,
+    dry_run: bool = False,
+    without_htcondor: bool = False,
+    warn: Callable[[str], None] = steering.ignore,
+) -> dict[str, Any]:
+    """Repair the database of the campaign in ``folder``, if there is anything to repair.
 
     Args:
         folder: the campaign.
         dry_run: only find out what would be done; nothing in the folder is changed.
         without_htcondor: do not ask whether a DAGMan is in the queue.
+        warn: called with a sentence if pending messages could not be delivered.
 
     Returns:
         The report, with ``kept``: where the old store lies now, and ``sent``: how many messages that waited were accepted.
@@ -52,7 +59,7 @@ def repair(folder: str, *, dry_run: bool, without_htcondor: bool) -> dict[str, A
                 kept = repairs.install(folder, rebuilt)
         if not dry_run and (rebuilt.path or stale):
             publish.publish(folder)
-            found["sent"] = _send(folder)
+            found["sent"] = _send(folder, warn)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the store of {record['name']} cannot be repaired: {problem}") from problem
     return {"sent": 0, **found, "dry_run": dry_run, "kept": kept, "published": stale and not dry_run}
@@ -90,14 +97,14 @@ def _refuse_dagman(record: dict[str, Any], *, without_htcondor: bool) -> None:
         )
 
 
-def _send(folder: str) -> int:
+def _send(folder: str, warn: Callable[[str], None]) -> int:
     """Send what waits, since no hook may come that would; returns how many messages were accepted."""
     waiting = _waiting(folder)
     if waiting:
         try:
             retrying.deliver(folder)
         except CampaignError as problem:
-            console.warn(str(problem))
+            warn(str(problem))
     return waiting - _waiting(folder)
 
 
@@ -110,6 +117,6 @@ def next_step(found: dict[str, Any]) -> str:
     """What to type after a repair; empty if there is nothing to do."""
     state, name = found["after"]["state"], shlex.quote(found["campaign"])
     if found["dry_run"]:
-        return f"{console.program()} repair {name}" if found["repaired"] else ""
+        return f"{program()} repair {name}" if found["repaired"] else ""
     resumes = state in table.ENDS and table.campaign_after(state, "resumed") and found["closed"]
-    return f"{console.program()} resume {name}" if resumes else ""
+    return f"{program()} resume {name}" if resumes else ""

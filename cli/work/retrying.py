@@ -1,12 +1,11 @@
-"""``notify retry``: messages that did not get through are tried again, by the next hook or, where none comes, from here."""
+"""Deliver messages again that did not arrive: by the next script or, where no DAGMan is there to run one, from here."""
 
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import faser_align
-from faser_align.cli import console
 from faser_align.cli.work import dagman, snapshot, steering
 from faser_align.cli.work.alone import alone
 from faser_align.dag.paths import encode_argument
@@ -15,12 +14,27 @@ from faser_align.state import queries, wishes
 
 DELIVERY_S_MAX = 120.0  # of the hook, which bounds its own sending by half a minute
 WAITING = ("failed", "pending", "claimed")
+DELIVERED = ("sent", "unwanted")
 
 Row = dict[str, Any]
 
 
-def retry(folder: str, target: str) -> bool:
-    """Ask for another delivery of what waits or was given up; returns whether nothing is left undelivered that was tried.
+class Retried(NamedTuple):
+    """The ``waiting`` messages that are to be delivered, those that were ``tried`` at once, and why the schedd is not known."""
+
+    name: str
+    waiting: int
+    tried: tuple[Row, ...] = ()
+    problem: str = ""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether no message that was tried was refused."""
+        return all(row["state"] in DELIVERED for row in self.tried)
+
+
+def retry(folder: str, target: str = "") -> Retried:
+    """Request another delivery of messages that wait or were given up.
 
     Args:
         folder: the campaign.
@@ -37,22 +51,16 @@ def retry(folder: str, target: str) -> bool:
     if target and target not in targets:
         raise UserError(f"{record['name']} tells {', '.join(sorted(targets)) or 'nobody'}, and not {target!r}")
     if not waiting:
-        console.say(f"no message of {record['name']} waits to be sent{f' to {target}' if target else ''}")
-        return True
+        return Retried(record["name"], 0)
     with alone(folder):
         steering.await_departure(record, snapshot.state_now(folder))
         answer = dagman.ask(record)
         wishes.put(folder, "notify_retried", {"target": target})
         if not answer.problem and not answer.jobs:
             deliver(folder)
-            return _tell(folder, [row["id"] for row in waiting])
-    if answer.problem:
-        console.warn(f"whether a hook comes is not known: {answer.problem}; if none does, type this again later")
-    # DAGMan is there: its hooks write the store, and nobody beside them.
-    console.say(
-        f"{len(waiting)} to be sent by the next hook that delivers; look with {steering.hint('status', record)}"
-    )
-    return True
+            return Retried(record["name"], len(waiting), _rows(folder, [row["id"] for row in waiting]))
+    # DAGMan is there: its scripts write the database, and nothing else does.
+    return Retried(record["name"], len(waiting), problem=answer.problem)
 
 
 def _waiting(folder: str, target: str) -> list[Row]:
@@ -89,13 +97,7 @@ def _run_hook(folder: str, phase: str, failed: str) -> None:
         raise CampaignError(f"{failed}: {said}; see hooks.log in {folder}")
 
 
-def _tell(folder: str, ids: list[int]) -> bool:
-    """Say what became of the messages; returns whether all have arrived."""
+def _rows(folder: str, ids: list[int]) -> tuple[Row, ...]:
+    """Return messages as they are after a delivery."""
     with queries.published(folder) as db:
-        rows = [row for row in queries.outbox(db) if row["id"] in ids]
-    for row in rows:
-        said = {"sent": "accepted", "unwanted": "not wanted by the target"}.get(
-            row["state"], f"refused: {row['error']}"
-        )
-        console.say(f"{row['kind']} to {row['target']}: {said}")
-    return all(row["state"] in ("sent", "unwanted") for row in rows)
+        return tuple(row for row in queries.outbox(db) if row["id"] in ids)

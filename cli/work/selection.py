@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from faser_align.cli.show import words
+from faser_align.config import words
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state import queries, registry

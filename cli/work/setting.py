@@ -1,16 +1,15 @@
-"""``set``: limits of a campaign that its hooks read anew each time are changed while it runs."""
+"""Change limits of a campaign while it runs: those that its scripts read for every decision."""
 
 import copy
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from faser_align.cli import console
 from faser_align.cli.work import snapshot, steering
 from faser_align.cli.work.alone import alone
-from faser_align.config import changes, submissions
+from faser_align.config import changes, program, submissions
 from faser_align.config.describe import names
 from faser_align.config.load import nearest, validate
 from faser_align.config.record import convergence_of
@@ -22,8 +21,17 @@ Record = dict[str, Any]
 OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage alone, which is counted from 1
 
 
-def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
-    """Change keys of the campaign's configuration that hooks read.
+class Change(NamedTuple):
+    """A key with its values before and after; ``own`` has number and name of the stages that have a value of their own."""
+
+    key: str
+    before: Any
+    after: Any
+    own: tuple[tuple[int, str], ...]
+
+
+def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[Change]:
+    """Change keys of the campaign's configuration that scripts read; returns each with its values.
 
     Args:
         folder: the campaign.
@@ -38,19 +46,12 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
     if snapshot.state_now(folder) == "converged":
         raise UserError(
             f"{record['name']} is converged, and nothing reads its limits any more; fork it with "
-            f"`{console.program()} submit --from {record['name']}`"
+            f"`{program.program()} submit --from {record['name']}`"
         )
     wanted = _values(record, assignments)
-    for key, (before, after) in wanted.items():
-        same = before == after
-        console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
-        for number, stage in _own(record, key):
-            console.warn(
-                f"stage {stage!r} has its own {key.rpartition('.')[2]}, by which it is judged all the same; that is stages.{number}.{key}"
-            )
+    found = [Change(key, before, after, tuple(_own(record, key))) for key, (before, after) in wanted.items()]
     if dry_run:
-        console.say("\nnothing was changed (--dry-run)")
-        return
+        return found
     with alone(folder):
         known = changes.read(folder)
         known += [
@@ -68,6 +69,7 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool) -> None:
         ]
         changes.write(folder, known)
         record_changes(folder, known)
+    return found
 
 
 def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
@@ -138,7 +140,7 @@ def _check_key(key: str, record: Record) -> None:
     if key.startswith("stages."):
         raise UserError(
             f"set: {key} cannot be changed; of a stage, counted from 1, its criteria can, for example stages.1.convergence.patience, "
-            f"and it gets more iterations with `{console.program()} extend {record['name']}`"
+            f"and it gets more iterations with `{program.program()} extend {record['name']}`"
         )
     if key not in names():
         raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
@@ -147,7 +149,7 @@ def _check_key(key: str, record: Record) -> None:
     if not changes.is_settable(key):
         raise UserError(
             f"set: {key} stands in the jobs and the DAG that were submitted and cannot be changed any more; fork the "
-            f"campaign with another configuration: `{console.program()} submit --from {record['name']} --config FILE`. "
+            f"campaign with another configuration: `{program.program()} submit --from {record['name']} --config FILE`. "
             f"What can be changed: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
         )
 
@@ -179,7 +181,3 @@ def _own(record: Record, key: str) -> list[tuple[int, str]]:
 def _at(config: Mapping[str, Any], key: str) -> Any:
     table, _, name = key.rpartition(".")
     return config[table][name]
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(str(one) for one in value) or "nothing" if isinstance(value, list) else str(value)

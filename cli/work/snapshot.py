@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import words
 from faser_align.cli.work import pace
-from faser_align.config import layout
+from faser_align.config import layout, words
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.state import facts, queries, spool

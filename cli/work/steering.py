@@ -1,19 +1,15 @@
-"""Stopping and resuming a campaign: what is asked of HTCondor, in which order, and what the user is told."""
+"""Stop and resume a campaign: what HTCondor is asked to do, and in which order."""
 
 import contextlib
 import json
 import os
-import shlex
-import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import typer
-
-from faser_align.cli import console
-from faser_align.cli.work import dagman, progress, snapshot
+from faser_align.cli.work import dagman, snapshot, waiting
 from faser_align.cli.work.alone import alone
-from faser_align.config import atomic, layout, submissions
+from faser_align.config import atomic, layout, program, submissions
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
@@ -27,11 +23,46 @@ JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the sam
 LEAVE_WAIT_S, LEAVE_POLL_S = 60.0, 1.0  # DAGMan leaves a few seconds after FINAL, which may wait for a server
 
 
-def stop(folder: str, *, yes: bool) -> None:
+class Ended(NamedTuple):
+    """A campaign that was stopped: its end state and the reason, and what was unusual about it."""
+
+    name: str
+    state: str
+    reason: str
+    warnings: tuple[str, ...]
+
+
+class StopRequest(NamedTuple):
+    """A request to stop after the iteration, or to take that back; ``changed`` is false if it was so already."""
+
+    name: str
+    wanted: bool
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Submitted(NamedTuple):
+    """A campaign that continues: the cluster of its new DAGMan job, and what was unusual about it."""
+
+    name: str
+    cluster: int
+    warnings: tuple[str, ...]
+
+
+def ignore(_: str) -> None:
+    """Do nothing with a sentence about the progress."""
+
+
+def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Callable[[str], None] = ignore) -> Ended:
     """Stop the campaign in ``folder`` and wait until its end is published.
 
+    Args:
+        folder: the campaign.
+        confirm: called with the campaign's name before anything is done; it raises an exception to stop nothing.
+        progress: called with a sentence for each step that takes time.
+
     Raises:
-        UserError: it does not run, or nobody can be asked whether to stop it.
+        UserError: the campaign does not run.
         CampaignError: HTCondor refuses, or no end was published.
     """
     record = in_place(folder)
@@ -48,33 +79,31 @@ def stop(folder: str, *, yes: bool) -> None:
             f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
             f"see {hint('status', record)}"
         )
-    _confirm(name, yes=yes)
+    confirm(name)
+    warnings = []
     for job in jobs:
-        console.say(f"stopping job {job.cluster}.0: no new nodes are begun, then its jobs are removed ...")
+        progress(f"stopping job {job.cluster}.0: DAGMan submits no new nodes, then its jobs are removed ...")
         stopped = stop_dag(schedd, record["folder"], job.cluster)
         if not stopped.gone:
             raise CampaignError(
                 f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {hint('status', record)}"
             )
         if not stopped.halted:
-            console.warn("DAGMan did not say that it had halted before it was removed")
+            warnings.append("DAGMan did not report that it had halted before it was removed")
     wait_s = END_WAIT_S if all(job.works for job in jobs) else NO_HOOK_WAIT_S
-    end = progress.wait(folder, timeout_s=wait_s, interval_s=0.2).end
+    end = waiting.wait(folder, timeout_s=wait_s, interval_s=0.2).end
     if end is None:
         closing = hint("repair", record)
         raise CampaignError(
             f"{name} left the queue, but no end was recorded; go on with {again}, or close it with {closing}"
         )
-    reason = snapshot.take(folder)["reason"]
-    console.say(f"{name} is {end}: {reason}")
-    if end not in table.SUCCESSES:
-        console.say(f"go on with {again}")
+    return Ended(name, end, snapshot.take(folder)["reason"], tuple(warnings))
 
 
-def stop_after(folder: str, when: str) -> None:
-    """Write down that the campaign is to stop after the iteration that runs, or (``never``) take that back.
+def stop_after(folder: str, when: str) -> StopRequest:
+    """Request that the campaign stops after the current iteration, or (``never``) take the request back.
 
-    The hook of the iteration's Millepede node halts DAGMan, so that no node of the next iteration is begun.
+    The POST script of the iteration's Millepede node halts DAGMan, so that no node of the next iteration starts.
 
     Raises:
         UserError: it does not run, or ``when`` is neither iteration nor never.
@@ -90,8 +119,7 @@ def stop_after(folder: str, when: str) -> None:
     wanted = when == "iteration"
     with alone(folder):
         if os.path.exists(path) == wanted:
-            console.say(f"{name}: {'that was asked for already' if wanted else 'nobody asked it to stop'}")
-            return
+            return StopRequest(name, wanted, changed=False)
         try:
             if wanted:
                 atomic.write_text(path, json.dumps({"who": submissions.user(), "utc": database.utc()}))
@@ -102,19 +130,12 @@ def stop_after(folder: str, when: str) -> None:
                 f"{path} cannot be written: {error.strerror}; make room there, then try again"
             ) from None
         wishes.put(folder, "stop_asked", {"after": when})
-    if wanted:
-        console.say(
-            f"{name} stops after the iteration that runs; take it back with {hint('stop --after never', record)}"
-        )
-        found = dagman.look(folder)
-        if found.trouble:
-            console.warn(found.trouble)
-    else:
-        console.say(f"{name} does not stop after its iteration")
+    trouble = dagman.look(folder).trouble if wanted else ""
+    return StopRequest(name, wanted, changed=True, warnings=(trouble,) if trouble else ())
 
 
-def resume(folder: str) -> None:
-    """Submit the campaign in ``folder`` again: from its rescue DAG, or from what the store knows to be done.
+def resume(folder: str) -> Submitted:
+    """Submit the campaign in ``folder`` again: from its rescue DAG, or without the nodes that the database knows to be done.
 
     Raises:
         UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
@@ -134,13 +155,13 @@ def resume(folder: str) -> None:
 
         bring_up_to_date(folder)
         cluster = resume_dag(schedd, record["folder"], _done(folder))
+        warnings: tuple[str, ...] = ()
         try:
             create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
         except StoreError as problem:
-            # The first hook of the new DAGMan records the resumption by itself.
-            console.warn(str(problem))
-    console.say(f"{record['name']} goes on as job {cluster}.0; what was done is not done again")
-    console.say(f"next: {console.program()} watch {shlex.quote(record['name'])}")
+            # The first script of the new DAGMan records the resumption by itself.
+            warnings = (str(problem),)
+    return Submitted(record["name"], cluster, warnings)
 
 
 def _forget_earlier(folder: str, state: str) -> None:
@@ -209,14 +230,6 @@ def in_place(folder: str) -> dict[str, Any]:
     return record
 
 
-def _confirm(name: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UserError(f"nobody can be asked whether to stop {name}; give --yes")
-    typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
-
-
 def hint(command: str, record: dict[str, Any]) -> str:
-    """A command about the campaign, as its user types it."""
-    return f"`{console.program()} {command} {shlex.quote(record['name'])}`"
+    """Return a command about the campaign as its user types it, in backquotes."""
+    return program.hint(command, record["name"])

@@ -59,7 +59,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     desk.wait(NAME, status=10)
     assert "extend goes-on -i" in desk.run("status", NAME)
     desk.run("resume", NAME, status=2)
-    assert "goes on with iteration 2, and may have 4 in all" in desk.run("extend", NAME, "-i", "3", "--dry-run")
+    assert "continues with iteration 2 of at most 4" in desk.run("extend", NAME, "-i", "3", "--dry-run")
     assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
 
     with no_job_begins():  # before all of this is said

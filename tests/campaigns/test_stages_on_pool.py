@@ -94,7 +94,7 @@ def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) ->
     assert desk.read("status", desk.name)["stage"] == 2
     assert "stage 2 of 4" in desk.run("status", desk.name)
 
-    assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
+    assert "continues with iteration 2 of at most 2" in desk.run("extend", desk.name, "-i", "1")
     desk.wait(desk.name, status=10)
     assert verdicts(desk) == [
         *((1, 1, "limit"), (2, 1, "limit"), (2, 2, "converged")),
@@ -144,7 +144,7 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
         Path(layout.passed_file(str(desk.campaign), node)).touch()
     desk.run("set", desk.name, "validation.module_rise_max=100")
     desk.run("set", desk.name, "validation.enabled=false", status=2)
-    assert "goes on with iteration 2, and may have 2 in all" in desk.run("extend", desk.name, "-i", "1")
+    assert "continues with iteration 2 of at most 2" in desk.run("extend", desk.name, "-i", "1")
     desk.wait(desk.name)
     assert verdicts(desk) == [(1, 1, "converged"), (1, 2, "converged")]
     events = [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")]

@@ -87,10 +87,10 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     with no_job_begins():  # before it was looked at
         resumed = plain_command("resume", "stops")
         assert resumed.status == 0, resumed.err
-        assert "stops goes on as job " in resumed.out
+        assert "stops continues as job " in resumed.out
         assert plain_command("status", "stops").out.startswith(("stops  submitted\n", "stops  reconstructing\n"))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    assert plain_command("stop", "stops").err == "error: nobody can be asked whether to stop stops; give --yes\n"
+    assert plain_command("stop", "stops").err == "error: there is no terminal to ask whether to stop stops; give --yes\n"
     stopped = plain_command("stop", "stops", "--yes")
     assert stopped.status == 0, stopped.err
     assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted where no job ran yet

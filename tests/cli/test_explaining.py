@@ -73,7 +73,7 @@ def test_failures_that_are_alike_are_one_text() -> None:
         for n in range(3000)
         for text in [why[n % 3].format(n=n)]
     ]
-    memory, others = explain.kinds(attempts)[::-1]
+    memory, others = failures.kinds(attempts)[::-1]
     assert (memory.name, len(memory.attempts)) == ("on hold: memory", 1000)
     assert "RequestMemory" in memory.cure
     assert (others.name, len(others.attempts)) == ("on hold", 2000)

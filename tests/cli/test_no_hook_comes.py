@@ -12,10 +12,11 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
-from nowhere import no_cool_down, until, waiting
+from nowhere import no_cool_down, until
+from nowhere import waiting as waiting_campaign
 from poolcampaigns import processes_in
 
-from faser_align.cli.work import progress
+from faser_align.cli.work import waiting
 from faser_align.config import layout, submissions
 from faser_align.dag import queue
 from faser_align.dag.submit import HALT_WAIT_S
@@ -29,7 +30,7 @@ def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    with waiting(plain_command, "stuck", "400", 1) as folder:
+    with waiting_campaign(plain_command, "stuck", "400", 1) as folder:
         yield folder
 
 
@@ -58,14 +59,14 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
     assert "no hook can run until it is released" in status
     assert f"condor_release {dagman(stuck)[0].cluster}.0\n" in status
     wait = plain_command("wait", "stuck")
-    assert wait.status == progress.STUCK == 18
+    assert wait.status == waiting.STUCK == 18
     assert "its DAGMan is on hold" in wait.out
     listed = plain_command("list")
     assert "reconstructing, stuck" in listed.out
     assert "stuck is reconstructing, but its DAGMan is on hold" in listed.out
     act(stuck, htcondor2.JobAction.Release)
     until(lambda: dagman(stuck)[0].status != queue.HELD)
-    assert plain_command("wait", "stuck", "--timeout", "0").status == progress.TIMEOUT
+    assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT
 
     act(stuck, htcondor2.JobAction.Hold)
     until(lambda: not processes_in(stuck))  # one that still runs would hear of its removal, and call FINAL
@@ -98,7 +99,7 @@ def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
     resume_in_vain(stuck, plain_command)
     until(lambda: dagman(stuck)[0].starts_again_s)
     assert "its DAGMan failed, and HTCondor starts it again in about 5 min" in plain_command("status", "stuck").out
-    assert plain_command("wait", "stuck", "--timeout", "0").status == progress.TIMEOUT  # it may succeed then
+    assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT  # it may succeed then
     assert "runs already as job" in plain_command("resume", "stuck").err
     began = time.monotonic()
     plain_command("stop", "stuck", "--yes")
@@ -180,9 +181,9 @@ def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
         asked.append(folder)
         return "it is stuck" if len(asked) == 2 else ""
 
-    found = progress.wait(record["folder"], interval_s=0.05, stuck=stuck, silence_s=0.2)
+    found = waiting.wait(record["folder"], interval_s=0.05, stuck=stuck, silence_s=0.2)
     assert found == (None, "it is stuck")
-    assert progress.exit_status(found) == 18
+    assert waiting.exit_status(found) == 18
 
 
 def test_what_makes_a_crash_loop() -> None:

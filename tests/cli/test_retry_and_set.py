@@ -89,7 +89,7 @@ def test_retry_while_a_hook_may_come(
     folder = failed["folder"]
     left = plain_command("notify", "retry", folder, "--target", "me")
     assert left.status == 0
-    assert "whether a hook comes is not known: no pool in" in left.err
+    assert "whether a script will run is not known: no pool in" in left.err
     assert mailbox.messages() == []
     (name,) = spool.waiting(folder)
     wish = spool.read(folder, name)
@@ -143,7 +143,7 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
     folder = make_campaign(tmp_path / "c", files=1, config=stages)["folder"]
     common = plain_command("set", folder, "convergence.patience=4", "--dry-run")
     assert "stage 'first' has its own patience" in common.err
-    assert "that is stages.1.convergence.patience" in common.err
+    assert "change it as stages.1.convergence.patience" in common.err
     done = plain_command("set", folder, "stages.1.convergence.patience=3", "stages.2.convergence.rules=effect")
     assert (done.status, done.err) == (0, "")
     assert "stages.1.convergence.patience: 1 -> 3\n" in done.out
@@ -239,7 +239,7 @@ def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) ->
         assert left.status == 2
         assert said in left.err
     assert not (campaigns / "running" / layout.STOP).exists()
-    assert "goes on with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
+    assert "continues with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
 
 
 def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_command: Command) -> None:
@@ -248,7 +248,7 @@ def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_com
     folder = record["folder"]
     hook("pre", folder, NODE, 0, 2)
     assert plain_command("stop", folder, "--after", "iteration").status == 0
-    assert "was asked for already" in plain_command("stop", folder, "--after", "iteration").out
+    assert "was requested already" in plain_command("stop", folder, "--after", "iteration").out
     assert plain_command("stop", folder, "--after", "never").status == 0
     assert plain_command("stop", folder, "--after", "iteration").status == 0
     halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)

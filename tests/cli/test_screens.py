@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from faser_align.cli.show import chronicle, draw, explain, figures, screens, unusual
+from faser_align.cli.show import chronicle, draw, explain, figures, live, screens, unusual
 from faser_align.cli.show.draw import Grid, Line
-from faser_align.cli.work import progress
+from faser_align.cli.work import failures
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COLUMNS", "80")
     for height, shown in ((60, 20), (26, 10), (20, 3), (10, 1)):
         monkeypatch.setenv("LINES", str(height))
-        found = lines(progress._fitting(seen, "f", "", UTC))
+        found = lines(live._fitting(seen, "f", "", UTC))
         assert sum(line.startswith("2.") for line in found) == shown
         assert len(found) < height or shown == 1
         assert f"{30 - shown} earlier iterations left out; all with `f metrics 'a b'`" in found
@@ -380,7 +380,7 @@ def test_what_a_job_printed_does_not_command_the_terminal() -> None:
         "cure": "",
         "state": "",
     }
-    (kind,) = explain.kinds([row])
+    (kind,) = failures.kinds([row])
     said = draw.text(explain.analysis(snapshot(), [kind], {"n0": ["\x1b[31mlog\x1b[0m", "a\tb"]}))
     assert "\x1b" not in said
     assert "    | log\n    | a b\n" in said

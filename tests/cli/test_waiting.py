@@ -17,18 +17,18 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.cli.work import progress, snapshot
+from faser_align.cli.work import snapshot, waiting
 from faser_align.config import layout
 from faser_align.fsm import table
 from faser_align.state import create, database, publish, writer
 
 
 def test_every_end_has_an_exit_status_of_its_own() -> None:
-    """Only converged is success, and none is that of an error or of a timeout."""
-    assert set(progress.STATUSES) == set(table.ENDS)
-    statuses = [*progress.STATUSES.values(), progress.TIMEOUT, 1, 2]
+    """Successes exit with 0; each other end has a status of its own, which no error and no timeout has."""
+    assert set(waiting.STATUSES) == set(table.ENDS)
+    assert {end for end, status in waiting.STATUSES.items() if status == 0} == set(table.SUCCESSES)
+    statuses = [*(status for status in waiting.STATUSES.values() if status), waiting.TIMEOUT, 0, 1, 2]
     assert len(set(statuses)) == len(statuses)
-    assert progress.STATUSES["converged"] == 0
 
 
 def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
@@ -47,14 +47,14 @@ def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
 def test_wait_says_how_it_ended(state: str, command: Command, campaigns: Path, tmp_path: Path) -> None:
     """The exit status and the sentence tell the end state."""
     left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)))
-    assert left.status == progress.STATUSES[state]
+    assert left.status == waiting.STATUSES[state]
     assert left.out.startswith(f"converged  {state}: ")
 
 
 def test_wait_gives_up(command: Command) -> None:
     """A campaign that has not ended in time has an exit status for that."""
     left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05")
-    assert left.status == progress.TIMEOUT
+    assert left.status == waiting.TIMEOUT
     assert "(not ended in time)" in left.out
     assert "whether its DAGMan runs is not known" in left.err
     seen = json.loads(command("wait", "running", "--timeout", "0", "--json").out)
@@ -68,7 +68,7 @@ def test_wait_sees_the_end_come(tmp_path: Path) -> None:
     timer = threading.Timer(0.3, hook, ("final", record["folder"], "final", 4, 0))
     timer.start()
     try:
-        assert progress.wait(record["folder"], timeout_s=30, interval_s=0.05).end == "removed"
+        assert waiting.wait(record["folder"], timeout_s=30, interval_s=0.05).end == "removed"
     finally:
         timer.join()
 
@@ -77,10 +77,10 @@ def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
     """After ``resume`` the old end state does not count any more, though no hook has run yet."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("final", record["folder"], "final", 4, 0)
-    assert progress.ended(record["folder"]) == "removed"
+    assert waiting.ended(record["folder"]) == "removed"
     create.record_submitted(record["folder"], 13, resumed=True)
-    assert progress.ended(record["folder"]) is None
-    assert progress.wait(record["folder"], timeout_s=0.1, interval_s=0.05) == (None, "")
+    assert waiting.ended(record["folder"]) is None
+    assert waiting.wait(record["folder"], timeout_s=0.1, interval_s=0.05) == (None, "")
 
 
 def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
     hooks = threading.Thread(target=publish.publish, args=(folder,))
     hooks.start()
     try:
-        assert progress.ended(folder) is None
+        assert waiting.ended(folder) is None
     finally:
         hooks.join()
 
@@ -142,7 +142,7 @@ def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Pat
     assert held["job_id"] == "34.0"
     hook("final", folder, "final", 4, 0)
     seen: list[Any] = []
-    assert progress.follow(folder, seen.append, after=0, interval_s=0.05) == "removed"
+    assert waiting.follow(folder, seen.append, after=0, interval_s=0.05) == "removed"
     assert [row["job_id"] for row in seen if row["event"] == "held"] == ["34.0", "33.0"]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from faser_align.cli.show import words
+from faser_align.config import words
 
 
 @pytest.mark.parametrize(

@@ -71,13 +71,13 @@ def test_every_package_has_a_rank() -> None:
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(RANKS)
 
 
-# Inside the terminal: words and help know what is done, and both know how it looks.
-INSIDE = {"show": 0, "work": 1, "commands": 2}
+# Inside the terminal: operations know nothing of it, and commands know how results look.
+INSIDE = {"work": 0, "show": 1, "commands": 2}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "cli"], ids=str)
 def test_the_terminal_points_inwards(module: Path) -> None:
-    """How things look depends on no command, and what is done on no words that are typed."""
+    """Operations depend neither on how results look nor on commands, and how results look depends on no command."""
     own = INSIDE.get(module.parts[1], len(INSIDE))
     text = (ROOT / module).read_text()
     assert [name for name, rank in INSIDE.items() if rank > own and f"faser_align.cli.{name}" in text] == []
