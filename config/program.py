@@ -14,6 +14,6 @@ def named(text: str) -> str:
     return text.replace("`faser-align ", f"`{program()} ")
 
 
-def hint(command: str, campaign: str) -> str:
-    """Return a command about a campaign as its user types it, in backquotes."""
-    return f"`{program()} {command} {shlex.quote(campaign)}`"
+def hint(command: str, campaign: str, options: str = "") -> str:
+    """Return a command about a campaign, with options after it, as its user types it, in backquotes."""
+    return f"`{' '.join(filter(None, (program(), command, shlex.quote(campaign), options)))}`"

@@ -125,7 +125,7 @@ def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
         left = before - judged
         raise UserError(
             f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged} of the {before} that stage "
-            f"{stage} may have; continue with the other {left} with `{console.program()} extend {shlex.quote(record['name'])} -i {left}`"
+            f"{stage} may have; continue with the other {left} with {steering.hint('extend', record, f'-i {left}')}"
         )
     first = judged + 1
     done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}

@@ -230,6 +230,6 @@ def in_place(folder: str) -> dict[str, Any]:
     return record
 
 
-def hint(command: str, record: dict[str, Any]) -> str:
+def hint(command: str, record: dict[str, Any], options: str = "") -> str:
     """Return a command about the campaign as its user types it, in backquotes."""
-    return program.hint(command, record["name"])
+    return program.hint(command, record["name"], options)

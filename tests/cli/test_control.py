@@ -90,7 +90,9 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
         assert "stops continues as job " in resumed.out
         assert plain_command("status", "stops").out.startswith(("stops  submitted\n", "stops  reconstructing\n"))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    assert plain_command("stop", "stops").err == "error: there is no terminal to ask whether to stop stops; give --yes\n"
+    assert (
+        plain_command("stop", "stops").err == "error: there is no terminal to ask whether to stop stops; give --yes\n"
+    )
     stopped = plain_command("stop", "stops", "--yes")
     assert stopped.status == 0, stopped.err
     assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted where no job ran yet

@@ -119,4 +119,4 @@ def test_an_extension_that_adds_nothing_is_refused(
     )
     assert f"extend {record['name']} -i 7`" in refused.err
     allowed = plain_command("extend", record["folder"], "-i", "7", "--dry-run")
-    assert "it goes on with iteration 4, and may have 10 in all" in allowed.out
+    assert "it continues with iteration 4 of at most 10" in allowed.out

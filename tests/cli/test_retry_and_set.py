@@ -70,7 +70,7 @@ def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: M
 
     again = plain_command("notify", "retry", folder, "--target", "me")
     assert (again.status, again.err) == (0, "")
-    assert "waits to be sent to me" in again.out
+    assert "has no pending message to me" in again.out
     assert len(mailbox.messages()) == 1
     unknown = plain_command("notify", "retry", folder, "--target", "nobody")
     assert unknown.status == 2
