@@ -15,6 +15,7 @@ from faser_align.config.nextsteps import next_step
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.next_message import PASSED_AT
 from faser_align.fsm.reasons import alike
 from faser_align.state import database, outbox, publish
 from faser_align.state.facts import facts as about
@@ -41,11 +42,11 @@ class Unwanted(Exception):
 
 
 def deliver(folder: str, *, final: bool = False) -> int:
-    """Send the messages that are due, the oldest first, until the time is up.
+    """Send the messages that are due, in the order of ``fsm.next_message``, until the time is up.
 
     Args:
         folder: the campaign.
-        final: no hook comes after this one: do not wait for the back-off, and take a little longer.
+        final: no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
 
     Returns:
         The number of messages that were accepted.
@@ -69,17 +70,22 @@ def deliver(folder: str, *, final: bool = False) -> int:
 
 
 def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
-    """Send what is due, each message once, while nobody else delivers; returns how many were accepted."""
+    """Send what is due while nobody else delivers; returns how many were accepted.
+
+    Each message is tried once, or twice where others of its target are due behind it: a server that refuses one by chance
+    gets it before the others, and one that cannot be sent does not hold them up.
+    """
     sent = 0
     seen: set[int] = set()
-    tired: set[str] = set()
+    unresponsive: set[str] = set()
     while time.monotonic() < deadline:
-        claimed = outbox.claim(folder, final=final, seen=frozenset(seen), tired=frozenset(tired))
+        claimed = outbox.claim(folder, final=final, seen=seen, unresponsive=unresponsive)
         if claimed is None:
             break
-        seen.update(claimed.ids)
-        # A server that is silent may take its own share of the time, not that of the others.
-        share_s = (deadline - time.monotonic()) / claimed.targets
+        if final or not claimed.behind or claimed.tries >= PASSED_AT:
+            seen.update(claimed.ids)
+        # A server that is silent may take its own share of the time, not that of the others, nor that of the campaign's end.
+        share_s = (deadline - time.monotonic()) / claimed.shares
         started = time.monotonic()
         reached = list(claimed.reached)
         try:
@@ -88,7 +94,8 @@ def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
             outbox.decline(folder, claimed)
             continue
         if problem is not None and time.monotonic() - started >= 0.9 * share_s:
-            tired.add(claimed.target)
+            unresponsive.add(claimed.target)
+            seen.update(claimed.ids)
         outbox.mark(folder, claimed, problem, reached)
         sent += problem is None
     return sent

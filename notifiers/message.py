@@ -64,7 +64,7 @@ def compose(facts: Facts, folder: str = "") -> Message:
 
 
 def _event(facts: Facts) -> str:
-    return names(facts)["event"]
+    return str(names(facts)["event"])
 
 
 def _words(facts: Facts, templates: Templates) -> Words:

@@ -42,7 +42,7 @@ class Templates:
             )
             self.folder = ""
 
-    def words(self, event: str, names: Mapping[str, str]) -> dict[str, Any]:
+    def words(self, event: str, names: Mapping[str, Any]) -> dict[str, Any]:
         """What the template of an event sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
         known = event if _EVENT.fullmatch(event) and f"{event}.j2" in _names() else UNKNOWN
         found = _set_by(_ours(), f"{known}.j2", names)
@@ -114,7 +114,7 @@ def _bounded() -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, previous)
 
 
-def _set_by(environment: "Environment", name: str, names: Mapping[str, str]) -> dict[str, Any]:
+def _set_by(environment: "Environment", name: str, names: Mapping[str, Any]) -> dict[str, Any]:
     """The variables that a template sets."""
     module = environment.get_template(name).make_module(dict(names))
     return {key: value for key in ("subject", "meaning", "tone", "parts") if (value := getattr(module, key, None))}

@@ -35,9 +35,10 @@ _LIGHTS = {"success": "\N{LARGE GREEN CIRCLE}", "warning": "\N{LARGE ORANGE CIRC
 _LIGHT = "\N{LARGE BLUE CIRCLE}"
 
 
-def names(facts: Facts) -> dict[str, str]:
-    """What an event's template is given to make its words of."""
+def names(facts: Facts) -> dict[str, Any]:
+    """Return what an event's template can use: ``count`` is the number of jobs held, or of files dropped, by the event."""
     event = line(facts.get("event")) or "test"
+    many = len(_entries(facts, "files_lost" if event == "lost" else "held"))
     return {
         "campaign": line(facts.get("campaign")) or "campaign",
         "event": event,
@@ -45,6 +46,7 @@ def names(facts: Facts) -> dict[str, str]:
         "reason": line(facts.get("reason")),
         "at": _at(facts),
         "after": _after(facts),
+        "count": count(facts.get("count")) or max(1, many),
     }
 
 
@@ -56,7 +58,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
     losses = _listings(facts, limits, (("Files lost", "files_lost"),))
     if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
-        reason = line(facts.get("fares"))  # the list says the rest, with the node
+        reason = ""  # the list has it, with the node
     return View(
         campaign=known["campaign"],
         headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),

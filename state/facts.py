@@ -1,4 +1,4 @@
-"""What a message is about: the facts that the store holds of a transition and of its campaign."""
+"""The facts of a message: those of its event, and of the campaign as it was at that event, however late the message is sent."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,13 +7,15 @@ from typing import Any
 from faser_align.alignment.notes import changed_by_hand
 from faser_align.config import layout
 from faser_align.config.record import read_record
+from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.next_message import TOGETHER
 from faser_align.state import queries
-from faser_align.state.outbox import TOGETHER, Claim
+from faser_align.state.outbox import Claim
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
-    """What the message of a claim is about: its transition, and how the campaign stands.
+    """Return what a message says of its event, and of the campaign as it was then.
 
     Args:
         db: the store.
@@ -29,6 +31,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     # A message may arrive late: its numbers are those of its time.
     iterations = [row for row in queries.iterations(db) if row["ended_utc"] and row["ended_utc"] <= event["utc"]]
     solved = iterations[-1] if iterations else None
+    then = _nodes_then(db, event["id"])
     limit = db.execute(
         "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
     ).fetchone()[0]
@@ -36,7 +39,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "campaign": campaign["name"],
         "folder": campaign["folder"],
         "event": claimed.kind,
-        "state": event["destination"] if event["subject"] == "campaign" else campaign["state"],
+        "state": _state_then(db, event["id"]),
         "reason": about.get("reason", ""),
         "utc": event["utc"],
         "stage": event["stage"],
@@ -44,9 +47,13 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "iteration": event["iteration"],
         "iterations": limit,
         "rows": [summary(row) for row in iterations],
-        "files_lost": queries.lost_files(db),
-        "held": [{"node": n["node"], "reason": n["reason"]} for n in queries.nodes(db, "held")],
-        "failed": [{"node": n["node"], "why": n["reason"]} for n in queries.nodes(db, "failed")],
+        "files_lost": [
+            {"file": n["file"], "node": n["node"], "why": n["reason"]}
+            for n in sorted(then, key=lambda n: int(n["file"]))
+            if n["state"] == "lost"
+        ],
+        "held": [{"node": n["node"], "reason": n["reason"]} for n in then if n["state"] == "held"],
+        "failed": [{"node": n["node"], "why": n["reason"]} for n in then if n["state"] == "failed"],
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
         "constants": solved and layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]),
         "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
@@ -64,11 +71,37 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         message["solver"] = message["rows"][-1]["solver"]
         message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
         message["no_plot"] = last["metrics"].get("no_plot", "")
-    validation = queries.validation(db)
+    validation = _validation_then(db, event["utc"])
     if claimed.kind in ("converged", "rejected"):
         message["validation"] = validation.get("metrics", {}).get("groups", {})
     message["notes"] = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
     return message
+
+
+def _state_then(db: sqlite3.Connection, event: int) -> str:
+    """Return the campaign's state after the event with this id."""
+    sql = "SELECT destination FROM history WHERE subject = 'campaign' AND id <= ? ORDER BY id DESC LIMIT 1"
+    row = db.execute(sql, (event,)).fetchone()
+    return str(row[0]) if row else table.INITIAL
+
+
+def _nodes_then(db: sqlite3.Connection, event: int) -> list[dict[str, Any]]:
+    """Return the nodes that were held, failed or lost after the event with this id, with state and reason, in their order."""
+    states = "('held', 'failed', 'lost')"
+    # SQLite takes the other columns of a group from the row that has the maximum.
+    sql = (
+        "SELECT n.node, n.file, h.destination AS state, coalesce(json_extract(h.facts, '$.reason'), '') AS reason, max(h.id) "
+        "FROM history AS h JOIN nodes AS n ON n.node = h.subject WHERE h.ignored = '' AND h.id <= ?1 AND h.subject IN "
+        f"(SELECT subject FROM history WHERE id <= ?1 AND destination IN {states} AND subject != 'campaign') "
+        "GROUP BY h.subject ORDER BY n.stage, n.iteration, n.kind DESC, n.file"
+    )
+    return [row for row in queries.rows(db, sql, (event,)) if row["state"] in ("held", "failed", "lost")]
+
+
+def _validation_then(db: sqlite3.Connection, utc: str) -> Mapping[str, Any]:
+    """Return the validation's row if it had ended by this time, else {}."""
+    found = queries.validation(db)
+    return found if found.get("ended_utc") and found["ended_utc"] <= utc else {}
 
 
 def validation_notes(found: Mapping[str, Any]) -> list[str]:
@@ -115,32 +148,17 @@ def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> d
 
 
 def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
-    """What several nodes on hold, or several lost files, have to say in one message."""
-    query = (
-        "SELECT h.node, h.job_id AS job, json_extract(h.facts, '$.reason') AS reason, n.state "
-        "FROM history AS h JOIN nodes AS n ON n.node = h.node WHERE h.id = ?"
-    )
+    """Return what one message says of several holds, or of several dropped files: how many, and of the first one why."""
+    query = "SELECT node, job_id AS job, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?"
     nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
-    # A job may have been released, and have ended, since it was held.
-    states = {node["node"]: node.pop("state") for node in nodes}
-    still = list(states.values()).count("held")
-    first, more = nodes[0], len(states) - 1
-    named = first["node"] if not more else f"{first['node']} and {more} more"
-    be = "are" if more else "is"
-    if claimed.kind == "lost":
-        fares = f"{be} lost for good"
-    elif still == len(states):
-        fares = f"{be} on hold"
-    elif still:
-        fares = f"were on hold, and {still} still {'are' if still > 1 else 'is'}"
-    else:
-        fares = "were on hold, and are no more" if more else "was on hold, and is no more"
-    told: dict[str, Any] = {"reason": f"{named} {fares}: {first['reason'] or 'no reason given'}"}
+    first, jobs = nodes[0], len({(node["node"], node["job"]) for node in nodes})
+    named = first["node"] if jobs == 1 else f"{first['node']} and {jobs - 1} more"
+    said: dict[str, Any] = {"reason": f"{named}: {first['reason'] or 'no reason given'}", "count": jobs}
     if claimed.kind != "held":
-        return told
-    # A job may be held twice for the same; the list names the reasons, the sentence how its nodes fare.
+        return said
+    # A job may be held twice for one reason.
     each = {(node["node"], node["job"], node["reason"]): node for node in nodes}
-    return {**told, "fares": f"{named} {fares}", "held": list(each.values())}
+    return {**said, "held": list(each.values())}
 
 
 def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:

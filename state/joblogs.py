@@ -185,7 +185,7 @@ def logged_node(line: str) -> str:
     return said.partition(_DAG_NODE_NAME)[2].partition('"')[0] if said[:1] == "[" else ""
 
 
-HELD, RELEASED, ABORTED, TERMINATED = 12, 13, 9, 5
+SUBMITTED, HELD, RELEASED, ABORTED, TERMINATED = 0, 12, 13, 9, 5
 
 
 def why_held(event: JobEvent) -> str:

@@ -1,16 +1,19 @@
-"""The outbox: messages are claimed in a transaction before they are sent, and marked in another afterwards.
+"""The outbox: messages are leased in a transaction before they are sent, and marked in another afterwards.
 
-One process of a campaign delivers at a time, behind a lock that ends with it. So two hooks never send one message, and
-a claim that whoever has the lock finds is that of a hook which was killed: the message is sent (again).
+One process of a campaign delivers at a time, behind a lock that ends with it. So two scripts never send one message, and
+a lease that the holder of the lock finds is that of a script that was killed: the message is sent again, with its key.
+``fsm.next_message`` decides what goes next.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.fsm import table
+from faser_align.fsm import next_message
+from faser_align.fsm.next_message import TOGETHER, Open
+from faser_align.fsm.reasons import alike
 from faser_align.state import database
 
 TRIES_MAX = 6
@@ -19,76 +22,111 @@ DEADLY = "every hook that was to send it was killed"
 
 
 class Claim(NamedTuple):
-    """A message that this process may send: one row of the outbox, or several of one kind that are told together."""
+    """A message that this process may send: one row of the outbox, or several of one kind that are sent as one."""
 
     ids: tuple[int, ...]
     history_ids: tuple[int, ...]  # the transitions that it is about, oldest first
     target: str
     kind: str
     tries: int
-    targets: int  # how many targets still wait for a message, this one included
+    shares: int  # into how many parts the time that is left is divided, see ``next_message.Choice``
     reached: tuple[str, ...] = ()  # recipients or channels of the target that have it already, from an earlier try
-
-
-TOGETHER = ("held", "lost")  # fifty jobs that are held at once are one message, or a few
-_DUE = "state IN ('pending', 'claimed') AND (state = 'claimed' OR next_utc <= :now OR :final)"
-_ENDS = ", ".join(f"'{state}'" for state in table.ENDS)
+    behind: bool = False  # whether others of the target are due behind it
 
 
 def due(folder: str, *, final: bool = False) -> bool:
-    """Whether a message waits to be sent, or was being sent; ``final`` does not wait for the back-off."""
+    """Return whether a message is due, or was being sent; ``final``: whatever the back-off and the pause."""
+    return database.read(folder, lambda db: any(message.due for message in _open(db, final=final)))
 
-    def work(db: sqlite3.Connection) -> bool:
-        return db.execute(f"SELECT 1 FROM outbox WHERE {_DUE} LIMIT 1", _times(final)).fetchone() is not None
+
+def pause_s(folder: str) -> float:
+    """Return how long the message waits whose pause ends first (s); 0 if there is none."""
+
+    def work(db: sqlite3.Connection) -> float:
+        now_s = time.time()
+        ends = _pauses(db)
+        left = (ends.get(cause, 0.0) - now_s for _, cause in _causes(db, "state = 'pending' AND tries = 0"))
+        return min((wait_s for wait_s in left if wait_s > 0), default=0.0)
 
     return database.read(folder, work)
 
 
 def claim(
-    folder: str, *, final: bool = False, seen: frozenset[int] = frozenset(), tired: frozenset[str] = frozenset()
+    folder: str, *, final: bool = False, seen: Collection[int] = (), unresponsive: Collection[str] = ()
 ) -> Claim | None:
-    """Claim the next message that is due: the campaign's end before everything else, else the oldest.
-
-    Only for who has the turn behind ``OUTBOX_LOCK``.
+    """Lease the next message, or return None if none is due; only for the process that has ``OUTBOX_LOCK``.
 
     Args:
         folder: the campaign.
-        final: no hook comes later: do not wait for the back-off.
-        seen: rows that this process has tried already.
-        tired: targets that have not answered this process.
+        final: no script comes later: do not wait for the back-off or the pause.
+        seen: rows that this process is done with.
+        unresponsive: targets that have not answered this process.
     """
     found: list[Claim] = []
 
     def work(db: sqlite3.Connection) -> int:
         _give_up(db)
-        rows = [
-            row
-            for row in db.execute(
-                "SELECT id, history_id, target, kind, tries, error FROM outbox "
-                f"WHERE {_DUE} ORDER BY kind NOT IN ({_ENDS}), id",
-                _times(final),
-            )
-            if row[0] not in seen and row[2] not in tired
-        ]
-        if not rows:
+        waiting = (message for message in _open(db, final=final) if message.id not in seen)
+        choice = next_message.choose(waiting, unresponsive=unresponsive)
+        if choice is None:
             return 0
-        _, _, target, kind, _, _ = rows[0]
-        same = [row for row in rows if row[2:4] == (target, kind)] if kind in TOGETHER else rows[:1]
-        reached = _reached(db) if any(row[5] for row in same) else {}
-        # What some of the target's recipients have already is told to the others by itself.
-        known = reached.get(rows[0][0], ())
-        same = [row for row in same if reached.get(row[0], ()) == known]
+        ids = tuple(message.id for message in choice.messages)
         db.executemany(
             "UPDATE outbox SET state = 'claimed', claimed_utc = ?, tries = tries + 1 WHERE id = ?",
-            [(database.utc(), row[0]) for row in same],
+            [(database.utc(), row) for row in ids],
         )
-        ids, history_ids = tuple(row[0] for row in same), tuple(row[1] for row in same)
-        tries = max(row[4] for row in same) + 1
-        found.append(Claim(ids, history_ids, target, kind, tries, len({row[2] for row in rows}), known))
+        first, tries = choice.messages[0], max(message.tries for message in choice.messages) + 1
+        history_ids = tuple(message.history_id for message in choice.messages)
+        about = (ids, history_ids, first.target, first.kind, tries)
+        found.append(Claim(*about, choice.shares, first.reached, choice.behind))
         return 0
 
     database.transact(folder, work)
     return found[0] if found else None
+
+
+def _open(db: sqlite3.Connection, *, final: bool) -> list[Open]:
+    """Return the messages that were not sent."""
+    rows = db.execute(
+        "SELECT id, history_id, target, kind, tries, CASE state WHEN 'claimed' THEN claimed_utc ELSE '' END, "
+        "state = 'claimed' OR :final OR next_utc <= :now, error != '' FROM outbox "
+        "WHERE state IN ('pending', 'claimed') ORDER BY id",
+        {"now": database.utc(), "final": int(final)},
+    ).fetchall()
+    reached = _reached(db) if any(row[-1] for row in rows) else {}
+    paused = set()
+    if not final and any(row[3] in TOGETHER for row in rows):
+        now_s, ends = time.time(), _pauses(db)
+        paused = {row for row, cause in _causes(db, "state = 'pending'") if ends.get(cause, 0.0) > now_s}
+    found = []
+    for row, history_id, target, kind, tries, leased, is_due, _ in rows:
+        is_due = bool(is_due) and row not in paused
+        found.append(Open(row, history_id, target, kind, tries, leased, is_due, reached.get(row, ())))
+    return found
+
+
+def _pauses(db: sqlite3.Connection) -> dict[tuple[str, str, str], float]:
+    """Return until when (Unix time, s) further messages about a cause wait, by target, kind and cause."""
+    since = database.utc(time.time() - 2 * next_message.PAUSE_S_MAX)
+    sent: dict[tuple[str, str, str], list[float]] = {}
+    unix_s = "(julianday(sent_utc) - 2440587.5) * 86400"
+    times = dict(db.execute(f"SELECT id, {unix_s} FROM outbox WHERE sent_utc > ?", (since,)))
+    for row, cause in _causes(db, "sent_utc > ?", (since,)):
+        sent.setdefault(cause, []).append(times[row])
+    return {cause: next_message.pause_end_s(sent_s) for cause, sent_s in sent.items()}
+
+
+def _causes(
+    db: sqlite3.Connection, where: str, values: tuple[object, ...] = ()
+) -> list[tuple[int, tuple[str, str, str]]]:
+    """Return the messages about held jobs and dropped files that meet a condition, each with target, kind and cause."""
+    kinds = ", ".join(f"'{kind}'" for kind in TOGETHER)
+    rows = db.execute(
+        "SELECT o.id, o.target, o.kind, coalesce(json_extract(h.facts, '$.reason'), '') FROM outbox AS o "
+        f"JOIN history AS h ON h.id = o.history_id WHERE o.kind IN ({kinds}) AND o.{where}",
+        values,
+    )
+    return [(row, (target, kind, alike(reason))) for row, target, kind, reason in rows]
 
 
 def _give_up(db: sqlite3.Connection) -> None:
@@ -154,7 +192,3 @@ def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], f
         "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",
         (utc, *failed, json.dumps(further)),
     )
-
-
-def _times(final: bool) -> dict[str, Any]:
-    return {"now": database.utc(), "final": int(final)}

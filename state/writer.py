@@ -8,6 +8,8 @@ from faser_align.state.apply import apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faser_align.state.history import Event
 
 # What a file in the spool may turn out to be: half-written, foreign, or an event of another campaign.
@@ -18,18 +20,18 @@ UNFIT = (
 )
 
 
-def record(folder: str, event: "Event") -> int:
-    """Take ``event`` into the store of the campaign in ``folder``, after whatever waits in the spool.
+def record(folder: str, event: "Event", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:
+    """Record ``event`` in the state database of the campaign in ``folder``, after whatever waits in the spool.
 
-    If the store cannot be written the event goes to the spool; if that fails too, one line goes to standard
-    error. Either way the job's own verdict, ``event['exit']``, is what DAGMan must be told, and ``event['spooled']``
-    says that the store is not worth another try for now.
+    ``before`` records what happened before it, in the same transaction. If the database cannot be written the event goes to
+    the spool; if that fails too, one line goes to standard error. Either way DAGMan must be told the job's own outcome,
+    ``event['exit']``, and ``event['spooled']`` says that the database is not worth another try for now.
 
     Returns:
         The exit status of the hook.
     """
     try:
-        return take(folder, event)
+        return take(folder, event, before)
     except (sqlite3.Error, OSError) as problem:
         try:
             name = spool.put(folder, event)
@@ -43,8 +45,8 @@ def record(folder: str, event: "Event") -> int:
         return int(event["exit"])
 
 
-def take(folder: str, event: "Event | None") -> int:
-    """Replay the spool and take ``event`` in, all in one transaction (None: replay the spool only).
+def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:
+    """Replay the spool, call ``before`` and record ``event``, all in one transaction (None: no event).
 
     Raises:
         sqlite3.Error, OSError: nothing was written.
@@ -55,6 +57,8 @@ def take(folder: str, event: "Event | None") -> int:
     def work(db: sqlite3.Connection) -> int:
         for name in spool.waiting(folder):
             (replayed if replay(db, folder, name) else unfit).append(name)
+        if before is not None:
+            before(db)
         return 0 if event is None else apply(db, event)
 
     answer = database.transact(folder, work)

@@ -57,7 +57,7 @@ _REASONS = {
     "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
     "stalled": "in 4 iterations the best effect stayed at 1.9 um and the best chi2/ndf at 1.04",
     "starved": "only 12000 tracks are left of 17241, below 80%",
-    "held": f"reco_s1_i03_00417 is on hold: {_HELD}",
+    "held": f"reco_s1_i03_00417: {_HELD}",
     "removed": "the DAG ended: it was removed",
 }
 _RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
@@ -180,7 +180,6 @@ def _befell(event: str) -> dict[str, object]:
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
         "held": {
             "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD, "cure": statuses.HOLDS[0][1]}],
-            "fares": "reco_s1_i03_00417 is on hold",
         },
         "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
     }

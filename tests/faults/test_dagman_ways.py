@@ -157,7 +157,7 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
     node = campaign.nodes()[NODE]
     assert (node["state"], node["reason"], node["attempts"]) == ("done", "", 1)
     assert events(campaign, NODE).count("held") == 2
-    assert len({one["X-Faser-Align-Key"] for one in mailbox.messages() if "has held jobs" in one["Subject"]}) == 2
+    assert len({one["X-Faser-Align-Key"] for one in mailbox.messages() if "has a held job" in one["Subject"]}) == 2
     assert campaign.unsound() == []
 
 

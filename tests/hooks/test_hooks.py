@@ -16,7 +16,7 @@ from faser_align.config import changes, layout
 from faser_align.fsm import statuses
 from faser_align.hooks import campaign as campaign_hook
 from faser_align.hooks import node as node_hook
-from faser_align.state import database, queries, writer
+from faser_align.state import database, holds, queries, writer
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
     Path(folder, layout.NODES_LOG).write_text(held.format(1) + held.format(2))
     take = writer.take
 
-    def locked(folder: str, event: Any) -> int:
+    def locked(folder: str, event: Any, before: Any) -> int:
         monkeypatch.undo()
         raise sqlite3.OperationalError("database is locked")
 
@@ -245,7 +245,7 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
     take(folder, {**event, "phase": "pre", "retry": 0})
     monkeypatch.setattr(writer, "take", locked)
     event["job_id"] = "33.0"
-    assert campaign_hook._held(folder, event) == 0
+    assert campaign_hook._held(folder, event, holds.read(folder)) == 0
     assert "spooled" not in event
     with contextlib.closing(database.connect(folder)) as db:
         held_at = db.execute("SELECT facts ->> 'held_at' FROM history WHERE event = 'held' ORDER BY id").fetchall()

@@ -20,8 +20,8 @@ NAME = "Y2023_R011705_F400-450"
 SUBJECTS = {
     "submitted": f"[faser-align] {NAME} submitted",
     "iteration": f"[faser-align] {NAME} goes on after 4 of 10 iterations",
-    "held": f"[faser-align] {NAME} has held jobs in iteration 4 of 10",
-    "lost": f"[faser-align] {NAME} lost files in iteration 4 of 10",
+    "held": f"[faser-align] {NAME} has a held job in iteration 4 of 10",
+    "lost": f"[faser-align] {NAME} dropped a file in iteration 4 of 10",
     "converged": f"[faser-align] {NAME} converged after 4 of 10 iterations",
     "exhausted": f"[faser-align] {NAME} exhausted after 4 of 10 iterations",
     "diverged": f"[faser-align] {NAME} diverged in iteration 4 of 10",
@@ -164,15 +164,21 @@ def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
     assert "  | reading\n" in compose(facts | {"event": "failed", "failed": [failed]}).text
 
 
-@pytest.mark.parametrize("fares", ["n is on hold", "n was on hold, and is no more"])
-def test_a_hold_says_how_its_job_fares(facts: dict[str, Any], fares: str) -> None:
-    """The list has the reason and the job to release; whether it is still on hold stands in the sentence of each form."""
-    held = [{"node": "n", "job": "13.0", "reason": "too large", "cure": "`condor_release JOB`"}]
-    message = compose(facts | {"event": "held", "reason": f"{fares}: too large", "fares": fares, "held": held})
+@pytest.mark.parametrize(
+    ("jobs", "subject", "sentence"),
+    [
+        (1, "has a held job in", "put a job of the campaign on hold, until it is released or removed."),
+        (9, "has 9 held jobs in", "put 9 jobs of the campaign on hold, until they are released or removed."),
+    ],
+)
+def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: str, sentence: str) -> None:
+    """Subject and sentence have the number of jobs; the list alone has the reason, once."""
+    held = [{"node": f"n{i}", "job": f"{i}.0", "reason": "too large", "cure": "make room"} for i in range(jobs)]
+    message = compose(facts | {"event": "held", "reason": "n0: too large", "count": jobs, "held": held})
+    assert subject in message.subject
     for form in (message.text, message.html, message.markdown):
-        assert f"until they are released or removed: {fares}." in form
+        assert f"HTCondor {sentence}" in form
         assert form.count("too large") == 1
-    assert "- n (job 13.0): too large\n  Cure: `condor_release JOB`\n" in message.text
 
 
 def test_a_small_correction_is_not_nothing(facts: dict[str, Any]) -> None:
@@ -212,7 +218,7 @@ def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> 
 def test_reasons_that_are_alike_are_told_together(facts: dict[str, Any]) -> None:
     """Thousands of reasons that differ in hosts, files and job numbers are one item, in the words of the first."""
     held = [{"node": f"n{n}", "reason": f"no answer of wn{n:04d}.cern.ch:9618 (errno 110)"} for n in range(3000)]
-    told = {"event": "held", "reason": f"n0 and 3,000 more are on hold: {held[0]['reason']}"}
+    told = {"event": "held", "reason": f"n0 and 3,000 more: {held[0]['reason']}"}
     text = compose(facts | told | {"held": [*held, {"node": "m", "reason": "over quota"}]}).text
     said = "no answer of wn0000.cern.ch:9618 (errno 110) (the first one's words; the others' are alike)"
     assert f"Held: 3,001\n- n0, n1, n2 and 2,997 more: {said}\n- m: over quota\n" in text

@@ -27,6 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from properties import SOAK, examples
 
 from faser_align.config import layout
+from faser_align.fsm import next_message
 from faser_align.state import create, database, outbox, publish, spool, verify, wishes, writer
 
 FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
@@ -123,6 +124,7 @@ class Stories(RuleBasedStateMachine):
         self.patch.setattr(database, "BUSY_S_MAX", 0.0)
         self.patch.setattr(publish, "SHARE", 1)  # no pauses
         self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # however slow the machine, not over before the story is
+        self.patch.setattr(next_message, "PAUSE_S", 0.0)
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)
         self.queue: list[Event] = []  # what waits in the spool
         self.litter, self.changes, self.asked = 0, 0, 0
@@ -381,8 +383,8 @@ class Stories(RuleBasedStateMachine):
     def deliver(self, final: bool, tired: tuple[str, ...], fate: str, times: int) -> None:
         """A hook claims messages and sends them, or tries to, or is killed meanwhile."""
         for _ in range(times):
-            claimed = outbox.claim(self.folder, final=final, tired=frozenset(tired))
-            letters = self.model.claim(final=final, tired=tired)
+            claimed = outbox.claim(self.folder, final=final, unresponsive=tired)
+            letters = self.model.claim(final=final, unresponsive=tired)
             if claimed is None:
                 assert not letters
                 return

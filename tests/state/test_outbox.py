@@ -45,9 +45,9 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     folder = record["folder"]
     _hold_all(record)
     first = _claimed(folder)
-    assert (first.target, first.targets, len(first.ids), len(set(first.history_ids))) == ("me", 2, 3, 3)
+    assert (first.target, first.shares, len(first.ids), len(set(first.history_ids))) == ("me", 2, 3, 3)
     second = _claimed(folder, seen=frozenset(first.ids))
-    assert (second.target, second.targets, second.history_ids) == ("group", 1, first.history_ids)
+    assert (second.target, second.shares, second.history_ids) == ("group", 1, first.history_ids)
     assert not {*first.ids} & {*second.ids}
     with contextlib.closing(database.connect(folder)) as db:
         keys = [facts.facts(db, claimed)["key"] for claimed in (first, second)]
@@ -95,10 +95,10 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
     first = _claimed(folder)
     outbox.mark(folder, first, "refused")
     assert _claimed(folder).target == "group"
-    assert outbox.claim(folder, tired=frozenset({"group"})) is None
-    again = _claimed(folder, final=True, tired=frozenset({"group"}))
+    assert outbox.claim(folder, unresponsive=frozenset({"group"})) is None
+    again = _claimed(folder, final=True, unresponsive=frozenset({"group"}))
     assert (again.ids, again.tries) == (first.ids, 2)
-    assert _claimed(folder, tired=frozenset({"group"})).tries == 3  # its hook was killed
+    assert _claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its hook was killed
     outbox.mark(folder, again, None)
     with contextlib.closing(database.connect(folder)) as db:
         said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
@@ -116,7 +116,7 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
     with contextlib.closing(database.connect(folder)) as db:
         db.execute("UPDATE outbox SET tries = ? WHERE id = 3", (outbox.TRIES_MAX - 2,))
         for state in ("pending", "failed"):
-            claimed = _claimed(folder, final=True, tired=frozenset({"group"}))
+            claimed = _claimed(folder, final=True, unresponsive=frozenset({"group"}))
             assert 3 in claimed.ids
             outbox.mark(folder, claimed, "refused")
             (states,) = db.execute("SELECT group_concat(DISTINCT state) FROM outbox WHERE target = 'me'").fetchone()
@@ -132,11 +132,11 @@ def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):
-        outbox.mark(folder, _claimed(folder, final=True, tired=frozenset({"group"})), "refused", names)
-    outbox.mark(folder, _claimed(folder, tired=frozenset({"me"})), "refused", ["other"])
-    outbox.mark(folder, _claimed(folder, final=True, tired=frozenset({"me"})), "refused", ["other", "another"])
-    assert _claimed(folder, final=True, tired=frozenset({"group"})).reached == ("early", "late")
-    assert _claimed(folder, final=True, tired=frozenset({"me"})).reached == ("other", "another")
+        outbox.mark(folder, _claimed(folder, final=True, unresponsive=frozenset({"group"})), "refused", names)
+    outbox.mark(folder, _claimed(folder, unresponsive=frozenset({"me"})), "refused", ["other"])
+    outbox.mark(folder, _claimed(folder, final=True, unresponsive=frozenset({"me"})), "refused", ["other", "another"])
+    assert _claimed(folder, final=True, unresponsive=frozenset({"group"})).reached == ("early", "late")
+    assert _claimed(folder, final=True, unresponsive=frozenset({"me"})).reached == ("other", "another")
 
 
 def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Pat
     claimed = outbox.claim(folder)
     assert claimed is not None
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:  # twice, but one node
-        assert facts.facts(db, claimed)["reason"] == f"{NODE} is on hold: quota"
+        assert facts.facts(db, claimed)["reason"] == f"{NODE} and 1 more: quota"
 
 
 def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:

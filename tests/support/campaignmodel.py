@@ -39,7 +39,7 @@ CONVERGED, FATAL, SKIP = 42, 43, 77
 ANSWERS = {"go_on": 0, "stage_finished": 0, "limit": 0, "converged": CONVERGED}
 DAG_OK, DAG_REMOVED = (0, 3), (4, 6)
 NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
-TOGETHER, TRIES_MAX = ("held", "lost"), 6
+TOGETHER, TRIES_MAX, PASSED_AT = ("held", "lost"), 6, 2
 
 
 class Row(NamedTuple):
@@ -73,6 +73,7 @@ class Letter:
     state: str = "pending"
     tries: int = 0
     failed: bool = field(default=False, compare=False)  # just now: it has to wait
+    lease: int = field(default=0, compare=False)  # number of the lease, 0 without one
 
 
 class Model:
@@ -99,6 +100,7 @@ class Model:
         self.verdicts: dict[Iteration, str] = {}
         self._history = [Row("campaign", "created", moved=True)]
         self.letters: list[Letter] = []
+        self._leases = 0
         self._answers: dict[tuple[object, ...], int] = {}
         self._dags: set[str] = set()
         self._event: Event = {}
@@ -281,26 +283,35 @@ class Model:
         self._note(event["event"])
         return 0
 
-    def claim(self, *, final: bool, tired: Collection[str]) -> list[Letter]:
-        """The next message, which may be about several nodes: the campaign's end first, else the oldest; empty if none is due."""
+    def claim(self, *, final: bool, unresponsive: Collection[str]) -> list[Letter]:
+        """The next message, which may be about several nodes; empty if none is due.
+
+        In the order of events; what is due takes along what came before it, and passes what failed twice and waits.
+        """
         for letter in self.letters:
             if letter.state == "claimed" and letter.tries >= TRIES_MAX:  # it kills who sends it
                 letter.state, letter.failed = "failed", True
                 self._note("delivery_failed")
-        due = [
-            letter
-            for letter in self.letters
-            if letter.state == "claimed" or (letter.state == "pending" and (final or not letter.failed))
-        ]
-        due = sorted((one for one in due if one.target not in tired), key=lambda one: one.kind not in ENDS)
-        claimed = [
-            letter
-            for letter in due
-            if letter is due[0]
-            or (letter.kind in TOGETHER and (letter.target, letter.kind) == (due[0].target, due[0].kind))
-        ]
+        waiting = [letter for letter in self.letters if letter.state in ("claimed", "pending")]
+        killing = [one for one in waiting if one.state == "claimed" and one.tries >= PASSED_AT]
+        waiting = [one for one in waiting if not any(one is other for other in killing)] + killing
+        due = [one for one in waiting if one.state == "claimed" or final or not one.failed]
+        answering = {one.target for one in due if one.target not in unresponsive}
+        ends = {one.target for one in due if one.kind in ENDS}
+        claimed: list[Letter] = []
+        for letter in waiting:
+            if letter.target not in answering and not (letter.kind in ENDS and letter.target in ends):
+                continue
+            if not claimed and (letter.tries < PASSED_AT or any(letter is one for one in due)):
+                claimed.append(letter)
+            elif claimed and letter.target == claimed[0].target:
+                if claimed[0].kind not in TOGETHER or letter.kind not in TOGETHER:
+                    break
+                if (letter.kind, letter.lease) == (claimed[0].kind, claimed[0].lease):
+                    claimed.append(letter)
+        self._leases += 1
         for letter in claimed:
-            letter.state, letter.tries = "claimed", letter.tries + 1
+            letter.state, letter.tries, letter.lease = "claimed", letter.tries + 1, self._leases
         return claimed
 
     def mark(self, claimed: Collection[Letter], *, sent: bool) -> None:
@@ -308,5 +319,6 @@ class Model:
         given_up = max(letter.tries for letter in claimed) >= TRIES_MAX
         for letter in claimed:
             letter.state, letter.failed = ("sent", False) if sent else ("failed" if given_up else "pending", True)
+            letter.lease = 0
         if not sent:
             self._note("delivery_failed")

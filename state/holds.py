@@ -1,0 +1,86 @@
+"""Jobs that HTCondor has put on hold, as the nodes log has them, on their way into the state database.
+
+Every script that is not startup-critical takes in all of them, so that one cause becomes one message, however many jobs it
+holds, and a hold whose own HOLD script was killed is not lost.
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.config import layout
+from faser_align.state import apply, joblogs, judging
+
+Event = dict[str, Any]
+
+# Events 000 and 012, each up to the line that ends it or to the next one where that line was torn off.
+_EVENTS = re.compile(rb"^(?:000|012) \(.*\n(?:(?!\.\.\.|\d{3} \().*\n)*", re.MULTILINE)
+_HELD = b"012 ("
+
+
+class Hold(NamedTuple):
+    """A hold: node ('' if the log does not name it), job, time as it is in the log, reason in one line."""
+
+    node: str
+    job_id: str
+    time: str
+    reason: str
+
+
+def read(folder: str) -> list[Hold]:
+    """Return all holds that the nodes log of the campaign's newest DAG has, in order."""
+    try:
+        log = Path(layout.newest_dag(folder) + layout.ENDING_NODES_LOG).read_bytes()
+    except OSError:
+        return []
+    if _HELD not in log:
+        return []
+    events = joblogs.job_events(b"".join(_EVENTS.findall(log)).decode("utf-8", "replace"))
+    nodes = {
+        event.job_id: node
+        for event in events
+        if event.code == joblogs.SUBMITTED
+        for line in event.said
+        if (node := joblogs.logged_node(line))
+    }
+    return [
+        Hold(
+            nodes.get(event.job_id, ""),
+            event.job_id,
+            event.time,
+            joblogs.why_held(event)[: judging.REASON_CHARS_MAX],
+        )
+        for event in events
+        if event.code == joblogs.HELD
+    ]
+
+
+def take(db: sqlite3.Connection, event: Event, found: Sequence[Hold]) -> None:
+    """Record the holds that are not recorded yet, as events of the DAGMan whose script brought ``event``.
+
+    Nothing is recorded if another DAGMan has begun since: the log is that one's, and its own scripts come.
+    """
+    dag_id = event["dag_id"]
+    if not found or db.execute("SELECT dag_id FROM campaign").fetchone()[0] != dag_id:
+        return
+    known = set(db.execute("SELECT job_id, hold_time FROM events WHERE dag_id = ? AND phase = 'hold'", (dag_id,)))
+    common = {key: event[key] for key in ("dag_id", "utc", "host")}
+    for hold in found:
+        # A hold without a time was recorded while the log could not be read.
+        if known & {(hold.job_id, hold.time), (hold.job_id, "")} or not _is_node(db, hold.node):
+            continue
+        about = {"node": hold.node, "job_id": hold.job_id, "hold_time": hold.time, "reason": hold.reason}
+        apply.apply(db, {**common, **about, "phase": "hold", "exit": 0})
+
+
+def _is_node(db: sqlite3.Connection, name: str) -> bool:
+    return db.execute("SELECT 1 FROM nodes WHERE node = ?", (name,)).fetchone() is not None
+
+
+def age_s(found: Sequence[Hold]) -> float:
+    """Return how long ago the newest hold was (s), infinity without any: log and reader share the access point's clock."""
+    times = [at_s for hold in found[-1:] if (at_s := joblogs.local_s(hold.time)) is not None]
+    return max(0.0, time.time() - times[0]) if times else float("inf")
