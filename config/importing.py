@@ -124,13 +124,13 @@ def _complete(found: dict[str, Entry], zeros: str) -> None:
     """Add the keys that follow from others."""
     if "campaign.constants" not in found:
         found["campaign.constants"] = Entry(
-            "campaign.constants", zeros, "zeros: theirs began with an empty inputforalign.txt"
+            "campaign.constants", zeros, "zeros: faser-alignment-script began with an empty inputforalign.txt"
         )
     for kind in ("reco", "mille"):
         memory = found[f"htcondor.{kind}.memory_mb"].value
         most = min(2 * memory, 1_000_000) if isinstance(memory, int) else 0
         found[f"htcondor.{kind}.memory_max_mb"] = Entry(
-            f"htcondor.{kind}.memory_max_mb", most, "once HTCondor has held a job for want of memory"
+            f"htcondor.{kind}.memory_max_mb", most, "after HTCondor held a job because it needed more memory"
         )
 
 

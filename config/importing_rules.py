@@ -173,7 +173,7 @@ def version(old: Old, base: str) -> Version:
 def _script(value: Any, context: Context) -> Any:
     path = _path(value, context)
     if isinstance(path, str) and path and not os.path.isfile(path):
-        return No("there is no such file; theirs was made when it was missing, and the same four lines are in our jobs")
+        return No("there is no such file; main.py made it if it was missing, and the same four lines are in our jobs")
     return path
 
 
@@ -240,7 +240,7 @@ FIRST: dict[str, Rule] = {
     "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
     "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
     "htcondor.max_retries": To(
-        ("htcondor.retries",), note="in one place: theirs multiplied with the DAG's own retries"
+        ("htcondor.retries",), note="in one place: max_retries multiplied with the DAG's own retries"
     ),
     "htcondor.request_memory": To(("htcondor.reco.memory_mb", "htcondor.mille.memory_mb"), _size("M")),
     "htcondor.request_disk": To(("htcondor.reco.disk_mb", "htcondor.mille.disk_mb"), _size("K")),
@@ -272,7 +272,7 @@ FIRST: dict[str, Rule] = {
 NEWEST: dict[str, Rule] = {
     "raw.year": No("-y of each submission"),
     "raw.run": No("-r of each submission"),
-    "raw.files": No("-f of each submission, both ends included (their code leaves the last file out)"),
+    "raw.files": No("-f of each submission, both ends included (faser-alignment-script leaves the last file out)"),
     "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
     "raw.stations": To(("campaign.stations",)),
     "raw.fourst": To(("campaign.stations",), _stations),
@@ -356,12 +356,12 @@ FIXED = (
     Entry(
         "reconstruction.min_files",
         0.95,
-        "share of the files that is enough; theirs went on with fewer and did not say so",
+        "share of the files that an iteration needs; faser-alignment-script went on with any",
     ),
     Entry("solver.backend", "pede", "as runMillepede.sh"),
     Entry("htcondor.pool", "system", "CERN's"),
     Entry("htcondor.retries", 2, "as the DAG's RETRY"),
-    Entry("htcondor.retry_wait_s", 300, "theirs tried again at once"),
+    Entry("htcondor.retry_wait_s", 300, "faser-alignment-script retried at once"),
     Entry("htcondor.reco.cpus", 2, "as reco.sub.tpl"),
     Entry("htcondor.reco.memory_mb", 4000, "as reco.sub.tpl"),
     Entry("htcondor.reco.disk_mb", 8000, "as reco.sub.tpl"),
@@ -374,4 +374,4 @@ FIXED = (
 )
 
 # What README's generation says in no file: its programs took three stations unless they were told otherwise.
-FIXED_FIRST = (Entry("campaign.stations", 3, "as theirs without --fourst"),)
+FIXED_FIRST = (Entry("campaign.stations", 3, "as main.py without --fourst"),)

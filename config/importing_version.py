@@ -76,7 +76,8 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
             values[f"reconstruction.calypso.{key}"] = (value, f"as {origin}")
     _by_words(old, values, choices, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
-        origin = f"{reconstruct or RECONSTRUCT} does not know it, or is as in versions before raw.verbosity"
+        told = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
+        origin = f"{RECONSTRUCT} {told}does not know it"
         values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], origin)
     return Version(write_constants, reconstruct, values, choices, unused)
 
