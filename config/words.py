@@ -12,6 +12,8 @@ NONE = "-"
 _BUSY = {
     "running": "in HTCondor",
     "queued": "waiting in the queue",
+    "disconnected": "disconnected",
+    "vanished": "without a job",
     "held": "held",
     "failed": "failed",
     "lost": "lost",

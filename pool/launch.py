@@ -31,6 +31,8 @@ def settings(processors: int) -> dict[str, str]:
         "SCHEDD_INTERVAL": "1",
         "SCHEDD_MIN_INTERVAL": "0",
         "PERIODIC_EXPR_INTERVAL": "1",  # how soon a held job is released
+        # Its machine goes down with its schedd: a job that ran is begun again after a minute, not after 40.
+        "JOB_DEFAULT_LEASE_DURATION": "60",
     }
 
 

@@ -54,8 +54,10 @@ def list_campaigns(
     if rows:
         stuck = [look for look in looks if look.stuck]
         draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain)
-        for look in stuck:
-            console.say(look.sentence)
+        for look in looks:
+            line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
+            if line:
+                console.say(line)
     elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
@@ -99,7 +101,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain: Plain = False) -> None:
     """Show the status live until the campaign ends.
 
-    Without a terminal, or with --plain, write a line for each change. Ctrl-C ends the watching, not the campaign. For programs there is
+    Without a terminal, or with --plain, write a line for each change. HTCondor is asked at the beginning and every ten minutes. Ctrl-C ends the watching, not the campaign. For programs there is
     no --json here: `wait --json` tells the end, `status --json` how it stands.
 
     Example: faser-align watch Y2023_R011705_F400-450
@@ -117,23 +119,37 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
         raise CampaignError(look.sentence)
     program, where = console.program(), words.zone(utc=utc)
     live = live_screen.has_terminal() and not draw.is_plain(plain)
+    known = trouble = screens.trouble(look.seen, look.trouble, program)
+
+    def ask() -> str:
+        found = dagman.look(folder)
+        return screens.trouble(found.seen, found.trouble, program)
+
+    def warn_again() -> None:
+        nonlocal known
+        now = ask()
+        if now and now != known:
+            console.warn(now)
+        known = now
+
     if not live:
-        if look.trouble:
-            console.warn(look.trouble)
+        if trouble:
+            console.warn(trouble)
         console.say(f"{look.seen['name']}  {look.seen['state']}: {look.seen['reason']}")
     try:
         if live:
-            live_screen.watch_live(folder, program=program, trouble=look.trouble, interval_s=interval, where=where)
+            live_screen.watch_live(folder, program=program, trouble=trouble, ask=ask, interval_s=interval, where=where)
         else:
             waiting.follow(
                 folder,
                 lambda row: draw.show([chronicle.brief(row, where)], plain=plain),
                 after=look.seen["last_event"],
                 interval_s=interval,
+                ask=warn_again,
             )
     except KeyboardInterrupt:
         if live:
-            draw.show(screens.status(snapshot.take(folder), program=program, trouble=look.trouble, where=where))
+            draw.show(screens.status(snapshot.take(folder), program=program, trouble=trouble, where=where))
         console.say(_goes_on("watch", campaign))
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
     now = snapshot.take(folder)

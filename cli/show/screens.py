@@ -184,6 +184,23 @@ def _step(seen: Row) -> str:
     return "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])
 
 
+def trouble(seen: Row, dagman: str, program: str) -> str:
+    """Return what is wrong with the campaign's DAGMan, or else with jobs that do not go on; empty if all do."""
+    counts = (
+        ("vanished", "vanished from HTCondor's queue"),
+        ("disconnected", "disconnected from the execute machine"),
+    )
+    told = [f"{words.count(len(seen[key]), 'job')} {what}" for key, what in counts if seen.get(key)]
+    more = f"{', '.join(told)}; see `{program} status {shlex.quote(seen['name'])}`" if told else ""
+    return dagman or more
+
+
+def remark(seen: Row, stuck: str, program: str) -> str:
+    """Return the line of `list` about a campaign: why no hook can move it (``stuck``), or that jobs of it do not go on."""
+    partly = trouble(seen, "", program)
+    return stuck or (f"{seen['name']}: {partly}" if partly else "")
+
+
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
     """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
     columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")

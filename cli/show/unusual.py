@@ -30,6 +30,8 @@ def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
     found: list[Block] = []
     found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
     found += _release(seen)
+    found += _vanished(seen, program)
+    found += _disconnected(seen)
     found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
     found += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
     found += _listing(
@@ -115,6 +117,37 @@ def _release(seen: Row) -> list[Block]:
         return []
     which = "" if len(seen["held"]) == 1 else ", for all jobs on hold"
     return [Line(f"  remove the cause, then{which}: {seen['to_pool']}condor_release {_jobs_held(seen)}")]
+
+
+def _vanished(seen: Row, program: str) -> list[Block]:
+    """Nodes whose job left the queue without DAGMan having seen its end, and what runs them again."""
+    items = seen.get("vanished", ())
+    told = [(f"{item['node']} (job {item['job_id']})",) for item in items]
+    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red")
+    if items:
+        name = shlex.quote(seen["name"])
+        found.append(Line(f"  run what is left again: {program} stop {name}, then {program} resume {name}"))
+    return found
+
+
+def _disconnected(seen: Row) -> list[Block]:
+    """Jobs whose machine HTCondor has lost, until when it tries to reach it, and what runs them again before."""
+    items = seen.get("disconnected", ())
+    told = [
+        (
+            f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {words.duration(i['lease_s'])}, or reconnects",
+        )
+        for i in items
+    ]
+    found = _listing("disconnected from the execute machine", "job", told, "yellow")
+    if items:
+        tools, few = seen["to_pool"], len(items) <= ITEMS_MAX
+        of_dagman = f"DAGManJobId == {seen['dag_id'].partition('.')[0]}"
+        ids = " ".join(item["job_id"] for item in items)
+        lost = ids if few else f"-constraint '{of_dagman} && JobStatus == 2 && JobCurrentReconnectAttempt > 0'"
+        held = ids if few else f"-constraint '{of_dagman} && JobStatus == 5 && HoldReasonCode == 1'"
+        found.append(Line(f"  run at once: {tools}condor_hold {lost} && {tools}condor_release {held}"))
+    return found
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:

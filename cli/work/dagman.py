@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.cli.work import snapshot
-from faser_align.config import layout, submissions
+from faser_align.cli.work import queued, snapshot
+from faser_align.config import layout, submissions, words
 from faser_align.config.program import program
 from faser_align.config.record import read_record
 from faser_align.dag import queue
@@ -104,13 +104,24 @@ def look(folder: str) -> Look:
     if seen["ended"]:
         return Look(seen)
     record = read_record(folder)
+    asked_s = time.time()
     answer = ask(record, seen["dag_id"])
     if not answer.problem and not answer.jobs:
         # It may have come to its end since it was looked at: DAGMan leaves only after the last hook.
         seen = snapshot.take(folder)
         if seen["ended"]:
             return Look(seen)
-    return _judge(seen if answer.problem else snapshot.with_queue(seen, answer.waiting), record, answer)
+    # Jobs are known of the DAGMan that was asked for: one that was resumed just now has recorded nothing yet.
+    known = answer.jobs and seen["dag_id"].partition(".")[0] == str(answer.jobs[0].cluster)
+    found = _differences(folder, answer, asked_s) if known else queued.NOTHING
+    if not answer.problem:
+        seen = snapshot.with_queue(seen, answer.waiting, found)
+    return _judge(seen, record, answer, found)
+
+
+def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Found:
+    """What the queue tells of the campaign's nodes, if its DAGMan is there; ``asked_s`` is when the schedd was asked."""
+    return queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if answer.jobs else queued.NOTHING
 
 
 def look_again(folder: str) -> str:
@@ -131,6 +142,7 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
     records = dict(_records(row["folder"] for row in rows if row["state"] in table.UNFINISHED))
     problems = []
     for kind in sorted({record["config"]["htcondor"]["pool"] for record in records.values()}):
+        asked_s = time.time()
         answer = ask_pool(kind, queue.of_all())
         if answer.problem:
             problems.append(f"whether DAGMan runs is not known: {answer.problem}")
@@ -138,7 +150,10 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
         for folder, record in records.items():
             if record["config"]["htcondor"]["pool"] == kind and _is_of(record, answer.schedd):
                 jobs = tuple(job for job in answer.jobs if job.folder == record["folder"])
-                found[folder] = _judge(found[folder].seen, record, answer._replace(jobs=jobs))
+                own = answer._replace(jobs=jobs)
+                differences = _differences(folder, own, asked_s)
+                row = {**found[folder].seen, **{key: list(getattr(differences, key)) for key in queued.KINDS}}
+                found[folder] = _judge(row, record, own, differences)
     return list(found.values()), problems
 
 
@@ -156,7 +171,7 @@ def _is_of(record: Record, schedd: str) -> bool:
     return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
 
 
-def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look:
+def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: queued.Found) -> Look:
     """What the schedd's answer means for an unfinished campaign."""
     if answer.problem:
         return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")
@@ -169,8 +184,8 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look
             sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
             return Look(seen, sentence, stuck=True, gone=True, cure=resume)
         sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
-        return Look(seen, sentence, True, True, f"{resume}   (or close it: {typed} repair {name})")
-    job = answer.jobs[0]
+        return Look(seen, sentence, True, True, f"{typed} repair {name}   (then: {resume})")
+    job, again = answer.jobs[0], f"{typed} stop {name}   (then: {typed} resume {name})"
     if job.status == queue.HELD:
         cure = snapshot.release(record, f"{job.cluster}.0")
         sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
@@ -178,8 +193,14 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue) -> Look
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
-        return Look(seen, sentence, True, False, f"{typed} stop {name}   (then: {typed} resume {name})")
+        return Look(seen, sentence, True, False, again)
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
         return Look(seen, f"its DAGMan failed, and HTCondor starts it again in about {minutes} min; see {out}")
+    if found.all_vanished:
+        jobs = words.count(len(found.vanished), "job")
+        sentence = (
+            f"its DAGMan waits for {jobs} that left HTCondor's queue without its notice: nothing moves it any more"
+        )
+        return Look(seen, sentence, True, False, again)
     return Look(seen)

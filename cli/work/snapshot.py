@@ -7,11 +7,11 @@ import os
 import shlex
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.work import pace
+from faser_align.cli.work import pace, queued
 from faser_align.config import layout, words
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
@@ -62,6 +62,7 @@ def take(folder: str) -> Snapshot:
             "retried": pace.retried(db),
             "slow": pace.slow(db, counts, now_s) if going else [],
             "lost_max": campaign["lost_max"],
+            **{kind: [] for kind in queued.KINDS},  # which only HTCondor knows
             "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
             "told": campaign["targets"],
             "published_age_s": queries.age_s(folder),
@@ -98,6 +99,7 @@ def summary(folder: str) -> Row:
             "effect_um": metrics.get("effect_um"),
             "created_utc": campaign["created_utc"],
             "updated_utc": campaign["updated_utc"],
+            **{kind: [] for kind in queued.KINDS},
             "year": record["year"],
             "run": campaign["run"],
             "folder": folder,
@@ -142,27 +144,48 @@ def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
     return (seen.st_mtime_ns, seen.st_ino, tuple(spool.waiting(folder)))
 
 
-def with_queue(seen: Snapshot, waiting: Collection[str]) -> Snapshot:
-    """The snapshot with what the schedd said of the nodes' jobs: those that wait in its queue do not run.
+def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = queued.NOTHING) -> Snapshot:
+    """Return the snapshot with what the schedd said of the nodes' jobs.
 
     Args:
         seen: a snapshot, in which a node runs from its PRE script to its POST script.
         waiting: nodes whose job waits.
+        found: what no script has recorded.
     """
-    places = Counter(layout.parse_node(node)[1:3] for node in waiting)
+    states = dict.fromkeys(waiting, "queued") | {
+        row["node"]: state
+        for state, rows in (("disconnected", found.disconnected), ("vanished", found.vanished), ("held", found.held))
+        for row in rows
+    }
+    places: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    for node, state in states.items():
+        places[layout.parse_node(node)[1:3]][state] += 1
     rows = [_with_queue(row, places[row["stage"], row["iteration"]]) for row in seen["iterations"]]
     before = next((row for row in seen["iterations"] if progress(row) == seen["reason"]), None)
     reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
-    slow = [item for item in seen["slow"] if item["node"] not in waiting]
-    return {**seen, "iterations": rows, "reason": reason, "slow": slow}
+    slow = [item for item in seen["slow"] if item["node"] not in states]
+    release = f"{seen['to_pool']}condor_release "
+    held = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
+    return {
+        **seen,
+        "iterations": rows,
+        "reason": reason,
+        "slow": slow,
+        "held": [*seen["held"], *held],
+        **{kind: list(getattr(found, kind)) for kind in queued.KINDS},
+    }
 
 
-def _with_queue(row: Row, waiting: int) -> Row:
-    running = row["nodes"].get("running", 0)
-    if not running:
+def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
+    """The iteration's row, where of the nodes that run ``others`` are in another state."""
+    counts = {"queued": 0, **row["nodes"]}
+    if not counts.get("running", 0):
         return row
-    queued = min(waiting, running)  # the copy may be older than the schedd's answer
-    return {**row, "nodes": {**row["nodes"], "running": running - queued, "queued": queued}}
+    for state, count in others.items():
+        moved = min(count, counts["running"])  # the snapshot may be older than the schedd's answer
+        counts["running"] -= moved
+        counts[state] = counts.get(state, 0) + moved
+    return {**row, "nodes": counts}
 
 
 def _limit(record: Row, stage: int) -> int:

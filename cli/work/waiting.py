@@ -85,7 +85,15 @@ def ended(folder: str) -> str | None:
     return state if state in table.ENDS else None
 
 
-def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, interval_s: float = 1.0) -> str:
+def follow(
+    folder: str,
+    tell: Callable[[queries.Row], None],
+    *,
+    after: int,
+    interval_s: float = 1.0,
+    ask: Callable[[], None] = lambda: None,
+    ask_every_s: float = SILENCE_S,
+) -> str:
     """Tell of every change of the campaign until it has ended.
 
     Args:
@@ -93,11 +101,13 @@ def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, inte
         tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or lost.
         after: id of the last event that is known already.
         interval_s: time between two looks at the copy's modification time.
+        ask: called every ``ask_every_s``: it asks HTCondor, and says what it hears.
 
     Returns:
         The end state.
     """
     seen: object = None
+    asked = time.monotonic()
     while True:
         stamp = snapshot.stamp(folder)
         if stamp != seen and stamp[0]:
@@ -113,4 +123,7 @@ def follow(folder: str, tell: Callable[[queries.Row], None], *, after: int, inte
                     tell(row)
             if end:
                 return end
+        if time.monotonic() - asked >= ask_every_s:
+            ask()
+            asked = time.monotonic()
         time.sleep(interval_s)

@@ -1,0 +1,249 @@
+"""Jobs that the state database calls running and HTCondor's queue does not: what the commands say of them."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from campaigns import hook, make_campaign
+from commandline import Command
+from nowhere import until
+from poolcampaigns import PoolCampaign, own_pool
+
+from faser_align.cli.work import queued, waiting
+from faser_align.config import layout
+from faser_align.dag import queue
+from faser_align.pool import personal, processes
+
+pytestmark = pytest.mark.alone
+ON_POOL = pytest.mark.pool
+
+FIRST, SECOND = layout.reco_node(1, 1, 400), layout.reco_node(1, 1, 401)
+Make = Callable[..., PoolCampaign]
+
+
+@pytest.fixture(scope="module")
+def ground(session_folder: Path) -> Iterator[Path]:
+    """A folder with a running pool of its own, whose daemons may be killed."""
+    root = session_folder / "stuck"
+    root.mkdir()
+    with own_pool(root / "pool", 8):
+        with open(root / "pool" / "condor_config", "a") as config:
+            config.write("JOB_DEFAULT_LEASE_DURATION = 60\n")  # as a personal pool has it
+        subprocess.run(["condor_reconfig"], check=True, capture_output=True)
+        yield root
+
+
+@pytest.fixture
+def make(ground: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Submits a campaign of two files and one iteration, whose DAG may be changed, and waits until its jobs run."""
+    monkeypatch.setattr(queued, "UNSEEN_S", 5)
+    made: list[PoolCampaign] = []
+
+    def one(change: Callable[[str], str] = str) -> PoolCampaign:
+        name = re.sub("[^a-z]+", "-", request.node.name[5:])
+        made.append(PoolCampaign(ground / name, files=2, iterations=1, wait_s=600))
+        dag = made[0].folder / layout.DAG
+        dag.write_text(change(dag.read_text()))
+        made[0].submit()
+        made[0].wait(lambda: len(made[0].jobs(status=2)) == 2)
+        return made[0]
+
+    yield one
+    for campaign in made:
+        for job in campaign.dagmans() or []:
+            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def job_of(campaign: PoolCampaign, node: str) -> str:
+    (job,) = (f"{ad['ClusterId']}.{ad['ProcId']}" for ad in campaign.jobs() if ad["FaserNode"] == node)
+    return job
+
+
+def end_unseen(campaign: PoolCampaign, node: str) -> None:
+    """Let the node's job end, and tear its event in DAGMan's log as a full disk does: only the beginning was written."""
+    dagman = campaign.dagman_pids()
+    jobs = len(campaign.jobs())
+    for pid in dagman:
+        os.kill(pid, signal.SIGSTOP)
+    (campaign.orders / f"{node}.wait_s").write_text("0.1")
+    campaign.wait(lambda: len(campaign.jobs()) == jobs - 1)
+    log = campaign.folder / layout.NODES_LOG
+    os.truncate(log, log.read_bytes().rindex(b"\n005 ") + 40)
+    for pid in dagman:
+        os.kill(pid, signal.SIGCONT)
+
+
+@ON_POOL
+def test_a_torn_log(make: Make, plain_command: Command) -> None:
+    """A job whose end is torn in DAGMan's log is shown as vanished, and the campaign as stuck once nothing else runs."""
+    campaign = make()
+    name, job = campaign.name, job_of(campaign, FIRST)
+    end_unseen(campaign, FIRST)
+    status = until(lambda: "vanished" in (out := plain_command("status", name).out) and out)
+    assert "iteration 1: 0 of 3 nodes done, 1 running, 1 without a job" in status
+    assert "1 job vanished from HTCondor's queue: DAGMan waits in vain\n" in status
+    assert f"{FIRST} (job {job})" in status
+    assert f"run what is left again: faser-align stop {name}, then faser-align resume {name}" in status
+    assert f"{name}: 1 job vanished from HTCondor's queue; see `faser-align status {name}`" in plain_command("list").out
+    seen = json.loads(plain_command("status", name, "--json").out)
+    assert (seen["vanished"], seen["dagman_stuck"]) == ([{"node": FIRST, "job_id": job}], False)
+    assert [row["vanished"] for row in json.loads(plain_command("list", "--json").out) if row["name"] == name] == [
+        seen["vanished"]
+    ]
+
+    (campaign.orders / "wait_s").write_text("0.1")
+    until(lambda: plain_command("wait", name, "--timeout", "0").status == waiting.STUCK)
+    waits = "its DAGMan waits for 2 jobs that left HTCondor's queue without its notice: nothing moves it any more"
+    status = plain_command("status", name).out
+    assert waits in status
+    assert f"next: faser-align stop {name}   (then: faser-align resume {name})" in status
+    assert f"{name} is reconstructing, but {waits}" in plain_command("list").out
+
+    stopped = plain_command("stop", name, "--yes")
+    assert stopped.status == 0, stopped.err
+    assert plain_command("resume", name).status == 0
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
+
+
+@ON_POOL
+def test_a_hold_that_no_script_recorded(make: Make, plain_command: Command) -> None:
+    """A job that the schedd has on hold is shown with its reason, although its HOLD script never ran."""
+    campaign = make(lambda dag: re.sub(r"^SCRIPT .*ALL HOLD .*\n", "", dag, flags=re.MULTILINE))
+    job = job_of(campaign, FIRST)
+    campaign.hold(job, "no inode was left")
+    campaign.wait(lambda: len(campaign.jobs(status=queue.HELD)) == 1)
+    assert campaign.nodes()[FIRST]["state"] == "running"
+    status = plain_command("status", campaign.name).out
+    assert "iteration 1: 0 of 3 nodes done, 1 running, 1 held" in status
+    assert "1 job on hold" in status
+    assert f"{FIRST}: no inode was left" in status
+    assert f"condor_release {job}" in status
+    (campaign.orders / "wait_s").write_text("0.1")
+    assert campaign.act(htcondor2.JobAction.Release, job)
+    assert campaign.wait_end() == "exhausted"
+
+
+@ON_POOL
+def test_the_whole_pool_is_killed(make: Make, plain_command: Command, ground: Path) -> None:
+    """Jobs of a pool that was killed are shown as disconnected; what is shown runs one at once, the end of its lease the other."""
+    campaign = make()
+    assert "disconnected" not in plain_command("status", campaign.name).out
+    job, other, began = job_of(campaign, FIRST), job_of(campaign, SECOND), time.time()
+    kill([daemon.pid for daemon in processes.daemons(ground / "pool" / "condor_config")])
+    kill([*campaign.job_pids(), *campaign.dagman_pids()])
+    personal.start(ground / "pool", cpus=8)
+    htcondor2.reload_config()
+    status = until(lambda: "disconnected" in (out := plain_command("status", campaign.name).out) and out)
+    assert "0 of 3 nodes done, 2 disconnected" in status
+    assert "2 jobs disconnected from the execute machine" in status
+    assert f"{FIRST} (job {job}): HTCondor runs it again within " in status
+    assert f"{campaign.name}: 2 jobs disconnected from the execute machine; see" in plain_command("list").out
+    (campaign.orders / "wait_s").write_text("0.1")
+    (said,) = re.findall(r"run at once: (.*)", status)
+    subprocess.run(said.replace(f" {other}", ""), shell=True, check=True, capture_output=True)
+    assert campaign.wait_end() == "exhausted"
+    assert {node["attempts"] for node in campaign.nodes().values()} == {1}
+    assert time.time() - began < 400
+
+
+@ON_POOL
+def test_the_personal_pool_has_a_short_lease(pool: personal.Pool) -> None:
+    """A job on a personal pool is begun again a minute after its machine was lost, not after 40."""
+    assert pool.master_pid
+    done = subprocess.run(
+        ["condor_config_val", "JOB_DEFAULT_LEASE_DURATION"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "60"
+
+
+NOW_S = 1_800_000_000.0
+DAGMAN = queue.DagmanJob(12, queue.RUNNING, "", started_s=int(NOW_S) - 3600)
+LOG = (
+    f"{{start}} INTERNAL *** DAGMAN_STARTED 12.0 ***\n{{start}} {FIRST} PRE_SCRIPT_SUCCESS - - - 1\n"
+    f"{{start}} {FIRST} SUBMIT 13.0 - - 1\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A campaign whose first node runs, as far as the state database knows, in a job that DAGMan submitted an hour ago."""
+    record = make_campaign(tmp_path / "c", files=2)
+    assert hook("pre", record["folder"], FIRST, 0, 2).returncode == 0
+    (tmp_path / "c" / layout.JOBSTATE_LOG).write_text(LOG.format(start=int(NOW_S) - 3600))
+    return tmp_path / "c"
+
+
+def vanished(folder: Path, *jobs: queue.NodeJob, dagman: queue.DagmanJob = DAGMAN) -> list[Any]:
+    return [row["node"] for row in queued.look(str(folder), dagman, jobs, NOW_S).vanished]
+
+
+def test_a_job_that_dagman_waits_for_has_vanished(folder: Path) -> None:
+    """A job without an end in DAGMan's log that is not in the queue has vanished, and one that is there has not."""
+    assert vanished(folder) == [FIRST]
+    assert queued.look(str(folder), DAGMAN, (), NOW_S).all_vanished
+    assert vanished(folder, queue.NodeJob(FIRST, "13.0", 12, queue.IDLE)) == []
+    assert vanished(folder, queue.NodeJob(FIRST, "13.0", 11, queue.IDLE)) == [FIRST]  # of an earlier DAGMan
+
+
+@pytest.mark.parametrize(("age_s", "found"), [(queued.UNSEEN_S + 1, [FIRST]), (queued.UNSEEN_S - 1, []), (-3, [])])
+def test_a_job_that_has_just_ended_has_not_vanished(folder: Path, age_s: int, found: list[str]) -> None:
+    """DAGMan has a minute to notice the end of a job that is in its log."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW_S - age_s))
+    (folder / layout.NODES_LOG).write_text(f"005 (013.000.000) {when} Job terminated.\n")
+    assert vanished(folder) == found
+    (folder / layout.NODES_LOG).write_text(f"009 (013.000.000) {when} Jo")
+    assert vanished(folder) == found
+
+
+def test_what_has_no_job_yet_has_not_vanished(folder: Path) -> None:
+    """A node that waits for its submission, whose job was submitted just now, or that DAGMan has seen end has not vanished."""
+    log = folder / layout.JOBSTATE_LOG
+    text = log.read_text()
+    for more in (
+        f"{int(NOW_S) - 3000} {FIRST} JOB_TERMINATED 13.0 - - 1\n",
+        f"{int(NOW_S) - 3000} {FIRST} PRE_SCRIPT_STARTED - - - 1\n",
+        f"{int(NOW_S) - 10} {FIRST} SUBMIT 14.0 - - 1\n",
+        f"{int(NOW_S) - 3000} INTERNAL *** DAGMAN_STARTED 22.0 ***\n",
+    ):
+        log.write_text(text + more)
+        assert vanished(folder) == [], more
+    log.write_text(f"{text}{int(NOW_S) - 3000} INTERNAL *** DAGMAN_STARTED 12.0 ***\n")  # it recovered
+    assert vanished(folder) == [FIRST]
+    log.write_text(text.replace("SUBMIT", "SUB"))
+    assert vanished(folder) == []
+    log.unlink()
+    assert vanished(folder) == []
+
+
+def test_a_dagman_that_does_not_read_has_lost_no_job(folder: Path) -> None:
+    """While DAGMan is on hold, waits, or has just begun nothing is concluded."""
+    for change in ({"status": queue.HELD}, {"status": queue.IDLE}, {"started_s": int(NOW_S) - 10}):
+        assert vanished(folder, dagman=DAGMAN._replace(**change)) == []
+
+
+def test_attributes_of_a_job() -> None:
+    """A running job whose shadow counts attempts to reconnect is disconnected; on hold or idle it is not."""
+    ad = {"JobUniverse": 5, "ClusterId": 13, "ProcId": 0, "DAGManJobId": 12, "FaserNode": FIRST, "JobStatus": 2}
+    ad |= {"JobCurrentReconnectAttempt": 3, "JobLeaseDuration": 2400, "HoldReason": "an earlier one"}
+    (job,) = queue.read([ad], "s", NOW_S).nodes
+    assert job == queue.NodeJob(FIRST, "13.0", 12, 2, reconnects_s=2400)
+    for status in (queue.HELD, queue.IDLE):
+        assert queue.read([ad | {"JobStatus": status}], "s", NOW_S).nodes[0].reconnects_s == 0
+    del ad["JobCurrentReconnectAttempt"]
+    assert queue.read([ad], "s", NOW_S).nodes[0].reconnects_s == 0
