@@ -1,5 +1,6 @@
 """Arguments and options that many commands have, alike in all of them."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -13,6 +14,11 @@ def _names(incomplete: str) -> list[str]:
         return [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
     except OSError:
         return []
+
+
+def one_of(*known: str) -> Callable[[str], list[str]]:
+    """Return what completes one of these words in the shell."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
 Campaign = Annotated[

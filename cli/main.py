@@ -4,6 +4,7 @@ A command's module is imported at the start, what it works with only when it run
 """
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -83,12 +84,25 @@ for group in (
     group.register(app)
 
 
+# What pydantic says of values, in plain words.
+_PLAIN = (
+    ("Input should be a valid integer.*", "must be a whole number"),
+    ("Input should be a valid number.*", "must be a number"),
+    ("Input should be greater than or equal to", "must be at least"),
+    ("Input should be less than or equal to", "must be at most"),
+    ("Input should be", "must be"),
+    (r"(?i)invalid value for ('.*?'): must", r"\1 must"),
+)
+
+
 def _misused(problem: Any) -> int:
     """Say in one sentence what is wrong with the words that were typed; returns the exit status."""
     if type(problem).__name__ == "NoArgsIsHelpError":  # a group of commands without one: its help is the answer
         problem.show()
         return MISUSED
     said = " ".join(problem.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
+    for pattern, plain in _PLAIN:
+        said = re.sub(pattern, plain, said)
     names: list[str] = []
     context = problem.ctx
     while context is not None and context.parent is not None:

@@ -1,6 +1,7 @@
 """Raw files, runs and years as users type them."""
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 
 from faser_align.config import layout
@@ -9,7 +10,7 @@ from faser_align.fsm.errors import UserError
 FILE_MAX = 99_999  # names of raw files have five digits
 FILES_MAX = 100_000
 RUN_MAX = 999_999
-YEARS = range(2021, 2100)  # FASER was installed in 2021
+YEAR_MIN = 2021  # FASER was installed in 2021
 HOW = "write 400-450, 400:450, 400, or several such parts with commas"
 
 
@@ -64,9 +65,7 @@ def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int
         UserError: one of them is malformed, or there are not as many ranges as runs.
     """
     if len(runs) != len(files):
-        raise UserError(
-            f"{len(runs)} times -r and {len(files)} times -f are given; give one -f for each -r, in the same order"
-        )
+        raise UserError(f"there are {len(runs)} -r and {len(files)} -f; give one -f for each -r, in the same order")
     found: dict[str, set[int]] = {}
     for run, text in zip(runs, files, strict=True):
         found.setdefault(parse_run(run), set()).update(parse_files(text))
@@ -86,9 +85,11 @@ def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
 
 
 def check_year(year: int) -> int:
-    """Return the year of data taking; raises UserError if FASER took no data then."""
-    if year not in YEARS:
-        raise UserError(f"-y {year} is not a year of data taking; write one from {YEARS.start} on, for example 2023")
+    """Return the year of data taking; raises UserError if FASER took no data then, or has not yet."""
+    now = time.gmtime().tm_year
+    if not YEAR_MIN <= year <= now:
+        why = "is in the future" if year > now else f"is before {YEAR_MIN}, when FASER was installed"
+        raise UserError(f"-y {year} {why}; write a year from {YEAR_MIN} to {now}")
     return year
 
 

@@ -1,6 +1,5 @@
 """Reading the configuration file, with one sentence for each thing that is wrong in it."""
 
-import difflib
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 import faser_align.examples
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
+from faser_align.config.near import nearest as similar
 from faser_align.config.schema import Config, Convergence, Table
 from faser_align.fsm.errors import UserError, UserErrors
 
@@ -162,8 +162,11 @@ def nearest(dotted: str) -> str:
     siblings = [name for name in known if name.rpartition(".")[0] == table]
     near = [name for name in known if name.rpartition(".")[2] == last]
     near = near or [name for name in known if len(name) > 3 and f"_{last}".endswith(f"_{name.rpartition('.')[2]}")]
-    near = near or difflib.get_close_matches(dotted, siblings, n=1) or difflib.get_close_matches(dotted, known, n=1)
-    if near:
+    if not near:
+        # The table's name, which is right, would make any of its keys look near.
+        of_table = {name.rpartition(".")[2]: name for name in siblings}
+        near = [of_table.get(similar(last, of_table), "") if siblings else similar(dotted, known)]
+    if near[0]:
         return f"did you mean {near[0]}?"
     return f"known here: {', '.join(name.rpartition('.')[2] for name in siblings)}"
 

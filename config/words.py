@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from faser_align.fsm import plural
+
+count = plural.count
+
 NONE = "-"
 
 # The states of nodes that are under way or went wrong. A node runs from its PRE script to its POST script: whether its
@@ -71,11 +75,6 @@ def percent(share: float | None) -> str:
     if share is None:
         return NONE
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.01 or share == 0 else f"{share:.2%}"
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """A number with its noun: ``1 file``, ``6 files``, ``17,000 tracks``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def bytes_of(size: int) -> str:

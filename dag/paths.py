@@ -1,6 +1,7 @@
 """Paths in a DAG: what DAGMan can carry, and how a script's argument is written."""
 
 import re
+from collections.abc import Iterable
 
 from faser_align.fsm.errors import UserError
 
@@ -18,24 +19,26 @@ def check_path(path: str, what: str, *, spaces: bool = True) -> None:
         what: what it is, for the sentence.
         spaces: whether spaces are harmless in its place.
     """
-    found = UNSAFE.search(path) or (None if spaces else re.search(r"\s", path))
     # Control characters, line and paragraph separators, bytes that are no text: one of them ends a line somewhere.
-    character = found[0] if found else next((c for c in path if not c.isprintable()), "")
-    if character:
-        _refuse(path, what, "DAGMan", character)
+    found = [c for c in path if UNSAFE.match(c) or not c.isprintable() or (c.isspace() and not spaces)]
+    if found:
+        _refuse(path, what, "DAGMan", found)
     if path != path.strip():
         raise UserError(f"{what} is {path!r}, and DAGMan cannot use a path that ends with a space; rename it")
 
 
 def check_steering(path: str, what: str) -> None:
     """Raise UserError if the solver's steering text cannot name files in the folder ``path``."""
-    found = UNSAFE_IN_STEERING.search(path)
+    found = UNSAFE_IN_STEERING.findall(path)
     if found:
-        _refuse(path, what, "the solver", found[0])
+        _refuse(path, what, "the solver", found)
 
 
-def _refuse(path: str, what: str, who: str, characters: str) -> None:
-    shown = "a space" if characters == " " else "spaces in a row" if characters == "  " else repr(characters)
+_IN_WORDS = {" ": "a space", "  ": "spaces in a row"}
+
+
+def _refuse(path: str, what: str, who: str, characters: Iterable[str]) -> None:
+    shown = " or ".join(_IN_WORDS.get(one) or repr(one) for one in dict.fromkeys(characters))
     name = path if path.isprintable() else repr(path)
     raise UserError(f"{what} is {name}, and {who} cannot use a path with {shown}; move it to another one")
 

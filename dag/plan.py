@@ -65,8 +65,10 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
     )
     if not NAME.fullmatch(made):
         shown = made if len(made) <= 60 else made[:57] + "..."
+        wrong = dict.fromkeys(re.findall(r"[^\w.,+=@ -]", made))
+        none_of = f", and none of {' '.join(map(repr, wrong))}" if wrong else ""
         raise UserError(
-            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces inside and . , + = @ - _ with --name"
+            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces inside and . , + = @ - _ with --name{none_of}"
         )
     return made
 
@@ -231,10 +233,16 @@ def _check_raw_files(config: Config, year: int, run: str, files: list[int]) -> N
         return
     numbered = (layout.raw(run, file) for file in files)
     paths = [pattern.format(year=year, run=of_run, file=f"{number:05d}") for of_run, number in numbered]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        named = ", ".join(missing[:NAMED_AT_MOST]) + (", ..." if len(missing) > NAMED_AT_MOST else "")
-        raise UserError(
-            f"{len(missing)} of {len(paths)} raw files {'does' if len(missing) == 1 else 'do'} not exist: {named}; "
-            "correct -y, -r, -f or reconstruction.raw"
-        )
+    bad = [path for path in paths if not os.path.isfile(path)]
+    if not bad:
+        return
+    folders = [path for path in bad if os.path.isdir(path)]
+    named = folders or bad
+    shown = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
+    if folders:
+        what = f"{shown} {'is a directory, not a raw file' if len(folders) == 1 else 'are directories, not raw files'}"
+    elif len(paths) == 1:
+        what = f"the raw file {shown} does not exist"
+    else:
+        what = f"{len(bad)} of {len(paths)} raw files {'does' if len(bad) == 1 else 'do'} not exist: {shown}"
+    raise UserError(f"{what}; correct -y, -r, -f or reconstruction.raw")

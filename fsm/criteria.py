@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from faser_align.fsm.approach import remaining, rise
+from faser_align.fsm.plural import count
 
 Metrics = Mapping[str, Any]
 
@@ -133,7 +134,7 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
             float(len(missing)),
             0.0,
             not missing,
-            f"{len(missing)} parameters had too few entries to be free ({names})"
+            f"{count(len(missing), 'parameter')} had too few entries to be free ({names})"
             if missing
             else "no free parameter had too few entries",
         )
@@ -211,7 +212,7 @@ def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
         text = f"only {records:.0f} tracks are left of {best:.0f}, below {share}"
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     enough = records >= rules.starved_per_parameter * free
-    per = f"{free} free parameters ({rules.starved_per_parameter:g} per parameter are asked for)"
+    per = f"{count(free, 'free parameter')} ({rules.starved_per_parameter:g} per parameter are asked for)"
     return [
         Criterion("tracks_left", records, rules.starved_fraction * best, left, text),
         Criterion(

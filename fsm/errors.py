@@ -5,14 +5,13 @@ One place, ``faser_align.cli.main``, turns them into a sentence and an exit stat
 
 
 class CampaignError(Exception):
-    """Anything that the program itself reports; its text is one sentence for a person."""
+    """Anything that the program itself reports, in one sentence for each thing that is wrong."""
 
     exit_status = 1
 
-    @property
-    def sentences(self) -> list[str]:
-        """Each thing that is wrong, in a sentence of its own."""
-        return [str(self)]
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = list(sentences)
 
 
 class UserError(CampaignError):
@@ -25,13 +24,7 @@ class UserErrors(UserError):
     """Several mistakes of the user, each with its sentence."""
 
     def __init__(self, sentences: list[str]) -> None:
-        super().__init__("\n".join(sentences))
-        self._each = list(sentences)
-
-    @property
-    def sentences(self) -> list[str]:
-        """One sentence for each mistake."""
-        return self._each
+        super().__init__(*sentences)
 
 
 class NodeError(CampaignError):

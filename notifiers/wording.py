@@ -97,7 +97,7 @@ def _after(facts: Facts) -> str:
     if not done:
         return ""
     if allowed:
-        return f"after {done} of {allowed} iterations"
+        return f"after {done} of {allowed} iteration{'s' * (allowed != 1)}"
     return f"after {done} iteration{'s' if done > 1 else ''}"
 
 

@@ -5,6 +5,7 @@ Readers open the published copy, which nobody writes any more: they never touch 
 
 import json
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,16 +36,19 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
         StoreError: there is none, it cannot be read, or a newer program made it.
     """
     path = Path(folder, layout.PUBLISHED)
+    fix = f"`faser-align repair {shlex.quote(folder)}` makes it again"
+    if not path.exists():
+        raise StoreError(f"{path} is missing; {fix}")
     try:
         db = sqlite3.connect(database.uri(str(path.absolute()), "mode=ro&immutable=1"), uri=True)
     except sqlite3.Error as problem:
-        raise StoreError(f"{path} cannot be read: {problem}") from problem
+        raise StoreError(f"{path} cannot be read: {problem}; {fix}") from problem
     try:
         database.refuse_newer(db)
         db.execute("SELECT 1 FROM campaign").fetchone()
         yield db
     except sqlite3.DatabaseError as problem:
-        raise StoreError(f"{path} cannot be read: {problem}") from problem
+        raise StoreError(f"{path} cannot be read: {problem}; {fix}") from problem
     finally:
         db.close()
 

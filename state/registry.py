@@ -4,7 +4,6 @@ One small file per campaign folder, so that two submissions at once do not meet 
 one entry. It holds nothing that a campaign does not hold itself.
 """
 
-import difflib
 import json
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from faser_align.config import layout
 from faser_align.config.atomic import write_text
+from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
 
 NAMES_MAX = 5  # in a sentence
@@ -71,9 +71,9 @@ def find(name: str) -> str:
         raise UserError(f"several campaigns are called {name!r}; give the folder of one: {', '.join(folders)}")
     if folders:
         return folders[0]
-    nearest = difflib.get_close_matches(name, [entry.name for entry in known], n=1, cutoff=0.4)
-    if nearest:
-        raise UserError(f"there is no campaign {name!r}; the nearest is {nearest[0]!r}")
+    near = nearest(name, [entry.name for entry in known])
+    if near:
+        raise UserError(f"there is no campaign {name!r}; the nearest is {near!r}")
     if known:
         names = ", ".join(entry.name for entry in known[:NAMES_MAX]) + (", ..." if len(known) > NAMES_MAX else "")
         raise UserError(f"there is no campaign {name!r}; known are {names}; or give the path of its folder")

@@ -8,6 +8,7 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Json
+from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
     from faser_align.config.importing import Imported
@@ -156,6 +157,8 @@ def _campaign(source: str, output: str, *, as_json: bool) -> None:
     for note in found.notes:
         console.warn(note)
     label, command = shlex.quote(found.name), console.program()
-    console.say(f"{found.folder} made from {source}, which was not changed: {found.iterations} iterations. Next:")
+    console.say(
+        f"{found.folder} made from {source}, which was not changed: {count(found.iterations, 'iteration')}. Next:"
+    )
     for verb in ("metrics", "report", "history", "constants show"):
         console.say(f"  {command} {verb} {label}")

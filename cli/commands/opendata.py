@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import EXPORT_FORMATS, EXPORTED, Campaign
+from faser_align.cli.arguments import EXPORT_FORMATS, EXPORTED, Campaign, one_of
 
 
 def register(app: typer.Typer) -> None:
@@ -15,8 +15,18 @@ def register(app: typer.Typer) -> None:
 
 def export(
     campaign: Campaign,
-    form: Annotated[str, typer.Option("--format", help=f"{' or '.join(EXPORT_FORMATS)}.", metavar="FORMAT")] = "json",
-    table: Annotated[str, typer.Option("--table", help=f"Only one of {', '.join(EXPORTED)}.")] = "",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help=f"{' or '.join(EXPORT_FORMATS)}.",
+            metavar="FORMAT",
+            autocompletion=one_of(*EXPORT_FORMATS),
+        ),
+    ] = "json",
+    table: Annotated[
+        str, typer.Option("--table", help=f"Only one of {', '.join(EXPORTED)}.", autocompletion=one_of(*EXPORTED))
+    ] = "",
     output: Annotated[
         str, typer.Option("--output", "-o", help="File to write to; a folder for several tables as CSV.")
     ] = "",

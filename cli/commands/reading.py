@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, Json, Plain, Utc
+from faser_align.cli.arguments import Campaign, Json, Plain, Utc, one_of
+from faser_align.fsm import table
 
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
 
@@ -22,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_campaigns(
-    state: Annotated[list[str] | None, typer.Option(help="Only campaigns in this state; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only campaigns in this state; may be repeated.", autocompletion=one_of(*table.STATES)),
+    ] = None,
     run: Annotated[
         list[str] | None, typer.Option("--run", "-r", help="Only those with this run; may be repeated.")
     ] = None,
@@ -332,7 +336,9 @@ def report(
 
 def diagram(
     node: Annotated[bool, typer.Option("--node", help="The states of a node, not those of a campaign.")] = False,
-    form: Annotated[str, typer.Option("--format", help="mermaid or dot.")] = "mermaid",
+    form: Annotated[
+        str, typer.Option("--format", help="mermaid or dot.", autocompletion=one_of("mermaid", "dot"))
+    ] = "mermaid",
 ) -> None:
     """Draw the states and the events between them.
 

@@ -9,6 +9,7 @@ from faser_align.cli.show import plans
 from faser_align.cli.work import checks, submission
 from faser_align.dag.plan import Plan
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.plural import count
 
 
 class How(NamedTuple):
@@ -62,7 +63,7 @@ def submit_each(planned: Sequence[Plan], how: How) -> None:
     if how.as_json:
         console.show_json(made)
     elif how.really:
-        console.say(f"\n{len(made)} campaigns; see all with `{console.program()} list`")
+        console.say(f"\n{count(len(made), 'campaign')}; see all with `{console.program()} list`")
     else:
         console.say("\nnothing was written or submitted (--dry-run)")
 
@@ -78,8 +79,8 @@ def _doubt(planned: Plan, how: How) -> None:
     for one in found:
         if one.result == "warning":
             console.warn(f"{one.name}: {one.text}")
-    failed = "; ".join(f"{one.name}: {one.text}" for one in found if one.result == "failed")
+    failed = [f"{one.name}: {one.text}" for one in found if one.result == "failed"]
     if failed and how.really:
-        raise CampaignError(f"{failed}\nnothing was submitted; --no-check submits all the same")
-    for reason in filter(None, (refusal, failed)):
+        raise CampaignError(*failed, "nothing was submitted; --no-check submits all the same")
+    for reason in filter(None, (refusal, *failed)):
         console.warn(f"without --dry-run this is refused: {reason}")

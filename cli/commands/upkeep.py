@@ -6,6 +6,7 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Json
+from faser_align.fsm.plural import count
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +43,7 @@ def verify(
         for sentence in found:
             console.say(sentence)
         if not found:
-            console.say(f"{campaign} is sound: {rows} rows of history, {waiting} events wait in the spool")
+            console.say(f"{campaign} is sound: {count(rows, 'row')} of history, {count(waiting, 'event')} in the spool")
     if note:
         console.warn(note)
     if found:

@@ -143,7 +143,7 @@ def _changed(known: Row) -> str:
 _BY_HAND: dict[str, Callable[[Row], str]] = {
     "changed": _changed,
     "extended": lambda known: (
-        f"stage {known.get('stage')} may have {known.get('after')} iterations, {known.get('before')} before"
+        f"stage {known.get('stage')} may have {words.count(int(known.get('after') or 0), 'iteration')}, {known.get('before')} before"
     ),
     "notify_retried": lambda known: (
         f"{words.count(int(known.get('messages') or 0), 'message')} to {known.get('target') or 'all'} once more"

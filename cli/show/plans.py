@@ -32,7 +32,7 @@ def summary(planned: Plan) -> dict[str, str]:
         shown["forked from"] = words.origin(record["parent"])
     if record["data"] != record["folder"]:
         shown["large files"] = record["data"]
-    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {_nodes(record)} nodes"
+    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {words.count(_nodes(record), 'node')}"
     shown["told"] = _told(config["notify"])
     return shown
 

@@ -20,6 +20,7 @@ from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
 from faser_align.dag.plan import campaign_name, check_place, check_programs, check_requirements, check_steps
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
 
 START_WAIT_S = 60
 
@@ -95,7 +96,7 @@ def _constants(look: Look) -> str:
 
 def _read(path: str, key: str) -> str:
     try:
-        return f"{path} ({len(read_constants(path))} entries)"
+        return f"{path} ({count(len(read_constants(path)), 'entry', 'entries')})"
     except CampaignError as problem:
         raise UserError(f"{key}: {problem}") from None
 
@@ -232,7 +233,7 @@ def _queue(look: Look) -> str:
             f"a campaign {look.name} is in the queue already ({found[0].folder}, job {found[0].cluster}); "
             "stop it, or choose another name with --name"
         )
-    return f"no other {look.name} among {len(answer.jobs)} campaigns"
+    return f"no other {look.name} among {count(len(answer.jobs), 'campaign')}"
 
 
 def _templates(folder: str) -> None:

@@ -4,13 +4,13 @@ import errno
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 from faser_align.cli.work.checking import Doubt, Failed, Look, Skipped
 from faser_align.config import calypsoscripts, layout, outside
 from faser_align.config.schema import Config
 from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
 from faser_align.state.trial import try_folder
 
 ABSENT = "not on this machine"
@@ -44,7 +44,7 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
     if bad:
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise Failed(f"{bad[0]}{more}; correct -y, -r, -f or reconstruction.raw, or have them put in place", told)
-    return f"{len(look.files)} files, {total / MB:,.1f} MB", told
+    return f"{count(len(look.files), 'file')}, {total / MB:,.1f} MB", told
 
 
 def raw_top(pattern: str) -> str:
@@ -203,6 +203,9 @@ def eos(look: Look) -> str:
 def room(look: Look) -> str:
     """Free bytes of the file systems themselves, which quotas do not tell."""
     folder, data = look.config.campaign.folder, look.config.storage.folder
+    for key, place in (("campaign.folder", folder), ("storage.data", data)):
+        if place and not os.path.isdir(place):
+            raise Skipped(f"{key} = {place} is not there")
     if data:
         _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
         return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
@@ -264,10 +267,7 @@ def _files(look: Look) -> int:
 
 
 def _free(folder: str) -> int:
-    place = Path(folder)
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(folder).free
 
 
 def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:

@@ -15,6 +15,7 @@ from faser_align.dag.create import make_folders
 from faser_align.dag.render import render
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError, UserError
+from faser_align.fsm.plural import count
 from faser_align.state import create, database, queries, spool, wishes
 from faser_align.state.upgrade import bring_up_to_date
 
@@ -119,7 +120,7 @@ def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
     after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
     if iterations < 1 or after > ITERATIONS_MAX:
         raise UserError(
-            f"-i {iterations} is not allowed: stage {stage} has {before} iterations, and may have 1 to {ITERATIONS_MAX}"
+            f"-i {iterations} is not allowed: stage {stage} has {count(before, 'iteration')}, and may have 1 to {ITERATIONS_MAX}"
         )
     if state in BY_VERDICT and iterations < before - judged:
         left = before - judged

@@ -10,6 +10,7 @@ from faser_align.config.load import validate
 from faser_align.config.record import read_record
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.plural import count
 from faser_align.state import queries, registry
 
 
@@ -65,7 +66,7 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
     if stage is None:
         stage = found[-1][0] if found else 1
     if not 1 <= stage <= len(record["stages"]):
-        raise UserError(f"--stage {stage} is not there: {record['name']} has {len(record['stages'])} stages")
+        raise UserError(f"--stage {stage} is not there: {record['name']} has {count(len(record['stages']), 'stage')}")
     if iteration is None:
         of_stage = [number for of, number in found if of == stage]
         iteration = of_stage[-1] if of_stage else 0

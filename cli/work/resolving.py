@@ -14,6 +14,7 @@ from faser_align.config.load import parse_config, read_text
 from faser_align.config.record import write_record
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
 
 TAKEN = ("mille", "solver", "convergence")  # tables of another configuration that a solution depends on
 MISSING_NAMED = 3
@@ -62,7 +63,7 @@ def _record(parent: Parent, folder: str, config: str) -> dict[str, Any]:
         described = stages_of(told)
         if len(described) < parent.stage:
             raise UserError(
-                f"{config} has {len(described)} stages, and stage {parent.stage} is to be solved; describe it there"
+                f"{config} has {count(len(described), 'stage')}, and stage {parent.stage} is to be solved; describe it there"
             )
         stages = [*stages[:-1], {**stages[-1], "steps": described[parent.stage - 1]["steps"]}]
         dumped = told.model_dump(mode="json")

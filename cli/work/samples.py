@@ -1,12 +1,12 @@
 """Sample messages: what a target would be told, sent for real."""
 
-import difflib
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from faser_align.config.near import nearest
 from faser_align.config.nextsteps import next_step
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import UserError
@@ -90,8 +90,8 @@ def events_of(word: str) -> list[str]:
     from faser_align.notifiers.targets import END_EVENTS
 
     if word not in {*EVENTS, "all"}:
-        near = difflib.get_close_matches(word, EVENTS, n=1, cutoff=0.6)
-        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(EVENTS))}, and all"
+        near = nearest(word, EVENTS)
+        advice = f"did you mean {near}?" if near else f"there are {', '.join(sorted(EVENTS))}, and all"
         raise UserError(f"--event {word!r} is not known; {advice}")
     if word == "all":
         return sorted(EVENTS - {"end", "test"})
@@ -215,8 +215,8 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
     wanted = [target] if target is not None else names or list(known)
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            advice = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(known)}"
+            near = nearest(name, known)
+            advice = f"the nearest is {near!r}" if near else f"there are {', '.join(known)}"
             raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
     return Choice([known[name] for name in wanted], os.path.expanduser(path), config, templates)
 

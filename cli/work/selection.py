@@ -1,12 +1,12 @@
 """What a reading command was asked for: which campaigns, which part of a history. Mistakes become one sentence."""
 
-import difflib
 import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from faser_align.config import words
+from faser_align.config.near import nearest
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state import queries, registry
@@ -104,5 +104,5 @@ def _check_node(db: sqlite3.Connection, node: str) -> None:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"; the nearest is {found[0]!r}" if found else ""
+    found = nearest(word, known)
+    return f"; the nearest is {found!r}" if found else ""

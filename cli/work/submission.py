@@ -44,8 +44,7 @@ class Request:
         """One request for each run and its files, with everything else in common."""
         if len(self.runs) != len(self.files) or not self.runs:
             raise UserError(
-                f"--each needs one -f for each -r, in the same order; {len(self.runs)} times -r and {len(self.files)} times -f "
-                "are given"
+                f"--each needs one -f for each -r, in the same order; there are {len(self.runs)} -r and {len(self.files)} -f"
             )
         if self.name and len(self.runs) > 1:
             raise UserError(

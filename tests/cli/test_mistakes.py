@@ -16,9 +16,9 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
     [
         (("submit", "-y", "2023", "-f", "400"), "missing option -r; see `faser-align submit --help`"),
         (("submit", "-y", "2023", "-r", "1"), "missing option -f; see `faser-align submit --help`"),
-        ((*SUBMIT, "-i", "abc"), "invalid value for '--iterations' / '-i': "),
+        ((*SUBMIT, "-i", "abc"), "'--iterations' / '-i' must be a whole number; see"),
         (("status",), "missing argument 'CAMPAIGN'; see `faser-align status --help`"),
-        (("pool", "start", "--cpus", "0"), "invalid value for '--cpus': "),
+        (("pool", "start", "--cpus", "0"), "'--cpus' must be at least 1; see"),
         (("statu",), "no such command 'statu'"),
         (("status", "a", "b"), "got unexpected extra argument"),
         (("--verbose",), "no such option: --verbose"),

@@ -173,7 +173,7 @@ def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, 
     (folder / layout.PUBLISHED).write_bytes(b"not a database" * 100)
     damaged = command("history", str(folder))
     assert (missing.status, damaged.status) == (1, 1)
-    assert f"{folder}/{layout.PUBLISHED} cannot be read" in missing.err
+    assert f"{folder}/{layout.PUBLISHED} is missing; `faser-align repair {folder}`" in missing.err
     assert f"{folder}/{layout.PUBLISHED} cannot be read" in damaged.err
 
 

@@ -12,7 +12,7 @@ from taking import AGAIN, PRE, RECO, rows, take
 
 from faser_align.config import layout
 from faser_align.fsm import statuses
-from faser_align.state import queries
+from faser_align.state import queries, redolog
 
 MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
 FINAL = taking.FINAL | {"dag_status": 0, "failed_count": 0}
@@ -86,6 +86,7 @@ def only_reconstructs(folder: str) -> None:
     """Make the campaign one of `reco`, which has no Millepede node."""
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
         db.execute("DELETE FROM nodes WHERE kind = 'mille' OR iteration > 1")
+    redolog.begin(folder)
 
 
 def test_nothing_is_left_to_reconstruct(folder: str) -> None:
@@ -110,6 +111,7 @@ def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
         db.execute("UPDATE history SET destination = ? WHERE event = 'reconstructed'", (end,))
         assert queries.campaign(db)["state"] == "reconstructed"
         assert queries.latest_constants(db) is None
+    redolog.begin(folder)
     solved = {**SOLVED, "stage": 1, "iteration": 1, "metrics": '{"chi2_per_ndf": 1.5}'}
     assert take(folder, solved, solved, {**solved, "id": "again"}) == [0, 0, 0]
     assert state(folder) == "reconstructed"

@@ -1,0 +1,160 @@
+"""What the user is told of a mistake: one plain sentence for each, with its fix."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from campaigns import make_campaign
+from commandline import Command
+
+from faser_align.cli.work import checks_places
+from faser_align.cli.work.checking import Look, Skipped
+from faser_align.config.files import check_year
+from faser_align.config.load import nearest as nearest_key
+from faser_align.config.load import parse_config
+from faser_align.config.near import nearest
+from faser_align.fsm.errors import UserError
+from faser_align.pool.personal import Pool
+from faser_align.state import registry
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DATA = ("-y", "2023", "-r", "11705", "-f")
+
+
+@pytest.fixture
+def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a configuration whose raw files are looked for in it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    (workdir / "here").mkdir(mode=0o755)
+    monkeypatch.chdir(workdir / "here")
+    (workdir / "here" / "faser-align.toml").write_text(
+        f'[campaign]\nconstants = "{EXAMPLES}/align_2025.txt"\n[simulation]\ntruth = "{EXAMPLES}/align_2025.txt"\n'
+        '[reconstruction]\nraw = "raw/{file}.raw"\n'
+    )
+    return workdir / "here"
+
+
+def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool, here: Path) -> None:
+    """Several checks that fail are one error each, and no line has a literal line break."""
+    raw = here / "raw"
+    raw.mkdir()
+    (raw / "00400.raw").write_bytes(b"raw")
+    with open("faser-align.toml", "a") as file:
+        file.write('[solver]\nbackend = "pede"\npede = "nowhere/pede"\n[python]\njobs = "/nowhere/python"\n')
+    done = plain_command("submit", *DATA, "400")
+    assert done.status == 1
+    assert "\\n" not in done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) >= 3
+    assert errors[-1] == "error: nothing was submitted; --no-check submits all the same"
+    assert [line for line in errors if line.startswith("error: solver: ")]
+
+
+@pytest.mark.parametrize("key", ["campaign.folder", "storage.data"])
+def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> None:
+    """No disk space is claimed for a folder that does not exist."""
+    table, name = key.split(".")
+    config = parse_config(f'[{table}]\n{name} = "{tmp_path}/nowhere"\n', str(tmp_path / "faser-align.toml"))
+    with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* is not there"):
+        checks_places.room(Look(config, 1, 2023, "011705", (400,), "a"))
+
+
+def test_raw_files_that_are_not(plain_command: Command, here: Path) -> None:
+    """A directory in place of a raw file is called one; a single file is named without counting."""
+    one = plain_command("submit", *DATA, "400", "--dry-run")
+    assert one.err == (
+        f"error: the raw file {here}/raw/00400.raw does not exist; correct -y, -r, -f or reconstruction.raw\n"
+    )
+    (here / "raw" / "00401.raw").mkdir(parents=True)
+    several = plain_command("submit", *DATA, "400-401", "--dry-run")
+    assert several.err.startswith(f"error: {here}/raw/00401.raw is a directory, not a raw file; ")
+
+
+@pytest.mark.parametrize(
+    ("year", "why"), [(2031, "is in the future"), (2020, "is before 2021, when FASER was installed")]
+)
+def test_years_without_data(year: int, why: str) -> None:
+    """A year in the future or before FASER is refused with the reason and the range."""
+    with pytest.raises(UserError, match=f"-y {year} {why}; write a year from 2021 to 20"):
+        check_year(year)
+
+
+def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Path) -> None:
+    """All characters that a name or a path must not have are in one sentence."""
+    named = plain_command("submit", *DATA, "400", "--name", "a/b:c%d", "--dry-run")
+    assert "with --name, and none of '/' ':' '%'" in named.err
+    bad = here / """it's "5 $"""
+    bad.mkdir()
+    text = (here / "faser-align.toml").read_text().replace("[campaign]\n", f"[campaign]\nfolder = '''{bad}'''\n")
+    (here / "faser-align.toml").write_text(text)
+    placed = plain_command("submit", *DATA, "400", "--dry-run")
+    assert """DAGMan cannot use a path with "'" or '"' or '$'""" in placed.err
+
+
+def test_suggestions_are_near() -> None:
+    """A slip gets a suggestion; a word that is only a little alike gets none."""
+    assert nearest("convergd", ["converged", "stopme"]) == "converged"
+    assert nearest("god", ["good"]) == "good"
+    assert nearest("nope", ["stopme", "one", "opened"]) == ""
+    assert nearest_key("convergence.patiense") == "did you mean convergence.patience?"
+    assert nearest_key("convergence.wrong").startswith("known here: ")
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, here: Path) -> None:
+    """A campaign without a readable snapshot names the command that makes it again, and that command does."""
+    record = make_campaign(here / "it", files=1, name="it")
+    registry.add("it", record["folder"])
+    snapshot = Path(record["folder"], "published.db")
+    if damage == "missing":
+        snapshot.unlink()
+    else:
+        snapshot.write_bytes(b"no database" * 100)
+    shown = plain_command("status", "it")
+    assert (shown.status, shown.err.count("\n")) == (1, 1)
+    assert f"`faser-align repair {record['folder']}` makes it again" in shown.err
+    assert plain_command("repair", record["folder"], "--without-htcondor").status == 0
+    assert plain_command("metrics", "it").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("extend", "x", "-i", "many"), "'--iterations' / '-i' must be a whole number"),
+        (("wait", "x", "--timeout", "soon"), "'--timeout' must be a number"),
+        (("reco", *DATA, "400", "-n", "100"), "'--number' / '-n' must be at most 99"),
+        (("wait", "x", "--timeout", "-1"), "'--timeout' must be at least 0"),
+        (("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3"), "there are 2 -r and 1 -f; give one -f for each -r, in the same order"),
+    ],
+)  # fmt: skip
+def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Command, here: Path) -> None:
+    """What a library says of a value is told in plain words."""
+    done = plain_command(*words)
+    assert done.status == 2
+    assert f"error: {said}" in done.err
+    assert "Input should" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("list --state re", ["reconstructing", "reconstructed", "rejected", "removed"]),
+        ("export x --format ", ["json", "csv"]),
+        ("export x --table it", ["iterations"]),
+        ("diagram --format d", ["dot"]),
+        ("constants export x -o y --format c", ["calypso", "csv"]),
+    ],
+)
+def test_values_complete_in_the_shell(typed: str, found: list[str]) -> None:
+    """The shell completes states, formats and tables."""
+    words = f"faser-align {typed}"
+    about = {
+        "_FASER_ALIGN_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    program = os.path.join(os.path.dirname(sys.executable), "faser-align")
+    done = subprocess.run([program], env=os.environ | about, capture_output=True, text=True, check=False)
+    assert [line.strip() for line in done.stdout.split()] == found, done.stderr
