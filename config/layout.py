@@ -204,6 +204,13 @@ def job_log(folder: str, node: str, ending: str) -> str:
     return f"{iteration_folder(folder, stage, iteration)}/{part}/logs/{node}.{ending}"
 
 
+def solver_logs(folder: str, node: str) -> "list[str]":
+    """Return where the solver of a Millepede node prints: pede to ``millepede.out``, both solvers to ``millepede.log``."""
+    _, stage, iteration, _ = parse_node(node)
+    place = f"{iteration_folder(folder, stage, iteration)}/{MILLEPEDE}"
+    return [f"{place}/millepede.out", f"{place}/millepede.log"]
+
+
 def passed_file(folder: str, node: str) -> str:
     """Mark for the job of a node that is passed over: it is to end at once."""
     return job_log(folder, node, PASSED)

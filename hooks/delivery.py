@@ -19,7 +19,7 @@ from faser_align.fsm.next_message import PASSED_AT
 from faser_align.fsm.reasons import alike
 from faser_align.state import database, outbox, publish
 from faser_align.state.facts import facts as about
-from faser_align.state.judging import log_end
+from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
 
 DELIVERY_S_MAX = 20.0
@@ -32,7 +32,7 @@ FOREIGN = (
     "notes",
     "no_plot",
 )  # of a message's facts: may have words of other programs
-LOG_LINES, LOGS_MAX = 12, 8  # lines of a log, and how many logs: one of each kind of failure
+LOGS_MAX = 8  # one of each kind of failure
 PICTURE_BYTES_MAX = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -158,11 +158,8 @@ def _log(folder: str, text: str) -> None:
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
-    first = {alike(failed["why"]): failed["node"] for failed in reversed(facts["failed"])}
-    logged = list(reversed(first.values()))[:LOGS_MAX]
+    _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
     for failed in facts["failed"]:
-        if failed["node"] in logged:
-            failed["log"] = log_end(folder, failed["node"], LOG_LINES)
         failed["cure"] = statuses.cure(failed["why"])
     for lost in facts["files_lost"]:
         # What is lost stays lost in its campaign: resuming would not take it in again.
@@ -182,6 +179,16 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         start=record["constants"]["source"],
     )
     return facts
+
+
+def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:
+    """Add the end of the job's own log to the first node of each kind of failure."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in failed:
+        first.setdefault(alike(row["why"]), row)
+    for row in list(first.values())[:LOGS_MAX]:
+        end = log_end(folder, row["node"], row["why"])
+        row |= {"log": list(end.lines), "error": end.error}
 
 
 def picture(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Limits(NamedTuple):
     """How much of long lists and texts is shown: entries of each list, lines of each log, characters of a reason."""
 
     items: int = 8
-    log_lines: int = 12
+    log_lines: int = 20
     sentence: int = 500
 
 
@@ -36,6 +36,7 @@ class Change:
 class Item:
     """A node or a file with what befell it; ``count`` of them if the same befell several.
 
+    ``log`` is the end of the job's own log; ``error`` its last line with ERROR or FATAL, if that comes before ``log``.
     ``logged`` says whose log it is where there are several, and where the others are.
     """
 
@@ -45,6 +46,7 @@ class Item:
     log: tuple[str, ...] = ()
     count: int = 1
     logged: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)

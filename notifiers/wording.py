@@ -232,13 +232,15 @@ def _item(group: Sequence[Facts], limits: Limits) -> Item:
     others = "" if all(_why(other, limits) == why for other in group) else ALIKE
     if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
         lines = ()  # the reason is the log's only line
-    shown = lines[-limits.log_lines :] if limits.log_lines else ()
+    shown = tuple(cut(printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :] if limits.log_lines)
+    error = cut(printable(entry.get("error")).rstrip(), LINE_MAX)
     return Item(
         name=_names(group),
         why=f"{why or 'no reason known'}{others}",
         cure=line(entry.get("cure"), limits.sentence),
-        log=tuple(cut(printable(each).rstrip(), LINE_MAX) for each in shown),
+        log=shown,
         count=len(group),
+        error="" if error in shown else error,
         logged=f"End of the log of {_name(entry)}; {_left_out(len(group) - 1)}" if shown and len(group) > 1 else "",
     )
 

@@ -18,12 +18,16 @@ from faser_align.config.nextsteps import next_step
 from faser_align.config.record import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.reasons import alike
 from faser_align.pages import nodetimes
+from faser_align.pages.logs import shown_log
 from faser_align.state import facts, queries
+from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
 Modules = dict[str, dict[str, float | None]]  # a number of each module, for each quantity that is shown of it
+LOGS_MAX = 8  # one of each kind of failure
 TEXT_BYTES_MAX = 20_000  # of a steering text on the page
 MODULE_DOFS = ("module.x", "module.rz")
 
@@ -115,7 +119,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         validation=validation,
         latest=begun[-1] if begun else {},
         lost=lost,
-        failed=failed,
+        failed=_with_logs(record, folder, failed),
         history=history,
         nodes=nodetimes.read(
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
@@ -130,6 +134,18 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         next=following,
         missing=missing,
     )
+
+
+def _with_logs(record: Mapping[str, Any], folder: str, failed: list[Row]) -> list[Row]:
+    """Add the end of the job's own log to the first node of each kind of failure, of the first few kinds."""
+    first: dict[str, str] = {}
+    for row in failed:
+        first.setdefault(alike(row["reason"]), row["node"])
+    logged = list(first.values())[:LOGS_MAX]
+    return [
+        row | {"log": shown_log(record, folder, row["node"], row["reason"]) if row["node"] in logged else LogEnd()}
+        for row in failed
+    ]
 
 
 def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:

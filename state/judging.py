@@ -16,7 +16,7 @@ from faser_align.fsm import statuses, table, validation, verdict
 from faser_align.fsm.criteria import Rules
 
 Event = dict[str, Any]
-LOG_BYTES, LOG_END_BYTES = 4096, 16384
+LOG_BYTES = 4096
 REASON_CHARS_MAX = 400
 
 
@@ -76,18 +76,6 @@ def why(ret: int, folder: str, name: str) -> str:
     meaning = known[0] if known else f"exit status {ret}"
     said = last_line(layout.job_log(folder, name, "err"))
     return f"{meaning}: {said}"[:REASON_CHARS_MAX] if said else meaning
-
-
-def log_end(folder: str, name: str, lines: int) -> list[str]:
-    """The last lines that a node's job wrote to standard error; none where there is no log."""
-    try:
-        with open(layout.job_log(folder, name, "err"), "rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - LOG_END_BYTES))
-            text = log.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
 
 
 def last_line(path: str) -> str:

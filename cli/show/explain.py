@@ -8,6 +8,7 @@ from faser_align.cli.work.failures import Failure
 from faser_align.config import words
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import alike
+from faser_align.state.logends import LogEnd
 
 Row = Mapping[str, Any]
 
@@ -66,13 +67,13 @@ def _name(row: Row, seen: Row) -> str:
     return f"{row['iteration']} of stage {row['stage']}" if seen["stages"] > 1 else str(row["iteration"])
 
 
-def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, Sequence[str]]) -> list[Block]:
+def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd]) -> list[Block]:
     """What went wrong, by kind: how often, where, in which words, and what helps.
 
     Args:
         seen: a snapshot.
         failures: see ``kinds``.
-        logs: last lines of the logs of some nodes, by the node's name.
+        logs: ends of the logs of some nodes, by the node's name.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", "bold")]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
@@ -83,7 +84,7 @@ def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, Sequence
     return blocks
 
 
-def _kind(failure: Failure, logs: Mapping[str, Sequence[str]]) -> list[Block]:
+def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
     attempts = failure.attempts
     nodes = list(dict.fromkeys(attempt["node"] for attempt in attempts))
     states = {attempt["node"]: attempt["state"] for attempt in attempts}
@@ -101,11 +102,14 @@ def _kind(failure: Failure, logs: Mapping[str, Sequence[str]]) -> list[Block]:
     for attempt in attempts:
         said.setdefault(alike(attempt["why"]), attempt["why"])
     blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
-    for node in [name for name in nodes if logs.get(name)][:LOGS_MAX]:
+    for node in [name for name in nodes if name in logs][:LOGS_MAX]:
         left = len(nodes) - 1
         others = f" (those of {words.count(left, 'other node')} are left out)" if left else ""
-        blocks.append(Line(f"  log of {node}{others}:"))
-        blocks += [Line(f"    | {line}") for line in logs[node]]
+        end = logs[node]
+        if end.error and end.error not in (line.strip() for line in end.lines):
+            blocks.append(Line(f"  last error in the log of {node}: {end.error}"))
+        blocks.append(Line(f"  end of the log of {node}{others}, {end.path}:"))
+        blocks += [Line(f"    | {line}") for line in end.lines]
     return [*blocks, Line(f"  cure: {failure.cure}")] if failure.cure else blocks
 
 

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 from faser_align.cli.work import snapshot
 from faser_align.config import layout
+from faser_align.config.record import read_record
 from faser_align.fsm import statuses
-from faser_align.state import judging, queries
+from faser_align.pages.logs import shown_log
+from faser_align.state import queries
+from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
 
 EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
-LOG_LINES = 12
 
 
 class Failure(NamedTuple):
@@ -82,13 +84,14 @@ def _hosts(folder: str) -> dict[str, str]:
     return found
 
 
-def logs(folder: str, kinds: Iterable[Failure]) -> dict[str, list[str]]:
-    """The last lines of the log of one node of each kind that has any."""
-    found: dict[str, list[str]] = {}
+def logs(folder: str, kinds: Iterable[Failure]) -> dict[str, LogEnd]:
+    """Return the end of the own log of one node of each kind that has any."""
+    record = read_record(folder)
+    found: dict[str, LogEnd] = {}
     for kind in kinds:
         for attempt in kind.attempts:
-            lines = judging.log_end(folder, attempt["node"], LOG_LINES)
-            if lines:
-                found[attempt["node"]] = lines
+            end = shown_log(record, folder, attempt["node"], attempt["why"])
+            if end.lines:
+                found[attempt["node"]] = end
                 break
     return found

@@ -7,6 +7,7 @@ from commandline import Command
 
 from faser_align.cli.show import draw, explain
 from faser_align.cli.work import failures
+from faser_align.state.logends import LogEnd
 
 
 def test_why_spells_out_the_latest_verdict(command: Command) -> None:
@@ -82,6 +83,7 @@ def test_failures_that_are_alike_are_one_text() -> None:
         "  said: cannot send to slot1@wn0001.cern.ch",
         "  said: quota used up",
     ]
-    logs = {"n1": ["no geometry"]}
+    logs = {"n1": LogEnd("/logs/n1.log", ("no geometry",), "ERROR first")}
     told = draw.text(explain.analysis({"name": "c", "state": "failed", "reason": ""}, [others], logs)).splitlines()
-    assert "  log of n1 (those of 1,999 other nodes are left out):" in told
+    at = told.index("  end of the log of n1 (those of 1,999 other nodes are left out), /logs/n1.log:")
+    assert (told[at - 1], told[at + 1]) == ("  last error in the log of n1: ERROR first", "    | no geometry")

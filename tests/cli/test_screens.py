@@ -8,6 +8,7 @@ import pytest
 from faser_align.cli.show import chronicle, draw, explain, figures, live, screens, unusual
 from faser_align.cli.show.draw import Grid, Line
 from faser_align.cli.work import failures
+from faser_align.state.logends import LogEnd
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:
@@ -381,7 +382,7 @@ def test_what_a_job_printed_does_not_command_the_terminal() -> None:
         "state": "",
     }
     (kind,) = failures.kinds([row])
-    said = draw.text(explain.analysis(snapshot(), [kind], {"n0": ["\x1b[31mlog\x1b[0m", "a\tb"]}))
+    said = draw.text(explain.analysis(snapshot(), [kind], {"n0": LogEnd("/n0.log", ("\x1b[31mlog\x1b[0m", "a\tb"))}))
     assert "\x1b" not in said
     assert "    | log\n    | a b\n" in said
     grid = Grid(("\x1b[5mname", "text"), [(why, "\x1b[2J")])

@@ -22,6 +22,7 @@ from faser_align.config import layout
 from faser_align.config.record import read_record
 from faser_align.dag.wrapper import conditions, reconstruct_options, render_wrapper
 from faser_align.fsm import statuses
+from faser_align.state.logends import log_end
 
 Make = Callable[..., Path]
 KFALIGNMENT = Path(__file__).parents[1] / "data" / "mille" / "kfalignment_4st.root"
@@ -463,6 +464,15 @@ def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> 
     assert parse_constants((tmp_path / "seen").read_text(), "x") == read_constants(
         layout.constants_file(str(job.folder), 1, 1)
     )
+    program.write_text("#!/bin/bash\nexit 3\n")
+    job.fails(statuses.CRASHED, "reconstruction.command ended with status 3: it printed nothing")
+    program.write_text('#!/bin/bash\necho "Finder ERROR no hits" >&2\necho "done"\n')
+    last = job.fails(statuses.NO_OUTPUT, "ended well but left no kfalignment.root: done (log: ")
+    assert "--- " not in last
+    node = layout.reco_node(1, 1, 400)
+    Path(layout.job_log(str(job.folder), node, "err")).write_text(f"{last}\n")  # as HTCondor does
+    end = log_end(str(job.folder), node, "no output")
+    assert (end.error, end.lines[-2:]) == ("Finder ERROR no hits", ("done", "--- output"))
     program.write_text('#!/bin/bash\necho "cannot go on" >&2\nexit 7\n')
     job.fails(statuses.CRASHED, "reconstruction.command ended with status 7: cannot go on")
     program.write_text(f'#!/bin/bash\ncp -- "{KFALIGNMENT}" "${{@: -1}}"\n')

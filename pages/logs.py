@@ -1,0 +1,23 @@
+"""The ends of failed jobs' logs for who reads a page or a screen: without the secrets of the user's targets."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from faser_align.fsm.errors import UserError
+from faser_align.notifiers.targets import load_targets, redact
+from faser_align.state.logends import LogEnd, log_end
+
+
+def shown_log(record: Mapping[str, Any], folder: str, node: str, why: str) -> LogEnd:
+    """Return the end of the own log of a node that failed for the reason ``why``.
+
+    Nothing is shown of it while the file of the targets is there and cannot be read: what is secret is not known then.
+    """
+    file = record.get("targets_file", "")
+    try:
+        targets = list(load_targets(file).values()) if file and os.path.lexists(os.path.expanduser(file)) else []
+    except UserError:
+        return LogEnd()
+    end = log_end(folder, node, why)
+    return LogEnd(end.path, tuple(redact(line, targets) for line in end.lines), redact(end.error, targets))

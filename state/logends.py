@@ -1,0 +1,75 @@
+"""The end of a failed job's own log, bounded and harmless whatever the log holds.
+
+The own log of a reconstruction job is what its programs printed: ``NODE.log``, which ``reconstruct.sh`` keeps of an attempt
+that failed. That of a Millepede job that found no solution is what the solver printed. Other jobs print to standard error.
+"""
+
+import os
+import re
+import stat
+from typing import NamedTuple
+
+from faser_align.config import layout
+from faser_align.fsm import statuses
+from faser_align.fsm.reasons import harmless
+
+LINES = 20
+LINE_CHARS_MAX = 300
+BYTES_MAX = 2_000_000  # read of a log; ``reconstruct.sh`` keeps as much
+_LEVEL = re.compile(r"\b(?:ERROR|FATAL)\b")  # as Athena and pede write it
+
+
+class LogEnd(NamedTuple):
+    """The last lines of a job's own log, and its last line with ERROR or FATAL; empty without any."""
+
+    path: str = ""
+    lines: tuple[str, ...] = ()
+    error: str = ""
+
+
+def log_end(folder: str, node: str, why: str) -> LogEnd:
+    """Return the end of the own log of a node's last job, which failed for the reason ``why``.
+
+    The line that is the reason itself is left out, and a log that has nothing else is passed over for the next one.
+    """
+    printed = _lines(layout.job_log(folder, node, "err"))
+    reason = printed[-1].strip() if printed else ""
+    for path in _paths(folder, node, why, reason):
+        lines = _lines(path)
+        if lines and lines[-1].strip() == reason:
+            lines = lines[:-1]
+        if lines:
+            levelled = (_shown(line).strip() for line in reversed(lines) if "ERROR" in line or "FATAL" in line)
+            error = next((line for line in levelled if _LEVEL.search(line)), "")
+            return LogEnd(path, tuple(_shown(line) for line in lines[-LINES:]), error)
+    return LogEnd()
+
+
+def _paths(folder: str, node: str, why: str, reason: str) -> list[str]:
+    """Return the logs in which the node's job may have printed, the most telling one first."""
+    own = layout.job_log(folder, node, "log")
+    # A log that this attempt did not name was left by an earlier one. Its folder may be named otherwise on the execute node.
+    found = [own] if reason.endswith(f"/{node}.log)") else []
+    if layout.parse_node(node)[0] == "mille" and why.startswith(statuses.JOB_FAILURES[statuses.SOLVER][0]):
+        found += layout.solver_logs(folder, node)
+    return [*found, layout.job_log(folder, node, "err"), layout.job_log(folder, node, "out")]
+
+
+def _lines(path: str) -> list[str]:
+    """Return the lines at the end of a log that are not blank; none if it is no file that can be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a job may have put a pipe in its place
+        with open(descriptor, "rb") as log:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return []
+            log.seek(max(0, os.fstat(descriptor).st_size - BYTES_MAX))
+            text = log.read(BYTES_MAX).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _shown(line: str) -> str:
+    """Return a line without what would command a terminal, cut if it is long."""
+    text = harmless(line[: 4 * LINE_CHARS_MAX]).replace("\n", " ").rstrip()
+    return text if len(text) <= LINE_CHARS_MAX else f"{text[: LINE_CHARS_MAX - 1]}…"
