@@ -414,8 +414,10 @@ class Notify(Table):
 class Check(Table):
     """What `check` counts with, and what it takes for enough."""
 
-    tracks_mb: Positive = key(
-        10.0, "Tracks and Millepede's data of a raw file in an iteration (MB), in `storage.data`."
+    tracks_mb: Positive = key(10.0, "Tracks of a raw file in an iteration (MB), in `storage.data`.")
+    mille_mb: Positive = key(
+        10.0,
+        "Millepede's data of a raw file in an iteration (MB), in `storage.data`; those of all iterations are kept.",
     )
     control_mb: Positive = key(0.2, "Logs and control files of a raw file in an iteration (MB), in `campaign.folder`.")
     ticket_h: NotNegative = key(1.0, "Warns of a Kerberos ticket or an AFS token that ends sooner than this (h).")

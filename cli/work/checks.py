@@ -174,13 +174,13 @@ def _interpreters(look: Look) -> str:
     """Whether the machines that run hooks and jobs have the interpreters, too."""
     if look.config.htcondor.pool == "personal":
         raise Skipped("the pool is on this machine")
-    python = look.config.python
-    keys = {"python.hooks": python.hooks or sys.executable, "python.jobs": python.jobs or sys.executable}
-    found = [interpreters.interpreter(key, path) for key, path in keys.items()]
-    doubts = dict.fromkeys(filter(None, map(interpreters.doubt, found)))
+    hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))
+    keys = {hooks: "python.hooks", jobs: "python.jobs"} if hooks != jobs else {hooks: "python.hooks and python.jobs"}
+    found = [interpreters.interpreter(key, path) for path, key in keys.items()]
+    doubts = [text for text in map(interpreters.doubt, found) if text]
     if doubts:
         raise Doubt("; ".join(doubts))
-    return ", ".join(dict.fromkeys(f"{one.path} made from {one.base}" for one in found))
+    return ", ".join(f"{one.path} made from {one.base}" for one in found)
 
 
 def _start(command: list[str], key: str, what: str) -> None:

@@ -165,11 +165,11 @@ def control_mb(look: Look) -> float:
 
 
 def data_mb(look: Look) -> float:
-    """Megabytes of tracks that the campaign will have; of fewer iterations where those before are removed."""
-    storage = look.config.storage
+    """Megabytes of tracks and of Millepede's data; tracks are of fewer iterations where those before are removed."""
+    storage, check = look.config.storage, look.config.check
     limit = (storage.keep_iterations or look.iterations) if storage.keep_intermediate_root_files else 1
     kept = min(limit + 1, look.iterations)  # those of the iteration that is being made come before any is removed
-    return look.config.check.tracks_mb * _files(look) * kept
+    return _files(look) * (check.tracks_mb * kept + check.mille_mb * look.iterations)
 
 
 def afs(look: Look) -> str:

@@ -88,7 +88,7 @@ def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None
     assert [f"{path}: {size} bytes" for path, size in sizes(lxplus)] == found["raw files"]["details"]
     assert "922 MB left" in found["AFS quota"]["text"]
     assert "needs about 2 MB" in found["AFS quota"]["text"]
-    assert "99,000 MB left, and this campaign needs about 90 MB" in found["EOS quota"]["text"]
+    assert "99,000 MB left, and this campaign needs about 180 MB" in found["EOS quota"]["text"]
     assert "Kerberos ticket good for" in found["Kerberos"]["text"]
     several = look(plain_command, "-y", "2023", "-r", "11705", "-f", "400", "-r", "11706", "-f", "1")["raw files"]
     assert "Faser-Physics-011706-00001.raw cannot be read" in several["text"]

@@ -1,5 +1,6 @@
 """The page *First campaign on lxplus*: followed from top to bottom, in stand-ins for lxplus on a real pool."""
 
+import os
 import re
 import shlex
 import shutil
@@ -14,16 +15,21 @@ from commandline import Command, Result
 
 from faser_align.alignment.constants import read_constants
 from faser_align.cli import main
+from faser_align.cli.show import draw
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "first-campaign-on-lxplus.md"
 NAME = "Y2023_R011705_F400-401"
-BLOCK = re.compile(r"<!-- run by test_the_first_campaign_can_be_followed -->\n```(sh|toml)\n(.*?)```", re.DOTALL)
-# Two raw files in place of 51, machines of today's batch system in place of lxplus, and hours in place of days.
+ME = "test_the_first_campaign_can_be_followed"
+BLOCK = re.compile(
+    rf"(?P<status><!-- ends with status 1 -->\n)?<!-- (?P<mark>run by {ME}|printed by the last command.*?|the message.*?) -->\n"
+    r"```(?P<language>sh|toml|text)\n(?P<text>.*?)```",
+    re.DOTALL,
+)
+# Machines of today's batch system in place of lxplus, seconds in place of hours.
 SHORTER = [
-    ("400-450", "400-401"),
     ("requirements = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= \"AlmaLinux9\")'", ""),
     ("memory_mb = 4000", "memory_mb = 300"),
     ("memory_mb = 2000", "memory_mb = 300"),
@@ -32,6 +38,15 @@ SHORTER = [
     ("cpus = 2", "cpus = 1"),
     ("scan_interval_s = 5", "scan_interval_s = 1"),
     ("residual_max = [0.5, 0.05]", 'residual_max = [0.5]\npivot = "layer"'),
+]
+# What differs from run to run and from machine to machine in an output that the page shows.
+VARYING = [
+    (r"faser-align-probe-\w+", "faser-align-probe-N"),
+    (r"\S+/execute/dir_\d+", "/pool/execute/dir_N"),
+    (r"[\d,.]*\d(e-\d+)?", "N"),
+    (r" N (s|min|h)\b( N (s|min|h)\b)?", " TIME"),
+    (r"─+", "-"),
+    (r"[ \t]+", " "),
 ]
 
 
@@ -66,6 +81,28 @@ class Desk:
             text = text.replace(there, str(here))
         return text
 
+    def as_on_lxplus(self, text: str) -> str:
+        """An output with the places of lxplus in place of those of this desk."""
+        afs, cvmfs = (
+            "/afs/cern.ch/user/y/you",
+            "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
+        )
+        for here, there in (
+            (self.lxplus.checkout / "setup.sh", f"{afs}/calypso/install/setup.sh"),
+            (self.lxplus.checkout, f"{afs}/calypso"),
+            (self.lxplus.atlas_base, "/cvmfs/atlas.cern.ch/repo/ATLASLocalRootBase"),
+            (self.lxplus.database, cvmfs),
+            (self.lxplus.folder / "raw", "/eos/experiment/faser/raw"),
+            (self.root / "eos", "/eos/user/y/you"),
+            (self.here, f"{afs}/alignment"),
+            (sys.executable, f"{afs}/faser-align-env/bin/python"),
+            (f" on {os.uname().nodename}", " on NODE"),
+            (f"{os.uname().nodename} has no", "NODE has no"),
+        ):
+            text = text.replace(str(here), there)
+        text = re.sub(r"\S+/pool/execute", "/pool/execute", text)
+        return re.sub(r"^─{60,}$", "─" * 60, text, flags=re.MULTILINE)
+
     def configure(self, text: str) -> None:
         """Write what a block of TOML shows to where the page says: targets, or lines of the configuration."""
         if "[targets]" in text:
@@ -83,18 +120,42 @@ class Desk:
         raw = f'raw = "{self.lxplus.reconstruction()["raw"]}"'
         configuration = re.sub(r"^raw = .*$", lambda _: raw, configuration, count=1, flags=re.MULTILINE)
         places = f'atlas_base = "{self.lxplus.atlas_base}"\ndatabase = "{self.lxplus.database}"\n'
-        configuration = configuration.replace("[storage]", f"{places}[storage]", 1)
+        if places not in configuration:
+            configuration = configuration.replace("[storage]", f"{places}[storage]", 1)
         configuration = self.adapt(configuration)
         tomllib.loads(configuration)
         path.write_text(configuration)
 
-    def follow(self, line: str) -> Result:
+    def follow(self, line: str, status: int) -> Result:
         """Type a command of the page."""
         program, *words = shlex.split(self.adapt(line))
         assert program == "faser-align"
         left = self.command(*words)
-        assert left.status == 0, (line, left)
+        assert left.status == status, (line, left)
         return left
+
+    def message(self) -> str:
+        """The text of the last message."""
+        text = self.mailbox.messages()[-1].get_body(("plain",))
+        assert text is not None
+        return str(text.get_content())
+
+
+def chosen(text: str, mark: str) -> str:
+    """The lines of an output that a mark of the page asks for."""
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    words = re.search(r'lines with "(.+)"', mark)
+    if words:
+        lines = [line for line in lines if words[1] in line]
+    part = re.search(r"lines (\d+) to (\d+)", mark)
+    return "\n".join(lines[int(part[1]) - 1 : int(part[2])] if part else lines) + "\n"
+
+
+def alike(text: str) -> str:
+    """An output without what differs from run to run."""
+    for pattern, replacement in VARYING:
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 @pytest.fixture
@@ -105,6 +166,7 @@ def desk(
     assert pool.master_pid
     monkeypatch.setenv("HOME", str(workdir))
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    monkeypatch.setattr(draw, "TEXT_WIDTH", 400)  # paths here are longer than those of lxplus: no row may be folded
 
     def command(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["faser-align", *words])
@@ -120,16 +182,30 @@ def desk(
 
 
 def test_the_first_campaign_can_be_followed(desk: Desk) -> None:
-    """Each block of the page, in its order, leads from nothing to a campaign that converges, its message and its constants."""
-    typed = []
-    for language, text in BLOCK.findall(PAGE.read_text()):
-        if language == "toml":
-            desk.configure(text)
-            continue
-        for line in text.splitlines():
-            desk.follow(line)
-            typed.append(line.split()[1])
+    """Each block of the page, in its order, leads from nothing to a campaign that converges; each output is that which is shown.
+
+    With FASER_ALIGN_PAGES=write the outputs are put into the page.
+    """
+    typed, printed, shown = [], "", []
+    for block in BLOCK.finditer(PAGE.read_text()):
+        if block["language"] == "toml":
+            desk.configure(block["text"])
+        elif block["language"] == "sh":
+            for line in block["text"].splitlines():
+                printed = desk.follow(line, 1 if block["status"] else 0).out
+                typed.append(line.split()[1])
+        else:
+            text = desk.message() if block["mark"].startswith("the message") else printed
+            shown.append((block, chosen(desk.as_on_lxplus(text), block["mark"])))
     assert {"init", "import", "check", "submit", "status", "report", "constants", "clean", "move"} <= set(typed)
+    if os.environ.get("FASER_ALIGN_PAGES") == "write":
+        page = PAGE.read_text()
+        for block, text in reversed(shown):
+            page = page[: block.start("text")] + text + page[block.end("text") :]
+        PAGE.write_text(page)
+    for block, text in shown:
+        assert alike(text) == alike(block["text"]), block["mark"]
+    assert len(shown) == 4
 
     campaign, data = desk.here / NAME, desk.root / "eos" / "archive" / NAME
     subjects = [letter["Subject"] for letter in desk.mailbox.messages()]
