@@ -14,7 +14,7 @@ def read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return _COMMENT.sub("", file.read())
-    except OSError:
+    except (OSError, ValueError):  # a null byte in a path is a ValueError
         return ""
 
 

@@ -16,6 +16,7 @@ from faser_align.config.importing_problems import Problem
 from faser_align.config.importing_references import resolve
 from faser_align.config.importing_rules import (
     FIRST,
+    FIRST_TABLES,
     FIXED,
     FIXED_FIRST,
     NEEDED_FIRST,
@@ -24,6 +25,7 @@ from faser_align.config.importing_rules import (
     TABLES,
     Context,
     Entry,
+    Need,
     No,
     Old,
     Rule,
@@ -74,6 +76,7 @@ class RefusedError(UserErrors):
 
 
 _UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
+_RULES: dict[str, Rule] = {**FIRST, **NEWEST}
 _EMPTY = "it is empty there, as if it were not there"
 
 
@@ -91,14 +94,14 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
         UserError: it is of no generation.
         RefusedError: no campaign can be made of it; one sentence for each problem, with the key and the fix.
     """
-    rules = _generation(given, source)
+    is_first = _is_first(given, source)
     old, problems = resolve(given)
     context = Context(old, base, version(old, base))
-    found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if rules is FIRST else ()))}
+    found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if is_first else ()))}
     found |= {key: Entry(key, *value) for key, value in context.version.values.items()}
     left: list[Left] = []
     for key, value in _leaves(_without_sets(old), ""):
-        rule = No(_EMPTY) if value in (None, "") else _rule(rules, key)
+        rule = No(_EMPTY) if value in (None, "") else _rule(key)
         left += _take_over(key, value, rule, context, found)
     left += [
         Left(f"{RUN_ALIGNMENT}: {option}", "", "its value is a variable of that script; add it to reconstruct_options")
@@ -108,7 +111,7 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     _complete(found, zeros)
     entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
     sets, wrong = sets_of(old)
-    problems += [*wrong, *_missing(rules, old, found)]
+    problems += [*wrong, *_missing(old, found, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
     stages = _stages(sets) if old.get("workflow") or old.get("set") else _no_stages()
     text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
@@ -134,15 +137,15 @@ def _complete(found: dict[str, Entry], zeros: str) -> None:
         )
 
 
-def _missing(rules: Mapping[str, Rule], old: Old, found: Mapping[str, Entry]) -> list[Problem]:
+def _missing(old: Old, found: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
     """Each key of theirs without which there is no campaign, and which is missing or empty."""
-    needed = dict(NEEDED_NEWEST if rules is NEWEST else NEEDED_FIRST)
+    needed = dict(all_needed)
     given = dict(_leaves(_without_sets(old), ""))
     if "reconstruction.environment" in found:
         del needed["reconstruction.calypso.asetup"], needed["reconstruction.calypso.setup"]
     script = found.get("solver.environment")
     brings_pede = script is not None and not script.origin.startswith("env.root")
-    if brings_pede or (rules is FIRST and "paths.pede_install" not in given):
+    if brings_pede or (all_needed is NEEDED_FIRST and "paths.pede_install" not in given):
         del needed["solver.pede"]
     wanted = dict.fromkeys(need for key, need in needed.items() if not (key in found and found[key].value))
     return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
@@ -190,21 +193,22 @@ def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) 
     return reason.replace("<", "[")
 
 
-def _generation(old: Old, source: str) -> Mapping[str, Rule]:
-    if {"raw", "workflow", "set"} & set(old):
-        return NEWEST
-    if set(old) & {"paths", "htcondor", "alignment", "storage"}:
-        return FIRST
+def _is_first(old: Old, source: str) -> bool:
+    """Whether it is of the first generation, or of the two versions that were between the generations and have keys of both."""
+    if set(old) & set(FIRST_TABLES):
+        return True
+    if set(old) & {"raw", "workflow", "set"}:
+        return False
     raise UserError(
         f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, set, paths, htcondor, "
         "alignment, storage; name another file"
     )
 
 
-def _rule(rules: Mapping[str, Rule], key: str) -> Rule:
-    if key in rules:
-        return rules[key]
-    return next((rule for pattern, rule in rules.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
+def _rule(key: str) -> Rule:
+    if key in _RULES:
+        return _RULES[key]
+    return next((rule for pattern, rule in _RULES.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
 
 
 def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
@@ -231,8 +235,9 @@ def _from_template(key: str, value: Any, kind: str, context: Context, found: dic
 
 
 def _without_sets(old: Old) -> dict[str, Any]:
-    """The configuration without its sets, which are not taken over key by key."""
-    kept = {name: value for name, value in old.items() if name != "workflow"}
+    """The configuration without its sets, which are not taken over key by key; newer keys come last and override older ones."""
+    ordered = sorted(old, key=lambda name: name not in FIRST_TABLES)
+    kept = {name: old[name] for name in ordered if name != "workflow"}
     if isinstance(kept.get("set"), Mapping):
         kept["set"] = {name: value for name, value in kept["set"].items() if name != "steps"}
     return kept

@@ -159,15 +159,14 @@ def _around(value: Any, context: Context) -> list[str]:
 def version(old: Old, base: str) -> Version:
     """What the version of the configuration does, by its scripts where they can be read, else by its words."""
     context = Context(old, base)
-    if "raw" in old:
-        source = _path(_get(old, "src.dir"), context)
-        script = initial(_get(old, "tpl.recoexe") or RUN_ALIGNMENT, context)
-        return version_of(old, source if isinstance(source, str) else "", str(script), [])
     in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
-    around = _around(_get(old, "paths.calypso_install"), context)
+    source = _path(_get(old, "src.dir"), context) or (base if in_checkout else "")
     scripts = [f"{base}/{RUN_ALIGNMENT}", f"{base}/templates/{RUN_ALIGNMENT}"]
     script = next(filter(os.path.isfile, scripts), scripts[0])
-    return version_of(old, base if in_checkout else "", script, around)
+    if _get(old, "tpl.recoexe"):
+        script = str(initial(_get(old, "tpl.recoexe"), context))
+    around = _around(_get(old, "paths.calypso_install"), context)
+    return version_of(old, source if isinstance(source, str) else "", script, around)
 
 
 def _script(value: Any, context: Context) -> Any:
@@ -216,6 +215,7 @@ _ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
 _MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
 
 # README's generation.
+FIRST_TABLES = ("paths", "htcondor", "alignment", "storage")
 FIRST: dict[str, Rule] = {
     "paths.calypso_install": (
         To(("reconstruction.calypso.setup",), _within("setup.sh")),

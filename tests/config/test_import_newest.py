@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from properties import examples
 
 from faser_align.alignment.labels import PARAMETERS
 from faser_align.alignment.steeringtext import step_fixed
@@ -21,6 +24,31 @@ THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
 NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")
 TARGET = "/x/faser-align.toml"
 FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())
+HISTORY: dict[str, dict[str, Any]] = json.loads((THEIRS / "history.json").read_text())
+EMPTY = ["paths.calypso_install is empty", "paths.pede_install is empty"]
+REFUSED = dict.fromkeys(("2025-11-03 ecae646", "2025-11-03 9187110", "2025-11-04 2dd75bf"), EMPTY)
+JUNK = st.sampled_from(
+    [
+        None,
+        "",
+        5,
+        -1,
+        True,
+        [],
+        {},
+        [1],
+        {"a": 1},
+        "x",
+        "${a}",
+        "{",
+        "}",
+        "a\x00b",
+        "{year",
+        1e400,
+        "${set.steps}",
+        [["IFT"]],
+    ]
+)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -62,6 +90,47 @@ def changed(old: dict[str, Any], *keys: str | int, to: object) -> dict[str, Any]
         place = place[key]
     place[keys[-1]] = to
     return copy
+
+
+@pytest.mark.parametrize("version", HISTORY)
+def test_every_version_is_imported_or_refused_with_its_problems(version: str) -> None:
+    """Each configuration of the public history becomes a campaign, unless a path is missing or empty; every key is known."""
+    old = HISTORY[version]
+    if version in REFUSED:
+        problem = refused(old)
+        assert [sentence.removeprefix("config.json: ").partition(";")[0] for sentence in problem.sentences] == (
+            REFUSED[version]
+        )
+        found = problem.understood
+    else:
+        found = imported(old)
+        assert config_of(old).reconstruction.backend == "calypso"
+    assert [one.key for one in found.left if one.why.startswith("not known")] == []
+    assert ("stages" in tomllib.loads(found.text)) == bool({"workflow", "set"} & set(old))
+
+
+@given(
+    st.sampled_from([*NEWEST, "config_readme.json"]),
+    st.lists(st.tuples(st.integers(0, 99), JUNK), min_size=1, max_size=3),
+)
+@settings(max_examples=examples(200))
+def test_any_value_is_taken_or_refused_in_sentences(name: str, changes: list[tuple[int, Any]]) -> None:
+    """Whatever stands at a key, the import ends well or with sentences of one line, never with another error."""
+    old = read(name)
+    for at, value in changes:
+        places = [(old, key) for key in old]
+        for place, key in places:  # which grows
+            inner = place[key]
+            if isinstance(inner, (dict, list)):
+                places += [(inner, name) for name in (inner if isinstance(inner, dict) else range(len(inner)))]
+        place, key = places[at % len(places)]
+        place[key] = json.loads(json.dumps(value))
+    sentences: list[str] = []
+    try:
+        imported(old)
+    except UserError as problem:
+        sentences = problem.sentences
+    assert [sentence for sentence in sentences if not sentence.strip() or "\n" in sentence] == []
 
 
 @pytest.mark.parametrize("name", [*NEWEST, "config.json"])
