@@ -35,7 +35,7 @@ from faser_align.config.importing_rules import (
     initial,
     version,
 )
-from faser_align.config.importing_stages import Set, sets_of, unknown_keys
+from faser_align.config.importing_stages import Set, sets_of, unknown_keys, without_iterations
 from faser_align.config.importing_version import RUN_ALIGNMENT
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError, UserErrors
@@ -108,6 +108,7 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
         for option in context.version.unused
     ]
     left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
+    left += [Left(key, "0", "a set without iterations is no stage") for key in without_iterations(old)]
     _complete(found, zeros)
     entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
     sets, wrong = sets_of(old)

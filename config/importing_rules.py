@@ -206,10 +206,6 @@ _READ = (
     "reconstruction.calypso.pool",
     "reconstruction.calypso.folder_tag",
 )
-_FOLDERS_HERE = (
-    "folders in a campaign's folder are the program's own: set0's iterations are iter01, ..., those of further sets "
-    "stage02/iter01, ...; in an iteration reco is 1reco, and pede0, pede1 are 3millepede/step1, step2"
-)
 _OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else beside the installation; " + _LOOK
 _ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
 _MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
@@ -284,10 +280,12 @@ NEWEST: dict[str, Rule] = {
         "without specifications such as :0>6: {year} has four digits and {run} six; {files} ends with the last file that is used",
     ),
     "raw.verbosity": To(("reconstruction.verbosity",), _upper),
-    "set.dir": No(_FOLDERS_HERE),
-    "set.iter": No(_FOLDERS_HERE),
-    "set.reco": No(_FOLDERS_HERE),
-    "set.pede": No(_FOLDERS_HERE),
+    "set.dir": No(
+        "the first set is in the campaign's folder itself, further ones are stage02, ...; stages has names and stations"
+    ),
+    "set.iter": No("iter01, ..., counted from 1"),
+    "set.reco": No("1reco, and 2kfalignment with its tracks"),
+    "set.pede": No("3millepede; of several steps step1, step2, ... in it"),
     "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
     "dag.file": No(_FILES_HERE),
     "dag.*exe": No(_FILES_HERE),

@@ -48,6 +48,12 @@ def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem]]:
     return found, problems
 
 
+def without_iterations(old: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the sets that are not run."""
+    described = _described(old, [])
+    return [f"{key}.iters" for key, value in described if isinstance(value, Mapping) and value.get("iters") == 0]
+
+
 def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what the sets say that has no meaning here, with its key."""
     for key, value in _described(old, []):

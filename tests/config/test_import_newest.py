@@ -352,6 +352,17 @@ def test_sets_that_are_none_are_named(sets: dict[str, Any], said: str) -> None:
     assert said in str(refused(read("pede-dev.json") | {"set": sets}))
 
 
+@pytest.mark.parametrize("name", NEWEST)
+def test_a_set_without_iterations_is_listed(name: str) -> None:
+    """A set with 0 iterations becomes no stage and is among what has no counterpart."""
+    old = read(name)
+    second = old["set"]["steps"][1] if "set" in old else old["workflow"]["set1"]
+    second["iters"] = 0
+    assert len(config_of(old).stages) == 2
+    key = "set.steps[1].iters" if "set" in old else "workflow.set1.iters"
+    assert [(one.key, one.value) for one in imported(old).left if "without iterations" in one.why] == [(key, "0")]
+
+
 def test_sizes_and_scripts_of_the_first_generation() -> None:
     """Resources of each kind of job and scripts of the environment have their keys; retries are those of `reco`."""
     job = {
