@@ -70,6 +70,8 @@ ENDS = (
     "removed",
 )
 SUCCESSES = ("converged", "reconstructed")
+# Ends by a decision, after which no DAGMan continues by itself.
+SETTLED = ("converged", "reconstructed", "rejected", "exhausted", "diverged", "stalled", "starved")
 STATES = UNFINISHED + ENDS
 
 # What a verdict on an iteration is called; ``after_verdict`` has the event that it becomes.

@@ -86,13 +86,19 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
     except (sqlite3.Error, OSError) as problem:
         _log([phase, folder, node], problem)
     if phase == "final":
-        from faser_align.hooks import page
-
-        try:
-            page.publish(folder)
-        except Exception as problem:  # noqa: BLE001 - the campaign's end does not depend on its page
-            _log([phase, folder, node], problem)
+        _finish(folder, node)
     return status
+
+
+def _finish(folder: str, node: str) -> None:
+    """Publish the page and remove unused folders; the campaign's end depends on neither."""
+    from faser_align.hooks import page, unused
+
+    for finish in (page.publish, unused.remove):
+        try:
+            finish(folder)
+        except Exception as problem:  # noqa: BLE001 - as the docstring says
+            _log(["final", folder, node], problem)
 
 
 def _too_early(folder: str, event: "Event", wait_s: float) -> bool:

@@ -26,7 +26,9 @@ def answer(folder: str, node: str, status: int) -> int:
         return status if _first(folder) else ENDED
     if _first(folder, leave_name=True):
         return status
-    write_text(layout.passed_file(folder, node), f"{statuses.SKIP}\n")
+    mark = layout.passed_file(folder, node)
+    os.makedirs(os.path.dirname(mark), exist_ok=True)  # FINAL removes folders that no job has used
+    write_text(mark, f"{statuses.SKIP}\n")
     return 0
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from faser_align.cli.work import dagman, leftovers, retrying, setting, snapshot, steering
 from faser_align.cli.work.alone import alone
 from faser_align.config import atomic, changes, layout, submissions, words
-from faser_align.dag.create import make_folders
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.state import database, queries, wishes
@@ -200,9 +199,11 @@ def _copy_all(record: Record, files: Sequence[File], target: str, progress: Call
     file, total, done, told = None, sum(file.size for file in files), 0, time.monotonic()
     try:
         _check_room(record, files, target)
-        make_folders({**record, "data": target})
-        for _, _, there in _folders(record, target, target):
-            _remove_partial(there)
+        with atomic.closed_to_others():
+            for _, here, there in _folders(record, record["data"], target):
+                if os.path.isdir(here):  # else no job has used the iteration
+                    os.makedirs(there, exist_ok=True)
+                    _remove_partial(there)
         for count, file in enumerate(files, start=1):
             _copy(file)
             done += file.size

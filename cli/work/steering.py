@@ -154,6 +154,7 @@ def resume(folder: str) -> Submitted:
         from faser_align.dag.submit import resume_dag
 
         bring_up_to_date(folder)
+        _make_folders(record)
         cluster = resume_dag(schedd, record["folder"], _done(folder))
         warnings: tuple[str, ...] = ()
         try:
@@ -162,6 +163,16 @@ def resume(folder: str) -> Submitted:
             # The first script of the new DAGMan records the resumption by itself.
             warnings = (str(problem),)
     return Submitted(record["name"], cluster, warnings)
+
+
+def _make_folders(record: dict[str, Any]) -> None:
+    """Make the folders that the end of the campaign removed because they were unused."""
+    from faser_align.dag.create import make_folders
+
+    try:
+        make_folders(record)
+    except OSError as error:
+        raise StoreError(f"{error.filename} cannot be made: {error.strerror}; make room, then try again") from None
 
 
 def _forget_earlier(folder: str, state: str) -> None:

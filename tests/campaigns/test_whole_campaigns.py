@@ -75,6 +75,7 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     assert 3 <= last <= 5
     assert {layout.parse_node(node)[2] for node in desk.jobs()} == set(range(1, last + 1))
     assert not list(desk.campaign.glob("*.rescue*"))
+    assert sorted(path.name for path in desk.campaign.glob("iter*")) == [f"iter{i:02d}" for i in range(1, last + 1)]
     (letter,) = desk.mailbox.messages()
     assert "converged" in letter["Subject"]
     assert letter["X-Faser-Align-Key"].startswith(NAME)
