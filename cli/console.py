@@ -10,7 +10,7 @@ import typer
 from faser_align.config.program import named, program
 from faser_align.fsm.reasons import harmless
 
-__all__ = ["named", "program", "say", "sentence", "show_json", "table", "warn"]
+__all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
 
 
 def say(text: str = "") -> None:
@@ -24,6 +24,12 @@ def warn(text: str) -> None:
 
     line = f"warning: {harmless(named(text))}"
     typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
+
+
+def note(text: str) -> None:
+    """Write a line about progress to the terminal of a person who waits, and nothing to a program."""
+    if sys.stderr.isatty():
+        typer.echo(text, err=True)
 
 
 def sentence(problem: object) -> str:

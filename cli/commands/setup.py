@@ -69,6 +69,7 @@ def check(
     if probe:
         from faser_align.cli.work.probe import run as run_probe
 
+        console.note(f"the probe waits for its jobs, at most {wait:.0f} s; Ctrl-C removes it")
         found += run_probe(look, wait)
     if as_json:
         console.show_json([check._asdict() for check in found])
