@@ -49,7 +49,12 @@ def _write(folder: str, kind: str, entries: list[Entry], *, running: str) -> Non
 def _python(request: Request) -> str:
     """Import what the jobs import; the text says which Python did, and where."""
     for module in request["modules"]:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(
+                f"{sys.executable} on {platform.node()} cannot import {module}: {error}; install faser-align for it anew"
+            ) from None
     try:
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):

@@ -27,7 +27,7 @@ def requests(look: Look, folder: str) -> dict[str, list[Request]]:
             *_copy_tools(config),
         ],
         MILLE: [
-            _python(["faser_align.jobs.solve", "faser_align.jobs.validate", "matplotlib.figure"]),
+            _python(["faser_align.jobs.solve", "faser_align.jobs.validate"]),
             _scratch(config.htcondor.mille.disk_mb),
             *_tickets(config),
             _write("campaign folder", "campaign.folder", folder),

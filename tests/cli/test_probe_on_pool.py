@@ -225,14 +225,35 @@ def test_the_probe_has_the_submit_descriptions_of_the_campaign(lxplus: Lxplus) -
     assert "requirements = HasSingularity" in theirs["reco"]
 
 
+def answers(folder: Path, kind: str) -> dict[str, dict[str, str]]:
+    """What the job of a kind answers when it runs in this process, by name."""
+    wanted = requests(look_at("faser-align.toml"), str(folder))[kind]
+    (folder / f"{kind}.request.json").write_text(json.dumps(wanted))
+    assert probe.main(str(folder), kind) == 0
+    answer = json.loads((folder / f"{kind}.answer.json").read_text())
+    assert answer["running"] == ""
+    return {one["name"]: one for one in answer["entries"]}
+
+
+@pytest.mark.parametrize("kind", ["reco", "mille"])
+def test_only_what_jobs_need_must_be_installed(
+    workdir: Path, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Packages of extras may be missing on an execute node; without numpy the line of Python names it, with the fix."""
+    for extra in ("matplotlib", "yaml", "awkward"):
+        monkeypatch.setitem(sys.modules, extra, None)
+    assert answers(workdir, kind)["Python"]["result"] == "ok"
+    monkeypatch.setitem(sys.modules, "faser_align.jobs.solve", None)
+    monkeypatch.setitem(sys.modules, "faser_align.jobs.reconstruct", None)
+    found = answers(workdir, kind)["Python"]
+    assert found["result"] == "failed"
+    assert f"{sys.executable} on {os.uname().nodename} cannot import faser_align.jobs." in found["text"]
+    assert found["text"].endswith("; install faser-align for it anew")
+
+
 def test_pede_is_tried_where_it_will_run(workdir: Path, lxplus: Lxplus) -> None:
     """With solver.backend = "pede" the Millepede job tries pede with its environment; a program that is missing is named."""
     configure("[storage]", '[solver]\nbackend = "pede"\npede = "/nowhere/pede"\n\n[storage]')
-    wanted = requests(look_at("faser-align.toml"), str(workdir))["mille"]
-    (workdir / "mille.request.json").write_text(json.dumps(wanted))
-    assert probe.main(str(workdir), "mille") == 0
-    answer = json.loads((workdir / "mille.answer.json").read_text())
-    found = {one["name"]: one for one in answer["entries"]}
-    assert answer["running"] == ""
+    found = answers(workdir, "mille")
     assert found["pede"]["result"] == "failed"
     assert "solver.pede = /nowhere/pede is not a program on " in found["pede"]["text"]
