@@ -1,19 +1,27 @@
 """Kerberos credentials on a real pool with a condor_credd: who gets one, and what happens without."""
 
 import re
+import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import htcondor2
 import pytest
-from desk import COMMAND, Desk
+from calypso import Lxplus
+from desk import COMMAND, EXAMPLES, Desk, cluster_of
 from kerberos import SETTINGS, Site, environment_of, site
-from nowhere import no_dagman, until
+from nowhere import no_dagman, no_job_begins, until
+from poolcampaigns import PoolCampaign
 
-from faser_align.config import kerberos
+from faser_align.config import kerberos, layout
+from faser_align.config.atomic import replacing
 from faser_align.dag import credentials
 from faser_align.dag.submit import submit_dag
+from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import personal
@@ -25,13 +33,44 @@ CONFIG = """
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
-tracks = 400
-[convergence]
-patience = 1
-starved_per_parameter = 0.0
+tracks = 1500
 [notify]
 targets = ["me"]
 file = "targets.toml"
+"""
+CALYPSO = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[convergence]
+starved_per_parameter = 0.0
+min_iterations = 9
+stalled_iterations = 9
+[reconstruction]
+backend = "calypso"
+raw = "{place}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
+[reconstruction.calypso]
+atlas_base = "{place}/cvmfs/atlas"
+asetup = "{place}/calypso/asetup.faser"
+setup = "{place}/calypso/setup.sh"
+write_constants = "{place}/calypso/WriteAlignmentConfig_Faser04.py"
+reconstruct = "{place}/calypso/faser_reco_alignment.py"
+database = "{place}/cvmfs/faser/ALLP200.db"
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+[htcondor]
+retries = 0
+"""
+# A file system that wants a valid ticket, as AFS and EOS do.
+COPY = """\
+#!/bin/sh
+{python} -I -c '
+import os, sys, time
+from faser_align.config import kerberos
+ticket = kerberos.read(os.environ["KRB5CCNAME"].removeprefix("FILE:"))
+sys.exit(time.time() >= ticket.end)' || {{ echo "cp: cannot create regular file: Key has expired" >&2; exit 1; }}
+exec /bin/cp "$@"
 """
 ENVIRONMENT_DAG = """\
 SET_JOB_ATTR FaserFolder = "{folder}"
@@ -62,8 +101,9 @@ def credential_pool(
 
 
 @pytest.fixture
-def kinit(credential_pool: Path) -> Iterator[Site]:
-    """The pool with credentials, used by somebody who has a ticket; its queue is empty at the end."""
+def kinit(credential_pool: Path, workdir: Path) -> Iterator[Site]:
+    """The pool with credentials, used by somebody who has a ticket; its queue is empty before ``workdir`` is removed."""
+    assert workdir.is_dir()
     with site(credential_pool) as made:
         yield made
         until(no_dagman)
@@ -78,6 +118,14 @@ def desk(kinit: Site, workdir: Path) -> Iterator[Desk]:
         yield made
 
 
+def use_tools(desk: Desk, lxplus: Lxplus) -> None:
+    """Let the campaign's jobs find the stand-ins of tools first."""
+    wrapper = desk.campaign / layout.WRAPPER
+    head, rest = wrapper.read_text().split("\n", 1)
+    with replacing(wrapper, mode=0o755) as file:
+        file.write(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}'.encode())
+
+
 def refused(desk: Desk, status: int) -> str:
     """Type ``submit``; what it says when it refuses, and that it has left nothing."""
     done = subprocess.run(
@@ -89,11 +137,11 @@ def refused(desk: Desk, status: int) -> str:
     return done.stderr
 
 
-def ads(name: str) -> dict[str, object]:
-    """SendCredential of the last DAGMan job and of its node jobs, by node; from the schedd's history."""
-    schedd = htcondor2.Schedd()
-    found = [*schedd.history(f'FaserCampaign =?= "{name}"', ["FaserNode", "SendCredential"])]
-    return {ad.get("FaserNode", "DAGMan"): ad.get("SendCredential") for ad in found}
+def marks(cluster: int) -> tuple[object, set[object]]:
+    """SendCredential of a DAGMan job, and of its node jobs; from the schedd's history."""
+    schedd, wanted = htcondor2.Schedd(), ["SendCredential"]
+    (dagman,) = until(lambda: list(schedd.history(f"ClusterId == {cluster}", wanted, 1)))
+    return dagman.get(*wanted), {job.get(*wanted) for job in schedd.history(f"DAGManJobId == {cluster}", wanted)}
 
 
 def test_scripts_and_jobs_find_the_credential(kinit: Site, workdir: Path) -> None:
@@ -104,10 +152,7 @@ def test_scripts_and_jobs_find_the_credential(kinit: Site, workdir: Path) -> Non
     assert kinit.calls() == [f"FILE:{kinit.ticket}"]
     stored = credentials.path()
     assert Path(stored) in kinit.stored()
-    schedd = htcondor2.Schedd()
-    (dagman,) = until(lambda: list(schedd.history(f"ClusterId == {cluster}", ["SendCredential"], 1)))
-    (job,) = until(lambda: list(schedd.history(f"DAGManJobId == {cluster}", ["SendCredential"], 1)))
-    assert (dagman["SendCredential"], job["SendCredential"]) == (True, True)
+    assert marks(cluster) == (True, {True})
     for script in ("pre.env", "post.env"):
         found = environment_of(workdir / script)
         assert found["_condor_SEC_CREDENTIAL_PRODUCER"] == "CREDENTIAL_ALREADY_STORED"
@@ -186,3 +231,86 @@ def test_elsewhere_nothing_is_asked(pool: personal.Pool) -> None:
     credentials.issue(description)
     assert "SendCredential" not in str(description)
     assert credentials.path() == ""
+
+
+def test_a_campaign_converges_and_is_resumed(desk: Desk, kinit: Site) -> None:
+    """A whole campaign converges; `resume` needs a ticket, stores it, and is refused without a change if there is none."""
+    ticket = kinit.ticket.read_bytes()
+    first = cluster_of(desk.run(*SUBMIT))
+    desk.run("stop", NAME, "--after", "iteration")
+    desk.wait(NAME, status=16)
+    until(no_dagman)
+    kinit.ticket.unlink()
+    desk.run("resume", NAME, status=2)
+    assert desk.read("status", NAME)["state"] == "removed"
+    kinit.kinit(7200)
+    second = cluster_of(desk.run("resume", NAME))
+    desk.wait(NAME)
+    until(no_dagman)
+    assert desk.events()[-1] == "converged"
+    assert [marks(cluster) for cluster in (first, second)] == [(True, {True})] * 2
+    assert kinit.calls() == [f"FILE:{kinit.ticket}"] * 3
+    stored = Path(credentials.path()).with_suffix(".cred")
+    assert ticket != stored.read_bytes() == kinit.ticket.read_bytes()
+    assert not (desk.campaign / layout.HOOKS_LOG).exists()
+
+
+def test_without_issued_credentials_every_node_fails(
+    kinit: Site, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If submission issued none, DAGMan would run the producer itself, without a ticket, and could submit no node."""
+    monkeypatch.setattr(credentials, "issue", lambda description: None)
+    campaign = PoolCampaign(workdir / NAME, files=2, config={"htcondor": {"retries": 0}})
+    cluster = campaign.submit()
+    assert campaign.wait_end() == "failed"
+    dagman_out = (campaign.folder / layout.DAGMAN_OUT).read_text()
+    assert re.search("failed to produce job credentials.*: failed to read any data", dagman_out, re.IGNORECASE)
+    assert set(kinit.calls()) == {""}
+    assert marks(cluster) == (None, set())
+    nodes = campaign.nodes()
+    assert {nodes[f"reco_s1_i01_{file}"]["reason"] for file in ("00400", "00401")} == {statuses.failure(-1001)[0]}
+
+
+def test_the_condor_credd_may_keep_the_credential_that_it_has(kinit: Site) -> None:
+    """With HTCondor's default for SEC_CREDENTIAL_REFRESH_INTERVAL a new ticket is not stored while there is a credential."""
+
+    def keeps() -> bool:
+        stored = Path(credentials.path()).with_suffix(".cred")
+        before = stored.read_bytes()
+        kinit.kinit(3600 + len(kinit.calls()))
+        credentials.issue(htcondor2.Submit({"executable": "/bin/true"}))
+        assert before != kinit.ticket.read_bytes()
+        return stored.read_bytes() == before
+
+    credentials.issue(htcondor2.Submit({"executable": "/bin/true"}))
+    assert not keeps()
+    with kinit.configured("SEC_CREDENTIAL_REFRESH_INTERVAL = -1", daemons=True):
+        until(keeps)
+
+
+def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
+    """The credmon renews a ticket while that is possible; then jobs fail, and status and message say when it expired."""
+    lxplus = Lxplus(desk.folder / "lxplus", 150)
+    shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
+    lxplus.raw(400)
+    (lxplus.bin / "cp").write_text(COPY.format(python=sys.executable))
+    desk.configure(CALYPSO, place=lxplus.folder)
+    began = int(time.time())
+    lifetime_s, renewable_s = 6, 24
+    kinit.kinit(lifetime_s, renewable_s)
+    submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "8", "--name", NAME, "--no-check")
+    with no_job_begins():
+        desk.run(*submit)
+        use_tools(desk, lxplus)
+    desk.wait(NAME, status=15)
+    name, _, fix = statuses.JOB_FAILURES[statuses.TOKEN]
+    expired = datetime.fromtimestamp(began + renewable_s, UTC)
+    for said in (desk.run("status", NAME), desk.letters("failed")):
+        words = " ".join(said.split())
+        assert f"{name}: the credential that HTCondor keeps for the campaign expired at {expired:%Y-%m-%d %H}:" in words
+        assert "Key has expired" in words
+        assert fix in words
+    until(no_dagman)
+    kinit.kinit()
+    desk.run("resume", NAME)
+    desk.wait(NAME, status=10)
