@@ -9,8 +9,11 @@ import struct
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-VARIABLE = "FASER_ALIGN_CREDENTIAL"  # in DAGMan's environment: path of the credential on the access point
-CACHE = "KRB5CCNAME"  # where Kerberos' programs look for it
+from faser_align.config.credential import CACHE, VARIABLE
+from faser_align.fsm.errors import CampaignError
+
+# How the schedd tells DAGMan that a credential was stored when its job was submitted.
+MARK, MARKED = "_condor_SEC_CREDENTIAL_PRODUCER", "CREDENTIAL_ALREADY_STORED"
 MAGIC = b"\x05\x04"
 
 
@@ -21,13 +24,6 @@ class Ticket(NamedTuple):
     start: int
     end: int
     renew_until: int
-
-
-def adopt() -> None:
-    """Set KRB5CCNAME to the credential that HTCondor keeps, for what this script starts; one that is set already stays."""
-    path = os.environ.get(VARIABLE, "")
-    if path and CACHE not in os.environ and os.access(path, os.R_OK):
-        os.environ[CACHE] = f"FILE:{path}"
 
 
 def expired(now: float) -> str:
@@ -42,6 +38,38 @@ def expired(now: float) -> str:
         return ""
     ended = datetime.fromtimestamp(ticket.end, UTC)
     return f"the credential that HTCondor keeps for the campaign expired at {ended:%Y-%m-%d %H:%M} UTC"
+
+
+def stored(now: float) -> str:
+    """Return what a script on the access point knows of the stored credential; raises CampaignError if DAGMan has none."""
+    if os.environ.get(MARK) != MARKED:
+        raise CampaignError(
+            "HTCondor gave DAGMan no credential, so that it cannot submit jobs: SendCredential of its job is not true"
+        )
+    path = os.environ.get(VARIABLE, "")
+    if not os.access(path, os.R_OK):
+        return f"HTCondor has stored it; {path or 'its path'} cannot be read here"
+    return _validity(path, now)
+
+
+def received(now: float) -> str:
+    """Return how long the credential of this job is valid; raises CampaignError if there is none or it has expired."""
+    if not os.environ.get(CACHE):
+        raise CampaignError(f"HTCondor gave the job no credential: {CACHE} is not set")
+    return _validity(os.environ[CACHE].removeprefix("FILE:"), now)
+
+
+def _validity(path: str, now: float) -> str:
+    try:
+        ticket = read(path)
+    except OSError as error:
+        raise CampaignError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as problem:
+        return f"{problem}, so that its end is not known"
+    if ticket is None or ticket.end <= now:
+        raise CampaignError(f"{path} has no valid ticket; type `kinit`, then repeat the command")
+    renewable = f", renewable for {(ticket.renew_until - now) / 3600:.1f} h" if ticket.renew_until > ticket.end else ""
+    return f"valid for {(ticket.end - now) / 3600:.1f} h{renewable}"
 
 
 def read(path: str) -> Ticket | None:

@@ -23,9 +23,9 @@ def issue(description: htcondor2.Submit) -> None:
         UserError: the caller has no ticket, or must log in on a web page first.
         CampaignError: the credential cannot be produced or stored for another reason.
     """
-    producer = htcondor2.param.get(PRODUCER)
-    if not producer:
+    if not wanted():
         return
+    producer = str(htcondor2.param[PRODUCER])
     try:
         url = description.issue_credentials()
     except htcondor2.HTCondorException as error:
@@ -34,6 +34,11 @@ def issue(description: htcondor2.Submit) -> None:
         raise UserError(
             f"HTCondor needs a credential that you grant in a browser: visit {url}, then repeat the command"
         )
+
+
+def wanted() -> bool:
+    """Whether the pool's configuration asks for credentials."""
+    return bool(htcondor2.param.get(PRODUCER))
 
 
 def _refusal(producer: str, reason: str) -> CampaignError:
@@ -55,5 +60,5 @@ def _refusal(producer: str, reason: str) -> CampaignError:
 
 def path() -> str:
     """Path of the caller's credential on the access point, empty where the pool stores none."""
-    folder = htcondor2.param.get(FOLDER) if htcondor2.param.get(PRODUCER) else None
+    folder = htcondor2.param.get(FOLDER) if wanted() else None
     return os.path.join(folder, pwd.getpwuid(os.getuid()).pw_name + ENDING) if folder else ""

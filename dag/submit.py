@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import htcondor2
 
-from faser_align.config import atomic, kerberos, layout, submissions
+from faser_align.config import atomic, credential, layout, submissions
 from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
@@ -227,7 +227,7 @@ def _environment(bin_folder: str) -> dict[str, str]:
         environment["CONDOR_CONFIG"] = os.environ["CONDOR_CONFIG"]
     stored = credentials.path()
     if stored:
-        environment[kerberos.VARIABLE] = stored
+        environment[credential.VARIABLE] = stored
     return environment
 
 

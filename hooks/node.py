@@ -11,7 +11,7 @@ from faser_align.config import layout, rootfile
 from faser_align.fsm import statuses
 from faser_align.state import database, publish, writer
 
-CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # config.kerberos.VARIABLE, which is imported only on pools with credentials
+CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # config.credential.VARIABLE: nothing more is imported on other pools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def main(argv: "list[str]") -> int:
     status = fallback(argv)
     try:
         if CREDENTIAL in os.environ:
-            from faser_align.config import kerberos
+            from faser_align.config import credential
 
-            kerberos.adopt()
+            credential.adopt()
         phase, folder, node, *macros = argv
         # DAGMan splits script lines at white space and knows no quotes: the campaign's path is encoded.
         return run(phase, folder.replace("%20", " ").replace("%25", "%"), node, macros, status)

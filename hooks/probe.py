@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 
 REQUEST, ANSWER = "request.json", "answer.json"
@@ -15,6 +16,7 @@ REQUEST, ANSWER = "request.json", "answer.json"
 
 def main(folder: str) -> int:
     """Try everything and write the answer; returns the exit status, 0 whatever was found."""
+    from faser_align.config import credential, kerberos
     from faser_align.config.atomic import write_text
     from faser_align.config.attempt import attempt
     from faser_align.config.libraries import site_packages
@@ -29,6 +31,9 @@ def main(folder: str) -> int:
         ("Kerberos", lambda: ticket("klist")),
         ("AFS token", lambda: ticket("tokens")),
     ]
+    if request["credential"]:
+        credential.adopt()
+        looks.append(("credential", lambda: kerberos.stored(time.time())))
     looks += [(f"target {name}", _target(name, request["targets_file"])) for name in request["targets"]]
     write_text(f"{folder}/{ANSWER}", json.dumps([attempt(name, look) for name, look in looks]))
     return 0

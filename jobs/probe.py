@@ -10,10 +10,12 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from faser_align.config import kerberos
 from faser_align.config.atomic import write_text
 from faser_align.config.attempt import Entry, attempt
 from faser_align.config.outside import AbsentError, ticket
@@ -145,6 +147,10 @@ def _ticket(request: Request) -> str:
         raise AbsentError(f"{platform.node()} has no `{request['tool']}`") from None
 
 
+def _credential(request: Request) -> str:
+    return kerberos.received(time.time())
+
+
 TRIED: dict[str, Callable[[Request], str]] = {
     "python": _python,
     "scratch": _scratch,
@@ -153,6 +159,7 @@ TRIED: dict[str, Callable[[Request], str]] = {
     "tool": _tool,
     "pede": _pede,
     "ticket": _ticket,
+    "credential": _credential,
 }
 
 

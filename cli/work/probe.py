@@ -27,6 +27,7 @@ from faser_align.fsm.errors import CampaignError
 from faser_align.state import joblogs
 
 REQUEST, ANSWER = "request.json", "answer.json"
+SEND = "SendCredential"
 ANSWER_S_MAX, LEAVE_S_MAX, LOOK_S = 120.0, 30.0, 0.25
 
 
@@ -90,7 +91,9 @@ def _interruptible() -> Iterator[None]:
 
 def _fill(folder: str, look: Look) -> dict[str, Any]:
     """Write the DAG and the requests; returns the manifest that the DAG was made from."""
-    config = look.config
+    from faser_align.dag import credentials
+
+    config, credential = look.config, credentials.wanted()
     record = make_record(
         config,
         name="faser-align check --probe",
@@ -103,10 +106,12 @@ def _fill(folder: str, look: Look) -> dict[str, Any]:
         created_utc="",
     )
     script = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
-    wanted = {kind: json.dumps(request) for kind, request in requests(look, folder).items()}
+    wanted = {kind: json.dumps(request) for kind, request in requests(look, folder, credential=credential).items()}
     files = {
         layout.DAG: render_probe(record, script),
-        REQUEST: json.dumps({"targets": config.notify.targets, "targets_file": config.notify.file}),
+        REQUEST: json.dumps(
+            {"targets": config.notify.targets, "targets_file": config.notify.file, "credential": credential}
+        ),
         **{f"{kind}.{REQUEST}": text for kind, text in wanted.items()},
     }
     for name, content in files.items():
@@ -134,10 +139,36 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     for kind, job in state.items():
         rejected = "" if job.over else _rejection(probe.schedd, cluster, kind)
         found += probejobs.report(kind, job, probe.record, waited_s, rejected)
+    found += _marks(probe.schedd, cluster)
     if all(job.answered for job in state.values()):
         _wait(lambda: _has_left(probe.folder), LEAVE_S_MAX)
         found.append(Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s"))
     return found
+
+
+def _marks(schedd: Any, cluster: int) -> list[Check]:
+    """Whether DAGMan's job and the node jobs have SendCredential; nothing on a pool without credentials."""
+    import htcondor2
+
+    from faser_align.dag import credentials
+
+    if not credentials.wanted():
+        return []
+    name, jobs = "there: SendCredential", f"ClusterId == {cluster} || DAGManJobId == {cluster}"
+    try:
+        ads = [*schedd.query(jobs, [SEND]), *schedd.history(jobs, [SEND], 1 + len(PROBED))]
+    except htcondor2.HTCondorException as error:
+        return [Check(name, "skipped", f"the schedd does not answer ({error})")]
+    lacking = sum(ad.get(SEND) is not True for ad in ads)
+    if lacking or not ads:
+        return [
+            Check(
+                name,
+                "failed",
+                f"{lacking} of {len(ads)} jobs have no SendCredential, so that HTCondor gives them no credential",
+            )
+        ]
+    return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
 
 
 def _access_point(folder: str) -> list[dict[str, str]]:

@@ -10,14 +10,17 @@ RECO, MILLE = "reco", "mille"
 Request = dict[str, Any]
 
 
-def requests(look: Look, folder: str) -> dict[str, list[Request]]:
-    """Return, for each kind of job, what it tries, in this order; ``folder`` is that of the probe."""
+def requests(look: Look, folder: str, *, credential: bool = False) -> dict[str, list[Request]]:
+    """Return, for each kind of job, what it tries, in this order; ``folder`` is that of the probe.
+
+    ``credential`` says that the pool gives jobs a Kerberos credential.
+    """
     config = look.config
     return {
         RECO: [
             _python(_reco_modules(config)),
             _scratch(config.htcondor.reco.disk_mb),
-            *_tickets(config),
+            *_tickets(config, credential=credential),
             _write("campaign folder", "campaign.folder", folder),
             *_data(config),
             *_paths("raw files", _raw_paths(look)),
@@ -29,7 +32,7 @@ def requests(look: Look, folder: str) -> dict[str, list[Request]]:
         MILLE: [
             _python(["faser_align.jobs.solve", "faser_align.jobs.validate"]),
             _scratch(config.htcondor.mille.disk_mb),
-            *_tickets(config),
+            *_tickets(config, credential=credential),
             _write("campaign folder", "campaign.folder", folder),
             *_data(config),
             *_pede(config),
@@ -53,10 +56,12 @@ def _scratch(disk_mb: int) -> Request:
     return {"name": "scratch space", "try": "scratch", "disk_mb": disk_mb}
 
 
-def _tickets(config: Config) -> list[Request]:
+def _tickets(config: Config, *, credential: bool) -> list[Request]:
+    given = [{"name": "credential", "try": "credential"}] if credential else []
     if config.htcondor.pool == "personal":  # its jobs run as the user's own processes
-        return []
+        return given
     return [
+        *given,
         {"name": "Kerberos", "try": "ticket", "tool": "klist"},
         {"name": "AFS token", "try": "ticket", "tool": "tokens"},
     ]

@@ -17,7 +17,7 @@ from kerberos import SETTINGS, Site, environment_of, site
 from nowhere import no_dagman, no_job_begins, until
 from poolcampaigns import PoolCampaign
 
-from faser_align.config import kerberos, layout
+from faser_align.config import credential, kerberos, layout
 from faser_align.config.atomic import replacing
 from faser_align.dag import credentials
 from faser_align.dag.submit import submit_dag
@@ -156,7 +156,7 @@ def test_scripts_and_jobs_find_the_credential(kinit: Site, workdir: Path) -> Non
     for script in ("pre.env", "post.env"):
         found = environment_of(workdir / script)
         assert found["_condor_SEC_CREDENTIAL_PRODUCER"] == "CREDENTIAL_ALREADY_STORED"
-        assert found[kerberos.VARIABLE] == stored
+        assert found[credential.VARIABLE] == stored
     assert environment_of(workdir / "job.env")["KRB5CCNAME"] == f"FILE:{stored}"  # from the stand-in of the starter
 
 
@@ -255,6 +255,16 @@ def test_a_campaign_converges_and_is_resumed(desk: Desk, kinit: Site) -> None:
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
 
 
+def test_the_probe_looks_for_the_credential(desk: Desk, kinit: Site) -> None:
+    """`check --probe` reports the credential of scripts and jobs and how long it is valid, and who lacks SendCredential."""
+    found = {one["name"]: (one["result"], one["text"]) for one in desk.read("check", "--probe")}
+    valid = "valid for 1.0 h, renewable for 24.0 h"
+    for name in ("there: credential", "execute node: reco credential", "execute node: mille credential"):
+        assert found.get(name) == ("ok", valid), found
+    assert found["there: SendCredential"][1] == "set for all 3 jobs, DAGMan's included"
+    assert len(kinit.calls()) == 1
+
+
 def test_without_issued_credentials_every_node_fails(
     kinit: Site, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +296,10 @@ def test_the_condor_credd_may_keep_the_credential_that_it_has(kinit: Site) -> No
     assert not keeps()
     with kinit.configured("SEC_CREDENTIAL_REFRESH_INTERVAL = -1", daemons=True):
         until(keeps)
+        subprocess.run(["condor_store_cred", "delete-krb"], check=True, capture_output=True)
+        assert kinit.stored() == []
+        credentials.issue(htcondor2.Submit({"executable": "/bin/true"}))
+        assert Path(credentials.path()).read_bytes() == kinit.ticket.read_bytes()
 
 
 def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
@@ -296,21 +310,26 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
     (lxplus.bin / "cp").write_text(COPY.format(python=sys.executable))
     desk.configure(CALYPSO, place=lxplus.folder)
     began = int(time.time())
-    lifetime_s, renewable_s = 6, 24
+    lifetime_s, renewable_s = 15, 30
     kinit.kinit(lifetime_s, renewable_s)
-    submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "8", "--name", NAME, "--no-check")
+    submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "20", "--name", NAME, "--no-check")
     with no_job_begins():
         desk.run(*submit)
         use_tools(desk, lxplus)
     desk.wait(NAME, status=15)
+    ticket = kerberos.read(credentials.path())
+    assert ticket is not None
+    assert ticket.end - began >= renewable_s
     name, _, fix = statuses.JOB_FAILURES[statuses.TOKEN]
-    expired = datetime.fromtimestamp(began + renewable_s, UTC)
+    expired = f"{datetime.fromtimestamp(ticket.end, UTC):%Y-%m-%d %H:%M} UTC"
     for said in (desk.run("status", NAME), desk.letters("failed")):
         words = " ".join(said.split())
-        assert f"{name}: the credential that HTCondor keeps for the campaign expired at {expired:%Y-%m-%d %H}:" in words
+        assert f"{name}: the credential that HTCondor keeps for the campaign expired at {expired}; " in words
         assert "Key has expired" in words
         assert fix in words
     until(no_dagman)
     kinit.kinit()
     desk.run("resume", NAME)
-    desk.wait(NAME, status=10)
+    desk.run("stop", NAME, "--after", "iteration")
+    desk.wait(NAME, status=16)
+    assert desk.read("status", NAME)["reason"].endswith("asked to stop after the iteration")

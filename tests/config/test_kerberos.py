@@ -1,0 +1,100 @@
+"""The credential that HTCondor keeps for scripts and jobs: read, adopted, reported."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from faser_align.config import credential, kerberos
+from faser_align.fsm.errors import CampaignError
+from faser_align.pool import ticket
+
+NOW = 1_800_000_000
+VALID = kerberos.Ticket("ann@STAND.IN", NOW - 60, NOW + 3600, NOW + 86400)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Path of a valid credential, in the environment of a script of DAGMan."""
+    path = tmp_path / "ann.cc"
+    ticket.write(str(path), VALID)
+    monkeypatch.setenv(credential.VARIABLE, str(path))
+    monkeypatch.setenv(kerberos.MARK, kerberos.MARKED)
+    monkeypatch.setenv(credential.CACHE, "")  # so that it is put back
+    monkeypatch.delenv(credential.CACHE)
+    return path
+
+
+def test_a_ticket_is_read_as_it_was_written(stored: Path) -> None:
+    """A credential cache of MIT's format 4 tells whose ticket it is and when it ends; only its owner can read it."""
+    assert kerberos.read(str(stored)) == VALID
+    assert stored.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_credential_cache(tmp_path: Path) -> None:
+    """Another file, and one that is cut off anywhere, is named; nothing else is raised."""
+    path = tmp_path / "ann.cc"
+    ticket.write(str(path), VALID)
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        found: object
+        try:
+            found = kerberos.read(str(path))
+        except ValueError as problem:
+            found = str(problem).startswith(str(path))
+        assert found in (True, None, VALID), size  # nothing of a ticket, or all of its times
+
+
+def test_scripts_use_the_stored_credential(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script passes the credential on to what it starts, unless it has another one or cannot read it."""
+    credential.adopt()
+    assert os.environ[credential.CACHE] == f"FILE:{stored}"
+    monkeypatch.setenv(credential.CACHE, "KCM:")
+    credential.adopt()
+    assert os.environ[credential.CACHE] == "KCM:"
+    monkeypatch.delenv(credential.CACHE)
+    monkeypatch.setenv(credential.VARIABLE, "/nonexistent/ann.cc")
+    credential.adopt()
+    assert credential.CACHE not in os.environ
+
+
+def test_an_expired_credential_is_named(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the stored credential has expired the sentence says when; before, and where it is unknown, there is none."""
+    assert kerberos.expired(NOW) == ""
+    credential.adopt()
+    assert kerberos.expired(NOW) == ""
+    said = "the credential that HTCondor keeps for the campaign expired at 2027-01-15 09:00 UTC"
+    assert kerberos.expired(VALID.end) == said
+    stored.write_text("no cache")
+    assert kerberos.expired(VALID.end) == ""
+    monkeypatch.delenv(credential.VARIABLE)
+    assert kerberos.expired(VALID.end) == ""
+
+
+def test_what_the_probe_reports(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe reports how long a credential is valid; that there is none or that it has expired is a failure."""
+    assert kerberos.stored(NOW) == "valid for 1.0 h, renewable for 24.0 h"
+    with pytest.raises(CampaignError, match="KRB5CCNAME is not set"):
+        kerberos.received(NOW)
+    monkeypatch.setenv(credential.CACHE, str(stored))
+    assert kerberos.received(NOW) == kerberos.stored(NOW)
+    with pytest.raises(CampaignError, match="has no valid ticket; type `kinit`"):
+        kerberos.received(VALID.end)
+    monkeypatch.setenv(credential.VARIABLE, "/nonexistent/ann.cc")
+    assert kerberos.stored(NOW) == "HTCondor has stored it; /nonexistent/ann.cc cannot be read here"
+    monkeypatch.delenv(kerberos.MARK)
+    with pytest.raises(CampaignError, match="SendCredential of its job is not true"):
+        kerberos.stored(NOW)
+
+
+def test_renewal() -> None:
+    """A renewed ticket lasts as long as the one before, but not beyond its renewable life; an expired one is not renewed."""
+    later = ticket.renewed(VALID, VALID.end - 1)
+    assert later is not None
+    assert later.end - later.start == VALID.end - VALID.start
+    last = ticket.renewed(VALID._replace(renew_until=VALID.end + 10), VALID.end - 1)
+    assert last is not None
+    assert last.end == VALID.end + 10
+    assert ticket.renewed(last, last.end - 1) is None
+    assert ticket.renewed(VALID, VALID.end) is None
