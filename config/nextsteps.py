@@ -17,6 +17,7 @@ NEXT = {
     **dict.fromkeys(table.UNFINISHED, _WATCH),
     "held": _STATUS,
     "lost": _STATUS,
+    "stuck": _STATUS,  # which has the command that helps
     "iteration": _STATUS,
     "converged": "{command} report {name}   (then take them: {command} constants export {name} -o FILE)",
     # Who reads the report of a campaign that converged has nothing left to do but this.

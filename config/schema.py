@@ -53,6 +53,7 @@ Event = Literal[
     "starved",
     "failed",
     "removed",
+    "stuck",
 ]
 FIX_ALLOWED = (
     '"IFT", "3ST", "layer" (or "global"), "module" (or "side", "local"), a part with a depth such as "IFT_layer" or "3ST_side", '
@@ -405,7 +406,9 @@ class Notify(Table):
     file: Annotated[Line, StringConstraints(min_length=1)] = key(
         "~/.config/faser-align/targets.toml", "File with the targets (readable by its owner only, mode 600)."
     )
-    events: list[Event] = key(["held", "lost", "end"], "What is told; `end` stands for every end of a campaign.")
+    events: list[Event] = key(
+        ["held", "lost", "end"], "What is told; `end` stands for every end of a campaign, and for one that is stuck."
+    )
     templates: Line = key(
         "", "Folder with templates of messages that take the place of those of the same name; empty: none."
     )

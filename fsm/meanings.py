@@ -56,4 +56,5 @@ EVENTS = {
     "changed": "`faser-align set` or `extend` changed limits",
     "notify_retried": "`faser-align notify retry`",
     "stop_asked": "`faser-align stop --after iteration`",
+    "stuck": "a command found that no script can move the campaign",
 }

@@ -108,9 +108,9 @@ NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped"
 NEW_DAGMAN = ("submitted", "resumed")
 GOES_ON = (*NEW_DAGMAN, "extended")
 # Rows of the history that report something and move nothing.
-NOTES = ("spooled", "delivery_failed", "changed", "notify_retried", "stop_asked")
+NOTES = ("spooled", "delivery_failed", "changed", "notify_retried", "stop_asked", "stuck")
 
-# The message that a transition's event asks for; ``end`` in the configuration stands for all of ENDS.
+# The message that an event asks for; ``end`` in the configuration stands for all of ENDS, and for a campaign that is stuck.
 MESSAGES = {
     "submitted": "submitted",
     "go_on": "iteration",
@@ -128,14 +128,15 @@ MESSAGES = {
     "final_removed": "removed",
     "held": "held",
     "lost": "lost",
+    "stuck": "stuck",
 }
-# The state to which earlier versions moved a campaign by this event, and under which they sent its message.
-FORMER = {"reconstructed": "exhausted"}
+# The state to which earlier versions moved a campaign by this event; campaigns of theirs ask for its message under this name.
+FORMER = {"reconstructed": "exhausted", "stuck": "failed"}
 
 
 def kinds(events: "list[str]") -> "list[str]":
-    """Kinds of messages that the configuration's ``notify.events`` ask for; ``end`` is every end state."""
-    found = [kind for event in events for kind in (ENDS if event == "end" else (event,))]
+    """Return the kinds of messages that ``notify.events`` ask for; ``end`` is every end state, and a campaign that is stuck."""
+    found = [kind for event in events for kind in ((*ENDS, "stuck") if event == "end" else (event,))]
     return list(dict.fromkeys(found))
 
 

@@ -28,11 +28,11 @@ from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "~/.config/faser-align/targets.toml"
 
-# What happens to a campaign, as the facts of a message name it; END_EVENTS are covered by the word "end".
+# What happens to a campaign, as the facts of a message name it; END_EVENTS and "stuck" are covered by "end".
 END_EVENTS = frozenset(
     {"converged", "reconstructed", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
 )
-EVENTS = END_EVENTS | {"end", "held", "lost", "submitted", "iteration", "test"}
+EVENTS = END_EVENTS | {"end", "stuck", "held", "lost", "submitted", "iteration", "test"}
 
 HIDDEN = "***"
 
@@ -82,7 +82,7 @@ class Target:
         """Whether this target is to be told of an event; a test message is never held back."""
         if not self.events or event == "test":
             return True
-        return event in self.events or ("end" in self.events and event in END_EVENTS)
+        return event in self.events or ("end" in self.events and event in END_EVENTS | {"stuck"})
 
 
 def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:

@@ -81,7 +81,7 @@ EVENT_FORMAT = Format(
         Key("job_id", "of HTCondor", "post, hold"),
         Key("outcome", "succeeded or failed", "post"),
         Key("fatal", "whether trying again cannot help", "post"),
-        Key("reason", "why it failed or is held, why DAGMan was halted; else empty", "post, hold, final"),
+        Key("reason", "why it failed, is held or stuck, why DAGMan was halted; else empty", "post, hold, final, stuck"),
         Key("verdict", "on the iteration, or of the validation", _MILLEPEDE),
         Key("verdict_reason", "in words", _MILLEPEDE),
         Key("criteria", "JSON text: all criteria", _MILLEPEDE),
@@ -92,7 +92,7 @@ EVENT_FORMAT = Format(
         Key("failed_count", "failed nodes", "final"),
         Key(
             "event",
-            "`submitted`, `resumed`, or a wish: `extended`, `changed`, `notify_retried`, `stop_asked`, `solved`",
+            "`submitted`, `resumed`, or a wish: `extended`, `changed`, `notify_retried`, `stop_asked`, `stuck`, `solved`",
             "control",
         ),
         Key("id", "of the wish, which is taken in once", "wishes"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from faser_align.alignment.metricsfile import parse_metrics
 from faser_align.config import layout, submissions
-from faser_align.fsm import machine
+from faser_align.fsm import machine, table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, history, spool
 
@@ -33,7 +33,7 @@ def put(folder: str, name: str, facts: dict[str, Any], key: str = "") -> str:
 
     Args:
         folder: the campaign.
-        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``, ``solved``.
+        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``, ``stuck``, ``solved``.
         facts: what it is about.
         key: its identity; a new one without.
 
@@ -55,6 +55,7 @@ def take(campaign: "Campaign") -> int:
         "changed": _changed,
         "notify_retried": _notify_retried,
         "stop_asked": _stop_asked,
+        "stuck": _stuck,
         "solved": _solved,
     }.get(event["event"])
     if wish is None:
@@ -66,12 +67,12 @@ def take(campaign: "Campaign") -> int:
     return 0
 
 
-def _note(campaign: "Campaign", facts: dict[str, Any]) -> None:
-    """A row of the history that moves nothing."""
+def _note(campaign: "Campaign", facts: dict[str, Any]) -> int:
+    """Write a row of the history that moves nothing; returns its id."""
     state, name = campaign.state, campaign.event["event"]
     where = (campaign.stage, campaign.iteration, "", 0)
     told = json.dumps({**facts, "who": campaign.event["who"]})
-    history.write(campaign, "campaign", (state, name, state, ""), where, "json(?)", (told,))
+    return history.write(campaign, "campaign", (state, name, state, ""), where, "json(?)", (told,))
 
 
 def _changed(campaign: "Campaign") -> None:
@@ -95,6 +96,12 @@ def _notify_retried(campaign: "Campaign") -> None:
 
 def _stop_asked(campaign: "Campaign") -> None:
     _note(campaign, {"after": campaign.event["after"]})
+
+
+def _stuck(campaign: "Campaign") -> None:
+    """Note that no script can move the campaign, and notify of it; one that has ended meanwhile is not stuck."""
+    if campaign.state not in table.ENDS:
+        history.enqueue(campaign, _note(campaign, {"reason": campaign.event["reason"]}), "stuck")
 
 
 def _extended(campaign: "Campaign") -> None:

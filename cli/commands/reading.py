@@ -4,13 +4,16 @@ They read the published copy of a campaign, on whatever machine, and never its d
 """
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Json, Plain, Utc, one_of
 from faser_align.fsm import table
+
+if TYPE_CHECKING:
+    from faser_align.cli.work.dagman import Look
 
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
 
@@ -49,6 +52,7 @@ def list_campaigns(
     looks, problems = dagman.look_at_all(rows)
     if as_json:
         console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
+        _notify(*looks, quiet=True)
         return
     for row in rows:
         if "problem" in row:
@@ -62,6 +66,7 @@ def list_campaigns(
             line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
             if line:
                 console.say(line)
+        _notify(*looks)
     elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
@@ -94,19 +99,32 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
         rows = [{key: value for key, value in row.items() if key != "metrics"} for row in look.seen["iterations"]]
         dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone, "dagman_stuck": look.stuck}
         console.show_json({**look.seen, "iterations": rows, **dagman_now, "next": following})
+        _notify(look, quiet=True)
         return
     where = words.zone(utc=utc)
     told = screens.status(
         look.seen, program=console.program(), trouble=look.trouble, stuck=look.stuck, cure=look.cure, where=where
     )
     draw.show(told, plain=plain)
+    _notify(look)
+
+
+def _notify(*looks: "Look", quiet: bool = False) -> None:
+    """Notify the recipients of campaigns that are stuck, once, and say who was."""
+    from faser_align.cli.work import notice
+
+    for look in looks:
+        accepted = notice.notify(look)
+        if accepted and not quiet:
+            console.say(f"recipients of {look.seen['name']} were notified: {', '.join(accepted)}")
 
 
 def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain: Plain = False) -> None:
     """Show the status live until the campaign ends.
 
-    Without a terminal, or with --plain, write a line for each change. HTCondor is asked at the beginning and every ten minutes. Ctrl-C ends the watching, not the campaign. For programs there is
-    no --json here: `wait --json` tells the end, `status --json` how it stands.
+    Without a terminal, or with --plain, write a line for each change. HTCondor is asked at the beginning and every ten minutes.
+    Ctrl-C ends the watching, not the campaign. For programs there is no --json here: `wait --json` tells the end, `status --json`
+    how it stands.
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
@@ -120,6 +138,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
     folder = registry.find(campaign)
     look = dagman.look(folder)
     if look.stuck:
+        _notify(look)
         raise CampaignError(look.sentence)
     program, where = console.program(), words.zone(utc=utc)
     live = live_screen.has_terminal() and not draw.is_plain(plain)
@@ -127,6 +146,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     def ask() -> str:
         found = dagman.look(folder)
+        _notify(found, quiet=True)
         return screens.trouble(found.seen, found.trouble, program)
 
     def warn_again() -> None:
@@ -214,6 +234,8 @@ def wait(
     else:
         late_words = "" if found.end else " (not ended in time)"
         console.say(f"{seen['name']}  {seen['state']}{late_words}: {seen['reason']}")
+    if found.stuck:
+        _notify(dagman.look(folder), quiet=as_json)
     raise typer.Exit(exit_status)
 
 

@@ -21,7 +21,8 @@ class Look(NamedTuple):
     """A campaign's snapshot with what is wrong with its DAGMan, in one sentence or empty.
 
     ``stuck`` is true if no hook can run as things are, and ``gone`` if no DAGMan is there that could ever call one;
-    ``cure`` is then what to type.
+    ``cure`` is then what to type. ``key`` names the cause, of which the recipients are notified once; empty if it is not known
+    to be one that lasts.
     """
 
     seen: snapshot.Snapshot
@@ -29,6 +30,7 @@ class Look(NamedTuple):
     stuck: bool = False
     gone: bool = False
     cure: str = ""
+    key: str = ""
 
     @property
     def sentence(self) -> str:
@@ -184,16 +186,18 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: 
             sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
             return Look(seen, sentence, stuck=True, gone=True, cure=resume)
         sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
-        return Look(seen, sentence, True, True, f"{typed} repair {name}   (then: {resume})")
+        return Look(
+            seen, sentence, True, True, f"{typed} repair {name}   (then: {resume})", key=f"gone {seen['dag_id']}"
+        )
     job, again = answer.jobs[0], f"{typed} stop {name}   (then: {typed} resume {name})"
     if job.status == queue.HELD:
         cure = snapshot.release(record, f"{job.cluster}.0")
         sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
-        return Look(seen, sentence, stuck=True, cure=cure)
+        return Look(seen, sentence, stuck=True, cure=cure, key=f"held {job.cluster} {job.since_s}")
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
-        return Look(seen, sentence, True, False, again)
+        return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
         return Look(seen, f"its DAGMan failed, and HTCondor starts it again in about {minutes} min; see {out}")
@@ -202,5 +206,5 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: 
         sentence = (
             f"its DAGMan waits for {jobs} that left HTCondor's queue without its notice: nothing moves it any more"
         )
-        return Look(seen, sentence, True, False, again)
+        return Look(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
     return Look(seen)

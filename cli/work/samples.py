@@ -40,7 +40,13 @@ _ROWS_OF = {
         *((iteration, 17_241, 1.041, 1.92, 0.15, 20.8) for iteration in (2, 3, 4, 5)),
     ),
 }
-_STATES = {"held": "reconstructing", "lost": "reconstructing", "test": "reconstructing", "iteration": "solving"}
+_STATES = {
+    "held": "reconstructing",
+    "stuck": "reconstructing",
+    "lost": "reconstructing",
+    "test": "reconstructing",
+    "iteration": "solving",
+}
 _FOLDER = "/data/alignment/example"
 
 
@@ -59,6 +65,7 @@ _REASONS = {
     "starved": "only 12000 tracks are left of 17241, below 80%",
     "held": f"reco_s1_i03_00417: {_HELD}",
     "removed": "the DAG ended: it was removed",
+    "stuck": "its DAGMan is on hold (via condor_hold), and no hook can run until it is released",
 }
 _RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
 
@@ -158,7 +165,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
         return found
     found |= {
         "rows": rows,
-        "iteration": solved + (event in ("held", "lost", "failed", "removed")),
+        "iteration": solved + (event in ("held", "stuck", "lost", "failed", "removed")),
         "iterations": 10,
         "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
         "solver": "0 Ended normally",

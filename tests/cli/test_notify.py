@@ -107,11 +107,11 @@ def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Ma
         left = plain_command("notify", "test", "good", "--event", "all")
     assert left.status == 0
     said = left.out.splitlines()[1:]
-    assert len(said) == 13
+    assert len(said) == 14
     assert all(line.endswith(": accepted (250 OK)") for line in said)
     assert "good: converged: accepted (250 OK)" in said
     subjects = {str(letter["Subject"]) for letter in mailbox.messages()}
-    assert len(subjects) == 13
+    assert len(subjects) == 14
     assert "[faser-align] example converged after 3 of 10 iterations" in subjects
     failed = next(letter for letter in mailbox.messages() if " failed " in letter["Subject"]).get_body(("plain",))
     assert failed is not None

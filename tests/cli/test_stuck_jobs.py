@@ -48,9 +48,9 @@ def make(ground: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     monkeypatch.setattr(queued, "UNSEEN_S", 5)
     made: list[PoolCampaign] = []
 
-    def one(change: Callable[[str], str] = str) -> PoolCampaign:
+    def one(change: Callable[[str], str] = str, **how: Any) -> PoolCampaign:
         name = re.sub("[^a-z]+", "-", request.node.name[5:])
-        made.append(PoolCampaign(ground / name, files=2, iterations=1, wait_s=600))
+        made.append(PoolCampaign(ground / name, **{"files": 2, "iterations": 1, "wait_s": 600, **how}))
         dag = made[0].folder / layout.DAG
         dag.write_text(change(dag.read_text()))
         made[0].submit()

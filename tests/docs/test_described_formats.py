@@ -61,6 +61,7 @@ def test_events_are_described(record: Record) -> None:
     # As `extend` and `notify retry` do, which need a pool and messages.
     wishes.put(folder, "extended", {"stage": 1, "before": 4, "after": 5})
     wishes.put(folder, "notify_retried", {"target": "me"})
+    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
     wishes.put(folder, "solved", wishes.solution(folder, 1) or {})
     faser_align("set", folder, "convergence.patience=3")
     faser_align("stop", folder, "--after", "iteration")
@@ -71,6 +72,7 @@ def test_events_are_described(record: Record) -> None:
         "extended",
         "changed",
         "stop_asked",
+        "stuck",
         "notify_retried",
         "solved",
     }

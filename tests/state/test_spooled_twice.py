@@ -125,6 +125,7 @@ def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> No
     [
         ("notify_retried", {"target": ""}),
         ("stop_asked", {"after": "iteration"}),
+        ("stuck", {"reason": "its DAGMan is gone"}),
         ("changed", {"key": "convergence.patience", "before": 2, "after": 1}),
     ],
 )

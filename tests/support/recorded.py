@@ -63,7 +63,7 @@ _TIMES = {
     "iterations": ("started_utc", "ended_utc"),
     "history": ("id", "utc", "host"),
 }
-_NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked")
+_NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked", "stuck")
 
 
 def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
             found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in rows]
         # Who waited in the spool, only hooks knew; older programs wrote down PRE, of which its attempt tells.
         found["events"] = [row for row in found["events"] if row["phase"] not in ("spool", "pre")]
-        # The recorded campaigns are older than this kind of message.
-        campaign = found["campaign"][0]
-        campaign["messages"] = [kind for kind in json.loads(campaign["messages"]) if kind != "reconstructed"]
+        # The recorded campaigns are older than these kinds of messages.
+        campaign, newer = found["campaign"][0], ("reconstructed", "stuck")
+        campaign["messages"] = [kind for kind in json.loads(campaign["messages"]) if kind not in newer]
         history = found.pop("history")
         if not words:
             found["iterations"] = [

@@ -1,0 +1,173 @@
+"""Recipients are notified once of a campaign that no script can advance, by whichever command sees it first."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import htcondor2
+import pytest
+from campaigns import hook, make_campaign
+from commandline import Command
+from poolcampaigns import PoolCampaign, processes_in
+
+from faser_align.config import layout
+from faser_align.dag import queue
+from faser_align.fsm import table
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
+from faser_align.state import database, queries, verify, wishes
+
+ON_POOL = pytest.mark.pool
+NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
+RETRIES = 3
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
+    """Where the messages of a test arrive."""
+    with Mailbox(tmp_path / "mail") as box:
+        yield box
+
+
+@pytest.fixture
+def notify(tmp_path: Path, mailbox: Mailbox) -> dict[str, Any]:
+    """A configuration that sends the ends of campaigns there."""
+    targets = tmp_path / "targets.toml"
+    targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
+    targets.chmod(0o600)
+    return {"notify": {"targets": ["me"], "file": str(targets), "events": ["end"]}}
+
+
+@pytest.fixture
+def make(workdir: Path, pool: Pool, notify: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Submits a campaign of one file and one iteration, whose DAG may be changed."""
+    assert pool.master_pid
+    made: list[PoolCampaign] = []
+
+    def one(change: Callable[[str], str] = str, **how: Any) -> PoolCampaign:
+        name = re.sub("[^a-z]+", "-", request.node.name[5:])
+        config = {**notify, "htcondor": {"retries": RETRIES}}
+        made.append(PoolCampaign(workdir / name, **{"files": 1, "iterations": 1, "config": config, **how}))
+        dag = made[0].folder / layout.DAG
+        dag.write_text(change(dag.read_text()))
+        made[0].submit()
+        return made[0]
+
+    yield one
+    for campaign in made:
+        for job in campaign.dagmans() or []:
+            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+        campaign.wait(lambda c=campaign: c.dagmans() == [])
+
+
+def subjects(mailbox: Mailbox) -> list[str]:
+    return [str(letter["Subject"]) for letter in mailbox.messages()]
+
+
+def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]) -> None:
+    """The request to notify is taken in once per key; a campaign that has ended is not stuck."""
+    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    for key in ("gone 12.0", "gone 12.0", "held 13 1"):
+        wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
+        assert hook("deliver", folder, "final").returncode == 0
+    assert [subject.partition(" is stuck ")[2] for subject in subjects(mailbox)] == ["in iteration 1 of 4"] * 2
+    letter = mailbox.messages()[0]
+    text = letter.get_body(("plain",)).get_content()
+    assert "Nothing moves the campaign until you do something: its DAGMan is gone" in " ".join(text.split())
+    assert "faser-align status" in text
+    hook("final", folder, "final", 2, 1)
+    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")
+    hook("deliver", folder, "final")
+    assert sum(" is stuck " in subject for subject in subjects(mailbox)) == 2
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+        (said,) = {row["facts"]["reason"] for row in queries.history(db) if row["event"] == "stuck"}
+    assert said == "its DAGMan is gone"
+
+
+def test_an_older_campaign_that_wants_failures_is_notified(
+    tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]
+) -> None:
+    """A campaign whose kinds of messages an older program wrote is notified if it wants to know of its failure."""
+    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    hook("pre", folder, NODE, 0, 2)
+
+    def older(db: Any) -> int:
+        db.execute("UPDATE campaign SET messages = ?", (json.dumps(list(table.ENDS)),))
+        return 0
+
+    database.transact(folder, older)
+    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
+    hook("deliver", folder, "final")
+    assert len(subjects(mailbox)) == 1
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
+@ON_POOL
+def test_a_held_dagman_is_notified(make: Any, mailbox: Mailbox, plain_command: Command) -> None:
+    """The first command that sees a DAGMan on hold notifies, no other one does; the next hold is another cause."""
+    campaign = make(wait_s=600)
+    cluster = str(campaign.wait(lambda: campaign.dagmans())[0].cluster)
+    campaign.wait(lambda: campaign.jobs(status=queue.RUNNING))
+    for count in (1, 2):
+        campaign.hold(f"{cluster}.0", f"reason {count}")
+        campaign.wait(lambda: [job.status for job in campaign.dagmans() or []] == [queue.HELD])
+        campaign.wait(lambda: not campaign.dagman_pids())
+        said = plain_command("status", campaign.name).out
+        assert f"recipients of {campaign.name} were notified: me\n" in said
+        for words in (("status", campaign.name, "--json"), ("list",), ("wait", campaign.name)):
+            assert "were notified" not in plain_command(*words).out
+        assert len(subjects(mailbox)) == count
+        text = mailbox.messages()[-1].get_body(("plain",)).get_content()
+        assert f"its DAGMan is on hold (reason {count}" in " ".join(text.split())
+        campaign.wait(lambda: campaign.act(htcondor2.JobAction.Release, f"{cluster}.0"))
+        campaign.wait(lambda: campaign.dagman_pids())
+    (campaign.orders / "wait_s").write_text("0.1")
+    assert campaign.wait_end() == "exhausted"
+    assert campaign.unsound() == []
+    assert [" is stuck " in subject for subject in subjects(mailbox)] == [True, True, False]
+
+
+KILLER = """#!/bin/sh
+# A script that is killed: POST of the Millepede node, and FINAL.
+case "$*" in
+  *run.py\\ post*mille_*|*run.py\\ final*) test -e {orders}/kills && kill -9 $$ ;;
+esac
+exec "$@"
+"""
+
+
+@ON_POOL
+def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_command: Command, workdir: Path) -> None:
+    """Killed POST scripts cost a node all its retries, and with FINAL killed, too, its campaign stays solving: status says so."""
+    killer = workdir / "killer.sh"
+
+    def through_killer(dag: str) -> str:
+        return re.sub(r"(SCRIPT .*?(?:PRE|POST|HOLD) \S+ )(?=/)", rf"\1{killer} ", dag)
+
+    orders = workdir / "scripts-that-are-killed-each-time" / "orders"
+    killer.write_text(KILLER.format(orders=orders))
+    killer.chmod(0o755)
+    campaign = make(lambda dag: (orders / "kills").touch() or through_killer(dag))
+    assert campaign.wait_end() == "solving"
+    assert (campaign.folder / layout.JOBSTATE_LOG).read_text().count(f"{MILLE} SUBMIT") == RETRIES + 1
+    assert campaign.nodes()[MILLE]["attempts"] == 1  # a PRE that finds the attempt open takes it for its own
+    assert subjects(mailbox) == []
+    assert not processes_in(campaign.folder)
+
+    said = plain_command("status", campaign.name).out
+    assert f"{campaign.name}  solving" in said
+    assert "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more" in said
+    assert f"next: faser-align repair {campaign.name}   (then: faser-align resume {campaign.name})" in said
+    assert "were notified: me" in said
+    assert [" is stuck " in subject for subject in subjects(mailbox)] == [True]
+
+    (orders / "kills").unlink()
+    repaired = plain_command("repair", campaign.name)
+    assert repaired.status == 0, repaired.err
+    assert campaign.state() in table.ENDS
+    assert campaign.unsound() == []
