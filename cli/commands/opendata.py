@@ -34,7 +34,8 @@ def export(
 ) -> None:
     """Write history, iterations and nodes for other programs.
 
-    JSON or CSV, as pandas reads them. Reads the published copy; docs/schema.md has what the columns mean.
+    JSON or CSV, as pandas reads them. Reads the published copy, `published.db`, which is SQLite itself; docs/schema.md has what
+    the columns mean, and how to write Parquet.
 
     Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
     """

@@ -1,5 +1,6 @@
 """The package list, and the wheel installed in an environment of its own."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ import venv
 from pathlib import Path
 
 import pytest
+
+from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -106,3 +109,16 @@ def test_the_wheel_holds_the_data(installed: Path, tmp_path: Path) -> None:
     package = site / "faser_align"
     found = {str(path.relative_to(package)) for path in package.rglob("*") if path.suffix not in (".py", ".pyc")}
     assert found >= DATA
+
+
+def test_the_commands_without_make(installed: Path, pool: Pool, workdir: Path) -> None:
+    """The README's commands run a campaign to its convergence with the program that was installed from the wheel."""
+    assert pool.master_pid
+    text = (ROOT / "README.md").read_text().partition("<!-- run by test_the_commands_without_make -->")[2]
+    block = itertools.takewhile(lambda line: not line or line.startswith("    "), text.splitlines())
+    commands = [line.partition(" #")[0].split() for line in block if line.startswith("    faser-align ")]
+    assert [words[1] for words in commands] == ["pool", "init", "submit", "wait", "pool"]
+    for _, *words in commands[:-1]:  # the pool is that of all tests
+        done = call(installed / "faser-align", *words, cwd=workdir)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "converged" in done.stdout
