@@ -480,6 +480,13 @@ def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> 
     assert job.place().read_bytes() == KFALIGNMENT.read_bytes()
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_command_gets_the_direction(make_job: Callable[..., Job], direction: str) -> None:
+    """The field {direction} of a command, and FASER_DIRECTION in its environment, have the configured direction."""
+    command = f'test {{direction}}$FASER_DIRECTION = {direction * 2} && cp "{KFALIGNMENT}" {{output}}'
+    assert make_job({"backend": "command", "direction": direction, "command": command}).run().returncode == 0
+
+
 def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) -> None:
     """2022 has its own geometry and conditions tag, 2023 and later share theirs; the configuration can name others."""
     job = make_job({"calypso": {}, "backend": "command", "command": "run {output} {geometry}"})
