@@ -5,6 +5,8 @@ import re
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _DATABASE = re.compile(r"schema=(?:\./)?([\w.+-]+);dbname=")
 _POOL = re.compile(r"""["']([\w.+-]*\.pool\.root)["']""")
+_GEOMETRY = re.compile(r"""\.FaserVersion\s*=\s*["']([\w.+-]+)["']""")
+_TAG = re.compile(r"""\.GlobalTag\s*=\s*["']([\w.+-]+)["']""")
 _OPTION = re.compile(r"add_argument\(([^)]*)")
 _NAME = re.compile(r"""["'](-[\w-]+)["']""")
 
@@ -18,16 +20,14 @@ def read(path: str) -> str:
         return ""
 
 
-def database_written(text: str) -> str:
-    """Return the name of the database that `WriteAlignmentConfig_*.py` writes; empty if its text does not say."""
-    found = _DATABASE.search(text)
-    return found[1] if found else ""
+def names_written(text: str) -> dict[str, str]:
+    """Return what `WriteAlignmentConfig_*.py` writes, and for what, by our keys; what its text does not say is left out.
 
-
-def pool_written(text: str) -> str:
-    """Return the name of the POOL file that `WriteAlignmentConfig_*.py` writes; empty if its text does not say."""
-    found = _POOL.search(text)
-    return found[1] if found else ""
+    The keys are ``written`` (the database), ``pool`` (the POOL file), ``geometry`` and ``tag``.
+    """
+    patterns = {"written": _DATABASE, "pool": _POOL, "geometry": _GEOMETRY, "tag": _TAG}
+    found = {key: pattern.search(text) for key, pattern in patterns.items()}
+    return {key: match[1] for key, match in found.items() if match}
 
 
 def options_known(text: str) -> frozenset[str]:

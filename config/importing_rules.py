@@ -192,9 +192,9 @@ def _get(old: Old, key: str) -> Any:
 _FILES_HERE = "file names in a campaign's folder are the program's own"
 _LOOK = "correct it if the file lies elsewhere in your checkout"
 _RECO_SCRIPT = (
-    "its steps are those of our reconstruct.sh; direction, options, release, raw files' place and names of the database are read in it "
-    "and in the scripts that it runs; what else you changed there are keys of [reconstruction] and [reconstruction.calypso] (database, "
-    "geometry, tag), or environment, a script of yours"
+    "its steps are those of our reconstruct.sh; direction, options, release, raw files' place, names of the database, geometry and tag are read in it "
+    "and in the scripts that it runs; what else you changed there are keys of [reconstruction] and [reconstruction.calypso] (database), "
+    "or environment, a script of yours"
 )
 _READ = (
     "reconstruction.direction",
@@ -205,6 +205,8 @@ _READ = (
     "reconstruction.calypso.written",
     "reconstruction.calypso.pool",
     "reconstruction.calypso.folder_tag",
+    "reconstruction.calypso.geometry",
+    "reconstruction.calypso.tag",
 )
 _OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else beside the installation; " + _LOOK
 _ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"

@@ -15,6 +15,7 @@ from faser_align.config.importing_stages import words_of
 RAW = "/eos/experiment/faser/raw/{year}/{run}/Faser-Physics-{run}-{file}.raw"
 WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
 RUN_ALIGNMENT, COPY_DATABASE = "runAlignment.sh", "aligndb_template_tail.sh"
+GEOMETRY, TAG = "FASERNU-04", "OFLCOND-FASER-05"
 STANDARD = ("--alignment", "--noBackward", "--noForward", "--noIFT", "--output_level")
 _DIRECTIONS = {"--noBackward": "forward", "--noForward": "backward"}
 _VARIABLES = {"YEAR": "{year}", "RUN": "{run}", "FILE": "{file}"}
@@ -65,15 +66,11 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
         value = re.sub(r"\$\{?(\w+)\}?", lambda one: _VARIABLES.get(one[1], "$"), found[1]) if found else ""
         if value and "$" not in value:
             values[f"reconstruction.{key}"] = (value, f"as {script}")
-    written = calypsoscripts.read(write_constants)
     tag = _TAG.search(calypsoscripts.read(f"{os.path.dirname(write_constants)}/{COPY_DATABASE}"))
-    for key, value, origin in (
-        ("written", calypsoscripts.database_written(written), write_constants),
-        ("pool", calypsoscripts.pool_written(written), write_constants),
-        ("folder_tag", tag[1] if tag else "", COPY_DATABASE),
-    ):
-        if value:
-            values[f"reconstruction.calypso.{key}"] = (value, f"as {origin}")
+    for key, value in calypsoscripts.names_written(calypsoscripts.read(write_constants)).items():
+        values[f"reconstruction.calypso.{key}"] = (value, f"as {write_constants}")
+    if tag:
+        values["reconstruction.calypso.folder_tag"] = (tag[1], f"as {COPY_DATABASE}")
     _by_words(old, values, choices, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
         told = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
@@ -124,6 +121,8 @@ def _by_words(
         )
     for key, value in names.items():
         values.setdefault(f"reconstruction.calypso.{key}", (value, told))
+    for key, value in (("geometry", GEOMETRY), ("tag", TAG)):
+        values.setdefault(f"reconstruction.calypso.{key}", (value, "as in every version, for data of any year"))
 
 
 def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:

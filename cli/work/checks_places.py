@@ -113,15 +113,12 @@ def calypso(look: Look) -> str:
 def _agree_with_scripts(look: Look) -> None:
     """Raise Doubt if Calypso's scripts say that they write other names or do not know an option."""
     told = look.config.reconstruction
-    text = calypsoscripts.read(told.calypso.write_constants)
-    for key, found in (
-        ("written", calypsoscripts.database_written(text)),
-        ("pool", calypsoscripts.pool_written(text)),
-    ):
+    for key, found in calypsoscripts.names_written(calypsoscripts.read(told.calypso.write_constants)).items():
         configured = getattr(told.calypso, key)
-        if found and configured and found != configured:
+        is_an_argument = any(f"{{{key}}}" in option for option in told.calypso.write_options)
+        if configured and found != configured and not is_an_argument:
             raise Doubt(
-                f"{told.calypso.write_constants} writes {found}, and reconstruction.calypso.{key} is {configured}; set it to "
+                f"{told.calypso.write_constants} has {found}, and reconstruction.calypso.{key} is {configured}; set it to "
                 f'"{found}"'
             )
     known = calypsoscripts.options_known(calypsoscripts.read(told.calypso.reconstruct))

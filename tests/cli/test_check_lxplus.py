@@ -142,7 +142,7 @@ def test_scripts_that_disagree_with_the_configuration(plain_command: Command, lx
     found = look(plain_command)["Calypso"]
     assert found["result"] == "warning"
     assert (
-        'writes FASER-05_ALLP200.db, and reconstruction.calypso.written is FASER-04_ALLP200.db; set it to "FASER-05'
+        'has FASER-05_ALLP200.db, and reconstruction.calypso.written is FASER-04_ALLP200.db; set it to "FASER-05'
         in (found["text"])
     )
     config = Path("faser-align.toml")

@@ -198,6 +198,7 @@ def test_the_words_tell_the_version(name: str, direction: str, written: str, wit
     assert (config.direction, config.calypso.written) == (direction, written)
     assert config.calypso.reconstruct_without == without
     assert config.calypso.folder_tag == "TRACKER-ALIGN-05"
+    assert (config.calypso.geometry, config.calypso.tag) == ("FASERNU-04", "OFLCOND-FASER-05")
     first, second = found.choices
     other = "forward" if direction == "backward" else "backward"
     assert first.startswith(f'reconstruction.direction = "{direction}", as in ')
@@ -217,6 +218,9 @@ else
 fi
 """
 WRITE_CONSTANTS = """\
+    configFlags.GeoModel.FaserVersion     = "FASERNU-05"           # Default FASER geometry
+    configFlags.IOVDb.GlobalTag           = "OFLCOND-FASER-06" # Always needed
+    #configFlags.IOVDb.GlobalTag           = "OFLCOND-FASER-01"
     #configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-01_ALLP200.db;dbname=CONDBR3"
     configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-06_ALLP200.db;dbname=CONDBR3"
     configFlags.addFlag("WriteAlignment.PoolFileName", "FASER-06_Align.pool.root")
@@ -246,6 +250,7 @@ def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
     assert config.calypso.written == "FASER-06_ALLP200.db"
     assert config.calypso.pool == "FASER-06_Align.pool.root"
     assert config.calypso.folder_tag == "TRACKER-ALIGN-06"
+    assert (config.calypso.geometry, config.calypso.tag) == ("FASERNU-05", "OFLCOND-FASER-06")
     assert found.choices == []
     assert [one.key for one in found.left if one.key.startswith("runAlignment.sh")] == ["runAlignment.sh: -r $TAG"]
     assert f"# as {templates}/runAlignment.sh" in found.text
