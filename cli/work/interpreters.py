@@ -3,6 +3,8 @@
 import os
 from typing import NamedTuple
 
+# A Python that public HTCondor jobs on AlmaLinux 9 start without its setup.sh; the profile and the page for lxplus name it, too.
+ON_CVMFS = "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/bin/python3"
 SHARED = ("/afs/", "/cvmfs/", "/eos/")  # file systems that the access point and the execute nodes of lxplus see, too
 
 
@@ -49,6 +51,6 @@ def doubt(found: Interpreter) -> str:
     if not found.base.startswith(SHARED):
         return (
             f"the virtual environment of {found.key} = {found.path} was made from {found.base}, which is on this machine's own disk; "
-            f"{try_it}, or make it from a Python on CVMFS"
+            f"{try_it}, or make it from a Python on CVMFS such as {ON_CVMFS}"
         )
     return ""

@@ -47,11 +47,19 @@ def run(look: Look, wait_s: float) -> list[Check]:
         wait_s: how long to wait for the jobs (s).
 
     Returns:
-        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs.
-
-    Raises:
-        UserError: this user cannot use the schedd, or a DAG cannot hold a path.
+        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe that cannot
+        be submitted is one entry, ``there: DAGMan``.
     """
+    try:
+        return _run(look, wait_s)
+    except CampaignError as problem:
+        return [_failed(str(problem))]
+    except OSError as error:
+        where = look.config.campaign.folder
+        return [_failed(f"campaign.folder = {where}: {error.strerror}; the probe needs a folder that you can write")]
+
+
+def _run(look: Look, wait_s: float) -> list[Check]:
     from faser_align.pool import machine
     from faser_align.pool.schedd import schedd
 
@@ -129,7 +137,7 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
         cluster = submit_dag(probe.schedd, probe.folder)
         found = [_named(entry) for entry in _access_point(probe.folder)]
     except CampaignError as problem:
-        return [Check("there: DAGMan", "failed", str(problem))]
+        return [_failed(str(problem))]
 
     def jobs() -> dict[str, probejobs.Progress]:
         return {kind: probejobs.progress(probe.folder, kind) for kind in PROBED}
@@ -174,7 +182,7 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
 def _access_point(folder: str) -> list[dict[str, str]]:
     """Return the PRE script's answer; raises CampaignError without one."""
     answer = os.path.join(folder, ANSWER)
-    answered = _wait(lambda: os.path.exists(answer) or _failed(folder), ANSWER_S_MAX)
+    answered = _wait(lambda: os.path.exists(answer) or _has_failed(folder), ANSWER_S_MAX)
     if not os.path.exists(answer):
         how = "the probe's script failed" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
         raise CampaignError(f"{how}{_last_words(folder)}")
@@ -183,7 +191,11 @@ def _access_point(folder: str) -> list[dict[str, str]]:
     return entries
 
 
-def _failed(folder: str) -> bool:
+def _failed(why: str) -> Check:
+    return Check("there: DAGMan", "failed", why)
+
+
+def _has_failed(folder: str) -> bool:
     """Whether the PRE script ended without an answer, or DAGMan did."""
     ended = any(script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG)))
     return ended or _has_left(folder)

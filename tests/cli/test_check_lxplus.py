@@ -268,6 +268,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
         found = look(plain_command)["interpreters"]
         assert (found["result"], said in found["text"]) == ("warning" if said else "ok", True), found
         assert ("python.jobs" in found["text"]) == bool(said)
+        assert not said.startswith("was made from") or interpreters.ON_CVMFS in found["text"]
     config.write_text(text)
     assert look(plain_command)["interpreters"]["text"] == "the pool is on this machine"
 

@@ -174,6 +174,33 @@ def test_a_job_that_no_machine_takes_is_a_warning_after_the_wait(
     assert found["mille Python"]["result"] == "ok"
 
 
+def test_a_job_that_does_not_return_names_what_it_tried(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
+    """A path whose file server hangs fails after --wait, with its line; what was tried before is shown, and the job is removed."""
+    (lxplus.checkout / "setup.sh").unlink()
+    os.mkfifo(lxplus.checkout / "setup.sh")  # opening it waits for somebody who writes
+    found = execute_node(plain_command, "--wait", "15", *DATA)
+    assert found["reco job"]["result"] == "failed"
+    assert 'the job runs but did not get past "Calypso" within 1' in found["reco job"]["text"]
+    assert found["reco CVMFS"]["result"] == found["mille Python"]["result"] == "ok"
+
+
+def test_a_probe_that_cannot_be_submitted_is_one_line(
+    plain_command: Command, pool: Pool, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a schedd, or without the campaign's folder, the other checks are shown all the same."""
+    configure(f'folder = "{Path.cwd()}"', 'folder = "nowhere"')
+    found = json.loads(plain_command("check", "--probe", "--json").out)
+    assert found[-1]["name"] == "there: DAGMan"
+    assert "nowhere: No such file or directory; the probe needs a folder that you can write" in found[-1]["text"]
+    assert len(found) > 15
+    configure('folder = "nowhere"', f'folder = "{Path.cwd()}"')
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / "nowhere"))  # where no pool is
+    monkeypatch.setattr("faser_align.pool.personal.default_folder", lambda: Path.cwd() / "nowhere")
+    found = json.loads(plain_command("check", "--probe", "--json").out)
+    assert found[-1]["name"] == "there: DAGMan"
+    assert "pool start" in found[-1]["text"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_probe_removes_itself(pool: Pool, lxplus: Lxplus, number: signal.Signals) -> None:
     """A probe that is interrupted while its jobs wait removes its DAGMan, its jobs and its folder, with exit status 130."""

@@ -16,6 +16,8 @@ from commandline import Command, Result
 from faser_align.alignment.constants import read_constants
 from faser_align.cli import main
 from faser_align.cli.show import draw
+from faser_align.cli.work import interpreters
+from faser_align.config.profiles import profile_text
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
@@ -179,6 +181,12 @@ def desk(
         made = Desk(workdir, mailbox, command)
         monkeypatch.chdir(made.here)
         yield made
+
+
+def test_the_same_python_is_named_everywhere() -> None:
+    """The page, the profile that init writes and check's warning name the same Python on CVMFS."""
+    assert f"base={interpreters.ON_CVMFS} " in PAGE.read_text()
+    assert f"#     {interpreters.ON_CVMFS}\n" in profile_text("lxplus")
 
 
 def test_the_first_campaign_can_be_followed(desk: Desk) -> None:
