@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from faser_align.config import layout
+from faser_align.fsm import statuses
 
 DAGMAN = "INTERNAL"  # stands where a node's name would, in lines about DAGMan itself
 REMOVED = -1002  # DAGMan's $RETURN of a job that was removed
 
 
 class Logs(NamedTuple):
-    """The texts of a campaign's logs, empty where there is none."""
+    """The texts of a campaign's logs, empty where there is none; and of each extension's DAG its first DAGMan."""
 
     jobstate: str = ""
     dagman_out: str = ""
     dagman_log: str = ""
     scripts: str = ""
     jobs: str = ""
+    extended_by: tuple[str, ...] = ()
 
 
 class Line(NamedTuple):
@@ -41,7 +43,7 @@ class Line(NamedTuple):
 
 
 class Script(NamedTuple):
-    """A script that ended: PRE, POST or HOLD of a node, when (Unix time, s), its exit status, and its macros."""
+    """A script that ended: PRE, POST or HOLD of a node, when (Unix time, s), its exit status or -signal, and its macros."""
 
     at_s: int
     kind: str
@@ -70,6 +72,8 @@ def jobstate(text: str) -> list[Line]:
     return found
 
 
+# What JOBSTATE_LOG calls a failed PRE, and what it cannot tell from a failed POST: that it was killed.
+PRE_FAILED, POST_KILLED = "PRE_SCRIPT_FAILURE", "POST_SCRIPT_KILLED"
 _OUT_TIME = re.compile(r"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (.*)")
 _JOB = re.compile(r"Event: ULOG_\w+ for HTCondor Node (\S+) \((-?\d+)\.(-?\d+)\.")
 # What dagman.out says -> the line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
@@ -81,7 +85,13 @@ _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str
     ),
     (re.compile(r"PRE Script of node (\S+) completed succ"), lambda m, job: (m[1], "PRE_SCRIPT_SUCCESS", "-")),
     (re.compile(r"PRE_SKIP return value .* with node (\S+)"), lambda m, job: (m[1], "PRESKIP", "-")),
+    (
+        re.compile(r"PRE Script of (?:node|Job) (\S+) died on signal (\d+)"),
+        lambda m, job: (m[1], PRE_FAILED, f"-{m[2]}"),
+    ),
+    (re.compile(r"PRE Script of (?:node|Job) (\S+) failed"), lambda m, job: (m[1], PRE_FAILED, "-")),
     (re.compile(r"Running PRE script of Node (\S+)\.\.\."), lambda m, job: (m[1], "PRE_SCRIPT_STARTED", "-")),
+    (re.compile(r"Running POST script of Node (\S+)\.\.\."), lambda m, job: (m[1], "POST_SCRIPT_STARTED", job)),
     (re.compile(r"Node (\S+) job proc \(\S+\) completed succ"), lambda m, job: (m[1], "JOB_SUCCESS", "0")),
     (re.compile(r"Node (\S+) job proc \(\S+\) failed with status (\d+)"), lambda m, job: (m[1], "JOB_FAILURE", m[2])),
     (
@@ -95,6 +105,7 @@ _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str
     (re.compile(r"Event: ULOG_JOB_HELD for HTCondor Node (\S+)"), lambda m, job: (m[1], "JOB_HELD", job)),
     (re.compile(r"POST Script of node (\S+) completed succ"), lambda m, job: (m[1], "POST_SCRIPT_SUCCESS", job)),
     (re.compile(r"POST Script of node (\S+) failed"), lambda m, job: (m[1], "POST_SCRIPT_FAILURE", job)),
+    (re.compile(r"POST Script of node (\S+) died on signal"), lambda m, job: (m[1], POST_KILLED, job)),
     (re.compile(r"DAG status: (\d+) "), lambda m, job: (DAGMAN, "DAG_STATUS", m[1])),
 )
 
@@ -119,6 +130,11 @@ def dagman_out(text: str) -> list[Line]:
     return found
 
 
+def first_dagman(text: str) -> str:
+    """The id of the first DAGMan that dagman.out names; empty if there is none."""
+    return next((line.value for line in dagman_out(text) if line.what == "DAGMAN_STARTED"), "")
+
+
 PHASES = ("pre", "post", "hold", "final")
 _SCRIPT = re.compile(r"\*\*\* Node=(\S+) Type=(\w+) (Status|ExitCode|Signal)=(-?\d+) Completion=(\d+) Cmd='(.*)'")
 
@@ -131,8 +147,10 @@ def scripts(text: str) -> list[Script]:
         # PHASE CAMPAIGN NODE MACROS...; FINAL's phase and node are one word.
         place = next((i for i in range(2, len(words)) if words[i] == node and words[i - 2] in PHASES), len(words))
         macros = words[place + 1 :]
-        # Status (HTCondor 23) and Signal have the status of waitpid(): the exit status is its second byte.
-        found.append(Script(int(at_s), kind, node, int(status) >> (0 if what == "ExitCode" else 8), tuple(macros)))
+        # Status (HTCondor 23) and Signal have the status of waitpid(): its first byte is the signal, its second the exit status.
+        signal = 0 if what == "ExitCode" else int(status) & 0x7F
+        answer = int(status) >> (0 if what == "ExitCode" else 8)
+        found.append(Script(int(at_s), kind, node, -signal if signal else answer, tuple(macros)))
     return found
 
 
@@ -143,15 +161,17 @@ def script_lines(ended: list[Script]) -> list[Line]:
 
 def _lines_of(script: Script) -> Iterator[Line]:
     at_s, node = script.at_s, script.node
-    if script.kind == "PRE":
-        what = "PRESKIP" if script.status else "PRE_SCRIPT_SUCCESS"
-        if node == layout.FINAL_NODE:
-            what = "PRE_SCRIPT_STARTED"
-        yield Line(at_s, node, what, "-")
+    if script.kind == "PRE" and script.status != statuses.DEFER:
+        what = {0: "PRE_SCRIPT_SUCCESS", statuses.SKIP: "PRESKIP"}.get(script.status, PRE_FAILED)
+        value = f"{script.status}" if script.status < 0 else "-"
+        if node == layout.FINAL_NODE and script.macros:
+            value = script.macros[0]  # $DAG_STATUS
+        yield Line(at_s, node, what, value)
     elif script.kind == "POST" and len(script.macros) >= 4:
         value, job_id = script.macros[2:4]
         yield Line(at_s, node, "JOB_SUCCESS" if value == "0" else "JOB_FAILURE", value)
-        yield Line(at_s, node, "POST_SCRIPT_FAILURE" if script.status else "POST_SCRIPT_SUCCESS", job_id)
+        what = "POST_SCRIPT_FAILURE" if script.status else "POST_SCRIPT_SUCCESS"
+        yield Line(at_s, node, POST_KILLED if script.status < 0 else what, job_id)
     elif script.kind == "HOLD" and script.macros:
         yield Line(at_s, node, "JOB_HELD", script.macros[0])
 

@@ -117,8 +117,8 @@ def replay(db: sqlite3.Connection, path: str, lines: tuple[Line, ...]) -> None:
                 # In the log stands also what failed and was rolled back to its savepoint by the statement after it.
                 with contextlib.suppress(sqlite3.IntegrityError):
                     db.execute(statement)
-            if not line.image:
-                db.execute(f"PRAGMA application_id = {line.before + 1}")
+        if lines and not lines[-1].image:
+            db.execute(f"PRAGMA application_id = {lines[-1].before + 1}")
         db.execute("COMMIT")
 
 
@@ -147,7 +147,7 @@ def rebuild(folder: str, path: str) -> None:
 
 
 def _empty(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=0)  # no statement comes twice
     db.execute("PRAGMA synchronous = OFF")
     return db
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 from faser_align.config import atomic, changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, redolog, spool
+from faser_align.state import database, joblogs, redolog, spool
 from faser_align.state.apply import apply
 from faser_align.state.joblogs import Logs
 from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
 from faser_align.state.repair.events import events_of, how_dagman_left
-from faser_align.state.repair.replay import Taken, begin, missing, replay, with_spool
+from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
 
 Record = dict[str, Any]
 
@@ -44,7 +44,7 @@ class Rebuilt(NamedTuple):
 
     The copies; the new store's file, empty if there is nothing to repair; what it was made from; how many events it took
     in beyond that; files of the spool that it holds, and that could not be taken in; how the campaign was closed,
-    empty if it was not; how many events of the logs have no place in it any more.
+    empty if it was not; how many events of the logs have no place in it any more; those that do not fit the campaign, in words.
     """
 
     copies: tuple[Copy, ...]
@@ -55,6 +55,7 @@ class Rebuilt(NamedTuple):
     unfit: tuple[str, ...]
     closed: str
     left_out: int
+    refused: tuple[str, ...] = ()
 
     @property
     def stale(self) -> bool:
@@ -68,9 +69,11 @@ class Rebuilt(NamedTuple):
 def read_logs(folder: str) -> Logs:
     """The logs of the campaign in ``folder``; those of all its DAGs, one after the other."""
     beside = [f"{folder}/{name}" for name in layout.dag_files(folder)]
+    outs = [_text(dag + layout.ENDING_DAGMAN_OUT) for dag in beside]
     return Logs(
         jobstate=_text(f"{folder}/{layout.JOBSTATE_LOG}"),
-        dagman_out="".join(_text(dag + layout.ENDING_DAGMAN_OUT) for dag in beside),
+        dagman_out="".join(outs),
+        extended_by=tuple(joblogs.first_dagman(out) for out in outs[1:]),
         dagman_log="".join(_text(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
         scripts=_text(f"{folder}/{layout.SCRIPTS_LOG}"),
         jobs=_text(f"{folder}/{layout.JOB_LOG}"),
@@ -136,13 +139,14 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
     copies += (from_log,) if from_log else ()
     logs = read_logs(folder)
     events = with_spool(folder, events_of(logs, record, changes.read(folder)))
-    made_from, path, unfit, taken, left_out = _from_copies(folder, copies, events, scratch)
+    made_from, path, applied, left_out = _from_copies(folder, copies, events, scratch)
     if not path or left_out:
         fresh = f"{scratch}/fresh.db"
         begin(fresh, record)
-        unfit_of_all, taken_of_all = replay(fresh, folder, events)
+        of_all = replay(fresh, folder, events)
         if not path or covers(fresh, path):
-            made_from, path, unfit, taken, left_out = LOGS, fresh, unfit_of_all, taken_of_all, 0
+            made_from, path, applied, left_out = LOGS, fresh, of_all, 0
+    unfit, taken, refused = applied
     told = tell_as_known(path, copies)
     closed = _close(path, logs)
     _count_on(path, max(copy.transactions for copy in copies) + 1)
@@ -158,21 +162,21 @@ def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
         tuple(unfit),
         closed,
         left_out,
+        tuple(refused),
     )
 
 
 def _from_copies(
     folder: str, copies: tuple[Copy, ...], events: list[Taken], scratch: str
-) -> tuple[str, str, list[str], int, int]:
+) -> tuple[str, str, Replayed, int]:
     """A store made from the sound copy that knows most, with what it lacks; no path if none is sound.
 
     Returns:
-        What it is made from, its path, files of the spool that could not be taken in, how many events it took in, and how
-        many of those that it lacks have no place in it any more.
+        What it is made from, its path, what came of the events that it lacks, and how many of these have no place in it any more.
     """
     sound = [copy for copy in copies if not copy.damage]
     if not sound:
-        return "", "", [], 0, 0
+        return "", "", Replayed([], 0, []), 0
     best = max(sound, key=lambda copy: (copy.transactions, copy.rows, -copies.index(copy)))
     # The last transaction of the redo log may be one that a killed script did not commit: a sound store is right about that.
     if best.name == REDO and sound[0].name == STORE and sound[0].transactions == best.transactions - 1:
@@ -180,8 +184,7 @@ def _from_copies(
     tail, middle = missing(best.path, events)
     path = f"{scratch}/base.db"
     shutil.copyfile(best.path, path)
-    unfit, taken = replay(path, folder, tail)
-    return best.name, path, unfit, taken, len(middle)
+    return best.name, path, replay(path, folder, tail), len(middle)
 
 
 def _close(path: str, logs: Logs) -> str:

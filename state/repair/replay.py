@@ -9,7 +9,7 @@ from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
 from faser_align.state.repair.copies import UNTOLD, opened
-from faser_align.state.repair.events import NEAR_S
+from faser_align.state.repair.events import NEAR_S, PROVED
 
 Event = dict[str, Any]
 Record = dict[str, Any]
@@ -80,23 +80,28 @@ def _seconds(utc: str) -> float:
     return datetime.fromisoformat(utc).timestamp()
 
 
-def replay(path: str, folder: str, events: list[Taken]) -> tuple[list[str], int]:
+class Replayed(NamedTuple):
+    """Files of the spool whose event could not be applied, how many events changed anything, and those that do not fit, in words."""
+
+    unfit: list[str]
+    effective: int
+    refused: list[str]
+
+
+def replay(path: str, folder: str, events: list[Taken]) -> Replayed:
     """Take events in as hooks do, all in one transaction.
 
     A hook that delivers has tried to send whatever waited then: that is not sent again. Only what the spool brings
     was surely in no outbox before.
-
-    Returns:
-        Files of the spool whose event could not be taken in, and how many events have changed anything.
     """
-    unfit, effective = [], 0
+    unfit, effective, refused = [], 0, []
     new: list[int] = []
     with opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
         for one in events:
             before, messages = db.total_changes, _last_message(db)
             if not one.spooled:
-                _apply(db, one.event)
+                refused += _apply(db, one.event)
             elif not writer.replay(db, folder, one.spooled):
                 unfit.append(one.spooled)
             effective += db.total_changes > before
@@ -109,7 +114,7 @@ def replay(path: str, folder: str, events: list[Taken]) -> tuple[list[str], int]
                     (UNTOLD,),
                 )
         db.execute("COMMIT")
-    return unfit, effective
+    return Replayed(unfit, effective, refused)
 
 
 def _delivers(event: Event) -> bool:
@@ -119,15 +124,19 @@ def _delivers(event: Event) -> bool:
     )
 
 
-def _apply(db: sqlite3.Connection, event: Event) -> None:
-    """Take an event of the logs in, unless it is none of this campaign: a line of a log may be cut anywhere."""
+def _apply(db: sqlite3.Connection, event: Event) -> list[str]:
+    """Take an event of the logs in; one that does not fit this campaign changes nothing, and is returned in words."""
+    if event.get(PROVED) and db.execute("SELECT state FROM campaign").fetchone()[0] in table.ENDS:
+        return []
     db.execute("SAVEPOINT event")
     try:
         apply(db, event)
-    except writer.UNFIT:
+    except writer.UNFIT as problem:
         db.execute("ROLLBACK TO event")
+        return [f"{event['phase']} {event.get('node', '')}: {problem}"]
     finally:
         db.execute("RELEASE event")
+    return []
 
 
 def _last_message(db: sqlite3.Connection) -> int:
@@ -163,6 +172,9 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
         known = _known(db)
     lacking = _Lacking(known)
     is_new = [lacking(one.event) for one in events]
+    for place, one in enumerate(events):
+        if one.event.get(PROVED):  # of a DAGMan that the store knows to have gone
+            is_new[place] = is_new[place + 1 : place + 2] == [True]
     last: dict[str, int] = {}
     for place, one in enumerate(events):
         if not is_new[place]:
@@ -202,7 +214,7 @@ class _Lacking:
         if phase == "hold":
             self._held[job] += 1
             return self._held[job] > self._known.holds[job]
-        if phase == "final":
+        if phase == "final" and not event.get(PROVED):
             self._ended[attempt[0]] += 1
             return self._ended[attempt[0]] > self._known.finals[attempt[0]]
         if event.get("event") in table.NEW_DAGMAN:

@@ -19,7 +19,7 @@ def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
 
     Returns:
         ``campaign``; ``repaired`` (whether there was anything to repair); ``damage``; ``made_from``; ``events`` that were taken
-        in; ``closed``, why; ``left_out``: events that have no place any more; ``before`` and ``after``: what each store says; ``nodes`` that changed; ``not_known``; ``set_aside`` of
+        in; ``closed``, why; ``left_out``: events that have no place any more; ``refused``: events of logs that do not fit; ``before`` and ``after``: what each store says; ``nodes`` that changed; ``not_known``; ``set_aside`` of
         the spool.
     """
     store = rebuilt.copies[0]
@@ -35,6 +35,7 @@ def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
         "spooled": len(rebuilt.spooled),
         "closed": rebuilt.closed,
         "left_out": rebuilt.left_out,
+        "refused": list(rebuilt.refused),
         "before": before,
         "after": after,
         "nodes": [
@@ -82,10 +83,12 @@ def sentences(found: dict[str, Any]) -> list[str]:
 
 
 def _left_out(found: dict[str, Any]) -> list[str]:
-    count = found["left_out"]
-    return (
-        [f"the logs tell of {_events(count)} more, before others that they lack; these were left out"] if count else []
-    )
+    count, refused = found["left_out"], found["refused"]
+    lines = [f"the logs tell of {_events(count)} more, before others that they lack; these were left out"] * bool(count)
+    if refused:
+        named = f"{refused[0]}{_more(len(refused) - 1)}"
+        lines.append(f"{_events(len(refused))} of DAGMan's logs not applied, because they do not fit: {named}")
+    return lines
 
 
 def _beyond(found: dict[str, Any]) -> str:

@@ -536,8 +536,9 @@ def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
     record = make_campaign(tmp_path / "c", files=1)
     at = {"who": "me", "host": "ap", "id": "1", "utc": "2026-11-25T10:00:00.500Z"}
     changed: Any = [{**at, "key": "convergence.patience", "before": 2, "after": 1}]
-    for utc, patience in (("2026-11-25T10:00:00.000Z", 2), ("2026-11-25T10:00:01.000Z", 1)):
-        assert events._as_it_was(record, changed, utc)["config"]["convergence"]["patience"] == patience
+    told: list[Any] = [{"phase": "post", "utc": f"2026-11-25T10:00:0{second}.000Z"} for second in (0, 1)]
+    placed = events._with_changes(told, record, changed)
+    assert [event.get("key", "post") for event in placed] == ["post", "convergence.patience", "post"]
 
 
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:

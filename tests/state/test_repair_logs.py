@@ -106,11 +106,6 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
     assert "while it was on hold (quota)" in held.words
 
 
-def test_how_a_dag_ended_is_told_soon_after() -> None:
-    """A status that was told a minute later, or before, is that of another FINAL."""
-    assert events._within([(9, 1), (70, 4), (71, 2)], 10) == [4]
-
-
 def test_what_only_one_log_tells_stands_behind_its_second() -> None:
     """What a second log alone tells comes after all of the same second in the first, and in its own order."""
     first = [events.Happening(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]

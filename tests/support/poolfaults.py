@@ -32,6 +32,8 @@ KINDS = {
     "stopped": 2,
     "dagman removed": 1,
 }
+# What a user does, besides, and what is worse: for tests that do not expect a certain end.
+ROUGH_KINDS = {**KINDS, "stopped": 4, "dagman removed": 4, "dagman forced out": 3, "changed": 3, "pool killed": 1}
 FAULTS_MIN, FAULTS_MAX = 3, 6
 SPAN_S = 14.0  # in which faults begin: as long as an undisturbed campaign takes
 MEET_S = 3.0  # how long a fault waits for what it is to meet
@@ -49,13 +51,13 @@ class Fault(NamedTuple):
         return f"{self.at_s:5.1f} s  {self.kind}" + (f" for {self.hold_s:.1f} s" if "held" in self.kind else "")
 
 
-def plan(seed: int) -> list[Fault]:
+def plan(seed: int, kinds: dict[str, int] = KINDS) -> list[Fault]:
     """The faults of a trial, in order."""
     numbers = random.Random(seed)
     faults = [
         Fault(
             numbers.uniform(0.5, SPAN_S),
-            numbers.choices(list(KINDS), list(KINDS.values()))[0],
+            numbers.choices(list(kinds), list(kinds.values()))[0],
             numbers.random(),
             numbers.uniform(0.5, 3.0),
         )
@@ -84,6 +86,9 @@ class Injector:
             "job evicted": self._evict_job,
             "stopped": self._stop,
             "dagman removed": self._remove_dagman,
+            "dagman forced out": self._force_dagman_out,
+            "changed": self._change,
+            "pool killed": self._kill_pool,
         }
 
     def do(self, fault: Fault) -> None:
@@ -166,6 +171,29 @@ class Injector:
     def _remove_dagman(self, fault: Fault) -> bool:
         dagmans = self.campaign.dagmans()
         return bool(dagmans) and self.campaign.act(htcondor2.JobAction.Remove, f"{dagmans[0].cluster}.0")
+
+    def _force_dagman_out(self, fault: Fault) -> bool:
+        """condor_rm -forcex after condor_rm: DAGMan is gone without FINAL, as when its machine is lost."""
+        dagmans = self.campaign.dagmans()
+        if not dagmans:
+            return False
+        pids = self.campaign.dagman_pids()
+        job = f"{dagmans[0].cluster}.0"
+        if not self.campaign.act(htcondor2.JobAction.Remove, job):
+            return False
+        _kill(*pids)
+        return self.campaign.act(htcondor2.JobAction.RemoveX, job)
+
+    def _change(self, fault: Fault) -> bool:
+        values = ("convergence.patience=1", "convergence.patience=2", "reconstruction.min_files=0.5")
+        said = self.campaign.command("set", values[int(fault.choice * len(values))])
+        self.told.append(f"set: {said.returncode} {said.stdout}{said.stderr}")
+        return said.returncode == 0
+
+    def _kill_pool(self, fault: Fault) -> bool:
+        """All daemons but the master, which starts them again."""
+        daemons = processes.daemons(self.pool / "condor_config")
+        return _kill(*(daemon.pid for daemon in daemons if daemon.name != "condor_master"))
 
 
 def _meet(what: Callable[[], bool], poll_s: float = 0.1) -> bool:

@@ -130,7 +130,7 @@ def jobstate_of(path: Path) -> str:
         if dag_id in finals:
             later = dagmans[number + 1][0] if number + 1 < len(dagmans) else "9"
             last = max([row[3] or row[2] for row in attempts if row[1] == dag_id and row[2] < later], default=utc)
-            lines.append((f"{last}~", f"{layout.FINAL_NODE} PRE_SCRIPT_STARTED - - - 1"))
+            lines.append((f"{last}~", f"{layout.FINAL_NODE} PRE_SCRIPT_SUCCESS - - - 1"))
     lines += [(utc, f"{node} PRESKIP 0.1 - - 1") for utc, node in passed]
     for node, _, opened, closed, job_id, value, answer in attempts:
         lines.append((opened, f"{node} PRE_SCRIPT_SUCCESS - - - 1"))

@@ -1,0 +1,278 @@
+"""What DAGMan's logs alone tell of scripts that were killed, overtaken or never ended; all lines are of one second."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaigns import make_campaign, metrics, write_metrics
+
+from faser_align.config import changes, layout
+from faser_align.state.repair import rebuild as repair
+from faser_align.state.repair.report import report, sentences
+
+Record = dict[str, Any]
+AT_S = 1795604944
+RECO, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
+BEGIN = "INTERNAL *** DAGMAN_STARTED 12.0 ***"
+
+
+class Story:
+    """A campaign of one file without a database, whose logs a test writes line by line.
+
+    Args:
+        folder: where it is made.
+        iterations: that it may have.
+    """
+
+    def __init__(self, folder: Path, iterations: int = 1) -> None:
+        config = {"campaign": {"iterations": iterations}, "htcondor": {"retries": 2}}
+        self.record = make_campaign(folder, files=1, config=config)
+        self.folder = folder
+        for name in (layout.STATE, layout.PUBLISHED, layout.REDO):
+            (folder / name).unlink(missing_ok=True)
+
+    def jobstate(self, *lines: str) -> None:
+        with (self.folder / layout.JOBSTATE_LOG).open("a") as log:
+            log.writelines(f"{AT_S} {line}\n" for line in lines)
+
+    def scripts(self, *ended: tuple[str, str, int, str]) -> None:
+        """Scripts in the order of their ends: node, PRE or POST, status of waitpid(), macros."""
+        with (self.folder / layout.SCRIPTS_LOG).open("a") as log:
+            for node, kind, status, macros in ended:
+                phase = "final" if node == layout.FINAL_NODE else kind.lower()
+                command = f"python run.py {phase} {self.folder} {node} {macros}"
+                log.write(f"*** Node={node} Type={kind} Status={status} Completion={AT_S} Cmd='{command}'\n")
+
+    def dagman(self, dag_id: str, *lines: str, dag: str = layout.DAG) -> None:
+        with (self.folder / (dag + layout.ENDING_DAGMAN_OUT)).open("a") as log:
+            begin = f"** condor_scheduniv_exec.{dag_id} (CONDOR_DAGMAN) STARTING UP"
+            log.writelines(f"11/25/26 11:09:04 {line}\n" for line in (begin, *lines))
+
+    def metrics(self, iteration: int) -> None:
+        write_metrics(self.record, metrics(2, files=1) | {"iteration": iteration})
+
+    def rebuilt(self, tmp_path: Path) -> repair.Rebuilt:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        return repair.rebuild(str(self.folder), self.record, str(scratch))
+
+
+def rows(made: repair.Rebuilt, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(made.path)) as db:
+        return db.execute(sql).fetchall()
+
+
+def reconstructed(node: str = RECO, job: str = "13.0") -> tuple[str, ...]:
+    return (
+        f"{node} PRE_SCRIPT_SUCCESS - - - 1",
+        f"{node} JOB_SUCCESS 0 - - 1",
+        f"{node} POST_SCRIPT_SUCCESS {job} - - 1",
+    )
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path / "c")
+
+
+@pytest.mark.parametrize("waited", [True, False])
+def test_a_removal_during_the_last_millepede_post(story: Story, waited: bool, tmp_path: Path) -> None:
+    """A POST that ends before FINAL does decides, whenever FINAL began, and also if DAGMan did not wait to read its end."""
+    story.metrics(1)
+    end = ("mille_s1_i01 POST_SCRIPT_SUCCESS 14.0 - - 2",) if waited else ()
+    story.jobstate(
+        *(BEGIN, *reconstructed(), f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2", f"{MILLE} JOB_SUCCESS 0 - - 2"),
+        *(f"{MILLE} POST_SCRIPT_STARTED 14.0 - - 2", "final PRE_SCRIPT_STARTED - - - 3"),
+        *("final PRE_SCRIPT_FAILURE - - - 3", *end),
+    )
+    story.scripts((MILLE, "POST", 0, "0 2 0 14.0 0"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT state FROM campaign") == [("exhausted",)]
+    assert rows(made, "SELECT verdict FROM iterations") == [("limit",)]
+    assert made.closed == ""
+
+
+def test_a_stop_as_a_millepede_node_begins(tmp_path: Path) -> None:
+    """A PRE that ends between FINAL's start and end resumes nothing, and the extension after it is applied."""
+    story = Story(tmp_path / "c", iterations=1)
+    story.jobstate(
+        *(BEGIN, *reconstructed(), f"{MILLE} PRE_SCRIPT_STARTED - - - 2", "final PRE_SCRIPT_STARTED - - - 3"),
+        *(f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2", "final PRE_SCRIPT_FAILURE - - - 3"),
+    )
+    story.scripts((MILLE, "PRE", 0, "0 2"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
+    _extend(story)
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT event FROM history WHERE subject = 'campaign' ORDER BY id LIMIT 6") == [
+        *(("created",), ("submitted",), ("reconstruction_started",), ("solving_started",), ("final_removed",)),
+        ("extended",),
+    ]
+    assert rows(made, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
+    assert made.refused == ()
+
+
+def _extend(story: Story) -> None:
+    """One iteration more, in a DAG of its own, and a DAGMan that comes to its end."""
+    second = layout.dag_name(2)
+    (story.folder / second).write_text("")
+    key = changes.iterations_key(1)
+    about = {
+        "id": "1",
+        "utc": "2026-11-25T11:09:04.900Z",
+        "who": "me",
+        "host": "ap",
+        "key": key,
+        "before": 1,
+        "after": 2,
+    }
+    changes.write(str(story.folder), [about])
+    layout_of = Path(layout.iteration_folder(str(story.folder), 1, 2), layout.MILLEPEDE)
+    layout_of.mkdir(parents=True, exist_ok=True)
+    for number in (1, 2):
+        story.metrics(number)
+    story.dagman("12.0")
+    story.dagman("20.0", dag=second)
+    two, mille = layout.reco_node(1, 2, 400), layout.mille_node(1, 2)
+    story.jobstate(
+        "INTERNAL *** DAGMAN_STARTED 20.0 ***",
+        *reconstructed(MILLE, "21.0"),
+        *reconstructed(two, "22.0"),
+        *reconstructed(mille, "23.0"),
+        "final PRE_SCRIPT_SUCCESS - - - 9",
+    )
+
+
+def test_an_extension_proves_an_end(tmp_path: Path) -> None:
+    """A DAGMan that left without FINAL had an end, since the campaign was extended: its new nodes are there."""
+    story = Story(tmp_path / "c", iterations=1)
+    story.jobstate(BEGIN, *reconstructed(), f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2")
+    _extend(story)
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
+    assert rows(made, "SELECT count(*) FROM history WHERE event = 'final_failed' AND ignored = ''") == [(1,)]
+
+
+def test_a_later_dagman_proves_an_end(story: Story, tmp_path: Path) -> None:
+    """A DAGMan that another one followed is closed by what its own log says of it, once."""
+    story.metrics(1)
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***")
+    story.jobstate(*reconstructed(), *reconstructed(MILLE, "14.0"), "final PRE_SCRIPT_SUCCESS - - - 9")
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT event FROM history WHERE event IN ('final_failed', 'resumed') ORDER BY id") == [
+        ("final_failed",),
+        ("resumed",),
+    ]
+    assert rows(made, "SELECT state FROM campaign") == [("exhausted",)]
+
+
+@pytest.mark.parametrize("log", ["scripts", "dagman"])
+def test_a_post_that_was_killed_is_no_success(story: Story, log: str, tmp_path: Path) -> None:
+    """A POST that died on a signal has decided nothing: the campaign has no decision, and fails."""
+    story.metrics(1)
+    lines = [f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2", f"{MILLE} JOB_SUCCESS 0 - - 2"]
+    if log == "scripts":
+        story.jobstate(BEGIN, *reconstructed(), *lines, f"{MILLE} POST_SCRIPT_FAILURE 14.0 - - 2")
+        story.jobstate("final PRE_SCRIPT_FAILURE - - - 3")
+        story.scripts((MILLE, "POST", 9, "0 2 0 14.0 0"), (layout.FINAL_NODE, "PRE", 512, "2 1"))
+    else:
+        story.dagman(
+            *("12.0", f"PRE Script of node {MILLE} completed successfully."),
+            *(f"Event: ULOG_JOB_TERMINATED for HTCondor Node {MILLE} (14.0.0)",),
+            *(
+                f"Node {MILLE} job proc (14.0.0) completed successfully.",
+                f"POST Script of node {MILLE} died on signal 9",
+            ),
+            *("Running PRE script of Node final...", "DAG status: 2 (DAG_STATUS_NODE_FAILED)"),
+            *("PRE Script of Job final failed with status 2",),
+        )
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT verdict FROM iterations WHERE ended_utc != ''") == []
+    assert rows(made, "SELECT outcome FROM attempts WHERE node LIKE 'mille%'") == [("",)]
+    assert rows(made, "SELECT state FROM campaign") == [("failed",)]
+
+
+def test_a_killed_post_whose_job_failed_has_its_end(story: Story, tmp_path: Path) -> None:
+    """The exit status of a job that failed decides by itself, whatever became of its POST."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 63 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1")
+    story.scripts((RECO, "POST", 9, "0 2 63 13.0 0"))
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT outcome, return_value FROM attempts") == [("failed", 63)]
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_post_that_never_ended(story: Story, resumed: bool, tmp_path: Path) -> None:
+    """The attempt of a removed job whose POST DAGMan did not wait for has failed; it is not abandoned."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE -1002 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1", "final PRE_SCRIPT_FAILURE - - - 3")
+    if resumed:
+        story.jobstate("INTERNAL *** DAGMAN_STARTED 20.0 ***", f"{RECO} PRE_SCRIPT_SUCCESS - - - 1")
+    made = story.rebuilt(tmp_path)
+    found = rows(made, "SELECT job_id, outcome, return_value FROM attempts WHERE attempt = 1")
+    assert found == [("13.0", "failed", -1002)]
+
+
+def test_a_pre_that_was_killed_has_begun_its_attempt(story: Story, tmp_path: Path) -> None:
+    """The attempt of a PRE that died on a signal is there, and the next PRE of the same DAGMan repeats it."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_FAILURE - - - 1")
+    story.scripts((RECO, "PRE", 9, "0 2"))
+    assert rows(story.rebuilt(tmp_path), "SELECT node, attempt FROM attempts") == [(RECO, 1)]
+    story.jobstate(*reconstructed())
+    story.scripts((RECO, "PRE", 0, "1 2"), (RECO, "POST", 0, "1 2 0 13.0 0"))
+    (tmp_path / "again").mkdir()
+    assert rows(story.rebuilt(tmp_path / "again"), "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
+
+
+def test_a_pre_that_never_ended_has_begun_its_attempt(story: Story, tmp_path: Path) -> None:
+    """A PRE that was killed together with its DAGMan opened an attempt, which the next DAGMan abandons."""
+    story.jobstate(
+        BEGIN, f"{RECO} PRE_SCRIPT_STARTED - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***", *reconstructed()
+    )
+    found = rows(story.rebuilt(tmp_path), "SELECT attempt, dag_id, outcome FROM attempts ORDER BY attempt")
+    assert found == [(1, "12.0", "abandoned"), (2, "20.0", "succeeded")]
+
+
+def test_a_job_that_was_removed_after_its_end(story: Story, tmp_path: Path) -> None:
+    """A POST has the exit status that DAGMan knew when it began, whatever condor_rm adds to the logs meanwhile."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1", f"{RECO} JOB_FAILURE -1002 - - 1")
+    found = rows(story.rebuilt(tmp_path), "SELECT job_id, outcome FROM attempts")
+    assert found == [("", "")]  # it never ended, and its output decides
+
+
+def test_events_that_do_not_fit_are_counted(story: Story, tmp_path: Path) -> None:
+    """A script of a node that the campaign does not have is named in the report, with how many there are."""
+    story.jobstate(BEGIN, *reconstructed(), *reconstructed(layout.reco_node(1, 7, 400), "15.0"))
+    made = story.rebuilt(tmp_path)
+    assert len(made.refused) == 2
+    found = report("c", made)
+    assert json.loads(json.dumps(found))["refused"] == list(made.refused)
+    named = "pre reco_s1_i07_00400: 'reco_s1_i07_00400' is not a node of this campaign (and 1 more)"
+    assert f"2 events of DAGMan's logs not applied, because they do not fit: {named}" in sentences(found)
+
+
+def test_scripts_end_in_the_order_of_their_log(story: Story, tmp_path: Path) -> None:
+    """DAGMan reads the end of a POST late: the scripts' log has it before a PRE that ended after it."""
+    other = layout.reco_node(1, 2, 400)
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
+    story.jobstate(f"{other} PRE_SCRIPT_SUCCESS - - - 2", f"{RECO} POST_SCRIPT_SUCCESS 13.0 - - 1")
+    story.scripts((RECO, "PRE", 0, "0 2"), (RECO, "POST", 0, "0 2 0 13.0 0"), (other, "PRE", 0, "0 2"))
+    from faser_align.state.repair.events import happenings
+
+    found = [(one.phase, one.node) for one in happenings(repair.read_logs(str(story.folder)))]
+    assert found == [("dagman", ""), ("pre", RECO), ("post", RECO), ("pre", other)]
+    assert tmp_path.exists()
+
+
+def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Path) -> None:
+    """FINAL commits when it begins and delivers messages afterwards: a POST that begins meanwhile ends before it and counts after it."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", "final PRE_SCRIPT_STARTED - - - 3")
+    story.jobstate(f"{RECO} JOB_FAILURE -1002 - - 1", f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", "final PRE_SCRIPT_FAILURE - - - 3")
+    story.scripts((RECO, "POST", 256, "0 2 -1002 13.0 0"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
+    events = rows(
+        story.rebuilt(tmp_path), "SELECT event FROM history WHERE event IN ('failed', 'final_removed') ORDER BY id"
+    )
+    assert events == [("final_removed",), ("failed",)]
