@@ -3,14 +3,19 @@
 `condor_submit` and `condor_submit_dag` store the caller's credential in the credd before they submit; the Python bindings do so only when asked.
 """
 
+import json
 import os
 import pwd
+import subprocess
+import sys
 
 import htcondor2
 
 from faser_align.fsm.errors import CampaignError, UserError
 
 PRODUCER, FOLDER = "SEC_CREDENTIAL_PRODUCER", "SEC_CREDENTIAL_DIRECTORY_KRB"
+MARK = "MY.SendCredential"  # of a submit description
+ISSUE_S_MAX = 60.0  # the condor_credd itself waits 20 s for its credmon
 ENDING = ".cc"  # of the credential that the credmon keeps fresh for a user
 
 
@@ -25,15 +30,41 @@ def issue(description: htcondor2.Submit) -> None:
     """
     if not wanted():
         return
-    producer = str(htcondor2.param[PRODUCER])
+    answer = _ask(str(description))
+    if answer["error"]:
+        raise _refusal(str(htcondor2.param[PRODUCER]), answer["error"])
+    if answer["url"]:
+        raise UserError(
+            f"HTCondor needs a credential that you grant in a browser: visit {answer['url']}, then repeat the command"
+        )
+    description[MARK] = "true"
+
+
+def _ask(description: str) -> dict[str, str]:
+    """Let a child process issue the credential: HTCondor's library waits forever for a condor_credd that hangs, even after Ctrl-C."""
+    command = [sys.executable, "-I", "-m", "faser_align.dag.credentials"]
+    try:
+        done = subprocess.run(
+            command, input=description, stdout=subprocess.PIPE, text=True, timeout=ISSUE_S_MAX, check=True
+        )
+    except subprocess.TimeoutExpired:
+        return {"url": "", "error": f"no answer of the producer or the condor_credd within {ISSUE_S_MAX:.0f} s"}
+    except subprocess.CalledProcessError as failed:
+        return {"url": "", "error": f"HTCondor's library ended with status {failed.returncode}"}
+    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    """Issue the credential of the submit description on standard input, and write what HTCondor answers as JSON."""
+    description, url, error = htcondor2.Submit(sys.stdin.read()), None, ""
     try:
         url = description.issue_credentials()
-    except htcondor2.HTCondorException as error:
-        raise _refusal(producer, (str(error).strip().splitlines() or ["no reason given"])[0]) from error
-    if url:
-        raise UserError(
-            f"HTCondor needs a credential that you grant in a browser: visit {url}, then repeat the command"
-        )
+        if not url and MARK not in description:
+            error = f"HTCondor's library did not set {MARK}"
+    except htcondor2.HTCondorException as problem:
+        error = (str(problem).strip().splitlines() or ["no reason given"])[0]
+    print(json.dumps({"url": url or "", "error": error}))
 
 
 def wanted() -> bool:
@@ -62,3 +93,7 @@ def path() -> str:
     """Path of the caller's credential on the access point, empty where the pool stores none."""
     folder = htcondor2.param.get(FOLDER) if wanted() else None
     return os.path.join(folder, pwd.getpwuid(os.getuid()).pw_name + ENDING) if folder else ""
+
+
+if __name__ == "__main__":
+    main()

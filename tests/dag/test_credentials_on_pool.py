@@ -1,7 +1,9 @@
 """Kerberos credentials on a real pool with a condor_credd: who gets one, and what happens without."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ from faser_align.dag.submit import submit_dag
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool import personal
+from faser_align.pool import personal, processes
 
 NAME = "with-credentials"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--name", NAME)
@@ -184,6 +186,22 @@ def test_submit_without_a_credd(desk: Desk, kinit: Site) -> None:
     assert "repeat the command in a few minutes" in said
 
 
+def test_a_condor_credd_that_hangs(kinit: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submission does not wait forever for a condor_credd that does not answer."""
+    monkeypatch.setattr(credentials, "ISSUE_S_MAX", 3.0)
+    description = htcondor2.Submit({"executable": "/bin/true"})
+    (credd,) = (
+        daemon.pid for daemon in processes.daemons(kinit.folder / "condor_config") if daemon.name == "condor_credd"
+    )
+    os.kill(credd, signal.SIGSTOP)
+    try:
+        with pytest.raises(CampaignError, match=r"no answer of the producer or the condor_credd within 3 s"):
+            credentials.issue(description)
+    finally:
+        os.kill(credd, signal.SIGCONT)
+    assert "SendCredential" not in str(description)
+
+
 def test_a_producer_that_cannot_be_run(desk: Desk, kinit: Site) -> None:
     """A producer that is not a program is a fault of HTCondor's configuration, which the message names."""
     with kinit.configured(f"SEC_CREDENTIAL_PRODUCER = {kinit.folder}/nothing"):
@@ -222,6 +240,16 @@ box_TOKEN_URL = https://box.example.org/token
     with kinit.configured(text, daemons=True):
         assert re.search(r"visit https://access\.example\.org/key/\w+, then repeat the command", until(answer))
     assert kinit.calls() == []
+
+
+def test_a_pool_that_runs_without_credentials(pool: personal.Pool, credential_pool: Path) -> None:
+    """`pool start --credentials` says how to get a ticket; it refuses a pool that runs without credentials."""
+    with pytest.raises(UserError, match="runs without credentials: stop it first"):
+        personal.start(pool.folder, credentials=True)
+    command = [*COMMAND, "pool", "start", "--credentials", "--folder", str(credential_pool)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"runs already in {credential_pool}" in said
+    assert f"export KRB5CCNAME=FILE:{credential_pool}/ticket; {credential_pool}/kinit" in said
 
 
 def test_elsewhere_nothing_is_asked(pool: personal.Pool) -> None:
