@@ -8,8 +8,8 @@
 | credmon | ``faser_align.pool.credmon`` copies and renews; it makes no AFS token |
 | the starter's copy in a job's sandbox | ``FOLDER/shadow`` gives jobs the path of the stored credential instead |
 
-The last is needed because a starter without root's rights aborts when a job has SendCredential (HTCondor 23.9 and 25.14:
-``JICShadow::initUserCredentials`` asks for a login name that it was never given). The shadow is HTCondor's own: the script
+The last is needed because a starter without root's rights aborts when a job has SendCredential (seen in HTCondor 23.9:
+``JICShadow::initUserCredentials`` asks for a login name that it was never given; 25.14 falls back to that of a terminal). The shadow is HTCondor's own: the script
 changes only the copy of the job's ad that the starter gets, so that the queue still has what was submitted.
 """
 

@@ -337,11 +337,11 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
     lxplus.raw(400)
     (lxplus.bin / "cp").write_text(COPY.format(python=sys.executable))
     desk.configure(CALYPSO, place=lxplus.folder)
-    began = int(time.time())
-    lifetime_s, renewable_s = 15, 30
-    kinit.kinit(lifetime_s, renewable_s)
+    lifetime_s, renewable_s = 20, 40
     submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "20", "--name", NAME, "--no-check")
     with no_job_begins():
+        began = int(time.time())
+        kinit.kinit(lifetime_s, renewable_s)
         desk.run(*submit)
         use_tools(desk, lxplus)
     desk.wait(NAME, status=15)
