@@ -293,6 +293,23 @@ def test_the_probe_looks_for_the_credential(desk: Desk, kinit: Site) -> None:
     assert len(kinit.calls()) == 1
 
 
+def test_extend_needs_a_ticket(desk: Desk, kinit: Site) -> None:
+    """`extend` without a ticket changes nothing; with one it stores the credential and continues."""
+    desk.run(*SUBMIT, "-i", "1")
+    desk.wait(NAME, status=10)
+    until(no_dagman)
+    kinit.ticket.unlink()
+    desk.run("extend", NAME, "-i", "1", status=2)
+    assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
+    assert desk.read("status", NAME)["limit"] == 1
+    kinit.kinit()
+    second = cluster_of(desk.run("extend", NAME, "-i", "1"))
+    desk.wait(NAME, status=10)
+    until(no_dagman)
+    assert desk.read("status", NAME)["iteration"] == 2
+    assert marks(second) == (True, {True})
+
+
 def test_without_issued_credentials_every_node_fails(
     kinit: Site, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
