@@ -158,7 +158,7 @@ def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
     started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
     pause_s = _cool_down_s(ad, now_s)
     return bool(
-        ad.get("NumJobStarts", 0) >= (STARTS_MIN_COOLED if pause_s else STARTS_MIN)
+        ad.get("NumJobStarts", 0) >= (STARTS_MIN_COOLED if pause_s > LIFE_S_MAX else STARTS_MIN)
         and (ad.get("ExitCode", 0) not in ENDS_OF_DAGMAN or ad.get("ExitSignal", KILLED) != KILLED)
         and started - before < LIFE_S_MAX + pause_s
         and now_s - started < FRESH_S_MAX + pause_s

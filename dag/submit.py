@@ -27,13 +27,13 @@ HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
 ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
 ENDING_DESCRIPTION = ".condor.sub"  # beside a DAG that was submitted: the description of its DAGMan job
 POLL_S = 0.5
-# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9): it waits for a FINAL that it has done,
-# or begins once a second and dies at once. Whatever was to be recorded and told is by then.
-# One that waits keeps its ad up to date; one that dies is always young.
+# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9, 25.14): it waits for a FINAL that it has
+# done, or starts again and again and fails an assertion. Whatever was to be recorded and told is by then.
+# One that waits keeps its ad up to date; one that fails has always just started, or cools down (from 25.10).
 STUCK = (
-    "(NumJobStarts > 1 && DAG_NodesDone =?= DAG_NodesTotal && DAG_InRecovery =?= 0"
-    " && time() - min({DAG_AdUpdateTime, JobCurrentStartDate}) > 30)"
-    " || NumJobStarts > 100"
+    "(NumJobStarts > 1 && DAG_NodesDone + DAG_NodesFailed + (DAG_NodesFutile ?: 0) =?= DAG_NodesTotal"
+    " && DAG_InRecovery =?= 0 && time() - min({DAG_AdUpdateTime, JobCurrentStartDate}) > 30)"
+    " || NumJobStarts > 100 || (NumJobCoolDowns ?: 0) > 10"
 )
 RESCUE_DIGITS = 3  # of a rescue file's number
 PATH = "/usr/local/bin:/usr/bin:/bin"

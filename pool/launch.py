@@ -33,6 +33,8 @@ def settings(processors: int) -> dict[str, str]:
         "PERIODIC_EXPR_INTERVAL": "1",  # how soon a held job is released
         # Its machine goes down with its schedd: a job that ran is begun again after a minute, not after 40.
         "JOB_DEFAULT_LEASE_DURATION": "60",
+        # HTCondor 25 otherwise waits 5 min before it starts a DAGMan again, also one that ended because it was held.
+        "SCHEDULER_UNIVERSE_COOL_DOWN_DURATION": "10",
     }
 
 

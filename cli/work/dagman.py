@@ -200,7 +200,7 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: 
         return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
-        return Look(seen, f"its DAGMan failed, and HTCondor starts it again in about {minutes} min; see {out}")
+        return Look(seen, f"its DAGMan ended, and HTCondor starts it again in about {minutes} min; see {out}")
     if found.all_vanished:
         jobs = words.count(len(found.vanished), "job")
         sentence = (

@@ -12,7 +12,7 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
-from nowhere import no_cool_down, until
+from nowhere import cool_down, until
 from nowhere import waiting as waiting_campaign
 from poolcampaigns import processes_in
 
@@ -82,7 +82,7 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
 
 def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
     """`status` and `wait` name a DAGMan that ends at once whenever HTCondor starts it."""
-    with no_cool_down():
+    with cool_down(0):
         resume_in_vain(stuck, plain_command)
         until(lambda: dagman(stuck)[0].crashes)
         status = plain_command("status", "stuck").out
@@ -96,9 +96,10 @@ def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
     """HTCondor 25.10 waits minutes before it starts a failed DAGMan again: `status` says so, `stop` and `resume` need not wait."""
     if daemons_version() < (25, 10):
         pytest.skip("this HTCondor starts a failed DAGMan again at once")
-    resume_in_vain(stuck, plain_command)
-    until(lambda: dagman(stuck)[0].starts_again_s)
-    assert "its DAGMan failed, and HTCondor starts it again in about 5 min" in plain_command("status", "stuck").out
+    with cool_down(300):  # HTCondor's default
+        resume_in_vain(stuck, plain_command)
+        until(lambda: dagman(stuck)[0].starts_again_s)
+    assert "its DAGMan ended, and HTCondor starts it again in about 5 min" in plain_command("status", "stuck").out
     assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT  # it may succeed then
     assert "runs already as job" in plain_command("resume", "stuck").err
     began = time.monotonic()
@@ -210,6 +211,9 @@ def test_what_makes_a_crash_loop_with_a_cool_down() -> None:
     assert queue.read([ad | second | {"JobLastStartDate": 100}], "s", 1300.0).jobs[0].crashes == 0
     assert queue.read([ad], "s", 1303.0).jobs[0].works
     assert queue.read([ad | {"JobStatus": 2}], "s", 1010.0).jobs[0].works
+    short = ad | second | {"JobCoolDownExpiration": 1012, "JobLastStartDate": 988}  # that of a personal pool
+    assert queue.read([short], "s", 1010.0).jobs[0].crashes == 0
+    assert queue.read([short | {"NumJobStarts": 4}], "s", 1010.0).jobs[0].crashes == 4
 
 
 def test_where_it_was_submitted_may_be_unknown(tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ def no_job_begins() -> Iterator[None]:
 
 
 @contextmanager
-def no_cool_down() -> Iterator[None]:
-    """While the context is open the schedd starts a DAGMan that failed again at once, as before HTCondor 25.10."""
+def cool_down(duration_s: int) -> Iterator[None]:
+    """While the context is open the schedd waits so long before it starts a DAGMan again that failed (from HTCondor 25.10)."""
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
-        _configure(config, f"{before}\nSCHEDULER_UNIVERSE_COOL_DOWN_DURATION = 0\n", "schedd")
+        _configure(config, f"{before}\nSCHEDULER_UNIVERSE_COOL_DOWN_DURATION = {duration_s}\n", "schedd")
         yield
     finally:
         _configure(config, before, "schedd")
