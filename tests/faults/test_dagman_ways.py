@@ -131,7 +131,7 @@ def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> 
     assert campaign.unsound() == []
     assert [row["file"] for row in _lost(campaign)] == [401]
     assert campaign.nodes()[layout.reco_node(1, 3, 401)]["attempts"] == 0
-    assert sum("lost" in subject for subject in subjects(mailbox)) == 1
+    assert sum("dropped a file" in subject for subject in subjects(mailbox)) == 1
 
 
 @ON_POOL
