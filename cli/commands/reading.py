@@ -83,8 +83,9 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     iterations so far for all that are allowed, and their pace of convergence for those that are needed.
     The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
     What befell many nodes is told once, in the words of the first; of thousands of nodes the share that is done is shown.
-    HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue. If it does not answer a
-    node is "in HTCondor" from before its job is submitted until its result is checked.
+    HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue, are on hold, have lost their
+    machine, or left it unnoticed. If it does not answer a node is "in HTCondor" from before its job is submitted until its result
+    is checked.
 
     Example: faser-align status Y2023_R011705_F400-450
     """
@@ -201,7 +202,7 @@ def wait(
     10  exhausted    13  starved     16  removed
     11  diverged     14  rejected    17  not ended in time
     12  stalled      15  failed
-    18  no hook can end it: its DAGMan is held, gone, or cannot run
+    18  no hook can end it: its DAGMan is held, gone, cannot run, or waits in vain
      2  no such campaign
 
     HTCondor is asked at the beginning, and again whenever there was no news for ten minutes.

@@ -191,6 +191,8 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
         ("disconnected", "disconnected from the execute machine"),
     )
     told = [f"{words.count(len(seen[key]), 'job')} {what}" for key, what in counts if seen.get(key)]
+    held = [item for item in seen.get("held", ()) if not item.get("recorded", True)]
+    told += [f"{words.count(len(held), 'job')} on hold that no script recorded"] if held else []
     more = f"{', '.join(told)}; see `{program} status {shlex.quote(seen['name'])}`" if told else ""
     return dagman or more
 

@@ -154,7 +154,10 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
                 jobs = tuple(job for job in answer.jobs if job.folder == record["folder"])
                 own = answer._replace(jobs=jobs)
                 differences = _differences(folder, own, asked_s)
-                row = {**found[folder].seen, **{key: list(getattr(differences, key)) for key in queued.KINDS}}
+                row = {
+                    **found[folder].seen,
+                    **{key: list(getattr(differences, key)) for key in (*queued.KINDS, "held")},
+                }
                 found[folder] = _judge(row, record, own, differences)
     return list(found.values()), problems
 

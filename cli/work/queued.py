@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 UNSEEN_S = 60  # DAGMan reads its log every few seconds
 LATEST_BYTES = 64_000_000  # of a log: what the nodes of the present iteration did is at its end
-KINDS = ("disconnected", "vanished")  # of what `list` and `--json` show; jobs on hold are shown with the others
+KINDS = ("disconnected", "vanished")  # keys of a snapshot; jobs on hold are among those that scripts recorded
 # Lines of JOBSTATE_LOG after which DAGMan believes that a node's job is in the queue.
 QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTED", "JOB_SUSPENDED", "JOB_UNSUSPENDED"))
 
@@ -60,7 +60,13 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
         vanished = _vanished(folder, f"{dagman.cluster}.0", without, asked_s)
     return Found(
         tuple(
-            {"node": job.node, "job_id": job.job_id, "why": job.hold_reason, "utc": database.utc(job.since_s)}
+            {
+                "node": job.node,
+                "job_id": job.job_id,
+                "why": job.hold_reason,
+                "utc": database.utc(job.since_s),
+                "recorded": False,
+            }
             for job in sorted(held)
         ),
         tuple({"node": job.node, "job_id": job.job_id, "lease_s": job.reconnects_s} for job in sorted(lost)),

@@ -152,6 +152,15 @@ def _schedds(pool: Path) -> list[int]:
     return [daemon.pid for daemon in processes.daemons(pool / "condor_config") if "schedd" in daemon.name]
 
 
+def test_the_personal_pool_has_a_short_lease(pool: Pool) -> None:
+    """A job on a personal pool is begun again a minute after its machine was lost, not after 40."""
+    assert pool.master_pid
+    done = subprocess.run(
+        ["condor_config_val", "JOB_DEFAULT_LEASE_DURATION"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "60"
+
+
 def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -> None:
     """Where another machine's schedd has the DAGMan, nothing is concluded from the silence of this one."""
     known = json.loads((stuck / layout.SUBMITTED).read_text())

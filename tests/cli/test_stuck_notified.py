@@ -12,12 +12,14 @@ from campaigns import hook, make_campaign
 from commandline import Command
 from poolcampaigns import PoolCampaign, processes_in
 
+from faser_align.cli.work import dagman, notice, snapshot
+from faser_align.cli.work.alone import alone
 from faser_align.config import layout
 from faser_align.dag import queue
 from faser_align.fsm import table
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
-from faser_align.state import database, queries, verify, wishes
+from faser_align.state import database, publish, queries, spool, verify, wishes
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
@@ -105,6 +107,33 @@ def test_an_older_campaign_that_wants_failures_is_notified(
     assert len(subjects(mailbox)) == 1
     with queries.published(folder) as db:
         assert verify.findings(db) == []
+
+
+def test_nobody_is_notified_from_elsewhere(
+    tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its DAGMan is in the queue only the machine of its scripts notifies, and nobody while another command works on it."""
+    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    found = dagman.Look(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
+    monkeypatch.setattr(dagman, "look", lambda folder: found)
+
+    def elsewhere(db: Any) -> int:
+        db.execute("UPDATE attempts SET host = 'elsewhere'")
+        return 0
+
+    database.transact(folder, elsewhere)
+    publish.publish(folder)
+    assert notice.notify(found) == ()
+    assert notice.notify(found._replace(key="")) == ()
+    found = found._replace(gone=True, key="gone 12.0")
+    with alone(folder):
+        assert notice.notify(found) == ()
+    assert notice.notify(found._replace(key="gone 11.0")) == ()  # another command resumed it
+    assert (subjects(mailbox), spool.waiting(folder)) == ([], [])
+    assert notice.notify(found) == ("me",)
+    assert notice.notify(found) == ()
+    assert len(subjects(mailbox)) == 1
 
 
 @ON_POOL
