@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from calypso import Lxplus
+from campaigns import hook, make_campaign
 from commandline import Command
 
 from faser_align.alignment.constants import read_constants
+from faser_align.config import layout
+from faser_align.config.record import write_record
 from faser_align.pool.personal import Pool
 from faser_align.state import queries, verify
 
@@ -139,3 +142,21 @@ def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
     left = plain_command("solve", "nothing.txt")
     assert left.status == 2
     assert "nothing.txt is no file here; name a steering file, or what `reco` has made" in left.err
+
+
+@pytest.mark.parametrize(
+    ("begun", "said"),
+    [
+        (False, "is created; solve it when it is reconstructed: wait for that with `faser-align wait "),
+        (True, "is removed: its files are not all reconstructed; finish it with `faser-align resume "),
+    ],
+)
+def test_solve_refuses_what_is_not_reconstructed(begun: bool, said: str, plain_command: Command, here: Path) -> None:
+    """A `reco` that runs or has failed is not solved; the sentence says what to do first."""
+    record = make_campaign(here / "by-hand", files=1, config={"campaign": {"iterations": 1}})
+    write_record(f"{record['folder']}/{layout.RECORD}", record | {"only": 1})
+    if begun:
+        assert hook("final", record["folder"], layout.FINAL_NODE, 4, 0).returncode == 4
+    left = plain_command("solve", record["folder"])
+    assert left.status == 2
+    assert said in left.err

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from campaigns import hook, make_campaign, run_iteration
 
 from faser_align.alignment.constants import write_constants
 from faser_align.cli import main, streams
+from faser_align.pool.personal import Pool
 from faser_align.state import registry
 
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
@@ -160,3 +162,26 @@ def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
 def test_commands_that_only_show_are_named() -> None:
     """Each command that ends without a reader is one of the program's."""
     assert set(streams.SHOWING) <= set(WORDS)
+
+
+def test_submit_into_head_submits(pool: Pool, workdir: Path) -> None:
+    """`submit ... | head -n 1` submits the campaign, shows its first line, and says that its reader has left."""
+    assert pool.master_pid
+    subprocess.run([*COMMAND, "init"], cwd=workdir, check=True, capture_output=True)
+    submit = f"{shlex.join(COMMAND)} submit -y 2023 -r 11705 -f 400 -i 1 --name headed"
+    done = subprocess.run(
+        ["bash", "-c", f"{{ {submit}; echo status $? >&2; }} | head -n 1"],
+        cwd=workdir,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout == "campaign:     headed\n"
+    assert "status 0\n" in done.stderr
+    assert "the reader of the output has left; the command was carried out all the same" in done.stderr
+    assert "Traceback" not in done.stderr
+    ended = subprocess.run(
+        [*COMMAND, "wait", "headed", "--timeout", "300"], cwd=workdir, capture_output=True, check=False
+    )
+    assert ended.returncode in (10, 13)  # one iteration of few tracks
