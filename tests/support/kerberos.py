@@ -1,7 +1,6 @@
 """A real pool with a condor_credd, and the tickets of the user who submits there."""
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +78,3 @@ def site(folder: Path) -> Iterator[Site]:
 def environment_of(path: Path) -> dict[str, str]:
     """What `env` wrote."""
     return dict(line.partition("=")[::2] for line in path.read_text().splitlines() if "=" in line)
-
-
-def owner() -> str:
-    """Name of the user who runs the tests."""
-    return os.environ.get("USER") or str(os.getuid())
