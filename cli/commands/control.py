@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign
+from faser_align.cli.arguments import Campaign, one_of
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
@@ -27,7 +27,12 @@ def stop(
     campaign: Campaign,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     after: Annotated[
-        str, typer.Option(help="iteration: once the one that runs is solved; never: take that back.", metavar="WHEN")
+        str,
+        typer.Option(
+            help="iteration: once the one that runs is solved; never: take that back.",
+            metavar="WHEN",
+            autocompletion=one_of("iteration", "never"),
+        ),
     ] = "",
 ) -> None:
     """End a campaign; it can be resumed.

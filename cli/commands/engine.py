@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Force, Json
+from faser_align.cli.arguments import Force, Json, one_of
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,12 @@ def mille(
     derivative_max: Annotated[
         float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad); 2 in faser-alignment-script")
     ] = 10.0,
-    pivot: Annotated[str, typer.Option(help="Of the layer's rx and ry derivatives: calypso or layer")] = "calypso",
+    pivot: Annotated[
+        str,
+        typer.Option(
+            help="Of the layer's rx and ry derivatives: calypso or layer", autocompletion=one_of("calypso", "layer")
+        ),
+    ] = "calypso",
     sums: Annotated[
         bool, typer.Option("--add", help="Inputs are OUTPUT.json of conversions: add up their counts")
     ] = False,

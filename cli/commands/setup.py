@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import one_of
 
 ConfigFile = Annotated[str, typer.Option("--config", help="Configuration file.")]
 Force = Annotated[bool, typer.Option("--force", help="Move what stands in the way aside; nothing is deleted.")]
@@ -21,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    profile: Annotated[str, typer.Option(help="local (simulation, this machine) or lxplus.")] = "local",
+    profile: Annotated[
+        str, typer.Option(help="local (simulation, this machine) or lxplus.", autocompletion=one_of("local", "lxplus"))
+    ] = "local",
     output: Annotated[str, typer.Option("--output", "-o", help="File to write.")] = DEFAULT_CONFIG,
     force: Force = False,
 ) -> None:

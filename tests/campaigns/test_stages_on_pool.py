@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
+from nowhere import until
 
 from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -135,13 +136,23 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     desk.run(*SUBMIT, desk.name, "-i", "2")
     desk.wait(desk.name, status=14)
     assert verdicts(desk) == [(1, 1, "converged")]
-    assert "became wider in module" in desk.letters("rejected")
+    letter = desk.letters("rejected")
+    assert "became wider in module" in letter
+    assert "Validation, chi2/ndf of all files: " in letter
+    desk.run("report", desk.name)
+    page = (desk.folder / f"{desk.name}.html").read_text()
+    section = page.partition("<h2>Validation: refuted</h2>")[2].partition("</table>")[0]
+    assert "the new constants describe the data worse" not in section
+    assert desk.run("status", desk.name).count("the new constants describe the data worse") == 1
 
+    until(lambda: not (desk.campaign / "iter02").exists())  # FINAL removes the folders that no job has used
     for node in (
         layout.reco_node(1, 2, 400),
         layout.mille_node(1, 2),
     ):  # as a DAGMan leaves them that was started again
-        Path(layout.passed_file(str(desk.campaign), node)).touch()
+        mark = Path(layout.passed_file(str(desk.campaign), node))
+        mark.parent.mkdir(parents=True)
+        mark.touch()
     desk.run("set", desk.name, "validation.module_rise_max=100")
     desk.run("set", desk.name, "validation.enabled=false", status=2)
     assert "continues with iteration 2 of at most 2" in desk.run("extend", desk.name, "-i", "1")

@@ -144,6 +144,8 @@ def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Comma
         ("export x --format ", ["json", "csv"]),
         ("export x --table it", ["iterations"]),
         ("diagram --format d", ["dot"]),
+        ("init --profile l", ["local", "lxplus"]),
+        ("stop x --after i", ["iteration"]),
         ("constants export x -o y --format c", ["calypso", "csv"]),
     ],
 )
