@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def main(folder: str, kind: str) -> int:
     entries: list[Entry] = []
     for request in requests:
         _write(folder, kind, entries, running=request["name"])
-        look = partial(TRIED[request["try"]], request | {"kind": kind})
+        look = partial(TRIED[request["try"]], {"folder": folder, **request, "kind": kind})
         entries.append(attempt(request["name"], look))
     _write(folder, kind, entries, running="")
     return 0
@@ -123,6 +124,23 @@ def _fix(request: Request, path: str) -> str:
     return next(fix for start, fix in FIXES.items() if path.startswith(start)).format(kind=request["kind"])
 
 
+def _environment(request: Request) -> str:
+    """Set up the environment of the reconstruction as its jobs do, by their own script."""
+    started = time.monotonic()
+    done = subprocess.run(
+        ["/bin/bash", f"{request['folder']}/{request['script']}", "--environment"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it says nothing")
+        raise UserError(f"the environment cannot be set up on {platform.node()} (status {done.returncode}): {last}")
+    return f"set up on {platform.node()} in {time.monotonic() - started:.0f} s"
+
+
 def _tool(request: Request) -> str:
     missing = [tool for tool in request["tools"] if shutil.which(tool) is None]
     if missing:
@@ -156,6 +174,7 @@ TRIED: dict[str, Callable[[Request], str]] = {
     "scratch": _scratch,
     "read": _read,
     "write": _write_into,
+    "environment": _environment,
     "tool": _tool,
     "pede": _pede,
     "ticket": _ticket,

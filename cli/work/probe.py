@@ -23,6 +23,7 @@ from faser_align.config import layout
 from faser_align.config.record import make_record
 from faser_align.dag import queue
 from faser_align.dag.render import PROBED, render_probe
+from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import CampaignError
 from faser_align.state import joblogs
 
@@ -121,6 +122,7 @@ def _fill(folder: str, look: Look) -> dict[str, Any]:
             {"targets": config.notify.targets, "targets_file": config.notify.file, "credential": credential}
         ),
         **{f"{kind}.{REQUEST}": text for kind, text in wanted.items()},
+        **({layout.WRAPPER: render_wrapper(record)} if has_wrapper(record) else {}),
     }
     for name, content in files.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ from typing import Any
 
 from faser_align.cli.work import checks_places as places
 from faser_align.cli.work.checking import Look
+from faser_align.config import layout
 from faser_align.config.schema import Config
 
 RECO, MILLE = "reco", "mille"
@@ -26,7 +27,7 @@ def requests(look: Look, folder: str, *, credential: bool = False) -> dict[str, 
             *_paths("raw files", _raw_paths(look)),
             *_paths("CVMFS", list(places.cvmfs_paths(config, solver=False).items())),
             *_paths("Calypso", list(places.calypso_paths(config).items())),
-            *_own_environment(config),
+            *_environment(config),
             *_copy_tools(config),
         ],
         MILLE: [
@@ -83,11 +84,11 @@ def _raw_paths(look: Look) -> list[tuple[str, str]]:
     return [("reconstruction.raw", path) for path in paths]
 
 
-def _own_environment(config: Config) -> list[Request]:
-    script = config.reconstruction.environment
-    if config.reconstruction.backend != "command" or not script:
+def _environment(config: Config) -> list[Request]:
+    told = config.reconstruction
+    if told.backend == "simulation" or (told.backend == "command" and not told.environment):
         return []
-    return _paths("environment", [("reconstruction.environment", script)])
+    return [{"name": "environment", "try": "environment", "script": layout.WRAPPER}]
 
 
 def _paths(name: str, paths: list[tuple[str, str]]) -> list[Request]:

@@ -103,7 +103,10 @@ def test_jobs_try_on_an_execute_node_what_they_need(plain_command: Command, pool
     """One job of each kind starts Python there, imports faser-align, reads and writes the configured paths, and measures scratch."""
     found = execute_node(plain_command, *DATA)
     names = ("Python", "scratch space", "campaign folder", "data folder")
-    expected = [*(f"reco {name}" for name in (*names, "raw files", "CVMFS", "Calypso")), *(f"mille {n}" for n in names)]
+    expected = [
+        *(f"reco {name}" for name in (*names, "raw files", "CVMFS", "Calypso", "environment")),
+        *(f"mille {n}" for n in names),
+    ]
     assert results(found) == dict.fromkeys(expected, "ok")
     assert found["reco Python"]["text"].startswith(f"{sys.executable} 3.")
     assert f"runs faser-align on {os.uname().nodename}" in found["reco Python"]["text"]
@@ -130,6 +133,17 @@ def test_a_path_that_the_execute_node_cannot_read_is_named(plain_command: Comman
     }.items():
         assert (found[name]["result"], words in found[name]["text"]) == ("failed", True), found[name]
     assert found["reco CVMFS"]["result"] == "ok"
+
+
+def test_an_environment_that_cannot_be_set_up_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
+    """The reconstruction job sets up Calypso on the execute node; a set-up that fails is named with the script's last line."""
+    setup = lxplus.checkout / "setup.sh"
+    setup.write_text("echo 'no Calypso for this system' >&2\nexit 3\n")
+    found = execute_node(plain_command, *DATA)
+    text = found["reco environment"]["text"]
+    assert (found["reco environment"]["result"], found["reco Calypso"]["result"]) == ("failed", "ok")
+    assert text.startswith(f"the environment cannot be set up on {os.uname().nodename} (status 70): environment: ")
+    assert "no Calypso for this system" in text
 
 
 def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
