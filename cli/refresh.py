@@ -113,7 +113,7 @@ def statuses_page() -> str:
     ends = [(status, f"it ended as *{state}*: {meanings.STATES[state]}") for state, status in STATUSES.items()]
     ends += [
         (TIMEOUT, "not ended within `--timeout`"),
-        (STUCK, "no hook can end it: its DAGMan is held, gone, or cannot run"),
+        (STUCK, "no hook can end it: its DAGMan is held, gone, cannot run, or waits in vain"),
     ]
     hooks = [
         (0, "go on"),

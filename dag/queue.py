@@ -90,8 +90,12 @@ def of_campaign(folder: str, dag_id: str = "") -> str:
 
 def of_all() -> str:
     """Return the constraint for the DAGMan of every campaign, and for all jobs of this user's campaigns."""
-    mine = f'(Owner =?= "{pwd.getpwuid(os.getuid()).pw_name}" && FaserNode =!= undefined)'
-    return f"(JobUniverse == {SCHEDULER} && FaserFolder =!= undefined) || {mine}"
+    dagmen = f"(JobUniverse == {SCHEDULER} && FaserFolder =!= undefined)"
+    try:
+        owner = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a name, as in containers; it has no jobs
+        return dagmen
+    return f'{dagmen} || (Owner =?= "{owner}" && FaserNode =!= undefined)'
 
 
 def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Queue:
