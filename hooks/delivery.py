@@ -1,6 +1,7 @@
 """Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
 
 import contextlib
+import os
 import signal
 import sqlite3
 import sys
@@ -11,12 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 from faser_align.config import layout
-from faser_align.config.nextsteps import next_step
+from faser_align.config.nextsteps import next_steps
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.next_message import PASSED_AT
 from faser_align.fsm.reasons import alike
+from faser_align.pool.tools import release_held
 from faser_align.state import database, outbox, publish
 from faser_align.state.facts import facts as about
 from faser_align.state.logends import log_end
@@ -165,20 +167,22 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
         # What is lost stays lost in its campaign: resuming would not take it in again.
         what, resume, _ = statuses.cure(lost["why"]).partition(", then resume")
         lost["cure"] = f"{what}; a campaign that is submitted anew takes it in again" if resume else what
-    for held in facts["held"]:
-        held["cure"] = next(cure for word, cure in statuses.HOLDS if word in (held["reason"] or "").lower())
     record = read_record(folder)
     facts |= picture(facts)
     if facts["rows"] or claimed.kind in table.ENDS:
         facts["page"] = published_page(record)
-    facts["next"] = next_step(
+    steps = next_steps(
         claimed.kind,
         command=record.get("command", "faser-align"),
         name=facts["campaign"],
         constants=facts.get("constants"),
         start=record["constants"]["source"],
     )
-    return facts
+    if claimed.kind == "held":
+        held = ((one["node"], one["job"], one["reason"] or "") for one in facts["held"])
+        # DAGMan was submitted to the pool of its own environment.
+        steps = release_held(record, held, facts["dag_id"], os.environ.get("CONDOR_CONFIG", "")) + steps
+    return facts | {"steps": steps}
 
 
 def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:

@@ -43,7 +43,7 @@ def compose(facts: Facts, folder: str = "") -> Message:
     ``facts`` holds what is known: ``campaign``, ``event``, ``state``, ``reason``, ``stage``, ``stages``,
     ``iteration``, ``iterations``, ``rows`` (one per iteration, oldest first), ``files_lost``, ``held``, ``failed``, ``weak``
     (name, moved_um, error_um), ``solver``, ``wall_s``, ``cpu_s``, ``saved`` (iterations, allowed, wall_s, cpu_s),
-    ``constants``, ``folder``, ``plot`` and ``picture`` or ``no_plot``, ``page``, ``next``, ``key``, ``utc``. Names, reasons and
+    ``constants``, ``folder``, ``plot`` and ``picture`` or ``no_plot``, ``page``, ``steps`` (words, command), ``key``, ``utc``. Names, reasons and
     log lines may hold anything: they cannot become a header, a tag, a link or a mention.
 
     Templates in ``folder`` take the place of ours of the same name; one that cannot be used is named in ``problems``.

@@ -167,7 +167,9 @@ def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(plain_table=_plain_table, md=_markdown, code=_code, unfenced=_unfenced)
+    environment.filters.update(
+        plain_table=_plain_table, md=_markdown, code=_code, unfenced=_unfenced, capitalized=_capitalized
+    )
     return environment
 
 
@@ -187,6 +189,11 @@ def _plain_table(table: Table) -> str:
 def _markdown(text: str) -> str:
     """``text`` that Markdown shows as it is; an invisible space keeps ``@all`` from calling anybody."""
     return _MARKDOWN.sub(r"\\\1", text).replace("@", "@\u200b")
+
+
+def _capitalized(text: str) -> str:
+    """``text`` with a capital first letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _code(text: str) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from faser_align.config.nextsteps import Step
+
 PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their usual order
 
 
@@ -79,7 +81,8 @@ class View:
 
     ``parts`` are the names of the parts that follow the sentence, in their order. ``urgent`` asks for a deed (failed and
     held nodes), ``weak`` are directions that the data leave open and that were moved. ``light`` is the tone as a coloured circle,
-    ``page`` the address of the published page.
+    ``page`` the address of the published page. ``steps`` is what to type next, each command by itself, and ``next`` the first
+    command of it that begins with "next".
     """
 
     campaign: str
@@ -95,6 +98,7 @@ class View:
     weak: tuple[Listing, ...]
     details: tuple[tuple[str, str], ...]
     page: str
+    steps: tuple[Step, ...]
     next: str
     footer: str
     parts: tuple[str, ...]

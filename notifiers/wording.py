@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from faser_align.config.layout import raw_name
+from faser_align.config.nextsteps import Step
 from faser_align.fsm.reasons import alike
 from faser_align.notifiers.formats import (
     LINE_MAX,
@@ -52,7 +53,7 @@ def names(facts: Facts) -> dict[str, Any]:
 
 def view(facts: Facts, limits: Limits, words: Words) -> View:
     """What a message shows of an event; facts that are missing leave their place out."""
-    known = names(facts)
+    known, steps = names(facts), _steps(facts)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
     rows = _entries(facts, "rows")
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
@@ -73,11 +74,19 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         weak=_weak(facts, limits),
         details=_details(facts),
         page=line(facts.get("page"), _PATH_MAX),
-        next=line(facts.get("next")),
+        steps=steps,
+        next=next((step.command for step in steps if step.words.startswith("next")), ""),
         footer=" · ".join(part for part in (line(facts.get("key")), line(facts.get("utc"))) if part),
         parts=words.parts,
         light=_LIGHTS.get(words.tone, _LIGHT),
     )
+
+
+def _steps(facts: Facts) -> tuple[Step, ...]:
+    """Return what to type next; a command is never cut, so that it can be pasted."""
+    found = facts.get("steps")
+    steps = found if isinstance(found, list | tuple) else ()
+    return tuple(Step(line(words), " ".join(printable(command).split("\n"))) for words, command in steps)
 
 
 def _entries(facts: Facts, key: str) -> list[Facts]:

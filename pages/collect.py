@@ -14,7 +14,7 @@ from faser_align.alignment.labels import PARAMETERS
 from faser_align.alignment.metricsfile import fault, parse_metrics
 from faser_align.alignment.millepede import Result, read_result
 from faser_align.config import layout
-from faser_align.config.nextsteps import next_step
+from faser_align.config.nextsteps import Step, next_steps
 from faser_align.config.record import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
@@ -52,7 +52,7 @@ class Facts(NamedTuple):
     found_path: str
     errors: Constants
     steering: list[tuple[str, str]]
-    next: str
+    next: list[Step]
     missing: list[str]
 
     @property
@@ -104,7 +104,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     _add_unjudged(folder, iterations, missing)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
     corrections, errors = _solved(folder, record, iterations, missing)
-    following = next_step(
+    following = next_steps(
         _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
         name=record["name"],

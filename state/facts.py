@@ -38,6 +38,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     message: dict[str, Any] = {
         "campaign": campaign["name"],
         "folder": campaign["folder"],
+        "dag_id": event["dag_id"],
         "event": claimed.kind,
         "state": _state_then(db, event["id"]),
         "reason": about.get("reason", ""),

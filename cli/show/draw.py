@@ -28,10 +28,14 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 
 
 class Line(NamedTuple):
-    """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and carries nothing that the text does not say."""
+    """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and carries nothing that the text does not say.
+
+    One that is ``whole`` is never wrapped: it is a command to be pasted.
+    """
 
     text: str = ""
     style: str = ""
+    whole: bool = False
 
 
 class Grid(NamedTuple):
@@ -99,7 +103,8 @@ def lines() -> int:
 
 def height(blocks: Iterable[Block]) -> int:
     """Lines that blocks take on the terminal."""
-    return sum(1 for _ in _laid_out(blocks, columns(), wrap=True))
+    width = columns()
+    return sum(max(1, -(-len(line.text) // width)) for line in _laid_out(blocks, width, wrap=True))
 
 
 def has_colours() -> bool:
@@ -123,7 +128,7 @@ def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Li
     for block in map(_harmless, blocks):
         if isinstance(block, Grid):
             yield from _table(block, width)
-        elif wrap:
+        elif wrap and not block.whole:
             yield from (Line(part, block.style) for part in _wrapped(block.text, width))
         else:
             yield block

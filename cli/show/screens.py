@@ -1,14 +1,14 @@
 """The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
 from faser_align.cli.show import unusual
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.config import words
-from faser_align.config.nextsteps import next_step
+from faser_align.config.nextsteps import Step, next_steps
 from faser_align.fsm import table
 
 Row = Mapping[str, Any]
@@ -32,7 +32,7 @@ def status(
     program: str,
     trouble: str = "",
     stuck: bool = False,
-    cure: str = "",
+    cure: Sequence[Step] = (),
     where: tzinfo | None = None,
     latest: int = ITERATIONS_MAX,
 ) -> list[Block]:
@@ -160,16 +160,27 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
     return told
 
 
-def onwards(seen: Row, program: str, *, cure: str = "") -> list[Block]:
+def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block]:
     """Where the constants are, and the command that comes next."""
     label = "constants" if seen["ended"] else "constants so far"
     path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
-    return [Line(f"{label}: {path}"), Line(f"next: {next_command(seen, program, cure=cure)}")]
+    return [Line(f"{label}: {path}"), *typed(steps(seen, program, cure=cure))]
 
 
-def next_command(seen: Row, program: str, *, cure: str = "") -> str:
-    """The command that is useful in the campaign's state, or the cure where no hook can move it."""
-    return cure or next_step(
+def typed(found: Iterable[Step]) -> list[Block]:
+    """Return what to type next, each command alone in its line."""
+    return [
+        line
+        for step in found
+        for line in (
+            (Line(f"{step.words}:"), Line(f"  {step.command}", whole=True)) if step.command else (Line(step.words),)
+        )
+    ]
+
+
+def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
+    """Return what to type in the campaign's state, or the fix where no script can advance it."""
+    return list(cure) or next_steps(
         # What was imported has no DAG to resume.
         "imported" if seen.get("imported") else _step(seen),
         command=program,

@@ -80,10 +80,7 @@ def _held(seen: Row) -> list[tuple[str, ...]]:
     groups: dict[str, list[Row]] = {}
     for item in seen["held"]:
         groups.setdefault(alike(item["why"]), []).append(item)
-    return [
-        (f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}", _more_memory(items[0]["why"], seen))
-        for items in groups.values()
-    ]
+    return [(f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}",) for items in groups.values()]
 
 
 def _and_others(items: Sequence[Row], noun: str) -> str:
@@ -96,27 +93,13 @@ def _and_others(items: Sequence[Row], noun: str) -> str:
     return f"{first['node']} and {many}"
 
 
-def _more_memory(why: str, seen: Row) -> str:
-    return (
-        f"  give more memory first: {seen['to_pool']}condor_qedit {_jobs_held(seen)} RequestMemory MB"
-        if "memory" in why
-        else ""
-    )
-
-
-def _jobs_held(seen: Row) -> str:
-    """The jobs on hold, as HTCondor's commands take them."""
-    if len(seen["held"]) == 1:
-        return str(seen["held"][0]["job_id"])
-    return f"-constraint 'DAGManJobId == {seen['dag_id'].partition('.')[0]} && JobStatus == 5'"
-
-
 def _release(seen: Row) -> list[Block]:
-    """What lets the jobs on hold go on."""
-    if not any(item["job_id"] for item in seen["held"]):
-        return []
-    which = "" if len(seen["held"]) == 1 else ", for all jobs on hold"
-    return [Line(f"  remove the cause, then{which}: {seen['to_pool']}condor_release {_jobs_held(seen)}")]
+    """Return what lets the jobs on hold continue, each command alone in its line."""
+    return [
+        line
+        for step in seen.get("release", ())
+        for line in (Line(f"  {step['words']}:"), Line(f"    {step['command']}", whole=True))
+    ]
 
 
 def _vanished(seen: Row, program: str) -> list[Block]:

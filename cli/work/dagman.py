@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from faser_align.cli.work import queued, snapshot
 from faser_align.config import layout, submissions, words
+from faser_align.config.nextsteps import Step, spoken
 from faser_align.config.program import program
 from faser_align.config.record import read_record
 from faser_align.dag import queue
@@ -29,7 +30,7 @@ class Look(NamedTuple):
     trouble: str = ""
     stuck: bool = False
     gone: bool = False
-    cure: str = ""
+    cure: tuple[Step, ...] = ()
     key: str = ""
 
     @property
@@ -37,7 +38,7 @@ class Look(NamedTuple):
         """Why no script can advance the campaign, with what to do; empty if one can, or if that is not known."""
         if not self.stuck:
             return ""
-        return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {self.cure}"
+        return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {spoken(self.cure)}"
 
 
 def schedd_of(record: Record) -> Any:
@@ -187,16 +188,16 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: 
         resume = f"{typed} resume {name}"
         if seen["state"] == table.INITIAL:
             sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
-            return Look(seen, sentence, stuck=True, gone=True, cure=resume)
+            return Look(seen, sentence, stuck=True, gone=True, cure=(Step("next", resume),))
         sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
-        return Look(
-            seen, sentence, True, True, f"{typed} repair {name}   (then: {resume})", key=f"gone {seen['dag_id']}"
-        )
-    job, again = answer.jobs[0], f"{typed} stop {name}   (then: {typed} resume {name})"
+        cure = (Step("next", f"{typed} repair {name}"), Step("then", resume))
+        return Look(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
+    job = answer.jobs[0]
+    again = (Step("next", f"{typed} stop {name}"), Step("then", f"{typed} resume {name}"))
     if job.status == queue.HELD:
-        cure = snapshot.release(record, f"{job.cluster}.0")
+        release = (Step("next", snapshot.release(record, f"{job.cluster}.0")),)
         sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
-        return Look(seen, sentence, stuck=True, cure=cure, key=f"held {job.cluster} {job.since_s}")
+        return Look(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"

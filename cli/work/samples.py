@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from faser_align.config.near import nearest
-from faser_align.config.nextsteps import next_step
+from faser_align.config.nextsteps import Step, held_steps, next_steps
 from faser_align.fsm import statuses
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
@@ -67,6 +67,7 @@ _REASONS = {
     "removed": "the DAG ended: it was removed",
     "stuck": "its DAGMan is on hold (via condor_hold), and no hook can run until it is released",
 }
+_RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
 _RAW_MISSING, _CRASHED = (statuses.JOB_FAILURES[status] for status in (statuses.RAW_MISSING, statuses.CRASHED))
 
 
@@ -147,7 +148,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
     ]
     solved = len(rows)
     constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
-    command = next_step(event, command="faser-align", name="example", constants=constants, start="start.txt")
+    steps = next_steps(event, command="faser-align", name="example", constants=constants, start="start.txt")
     found: dict[str, object] = {
         "campaign": "example",
         "event": event,
@@ -159,7 +160,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
         "folder": _FOLDER,
         "stage": 1,
         "stages": 1,
-        "next": f"{command}   (a sample: no campaign has this name)",
+        "steps": [*(_RELEASE if event == "held" else ()), *steps, Step("a sample: no campaign has this name", "")],
     }
     if event in ("submitted", "reconstructed"):
         return found
@@ -186,7 +187,7 @@ def _befell(event: str) -> dict[str, object]:
         "exhausted": {"iterations": 3},
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
         "held": {
-            "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD, "cure": statuses.HOLDS[0][1]}],
+            "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD}],
         },
         "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
     }

@@ -4,7 +4,6 @@ A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say
 """
 
 import os
-import shlex
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -15,6 +14,7 @@ from faser_align.cli.work import pace, queued
 from faser_align.config import layout, words
 from faser_align.config.record import read_record
 from faser_align.fsm import statuses, table
+from faser_align.pool.tools import release_held, to_pool
 from faser_align.state import facts, queries, spool
 
 Snapshot = dict[str, Any]
@@ -75,11 +75,14 @@ def take(folder: str) -> Snapshot:
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
             "to_pool": to_pool(record),
+            "release": [],
             "estimate": pace.estimate(record, rows, now_s, validating=campaign["state"] == "validating")
             if going and not campaign["pending"]
             else {},
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
+    jobs = ((held["node"], held["job_id"], held["why"]) for held in found["held"])
+    found["release"] = [step._asdict() for step in release_held(record, jobs, found["dag_id"])]
     return found
 
 
@@ -248,17 +251,8 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
 
 
 def release(record: Mapping[str, Any], job_id: str) -> str:
-    """What to type so that a job goes on: HTCondor's own command, told where a personal pool is."""
+    """Return what to type so that a job continues: HTCondor's own command, with the place of a personal pool."""
     return f"{to_pool(record)}condor_release {job_id}"
-
-
-def to_pool(record: Mapping[str, Any]) -> str:
-    """What stands before HTCondor's own commands so that they reach the campaign's pool: nothing, but for a personal one."""
-    if record["config"]["htcondor"]["pool"] != "personal":
-        return ""
-    from faser_align.pool import personal
-
-    return f"CONDOR_CONFIG={shlex.quote(personal.environment()['CONDOR_CONFIG'])} "
 
 
 def _held(db: sqlite3.Connection, record: Row) -> list[Row]:

@@ -113,7 +113,7 @@ def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command
     hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
     status = plain_command("status", folder)
     assert "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more" in status.out
-    assert "next: faser-align repair gone   (then: faser-align resume gone)" in status.out
+    assert "next:\n  faser-align repair gone\nthen:\n  faser-align resume gone\n" in status.out
     wait = plain_command("wait", folder)
     assert (wait.status, wait.err) == (18, "")
     assert wait.out.startswith("gone is reconstructing, but its DAGMan is gone")

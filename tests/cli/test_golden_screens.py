@@ -8,6 +8,7 @@ import bisect
 import io
 import os
 import pty
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -150,11 +151,12 @@ def test_there_is_no_screen_too_many() -> None:
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_screens_fit_the_terminal(columns: int, screen: Callable[..., str]) -> None:
-    """No line is wider than the terminal, down to 40 columns, but for a word that must stay whole, and the curves."""
+    """No line is wider than the terminal, down to 40 columns, except a word that must stay whole, a command to paste, and curves."""
+    command = re.compile(r" *(CONDOR_CONFIG=\S+ )?(faser-align|condor_\w+) [^`]+")
     for words in (case for case in CASES if "--plot" not in case):
         for line in screen(str(columns), *words).splitlines():
             longest = max(map(len, line.split()), default=0)
-            assert len(line) <= columns or longest > columns - 20, (words, line)
+            assert len(line) <= columns or longest > columns - 20 or command.fullmatch(line), (words, line)
 
 
 def test_plain_output_is_plain(screen: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

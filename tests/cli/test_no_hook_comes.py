@@ -88,7 +88,7 @@ def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
         status = plain_command("status", "stuck").out
         assert "times and ends at once each time" in status
         assert f"see {stuck / layout.DAGMAN_OUT}" in status
-        assert "next: faser-align stop stuck   (then: faser-align resume stuck)" in status
+        assert "next:\n  faser-align stop stuck\nthen:\n  faser-align resume stuck\n" in status
         assert plain_command("wait", "stuck").status == 18
 
 

@@ -84,9 +84,9 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
     assert "iteration 4 of 4" in lines[2]
     row = next(line for line in lines if line.startswith("1 "))
     assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]
-    assert "iter04/3millepede/inputforalign.txt" in lines[-2]
+    assert "iter04/3millepede/inputforalign.txt" in lines[-5]
     take = "faser-align constants export converged -o FILE"
-    assert lines[-1] == f"next: faser-align report converged   (then take them: {take})"
+    assert lines[-4:] == ["next:", "  faser-align report converged", "then take the constants:", f"  {take}"]
     assert "DAGMan" not in left.out
 
 
@@ -95,7 +95,7 @@ def test_status_of_a_campaign_that_failed(command: Command) -> None:
     out = command("status", "failed").out
     assert "reco_s1_i02_00400: raw file missing or unreadable: FASER-p0001-011705-00400.raw cannot be opened" in out
     assert "cure: put the raw file in place, then resume" in out
-    assert "next: faser-align resume failed" in out
+    assert "\n  faser-align resume failed\n" in out
 
 
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
@@ -105,14 +105,14 @@ def test_status_of_a_campaign_that_runs(command: Command) -> None:
     assert next(line for line in out.splitlines() if line.startswith("2 ")).endswith("1 in HTCondor")
     assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
     assert "whether its DAGMan runs is not known: no pool in" in out
-    assert "next: faser-align watch running" in out
+    assert "next:\n  faser-align watch running\n" in out
 
 
 def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
     """A held job has its reason and its cure; a message that was refused says what the server said."""
     out = command("status", "held").out
     assert "reco_s1_i01_00400: Transfer input files failure" in out
-    assert "remove the cause, then: CONDOR_CONFIG=" in out
+    assert "remove the cause, then release the job:\n    CONDOR_CONFIG=" in out
     assert "pool/condor_config condor_release 31.0\n" in out
     assert "held to nobody, after 1 try: " in out
     assert "no-targets.toml does not exist" in out
@@ -154,7 +154,7 @@ def test_status_by_folder(command: Command, campaigns: Path) -> None:
 def test_hints_name_the_command_as_it_was_typed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launcher that says how it is called is what the hints repeat."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "./faser-align")
-    assert "next: ./faser-align report converged" in command("status", "converged").out
+    assert "next:\n  ./faser-align report converged\n" in command("status", "converged").out
 
 
 @pytest.mark.parametrize("words", ["status", "watch", "wait", "history", "metrics", "report", "stop", "resume"])

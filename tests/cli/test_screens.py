@@ -8,6 +8,7 @@ import pytest
 from faser_align.cli.show import chronicle, draw, explain, figures, live, screens, unusual
 from faser_align.cli.show.draw import Grid, Line
 from faser_align.cli.work import failures
+from faser_align.config.nextsteps import held_steps
 from faser_align.state.logends import LogEnd
 
 
@@ -64,7 +65,11 @@ def test_a_campaign_with_stages() -> None:
         "  2023 run 011705, 1,200 files, stage 2 of 2, iteration 1 of 10",
     ]
     assert found[3].endswith(", last news 5 min 00 s ago")
-    assert found[-2:] == ["constants so far: none yet; it starts from /start.txt", "next: faser-align watch 'a b'"]
+    assert found[-3:] == [
+        "constants so far: none yet; it starts from /start.txt",
+        "next:",
+        "  faser-align watch 'a b'",
+    ]
 
 
 def test_long_lists_are_cut() -> None:
@@ -117,18 +122,24 @@ def test_the_spool_is_unusual() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "command"),
+    ("state", "steps"),
     [
-        ("failed", "faser-align resume c   (once the cause is removed)"),
-        ("removed", "faser-align resume c"),
-        ("exhausted", "faser-align metrics c   (five iterations more: faser-align extend c -i 5)"),
-        ("stalled", "faser-align metrics c   (then submit anew with another choice of what is free)"),
+        ("failed", [("next, once the cause is removed", "faser-align resume c")]),
+        ("removed", [("next", "faser-align resume c")]),
+        (
+            "exhausted",
+            [("next", "faser-align metrics c"), ("for five more iterations", "faser-align extend c -i 5")],
+        ),
+        (
+            "stalled",
+            [("next", "faser-align metrics c"), ("then submit anew with another choice of free parameters", "")],
+        ),
     ],
 )
-def test_the_next_command_of_every_end(state: str, command: str) -> None:
+def test_the_next_command_of_every_end(state: str, steps: list[tuple[str, str]]) -> None:
     """What is proposed suits the end."""
     seen = snapshot(name="c", state=state, ended=True, constants="/last.txt")
-    assert screens.next_command(seen, "faser-align") == command
+    assert screens.steps(seen, "faser-align") == steps
 
 
 def test_metrics_that_are_missing() -> None:
@@ -259,13 +270,13 @@ def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     rows = [{**iteration(), "iteration": n} for n in range(1, 31)]
     seen = snapshot(iterations=rows, lost=[{"file": 1, "node": "n", "why": "gone"}])
     monkeypatch.setenv("COLUMNS", "80")
-    for height, shown in ((60, 20), (26, 10), (20, 3), (10, 1)):
+    for height, shown in ((60, 20), (27, 10), (20, 3), (10, 1)):
         monkeypatch.setenv("LINES", str(height))
         found = lines(live._fitting(seen, "f", "", UTC))
         assert sum(line.startswith("2.") for line in found) == shown
         assert len(found) < height or shown == 1
         assert f"{30 - shown} earlier iterations left out; all with `f metrics 'a b'`" in found
-        assert found[-1] == "next: f watch 'a b'"
+        assert found[-1] == "  f watch 'a b'"
 
 
 def test_a_table_that_does_not_fit() -> None:
@@ -299,7 +310,8 @@ def test_wide_characters_keep_columns_straight() -> None:
 def held_jobs(*reasons: str, tools: str = "A=b ") -> dict[str, Any]:
     """The snapshot's part of as many jobs on hold."""
     held = [{"node": f"n{n}", "why": why, "job_id": f"{n}.0"} for n, why in enumerate(reasons)]
-    return {"held": held, "dag_id": "12.0", "to_pool": tools}
+    steps = held_steps(tools, [row["job_id"] for row in held], "12.0", 2000 if "memory" in reasons[0] else 0)
+    return {"held": held, "dag_id": "12.0", "to_pool": tools, "release": [step._asdict() for step in steps]}
 
 
 def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
@@ -308,7 +320,8 @@ def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
     assert lines(unusual.blocks(snapshot(**held_jobs(*["quota"] * 5000)))) == [
         "5,000 jobs on hold",
         "  n0 and 4,999 other jobs: quota",
-        f"  remove the cause, then, for all jobs on hold: {cure}",
+        "  remove the cause, then release all held jobs:",
+        f"    {cure}",
     ]
 
 
@@ -316,7 +329,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
     """Of thousands of reasons that are alike the first is told; a small number, as of a status, is not passed over."""
     hosts = [f"cannot send to slot1_{n % 8}@wn{n:04d}.cern.ch (errno 5)" for n in range(2000)]
     others = [f"cannot send to slot1_1@wn{n:04d}.cern.ch (errno 13)" for n in range(3)]
-    assert lines(unusual.blocks(snapshot(**held_jobs(*hosts, *others))))[:-1] == [
+    assert lines(unusual.blocks(snapshot(**held_jobs(*hosts, *others))))[:-2] == [
         "2,003 jobs on hold",
         "  n0 and 1,999 others like it: cannot send to slot1_0@wn0000.cern.ch (errno 5)",
         "  n2000 and 2 others like it: cannot send to slot1_1@wn0000.cern.ch (errno 13)",
@@ -337,8 +350,10 @@ def test_a_job_that_lacks_memory_is_not_only_released() -> None:
     assert lines(unusual.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
         "1 job on hold",
         "  n0: memory usage exceeded request_memory",
-        "    give more memory first: condor_qedit 0.0 RequestMemory MB",
-        "  remove the cause, then: condor_release 0.0",
+        "  give the job 2000 MB of memory:",
+        "    condor_qedit 0.0 RequestMemory 2000",
+        "  then release it:",
+        "    condor_release 0.0",
     ]
 
 

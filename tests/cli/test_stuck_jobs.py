@@ -111,7 +111,7 @@ def test_a_torn_log(make: Make, plain_command: Command) -> None:
     waits = "its DAGMan waits for 2 jobs that left HTCondor's queue without its notice: nothing moves it any more"
     status = plain_command("status", name).out
     assert waits in status
-    assert f"next: faser-align stop {name}   (then: faser-align resume {name})" in status
+    assert f"next:\n  faser-align stop {name}\nthen:\n  faser-align resume {name}\n" in status
     assert f"{name} is reconstructing, but {waits}" in plain_command("list").out
 
     stopped = plain_command("stop", name, "--yes")

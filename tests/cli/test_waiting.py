@@ -126,7 +126,9 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         *("submitted -> reconstructing", "reconstructing -> solving", "solving"),
         *("solving -> reconstructing", "reconstructing -> solving", "solving -> exhausted"),
     ]
-    assert "next: faser-align metrics Y2023_R011705_F400-405   (five iterations more: faser-align extend " in out
+    assert (
+        "next:\n  faser-align metrics Y2023_R011705_F400-405\nfor five more iterations:\n  faser-align extend " in out
+    )
 
 
 def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     left = command("watch", "converged")
     assert left.status == 0
     assert left.out.startswith("converged  converged: significance 0.004")
-    assert "next: faser-align report converged" in left.out
+    assert "next:\n  faser-align report converged" in left.out
 
 
 def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"", command: str = "watch") -> tuple[int, bytes]:
@@ -195,7 +197,7 @@ def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
     status, shown = _on_a_terminal(campaigns / "converged")
     assert status == 0
     assert "converged  converged" in _plain(shown)
-    assert "next: faser-align report converged" in _plain(shown)
+    assert "faser-align report converged" in _plain(shown)
     assert b"\x1b[" in shown
 
 
@@ -215,5 +217,5 @@ def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> No
     last = _plain(shown.rpartition(b"\x1b[2K")[2])  # what the live display drew is wiped out
     assert last.lstrip("\n").startswith("running  reconstructing\n")
     assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in last
-    end = " ".join(last.partition("next: ")[2].split())
+    end = " ".join(last.partition("next:\n")[2].split())
     assert end == (f"faser-align watch running the campaign goes on; look again with `faser-align watch {folder}`")

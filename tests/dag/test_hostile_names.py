@@ -20,7 +20,7 @@ from faser_align.cli import console
 from faser_align.config import layout
 from faser_align.config.files import parse_files, parse_run
 from faser_align.config.load import parse_config
-from faser_align.config.nextsteps import next_step
+from faser_align.config.nextsteps import next_steps
 from faser_align.config.record import read_record, write_record
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.dag.submit import describe_dagman
@@ -183,10 +183,10 @@ def test_a_configuration_in_a_folder_with_braces(workdir: Path) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_the_user_is_told_to_type(name: str) -> None:
     """In a command that is shown a name is one word again for the user's shell."""
-    said = next_step("failed", command="faser-align", name=name, constants=None, start="start.txt")
-    assert shlex.split(said.partition("   (")[0]) == ["faser-align", "resume", name]
-    said = next_step("imported", command="faser-align", name="camp", constants=name, start="start.txt")
-    assert shlex.split(said.partition("--constants ")[2].rpartition(" ...")[0]) == [name]
+    (step,) = next_steps("failed", command="faser-align", name=name, constants=None, start="start.txt")
+    assert shlex.split(step.command) == ["faser-align", "resume", name]
+    _, step = next_steps("imported", command="faser-align", name="camp", constants=name, start="start.txt")
+    assert shlex.split(step.words.partition("--constants ")[2]) == [name]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

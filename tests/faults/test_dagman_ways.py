@@ -283,7 +283,10 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
     for (way, phase), campaign in made.items():
         # A DAGMan that was removed before it ran a hook says nothing; then the schedd is asked, and knows of none.
         silent = way == "condor_rm" and campaign.state() != "removed"
-        assert campaign.state() == "removed" or (silent and "next: faser-align repair" in _said(campaign)), (way, phase)
+        assert campaign.state() == "removed" or (silent and "next:\n  faser-align repair" in _said(campaign)), (
+            way,
+            phase,
+        )
         assert campaign.unsound() == [], (way, phase)
     resumed = [campaign for (_, phase), campaign in made.items() if phase in RESUMED]
     for campaign in resumed:

@@ -103,7 +103,7 @@ def facts() -> dict[str, Any]:
         "solver": "1 Ended with warnings (bad measurements)",
         "wall_s": 192.3,
         "constants": "/eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt",
-        "next": "faser-align history Y2023_R011705_F400-450",
+        "steps": [("next", "faser-align history Y2023_R011705_F400-450")],
         "key": "Y2023_R011705_F400-450/17",
         "thread": "Y2023_R011705_F400-450",
     }

@@ -37,7 +37,7 @@ def letter(name: str) -> EmailMessage:
         "held": [{"node": name, "reason": name}],
         "files_lost": [{"file": 400, "node": name, "why": name}],
         "notes": [name],
-        "next": f"faser-align resume {name}",
+        "steps": [("next", f"faser-align resume {name}")],
         "solver": name,
         "rows": [{"stage": 1, "iteration": 1, "largest": {"value": 1.0, "unit": name, "dof": name, "where": name}}],
     }

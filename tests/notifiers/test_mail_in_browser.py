@@ -77,7 +77,8 @@ def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_pat
 def test_a_hostile_letter_in_the_browser(browser: Browser, tmp_path: Path, facts: dict[str, Any]) -> None:
     """Names with a script, numbers that are none, and lines without an end stay words, run nothing and fit a phone."""
     name = '<script>document.title="owned"</script><img src=x onerror=alert(1)>' + "x" * 300
-    facts |= dict.fromkeys(("campaign", "reason", "solver", "next", "constants", "page", "no_plot", "key"), name)
+    facts |= dict.fromkeys(("campaign", "reason", "solver", "constants", "page", "no_plot", "key"), name)
+    facts["steps"] = [("next", name)]
     facts["rows"] = [{"iteration": 1, "chi2_per_ndf": float("nan"), "largest": {"value": 1.0, "where": name}}, {}]
     facts["failed"] = [{"node": name, "why": name, "cure": name, "log": [name, "</pre></li>"]}]
     facts["weak"] = [{"name": name, "moved_um": 3.0}]

@@ -63,7 +63,8 @@ def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) ->
     assert len(rows) == (0 if event in ("submitted", "reconstructed") else 2 + len(facts["rows"]))
     assert post["text"][0] in "\U0001f7e2\U0001f7e0\U0001f534\U0001f535"
     assert "\n- Page: https://align.example.org/pages/A%20B.html" in words_of(post)
-    assert post["attachments"][-1]["text"].startswith("**Next:** `faser-align ")
+    last = post["attachments"][-1]["text"]
+    assert re.match(r"\*\*[^*]+:\*\* `(faser-align|condor_qedit) [^`]+`\n", last)  # alone in its span
     tone = compose(facts).tone
     assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
 

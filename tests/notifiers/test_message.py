@@ -92,7 +92,8 @@ Wall time: 3 min 12 s
 Constants: /eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt
 Folder: /eos/align/Y2023_R011705_F400-450
 
-Next: faser-align history Y2023_R011705_F400-450
+Next:
+  faser-align history Y2023_R011705_F400-450
 
 Y2023_R011705_F400-450/17 · 2026-11-24T07:30:00Z
 """
@@ -119,7 +120,7 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     words = [message.subject.removeprefix("[faser-align] "), facts["reason"], "118.3 um (module.y 003)", "16,999"]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
     words += ["Cure: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
-    words += [facts["constants"], facts["next"], facts["key"], "1.003", "before 1.004", facts["page"]]
+    words += [facts["constants"], facts["steps"][0][1], facts["key"], "1.003", "before 1.004", facts["page"]]
     words += ["curvature in y", "moved by 12.3 um, not determined by the data", "none: matplotlib is not installed"]
     words += ["16 h 40 min", "6 iterations of the 10 allowed not needed: about 2 h 00 min of wall time and 25 h 00 min"]
     for part in _parts(message):
@@ -297,7 +298,7 @@ HOSTILE = "<script>alert(1)</script>\r\nBcc: all@example.org\n![x](http://evil/)
 
 def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
     """A name can be neither a header, a tag, an attribute, a link, a table cell nor a mention."""
-    facts |= {"campaign": HOSTILE, "reason": HOSTILE, "solver": HOSTILE, "next": HOSTILE, "key": HOSTILE}
+    facts |= {"campaign": HOSTILE, "reason": HOSTILE, "solver": HOSTILE, "steps": [(HOSTILE, HOSTILE)], "key": HOSTILE}
     facts["rows"][0]["largest"] |= {"where": HOSTILE, "dof": HOSTILE}
     facts["failed"] = [{"node": HOSTILE, "why": HOSTILE, "cure": HOSTILE, "log": [HOSTILE, "```", HOSTILE]}]
     message = compose(facts)

@@ -1,0 +1,43 @@
+"""HTCondor's own commands as a user of a campaign types them."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from faser_align.config import layout
+from faser_align.config.nextsteps import Step, held_steps
+
+
+def to_pool(record: Mapping[str, Any], config: str = "") -> str:
+    """Return what precedes HTCondor's commands so that they reach the campaign's pool: nothing, except for a personal one.
+
+    ``config`` is the pool's configuration file where it is known; without, it is that of the user's own pool.
+    """
+    if record["config"]["htcondor"]["pool"] != "personal":
+        return ""
+    from faser_align.pool import personal
+
+    return f"CONDOR_CONFIG={shlex.quote(config or personal.environment()['CONDOR_CONFIG'])} "
+
+
+def release_held(
+    record: Mapping[str, Any], held: Iterable[tuple[str, str, str]], dag_id: str, config: str = ""
+) -> list[Step]:
+    """Return what lets held jobs continue; nothing if no job is known by its id.
+
+    Args:
+        record: the campaign's manifest.
+        held: node, job and reason of each.
+        dag_id: that of their DAGMan.
+        config: see ``to_pool``.
+    """
+    known = [(node, job, why) for node, job, why in held if job]
+    if not known:
+        return []
+    asked = [
+        record["config"]["htcondor"]["reco" if layout.parse_node(node)[0] == "reco" else "mille"]["memory_mb"]
+        for node, _, why in known
+        if "memory" in why.lower()
+    ]
+    jobs = list(dict.fromkeys(job for _, job, _ in known))
+    return held_steps(to_pool(record, config), jobs, dag_id, 2 * max(asked, default=0))

@@ -1,0 +1,101 @@
+"""The commands of messages run as they are: pasted into a shell from text, HTML, Markdown, page and terminal."""
+
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from campaigns import hook, make_campaign, run_iteration
+from commandline import faser_align
+
+from faser_align.config import layout
+from faser_align.config.record import read_record
+from faser_align.hooks.delivery import message_facts
+from faser_align.notifiers.message import compose
+from faser_align.state import database, outbox, registry
+
+NAME = "it's mine"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A campaign with a name that a shell must be given in quotes, and a folder with the programs that are typed."""
+    notify = {"targets": ["me"], "events": ["end", "held"]}
+    record = make_campaign(tmp_path / NAME, files=1, config={"notify": notify}, name=NAME)
+    registry.add(NAME, record["folder"])
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "faser-align").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m faser_align.cli "$@"\n')
+    for tool in ("condor_release", "condor_qedit"):
+        (programs / tool).write_text('#!/bin/sh\nprintf "%s|" "$CONDOR_CONFIG" "${0##*/}" "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return str(record["folder"])
+
+
+def forms(folder: str) -> dict[str, list[str]]:
+    """Return the commands of the campaign's last message as each form shows them, and those of page and terminal."""
+    database.transact(folder, lambda db: db.execute("UPDATE outbox SET state = 'pending', next_utc = ''").rowcount)
+    kinds = ("held", "converged", "exhausted", "failed")
+    claimed = [outbox.claim(folder, final=True, seen=range(at)) for at in range(1, 5)]
+    last = max((one for one in claimed if one is not None and one.kind in kinds), key=lambda one: one.ids)
+    message = compose(message_facts(folder, last))
+    assert faser_align("report", folder, "-o", "page.html", "--force").status == 0
+    page = Path("page.html").read_text().partition("<dt>next</dt>")[2].partition("</dd>")[0]
+    return {
+        "text": re.findall(r"(?m)^  (\S+ (?!\|).*)$", message.text.rpartition("Folder: ")[2]),
+        "html": [html.unescape(one) for one in re.findall(r"<p>[^<]*:<br><code>(.*?)</code></p>", message.html)],
+        "markdown": re.findall(r":(?:\*\*)? `([^`\n]+)`\n", message.markdown.rpartition("- Folder: ")[2]),
+        "page": [html.unescape(one) for one in re.findall(r"<code>(.*?)</code>", page)],
+        "terminal": re.findall(r"(?m):\n +(\S.*)$", faser_align("status", folder).out),
+    }
+
+
+def run(command: str) -> str:
+    """Paste a command into a shell; returns what it printed."""
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+@pytest.mark.parametrize("converges", [True, False])
+def test_the_commands_of_an_end_run(converges: bool, folder: str) -> None:
+    """Each command is alone in its place, the same everywhere, and does what it says."""
+    record = read_record(folder)
+    for number in range(1, 5):
+        run_iteration(record, number, **({} if converges else {"effect_um": 9.0, "significance": 9.0}))
+    Path(layout.result_file(folder, 1, 4)).write_text('"00": [0.1, 0.0, 0.0, 0.0, 0.0, 0.0]\n')
+    found = forms(folder)
+    assert len(found["text"]) == 2
+    page = found.pop("page")
+    assert len({json.dumps(commands) for commands in found.values()}) == 1, found
+    assert page == found["text"][-1:] if converges else found["text"]  # who reads the page has the report
+    for command in found["text"]:
+        if " extend " not in command:  # which needs a pool
+            run(command)
+
+
+def test_the_commands_about_a_held_job_run(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message and `status` have the same commands of HTCondor, with the pool's configuration, and a shell takes them as words."""
+    node = layout.reco_node(1, 1, 400)
+    hook("pre", folder, node, 0, 2)
+    log = Path(folder, layout.NODES_LOG)
+    log.write_text(
+        f"000 (013.000.000) 2026-11-24 08:00:00 Job submitted\n    DAG Node: {node}\n...\n"
+        "012 (013.000.000) 2026-11-24 08:00:01 Job was held.\n\tmemory usage exceeded\n\tCode 34 Subcode 0\n...\n"
+    )
+    hook("hold", folder, node, "13.0", 0)
+    found = forms(folder)
+    memory, release, status = found["text"]
+    assert found["html"] == found["markdown"] == found["text"]
+    assert found["terminal"][:2] == [memory, release]
+    config = Path(os.environ["FASER_ALIGN_POOL"], "condor_config")
+    assert run(memory) == f"{config}|condor_qedit|13.0|RequestMemory|2000|"
+    assert run(release) == f"{config}|condor_release|13.0|"
+    assert "1 job on hold" in run(status)
