@@ -116,11 +116,13 @@ def dagman_out(text: str) -> list[Line]:
     jobs: dict[str, str] = {}
     for line in text.splitlines():
         timed = _OUT_TIME.match(line)
-        if timed is None or "[recovery mode]" in line:
+        if timed is None:
             continue
         event = _JOB.match(timed[2])
         if event is not None:
-            jobs[event[1]] = f"{event[2]}.{event[3]}"
+            jobs[event[1]] = f"{event[2]}.{event[3]}"  # also of what a DAGMan that recovers reads again
+        if "[recovery mode]" in line:
+            continue
         for pattern, translate in _OUT:
             said = pattern.match(timed[2])
             if said is not None and (at_s := local_s(timed[1])) is not None:

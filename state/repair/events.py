@@ -22,8 +22,12 @@ Event = dict[str, Any]
 SECOND = len("2026-11-24T07:30:00")  # of a time: logs know no more
 NEAR_S = 30  # two logs that tell of one script give it times that are nearer than that
 UNKNOWN = "unknown"  # id of a DAGMan that no log names
-KILLED = -9  # by whatever signal
+KILLED, UNENDED = (
+    -9,
+    -1000,
+)  # instead of an exit status: of a script that died on a signal, and of one whose end no log has
 PROVED = "proved"  # marks an end that no script told, and a later event proves
+UNSURE = "unsure"  # marks an event of a script that was killed, and may have recorded nothing
 
 
 class Happening(NamedTuple):
@@ -134,7 +138,7 @@ class _Reader:
         for node, (at_s, job_id, told) in self._running.items():
             ret = self._values.get(job_id, 0) if told is None else told
             if ret != 0 and _phase(Line(at_s, node, "POST_SCRIPT_FAILURE", job_id)) == "post":
-                yield self._happening(at_s, "post", node)._replace(job_id=job_id, ret=ret, status=1)
+                yield self._happening(at_s, "post", node)._replace(job_id=job_id, ret=ret, status=UNENDED)
         self._running = {}
 
     def _finish_final(self) -> Iterator[Happening]:
@@ -186,7 +190,7 @@ def _with_lost_pres(lines: Sequence[Line]) -> list[Line]:
             ended = set()
         elif line.what == "PRE_SCRIPT_STARTED" and not _is_final(line.node):
             if line.node not in ended:
-                found.append(line._replace(what=joblogs.PRE_FAILED, value=f"{KILLED}"))
+                found.append(line._replace(what=joblogs.PRE_FAILED, value=f"{UNENDED}"))
             ended.add(line.node)  # what began before has ended before, or was deferred
         elif _PHASES.get(line.what) == "pre":
             ended.add(line.node)
@@ -265,13 +269,18 @@ def _complete(first: list[Happening], second: list[Happening]) -> list[Happening
     for one, place in zip(second, places, strict=True):
         if place is not None:
             after = place + 0.5
-            if one.status is not None and (one.status < 0 or first[place].status is None):
-                first[place] = first[place]._replace(status=one.status)
+            first[place] = first[place]._replace(status=_surer(first[place], one))
         else:
             # Two logs that tell of nothing in common have only their times.
             added.append((after if after is not None else bisect.bisect_right(latest, one.at_s) - 0.5, one))
     # Sorting keeps the order of those that have one place.
     return [one for _, one in sorted([*enumerate(first), *added], key=lambda pair: pair[0])]
+
+
+def _surer(first: Happening, second: Happening) -> int | None:
+    """What JOBSTATE_LOG and dagman.out say of a script's exit status: the former does not tell a signal, and may lack an end."""
+    killed = second.status == KILLED
+    return second.status if killed or first.status in (None, UNENDED) else first.status
 
 
 def _in_order_of_ends(found: list[Happening], ended: list[Happening]) -> list[Happening]:
@@ -294,7 +303,8 @@ def _in_order_of_ends(found: list[Happening], ended: list[Happening]) -> list[Ha
             waiting = []
             known = found[place]
             result[int(slot)] = known._replace(
-                status=known.status if one.status is None else one.status, ret=one.ret if one.phase == "post" else None
+                status=known.status if one.status is None and known.status != UNENDED else one.status,
+                ret=one.ret if one.phase == "post" else None,
             )
         elif _name(one) not in seen:  # a POST that ran again has its first end
             before = next((dag_id for dag_id in reversed(dags[:number]) if dag_id), None)
@@ -365,6 +375,8 @@ def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()
             "exit": 0,
         }
         attempt = (one.dag_id, one.node)
+        if one.phase in ("pre", "post") and (one.status or 0) < 0:
+            event[UNSURE] = True
         if one.phase == "dagman":
             del event["node"]
             if found:

@@ -31,11 +31,12 @@ LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
 # What no log tells, where a history is made from logs.
 UNKNOWN = (
-    "times are those of DAGMan's logs, to the second, and so is the order, also of hooks that came late",
+    "times are those of DAGMan's logs, to the second, and the order is that in which scripts ended",
+    "whether a script that was killed had recorded anything: an attempt of such a script may be missing",
     "the host of hooks is not known",
     "why earlier attempts of a job failed is known by exit status alone: its own last words were overwritten",
     "whether a message was sent is known only from copies of the store; where it is not, it is not sent again",
-    "notes about deliveries, about the spool and about stops that were asked for are gone, and ends that a repair wrote",
+    "notes about deliveries, about the spool and about stops that were asked for are gone, and reasons of ends that a repair wrote",
 )
 
 

@@ -9,7 +9,7 @@ from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
 from faser_align.state.repair.copies import UNTOLD, opened
-from faser_align.state.repair.events import NEAR_S, PROVED
+from faser_align.state.repair.events import NEAR_S, PROVED, UNSURE
 
 Event = dict[str, Any]
 Record = dict[str, Any]
@@ -175,6 +175,8 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
     for place, one in enumerate(events):
         if one.event.get(PROVED):  # of a DAGMan that the store knows to have gone
             is_new[place] = is_new[place + 1 : place + 2] == [True]
+        if one.event.get(UNSURE):  # a store knows better what was recorded
+            is_new[place] = False
     last: dict[str, int] = {}
     for place, one in enumerate(events):
         if not is_new[place]:

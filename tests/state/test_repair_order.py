@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import make_campaign, metrics, write_metrics
+from campaigns import hook, make_campaign, metrics, write_metrics, write_output
 
 from faser_align.config import changes, layout
 from faser_align.state.repair import rebuild as repair
@@ -276,3 +276,42 @@ def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Pa
         story.rebuilt(tmp_path), "SELECT event FROM history WHERE event IN ('failed', 'final_removed') ORDER BY id"
     )
     assert events == [("final_removed",), ("failed",)]
+
+
+def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path: Path) -> None:
+    """The job of a POST that a recovered DAGMan runs is in the lines that it read again: no attempt without a job is made up."""
+    story.jobstate(BEGIN, *reconstructed())
+    story.dagman(
+        *("12.0", f"Event: ULOG_SUBMIT for HTCondor Node {RECO} (13.0.0) {{11/25/26 11:09:04}} [recovery mode]"),
+        f"POST Script of node {RECO} completed successfully.",
+    )
+    assert rows(story.rebuilt(tmp_path), "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
+
+
+def test_a_copy_knows_what_killed_scripts_recorded(tmp_path: Path) -> None:
+    """A PRE or POST that was killed adds nothing to a sound copy: the copy has what it had recorded."""
+    record = make_campaign(tmp_path / "c", files=1, config={"htcondor": {"retries": 2}})
+    folder = record["folder"]
+    hook("pre", folder, RECO, 0, 2)
+    write_output(record, 1, 1, 400)
+    hook("post", folder, RECO, 1, 2, 0, "14.0", 0)
+    (tmp_path / "c" / layout.JOBSTATE_LOG).write_text(
+        "".join(
+            f"{AT_S} {line}\n"
+            for line in (
+                *(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 63 - - 1"),
+                *(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", f"{RECO} PRE_SCRIPT_FAILURE - - - 1"),
+                *reconstructed(job="14.0"),
+            )
+        )
+    )
+    (tmp_path / "c" / layout.SCRIPTS_LOG).write_text(
+        f"*** Node={RECO} Type=POST Status=9 Completion={AT_S} Cmd='python run.py post {folder} {RECO} 0 2 63 13.0 0'\n"
+        f"*** Node={RECO} Type=PRE Status=9 Completion={AT_S} Cmd='python run.py pre {folder} {RECO} 1 2'\n"
+    )
+    for name in (layout.STATE, layout.PUBLISHED):
+        (tmp_path / "c" / name).unlink()
+    (tmp_path / "scratch").mkdir()
+    made = repair.rebuild(folder, record, str(tmp_path / "scratch"))
+    assert (made.made_from, made.taken, made.left_out) == ("the redo log", 0, 0)
+    assert rows(made, "SELECT attempt, job_id FROM attempts") == [(1, "14.0")]

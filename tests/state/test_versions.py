@@ -16,7 +16,7 @@ from commandline import faser_align
 
 from faser_align.config import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, publish, queries, schema, spool, upgrade, verify, views
+from faser_align.state import database, publish, queries, redolog, schema, spool, upgrade, verify, views
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 RELEASED = sorted(folder.name for folder in STORES.iterdir() if folder.is_dir())
@@ -187,6 +187,7 @@ def newer(tmp_path: Path) -> dict[str, Any]:
     db = sqlite3.connect(f"{record['folder']}/{layout.STATE}")
     db.execute(f"PRAGMA user_version = {FUTURE}")
     db.close()
+    redolog.begin(record["folder"])
     publish.publish(record["folder"])
     return record
 

@@ -191,9 +191,10 @@ class Injector:
         return said.returncode == 0
 
     def _kill_pool(self, fault: Fault) -> bool:
-        """All daemons but the master, which starts them again."""
+        """All daemons but the master, which starts them again, and the collector, whose new port the others would not learn."""
         daemons = processes.daemons(self.pool / "condor_config")
-        return _kill(*(daemon.pid for daemon in daemons if daemon.name != "condor_master"))
+        spared = ("condor_master", "condor_collector", "condor_shared_port")
+        return _kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
 
 
 def _meet(what: Callable[[], bool], poll_s: float = 0.1) -> bool:
