@@ -169,7 +169,9 @@ def test_a_campaign_runs_with_it(plain_command: Command, pool: Pool, here: Path,
     tree = in_stand_ins(plain_command, here, lxplus, "pede-dev.yaml", [])
     shutil.copy(ROOT / "examples" / "ift_misplaced.txt", tree / "templates" / "align_2022_3ST.txt")
     on_this_pool(lxplus)
-    left = plain_command("submit", *DATA, "--json")
+    left = plain_command(
+        "submit", *DATA, "--name", "imported", "--json"
+    )  # other tests use the name that the file gives
     assert left.status == 0, left.err
     folder = json.loads(left.out)["folder"]
     ended = plain_command("wait", folder, "--timeout", "600")

@@ -143,7 +143,7 @@ def test_every_command_of_the_page_works(
     followed = []
     for typed in commands():
         left = desk.follow(typed)
-        assert left.status in ends.get(typed.split()[1], (0,)), (typed, left)
+        assert left.status in ends.get(typed.split()[1], (0,)), f"{typed}\n{left.out}\n{left.err}"
         followed.append(typed.split()[1])
     assert {"init", "import", "check", "reco", "solve", "mille", "submit", "stop", "resume", "wait"} <= set(followed)
     assert os.path.isfile(desk.here / "constants.txt")
