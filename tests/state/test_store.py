@@ -67,7 +67,7 @@ def test_a_store_is_never_made_by_a_writer(tmp_path: Path) -> None:
 
 def test_no_published_copy_is_one_sentence(tmp_path: Path) -> None:
     """A reader without a copy gets an error that names the file."""
-    with pytest.raises(StoreError, match=r"published\.db cannot be read"), queries.published(str(tmp_path)):
+    with pytest.raises(StoreError, match=r"published\.db is missing"), queries.published(str(tmp_path)):
         pass
 
 
