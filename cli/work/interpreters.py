@@ -5,7 +5,11 @@ from typing import NamedTuple
 
 # A Python that public HTCondor jobs on AlmaLinux 9 start without its setup.sh; the profile and the page for lxplus name it, too.
 ON_CVMFS = "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/bin/python3"
-SHARED = ("/afs/", "/cvmfs/", "/eos/")  # file systems that the access point and the execute nodes of lxplus see, too
+SHARED = (
+    "/afs/",
+    "/cvmfs/",
+    "/eos/",
+)  # not of one machine; whether the access point has them all, only the probe shows
 
 
 class Interpreter(NamedTuple):

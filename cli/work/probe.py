@@ -7,6 +7,7 @@ description is that of the campaign's jobs.
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -29,6 +30,9 @@ from faser_align.state import joblogs
 
 REQUEST, ANSWER = "request.json", "answer.json"
 SEND = "SendCredential"
+SCRIPT_FAILED = re.compile(
+    r"Failed to execute PRE for Node probe|PRE Script of (?:Job|Node) probe (?:failed|died)", re.IGNORECASE
+)
 ANSWER_S_MAX, LEAVE_S_MAX, LOOK_S = 120.0, 30.0, 0.25
 
 
@@ -137,7 +141,7 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     started = time.monotonic()
     try:
         cluster = submit_dag(probe.schedd, probe.folder)
-        found = [_named(entry) for entry in _access_point(probe.folder)]
+        found = [_named(entry) for entry in _access_point(probe)]
     except CampaignError as problem:
         return [_failed(str(problem))]
 
@@ -181,12 +185,20 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
     return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
 
 
-def _access_point(folder: str) -> list[dict[str, str]]:
+def _access_point(probe: Probe) -> list[dict[str, str]]:
     """Return the PRE script's answer; raises CampaignError without one."""
+    folder = probe.folder
     answer = os.path.join(folder, ANSWER)
-    answered = _wait(lambda: os.path.exists(answer) or _has_failed(folder), ANSWER_S_MAX)
+    answered = _wait(lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX)
     if not os.path.exists(answer):
-        how = "the probe's script failed" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
+        if _script_failed(folder):
+            said = _text(folder, layout.SCRIPTS_LOG).strip().splitlines()
+            why = f"{layout.SCRIPTS_LOG} ends with: {said[-1].strip()}" if said else "DAGMan could not execute it"
+            raise CampaignError(
+                f"{probe.record['python']} did not run the probe's script on the access point; {why}; "
+                "name a Python that the access point has in python.hooks"
+            )
+        how = "DAGMan ended too early" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
         raise CampaignError(f"{how}{_last_words(folder)}")
     with open(answer, encoding="utf-8") as file:
         entries: list[dict[str, str]] = json.load(file)
@@ -197,10 +209,11 @@ def _failed(why: str) -> Check:
     return Check("there: DAGMan", "failed", why)
 
 
-def _has_failed(folder: str) -> bool:
-    """Whether the PRE script ended without an answer, or DAGMan did."""
-    ended = any(script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG)))
-    return ended or _has_left(folder)
+def _script_failed(folder: str) -> bool:
+    # scripts.log has nothing about a script that could not be executed, dagman.out has.
+    return any(
+        script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG))
+    ) or bool(SCRIPT_FAILED.search(_text(folder, layout.DAGMAN_OUT)))
 
 
 def _rejection(schedd: Any, cluster: int, kind: str) -> str:

@@ -350,7 +350,11 @@ def test_a_probe_that_cannot_run_says_why(
     found = look(plain_command, "--probe")
     assert found["hook"]["result"] == "failed"
     assert found["there: DAGMan"]["result"] == "failed"
-    assert "libpython is missing" in found["there: DAGMan"]["text"]
+    said = found["there: DAGMan"]["text"]
+    assert said.startswith(
+        f"{python} did not run the probe's script on the access point; scripts.log ends with: libpython is missing"
+    )
+    assert said.endswith("; name a Python that the access point has in python.hooks")
     assert sorted(os.listdir()) == ["faser-align.toml", "python"]
 
 

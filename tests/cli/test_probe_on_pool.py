@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,17 @@ def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
             "/nowhere/python does not start there: name a Python that execute nodes have in python.jobs"
             in (found[f"{kind} job"]["text"])
         )
+
+
+def test_a_python_that_the_access_point_lacks_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
+    """A PRE script whose interpreter does not exist on the access point fails the probe by python.hooks, within seconds."""
+    configure("[storage]", '[python]\nhooks = "/nowhere/python"\n\n[storage]')
+    started = time.monotonic()
+    found = json.loads(plain_command("check", "--probe", "--json").out)[-1]
+    assert time.monotonic() - started < 60
+    assert found["text"].startswith("/nowhere/python did not run the probe's script on the access point; ")
+    assert found["text"].endswith("; name a Python that the access point has in python.hooks")
+    nothing_is_left()
 
 
 def test_a_python_without_faser_align_is_named_with_its_last_words(
