@@ -33,7 +33,7 @@ SEND = "SendCredential"
 SCRIPT_FAILED = re.compile(
     r"Failed to execute PRE for Node probe|PRE Script of (?:Job|Node) probe (?:failed|died)", re.IGNORECASE
 )
-ANSWER_S_MAX, LEAVE_S_MAX, LOOK_S = 120.0, 30.0, 0.25
+ANSWER_S_MAX, LEAVE_S_MAX, REMOVE_S_MAX, LOOK_S = 120.0, 30.0, 10.0, 0.25
 
 
 class Probe(NamedTuple):
@@ -84,7 +84,13 @@ def _folder(parent: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # The schedd may still write the last event of DAGMan's job, which would leave the folder behind.
+        _wait(lambda: _removed(folder), REMOVE_S_MAX)
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.exists(folder)
 
 
 @contextlib.contextmanager
@@ -231,11 +237,10 @@ def _clear(probe: Probe) -> None:
     """Remove what is left of the probe in the queue, and wait until DAGMan has gone."""
     import htcondor2
 
-    if _has_left(probe.folder):
-        return
     constraint = queue.of_campaign(probe.folder)
     with contextlib.suppress(htcondor2.HTCondorException):
-        probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
+        if not _has_left(probe.folder):
+            probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
         _wait(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX)
 
 
