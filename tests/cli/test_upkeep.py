@@ -24,6 +24,7 @@ def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None
         "sound": True,
         "findings": [],
         "spooled": 0,
+        "note": "",
     }
 
 
@@ -34,5 +35,9 @@ def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: 
         db.execute("UPDATE campaign SET lost = 3")
     db.close()
     left = command("verify", str(tmp_path / "damaged"))
-    assert (left.status, left.out) == (1, "the campaign counts 3 lost files and has 0\n")
+    assert left.status == 1
+    assert left.out.splitlines() == [
+        "the snapshot: the campaign counts 3 lost files and has 0",
+        "the snapshot: campaign is not what was written to it: lost of id 1",
+    ]
     assert json.loads(command("verify", str(tmp_path / "damaged"), "--json").out)["sound"] is False
