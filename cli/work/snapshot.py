@@ -81,8 +81,7 @@ def take(folder: str) -> Snapshot:
             else {},
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
-    jobs = ((held["node"], held["job_id"], held["why"]) for held in found["held"])
-    found["release"] = [step._asdict() for step in release_held(record, jobs, found["dag_id"])]
+    found["release"] = _release(record, found["held"], found["dag_id"])
     return found
 
 
@@ -168,14 +167,22 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
     slow = [item for item in seen["slow"] if item["node"] not in states]
     release = f"{seen['to_pool']}condor_release "
     held = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
+    all_held = [*seen["held"], *held]
     return {
         **seen,
         "iterations": rows,
         "reason": reason,
         "slow": slow,
-        "held": [*seen["held"], *held],
+        "held": all_held,
+        "release": _release(read_record(seen["folder"]), all_held, seen["dag_id"]) if held else seen["release"],
         **{kind: list(getattr(found, kind)) for kind in queued.KINDS},
     }
+
+
+def _release(record: Row, held: Sequence[Row], dag_id: str) -> list[Row]:
+    """The steps that let the jobs on hold continue."""
+    jobs = ((row["node"], row["job_id"], row["why"]) for row in held)
+    return [step._asdict() for step in release_held(record, jobs, dag_id)]
 
 
 def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
