@@ -49,7 +49,7 @@ def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> 
     cluster = seen["dag_id"].partition(".")[0]
     ours = f"DAGManJobId == {cluster}"
     htcondor2.Schedd().act(htcondor2.JobAction.Hold, ours, "full disk")
-    shown = until(lambda: _line(plain_command("status", "two").out, "for all jobs on hold: "))
+    shown = until(lambda: _line(plain_command("status", "two").out, "then release all held jobs:\n"))
     assert jobs(ours) == [5, 5]
     typed(shown)
     assert 5 not in jobs(ours)
@@ -73,4 +73,5 @@ def as_shown(chosen: str) -> str:
 
 
 def _line(out: str, before: str) -> str:
-    return next((line.partition(before)[2] for line in out.splitlines() if before in line), "")
+    """Return what follows ``before`` up to the end of the line."""
+    return out.partition(before)[2].partition("\n")[0].strip()
