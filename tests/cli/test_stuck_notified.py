@@ -198,5 +198,8 @@ def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_co
     (orders / "kills").unlink()
     repaired = plain_command("repair", campaign.name)
     assert repaired.status == 0, repaired.err
-    assert campaign.state() in table.ENDS
+    assert campaign.state() == "failed"
+    resumed = plain_command("resume", campaign.name)
+    assert resumed.status == 0, resumed.err
+    assert campaign.wait_end() == "exhausted"
     assert campaign.unsound() == []
