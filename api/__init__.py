@@ -50,21 +50,21 @@ What is wrong with a file is said in one sentence:
 cannot read the constants file none.txt: No such file or directory; check its name and permissions
 """
 
-from faser_align.alignment.constants import (
+from faser_align.alignment.mille.conversion import Counts, Cuts, convert
+from faser_align.alignment.mille.records import Records, read_records
+from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
     read_constants,
     subtract_constants,
     write_constants,
 )
-from faser_align.alignment.labels import PARAMETERS as LABELS
-from faser_align.alignment.labels import Parameter, describe
-from faser_align.alignment.mille import Counts, Cuts, convert
-from faser_align.alignment.millepede import read_result
-from faser_align.alignment.records import Records, read_records
-from faser_align.alignment.solution import Solution
-from faser_align.alignment.solver import solve
-from faser_align.api.campaign import Campaign, campaigns
+from faser_align.alignment.parameters.labels import PARAMETERS as LABELS
+from faser_align.alignment.parameters.labels import Parameter, describe
+from faser_align.alignment.pede.results import read_result
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.solver.builtin import solve
+from faser_align.api.campaign import Campaign, campaigns, submit
 from faser_align.fsm.errors import CampaignError, UserError
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "read_records",
     "read_result",
     "solve",
+    "submit",
     "subtract_constants",
     "write_constants",
 ]

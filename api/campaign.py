@@ -1,10 +1,12 @@
-"""A campaign to read from a program: plain values, taken from the published copy, so that nothing is disturbed."""
+"""Campaigns for programs: read them from the snapshot, submit and control them as the commands do."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from faser_align.alignment.constants import Constants, read_constants
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.alignment.parameters.constants import Constants, read_constants
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.state import facts, queries, registry
@@ -19,6 +21,63 @@ def campaigns() -> list["Campaign"]:
     ['Y2023_R011705_F400-405']
     """
     return [Campaign(entry.folder) for entry in registry.entries()]
+
+
+def submit(
+    year: int,
+    run: str,
+    files: str,
+    *,
+    iterations: int | None = None,
+    stations: int | None = None,
+    constants: str = "",
+    config: str = "",
+    name: str = "",
+    check: bool = True,
+) -> "Campaign":
+    """Submit a campaign, as ``faser-align submit`` does, and return it.
+
+    Args:
+        year, run: the data, for example 2023 and "011705".
+        files: raw files, both ends included, for example "400-450".
+        iterations: at most so many; None: as the configuration says.
+        stations: 3 without the IFT, 4 with it; None: as the configuration says.
+        constants: the file to start from; empty: that of the configuration.
+        config: the configuration file; empty: ``faser-align.toml`` here.
+        name: of the campaign and its folder; empty: as the configuration says.
+        check: look first whether it could run, and refuse it otherwise.
+
+    Raises:
+        UserError: a value is wrong, or this user cannot submit here.
+        CampaignError: the campaign could not run, or HTCondor refuses it. Then nothing is left of it.
+    """
+    from faser_align.operations import submission
+
+    request = submission.Request(
+        year=year,
+        runs=(run,),
+        files=(files,),
+        iterations=iterations,
+        threest=stations == 3,
+        fourst=stations == 4,
+        constants=constants,
+        config=config,
+        name=name,
+    )
+    return _submit(request, check=check)
+
+
+def _submit(request: Any, *, check: bool) -> "Campaign":
+    from faser_align.fsm.errors import CampaignError
+    from faser_align.operations import checks, submission
+
+    planned = submission.prepare(request)
+    schedd = submission.find_schedd(planned)
+    failed = [one for one in checks.before_submission(planned.record) if one.result == "failed"] if check else []
+    if failed:
+        raise CampaignError("; ".join(f"{one.name}: {one.text}" for one in failed))
+    submission.carry_out(planned, schedd)
+    return Campaign(planned.folder)
 
 
 class Campaign:
@@ -113,3 +172,77 @@ class Campaign:
     def start_constants(self) -> Constants:
         """Constants that the campaign started from (mm, rad)."""
         return read_constants(layout.constants_file(self.folder, 1, 1))
+
+    def stop(self) -> str:
+        """End the campaign, and return its end state; ``resume`` continues it.
+
+        Raises:
+            UserError: it does not run.
+            CampaignError: HTCondor refuses, or no end was published.
+        """
+        from faser_align.operations import lifecycle
+
+        return lifecycle.stop(self.folder).state
+
+    def stop_after_iteration(self, *, wanted: bool = True) -> None:
+        """Request that the campaign stops after the current iteration, or take that back."""
+        from faser_align.operations import lifecycle
+
+        lifecycle.stop_after(self.folder, "iteration" if wanted else "never")
+
+    def resume(self) -> int:
+        """Continue a campaign that failed or was removed; returns the cluster of its new DAGMan job.
+
+        Raises:
+            UserError: there is nothing to resume, or its DAGMan is in the queue.
+            CampaignError: HTCondor refuses.
+        """
+        from faser_align.operations import lifecycle
+
+        return lifecycle.resume(self.folder).cluster
+
+    def extend(self, iterations: int) -> int:
+        """Allow that many more iterations; returns the cluster of the new DAGMan job.
+
+        Raises:
+            UserError: it has not ended, has converged, or cannot have so many.
+            CampaignError: HTCondor refuses.
+        """
+        from faser_align.operations import extension
+
+        return int(extension.extend(self.folder, iterations).cluster or 0)
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Change limits while the campaign runs, for example ``{"convergence.patience": 3}``.
+
+        Raises:
+            UserError: a key cannot be changed or a value is not allowed; then nothing is changed.
+        """
+        from faser_align.operations import limits
+
+        limits.change(self.folder, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+
+    def fork(
+        self,
+        *,
+        stage: int | None = None,
+        iteration: int | None = None,
+        iterations: int | None = None,
+        config: str = "",
+        name: str = "",
+        check: bool = True,
+    ) -> "Campaign":
+        """Submit another campaign from the constants of an iteration, the latest by default, and return it.
+
+        Data and configuration are those of this campaign, unless ``config`` names another one.
+        """
+        from faser_align.operations import forking, submission
+
+        parent = forking.find(self.folder, stage, iteration)
+        return _submit(submission.Request(iterations=iterations, config=config, name=name, parent=parent), check=check)
+
+    def wait(self, timeout_s: float | None = None) -> str | None:
+        """Wait until the campaign has ended; returns its end state, None if the time was up or no script can end it."""
+        from faser_align.operations import dagman, waiting
+
+        return waiting.wait(self.folder, timeout_s=timeout_s, stuck=dagman.look_again).end

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from known_truth import Case, forget, make, misplace, solve_iteration, true_constants
 
-from faser_align.alignment.constants import write_constants
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import write_constants
+from faser_align.campaign import layout
 from faser_align.fsm.criteria import Rules
 from faser_align.fsm.verdict import judge
 

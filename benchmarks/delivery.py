@@ -24,7 +24,7 @@ from campaigns import hook, make_campaign
 from receivers import listening
 from worlds import altered
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 
 
@@ -67,7 +67,7 @@ def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:
 def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int, server: str = "silent") -> Waited:
     """Run hooks of a campaign in ``base`` with one target that never answers, one that works, and alarms of these lengths (s)."""
     program = altered(
-        "from faser_align.config.libraries import site_packages\nsite_packages()\n"
+        "from faser_align.system.libraries import site_packages\nsite_packages()\n"
         "from faser_align.hooks import delivery\n"
         f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {alarm_s}, {final_s}"
     )

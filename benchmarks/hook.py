@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from campaigns import HOOK, make_campaign, write_output
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "CONDOR_ID": "12.0"}
 WHOLE = [sys.executable, "-I", "-S", HOOK]

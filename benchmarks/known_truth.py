@@ -14,7 +14,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one campaign a core; numpy
 
 import numpy as np
 
-from faser_align.alignment.constants import (
+from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.parameters.constants import (
     ZERO,
     Constants,
     add_constants,
@@ -22,13 +23,12 @@ from faser_align.alignment.constants import (
     parse_constants,
     write_constants,
 )
-from faser_align.alignment.fixrules import fix_rules
-from faser_align.alignment.labels import KEYS, PARAMETERS
-from faser_align.alignment.mille import Cuts, convert
-from faser_align.alignment.normal import Normal, normal_equations
-from faser_align.alignment.steering import SolverOptions, write_steering
-from faser_align.config import layout
-from faser_align.config.record import make_record, write_record
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
+from faser_align.alignment.solver.normal_equations import Normal, normal_equations
+from faser_align.alignment.solver.steering import SolverOptions, write_steering
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
 from faser_align.jobs.program import open_iteration
 from faser_align.jobs.reconstruct import reconstruct

@@ -3,7 +3,7 @@
     python benchmarks/mille.py [--tracks 100000] [--source tests/data/mille/kfalignment_4st.root]
 
 Each row is a process of its own: a ROOT file of so many tracks (the source's, repeated) in one layout of baskets, converted
-by ``faser_align.alignment.mille`` and read by ``uproot``, all branches at once and in steps. The ratio is the time of
+by ``faser_align.alignment.mille.conversion`` and read by ``uproot``, all branches at once and in steps. The ratio is the time of
 the conversion over that of reading everything at once; 45,000 tracks/s and 300 MB are the limits that are asked for. CPU
 time (us a track) tells on a machine that is busy otherwise.
 """
@@ -98,7 +98,7 @@ def _vectors(source: str, repeats: int = 100) -> None:
     """Real ``std::vector<double>`` branches, which no Python program can write: the source, read over and over."""
     import uproot
 
-    from faser_align.alignment.mille import Cuts, convert
+    from faser_align.alignment.mille.conversion import Cuts, convert
 
     with tempfile.TemporaryDirectory() as folder:
         copies = [shutil.copy(source, f"{folder}/{number}.root") for number in range(repeats)]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from largecampaigns import make_large
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 PROGRAM = str(Path(sys.executable).with_name("faser-align"))
 # files, iterations, limits of time (s) and size (MB)

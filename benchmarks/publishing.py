@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from campaigns import make_campaign
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import database, publish
 
 

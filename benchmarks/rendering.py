@@ -13,7 +13,7 @@ from typing import Any
 import hook  # noqa: F401 - puts what tests share on the path
 from campaigns import make_campaign
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.render import render
 
 

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from faser_align.alignment.records import read_records
-from faser_align.alignment.steeringtext import SolverOptions, write_steering
+from faser_align.alignment.mille.records import read_records
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 
 REFERENCE = Path(__file__).parents[1] / "tests/data/pede/case1_free_constraints/mp2input.bin.gz"
 KEEP = 0.82  # of the measurements, 23 of which are in a track of the reference data
@@ -70,7 +70,7 @@ def _write(file: BinaryIO, values: NDArray[Any], indices: NDArray[Any], sizes: N
 
 def measure(steering: Path) -> dict[str, Any]:
     """Solve, and tell times and memory of this process."""
-    from faser_align.alignment.solver import solve
+    from faser_align.alignment.solver.builtin import solve
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     wall = time.monotonic()

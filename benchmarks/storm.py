@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from campaigns import HOOK, make_campaign, write_output
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import verify
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "CONDOR_ID": "12.0"}

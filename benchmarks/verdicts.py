@@ -40,9 +40,9 @@ from known_truth import (
     true_constants,
 )
 
-from faser_align.alignment.constants import Constants, read_constants, write_constants
-from faser_align.alignment.weakmodes import WEAK
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import Constants, read_constants, write_constants
+from faser_align.alignment.quality.weak_modes import WEAK
+from faser_align.campaign import layout
 from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.verdict import judge

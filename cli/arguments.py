@@ -34,6 +34,3 @@ Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this mach
 Plain = Annotated[
     bool, typer.Option("--plain", help="No tables, one fact in each line; FASER_ALIGN_PLAIN=1 does so always.")
 ]
-
-EXPORT_FORMATS = ("json", "csv")
-EXPORTED = ("history", "iterations", "nodes")  # tables that `export` writes

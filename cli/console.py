@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from faser_align.config.program import named, program
 from faser_align.fsm.reasons import harmless
+from faser_align.system.program import named, program
 
 __all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
 

@@ -14,23 +14,23 @@ from typing import Any
 
 import typer
 
-from faser_align.alignment import describe as numbers
+from faser_align.alignment.quality import describe as numbers
 from faser_align.cli import main as commandline
-from faser_align.cli.work.database import EXPORT_FORMAT
-from faser_align.cli.work.exporting import EXPORTED_FORMAT
-from faser_align.cli.work.waiting import STATUSES, STUCK, TIMEOUT
-from faser_align.config import contents
 from faser_align.config import describe as configuration
-from faser_align.config.atomic import write_text
-from faser_align.config.importing_tables import key_tables
-from faser_align.fsm import diagram, meanings, statuses, table
+from faser_align.fsm import diagram, exit_codes, meanings, table
 from faser_align.fsm.errors import UserError
+from faser_align.operations.conditions_database import EXPORT_FORMAT
+from faser_align.operations.exporting import EXPORTED_FORMAT
+from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
 from faser_align.pages.publish import ENTRY_FORMAT
+from faser_align.predecessor.key_tables import key_tables
+from faser_align.reference import files
 from faser_align.state import describe as store
+from faser_align.system.atomic import write_text
 
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
 PICTURES = ("campaign", "node")
-FORMATS = (*contents.FORMATS, store.EVENT_FORMAT, store.REGISTRY_FORMAT, ENTRY_FORMAT, EXPORTED_FORMAT, EXPORT_FORMAT)
+FORMATS = (*files.FORMATS, store.EVENT_FORMAT, store.REGISTRY_FORMAT, ENTRY_FORMAT, EXPORTED_FORMAT, EXPORT_FORMAT)
 _MADE = "This page is made from the code; `make refresh` makes it anew."
 
 
@@ -50,8 +50,8 @@ def blocks() -> dict[tuple[str, str], str]:
     return {
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
-        ("files.md", "files"): contents.files_tables(),
-        ("files.md", "formats"): contents.formats_tables(FORMATS),
+        ("files.md", "files"): files.files_tables(),
+        ("files.md", "formats"): files.formats_tables(FORMATS),
         ("when-it-fails.md", "statuses"): failures(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }
@@ -103,7 +103,7 @@ def _draw(path: Path, which: str) -> Iterator[str]:
 def failures() -> str:
     """Return the table of the jobs' exit statuses and of DAGMan's own values."""
     rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
-    for status, (name, fatal, cure) in (statuses.JOB_FAILURES | statuses.DAGMAN_FAILURES).items():
+    for status, (name, fatal, cure) in (exit_codes.JOB_FAILURES | exit_codes.DAGMAN_FAILURES).items():
         rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
     return "\n".join(rows) + "\n"
 
@@ -118,10 +118,10 @@ def statuses_page() -> str:
     hooks = [
         (0, "go on"),
         (1, "failed: DAGMan may try the node again"),
-        (statuses.CONVERGED, "the constants stand still: the DAG ends early, with success"),
-        (statuses.FATAL, "failed, and trying again cannot help"),
-        (statuses.DEFER, "not yet: DAGMan asks again"),
-        (statuses.SKIP, "passed over: the node is done without a job"),
+        (exit_codes.CONVERGED, "the constants stand still: the DAG ends early, with success"),
+        (exit_codes.FATAL, "failed, and trying again cannot help"),
+        (exit_codes.DEFER, "not yet: DAGMan asks again"),
+        (exit_codes.SKIP, "passed over: the node is done without a job"),
     ]
     every = [
         (0, "done"),

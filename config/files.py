@@ -2,9 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from faser_align.config import layout
 from faser_align.fsm.errors import UserError
 
 FILE_MAX = 99_999  # names of raw files have five digits
@@ -53,35 +52,6 @@ def parse_run(text: str) -> str:
     if not re.fullmatch(r"[0-9]{1,6}", digits) or int(digits) == 0:
         raise UserError(f"-r {_short(text)} is not a run; write a number from 1 to {RUN_MAX}, for example 11705")
     return digits.zfill(6)
-
-
-def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int]]:
-    """Run and raw files of a campaign: several runs and ranges are paired by position.
-
-    Returns:
-        One run as six digits with its files; or several joined by ``+``, with their files numbered run * 100 000 + number.
-
-    Raises:
-        UserError: one of them is malformed, or there are not as many ranges as runs.
-    """
-    if len(runs) != len(files):
-        raise UserError(f"there are {len(runs)} -r and {len(files)} -f; give one -f for each -r, in the same order")
-    found: dict[str, set[int]] = {}
-    for run, text in zip(runs, files, strict=True):
-        found.setdefault(parse_run(run), set()).update(parse_files(text))
-    if len(found) == 1:
-        run, numbers = next(iter(found.items()))
-        return run, sorted(numbers)
-    return "+".join(sorted(found)), sorted(int(run) * layout.RUN + file for run in found for file in found[run])
-
-
-def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
-    """Raw files of a campaign by their runs, numbered as in the run; ``run`` is that of a campaign with one run only."""
-    found: dict[str, list[int]] = {}
-    for file in files:
-        of_run, number = layout.raw(run, file)
-        found.setdefault(of_run, []).append(number)
-    return found
 
 
 def check_year(year: int) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from faser_align.config import layout
-from faser_align.config.atomic import closed_to_others, replacing
-from faser_align.config.record import write_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import write_record
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import closed_to_others, replacing
 
 MakeStore = Callable[[str, dict[str, Any]], None]
 

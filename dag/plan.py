@@ -8,17 +8,17 @@ import sysconfig
 from dataclasses import dataclass
 from typing import Any
 
-from faser_align.alignment.constants import parse_constants, read_constants
-from faser_align.alignment.steeringlines import check_lines
-from faser_align.alignment.steeringtext import step_fixed
-from faser_align.config import layout
-from faser_align.config.access import check_tree, check_trusted
+from faser_align.alignment.parameters.constants import parse_constants, read_constants
+from faser_align.alignment.pede.steering_lines import check_lines
+from faser_align.alignment.pede.steering_text import step_fixed
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record
 from faser_align.config.files import format_files
-from faser_align.config.record import make_record
 from faser_align.config.schema import Config
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.dag.render import render
 from faser_align.fsm.errors import UserError
+from faser_align.system.permissions import check_tree, check_trusted
 
 NAME = re.compile(r"\w(?:[\w.,+=@ -]{0,98}[\w.,+=@-])?")
 NAMED_AT_MOST = 3  # missing raw files that an error message names

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from jinja2 import Template
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.paths import check_path, encode_argument
 from faser_align.dag.texttemplates import environment
 from faser_align.dag.wrapper import has_wrapper
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
 
 TEMPLATE, PROBE_TEMPLATE = "alignment.dag.j2", "probe.dag.j2"
 PROBED = ("reco", "mille")  # kinds of jobs that `check --probe` submits
@@ -84,7 +84,7 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
         validation=_validation(record),
         iterations=_iterations(record, begin, without),
         final=layout.FINAL_NODE,
-        statuses=statuses,
+        statuses=exit_codes,
         retries=htcondor["retries"],
         retry_wait_s=htcondor.get("retry_wait_s", 0),
         max_running=htcondor["max_running"],

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import htcondor2
 
-from faser_align.config import atomic, credential, layout, submissions
+from faser_align.campaign import layout, submissions
 from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.system import atomic, credential
 
 HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; from 24.8 DAGMan says it in its job's ad
 DAG_STATUS_HALTED = 6  # DAG_Status there

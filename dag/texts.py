@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
-from faser_align.alignment.labels import LAYER_KINDS, MODULE_KINDS, PARAMETERS
-from faser_align.alignment.steeringtext import solver_options, step_fixed, step_texts
-from faser_align.config import layout
+from faser_align.alignment.parameters.labels import LAYER_KINDS, MODULE_KINDS, PARAMETERS
+from faser_align.alignment.pede.steering_text import solver_options, step_fixed, step_texts
+from faser_align.campaign import layout
 
 
 class StepTexts(NamedTuple):

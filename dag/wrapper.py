@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from faser_align.dag.texttemplates import environment
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
 
 TEMPLATE = "reconstruct.sh.j2"
 # Geometry and conditions tag, by the first year in which they hold.
@@ -43,9 +43,9 @@ def render_wrapper(record: dict[str, Any]) -> str:
         write_options=[_filled(option, geometry, tag) for option in calypso["write_options"]],
         options={stations: reconstruct_options(settings, record["year"], stations) for stations in (3, 4)},
         command=_command(settings["command"]),
-        statuses=statuses,
-        first=min(statuses.JOB_FAILURES),
-        last=max(statuses.JOB_FAILURES),
+        statuses=exit_codes,
+        first=min(exit_codes.JOB_FAILURES),
+        last=max(exit_codes.JOB_FAILURES),
     )
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.fsm.approach import remaining, rise
+from faser_align.fsm.extrapolation import remaining, rise
 from faser_align.fsm.plural import count
 
 Metrics = Mapping[str, Any]

@@ -28,7 +28,7 @@ class UserErrors(UserError):
 
 
 class NodeError(CampaignError):
-    """A job cannot do its work; ``exit_status`` is one of ``faser_align.fsm.statuses``."""
+    """A job cannot do its work; ``exit_status`` is one of ``faser_align.fsm.exit_codes``."""
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)

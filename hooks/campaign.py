@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from faser_align.config import layout
-from faser_align.config.atomic import write_text
-from faser_align.config.libraries import site_packages
-from faser_align.config.record import read_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.hooks import delivery, node, stopping
 from faser_align.state import database, holds, judging, outbox, publish, queries, writer
 from faser_align.state.holds import Hold
+from faser_align.system.atomic import write_text
+from faser_align.system.libraries import site_packages
 
 Event = dict[str, Any]
 SETTLE_S, SETTLE_S_MAX = 3.0, 15.0  # without a hold; how long that is waited for

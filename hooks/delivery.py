@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from faser_align.config import layout
-from faser_align.config.nextsteps import next_steps
-from faser_align.config.record import read_record
-from faser_align.fsm import statuses, table
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.campaign.next_steps import next_steps
+from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.next_message import PASSED_AT
 from faser_align.fsm.reasons import alike
@@ -162,10 +162,10 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     facts = database.read(folder, lambda db: about(db, claimed))
     _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
     for failed in facts["failed"]:
-        failed["cure"] = statuses.cure(failed["why"])
+        failed["cure"] = exit_codes.cure(failed["why"])
     for lost in facts["files_lost"]:
         # What is lost stays lost in its campaign: resuming would not take it in again.
-        what, resume, _ = statuses.cure(lost["why"]).partition(", then resume")
+        what, resume, _ = exit_codes.cure(lost["why"]).partition(", then resume")
         lost["cure"] = f"{what}; a campaign that is submitted anew takes it in again" if resume else what
     record = read_record(folder)
     facts |= picture(facts)

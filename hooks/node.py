@@ -7,9 +7,10 @@ import os
 import sqlite3
 import sys
 
-from faser_align.config import layout, rootfile
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import database, publish, writer
+from faser_align.system import root_file
 
 CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # config.credential.VARIABLE: nothing more is imported on other pools
 
@@ -25,7 +26,7 @@ def main(argv: "list[str]") -> int:
     status = fallback(argv)
     try:
         if CREDENTIAL in os.environ:
-            from faser_align.config import credential
+            from faser_align.system import credential
 
             credential.adopt()
         phase, folder, node, *macros = argv
@@ -40,7 +41,7 @@ def fallback(argv: "list[str]") -> int:
     """What DAGMan must be told if the hook can do nothing at all: the outcome that the macros carry."""
     try:
         if argv[0] == "post":
-            return statuses.job_exit(int(argv[5]))
+            return exit_codes.job_exit(int(argv[5]))
         if argv[0] == "final":
             return 0 if argv[3] in ("0", "3") else min(max(int(argv[3]), 1), 7)
     except (IndexError, ValueError):
@@ -60,7 +61,7 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         "exit": status,
     }
     if phase == "pre" and len(macros) > 2 and macros[0] != "0" and _too_early(folder, event, float(macros[2])):
-        return statuses.DEFER
+        return exit_codes.DEFER
     if kind == "reco" and phase == "pre":
         event["retry"] = int(macros[0])
         status = writer.record(folder, event)
@@ -75,10 +76,10 @@ def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) ->
         from faser_align.hooks import campaign
 
         status = campaign.run(folder, event, macros)
-    if status == statuses.SKIP or (phase == "final" and status == 0):
-        from faser_align.hooks import passing
+    if status == exit_codes.SKIP or (phase == "final" and status == 0):
+        from faser_align.hooks import skip_guard
 
-        status = passing.answer(folder, node, status)
+        status = skip_guard.answer(folder, node, status)
     if event.get("spooled"):
         return status
     try:
@@ -123,7 +124,7 @@ def after_job(event: "Event", macros: "list[str]") -> None:
     event["retry"], event["max_retries"], event["ret"], event["job_id"] = *(int(word) for word in macros[:3]), macros[3]
     event["outcome"] = "succeeded" if event["ret"] == 0 else "failed"
     event["reason"] = ""
-    event["fatal"] = event["exit"] == statuses.FATAL
+    event["fatal"] = event["exit"] == exit_codes.FATAL
 
 
 def _check(event: "Event", problem: "str | None") -> None:
@@ -140,11 +141,11 @@ def explain(event: "Event", folder: str, node: str) -> None:
     if CREDENTIAL in os.environ:
         import time
 
-        from faser_align.config import kerberos
+        from faser_align.system import kerberos
 
         expired = kerberos.expired(time.time())
         if expired:
-            refused = statuses.JOB_FAILURES[statuses.TOKEN][0]
+            refused = exit_codes.JOB_FAILURES[exit_codes.TOKEN][0]
             more = event["reason"].removeprefix(f"{refused}: ")
             event["reason"] = f"{refused}: {expired}; {more}"[: judging.REASON_CHARS_MAX]
 
@@ -154,8 +155,8 @@ def output_problem(folder: str, node: str) -> "str | None":
     data, run = _data(folder)
     _, stage, iteration, file = layout.parse_node(node)
     try:
-        problem = rootfile.problem(layout.kfalignment_file(data, stage, iteration, run, file))
-        problem = problem or rootfile.mille_problem(layout.mille_file(data, stage, iteration, run, file))
+        problem = root_file.problem(layout.kfalignment_file(data, stage, iteration, run, file))
+        problem = problem or root_file.mille_problem(layout.mille_file(data, stage, iteration, run, file))
     except OSError as error:
         problem = f"{error.strerror}: {error.filename}"
     return f"no output: {problem}" if problem else None
@@ -177,9 +178,9 @@ def _data(folder: str) -> "tuple[str, str]":
                 db.close()
         except sqlite3.Error:
             pass
-    from faser_align.config import record
+    from faser_align.campaign import manifest
 
-    found = record.read_record(folder)
+    found = manifest.read_record(folder)
     return (found["data"], found["run"])
 
 

@@ -1,6 +1,6 @@
 """The published page of a campaign that has just ended."""
 
-from faser_align.config.record import read_record
+from faser_align.campaign.manifest import read_record
 from faser_align.state import database
 
 

@@ -16,11 +16,11 @@ REQUEST, ANSWER = "request.json", "answer.json"
 
 def main(folder: str) -> int:
     """Try everything and write the answer; returns the exit status, 0 whatever was found."""
-    from faser_align.config import credential, kerberos
-    from faser_align.config.atomic import write_text
-    from faser_align.config.attempt import attempt
-    from faser_align.config.libraries import site_packages
-    from faser_align.config.outside import ticket
+    from faser_align.system import credential, kerberos
+    from faser_align.system.atomic import write_text
+    from faser_align.system.attempt import attempt
+    from faser_align.system.libraries import site_packages
+    from faser_align.system.site_tools import ticket
 
     with open(f"{folder}/{REQUEST}", encoding="utf-8") as file:
         request = json.load(file)
@@ -54,16 +54,16 @@ def _libraries(site_packages: Callable[[], None]) -> str:
 
 
 def _folder(folder: str) -> str:
-    from faser_align.state.trial import try_folder
+    from faser_align.system.folder_probe import try_folder
 
     return f"{try_folder(folder)} in {os.path.dirname(folder)}"
 
 
 def _target(name: str, path: str) -> Callable[[], str]:
     def look() -> str:
-        from faser_align.config.outside import AbsentError
         from faser_align.notifiers.reach import reach, server_of
         from faser_align.notifiers.targets import load_targets
+        from faser_align.system.site_tools import AbsentError
 
         server = server_of(load_targets(path)[name])
         if server is None:

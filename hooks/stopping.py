@@ -9,7 +9,8 @@ import contextlib
 import json
 import os
 
-from faser_align.config import atomic, layout
+from faser_align.campaign import layout
+from faser_align.system import atomic
 
 GOES_ON = ("go_on", "stage_finished", "validation_asked")  # after these DAGMan would begin further nodes
 

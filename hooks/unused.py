@@ -4,8 +4,8 @@ import contextlib
 import filecmp
 import os
 
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.state import queries
 

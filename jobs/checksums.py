@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.jobs.program import Iteration
 
 

@@ -5,7 +5,7 @@
 
 import sys
 
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
 from faser_align.jobs.program import open_raw, run
 from faser_align.jobs.reconstruct import convert_tracks
 
@@ -17,4 +17,4 @@ def convert(folder: str, stage: int, number: int, file: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(convert, "CAMPAIGN STAGE ITERATION FILE", statuses.CONVERSION))
+    sys.exit(run(convert, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CONVERSION))

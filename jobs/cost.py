@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import joblogs
 
 _SUBMITTED, _TERMINATED = "000", "005"  # codes of the event log (HTCondor manual, "Job event log codes")

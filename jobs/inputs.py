@@ -8,9 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from faser_align.alignment.constants import format_constants, read_constants
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.alignment.parameters.constants import format_constants, read_constants
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, reading_constants, run
 
@@ -52,7 +52,7 @@ def _remove_stale(iteration: Iteration, file: int) -> None:
         for path in (iteration.kfalignment_file(file), f"{binary}.json", binary, iteration.momenta_file(file))
     ]
     begun = tuple(f".{path.name}." for path in outputs)
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         for path in outputs:
             path.unlink(missing_ok=True)
         for path in outputs[0].parent.glob(".*.tmp"):
@@ -65,11 +65,11 @@ def _constants(path: str) -> int:
         sys.stdout.write(format_constants(read_constants(path)) + "\n")
     except CampaignError as error:
         sys.stderr.write(f"{error}\n")
-        return statuses.CONSTANTS
+        return exit_codes.CONSTANTS
     return 0
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--constants"] and len(sys.argv) == 3:
         sys.exit(_constants(os.path.abspath(sys.argv[2])))
-    sys.exit(run(inputs, "CAMPAIGN STAGE ITERATION FILE", statuses.CONFIG))
+    sys.exit(run(inputs, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CONFIG))

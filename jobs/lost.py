@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration
 
@@ -19,4 +19,4 @@ def lost_files(iteration: Iteration) -> list[int]:
     try:
         return sorted(int(file) for file in json.loads(text))
     except (ValueError, TypeError) as error:
-        raise NodeError(f"{path} is no JSON list of raw files ({error})", statuses.INPUT_MISSING) from error
+        raise NodeError(f"{path} is no JSON list of raw files ({error})", exit_codes.INPUT_MISSING) from error

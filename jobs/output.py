@@ -8,10 +8,10 @@ import os
 import sys
 import zlib
 
-from faser_align.alignment.kfalignment import read_tracks
-from faser_align.config.rootfile import problem
-from faser_align.fsm import statuses
+from faser_align.alignment.mille.kfalignment import read_tracks
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError
+from faser_align.system.root_file import problem
 
 
 def check(path: str) -> str:
@@ -39,7 +39,7 @@ if __name__ == "__main__":
     wrong = check(sys.argv[1]) if len(sys.argv) == 2 else "expected FILE"
     if wrong:
         sys.stderr.write(f"{wrong}\n")
-        sys.exit(statuses.NO_OUTPUT)
+        sys.exit(exit_codes.NO_OUTPUT)
     sys.stdout.write(f"{adler32(sys.argv[1])}\n")
     sys.stdout.flush()
     # Reading stopped at the first track; nothing is left to be done.

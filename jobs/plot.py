@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from faser_align.config.atomic import temporary
+from faser_align.system.atomic import temporary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

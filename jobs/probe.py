@@ -16,11 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from faser_align.config import kerberos
-from faser_align.config.atomic import write_text
-from faser_align.config.attempt import Entry, attempt
-from faser_align.config.outside import AbsentError, ticket
 from faser_align.fsm.errors import UserError
+from faser_align.system import kerberos
+from faser_align.system.atomic import write_text
+from faser_align.system.attempt import Entry, attempt
+from faser_align.system.site_tools import AbsentError, ticket
 
 MB = 1_000_000
 FIXES = {
@@ -149,7 +149,7 @@ def _tool(request: Request) -> str:
 
 
 def _pede(request: Request) -> str:
-    from faser_align.alignment.pede import probe, sourced
+    from faser_align.alignment.pede.runner import probe, sourced
 
     environment = sourced(request["environment"])
     found = shutil.which(request["pede"], path=environment.get("PATH"))

@@ -1,6 +1,6 @@
 """What the jobs share: their arguments, their exit statuses, and the campaign's iteration that they work on.
 
-A job ends with a status of ``faser_align.fsm.statuses`` and says why in the last line that it writes to stderr.
+A job ends with a status of ``faser_align.fsm.exit_codes`` and says why in the last line that it writes to stderr.
 """
 
 import errno
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
-from faser_align.config.record import read_record
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError, NodeError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -98,11 +98,11 @@ def open_iteration(folder: str, stage: int, number: int) -> Iteration:
 
     Raises NodeError otherwise: CONFIG, or ENVIRONMENT if the record is there and cannot be read on this machine.
     """
-    with failing(statuses.CONFIG, file_system=statuses.ENVIRONMENT):
+    with failing(exit_codes.CONFIG, file_system=exit_codes.ENVIRONMENT):
         record = read_record(folder)
     known = {one for one, _ in layout.iterations(record)}
     if stage not in known or number < 1:
-        raise NodeError(f"{folder} has no iteration {number} of stage {stage}", statuses.CONFIG)
+        raise NodeError(f"{folder} has no iteration {number} of stage {stage}", exit_codes.CONFIG)
     return Iteration(record, os.path.abspath(folder), stage, number)
 
 
@@ -110,7 +110,7 @@ def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
     """Open an iteration as ``open_iteration`` does, and see that raw file ``file`` is reconstructed in it."""
     iteration = open_iteration(folder, stage, number)
     if file not in iteration.files:
-        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", statuses.CONFIG)
+        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", exit_codes.CONFIG)
     return iteration
 
 
@@ -123,7 +123,7 @@ def raw_path(iteration: Iteration, file: int) -> str:
 
 def reading_constants() -> AbstractContextManager[None]:
     """Give errors of constants their status; where a file that is there cannot be read another machine may do better."""
-    return failing(statuses.CONSTANTS, file_system=statuses.ENVIRONMENT, missing=statuses.CONSTANTS)
+    return failing(exit_codes.CONSTANTS, file_system=exit_codes.ENVIRONMENT, missing=exit_codes.CONSTANTS)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def failing(status: int, file_system: int | None = None, missing: int | None = N
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError):
             status = (isinstance(cause, FileNotFoundError) and missing) or file_system or status
-        raise NodeError(said, statuses.NO_SPACE if _disk_is_full(error) else status) from error
+        raise NodeError(said, exit_codes.NO_SPACE if _disk_is_full(error) else status) from error
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:
@@ -163,7 +163,7 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
     try:
         arguments = sys.argv[1:]
         if len(arguments) != len(usage.split()) or not all(word.isdecimal() for word in arguments[1:]):
-            raise NodeError(f"expected {usage}, got {' '.join(arguments) or 'nothing'}", statuses.CONFIG)
+            raise NodeError(f"expected {usage}, got {' '.join(arguments) or 'nothing'}", exit_codes.CONFIG)
         stage, number, *file = (int(word) for word in arguments[1:])
         node = layout.reco_node(stage, number, file[0]) if file else layout.mille_node(stage, number)
         if os.path.exists(layout.passed_file(arguments[0], node)):
@@ -176,9 +176,9 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
         return status
     except Exception as error:  # noqa: BLE001 -- whatever it is, the hook needs a status
         traceback.print_exc()
-        status = statuses.NO_SPACE if _disk_is_full(error) else crashed
+        status = exit_codes.NO_SPACE if _disk_is_full(error) else crashed
         sys.stderr.write(
-            f"{statuses.JOB_FAILURES[status][0]}: {type(error).__name__}: {' '.join(str(error).split())}\n"
+            f"{exit_codes.JOB_FAILURES[status][0]}: {type(error).__name__}: {' '.join(str(error).split())}\n"
         )
         return status
     return 0

@@ -6,11 +6,11 @@
 import os
 import sys
 
-from faser_align.config import layout
-from faser_align.config.atomic import temporary
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, reading_constants, run
+from faser_align.system.atomic import temporary
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
@@ -33,23 +33,23 @@ def _check_raw(iteration: Iteration, file: int) -> None:
             raw.read(1)
     except OSError as error:
         lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-        status = statuses.RAW_MISSING if lasting and os.path.isdir(os.path.dirname(path)) else statuses.ENVIRONMENT
+        status = exit_codes.RAW_MISSING if lasting and os.path.isdir(os.path.dirname(path)) else exit_codes.ENVIRONMENT
         raise NodeError(f"raw file {path} cannot be read: {error.strerror}", status) from error
 
 
 def _write_tracks(iteration: Iteration, file: int) -> None:
     # numpy and what it needs are imported once the cheap reasons to fail are out of the way.
-    from faser_align.alignment.constants import read_constants
+    from faser_align.alignment.parameters.constants import read_constants
     from faser_align.simulation import geometry, kfalignment, tracks
     from faser_align.simulation import reconstruct as fit
 
     backend = iteration.config["reconstruction"]["backend"]
     if backend != "simulation":
-        raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', statuses.CONFIG)
+        raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', exit_codes.CONFIG)
     with reading_constants():
         believed = geometry.build(read_constants(iteration.constants_file()))
     settings = iteration.config["simulation"]
-    with failing(statuses.CONFIG):
+    with failing(exit_codes.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
     run_number, raw_number = (int(part) for part in layout.raw(iteration.record["run"], file))
     response = tracks.Response(**{key: settings[key] for key in tracks.Response._fields})
@@ -57,11 +57,11 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
     fits = (fit.reconstruct(hits, believed, iteration.stations) for hits in raw)
 
     path = iteration.kfalignment_file(file)
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with temporary(path) as name:
             if not kfalignment.write(name, fits):
-                raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", statuses.NO_OUTPUT)
+                raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", exit_codes.NO_OUTPUT)
 
 
 def convert_tracks(iteration: Iteration, file: int) -> None:
@@ -69,16 +69,16 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
 
     Raises NodeError: CONVERSION, or COPY if they cannot be written, which may pass.
     """
-    from faser_align.alignment.mille import Cuts, convert_and_count
-    from faser_align.alignment.momenta import write_momenta
+    from faser_align.alignment.mille.conversion import Cuts, convert_and_count
+    from faser_align.alignment.quality.momenta import write_momenta
 
-    with failing(statuses.CONFIG):
+    with failing(exit_codes.CONFIG):
         cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
     path = iteration.mille_file(file)
-    with failing(statuses.CONVERSION, file_system=statuses.COPY):
+    with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
         convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 
 if __name__ == "__main__":
-    sys.exit(run(reconstruct, "CAMPAIGN STAGE ITERATION FILE", statuses.CRASHED))
+    sys.exit(run(reconstruct, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CRASHED))

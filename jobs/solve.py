@@ -14,24 +14,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faser_align.alignment.constants import (
+from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
     correction_from_parameters,
     parse_constants,
     write_constants,
 )
-from faser_align.alignment.metrics import Data, Resources, iteration_metrics
-from faser_align.alignment.mille import Cuts, convert
-from faser_align.alignment.momenta import compare, read_momenta
-from faser_align.alignment.normal import Normal, normal_equations
-from faser_align.alignment.notes import notes
-from faser_align.alignment.pivot import turns_layers
-from faser_align.alignment.steeringtext import SolverOptions, write_steering
-from faser_align.config import layout
-from faser_align.config.atomic import temporary, write_text
-from faser_align.config.record import convergence_of
-from faser_align.fsm import criteria, statuses
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
+from faser_align.alignment.quality.momenta import compare, read_momenta
+from faser_align.alignment.quality.notes import notes
+from faser_align.alignment.quality.pivot import turns_layers
+from faser_align.alignment.solver.normal_equations import Normal, normal_equations
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import convergence_of
+from faser_align.fsm import criteria, exit_codes
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
@@ -42,6 +41,7 @@ from faser_align.jobs.steps import Solved, run_steps
 from faser_align.jobs.tidy import drop_tracks
 from faser_align.jobs.versions import versions
 from faser_align.state.database import utc
+from faser_align.system.atomic import temporary, write_text
 
 CORRECTION = "correction.txt"
 
@@ -55,7 +55,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     started = time.monotonic()
     iteration = open_iteration(folder, stage, number)
     metrics_file = layout.metrics_file(iteration.record["folder"], stage, number)
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
         for old in (metrics_file, layout.plot_file(iteration.record["folder"], stage, number)):
             Path(old).unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = cost._asdict() if cost else {}
     metrics["no_plot"] = _plot(iteration, metrics)
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     drop_tracks(iteration)
     _publish(iteration)
@@ -188,7 +188,7 @@ def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) 
         following.append((iteration.stage, iteration.number + 1))
     if iteration.stage < len(stages):
         following.append((iteration.stage + 1, 1))
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         write_constants(os.path.join(iteration.solution_folder(), CORRECTION), correction)
         write_constants(result, constants)
         for stage, number in following:
@@ -209,4 +209,4 @@ def _resources(started: float) -> Resources:
 
 
 if __name__ == "__main__":
-    sys.exit(run(solve, "CAMPAIGN STAGE ITERATION", statuses.SOLVER))
+    sys.exit(run(solve, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER))

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.alignment.counts import Counts, read_counts
-from faser_align.alignment.metrics import Step
-from faser_align.alignment.mille import Cuts, convert_and_count
-from faser_align.alignment.pede import NotStartedError, run_pede, sourced
-from faser_align.alignment.solution import DOUBTFUL_CODES, Solution, accept
-from faser_align.alignment.solver import solve as run_builtin
-from faser_align.alignment.steeringtext import solver_options, step_fixed, write_steering
-from faser_align.fsm import statuses
+from faser_align.alignment.mille.conversion import Cuts, convert_and_count
+from faser_align.alignment.mille.counts import Counts, read_counts
+from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
+from faser_align.alignment.pede.solution import DOUBTFUL_CODES, Solution, accept
+from faser_align.alignment.pede.steering_text import solver_options, step_fixed, write_steering
+from faser_align.alignment.quality.metrics import Step
+from faser_align.alignment.solver.builtin import solve as run_builtin
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing
 
@@ -61,9 +61,9 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
             least = iteration.config["solver"]["entries"]
             raise NodeError(
                 f"{step}: of {counts.tracks_written:,} tracks no free parameter has the {least} measurements that solver.entries requires",
-                statuses.STATISTICS,
+                exit_codes.STATISTICS,
             )
-        raise NodeError(f"{step}: {failed.message}{wider}", statuses.SOLVER)
+        raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
     return Solved(steps, counts, iteration.residual_max_mm * (WIDER if again else 1.0), again, steering)
 
 
@@ -74,8 +74,8 @@ def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
     if missing or not used:
         shown = ", ".join(os.path.basename(path) for path in missing[:5]) or "all raw files are lost"
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", statuses.INPUT_MISSING)
-    with failing(statuses.INPUT_MISSING):
+        raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", exit_codes.INPUT_MISSING)
+    with failing(exit_codes.INPUT_MISSING):
         return sum((read_counts(f"{binary}.json") for binary in binaries), Counts())
 
 
@@ -83,7 +83,7 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
     cuts = Cuts(**iteration.config["mille"] | {"residual_max": WIDER * iteration.residual_max_mm})
     for file in used:
         path = iteration.wide_mille_file(file)
-        with failing(statuses.CONVERSION, file_system=statuses.COPY):
+        with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
             convert_and_count([iteration.kfalignment_file(file)], path, cuts)
 
 
@@ -98,11 +98,11 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
     steps: list[Step] = []
     first: Path | None = None
     for number, step in enumerate(planned, start=1):
-        with failing(statuses.CONFIG):
+        with failing(exit_codes.CONFIG):
             fixed = step_fixed(step, iteration.stations)
             options = solver_options(settings, step)
         start = steps[-1].solution.values if steps else {}
-        with failing(statuses.SOLVER):
+        with failing(exit_codes.SOLVER):
             place = folder if len(planned) == 1 else folder / f"step{number}"
             place.mkdir(exist_ok=True)
             weights = [iteration.weight(file) for file in used]
@@ -119,10 +119,10 @@ def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
     if settings["backend"] == "builtin":
         found = run_builtin(steering)
     else:
-        with failing(statuses.ENVIRONMENT):
+        with failing(exit_codes.ENVIRONMENT):
             environment = sourced(settings.get("environment", ""))
         try:
             found = run_pede(steering, settings["pede"], settings["threads"], environment)
         except NotStartedError as problem:
-            raise NodeError(str(problem), statuses.ENVIRONMENT) from problem
+            raise NodeError(str(problem), exit_codes.ENVIRONMENT) from problem
     return accept(found, settings.get("warnings_ok", DOUBTFUL_CODES))

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faser_align.alignment.counts import LAYER_KEYS, Counts, read_counts
-from faser_align.alignment.momenta import compare, read_momenta
-from faser_align.alignment.notes import changed_by_hand
-from faser_align.config import layout
-from faser_align.config.atomic import write_text
-from faser_align.fsm import statuses
+from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
+from faser_align.alignment.quality.momenta import compare, read_momenta
+from faser_align.alignment.quality.notes import changed_by_hand
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.lost import lost_files
 from faser_align.jobs.program import Iteration, failing, open_iteration, reading_constants, run
+from faser_align.system.atomic import write_text
 
 FORMAT = 1
 
@@ -31,7 +31,7 @@ def validate(folder: str, stage: int, number: int) -> None:
     started = time.monotonic()
     after = open_iteration(folder, stage, number)
     path = layout.metrics_file(after.record["folder"], stage, number)
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         Path(path).unlink(missing_ok=True)
     lost = lost_files(after)
     files = [file for file in after.files if file not in lost]
@@ -50,7 +50,7 @@ def validate(folder: str, stage: int, number: int) -> None:
     }
     note = changed_by_hand(metrics)
     metrics["notes"] = [note] if note else []
-    with failing(statuses.COPY):
+    with failing(exit_codes.COPY):
         write_text(path, json.dumps(metrics, allow_nan=False))
 
 
@@ -70,8 +70,8 @@ def _counts(half: Iteration, files: Sequence[int]) -> Counts:
     missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
     if missing or not paths:
         what = ", ".join(missing[:5]) or "all raw files are lost"
-        raise NodeError(f"missing for the validation: {what}", statuses.INPUT_MISSING)
-    with failing(statuses.INPUT_MISSING):
+        raise NodeError(f"missing for the validation: {what}", exit_codes.INPUT_MISSING)
+    with failing(exit_codes.INPUT_MISSING):
         return sum((read_counts(path) for path in paths), Counts())
 
 
@@ -86,4 +86,4 @@ def _summary(counts: Counts) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(validate, "CAMPAIGN STAGE ITERATION", statuses.SOLVER))
+    sys.exit(run(validate, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER))

@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import faser_align
-from faser_align.alignment.millepede import LOG
-from faser_align.alignment.pede import VERSION
+from faser_align.alignment.pede.results import LOG
+from faser_align.alignment.pede.runner import VERSION
 
 HEAD_BYTES = 400
 PACKAGES = ("numpy", "uproot")

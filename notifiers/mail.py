@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, formataddr
 from typing import Any
 
-from faser_align.config.layout import PLOT
+from faser_align.campaign.layout import PLOT
 from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from faser_align.config.atomic import replacing
+from faser_align.system.atomic import replacing
 
 HOST = "127.0.0.1"
 _START_S = 60  # of a machine that has much else to do

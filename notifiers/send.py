@@ -39,7 +39,7 @@ def ask(target: Target, message: Message, *, key: str, thread: str, reached: lis
     The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
     then that it timed out. A delivery to several recipients of which some were refused counts as refused.
     """
-    from faser_align.notifiers.names import interruptible
+    from faser_align.notifiers.dns import interruptible
     from faser_align.notifiers.services import Answer
 
     with _watched_alarm() as alarm, interruptible():

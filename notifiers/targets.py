@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
-from faser_align.config.access import READING, refuse_everybody
 from faser_align.fsm.errors import UserError
+from faser_align.system.permissions import READING, refuse_everybody
 
 DEFAULT_FILE = "~/.config/faser-align/targets.toml"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from faser_align.config.nextsteps import Step
+from faser_align.campaign.next_steps import Step
 
 PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their usual order
 

@@ -6,8 +6,8 @@ The templates only lay out what stands there, so that the text, the HTML and the
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from faser_align.config.layout import raw_name
-from faser_align.config.nextsteps import Step
+from faser_align.campaign.layout import raw_name
+from faser_align.campaign.next_steps import Step
 from faser_align.fsm.reasons import alike
 from faser_align.notifiers.formats import (
     LINE_MAX,

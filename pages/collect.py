@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from faser_align.alignment.constants import Constants, errors_from_parameters, read_constants
-from faser_align.alignment.labels import PARAMETERS
-from faser_align.alignment.metricsfile import fault, parse_metrics
-from faser_align.alignment.millepede import Result, read_result
-from faser_align.config import layout
-from faser_align.config.nextsteps import Step, next_steps
-from faser_align.config.record import read_record
+from faser_align.alignment.parameters.constants import Constants, errors_from_parameters, read_constants
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.results import Result, read_result
+from faser_align.alignment.quality.metrics_file import fault, parse_metrics
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.reasons import alike

@@ -5,11 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.alignment import describe
-from faser_align.alignment.constants import DOFS, ZERO, Constants, subtract_constants
-from faser_align.alignment.differences import UM, URAD, changes, movers
-from faser_align.config.files import by_run, format_files
-from faser_align.config.record import convergence_of
+from faser_align.alignment.parameters.constants import DOFS, ZERO, Constants, subtract_constants
+from faser_align.alignment.parameters.differences import UM, URAD, changes, movers
+from faser_align.alignment.quality import describe
+from faser_align.campaign.data import by_run
+from faser_align.campaign.manifest import convergence_of
+from faser_align.config.files import format_files
 from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series

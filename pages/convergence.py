@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from faser_align.config.record import convergence_of
+from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series

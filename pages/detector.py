@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from faser_align.alignment.labels import LAYERS, STATIONS, constants_key
+from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.pages.charts import number
 
 CELL, GAP, STATION_GAP, TOP = 24.0, 12.0, 26.0, 34.0

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import joblogs
 
 # Codes of the job event log (HTCondor manual, "Job event log codes").

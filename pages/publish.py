@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from faser_align.alignment.metricsfile import NUMBER, Whole, fault, finite
-from faser_align.config.atomic import write_text
-from faser_align.config.contents import Format, Key
+from faser_align.alignment.quality.metrics_file import NUMBER, Whole, fault, finite
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.collect import Facts, collect
 from faser_align.pages.report import render
 from faser_align.pages.templating import environment
+from faser_align.reference.files import Format, Key
+from faser_align.system.atomic import write_text
 
 INDEX = "index.html"
 INDEX_MARK = b"<title>Alignment campaigns</title>"

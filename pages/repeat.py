@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from faser_align.config.files import by_run, format_files
+from faser_align.campaign.data import by_run
+from faser_align.config.files import format_files
 
 CONFIGURATION, CONSTANTS = "faser-align.toml", "start.txt"  # names under which both are saved
 # Places and people of whoever ran it, and the constants, which the command names.

@@ -7,10 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 import faser_align
-from faser_align.alignment.constants import DOFS, ZERO
-from faser_align.alignment.differences import UM, URAD, Change, changes, moved, movers
-from faser_align.config import layout
-from faser_align.config.files import by_run, format_files
+from faser_align.alignment.parameters.constants import DOFS, ZERO
+from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
+from faser_align.campaign import layout
+from faser_align.campaign.data import by_run
+from faser_align.config.files import format_files
 from faser_align.fsm import meanings
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, convergence, detector, nodetimes, quantities, timeline

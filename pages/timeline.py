@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from faser_align.config.layout import AFTER, VALIDATION, raw_name
+from faser_align.campaign.layout import AFTER, VALIDATION, raw_name
 from faser_align.pages.charts import SIGN_PX
 from faser_align.pages.nodetimes import Node, duration
 

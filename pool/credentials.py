@@ -19,7 +19,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from faser_align.config.atomic import replacing
+from faser_align.system.atomic import replacing
 
 FOLDER, PRODUCER, KINIT, CREDMON, SHADOW = "credentials", "producer", "kinit", "credmon", "shadow"
 CALLS = "producer.log"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import htcondor2
 
-from faser_align.config import kerberos
-from faser_align.config.atomic import replacing, write_text
 from faser_align.pool import ticket
+from faser_align.system import kerberos
+from faser_align.system.atomic import replacing, write_text
 
 COMPLETE, PID = "CREDMON_COMPLETE", "pid"  # files by which the schedd and the condor_credd know a credmon
 LOOK_S, ALIVE_S, HUNG_S = 1.0, 60.0, 3600

@@ -9,9 +9,9 @@ import struct
 import sys
 import time
 
-from faser_align.config.atomic import replacing
-from faser_align.config.credential import CACHE
-from faser_align.config.kerberos import MAGIC, Ticket
+from faser_align.system.atomic import replacing
+from faser_align.system.credential import CACHE
+from faser_align.system.kerberos import MAGIC, Ticket
 
 REALM = "STAND.IN"
 LIFETIME_S, RENEWABLE_S = 10 * 3600, 5 * 86400

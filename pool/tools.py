@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from faser_align.config import layout
-from faser_align.config.nextsteps import Step, held_steps
+from faser_align.campaign import layout
+from faser_align.campaign.next_steps import Step, held_steps
 
 
 def to_pool(record: Mapping[str, Any], config: str = "") -> str:

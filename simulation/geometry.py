@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faser_align.alignment.constants import ZERO, Six
+from faser_align.alignment.parameters.constants import ZERO, Six
 
 Floats = NDArray[np.float64]
 

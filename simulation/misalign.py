@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faser_align.alignment.constants import ZERO, Constants, Six
-from faser_align.alignment.labels import LAYERS, MODULES, constants_key, module_rz_label, module_x_label
+from faser_align.alignment.parameters.constants import ZERO, Constants, Six
+from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key, module_rz_label, module_x_label
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats
 

@@ -6,9 +6,9 @@ this way, so that the hooks of reconstruction nodes need not import it.
 
 from typing import TYPE_CHECKING
 
-from faser_align.config import layout
-from faser_align.fsm import machine, statuses, table
-from faser_align.state import history, wishes
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes, machine, table
+from faser_align.state import control_requests, history
 
 if TYPE_CHECKING:
     from faser_align.state.history import Campaign
@@ -81,7 +81,7 @@ def goes_on(campaign: "Campaign") -> None:
 def control(campaign: "Campaign") -> int:
     """An event of the command line, out of the spool: ``submitted`` or ``resumed`` with the DAGMan's id, or a wish."""
     if campaign.event["event"] not in table.NEW_DAGMAN:
-        return wishes.take(campaign)
+        return control_requests.take(campaign)
     new_dagman(campaign)
     return 0
 
@@ -106,13 +106,13 @@ def verdict(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> i
     _move(campaign, moved, stage, iteration, facts, values, attempt)
     if moved in ("stage_finished", "validation_asked"):
         campaign.db.execute("UPDATE campaign SET stages_done = max(stages_done, ?)", (stage,))
-    return statuses.verdict_exit(moved, last=last)
+    return exit_codes.verdict_exit(moved, last=last)
 
 
 def unsolved(campaign: "Campaign", stage: int, iteration: int, attempt: int) -> None:
     """End the campaign because its Millepede job cannot have a solution."""
     event = campaign.event
-    name = statuses.CAMPAIGN_EVENTS[event["ret"]]
+    name = exit_codes.CAMPAIGN_EVENTS[event["ret"]]
     _move(campaign, name, stage, iteration, "json_object('reason', ?)", (event["reason"],), attempt)
 
 

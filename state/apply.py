@@ -8,8 +8,8 @@ functions instead of json; what moves a campaign as a whole is in ``state.advanc
 
 import sqlite3
 
-from faser_align.config import layout
-from faser_align.fsm import statuses, table
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes, table
 from faser_align.state import history
 from faser_align.state.history import Campaign
 
@@ -46,7 +46,7 @@ def apply(db: sqlite3.Connection, event: "Event") -> int:
 
 def _advance() -> "ModuleType":
     """The module that moves campaigns; it needs a library, which hooks start without."""
-    from faser_align.config.libraries import site_packages
+    from faser_align.system.libraries import site_packages
 
     site_packages()
     from faser_align.state import advance
@@ -66,7 +66,7 @@ def _pre(campaign: Campaign) -> int:
         if state not in ("done", "skipped", "lost"):
             _abandon(campaign, node, latest)
             history.node_event(campaign, node, state, "passed_over", attempts, "json_object()", ())
-        return statuses.SKIP
+        return exit_codes.SKIP
     _open(campaign, node, state, attempts + 1, latest)
     if campaign.state in ("failed", "removed"):
         _advance().goes_on(campaign)
@@ -114,7 +114,7 @@ def _post(campaign: Campaign) -> int:
         history.enqueue(campaign, row, "lost")
     if kind != "reco" and "verdict" in event:
         answer = _advance().verdict(campaign, stage, iteration, attempts)
-    elif kind == "mille" and event["ret"] in statuses.CAMPAIGN_EVENTS:
+    elif kind == "mille" and event["ret"] in exit_codes.CAMPAIGN_EVENTS:
         _advance().unsolved(campaign, stage, iteration, attempts)
     _took(campaign, node, attempts, "post", job_id, "", answer)
     return int(answer)

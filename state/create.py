@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, publish, redolog, schema, spool

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import redo
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from typing import NamedTuple
 
-from faser_align.config.contents import Format, Key
+from faser_align.reference.files import Format, Key
 from faser_align.state import database, schema, views
 
 # What the text of the schema does not say, or not any more: it is never changed. A column by its name, or by its table and name.

@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from faser_align.alignment.notes import changed_by_hand
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.alignment.quality.notes import changed_by_hand
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.next_message import TOGETHER
@@ -164,7 +164,9 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
 
 def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
     """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
-    from faser_align.alignment.pivot import pivot_doubt  # steering and labels, which readers of facts do not need
+    from faser_align.alignment.quality.pivot import (
+        pivot_doubt,  # steering and labels, which readers of facts do not need
+    )
 
     # What somebody did to the constants of any iteration concerns everything that came after.
     found = [note for row in iterations[:-1] if (note := changed_by_hand(row["metrics"]))]

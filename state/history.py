@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import apply, joblogs, judging
 
 Event = dict[str, Any]

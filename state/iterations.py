@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from faser_align.config import changes, layout
-from faser_align.config.record import read_submitted
+from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest import read_submitted
 from faser_align.fsm.errors import CampaignError, UserError
 
 Findings = Iterator[str]

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 
 DAGMAN = "INTERNAL"  # stands where a node's name would, in lines about DAGMan itself
 REMOVED = -1002  # DAGMan's $RETURN of a job that was removed
@@ -163,8 +163,8 @@ def script_lines(ended: list[Script]) -> list[Line]:
 
 def _lines_of(script: Script) -> Iterator[Line]:
     at_s, node = script.at_s, script.node
-    if script.kind == "PRE" and script.status != statuses.DEFER:
-        what = {0: "PRE_SCRIPT_SUCCESS", statuses.SKIP: "PRESKIP"}.get(script.status, PRE_FAILED)
+    if script.kind == "PRE" and script.status != exit_codes.DEFER:
+        what = {0: "PRE_SCRIPT_SUCCESS", exit_codes.SKIP: "PRESKIP"}.get(script.status, PRE_FAILED)
         value = f"{script.status}" if script.status < 0 else "-"
         if node == layout.FINAL_NODE and script.macros:
             value = script.macros[0]  # $DAG_STATUS

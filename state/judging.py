@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faser_align.alignment.metricsfile import parse_metrics
-from faser_align.config import layout
-from faser_align.config.record import convergence_of
-from faser_align.fsm import statuses, table, validation, verdict
+from faser_align.alignment.quality.metrics_file import parse_metrics
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import convergence_of
+from faser_align.fsm import exit_codes, table, validation, verdict
 from faser_align.fsm.criteria import Rules
 
 Event = dict[str, Any]
@@ -26,14 +26,14 @@ def judge(record: dict[str, Any], event: Event) -> None:
     try:
         history = read_metrics(record, stage, iteration)
     except (OSError, ValueError) as problem:
-        event["outcome"], event["exit"] = "failed", statuses.FATAL
+        event["outcome"], event["exit"] = "failed", exit_codes.FATAL
         event["reason"] = f"the metrics cannot be read: {problem}"
         return
     said, event["moves"] = judged(record, stage, history)
     event["verdict"], event["verdict_reason"] = said.name, said.reason
     event["criteria"] = json.dumps([criterion._asdict() for criterion in said.criteria])
     event["metrics"] = json.dumps(history[-1])
-    event["exit"] = statuses.verdict_exit(event["moves"], last=stage == len(record["stages"]))
+    event["exit"] = exit_codes.verdict_exit(event["moves"], last=stage == len(record["stages"]))
 
 
 def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
@@ -70,7 +70,7 @@ def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dic
 
 def why(ret: int, folder: str, name: str) -> str:
     """Return why a job failed, in one line: the meaning of ``ret`` (DAGMan's $RETURN), and the job's last line."""
-    known = statuses.failure(ret)
+    known = exit_codes.failure(ret)
     if ret < 0:
         return known[0] if known else f"the job was killed by signal {-ret}"
     meaning = known[0] if known else f"exit status {ret}"

@@ -9,8 +9,8 @@ import re
 import stat
 from typing import NamedTuple
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.fsm.reasons import harmless
 
 LINES = 20
@@ -50,7 +50,7 @@ def _paths(folder: str, node: str, why: str, reason: str) -> list[str]:
     own = layout.job_log(folder, node, "log")
     # A log that this attempt did not name was left by an earlier one. Its folder may be named otherwise on the execute node.
     found = [own] if reason.endswith(f"/{node}.log)") else []
-    if layout.parse_node(node)[0] == "mille" and why.startswith(statuses.JOB_FAILURES[statuses.SOLVER][0]):
+    if layout.parse_node(node)[0] == "mille" and why.startswith(exit_codes.JOB_FAILURES[exit_codes.SOLVER][0]):
         found += layout.solver_logs(folder, node)
     return [*found, layout.job_log(folder, node, "err"), layout.job_log(folder, node, "out")]
 

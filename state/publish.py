@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import database
 
 SHARE = 24  # one part in so many of the time may go into copies: a twentieth, and something for where one counts from

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, spool, views

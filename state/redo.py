@@ -13,7 +13,7 @@ import errno
 import os
 import sqlite3
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 READING = ("SELECT", "PRAGMA", "WITH")
 

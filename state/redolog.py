@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faser_align.config import atomic, layout
+from faser_align.campaign import layout
 from faser_align.state import database
+from faser_align.system import atomic
 
 IMAGE = b"="  # an image's lines begin with it
 _IMAGE_STATEMENTS = 500  # of an image in one line

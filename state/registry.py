@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from faser_align.config import layout
-from faser_align.config.atomic import write_text
+from faser_align.campaign import layout
 from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import write_text
 
 NAMES_MAX = 5  # in a sentence
 

@@ -8,7 +8,7 @@ to read or write.
 import os
 import time
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, publish
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, iterations, redolog

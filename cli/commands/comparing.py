@@ -70,7 +70,7 @@ def _plain(compared: "Comparison") -> dict[str, object]:
 
 def _blocks(compared: "Comparison") -> "list[Block]":
     from faser_align.cli.show.draw import Grid, Line
-    from faser_align.config import words
+    from faser_align.system import formatting
 
     names = [f">{name}" for name in compared.names]
     blocks: list[Block] = [Grid(("", *names), [(name, *values) for name, values in compared.summary])]
@@ -80,7 +80,7 @@ def _blocks(compared: "Comparison") -> "list[Block]":
     blocks += [Line(f"missing of {sentence}", "yellow") for sentence in compared.missing]
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
-        values = [(str(at), *(words.number(v, ".4g") for v in of)) for at, of in enumerate(curve.rows, start=1)]
+        values = [(str(at), *(formatting.number(v, ".4g") for v in of)) for at, of in enumerate(curve.rows, start=1)]
         if values:
             blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:
@@ -88,7 +88,7 @@ def _blocks(compared: "Comparison") -> "list[Block]":
         blocks.append(
             Grid(
                 ("key", *compared.names),
-                [(d.key, *(value or words.NONE for value in d.values)) for d in compared.differences],
+                [(d.key, *(value or formatting.NONE for value in d.values)) for d in compared.differences],
             )
         )
     columns = ("of", "dof", ">elements", ">rms", ">largest", "where", ">rms over\nerror", "unit")
@@ -96,8 +96,8 @@ def _blocks(compared: "Comparison") -> "list[Block]":
         blocks += [Line(), Line(f"constants of {name} less those of {compared.names[0]}", "bold")]
         lines = [
             (
-                *(r.kind, r.dof, str(r.elements), words.size(r.rms), words.size(r.largest), r.where),
-                words.number(r.sigma, ".2g"),
+                *(r.kind, r.dof, str(r.elements), formatting.size(r.rms), formatting.size(r.largest), r.where),
+                formatting.number(r.sigma, ".2g"),
                 r.unit,
             )
             for r in rows

@@ -11,7 +11,7 @@ from faser_align.cli import console
 from faser_align.cli.arguments import Force, Json, Plain
 
 if TYPE_CHECKING:
-    from faser_align.alignment.constants import Six
+    from faser_align.alignment.parameters.constants import Six
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
 Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign: its latest")]
@@ -30,7 +30,7 @@ def show(constants: Constants, plain: Plain = False, as_json: Json = False) -> N
 
     Example: faser-align constants show inputforalign.txt
     """
-    from faser_align.alignment.constants import read_constants
+    from faser_align.alignment.parameters.constants import read_constants
 
     _show(read_constants(_file_of(constants)), plain=plain, as_json=as_json)
 
@@ -49,7 +49,7 @@ def diff(
 
     Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
     """
-    from faser_align.alignment.constants import read_constants, subtract_constants
+    from faser_align.alignment.parameters.constants import read_constants, subtract_constants
     from faser_align.cli.show import differing
 
     first, second = (read_constants(_file_of(path)) for path in (before, after))
@@ -69,8 +69,8 @@ def add(
 
     Example: faser-align constants add inputforalign.txt correction.txt -o next.txt
     """
-    from faser_align.alignment.constants import add_constants, read_constants, write_constants
-    from faser_align.cli.work import outputs
+    from faser_align.alignment.parameters.constants import add_constants, read_constants, write_constants
+    from faser_align.operations import outputs
 
     outputs.refuse_to_overwrite(output, force)
     total = add_constants(read_constants(_file_of(constants)), read_constants(correction))
@@ -90,11 +90,11 @@ def correction(
     """
     import math
 
-    from faser_align.alignment.constants import correction_from_parameters, write_constants
-    from faser_align.alignment.labels import PARAMETERS, describe_all
-    from faser_align.alignment.millepede import read_result
-    from faser_align.cli.work import outputs
+    from faser_align.alignment.parameters.constants import correction_from_parameters, write_constants
+    from faser_align.alignment.parameters.labels import PARAMETERS, describe_all
+    from faser_align.alignment.pede.results import read_result
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import outputs
 
     outputs.refuse_to_overwrite(output, force)
     values = {label: row.value for label, row in read_result(result).items()}
@@ -135,17 +135,17 @@ def export(
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
     if sqlite:
-        from faser_align.cli.work import database
+        from faser_align.operations import conditions_database
 
-        typed = database.Typed(output, config, year, runs, tag, force)
-        found = database.export(_file_of(constants), typed)
+        typed = conditions_database.Typed(output, config, year, runs, tag, force)
+        found = conditions_database.export(_file_of(constants), typed)
         console.say(
             f"wrote {output}: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
         )
         return
-    from faser_align.alignment.constants import export_constants, read_constants
-    from faser_align.cli.work import outputs
-    from faser_align.config.atomic import write_text
+    from faser_align.alignment.parameters.constants import export_constants, read_constants
+    from faser_align.operations import outputs
+    from faser_align.system.atomic import write_text
 
     outputs.refuse_to_overwrite(output, force)
     text = export_constants(read_constants(_file_of(constants)), form)
@@ -160,7 +160,7 @@ def _file_of(constants: Path) -> Path:
 
     if os.path.isfile(constants) or (os.sep in str(constants) and not os.path.isdir(constants)):
         return constants
-    from faser_align.cli.work import snapshot
+    from faser_align.operations import snapshot
     from faser_align.state import registry
 
     try:

@@ -42,16 +42,16 @@ def stop(
 
     Example: faser-align stop Y2023_R011705_F400-450 --after iteration
     """
-    from faser_align.cli.work import steering
-    from faser_align.config.program import hint
     from faser_align.fsm import table
+    from faser_align.operations import lifecycle
     from faser_align.state import registry
+    from faser_align.system.program import hint
 
     folder = registry.find(campaign)
     if after:
-        _show_request(steering.stop_after(folder, after))
+        _show_request(lifecycle.stop_after(folder, after))
         return
-    ended = steering.stop(folder, confirm=_ignore if yes else _confirm, progress=console.say)
+    ended = lifecycle.stop(folder, confirm=_ignore if yes else _confirm, progress=console.say)
     for warning in ended.warnings:
         console.warn(warning)
     console.say(f"{ended.name} is {ended.state}: {ended.reason}")
@@ -73,7 +73,7 @@ def _confirm(name: str) -> None:
 
 def _show_request(request: Any) -> None:
     """Show a request to stop after the iteration, or that it was taken back."""
-    from faser_align.config.program import hint
+    from faser_align.system.program import hint
 
     if not request.changed:
         console.say(f"{request.name}: {'that was requested already' if request.wanted else 'no stop was requested'}")
@@ -103,10 +103,10 @@ def resume(campaign: Campaign) -> None:
 
     Example: faser-align resume Y2023_R011705_F400-450
     """
-    from faser_align.cli.work import steering
+    from faser_align.operations import lifecycle
     from faser_align.state import registry
 
-    _show_submitted(*steering.resume(registry.find(campaign)))
+    _show_submitted(*lifecycle.resume(registry.find(campaign)))
 
 
 def extend(
@@ -121,9 +121,9 @@ def extend(
 
     Example: faser-align extend Y2023_R011705_F400-450 -i 5
     """
-    from faser_align.cli.work import extension
-    from faser_align.config.program import hint
+    from faser_align.operations import extension
     from faser_align.state import registry
+    from faser_align.system.program import hint
 
     found = extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
     console.say(f"{found.name} is {found.state}; it continues with iteration {found.first} of at most {found.after}")
@@ -149,10 +149,10 @@ def set_limits(
 
     Example: faser-align set Y2023_R011705_F400-450 convergence.effect_um_max=1.0 notify.events=held,end
     """
-    from faser_align.cli.work import setting
+    from faser_align.operations import limits
     from faser_align.state import registry
 
-    for key, before, after, own in setting.change(registry.find(campaign), assignments, dry_run=dry_run):
+    for key, before, after, own in limits.change(registry.find(campaign), assignments, dry_run=dry_run):
         same = before == after
         console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
         for number, stage in own:
@@ -177,9 +177,9 @@ def notify_retry(
 
     Example: faser-align notify retry Y2023_R011705_F400-450 --target me
     """
-    from faser_align.cli.work import retrying
-    from faser_align.config.program import hint
+    from faser_align.operations import notify_retry as retrying
     from faser_align.state import registry
+    from faser_align.system.program import hint
 
     found = retrying.retry(registry.find(campaign), target)
     if not found.waiting:
@@ -216,7 +216,7 @@ def notify_test(
 
     Example: faser-align notify test me --event converged
     """
-    from faser_align.cli.work import samples
+    from faser_align.operations import samples
 
     events = samples.events_of(event)
     chosen = samples.choose(target, config, templates)

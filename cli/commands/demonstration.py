@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from faser_align.cli import console
 from faser_align.cli.commands import reading, setup
-from faser_align.cli.work import snapshot
-from faser_align.config.atomic import write_text
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import snapshot
 from faser_align.pool import machine, personal
+from faser_align.system.atomic import write_text
 
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
 RECIPIENT = "you@localhost.localdomain"
@@ -133,8 +133,8 @@ def _show_page(place: Place) -> None:
 
 def _distance(start: str, last: str) -> str:
     """One line that compares the constants with the truth of the simulation."""
-    from faser_align.alignment.constants import read_constants
-    from faser_align.alignment.millepede import RESULT, read_result
+    from faser_align.alignment.parameters.constants import read_constants
+    from faser_align.alignment.pede.results import RESULT, read_result
     from faser_align.simulation.misalign import distance_to_truth
 
     truth = read_constants(_example("align_2025.txt"))
@@ -177,7 +177,7 @@ def _pede(program: str) -> str:
     """The program's path, if it runs and is pede."""
     import shutil
 
-    from faser_align.alignment.pede import probe
+    from faser_align.alignment.pede.runner import probe
 
     found = shutil.which(program)
     if found is None:

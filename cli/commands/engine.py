@@ -45,10 +45,10 @@ def mille(
 
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
-    from faser_align.alignment.mille import Cuts, convert_and_count
+    from faser_align.alignment.mille.conversion import Cuts, convert_and_count
     from faser_align.cli.show import counted
-    from faser_align.cli.work import outputs
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import outputs
 
     if sums:
         _add_up(inputs, output, force, as_json)
@@ -75,10 +75,10 @@ def mille(
 
 def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool) -> None:
     """Add up the counts of conversions, show them and write them to a file if it is named."""
-    from faser_align.alignment.counts import Counts, read_counts, write_counts
+    from faser_align.alignment.mille.counts import Counts, read_counts, write_counts
     from faser_align.cli.show import counted
-    from faser_align.cli.work import outputs
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import outputs
 
     if output is not None:
         outputs.refuse_to_overwrite(output, force)
@@ -122,7 +122,7 @@ def solve(
 
         solve_from(parent, (stage, iteration), output, config, beside=steering, as_json=as_json)
         return
-    from faser_align.alignment.solver import solve as run
+    from faser_align.alignment.solver.builtin import solve as run
     from faser_align.cli.show import solved
     from faser_align.fsm.errors import CampaignError
 

@@ -30,8 +30,8 @@ def why(
     Example: faser-align why Y2023_R011705_F400-450 --iteration 3
     """
     from faser_align.cli.show import draw, explain
-    from faser_align.cli.work import snapshot
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import snapshot
     from faser_align.state import registry
 
     seen = snapshot.take(registry.find(campaign))
@@ -56,7 +56,7 @@ def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> 
     Example: faser-align analyze Y2023_R011705_F400-450
     """
     from faser_align.cli.show import draw, explain
-    from faser_align.cli.work import failures, snapshot
+    from faser_align.operations import failures, snapshot
     from faser_align.state import registry
 
     folder = registry.find(campaign)

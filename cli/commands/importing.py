@@ -11,8 +11,8 @@ from faser_align.cli.arguments import Json
 from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
-    from faser_align.config.importing import Imported
-    from faser_align.config.importing_json import Fault
+    from faser_align.predecessor.configuration import Imported
+    from faser_align.predecessor.read_json import Fault
 
 DEFAULT_CONFIG = "faser-align.toml"
 YAML = (".yaml", ".yml")
@@ -59,9 +59,9 @@ def import_(
 
 def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_json: bool) -> None:
     import faser_align.examples
-    from faser_align.cli.work.submission import write_new
-    from faser_align.config.importing import RefusedError, import_config
     from faser_align.fsm.errors import UserError
+    from faser_align.operations.submission import write_new
+    from faser_align.predecessor.configuration import RefusedError, import_config
 
     try:
         with open(source, encoding="utf-8") as file:
@@ -93,8 +93,8 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
 
 def _read(text: str, source: str, *, lenient: bool) -> "tuple[dict[str, Any], list[Fault]]":
     """Read JSON or YAML, as the name says, or else the first character."""
-    from faser_align.config.importing_json import read_json
-    from faser_align.config.importing_yaml import read_yaml
+    from faser_align.predecessor.read_json import read_json
+    from faser_align.predecessor.read_yaml import read_yaml
 
     ending = os.path.splitext(source)[1].lower()
     if ending in YAML or (ending != ".json" and not text.lstrip("\ufeff \t\r\n").startswith("{")):
@@ -148,7 +148,7 @@ def _joined(keys: list[str]) -> str:
 def _campaign(source: str, output: str, *, as_json: bool) -> None:
     import shlex
 
-    from faser_align.cli.work.importing_campaign import import_campaign
+    from faser_align.predecessor.campaign import import_campaign
 
     found = import_campaign(source, output)
     if as_json:

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import EXPORT_FORMATS, EXPORTED, Campaign, one_of
+from faser_align.cli.arguments import Campaign, one_of
+from faser_align.reference.exports import EXPORT_FORMATS, EXPORTED
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def export(
 
     Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
     """
-    from faser_align.cli.work import exporting
+    from faser_align.operations import exporting
     from faser_align.state import registry
 
     exporting.check(form, table, output)

@@ -13,7 +13,7 @@ from faser_align.cli.arguments import Campaign, Json, Plain, Utc, one_of
 from faser_align.fsm import table
 
 if TYPE_CHECKING:
-    from faser_align.cli.work.dagman import Look
+    from faser_align.operations.dagman import Look
 
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
 
@@ -45,8 +45,8 @@ def list_campaigns(
     Example: faser-align list --state converged
     """
     from faser_align.cli.show import draw, screens
-    from faser_align.cli.work import dagman, selection
-    from faser_align.config import words
+    from faser_align.operations import dagman, selection
+    from faser_align.system import formatting
 
     rows = selection.campaigns(state or [], runs=run or [], years=year or [])
     looks, problems = dagman.look_at_all(rows)
@@ -61,7 +61,9 @@ def list_campaigns(
         console.warn(problem)
     if rows:
         stuck = [look for look in looks if look.stuck]
-        draw.show([screens.campaigns(rows, words.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain)
+        draw.show(
+            [screens.campaigns(rows, formatting.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain
+        )
         for look in looks:
             line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
             if line:
@@ -90,9 +92,9 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     Example: faser-align status Y2023_R011705_F400-450
     """
     from faser_align.cli.show import draw, screens
-    from faser_align.cli.work import dagman
-    from faser_align.config import words
+    from faser_align.operations import dagman
     from faser_align.state import registry
+    from faser_align.system import formatting
 
     look = dagman.look(registry.find(campaign))
     if as_json:
@@ -103,7 +105,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
         console.show_json({**look.seen, "iterations": rows, **dagman_now, **following})
         _notify(look, quiet=True)
         return
-    where = words.zone(utc=utc)
+    where = formatting.zone(utc=utc)
     told = screens.status(
         look.seen, program=console.program(), trouble=look.trouble, stuck=look.stuck, cure=look.cure, where=where
     )
@@ -113,7 +115,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
 def _notify(*looks: "Look", quiet: bool = False) -> None:
     """Notify the recipients of campaigns that are stuck, once, and say who was."""
-    from faser_align.cli.work import notice
+    from faser_align.operations import notice
 
     for look in looks:
         accepted = notice.notify(look)
@@ -130,19 +132,19 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import chronicle, draw, screens
+    from faser_align.cli.show import draw, history_view, screens
     from faser_align.cli.show import live as live_screen
-    from faser_align.cli.work import dagman, snapshot, waiting
-    from faser_align.config import words
     from faser_align.fsm.errors import CampaignError
+    from faser_align.operations import dagman, snapshot, waiting
     from faser_align.state import registry
+    from faser_align.system import formatting
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
     if look.stuck:
         _notify(look)
         raise CampaignError(look.sentence)
-    program, where = console.program(), words.zone(utc=utc)
+    program, where = console.program(), formatting.zone(utc=utc)
     live = live_screen.has_terminal() and not draw.is_plain(plain)
     known = trouble = screens.trouble(look.seen, look.trouble, program)
 
@@ -168,7 +170,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
         else:
             waiting.follow(
                 folder,
-                lambda row: draw.show([chronicle.brief(row, where)], plain=plain),
+                lambda row: draw.show([history_view.brief(row, where)], plain=plain),
                 after=look.seen["last_event"],
                 interval_s=interval,
                 ask=warn_again,
@@ -210,7 +212,7 @@ def wait(
 
     Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
     """
-    from faser_align.cli.work import dagman, snapshot, waiting
+    from faser_align.operations import dagman, snapshot, waiting
     from faser_align.state import registry
 
     folder = registry.find(campaign)
@@ -261,19 +263,19 @@ def history(
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
     """
-    from faser_align.cli.show import chronicle, draw
-    from faser_align.cli.work import selection
-    from faser_align.config import words
+    from faser_align.cli.show import draw, history_view
+    from faser_align.operations import selection
     from faser_align.state import registry
+    from faser_align.system import formatting
 
-    most = 0 if everything or as_json else chronicle.EVENTS_MAX
+    most = 0 if everything or as_json else history_view.EVENTS_MAX
     rows, hidden = selection.history(
         registry.find(campaign), node=node, since=since, nodes=not campaign_only, most=most
     )
     if as_json:
         console.show_json(rows)
     elif rows:
-        draw.show([*chronicle.left_out(hidden), *chronicle.lines(rows, words.zone(utc=utc))], plain=plain)
+        draw.show([*history_view.left_out(hidden), *history_view.lines(rows, formatting.zone(utc=utc))], plain=plain)
     else:
         draw.show([draw.Line("nothing happened that was asked for")])
 
@@ -292,8 +294,8 @@ def metrics(
     Example: faser-align metrics Y2023_R011705_F400-450 --csv
     """
     from faser_align.cli.show import draw, figures
-    from faser_align.cli.work import snapshot
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import snapshot
     from faser_align.state import registry
 
     if as_json and as_csv:
@@ -309,9 +311,9 @@ def metrics(
         if plot and draw.is_plain(plain):
             console.warn("plain output has no drawing; the numbers that --plot draws stand above")
         elif plot:
+            from faser_align.campaign.manifest import convergence_of, read_record
             from faser_align.cli.show import curves
             from faser_align.cli.streams import able
-            from faser_align.config.record import convergence_of, read_record
 
             rules = convergence_of(read_record(seen["folder"]), seen["iterations"][-1]["stage"])
             drawings = curves.plots(seen, rules, draw.columns())

@@ -51,7 +51,7 @@ def reco(
     Example: faser-align reco -y 2023 -r 11705 -f 400-450 -n 1 --fourst
     """
     from faser_align.cli.show import plans
-    from faser_align.cli.work import one_iteration, submission
+    from faser_align.operations import one_iteration, submission
 
     if iteration is not None:
         console.warn(f"-i {iteration} is the number of the iteration, as -n {iteration}; for submit -i is a count")
@@ -96,7 +96,7 @@ def _tell(record: dict[str, Any], cluster: int | None, *, as_json: bool) -> None
 
 def solve_folder(target: str, *, as_json: bool) -> None:
     """Solve the iteration of a `reco` here, as the Millepede job does; ``target`` is its name or a folder of it."""
-    from faser_align.cli.work import one_iteration
+    from faser_align.operations import one_iteration
 
     folder, iteration = one_iteration.find(target)
     show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
@@ -107,7 +107,7 @@ def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, An
     if as_json:
         console.show_json(metrics)
         return
-    from faser_align.config import layout
+    from faser_align.campaign import layout
 
     solver = metrics["solver"]
     console.say(f"{os.path.basename(folder)}: {solver['end_code']} {solver['end_text']}")
@@ -128,13 +128,13 @@ def solve_from(
     as_json: bool,
 ) -> None:
     """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
-    from faser_align.cli.work import forking, resolving
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import forking, solve_again
 
     if not campaign:
         raise UserError("what to solve is missing; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
     if beside is not None or output is None:
         raise UserError("--from takes no steering file, and needs -o FOLDER for what it finds")
     parent = forking.find(campaign, *which)
-    metrics = resolving.solve_again(parent, output, config)
+    metrics = solve_again.solve_again(parent, output, config)
     show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

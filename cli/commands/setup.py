@@ -32,7 +32,7 @@ def init(
 
     Example: faser-align init --profile local
     """
-    from faser_align.cli.work import submission
+    from faser_align.operations import submission
 
     submission.write_profile(profile, output, force=force)
     option = "" if output == DEFAULT_CONFIG else f" --config {output}"
@@ -65,12 +65,12 @@ def check(
 
     Example: faser-align check -y 2023 -r 011705 -f 400-450
     """
-    from faser_align.cli.work import checks
+    from faser_align.operations import checks
 
     look = checks.look_at(config, year=year, runs=run or [], files=files or [], constants=constants)
     found = checks.run(config, look)
     if probe:
-        from faser_align.cli.work.probe import run as run_probe
+        from faser_align.operations.probe import run as run_probe
 
         console.note(f"the probe waits for its jobs, at most {wait:.0f} s; Ctrl-C removes it")
         found += run_probe(look, wait)
@@ -124,8 +124,8 @@ def submit(
     Example: faser-align submit -y 2023 -r 011705 -f 400-450 -i 10
     """
     from faser_align.cli.commands import submitting
-    from faser_align.cli.work import forking, submission
     from faser_align.fsm.errors import UserError
+    from faser_align.operations import forking, submission
 
     if not parent and (stage, iteration) != (None, None):
         raise UserError("--stage and --iteration choose constants of the campaign that --from names; give it, too")

@@ -28,10 +28,10 @@ def clean(
 
     Example: faser-align clean Y2023_R011705_F400-450 --dry-run
     """
-    from faser_align.cli.work import leftovers
-    from faser_align.config import words
-    from faser_align.config.record import read_record
+    from faser_align.campaign.manifest import read_record
+    from faser_align.operations import leftovers
     from faser_align.state import registry
+    from faser_align.system import formatting
 
     folder = registry.find(campaign)
     found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
@@ -47,10 +47,10 @@ def clean(
     elif not found:
         console.say(f"{campaign} has nothing that could be removed")
     else:
-        shown = [(whose, what, f"{count:,}", words.bytes_of(amount)) for whose, what, count, amount in rows]
+        shown = [(whose, what, f"{count:,}", formatting.bytes_of(amount)) for whose, what, count, amount in rows]
         console.table(("iteration", "what", ">files", ">size"), shown)
         verb = "would be removed (--dry-run)" if dry_run else "removed"
-        console.say(f"{words.count(len(found) - len(problems), 'file')}, {words.bytes_of(size)}, {verb}")
+        console.say(f"{formatting.count(len(found) - len(problems), 'file')}, {formatting.bytes_of(size)}, {verb}")
     for problem in problems:
         console.warn(problem)
     if problems:
@@ -73,12 +73,12 @@ def move(
 
     Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
     """
-    from faser_align.cli.work import moving
-    from faser_align.config import words
+    from faser_align.operations import moving
     from faser_align.state import registry
+    from faser_align.system import formatting
 
     def show(plan: moving.Move) -> None:
-        rows = [(whose, f"{count:,}", words.bytes_of(size)) for whose, (count, size) in plan.totals.items()]
+        rows = [(whose, f"{count:,}", formatting.bytes_of(size)) for whose, (count, size) in plan.totals.items()]
         console.say(f"from {plan.source}\nto   {plan.target}")
         console.table(("iteration", ">files", ">size"), rows)
 
@@ -89,7 +89,7 @@ def move(
         return
     for problem in moved.stay:
         console.warn(problem)
-    gone = words.count(len(moved.files) - len(moved.stay), "file")
+    gone = formatting.count(len(moved.files) - len(moved.stay), "file")
     left = f"{gone} in {moved.source} {'stay (--keep)' if keep else 'removed'}"
     console.say(f"{moved.name} has its large files in {moved.target}; {left}")
     if moved.stay:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from faser_align.cli import console
 from faser_align.cli.show import plans
-from faser_align.cli.work import checks, submission
 from faser_align.dag.plan import Plan
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.plural import count
+from faser_align.operations import checks, submission
 
 
 class How(NamedTuple):

@@ -66,7 +66,7 @@ def repair(
 
     Example: faser-align repair Y2023_R011705_F400-450 --dry-run
     """
-    from faser_align.cli.work import repairing
+    from faser_align.operations import repair as repairing
     from faser_align.state import registry
     from faser_align.state.repair.report import sentences
 

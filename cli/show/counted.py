@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from faser_align.alignment.counts import LAYER_KEYS, Counts
-from faser_align.alignment.notes import derivative_cut
+from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
+from faser_align.alignment.quality.notes import derivative_cut
 from faser_align.cli import console
 
 MODULES_SHOWN = 5  # those that lost most of their hits

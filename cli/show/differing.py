@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from faser_align.alignment import differences
-from faser_align.alignment.constants import Six
+from faser_align.alignment.parameters import differences
+from faser_align.alignment.parameters.constants import Six
 from faser_align.cli import console
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from faser_align.cli.show.draw import Block, Grid, Line
-from faser_align.cli.work.failures import Failure
-from faser_align.config import words
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import alike
+from faser_align.operations.failures import Failure
 from faser_align.state.logends import LogEnd
+from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
@@ -52,8 +52,8 @@ def _criterion(criterion: Row) -> tuple[str, ...]:
     met = "yes" if criterion["passed"] else "no"
     return (
         criterion["name"].replace("_", " "),
-        words.value(criterion["value"]),
-        words.value(criterion["threshold"]),
+        formatting.value(criterion["value"]),
+        formatting.value(criterion["threshold"]),
         met,
         criterion["text"],
     )
@@ -92,7 +92,10 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
     hosts = _counted(attempt["host"] or "unknown host" for attempt in attempts)
     blocks: list[Block] = [
         Line(),
-        Line(f"{failure.name}: {words.count(len(attempts), 'attempt')} of {words.count(len(nodes), 'node')}", "bold"),
+        Line(
+            f"{failure.name}: {formatting.count(len(attempts), 'attempt')} of {formatting.count(len(nodes), 'node')}",
+            "bold",
+        ),
         Line(f"  nodes: {_cut(nodes, NODES_MAX)}"),
         Line(f"  hosts: {hosts}"),
     ]
@@ -104,7 +107,7 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
     blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
     for node in [name for name in nodes if name in logs][:LOGS_MAX]:
         left = len(nodes) - 1
-        others = f" (those of {words.count(left, 'other node')} are left out)" if left else ""
+        others = f" (those of {formatting.count(left, 'other node')} are left out)" if left else ""
         end = logs[node]
         if end.error and end.error not in (line.strip() for line in end.lines):
             blocks.append(Line(f"  last error in the log of {node}: {end.error}"))

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import openness
+from faser_align.cli.show import weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
-from faser_align.config import words
+from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def tables(seen: Row) -> list[Block]:
         blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
         blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
-    return [*blocks, *openness.blocks(rows, staged=staged)]
+    return [*blocks, *weak_modes.blocks(rows, staged=staged)]
 
 
 def _name(row: Row, staged: bool) -> str:
@@ -42,12 +42,12 @@ def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
     solver = metrics.get("solver", {})
     return (
         _name(row, staged),
-        words.chi2(metrics.get("chi2_per_ndf")),
-        words.size(metrics.get("effect_um")),
-        words.size(metrics.get("significance")),
-        words.number(metrics.get("relative"), ".2g"),
-        words.chi2(solver.get("chi2_per_ndf")),
-        f"{solver.get('backend', words.NONE)} {solver.get('end_code', '')}".strip(),
+        formatting.chi2(metrics.get("chi2_per_ndf")),
+        formatting.size(metrics.get("effect_um")),
+        formatting.size(metrics.get("significance")),
+        formatting.number(metrics.get("relative"), ".2g"),
+        formatting.chi2(solver.get("chi2_per_ndf")),
+        f"{solver.get('backend', formatting.NONE)} {solver.get('end_code', '')}".strip(),
         row["verdict"].replace("_", " "),
     )
 
@@ -65,14 +65,14 @@ def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
     share = cut / (kept + cut) if cut is not None and kept else None
     return (
         _name(row, staged),
-        f"{files.get('used', words.NONE)}/{files.get('expected', words.NONE)}",
-        words.number(tracks.get("read"), ","),
-        words.number(tracks.get("used"), ","),
-        words.number(kept, ","),
-        words.percent(share),
-        words.number(metrics.get("residual_max_mm"), "g"),
-        words.number(_rejects(metrics), ","),
-        words.duration(row["wall_s"]),
+        f"{files.get('used', formatting.NONE)}/{files.get('expected', formatting.NONE)}",
+        formatting.number(tracks.get("read"), ","),
+        formatting.number(tracks.get("used"), ","),
+        formatting.number(kept, ","),
+        formatting.percent(share),
+        formatting.number(metrics.get("residual_max_mm"), "g"),
+        formatting.number(_rejects(metrics), ","),
+        formatting.duration(row["wall_s"]),
     )
 
 
@@ -91,9 +91,9 @@ def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid
 def _correction(row: Row, dof: str) -> str:
     found = row["metrics"].get("corrections", {}).get(dof)
     if not found:
-        return words.NONE
+        return formatting.NONE
     where = f" {found['where']}" if found.get("where") else ""
-    return f"{words.size(found.get('rms'))}, {words.size(found.get('largest'))}{where}"
+    return f"{formatting.size(found.get('rms'))}, {formatting.size(found.get('largest'))}{where}"
 
 
 def records(seen: Row) -> list[dict[str, Any]]:

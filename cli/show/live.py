@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import tzinfo
 
 from faser_align.cli.show import draw, screens
-from faser_align.cli.work import snapshot
-from faser_align.cli.work.waiting import SILENCE_S, ended
+from faser_align.operations import snapshot
+from faser_align.operations.waiting import SILENCE_S, ended
 from faser_align.state import queries
 
 LATEST = (10, 5, 3, 1)  # iterations that are shown where the terminal has no room for more

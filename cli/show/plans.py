@@ -4,12 +4,13 @@ import os
 import shlex
 from typing import Any
 
+from faser_align.campaign.data import by_run
 from faser_align.cli import console
-from faser_align.config import words
-from faser_align.config.files import by_run, format_files
+from faser_align.config.files import format_files
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
 from faser_align.dag.wrapper import conditions, direction_of, reconstruct_options
+from faser_align.system import formatting
 
 
 def summary(planned: Plan) -> dict[str, str]:
@@ -29,10 +30,10 @@ def summary(planned: Plan) -> dict[str, str]:
         "folder": record["folder"],
     }
     if "parent" in record:
-        shown["forked from"] = words.origin(record["parent"])
+        shown["forked from"] = formatting.origin(record["parent"])
     if record["data"] != record["folder"]:
         shown["large files"] = record["data"]
-    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {words.count(_nodes(record), 'node')}"
+    shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {formatting.count(_nodes(record), 'node')}"
     shown["told"] = _told(config["notify"])
     return shown
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import chronicle, figures, openness, screens, unusual
+from faser_align.cli.show import figures, history_view, incidents, screens, weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
-from faser_align.config import words
+from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
@@ -33,10 +33,10 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         ("Verdict", _verdict(seen)),
         ("Validation", _validation(seen)),
         ("Files", _files(seen)),
-        ("Unusual", unusual.blocks(seen)),
+        ("Unusual", incidents.blocks(seen)),
         ("Constants", _constants(seen, record)),
         ("Configuration", _configuration(record)),
-        ("History of the campaign", chronicle.lines(history, words.zone(utc=True))),
+        ("History of the campaign", history_view.lines(history, formatting.zone(utc=True))),
     )
     for heading, content in sections:
         if content:
@@ -45,7 +45,7 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
 
 
 def _utc(text: str) -> str:
-    return f"{words.day_and_time(text, words.zone(utc=True))} UTC"
+    return f"{formatting.day_and_time(text, formatting.zone(utc=True))} UTC"
 
 
 def _outcome(seen: Row) -> list[Block]:
@@ -54,10 +54,10 @@ def _outcome(seen: Row) -> list[Block]:
     return [
         Line(f"state: {seen['state']}"),
         Line(f"reason: {seen['reason'] or 'none was recorded'}"),
-        Line(f"data: {seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}"),
+        Line(f"data: {seen['year']} run {seen['run']}, {formatting.count(seen['files'], 'file')}"),
         Line(f"iterations solved: {solved} (at most {seen['limit']}{' in this stage' if seen['stages'] > 1 else ''})"),
         Line(f"begun {_utc(seen['created_utc'])}, last event {_utc(seen['updated_utc'])}"),
-        Line(f"wall time: {words.duration(seen['elapsed_s'])}"),
+        Line(f"wall time: {formatting.duration(seen['elapsed_s'])}"),
         Line(f"told: {told}"),
     ]
 
@@ -86,7 +86,7 @@ def _verdict(seen: Row) -> list[Block]:
     found += [Line(f"solver: {last['solver']}")] if last["solver"] else []
     for row in _ends_of_stages(judged):
         stage = f"stage {row['stage']} " if seen["stages"] > 1 else ""
-        held = openness.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
+        held = weak_modes.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
         found += [Line(), *held] if held else []
     return found
 
@@ -110,8 +110,8 @@ def _validation(seen: Row) -> list[Block]:
     columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")
     lines = [
         (
-            *(key, words.number(after[key]["hits"], ",")),
-            *(words.size(half[key][what]) for what in ("mean_um", "rms_um") for half in (before, after)),
+            *(key, formatting.number(after[key]["hits"], ",")),
+            *(formatting.size(half[key][what]) for what in ("mean_um", "rms_um") for half in (before, after)),
         )
         for key in common[:MODULES_MAX]
     ]
@@ -143,7 +143,9 @@ def _configuration(record: Row) -> list[Block]:
     program = f"imported from {imported['from']}" if imported else f"faser-align {record['version']}"
     found: list[Block] = [Line(f"{program}, {record['stations'] or 'an unknown number of'} stations")]
     for number, stage in enumerate(record["stages"], start=1):
-        found.append(Line(f"stage {number}: {stage['name']}, at most {words.count(stage['iterations'], 'iteration')}"))
+        found.append(
+            Line(f"stage {number}: {stage['name']}, at most {formatting.count(stage['iterations'], 'iteration')}")
+        )
         for step in stage["steps"]:
             found.append(
                 Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")

@@ -3,13 +3,13 @@
 import json
 import os
 
+from faser_align.campaign.manifest import read_record
 from faser_align.cli.show import report as text_report
 from faser_align.cli.show.draw import Block
-from faser_align.cli.work import selection, snapshot
-from faser_align.config import atomic
-from faser_align.config.record import read_record
 from faser_align.fsm.errors import UserError
+from faser_align.operations import selection, snapshot
 from faser_align.state import database
+from faser_align.system import atomic
 
 
 def blocks(folder: str) -> list[Block]:

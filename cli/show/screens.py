@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from faser_align.cli.show import unusual
+from faser_align.campaign.next_steps import Step, next_steps
+from faser_align.cli.show import incidents
 from faser_align.cli.show.draw import Block, Grid, Line
-from faser_align.config import words
-from faser_align.config.nextsteps import Step, next_steps
 from faser_align.fsm import table
+from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
@@ -55,10 +55,10 @@ def status(
         hidden = len(seen["iterations"]) - latest
         if hidden > 0:
             every = f"`{program} metrics {shlex.quote(seen['name'])}`"
-            blocks.append(Line(f"{words.count(hidden, 'earlier iteration')} left out; all with {every}"))
+            blocks.append(Line(f"{formatting.count(hidden, 'earlier iteration')} left out; all with {every}"))
     blocks += validation(seen)
     blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
-    strange = unusual.blocks(seen, program)
+    strange = incidents.blocks(seen, program)
     if trouble:
         strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
     if strange:
@@ -71,15 +71,15 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
     stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
     at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
     news = (
-        f"took {words.duration(seen['elapsed_s'])}"
+        f"took {formatting.duration(seen['elapsed_s'])}"
         if seen["ended"]
-        else f"last news {words.ago(seen['published_age_s'])}"
+        else f"last news {formatting.ago(seen['published_age_s'])}"
     )
     parent = seen.get("parent")
     return [
-        *([f"forked from {words.origin(parent)}"] if parent else []),
-        f"{seen['year']} run {seen['run']}, {words.count(seen['files'], 'file')}{at}",
-        f"begun {words.day_and_time(seen['created_utc'], where)}, {news}",
+        *([f"forked from {formatting.origin(parent)}"] if parent else []),
+        f"{seen['year']} run {seen['run']}, {formatting.count(seen['files'], 'file')}{at}",
+        f"begun {formatting.day_and_time(seen['created_utc'], where)}, {news}",
     ]
 
 
@@ -97,12 +97,12 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"]),
         _nodes(counts.get("done", 0) + counts.get("skipped", 0), sum(counts.values())),
         _files(row["files_used"], row["files_expected"]),
-        words.number(row["tracks"], ","),
-        words.chi2(row["chi2_per_ndf"]),
-        words.size(row["effect_um"]),
-        words.size(row["significance"]),
-        words.largest(row["largest"]),
-        row["verdict"].replace("_", " ") or ", ".join(words.busy(counts)),
+        formatting.number(row["tracks"], ","),
+        formatting.chi2(row["chi2_per_ndf"]),
+        formatting.size(row["effect_um"]),
+        formatting.size(row["significance"]),
+        formatting.largest(row["largest"]),
+        row["verdict"].replace("_", " ") or ", ".join(formatting.busy(counts)),
     )
 
 
@@ -114,7 +114,7 @@ def _nodes(done: int, nodes: int) -> str:
 def _files(used: int | None, expected: int | None) -> str:
     """How many are used of those that were to be; of very many the first number, for the second stands above the table."""
     if used is None:
-        return words.NONE
+        return formatting.NONE
     return f"{used:,}" if (expected or 0) > WRITTEN_OUT_MAX else f"{used}/{expected}"
 
 
@@ -129,8 +129,8 @@ def validation(seen: Row) -> list[Block]:
     lines = [
         (
             names[name],
-            words.number(group["after"]["tracks"], ","),
-            *(words.chi2(group[w]["chi2_per_ndf"]) for w in WHEN),
+            formatting.number(group["after"]["tracks"], ","),
+            *(formatting.chi2(group[w]["chi2_per_ndf"]) for w in WHEN),
         )
         for name, group in groups.items()
     ]
@@ -144,18 +144,18 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
     found = seen.get("estimate")
     if not found:
         return []
-    each = f"about {words.duration(found['iteration_s'])}"
+    each = f"about {formatting.duration(found['iteration_s'])}"
     learnt = "part of the first" if not found["iterations"] else f"median of {found['iterations']}"
-    most = f"if each of at most {words.count(found['left'], 'iteration')} to come takes {each} ({learnt})"
+    most = f"if each of at most {formatting.count(found['left'], 'iteration')} to come takes {each} ({learnt})"
     if not found["left"]:
         most = f"if the validation takes as long as an iteration, {each} ({learnt})"
-    told = ["", f"estimate: over by {words.day_and_time(found['end_utc'], where)} at the latest, {most}"]
+    told = ["", f"estimate: over by {formatting.day_and_time(found['end_utc'], where)} at the latest, {most}"]
     at = found["converges"]
     if at is not None and at > seen["limit"]:
         told.append(f"  at its pace so far it needs about {at} iterations to converge, and may have {seen['limit']}")
     elif at is not None:
         told.append(
-            f"  at its pace so far it converges in about iteration {at}, {words.day_and_time(found['converges_utc'], where)}"
+            f"  at its pace so far it converges in about iteration {at}, {formatting.day_and_time(found['converges_utc'], where)}"
         )
     return told
 
@@ -201,9 +201,9 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
         ("vanished", "vanished from HTCondor's queue"),
         ("disconnected", "disconnected from the execute machine"),
     )
-    told = [f"{words.count(len(seen[key]), 'job')} {what}" for key, what in counts if seen.get(key)]
+    told = [f"{formatting.count(len(seen[key]), 'job')} {what}" for key, what in counts if seen.get(key)]
     held = [item for item in seen.get("held", ()) if not item.get("recorded", True)]
-    told += [f"{words.count(len(held), 'job')} on hold that no script recorded"] if held else []
+    told += [f"{formatting.count(len(held), 'job')} on hold that no script recorded"] if held else []
     more = f"{', '.join(told)}; see `{program} status {shlex.quote(seen['name'])}`" if told else ""
     return dagman or more
 
@@ -227,7 +227,7 @@ def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]
         f"{row['state']}, stuck" if stuck else row["state"],
         f"{stage}{row['iteration']}/{row['limit']}",
         f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
-        words.chi2(row["chi2_per_ndf"]),
-        words.size(row["effect_um"]),
-        words.day_and_time(row["updated_utc"], where),
+        formatting.chi2(row["chi2_per_ndf"]),
+        formatting.size(row["effect_um"]),
+        formatting.day_and_time(row["updated_utc"], where),
     )

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from faser_align.alignment.labels import describe, describe_all
-from faser_align.alignment.solution import Solution
-from faser_align.alignment.undetermined import in_words
+from faser_align.alignment.parameters.labels import describe, describe_all
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.solver.undetermined import in_words
 from faser_align.cli import console
 
 

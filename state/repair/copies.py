@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, redolog, schema, verify
 

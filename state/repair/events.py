@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.config import changes, layout
-from faser_align.config.changes import Change
-from faser_align.fsm import statuses, table
-from faser_align.state import create, database, joblogs, judging, wishes
+from faser_align.campaign import changes, layout
+from faser_align.campaign.changes import Change
+from faser_align.fsm import exit_codes, table
+from faser_align.state import control_requests, create, database, joblogs, judging
 from faser_align.state.joblogs import Line, Logs
 
 Event = dict[str, Any]
@@ -444,7 +444,7 @@ def _solved(record: dict[str, Any]) -> list[Event]:
     if "only" not in record:
         return []
     try:
-        facts = wishes.solution(record["folder"], record["only"])
+        facts = control_requests.solution(record["folder"], record["only"])
     except (OSError, ValueError):
         return []  # `verify` names a metrics file that cannot be read
     return [{"phase": "control", "event": "solved", "dag_id": "", "host": "", "who": "", **facts}] if facts else []
@@ -478,7 +478,7 @@ def _with_changes(
 
 
 def _change_event(change: Change, record: dict[str, Any]) -> Event:
-    """The wish that a change was to the hooks (``state.wishes``); ``record`` has it."""
+    """The wish that a change was to the hooks (``state.control_requests``); ``record`` has it."""
     key = change["key"]
     event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
     event |= {name: change[name] for name in ("id", "utc", "who", "host", "key", "before", "after")}
@@ -507,8 +507,8 @@ class _Holds:
 def _ended(event: Event, one: Happening, record: dict[str, Any], *, latest: bool) -> None:
     """What POST says of an ended job. What DAGMan was told stands in the logs; files may have changed since."""
     ret = one.ret or 0
-    event |= {"job_id": one.job_id, "ret": ret, "exit": statuses.job_exit(ret), "reason": ""}
-    event["fatal"] = event["exit"] == statuses.FATAL
+    event |= {"job_id": one.job_id, "ret": ret, "exit": exit_codes.job_exit(ret), "reason": ""}
+    event["fatal"] = event["exit"] == exit_codes.FATAL
     event["outcome"] = "succeeded" if ret == 0 else "failed"
     kind = layout.parse_node(one.node)[0]
     if ret != 0:
@@ -525,10 +525,10 @@ def _ended(event: Event, one: Happening, record: dict[str, Any], *, latest: bool
 def _agree(event: Event, told: int, record: dict[str, Any]) -> None:
     """Where DAGMan was told otherwise than the metrics say now, what it was told has happened."""
     says = event["exit"]
-    if told == says or (told == 1 and says) or {told, says}.isdisjoint((0, statuses.CONVERGED)):
+    if told == says or (told == 1 and says) or {told, says}.isdisjoint((0, exit_codes.CONVERGED)):
         return  # JOBSTATE_LOG only knows that a script failed: 1 may stand for any other status
     _, stage, iteration, _ = layout.parse_node(event["node"])
-    if told not in (0, statuses.CONVERGED):
+    if told not in (0, exit_codes.CONVERGED):
         for key in ("verdict", "moves"):
             event.pop(key, None)
         event |= {
@@ -554,7 +554,7 @@ def _as_told(record: dict[str, Any], stage: int, iteration: int, told: int) -> t
     """The verdict and the campaign's event that fit what DAGMan was told, 0 or ``CONVERGED``."""
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"
-    if told == statuses.CONVERGED:
+    if told == exit_codes.CONVERGED:
         return "converged", "converged"
     this, last = record["stages"][stage - 1], stage == len(record["stages"])
     name = "limit" if iteration == this["iterations"] else "go_on"

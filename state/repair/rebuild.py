@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from faser_align.config import atomic, changes, layout
+from faser_align.campaign import changes, layout
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, joblogs, redolog, spool
@@ -24,6 +24,7 @@ from faser_align.state.joblogs import Logs
 from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
 from faser_align.state.repair.events import events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
+from faser_align.system import atomic
 
 Record = dict[str, Any]
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections import Counter
 from typing import Any, NamedTuple
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
-from faser_align.alignment.labels import parse
-from faser_align.alignment.solution import Solution
+from faser_align.alignment.parameters.labels import parse
+from faser_align.alignment.pede.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
+from faser_align.alignment.pede.solution import Solution
 from faser_align.cli.show import solved
 
 ROOT = Path(__file__).parents[2]

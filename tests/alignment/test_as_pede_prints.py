@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from millerecords import Record, pack, words
 
-from faser_align.alignment.mille import read_records
-from faser_align.alignment.pedehistograms import Histogram, read_histograms
-from faser_align.alignment.solver import Solution, solve
+from faser_align.alignment.mille.conversion import read_records
+from faser_align.alignment.pede.histograms_read import Histogram, read_histograms
+from faser_align.alignment.solver.builtin import Solution, solve
 
 LINES = "Cfiles\ndata.bin\nmethod inversion 3 0.001\nentries 5 1\n"
 

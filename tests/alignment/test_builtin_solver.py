@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faser_align.alignment import source
-from faser_align.alignment.localfit import chi2_limit, invert_symmetric
-from faser_align.alignment.millepede import read_end, read_result
-from faser_align.alignment.pedelog import read_log
-from faser_align.alignment.solver import Solution, solve
+from faser_align.alignment.pede.log import read_log
+from faser_align.alignment.pede.results import read_end, read_result
+from faser_align.alignment.solver import source
+from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.solver.local_fit import chi2_limit, invert_symmetric
 from faser_align.fsm.errors import UserError
 
 Case = Callable[[str], Path]

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment import baskets
-from faser_align.alignment.columns import Layouts, tree_column
-from faser_align.alignment.kfalignment import HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, read_tracks
-from faser_align.alignment.mille import Cuts, convert, read_records
+from faser_align.alignment.mille import baskets
+from faser_align.alignment.mille.columns import Layouts, tree_column
+from faser_align.alignment.mille.conversion import Cuts, convert, read_records
+from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.fsm.errors import UserError
 
 NAMES = (*TRACK_BRANCHES, *HIT_BRANCHES)
@@ -73,7 +73,7 @@ def test_huge_baskets_need_little_memory(tracks: Any, tmp_path: Path, compressio
     """60,000 tracks in one basket per branch, 200 MB in all, are converted in less than 300 MB."""
     path = write_tree(tmp_path / "in.root", ak.concatenate([tracks] * 150), compression=compression)
     program = (
-        "import sys; from faser_align.alignment.mille import Cuts, convert; "
+        "import sys; from faser_align.alignment.mille.conversion import Cuts, convert; "
         "counts = convert([sys.argv[1]], sys.argv[2], Cuts()); "
         "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')); "
         "print(counts.tracks_read, int(peak) // 1024)"

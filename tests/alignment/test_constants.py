@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faser_align.alignment.constants import (
+from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
     correction_from_parameters,
@@ -19,9 +19,9 @@ from faser_align.alignment.constants import (
     subtract_constants,
     write_constants,
 )
-from faser_align.alignment.differences import changes, moved, movers
-from faser_align.alignment.labels import KEYS, PARAMETERS
-from faser_align.alignment.millepede import read_result
+from faser_align.alignment.parameters.differences import changes, moved, movers
+from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
+from faser_align.alignment.pede.results import read_result
 from faser_align.fsm.errors import UserError
 
 GOOD = '"00": [0, 0.1, 0, 0, 0, 0]'

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import uproot
 
-from faser_align.alignment.constants import read_constants
-from faser_align.alignment.counts import Counts, read_counts, write_counts
-from faser_align.alignment.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
-from faser_align.alignment.mille import Cuts, convert, convert_and_count, read_records
-from faser_align.alignment.trackmodel import designed_z_mm, offset_z_mm
+from faser_align.alignment.mille.conversion import Cuts, convert, convert_and_count, read_records
+from faser_align.alignment.mille.counts import Counts, read_counts, write_counts
+from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
+from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
+from faser_align.alignment.parameters.constants import read_constants
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
 from faser_align.simulation import geometry, kfalignment, reconstruct, tracks

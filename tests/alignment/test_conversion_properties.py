@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment.kfalignment import GLOBAL_BRANCHES, HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES
-from faser_align.alignment.mille import Cuts, convert, read_records
+from faser_align.alignment.mille.conversion import Cuts, convert, read_records
+from faser_align.alignment.mille.kfalignment import GLOBAL_BRANCHES, HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES
 from faser_align.fsm.errors import UserError
 
 CUTS = Cuts(hits_min=1, residual_max=0.1)

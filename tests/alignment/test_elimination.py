@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faser_align.alignment.elimination import basis, order, reflectors
-from faser_align.alignment.globalfit import Constraints, Inverse
+from faser_align.alignment.solver.elimination import basis, order, reflectors
+from faser_align.alignment.solver.global_fit import Constraints, Inverse
 
 
 @pytest.mark.parametrize(

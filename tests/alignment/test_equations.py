@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millerecords import Measurement, Record, measurements, pack, words
 
-from faser_align.alignment import equations as module
-from faser_align.alignment.blocks import iterate_blocks
-from faser_align.alignment.equations import Equations, decode
-from faser_align.alignment.labelsets import LabelSets
-from faser_align.alignment.records import MilleError
+from faser_align.alignment.mille.blocks import iterate_blocks
+from faser_align.alignment.mille.records import MilleError
+from faser_align.alignment.solver import equations as module
+from faser_align.alignment.solver.equations import Equations, decode
+from faser_align.alignment.solver.label_sets import LabelSets
 
 records = st.lists(st.tuples(st.lists(measurements(3), min_size=1, max_size=5), st.booleans()), max_size=6)
 per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

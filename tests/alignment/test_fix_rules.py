@@ -2,8 +2,8 @@
 
 import pytest
 
-from faser_align.alignment.fixrules import fix_rules
-from faser_align.alignment.labels import PARAMETERS
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.fsm.errors import UserError
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.alignment.constants import correction_from_parameters
-from faser_align.alignment.counts import Counts
-from faser_align.alignment.fixrules import fix_rules
-from faser_align.alignment.labels import PARAMETERS
-from faser_align.alignment.metrics import (
+from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.mille.counts import Counts
+from faser_align.alignment.parameters.constants import correction_from_parameters
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.metrics import (
     Data,
     Resources,
     Step,
@@ -20,10 +22,8 @@ from faser_align.alignment.metrics import (
     relative_size,
     significance,
 )
-from faser_align.alignment.mille import Cuts, convert
-from faser_align.alignment.solution import Solution
-from faser_align.alignment.solver import solve
-from faser_align.alignment.steering import SolverOptions, write_steering
+from faser_align.alignment.solver.builtin import solve
+from faser_align.alignment.solver.steering import SolverOptions, write_steering
 
 
 def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> Solution:

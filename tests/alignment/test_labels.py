@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faser_align.alignment.labels import (
+from faser_align.alignment.parameters.labels import (
     KEYS,
     PARAMETERS,
     constants_key,

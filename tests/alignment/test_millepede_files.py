@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faser_align.alignment.millepede import (
+from faser_align.alignment.pede.log import read_log
+from faser_align.alignment.pede.results import (
     END_TEXTS,
     Row,
     fortran_g,
@@ -18,7 +19,6 @@ from faser_align.alignment.millepede import (
     write_listing,
     write_result,
 )
-from faser_align.alignment.pedelog import read_log
 from faser_align.fsm.errors import UserError
 
 RESULTS = [

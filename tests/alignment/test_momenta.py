@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faser_align.alignment.momenta import TRACK, compare, read_momenta, write_momenta
-from faser_align.alignment.notes import notes
+from faser_align.alignment.quality.momenta import TRACK, compare, read_momenta, write_momenta
+from faser_align.alignment.quality.notes import notes
 from faser_align.simulation import geometry, kfalignment, tracks
 from faser_align.simulation import reconstruct as fit
 

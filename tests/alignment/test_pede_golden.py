@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faser_align.alignment.millepede import fortran_g
-from faser_align.alignment.pede import read_outputs
-from faser_align.alignment.pedehistograms import Monitored, read_histograms, read_monitor
-from faser_align.alignment.pedelog import read_log
-from faser_align.alignment.solution import accept
+from faser_align.alignment.pede.histograms_read import Monitored, read_histograms, read_monitor
+from faser_align.alignment.pede.log import read_log
+from faser_align.alignment.pede.results import fortran_g
+from faser_align.alignment.pede.runner import read_outputs
+from faser_align.alignment.pede.solution import accept
 from faser_align.fsm.errors import UserError
 
 

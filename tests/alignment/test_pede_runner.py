@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.alignment.pede import probe, read_outputs, run_pede
+from faser_align.alignment.pede.runner import probe, read_outputs, run_pede
 from faser_align.fsm.errors import UserError
 
 Case = Callable[[str], Path]

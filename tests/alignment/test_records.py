@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millerecords import Measurement, measurements, pack, words
 
-from faser_align.alignment.records import MilleError, iterate_records, read_records
+from faser_align.alignment.mille.records import MilleError, iterate_records, read_records
 
 
 @given(st.lists(st.tuples(st.lists(measurements(5), min_size=1, max_size=4), st.booleans()), max_size=5))

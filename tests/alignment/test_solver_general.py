@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment import blas, equations, normalmatrix, source
-from faser_align.alignment.millepede import END_TEXTS, read_end
-from faser_align.alignment.solver import Solution, solve
+from faser_align.alignment.pede.results import END_TEXTS, read_end
+from faser_align.alignment.solver import blas, equations, normal_matrix, source
+from faser_align.alignment.solver.builtin import Solution, solve
 
 
 class Case(NamedTuple):
@@ -101,8 +101,8 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
     """Records of all shapes give what one dense fit gives, whatever way the matrix is made and in whatever pieces."""
     case = make_case(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normalmatrix, "_PLACES_MAX", places)
-        patch.setattr(normalmatrix, "_RECORDS", 7)
+        patch.setattr(normal_matrix, "_PLACES_MAX", places)
+        patch.setattr(normal_matrix, "_RECORDS", 7)
         patch.setattr(equations, "_WORDS_MAX", words)
         assert_is(run(tmp_path, pack(case), ""), *dense(case))
 

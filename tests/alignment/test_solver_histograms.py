@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from millerecords import pack, words
 
-from faser_align.alignment.histograms import Histogram, exponential, general
-from faser_align.alignment.monitor import Groups, Monitor
-from faser_align.alignment.pedehistograms import read_histograms, read_monitor
-from faser_align.alignment.solver import solve
+from faser_align.alignment.pede.histograms_read import read_histograms, read_monitor
+from faser_align.alignment.solver.builtin import solve
+from faser_align.alignment.solver.output.histograms import Histogram, exponential, general
+from faser_align.alignment.solver.output.monitor import Groups, Monitor
 
 Case = Callable[[str], Path]
 Key = tuple[str, int, int]

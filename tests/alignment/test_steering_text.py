@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment.keywords import (
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.keywords import (
     FILE_KINDS,
     KEYWORDS,
     LISTS,
@@ -19,8 +20,7 @@ from faser_align.alignment.keywords import (
     find_method,
     matching,
 )
-from faser_align.alignment.labels import PARAMETERS
-from faser_align.alignment.steering import (
+from faser_align.alignment.solver.steering import (
     Binary,
     SolverError,
     SolverOptions,

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faser_align.alignment.constants import Constants, read_constants
-from faser_align.alignment.fixrules import fix_rules
-from faser_align.alignment.held import held_fixed
-from faser_align.alignment.labels import PARAMETERS, layer_label, module_x_label
-from faser_align.alignment.mille import Cuts, convert
-from faser_align.alignment.normal import Normal, normal_equations
-from faser_align.alignment.pivot import pivot_doubt, tilt_doubt
-from faser_align.alignment.solution import Solution
-from faser_align.alignment.solver import solve
-from faser_align.alignment.steering import SolverOptions, write_steering
-from faser_align.alignment.weakmodes import name, split
+from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.parameters.constants import Constants, read_constants
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_x_label
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.held_fixed import held_fixed
+from faser_align.alignment.quality.pivot import pivot_doubt, tilt_doubt
+from faser_align.alignment.quality.weak_modes import name, split
+from faser_align.alignment.solver.builtin import solve
+from faser_align.alignment.solver.normal_equations import Normal, normal_equations
+from faser_align.alignment.solver.steering import SolverOptions, write_steering
 from faser_align.simulation import geometry, kfalignment, tracks
 from faser_align.simulation import reconstruct as fit
 

@@ -12,10 +12,10 @@ from campaigns import NAME, hook, make_campaign, run_iteration
 
 import faser_align.api
 import faser_align.api.campaign
-from faser_align.alignment.constants import ZERO, write_constants
-from faser_align.alignment.steeringtext import SolverOptions, write_steering
+from faser_align.alignment.parameters.constants import ZERO, write_constants
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.api import LABELS
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -59,9 +59,9 @@ def test_examples_of_the_docstrings_run(module: ModuleType, files: Path) -> None
 
 
 def test_every_promised_name_is_in_an_example() -> None:
-    """Each public function and class is in an example that runs, but for those that only come back from another."""
+    """Each public function and class is in an example that runs, except those that another returns, and submit, which needs a pool."""
     shown = f"{faser_align.api.__doc__}{faser_align.api.campaign.Campaign.__doc__}{faser_align.api.campaign.campaigns.__doc__}"
-    given = {"CampaignError", "Constants", "Counts", "Parameter", "Records", "Solution"}
+    given = {"CampaignError", "Constants", "Counts", "Parameter", "Records", "Solution", "submit"}
     assert {name for name in faser_align.api.__all__ if name not in shown} <= given
 
 

@@ -13,8 +13,8 @@ from desk import COMMAND, EXAMPLES, Desk
 from nowhere import no_job_begins
 from standin import make_pede
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 
@@ -77,7 +77,7 @@ def end(desk: Desk, worlds: list[World]) -> None:
     """Each world's campaign has failed by the failure's own name; put right and resumed, it comes to its end."""
     for world in worlds:
         desk.wait(world.name, status=15)
-        failure, *_, cure = statuses.JOB_FAILURES[world.status]
+        failure, *_, cure = exit_codes.JOB_FAILURES[world.status]
         for told in (desk.letters(world.name), desk.run("status", world.name)):
             found = " ".join(told.split())
             assert [words for words in (failure, world.words, cure) if words not in found] == [], found
@@ -90,13 +90,13 @@ def end(desk: Desk, worlds: list[World]) -> None:
 
 
 RECONSTRUCTION = {
-    "refused": (["cp:refused"], {}, statuses.COPY, "cannot be written"),
-    "truncated": (["cp:truncated"], {}, statuses.COPY, "is not what was sent"),
-    "quota": (["cp:quota"], {}, statuses.NO_SPACE, "Disk quota exceeded"),
-    "token": (["cp:refused", "klist:expired"], {}, statuses.TOKEN, "Permission denied"),
-    "stale": ([], {"silent": True}, statuses.NO_OUTPUT, "ended well but left no"),
-    "environment": (["asetup:fail"], {}, statuses.ENVIRONMENT, "the environment's scripts ended with status 3"),
-    "setup": ([], {"setup": False}, statuses.ENVIRONMENT, "setup.sh"),
+    "refused": (["cp:refused"], {}, exit_codes.COPY, "cannot be written"),
+    "truncated": (["cp:truncated"], {}, exit_codes.COPY, "is not what was sent"),
+    "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
+    "token": (["cp:refused", "klist:expired"], {}, exit_codes.TOKEN, "Permission denied"),
+    "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
+    "environment": (["asetup:fail"], {}, exit_codes.ENVIRONMENT, "the environment's scripts ended with status 3"),
+    "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
 }
 
 
@@ -145,7 +145,7 @@ def test_60_tracks_end_as_starved(desk: Desk) -> None:
     """A campaign with 60 tracks ends as starved; mail and status say what would help, and neither resume nor extend is offered."""
     name = begin(desk, "few", SIMULATION.replace("tracks = 300", "tracks = 60"))
     desk.wait(name, status=13)
-    failure, _, cure = statuses.JOB_FAILURES[statuses.STATISTICS]
+    failure, _, cure = exit_codes.JOB_FAILURES[exit_codes.STATISTICS]
     for told in (desk.letters(name), desk.run("status", name)):
         found = " ".join(told.split())
         assert [words for words in ("starved", failure, "solver.entries requires", cure) if words not in found] == [], (
@@ -181,7 +181,7 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
             assert not (place / layout.CONSTANTS).exists()
             pede.write_text(good)
 
-        worlds.append(World(full, statuses.SOLVER, words, cure))
+        worlds.append(World(full, exit_codes.SOLVER, words, cure))
 
     changed: dict[str, Callable[[Path], object]] = {
         "missing": Path.unlink,
@@ -195,7 +195,7 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
             path = Path(layout.constants_file(str(desk.folder / full), 1, 3))
             result = layout.result_file(str(desk.folder / full), 1, 2)
             third[name] = path
-            worlds.append(World(full, statuses.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
+            worlds.append(World(full, exit_codes.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
     while third:
         for name in [name for name, path in third.items() if path.exists()]:
             changed[name](third.pop(name))

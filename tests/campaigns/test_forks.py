@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from desk import Desk
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 

@@ -10,7 +10,7 @@ from desk import COMMAND, Desk
 from killing import STRACE, fault_at
 from nowhere import no_job_begins
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 

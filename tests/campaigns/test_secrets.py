@@ -21,8 +21,8 @@ from commandline import Result
 from nowhere import no_dagman, no_job_begins, until
 from receivers import mattermost
 
+from faser_align.campaign import layout
 from faser_align.cli import main
-from faser_align.config import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import registry

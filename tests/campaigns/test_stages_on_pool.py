@@ -9,7 +9,7 @@ import pytest
 from desk import Desk
 from nowhere import until
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 

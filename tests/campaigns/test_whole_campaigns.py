@@ -15,7 +15,7 @@ from nowhere import no_job_begins
 from receivers import mattermost, words_of
 from standin import make_pede
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import queries, schema

@@ -7,7 +7,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command, in_process
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import registry
 
 Record = dict[str, Any]

@@ -10,10 +10,10 @@ import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_output
 from commandline import Command
 
-from faser_align.alignment.metricsfile import fault, parse_metrics
+from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.api import Campaign
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.pages import compare
 from faser_align.pages.collect import collect
 from faser_align.pages.report import render
@@ -78,7 +78,7 @@ def test_metrics_that_are_none_fail_their_node(folder: str) -> None:
     """The hook takes nothing in that is no metrics: the node fails, and the campaign says why."""
     Path(layout.metrics_file(folder, 1, 2)).write_bytes(BROKEN["words for tables"])
     answer = hook("post", folder, layout.mille_node(1, 2), 2, 2, 0, "902.0", 0)
-    assert answer.returncode == statuses.FATAL
+    assert answer.returncode == exit_codes.FATAL
     hook("final", folder, "final", 2, 1)
     found = collect(folder)
     assert found.campaign["state"] == "failed"

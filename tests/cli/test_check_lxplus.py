@@ -14,8 +14,8 @@ from commandline import Command
 from nowhere import no_job_begins
 from receivers import mattermost
 
-from faser_align.cli.work import interpreters
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import interpreters
 from faser_align.pool.personal import Pool
 
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-402")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config import outside
-from faser_align.config.outside import Quota
 from faser_align.fsm.errors import CampaignError
+from faser_align.system import site_tools
+from faser_align.system.site_tools import Quota
 
 NOW = datetime(2026, 11, 25, 10, 0, 0)
 KLIST = """\
@@ -48,7 +48,7 @@ AFS = "Volume Name                    Quota       Used %Used   Partition\nuser.s
 )
 def test_the_ticket_s_life_is_read(text: str, hours: float | None) -> None:
     """MIT's and Heimdal's klist tell until when the ticket-granting ticket is good; other tickets do not count."""
-    found = outside.parse_klist(text, NOW)
+    found = site_tools.parse_klist(text, NOW)
     assert (None if found is None else found / 3600) == hours
 
 
@@ -64,21 +64,21 @@ def test_the_ticket_s_life_is_read(text: str, hours: float | None) -> None:
 )
 def test_the_token_s_life_is_read(line: str, now: datetime, hours: float | None) -> None:
     """tokens gives dates without a year: the nearest one is meant, also over New Year."""
-    found = outside.parse_tokens(f"\nTokens held by the Cache Manager:\n\n{line}\n   --End of list--\n", now)
+    found = site_tools.parse_tokens(f"\nTokens held by the Cache Manager:\n\n{line}\n   --End of list--\n", now)
     assert (None if found is None else found / 3600) == hours
 
 
 def test_quotas_are_read() -> None:
     """fs lq tells kilobytes, eos quota bytes; a quota without limit has no end, and of two the tighter one counts."""
-    assert outside.parse_afs_quota(AFS.format(quota="10000000")) == Quota(7_300_000 * 1024, 10_000_000 * 1024)
-    assert outside.parse_afs_quota(AFS.format(quota="no limit")) == Quota(7_300_000 * 1024, None)
-    assert outside.parse_afs_quota("fs: Invalid argument") is None
-    assert outside.parse_eos_quota(EOS) == Quota(2000, 10_000)
-    assert outside.parse_eos_quota(EOS.replace("maxlogicalbytes=10000", "maxlogicalbytes=0")) == Quota(2000, None)
-    assert outside.parse_eos_quota(EOS + EOS.replace("uid=somebody", "gid=zp").replace("=2000 ", "=9990 ")) == Quota(
+    assert site_tools.parse_afs_quota(AFS.format(quota="10000000")) == Quota(7_300_000 * 1024, 10_000_000 * 1024)
+    assert site_tools.parse_afs_quota(AFS.format(quota="no limit")) == Quota(7_300_000 * 1024, None)
+    assert site_tools.parse_afs_quota("fs: Invalid argument") is None
+    assert site_tools.parse_eos_quota(EOS) == Quota(2000, 10_000)
+    assert site_tools.parse_eos_quota(EOS.replace("maxlogicalbytes=10000", "maxlogicalbytes=0")) == Quota(2000, None)
+    assert site_tools.parse_eos_quota(EOS + EOS.replace("uid=somebody", "gid=zp").replace("=2000 ", "=9990 ")) == Quota(
         9990, 10_000
     )
-    assert outside.parse_eos_quota("") is None
+    assert site_tools.parse_eos_quota("") is None
     assert Quota(5, 3).left == 0
 
 
@@ -88,8 +88,8 @@ def test_tools_are_found_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tool.write_text('#!/bin/sh\nif [ "$1" = fail ]; then echo no credentials >&2; exit 1; fi\necho "$LC_ALL $MORE"\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert outside.run("klist", environment={"MORE": "x"}) == "C x\n"
+    assert site_tools.run("klist", environment={"MORE": "x"}) == "C x\n"
     with pytest.raises(CampaignError, match=r"`klist fail` failed with status 1: no credentials"):
-        outside.run("klist", "fail")
-    with pytest.raises(outside.AbsentError):
-        outside.run("no-such-tool")
+        site_tools.run("klist", "fail")
+    with pytest.raises(site_tools.AbsentError):
+        site_tools.run("no-such-tool")

@@ -9,8 +9,8 @@ import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.cli.work import leftovers
-from faser_align.config import layout
+from faser_align.campaign import layout
+from faser_align.operations import leftovers
 
 
 def tracks(record: dict[str, Any], iteration: int) -> list[Path]:

@@ -8,10 +8,10 @@ import pytest
 from campaigns import make_campaign, metrics, run_iteration
 from commandline import Command
 
-from faser_align.alignment.constants import write_constants
-from faser_align.alignment.labels import module_x_label
-from faser_align.alignment.millepede import Row, write_result
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import write_constants
+from faser_align.alignment.parameters.labels import module_x_label
+from faser_align.alignment.pede.results import Row, write_result
+from faser_align.campaign import layout
 
 
 def solved(

@@ -10,7 +10,7 @@ from campaigns import hook, make_campaign
 from commandline import Command
 from nowhere import no_job_begins
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.pool.personal import Pool
 
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")

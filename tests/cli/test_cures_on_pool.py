@@ -12,9 +12,9 @@ import pytest
 from commandline import Command
 from nowhere import until, waiting
 
-from faser_align.cli.work import snapshot
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.operations import snapshot
 from faser_align.pool.personal import Pool
 
 

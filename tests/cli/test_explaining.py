@@ -6,7 +6,7 @@ import pytest
 from commandline import Command
 
 from faser_align.cli.show import draw, explain
-from faser_align.cli.work import failures
+from faser_align.operations import failures
 from faser_align.state.logends import LogEnd
 
 

@@ -12,9 +12,9 @@ import pytest
 from campaigns import hook, make_campaign, make_old, run_iteration
 from commandline import Command
 
-from faser_align.cli.arguments import EXPORTED as TABLES
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
+from faser_align.reference.exports import EXPORTED as TABLES
 from faser_align.state import database, queries, schema, views
 from faser_align.state.describe import relations, schema_page
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert run_iteration(record, 1, constants=BY_HAND) == 0
     node = layout.reco_node(1, 2, 400)
     hook("pre", record["folder"], node, 0, 2)
-    hook("post", record["folder"], node, 0, 2, statuses.RAW_MISSING, "77.0", 0)
+    hook("post", record["folder"], node, 0, 2, exit_codes.RAW_MISSING, "77.0", 0)
     return str(record["folder"])
 
 
@@ -44,11 +44,11 @@ def test_any_sqlite_tool_reads_the_views(folder: str) -> None:
         ]
         assert db.execute("SELECT wall_s > 0 FROM v_iterations").fetchall() == [(1,), (None,)]
         failed = "SELECT node, state, attempts, outcome, job_id, return_value, wall_s >= 0 FROM v_nodes WHERE state = 'failed'"
-        status = statuses.RAW_MISSING
+        status = exit_codes.RAW_MISSING
         assert db.execute(failed).fetchall() == [("reco_s1_i02_00400", "failed", 1, "failed", "77.0", status, 1)]
         assert db.execute("SELECT count(*) FROM v_nodes").fetchone() == (12,)
         reason = db.execute("SELECT reason FROM v_history WHERE event = 'failed'").fetchone()[0]
-        assert reason == statuses.JOB_FAILURES[status][0]
+        assert reason == exit_codes.JOB_FAILURES[status][0]
         rows = db.execute("SELECT id FROM v_history").fetchall()
         assert rows == db.execute("SELECT id FROM history ORDER BY id").fetchall()
     finally:

@@ -10,9 +10,9 @@ from calypso import Lxplus
 from campaigns import make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.alignment.constants import read_constants
-from faser_align.cli.work.database import EXPORT_FORMAT
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.campaign import layout
+from faser_align.operations.conditions_database import EXPORT_FORMAT
 from faser_align.state import publish
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "align_2025.txt"

@@ -7,12 +7,12 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
 
-from faser_align.cli.work import extension
-from faser_align.config import changes, layout
-from faser_align.config.record import read_record
+from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest import read_record
 from faser_align.dag.render import render
-from faser_align.fsm import statuses
-from faser_align.state import queries, spool, verify, wishes, writer
+from faser_align.fsm import exit_codes
+from faser_align.operations import extension
+from faser_align.state import control_requests, queries, spool, verify, writer
 
 
 def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
     folder = record["folder"]
     assert [run_iteration(record, i) for i in (1, 2)] == [0, 0]
     hook("final", folder, "final", 0, 0)
-    name = wishes.put(folder, "extended", {"stage": 1, "before": 2, "after": 3})
+    name = control_requests.put(folder, "extended", {"stage": 1, "before": 2, "after": 3})
     wish = spool.read(folder, name)
     changes.write(folder, [{"id": wish["id"], "key": "stages.1.iterations", "before": 2, "after": 3}])
     with queries.published(folder) as db:
@@ -44,7 +44,7 @@ def test_an_extension_of_what_runs_is_ignored(tmp_path: Path) -> None:
     """A wish that the state does not allow leaves a row in the history, and no nodes."""
     record = make_campaign(tmp_path / "c", files=1)
     run_iteration(record, 1)
-    wishes.put(record["folder"], "extended", {"stage": 1, "before": 4, "after": 6})
+    control_requests.put(record["folder"], "extended", {"stage": 1, "before": 4, "after": 6})
     writer.take(record["folder"], None)
     hook("hold", record["folder"], layout.reco_node(1, 1, 400), "31.0", 0)
     with queries.published(record["folder"]) as db:
@@ -109,7 +109,7 @@ def test_an_extension_that_adds_nothing_is_refused(
         run_iteration(record, i, chi2_per_ndf=chi2, effect_um=9.0, significance=5.0)
         for i, chi2 in ((1, 1.0), (2, 1.2), (3, 1.3))
     ]
-    assert worse == [0, 0, statuses.FATAL]
+    assert worse == [0, 0, exit_codes.FATAL]
     hook("final", record["folder"], "final", 2, 1)
     refused = plain_command("extend", record["folder"], "-i", "1", "--dry-run")
     assert refused.status == 2

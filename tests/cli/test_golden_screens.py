@@ -23,7 +23,7 @@ import pytest
 from commandline import Command
 
 import faser_align
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import registry
 
 SCREENS = Path(__file__).parents[1] / "data" / "screens"

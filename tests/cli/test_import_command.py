@@ -10,7 +10,7 @@ import pytest
 from calypso import Lxplus
 from commandline import Command
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.wrapper import render_wrapper
 from faser_align.pool.personal import Pool
 

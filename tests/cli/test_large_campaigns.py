@@ -12,7 +12,7 @@ import pytest
 from commandline import Command
 from largecampaigns import make_large
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import publish, registry
 
 FILES, ITERATIONS = 400, 2

@@ -12,8 +12,8 @@ from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
 from killing import STRACE, fault_at
 
-from faser_align.config import changes, layout
-from faser_align.config.record import read_record
+from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest import read_record
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 

@@ -16,10 +16,10 @@ from nowhere import cool_down, until
 from nowhere import waiting as waiting_campaign
 from poolcampaigns import processes_in
 
-from faser_align.cli.work import waiting
-from faser_align.config import layout, submissions
+from faser_align.campaign import layout, submissions
 from faser_align.dag import queue
 from faser_align.dag.submit import HALT_WAIT_S
+from faser_align.operations import waiting
 from faser_align.pool import processes
 from faser_align.pool.personal import Pool
 

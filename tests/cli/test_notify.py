@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from commandline import Command
 
-from faser_align.cli.work import samples
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import samples
 
 
 @pytest.fixture

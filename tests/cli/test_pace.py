@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, write_output
 
-from faser_align.cli.work import pace, snapshot
-from faser_align.config import layout
+from faser_align.campaign import layout
+from faser_align.operations import eta, snapshot
 from faser_align.state import queries
 
 BEGIN = queries.seconds("2026-11-24T08:00:00.000Z")
@@ -48,7 +48,7 @@ def record(*stages: int, **convergence: Any) -> dict[str, Any]:
 def test_the_end_is_estimated_from_the_times_so_far() -> None:
     """Three of ten iterations took 20 minutes each and the fourth runs for 5: at most 6 h 15 min are to come."""
     rows = [row(1, 8.0), row(2, 4.0), row(3, 2.0), row(4)]
-    found = pace.estimate(record(10), rows, BEGIN + 3 * EACH_S + 300)
+    found = eta.estimate(record(10), rows, BEGIN + 3 * EACH_S + 300)
     assert (found["iteration_s"], found["iterations"], found["left"]) == (1200.0, 3, 7)
     assert found["left_s"] == 900 + 6 * 1200
     # 2 um halves each time: below 0.5 um in the fifth, and once more.
@@ -73,24 +73,24 @@ def test_the_pace_of_convergence(effects: list[float | None], rules: dict[str, A
     """An iteration is named only where the numbers that judge shrink steadily."""
     rows = [row(n, effect) | {"verdict": "go_on"} for n, effect in enumerate(effects, start=1)]
     rows[-1] |= {"ended_utc": utc(BEGIN), "wall_s": 1200.0}
-    assert pace.estimate(record(20, **rules), rows, BEGIN)["converges"] == converges
+    assert eta.estimate(record(20, **rules), rows, BEGIN)["converges"] == converges
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
     """Before a tenth of the first iteration is done, and in one that takes three times as long, nothing is estimated."""
-    assert pace.estimate(record(10), [], BEGIN) == {}
-    assert pace.estimate(record(10), [row(1, done=0)], BEGIN + 60) == {}
-    part = pace.estimate(record(10), [row(1, done=1)], BEGIN + 60)
+    assert eta.estimate(record(10), [], BEGIN) == {}
+    assert eta.estimate(record(10), [row(1, done=0)], BEGIN + 60) == {}
+    part = eta.estimate(record(10), [row(1, done=1)], BEGIN + 60)
     assert (part["iteration_s"], part["iterations"]) == (420.0, 0)
-    assert pace.estimate(record(10), [row(1, 8.0), row(2)], BEGIN + 4.1 * EACH_S) == {}
-    first_of_two = pace.estimate(record(3, 4), [row(1, 8.0), row(2, 2.0)], BEGIN + 2 * EACH_S)
+    assert eta.estimate(record(10), [row(1, 8.0), row(2)], BEGIN + 4.1 * EACH_S) == {}
+    first_of_two = eta.estimate(record(3, 4), [row(1, 8.0), row(2, 2.0)], BEGIN + 2 * EACH_S)
     assert (first_of_two["left"], first_of_two["converges"]) == (5, None)
 
 
 def test_a_validation_is_estimated_as_one_iteration() -> None:
     """While a campaign is validating, no iteration is to come, and what is left is the rest of an iteration's time."""
     ended = {**row(2, 2.0), "ended_utc": utc(BEGIN + 2 * EACH_S)}
-    found = pace.estimate(record(5), [row(1, 8.0), ended], BEGIN + 2 * EACH_S + 300, validating=True)
+    found = eta.estimate(record(5), [row(1, 8.0), ended], BEGIN + 2 * EACH_S + 300, validating=True)
     assert (found["left"], found["left_s"], found["converges"]) == (0, EACH_S - 300, None)
     assert found["end_utc"] == utc(BEGIN + 3 * EACH_S)
 
@@ -109,8 +109,8 @@ def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
         db.execute("UPDATE attempts SET opened_utc = ?, closed_utc = ?", (utc(BEGIN), utc(BEGIN + 100)))
         db.execute("UPDATE attempts SET opened_utc = ? WHERE node = ?", (utc(BEGIN + 201), quick))
         counts = queries.all_counts(db)
-        found = pace.slow(db, counts, BEGIN + 301)
-        assert pace.slow(db, counts, BEGIN + 299) == []
+        found = eta.slow(db, counts, BEGIN + 301)
+        assert eta.slow(db, counts, BEGIN + 299) == []
     db.close()
     assert found == [{"node": slow, "kind": "reco", "since_s": 301.0, "median_s": 100.0}]
     seen = snapshot.take(folder)

@@ -17,11 +17,11 @@ from calypso import Lxplus
 from commandline import Command
 from nowhere import no_job_begins, until
 
-from faser_align.cli.work.checks import look_at
-from faser_align.cli.work.proberequests import requests
-from faser_align.config.record import make_record
+from faser_align.campaign.manifest import make_record
 from faser_align.dag.render import render, render_probe
 from faser_align.jobs import probe
+from faser_align.operations.checks import look_at
+from faser_align.operations.probe_requests import requests
 from faser_align.pool.personal import Pool
 
 CONSTANTS = Path(__file__).parents[2] / "examples" / "align_2025.txt"

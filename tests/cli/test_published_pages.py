@@ -11,7 +11,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
 from faser_align.hooks import page
 from faser_align.pages import bounded

@@ -10,8 +10,8 @@ import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import Command
 
+from faser_align.campaign import layout
 from faser_align.cli.show import curves
-from faser_align.config import layout
 
 STATES = {
     "converged": "converged",

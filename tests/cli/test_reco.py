@@ -9,9 +9,9 @@ from calypso import Lxplus
 from campaigns import hook, make_campaign
 from commandline import Command
 
-from faser_align.alignment.constants import read_constants
-from faser_align.config import layout
-from faser_align.config.record import write_record
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import write_record
 from faser_align.pool.personal import Pool
 from faser_align.state import queries, verify
 

@@ -9,8 +9,8 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.config import changes, layout
-from faser_align.config.record import read_record, write_record
+from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest import read_record, write_record
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import outbox, queries, spool, verify, writer

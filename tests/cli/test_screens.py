@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from faser_align.cli.show import chronicle, draw, explain, figures, live, screens, unusual
+from faser_align.campaign.next_steps import held_steps
+from faser_align.cli.show import draw, explain, figures, history_view, incidents, live, screens
 from faser_align.cli.show.draw import Grid, Line
-from faser_align.cli.work import failures
-from faser_align.config.nextsteps import held_steps
+from faser_align.operations import failures
 from faser_align.state.logends import LogEnd
 
 
@@ -78,7 +78,7 @@ def test_long_lists_are_cut() -> None:
         {"node": f"reco_s1_i01_{n:05d}", "attempts": 3, "why": f"no {n}", "cure": "read the job's output log"}
         for n in range(100)
     ]
-    found = lines(unusual.blocks(snapshot(failed=failed)))
+    found = lines(incidents.blocks(snapshot(failed=failed)))
     assert found[:3] == [
         "100 nodes failed",
         "  reco_s1_i01_00000 (3 attempts): no 0",
@@ -86,7 +86,7 @@ def test_long_lists_are_cut() -> None:
     ]
     assert found[-1] == "  and 94 other reasons"
     assert len(found) < 20
-    same = lines(unusual.blocks(snapshot(failed=[{**node, "why": "no output"} for node in failed])))
+    same = lines(incidents.blocks(snapshot(failed=[{**node, "why": "no output"} for node in failed])))
     assert same[:2] == ["100 nodes failed", "  reco_s1_i01_00000 and 99 other nodes (3 attempts): no output"]
     assert len(same) == 3
 
@@ -99,7 +99,7 @@ def test_messages_that_were_not_delivered_are_told_by_target() -> None:
         for n, kind in enumerate(kinds, start=1)
         for target in ("me", "group")
     ]
-    assert lines(unusual.blocks(snapshot(undelivered=waiting[:-1]))) == [
+    assert lines(incidents.blocks(snapshot(undelivered=waiting[:-1]))) == [
         "9 messages not delivered",
         "  diverged to me, after 4 tries: no 4",
         "    and others: 1 held, 2 iteration, 1 submitted",
@@ -107,18 +107,18 @@ def test_messages_that_were_not_delivered_are_told_by_target() -> None:
         "    and others: 2 iteration, 1 submitted",
         "  try the targets with `faser-align notify test`, then `faser-align notify retry 'a b'`",
     ]
-    unfinished = lines(unusual.blocks(snapshot(undelivered=waiting[:4])))
+    unfinished = lines(incidents.blocks(snapshot(undelivered=waiting[:4])))
     assert unfinished[1:3] == ["  iteration to me, after 2 tries: no 2", "    and others: 1 submitted"]
 
 
 def test_the_spool_is_unusual() -> None:
     """Events that wait and events that cannot be read are said, a submission that waits is not."""
-    found = lines(unusual.blocks(snapshot(spool_waiting=2, spool_aside=1)))
+    found = lines(incidents.blocks(snapshot(spool_waiting=2, spool_aside=1)))
     assert found == [
         "2 events in the spool until the next hook",
         "1 event of the spool could not be read: see /c/spool/aside",
     ]
-    assert unusual.blocks(snapshot(spool_waiting=1, pending=["submitted"])) == []
+    assert incidents.blocks(snapshot(spool_waiting=1, pending=["submitted"])) == []
 
 
 @pytest.mark.parametrize(
@@ -186,19 +186,19 @@ def event(**changes: Any) -> dict[str, Any]:
 def test_the_event_of_a_node_is_shown_where_it_says_more(source: str, name: str, destination: str, shown: str) -> None:
     """What the new state says already is not repeated."""
     row = event(subject="mille_s1_i01", source=source, event=name, destination=destination, attempt=1)
-    assert chronicle.entry(row, UTC)[0].text == f"07:30:00  mille_s1_i01       1  {shown}"
+    assert history_view.entry(row, UTC)[0].text == f"07:30:00  mille_s1_i01       1  {shown}"
 
 
 def test_the_end_of_a_dag_that_a_verdict_stopped() -> None:
     """That DAGMan fails after such a verdict is expected; after another end it is an ignored event."""
     ignored = "a campaign that is so takes no event final_failed"
     about = {"event": "final_failed", "ignored": ignored, "facts": {"reason": "the DAG ended: 1 node failed"}}
-    told = chronicle.entry(event(source="diverged", destination="diverged", **about), UTC)
+    told = history_view.entry(event(source="diverged", destination="diverged", **about), UTC)
     assert [line.text.strip() for line in told] == [
         "07:30:00  campaign  diverged  DAGMan ended, as expected after diverged",
         "the DAG ended: 1 node failed",
     ]
-    other = chronicle.entry(event(source="converged", destination="converged", **about), UTC)
+    other = history_view.entry(event(source="converged", destination="converged", **about), UTC)
     assert other[0].text.endswith("converged  final_failed  (ignored)")
     assert other[1].text.endswith(f"; ignored: {ignored}")
 
@@ -207,7 +207,7 @@ def test_a_new_day_in_the_history() -> None:
     """Each day has a heading of its own."""
     row = event()
     days = [{**row, "utc": f"2026-11-{day}T07:30:00.000Z"} for day in (24, 24, 25)]
-    found = lines(chronicle.lines(days, UTC))
+    found = lines(history_view.lines(days, UTC))
     assert [line for line in found if "times in" in line] == ["2026-11-24, times in UTC", "2026-11-25, times in UTC"]
 
 
@@ -251,7 +251,7 @@ def test_nodes_that_were_tried_again_are_told_together() -> None:
     again = [
         {"node": f"n{n}", "state": "running" if n else "done", "attempts": 2, "why": "no scratch"} for n in range(3)
     ]
-    assert lines(unusual.blocks(snapshot(retried=again))) == [
+    assert lines(incidents.blocks(snapshot(retried=again))) == [
         "3 nodes tried again",
         "  n0 and 2 other nodes: no scratch; now 1 done, 2 in HTCondor",
     ]
@@ -317,7 +317,7 @@ def held_jobs(*reasons: str, tools: str = "A=b ") -> dict[str, Any]:
 def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
     """One command releases them all."""
     cure = "A=b condor_release -constraint 'DAGManJobId == 12 && JobStatus == 5'"
-    assert lines(unusual.blocks(snapshot(**held_jobs(*["quota"] * 5000)))) == [
+    assert lines(incidents.blocks(snapshot(**held_jobs(*["quota"] * 5000)))) == [
         "5,000 jobs on hold",
         "  n0 and 4,999 other jobs: quota",
         "  remove the cause, then release all held jobs:",
@@ -329,7 +329,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
     """Of thousands of reasons that are alike the first is told; a small number, as of a status, is not passed over."""
     hosts = [f"cannot send to slot1_{n % 8}@wn{n:04d}.cern.ch (errno 5)" for n in range(2000)]
     others = [f"cannot send to slot1_1@wn{n:04d}.cern.ch (errno 13)" for n in range(3)]
-    assert lines(unusual.blocks(snapshot(**held_jobs(*hosts, *others))))[:-2] == [
+    assert lines(incidents.blocks(snapshot(**held_jobs(*hosts, *others))))[:-2] == [
         "2,003 jobs on hold",
         "  n0 and 1,999 others like it: cannot send to slot1_0@wn0000.cern.ch (errno 5)",
         "  n2000 and 2 others like it: cannot send to slot1_1@wn0000.cern.ch (errno 13)",
@@ -338,7 +338,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
         {"node": f"n{n}", "attempts": 1, "why": f"raw file missing: /raw/{n:05d}.raw", "cure": "put it there"}
         for n in range(4000)
     ]
-    assert lines(unusual.blocks(snapshot(failed=failed))) == [
+    assert lines(incidents.blocks(snapshot(failed=failed))) == [
         "4,000 nodes failed",
         "  n0 and 3,999 others like it: raw file missing: /raw/00000.raw",
         "    cure: put it there",
@@ -347,7 +347,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
 
 def test_a_job_that_lacks_memory_is_not_only_released() -> None:
     """For a job that is held for its memory the command that gives it more comes first."""
-    assert lines(unusual.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
+    assert lines(incidents.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
         "1 job on hold",
         "  n0: memory usage exceeded request_memory",
         "  give the job 2000 MB of memory:",
@@ -385,7 +385,7 @@ def test_what_a_job_printed_does_not_command_the_terminal() -> None:
     """Colours, titles and cursor commands in a reason, a log or a name are not written; the words are, in one line."""
     why = "\x1b[1;31mERROR\x1b[0m no\tgeometry\r\n\x1b]0;owned\x07\x9b2Jat \x1bcall"
     failed = [{"node": "n0", "attempts": 1, "why": why, "cure": ""}]
-    assert lines(unusual.blocks(snapshot(failed=failed))) == ["1 node failed", "  n0: ERROR no geometry  at all"]
+    assert lines(incidents.blocks(snapshot(failed=failed))) == ["1 node failed", "  n0: ERROR no geometry  at all"]
     row = {
         "node": "n0",
         "attempt": 1,

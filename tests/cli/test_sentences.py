@@ -9,13 +9,13 @@ import pytest
 from campaigns import make_campaign
 from commandline import Command
 
-from faser_align.cli.work import checks_places
-from faser_align.cli.work.checking import Look, Skipped
 from faser_align.config.files import check_year
 from faser_align.config.load import nearest as nearest_key
 from faser_align.config.load import parse_config
 from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
+from faser_align.operations import checks_places
+from faser_align.operations.checking import Look, Skipped
 from faser_align.pool.personal import Pool
 from faser_align.state import registry
 

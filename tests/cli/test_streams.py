@@ -13,7 +13,7 @@ import pytest
 import typer
 from campaigns import hook, make_campaign, run_iteration
 
-from faser_align.alignment.constants import write_constants
+from faser_align.alignment.parameters.constants import write_constants
 from faser_align.cli import main, streams
 from faser_align.pool.personal import Pool
 from faser_align.state import registry

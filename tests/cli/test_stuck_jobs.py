@@ -18,9 +18,9 @@ from commandline import Command
 from nowhere import until
 from poolcampaigns import PoolCampaign, own_pool
 
-from faser_align.cli.work import queued, waiting
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag import queue
+from faser_align.operations import queued, waiting
 from faser_align.pool import personal, processes
 
 pytestmark = pytest.mark.alone

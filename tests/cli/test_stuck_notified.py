@@ -12,14 +12,14 @@ from campaigns import hook, make_campaign
 from commandline import Command
 from poolcampaigns import PoolCampaign, processes_in
 
-from faser_align.cli.work import dagman, notice, snapshot
-from faser_align.cli.work.alone import alone
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag import queue
 from faser_align.fsm import table
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import dagman, notice, snapshot
+from faser_align.operations.command_lock import alone
 from faser_align.pool.personal import Pool
-from faser_align.state import database, publish, queries, spool, verify, wishes
+from faser_align.state import control_requests, database, publish, queries, spool, verify
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
@@ -73,7 +73,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
     folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
     hook("pre", folder, NODE, 0, 2)
     for key in ("gone 12.0", "gone 12.0", "held 13 1"):
-        wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
+        control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
         assert hook("deliver", folder, "final").returncode == 0
     assert [subject.partition(" is stuck ")[2] for subject in subjects(mailbox)] == ["in iteration 1 of 4"] * 2
     letter = mailbox.messages()[0]
@@ -81,7 +81,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
     assert "Nothing moves the campaign until you do something: its DAGMan is gone" in " ".join(text.split())
     assert "faser-align status" in text
     hook("final", folder, "final", 2, 1)
-    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")
+    control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")
     hook("deliver", folder, "final")
     assert sum(" is stuck " in subject for subject in subjects(mailbox)) == 2
     with queries.published(folder) as db:
@@ -102,7 +102,7 @@ def test_an_older_campaign_that_wants_failures_is_notified(
         return 0
 
     database.transact(folder, older)
-    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
+    control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
     hook("deliver", folder, "final")
     assert len(subjects(mailbox)) == 1
     with queries.published(folder) as db:

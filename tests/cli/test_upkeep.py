@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commandline import Command
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 CASES = ["converged", "failed", "running", "held", "lost", "created"]
 

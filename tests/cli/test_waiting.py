@@ -17,9 +17,9 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
-from faser_align.cli.work import snapshot, waiting
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
+from faser_align.operations import snapshot, waiting
 from faser_align.state import create, database, publish, writer
 
 

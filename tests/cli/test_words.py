@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from faser_align.config import words
+from faser_align.system import formatting
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from faser_align.config import words
 )
 def test_sizes_have_three_digits(value: float | None, shown: str) -> None:
     """Lengths are written with the digits that mean something, and without an exponent where possible."""
-    assert words.size(value) == shown
+    assert formatting.size(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,17 @@ def test_sizes_have_three_digits(value: float | None, shown: str) -> None:
 )
 def test_durations(seconds: float | None, shown: str) -> None:
     """A duration has two units at most."""
-    assert words.duration(seconds) == shown
+    assert formatting.duration(seconds) == shown
 
 
 def test_numbers_that_are_none() -> None:
     """What is missing is a dash, what is not finite is said, and truth is no number."""
-    assert [words.number(value) for value in (None, float("nan"), True, "7")] == ["-", "not finite", "-", "-"]
-    assert words.chi2(123.456) == "123.5"
-    assert words.largest(None) == "-"
-    assert words.largest({"dof": "module.rz", "where": "003", "value": -380.2, "unit": "urad"}) == "-380 urad rz 003"
+    assert [formatting.number(value) for value in (None, float("nan"), True, "7")] == ["-", "not finite", "-", "-"]
+    assert formatting.chi2(123.456) == "123.5"
+    assert formatting.largest(None) == "-"
+    assert (
+        formatting.largest({"dof": "module.rz", "where": "003", "value": -380.2, "unit": "urad"}) == "-380 urad rz 003"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_numbers_that_are_none() -> None:
 )
 def test_large_values_are_written_out(given: float | None, shown: str) -> None:
     """Four digits, and no exponent where a person can read the number without."""
-    assert words.value(given) == shown
+    assert formatting.value(given) == shown
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_large_values_are_written_out(given: float | None, shown: str) -> None:
 )
 def test_shares(share: float | None, shown: str) -> None:
     """A share keeps a digit that says something."""
-    assert words.percent(share) == shown
+    assert formatting.percent(share) == shown
 
 
 @pytest.mark.parametrize(
@@ -82,4 +84,4 @@ def test_shares(share: float | None, shown: str) -> None:
 )
 def test_points_in_time(text: str, utc: str | None) -> None:
     """Times before now and dates are understood, anything else is not."""
-    assert words.since_utc(text, datetime(2026, 11, 24, 7, 30, tzinfo=UTC)) == utc
+    assert formatting.since_utc(text, datetime(2026, 11, 24, 7, 30, tzinfo=UTC)) == utc

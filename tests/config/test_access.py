@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config import access
 from faser_align.fsm.errors import UserError
+from faser_align.system import permissions
 
 ME, OTHER, GROUP = 4711, 4712, 4713
 
@@ -37,22 +37,22 @@ def found(kind: int, mode: int, owner: int = ME, group: int = GROUP) -> os.stat_
 )
 def test_who_could_write(kind: int, mode: int, owner: int, group: int, why: str) -> None:
     """Owner, group and all others count, but for sticky folders, links, and what is the administrator's."""
-    assert access._writers(found(kind, mode, owner, group), ME) == why
+    assert permissions._writers(found(kind, mode, owner, group), ME) == why
 
 
 def test_a_private_group_is_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a mask of 002, where each user has a group of his own, nothing is open to others."""
-    names = access.pwd.struct_passwd(("you", "x", ME, GROUP, "", "/", "/bin/sh"))
-    monkeypatch.setattr(access.pwd, "getpwuid", lambda _: names)
+    names = permissions.pwd.struct_passwd(("you", "x", ME, GROUP, "", "/", "/bin/sh"))
+    monkeypatch.setattr(permissions.pwd, "getpwuid", lambda _: names)
     for name, members, why in (
         ("you", [], ""),
         ("you", ["you"], ""),
         ("you", ["you", "another"], "can be written by the group you"),
         ("zp", [], "can be written by the group zp"),
     ):
-        group = access.grp.struct_group((name, "x", GROUP, members))
-        monkeypatch.setattr(access.grp, "getgrgid", lambda _, group=group: group)
-        assert access._writers(found(stat.S_IFDIR, 0o775), ME) == why
+        group = permissions.grp.struct_group((name, "x", GROUP, members))
+        monkeypatch.setattr(permissions.grp, "getgrgid", lambda _, group=group: group)
+        assert permissions._writers(found(stat.S_IFDIR, 0o775), ME) == why
 
 
 def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
@@ -63,20 +63,20 @@ def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
     (tmp_path / "second").symlink_to(inner)
     program = inner / "program"
     program.touch(mode=0o755)
-    access.check_trusted(str(tmp_path / "first" / "program"), "the program")
+    permissions.check_trusted(str(tmp_path / "first" / "program"), "the program")
     (tmp_path / "above").chmod(0o777)
     for path in (program, tmp_path / "first" / "program"):
         with pytest.raises(UserError) as refused:
-            access.check_trusted(str(path), "the program")
+            permissions.check_trusted(str(path), "the program")
         assert str(refused.value) == (
             f"the program is {path}, and {tmp_path}/above can be written by everybody, so that others could run programs "
             f"in your name; `chmod go-w {tmp_path}/above`"
         )
     (tmp_path / "above").chmod(0o1777)
-    access.check_trusted(str(program), "the program")
+    permissions.check_trusted(str(program), "the program")
     program.chmod(0o666)
     with pytest.raises(UserError, match=r"program can be written by everybody"):
-        access.check_trusted(str(program), "the program")
+        permissions.check_trusted(str(program), "the program")
 
 
 def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(UserError, match="too many links"):
-        access.check_trusted(str(tmp_path / "a"), "the program")
+        permissions.check_trusted(str(tmp_path / "a"), "the program")
     with pytest.raises(UserError, match="c cannot be looked at: No such file"):
-        access.check_trusted(str(tmp_path / "c"), "the program")
+        permissions.check_trusted(str(tmp_path / "c"), "the program")
 
 
 def test_a_whole_tree_counts(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_whole_tree_counts(tmp_path: Path) -> None:
     (tmp_path / "src" / "package").symlink_to("../real")
     module = tmp_path / "real" / "deep" / "module.py"
     module.touch()
-    access.check_tree(str(tmp_path / "src"), "the package")
+    permissions.check_tree(str(tmp_path / "src"), "the package")
     module.chmod(0o666)
     with pytest.raises(UserError, match=r"deep/module\.py can be written by everybody; correct that \(`chmod -R go-w "):
-        access.check_tree(str(tmp_path / "src"), "the package")
+        permissions.check_tree(str(tmp_path / "src"), "the package")
 
 
 def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
     compiling.start()
     try:
         for _ in range(10):
-            access.check_tree(str(package), "the package")
+            permissions.check_tree(str(package), "the package")
     finally:
         over.set()
         compiling.join()
     names[-1].chmod(0o666)
     with pytest.raises(UserError, match=r"deep/199 can be written by everybody"):
-        access.check_tree(str(package), "the package")
+        permissions.check_tree(str(package), "the package")
 
 
 LISTED = """Access list for /afs/cern.ch/work/y/you/align is
@@ -156,14 +156,14 @@ def test_on_afs_the_access_list_decides(
 ) -> None:
     """On AFS mode bits mean nothing; what ``fs listacl`` says of everybody does."""
     text = LISTED.format(who=who, rights=rights)
-    assert access.parse_access_list(text)[who] == rights
+    assert permissions.parse_access_list(text)[who] == rights
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (tmp_path / "fs").write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
     (tmp_path / "fs").chmod(0o755)
     folder = "/afs/cern.ch/work/y/you/align"
     if not refused:
-        access.refuse_everybody(folder, access.WRITING, "the campaign")
+        permissions.refuse_everybody(folder, permissions.WRITING, "the campaign")
         return
     with pytest.raises(UserError, match=refused) as problem:
-        access.refuse_everybody(folder, access.WRITING, "the campaign")
+        permissions.refuse_everybody(folder, permissions.WRITING, "the campaign")
     assert str(problem.value).endswith(f"take them away: `fs setacl {folder} {who} none`")

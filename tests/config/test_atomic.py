@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config import atomic
+from faser_align.system import atomic
 
 # Writes a file with each of its system calls that write in turn made the last one.
 KILLED = """
 import os, signal, sys
-from faser_align.config import atomic
+from faser_align.system import atomic
 path, last = sys.argv[1], int(sys.argv[2])
 seen = 0
 def counted(call):

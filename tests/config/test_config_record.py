@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config.record import make_record, read_record, write_record
+from faser_align.campaign.manifest import make_record, read_record, write_record
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import StoreError, UserError
 
@@ -65,6 +65,6 @@ def test_where_large_files_go(use: bool, place: str) -> None:
 
 def test_reading_a_record_is_cheap() -> None:
     """Jobs and hooks that read the record do not load the configuration's models."""
-    code = "import sys, faser_align.config.record; print(any('pydantic' in name for name in sys.modules))"
+    code = "import sys, faser_align.campaign.manifest; print(any('pydantic' in name for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.labels import PARAMETERS, Parameter, layer_number
-from faser_align.alignment.steeringtext import solver_options, step_fixed, step_texts
-from faser_align.config.importing import Imported, import_config
-from faser_align.config.importing_json import read_json
+from faser_align.alignment.parameters.labels import PARAMETERS, Parameter, layer_number
+from faser_align.alignment.pede.steering_text import solver_options, step_fixed, step_texts
 from faser_align.config.load import load_config, parse_config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
+from faser_align.predecessor.configuration import Imported, import_config
+from faser_align.predecessor.read_json import read_json
 
 ROOT = Path(__file__).parents[2]
 NEWEST, README = (ROOT / "tests" / "data" / "predecessor" / name for name in ("config.json", "config_readme.json"))

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment.labels import PARAMETERS
-from faser_align.alignment.steeringtext import step_fixed
-from faser_align.config.importing import Imported, RefusedError, import_config
-from faser_align.config.importing_json import read_json
-from faser_align.config.importing_yaml import read_yaml
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.config.load import parse_config
 from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
+from faser_align.predecessor.configuration import Imported, RefusedError, import_config
+from faser_align.predecessor.read_json import read_json
+from faser_align.predecessor.read_yaml import read_yaml
 
 THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
 NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config import credential, kerberos
 from faser_align.fsm.errors import CampaignError
 from faser_align.pool import ticket
+from faser_align.system import credential, kerberos
 
 NOW = 1_800_000_000
 VALID = kerberos.Ticket("ann@STAND.IN", NOW - 60, NOW + 3600, NOW + 86400)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.config.nextsteps import NEXT, Step, next_steps
+from faser_align.campaign.next_steps import NEXT, Step, next_steps
 from faser_align.fsm import table
 
 README = Path(__file__).parents[2] / "README.md"

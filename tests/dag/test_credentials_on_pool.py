@@ -19,14 +19,15 @@ from kerberos import SETTINGS, Site, environment_of, site
 from nowhere import no_dagman, no_job_begins, until
 from poolcampaigns import PoolCampaign
 
-from faser_align.config import credential, kerberos, layout
-from faser_align.config.atomic import replacing
+from faser_align.campaign import layout
 from faser_align.dag import credentials
 from faser_align.dag.submit import submit_dag
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import personal, processes
+from faser_align.system import credential, kerberos
+from faser_align.system.atomic import replacing
 
 NAME = "with-credentials"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--name", NAME)
@@ -69,7 +70,7 @@ COPY = """\
 #!/bin/sh
 {python} -I -c '
 import os, sys, time
-from faser_align.config import kerberos
+from faser_align.system import kerberos
 ticket = kerberos.read(os.environ["KRB5CCNAME"].removeprefix("FILE:"))
 sys.exit(time.time() >= ticket.end)' || {{ echo "cp: cannot create regular file: Key has expired" >&2; exit 1; }}
 exec /bin/cp "$@"
@@ -309,7 +310,7 @@ def test_without_issued_credentials_every_node_fails(
     assert set(kinit.calls()) == {""}
     assert marks(cluster) == (None, set())
     nodes = campaign.nodes()
-    assert {nodes[f"reco_s1_i01_{file}"]["reason"] for file in ("00400", "00401")} == {statuses.failure(-1001)[0]}
+    assert {nodes[f"reco_s1_i01_{file}"]["reason"] for file in ("00400", "00401")} == {exit_codes.failure(-1001)[0]}
 
 
 def test_the_condor_credd_may_keep_the_credential_that_it_has(kinit: Site) -> None:
@@ -351,7 +352,7 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
     ticket = kerberos.read(credentials.path())
     assert ticket is not None
     assert ticket.end - began >= renewable_s
-    name, _, fix = statuses.JOB_FAILURES[statuses.TOKEN]
+    name, _, fix = exit_codes.JOB_FAILURES[exit_codes.TOKEN]
     expired = f"{datetime.fromtimestamp(ticket.end, UTC):%Y-%m-%d %H:%M} UTC"
     for said in (desk.run("status", NAME), desk.letters("failed")):
         words = " ".join(said.split())

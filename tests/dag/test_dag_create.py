@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from faser_align.campaign.manifest import read_record
 from faser_align.config.load import parse_config
-from faser_align.config.record import read_record
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm.errors import StoreError, UserError

@@ -11,8 +11,8 @@ from typing import Any
 import htcondor2
 import pytest
 
+from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
-from faser_align.config.record import make_record
 from faser_align.dag.create import Created, create_campaign
 from faser_align.dag.plan import Plan
 from faser_align.dag.render import render

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
-from faser_align.config.record import make_record
 from faser_align.dag.paths import encode_argument
 from faser_align.dag.render import render
 from faser_align.fsm.errors import UserError

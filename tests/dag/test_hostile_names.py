@@ -14,14 +14,14 @@ import pytest
 from campaigns import hook, make_campaign
 from hostile import HOSTILE
 
-from faser_align.alignment.steering import parse_steering, write_steering
-from faser_align.alignment.steeringtext import SolverOptions
+from faser_align.alignment.pede.steering_text import SolverOptions
+from faser_align.alignment.solver.steering import parse_steering, write_steering
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record, write_record
+from faser_align.campaign.next_steps import next_steps
 from faser_align.cli import console
-from faser_align.config import layout
 from faser_align.config.files import parse_files, parse_run
 from faser_align.config.load import parse_config
-from faser_align.config.nextsteps import next_steps
-from faser_align.config.record import read_record, write_record
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.dag.submit import describe_dagman
 from faser_align.dag.wrapper import render_wrapper

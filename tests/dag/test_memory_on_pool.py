@@ -5,7 +5,7 @@ from pathlib import Path
 
 from poolcampaigns import PoolCampaign, own_pool
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 

@@ -11,9 +11,9 @@ from click.testing import Result
 from nowhere import no_job_begins
 from typer.testing import CliRunner
 
+from faser_align.campaign.manifest import read_record
 from faser_align.cli.commands import setup
 from faser_align.config.profiles import PROFILES
-from faser_align.config.record import read_record
 from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
 from faser_align.pool.personal import Pool

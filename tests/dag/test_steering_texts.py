@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.labels import PARAMETERS, module_x_label
-from faser_align.alignment.millepede import read_result
-from faser_align.alignment.ownparameters import parse_parameters
-from faser_align.alignment.steering import parse_steering
-from faser_align.alignment.steeringlines import check_lines
-from faser_align.alignment.steeringtext import SolverOptions, step_fixed, write_steering
+from faser_align.alignment.parameters.labels import PARAMETERS, module_x_label
+from faser_align.alignment.pede.own_parameters import parse_parameters
+from faser_align.alignment.pede.results import read_result
+from faser_align.alignment.pede.steering_lines import check_lines
+from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
+from faser_align.alignment.solver.steering import parse_steering
+from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
-from faser_align.config.record import make_record
 from faser_align.dag.texts import StepTexts, steering_texts
 from faser_align.fsm.errors import UserError
 

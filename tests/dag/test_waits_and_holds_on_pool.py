@@ -8,7 +8,7 @@ import htcondor2
 import pytest
 from poolcampaigns import PoolCampaign
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 

@@ -20,8 +20,8 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command, in_process
 
-from faser_align.alignment.constants import parse_constants
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import parse_constants
+from faser_align.campaign import layout
 from faser_align.config.load import parse_config
 from faser_align.notifiers.targets import load_targets
 from faser_align.state import registry

@@ -11,11 +11,12 @@ from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics
 from commandline import faser_align
 from described import found, undescribed
 
-from faser_align.cli.work.exporting import EXPORTED_FORMAT
-from faser_align.config import contents, layout
-from faser_align.config.contents import Format
+from faser_align.campaign import layout
+from faser_align.operations.exporting import EXPORTED_FORMAT
 from faser_align.pages.publish import ENTRY_FORMAT, publish
-from faser_align.state import create, registry, spool, wishes
+from faser_align.reference import files
+from faser_align.reference.files import Format
+from faser_align.state import control_requests, create, registry, spool
 from faser_align.state.describe import EVENT_FORMAT, REGISTRY_FORMAT
 
 Record = dict[str, Any]
@@ -59,10 +60,10 @@ def test_events_are_described(record: Record) -> None:
     hook("final", folder, "final", 4, 0)
     create.record_submitted(folder, 12)
     # As `extend` and `notify retry` do, which need a pool and messages.
-    wishes.put(folder, "extended", {"stage": 1, "before": 4, "after": 5})
-    wishes.put(folder, "notify_retried", {"target": "me"})
-    wishes.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
-    wishes.put(folder, "solved", wishes.solution(folder, 1) or {})
+    control_requests.put(folder, "extended", {"stage": 1, "before": 4, "after": 5})
+    control_requests.put(folder, "notify_retried", {"target": "me"})
+    control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
+    control_requests.put(folder, "solved", control_requests.solution(folder, 1) or {})
     faser_align("set", folder, "convergence.patience=3")
     faser_align("stop", folder, "--after", "iteration")
     events = [spool.read(folder, name) for name in spool.waiting(folder)]
@@ -77,8 +78,8 @@ def test_events_are_described(record: Record) -> None:
         "solved",
     }
     assert differs(EVENT_FORMAT, events) == (set(), set())
-    assert differs(contents.CHANGES_FORMAT, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
-    assert differs(contents.STOP_FORMAT, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
+    assert differs(files.CHANGES_FORMAT, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
+    assert differs(files.STOP_FORMAT, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
 
 
 def test_what_lies_elsewhere_is_described(record: Record, workdir: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from described import is_described
 
+from faser_align.campaign import layout
 from faser_align.cli import refresh
-from faser_align.config import layout
 from faser_align.fsm import meanings, table
 
 ROOT = Path(__file__).parents[2]

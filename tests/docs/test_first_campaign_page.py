@@ -13,12 +13,12 @@ import pytest
 from calypso import Lxplus
 from commandline import Command, Result
 
-from faser_align.alignment.constants import read_constants
+from faser_align.alignment.parameters.constants import read_constants
 from faser_align.cli import main
 from faser_align.cli.show import draw
-from faser_align.cli.work import interpreters
 from faser_align.config.profiles import profile_text
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import interpreters
 from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).parents[2]

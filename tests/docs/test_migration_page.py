@@ -10,8 +10,8 @@ import pytest
 from calypso import Lxplus
 from commandline import Command, Result, in_process
 
-from faser_align.config.importing_tables import key_tables
 from faser_align.pool.personal import Pool
+from faser_align.predecessor.key_tables import key_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "from-faser-alignment-script.md"

@@ -20,8 +20,8 @@ import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from worlds import IMPATIENT, altered, small_disk
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import database, queries, spool, verify
 
 NODE = layout.reco_node(1, 1, 400)
@@ -237,8 +237,8 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
     ("changes", "answer", "state"),
     [
         ({"significance": 3.0, "effect_um": 5.0, "chi2_per_ndf": 0.3}, 0, "exhausted"),
-        ({"nan": True, "significance": None, "effect_um": None}, statuses.FATAL, "diverged"),
-        ({}, statuses.CONVERGED, "converged"),
+        ({"nan": True, "significance": None, "effect_um": None}, exit_codes.FATAL, "diverged"),
+        ({}, exit_codes.CONVERGED, "converged"),
     ],
 )
 def test_a_verdict_without_a_store(record: Record, changes: dict[str, Any], answer: int, state: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from campaigns import hook, make_campaign
 from poolcampaigns import PoolCampaign, own_pool
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.queue import HELD
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes

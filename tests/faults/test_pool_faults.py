@@ -19,7 +19,7 @@ import pytest
 from poolcampaigns import PoolCampaign, own_pool
 from poolfaults import Injector, plan
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries
@@ -139,7 +139,7 @@ class Laboratory:
     def _events(self, campaign: PoolCampaign, trial: Trial) -> None:
         """Every job whose POST DAGMan saw succeed has one attempt that succeeded, and no job has two.
 
-        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once by a mark (``hooks.passing``).
+        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once by a mark (``hooks.skip_guard``).
         Such a node may have been done, or have lost its file, before; then its state is that of the undisturbed campaign.
         """
         log = (campaign.folder / layout.JOBSTATE_LOG).read_text()

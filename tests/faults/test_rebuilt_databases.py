@@ -24,8 +24,8 @@ from campaigns import metrics
 from poolcampaigns import STUB, PoolCampaign, own_pool
 from poolfaults import ROUGH_KINDS, Injector, plan
 
-from faser_align.config import layout
-from faser_align.config.record import read_submitted, write_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_submitted, write_record
 from faser_align.dag.render import render
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faser_align.fsm import diagram, machine, statuses, table
+from faser_align.fsm import diagram, exit_codes, machine, table
 
 EVENTS = sorted({event for _, event, _ in table.CAMPAIGN})
 
@@ -71,16 +71,16 @@ def test_the_diagram_shows_every_transition(which: str) -> None:
     ("verdict", "last", "validated", "at_limit", "event", "answer"),
     [
         ("go_on", True, True, "continue", "go_on", 0),
-        ("converged", True, False, "continue", "converged", statuses.CONVERGED),
+        ("converged", True, False, "continue", "converged", exit_codes.CONVERGED),
         ("converged", True, True, "continue", "validation_asked", 0),
         ("converged", False, True, "stop", "stage_finished", 0),
         ("limit", True, True, "continue", "limit", 0),
         ("limit", True, False, "stop", "limit", 0),
         ("limit", False, False, "continue", "stage_finished", 0),
-        ("limit", False, False, "stop", "limit", statuses.FATAL),
-        ("diverged", False, False, "continue", "diverged", statuses.FATAL),
-        ("stalled", True, True, "continue", "stalled", statuses.FATAL),
-        ("starved", True, False, "stop", "starved", statuses.FATAL),
+        ("limit", False, False, "stop", "limit", exit_codes.FATAL),
+        ("diverged", False, False, "continue", "diverged", exit_codes.FATAL),
+        ("stalled", True, True, "continue", "stalled", exit_codes.FATAL),
+        ("starved", True, False, "stop", "starved", exit_codes.FATAL),
     ],
 )
 def test_what_a_verdict_becomes(
@@ -88,18 +88,18 @@ def test_what_a_verdict_becomes(
 ) -> None:
     """Only who has converged ends the DAG early; an end without success fails its node while anything is left that could run."""
     assert table.after_verdict(verdict, last=last, validated=validated, at_limit=at_limit) == event
-    assert statuses.verdict_exit(event, last=last) == answer
+    assert exit_codes.verdict_exit(event, last=last) == answer
 
 
 def test_what_a_validation_answers() -> None:
     """A validation that is refuted has failed for good."""
-    assert [statuses.verdict_exit(event, last=True) for event in ("confirmed", "refuted")] == [0, statuses.FATAL]
+    assert [exit_codes.verdict_exit(event, last=True) for event in ("confirmed", "refuted")] == [0, exit_codes.FATAL]
 
 
 def test_a_job_says_nothing_to_dagman_by_itself() -> None:
     """Whatever a job ended with, its script answers with success, with failure, or with failure for good."""
-    fatal = {status for status, (_, for_good, _) in statuses.JOB_FAILURES.items() if for_good}
+    fatal = {status for status, (_, for_good, _) in exit_codes.JOB_FAILURES.items() if for_good}
     assert fatal
-    assert fatal < set(statuses.JOB_FAILURES)
+    assert fatal < set(exit_codes.JOB_FAILURES)
     for ret in range(-1100, 256):
-        assert statuses.job_exit(ret) == (0 if ret == 0 else statuses.FATAL if ret in fatal else 1)
+        assert exit_codes.job_exit(ret) == (0 if ret == 0 else exit_codes.FATAL if ret in fatal else 1)

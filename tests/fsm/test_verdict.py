@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm.approach import Remaining, remaining, rise
 from faser_align.fsm.criteria import Rules, limits, progress, rules_asked
+from faser_align.fsm.extrapolation import Remaining, remaining, rise
 from faser_align.fsm.verdict import judge
 
 RULES = Rules()

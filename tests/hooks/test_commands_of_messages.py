@@ -12,8 +12,8 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import faser_align
 
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.hooks.delivery import message_facts
 from faser_align.notifiers.message import compose
 from faser_align.state import database, outbox, registry

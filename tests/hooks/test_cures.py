@@ -7,10 +7,10 @@ import pytest
 from campaigns import hook, make_campaign
 from taking import FAILED, PRE, take
 
-from faser_align.cli.work import failures, snapshot
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.hooks.delivery import message_facts
+from faser_align.operations import failures, snapshot
 from faser_align.state import database, judging
 from faser_align.state.outbox import claim
 
@@ -35,7 +35,7 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
     folder = record(tmp_path / "campaign")["folder"]
     hook("pre", folder, NODE, 0, 2)
     Path(layout.job_log(folder, NODE, "err")).write_text("inputs: raw file /r/400 cannot be read\n")
-    assert hook("post", folder, NODE, 0, 2, statuses.RAW_MISSING, "13.0", 0).returncode == 0
+    assert hook("post", folder, NODE, 0, 2, exit_codes.RAW_MISSING, "13.0", 0).returncode == 0
     (lost,) = due(folder)["files_lost"]
     assert lost["why"] == "raw file missing or unreadable: inputs: raw file /r/400 cannot be read"
     assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
@@ -45,7 +45,7 @@ def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
     """What can only be put right in another campaign says so already."""
     folder = record(tmp_path / "campaign")["folder"]
     why = "conversion to Mille failed: no track is left"
-    take(folder, PRE, {**FAILED, "fatal": True, "ret": statuses.CONVERSION, "exit": statuses.FATAL, "reason": why})
+    take(folder, PRE, {**FAILED, "fatal": True, "ret": exit_codes.CONVERSION, "exit": exit_codes.FATAL, "reason": why})
     (lost,) = due(folder)["files_lost"]
     assert lost["cure"] == "compare the cuts of [mille] with what the reason counts; then submit anew"
 
@@ -55,7 +55,7 @@ def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
     notify = {"targets": ["me"], "events": ["end"]}
     folder = make_campaign(tmp_path / "campaign", files=9, config={"notify": notify})["folder"]
     for file in range(400, 409):
-        node, status = layout.reco_node(1, 1, file), statuses.CRASHED if file < 408 else statuses.RAW_MISSING
+        node, status = layout.reco_node(1, 1, file), exit_codes.CRASHED if file < 408 else exit_codes.RAW_MISSING
         hook("pre", folder, node, 2, 2)
         Path(layout.job_log(folder, node, "err")).write_text(f"reading\n/r/{file} is no good\n")
         hook("post", folder, node, 2, 2, status, f"{file}.0", 0)
@@ -100,13 +100,13 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
     assert judging.why(-1003, folder, NODE) == "DAGMan could not read the job's event log"
     assert judging.why(-1004, folder, NODE) == "the PRE script failed or was skipped"
     assert judging.why(-9, folder, NODE) == "the job was killed by signal 9"
-    assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full"
+    assert judging.why(exit_codes.NO_SPACE, folder, NODE) == "disk full"
     Path(layout.job_log(folder, NODE, "err")).write_text("first\nquota exceeded  \n\n")
-    assert judging.why(statuses.NO_SPACE, folder, NODE) == "disk full: quota exceeded"
+    assert judging.why(exit_codes.NO_SPACE, folder, NODE) == "disk full: quota exceeded"
     assert judging.why(99, folder, NODE) == "exit status 99: quota exceeded"
 
 
-@pytest.mark.parametrize("ret", sorted(statuses.DAGMAN_FAILURES))
+@pytest.mark.parametrize("ret", sorted(exit_codes.DAGMAN_FAILURES))
 def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
     """A node that failed with a value of DAGMan's own has its sentence and its fix in message, `status` and `analyze`."""
     notify = {"targets": ["me"], "events": ["end"]}
@@ -114,7 +114,7 @@ def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
     hook("pre", folder, NODE, 2, 2)
     assert hook("post", folder, NODE, 2, 2, ret, "13.0", 0).returncode == 1
     hook("final", folder, "final", 2, 1)
-    name, _, cure = statuses.DAGMAN_FAILURES[ret]
+    name, _, cure = exit_codes.DAGMAN_FAILURES[ret]
     (failed,) = due(folder)["failed"]
     assert (failed["why"], failed["cure"]) == (name, cure)
     (shown,) = snapshot.take(folder)["failed"]

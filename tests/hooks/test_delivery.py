@@ -15,7 +15,7 @@ from campaigns import make_campaign
 from receivers import TOKEN
 from taking import BASE, FINAL, PRE, take
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
 from faser_align.hooks import delivery
 from faser_align.notifiers.mailbox import Mailbox

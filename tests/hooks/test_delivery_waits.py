@@ -18,14 +18,14 @@ from commandline import faser_align
 from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, kept_port, listening, mattermost
 from worlds import altered
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries, verify
 
 ALARM_S, ALARM_FINAL_S = 12.0, 14.0  # in half of which a machine that is busy sends the other target its letter
 SLACK_S = 30.0  # starting a hook and loading its libraries, on such a machine; without an alarm it would wait for ever
 BRIEF = altered(
-    "from faser_align.config.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
+    "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
     f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}\n"
     "from faser_align.state import publish\npublish.SHARE = 1"  # no pause after a copy, be the disk as slow as it may
 )

@@ -12,7 +12,7 @@ import pytest
 from poolcampaigns import PoolCampaign
 from receivers import Mattermost, mattermost, words_of
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import queries

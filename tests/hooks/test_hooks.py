@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
-from faser_align.config import changes, layout
-from faser_align.fsm import statuses
+from faser_align.campaign import changes, layout
+from faser_align.fsm import exit_codes
 from faser_align.hooks import campaign as campaign_hook
 from faser_align.hooks import node as node_hook
 from faser_align.state import database, holds, queries, writer
@@ -43,7 +43,7 @@ def node(record: dict[str, Any], name: str) -> dict[str, Any]:
 def test_a_campaign_that_converges(record: dict[str, Any]) -> None:
     """PRE and POST of every node lead to converged, and only then POST answers 42."""
     assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
-    assert run_iteration(record, 4) == statuses.CONVERGED
+    assert run_iteration(record, 4) == exit_codes.CONVERGED
     assert state(record) == "converged"
     assert hook("final", record["folder"], "final", 0, 1).returncode == 0
     assert state(record) == "converged"
@@ -80,7 +80,7 @@ def test_an_end_without_success_fails_the_node_for_good(
     record: dict[str, Any], change: dict[str, Any], expected: str
 ) -> None:
     """A verdict that ends without success answers the status that is not tried again, and FINAL changes nothing."""
-    assert run_iteration(record, 1, **change) == statuses.FATAL
+    assert run_iteration(record, 1, **change) == exit_codes.FATAL
     assert state(record) == expected
     assert hook("final", record["folder"], "final", 2, 1).returncode == 2
     assert state(record) == expected
@@ -94,7 +94,7 @@ def test_scripts_that_run_again_change_nothing(record: dict[str, Any]) -> None:
     calls = [
         ("pre", record["folder"], name, 0, 2),
         ("hold", record["folder"], name, "13.0", 0),
-        ("post", record["folder"], name, 0, 2, statuses.RAW_MISSING, "13.0", 0),
+        ("post", record["folder"], name, 0, 2, exit_codes.RAW_MISSING, "13.0", 0),
         ("pre", record["folder"], mille, 0, 2),
         ("final", record["folder"], "final", 2, 1),
     ]
@@ -200,10 +200,10 @@ def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
             db.execute(sql, (database.utc(time.time() - ago_s), attempt))
 
     ended(1, 400)
-    assert hook("pre", folder, name, 2, 2, 300).returncode == statuses.DEFER
+    assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     assert node(record, name)["attempts"] == 2
     ended(2, 100)  # long before the time is over, which goes on while the hook begins
-    assert hook("pre", folder, name, 2, 2, 300).returncode == statuses.DEFER
+    assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     for ago_s in (300, -3600):
         ended(2, ago_s)
         assert hook("pre", folder, name, 2, 2, 300).returncode == 0
@@ -278,7 +278,7 @@ def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
     """The first hook of another DAGMan resumes a failed campaign; its FINAL is recorded as its own."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     hook("pre", folder, name, 0, 2)
-    hook("post", folder, name, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+    hook("post", folder, name, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
     assert hook("final", folder, "final", 2, 1).returncode == 2
     assert hook("pre", folder, name, 0, 2, dag_id="77.0").returncode == 0
     assert state(record) == "reconstructing"
@@ -300,17 +300,17 @@ def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> N
     folder = record["folder"]
     lost = layout.reco_node(1, 1, 401)
     hook("pre", folder, lost, 2, 2)
-    assert hook("post", folder, lost, 2, 2, statuses.CRASHED, "13.0", 0).returncode == 0
+    assert hook("post", folder, lost, 2, 2, exit_codes.CRASHED, "13.0", 0).returncode == 0
     assert node(record, lost)["state"] == "lost"
     second = layout.reco_node(1, 1, 402)
     hook("pre", folder, second, 2, 2)
-    assert hook("post", folder, second, 2, 2, statuses.CRASHED, "14.0", 0).returncode == 1
+    assert hook("post", folder, second, 2, 2, exit_codes.CRASHED, "14.0", 0).returncode == 1
     assert node(record, second)["state"] == "failed"
     assert hook("pre", folder, layout.mille_node(1, 1), 0, 2).returncode == 0
     assert json.loads(Path(layout.lost_file(folder, 1, 1)).read_text()) == [401]
     later = layout.reco_node(1, 2, 401)
-    assert hook("pre", folder, later, 0, 2).returncode == statuses.SKIP
-    assert hook("pre", folder, later, 0, 2).returncode == statuses.SKIP
+    assert hook("pre", folder, later, 0, 2).returncode == exit_codes.SKIP
+    assert hook("pre", folder, later, 0, 2).returncode == exit_codes.SKIP
     assert node(record, later)["state"] == "skipped"
 
 
@@ -328,9 +328,9 @@ def test_an_early_stage_is_passed_over_and_the_next_begins(tmp_path: Path) -> No
     assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
     assert state(record) == "solving"
     for name in (layout.reco_node(1, 4, 400), layout.mille_node(1, 4)):
-        assert hook("pre", record["folder"], name, 0, 2).returncode == statuses.SKIP
+        assert hook("pre", record["folder"], name, 0, 2).returncode == exit_codes.SKIP
     assert [run_iteration(record, i, stage=2) for i in (1, 2)] == [0, 0]
-    assert run_iteration(record, 3, stage=2) == statuses.CONVERGED
+    assert run_iteration(record, 3, stage=2) == exit_codes.CONVERGED
     assert state(record) == "converged"
 
 
@@ -338,11 +338,11 @@ def test_a_solution_without_metrics_fails(record: dict[str, Any]) -> None:
     """A Millepede job that left no metrics, or another iteration's, has failed for good, and nothing is judged."""
     name, folder = layout.mille_node(1, 1), record["folder"]
     hook("pre", folder, name, 0, 2)
-    assert hook("post", folder, name, 0, 2, 0, "13.0", 0).returncode == statuses.FATAL
+    assert hook("post", folder, name, 0, 2, 0, "13.0", 0).returncode == exit_codes.FATAL
     hook("pre", folder, name, 0, 2)
     write_metrics(record, metrics(2))
     Path(layout.metrics_file(folder, 1, 2)).rename(layout.metrics_file(folder, 1, 1))
-    assert hook("post", folder, name, 0, 2, 0, "14.0", 0).returncode == statuses.FATAL
+    assert hook("post", folder, name, 0, 2, 0, "14.0", 0).returncode == exit_codes.FATAL
     assert "is not the metrics of stage 1, iteration 1" in node(record, name)["reason"]
 
 
@@ -380,7 +380,7 @@ def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
     store = Path(record["folder"], layout.STATE)
     store.rename(f"{store}.away")
     answer = hook("post", record["folder"], layout.mille_node(1, 4), 0, 2, 0, "13.0", 0)
-    assert answer.returncode == statuses.CONVERGED
+    assert answer.returncode == exit_codes.CONVERGED
     Path(f"{store}.away").rename(store)
     assert hook("final", record["folder"], "final", 0, 1).returncode == 0
     assert state(record) == "converged"
@@ -393,7 +393,7 @@ def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
         (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, -9, "1.0", 0), 1),
         (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 42, "1.0", 0), 1),
         (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 77, "1.0", 0), 1),
-        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, statuses.RAW_MISSING, "1.0", 0), statuses.FATAL),
+        (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, exit_codes.RAW_MISSING, "1.0", 0), exit_codes.FATAL),
         (("pre", "/nowhere", "reco_s1_i01_00400", 0, 2), 0),
         (("final", "/nowhere", "final", 2, 1), 2),
         (("final", "/nowhere", "final", 0, 1), 0),
@@ -421,11 +421,12 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
     allowed = {
         *[
             "faser_align",
-            "faser_align.config",
-            "faser_align.config.layout",
-            "faser_align.config.rootfile",
+            "faser_align.campaign",
+            "faser_align.system",
+            "faser_align.campaign.layout",
+            "faser_align.system.root_file",
             "faser_align.fsm",
-            "faser_align.fsm.statuses",
+            "faser_align.fsm.exit_codes",
         ],
         *["faser_align.fsm.table", "faser_align.hooks", "faser_align.hooks.node", "faser_align.state"],
         *[

@@ -8,8 +8,8 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import faser_align
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state.logends import BYTES_MAX, LINE_CHARS_MAX, LINES, LogEnd, log_end
 
@@ -45,7 +45,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
         folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"]
         hook("pre", folder, NODE, 2, 2)
         leave(folder, "\n".join(PRINTED).encode())
-        hook("post", folder, NODE, 2, 2, statuses.CRASHED, "13.0", 0)
+        hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
         hook("final", folder, "final", 2, 1)
         (letter,) = mailbox.messages()
     analyzed = faser_align("analyze", folder).out

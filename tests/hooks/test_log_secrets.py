@@ -4,8 +4,8 @@ from pathlib import Path
 
 from campaigns import hook, make_campaign
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.notifiers.mailbox import Mailbox
 
 TOKEN = "yobjmukpaw3r3urc5h6i369yima"
@@ -24,7 +24,7 @@ def test_a_log_with_a_token_is_told_without_it(tmp_path: Path) -> None:
         folder, node = record["folder"], layout.reco_node(1, 1, 400)
         Path(layout.job_log(folder, node, "err")).write_text(f"curl https://chat/{TOKEN}\nthe token was {TOKEN}\n")
         hook("pre", folder, node, 0, 2)
-        hook("post", folder, node, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+        hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
         hook("final", folder, "final", 2, 1)
         (letter,) = mailbox.messages()
     for part in ("plain", "html"):

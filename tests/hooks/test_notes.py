@@ -5,9 +5,9 @@ from typing import Any
 
 from campaigns import make_campaign, run_iteration
 
-from faser_align.cli.show import chronicle, unusual
+from faser_align.cli.show import history_view, incidents
 from faser_align.cli.show.draw import Line
-from faser_align.cli.work import snapshot
+from faser_align.operations import snapshot
 from faser_align.state import database, queries
 from faser_align.state.facts import facts
 from faser_align.state.outbox import claim
@@ -24,7 +24,7 @@ def test_notes_are_told(tmp_path: Path) -> None:
     try:
         said = [row for row in queries.history(db) if row["event"] == "go_on"]
         assert said[-1]["facts"]["notes"] == [NOTE]
-        assert NOTE in chronicle.facts(said[-1])
+        assert NOTE in history_view.facts(said[-1])
         db.execute("UPDATE outbox SET state = 'pending', next_utc = ''")
         db.commit()
     finally:
@@ -53,10 +53,10 @@ def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
         changes = {"constants": by_hand, "notes": [sentence]} if iteration == 2 else {"constants": as_found}
         run_iteration(record, iteration, **changes)
     said = [
-        chronicle.facts(row) for row in snapshot_history(record["folder"]) if row["event"] in ("go_on", "converged")
+        history_view.facts(row) for row in snapshot_history(record["folder"]) if row["event"] in ("go_on", "converged")
     ]
     assert [sentence in text for text in said] == [False, True, False, False]
-    assert Line(sentence, "yellow") in unusual.blocks(snapshot.take(record["folder"]))
+    assert Line(sentence, "yellow") in incidents.blocks(snapshot.take(record["folder"]))
     assert message(record["folder"])["notes"] == [sentence]
 
 

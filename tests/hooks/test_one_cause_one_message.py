@@ -10,15 +10,15 @@ from receivers import Mattermost, mattermost, words_of
 from taking import FAILED, PRE, rows, take
 from worlds import altered
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import holds
 
 FILES = 9
 QUICK = altered("from faser_align.state import publish\npublish.SHARE = 1")
 # A script that is killed once its first message has arrived, before that is marked.
 KILLED = altered(
-    "from faser_align.config.libraries import site_packages\nsite_packages()\nfrom faser_align.state import outbox\n"
+    "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.state import outbox\n"
     "outbox.mark = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
 )
 
@@ -139,8 +139,8 @@ def test_dropped_files_are_one_message(chat: Mattermost, folder: str) -> None:
     """Files that are dropped one after the other, between holds of one cause, are one message with their number."""
     gone: dict[str, Any] = {
         "fatal": True,
-        "ret": statuses.RAW_MISSING,
-        "exit": statuses.FATAL,
+        "ret": exit_codes.RAW_MISSING,
+        "exit": exit_codes.FATAL,
         "reason": "raw file missing",
     }
     for file in range(400, 404):

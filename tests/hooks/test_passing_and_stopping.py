@@ -14,10 +14,10 @@ import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, write_metrics
 from taking import DONE, FAILED, PRE, take
 
-from faser_align.config import layout
-from faser_align.fsm import statuses, table
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes, table
 from faser_align.hooks import node as node_hook
-from faser_align.hooks import passing, stopping
+from faser_align.hooks import skip_guard, stopping
 from faser_align.state import queries
 
 # A process of its own between this one and the hook, as DAGMan is when it was started again.
@@ -31,7 +31,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
     made = make_campaign(tmp_path / "campaign", files=2, config=config)
     node = layout.reco_node(1, 1, 400)
     assert hook("pre", made["folder"], node, 0, 2).returncode == 0
-    assert hook("post", made["folder"], node, 0, 2, statuses.RAW_MISSING, "13.0", 0).returncode == 0
+    assert hook("post", made["folder"], node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0).returncode == 0
     return made
 
 
@@ -46,13 +46,13 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
     mark = Path(layout.passed_file(folder, node))
     assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 1  # without a verdict: of its own accord
     for _ in range(2):
-        assert hook("pre", folder, node, 0, 2).returncode == statuses.SKIP
+        assert hook("pre", folder, node, 0, 2).returncode == exit_codes.SKIP
     assert not mark.exists()
     assert hook("pre", folder, node, 0, 2, interpreter=OTHER).returncode == 0
     assert mark.exists()
     mark.unlink()
-    assert hook("pre", folder, node, 0, 2).returncode == statuses.SKIP  # the first one is still the first
-    assert hook("pre", folder, node, 0, 2, dag_id="20.0", interpreter=OTHER).returncode == statuses.SKIP
+    assert hook("pre", folder, node, 0, 2).returncode == exit_codes.SKIP  # the first one is still the first
+    assert hook("pre", folder, node, 0, 2, dag_id="20.0", interpreter=OTHER).returncode == exit_codes.SKIP
     assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
 
 
@@ -61,7 +61,7 @@ def test_a_hook_that_can_do_nothing_hands_on_the_outcome(tmp_path: Path) -> None
     said = {status: hook("final", tmp_path / "nowhere", layout.FINAL_NODE, status, 0).returncode for status in range(7)}
     assert said == {0: 0, 1: 1, 2: 2, 3: 0, 4: 4, 5: 5, 6: 6}
     node = layout.reco_node(1, 1, 400)
-    for ret, answer in ((1, 1), (-9, 1), (statuses.RAW_MISSING, statuses.FATAL)):
+    for ret, answer in ((1, 1), (-9, 1), (exit_codes.RAW_MISSING, exit_codes.FATAL)):
         assert hook("post", tmp_path / "nowhere", node, 0, 2, ret, "13.0", 0).returncode == answer
     assert hook("pre", tmp_path / "nowhere", node, 0, 2).returncode == 0
     assert hook("hold", tmp_path / "nowhere", node, "13.0", 0).returncode == 0
@@ -87,10 +87,10 @@ def test_a_solution_that_is_passed_over_waits_for_nothing(tmp_path: Path) -> Non
     folder = make_campaign(tmp_path / "campaign", files=2, config=config)["folder"]
     mille, other = {"node": layout.mille_node(1, 1), "job_id": "14.0"}, {"node": layout.reco_node(1, 1, 401)}
     said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    gone = {**FAILED, "fatal": True, "ret": statuses.RAW_MISSING, "exit": statuses.FATAL}
+    gone = {**FAILED, "fatal": True, "ret": exit_codes.RAW_MISSING, "exit": exit_codes.FATAL}
     take(folder, PRE, gone, {**PRE, **other}, {**DONE, **other, "job_id": "15.0"})
     assert take(folder, {**PRE, **mille}, {**DONE, **mille, **said}) == [0, 0]
-    assert hook("pre", folder, layout.mille_node(1, 2), 0, 2).returncode == statuses.SKIP
+    assert hook("pre", folder, layout.mille_node(1, 2), 0, 2).returncode == exit_codes.SKIP
     assert not Path(layout.lost_file(folder, 1, 2)).exists()
     assert hook("pre", folder, layout.mille_node(2, 1), 0, 2).returncode == 0
     assert json.loads(Path(layout.lost_file(folder, 2, 1)).read_text()) == [400]
@@ -151,28 +151,28 @@ def test_a_process_is_known_by_its_beginning() -> None:
     """A number is given again: a process is the one that began when it did."""
     time.sleep(0.05)  # the kernel counts hundredths of a second
     with subprocess.Popen(["sleep", "600"]) as other:
-        child, own, again = (passing._process(pid).split() for pid in (other.pid, os.getpid(), os.getpid()))
+        child, own, again = (skip_guard._process(pid).split() for pid in (other.pid, os.getpid(), os.getpid()))
         other.kill()
     assert own == again
     assert own[0] == str(os.getpid())
     assert int(own[1]) < int(child[1])
-    assert passing._process(2**22 + 1) == str(2**22 + 1)  # none has this number
+    assert skip_guard._process(2**22 + 1) == str(2**22 + 1)  # none has this number
 
 
 def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """FINAL succeeds unless another process of its DAGMan has passed a node over; it is none that has."""
     folder = record["folder"]
     monkeypatch.setenv("CONDOR_ID", "12.0")
-    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
-    monkeypatch.setattr(passing, "_process", lambda pid: f"{pid} later")
-    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
-    assert passing.answer(folder, layout.reco_node(1, 2, 400), statuses.SKIP) == statuses.SKIP
-    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+    assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == 0
+    monkeypatch.setattr(skip_guard, "_process", lambda pid: f"{pid} later")
+    assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == 0
+    assert skip_guard.answer(folder, layout.reco_node(1, 2, 400), exit_codes.SKIP) == exit_codes.SKIP
+    assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == 0
     monkeypatch.undo()
     monkeypatch.setenv("CONDOR_ID", "12.0")
-    assert passing.answer(folder, layout.FINAL_NODE, 0) == passing.ENDED
+    assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == skip_guard.ENDED
     monkeypatch.setenv("CONDOR_ID", "20.0")
-    assert passing.answer(folder, layout.FINAL_NODE, 0) == 0
+    assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == 0
 
 
 def test_what_a_final_script_answers(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_what_a_final_script_answers(tmp_path: Path) -> None:
     assert take(folder, PRE, DONE, {**PRE, **mille}, {**DONE, **mille, **said}) == [0] * 4
     assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 0
     Path(folder, layout.PASSING).write_text("12.0\nanother process\n")
-    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == passing.ENDED
+    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == skip_guard.ENDED
 
 
 def test_final_leaves_the_copy_to_nobody(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
-from faser_align.cli.show import chronicle, unusual
+from faser_align.campaign import layout
+from faser_align.cli.show import history_view, incidents
 from faser_align.cli.show.draw import Line
-from faser_align.cli.work import snapshot
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
+from faser_align.operations import snapshot
 from faser_align.state import queries, verify
 from faser_align.state.facts import facts
 from faser_align.state.outbox import claim
@@ -69,7 +69,7 @@ def test_a_stage_that_converges_hands_on(workdir: Path) -> None:
     assert seen(record)["state"] == "solving"
     assert (
         run_iteration(record, 1, stage=2, significance=0.001, residual_max_final=True, chi2_per_ndf=1.003)
-        == statuses.CONVERGED
+        == exit_codes.CONVERGED
     )
     assert seen(record)["state"] == "converged"
 
@@ -79,12 +79,12 @@ def test_what_is_left_of_a_stage_is_passed_over(workdir: Path) -> None:
     record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": [COARSE, FINE]})
     run_iteration(record, 1, significance=0.001, residual_max_final=True)
     for node in (layout.reco_node(1, 2, 400), layout.mille_node(1, 2)):
-        assert pre(record, node) == statuses.SKIP
+        assert pre(record, node) == exit_codes.SKIP
         assert seen(record)["nodes"][node] == "skipped"
 
 
 @pytest.mark.parametrize(
-    ("at_limit", "status", "state"), [("continue", 0, "solving"), ("stop", statuses.FATAL, "exhausted")]
+    ("at_limit", "status", "state"), [("continue", 0, "solving"), ("stop", exit_codes.FATAL, "exhausted")]
 )
 def test_a_stage_at_its_limit(workdir: Path, at_limit: str, status: int, state: str) -> None:
     """A stage that has not converged in its last iteration is followed by the next, or ends the campaign, as configured."""
@@ -109,7 +109,7 @@ def test_a_stage_has_criteria_of_its_own(workdir: Path) -> None:
 
 @pytest.mark.parametrize(
     ("after", "status", "dag_status", "state"),
-    [(1.0, statuses.CONVERGED, 3, "converged"), (1.5, statuses.FATAL, 2, "rejected")],
+    [(1.0, exit_codes.CONVERGED, 3, "converged"), (1.5, exit_codes.FATAL, 2, "rejected")],
 )
 def test_a_validation_confirms_or_rejects(
     workdir: Path, after: float, status: int, dag_status: int, state: str
@@ -119,7 +119,7 @@ def test_a_validation_confirms_or_rejects(
     assert record["validation"] == {"files": [400, 500], "unused": [500]}
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
     assert seen(record)["state"] == "validating"
-    assert pre(record, layout.reco_node(1, 2, 400)) == statuses.SKIP
+    assert pre(record, layout.reco_node(1, 2, 400)) == exit_codes.SKIP
     said = 0 if state == "converged" else status
     assert validate(record, after) == said
     final(record, 0 if state == "converged" else dag_status)
@@ -136,14 +136,14 @@ def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: P
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
     sentence = "the last constants, as the validation has them, were changed by hand"
     validate(record, 1.0, notes=[sentence], constants={"changed_by_hand": ["after"]})
-    assert Line(sentence, "yellow") in unusual.blocks(snapshot.take(record["folder"]))
+    assert Line(sentence, "yellow") in incidents.blocks(snapshot.take(record["folder"]))
     claimed = claim(record["folder"], final=True)
     assert claimed is not None
     with queries.published(record["folder"]) as db:
         assert verify.findings(db) == []
         told = [row for row in queries.history(db, nodes=False) if row["event"] == "confirmed"]
         assert facts(db, claimed)["notes"] == [sentence]
-    assert sentence in chronicle.facts(told[0])
+    assert sentence in history_view.facts(told[0])
 
 
 def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
@@ -152,7 +152,7 @@ def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
     record = make_campaign(workdir / "c", files=1, config=config)
     assert run_iteration(record, 1) == 0
     for node in ("before_00400", "after_00500", "validate"):
-        assert pre(record, node) == statuses.SKIP
+        assert pre(record, node) == exit_codes.SKIP
     assert final(record, 0) == 0
     now = seen(record)
     assert now["state"] == "exhausted"
@@ -164,7 +164,7 @@ def test_a_failed_validation_is_resumed(workdir: Path) -> None:
     record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED})
     run_iteration(record, 1, significance=0.001, residual_max_final=True)
     assert pre(record, "before_00400") == 0
-    assert post(record, "before_00400", ret=statuses.CONFIG) == statuses.FATAL
+    assert post(record, "before_00400", ret=exit_codes.CONFIG) == exit_codes.FATAL
     assert final(record, 2) == 2
     assert seen(record)["state"] == "failed"
     assert validate(record, 1.0, dag_id="13.0") == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from campaigns import make_campaign, run_iteration
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.hooks.delivery import picture
 from faser_align.notifiers.mailbox import Mailbox
 

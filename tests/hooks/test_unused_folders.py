@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.create import make_folders
-from faser_align.fsm import statuses
-from faser_align.hooks import passing
+from faser_align.fsm import exit_codes
+from faser_align.hooks import skip_guard
 
 
 def make(place: Path, **config: Any) -> dict[str, Any]:
@@ -74,5 +74,5 @@ def test_a_skipped_job_has_its_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     hook("final", folder, layout.FINAL_NODE, 3, 0)
     monkeypatch.setenv("CONDOR_ID", "12.0")
     Path(folder, layout.PASSING).write_text("12.0\nanother process\n")
-    assert passing.answer(folder, node, statuses.SKIP) == 0
+    assert skip_guard.answer(folder, node, exit_codes.SKIP) == 0
     assert Path(layout.passed_file(folder, node)).exists()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.constants import parse_constants, write_constants
-from faser_align.config import layout
-from faser_align.config.record import make_record, write_record
+from faser_align.alignment.parameters.constants import parse_constants, write_constants
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
 from faser_align.simulation.misalign import misplace_ift
 

@@ -11,9 +11,9 @@ from campaigns import make_campaign as make_with_store
 from campaigns import run_iteration
 from described import Keys, Watched, found, looked_at, names_of, undescribed
 
-from faser_align.alignment import describe, notes
+from faser_align.alignment.quality import describe, notes
+from faser_align.campaign import layout
 from faser_align.cli.show import figures
-from faser_align.config import layout
 from faser_align.fsm import validation, verdict
 from faser_align.fsm.criteria import Rules
 from faser_align.jobs.plot import plot

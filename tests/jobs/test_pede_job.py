@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from standin import make_pede
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.jobs.reconstruct import reconstruct
 
 Make = Callable[..., Path]
@@ -43,7 +43,7 @@ def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does:
     (folder / "millepede.res").write_text(" Parameter\n 10 1.0 0.05 1.0 0.1\n")
     (folder / "metrics.json").write_text("{}")
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.SOLVER
+    assert failed.returncode == exit_codes.SOLVER
     assert said in failed.stderr.splitlines()[-1]
     assert not list(folder.glob("millepede.res"))
     assert not (folder / "metrics.json").exists()
@@ -58,7 +58,7 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_pat
     campaign = make_campaign(FILES, solver={"backend": "pede", "environment": str(script)})
     reconstruct(str(campaign), 1, 1, 400)
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.ENVIRONMENT
+    assert failed.returncode == exit_codes.ENVIRONMENT
     assert f"solver.environment = {script} cannot be read" in failed.stderr
     script.write_text(f'export PATH="{tmp_path}/apps:$PATH" PYTHONPATH=/nowhere ROOTSYS=/root636\n[ -n "$UNSET" ]\n')
     done = run_job("solve", campaign, 1, 1)
@@ -66,7 +66,7 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_pat
     assert (tmp_path / "seen").read_text() == "/root636\n"
     script.write_text("exit 3\n")
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.ENVIRONMENT
+    assert failed.returncode == exit_codes.ENVIRONMENT
     assert "ended the shell (status 3" in failed.stderr
 
 
@@ -90,5 +90,5 @@ def test_a_pede_that_cannot_run_here(
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
     reconstruct(str(campaign), 1, 1, 400)
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.ENVIRONMENT
+    assert failed.returncode == exit_codes.ENVIRONMENT
     assert said in failed.stderr.splitlines()[-1]

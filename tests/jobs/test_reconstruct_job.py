@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import uproot
 
-from faser_align.alignment.mille import read_counts
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.alignment.mille.conversion import read_counts
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -83,10 +83,10 @@ def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Pat
     """With a pattern for raw files, one that is missing is named; without their folder the machine is to blame."""
     folder = make_campaign(reconstruction={"raw": f"{tmp_path}/raw/{{year}}/Physics-{{run}}-{{file}}.raw"})
     raw = tmp_path / "raw" / "2023" / "Physics-011705-00400.raw"
-    assert run_job("reconstruct", folder, 1, 1, 400).returncode == statuses.ENVIRONMENT
+    assert run_job("reconstruct", folder, 1, 1, 400).returncode == exit_codes.ENVIRONMENT
     raw.parent.mkdir(parents=True)
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.RAW_MISSING
+    assert failed.returncode == exit_codes.RAW_MISSING
     assert failed.stderr == f"raw file {raw} cannot be read: No such file or directory\n"
     raw.write_bytes(b"raw")
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == 0
@@ -98,7 +98,7 @@ def test_constants_must_be_there(make_campaign: Make, run_job: Run) -> None:
     constants = Path(layout.constants_file(str(folder), 1, 1))
     constants.unlink()
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.CONSTANTS
+    assert failed.returncode == exit_codes.CONSTANTS
     assert str(constants) in failed.stderr
     assert failed.stderr.count("\n") == 1
 
@@ -108,7 +108,7 @@ def test_constants_must_parse(make_campaign: Make, run_job: Run) -> None:
     folder = make_campaign()
     Path(layout.constants_file(str(folder), 1, 1)).write_text('"00": [1, 2, 3]')
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.CONSTANTS
+    assert failed.returncode == exit_codes.CONSTANTS
     assert '"00" has 3 values' in failed.stderr
 
 
@@ -116,7 +116,7 @@ def test_truth_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) 
     """A simulated detector that is not there is a mistake of the configuration."""
     folder = make_campaign(simulation={"truth": str(tmp_path / "nowhere.txt")})
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.CONFIG
+    assert failed.returncode == exit_codes.CONFIG
     assert "nowhere.txt" in failed.stderr
 
 
@@ -125,7 +125,7 @@ def test_data_folder_must_be_writable(make_campaign: Make, run_job: Run) -> None
     folder = make_campaign()
     (folder / "iter01" / "2kfalignment").write_text("in the way")
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.COPY
+    assert failed.returncode == exit_codes.COPY
     assert "2kfalignment" in failed.stderr
 
 
@@ -134,7 +134,7 @@ def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> N
     folder = make_campaign()
     Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).mkdir(parents=True)
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.COPY
+    assert failed.returncode == exit_codes.COPY
     assert "mp2input_011705_00400.bin: Is a directory" in failed.stderr
 
 
@@ -153,7 +153,7 @@ def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[obj
     """What does not fit the campaign ends with one sentence and the status of a bad configuration."""
     folder = make_campaign()
     failed = run_job("reconstruct", *(str(argument).format(folder=folder) for argument in arguments))
-    assert failed.returncode == statuses.CONFIG
+    assert failed.returncode == exit_codes.CONFIG
     assert words in failed.stderr
     assert failed.stderr.count("\n") == 1
 
@@ -165,6 +165,6 @@ def test_crash_shows_its_traceback(make_campaign: Make, run_job: Run) -> None:
     record["config"]["simulation"]["tracks"] = "many"
     (folder / layout.RECORD).write_text(json.dumps(record))
     failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == statuses.CRASHED
+    assert failed.returncode == exit_codes.CRASHED
     assert "Traceback (most recent call last)" in failed.stderr
     assert failed.stderr.splitlines()[-1].startswith("reconstruction crashed: TypeError: ")

@@ -16,12 +16,12 @@ import uproot
 from calypso import Lxplus
 from worlds import small_disk
 
-from faser_align.alignment.constants import parse_constants, read_constants
-from faser_align.alignment.mille import read_counts
-from faser_align.config import layout
-from faser_align.config.record import read_record
+from faser_align.alignment.mille.conversion import read_counts
+from faser_align.alignment.parameters.constants import parse_constants, read_constants
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.dag.wrapper import conditions, reconstruct_options, render_wrapper
-from faser_align.fsm import statuses
+from faser_align.fsm import exit_codes
 from faser_align.state.logends import log_end
 
 Make = Callable[..., Path]
@@ -129,43 +129,43 @@ def test_three_stations(make_job: Callable[..., Job]) -> None:
 WRONG = [
     (
         {"orders": ["asetup:fail"]},
-        statuses.ENVIRONMENT,
+        exit_codes.ENVIRONMENT,
         [
             "the environment's scripts ended the shell with status 3",
             "its last lines: asetup: ERROR: release Athena,24.0.41",
         ],
     ),
-    ({"orders": ["asetup:empty"]}, statuses.ENVIRONMENT, ["an environment that has no python"]),
-    ({"orders": ["cp:database"]}, statuses.DATABASE, ["ALLP200.db is not whole"]),
-    ({"orders": ["write:fail"]}, statuses.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
-    ({"orders": ["write:nothing"]}, statuses.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
+    ({"orders": ["asetup:empty"]}, exit_codes.ENVIRONMENT, ["an environment that has no python"]),
+    ({"orders": ["cp:database"]}, exit_codes.DATABASE, ["ALLP200.db is not whole"]),
+    ({"orders": ["write:fail"]}, exit_codes.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
+    ({"orders": ["write:nothing"]}, exit_codes.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
     (
         {"orders": ["write:05"]},
-        statuses.DATABASE,
+        exit_codes.DATABASE,
         ["left no FASER-04_ALLP200.db", "reconstruction.calypso.written", "its folder has: FASER-05_ALLP200.db"],
     ),
     (
         {"orders": ["AtlCoolCopy:fail"]},
-        statuses.DATABASE,
+        exit_codes.DATABASE,
         ["AtlCoolCopy ended with status 1: AtlCoolCopy: Cannot open"],
     ),
-    ({"orders": ["AtlCoolCopy:nothing"]}, statuses.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
-    ({"crash": True}, statuses.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
-    ({"killed": True}, statuses.CRASHED, ["was ended by signal SEGV"]),
-    ({"full": True}, statuses.NO_SPACE, ["No space left on device"]),
-    ({"silent": True}, statuses.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
-    ({"truncated": True}, statuses.NO_OUTPUT, ["bytes and should have"]),
-    ({"empty": True}, statuses.NO_OUTPUT, ["no entries"]),
-    ({"twice": True}, statuses.NO_OUTPUT, ["left 2 files of tracks"]),
+    ({"orders": ["AtlCoolCopy:nothing"]}, exit_codes.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
+    ({"crash": True}, exit_codes.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
+    ({"killed": True}, exit_codes.CRASHED, ["was ended by signal SEGV"]),
+    ({"full": True}, exit_codes.NO_SPACE, ["No space left on device"]),
+    ({"silent": True}, exit_codes.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
+    ({"truncated": True}, exit_codes.NO_OUTPUT, ["bytes and should have"]),
+    ({"empty": True}, exit_codes.NO_OUTPUT, ["no entries"]),
+    ({"twice": True}, exit_codes.NO_OUTPUT, ["left 2 files of tracks"]),
     (
         {"orders": ["cp:refused"]},
-        statuses.COPY,
+        exit_codes.COPY,
         ["kfalignment_011705_00400.root cannot be written", "Permission denied"],
     ),
-    ({"orders": ["cp:refused", "klist:expired"]}, statuses.TOKEN, ["Permission denied"]),
-    ({"orders": ["cp:quota"]}, statuses.NO_SPACE, ["Disk quota exceeded"]),
-    ({"orders": ["cp:io"]}, statuses.COPY, ["Input/output error"]),
-    ({"orders": ["cp:truncated"]}, statuses.COPY, ["is not what was sent", "5000 arrived"]),
+    ({"orders": ["cp:refused", "klist:expired"]}, exit_codes.TOKEN, ["Permission denied"]),
+    ({"orders": ["cp:quota"]}, exit_codes.NO_SPACE, ["Disk quota exceeded"]),
+    ({"orders": ["cp:io"]}, exit_codes.COPY, ["Input/output error"]),
+    ({"orders": ["cp:truncated"]}, exit_codes.COPY, ["is not what was sent", "5000 arrived"]),
 ]
 
 
@@ -197,9 +197,9 @@ def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> N
     """A raw file that is gone since the submission, or has nothing in it, is told at once, before the environment."""
     job = make_job()
     job.lxplus.raw(400).write_bytes(b"")
-    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw is empty")
+    job.fails(exit_codes.RAW_MISSING, "Faser-Physics-011705-00400.raw is empty")
     job.lxplus.raw(400).unlink()
-    job.fails(statuses.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read: No such file or directory")
+    job.fails(exit_codes.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read: No such file or directory")
 
 
 def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
@@ -214,19 +214,19 @@ def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
     )
     head.chmod(0o755)
     for said, status in (
-        ("Transport endpoint is not connected", statuses.ENVIRONMENT),
-        ("Input/output error", statuses.ENVIRONMENT),
-        ("Permission denied", statuses.RAW_MISSING),
+        ("Transport endpoint is not connected", exit_codes.ENVIRONMENT),
+        ("Input/output error", exit_codes.ENVIRONMENT),
+        ("Permission denied", exit_codes.RAW_MISSING),
     ):
         ill.write_text(said)
         job.fails(status, f"cannot be read: {said}")
     head.unlink()
     raw.parent.rename(raw.parents[1] / "elsewhere")
-    job.fails(statuses.ENVIRONMENT, "cannot be read: No such file or directory")
+    job.fails(exit_codes.ENVIRONMENT, "cannot be read: No such file or directory")
     (raw.parents[1] / "elsewhere").rename(raw.parent)
     for place, status in (
-        (Path(layout.constants_file(str(job.folder), 1, 1)), statuses.ENVIRONMENT),
-        (job.folder / layout.RECORD, statuses.ENVIRONMENT),
+        (Path(layout.constants_file(str(job.folder), 1, 1)), exit_codes.ENVIRONMENT),
+        (job.folder / layout.RECORD, exit_codes.ENVIRONMENT),
     ):
         place.rename(f"{place}.kept")
         place.symlink_to(place.name)  # as good as a server that does not answer: it is there, and cannot be read
@@ -239,34 +239,34 @@ def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
     """Constants that are missing, empty or not finite are never taken for no constants."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 3))
-    job.fails(statuses.CONSTANTS, "1reco/inputforalign.txt: No such file", iteration=3)
+    job.fails(exit_codes.CONSTANTS, "1reco/inputforalign.txt: No such file", iteration=3)
     constants.write_text("")
-    job.fails(statuses.CONSTANTS, "inputforalign.txt is empty", iteration=3)
+    job.fails(exit_codes.CONSTANTS, "inputforalign.txt is empty", iteration=3)
     constants.write_text('"00": [0, nan, 0, 0, 0, 0]')
-    job.fails(statuses.CONSTANTS, "finite number", iteration=3)
+    job.fails(exit_codes.CONSTANTS, "finite number", iteration=3)
 
 
 def test_what_the_configuration_names_must_be_there(make_job: Callable[..., Job]) -> None:
     """Scripts, database and interpreter that cannot be read are named."""
     job = make_job()
     for name, status in (
-        ("faser_reco_alignment.py", statuses.ENVIRONMENT),
-        ("WriteAlignmentConfig_Faser04.py", statuses.ENVIRONMENT),
-        ("setup.sh", statuses.ENVIRONMENT),
+        ("faser_reco_alignment.py", exit_codes.ENVIRONMENT),
+        ("WriteAlignmentConfig_Faser04.py", exit_codes.ENVIRONMENT),
+        ("setup.sh", exit_codes.ENVIRONMENT),
     ):
         (job.lxplus.checkout / name).unlink()
         job.fails(status, f"{name} cannot be read")
     job.lxplus.database.unlink()
     wrapper = job.folder / layout.WRAPPER
     wrapper.write_text(wrapper.read_text().replace(f"python={sys.executable}", "python=/nowhere/python"))
-    job.fails(statuses.ENVIRONMENT, "python.jobs = /nowhere/python cannot run faser-align", "No such file")
+    job.fails(exit_codes.ENVIRONMENT, "python.jobs = /nowhere/python cannot run faser-align", "No such file")
 
 
 def test_a_database_that_is_not_there(make_job: Callable[..., Job]) -> None:
     """Without the experiment's database, as where CVMFS is not mounted, there is nothing to patch."""
     job = make_job()
     job.lxplus.database.unlink()
-    job.fails(statuses.DATABASE, "ALLP200.db cannot be copied", "No such file")
+    job.fails(exit_codes.DATABASE, "ALLP200.db cannot be copied", "No such file")
 
 
 def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -306,14 +306,14 @@ def test_an_environment_script_that_fails(
     own = tmp_path / "reco_condor_env.sh"
     if text is not None:
         own.write_text(text)
-    make_job({"environment": str(own)}).fails(statuses.ENVIRONMENT, f"reconstruction.environment = {own}", *words)
+    make_job({"environment": str(own)}).fails(exit_codes.ENVIRONMENT, f"reconstruction.environment = {own}", *words)
 
 
 def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
     """If no track passes the cuts the tracks stay, and the failure is the conversion's."""
     job = make_job(mille={"chi2_max": 1e-9})
     done = job.run()
-    assert done.returncode == statuses.CONVERSION
+    assert done.returncode == exit_codes.CONVERSION
     assert "conversion: " in done.stderr.splitlines()[-1]
     assert job.place().exists()
 
@@ -322,11 +322,11 @@ def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
     """Tracks can go to EOS with xrdcp and its checksum; a refusal and a short copy are told, and leave nothing."""
     job = make_job({"copy_with": "xrdcp"})
     job.lxplus.orders("xrdcp:refused")
-    job.fails(statuses.TOKEN, "Auth failed")
+    job.fails(exit_codes.TOKEN, "Auth failed")
     job.lxplus.orders("xrdcp:corrupt")
-    job.fails(statuses.COPY, "xrdcp to", "CheckSum error")
+    job.fails(exit_codes.COPY, "xrdcp to", "CheckSum error")
     job.lxplus.orders("xrdcp:truncated")
-    job.fails(statuses.COPY, "what arrived at", "bytes that were sent")
+    job.fails(exit_codes.COPY, "what arrived at", "bytes that were sent")
     job.lxplus.orders("")
     assert job.run().returncode == 0
     assert job.place().exists()
@@ -341,7 +341,7 @@ def test_the_checksum_of_the_server(make_job: Callable[..., Job], copy_with: str
     assert "/eos/*" in text
     wrapper.write_text(text.replace("/eos/*", "/*").replace("0 5 15 30", "0 0"))
     job.lxplus.orders("xrdfs:corrupt")
-    job.fails(statuses.COPY, "has checksum 00000bad on the server; what was sent has ")
+    job.fails(exit_codes.COPY, "has checksum 00000bad on the server; what was sent has ")
     for order in ("xrdfs:none", ""):
         job.lxplus.orders(order)
         assert job.run().returncode == 0
@@ -351,7 +351,7 @@ def test_the_checksum_of_the_server(make_job: Callable[..., Job], copy_with: str
 def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -> None:
     """With cleanup_reco_temp_files = false the scratch area stays after success and failure, and the job says where."""
     job = make_job(storage={"cleanup_reco_temp_files": False})
-    for constants, status in ((True, 0), (False, statuses.CONSTANTS)):
+    for constants, status in ((True, 0), (False, exit_codes.CONSTANTS)):
         if not constants:
             Path(layout.constants_file(str(job.folder), 1, 1)).unlink()
         done = job.run()
@@ -396,7 +396,7 @@ def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) ->
         if disk is None:
             pytest.skip("a user may mount nothing here")
         done = job.run(_CONDOR_SCRATCH_DIR=str(disk.path))
-        assert (done.returncode, os.listdir(disk.path)) == (statuses.NO_SPACE, []), done.stderr
+        assert (done.returncode, os.listdir(disk.path)) == (exit_codes.NO_SPACE, []), done.stderr
     assert f"no space is left in {disk.path}" in done.stderr.splitlines()[-1]
 
 
@@ -446,7 +446,7 @@ def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> Non
     assert tag == "TRACKER-ALIGN-05"
     assert parse_constants(payload, "x") == read_constants(constants)
     constants.write_text("no constants")
-    assert job.run("--database", constants, tmp_path / "again").returncode == statuses.CONSTANTS
+    assert job.run("--database", constants, tmp_path / "again").returncode == exit_codes.CONSTANTS
 
 
 def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> 
     program = tmp_path / "program"
     program.write_text(f'#!/bin/bash\ncat seen.txt >"{tmp_path}/seen"; printf "%s|" "$@" >"{tmp_path}/words"\n')
     program.chmod(0o755)
-    job.fails(statuses.NO_OUTPUT, "ended well but left no kfalignment.root")
+    job.fails(exit_codes.NO_OUTPUT, "ended well but left no kfalignment.root")
     raw, run, file, stations, iteration, output, _ = (tmp_path / "words").read_text().split("|")
     assert Path(raw) == job.lxplus.raw(400)
     assert (run, file, stations, iteration) == ("011705", "00400", "4", "1")
@@ -465,16 +465,16 @@ def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> 
         layout.constants_file(str(job.folder), 1, 1)
     )
     program.write_text("#!/bin/bash\nexit 3\n")
-    job.fails(statuses.CRASHED, "reconstruction.command ended with status 3: it printed nothing")
+    job.fails(exit_codes.CRASHED, "reconstruction.command ended with status 3: it printed nothing")
     program.write_text('#!/bin/bash\necho "Finder ERROR no hits" >&2\necho "done"\n')
-    last = job.fails(statuses.NO_OUTPUT, "ended well but left no kfalignment.root: done (log: ")
+    last = job.fails(exit_codes.NO_OUTPUT, "ended well but left no kfalignment.root: done (log: ")
     assert "--- " not in last
     node = layout.reco_node(1, 1, 400)
     Path(layout.job_log(str(job.folder), node, "err")).write_text(f"{last}\n")  # as HTCondor does
     end = log_end(str(job.folder), node, "no output")
     assert (end.error, end.lines[-2:]) == ("Finder ERROR no hits", ("done", "--- output"))
     program.write_text('#!/bin/bash\necho "cannot go on" >&2\nexit 7\n')
-    job.fails(statuses.CRASHED, "reconstruction.command ended with status 7: cannot go on")
+    job.fails(exit_codes.CRASHED, "reconstruction.command ended with status 7: cannot go on")
     program.write_text(f'#!/bin/bash\ncp -- "{KFALIGNMENT}" "${{@: -1}}"\n')
     assert job.run().returncode == 0
     assert job.place().read_bytes() == KFALIGNMENT.read_bytes()
@@ -552,7 +552,7 @@ def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], t
     assert "AtlCoolCopy FASER-05_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05" in done.stdout
     calypso["pool"] = "FASER-06_Align.pool.root"
     (job.folder / layout.WRAPPER).write_text(render_wrapper(job.record))
-    job.fails(statuses.DATABASE, "left no FASER-06_Align.pool.root")
+    job.fails(exit_codes.DATABASE, "left no FASER-06_Align.pool.root")
 
 
 def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:

@@ -18,11 +18,11 @@ from campaigns import hook
 from nowhere import until
 from standin import make_pede
 
-from faser_align.alignment.constants import add_constants, parse_constants, read_constants, write_constants
-from faser_align.alignment.millepede import read_end, read_result
-from faser_align.config import layout
-from faser_align.config.record import read_record
-from faser_align.fsm import statuses
+from faser_align.alignment.parameters.constants import add_constants, parse_constants, read_constants, write_constants
+from faser_align.alignment.pede.results import read_end, read_result
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.fsm import exit_codes
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.simulation.misalign import misplace_ift
 from faser_align.state import publish
@@ -118,7 +118,7 @@ def test_missing_data_is_named(reconstructed: Make, run_job: Run) -> None:
     assert run_job("solve", campaign, 1, 1).returncode == 0
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 401)).unlink()
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.INPUT_MISSING
+    assert failed.returncode == exit_codes.INPUT_MISSING
     assert failed.stderr == f"missing in {campaign}/iter01/2kfalignment: mp2input_011705_00401.bin\n"
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
 
@@ -128,7 +128,7 @@ def test_missing_counts_are_named(reconstructed: Make, run_job: Run) -> None:
     campaign = reconstructed()
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 400) + ".json").unlink()
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.INPUT_MISSING
+    assert failed.returncode == exit_codes.INPUT_MISSING
     assert "mp2input_011705_00400.bin.json" in failed.stderr
 
 
@@ -139,7 +139,7 @@ def test_all_files_lost(reconstructed: Make, run_job: Run) -> None:
     lost.parent.mkdir()
     lost.write_text("[400]")
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.INPUT_MISSING
+    assert failed.returncode == exit_codes.INPUT_MISSING
     assert "all raw files are lost" in failed.stderr
 
 
@@ -152,7 +152,7 @@ def test_constants_must_be_good(reconstructed: Make, run_job: Run, content: str 
     if content is not None:
         path.write_text(content)
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.CONSTANTS
+    assert failed.returncode == exit_codes.CONSTANTS
     assert str(path) in failed.stderr
     assert failed.stderr.count("\n") == 1
 
@@ -163,7 +163,7 @@ def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> N
     path = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400))
     path.write_bytes(path.read_bytes()[:-10])
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.SOLVER
+    assert failed.returncode == exit_codes.SOLVER
     assert "truncated" in failed.stderr
     assert read_end(solution_folder(campaign) / "millepede.end")[0] == 18
     assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
@@ -176,7 +176,7 @@ def test_too_few_tracks_for_any_parameter(reconstructed: Make, run_job: Run, tmp
     solver = {"backend": backend, "pede": str(make_pede(tmp_path)), "entries": 5000}
     campaign = reconstructed((400,), simulation={"tracks": 60}, solver=solver)
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.STATISTICS
+    assert failed.returncode == exit_codes.STATISTICS
     assert re.search(
         r"of \d+ tracks no free parameter has the 5000 measurements that solver.entries requires", failed.stderr
     )
@@ -187,7 +187,7 @@ def test_pede_that_is_not_there(reconstructed: Make, run_job: Run) -> None:
     """A pede that cannot be started is named with the key to set."""
     campaign = reconstructed((400,), solver={"backend": "pede", "pede": "/nowhere/pede"})
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.ENVIRONMENT
+    assert failed.returncode == exit_codes.ENVIRONMENT
     assert "cannot start pede as '/nowhere/pede'" in failed.stderr
 
 
@@ -230,7 +230,7 @@ def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[obj
     """What does not fit the campaign is a bad configuration."""
     folder = make_campaign()
     failed = run_job("solve", *(str(argument).format(folder=folder) for argument in arguments))
-    assert failed.returncode == statuses.CONFIG
+    assert failed.returncode == exit_codes.CONFIG
     assert words in failed.stderr
 
 
@@ -259,7 +259,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -
     # Without the tracks there is no answer.
     (tracks / "kfalignment_011705_00401.root").unlink()
     failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == statuses.CONVERSION
+    assert failed.returncode == exit_codes.CONVERSION
     assert "kfalignment_011705_00401.root" in failed.stderr
 
 
@@ -313,7 +313,7 @@ def test_tracks_are_dropped_after_the_verdict_only(
             reconstruct(str(campaign), 1, number, file)
         if number == 3:
             Path(layout.mille_file(str(campaign), 1, 3, "011705", 400)).rename(campaign / "aside.bin")
-            assert run_job("solve", campaign, 1, 3).returncode == statuses.INPUT_MISSING
+            assert run_job("solve", campaign, 1, 3).returncode == exit_codes.INPUT_MISSING
             assert tracks_of(campaign, 2) == [True, True]  # not solved: nothing is removed
             (campaign / "aside.bin").rename(layout.mille_file(str(campaign), 1, 3, "011705", 400))
         assert run_job("solve", campaign, 1, number).returncode == 0

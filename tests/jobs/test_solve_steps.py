@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from standin import make_pede
 
-from faser_align.alignment.constants import read_constants
-from faser_align.alignment.millepede import read_result
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.alignment.pede.results import read_result
+from faser_align.campaign import layout
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve

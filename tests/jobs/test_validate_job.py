@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.alignment.constants import read_constants, write_constants
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import read_constants, write_constants
+from faser_align.campaign import layout
 from faser_align.jobs.reconstruct import reconstruct
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

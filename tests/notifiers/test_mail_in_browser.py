@@ -9,11 +9,11 @@ import pytest
 from browsing import SIZES, chromium, look
 from playwright.sync_api import Browser
 
-from faser_align.cli.work import samples
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import compose
 from faser_align.notifiers.send import ask, deliver
 from faser_align.notifiers.targets import Target
+from faser_align.operations import samples
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 300
 NAME = "Łódź_Ünï_中文 🚀"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from receivers import words_of
 
-from faser_align.cli.work import samples
 from faser_align.notifiers.mattermost import COLOURS, parts
 from faser_align.notifiers.message import compose
 from faser_align.notifiers.send import ask
 from faser_align.notifiers.targets import EVENTS, Target
+from faser_align.operations import samples
 
 POST_MAX = 16_383  # code points of a post (a quarter of 65,535 bytes); longer ones are refused or split
 PROPERTIES_MAX = 760_000  # code points of all attachments as JSON

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faser_align.cli.work import samples
-from faser_align.config.layout import RUN
+from faser_align.campaign.layout import RUN
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
 from faser_align.notifiers.send import deliver
 from faser_align.notifiers.targets import Target
+from faser_align.operations import samples
 
 NAME = "Y2023_R011705_F400-450"
 

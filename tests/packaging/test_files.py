@@ -1,4 +1,4 @@
-"""Files that another part reads are written by ``config.atomic`` and by nothing else."""
+"""Files that another part reads are written by ``system.atomic`` and by nothing else."""
 
 import ast
 from collections.abc import Iterator
@@ -12,30 +12,30 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 
 # Where a file is written or gets its name in another way, by module and function, and why that is right.
 ALLOWED = {
-    ("config/atomic.py", "replacing"): "this is how it is done",
-    ("config/atomic.py", "temporary"): "this is how it is done",
-    ("config/atomic.py", "write_new"): "this is how it is done",
-    ("alignment/momenta.py", "write_momenta"): "into a file of config.atomic",
-    ("alignment/pede.py", "run_pede"): "pede's own output, while it runs",
-    ("cli/work/alone.py", "_taken"): "a lock",
-    ("cli/work/importing_campaign.py", "import_campaign"): "whole folders",
-    ("cli/work/importing_campaign.py", "_copy"): "into a folder that gets its name when it is whole",
-    ("cli/work/moving.py", "_copy"): "into a name of config.atomic",
-    ("cli/work/probe.py", "_fill"): "into a new folder, before anybody knows of it",
-    ("cli/work/database.py", "export"): "whole folders",
+    ("system/atomic.py", "replacing"): "this is how it is done",
+    ("system/atomic.py", "temporary"): "this is how it is done",
+    ("system/atomic.py", "write_new"): "this is how it is done",
+    ("alignment/quality/momenta.py", "write_momenta"): "into a file of system.atomic",
+    ("alignment/pede/runner.py", "run_pede"): "pede's own output, while it runs",
+    ("operations/command_lock.py", "_taken"): "a lock",
+    ("predecessor/campaign.py", "import_campaign"): "whole folders",
+    ("predecessor/campaign.py", "_copy"): "into a folder that gets its name when it is whole",
+    ("operations/moving.py", "_copy"): "into a name of system.atomic",
+    ("operations/probe.py", "_fill"): "into a new folder, before anybody knows of it",
+    ("operations/conditions_database.py", "export"): "whole folders",
     ("cli/commands/demonstration.py", "_new_place"): "empty: it takes the name",
     ("cli/main.py", "_write_no_more"): "/dev/null",
     ("cli/streams.py", "prepare"): "/dev/null",
-    ("cli/work/submission.py", "write_new"): "what is in the way is moved aside",
+    ("operations/submission.py", "write_new"): "what is in the way is moved aside",
     ("dag/create.py", "undo"): "whole folders",
     ("dag/create.py", "_put_in_place"): "whole folders",
     ("dag/submit.py", "stop_dag"): "the halt file, whose being there is all that DAGMan looks at",
     ("hooks/node.py", "_log"): "a log, to which lines are added",
     ("hooks/delivery.py", "_log"): "a log, to which lines are added",
-    ("jobs/solve.py", "_hand_on"): "a copy under a name of config.atomic",
+    ("jobs/solve.py", "_hand_on"): "a copy under a name of system.atomic",
     ("pool/personal.py", "_locked"): "a lock",
     ("pool/personal.py", "_launch"): "a log",
-    ("simulation/kfalignment.py", "write"): "called with a name of config.atomic",
+    ("simulation/kfalignment.py", "write"): "called with a name of system.atomic",
     ("state/database.py", "__init__"): "a lock",
     ("state/redo.py", "append"): "a log, to which lines are added",
     ("state/verify.py", "_copy"): "in a scratch folder",
@@ -46,7 +46,7 @@ ALLOWED = {
     ("state/repair/rebuild.py", "_keep"): "moved as it is, with no moment without",
     ("state/repair/copies.py", "examine"): "in a scratch folder",
     ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
-    ("state/trial.py", "try_folder"): "to try whether it can be done, in a folder of its own",
+    ("system/folder_probe.py", "try_folder"): "to try whether it can be done, in a folder of its own",
     ("state/spool.py", "set_aside"): "moved as it is",
 }
 WRITERS = {"write_text", "write_bytes", "touch", "save", "savez", "savetxt", "tofile", "recreate", "fdopen"}
@@ -87,7 +87,7 @@ def places(module: Path) -> Iterator[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_files_are_written_in_one_way(module: Path) -> None:
-    """Nothing but ``config.atomic`` writes or names files, except where a reason is given."""
+    """Nothing but ``system.atomic`` writes or names files, except where a reason is given."""
     assert [f"{where}:{line} in {name}" for where, name, line in places(module) if (where, name) not in ALLOWED] == []
 
 

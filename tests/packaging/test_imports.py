@@ -13,18 +13,23 @@ RANKS = {
     "templates": 0,
     "examples": 0,
     "fsm": 1,
-    "config": 2,
-    "alignment": 3,
-    "dag": 4,
-    "pool": 4,
-    "state": 4,
-    "notifiers": 4,
-    "simulation": 4,
-    "pages": 5,
-    "api": 6,
-    "cli": 6,
-    "jobs": 6,
-    "hooks": 6,
+    "system": 2,
+    "config": 3,
+    "campaign": 4,
+    "reference": 5,
+    "alignment": 5,
+    "dag": 6,
+    "pool": 6,
+    "state": 6,
+    "notifiers": 6,
+    "simulation": 6,
+    "pages": 7,
+    "predecessor": 8,
+    "operations": 9,
+    "api": 10,
+    "cli": 10,
+    "jobs": 10,
+    "hooks": 10,
 }
 # Hooks run where a campaign runs; they never make one.
 FORBIDDEN = {("hooks", "dag")}
@@ -71,13 +76,25 @@ def test_every_package_has_a_rank() -> None:
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(RANKS)
 
 
-# Inside the terminal: operations know nothing of it, and commands know how results look.
-INSIDE = {"work": 0, "show": 1, "commands": 2}
+# Inside the terminal: commands know how results look.
+INSIDE = {"show": 0, "commands": 1}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "cli"], ids=str)
 def test_the_terminal_points_inwards(module: Path) -> None:
-    """Operations depend neither on how results look nor on commands, and how results look depends on no command."""
+    """How results look depends on no command."""
     own = INSIDE.get(module.parts[1], len(INSIDE))
     text = (ROOT / module).read_text()
     assert [name for name, rank in INSIDE.items() if rank > own and f"faser_align.cli.{name}" in text] == []
+
+
+# Inside the engine: the solver reads pede's texts and Mille's records, and quality judges what it found.
+ENGINE = {"parameters": 0, "pede": 1, "mille": 2, "solver": 3, "quality": 4}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "alignment"], ids=str)
+def test_the_engine_points_inwards(module: Path) -> None:
+    """A package of the engine imports those of a lower rank only."""
+    own = ENGINE.get(module.parts[1], len(ENGINE))
+    text = (ROOT / module).read_text()
+    assert [name for name, rank in ENGINE.items() if rank > own and f"faser_align.alignment.{name}" in text] == []

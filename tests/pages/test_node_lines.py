@@ -14,7 +14,7 @@ from largecampaigns import make_large
 from playwright.sync_api import Browser, Page
 from recorded import unpack
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.pages import nodetimes, timeline
 from faser_align.state import joblogs
 

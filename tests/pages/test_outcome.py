@@ -8,7 +8,7 @@ from browsing import look
 from campaigns import hook, make_campaign, run_iteration
 from playwright.sync_api import Browser
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 
 PageOf = Callable[[Path], Path]
 

@@ -10,8 +10,8 @@ from browsing import look
 from campaigns import make_campaign, metrics, run_iteration
 from playwright.sync_api import Browser, Page
 
-from faser_align.alignment.constants import ZERO, write_constants
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import ZERO, write_constants
+from faser_align.campaign import layout
 from faser_align.config.schema import Config
 from faser_align.pages import repeat
 from faser_align.pages.collect import Facts, collect

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faser_align.alignment.constants import Constants, correction_from_parameters
-from faser_align.alignment.labels import PARAMETERS, module_x_label
+from faser_align.alignment.parameters.constants import Constants, correction_from_parameters
+from faser_align.alignment.parameters.labels import PARAMETERS, module_x_label
 from faser_align.simulation.misalign import distance_to_truth, misplace_ift
 
 TRUTH: Constants = {"00": (1.0, 0.2, 0.0, 0.05, 0.06, 0.002), "003": (0.1, 0.2, 0.0, 0.0, 0.0, 0.001)}

@@ -5,7 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from faser_align.alignment.constants import Constants, Six, parse_constants
+from faser_align.alignment.parameters.constants import Constants, Six, parse_constants
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as reco
 from faser_align.simulation import tracks

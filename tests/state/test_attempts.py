@@ -7,11 +7,11 @@ import pytest
 from campaigns import make_campaign
 from taking import AGAIN, BASE, DONE, FAILED, FINAL, PRE, RECO, rows, take
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 
 OTHER, MILLE = layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
-GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": statuses.FATAL}
+GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": exit_codes.FATAL}
 NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
 
 
@@ -38,10 +38,10 @@ def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
     """Where the store could not be asked in time a node that is to be passed over has a job: its end is answered, and no more."""
     assert take(folder, PRE, GIVEN_UP) == [0, 0]
     later = {"node": layout.reco_node(1, 2, 400)}
-    assert take(folder, {**PRE, **later}, {**PRE, **later}) == [statuses.SKIP, statuses.SKIP]
+    assert take(folder, {**PRE, **later}, {**PRE, **later}) == [exit_codes.SKIP, exit_codes.SKIP]
     known = rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")
     assert take(folder, {**FAILED, **later, "job_id": "14.0"}, PRE, {**PRE, "dag_id": "12.0", "retry": 1}) == [
-        *(0, statuses.SKIP, statuses.SKIP)
+        *(0, exit_codes.SKIP, exit_codes.SKIP)
     ]
     assert (rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")) == known
 
@@ -49,7 +49,7 @@ def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
 def test_only_a_raw_file_is_given_up(folder: str) -> None:
     """A Millepede node that fails for good has failed, though the quorum would allow to lose a file."""
     mille = {"node": MILLE}
-    assert take(folder, {**PRE, **mille}, {**GIVEN_UP, **mille}) == [0, statuses.FATAL]
+    assert take(folder, {**PRE, **mille}, {**GIVEN_UP, **mille}) == [0, exit_codes.FATAL]
     assert rows(folder, f"SELECT state FROM nodes WHERE node = '{MILLE}'") == [("failed",)]
     assert rows(folder, "SELECT lost FROM campaign") == [(0,)]
 
@@ -62,7 +62,7 @@ def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
     assert take(folder, {**PRE, "retry": 2}, last, last) == [0, 0, 0]
     assert rows(folder, "SELECT lost, lost_max FROM campaign") == [(1, 1)]
     other = {"node": OTHER}
-    assert take(folder, {**PRE, **other}, {**GIVEN_UP, **other, "job_id": "16.0"}) == [0, statuses.FATAL]
+    assert take(folder, {**PRE, **other}, {**GIVEN_UP, **other, "job_id": "16.0"}) == [0, exit_codes.FATAL]
     assert rows(folder, "SELECT lost FROM campaign") == [(1,)]
 
 
@@ -102,7 +102,7 @@ def test_what_is_validated(tmp_path: Path) -> None:
     first, last = ({**PRE, "node": layout.mille_node(stage, 1)} for stage in (1, 2))
     take(folder, PRE, DONE, first, solved[0], last, solved[1])
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
-    assert take(folder, {**half, **AGAIN}) == [statuses.SKIP]
+    assert take(folder, {**half, **AGAIN}) == [exit_codes.SKIP]
     assert rows(folder, "SELECT state FROM campaign") == [("submitted",)]
     converged = {**solved[1], **AGAIN, "verdict": "converged", "moves": "validation_asked"}
     assert take(folder, {**last, **AGAIN}, converged, {**half, **AGAIN}) == [0, 0, 0]
@@ -118,7 +118,7 @@ def test_what_is_validated(tmp_path: Path) -> None:
     take(folder, {**DONE, **AGAIN, "node": half["node"]}, {**PRE, **AGAIN, "node": layout.VALIDATE_NODE}, validate)
     assert rows(folder, "SELECT state FROM campaign") == [("converged",)]
     assert take(folder, {**half, **AGAIN, "node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}) == [
-        statuses.SKIP
+        exit_codes.SKIP
     ]
 
 
@@ -226,7 +226,7 @@ def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
     take(folder, PRE, DONE, {**PRE, **first}, {**PRE, "node": layout.reco_node(2, 1, 400)}, {**PRE, **second})
     assert take(folder, {**DONE, **second, **said}, {**DONE, **first, **said}) == [0, 0]
     assert rows(folder, "SELECT stages_done FROM campaign") == [(2,)]
-    assert take(folder, {**PRE, "node": layout.reco_node(2, 2, 400)}) == [statuses.SKIP]
+    assert take(folder, {**PRE, "node": layout.reco_node(2, 2, 400)}) == [exit_codes.SKIP]
     assert take(folder, {**PRE, "node": layout.reco_node(3, 1, 400)}) == [0]
 
 

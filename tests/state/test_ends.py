@@ -10,8 +10,8 @@ import taking
 from campaigns import make_campaign
 from taking import AGAIN, PRE, RECO, rows, take
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import queries, redolog
 
 MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
@@ -147,8 +147,8 @@ def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
         **FAILED,
         "node": MILLE,
         "job_id": "14.1",
-        "ret": statuses.STATISTICS,
-        "exit": statuses.FATAL,
+        "ret": exit_codes.STATISTICS,
+        "exit": exit_codes.FATAL,
         "reason": why,
     }
     assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, post, {**FINAL, "dag_status": 2}) == [0, 0, 0, 43, 2]

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from properties import SOAK, examples
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm import next_message
-from faser_align.state import create, database, outbox, publish, spool, verify, wishes, writer
+from faser_align.state import control_requests, create, database, outbox, publish, spool, verify, writer
 
 FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
 STAGES = max(ITERATIONS)[0]
@@ -370,14 +370,14 @@ class Stories(RuleBasedStateMachine):
         """Somebody changes who is told."""
         self.changes += 1
         change = {"key": "notify.targets", "before": self.told, "after": after}
-        wishes.put(self.folder, "changed", {**change, "columns": {"targets": json.dumps(after)}})
+        control_requests.put(self.folder, "changed", {**change, "columns": {"targets": json.dumps(after)}})
         self.queue.append({"phase": "control", "event": "changed", **change})
         self.told = after
 
     def ask_to_deliver(self, who: str) -> None:
         """Somebody wants messages to be tried again."""
         self.asked += 1
-        wishes.put(self.folder, "notify_retried", {"target": who})
+        control_requests.put(self.folder, "notify_retried", {"target": who})
         self.queue.append({"phase": "control", "event": "notify_retried", "target": who})
 
     def deliver(self, final: bool, tired: tuple[str, ...], fate: str, times: int) -> None:

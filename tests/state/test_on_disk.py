@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from campaigns import make_campaign
 
-from faser_align.config import atomic, layout
+from faser_align.campaign import layout
 from faser_align.state import database, publish, spool
 from faser_align.state.repair import rebuild
+from faser_align.system import atomic
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from campaigns import NAME, make_campaign
 from taking import FAILED, FINAL, PRE, rows, take
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import database, facts, outbox, writer
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
         "notify": {"targets": ["me", "group", "me"], "events": ["lost"]},
     }
     folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
-    gone = {**FAILED, "fatal": True, "ret": statuses.RAW_MISSING, "exit": statuses.FATAL}
+    gone = {**FAILED, "fatal": True, "ret": exit_codes.RAW_MISSING, "exit": exit_codes.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}
     assert take(folder, PRE, gone, gone, {**PRE, **other}, {**gone, **other, "job_id": "14.0"}, FINAL)[:3] == [0, 0, 0]
     assert rows(folder, "SELECT target, kind FROM outbox ORDER BY id") == [("me", "lost"), ("group", "lost")]

@@ -12,10 +12,11 @@ import pytest
 from campaigns import hook, make_campaign, make_old, run_iteration
 from recorded import unpack
 
-from faser_align.cli.work.alone import alone
-from faser_align.config import atomic, layout
-from faser_align.state import create, database, publish, queries, spool, upgrade, wishes
+from faser_align.campaign import layout
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, create, database, publish, queries, spool, upgrade
 from faser_align.state.repair import rebuild
+from faser_align.system import atomic
 
 OWNERS = {  # what can be locked, and so keep a script waiting
     *(layout.STATE, f"{layout.STATE}-journal", layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
@@ -49,7 +50,7 @@ def live(record: dict[str, Any]) -> None:
     assert run_iteration(record, 1) == 0
     with alone(folder):
         os.rmdir(f"{folder}/{layout.SPOOL}")
-        wishes.put(folder, "stop_asked", {"after": "iteration"})
+        control_requests.put(folder, "stop_asked", {"after": "iteration"})
     spool.put(folder, {"no": "event"})
     assert hook("hold", folder, layout.reco_node(1, 2, 400), "31.0", 0).returncode == 0
     assert os.listdir(f"{folder}/{layout.SPOOL}/{spool.ASIDE}")

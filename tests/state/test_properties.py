@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.config import layout
-from faser_align.fsm import statuses, table
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes, table
 from faser_align.state import verify
 from faser_align.state.apply import apply
 
@@ -66,7 +66,7 @@ def _of_nodes(nodes: list[str]) -> list[st.SearchStrategy[Event]]:
         "phase": st.just("post"),
         "job_id": job,
         "retry": retry,
-        "ret": st.sampled_from([0, 0, 1, statuses.RAW_MISSING, -9, -1002]),
+        "ret": st.sampled_from([0, 0, 1, exit_codes.RAW_MISSING, -9, -1002]),
         "verdict": st.sampled_from(table.VERDICTS),
     }
     hold = {
@@ -88,16 +88,16 @@ def _complete(event: Event) -> Event:
 
 def _finish_post(event: Event) -> Event:
     ret, name = event["ret"], event.pop("verdict")
-    failure = statuses.JOB_FAILURES.get(ret)
-    event["exit"] = 0 if ret == 0 else statuses.FATAL if failure and failure[1] else 1
-    event["fatal"] = event["exit"] == statuses.FATAL
+    failure = exit_codes.JOB_FAILURES.get(ret)
+    event["exit"] = 0 if ret == 0 else exit_codes.FATAL if failure and failure[1] else 1
+    event["fatal"] = event["exit"] == exit_codes.FATAL
     event |= {"max_retries": 2, "outcome": "failed" if ret else "succeeded", "reason": "because"}
     if ret == 0 and event["node"].startswith("mille"):
         iteration = layout.parse_node(event["node"])[2]
         text = str(metrics(iteration)).replace("'", '"').replace("False", "false").replace("True", "true")
         event |= {"verdict": name, "verdict_reason": "so", "criteria": "[]", "metrics": text}
         event["moves"] = table.after_verdict(name, last=True, validated=False, at_limit="continue")
-        event["exit"] = statuses.verdict_exit(event["moves"], last=True)
+        event["exit"] = exit_codes.verdict_exit(event["moves"], last=True)
     return event
 
 

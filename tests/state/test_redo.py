@@ -12,7 +12,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from taking import DONE, PRE, take
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import database, publish, redo, redolog, upgrade, verify
 from faser_align.state.repair import rebuild as repair
 

@@ -18,11 +18,11 @@ from campaigns import hook, make_campaign, run_iteration, write_output
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
 from taking import BASE
 
-from faser_align.config import changes, layout, submissions
-from faser_align.config.record import read_record, read_submitted
-from faser_align.fsm import statuses
+from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign.manifest import read_record, read_submitted
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import StoreError
-from faser_align.state import create, database, publish, redolog, spool, verify, wishes
+from faser_align.state import control_requests, create, database, publish, redolog, spool, verify
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.report import report, sentences
@@ -315,7 +315,7 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
     record = make_campaign(tmp_path / "c", files=2, config=config)
     pre = {**BASE, "phase": "pre", "retry": 0}
     post = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 61, "job_id": "13.0", "outcome": "failed"}
-    post |= {"reason": "gone", "fatal": True, "exit": statuses.FATAL}
+    post |= {"reason": "gone", "fatal": True, "exit": exit_codes.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}
     hold = {**BASE, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
     from faser_align.state.repair import replay
@@ -797,14 +797,16 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
     for iteration in (3, 4):
         for part in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
             Path(layout.iteration_folder(folder, 1, iteration), part, "logs").mkdir(parents=True)
-    wishes.put(folder, "extended", {"stage": 1, "before": 2, "after": 4}, told[0]["id"])
-    wishes.put(folder, "changed", {key: told[1][key] for key in ("key", "before", "after")}, told[1]["id"])
+    control_requests.put(folder, "extended", {"stage": 1, "before": 2, "after": 4}, told[0]["id"])
+    control_requests.put(folder, "changed", {key: told[1][key] for key in ("key", "before", "after")}, told[1]["id"])
     columns = {"columns": create.columns(read_record(folder))}
     for one in told[2:]:
-        wishes.put(folder, "changed", {key: one[key] for key in ("key", "before", "after")} | columns, one["id"])
+        control_requests.put(
+            folder, "changed", {key: one[key] for key in ("key", "before", "after")} | columns, one["id"]
+        )
     time.sleep(1.1)  # logs know no less than a second
     record_submitted(folder, 14, resumed=True)
-    assert run_iteration(record, 3, dag_id="14.0") == statuses.CONVERGED
+    assert run_iteration(record, 3, dag_id="14.0") == exit_codes.CONVERGED
     assert hook("final", folder, "final", 0, 0, dag_id="14.0").returncode == 0
     assert findings(store) == []
     original = picture(store) | {"judged": _judged(store)}
@@ -865,5 +867,5 @@ def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
 
 
 def _change(folder: str, key: str, before: Any, after: Any) -> Any:
-    who = {"id": wishes.identity(), "utc": database.utc(), "who": submissions.user(), "host": "ap"}
+    who = {"id": control_requests.identity(), "utc": database.utc(), "who": submissions.user(), "host": "ap"}
     return {**who, "key": key, "before": before, "after": after}

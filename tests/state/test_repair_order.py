@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, write_metrics, write_output
 
-from faser_align.config import changes, layout
+from faser_align.campaign import changes, layout
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.report import report, sentences
 

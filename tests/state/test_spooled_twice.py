@@ -10,9 +10,9 @@ import pytest
 from campaigns import hook, make_campaign, write_output
 from taking import BASE, FAILED, PRE, rows
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
-from faser_align.state import database, facts, outbox, spool, wishes, writer
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
+from faser_align.state import control_requests, database, facts, outbox, spool, writer
 
 NODE = layout.reco_node(1, 1, 400)
 
@@ -138,7 +138,7 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
     assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said}) == 0
     assert rows(folder, "SELECT state FROM campaign") == [("reconstructing",)]
-    wishes.put(folder, name, about)
+    control_requests.put(folder, name, about)
     final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
     assert writer.record(folder, final) == 0
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
@@ -172,7 +172,7 @@ def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Pa
     gives_up = {**POST, "outcome": "failed", "reason": "", "fatal": True, "ret": 61, "exit": 1}
     for event in (PRE, {**PRE, "node": node}, gives_up):
         assert writer.record(folder, event) == 0
-    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node}) == statuses.SKIP
+    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node}) == exit_codes.SKIP
     assert rows(folder, f"SELECT outcome, closed_utc != '' FROM attempts WHERE node = '{node}'") == [("abandoned", 1)]
 
 
@@ -234,7 +234,7 @@ def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsy
     store, spooled = Path(folder, layout.STATE), Path(folder, layout.SPOOL)
     failed = {**FAILED, "node": NODE}
     store.rename(f"{folder}/elsewhere")
-    for answer in (0, 1, statuses.FATAL, statuses.CONVERGED):
+    for answer in (0, 1, exit_codes.FATAL, exit_codes.CONVERGED):
         event: dict[str, Any] = {**failed, "exit": answer}
         assert writer.record(folder, event) == answer
         assert event["spooled"]
@@ -243,7 +243,7 @@ def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsy
     assert len(spool.waiting(folder)) == 4
     spooled.rename(f"{folder}/spooled")
     spooled.write_text("no folder")
-    for answer in (0, 1, statuses.FATAL, statuses.CONVERGED):
+    for answer in (0, 1, exit_codes.FATAL, exit_codes.CONVERGED):
         assert writer.record(folder, {**failed, "exit": answer}) == answer
         (said,) = capsys.readouterr().err.splitlines()
         assert f"post of {NODE} is lost: " in said

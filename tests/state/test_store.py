@@ -15,10 +15,11 @@ import pytest
 from alarms import counted
 from campaigns import NAME, hook, make_campaign, run_iteration
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.fsm.next_message import PASSED_AT
 from faser_align.state import (
+    control_requests,
     create,
     database,
     facts,
@@ -28,7 +29,6 @@ from faser_align.state import (
     registry,
     schema,
     spool,
-    wishes,
     writer,
 )
 
@@ -465,7 +465,7 @@ def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> N
         assert told == {"me": f"failed, {outbox.TRIES_MAX}, {outbox.DEADLY}", "group": "sent, 1, "}
         refused = db.execute("SELECT facts FROM history WHERE event = 'delivery_failed' ORDER BY id DESC").fetchone()
         assert json.loads(refused[0])["reason"] == outbox.DEADLY
-        wishes.put(folder, "notify_retried", {"target": ""})
+        control_requests.put(folder, "notify_retried", {"target": ""})
         assert writer.take(folder, None) == 0
         again = outbox.claim(folder)
         assert again is not None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import queries, verify
 
 RESULT, BY_HAND = b"constants\n", b"constants of an expert\n"
@@ -24,7 +24,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder, node = record["folder"], layout.reco_node(1, 1, 400)
     hook("pre", folder, node, 0, 2)
     hook("hold", folder, node, "13.0", 0)
-    hook("post", folder, node, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+    hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
     hook("final", folder, "final", 2, 1)
     # As the helpers leave it: every result is the same text; somebody changed what iteration 3 begins with.
     found, by_hand = (hashlib.sha256(text).hexdigest() for text in (RESULT, BY_HAND))

@@ -14,7 +14,7 @@ import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from commandline import faser_align
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, publish, queries, redolog, schema, spool, upgrade, verify, views
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import faser_align
-from faser_align.config import layout
-from faser_align.config.record import make_record, write_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
 from faser_align.state import publish, views
 from faser_align.state.create import create_store

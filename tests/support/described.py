@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from faser_align.alignment import describe
-from faser_align.config import contents, layout
+from faser_align.alignment.quality import describe
+from faser_align.campaign import layout
+from faser_align.reference import files as contents
 
 Keys = tuple[str, ...]
 

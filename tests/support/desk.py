@@ -13,7 +13,7 @@ import htcondor2
 from nowhere import no_dagman, until
 from receivers import Mattermost
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import joblogs
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from campaigns import make_campaign, metrics
 
-from faser_align.alignment.constants import write_constants
-from faser_align.alignment.labels import KEYS, PARAMETERS
-from faser_align.alignment.millepede import Row, write_result
-from faser_align.config import layout
+from faser_align.alignment.parameters.constants import write_constants
+from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
+from faser_align.alignment.pede.results import Row, write_result
+from faser_align.campaign import layout
 from faser_align.state import publish
 
 BEGIN_S = 1_795_000_000  # Unix time at which the campaign was submitted

@@ -10,8 +10,8 @@ from typing import Any
 import htcondor2
 from commandline import Command
 
-from faser_align.config.atomic import replacing
 from faser_align.pool import personal
+from faser_align.system.atomic import replacing
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:

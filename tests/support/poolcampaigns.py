@@ -15,7 +15,7 @@ import htcondor2
 import pytest
 from campaigns import make_campaign, metrics
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.render import render
 from faser_align.dag.submit import DagmanJob, dagman_jobs, submit_dag
 from faser_align.fsm.errors import CampaignError

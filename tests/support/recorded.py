@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from faser_align.config import layout
-from faser_align.config.record import read_record, write_record
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record, write_record
 
 ARCHIVES = Path(__file__).parents[1] / "data" / "dagman"
 RECORDED = ("converged", "failed", "held", "removed", "gone", "killed", "lost", "stages")

@@ -10,8 +10,8 @@ from typing import Any
 
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import create, redolog, verify
 
@@ -42,7 +42,7 @@ def succeeded(record: Record) -> Call:
 def failed(record: Record) -> Call:
     """POST of a reconstruction that failed for good."""
     hook(*first(record))
-    return ("post", record["folder"], layout.reco_node(1, 1, 400), 0, 2, statuses.RAW_MISSING, "13.0", 0)
+    return ("post", record["folder"], layout.reco_node(1, 1, 400), 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
 
 
 def lost(record: Record) -> Call:
@@ -80,7 +80,7 @@ def unsolved(record: Record) -> Call:
     """POST of a Millepede node that found no solution."""
     solving(record)
     hook("pre", record["folder"], layout.mille_node(1, 1), 0, 2)
-    return ("post", record["folder"], layout.mille_node(1, 1), 0, 2, statuses.SOLVER, "901.0", 0)
+    return ("post", record["folder"], layout.mille_node(1, 1), 0, 2, exit_codes.SOLVER, "901.0", 0)
 
 
 def converged(record: Record) -> Call:

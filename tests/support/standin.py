@@ -11,8 +11,8 @@ def make_pede(folder: Path) -> str:
     path.write_text(
         f"#!{sys.executable}\n"
         "import sys\n"
-        "from faser_align.alignment.millepede import write_end\n"
-        "from faser_align.alignment.solver import solve\n"
+        "from faser_align.alignment.pede.results import write_end\n"
+        "from faser_align.alignment.solver.builtin import solve\n"
         "if len(sys.argv) > 1:\n"
         "    solve(sys.argv[1])\n"
         "else:\n"

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.state import redolog, verify, writer
 
 RECO = layout.reco_node(1, 1, 400)

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from campaigns import make_campaign, metrics  # type: ignore[import-not-found]
 
-from faser_align.config import layout
+from faser_align.campaign import layout
 from faser_align.dag.render import render
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import personal

@@ -10,8 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from campaigns import hook, make_campaign, run_iteration  # type: ignore[import-not-found]
 
-from faser_align.config import layout
-from faser_align.fsm import statuses
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state.create import record_submitted
 
 NAME = "Y2023_R011705_F400-401"
@@ -27,7 +27,7 @@ def make(target: Path) -> None:
         record_submitted(folder, 12)
         hook("pre", folder, node, 0, 2)
         hook("hold", folder, node, "13.0", 0)
-        hook("post", folder, node, 0, 2, statuses.RAW_MISSING, "13.0", 0)
+        hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
         hook("final", folder, "final", 2, 1)
         record_submitted(folder, 14, resumed=True)
         for iteration in (1, 2):

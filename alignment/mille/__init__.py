@@ -1,0 +1,1 @@
+"""From the reconstruction's ROOT files to the binary records that Millepede reads."""

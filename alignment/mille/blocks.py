@@ -1,0 +1,144 @@
+"""Mille binaries in blocks of whole records, as they lie in the file: plain or gzipped, without holding more of it.
+
+A record is ``int32 L``, then n values and n int32 indices, ``L = 2n`` for float32 values and ``L = -2n`` for float64.
+"""
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.records import EMPTY, LeftoverError, MilleError
+
+_GZIP = b"\x1f\x8b"
+
+
+class Block(NamedTuple):
+    """Whole records one after the other.
+
+    Attributes:
+        words: what the file holds; valid until the next block is asked for.
+        starts: place of each record's L among the words.
+        lengths: L of each record.
+        first: number of the first record in its file, from 0.
+    """
+
+    words: npt.NDArray[np.int32]
+    starts: list[int]
+    lengths: list[int]
+    first: int
+
+
+Words = npt.NDArray[np.int32]
+Splitter = Callable[[Words], tuple[list[int], list[int], int, int]]
+
+
+def iterate_blocks(path: str | os.PathLike[str], block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
+    """Read a Mille binary in blocks of about ``block_bytes`` (one record at least).
+
+    With ``fortran``, records stand between the two markers of Fortran's unformatted files, their size in bytes.
+
+    Raises MilleError with pede's code: 15 if the file cannot be opened, 18 if it is truncated or no Mille binary, 20 if
+    a record is empty; LeftoverError (18) comes behind the last record.
+    """
+    try:
+        file = _open(path)
+    except OSError as error:
+        raise MilleError(f"cannot open the Mille binary {path}: {error.strerror}", 15) from error
+    with file:
+        yield from _blocks(file, path, block_bytes, _split_fortran if fortran else _split)
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    file = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+    if file.read(2) == _GZIP:
+        file.close()
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    file.seek(0)
+    return cast(BinaryIO, file)
+
+
+def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, split: Splitter) -> Iterator[Block]:
+    buffer = np.empty(max(block_bytes, 64), np.uint8)
+    filled, first, ended = 0, 0, False
+    while True:
+        while filled < len(buffer) and not ended:
+            got = _read(file, buffer[filled:], path)
+            filled, ended = filled + got, not got
+        if not filled:
+            return
+        words = buffer[: filled // 4 * 4].view("<i4")
+        starts, lengths, stop, wrong = split(words)
+        if starts:
+            yield Block(words, starts, lengths, first)
+            first += len(starts)
+            rest = filled - 4 * stop
+            buffer[:rest] = buffer[4 * stop : filled].copy()
+            filled = rest
+        if wrong == EMPTY:
+            raise MilleError(f"{path}: record {first + 1} is empty", EMPTY)
+        if ended and 0 < filled < 4 and not wrong:
+            raise LeftoverError(path, filled)
+        if wrong or (ended and filled):
+            raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
+        if not starts:  # a record that is larger than the buffer; what the file holds limits its growth
+            left = _bytes_left(file)
+            if left is not None and filled + left < 8 * (abs(words.item(int(split is _split_fortran))) // 2):
+                raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
+            buffer = np.concatenate([buffer, np.empty((len(buffer) + 3) // 4 * 4, np.uint8)])
+
+
+def _bytes_left(file: BinaryIO) -> int | None:
+    """What is still to be read of a file; None if that is not known beforehand."""
+    return os.fstat(file.fileno()).st_size - file.tell() if isinstance(file, io.FileIO) else None
+
+
+def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> int:
+    try:
+        return int(file.readinto(memoryview(target)))  # type: ignore[attr-defined]
+    except (OSError, EOFError, zlib.error) as error:
+        raise MilleError(f"cannot read the Mille binary {path} to its end: {error}", 18) from error
+
+
+def _split(words: Words) -> tuple[list[int], list[int], int, int]:
+    """Starts and lengths of the whole records, where the first other one begins, and the code for it, 0 if incomplete."""
+    starts: list[int] = []
+    lengths: list[int] = []
+    position, end = 0, len(words)
+    item = words.item
+    while position < end:
+        length = item(position)
+        following = position + 1 + (length // 2 * 2 if length > 0 else -length // 2 * 3)
+        if following == position + 1:
+            return starts, lengths, position, EMPTY
+        if following > end:
+            break
+        starts.append(position)
+        lengths.append(length)
+        position = following
+    return starts, lengths, position, 0
+
+
+def _split_fortran(words: Words) -> tuple[list[int], list[int], int, int]:
+    """The same for records between two markers."""
+    starts: list[int] = []
+    lengths: list[int] = []
+    position, end = 0, len(words)
+    while position + 1 < end:
+        marker, length = words.item(position), words.item(position + 1)
+        size = length if length > 0 else -length // 2 * 3
+        if length == 0 or length % 2 or marker != 4 * (size + 1):
+            return starts, lengths, position, 18
+        if position + size + 3 > end:
+            break
+        if words.item(position + size + 2) != marker:
+            return starts, lengths, position, 18
+        starts.append(position + 1)
+        lengths.append(length)
+        position += size + 3
+    return starts, lengths, position, 0

@@ -1,0 +1,201 @@
+"""Branches of a ROOT tree read once, in order, in bounded memory, whatever their baskets are.
+
+Large files have either thousands of small baskets, where a general reader's overhead for each would cost more than the
+data, or a few huge ones, which would not fit into memory: hence this reader. The tree's description is uproot's.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.baskets import SPILL_BYTES, Basket, read_basket, spill
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_NUMBERS = ("double", "float", *(f"std::{u}int{bits}_t" for u in ("", "u") for bits in (16, 32, 64)))
+
+
+class Damaged(Exception):
+    """A branch cannot be read; the text says what is wrong, ``entry`` where."""
+
+    def __init__(self, text: str, branch: str, entry: int) -> None:
+        super().__init__(text)
+        self.branch = branch
+        self.entry = entry
+
+
+class Layout(NamedTuple):
+    """Where the numbers of some entries stand in their bytes.
+
+    Attributes:
+        offsets: of the entries, one more than there are.
+        lengths: numbers of each entry.
+        numbers: offset of each number.
+    """
+
+    offsets: IntArray
+    lengths: IntArray
+    numbers: IntArray
+
+
+class Layouts:
+    """The last layout that was made: branches of the same entries share it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int, Layout] | None = None
+
+    def of(self, offsets: IntArray, header: int, size: int) -> Layout:
+        """The layout of entries at ``offsets``, each with ``header`` bytes before numbers of ``size`` bytes.
+
+        Raises ValueError for offsets that do not ascend.
+        """
+        if self._last is not None:
+            known_header, known_size, layout = self._last
+            if (known_header, known_size) == (header, size) and np.array_equal(layout.offsets, offsets):
+                return layout
+        lengths = (np.diff(offsets) - header) // size
+        if (lengths < 0).any() or offsets[0] < 0:
+            raise ValueError("offsets that do not ascend")
+        before = np.cumsum(lengths) - lengths
+        first = offsets[:-1] - offsets[0] + header - size * before
+        numbers = np.repeat(first, lengths) + size * np.arange(int(lengths.sum()))
+        layout = Layout(offsets, lengths, numbers)
+        self._last = (header, size, layout)
+        return layout
+
+
+class Column:
+    """One branch or field, to be taken entry after entry; made by ``tree_column`` and ``ntuple_column``.
+
+    Attributes:
+        name: of the branch.
+        jagged: whether an entry has any number of numbers, and not always the same.
+    """
+
+    def __init__(
+        self, name: str, edges: IntArray, read: Callable[[int], Basket], layouts: Layouts, stored: "_Stored"
+    ) -> None:
+        self.name = name
+        self.jagged = stored.jagged
+        self._edges, self._read, self._layouts, self._stored = edges, read, layouts, stored
+        self._basket = -1
+        self._data: Basket | None = None
+
+    def take(self, start: int, stop: int) -> tuple[FloatArray, IntArray | None]:
+        """Values of the entries from ``start`` to before ``stop``, and how many each has; None if each has one.
+
+        Entries must be asked for in ascending order. Raises Damaged.
+        """
+        parts: list[tuple[FloatArray, IntArray | None]] = []
+        while start < stop:
+            basket = int(np.searchsorted(self._edges, start, side="right")) - 1
+            end = min(stop, int(self._edges[basket + 1]))
+            try:
+                parts.append(self._entries(basket, start - int(self._edges[basket]), end - int(self._edges[basket])))
+            except (ValueError, IndexError, struct.error, zlib.error, OSError, RuntimeError) as error:
+                raise Damaged(str(error), self.name, start) from error
+            start = end
+        if len(parts) == 1:
+            return parts[0]
+        lengths = [part[1] for part in parts if part[1] is not None]
+        return np.concatenate([part[0] for part in parts]), np.concatenate(lengths) if lengths else None
+
+    def close(self) -> None:
+        """Give back what the last basket used; another may be read afterwards."""
+        if self._data is not None:
+            self._data.close()
+        self._data = None
+
+    def _entries(self, basket: int, first: int, last: int) -> tuple[FloatArray, IntArray | None]:
+        if basket != self._basket or self._data is None:
+            self.close()  # before the next one is read
+            self._data = self._read(basket)
+            self._basket = basket
+        data, dtype, size = self._data, self._stored.dtype, self._stored.dtype.itemsize
+        if not self.jagged:
+            width = int(np.prod(self._stored.shape, dtype=np.int64)) * size
+            values = data.read(first * width, last * width).view(dtype).astype(np.float64)
+            return values, (np.full(last - first, width // size, np.int64) if self._stored.shape else None)
+        layout = self._layouts.of(data.offsets(first, last + 1), self._stored.header, size)
+        raw = data.read(int(layout.offsets[0]), int(layout.offsets[-1]))
+        if not self._stored.header:
+            return raw.view(dtype).astype(np.float64), layout.lengths
+        # numbers lie behind their entries' headers, at any address
+        if not len(layout.numbers):
+            return np.zeros(0), layout.lengths
+        every = np.ndarray((len(raw) - size + 1,), dtype, raw.data, strides=(1,))
+        return every[layout.numbers].astype(np.float64), layout.lengths
+
+
+class _Stored(NamedTuple):
+    """How numbers are kept: type, shape of an entry's, and bytes before them."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+    header: int = 0
+    jagged: bool = False
+
+
+def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
+    """The column of a tree's branch.
+
+    Args:
+        branch: uproot's description of it: numbers, vectors of them, or arrays with a counter.
+        file: the ROOT file, opened for reading.
+        layouts: shared by the columns of a tree.
+
+    Raises ValueError if the branch holds something else.
+    """
+    kind = branch.interpretation
+    content = getattr(kind, "content", None)
+    stored = getattr(kind if content is None else content, "from_dtype", None)
+    if stored is None or (content is not None and stored.shape) or stored.base.kind not in "fiu":
+        raise ValueError(f"{branch.typename} is no number and no vector of numbers")
+    jagged = content is not None
+    header = int(getattr(kind, "header_bytes", 0) or 0)
+    edges = np.asarray(branch.entry_offsets, np.int64)
+    seeks = np.asarray(branch.member("fBasketSeek"), np.int64)
+
+    def read(basket: int) -> Basket:
+        seek = int(seeks[basket]) if basket < len(seeks) else 0
+        if seek:
+            return read_basket(file, seek, int(edges[basket + 1] - edges[basket]), jagged=jagged)
+        found = branch.basket(basket)  # not yet written when the tree was, so it is in the tree's description
+        offsets = None if found.byte_offsets is None else np.asarray(found.byte_offsets, np.int64)
+        return Basket(np.asarray(found.data, np.uint8), offsets)
+
+    return Column(str(branch.name), edges, read, layouts, _Stored(stored.base, stored.shape, header, jagged))
+
+
+def ntuple_column(field: Any, layouts: Layouts) -> Column:
+    """The column of a field of an RNTuple, ROOT's newer kind of tree: one number, or a vector, an entry.
+
+    Args:
+        field: uproot's description of it.
+        layouts: shared by the columns of a tree.
+
+    Raises ValueError if the field holds something else.
+    """
+    scalar = field.typename in _NUMBERS
+    vector = re.fullmatch(r"std::(?:vector<([\w:]+)>|array<([\w:]+),\s*\d+>)", field.typename)
+    if not scalar and (vector is None or (vector[1] or vector[2]) not in _NUMBERS):
+        raise ValueError(f"{field.typename} is no number and no vector of numbers")
+    clusters = field.ntuple.cluster_summaries
+    edges = np.array([*(cluster.num_first_entry for cluster in clusters), field.ntuple.num_entries], np.int64)
+
+    def read(cluster: int) -> Basket:
+        import awkward
+
+        found = field.array(entry_start=int(edges[cluster]), entry_stop=int(edges[cluster + 1]))
+        values = np.asarray(awkward.flatten(found, axis=None), np.float64)
+        offsets = None if scalar else 8 * np.concatenate([[0], np.cumsum(np.asarray(awkward.num(found)))])
+        data = values.view(np.uint8)
+        return Basket(data if len(data) <= SPILL_BYTES else spill([data], len(data)), offsets)
+
+    return Column(str(field.name), edges, read, layouts, _Stored(np.dtype("<f8"), jagged=not scalar))

@@ -1,0 +1,327 @@
+"""Mille: from the reconstruction's ``kfalignment`` ROOT file to the binary records that Millepede reads.
+
+The bytes are those of faser-alignment-script's converter. One track is one record: ``int32 2n``, n float32 values,
+n int32 indices; word 0 is (0, errors). A hit adds ``(residual, 0)``, five ``(d residual/d track, 1..5)``,
+``(sigma, 0)`` and seven ``(d residual/d parameter, label)``: x of the module's side, rz of the module, and
+x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left out, a hit without an error too.
+"""
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
+from faser_align.alignment.mille.kfalignment import (
+    GLOBAL_BRANCHES,
+    LOCAL_BRANCHES,
+    SENTINEL_BRANCHES,
+    Tracks,
+    read_tracks,
+)
+from faser_align.alignment.mille.records import Records, read_records
+from faser_align.alignment.mille.track_model import offset_z_mm
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import replacing
+
+__all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
+
+_BUFFER_WORDS = 5000  # of Mille.cpp; a hit that does not fit is dropped and counted in word 0
+_WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
+_LOCALS = len(LOCAL_BRANCHES)
+_INVALID = -9000.0  # the reconstruction writes -9999 where it has no derivative
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Which tracks and hits become Millepede's data.
+
+    Attributes:
+        chi2_max: largest chi2 of a track.
+        pz_min, pz_max: momentum window (GeV).
+        hits_min: smallest number of hits of a track.
+        residual_max: largest absolute residual of a hit (mm).
+        derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad); without effect for the pivot
+            ``layer``, whose derivatives are as large as modules lie off their layer.
+        pivot: point about which the layer turns in its rx and ry derivatives. ``calypso`` leaves them as they are
+            written, about the z of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which
+            the constants are applied (TrackerAlignDBTool.cxx).
+        same_hits: whether ``layer``, too, leaves out what ``calypso`` does, so that both have the same hits.
+    """
+
+    chi2_max: float = 2000.0
+    pz_min: float = 100.0
+    pz_max: float = 5000.0
+    hits_min: int = 15
+    residual_max: float = 0.05
+    derivative_max: float = 10.0
+    pivot: Literal["calypso", "layer"] = "calypso"
+    same_hits: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pivot not in ("calypso", "layer"):
+            raise UserError(f'pivot is "{self.pivot}"; allowed are "calypso" and "layer"')
+        for name in ("chi2_max", "residual_max", "derivative_max"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name):g}; a number above zero is needed")
+        if self.hits_min < 0:
+            raise UserError(f"hits_min is {self.hits_min}; a number from 0 on is needed")
+        if not self.pz_min < self.pz_max:
+            raise UserError(f"pz_min is {self.pz_min:g} and pz_max {self.pz_max:g} GeV; pz_min must be smaller")
+
+
+def convert(
+    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+) -> Counts:
+    """Convert kfalignment files to one Mille binary, in bounded memory.
+
+    The output appears under its name only when it is complete; nothing is left behind otherwise.
+
+    Args:
+        inputs: ROOT files, in the order of their records.
+        output: Mille binary to write.
+        cuts: tracks and hits to use.
+        any_element: whether hits of elements are allowed that FASER's tracker does not have, such as those of other
+            detectors. The pivot ``layer`` does not allow them: it needs the designed z.
+
+    Returns:
+        What was read, cut and written.
+
+    Raises:
+        UserError: an input is missing, truncated or no such file, lacks a branch, holds no tracks or a value that is
+            no number, or is given twice; no track passes the cuts; or the output is an input or cannot be written.
+    """
+    _check_names(inputs, output)
+    counts = Counts(files=len(inputs))
+    try:
+        with replacing(output) as file:
+            allowed = any_element and cuts.pivot == "calypso"
+            for tracks in _ahead(tracks for source in inputs for tracks in read_tracks(source, any_element=allowed)):
+                written, counted = _convert_tracks(tracks, cuts)
+                file.write(written)
+                counts = counts + counted
+            if not counts.tracks_written:
+                raise UserError(_nothing_left(inputs, counts))
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
+        ) from error
+    return counts
+
+
+def convert_and_count(
+    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+) -> Counts:
+    """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither.
+
+    Arguments, result and errors are those of ``convert``; UserError also if the counts cannot be written.
+    """
+    counts = convert(inputs, output, cuts, any_element=any_element)
+    try:
+        counts = replace(counts, bytes_written=os.path.getsize(output))
+        write_counts(f"{output}.json", counts)
+    except OSError as error:
+        Path(output).unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {output}.json: {error.strerror}; check the folder, its permissions and space"
+        ) from error
+    return counts
+
+
+def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
+    if not inputs:
+        raise UserError("there is nothing to convert; give kfalignment files")
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise UserError(f"cannot write {output}: the folder {folder} does not exist; make it first")
+    seen: dict[str, str] = {}
+    for source in inputs:
+        real = os.path.realpath(source)
+        if real in seen:
+            same = "" if seen[real] == str(source) else f" (the same file as {seen[real]})"
+            raise UserError(f"{source} is given twice{same}, which would count its tracks twice; give each file once")
+        seen[real] = str(source)
+    for written in (str(output), f"{output}.json"):
+        if os.path.realpath(written) in seen:
+            raise UserError(f"the output {written} is an input, too; give it another name with -o")
+
+
+def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> str:
+    names = str(inputs[0]) + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
+    return (
+        f"{names}: none of {counts.tracks_read} tracks is left: cut are {counts.tracks_cut_chi2} by chi2, "
+        f"{counts.tracks_cut_pz} by pz, {counts.tracks_cut_hits} by hits, and {counts.hits_cut_residual} hits of the "
+        f"others by residual, {counts.hits_cut_derivative} by derivative; widen the cuts, or reconstruct anew"
+    )
+
+
+def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
+    """The chunks, each read while the one before is worked on."""
+    with closing(chunks), ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, chunks, None)
+        while (tracks := following.result()) is not None:
+            following = reader.submit(next, chunks, None)
+            yield tracks
+
+
+def _convert_tracks(tracks: Tracks, cuts: Cuts) -> tuple[bytes, Counts]:
+    counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
+    counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
+    chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
+    failed_chi2 = chi2 > cuts.chi2_max
+    failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
+    failed_hits = tracks.lengths < cuts.hits_min
+    used = ~(failed_chi2 | failed_pz | failed_hits)
+    counted["tracks_cut_chi2"] = int(failed_chi2.sum())
+    counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
+    counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
+    tracks = tracks.select(used)
+    counted |= _count_tracks(tracks, cuts)
+    kept, hits = _cut_hits(tracks, cuts)
+    words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
+    counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
+    return words, Counts(**counted)
+
+
+def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
+    pz, charge = tracks.flat["fitParam_pz"], tracks.flat["fitParam_charge"]
+    p = np.sqrt(tracks.flat["fitParam_px"] ** 2 + tracks.flat["fitParam_py"] ** 2 + pz**2)
+    residuals = tracks.hits["fitParam_align_local_residual_x"]
+    layer_bins = len(RESIDUAL_EDGES_MM) + 1
+    bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
+    near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
+    residuals_nm = np.rint(residuals[near] * 1e6)
+    modules = tracks.modules[near]
+    # Sums of whole numbers below 2^53 are exact in double precision.
+    sums = [_by_module(modules, powers) for powers in (None, residuals_nm, residuals_nm**2)]
+    momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
+    charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
+    return {
+        "hits_read": len(residuals),
+        "hits_foreign": 0 if tracks.foreign is None else int(tracks.foreign.sum()),
+        "chi2": float(tracks.flat["fitParam_chi2"].sum()),
+        "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
+        "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
+        "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
+        "module_residuals": np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 3),
+        "residual_bins": np.bincount(bins, minlength=13 * layer_bins)[: 12 * layer_bins].reshape(12, layer_bins),
+        "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
+    }
+
+
+def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
+    failed_residual = np.abs(tracks.hits["fitParam_align_local_residual_x"]) > cuts.residual_max
+    failed = np.zeros(len(failed_residual), np.bool_)
+    if cuts.pivot == "calypso" or cuts.same_hits:
+        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
+        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
+    for branch in SENTINEL_BRANCHES:
+        failed |= tracks.hits[branch] < _INVALID
+    kept = ~(failed_residual | failed)
+    modules = tracks.modules
+    pairs = [_by_module(modules[chosen]) for chosen in (kept, failed_residual)]
+    return kept, {
+        "hits_cut_residual": int(failed_residual.sum()),
+        "hits_cut_derivative": int((failed & ~failed_residual).sum()),
+        "modules": np.stack(pairs, axis=-1).reshape(12, 8, 2),
+        "modules_cut_derivative": _by_module(modules[failed & ~failed_residual]).reshape(12, 8),
+    }
+
+
+def _by_module(modules: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
+    """Hits of FASER's 96 modules, or sums over them; those of foreign elements, behind the last one, are left out."""
+    return np.bincount(modules, weights, minlength=97)[:96]
+
+
+def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """The records of the kept hits, and the number of measurements in each record that is written."""
+    sigma = tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32)
+    kept = kept & (sigma > 0)
+    hits = {name: column[kept] for name, column in tracks.hits.items()}
+    if layer_pivot:
+        _move_pivot(hits, tracks.ids[kept])
+    track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
+    values = np.empty((len(track), _WORDS_PER_HIT), np.float32)
+    labels = np.zeros((len(track), _WORDS_PER_HIT), np.int32)
+    values[:, 0] = hits["fitParam_align_local_residual_x"]
+    values[:, 1 : _LOCALS + 1] = np.stack([hits[b] for b in LOCAL_BRANCHES], axis=-1)
+    values[:, _LOCALS + 1] = sigma[kept]
+    values[:, _LOCALS + 2 :] = np.stack([hits[b] for b in GLOBAL_BRANCHES], axis=-1)
+    labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
+    labels[:, _LOCALS + 2 :] = _labels(tracks.ids[kept])
+    present = (values != 0) | (labels == 0)
+    fits, errors = _fitting(track, present.sum(axis=1), len(tracks.lengths))
+    if not fits.all():
+        values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
+    measurements = np.bincount(track, minlength=len(tracks.lengths))
+    return _records(values, labels, present, track, errors), measurements[measurements > 0]
+
+
+def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
+    """Let rx and ry of the layer turn about its own z: a hit that lies dz behind it moves by (ry, -rx) * dz as well."""
+    dz = offset_z_mm(ids)
+    x, y, rx, ry = (f"fitParam_align_global_derivation_y_{dof}" for dof in ("x", "y", "rx", "ry"))
+    hits[rx] = hits[rx] - dz * hits[y]
+    hits[ry] = hits[ry] + dz * hits[x]
+
+
+def _fitting(
+    track: npt.NDArray[np.int64], words: npt.NDArray[np.int64], tracks: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which hits fit into Mille's buffer behind the hits of their track before them, and how many did not."""
+    sums = np.bincount(track, weights=words, minlength=tracks)
+    if np.all(sums < _BUFFER_WORDS - _WORDS_PER_HIT):
+        return np.ones(len(track), np.bool_), np.zeros(tracks, np.int64)
+    before = np.cumsum(words) - words
+    first = np.searchsorted(track, track, side="left")
+    fits = before - before[first] + _WORDS_PER_HIT < _BUFFER_WORDS
+    return fits, np.bincount(track[~fits], minlength=tracks)
+
+
+def _records(
+    values: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    present: npt.NDArray[np.bool_],
+    track: npt.NDArray[np.int64],
+    errors: npt.NDArray[np.int64],
+) -> bytes:
+    """Lay out one record for each track that has hits; all little-endian.
+
+    Args:
+        values, labels: of the hits, shape (hits, words).
+        present: which words are written, likewise.
+        track: of each hit, ascending.
+        errors: of each track, for word 0.
+    """
+    hit_words = present.sum(axis=1)
+    words = np.bincount(track, weights=hit_words, minlength=len(errors)).astype(np.int64)
+    written = words > 0
+    sizes = np.where(written, 3 + 2 * words, 0)  # the length, word 0 twice, values and labels
+    starts = np.cumsum(sizes) - sizes
+    out = np.zeros(int(sizes.sum()), np.dtype("<i4"))
+    out[starts[written]] = 2 * (words[written] + 1)
+    out[(starts + 2 + words)[written]] = errors[written]
+    before = np.cumsum(hit_words) - hit_words - (np.cumsum(words) - words)[track]
+    whole = bool(present.all())
+    inside = np.arange(_WORDS_PER_HIT) if whole else np.cumsum(present, axis=1) - 1
+    at = (starts[track] + 2 + before)[:, None] + inside
+    behind = at + (words[track] + 1)[:, None]
+    chosen = ... if whole else present
+    out[at[chosen]] = values.astype("<f4").view("<i4")[chosen]
+    out[behind[chosen]] = labels[chosen]
+    return out.tobytes()
+
+
+def _labels(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Labels of hits on element ``ids`` (without the 1000), shape (hits, 7); see ``alignment.parameters.labels``."""
+    number = ids + 1000
+    layer = number // 100 * 10
+    return np.stack(
+        [number * 10 + 1, number // 10 * 100 + 2, layer + 1, layer + 2, layer + 3, layer + 4, layer + 5], axis=-1
+    )

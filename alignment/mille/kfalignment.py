@@ -1,0 +1,283 @@
+"""Reading the reconstruction's ``kfalignment`` files: chunks of tracks with flat columns of their hits.
+
+The tree ``tree`` holds one entry per track: double branches, and per hit vector<double> branches, or arrays with a
+counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for
+``derivation`` or with ``_sp`` at the end, and no derivatives by the track's parameters, which are then made here. Only
+the branches that conversion needs are read.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.columns import Column, Damaged, FloatArray, Layouts, ntuple_column, tree_column
+from faser_align.alignment.mille.track_model import track_derivatives
+from faser_align.fsm.errors import UserError
+
+TREE = "tree"
+TREES = (TREE, "trackParam")  # newest, older
+TRACK_BRANCHES = ("fitParam_chi2", "fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
+LOCAL_BRANCHES = tuple(f"fitParam_align_local_derivation_x_par_{name}" for name in ("x", "y", "theta", "phi", "qop"))
+# In the order of their labels: x of the side, rz of the module, x y rx ry rz of the layer.
+GLOBAL_BRANCHES = (
+    "fitParam_align_local_derivation_x_x",
+    "fitParam_align_local_derivation_x_rz",
+    "fitParam_align_global_derivation_y_x",
+    "fitParam_align_global_derivation_y_y",
+    "fitParam_align_global_derivation_y_rx",
+    "fitParam_align_global_derivation_y_ry",
+    "fitParam_align_global_derivation_y_rz",
+)
+# A hit is left out if any of these says that there is no derivative.
+SENTINEL_BRANCHES = (*GLOBAL_BRANCHES, "fitParam_align_global_derivation_y_z")
+HIT_BRANCHES = (
+    "fitParam_align_id",
+    "fitParam_align_local_residual_x",
+    "fitParam_align_local_measured_xe",
+    *LOCAL_BRANCHES,
+    *SENTINEL_BRANCHES,
+)
+_ELEMENTS_MAX = 9000  # raised by 1000 they have four digits, as labels need
+_LARGEST = float(np.finfo(np.float32).max)  # Mille has single precision
+_HEADER_BYTES = 20
+_LARGE_FILES = 1_000_000  # added to the version of files whose header has positions of 64 bits
+CHUNK_TRACKS = 2500  # about 40 MB with all that is made of them
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Tracks of one chunk.
+
+    Attributes:
+        flat: one value per track, by branch.
+        lengths: hits of each track.
+        hits: one value per hit, tracks one after the other, by branch.
+        ids: 1000*station + 100*layer + 10*module + side of each hit.
+        modelled: whether the derivatives by the track's parameters are of ``alignment.mille.track_model``, not of the file.
+        foreign: which hits are of elements that FASER's tracker does not have; None if there are none.
+    """
+
+    flat: dict[str, FloatArray]
+    lengths: npt.NDArray[np.int64]
+    hits: dict[str, FloatArray]
+    ids: npt.NDArray[np.int64]
+    modelled: bool = False
+    foreign: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def layers(self) -> npt.NDArray[np.int64]:
+        """Layer of each hit, 0 to 11 over all stations; 12 for foreign elements."""
+        layers = self.ids // 1000 * 3 + self.ids // 100 % 10
+        return layers if self.foreign is None else np.where(self.foreign, 12, layers)
+
+    @property
+    def modules(self) -> npt.NDArray[np.int64]:
+        """Module of each hit over all layers, 0 to 95; 96 for foreign elements."""
+        modules = self.layers * 8 + self.ids // 10 % 10
+        return modules if self.foreign is None else np.where(self.foreign, 96, modules)
+
+    def select(self, tracks: npt.NDArray[np.bool_]) -> "Tracks":
+        """The tracks for which ``tracks`` is true."""
+        hits = np.repeat(tracks, self.lengths)
+        return Tracks(
+            {name: column[tracks] for name, column in self.flat.items()},
+            self.lengths[tracks],
+            {name: column[hits] for name, column in self.hits.items()},
+            self.ids[hits],
+            self.modelled,
+            None if self.foreign is None else self.foreign[hits],
+        )
+
+
+def read_tracks(
+    path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS, *, any_element: bool = False
+) -> Iterator[Tracks]:
+    """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
+
+    Args:
+        path: the ROOT file.
+        chunk_tracks: tracks of a chunk.
+        any_element: whether elements are allowed that FASER's tracker does not have, as other detectors do. They need the
+            derivatives by the track's parameters, which are made for FASER only.
+
+    Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, holds no tracks,
+    or holds a value that is no number or an element that does not exist; the sentence names file, branch and entry.
+    """
+    import uproot  # costs 0.3 s, so only where a ROOT file is read
+
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise UserError(f"{path} {what}; give the reconstruction's kfalignment file")
+    _check_header(path)
+    try:
+        with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
+            tree = _tree(file, path)
+            columns = _columns(tree, raw, path)
+            try:
+                for start in range(0, tree.num_entries, chunk_tracks):
+                    stop = min(start + chunk_tracks, tree.num_entries)
+                    yield _chunk(columns, path, start, stop, any_element=any_element)
+            finally:
+                for column in columns.values():
+                    column.close()
+    except UserError:
+        raise
+    except Damaged as error:
+        raise UserError(
+            f"{path}: branch {error.branch} cannot be read from entry {error.entry} on ({_short(error)}); "
+            "reconstruct this file again"
+        ) from error
+    except Exception as error:  # uproot's and the decompressors' errors on damaged files have no common base
+        raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
+
+
+def _check_header(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no ROOT file, or ends before the end that its header names (fEND of TFile)."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEADER_BYTES)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    if not head.startswith(b"root"):
+        raise UserError(f"{path} is empty or no ROOT file; give the reconstruction's kfalignment file")
+    version = int.from_bytes(head[4:8], "big")
+    end = int.from_bytes(head[12 : 20 if version >= _LARGE_FILES else 16], "big")
+    least = max(end, _HEADER_BYTES)
+    if size < least:
+        raise UserError(f"{path} is truncated: it has {size} bytes of {least}; copy or reconstruct it again")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
+    names = {key.split(";")[0] for key in file.keys(recursive=False)}
+    found = next((name for name in TREES if name in names), None)
+    if found is None:
+        held = ", ".join(sorted(names)) or "nothing"
+        raise UserError(f"{path} has no tree named {' or '.join(TREES)} (it holds {held}); give a kfalignment file")
+    tree = file[found]
+    if not hasattr(tree, "num_entries"):
+        raise UserError(f"{path}: {found} is no tree but {tree.classname}; give a kfalignment file")
+    if not tree.num_entries:
+        raise UserError(f"{path}: its tree {found} has no entries, so there are no tracks; reconstruct this file again")
+    return tree
+
+
+def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Column]:
+    """The columns that conversion needs, by the newest names of their branches."""
+    is_ntuple = not hasattr(tree, "branches")
+    present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
+    with_track_derivatives = any(alias in present for name in LOCAL_BRANCHES for alias in _aliases(name))
+    layouts = Layouts()
+    columns: dict[str, Column] = {}
+    for name in (*TRACK_BRANCHES, *HIT_BRANCHES):
+        known = next((alias for alias in _aliases(name) if alias in present), None)
+        if known is None and name in LOCAL_BRANCHES and not with_track_derivatives:
+            continue
+        if known is None:
+            raise UserError(f"{path}: the tree lacks branch {name}; it is no kfalignment file, or reconstruct it again")
+        branch = present[known]
+        if not is_ntuple and branch.num_entries != tree.num_entries:
+            raise UserError(
+                f"{path}: branch {known} has {branch.num_entries} entries and the tree {tree.num_entries}; "
+                "reconstruct this file again"
+            )
+        try:
+            columns[name] = ntuple_column(branch, layouts) if is_ntuple else tree_column(branch, raw, layouts)
+        except (AttributeError, NotImplementedError, ValueError) as error:
+            raise UserError(
+                f"{path}: branch {known} holds neither numbers nor vectors of them ({branch.typename}); "
+                "give a kfalignment file with one track an entry"
+            ) from error
+        if columns[name].jagged and name in TRACK_BRANCHES:
+            raise UserError(f"{path}: branch {known} has several tracks an entry; give a file with one track an entry")
+    return columns
+
+
+def _aliases(name: str) -> Iterator[str]:
+    """The names that a branch has had, the newest first."""
+    for ending in ("", "_sp"):
+        yield name + ending
+        yield name.replace("derivation", "derivative") + ending
+
+
+def _chunk(
+    columns: Mapping[str, Column], path: str | os.PathLike[str], start: int, stop: int, *, any_element: bool
+) -> Tracks:
+    flat, hits = {}, {}
+    lengths: npt.NDArray[np.int64] | None = None
+    for name in TRACK_BRANCHES:
+        flat[name], _ = columns[name].take(start, stop)
+        _check_finite(flat[name], None, path, columns[name].name, start)
+    for name in (name for name in HIT_BRANCHES if name in columns):
+        column = columns[name]
+        hits[name], found = column.take(start, stop)
+        if found is None:
+            raise UserError(f"{path}: branch {column.name} has one number a track; a vector with its hits is needed")
+        if lengths is None:
+            lengths = found
+        elif not np.array_equal(lengths, found):
+            entry = int(np.flatnonzero(lengths != found)[0])
+            raise UserError(
+                f"{path}: branch {column.name} has {found[entry]} hits and {columns[HIT_BRANCHES[0]].name} "
+                f"{lengths[entry]} in entry {start + entry}; reconstruct this file again"
+            )
+        _check_finite(hits[name], lengths, path, column.name, start)
+    assert lengths is not None
+    modelled = LOCAL_BRANCHES[0] not in hits
+    allowed = any_element and not modelled
+    ids, foreign = _elements(hits["fitParam_align_id"], lengths, path, start, any_element=allowed)
+    if modelled:
+        by_x, by_y = (hits[f"fitParam_align_global_derivation_y_{dof}"] for dof in "xy")
+        hits |= dict(zip(LOCAL_BRANCHES, track_derivatives(ids, by_x, by_y), strict=True))
+    return Tracks(flat, lengths, hits, ids, modelled, foreign)
+
+
+def _elements(
+    column: FloatArray,
+    lengths: npt.NDArray[np.int64],
+    path: str | os.PathLike[str],
+    start: int,
+    *,
+    any_element: bool,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
+    """Elements of hits, and which of them FASER's tracker does not have; None if it has all."""
+    ids = np.clip(column, -1, 1_000_000).astype(np.int64)
+    foreign = (ids < 0) | (ids >= 4000) | (ids // 100 % 10 > 2) | (ids // 10 % 10 > 7) | (ids % 10 > 1)
+    if not foreign.any():
+        return ids, None
+    wrong = (ids < 0) | (ids >= _ELEMENTS_MAX) if any_element else foreign
+    if wrong.any():
+        hit = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"{path}: branch fitParam_align_id is {column[hit]:g} in entry {_entry(hit, lengths, start)}; "
+            "elements are 1000*station + 100*layer + 10*module + side"
+        )
+    return ids, foreign
+
+
+def _check_finite(
+    column: FloatArray,
+    lengths: npt.NDArray[np.int64] | None,
+    path: str | os.PathLike[str],
+    branch: str,
+    start: int,
+) -> None:
+    good = np.abs(column) <= _LARGEST  # false for NaN, too
+    if good.all():
+        return
+    at = int(np.flatnonzero(~good)[0])
+    entry = start + at if lengths is None else _entry(at, lengths, start)
+    raise UserError(f"{path}: branch {branch} is {column[at]} in entry {entry}; the reconstruction of this file failed")
+
+
+def _entry(hit: int, lengths: npt.NDArray[np.int64], start: int) -> int:
+    return start + int(np.searchsorted(np.cumsum(lengths), hit, side="right"))

@@ -1,0 +1,1 @@
+"""What is aligned: labels of parameters, constants and their arithmetic, rules that fix parameters."""

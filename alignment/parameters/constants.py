@@ -1,0 +1,223 @@
+"""Alignment constants: the text of ``inputforalign.txt``, their arithmetic, and corrections from parameters.
+
+A constants file is a list ``"003": [x, y, z, rx, ry, rz],"00": [...]`` without braces; lengths are in mm, angles in
+rad. Two digits are station and layer, three add the module. A key that is missing means six zeros.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from faser_align.alignment.parameters.labels import (
+    KEYS,
+    LAYERS,
+    MODULES,
+    STATIONS,
+    constants_key,
+    layer_label,
+    module_rz_label,
+    module_x_label,
+)
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import write_text
+
+Six = tuple[float, float, float, float, float, float]
+Constants = dict[str, Six]
+
+DOFS = ("x", "y", "z", "rx", "ry", "rz")
+ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+_ENTRY = re.compile(r'\s*"([^"\n]*)"\s*:\s*\[([^\[\]"]*)\]\s*(,|$|\})?')
+_STEREO_RAD = 0.04  # between the two sides of a module (SCTBRLMODULE of Calypso's geometry)
+# Modules whose side 1 is turned the other way round have the opposite sign of y (PedetoDB of the predecessor).
+_Y_SIGN = {0: 1.0, 1: -1.0, 2: 1.0, 3: -1.0, 4: -1.0, 5: 1.0, 6: -1.0, 7: 1.0}
+
+
+def parse_constants(text: str, source: str) -> Constants:
+    """Read constants from ``text``; ``source`` names the file in error messages.
+
+    The order of the file is kept. Braces around the whole list are accepted.
+    Raises UserError if the text is empty or malformed, lacks one of the two braces, or if a key is unknown or given twice,
+    has not exactly six values, or a value is not a finite number.
+    """
+    body = text.strip()
+    if not body:
+        raise UserError(f"{source} is empty: alignment constants are expected (for a start without any, give zeros)")
+    if body.startswith("{") != body.endswith("}"):
+        raise UserError(f"{source} has one brace of two; it may be cut off, so copy it again or add the other brace")
+    position = 1 if body.startswith("{") else 0
+    end = len(body) - position
+    constants: Constants = {}
+    separated = True
+    while position < end:
+        entry = _ENTRY.match(body, position)
+        if entry is None or not separated:
+            shown = body[position : position + 30].replace("\n", " ").strip()
+            raise UserError(f'{source}: expected ,"key": [x, y, z, rx, ry, rz] near {shown!r}; correct the text there')
+        key = entry[1]
+        if key in constants:
+            raise UserError(f'{source}: key "{key}" is given twice; remove one of the two')
+        constants[key] = _six(entry[2], key, source)
+        separated = entry[3] == ","
+        position = entry.end()
+    if not constants:
+        raise UserError(f'{source} holds no constants; expected "key": [x, y, z, rx, ry, rz], ...')
+    return constants
+
+
+def read_constants(path: str | os.PathLike[str]) -> Constants:
+    """Read a constants file; raises UserError as ``parse_constants`` does, and if it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # a byte order mark means nothing
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"cannot read the constants file {path}: {reason}; check its name and permissions") from error
+    return parse_constants(text, str(path))
+
+
+def format_constants(constants: Mapping[str, Six]) -> str:
+    """Write constants as ``inputforalign.txt`` has them, one line without an end.
+
+    Numbers have six significant digits, as those that are computed here do; one that was read with more keeps them.
+    """
+    return ",".join(f'"{key}": [' + ", ".join(map(_text, six)) + "]" for key, six in constants.items())
+
+
+def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) -> None:
+    """Write a constants file so that a reader sees the old one or the whole new one."""
+    write_text(path, format_constants(constants))
+
+
+def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:
+    """Constants as text for other programs, at full precision except for ``calypso``.
+
+    Args:
+        constants: six numbers (mm, rad) by key.
+        form: ``calypso`` is a dictionary in braces, as Calypso's option ``AlignDbTool.AlignmentConstants`` takes it.
+    """
+    if form == "calypso":
+        return "{" + format_constants(constants) + "}\n"
+    if form == "json":
+        return json.dumps({key: list(six) for key, six in constants.items()}, indent=1) + "\n"
+    lines = ["key,x_mm,y_mm,z_mm,rx_rad,ry_rad,rz_rad"]
+    lines += [",".join([key, *(repr(value) for value in six)]) for key, six in constants.items()]
+    return "\n".join(lines) + "\n"
+
+
+def add_constants(constants: Mapping[str, Six], correction: Mapping[str, Six]) -> Constants:
+    """Add value by value; keys of either are in the result, sorted as ``inputforalign.txt`` has them.
+
+    A sum has six significant digits, as add_param of faser-alignment-script writes it; where nothing is added, the
+    constant stays exactly what it was. Both arguments are in mm and rad.
+    """
+    return _combine(constants, correction, lambda a, b: _rounded(a + b) if b else a)
+
+
+def subtract_constants(constants: Mapping[str, Six], other: Mapping[str, Six]) -> Constants:
+    """Subtract ``other`` value by value; keys of either are in the result, sorted."""
+    return _combine(constants, other, lambda a, b: a - b)
+
+
+def correction_from_parameters(values: Mapping[int, float]) -> Constants:
+    """Turn Millepede parameters into a correction of the constants.
+
+    Args:
+        values: parameter by label (mm, rad); labels that are missing count as zero.
+
+    Returns:
+        All 108 keys, layers first. A layer takes over its five parameters. A module's two sides measure x along
+        axes turned against each other by 40 mrad, so that their mean is its x and their difference its y, as in
+        PedetoDB of faser-alignment-script. Values have the six digits of the text, so that what is added to the
+        constants is what a reader of the correction sees.
+    """
+    layers = {
+        constants_key(s, layer): _layer([values.get(layer_label(s, layer, dof), 0.0) for dof in range(1, 6)])
+        for s in STATIONS
+        for layer in LAYERS
+    }
+    modules = {
+        constants_key(s, layer, m): _module(
+            values.get(module_x_label(s, layer, m, 0), 0.0),
+            values.get(module_x_label(s, layer, m, 1), 0.0),
+            values.get(module_rz_label(s, layer, m), 0.0),
+            _Y_SIGN[m],
+        )
+        for s in STATIONS
+        for layer in LAYERS
+        for m in MODULES
+    }
+    return layers | modules
+
+
+def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
+    """Errors of a correction from those of Millepede's parameters (mm, rad): ``correction_from_parameters`` propagated.
+
+    A module's sides count as independent: x has ``hypot(e0, e1) / 2`` and y ``hypot(e0, e1) / 0.04``. What has no error,
+    because it was fixed, has 0 here.
+    """
+    # All but the sides' x go over as they are.
+    found = correction_from_parameters(errors)
+    for s in STATIONS:
+        for layer in LAYERS:
+            for m in MODULES:
+                sides = [errors.get(module_x_label(s, layer, m, side), 0.0) for side in (0, 1)]
+                key = constants_key(s, layer, m)
+                x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(_STEREO_RAD)
+                found[key] = (x, y, 0.0, 0.0, 0.0, found[key][5])
+    return found
+
+
+def _six(text: str, key: str, source: str) -> Six:
+    if key not in KEYS:
+        raise UserError(
+            f'{source}: key "{key}" is no layer or module; keys are station 0-3, layer 0-2 and for modules 0-7'
+        )
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 6:
+        count = 0 if words == [""] else len(words)
+        raise UserError(f'{source}: key "{key}" has {count} values instead of six (x, y, z in mm, rx, ry, rz in rad)')
+    x, y, z, rx, ry, rz = (_number(word, key, dof, source) for word, dof in zip(words, DOFS, strict=True))
+    return (x, y, z, rx, ry, rz)
+
+
+def _number(word: str, key: str, dof: str, source: str) -> float:
+    try:
+        value = float("" if "_" in word else word)  # Python's 1_000 is no number elsewhere
+    except ValueError:
+        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}, which is not a number; correct it') from None
+    if not math.isfinite(value):
+        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}; a finite number is needed')
+    return value
+
+
+def _combine(
+    first: Mapping[str, Six], second: Mapping[str, Six], combine: Callable[[float, float], float]
+) -> Constants:
+    combined: Constants = {}
+    for key in sorted(first.keys() | second.keys()):
+        a, b = first.get(key, ZERO), second.get(key, ZERO)
+        combined[key] = tuple(combine(u, v) for u, v in zip(a, b, strict=True))  # type: ignore[assignment]
+    return combined
+
+
+def _text(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value or not math.isfinite(value) else repr(value)
+
+
+def _layer(values: list[float]) -> Six:
+    x, y, rx, ry, rz = values
+    return (_rounded(x), _rounded(y), 0.0, _rounded(rx), _rounded(ry), _rounded(rz))
+
+
+def _module(x0: float, x1: float, rz: float, sign: float) -> Six:
+    y = sign * (x1 - x0) / _STEREO_RAD
+    return (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, _rounded(rz))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:g}") + 0.0  # + 0.0 makes an ordinary zero of -0.0

@@ -1,0 +1,95 @@
+"""Comparing two sets of constants: how far each degree of freedom moved, and what moved most. Pure."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from faser_align.alignment.parameters.constants import DOFS, Six, subtract_constants
+from faser_align.alignment.parameters.labels import KEYS
+
+UM, URAD = 1e3, 1e6  # per mm, per rad
+
+
+class Change(NamedTuple):
+    """By how much one degree of freedom of one element changed.
+
+    ``key`` is that of the constants, ``dof`` one of x, y, z, rx, ry, rz; ``value`` is in um or urad.
+    """
+
+    key: str
+    dof: str
+    value: float
+
+    @property
+    def rotation(self) -> bool:
+        """Whether it is an angle (urad) and not a length (um)."""
+        return self.dof.startswith("r")
+
+    @property
+    def unit(self) -> str:
+        """Unit of the value."""
+        return "urad" if self.rotation else "um"
+
+    @property
+    def words(self) -> str:
+        """Element and degree of freedom, as ``module 3 of layer 1 of station 0, rz``."""
+        return f"{element(self.key)}, {self.dof}"
+
+
+class Moved(NamedTuple):
+    """One degree of freedom of all layers or all modules.
+
+    Attributes:
+        kind: ``layer`` or ``module``.
+        dof: x, y, z, rx, ry or rz.
+        elements: how many changed; ``rms`` is over these (um or urad).
+        mean: over these.
+        largest: the largest change, with its sign.
+    """
+
+    kind: str
+    dof: str
+    elements: int
+    rms: float
+    mean: float
+    largest: Change
+
+
+def element(key: str) -> str:
+    """A key of the constants in words: ``013`` is ``module 3 of layer 1 of station 0``."""
+    layer = f"layer {key[1]} of station {key[0]}"
+    return f"module {key[2]} of {layer}" if len(key) > 2 else layer
+
+
+def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]:
+    """What differs between two sets of constants (mm, rad): ``after`` less ``before``, in the order of the keys.
+
+    A missing key means zeros.
+    """
+    difference = subtract_constants(after, before)
+    return [
+        Change(key, dof, value * (URAD if dof.startswith("r") else UM))
+        for key, six in difference.items()
+        for dof, value in zip(DOFS, six, strict=True)
+        if value
+    ]
+
+
+def moved(found: list[Change]) -> list[Moved]:
+    """The changes that were ``found``, by degree of freedom, layers first; those that did not change are left out."""
+    summary = []
+    for kind, length in (("layer", 2), ("module", 3)):
+        for dof in DOFS:
+            those = [change for change in found if len(change.key) == length and change.dof == dof]
+            if those:
+                values = [change.value for change in those]
+                rms = math.sqrt(sum(value**2 for value in values) / len(values))
+                largest = max(those, key=lambda change: abs(change.value))
+                summary.append(Moved(kind, dof, len(those), rms, sum(values) / len(values), largest))
+    return summary
+
+
+def movers(found: list[Change], count: int, *, rotations: bool) -> list[Change]:
+    """The ``count`` largest shifts or rotations of the changes that were ``found``, the largest first."""
+    those = [change for change in found if change.rotation == rotations]
+    return sorted(those, key=lambda change: (-abs(change.value), KEYS.index(change.key)))[:count]

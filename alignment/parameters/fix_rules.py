@@ -1,0 +1,77 @@
+"""Fix rules: which parameters a Millepede step leaves alone, in the words of faser-alignment-script.
+
+An item is a part of the tracker, a depth, both, or the number of a layer:
+
+- ``IFT``, ``3ST``: everything of station 0, of stations 1 to 3;
+- ``layer`` or ``global``: the parameters of all layers; ``module``, ``side`` or ``local``: those of all modules;
+- ``IFT_layer``, ``3ST_side``, ``21_module`` ...: a part and a depth;
+- ``21``: layer 1 of station 1 (first digit station + 1) with its modules.
+
+Two more parameters are fixed without being asked for, because the data cannot tell them from others: x of a layer
+while x of its modules is free (the mean of the modules is the same shift), and with three stations all of the IFT.
+"""
+
+from collections.abc import Iterable
+
+from faser_align.alignment.parameters.labels import LAYERS, PARAMETERS, STATIONS, Parameter, layer_label, layer_number
+from faser_align.config.values import DEPTHS, PARTS
+from faser_align.fsm.errors import UserError
+
+LAYER_NUMBERS = tuple(layer_number(station, layer) for station in STATIONS for layer in LAYERS)
+_NUMBER_TEXTS = tuple(str(number) for number in LAYER_NUMBERS)
+
+
+def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
+    """Labels that are fixed.
+
+    Args:
+        items: see the module's text.
+        stations: 4, or 3 without the IFT.
+
+    Raises:
+        UserError: an item is unknown, or everything would be fixed.
+    """
+    items = list(items)
+    fixed = {label for item in items for label in _labels(item)}
+    if stations == 3:
+        fixed |= _labels("IFT")
+    for station in STATIONS:
+        for layer in LAYERS:
+            modules = {p.label for p in _of_layer(station, layer) if p.kind == "module.x"}
+            if not modules <= fixed:
+                fixed.add(layer_label(station, layer, 1))
+    if len(fixed) == len(PARAMETERS):
+        shown = ", ".join(str(item) for item in items)
+        raise UserError(f"fix = [{shown}] fixes every parameter; leave something free")
+    return frozenset(fixed)
+
+
+def _labels(item: str | int) -> set[int]:
+    part, separator, depth = str(item).partition("_")
+    known = part in PARTS or part in _NUMBER_TEXTS
+    if not separator and part in DEPTHS:
+        part, depth, known = "", part, True
+    elif separator:
+        known = known and depth in DEPTHS
+    if not known:
+        raise UserError(
+            f"fix names {item!r}, which is none of IFT, 3ST, {', '.join(DEPTHS)}, a part and a depth such as "
+            f"IFT_layer, or a layer ({', '.join(_NUMBER_TEXTS)})"
+        )
+    return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
+
+
+def _in_part(parameter: Parameter, part: str) -> bool:
+    if part == "IFT":
+        return parameter.station == 0
+    if part == "3ST":
+        return parameter.station > 0
+    return not part or layer_number(parameter.station, parameter.layer) == int(part)
+
+
+def _at_depth(parameter: Parameter, depth: str) -> bool:
+    return not depth or parameter.kind.startswith(DEPTHS[depth])
+
+
+def _of_layer(station: int, layer: int) -> list[Parameter]:
+    return [p for p in PARAMETERS.values() if (p.station, p.layer) == (station, layer)]

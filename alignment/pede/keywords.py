@@ -1,0 +1,226 @@
+"""The keywords of pede's steering texts: how they are recognised, and what they ask of the built-in solver.
+
+A keyword is recognised as pede does it (MATINT of mptext): letters are compared in order, whatever their case, and
+the first keyword of its list that agrees in 80 % of the letters is meant. Every keyword of pede V04-16 is here: it
+sets something, or it is of no consequence for the built-in solver and noted, or it cannot be had and ends the run.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from faser_align.alignment.pede.steering_words import nearest
+
+Numbers = list[float]
+Values = dict[str, Any]  # of attributes of Steering
+
+_BINS_MAX, _THREADS_MAX, _LOCAL_ITERATIONS_MAX = 10_000, 256, 100
+
+LISTS = ("parameter", "constraint", "measurement", "method", "comment")
+FILE_KINDS = ("cfiles", "fortranfiles", "rootfiles", "closeandreopen")
+
+METHODS = {
+    "diagonalization": True,
+    "inversion": True,
+    "fullMINRES": False,
+    "sparseMINRES": False,
+    "fullMINRES-QLP": False,
+    "sparseMINRES-QLP": False,
+    "decomposition": False,
+    "fullLAPACK": False,
+    "unpackedLAPACK": False,
+    "sparsePARDISO": False,
+}
+"""Methods of pede in its order, and whether they give errors."""
+
+
+class BadNumbersError(ValueError):
+    """A keyword does not have the numbers that it needs."""
+
+
+def matching(pattern: str, text: str) -> int:
+    """Number of letters of ``pattern`` that are found in ``text`` in order, both walked through side by side."""
+    pattern, text = pattern.lower(), text.lower()
+    i = j = found = last = 0
+    while i < len(pattern) and j < len(text):
+        if pattern[i] == text[j]:
+            found, i, j = found + 1, i + 1, j + 1
+            continue
+        left, right = len(pattern) - i, len(text) - j
+        if left == right:  # of equal length: skip a letter here and there in turn
+            i, last = i + last, 1 - last
+            j += last
+        elif left > right:
+            i, last = i + 1, 0
+        else:
+            j, last = j + 1, 1
+    return found
+
+
+def agrees(word: str, keyword: str) -> bool:
+    """Whether a word means a keyword."""
+    return 100 * matching(word, keyword) >= 80 * max(len(word), len(keyword))
+
+
+def find_keyword(word: str) -> str | None:
+    """The keyword that a word means; None if it is none."""
+    return next((keyword for keyword in KEYWORDS if agrees(word, keyword)), None)
+
+
+def find_method(name: str) -> str | None:
+    """The method that a name means, the last one of pede's list if there are several; None if it is none."""
+    return next((method for method in reversed(METHODS) if agrees(name, method)), None)
+
+
+def _need(numbers: Numbers, count: int = 1) -> Numbers:
+    if len(numbers) < count:
+        raise BadNumbersError(f"needs {count} number{'' if count == 1 else 's'}")
+    return numbers
+
+
+def _entries(numbers: Numbers) -> Values:
+    values: Values = {}
+    names = ("entries_min", "accepted_min")
+    for name, number in zip(names, numbers, strict=False):
+        if number > 0.5:
+            values[name] = nearest(number)
+    if len(numbers) > 2 and numbers[2] > 0.5:
+        values["entries_iterated"] = nearest(numbers[0] * numbers[2])
+    return values
+
+
+def _chi2_cut(numbers: Numbers) -> Values:
+    if not numbers:
+        return {"chi2_cut": (1.0, 1.0)}
+    # a first factor below 1 means no cut at all in the first pass, which the solver knows by a negative one
+    first = numbers[0] if numbers[0] >= 1 else -1.0
+    second = max(numbers[1] if len(numbers) > 1 else 1.0, 1.0)
+    return {"chi2_cut": (first, min(second, first) if first >= 1 else second)}
+
+
+def _regularisation(numbers: Numbers) -> Values:
+    values: Values = {"regularisation": numbers[0] if numbers else 1.0}
+    return values | ({"presigma": numbers[1]} if len(numbers) > 1 else {})
+
+
+def _downweighting(numbers: Numbers) -> Values:
+    count = nearest(_need(numbers)[0])
+    if count > _LOCAL_ITERATIONS_MAX:
+        raise BadNumbersError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
+    return {"downweighting": max(count, 2) if count > 0 else 0}
+
+
+def _scales(numbers: Numbers) -> Values:
+    first = numbers[0] if numbers else 1.0
+    return {"error_scales": (first, numbers[1] if len(numbers) > 1 else first)}
+
+
+def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
+    def setter(numbers: Numbers) -> Values:
+        values: Values = {"monitor": nearest(numbers[0]) if numbers else 3}
+        if pulls:
+            values["monitor_pulls"] = True
+        if len(numbers) > 1:
+            if numbers[1] > _BINS_MAX:
+                raise BadNumbersError(f"takes {_BINS_MAX} bins at most")
+            values["monitor_bins"] = max(100, nearest(numbers[1]))
+        return values
+
+    return setter
+
+
+def _set(name: str, kind: Callable[[float], Any], default: float | None = None) -> Callable[[Numbers], Values]:
+    """Set an attribute to the first number, which must be there if there is no default."""
+
+    def setter(numbers: Numbers) -> Values:
+        return {name: kind(default if default is not None and not numbers else _need(numbers)[0])}
+
+    return setter
+
+
+def _on(name: str, value: object = True) -> Callable[[Numbers], Values]:
+    return lambda numbers: {name: value}
+
+
+def _optional(name: str, kind: Callable[[float], Any]) -> Callable[[Numbers], Values]:
+    """Set an attribute if there is a number."""
+    return lambda numbers: {name: kind(numbers[0])} if numbers else {}
+
+
+SETTERS: dict[str, Callable[[Numbers], Values]] = {
+    "entries": _entries,
+    "maxrecord": lambda numbers: {"records_max": nearest(numbers[0])} if numbers and numbers[0] > 0 else {},
+    "chisqcut": _chi2_cut,
+    "hugecut": _optional("huge_cut", lambda number: max(1.0, number)),
+    "linesearch": _optional("line_search", nearest),
+    "regularization": _regularisation,
+    "regularisation": _regularisation,
+    "presigma": _set("presigma", float),
+    "matiter": _set("matrix_iterations", nearest),
+    "outlierdownweighting": _downweighting,
+    "dwfractioncut": _set("downweight_max", lambda number: min(0.5, number)),
+    "pullrange": _set("pull_range", abs),
+    "subito": _on("subito"),
+    "force": _on("force"),
+    "globalcorr": _on("correlations"),
+    "printcounts": _set("counts", nearest, 1),
+    "skipemptycons": _on("skip_empty_constraints"),
+    "withelimination": _on("multipliers", False),
+    "withmultipliers": _on("multipliers"),
+    "checkinput": _set("check_level", nearest, 1),
+    "monitorresiduals": _monitor(False),
+    "monitorpulls": _monitor(True),
+    "scaleerrors": _scales,
+    "iterateentries": _set("entries_iterated", nearest, 2**31 - 1),
+    "countrecords": _on("count_records"),
+    "threads": _optional("threads", lambda number: min(max(1, nearest(number)), _THREADS_MAX)),
+    "nofeasiblestart": _on("feasible_start", False),
+    "readerroraseof": _on("read_error_is_end"),
+}
+
+_PRINTS = "it asks for more printing"
+_STORAGE = "it is about pede's storage"
+_MINRES = "it is about MINRES, instead of which the matrix is inverted"
+NOTED = {
+    "print": _PRINTS,
+    "debug": _PRINTS,
+    "printrecord": _PRINTS,
+    "cache": _STORAGE,
+    "localfit": "it chooses how pede solves local fits",
+    "matmoni": _PRINTS,
+    "bandwidth": _MINRES,
+    "memorydebug": _PRINTS,
+    "checkparametergroups": _PRINTS,
+    "monitorprogress": _PRINTS,
+    "compress": _STORAGE,
+    "mrestol": _MINRES,
+    "mrestranscond": _MINRES,
+    "mresmode": _MINRES,
+    "histprint": _PRINTS,
+    "closeandreopen": "it is about open files, and here there is one at a time",
+}
+"""Keywords without consequence for the built-in solver, with the reason."""
+
+UNSUPPORTED = {
+    "maxlocalcond": "it rejects records by the condition of band matrices",
+    "weightedcons": "weighted constraints change the solution",
+    "resolveredundancycons": "it changes constraints that depend on each other",
+    "postprocessing": "it runs a command",
+    "errlabels": "errors of MINRES for single labels; use method inversion, which has all",
+    "pairentries": "it drops elements of the matrix",
+    "wolfe": "it changes the line search",
+    "withLAPACKelimination": "it belongs to pede with LAPACK; use withelimination",
+    "LAPACKwitherrors": "it belongs to pede with LAPACK; use method inversion",
+}
+"""Keywords of pede that would change the result and cannot be had, with the reason."""
+
+KEYWORDS = (
+    *LISTS, "print", "debug", "entries", "printrecord", "maxrecord", "cache", "chisqcut", "hugecut", "linesearch",
+    "localfit", "regularization", "regularisation", "presigma", "matiter", "matmoni", "bandwidth",
+    "outlierdownweighting", "dwfractioncut", "maxlocalcond", "pullrange", "subito", "force", "memorydebug",
+    "globalcorr", "printcounts", "weightedcons", "skipemptycons", "resolveredundancycons", "withelimination",
+    "postprocessing", "withLAPACKelimination", "withmultipliers", "checkinput", "checkparametergroups",
+    "monitorresiduals", "monitorpulls", "monitorprogress", "scaleerrors", "iterateentries", "threads", "compress",
+    "countrecords", "errlabels", "pairentries", "wolfe", "mrestol", "mrestranscond", "mresmode", "nofeasiblestart",
+    "histprint", "readerroraseof", "LAPACKwitherrors",
+)  # fmt: skip
+"""All that are recognised by most of their letters, in the order in which pede tries them."""

@@ -1,0 +1,54 @@
+"""An expert's own text of parameters for a step, in pede's form: what it fixes, frees and starts from."""
+
+import math
+
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
+from faser_align.alignment.pede.steering_words import take_apart
+from faser_align.fsm.errors import UserError
+
+
+def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
+    """Start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
+
+    Of a label that is given twice the later number other than zero counts, as in pede. Lists of other keywords, such as
+    constraints, are left to the solver.
+
+    Args:
+        text: the expert's own.
+        source: its name, for the message.
+
+    Raises UserError with file, line and cure for a line that is no ``label start presigma`` or a label that the tracker
+    does not have.
+    """
+    found: dict[int, tuple[float, float]] = {}
+    within = ""  # keyword whose list goes on
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = take_apart(raw)
+        if line.whole.lower() == "end":
+            break
+        where = f"{source}: line {number}"
+        keyword = find_keyword(line.word) if line.word else None
+        if line.word and keyword is None and line.whole.lower() not in FILE_KINDS:
+            raise UserError(f"{where}, {line.whole[:60]!r}, begins with no keyword of pede; correct it")
+        if keyword in LISTS:
+            within = str(keyword)
+        if not line.numbers or (line.word and keyword != "parameter"):
+            continue
+        if not within:
+            raise UserError(f"{where} stands before any keyword; begin with a line `Parameter`")
+        if within != "parameter":
+            continue
+        label, start, presigma = _entry(line.whole, line.numbers, where)
+        before = found.get(label, (0.0, 0.0))
+        found[label] = (start or before[0], presigma or before[1])
+    return found
+
+
+def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, float]:
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{where}, {line[:60]!r}, is not `label start presigma`; correct it")
+    label, start, presigma = numbers
+    if label not in PARAMETERS:
+        raise UserError(f"{where}: label {label:g} is no parameter of the tracker; see docs/alignment.md for labels")
+    return int(label), start, presigma

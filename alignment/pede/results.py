@@ -1,0 +1,170 @@
+"""The files that pede writes and that follow from it: ``millepede.res`` and ``millepede.end``.
+
+Formats are those of pede (V04-16), byte for byte: Fortran's ``i10,2X,4G14.5`` for a parameter, ``i5,3X,a`` for the
+end. The built-in solver writes the same.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import write_text
+
+RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
+COMMENT_LENGTH = 60  # of parameters, in pede's files
+_TITLE = " Parameter   ! first 3 elements per line are significant (if used as input)\n"
+_CHECKED_ONLY = " *** Results of checking input only, no solution performed ***"
+_RUNNING = -1
+
+END_TEXTS = {
+    _RUNNING: "Still running or crashed",
+    0: "Ended normally",
+    1: "Ended with warnings (bad measurements)",
+    2: "Ended with severe warnings (insufficient measurements)",
+    3: "Ended with severe warnings (bad global matrix)",
+    4: "Ended with severe warnings (bad binary file(s))",
+    5: "Ended without solution (empty constraints)",
+    11: "Aborted, open error for steering file",
+    13: "Aborted, unknown keywords in steering file",
+    14: "Aborted, no binary files",
+    15: "Aborted, open error(s) for binary files",
+    16: "Aborted, open error for file",
+    18: "Aborted, read error(s) for binary file",
+    20: "Aborted, bad binary records",
+    21: "Aborted, no labels/parameters defined",
+    22: "Aborted, no variable global parameters",
+    25: "Aborted, result vector contains NaNs",
+    26: "Aborted, too many rejects",
+    27: "Aborted, singular QL decomposition of constraints matrix",
+    28: "Aborted, no local parameters",
+    29: "Aborted, factorization of global matrix failed",
+    36: "Aborted, unselected solution method",
+    40: "Aborted, other reasons",
+}
+
+
+class Row(NamedTuple):
+    """One parameter of a result.
+
+    ``difference`` (value - start) and ``error`` are None for a fixed parameter, ``error`` also for methods that do
+    not give it; ``entries`` is None without printcounts, ``correlation`` without globalcorr. mm and rad.
+    """
+
+    value: float
+    presigma: float
+    difference: float | None = None
+    error: float | None = None
+    entries: int | None = None
+    correlation: float | None = None
+
+
+Result = dict[int, Row]
+"""Parameters by label, ascending."""
+
+
+def read_result(path: str | os.PathLike[str]) -> Result:
+    """Read ``millepede.res``.
+
+    Raises UserError if it cannot be read or parsed, and if it is the listing that pede leaves when it checked its
+    input and solved nothing (end code 5).
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; look at millepede.log beside it") from error
+    if lines and lines[0].startswith(_CHECKED_ONLY):
+        raise UserError(f"{path} is a listing without a solution; look at millepede.end and correct the constraints")
+    result: Result = {}
+    for number, line in enumerate(lines, start=1):
+        if line.lstrip().startswith(("Parameter", "!")) or not line.strip():
+            continue
+        try:
+            label, row = _parse_row(line)
+        except ValueError:
+            raise UserError(f"{path}: line {number} is no parameter of a result: {line.strip()[:60]!r}") from None
+        result[label] = row
+    if not result:
+        raise UserError(f"{path} holds no parameters; look at millepede.log beside it")
+    return result
+
+
+def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping[int, str] | None = None) -> None:
+    """Write ``millepede.res`` as pede does; replaces an older one at once. ``comments`` stand above their labels."""
+    lines = [_TITLE]
+    for label, row in result.items():
+        if comments and label in comments:
+            lines.append(f"!{' ' + comments[label]:<{COMMENT_LENGTH}.{COMMENT_LENGTH}}\n")
+        lines.append(_format_row(label, row))
+    write_text(path, "".join(lines))
+
+
+def write_listing(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write ``millepede.res`` as a listing without a solution (end code 5 or ``checkinput``), behind its title."""
+    write_text(path, "".join(f"{line}\n" for line in (_CHECKED_ONLY, *lines)))
+
+
+def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Code and text of ``millepede.end``; raises UserError if it is missing or is none."""
+    try:
+        line = Path(path).read_text(encoding="utf-8", errors="replace")
+        return int(line[:5]), line[5:].strip()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; pede did not run to its end there") from error
+    except ValueError:
+        raise UserError(f"{path} holds no end code of pede; look at millepede.log beside it") from None
+
+
+def write_end(path: str | os.PathLike[str], code: int, text: str = "") -> None:
+    """Write ``millepede.end``; without a text, pede's own for the code."""
+    write_text(path, f"{code:5d}   {text or END_TEXTS.get(code, '')}\n")
+
+
+def fortran_g(value: float) -> str:
+    """``value`` in Fortran's G14.5: five digits, four blanks behind a number without exponent.
+
+    pede prints single precision.
+    """
+    single = float(np.float32(value))
+    if not math.isfinite(single):
+        return f"{'NaN' if math.isnan(single) else ('Infinity' if single > 0 else '-Infinity'):>14}"
+    if single == 0:
+        return "    0.0000    "
+    mantissa, exponent = f"{abs(single):.4e}".split("e")
+    power = int(exponent) + 1  # of 0.ddddd
+    sign = "-" if single < 0 else ""
+    if 0 <= power <= 5:
+        return f"{sign}{abs(single):#.{5 - power}f}".rjust(10) + "    "
+    return f"{sign}0.{mantissa.replace('.', '')}E{power:+03d}".rjust(14)
+
+
+def _parse_row(line: str) -> tuple[int, Row]:
+    label = int(line[:10])
+    fields = [line[12 + 14 * i : 26 + 14 * i].strip() for i in range(4)]
+    rest = line[68:].split()
+    difference, error = (float(field) if field else None for field in fields[2:])
+    entries = correlation = None
+    for word in rest:
+        if "." in word:
+            correlation = float(word)
+        else:
+            entries = int(word)
+    return label, Row(float(fields[0]), float(fields[1]), difference, error, entries, correlation)
+
+
+def _format_row(label: int, row: Row) -> str:
+    columns = (row.value, row.presigma, row.difference, row.error)
+    text = f"{label:10d}  " + "".join(" " * 14 if column is None else fortran_g(column) for column in columns)
+    if row.correlation is not None:
+        text += f"{row.correlation:8.3f}"
+    if row.entries is not None:
+        text += f"{row.entries:12d}"
+    elif row.difference is None:
+        text = text[:40]
+    elif row.error is None:
+        text = text[:54]
+    return text + "\n"

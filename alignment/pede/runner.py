@@ -1,0 +1,178 @@
+"""Running the real pede, and judging it by ``millepede.end``: its exit status is 0 for every failure."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from faser_align.alignment.pede.histograms_read import read_histograms
+from faser_align.alignment.pede.log import PedeLog, read_log
+from faser_align.alignment.pede.results import END, END_TEXTS, LOG, RESULT, read_end, read_result
+from faser_align.alignment.pede.solution import DOUBTFUL_CODES, GOOD_CODES, Solution
+from faser_align.fsm.errors import UserError
+
+HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
+_OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
+OUTPUT = "millepede.out"
+PROBE_S = 20
+VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
+
+
+NOT_RUN = (126, 127)  # exit statuses of a shell and of the dynamic loader for a program that cannot run
+
+
+class NotStartedError(UserError):
+    """pede could not begin: the program or a library that it needs is not there."""
+
+
+def sourced(script: str) -> dict[str, str]:
+    """The environment that sourcing ``script`` in bash leaves, for example ROOT's ``thisroot.sh``; ours if it is empty.
+
+    Scripts of many authors end with a status that means nothing, so that only an environment that is not there counts.
+    Raises UserError if the script cannot be read or ends the shell.
+    """
+    if not script:
+        return dict(os.environ)
+    if not os.access(script, os.R_OK) or os.path.isdir(script):
+        raise UserError(f"solver.environment = {script} cannot be read; correct it, or mount what it is on")
+    done = subprocess.run(
+        ["bash", "-O", "expand_aliases", "-c", 'source "$FASER_ALIGN_SOURCED" >&2; env -0'],
+        env=os.environ | {"FASER_ALIGN_SOURCED": script},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    found = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
+    if not found:
+        said = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
+        raise UserError(f"solver.environment = {script} ended the shell (status {done.returncode}: {said}); correct it")
+    return found
+
+
+def run_pede(
+    steering_path: str | os.PathLike[str],
+    executable: str = "pede",
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Solution:
+    """Run pede on a steering file, in the file's folder.
+
+    Outputs of an earlier run are removed first: pede leaves them in place when it aborts. What pede writes to its
+    terminal goes to ``millepede.out``.
+
+    Args:
+        steering_path: the steering file.
+        executable: pede's command or path.
+        threads: that OpenMP may use; the steering's keyword ``threads`` asks for them.
+        environment: of ``sourced``; this process's unless given.
+
+    Raises NotStartedError if pede cannot be started, or lacks a library.
+    """
+    path = Path(steering_path)
+    folder = path.parent
+    for name in (*_OUTPUTS, *(name + "~" for name in _OUTPUTS)):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        with open(folder / OUTPUT, "wb") as output:
+            status = subprocess.run(
+                [executable, path.name],
+                cwd=folder,
+                env={**(os.environ if environment is None else environment), "OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            ).returncode
+    except OSError as error:
+        raise NotStartedError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
+    if status in NOT_RUN and not (folder / END).exists():
+        said = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it says nothing"
+        raise NotStartedError(f"{executable} cannot run: {said}; see solver.pede and solver.environment")
+    return read_outputs(path, status)
+
+
+def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
+    """See that pede runs: in an empty folder it has to complain, by its end code, that there is no steering file.
+
+    ``environment`` is that of ``sourced``. Returns its version, or an empty text. Raises UserError if the program cannot be
+    started or is no pede.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [executable],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PROBE_S,
+                check=False,
+            )
+        except OSError as error:
+            raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{executable} runs for more than {PROBE_S} s without any data; set solver.pede") from None
+        try:
+            read_end(Path(folder) / END)
+        except UserError:
+            words = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[:200] or "it says nothing"
+            raise UserError(
+                f"{executable} ran but left no {END} (exit status {done.returncode}: {words}); it is no pede, or one "
+                "that cannot run on this machine: set solver.pede"
+            ) from None
+        log = Path(folder) / LOG
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        found = VERSION.search(text + done.stdout.decode(errors="replace"))
+        return found[0] if found else ""
+
+
+def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solution:
+    """The solution in the folder of a steering file; ``status`` is pede's exit status, of use only in messages."""
+    path = Path(steering_path)
+    folder = path.parent
+    try:
+        code, text = read_end(folder / END)
+    except UserError:
+        code, text = -1, END_TEXTS[-1]
+    log = read_log(folder / LOG) if (folder / LOG).exists() else PedeLog()
+    solved = code in GOOD_CODES + DOUBTFUL_CODES
+    result = read_result(folder / RESULT) if solved else {}
+    if code in GOOD_CODES:
+        message = ""
+    elif code < 0:
+        message = f"pede crashed or was stopped (exit status {status}); read {folder / OUTPUT}"
+    else:
+        message = f"pede ended with code {code}: {text}; read {folder / LOG}"
+    fixed = tuple(label for label, row in result.items() if row.difference is None and row.presigma >= 0)
+    return Solution(
+        end_code=code,
+        end_text=text,
+        message=message,
+        result=result,
+        records=log.records,
+        rejects=log.rejects,
+        chi2=log.chi2,
+        ndf=log.ndf,
+        mean_weight=log.mean_weight,
+        n_variable=log.n_variable,
+        n_fit=log.n_fit,
+        expected_decrease=log.expected_decrease
+        if log.decrease_is_exact
+        else _decrease(folder) or log.expected_decrease,
+        entries_fixed=fixed,
+        iterations=log.iterations,
+        memory_mb=log.memory_mb,
+        constraints=log.constraints,
+        constraint_rank=log.constraint_rank,
+        rank_defect=log.rank_defect,
+    )
+
+
+def _decrease(folder: Path) -> float | None:
+    """Of the first solution, from the histograms: seven digits where the log's table has two."""
+    try:
+        return read_histograms(folder / HISTOGRAMS).expected_decrease()
+    except UserError:
+        return None

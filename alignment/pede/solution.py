@@ -1,0 +1,142 @@
+"""What a Millepede run found, whoever ran it: pede or the built-in solver."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from faser_align.alignment.pede.results import Result
+
+GOOD_CODES = (0, 1)
+DOUBTFUL_CODES = (2, 3, 4)  # a result is there, and something to look at
+
+
+class Rejects(NamedTuple):
+    """Records that the last pass left out, by reason.
+
+    Attributes:
+        rank_deficit: their local parameters cannot be determined, or are no numbers.
+        no_freedom: as many local parameters as equations, or more.
+        huge_chi2, large_chi2: chi2 above ``hugecut``, above ``chisqcut`` times the limit of three standard deviations.
+    """
+
+    rank_deficit: int = 0
+    no_freedom: int = 0
+    huge_chi2: int = 0
+    large_chi2: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+NO_REJECTS = Rejects()
+
+
+class IterationRow(NamedTuple):
+    """A row of the solver's table: one evaluation of the function.
+
+    Attributes:
+        iteration: 0 before the first solution.
+        evaluation: from 1.
+        chi2: the function's value.
+        expected_decrease: of chi2 by the iteration's solution; None before the first solution and in sub-iterations.
+        cut_factor: of ``chisqcut``; 0 for no cut.
+        rejects: records left out.
+    """
+
+    iteration: int
+    evaluation: int
+    chi2: float
+    expected_decrease: float | None
+    cut_factor: float
+    rejects: int
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The outcome of a run.
+
+    Attributes:
+        end_code, end_text: of ``millepede.end``; 0 and 1 are good, 2 to 4 doubtful, the others without a result.
+        message: what went wrong, in one sentence; empty for a good end.
+        result: parameters by label; empty without a solution.
+        records: records read.
+        rejects: records left out in the last pass.
+        chi2, ndf: of the final parameters; ndf is that of the records less the fit parameters.
+        mean_weight: of the records' degrees of freedom, where files have weights, which chi2 contains.
+        n_variable: variable parameters; ``n_fit`` less the constraints.
+        measurements: equations in the records; 0 if unknown.
+        expected_decrease: of chi2, by the first solution.
+        entries_fixed: labels that were asked to be free and fixed for having too few entries.
+        iterations: the table.
+        memory_mb: peak memory of the solver, if it says so.
+        constraints, constraint_rank: equations that hold parameters together, and how many are independent.
+        rank_defect: directions in which the data do not determine the fit parameters; None if unknown.
+        undetermined: those directions, each as weights by label: a change of the parameters (mm, rad) in proportion
+            to them is not seen by the data. Empty if unknown.
+        notes: what the solver understood in the steering and had no use for.
+        sizes: others, by their names in pede's log; empty if unknown.
+        passes_s: kind and wall time of each pass through the data; empty if unknown.
+    """
+
+    end_code: int
+    end_text: str
+    message: str
+    result: Result
+    records: int = 0
+    rejects: Rejects = NO_REJECTS
+    chi2: float = 0.0
+    ndf: int = 0
+    mean_weight: float = 1.0
+    n_variable: int = 0
+    n_fit: int = 0
+    measurements: int = 0
+    expected_decrease: float | None = None
+    entries_fixed: tuple[int, ...] = ()
+    iterations: tuple[IterationRow, ...] = ()
+    memory_mb: float | None = None
+    constraints: int = 0
+    constraint_rank: int | None = None
+    rank_defect: int | None = None
+    undetermined: tuple[dict[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    passes_s: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def values(self) -> dict[int, float]:
+        """Value of each parameter by label (mm, rad)."""
+        return {label: row.value for label, row in self.result.items()}
+
+    @property
+    def errors(self) -> dict[int, float]:
+        """Error of each variable parameter by label (mm, rad)."""
+        return {label: row.error for label, row in self.result.items() if row.error is not None}
+
+    @property
+    def chi2_per_ndf(self) -> float | None:
+        """chi2/ndf of the final parameters; None if unknown."""
+        return self.chi2 / self.ndf / self.mean_weight if self.ndf > 0 else None
+
+    @property
+    def free_parameters(self) -> int:
+        """Variable parameters less the constraints, however those were handled."""
+        return self.n_variable - abs(self.n_fit - self.n_variable)
+
+    @property
+    def solved(self) -> bool:
+        """Whether there is a result."""
+        return self.end_code in GOOD_CODES + DOUBTFUL_CODES
+
+
+def accept(solution: Solution, warnings_ok: Collection[int]) -> Solution:
+    """The solution as it is if its end code is good or among ``warnings_ok``, else one without a result that says so.
+
+    ``warnings_ok`` are those of the codes 2, 3 and 4, severe warnings with a result, that are good enough.
+    """
+    if solution.end_code not in DOUBTFUL_CODES or solution.end_code in warnings_ok:
+        return solution
+    allowed = ", ".join(str(code) for code in sorted(warnings_ok)) or "none"
+    message = f"{solution.end_code} {solution.end_text}: its result is not used, since solver.warnings_ok has {allowed}"
+    return replace(solution, result={}, message=message)

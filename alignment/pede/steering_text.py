@@ -1,0 +1,171 @@
+"""Writing the steering texts of one Millepede step: parameters, constraints, and the steering file itself."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import (
+    LAYERS,
+    MODULES,
+    PARAMETERS,
+    SIDES,
+    STATIONS,
+    Parameter,
+    module_rz_label,
+    module_x_label,
+)
+from faser_align.alignment.pede.own_parameters import parse_parameters
+from faser_align.system.atomic import write_text
+
+PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """How a step is solved; the keys of the configuration's ``[solver]`` and of the step itself.
+
+    Attributes:
+        method: of pede's ``method`` line: name, iterations, limit of the expected decrease.
+        hugecut: records are rejected above so many times the 3-sigma chi2.
+        entries: a parameter with fewer entries is fixed.
+        presigma_mm, presigma_rad: by which free translations and rotations are damped.
+        presigma: the same for single kinds of parameters, which go before those (mm, rad).
+        threads: of pede.
+        options: the expert's own lines, before ``end``.
+        parameters: an expert's own text with parameters, read behind the one that is made here.
+    """
+
+    method: str = "inversion 3 0.001"
+    hugecut: float = 2000.0
+    entries: int = 25
+    presigma_mm: float = 0.05
+    presigma_rad: float = 0.005
+    presigma: Mapping[str, float] = field(default_factory=dict)
+    threads: int = 1
+    options: tuple[str, ...] = ()
+    parameters: str = ""
+
+
+def solver_options(solver: Mapping[str, Any], step: Mapping[str, Any]) -> SolverOptions:
+    """Options of a step.
+
+    Args:
+        solver: the table ``[solver]`` of the configuration.
+        step: of the campaign's record: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
+    """
+    names = ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")
+    return SolverOptions(
+        **{name: solver[name] for name in names},
+        presigma=_by_kind(solver.get("presigma", {})) | _by_kind(step.get("presigma", {})),
+        options=(*solver["options"], *step.get("extra_lines", ())),
+        parameters=step.get("parameters_text", ""),
+    )
+
+
+def _by_kind(table: Mapping[str, float]) -> dict[str, float]:
+    """A table with keys such as ``layer_rx`` by kinds of parameters; zeros say nothing."""
+    return {name.replace("_", ".", 1): value for name, value in table.items() if value}
+
+
+def step_fixed(step: Mapping[str, Any], stations: int) -> frozenset[int]:
+    """Labels that stay as they are in a step of the campaign's record: its fix rules, then its own parameters.
+
+    As in pede, a presigma other than zero in the expert's own text goes before the one that follows from ``fix``.
+
+    Args:
+        step: with ``fix``, and ``parameters_text`` if there are own parameters.
+        stations: 4, or 3 without the IFT.
+
+    Raises UserError for an item or a line that means nothing.
+    """
+    fixed = fix_rules(step["fix"], stations)
+    own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
+    freed = {label for label, (_, presigma) in own.items() if presigma > 0}
+    return (fixed - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+
+
+def step_texts(
+    binaries: Sequence[str | os.PathLike[str]],
+    fixed: Collection[int],
+    start_values: Mapping[int, float],
+    options: SolverOptions,
+    weights: Sequence[float] = (),
+) -> dict[str, str]:
+    """The texts of a step by the names of their files; arguments as those of ``write_steering``."""
+    texts = [PARAMETERS_FILE, CONSTRAINTS_FILE, *([OWN_FILE] if options.parameters else [])]
+    weighted = zip(binaries, weights or [1.0] * len(binaries), strict=True)
+    lines = ["Cfiles", *texts, *(_binary_line(os.path.abspath(binary), weight) for binary, weight in weighted)]
+    lines += ["skipemptycons", f"hugecut {options.hugecut:g}", f"method {options.method}", f"entries {options.entries}"]
+    if options.threads > 1:
+        lines.append(f"threads {options.threads}")
+    lines += ["printcounts", "monitorresiduals", *options.options, "end"]
+    written = {
+        PARAMETERS_FILE: _joined(["Parameter", *_parameter_lines(fixed, start_values, options)]),
+        CONSTRAINTS_FILE: _joined(_constraint_lines()),
+        STEERING_FILE: _joined(lines),
+    }
+    if options.parameters:
+        written[OWN_FILE] = options.parameters.rstrip("\n") + "\n"
+    return written
+
+
+def _binary_line(path: str, weight: float) -> str:
+    """A binary as it stands in the steering, with its weight if that is not 1 (pede: ``file -- weight``)."""
+    return path if weight == 1.0 else f"{path} -- {weight:g}"
+
+
+def write_steering(
+    folder: str | os.PathLike[str],
+    binaries: Sequence[str | os.PathLike[str]],
+    fixed: Collection[int],
+    start_values: Mapping[int, float],
+    options: SolverOptions,
+    weights: Sequence[float] = (),
+) -> Path:
+    """Write the texts of a step into ``folder`` and return the steering file's path.
+
+    Args:
+        folder: an existing folder, where the solver's output will be too.
+        binaries: Mille files, in their order.
+        fixed: labels that stay at their start value.
+        start_values: of labels (mm, rad), zero where missing; a later step has the values of the one before.
+        options: how to solve.
+        weights: of the binaries, in their order; none: each counts 1.
+    """
+    for name, text in step_texts(binaries, fixed, start_values, options, weights).items():
+        write_text(Path(folder) / name, text)
+    return Path(folder) / STEERING_FILE
+
+
+def _presigma(parameter: Parameter, options: SolverOptions) -> float:
+    usual = options.presigma_mm if parameter.translation else options.presigma_rad
+    return options.presigma.get(parameter.kind, usual)
+
+
+def _parameter_lines(
+    fixed: Collection[int], start_values: Mapping[int, float], options: SolverOptions
+) -> Iterable[str]:
+    for label, parameter in PARAMETERS.items():
+        presigma = -1.0 if label in fixed else _presigma(parameter, options)
+        yield f"{label:8d} {start_values.get(label, 0.0):.10g} {presigma:g}"
+
+
+def _constraint_lines() -> Iterable[str]:
+    """24 sums that are zero: in each layer, x of all modules' sides, and rz of all modules.
+
+    Without them a shift or a turn of all modules would be one of their layer.
+    """
+    for station in STATIONS:
+        for layer in LAYERS:
+            sides = [module_x_label(station, layer, module, side) for module in MODULES for side in SIDES]
+            rotations = [module_rz_label(station, layer, module) for module in MODULES]
+            for labels in (sides, rotations):
+                yield "Constraint 0.0"
+                yield from (f"{label:8d} 1.0" for label in labels)
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The metrics of an iteration, and what they say about the constants."""

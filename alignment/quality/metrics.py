@@ -1,0 +1,315 @@
+"""The metrics of an iteration: what ``metrics.json`` holds, made of counts, solutions and constants. Pure.
+
+Each name is described, with its formula, in ``alignment.quality.describe``; a name that is new is described there, too.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
+from faser_align.alignment.parameters.constants import ZERO, Six
+from faser_align.alignment.parameters.labels import PARAMETERS, describe
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.held_fixed import held_fixed
+from faser_align.alignment.quality.weak_modes import split
+from faser_align.alignment.solver.normal_equations import Normal
+
+FORMAT = 1
+RESOLUTION_UM = 23.1  # the strip pitch of 80 um over the root of 12
+NEAR_END_UM = 2.0  # effect of a correction from which a stage may end soon
+
+# degree of freedom -> kind of its labels, place among the six constants, factor and unit of what is shown
+_CORRECTIONS = {
+    "module.x": ("module.x", 0, 1e3, "um"),
+    "module.y": ("module.x", 1, 1e3, "um"),
+    "module.rz": ("module.rz", 5, 1e6, "urad"),
+    "layer.x": ("layer.x", 0, 1e3, "um"),
+    "layer.y": ("layer.y", 1, 1e3, "um"),
+    "layer.rx": ("layer.rx", 3, 1e6, "urad"),
+    "layer.ry": ("layer.ry", 4, 1e6, "urad"),
+    "layer.rz": ("layer.rz", 5, 1e6, "urad"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Millepede step of an iteration.
+
+    Attributes:
+        name: of the step.
+        fixed: labels that it fixes.
+        solution: what came of it.
+        start: values (mm, rad) with which it began; zero where missing.
+    """
+
+    name: str
+    fixed: frozenset[int]
+    solution: Solution
+    start: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def free(self) -> frozenset[int]:
+        """Labels that could move: neither fixed by the rules nor by the entries cut."""
+        return frozenset(PARAMETERS) - self.fixed - frozenset(self.solution.entries_fixed)
+
+    @property
+    def moved(self) -> dict[int, float]:
+        """By how much each free label moved (mm, rad)."""
+        values = self.solution.values
+        return {label: values[label] - self.start.get(label, 0.0) for label in self.free if label in values}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the iteration's Millepede job used: time by the clock and of processors (s), largest memory (MB)."""
+
+    wall_s: float
+    cpu_s: float
+    max_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which data an iteration used.
+
+    Attributes:
+        files_expected: raw files of the campaign.
+        files_lost: those that are left out.
+        counts: sum over the files that are used.
+        residual_max_mm: the residual cut that was used; ``residual_max_final`` if it does not change any more.
+        converted_again: whether it is ten times the one that was asked for, since the solver rejected too many tracks.
+        momentum: what became of the momenta since the iteration before (``since_before``) and since the stage's first
+            (``since_first``), each as ``momenta.compare`` has it; empty if it is not known.
+    """
+
+    files_expected: int
+    files_lost: Sequence[int]
+    counts: Counts
+    residual_max_mm: float
+    residual_max_final: bool
+    converted_again: bool = False
+    momentum: Mapping[str, Any] = field(default_factory=dict)
+
+
+def iteration_metrics(
+    *,
+    stage: int,
+    iteration: int,
+    data: Data,
+    steps: Sequence[Step],
+    constants: Mapping[str, Six],
+    correction: Mapping[str, Six],
+    backend: str,
+    resources: Resources,
+    normal: Normal | None = None,
+    last: bool = True,
+) -> dict[str, Any]:
+    """Metrics of an iteration as JSON types; numbers that are unknown or not finite are None.
+
+    Args:
+        stage, iteration: from 1.
+        data: files, counts and cuts.
+        steps: in their order; at least one.
+        constants: with which the iteration reconstructed (mm, rad).
+        correction: what is added to them.
+        backend: of the solver, ``builtin`` or ``pede``.
+        resources: time and memory.
+        normal: normal equations of all parameters, for what the data leave open and what was held fixed.
+        last: whether the stage may not go on; what was held fixed is only judged then, or near the end.
+    """
+    counts = data.counts
+    free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
+    found = [_step(step, counts, normal) for step in steps]
+    effect = effect_um((step.solution for step in steps), counts.measurements)
+    near_end = last or (effect is not None and effect < NEAR_END_UM)
+    return {
+        "format": FORMAT,
+        "stage": stage,
+        "iteration": iteration,
+        "files": {
+            "expected": data.files_expected,
+            "used": data.files_expected - len(data.files_lost),
+            "lost": list(data.files_lost),
+        },
+        "tracks": {
+            "read": counts.tracks_read,
+            "used": counts.tracks_written,
+            "cut": {"chi2": counts.tracks_cut_chi2, "pz": counts.tracks_cut_pz, "hits": counts.tracks_cut_hits},
+        },
+        "hits": {
+            "read": counts.hits_read,
+            "kept": counts.measurements,
+            "cut": {"residual": counts.hits_cut_residual, "derivative": counts.hits_cut_derivative},
+            "modules": counts.module_counts(),
+        },
+        "residual_max_mm": data.residual_max_mm,
+        "residual_max_final": data.residual_max_final and not data.converted_again,
+        "converted_again": data.converted_again,
+        "chi2_per_ndf": _number(counts.chi2_per_ndf()),
+        "residuals": _residuals(counts),
+        "momentum": _momentum(counts) | dict(data.momentum),
+        "solver": _solver(backend, steps),
+        "steps": found,
+        "determined": _determined([step["parts"] for step in found], counts.measurements),
+        "significance": _worst(significance(step.solution) for step in steps),
+        "effect_um": _number(effect),
+        "corrections": corrections(correction, free),
+        "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
+        "relative": _number(relative_size(correction, constants)),
+        "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
+        "errors": _errors(steps),
+        "held_fixed": _finite(held_fixed(normal, free, steps[-1].solution.values)) if normal and near_end else {},
+        "wall_s": resources.wall_s,
+        "cpu_s": resources.cpu_s,
+        "max_memory_mb": resources.max_memory_mb,
+    }
+
+
+def significance(solution: Solution) -> float | None:
+    """Expected decrease of chi2 over the fit parameters; None without a solution."""
+    if solution.expected_decrease is None or solution.free_parameters < 1:
+        return None
+    return solution.expected_decrease / solution.free_parameters
+
+
+def effect_um(solutions: Iterable[Solution], measurements: int) -> float | None:
+    """By how much the corrections of all steps' ``solutions`` still move residuals, rms (um); None without measurements.
+
+    ``23.1 um * sqrt(sum of expected decreases / measurements)``, 23.1 um being the error of a strip (80 um / sqrt(12)).
+    """
+    decreases = [solution.expected_decrease for solution in solutions]
+    if measurements < 1 or None in decreases:
+        return None
+    return RESOLUTION_UM * math.sqrt(max(sum(d for d in decreases if d is not None), 0.0) / measurements)
+
+
+def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str, dict[str, Any]]:
+    """Rms and largest correction of each degree of freedom that has a free label, with where it is.
+
+    rms and largest are over the modules or layers with such a label only; the largest keeps its sign.
+    """
+    keys: dict[str, set[str]] = {}
+    for label in free:
+        keys.setdefault(PARAMETERS[label].kind, set()).add(PARAMETERS[label].key)
+    found: dict[str, dict[str, Any]] = {}
+    for name, (kind, place, factor, unit) in _CORRECTIONS.items():
+        if kind not in keys:
+            continue
+        values = {key: correction.get(key, ZERO)[place] * factor for key in sorted(keys[kind])}
+        where = max(values, key=lambda key: abs(values[key]))
+        rms = math.sqrt(sum(value**2 for value in values.values()) / len(values))
+        found[name] = {"rms": _number(rms), "largest": _number(values[where]), "where": where, "unit": unit}
+    return found
+
+
+def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -> float | None:
+    """Norm of the correction over that of the constants (mm and rad alike); None while the constants are zero."""
+    size = _norm(constants)
+    return _norm(correction) / size if size > 0 else None
+
+
+def _norm(constants: Mapping[str, Six]) -> float:
+    return math.sqrt(sum(value**2 for six in constants.values() for value in six))
+
+
+def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
+    solution = step.solution
+    return {
+        "name": step.name,
+        "free_parameters": solution.free_parameters,
+        "variable": solution.n_variable,
+        "measurements": solution.measurements or counts.measurements,
+        "expected_decrease": _number(solution.expected_decrease),
+        "significance": _number(significance(solution)),
+        "end_code": solution.end_code,
+        "end_text": solution.end_text,
+        "function_values": [_number(row.chi2) for row in solution.iterations],
+        "constraints": solution.constraints,
+        "constraint_rank": solution.constraint_rank,
+        "rank_defect": solution.rank_defect,
+        "entries_fixed": list(solution.entries_fixed),
+        "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
+        "undetermined": [
+            {describe(label): _number(weight) for label, weight in direction.items()}
+            for direction in solution.undetermined
+        ],
+        "parts": _finite(split(normal, step.free, step.moved)) if normal else {},
+    }
+
+
+def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[str, Any]:
+    """The correction along directions that the data determine: in standard deviations rms, and as an effect (um)."""
+    if not all(parts) or measurements < 1:
+        return {}
+    decrease = sum(part["significant"]["expected_decrease"] for part in parts)
+    directions = sum(part["significant"]["directions"] for part in parts)
+    return {
+        "sigma": math.sqrt(decrease / max(directions, 1)),
+        "effect_um": RESOLUTION_UM * math.sqrt(decrease / measurements),
+    }
+
+
+def _solver(backend: str, steps: Sequence[Step]) -> dict[str, Any]:
+    """The step that ended worst speaks for all."""
+    worst = max((step.solution for step in steps), key=lambda solution: (solution.end_code < 0, solution.end_code))
+    memories = [step.solution.memory_mb for step in steps if step.solution.memory_mb is not None]
+    return {
+        "backend": backend,
+        "end_code": worst.end_code,
+        "end_text": worst.end_text,
+        "chi2_per_ndf": _number(worst.chi2_per_ndf),
+        "records": worst.records,
+        "rejects": dict(worst.rejects._asdict()),
+        "memory_mb": max(memories) if memories else None,
+    }
+
+
+def _errors(steps: Sequence[Step]) -> dict[str, Any]:
+    squares: dict[str, list[float]] = {}
+    for step in steps:
+        for label, error in step.solution.errors.items():
+            if label in PARAMETERS:
+                parameter = PARAMETERS[label]
+                factor = 1e3 if parameter.translation else 1e6
+                squares.setdefault(parameter.kind, []).append((error * factor) ** 2)
+    return {kind: _number(math.sqrt(sum(values) / len(values))) for kind, values in sorted(squares.items())}
+
+
+def _residuals(counts: Counts) -> dict[str, dict[str, float]]:
+    found = {}
+    for layer, key in enumerate(LAYER_KEYS):
+        quantiles = counts.residual_quantiles_um(layer)
+        if quantiles is not None:
+            found[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
+    return found
+
+
+def _momentum(counts: Counts) -> dict[str, Any]:
+    plus, minus = counts.median_q_over_p()
+    return {
+        "median_q_over_p_plus": plus,
+        "median_q_over_p_minus": minus,
+        "edge_low": counts.edge_low,
+        "edge_high": counts.edge_high,
+    }
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    """The largest; None if one is unknown, so that it is not taken for small."""
+    known = [_number(value) for value in values]
+    return None if None in known or not known else max(value for value in known if value is not None)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with None in place of every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return _number(value) if isinstance(value, float) else value
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

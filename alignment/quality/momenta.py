@@ -1,0 +1,132 @@
+"""The momenta of the same tracks in two iterations: do they drift?
+
+Some alignments leave every residual as it is and change the momenta, so that no rule of convergence sees them. A
+track is known again by its hits: the strips that it fired do not depend on the alignment constants, so their numbers
+and their measured positions make a fingerprint.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import replacing
+
+TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])
+_TREES = ("tree", "trackParam")  # newest, older
+_FLAT = ("fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
+_ID, _MEASURED = "fitParam_align_id", "fitParam_align_local_measured_x"
+_STEP = "20 MB"
+_STEPS_PER_MM = 1e4
+
+TrackArray = npt.NDArray[np.void]
+
+
+def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
+    """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; returns their number.
+
+    A file of an older schema, without the measured positions, gives an empty list.
+
+    Args:
+        source: the ROOT file.
+        output: file to write, in numpy's format.
+    """
+    import awkward
+    import uproot  # costs 0.3 s, so only where a ROOT file is read
+
+    parts = [np.zeros(0, TRACK)]
+    with uproot.open(source) as file:
+        tree = next((file[name] for name in _TREES if name in file), None)
+        if tree is not None and {_ID, _MEASURED, *_FLAT} <= set(tree.keys()):
+            for arrays in tree.iterate((*_FLAT, _ID, _MEASURED), step_size=_STEP, library="ak"):
+                lengths = np.asarray(awkward.num(arrays[_ID]))
+                hits = _mixed(np.asarray(awkward.flatten(arrays[_ID])), np.asarray(awkward.flatten(arrays[_MEASURED])))
+                parts.append(_tracks({name: np.asarray(arrays[name]) for name in _FLAT}, hits, lengths))
+    tracks = np.concatenate(parts)
+    with replacing(output) as written:
+        np.save(written, tracks, allow_pickle=False)
+    return len(tracks)
+
+
+def read_momenta(paths: Sequence[str]) -> TrackArray | None:
+    """Tracks of several files together, sorted by fingerprint; None unless every file of ``paths`` is one of these."""
+    try:
+        parts = [np.load(Path(path), allow_pickle=False) for path in paths]
+    except (OSError, ValueError):
+        return None
+    if not parts or any(part.dtype != TRACK for part in parts):
+        return None
+    tracks = np.concatenate(parts)
+    return tracks[np.argsort(tracks["hits"], kind="stable")]
+
+
+def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]) -> dict[str, Any]:
+    """What became of the momenta between two iterations, as JSON types.
+
+    Args:
+        before, now: tracks of ``read_momenta``.
+        window_gev: pz that the alignment uses.
+
+    Returns:
+        ``common`` (tracks inside the window in both), medians of their q/p (1/GeV) per charge before and now with
+        ``momentum_change_plus`` and ``_minus`` (relative change of the momentum, 0.03 for 3 %; None if the median
+        changed its sign), and tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge) or
+        came in (``gained_low``, ...).
+    """
+    if window_gev[0] >= window_gev[1]:
+        raise UserError(f"the momentum window {window_gev[0]:g}-{window_gev[1]:g} GeV is empty")
+    _, first, second = np.intersect1d(before["hits"], now["hits"], return_indices=True)
+    old, new = before[first], now[second]
+    was, stays = (_side(tracks["pz"], window_gev) for tracks in (old, new))
+    common = (was == 0) & (stays == 0)
+    found: dict[str, Any] = {"common": int(common.sum())}
+    for name, sign in (("plus", 1), ("minus", -1)):
+        chosen = common & (np.sign(old["q_over_p"]) == sign)
+        medians = (
+            [float(np.median(tracks["q_over_p"][chosen])) for tracks in (old, new)] if chosen.any() else [None] * 2
+        )
+        found[f"median_q_over_p_{name}"] = medians
+        found[f"momentum_change_{name}"] = _change(*medians)
+    for name, edge in (("low", -1), ("high", 1)):
+        found[f"lost_{name}"] = int(((was == 0) & (stays == edge)).sum())
+        found[f"gained_{name}"] = int(((was == edge) & (stays == 0)).sum())
+    return found
+
+
+def _change(before: float | None, now: float | None) -> float | None:
+    """Relative change of the momentum, from the medians of q/p."""
+    if not before or not now or before * now < 0:
+        return None
+    return before / now - 1.0
+
+
+def _mixed(ids: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """A number for each hit whose bits depend on its element and its strip (the finaliser of SplitMix64)."""
+    steps = np.rint(measured * _STEPS_PER_MM).astype(np.int64)
+    mixed = (ids.astype(np.int64) * 10_000_019 + steps).astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _tracks(
+    flat: dict[str, npt.NDArray[np.float64]], hits: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]
+) -> TrackArray:
+    tracks = np.zeros(len(lengths), TRACK)
+    kept = lengths > 0
+    starts = (np.cumsum(lengths) - lengths)[kept]
+    if len(starts):
+        tracks["hits"][kept] = np.add.reduceat(hits, starts)  # a sum, so that the order of hits does not matter
+    momentum = np.sqrt(flat["fitParam_px"] ** 2 + flat["fitParam_py"] ** 2 + flat["fitParam_pz"] ** 2)
+    tracks["q_over_p"] = np.sign(flat["fitParam_charge"]) / np.where(momentum > 0, momentum, np.inf)
+    tracks["pz"] = flat["fitParam_pz"]
+    return tracks
+
+
+def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> npt.NDArray[np.int64]:
+    """0 inside the window, -1 below and 1 above."""
+    return np.asarray((pz > window_gev[1]).astype(np.int64) - (pz < window_gev[0]))

@@ -1,0 +1,156 @@
+"""Weak modes: what of a correction goes where the data say little or nothing.
+
+Every step has directions in the space of its parameters that the tracks hardly resist: with two layers fixed, for
+example, a displacement of the layers along the field's bending is taken up by the tracks' momenta. A correction along
+them is no error of the solver, and no rule of convergence sees it, but the constants drift. So it is measured beside
+the part that the data do determine, and given a name. Pure.
+
+A direction is weak if its error is more than ``WEAK`` times the median error of the step's directions, which does not
+depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Already from ``MEASURED`` times on
+it is not the data that speak: rotations of the whole, above all, are seen only by what linearising leaves of them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, Parameter
+from faser_align.alignment.solver.normal_equations import Normal
+
+FloatArray = npt.NDArray[np.float64]
+
+WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
+NAMED_MAX = 5
+_LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
+_SHAPES = ("shift", "slope along z", "curvature")
+# what a shape of a layer's degree of freedom is called; the others are "<kind> <shape>"
+_NAMES = {
+    ("layer.y", "curvature"): "curvature in y",
+    ("layer.x", "curvature"): "curvature in x",
+    ("layer.y", "slope along z"): "tilt in y",
+    ("layer.x", "slope along z"): "tilt in x",
+    ("layer.rz", "slope along z"): "twist about z",
+    ("layer.rz", "shift"): "rotation about z as a whole",
+    ("module v", "shift"): "mean module v, which is layer x",
+    ("module v", "slope along z"): "mean module v growing along z, which is a tilt in x",
+    ("module v", "curvature"): "curvature in x by mean module v",
+}
+_BY_ONE_STATION = (("layer.x", "curvature"), ("layer.y", "curvature"))
+
+
+class Part(NamedTuple):
+    """A part of a correction.
+
+    ``directions`` counts those that it is made of, ``rms_um`` is its size over all free parameters, and
+    ``expected_decrease`` what it does to chi2 by itself.
+    """
+
+    directions: int
+    rms_um: float
+    expected_decrease: float
+
+
+def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> dict[str, Any]:
+    """Divide a step's correction into its part along weak directions and the rest, as JSON types.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step could move.
+        moved: by how much it moved them (mm, rad).
+
+    Returns:
+        ``significant`` and ``weak`` (see ``Part``), ``undetermined`` (how many of the weak directions are), and
+        ``modes``: the weak directions that were moved furthest, with name, error (None if there is none) and move.
+    """
+    values, directions = normal.directions(free)
+    if not len(values):
+        nothing = Part(0, 0.0, 0.0)._asdict()
+        return {"significant": nothing, "weak": nothing, "undetermined": 0, "modes": []}
+    errors = _errors(values)
+    median = float(np.median(errors))
+    weak = errors > WEAK * median
+    lost = errors > UNDETERMINED * median
+    along = directions.T @ normal.in_um(moved)
+    modes = sorted(np.flatnonzero(weak), key=lambda at: -abs(along[at]))[:NAMED_MAX]
+    return {
+        "significant": _part(along, values, ~weak, len(normal.positions(free)))._asdict(),
+        "weak": _part(along, values, weak, len(normal.positions(free)))._asdict(),
+        "undetermined": int(lost.sum()),
+        "modes": [
+            {
+                "name": name(normal.labels, directions[:, at]),
+                "error_um": None if lost[at] else float(errors[at]),
+                "moved_um": abs(float(along[at])),
+            }
+            for at in modes
+        ],
+    }
+
+
+def determined(values: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which directions, by their eigenvalues, the data themselves determine: with errors up to ``MEASURED`` times the median."""
+    errors = _errors(values)
+    return np.asarray(errors <= MEASURED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
+
+
+def name(labels: Sequence[int], direction: FloatArray) -> str:
+    """A direction in words, by the degree of freedom that makes up most of it and by its course along z.
+
+    Args:
+        labels: of the parameters.
+        direction: weight of each (um), shape (labels,).
+    """
+    kinds: dict[str, FloatArray] = {kind: np.zeros(12) for kind in (*LAYER_KINDS, "module v")}
+    module_v, shares = np.zeros((12, 16)), {"module u": 0.0, "module rz": 0.0}
+    for label, value in zip(labels, direction, strict=True):
+        parameter = PARAMETERS[label]
+        layer = 3 * parameter.station + parameter.layer
+        if parameter.kind == "module.x":
+            module_v[layer, 2 * parameter.module + parameter.side] = value * _v_sign(parameter)
+        elif parameter.kind == "module.rz":
+            shares["module rz"] += float(value**2)
+        else:
+            kinds[parameter.kind][layer] = value
+    kinds["module v"] = 4.0 * module_v.mean(axis=1)  # so that its square is the share of the 16 sides
+    shares |= {kind: float(course @ course) for kind, course in kinds.items()}
+    shares["module u"] = float((module_v**2).sum()) - shares["module v"]
+    kind = max(shares, key=lambda key: shares[key])
+    if kind not in kinds:
+        return f"pattern of {kind}"
+    stations = sorted({layer // 3 for layer in np.flatnonzero(np.abs(kinds[kind]) > 0.1 * np.abs(kinds[kind]).max())})
+    shape = _shape(kinds[kind])
+    # one station between others that hold the frame can be shifted as a curvature is, but not turned as one
+    if shape is None or (len(stations) == 1 and (kind, shape) not in _BY_ONE_STATION):
+        return f"{kind} of station{'s' * (len(stations) > 1)} {', '.join(str(station) for station in stations)}"
+    return _NAMES.get((kind, shape), f"{kind} {shape}")
+
+
+def _v_sign(parameter: Parameter) -> int:
+    """Sign with which x of a side adds to the module's shift along its strips (PedetoDB of faser-alignment-script)."""
+    return (1 if parameter.module in (0, 2, 5, 7) else -1) * (1 if parameter.side else -1)
+
+
+def _shape(course: FloatArray) -> str | None:
+    """Constant, linear or quadratic along z, if that is more than half of it."""
+    used = np.flatnonzero(np.repeat(np.add.reduceat(np.abs(course), np.arange(0, 12, 3)) > 0, 3))
+    # layers that hold the frame are zero, and are a part of the course: all from the first station to the last
+    span = np.arange(3 if used[0] >= 3 else 0, 12)
+    basis = np.linalg.qr(np.vander(_LAYER_Z_MM[span] / 2500.0, 3, increasing=True))[0]
+    parts = (basis.T @ course[span]) ** 2 / float(course @ course)
+    best = int(np.argmax(parts))
+    return _SHAPES[best] if parts[best] > 0.5 else None
+
+
+def _errors(values: FloatArray) -> FloatArray:
+    return np.asarray(1.0 / np.sqrt(np.maximum(values, 1e-30)))
+
+
+def _part(along: FloatArray, values: FloatArray, chosen: npt.NDArray[np.bool_], parameters: int) -> Part:
+    size = along[chosen]
+    return Part(
+        int(chosen.sum()),
+        float(np.sqrt(size @ size / max(parameters, 1))),
+        float(np.maximum(values[chosen], 0.0) @ size**2),
+    )

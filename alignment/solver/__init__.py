@@ -1,0 +1,1 @@
+"""The built-in solver, a drop-in for pede."""

@@ -1,0 +1,211 @@
+"""The built-in solver: what ``pede steering.txt`` does with ``method inversion``, in numpy.
+
+The computation follows pede (V04-16) step by step: which parameters are variable, which records are rejected and
+when, line search and iterations, end codes. Values agree with pede's to the digits that it prints; the errors are
+those of the covariance, also where pede's elimination of constraints prints wrong ones.
+"""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faser_align.alignment.mille.records import MilleError
+from faser_align.alignment.parameters.labels import describe_all
+from faser_align.alignment.pede.results import (
+    END,
+    END_TEXTS,
+    LOG,
+    RESULT,
+    Result,
+    Row,
+    write_end,
+    write_listing,
+    write_result,
+)
+from faser_align.alignment.pede.solution import GOOD_CODES, Rejects, Solution
+from faser_align.alignment.pede.steering_words import nearest
+from faser_align.alignment.solver.blas import one_blas_thread
+from faser_align.alignment.solver.iterations import Iterations
+from faser_align.alignment.solver.output.diagnostics import Diagnostics
+from faser_align.alignment.solver.output.histograms import HISTOGRAMS
+from faser_align.alignment.solver.output.listing import listing
+from faser_align.alignment.solver.output.log import HUBER_RATIO, write_log
+from faser_align.alignment.solver.output.monitor import MONITOR
+from faser_align.alignment.solver.problem import Problem, make_problem
+from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
+from faser_align.alignment.solver.undetermined import in_words
+from faser_align.fsm.errors import UserError
+
+__all__ = ["Solution", "solve"]
+
+
+def solve(steering_path: str | os.PathLike[str]) -> Solution:
+    """Solve what a steering file describes.
+
+    Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if asked for, ``.mon`` beside the steering file; older
+    ones are removed first, so that what is there is of this run. Every failure that pede has an end code for is an
+    end code of the returned solution; nothing is raised for it.
+    Raises UserError if the steering file's folder does not exist.
+    """
+    path = Path(steering_path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise UserError(f"{path} does not exist; give a steering file")
+    for name in (RESULT, END, LOG, HISTOGRAMS, MONITOR):
+        (folder / name).unlink(missing_ok=True)
+    write_end(folder / END, -1)
+    steering = Steering()
+    try:
+        steering = parse_steering(path)
+        # numbers of damaged records overflow; what comes of it is rejected, or ends the run as no number
+        with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            solution = _solve(steering, folder)
+    except SolverError as error:
+        solution = Solution(error.code, error.end_text, str(error), {})
+    except MilleError as error:
+        number = f" {error.binary:7d}" if error.code == 18 else ""  # as pede says which one it is
+        solution = Solution(error.code, END_TEXTS[error.code] + number, str(error), {})
+    solution = replace(solution, notes=(*steering.notes, *solution.notes))
+    write_log(folder / LOG, path, solution, steering)
+    write_end(folder / END, solution.end_code, solution.end_text)
+    return solution
+
+
+def _solve(steering: Steering, folder: Path) -> Solution:
+    started = time.perf_counter()
+    problem = make_problem(steering)
+    constraints = problem.constraints
+    facts: dict[str, Any] = {
+        "records": problem.source.records,
+        "measurements": problem.source.equations,
+        "n_variable": problem.parameters.n_variable,
+        "n_fit": problem.n_fit,
+        "entries_fixed": problem.entries_fixed,
+        "constraints": len(constraints.matrix),
+        "constraint_rank": constraints.rank,
+        "sizes": problem.sizes,
+        "notes": tuple(
+            f"{steering.binaries[number].path}: the {size} bytes behind its last record are left out, as pede does"
+            for number, size in problem.source.leftovers.items()
+        ),
+    }
+    if steering.check_level > 0:
+        write_listing(folder / RESULT, listing(problem, steering.check_level))
+        return Solution(0, END_TEXTS[0], "the input was only checked, as the steering asks for", {}, **facts)
+    if problem.empty and not steering.skip_empty_constraints:
+        write_listing(folder / RESULT, listing(problem, 2))
+        message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
+        return Solution(5, END_TEXTS[5], message, {}, **facts)
+    if not steering.multipliers and constraints.singular:
+        raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
+    passes = [("count", time.perf_counter() - started)]
+    diagnostics = Diagnostics(problem)
+    run = Iterations(problem, diagnostics)
+    try:
+        run.run()
+    except SolverError as error:
+        return Solution(error.code, error.end_text, str(error), {}, iterations=tuple(run.rows), **facts)
+    if run.globals_max:
+        facts["sizes"] |= {"NAGBN": run.globals_max, "NRECE": problem.source.records - run.records_free}
+    run.observe_last()
+    diagnostics.write(folder, tuple(run.rows), run.last)
+    code = _end_code(problem, run)
+    result = _result(problem, run)
+    write_result(folder / RESULT, result, steering.comments)
+    return Solution(
+        code,
+        END_TEXTS[code],
+        _message(code, problem, run),
+        result,
+        rejects=Rejects(*run.last.rejects),
+        chi2=run.last.chi2,
+        ndf=run.last.ndf - problem.n_fit,
+        mean_weight=run.last.weighted_ndf / max(run.last.ndf, 1) or 1.0,
+        expected_decrease=run.first_decrease,
+        iterations=tuple(run.rows),
+        rank_defect=run.inverse.defect,
+        undetermined=_undetermined(problem, run),
+        passes_s=(*passes, *run.passes_s),
+        **facts,
+    )
+
+
+def _undetermined(problem: Problem, run: Iterations) -> tuple[dict[int, float], ...]:
+    labels = problem.parameters.labels[problem.variable].tolist()
+    return tuple(
+        {label: float(weight) for label, weight in zip(labels, direction, strict=True) if weight}
+        for direction in run.inverse.undetermined
+    )
+
+
+def _message(code: int, problem: Problem, run: Iterations) -> str:
+    """What is doubtful about a result, in one sentence; empty if nothing is."""
+    if code in GOOD_CODES:
+        return ""
+    reason = END_TEXTS[code]
+    if code == 4:
+        names = ", ".join(str(problem.steering.binaries[number].path) for number in sorted(problem.source.truncated))
+        return f"{reason}; truncated: {names}"
+    if len(run.inverse.undetermined):
+        first = in_words(_undetermined(problem, run)[0])
+        return f"{reason}; the data do not determine {run.inverse.defect} direction(s), the first is {first}"
+    labels = problem.parameters.labels[problem.variable][run.entries_few]
+    if len(labels):
+        limit = f"fewer than {problem.steering.accepted_min} entries in accepted records"
+        return f"{reason}; {limit}: {describe_all(labels.tolist())}"
+    count = len(problem.constraints.matrix)
+    if problem.constraints.rank < count:
+        return f"{reason}; look at the constraints, of which {problem.constraints.rank} of {count} are independent"
+    return (
+        f"{reason}; a step led uphill: the matrix is not positive definite, or the start does not meet the constraints; "
+        "look for tracks whose parameters are hardly determined, such as those with all hits in one station"
+    )
+
+
+def _result(problem: Problem, run: Iterations) -> Result:
+    steering = problem.steering
+    errors, correlations = run.inverse.errors(), run.inverse.correlations
+    rows: Result = {}
+    for at, label in enumerate(problem.parameters.labels.tolist()):
+        value, presigma = float(run.values[at]), float(problem.presigmas[at])
+        entries = problem.entries.get(label, 0)
+        number = int(problem.parameters.variable[at])
+        if number < 0:
+            rows[label] = Row(
+                value, presigma, entries=None if not steering.counts else entries if steering.counts > 1 else 0
+            )
+            continue
+        accepted = int(run.last.accepted[number])
+        counts = entries if steering.counts > 1 else accepted
+        if accepted < steering.accepted_min:
+            counts = -(counts + 1)
+        rows[label] = Row(
+            value,
+            presigma,
+            value - float(problem.starts[at]),
+            float(errors[number]) if steering.with_errors else None,
+            counts if steering.counts else None,
+            float(correlations[number]) if steering.prints_correlations else None,
+        )
+    return rows
+
+
+def _end_code(problem: Problem, run: Iterations) -> int:
+    """0 if all is well, else what pede would complain of; the worst reason counts."""
+    if problem.source.truncated:
+        return 4
+    if run.matrix_doubts:
+        return 3
+    if run.entries_few.any():
+        return 2
+    ndf = max(run.last.ndf, 1)
+    ratio = run.last.chi2 / (run.last.weighted_ndf / ndf) / max(ndf - problem.n_fit, 1)
+    if problem.steering.downweighting and len(run.rows) > 1:
+        ratio /= HUBER_RATIO
+    rejected = nearest(10000 * sum(run.last.rejects) / problem.source.records)
+    unusual = not 90 <= nearest(100 * ratio) <= 110
+    return 1 if unusual or rejected > 100 or problem.empty else 0

@@ -1,0 +1,234 @@
+"""From Mille records to equations: columns of many records at once.
+
+An equation is one measurement of a record: its value, its error, its derivatives by the record's own (local)
+parameters and by the global ones. Equations of all records lie one after the other in columns, so that numpy works
+on thousands of records in one go.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.blocks import Block
+from faser_align.alignment.mille.records import MilleError, Records, measurement_markers
+from faser_align.alignment.solver.label_sets import LabelSets
+
+Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
+IntArray = npt.NDArray[np.int64]
+
+_WORDS_MAX = 1 << 22  # in one array; larger blocks are cut in halves
+_SHORT_MAX = 20  # local parameters of a record with fewer equations that is fitted nevertheless
+
+
+class Equations(NamedTuple):
+    """Equations of records that have any.
+
+    Attributes:
+        values, sigmas: shape (equations,).
+        locals: shape (local parameters, equations): derivatives, zero where a word is absent.
+        factors: shape (places, equations): derivatives by the labels of the equation's set; zero beyond.
+        sets: shape (equations,): number of the set of labels.
+        offsets: shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i.
+        n_locals: shape (records,): local parameters of each record; with a minus if it has fewer equations than that, so
+            that they cannot be determined. A record without any has labels that count, and no fit.
+        weight: of each record (1 unless the steering gives the file another).
+        records: shape (records,): number of each record in its binary, from 0. ``binary`` is the number of that.
+    """
+
+    values: Floats
+    sigmas: Floats
+    locals: Floats
+    factors: Floats
+    sets: npt.NDArray[np.int32]
+    offsets: IntArray
+    n_locals: IntArray
+    weight: float
+    records: IntArray
+    binary: int
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
+
+
+def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:
+    """Equations of a block, in one piece if it is not too large.
+
+    Special data are skipped, whatever their indices are.
+
+    Args:
+        block: whole records.
+        sets: learns the sets of labels that it has not met.
+        path: of the binary, for messages.
+        weight: of its records.
+        binary: number of the binary.
+
+    Raises MilleError (20) if a record's structure is broken, if a value is not a number or an index is negative.
+    """
+    indices, values, offsets = _columns(block)
+    records = _with_nan(block, values, offsets)
+    if len(records):
+        raise MilleError(f"{path}: record {block.first + records[0] + 1} holds a value that is not a number", 20)
+    zeros = np.flatnonzero(indices == 0)
+    ends = np.searchsorted(zeros, offsets)
+    suspects = _suspects(zeros, ends, values)
+    if len(suspects):
+        indices, values, offsets = _without_special_data(indices, values, offsets, suspects, f"{path}", block.first)
+        zeros = np.flatnonzero(indices == 0)
+        ends = np.searchsorted(zeros, offsets)
+    if len(indices) and int(np.min(indices)) < 0:
+        record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
+        raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
+    numbers = block.first + np.arange(len(block.starts))
+    for chunk in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
+        yield chunk._replace(weight=weight, binary=binary)
+
+
+def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
+    """Indices and values of all words but each record's first one, which means nothing."""
+    words, starts = block.words, block.starts
+    sizes = [abs(length) // 2 for length in block.lengths]
+    offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) - 1)])
+    if min(block.lengths) > 0:
+        pairs = list(zip(starts, sizes, strict=True))
+        floats = words.view("<f4")
+        indices = np.concatenate([words[start + n + 2 : start + 2 * n + 1] for start, n in pairs])
+        return indices, np.concatenate([floats[start + 2 : start + n + 1] for start, n in pairs]), offsets
+    wide = [length < 0 for length in block.lengths]
+    triples = list(zip(starts, sizes, wide, strict=True))
+    indices = np.concatenate([words[s + (3 if w else 2) * n - n + 2 :][: n - 1] for s, n, w in triples])
+    values = [words[s + 1 : s + 1 + (2 * n if w else n)].view("<f8" if w else "<f4")[1:] for s, n, w in triples]
+    return indices, np.concatenate([np.asarray(value, np.float64) for value in values]), offsets
+
+
+def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
+    """Numbers of the records with a value that is no number; also in the first word, at which pede looks, too."""
+    starts, wide = np.array(block.starts), np.array(block.lengths) < 0
+    high = block.words.view("<f4")[starts + 1]
+    first = np.isnan(high)
+    if wide.any():
+        pairs = np.stack([block.words[starts[wide] + 1], block.words[starts[wide] + 2]], axis=-1)
+        first[wide] = np.isnan(pairs.view("<f8")[:, 0])
+    nan = np.flatnonzero(np.isnan(values))
+    return np.union1d(np.flatnonzero(first), np.searchsorted(offsets, nan, side="right") - 1)
+
+
+def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
+    """Records that may be broken or hold special data: few, to be looked at one by one."""
+    odd = np.flatnonzero(np.diff(ends) % 2)
+    special = np.flatnonzero((np.diff(zeros) == 1) & (values[zeros[1:]] < 0))
+    return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1)
+
+
+def _without_special_data(
+    indices: npt.NDArray[np.int32], values: Floats, offsets: IntArray, suspects: IntArray, path: str, first: int
+) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
+    """The same records with only the words that pede uses."""
+    keep = np.ones(len(indices), np.bool_)
+    for record in suspects.tolist():
+        start, stop = int(offsets[record]), int(offsets[record + 1])
+        alone = Records(
+            np.concatenate([[0.0], values[start:stop]]),
+            np.concatenate([np.zeros(1, np.int32), indices[start:stop]]),
+            np.array([0, stop - start + 1]),
+        )
+        found = measurement_markers(alone, 0)
+        if found is None:
+            raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
+        keep[start:stop] = False
+        for measured, _, end in zip(*found, strict=True):
+            keep[start + measured - 1 : start + end - 1] = True
+    sizes = np.add.reduceat(np.append(keep, False), offsets)[:-1] if len(keep) else np.zeros(0, np.int64)
+    sizes[np.diff(offsets) == 0] = 0
+    return indices[keep], values[keep], np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _assemble(
+    indices: npt.NDArray[np.int32],
+    values: Floats,
+    offsets: IntArray,
+    zeros: IntArray,
+    firsts: IntArray,
+    numbers: IntArray,
+    sets: LabelSets,
+) -> Iterator[Equations]:
+    """Columns of the records, whose ``numbers`` are kept; ``firsts`` is the number of equations before each record."""
+    measured, errors = zeros[0::2], zeros[1::2]
+    counts = np.diff(firsts)
+    if not len(measured):
+        return
+    stops = np.append(measured[1:], 0)
+    stops[firsts[1:][counts > 0] - 1] = offsets[1:][counts > 0]
+    local_words, global_words = errors - measured - 1, stops - errors - 1
+    n_max, places = int(np.max(local_words)), int(np.max(global_words))
+    if len(counts) > 1 and max(n_max, places, 1) * len(measured) > _WORDS_MAX:
+        middle = len(counts) // 2
+        word, marker = int(offsets[middle]), int(firsts[middle])
+        left = (indices[:word], values[:word], offsets[: middle + 1], zeros[: 2 * marker], firsts[: middle + 1])
+        yield from _assemble(*left, numbers[:middle], sets)
+        right = (indices[word:], values[word:], offsets[middle:] - word, zeros[2 * marker :] - word)
+        yield from _assemble(*right, firsts[middle:] - marker, numbers[middle:], sets)
+        return
+    last = _largest_local(indices, measured, local_words, n_max)
+    begins, numbers = firsts[:-1][counts > 0], numbers[counts > 0]
+    counts = counts[counts > 0]
+    n_locals = np.maximum.reduceat(last, begins)
+    n_locals = np.where(n_locals > counts, -n_locals, n_locals)
+    n_derivatives = int(np.max(np.where(np.abs(n_locals) <= _SHORT_MAX, np.abs(n_locals), n_locals), initial=0))
+    labels = _padded(indices, errors, global_words, places)
+    yield Equations(
+        values[measured],
+        values[errors],
+        _locals(indices, values, measured, local_words, n_derivatives),
+        _padded(values, errors, global_words, places),
+        sets.number(labels),
+        np.concatenate([[0], np.cumsum(counts)]),
+        n_locals,
+        1.0,
+        numbers,
+        0,
+    )
+
+
+def _largest_local(
+    indices: npt.NDArray[np.int32], measured: IntArray, local_words: IntArray, n_max: int
+) -> npt.NDArray[np.int64]:
+    largest = np.zeros(len(measured), np.int64)
+    for place in range(n_max):
+        found = indices[np.minimum(measured + 1 + place, len(indices) - 1)]
+        np.maximum(largest, np.where(local_words > place, found, 0), out=largest)
+    return largest
+
+
+def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, places: int) -> npt.NDArray[Any]:
+    """What stands behind ``before`` in rows of equal length, shape (places, equations); zeros where it is shorter."""
+    padded = np.empty((places, len(before)), column.dtype)
+    shortest = int(np.min(lengths))
+    for place in range(places):
+        if place < shortest:
+            np.take(column, before + (1 + place), out=padded[place])
+        else:
+            there = lengths > place
+            padded[place] = 0
+            padded[place, there] = column[before[there] + (1 + place)]
+    return padded
+
+
+def _locals(
+    indices: npt.NDArray[np.int32], values: Floats, measured: IntArray, lengths: IntArray, n_locals: int
+) -> Floats:
+    """Derivatives by number of the local parameter, shape (n_locals, equations)."""
+    found = np.zeros((n_locals, len(measured)), values.dtype)
+    for place in range(int(np.max(lengths))):
+        there = np.flatnonzero(lengths > place)
+        at = measured[there] + (1 + place)
+        number = indices[at]
+        if place < n_locals and (number == place + 1).all():
+            found[place, there] = values[at]
+        else:
+            useful = number <= n_locals
+            found[number[useful] - 1, there[useful]] = values[at[useful]]
+    return found

@@ -1,0 +1,115 @@
+"""The global system of equations: constraints, the solution of one step, and the covariance.
+
+Constraints are handled by elimination: the step lies in the null space of their matrix A, ``d = Z y`` with
+``(Z^T C Z) y = Z^T b``. The covariance is ``Z (Z^T C Z)^-1 Z^T``, which is also that of Lagrange multipliers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.solver.elimination import basis, reflectors
+from faser_align.alignment.solver.local_fit import invert_symmetric
+from faser_align.alignment.solver.undetermined import directions
+
+FloatArray = npt.NDArray[np.float64]
+
+_EPSILON = 1e-10  # of pivots of the global matrix, as in pede's SQMINL
+_EQUAL = 1e-12  # of what a pivot was at first: pivots that are as close as this differ by rounding
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Linear equalities ``matrix @ p = values`` of the variable parameters.
+
+    Attributes:
+        matrix: shape (constraints, parameters).
+        values: right-hand sides, less what fixed parameters contribute.
+        projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
+        null_space: shape (parameters, parameters - constraints): orthonormal columns.
+        rank: of the product matrix, as pede counts it.
+        singular: an elimination meets an element that is exactly zero, with which pede ends (code 27).
+    """
+
+    matrix: FloatArray
+    values: FloatArray
+    projector: FloatArray
+    null_space: FloatArray
+    rank: int
+    singular: bool = False
+
+    @staticmethod
+    def make(matrix: FloatArray, values: FloatArray, *, multipliers: bool = False) -> "Constraints":
+        """Prepare constraints in the order of elimination; ``matrix`` may have no rows.
+
+        Args:
+            matrix, values: of the constraints.
+            multipliers: not eliminated, so that one that follows from others takes nothing away.
+        """
+        n = matrix.shape[1]
+        if not len(matrix):
+            return Constraints(matrix, values, np.zeros((n, 0)), np.eye(n), 0)
+        inverse, found = invert_symmetric((matrix @ matrix.T)[None])
+        rank, normals = int(found[0]), reflectors(matrix)
+        if normals is None or (multipliers and rank < len(matrix)):
+            null_space = np.linalg.svd(matrix)[2][rank:].T
+        else:
+            null_space = basis(normals)
+        return Constraints(matrix, values, matrix.T @ inverse[0], null_space, rank, normals is None)
+
+    def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
+        """The nearest parameters that satisfy the constraints, and whether they are others than these.
+
+        Nothing is done if the constraints are met within ``tolerance``, rms.
+        """
+        differences = self.values - self.matrix @ parameters
+        if not len(differences) or np.sqrt(np.mean(differences**2)) < tolerance:
+            return parameters, False
+        parameters = parameters + self.projector @ differences
+        return parameters + self.projector @ (self.values - self.matrix @ parameters), True
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """The inverted matrix of the fit parameters.
+
+    Attributes:
+        covariance: shape (parameters, parameters), in the space of the variable parameters.
+        defect: fit parameters that the matrix does not determine; they are left where they are.
+        undetermined: shape (defect, parameters): directions in which they are.
+        correlations: shape (parameters,): global correlation of each, that with the best combination of all others;
+            -1 where it has no meaning.
+    """
+
+    covariance: FloatArray
+    defect: int
+    undetermined: FloatArray
+    correlations: FloatArray
+
+    @staticmethod
+    def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
+        """Invert the matrix of the variable parameters under the constraints."""
+        z = constraints.null_space
+        fitted = (z.T @ matrix @ z if len(constraints.matrix) else matrix)[None]
+        reduced, rank = invert_symmetric(fitted, _EPSILON, equal=_EQUAL)
+        covariance = z @ reduced[0] @ z.T if len(constraints.matrix) else reduced[0]
+        defect = z.shape[1] - int(rank[0])
+        found = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
+        return Inverse(covariance, defect, found, _correlations(matrix, covariance))
+
+    def step(self, gradient: FloatArray) -> FloatArray:
+        """Newton step for the right-hand side ``gradient``."""
+        return np.asarray(self.covariance @ gradient)
+
+    def errors(self) -> FloatArray:
+        """Errors of the parameters; negative where a diagonal element is."""
+        diagonal = np.diagonal(self.covariance)
+        return np.asarray(np.copysign(np.sqrt(np.abs(diagonal)), np.where(diagonal < 0, -1.0, 1.0)))
+
+
+def _correlations(matrix: FloatArray, covariance: FloatArray) -> FloatArray:
+    """``sqrt(1 - 1/(C_ii V_ii))``, as pede has it."""
+    product = np.diagonal(matrix) * np.diagonal(covariance)
+    square = 1.0 - 1.0 / np.where(product > 0, product, np.inf)
+    return np.where((product > 0) & (square >= 0), np.sqrt(np.maximum(square, 0.0)), -1.0)

@@ -1,0 +1,219 @@
+"""The iterations of the built-in solver, as pede's XLOOPN has them.
+
+The matrix is made and inverted once; each iteration takes a Newton step with a new gradient, along which a line
+search looks for the smallest slope. Cuts on the records' chi2 become tighter from iteration to iteration.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.pede.solution import IterationRow
+from faser_align.alignment.solver.global_fit import Inverse
+from faser_align.alignment.solver.line_search import LineSearch, care_for
+from faser_align.alignment.solver.output.diagnostics import Diagnostics
+from faser_align.alignment.solver.passes import Pass, run_pass
+from faser_align.alignment.solver.problem import Problem
+from faser_align.alignment.solver.steering_data import SolverError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
+_CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
+_OBSERVED = 2  # passes from the first one that are shown to the diagnostics
+_ITERATIONS_MORE = 30  # that cuts and constraints may take to settle; pede has no such limit
+_EPSILON = 16.0 * float(np.finfo(np.float64).eps)
+
+
+@dataclass
+class Iterations:
+    """A run of iterations; ``run`` does it all, and the attributes are what it found.
+
+    Attributes:
+        problem: what is solved. ``diagnostics``: is shown the first passes.
+        values: of all labels (mm, rad).
+        last: sums of the last pass.
+        inverse: of the matrix.
+        first_decrease: expected by the first solution; None if there was none.
+        rows: the table.
+        globals_max, records_free: of the first pass.
+        passes_s: kind and wall time of each pass: FMS with matrix, F without, his for the histograms.
+        matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
+        entries_few: which variable parameters had too few accepted entries in any pass.
+    """
+
+    problem: Problem
+    diagnostics: Diagnostics
+    values: FloatArray = field(init=False)
+    last: Pass = field(init=False)
+    inverse: Inverse = field(init=False)
+    first_decrease: float | None = None
+    rows: list[IterationRow] = field(default_factory=list)
+    matrix_doubts: int = 0
+    entries_few: npt.NDArray[np.bool_] = field(init=False)
+    globals_max: int = 0
+    records_free: int = 0
+    passes_s: list[tuple[str, float]] = field(default_factory=list)
+    _seen: FloatArray = field(init=False)  # values of the last pass
+    _entries: IntArray = field(init=False)  # accepted ones of the last pass
+    _iteration: int = 0
+    _cut: float = 0.0
+    _searched: bool = False
+
+    def run(self) -> None:
+        """Iterate until the expected decrease is small or the steering's number of iterations is reached.
+
+        Raises SolverError (26) if more than a third of the records is rejected, (25) if a parameter is not a number.
+        """
+        steering, constraints = self.problem.steering, self.problem.constraints
+        self._cut = steering.chi2_cut[0]
+        self.values = self.problem.starts.copy()
+        if steering.feasible_start:
+            self._set(constraints.feasible(self._mine, _TIGHT)[0])
+        self.matrix_doubts = len(constraints.matrix) - constraints.rank
+        self._make_matrix()
+        repeated = False
+        while True:
+            step, decrease, significant = self._solve()
+            if decrease <= -significant:
+                if repeated or decrease <= -1e-3:
+                    self.matrix_doubts += 1
+                    return
+                repeated = True
+                self._make_matrix()
+                continue
+            repeated = False
+            if steering.subito or (self.matrix_doubts > 0 and not steering.force):
+                self._set(self._mine + step)
+                return
+            self._iteration += 1
+            search = self._search(decrease, significant)
+            feasible = self._go(step, decrease, search)
+            if feasible and self._cut <= 1.0 and self._is_end(decrease):
+                return
+            if self._iteration >= steering.iterations + _ITERATIONS_MORE:
+                return
+            if self._iteration < min(steering.matrix_iterations, steering.iterations):
+                self._make_matrix()
+
+    @property
+    def _mine(self) -> FloatArray:
+        return np.asarray(self.values[self.problem.variable])
+
+    def _set(self, mine: FloatArray) -> None:
+        if not np.isfinite(mine).all():
+            raise SolverError(
+                "a parameter of the solution is not a number; look for records with impossible errors", 25
+            )
+        self.values[self.problem.variable] = mine
+
+    def _is_end(self, decrease: float) -> bool:
+        steering = self.problem.steering
+        return decrease <= steering.delta_f_max or self._iteration >= steering.iterations
+
+    def _solve(self) -> tuple[FloatArray, float, float]:
+        """The step, the decrease of chi2 that is expected of it, and the least one that means anything."""
+        gradient = self.last.gradient
+        moved, _ = self.problem.constraints.feasible(self._mine + self.inverse.step(gradient), _LOOSE)
+        step = moved - self._mine
+        decrease = float(step @ gradient)
+        if self.first_decrease is None:
+            self.first_decrease = decrease
+        size = max(float(step @ step), float(gradient @ gradient))
+        return step, decrease, _EPSILON * float(np.sqrt(size))
+
+    def _search(self, decrease: float, significant: float) -> LineSearch | None:
+        """A line search, if there is to be one with the cut of the iteration before."""
+        mode, final = self.problem.steering.line_search, self._cut < _CUT_FINAL
+        wanted = mode > 2 or (final and (mode == 2 or (mode == 1 and self._is_end(decrease))))
+        if not wanted or decrease <= significant:
+            return None
+        care = care_for(self.problem.steering.method)
+        search = LineSearch(care.slope_ratio, care.points if self._searched else care.points_first)
+        self._searched = True
+        return search
+
+    def _go(self, step: FloatArray, decrease: float, search: LineSearch | None) -> bool:
+        """Go along the step; whether the constraints held at its end."""
+        self._tighten()
+        if search is None:
+            self._set(self._mine + step)
+            self._evaluate(decrease)
+        else:
+            length, ended = search.advance(self.last.gradient, step)
+            while not ended:
+                self._set(self._mine + length * step)
+                self._evaluate(decrease)
+                length, ended = search.advance(self.last.gradient, step)
+            self._set(self._mine + length * step)
+        mine, moved = self.problem.constraints.feasible(self._mine, _LOOSE)
+        self._set(mine)
+        return not moved
+
+    def _tighten(self) -> None:
+        """The chi2 cut of a new iteration: the second factor, then roots, and at last 1."""
+        if self._iteration == 1:
+            self._cut = self.problem.steering.chi2_cut[1]
+        elif self._cut > 0:
+            self._cut = float(np.sqrt(np.float32(self._cut)))
+            if self._cut < 1.5 or not sum(self.last.rejects):
+                self._cut = 1.0
+
+    def _make_matrix(self) -> None:
+        self._evaluate(None, with_matrix=True)
+        assert self.last.matrix is not None
+        if not np.isfinite(self.last.matrix).all():
+            raise SolverError("the sums of the records are no numbers; look for impossible errors or derivatives", 25)
+        self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
+        self.matrix_doubts += self.inverse.defect
+        if not self.inverse.defect:  # a presigma may hide that the records say nothing about a parameter
+            self.matrix_doubts += int((self._entries == 0).sum())
+
+    def observe_last(self) -> None:
+        """Show the last pass once more to the diagnostics, which did not know that it would be the last."""
+        if len(self.rows) > _OBSERVED:
+            started = time.perf_counter()
+            self.values, values = self._seen, self.values
+            self._pass(len(self.rows), with_matrix=False, observed=True)
+            self.values = values
+            self.passes_s.append(("his", time.perf_counter() - started))
+
+    def _pass(self, number: int, *, with_matrix: bool, observed: bool) -> Pass:
+        problem = self.problem
+        return run_pass(
+            problem.source,
+            problem.steering,
+            problem.parameters,
+            self.values,
+            self._cut,
+            first=number == 1,
+            with_matrix=with_matrix,
+            observe=self.diagnostics.observer(number) if observed else None,
+        )
+
+    def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
+        problem, first = self.problem, not self.rows
+        number = len(self.rows) + 1
+        started = time.perf_counter()
+        self._seen = self.values.copy()
+        self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
+        self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
+        self._entries = self.last.accepted.copy()  # without those of the steering's own measurements
+        if first:
+            self.globals_max, self.records_free = self.last.globals_max, self.last.records_free
+        few = self._entries < problem.steering.accepted_min
+        self.entries_few = few if first else self.entries_few | few
+        problem.add_penalties(self.last, self.values)
+        rejects = sum(self.last.rejects)
+        expected = None if first or self.rows[-1].iteration == self._iteration else decrease
+        self.rows.append(IterationRow(self._iteration, number, self.last.chi2, expected, self._cut, rejects))
+        if 3 * rejects > problem.source.records:
+            deficit, freedom, huge, large = self.last.rejects
+            raise SolverError(
+                f"{rejects} of {problem.source.records} records are rejected ({deficit} rank deficit, {freedom} "
+                f"without degrees of freedom, {huge + large} by chi2); more than a third ends the run",
+                26,
+            )

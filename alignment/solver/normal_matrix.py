@@ -1,0 +1,158 @@
+"""Sums over equations that make the global gradient and matrix, ``G^T W r`` and ``G^T W G - N^T N``.
+
+``N = Q^T W G`` is what the records' own parameters take away, with Q the projection of the local fits. Both parts are
+sparse in their own way. Equations of the same labels are summed as such, and the sums go to their places in the
+matrix once in a pass. N has a few rows for each record; records that begin with the same labels touch nearly the
+same parameters, so that the product is made for a few hundred of them at once, with those columns only.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.local_fit import LocalFits
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_RECORDS = 128  # of a product
+_PLACES_MAX = 16  # with more labels in an equation their products are not summed by sets
+
+
+class Sums:
+    """Gradient, matrix and accepted entries of the variable parameters.
+
+    Args:
+        columns: shape (places, sets): number of each label among the variable parameters, -1 if it is fixed or if
+            there is none.
+        n: number of variable parameters.
+        with_matrix: whether to make the matrix.
+    """
+
+    def __init__(self, columns: IntArray, n: int, *, with_matrix: bool) -> None:
+        self._columns = columns
+        self._places = [place for place in range(len(columns)) if (columns[place] >= 0).any()]
+        self._by_set = len(self._places) <= _PLACES_MAX
+        self._n = n
+        self._gradient = np.zeros(columns.shape)
+        self._accepted = np.zeros(columns.shape[1], np.int64)
+        self._moments: dict[tuple[int, int], FloatArray] = {}
+        self._matrix = np.zeros((n, n)) if with_matrix else None
+
+    def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: npt.NDArray[np.bool_] | None) -> None:
+        """Add equations.
+
+        Args:
+            chunk: the equations.
+            fits: of their records, with projections if a matrix is made.
+            weights: ``1 / error^2`` after down-weighting, shape (equations,).
+            kept: which equations are added, likewise; None for all.
+        """
+        sets, count = chunk.sets, self._columns.shape[1]
+        places = [place for place in self._places if place < len(chunk.factors)]
+        residuals = fits.residuals
+        if kept is not None:
+            weights, residuals = np.where(kept, weights, 0.0), np.where(kept, residuals, 0.0)
+            self._accepted += np.bincount(sets[kept], minlength=count)
+        else:
+            self._accepted += np.bincount(sets, minlength=count)
+        pulls = chunk.weight * weights * residuals
+        for place in places:
+            self._gradient[place] += np.bincount(sets, pulls * chunk.factors[place], count)
+        if self._matrix is None or not places:
+            return
+        factors = chunk.factors[places].astype(np.float64)
+        weighted = factors * weights
+        if self._by_set:
+            self._add_moments(sets, places, factors, chunk.weight * weighted)
+        self._add_records(chunk, fits, places, factors, weighted)
+
+    def merge(self, other: "Sums") -> None:
+        """Add the sums of another, of the same parameters; it must not be used any more."""
+        self._gradient += other._gradient
+        self._accepted += other._accepted
+        for key, sums in other._moments.items():
+            self._moments[key] = self._moments[key] + sums if key in self._moments else sums
+        if self._matrix is not None and other._matrix is not None:
+            self._matrix += other._matrix
+
+    def gradient(self) -> FloatArray:
+        """Downhill."""
+        there = self._columns >= 0
+        return np.bincount(self._columns[there], self._gradient[there], self._n)
+
+    def accepted(self) -> IntArray:
+        """Entries of each variable parameter."""
+        found = np.zeros(self._n, np.int64)
+        for row in self._columns:
+            np.add.at(found, row[row >= 0], self._accepted[row >= 0])
+        return found
+
+    def matrix(self) -> FloatArray | None:
+        """The symmetric matrix, or None."""
+        if self._matrix is None:
+            return None
+        matrix = self._matrix.copy()
+        for (i, j), sums in self._moments.items():
+            a, b = self._columns[i], self._columns[j]
+            both = (a >= 0) & (b >= 0)
+            np.add.at(matrix, (a[both], b[both]), sums[both])
+            if i != j:
+                np.add.at(matrix, (b[both], a[both]), sums[both])
+        return matrix
+
+    def _add_moments(
+        self, sets: npt.NDArray[np.int32], places: list[int], factors: FloatArray, weighted: FloatArray
+    ) -> None:
+        count = self._columns.shape[1]
+        for i, first in enumerate(places):
+            for j in range(i + 1):
+                sums = np.bincount(sets, weighted[i] * factors[j], count)
+                key = (first, places[j])
+                self._moments[key] = self._moments[key] + sums if key in self._moments else sums
+
+    def _add_records(
+        self, chunk: Equations, fits: LocalFits, places: list[int], factors: FloatArray, weighted: FloatArray
+    ) -> None:
+        """Subtract ``N^T N``, for records sorted by their first set of labels."""
+        assert self._matrix is not None
+        assert fits.projection is not None
+        starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
+        order = np.argsort(chunk.sets[starts], kind="stable")
+        ends = np.cumsum(counts[order])
+        equations = np.arange(ends[-1]) + np.repeat(starts[order] - ends + counts[order], counts[order])
+        begin = 0
+        for first in range(0, len(order), _RECORDS):
+            sizes = counts[order[first : first + _RECORDS]]
+            end = begin + int(sizes.sum())
+            at = equations[begin:end]
+            begin = end
+            columns = self._columns[places][:, chunk.sets[at]]
+            used = np.flatnonzero(np.bincount(columns.ravel() + 1, minlength=self._n + 1)[1:])
+            if not len(used):
+                continue
+            width = len(used) + 1  # the last column is that of fixed parameters
+            where = np.full(self._n + 1, len(used))
+            where[used] = np.arange(len(used))
+            columns = where[columns]
+            rows = np.repeat(np.arange(len(sizes)) * width, sizes)
+            keys, words = (rows + columns).ravel(), weighted[:, at]
+            product = np.zeros((len(used), len(used)))
+            for projection in fits.projection:
+                mixed = np.bincount(keys, (words * projection[at]).ravel(), len(sizes) * width)
+                mixed = mixed.reshape(-1, width)[:, :-1]
+                product -= mixed.T @ mixed
+            if not self._by_set:
+                product += self._dense(columns, words, factors[:, at], width)
+            self._matrix[np.ix_(used, used)] += chunk.weight * product
+
+    @staticmethod
+    def _dense(columns: IntArray, weighted: FloatArray, factors: FloatArray, width: int) -> FloatArray:
+        """``G^T W G`` of equations with many labels."""
+        n_equations = columns.shape[1]
+        keys = (np.arange(n_equations) * width + columns).ravel()
+        left, right = (
+            np.bincount(keys, words.ravel(), n_equations * width).reshape(-1, width)[:, :-1]
+            for words in (weighted, factors)
+        )
+        return np.asarray(left.T @ right)

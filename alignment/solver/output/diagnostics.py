@@ -1,0 +1,190 @@
+"""What pede tells of its passes beside the result: histograms of residuals and fits, residuals by label.
+
+The first and the second pass are shown, and the last one. The histograms are those of pede that mean something here:
+1 words of a record, 8 measurements that its writer left out, 2 entries of a label, 15 parameters of a group, 3 and 12
+normalised residuals of measurements with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom,
+11 local parameters, 6 down-weight fraction; and the function's value in the iterations and, of several binaries, what
+the last pass makes of each.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.pede.solution import IterationRow
+from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.local_fit import LocalFits
+from faser_align.alignment.solver.output.histograms import HISTOGRAMS, Histogram, LogHistogram, points
+from faser_align.alignment.solver.output.monitor import MONITOR, Groups, Monitor, header
+from faser_align.alignment.solver.passes import Pass
+from faser_align.alignment.solver.problem import Problem
+from faser_align.alignment.solver.steering_data import Steering
+from faser_align.system.atomic import write_text
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_BINARY_TITLES = {
+    6: "log10(#records) vs file number",
+    7: "final rejection fraction vs file number",
+    8: "final <Chi^2/Ndf> from accepted local fits vs file number",
+    9: "<Ndf> from accepted local fits vs file number",
+}
+_LEFT = 0.999999  # of a measurement's variance; a fit that takes more of it leaves no pull
+
+
+class PassObserver:
+    """Histograms and residuals by label of one pass, to be called with its records; ``number`` is from 1."""
+
+    def __init__(self, number: int, has_label: npt.NDArray[np.bool_], steering: Steering, monitor: Monitor) -> None:
+        self.number = number
+        self.monitor = monitor
+        self._has_label = has_label
+        self._downweighted = bool(steering.downweighting)
+        titles = ("Normalized residuals", "Pulls")
+        self._singles = {
+            (title, labelled): Histogram(
+                at + (0 if labelled else 1 if at == 13 else 9),
+                f"{title} of single ({'global' if labelled else 'local'}) measurement",
+                -steering.pull_range,
+                steering.pull_range,
+            )
+            for title, at in zip(titles, (3, 13), strict=True)
+            for labelled in (True, False)
+        }
+        self._chi2 = Histogram(4, "Chi^2/Ndf after local fit")
+        self._ndf = Histogram(5, "Number of degrees of freedom")
+        self._locals = Histogram(11, "Number of local parameters")
+        self._downweight = Histogram(6, "Down-weight fraction")
+
+    def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
+        """Add records with their fits and the errors of their equations."""
+        assert fits.variances is not None
+        counts = np.diff(chunk.offsets)
+        known = np.repeat(chunk.n_locals != 0, counts)
+        # very many parameters of few equations are not fitted; nothing would be left of those
+        exact = np.repeat(np.abs(chunk.n_locals) > len(chunk.locals), counts)
+        labelled = self._has_label[chunk.sets]
+        residuals = fits.plain_residuals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = sigmas**2 - fits.variances
+            pulls = np.where((left > (1 - _LEFT) * sigmas**2) & ~exact, residuals / np.sqrt(left), np.nan)
+            normalised = np.where(exact, 0.0, residuals / sigmas)
+            chi2 = np.add.reduceat(normalised**2, chunk.offsets[:-1]) / fits.ndf
+        for title, values in (("Normalized residuals", normalised), ("Pulls", pulls)):
+            self._singles[title, True].fill(values[labelled & known])
+            self._singles[title, False].fill(values[known & ~labelled])
+        self.monitor.add(chunk.sets[labelled & known], pulls[labelled & known], sigmas[labelled & known])
+        there = chunk.n_locals != 0
+        fitted = ~fits.deficient & there & (fits.ndf > 0)
+        self._chi2.fill(chi2[fitted])
+        self._ndf.fill(fits.ndf[there])
+        self._locals.fill(np.abs(chunk.n_locals)[there])
+        # pede rejects a record behind the first iteration of its fit, which is the last one if there is no down-weighting
+        self._downweight.fill(fits.downweight[fitted if self._downweighted else there])
+
+    def lines(self) -> list[str]:
+        """The pass's part of the file of histograms."""
+        version = self.number - 1
+        order = [
+            self._singles["Normalized residuals", True],
+            self._singles["Normalized residuals", False],
+            self._chi2,
+            self._singles["Pulls", True],
+            self._singles["Pulls", False],
+        ]
+        found = [line for histogram in order for line in histogram.lines(version)]
+        single = {1: (self._ndf, self._locals), 2: (self._downweight,)}.get(self.number, ())
+        return found + [line for histogram in single for line in histogram.lines(0)]
+
+
+class Diagnostics:
+    """Observers of passes, and the files that are made of them."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._groups = _groups(problem)
+        labels = problem.source.sets.labels
+        self._has_label = labels[0] > 0 if len(labels) else np.zeros(len(problem.source.sets), np.bool_)
+        self._observers: dict[int, PassObserver] = {}
+
+    def observer(self, number: int) -> PassObserver:
+        """A new observer of a pass, which takes the place of an older one of it."""
+        steering = self._problem.steering
+        monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
+        self._observers[number] = PassObserver(number, self._has_label, steering, monitor)
+        return self._observers[number]
+
+    def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
+        """Write ``millepede.his``, and ``millepede.mon`` if the steering asks for it.
+
+        Args:
+            folder: where to.
+            rows: the table of iterations.
+            last: sums of the last pass.
+        """
+        source = self._problem.source
+        of_label = source.entries(np.ones(len(source.sets), np.bool_))  # in equations, also with countrecords
+        entries = [of_label.get(label, 0) for label in self._problem.parameters.labels.tolist()]
+        per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
+        groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
+        groups.fill(np.bincount(self._problem.groups)[1:])
+        not_stored = Histogram(8, "not_stored data per record", 0.0, 60.0)
+        counts = sorted(source.not_stored.items())
+        not_stored.fill(np.repeat(*np.array(counts, np.int64).reshape(-1, 2).T))
+        lines = [
+            *LogHistogram(1, "Number of words/record in binary file", source.sizes).lines(0),
+            *not_stored.lines(0),
+            *LogHistogram(2, "Number of entries per label", per_label).lines(0),
+            *groups.lines(0),
+        ]
+        for observer in self._observers.values():
+            lines += observer.lines()
+        values = [(float(row.evaluation), row.chi2, 0.5, row.expected_decrease or 0.0) for row in rows]
+        lines += [*points(1, "Function value in iterations", values), *_of_binaries(self._problem, last)]
+        write_text(folder / HISTOGRAMS, "\n".join(lines) + "\n")
+        monitor = self._problem.steering.monitor
+        if monitor:
+            wanted = {1: monitor & 1, max(self._observers, default=1): monitor & 2}
+            found = [
+                line
+                for number, observer in self._observers.items()
+                if wanted.get(number)
+                for line in observer.monitor.lines(number)
+            ]
+            pulls = self._problem.steering.monitor_pulls
+            write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *found]) + "\n")
+
+
+def _groups(problem: Problem) -> Groups:
+    """Labels that come first in an equation, with the mean error of its measurements."""
+    source = problem.source
+    first = source.sets.labels[0] if len(source.sets.labels) else np.zeros(len(source.sets), np.int64)
+    labels, which = np.unique(first, return_inverse=True)
+    errors = np.bincount(which, source.set_sigmas, len(labels)) / np.maximum(
+        np.bincount(which, source.set_counts, len(labels)), 1
+    )
+    skip = int(len(labels) > 0 and labels[0] == 0)
+    return Groups(labels[skip:], which - skip, errors[skip:])
+
+
+def _of_binaries(problem: Problem, last: Pass) -> list[str]:
+    """Records, rejects, chi2/ndf and ndf of each binary, if there are several."""
+    counts = problem.source.records_in
+    if len(counts) < 2:
+        return []
+    found: dict[int, list[tuple[float, float]]] = {6: [], 7: [], 8: [], 9: []}
+    for number, records in enumerate(counts):
+        accepted, chi2, ndf = last.files.get(number, np.zeros(3)).tolist()
+        if records:
+            found[6].append((number + 1.0, math.log10(records)))
+            found[7].append((number + 1.0, (records - accepted) / records))
+        if accepted:
+            found[8].append((number + 1.0, chi2 / accepted))
+            found[9].append((number + 1.0, ndf / accepted))
+    lines = []
+    for number, title in _BINARY_TITLES.items():
+        lines += points(number, title, found[number], errors=False) if found[number] else []
+    return lines

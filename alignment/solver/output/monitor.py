@@ -1,0 +1,101 @@
+"""``millepede.mon``: normalised residuals by the first label of their measurement (MONRES of pede).
+
+A label's residuals are counted in bins of 0.1. Median and spread come from the bins; the spread is 1.4826 times the
+median distance from the median's bin, which is the standard deviation of normal residuals.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.pede.results import fortran_g
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+MONITOR = "millepede.mon"
+BIN = 0.1
+_MAD = 1.4826
+_TITLES = (
+    "*** Normalized residuals grouped by first global label (per local fit cycle) ***",
+    "*** Pulls grouped by first global label (per local fit cycle) ***",
+)
+_HEADER = "! LFC     Label   Entries        Median  RMS(MAD)          <error>"
+
+
+class Groups(NamedTuple):
+    """The labels that come first in an equation.
+
+    Attributes:
+        labels: ascending.
+        of_set: shape (sets,): position of each set's first label, -1 if the set is empty.
+        errors: mean error of each label's measurements (mm).
+    """
+
+    labels: IntArray
+    of_set: IntArray
+    errors: FloatArray
+
+
+class Monitor:
+    """Counts of one pass."""
+
+    def __init__(self, groups: Groups, bins: int, *, pulls: bool) -> None:
+        self._groups, self._bins, self._pulls = groups, bins, pulls
+        self._counts = np.zeros((len(groups.labels), bins), np.int64)
+
+    def add(self, sets: npt.NDArray[np.int32], pulls: FloatArray, sigmas: FloatArray) -> None:
+        """Count equations.
+
+        Args:
+            sets: number of each one's set of labels, shape (equations,).
+            pulls: residuals over their expected errors, likewise.
+            sigmas: errors of the measurements (mm), likewise.
+        """
+        group = self._groups.of_set[sets]
+        values = pulls if self._pulls else pulls * sigmas / self._groups.errors[group]
+        good = (group >= 0) & np.isfinite(values)
+        places = np.clip((values[good] / BIN + 0.5 * self._bins).astype(np.int64), 1, self._bins) - 1
+        size = self._counts.size
+        self._counts += np.bincount(group[good] * self._bins + places, minlength=size).reshape(self._counts.shape)
+
+    def lines(self, number: int) -> list[str]:
+        """Rows of the pass ``number``, one for each label."""
+        found = []
+        rows = zip(self._groups.labels.tolist(), self._counts, self._groups.errors.tolist(), strict=True)
+        for label, counts, error in rows:
+            median, spread = _median(counts) if counts.any() else (0.0, 0.0)
+            numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))
+            found.append(f"{number:5d}{label:10d}{int(counts.sum()):10d}{numbers}")
+        return found
+
+
+def header(*, pulls: bool) -> list[str]:
+    """The first two lines of the file, of residuals or of ``pulls``."""
+    return [_TITLES[pulls], _HEADER]
+
+
+def _median(counts: IntArray) -> tuple[float, float]:
+    """Median, and median distance from it."""
+    bins, total = len(counts), int(counts.sum())
+    sums = np.cumsum(counts)
+    at = _half(sums, total)
+    median = at + 1 + _fraction(sums, at, total)
+    distances = np.zeros(bins, np.int64)
+    distances[: bins - at] += counts[at:]
+    distances[:at] += counts[:at][::-1]
+    sums = np.cumsum(distances)
+    apart = _half(sums, total)
+    return BIN * (median - bins // 2), BIN * (apart + _fraction(sums, apart, total))
+
+
+def _half(sums: IntArray, total: int) -> int:
+    """The bin in which half of the entries is reached, never the first one."""
+    found = np.flatnonzero(2 * sums[1:] > total)
+    return int(found[0]) + 1 if len(found) else len(sums) - 1
+
+
+def _fraction(sums: IntArray, at: int, total: int) -> float:
+    inside = int(sums[at] - sums[at - 1])
+    return (total - 2 * int(sums[at - 1])) / (2 * inside) if inside > 0 else 0.0

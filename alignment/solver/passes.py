@@ -1,0 +1,287 @@
+"""Data passes of the built-in solver: all records once, with the present parameters.
+
+The first pass makes the matrix of the global parameters and the gradient, later ones the gradient only.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.solver.blas import one_blas_thread
+from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber
+from faser_align.alignment.solver.normal_matrix import Sums
+from faser_align.alignment.solver.source import Source
+from faser_align.alignment.solver.steering_data import Steering
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+Observer = Callable[[Equations, LocalFits, FloatArray], None]
+
+_TABLE_MAX = 1 << 20
+_BITS_MAX = 2048  # parameters that are counted record by record
+
+
+@dataclass
+class Pass:
+    """Sums of one pass.
+
+    Attributes:
+        chi2: the function's value; ndf, weighted_ndf: degrees of freedom of records that have a fit.
+        gradient: shape (variable parameters,): downhill.
+        matrix: shape (variable, variable), or None.
+        accepted: entries of each variable parameter in accepted records.
+        rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
+        globals_max: variable parameters of the record that has most; ``records_free``: records that have any. Only of a
+            first pass, and 0 if there are too many parameters to count.
+        files: of each binary by its number, that of accepted records and the sums of their chi2/ndf and of their ndf.
+    """
+
+    gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
+    accepted: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    matrix: FloatArray | None = None
+    chi2: float = 0.0
+    ndf: int = 0
+    weighted_ndf: float = 0.0
+    rejects: tuple[int, int, int, int] = (0, 0, 0, 0)
+    globals_max: int = 0
+    records_free: int = 0
+    files: dict[int, FloatArray] = field(default_factory=dict)
+
+    def add(self, other: "Pass") -> None:
+        """Add chi2, degrees of freedom, rejects and sums of binaries of another."""
+        self.chi2 += other.chi2
+        self.ndf += other.ndf
+        self.weighted_ndf += other.weighted_ndf
+        self.globals_max = max(self.globals_max, other.globals_max)
+        self.records_free += other.records_free
+        for binary, sums in other.files.items():
+            self.files[binary] = self.files.get(binary, 0.0) + sums
+        a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
+        self.rejects = (a, b, c, d)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Which labels there are.
+
+    Attributes:
+        labels: ascending.
+        variable: number of each among the variable ones, -1 for the others.
+        n_variable: how many are variable.
+    """
+
+    labels: IntArray
+    variable: IntArray
+    n_variable: int
+    _table: IntArray  # position of each label, for labels that are small enough for a table
+
+    @staticmethod
+    def make(labels: IntArray, free: BoolArray) -> "Parameters":
+        """Number the labels; ``free`` says which are variable."""
+        table = np.zeros(0, np.int64)
+        if labels[-1] <= _TABLE_MAX:
+            table = np.zeros(int(labels[-1]) + 1, np.int64)
+            table[labels] = np.arange(len(labels))
+        return Parameters(labels, np.where(free, np.cumsum(free) - 1, -1), int(free.sum()), table)
+
+    def positions(self, labels: IntArray) -> IntArray:
+        """Positions of labels, all of which must be there."""
+        return self._table[labels] if len(self._table) else np.searchsorted(self.labels, labels)
+
+
+@one_blas_thread()
+def run_pass(
+    source: Source,
+    steering: Steering,
+    parameters: Parameters,
+    values: FloatArray,
+    chi2_cut: float,
+    *,
+    first: bool,
+    with_matrix: bool,
+    observe: Observer | None = None,
+) -> Pass:
+    """Go through all records.
+
+    Args:
+        source: the records.
+        steering: cuts, down-weighting, scales.
+        parameters: the labels.
+        values: present value of each label.
+        chi2_cut: factor of the 3-sigma chi2; 0 for none, negative for none and no huge cut either.
+        first: whether this is the first pass, which never down-weights.
+        with_matrix: whether to make the matrix.
+        observe: is shown all records with their fits and the errors of the equations.
+    """
+    labels = source.sets.labels
+    positions = parameters.positions(labels)
+    columns = np.where(labels > 0, parameters.variable[positions], -1)
+    work = _Work(
+        steering,
+        np.where(labels > 0, values[positions], 0.0),
+        labels[0] > 0 if len(labels) else np.zeros(len(source.sets), np.bool_),
+        chi2_cut,
+        0 if first else steering.downweighting,
+        with_matrix,
+        observe is not None,
+        _bits(columns, parameters.n_variable) if first else None,
+    )
+
+    def sums() -> Sums:
+        return Sums(columns, parameters.n_variable, with_matrix=with_matrix)
+
+    done, total = Pass(), sums()
+    for chunk, result in _in_order(lambda chunk: work(chunk, sums()), source, steering.threads):
+        if observe is not None:
+            observe(chunk, result.fits, result.sigmas)
+        done.add(result.done)
+        total.merge(result.sums)
+    done.gradient, done.accepted, done.matrix = total.gradient(), total.accepted(), total.matrix()
+    return done
+
+
+class _Result(NamedTuple):
+    """What comes of a chunk."""
+
+    fits: LocalFits
+    sigmas: FloatArray
+    done: Pass
+    sums: Sums
+
+
+class _Work(NamedTuple):
+    """What is done with every chunk, in whatever thread.
+
+    Attributes:
+        steering: cuts, scales.
+        shifts: shape (places, sets): value of each parameter.
+        has_label: shape (sets,): whether a set has a label at all.
+        chi2_cut, with_matrix: of the pass.
+        downweighting: iterations of the local fits.
+        with_variances: whether to make the variances of the fits.
+        bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
+    """
+
+    steering: Steering
+    shifts: FloatArray
+    has_label: BoolArray
+    chi2_cut: float
+    downweighting: int
+    with_matrix: bool
+    with_variances: bool
+    bits: npt.NDArray[np.uint64] | None
+
+    def __call__(self, chunk: Equations, sums: Sums) -> _Result:
+        # an error of zero makes infinities; the record's fit fails then, and is rejected for it
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            sigmas = chunk.sigmas.astype(np.float64)
+            if self.steering.error_scales != (1.0, 1.0):
+                sigmas *= np.where(self.has_label[chunk.sets], *self.steering.error_scales)
+            fits = fit_records(
+                chunk,
+                _measured(chunk, self.shifts),
+                sigmas,
+                self.downweighting,
+                projected=self.with_matrix,
+                with_variances=self.with_variances,
+            )
+            done = Pass()
+            accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
+            _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+            if self.bits is not None:
+                there = np.bitwise_or.reduceat(self.bits[chunk.sets], chunk.offsets[:-1], axis=0)
+                numbers = np.unpackbits(there.view(np.uint8), axis=1).sum(axis=1)
+                done.globals_max, done.records_free = int(np.max(numbers)), int((numbers > 0).sum())
+            ndf = fits.ndf[accepted]
+            done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
+        return _Result(fits, sigmas, done, sums)
+
+
+def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:
+    """A bit for each variable parameter of a set, shape (sets, words); None if that were too many words."""
+    if n > _BITS_MAX:
+        return None
+    bits = np.zeros((columns.shape[1], n // 64 + 1), np.uint64)
+    for row in columns:
+        sets = np.flatnonzero(row >= 0)
+        np.bitwise_or.at(bits, (sets, row[sets] // 64), np.uint64(1) << (row[sets] % 64).astype(np.uint64))
+    return bits
+
+
+def _in_order(
+    work: Callable[[Equations], _Result], chunks: Iterable[Equations], threads: int
+) -> Iterator[tuple[Equations, _Result]]:
+    """Chunks with what comes of them, in their order whatever the threads do, so that sums are always the same."""
+    if threads == 1:
+        for chunk in chunks:
+            yield chunk, work(chunk)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Equations, Future[_Result]]] = deque()
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(work, chunk)))
+            if len(waiting) > threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def _measured(chunk: Equations, shifts: FloatArray) -> FloatArray:
+    """Measured values less what the global parameters make of them."""
+    measured = chunk.values.astype(np.float64)
+    for factors, shift in zip(chunk.factors, shifts, strict=False):
+        if shift.any():
+            measured -= factors * shift[chunk.sets]
+    return measured
+
+
+def _add(
+    done: Pass,
+    sums: Sums,
+    chunk: Equations,
+    fits: LocalFits,
+    sigmas: FloatArray,
+    accepted: BoolArray,
+    downweighting: int,
+) -> None:
+    """Add the accepted records."""
+    kept = None if accepted.all() else np.repeat(accepted, np.diff(chunk.offsets))
+    weights = 1.0 / sigmas**2
+    if downweighting:
+        weights, contributions = huber(weights, np.abs(fits.residuals) / sigmas)
+        done.chi2 += chunk.weight * float((contributions if kept is None else contributions[kept]).sum())
+    else:
+        done.chi2 += chunk.weight * float(fits.chi2[accepted].sum())
+    sums.add(chunk, fits, weights, kept)
+
+
+def _judge(
+    sums: Pass, chunk: Equations, fits: LocalFits, steering: Steering, chi2_cut: float, downweighting: int
+) -> BoolArray:
+    """Count degrees of freedom and rejects; which records are accepted."""
+    there = chunk.n_locals != 0  # pede passes over records without local parameters
+    fitted = there & ~fits.deficient & (fits.ndf > 0)
+    sums.ndf += int(fits.ndf[fitted].sum())
+    sums.weighted_ndf += chunk.weight * float(fits.ndf[fitted].sum())
+    limit = chi2_limit(fits.ndf)
+    huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)
+    large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > np.float32(chi2_cut) * limit)
+    # a record beyond its limit still adds the limit, so that the function does not fall by rejecting
+    sums.chi2 += chunk.weight * float((np.float32(chi2_cut) * limit)[large].astype(np.float64).sum())
+    down = np.zeros_like(large)
+    if steering.downweighting > 1 and steering.downweight_max and downweighting:
+        down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)
+        sums.chi2 += chunk.weight * float(fits.chi2[down].sum())
+    found = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
+    deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in found)
+    sums.rejects = (deficit, freedom, of_huge, of_large)
+    return np.asarray(fitted & ~huge & ~large & ~down)

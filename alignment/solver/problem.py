@@ -1,0 +1,203 @@
+"""What the built-in solver has to solve: the steering's wishes and the binaries' labels put together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.solver.elimination import order
+from faser_align.alignment.solver.global_fit import Constraints
+from faser_align.alignment.solver.passes import Parameters, Pass
+from faser_align.alignment.solver.source import Source
+from faser_align.alignment.solver.steering_data import SolverError, Steering, Terms
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem that is ready to be solved.
+
+    Attributes:
+        steering: what was asked for.
+        source: the records.
+        parameters: all labels, and which are variable.
+        variable: positions of the variable ones among the labels.
+        starts, presigmas: of all labels (mm, rad).
+        entries: in the binaries, by label.
+        entries_fixed: labels that were asked to be free and have too few entries.
+        constraints: those that have a variable parameter.
+        empty: numbers (from 0) of those that have none.
+    """
+
+    steering: Steering
+    source: Source
+    parameters: Parameters
+    variable: IntArray
+    starts: FloatArray
+    presigmas: FloatArray
+    entries: dict[int, int]
+    entries_fixed: tuple[int, ...]
+    constraints: Constraints
+    empty: tuple[int, ...]
+
+    @property
+    def n_fit(self) -> int:
+        """Fit parameters as pede counts them: constraints take parameters away, or add multipliers."""
+        count = len(self.constraints.matrix)
+        return self.parameters.n_variable + (count if self.steering.multipliers else -count)
+
+    @property
+    def groups(self) -> IntArray:
+        """Group of each label, from 1: neighbours among all labels that always come together; 0 for labels without data."""
+        with_label = self.source.sets.by_label()
+        found = np.zeros(len(self.parameters.labels), np.int64)
+        before = nothing = np.zeros(0, np.int64)
+        count = 0
+        for at, label in enumerate(self.parameters.labels.tolist()):
+            sets = with_label.get(label, nothing)
+            if len(sets):
+                count += not np.array_equal(sets, before)
+                found[at] = count
+            before = sets
+        return found
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes by the names that they have in pede's log."""
+        count = len(self.constraints.matrix)
+        total = self.parameters.n_variable + (count if self.steering.multipliers else 0)
+        groups = self.groups
+        of_variable = groups[self.variable]
+        return {
+            "NTGB": len(groups),
+            "NPRESG": self.steering.presigmas_given,
+            "NRECD": self.source.records if self.source.doubles else 0,
+            "MREQENF": self.steering.entries_min,
+            "ITEREN": self.steering.entries_iterated if _iterates(self.steering) else 0,
+            "MREQENA": self.steering.accepted_min,
+            "NAGB": total,
+            "NTPGRP": int(np.max(groups, initial=0)),
+            "NVPGRP": int((np.diff(of_variable, prepend=-1) != 0).sum()),
+            "NOFF": total * (total - 1) // 2,
+            "NALCN": self.source.locals_max,
+            "NAEQN": self.source.equations_max,
+        }
+
+    def add_penalties(self, done: Pass, values: FloatArray) -> None:
+        """Add presigmas, regularisation and the steering's own measurements to the sums of a pass (LOOPN of pede).
+
+        Args:
+            done: sums, which are changed.
+            values: present value of each label (mm, rad), shape (labels,).
+        """
+        self._add_presigmas(done, values)
+        for value, sigma, terms in self.steering.measurements:
+            row = _row(self.parameters, terms)
+            weight = 1.0 / sigma**2 if sigma > 0 else 0.0
+            difference = float(row @ values) - value
+            done.gradient -= weight * difference * row[self.variable]
+            done.chi2 += weight * difference**2
+            done.ndf += 1
+            done.weighted_ndf += 1
+            of_labels = self.parameters.positions(np.array([label for label, _ in terms], np.int64))
+            numbers = self.parameters.variable[of_labels]
+            np.add.at(done.accepted, numbers[numbers >= 0], 1)
+            if done.matrix is not None:
+                done.matrix += weight * np.outer(row[self.variable], row[self.variable])
+
+    def _add_presigmas(self, done: Pass, values: FloatArray) -> None:
+        presigmas = self.presigmas[self.variable]
+        presigmas = np.where(presigmas > 0, presigmas, self.steering.presigma)
+        weights = np.where(presigmas > 0, 1.0 / np.where(presigmas > 0, presigmas, 1.0) ** 2, 0.0)
+        if self.steering.regularisation is not None:
+            # only then a presigma pulls to zero; else it makes steps smaller and nothing more
+            weights = weights * self.steering.regularisation
+            done.gradient -= weights * values[self.variable]
+            done.chi2 += float(weights @ values[self.variable] ** 2)
+        if done.matrix is not None:
+            done.matrix[np.diag_indices_from(done.matrix)] += weights
+
+
+def make_problem(steering: Steering) -> Problem:
+    """Read the binaries that ``steering`` names for the first time and decide which parameters are variable.
+
+    Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and
+    MilleError for a bad binary.
+    """
+    source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
+    entries = source.count(steering.count_records)
+    named = set(steering.parameters) | set(steering.comments) | set(entries)
+    named |= {label for _, terms in steering.constraints for label, _ in terms}
+    named |= {label for _, _, terms in steering.measurements for label, _ in terms}
+    if not named:
+        raise SolverError("neither the steering nor the binaries name a parameter", 21)
+    labels = np.array(sorted(named), np.int64)
+    given = [steering.parameters.get(int(label), (0.0, 0.0)) for label in labels]
+    starts, presigmas = (np.array(column) for column in zip(*given, strict=True))
+    enough = np.array([entries.get(int(label), 0) >= steering.entries_min for label in labels])
+    asked = presigmas >= 0
+    free = asked & enough
+    if _iterates(steering):
+        again = _entries_without(source, labels[asked & ~enough])
+        free &= np.array(
+            [
+                again.get(label, 0) >= steering.entries_min or entries.get(label, 0) >= steering.entries_iterated
+                for label in labels.tolist()
+            ]
+        )
+    if not free.any():
+        raise SolverError("no parameter is both free and has enough entries in the binaries", 22)
+    if not source.locals_max:
+        raise SolverError("no record of the binaries has local parameters; a track needs some", 28)
+    parameters = Parameters.make(labels, free)
+    constraints, empty = _constraints(steering, parameters, starts)
+    return Problem(
+        steering=steering,
+        source=source,
+        parameters=parameters,
+        variable=np.flatnonzero(free),
+        starts=starts,
+        presigmas=presigmas,
+        entries=entries,
+        entries_fixed=tuple(labels[asked & ~free].tolist()),
+        constraints=constraints,
+        empty=empty,
+    )
+
+
+def _iterates(steering: Steering) -> bool:
+    """Whether entries are counted again."""
+    return steering.entries_iterated > steering.entries_min and not steering.count_records
+
+
+def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
+    """Entries in equations that have none of the labels: those that the entries cut fixes (LOOP1I of pede)."""
+    return source.entries(~np.isin(source.sets.labels, labels).any(axis=0))
+
+
+def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:
+    variable = parameters.variable >= 0
+    free = set(parameters.labels[variable].tolist())
+    labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
+    rows, values, empty = [], [], []
+    for number in order(labels):
+        value, terms = steering.constraints[number]
+        if free.isdisjoint(labels[number]):
+            empty.append(number)
+            continue
+        row = _row(parameters, terms)
+        rows.append(row[variable])
+        values.append(value - float(row[~variable] @ starts[~variable]))
+    matrix = np.array(rows).reshape(len(rows), parameters.n_variable)
+    made = Constraints.make(matrix, np.array(values), multipliers=steering.multipliers)
+    return made, tuple(sorted(empty))
+
+
+def _row(parameters: Parameters, terms: Terms) -> FloatArray:
+    """A linear form as a vector over all labels."""
+    row = np.zeros(len(parameters.labels))
+    labels = np.array([label for label, _ in terms], np.int64)
+    np.add.at(row, parameters.positions(labels), [factor for _, factor in terms])
+    return row

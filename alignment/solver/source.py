@@ -1,0 +1,151 @@
+"""The records of all binaries, as often as needed.
+
+Decoded binaries are kept in memory as long as there is room below a limit; the others are read again in each pass.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.mille.blocks import Block, iterate_blocks
+from faser_align.alignment.mille.records import LeftoverError, MilleError
+from faser_align.alignment.solver.equations import Equations, decode
+from faser_align.alignment.solver.label_sets import LabelSets
+from faser_align.alignment.solver.steering_data import Binary
+
+IntArray = npt.NDArray[np.int64]
+
+BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
+CACHE_BYTES = 128 << 20  # half of the memory that a solution may take
+
+
+class Source:
+    """Records as equations, chunk by chunk.
+
+    Args:
+        binaries: the files.
+        records_max: so many records are read at most; 0 for all.
+        read_error_is_end: a binary that is truncated ends there, instead of ending the run.
+
+    Attributes:
+        sets: the sets of labels of all equations; complete after ``count``, as is the rest.
+        set_counts, set_sigmas: equations with each of them, and the sum of their errors.
+        records, equations: how many there are.
+        truncated: numbers of the binaries that end too early.
+        leftovers: bytes behind the last record of each binary that has any, one to three; pede takes no notice of them.
+        sizes: words of a record's two arrays, with the number of such records.
+        not_stored: measurements that the writer says it left out of a record, with the number of such records.
+        records_in: records of each binary.
+        locals_max, equations_max: local parameters and equations of the record that has most.
+        doubles: whether there are double records.
+    """
+
+    def __init__(self, binaries: Sequence[Binary], *, records_max: int = 0, read_error_is_end: bool = False) -> None:
+        self._binaries = binaries
+        self._records_max = records_max or 2**62
+        self._read_error_is_end = read_error_is_end
+        self._kept: dict[int, list[Equations]] = {}  # by number of the binary
+        self._room = CACHE_BYTES
+        self.sets = LabelSets()
+        self.set_counts: IntArray = np.zeros(0, np.int64)
+        self.set_sigmas = np.zeros(0)
+        self.records = self.equations = self.locals_max = self.equations_max = 0
+        self.truncated: set[int] = set()
+        self.leftovers: dict[int, int] = {}
+        self.sizes: Counter[int] = Counter()
+        self.not_stored: Counter[int] = Counter()
+        self.records_in: list[int] = []
+        self.doubles = False
+
+    def count(self, by_record: bool) -> dict[int, int]:
+        """Entries of each label: equations with it, or records; reads everything for the first time."""
+        by_label: Counter[int] = Counter()
+        for number in range(len(self._binaries)):
+            before = self.records
+            for chunk in self._first_reading(number):
+                self.equations += len(chunk.values)
+                self.locals_max = max(self.locals_max, int(np.max(np.abs(chunk.n_locals))))
+                self.equations_max = max(self.equations_max, int(np.max(np.diff(chunk.offsets))))
+                counts = np.bincount(chunk.sets, minlength=len(self.sets))
+                sigmas = np.bincount(chunk.sets, chunk.sigmas, len(self.sets))
+                counts[: len(self.set_counts)] += self.set_counts
+                sigmas[: len(self.set_sigmas)] += self.set_sigmas
+                self.set_counts, self.set_sigmas = counts, sigmas
+                if by_record:
+                    by_label.update(_labels_of_records(chunk, self.sets.labels))
+            self.records_in.append(self.records - before)
+        return dict(by_label) if by_record else self.entries(np.ones(len(self.sets), np.bool_))
+
+    def entries(self, sets: npt.NDArray[np.bool_]) -> dict[int, int]:
+        """Equations of each label in the sets that are asked for."""
+        by_label: Counter[int] = Counter()
+        for row in self.sets.labels:
+            for label, count in zip(row[sets].tolist(), self.set_counts[sets].tolist(), strict=True):
+                by_label[label] += count
+        del by_label[0]
+        return dict(by_label)
+
+    def __iter__(self) -> Iterator[Equations]:
+        for number in range(len(self._binaries)):
+            yield from self.of_binary(number)
+
+    def of_binary(self, number: int) -> Iterator[Equations]:
+        """Equations of one binary."""
+        if number in self._kept:
+            yield from self._kept[number]
+            return
+        binary = self._binaries[number]
+        for block in self._blocks(number, self.records_in[number]):
+            yield from decode(block, self.sets, binary.path, binary.weight, number)
+
+    def _first_reading(self, number: int) -> Iterator[Equations]:
+        """Read a binary, and keep it if there is room for all of it."""
+        binary, room = self._binaries[number], self._room
+        kept: list[Equations] = []
+        for block in self._blocks(number, self._records_max - self.records):
+            self.records += len(block.starts)
+            self.sizes.update(abs(length) for length in block.lengths)
+            self.doubles |= min(block.lengths, default=0) < 0
+            self.not_stored.update(_not_stored(block))
+            for chunk in decode(block, self.sets, binary.path, binary.weight, number):
+                room -= chunk.nbytes
+                if room >= 0:
+                    kept.append(chunk)
+                else:
+                    kept.clear()
+                yield chunk
+        if room >= 0:
+            self._room, self._kept[number] = room, kept
+
+    def _blocks(self, number: int, records_max: int) -> Iterator[Block]:
+        binary = self._binaries[number]
+        try:
+            for block in iterate_blocks(binary.path, BLOCK_BYTES, fortran=binary.fortran):
+                left = records_max - block.first
+                if left <= 0:
+                    return
+                yield block._replace(starts=block.starts[:left], lengths=block.lengths[:left])
+        except LeftoverError as error:
+            self.leftovers[number] = error.number
+        except MilleError as error:
+            if not self._read_error_is_end or error.code != 18:
+                error.binary = number + 1
+                raise
+            self.truncated.add(number)
+
+
+def _not_stored(block: Block) -> list[int]:
+    """What the first word of each record has for an index: the writer's count of errors, where it is not zero."""
+    lengths = np.array(block.lengths, np.int64)
+    first_index = np.array(block.starts, np.int64) + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)
+    found = block.words[first_index]
+    return [int(number) for number in found[found != 0]]
+
+
+def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:
+    """Labels that occur in each record, one list for all."""
+    owner = np.repeat(np.arange(len(chunk.n_locals)), np.diff(chunk.offsets))
+    pairs = np.unique(np.stack([np.tile(owner, len(labels)), labels[:, chunk.sets].ravel()]), axis=1)
+    return [label for label in pairs[1].tolist() if label]

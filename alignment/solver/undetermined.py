@@ -1,0 +1,60 @@
+"""Directions in the space of the parameters that the global matrix does not determine, in words.
+
+With ``C`` the matrix and ``Z`` a basis of what the constraints allow, they are the null space of ``Z^T C Z``. Each
+parameter is measured by the effect that it has alone, its square root of ``C``'s diagonal element, so that lengths and
+angles can be compared.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.parameters.labels import describe
+
+FloatArray = npt.NDArray[np.float64]
+
+_SHARE_MIN = 0.01  # of the largest effect; what has less is left out
+_NAMED_MAX = 6
+
+
+def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatArray:
+    """The ``count`` directions that are determined least, shape (count, parameters).
+
+    In each the parameter of the largest effect has the weight 1, and no other direction has that parameter. There are
+    none if the numbers are beyond all bounds.
+
+    Args:
+        matrix: of the normal equations, shape (parameters, parameters).
+        null_space: what the constraints allow, shape (parameters, directions), orthonormal columns.
+        count: how many directions are not determined.
+    """
+    effects = np.sqrt(np.abs(np.diagonal(matrix)))
+    effects = np.where(effects > 0, effects, 1.0)
+    basis = null_space / np.linalg.norm(null_space / effects[:, None], axis=0)
+    reduced = basis.T @ matrix @ basis
+    sizes = np.sqrt(np.abs(np.diagonal(reduced)))
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    scaled = reduced / np.outer(sizes, sizes)
+    if not np.isfinite(scaled).all():
+        return np.zeros((0, len(matrix)))
+    vectors = np.linalg.eigh(scaled)[1][:, :count]
+    found = (basis @ (vectors / sizes[:, None])).T * effects
+    for row in range(count):
+        pivot = int(np.argmax(np.abs(found[row])))
+        found[row] /= found[row, pivot]
+        for other in range(count):
+            if other != row:
+                found[other] -= found[other, pivot] * found[row]
+    found[np.abs(found) < _SHARE_MIN * np.abs(found).max(axis=1, keepdims=True)] = 0.0
+    largest = np.argmax(np.abs(found), axis=1)
+    weights = found / effects
+    return np.asarray(weights / weights[np.arange(count), largest][:, None])
+
+
+def in_words(direction: Mapping[int, float]) -> str:
+    """Weights and names of a direction's parameters, the largest weights first; mm and rad."""
+    ordered = sorted(direction.items(), key=lambda item: (-round(abs(item[1]), 3), item[0]))
+    named = [f"{weight:+.3g} {describe(label)}" for label, weight in ordered[:_NAMED_MAX]]
+    more = len(ordered) - len(named)
+    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")

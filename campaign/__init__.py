@@ -1,0 +1,1 @@
+"""A campaign's folder: the names in it, its manifest, its submissions and later changes."""

@@ -1,0 +1,93 @@
+"""What was changed in a campaign after its submission, ``changes.json``: limits that hooks read, more iterations, the data's place.
+
+The record as it was submitted is never touched: whoever reads it gets the changes applied, so that hooks and jobs judge by
+them with and without the store. Standard library only, since hooks load this.
+"""
+
+import json
+import os
+from typing import Any
+
+from faser_align.campaign import layout
+from faser_align.fsm.errors import StoreError
+from faser_align.system import atomic
+
+Change = dict[str, Any]  # id, utc, who, host, key, before, after
+
+# What hooks read anew each time, and `set` may therefore change: tables, and single keys.
+SETTABLE = (
+    *("convergence", "reconstruction.min_files", "notify.targets", "notify.events"),
+    *("validation.chi2_rise_max", "validation.module_rise_max", "validation.module_hits_min"),
+)
+DATA = "data"  # where the large files lie, which `move` changes
+
+
+def is_settable(key: str) -> bool:
+    """Whether `set` may change the key of this dotted name."""
+    table, _, _ = key.rpartition(".")
+    return bool(table) and (key in SETTABLE or table in SETTABLE)
+
+
+def iterations_key(stage: int) -> str:
+    """The key of a stage's number of iterations, which `extend` changes."""
+    return f"stages.{stage}.iterations"
+
+
+def is_extension(key: str) -> bool:
+    """Whether it is `extend` that changed the key; `set` changes a stage's criteria, such as `stages.2.convergence.patience`."""
+    return key.startswith("stages.") and key.endswith(".iterations")
+
+
+def read(folder: str) -> list[Change]:
+    """The changes of the campaign in ``folder``, the oldest first; none where nothing was changed.
+
+    Raises StoreError if the file is there and cannot be read.
+    """
+    path = f"{folder}/{layout.CHANGES}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        return [{**change, "key": str(change["key"]), "after": change["after"]} for change in found]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is no list of changes ({error}); restore it from a copy") from None
+
+
+def write(folder: str, changes: list[Change]) -> None:
+    """Write all changes of a campaign; without any the file goes. Raises StoreError if it cannot be written."""
+    path = f"{folder}/{layout.CHANGES}"
+    try:
+        if changes:
+            atomic.write_text(path, json.dumps(changes, indent=1, allow_nan=False) + "\n")
+        elif os.path.exists(path):
+            os.unlink(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; make room there, then try again") from None
+
+
+def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
+    """Make the changes in ``record``, a campaign's record that was just read; returns it.
+
+    Raises StoreError for a change of what the record does not have.
+    """
+    for change in changes:
+        words = change["key"].split(".")
+        try:
+            if change["key"] == DATA:
+                record[DATA] = change["after"]
+            elif words[0] == "stages":
+                inner = record["stages"][int(words[1]) - 1]
+                for word in words[2:-1]:
+                    inner = inner.setdefault(word, {})
+                inner[words[-1]] = change["after"]
+            else:
+                tables = record["config"]  # one of an older program may lack a table that can be changed
+                table = tables.setdefault(words[0], {}) if is_settable(change["key"]) else tables[words[0]]
+                table[words[1]] = change["after"]
+        except (LookupError, ValueError, TypeError):
+            where = f"{record.get('folder')}/{layout.CHANGES}"
+            raise StoreError(f"{where} changes {change['key']}, which the campaign does not have") from None
+    return record

@@ -1,0 +1,126 @@
+"""The campaign's record, ``campaign.json``: what was submitted, made once, read by jobs and hooks.
+
+Reading it takes json only, since jobs and the Millepede node's hook do it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import faser_align
+from faser_align.campaign import changes, layout
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.system.atomic import write_text
+
+if TYPE_CHECKING:
+    from faser_align.config.schema import Config
+
+FORMAT = 1
+REQUIRED = (
+    "name",
+    "year",
+    "run",
+    "files",
+    "stations",
+    "folder",
+    "data",
+    "python",
+    "hook",
+    "constants",
+    "stages",
+    "config",
+)
+
+
+def make_record(
+    config: "Config",
+    *,
+    name: str,
+    year: int,
+    run: str,
+    files: list[int],
+    folder: str,
+    constants: str,
+    sha256: str,
+    created_utc: str,
+) -> dict[str, Any]:
+    """The record of a campaign that is about to be made.
+
+    Args:
+        config: the configuration as it is used, command line options already in it.
+        name: the campaign's name.
+        year, run, files: the data; the run with six digits.
+        folder: absolute path of the campaign's folder.
+        constants, sha256: absolute path and checksum of the constants to start from.
+        created_utc: time in the form 2026-11-24T07:30:00Z.
+    """
+    from faser_align.config.files import parse_files
+    from faser_align.config.stages import stages_of
+
+    stations = config.campaign.stations
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "version": faser_align.__version__,
+        "created_utc": created_utc,
+        "year": year,
+        "run": run,
+        "files": list(files),
+        "stations": stations,
+        "folder": folder,
+        "data": os.path.join(config.storage.folder, name) if config.storage.folder else folder,
+        # Not resolved: a virtual environment is found through the link that is its interpreter.
+        "python": config.python.hooks or sys.executable,
+        "job_python": config.python.jobs or sys.executable,
+        "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
+        # How whoever submits calls the program: hooks, which have another environment, tell him what to type.
+        "command": os.environ.get("FASER_ALIGN_COMMAND", "faser-align"),
+        "targets_file": config.notify.file,
+        "constants": {"source": constants, "sha256": sha256},
+        "stages": stages_of(config),
+        "config": config.model_dump(mode="json"),
+    }
+    if config.validation.enabled:
+        unused = set(parse_files(config.validation.files)) - set(files) if config.validation.files else set()
+        record["validation"] = {"files": sorted({*files, *unused}), "unused": sorted(unused)}
+    return record
+
+
+def write_record(path: str, record: dict[str, Any]) -> None:
+    """Write the record to the file ``path`` so that a reader sees all of it or nothing."""
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def read_record(folder: str) -> dict[str, Any]:
+    """The record of the campaign in ``folder``, with what `set`, `extend` and `move` have changed since it was submitted.
+
+    Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
+    """
+    return changes.apply(read_submitted(folder), changes.read(folder))
+
+
+def convergence_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """``[convergence]`` as it holds in a stage, counted from 1; empty for a campaign that was imported and had none."""
+    return {**record["config"].get("convergence", {}), **record["stages"][stage - 1].get("convergence", {})}
+
+
+def read_submitted(folder: str) -> dict[str, Any]:
+    """The record of the campaign in ``folder`` as it was submitted; raises as ``read_record`` does."""
+    path = f"{folder}/{layout.RECORD}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is no campaign: it has no {layout.RECORD}; name a folder that submit made") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise StoreError(f"{path} is not a campaign's record of format {FORMAT}; use the version that made it")
+    missing = [key for key in REQUIRED if key not in record]
+    if missing:
+        raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
+    return record

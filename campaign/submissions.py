@@ -1,0 +1,44 @@
+"""Where a campaign was submitted, ``submitted.json``: which schedd has its DAGMan, so that no other one is believed."""
+
+import getpass
+import json
+import os
+from typing import NamedTuple
+
+from faser_align.campaign import layout
+from faser_align.system import atomic
+
+
+class Submission(NamedTuple):
+    """The latest submission: name of the schedd, the host on which the command was typed, and the DAG file."""
+
+    schedd: str
+    host: str
+    dag: str
+
+
+def note(folder: str, schedd: str, dag: str) -> None:
+    """Write down that the DAG file ``dag`` of the campaign in ``folder`` is about to be handed to ``schedd``.
+
+    Raises OSError if the folder cannot be written.
+    """
+    entry = {"schedd": schedd, "host": os.uname().nodename, "dag": dag}
+    atomic.write_text(f"{folder}/{layout.SUBMITTED}", json.dumps(entry))
+
+
+def latest(folder: str) -> Submission:
+    """The latest submission of the campaign in ``folder``; its words are empty where it is not known."""
+    try:
+        with open(f"{folder}/{layout.SUBMITTED}", encoding="utf-8") as file:
+            found = json.load(file)
+        return Submission(*(str(found[key]) for key in Submission._fields))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Submission("", "", "")
+
+
+def user() -> str:
+    """Who types, for the history."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())

@@ -1,0 +1,190 @@
+"""The history in words: one event after the other, with the facts behind it. Pure: no terminal, no clock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from faser_align.cli.show.draw import Block, Line
+from faser_align.fsm import exit_codes, table
+from faser_align.system import formatting
+
+Row = Mapping[str, Any]
+
+EVENTS_MAX = 1000  # that are shown unless all are asked for
+INDENT = " " * 10
+# Facts that other words of the row say already.
+SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
+# Events of nodes with the states that say the same.
+_SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
+# Ends that a verdict brings about by failing its node (a stage that must not go on at its limit included).
+_STOPS_DAG = ("rejected", "exhausted", "diverged", "stalled", "starved")
+_ENDS_BADLY = frozenset(table.ENDS) - set(table.SUCCESSES)
+
+
+def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
+    """The events in order, each day under its date.
+
+    Args:
+        rows: rows of ``queries.history``.
+        where: zone of the times; None is this machine's.
+    """
+    blocks: list[Block] = []
+    today = None
+    for row in rows:
+        when = formatting.moment(row["utc"], where)
+        if when is not None and when.date() != today:
+            today = when.date()
+            blocks += [Line()] if blocks else []
+            blocks.append(Line(f"{when:%Y-%m-%d}, times in {when.tzname()}", "bold"))
+        blocks += entry(row, where)
+    return blocks
+
+
+def left_out(count: int) -> list[Block]:
+    """That so many events are not shown, and how to see them; nothing for none."""
+    if not count:
+        return []
+    what = f"{formatting.count(count, 'event')} of nodes that went their usual way, or of long ago, left out"
+    return [Line(f"{what}; --all shows every event, --node NODE those of one node"), Line()]
+
+
+def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
+    """One event: time, whose it is, from, to and event; below it what is known about it."""
+    when = formatting.moment(row["utc"], where)
+    campaign = row["subject"] == "campaign"
+    if campaign:
+        head = f"campaign  {_change(row)}"
+        head += "" if row["event"] == row["destination"] else f"  {_event(row)}"
+    else:
+        head = f"{row['subject']:<17} {row['attempt'] or '-':>2}  {_change(row):<18}  {_event(row)}"
+    head += "  (ignored)" if row["ignored"] and not _expected(row) else ""
+    about = "; ".join(part for part in (_whence(row) if campaign else "", facts(row), _unmoved(row)) if part)
+    found = [Line(f"{when:%H:%M:%S}  {head.rstrip()}", _style(row))]
+    return [*found, Line(f"{INDENT}{about}")] if about else found
+
+
+def brief(row: Row, where: tzinfo | None = None) -> Line:
+    """One event in one line, for a log that is followed."""
+    head, *about = entry(row, where)
+    return Line("".join([head.text, *(f": {line.text.strip()}" for line in about)]), head.style)
+
+
+def _change(row: Row) -> str:
+    source, destination = row["source"], row["destination"]
+    if not source or source == destination:
+        return str(destination)
+    return f"{source} -> {destination}"
+
+
+def _event(row: Row) -> str:
+    """The event in words, empty where the state that it led to says it already."""
+    if _expected(row):
+        return f"DAGMan ended, as expected after {row['source']}"
+    said = row["event"] == row["destination"] or (row["event"], row["destination"]) in _SAME
+    return "" if said and row["source"] != row["destination"] else str(row["event"])
+
+
+def _expected(row: Row) -> bool:
+    """Whether DAGMan failed because a verdict ended the campaign, which is how such a verdict stops the DAG."""
+    return bool(row["ignored"]) and row["event"] == "final_failed" and row["source"] in _STOPS_DAG
+
+
+def _unmoved(row: Row) -> str:
+    return f"ignored: {row['ignored']}" if row["ignored"] and not _expected(row) else ""
+
+
+def _whence(row: Row) -> str:
+    """Where the campaign stood, and the node whose event moved it."""
+    at = f"iteration {row['iteration']}" if row["iteration"] else ""
+    at = f"stage {row['stage']}, {at}" if at and row["stage"] > 1 else at
+    attempt = f", attempt {row['attempt']}" if row["attempt"] else ""
+    return f"{at} ({row['node']}{attempt})" if at and row["node"] else at
+
+
+def facts(row: Row) -> str:
+    """The facts of an event in words."""
+    known = row["facts"]
+    event = row["event"]
+    if event == "created":
+        return _created(known)
+    if event == "delivery_failed":
+        names = ", ".join(filter(None, known.get("reached") or []))
+        also = f"; has reached {names}" if names else ""
+        return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}{also}"
+    if event in _BY_HAND:
+        return f"{_BY_HAND[event](known)}, by {known.get('who')} on {row['host']}"
+    parts = [str(known["reason"])] if known.get("reason") else []
+    parts += _numbers(known)
+    parts += [str(note) for note in known.get("notes") or []]
+    if known.get("retry"):
+        parts.append(f"retry {known['retry']}")
+    if known.get("return"):
+        failure = exit_codes.DAGMAN_FAILURES.get(known["return"])
+        parts.append(failure[0] if failure else f"return value {known['return']}")
+    parts += [f"DAGMan job {known['dagman']}"] if known.get("dagman") else []
+    others = (
+        (key, value)
+        for key, value in known.items()
+        if key not in (*SILENT, *_NUMBERS, "notes") and value not in ("", None)
+    )
+    parts += [f"{key.replace('_', ' ')} {value}" for key, value in others]
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _changed(known: Row) -> str:
+    before, after = (
+        ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else value
+        for value in (known.get("before"), known.get("after"))
+    )
+    return f"{known.get('key')}: {before} -> {after}"
+
+
+# What somebody has asked for on the command line.
+_BY_HAND: dict[str, Callable[[Row], str]] = {
+    "changed": _changed,
+    "extended": lambda known: (
+        f"stage {known.get('stage')} may have {formatting.count(int(known.get('after') or 0), 'iteration')}, {known.get('before')} before"
+    ),
+    "notify_retried": lambda known: (
+        f"{formatting.count(int(known.get('messages') or 0), 'message')} to {known.get('target') or 'all'} once more"
+    ),
+    "stop_asked": lambda known: (
+        "to stop after the iteration" if known.get("after") == "iteration" else "not to stop after the iteration"
+    ),
+}
+
+_NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
+
+
+def _numbers(known: Row) -> list[str]:
+    """What a verdict was given on, without what its reason names already."""
+    reason = str(known.get("reason", ""))
+    shown = {
+        "chi2/ndf": ("chi2_per_ndf", formatting.chi2, ""),
+        "effect": ("effect_um", formatting.size, " um"),
+        "significance": ("significance", formatting.size, ""),
+    }
+    found = [
+        f"{name} {form(known[key])}{unit}"
+        for name, (key, form, unit) in shown.items()
+        if known.get(key) is not None and name not in reason
+    ]
+    return [", ".join(found)] if found else []
+
+
+def _created(known: Row) -> str:
+    stages = known.get("stages") or []
+    at_most = " + ".join(str(n) for n in stages)
+    iterations = "iteration" if at_most == "1" else "iterations"
+    forked = f", forked from {formatting.origin(known['parent'])}" if known.get("parent") else ""
+    return f"{formatting.count(known.get('files', 0), 'file')}, at most {at_most} {iterations}{forked}"
+
+
+def _style(row: Row) -> str:
+    """Colour of a row; ``history`` shows the campaign's own events in bold among those of nodes."""
+    if row["ignored"]:
+        return "dim"
+    if row["subject"] == "campaign":
+        destination = row["destination"]
+        return "bold green" if destination in table.SUCCESSES else "bold red" if destination in _ENDS_BADLY else "bold"
+    return "yellow" if row["destination"] in ("held", "failed", "lost") else ""

@@ -1,0 +1,209 @@
+"""What is unusual about a campaign, for its screen and its report: jobs on hold, nodes that failed or are slow, messages that wait.
+
+Each with the reason and what helps; what befell many in the same way is told once.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from faser_align.alignment.quality.notes import changed_by_hand
+from faser_align.campaign.layout import raw_name
+from faser_align.cli.show.draw import Block, Line
+from faser_align.fsm import table
+from faser_align.fsm.reasons import alike
+from faser_align.system import formatting
+
+Row = Mapping[str, Any]
+
+ITEMS_MAX = 6  # of each list; the rest is counted
+
+
+def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
+    """What is not as it should be, and nothing where all is well.
+
+    Args:
+        seen: a snapshot.
+        program: what the user types to call this program.
+    """
+    found: list[Block] = []
+    found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
+    found += _release(seen)
+    found += _vanished(seen, program)
+    found += _disconnected(seen)
+    found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
+    found += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
+    found += _listing(
+        "tried again", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ()))
+    )
+    found += _slow(seen)
+    judged = [*seen["iterations"], seen.get("validation", {})]
+    by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
+    found += [Line(sentence, "yellow") for sentence in by_hand if sentence]
+    told = seen["undelivered"]
+    found += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
+    if seen["undelivered"]:
+        again = f"{program} notify retry {shlex.quote(seen['name'])}"
+        found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
+    if seen["spool_waiting"] and not seen["pending"]:
+        found.append(
+            Line(f"{formatting.count(seen['spool_waiting'], 'event')} in the spool until the next hook", "yellow")
+        )
+    if seen["spool_aside"]:
+        aside = formatting.count(seen["spool_aside"], "event")
+        found.append(Line(f"{aside} of the spool could not be read: see {seen['folder']}/spool/aside", "yellow"))
+    return found
+
+
+def _listing(
+    what: str,
+    noun: str,
+    items: Sequence[Iterable[str]],
+    colour: str,
+    *,
+    count: int | None = None,
+    more: str = "other reason",
+) -> list[Block]:
+    """A list that is cut when it is long, with its full length (``count``, where items stand for several) in front."""
+    if not items:
+        return []
+    blocks: list[Block] = [Line(f"{formatting.count(len(items) if count is None else count, noun)} {what}", colour)]
+    blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
+    if len(items) > ITEMS_MAX:
+        hidden = len(items) - ITEMS_MAX
+        rest = f"{hidden:,} more" if count is None else formatting.count(hidden, more)
+        blocks.append(Line(f"  and {rest}"))
+    return blocks
+
+
+def _held(seen: Row) -> list[tuple[str, ...]]:
+    """Jobs on hold, those with one reason or with like reasons together."""
+    groups: dict[str, list[Row]] = {}
+    for item in seen["held"]:
+        groups.setdefault(alike(item["why"]), []).append(item)
+    return [(f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}",) for items in groups.values()]
+
+
+def _and_others(items: Sequence[Row], noun: str) -> str:
+    """The first one's node, and how many more there are: others if the same befell them, else others like it."""
+    first, others = items[0], len(items) - 1
+    if not others:
+        return str(first["node"])
+    same = all(item["why"] == first["why"] for item in items)
+    many = (
+        formatting.count(others, f"other {noun}", f"other {noun}s")
+        if same
+        else f"{formatting.count(others, 'other')} like it"
+    )
+    return f"{first['node']} and {many}"
+
+
+def _release(seen: Row) -> list[Block]:
+    """Return what lets the jobs on hold continue, each command alone in its line."""
+    return [
+        line
+        for step in seen.get("release", ())
+        for line in (Line(f"  {step['words']}:"), Line(f"    {step['command']}", whole=True))
+    ]
+
+
+def _vanished(seen: Row, program: str) -> list[Block]:
+    """Nodes whose job left the queue without DAGMan having seen its end, and what runs them again."""
+    items = seen.get("vanished", ())
+    told = [(f"{item['node']} (job {item['job_id']})",) for item in items]
+    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red")
+    if items:
+        name = shlex.quote(seen["name"])
+        found.append(Line(f"  run what is left again: {program} stop {name}, then {program} resume {name}"))
+    return found
+
+
+def _disconnected(seen: Row) -> list[Block]:
+    """Jobs whose machine HTCondor has lost, until when it tries to reach it, and what runs them again before."""
+    items = seen.get("disconnected", ())
+    told = [
+        (
+            f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {formatting.duration(i['lease_s'])}, or reconnects",
+        )
+        for i in items
+    ]
+    found = _listing("disconnected from the execute machine", "job", told, "yellow")
+    if items:
+        tools, few = seen["to_pool"], len(items) <= ITEMS_MAX
+        of_dagman = f"DAGManJobId == {seen['dag_id'].partition('.')[0]}"
+        ids = " ".join(item["job_id"] for item in items)
+        lost = ids if few else f"-constraint '{of_dagman} && JobStatus == 2 && JobCurrentReconnectAttempt > 0'"
+        held = ids if few else f"-constraint '{of_dagman} && JobStatus == 5 && HoldReasonCode == 1'"
+        found.append(Line(f"  run at once: {tools}condor_hold {lost} && {tools}condor_release {held}"))
+    return found
+
+
+def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Failed nodes; those that the same befell, or the like, are told together."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for item in items:
+        groups.setdefault((alike(item["why"]), item["attempts"]), []).append(item)
+    return [_failed(group) for group in groups.values()]
+
+
+def _failed(items: Sequence[Row]) -> tuple[str, ...]:
+    item = items[0]
+    times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
+    return (
+        f"{_and_others(items, 'node')}{times}: {item['why'] or 'no reason known'}",
+        f"  cure: {item['cure']}" if item["cure"] else "",
+    )
+
+
+def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Nodes that needed another attempt, those that the same befell together, with what has become of them."""
+    groups: dict[str, list[Row]] = {}
+    for item in items:
+        groups.setdefault(item["why"], []).append(item)
+    found: list[tuple[str, ...]] = []
+    for why, group in groups.items():
+        more = f" and {formatting.count(len(group) - 1, 'other node', 'other nodes')}" if len(group) > 1 else ""
+        now = Counter("in HTCondor" if item["state"] == "running" else item["state"] for item in group)
+        states = ", ".join(f"{n:,} {state}" if len(group) > 1 else state for state, n in now.items())
+        found.append((f"{group[0]['node']}{more}: {why}; now {states}",))
+    return found
+
+
+def _slow(seen: Row) -> list[Block]:
+    """Nodes that run for much longer than others of their kind, and what helps."""
+    items = seen.get("slow", ())
+    told = [
+        f"{i['node']}: for {formatting.duration(i['since_s'])} in HTCondor, where {formatting.duration(i['median_s'])} is usual"
+        for i in items
+    ]
+    blocks = _listing("slow", "node", [(line,) for line in told], "yellow")
+    if items:
+        cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
+        chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
+        blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))
+        blocks.append(Line(f"  have it begun again elsewhere: {tools}condor_vacate_job {chosen}"))
+    return blocks
+
+
+def _lost(item: Row) -> tuple[str, ...]:
+    return (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
+
+
+def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Messages by target: in full that of the campaign's end, or else the newest; the kinds of the others are counted."""
+    targets: dict[str, list[Row]] = {item["target"]: [] for item in items}
+    for item in reversed(items):
+        targets[item["target"]].append(item)
+    return [_to_target(sorted(group, key=lambda item: item["kind"] not in table.ENDS)) for group in targets.values()]
+
+
+def _to_target(items: Sequence[Row]) -> tuple[str, ...]:
+    first, *others = items
+    given_up = ", given up" if first["state"] == "failed" else ""
+    tries = f"after {formatting.count(first['tries'], 'try', 'tries')}{given_up}" if first["tries"] else "never tried"
+    counts = Counter(item["kind"] for item in others)
+    return (
+        f"{first['kind']} to {first['target']}, {tries}{': ' if first['error'] else ''}{first['error']}",
+        f"  and others: {', '.join(f'{n} {kind}' for kind, n in counts.items())}" if others else "",
+    )

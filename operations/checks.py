@@ -1,0 +1,291 @@
+"""What ``check`` looks at before a campaign is submitted: each thing with its result and, if it is bad, the cure."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import faser_align
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.campaign.data import parse_data
+from faser_align.config.files import check_year
+from faser_align.config.load import absolute, load_config
+from faser_align.config.schema import Config
+from faser_align.config.stages import stages_of
+from faser_align.dag.plan import campaign_name, check_place, check_programs, check_requirements, check_steps
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
+from faser_align.operations import checks_places as places
+from faser_align.operations import interpreters
+from faser_align.operations.checking import Check, Doubt, Failed, Look, Skipped
+from faser_align.operations.submission import check_targets
+
+START_WAIT_S = 60
+
+Looked = str | tuple[str, list[str]]
+
+
+def look_at(
+    path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
+) -> Look:
+    """Return what is to be looked at: the configuration file ``path``, and the data.
+
+    Args:
+        path: the configuration.
+        year, runs, files: the data, as ``submit`` takes them, paired by position; without them what depends on them is left
+            out.
+        constants: a file to start from in place of the configured one.
+
+    Raises:
+        UserError: the configuration itself cannot be used, so that there is nothing to look for.
+    """
+    config = load_config(path)
+    if constants:
+        started = config.campaign.model_copy(update={"constants": absolute(constants, os.getcwd())})
+        config = config.model_copy(update={"campaign": started})
+    run_text, found = parse_data(runs, files) if runs or files else ("", [])
+    if year:
+        check_year(year)
+    look = Look(config, _iterations(config))
+    if not (year and found):
+        return look
+    name = campaign_name(config, year, run_text, found)
+    return look._replace(year=year, run=run_text, files=tuple(found), name=name)
+
+
+def run(path: str, look: Look) -> list[Check]:
+    """Look at everything that a campaign with the configuration file ``path`` needs."""
+    return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
+
+
+def before_submission(record: dict[str, Any]) -> list[Check]:
+    """What planning a campaign has not looked at yet; ``record`` is that of the plan."""
+    config = Config.model_validate(record["config"])
+    iterations = sum(int(stage["iterations"]) for stage in record["stages"])
+    look = Look(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
+    return [_check(name, LOOKS[name], look) for name in LOOKS if name not in PLANNED]
+
+
+def _iterations(config: Config) -> int:
+    return sum(int(stage["iterations"]) for stage in stages_of(config))
+
+
+def _check(name: str, function: Callable[[Look], Looked], look: Look) -> Check:
+    try:
+        found = function(look)
+        text, details = (found, []) if isinstance(found, str) else found
+        return Check(name, "ok", text, tuple(details))
+    except Skipped as reason:
+        return Check(name, "skipped", str(reason))
+    except Doubt as doubt:
+        return Check(name, "warning", str(doubt))
+    except Failed as problem:
+        return Check(name, "failed", str(problem), tuple(problem.details))
+    except CampaignError as problem:
+        return Check(name, "failed", str(problem))
+
+
+def _constants(look: Look) -> str:
+    path = look.config.campaign.constants
+    if not path:
+        raise Doubt("campaign.constants is empty: give --constants FILE to submit")
+    return _read(path, "campaign.constants")
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        return f"{path} ({count(len(read_constants(path)), 'entry', 'entries')})"
+    except CampaignError as problem:
+        raise UserError(f"{key}: {problem}") from None
+
+
+def _truth(look: Look) -> str:
+    if look.config.reconstruction.backend != "simulation":
+        raise Skipped(f'reconstruction.backend is "{look.config.reconstruction.backend}"')
+    path = look.config.simulation.truth
+    if not path:
+        return "a detector without misalignment"
+    return _read(path, "simulation.truth")
+
+
+def _folder(look: Look) -> str:
+    campaign = look.config.campaign
+    check_place(os.path.join(campaign.folder, "campaign"))
+    data = look.config.storage.folder
+    if data and not (os.path.isdir(data) and os.access(data, os.W_OK | os.X_OK)):
+        raise UserError(f"storage.data = {data} is not a folder that you can write; make it with `mkdir -p`")
+    return campaign.folder + (f"; large files in {data}" if data else "")
+
+
+def _solver(look: Look) -> str:
+    solver = look.config.solver
+    stations = look.config.campaign.stations
+    check_steps({"stages": stages_of(look.config), "stations": stations, "config": look.config.model_dump(mode="json")})
+    if solver.backend == "builtin":
+        return "built in"
+    from faser_align.alignment.pede.runner import probe, sourced
+
+    environment = sourced(solver.environment)
+    found = shutil.which(solver.pede, path=environment.get("PATH"))
+    if found is None and os.path.isfile(solver.pede):
+        raise UserError(f"solver.pede = {solver.pede} may not be run by you; type `chmod +x` or name another one")
+    if found is None:
+        raise UserError(f"solver.pede = {solver.pede} is not a program here; give its path")
+    version = probe(found, environment)
+    return f"{found} runs ({version or 'it does not tell its version'})"
+
+
+def _pivot(look: Look) -> str:
+    from faser_align.alignment.quality.pivot import pivot_doubt, tilt_doubt
+
+    config = look.config
+    doubts = [pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)]
+    with contextlib.suppress(CampaignError):  # constants that cannot be read have a line of their own
+        start = read_constants(config.campaign.constants) if config.campaign.constants else {}
+        doubts.append(tilt_doubt(config.mille.pivot, config.mille.derivative_max, start))
+    if any(doubts):
+        raise Doubt("; and ".join(filter(None, doubts)))
+    return config.mille.pivot
+
+
+def _hook(look: Look) -> str:
+    """Start the hook as DAGMan would: isolated, and with nothing in its environment."""
+    python = look.config.python.hooks or sys.executable
+    hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
+    if not os.path.isfile(hook):
+        raise UserError(f"{hook} is missing; install faser-align anew")
+    check_programs(python, hook)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
+    loads = "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import node; print('ready')"
+    _start([python, "-I", "-S", "-c", loads, package], "python.hooks", "the hook")
+    return f"{python} starts {hook} with an empty environment"
+
+
+def _job(look: Look) -> str:
+    """Start the jobs' interpreter likewise, and see that it finds the program."""
+    python = look.config.python.jobs or sys.executable
+    _start([python, "-I", "-c", "import faser_align.jobs.program; print('ready')"], "python.jobs", "a job")
+    return f"{python} finds faser-align with an empty environment"
+
+
+def _interpreters(look: Look) -> str:
+    """Whether the machines that run hooks and jobs have the interpreters, too."""
+    if look.config.htcondor.pool == "personal":
+        raise Skipped("the pool is on this machine")
+    hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))
+    keys = {hooks: "python.hooks", jobs: "python.jobs"} if hooks != jobs else {hooks: "python.hooks and python.jobs"}
+    found = [interpreters.interpreter(key, path) for path, key in keys.items()]
+    doubts = [text for text in map(interpreters.doubt, found) if text]
+    if doubts:
+        raise Doubt("; ".join(doubts))
+    return ", ".join(f"{one.path} made from {one.base}" for one in found)
+
+
+def _start(command: list[str], key: str, what: str) -> None:
+    python = command[0]
+    cure = f"correct {key}, or install faser-align anew"
+    try:
+        done = subprocess.run(
+            command,
+            env={},
+            capture_output=True,
+            text=True,
+            timeout=START_WAIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{python} could not run {what}: {error}; {cure}") from None
+    if done.stdout.strip() != "ready":
+        why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{python} could not run {what} ({why}); {cure}")
+
+
+def _user(look: Look) -> str:
+    from faser_align.pool import machine
+
+    machine.refuse_root()
+    return f"uid {os.geteuid()}"
+
+
+def _htcondor(look: Look) -> str:
+    from faser_align.pool.schedd import schedd
+
+    check_requirements(look.config)
+    schedd(look.config.htcondor.pool)
+    return f"the schedd of the {look.config.htcondor.pool} pool answers"
+
+
+def _queue(look: Look) -> str:
+    """No campaign of the same name is in the queue, wherever its folder is."""
+    if not look.name:
+        raise Skipped("which campaign is not known without -y, -r and -f")
+    from faser_align.dag import queue
+    from faser_align.operations import dagman
+
+    answer = dagman.ask_pool(look.config.htcondor.pool, queue.of_all())
+    if answer.problem:
+        raise Doubt(f"whether a campaign {look.name} is in the queue is not known: {answer.problem}")
+    found = [job for job in answer.jobs if os.path.basename(job.folder) == look.name]
+    if found:
+        raise UserError(
+            f"a campaign {look.name} is in the queue already ({found[0].folder}, job {found[0].cluster}); "
+            "stop it, or choose another name with --name"
+        )
+    return f"no other {look.name} among {count(len(answer.jobs), 'campaign')}"
+
+
+def _templates(folder: str) -> None:
+    """Raise UserError if a template of messages in the user's folder cannot be used."""
+    if not folder:
+        return
+    from faser_align.operations import samples
+
+    for event in samples.events_of("all"):
+        samples.sample(event, "", folder)
+
+
+def _notification(look: Look) -> str:
+    notify = look.config.notify
+    _templates(notify.templates)
+    if not notify.targets:
+        raise Doubt("nobody will be told how a campaign ends; name targets in notify.targets")
+    check_targets(look.config)
+    from faser_align.notifiers.targets import access_note, check_target, load_targets
+
+    known = load_targets(notify.file)
+    for name in notify.targets:
+        check_target(known[name])
+    note = access_note(notify.file)
+    if note:
+        raise Doubt(note)
+    return ", ".join(notify.targets)
+
+
+LOOKS: dict[str, Callable[[Look], Looked]] = {
+    "constants": _constants,
+    "simulation": _truth,
+    "raw files": places.raw_files,
+    "folder": _folder,
+    "file system": places.locks,
+    "disk space": places.room,
+    "AFS quota": places.afs,
+    "EOS quota": places.eos,
+    "Kerberos": places.kerberos,
+    "AFS token": places.token,
+    "CVMFS": places.cvmfs,
+    "Calypso": places.calypso,
+    "solver": _solver,
+    "pivot": _pivot,
+    "hook": _hook,
+    "jobs": _job,
+    "interpreters": _interpreters,
+    "user": _user,
+    "HTCondor": _htcondor,
+    "queue": _queue,
+    "published page": places.pages,
+    "notification": _notification,
+}
+PLANNED: Collection[str] = ("constants", "simulation", "folder", "pivot", "user", "HTCondor", "notification")

@@ -1,0 +1,280 @@
+"""What ``check`` looks at outside the configuration: files of the site, file systems, room, tickets."""
+
+import errno
+import os
+import shutil
+import tempfile
+
+from faser_align.campaign import layout
+from faser_align.config import calypso_scripts
+from faser_align.config.schema import Config
+from faser_align.dag.wrapper import reconstruct_options
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
+from faser_align.operations.checking import Doubt, Failed, Look, Skipped
+from faser_align.system import site_tools
+from faser_align.system.folder_probe import try_folder
+
+ABSENT = "not on this machine"
+FILES_TYPICAL = 50  # raw files of a campaign, where none were named
+MB = 1_000_000
+HOUR_S = 3600.0
+ROOMY = 2  # room for so many campaigns is enough without a warning
+
+
+def raw_files(look: Look) -> tuple[str, list[str]]:
+    """Each raw file with its size; without ``-y -r -f`` the folder of all."""
+    pattern = look.config.reconstruction.raw
+    if not pattern:
+        return "simulated, none is needed", []
+    if not look.files:
+        top = raw_top(pattern)
+        if not os.path.isdir(top):
+            raise UserError(f"reconstruction.raw: there is no folder {top}; correct the pattern, or mount it")
+        return f"{pattern} (each is looked for with -y, -r and -f, and at submission)", []
+    told, total, bad = [], 0, []
+    for path in raw_paths(look):
+        try:
+            with open(path, "rb") as raw:
+                size = os.fstat(raw.fileno()).st_size
+                problem = "" if raw.read(1) else "is empty"
+        except OSError as error:
+            size, problem = 0, f"cannot be read: {error.strerror}"
+        total += size
+        told.append(f"{path}: {problem or f'{size} bytes'}")
+        bad += [f"{path} {problem}"] if problem else []
+    if bad:
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Failed(f"{bad[0]}{more}; correct -y, -r, -f or reconstruction.raw, or have them put in place", told)
+    return f"{count(len(look.files), 'file')}, {total / MB:,.1f} MB", told
+
+
+def raw_top(pattern: str) -> str:
+    """Return the folder of all raw files, which does not depend on the data."""
+    return pattern.partition("{")[0].rpartition("/")[0] or "/"
+
+
+def raw_paths(look: Look) -> list[str]:
+    """Return the path of each raw file."""
+    files = [layout.raw(look.run, file) for file in look.files]
+    pattern = look.config.reconstruction.raw
+    return [pattern.format(year=look.year, run=run, file=f"{number:05d}") for run, number in files]
+
+
+def cvmfs_paths(config: Config, *, solver: bool = True) -> dict[str, str]:
+    """Return the paths on CVMFS that jobs read, by their keys; with ``solver`` also those of pede's environment."""
+    told = config.reconstruction
+    paths = {}
+    if told.backend == "calypso":
+        if not told.environment:
+            paths["reconstruction.calypso.atlas_base"] = f"{told.calypso.atlas_base}/user/atlasLocalSetup.sh"
+        paths["reconstruction.calypso.database"] = told.calypso.database
+    if solver and config.solver.environment.startswith("/cvmfs/"):
+        paths["solver.environment"] = config.solver.environment
+    return paths
+
+
+def calypso_paths(config: Config) -> dict[str, str]:
+    """Return the files of Calypso that jobs read, by their keys; none for another backend."""
+    told = config.reconstruction
+    if told.backend != "calypso":
+        return {}
+    names: tuple[str, ...] = ("write_constants", "reconstruct")
+    if not told.environment:
+        names += ("asetup", "setup")
+    own = {"reconstruction.environment": told.environment} if told.environment else {}
+    return {**{f"reconstruction.calypso.{name}": getattr(told.calypso, name) for name in names}, **own}
+
+
+def cvmfs(look: Look) -> str:
+    """The paths on CVMFS, or where the configuration has them instead."""
+    paths = cvmfs_paths(look.config)
+    if not paths:
+        raise Skipped("nothing of it is needed")
+    missing = [path for path in paths.values() if not os.access(path, os.R_OK)]
+    if missing:
+        raise UserError(
+            f"{missing[0]} cannot be read; mount CVMFS, or correct reconstruction.calypso or solver.environment"
+        )
+    return ", ".join(paths.values())
+
+
+def calypso(look: Look) -> str:
+    """Installation and scripts of Calypso."""
+    told = look.config.reconstruction
+    if told.backend != "calypso":
+        raise Skipped(f'reconstruction.backend is "{told.backend}"')
+    paths = calypso_paths(look.config)
+    for key, path in paths.items():
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):
+            raise UserError(f"{key} = {path} is no file that can be read; correct it, or install Calypso there")
+    _agree_with_scripts(look)
+    return f"{told.calypso.release}; {told.direction} tracking; " + ", ".join(paths.values())
+
+
+def _agree_with_scripts(look: Look) -> None:
+    """Raise Doubt if Calypso's scripts say that they write other names or do not know an option."""
+    told = look.config.reconstruction
+    for key, found in calypso_scripts.names_written(calypso_scripts.read(told.calypso.write_constants)).items():
+        configured = getattr(told.calypso, key)
+        is_an_argument = any(f"{{{key}}}" in option for option in told.calypso.write_options)
+        if configured and found != configured and not is_an_argument:
+            raise Doubt(
+                f"{told.calypso.write_constants} has {found}, and reconstruction.calypso.{key} is {configured}; set it to "
+                f'"{found}"'
+            )
+    known = calypso_scripts.options_known(calypso_scripts.read(told.calypso.reconstruct))
+    options = reconstruct_options(told.model_dump(), look.year, 3)
+    unknown = [word for word in options if word.startswith("--") and word.partition("=")[0] not in known]
+    if known and unknown:
+        raise Doubt(
+            f"{told.calypso.reconstruct} does not know {', '.join(unknown)}; correct reconstruction.calypso.reconstruct_options, "
+            "or name what it does not know in .reconstruct_without"
+        )
+
+
+def pages(look: Look) -> str:
+    """Whether the campaign's page can be published where the configuration says."""
+    where = look.config.report.publish
+    if not where:
+        raise Skipped("report.publish is empty")
+    from faser_align.pages.publish import in_the_way  # loads numpy and all that pages need
+
+    problem = in_the_way(where)
+    if problem:
+        raise Doubt(f"no page will be published: {problem}; correct report.publish")
+    return where
+
+
+def locks(look: Look) -> str:
+    """Whether file locks, fsync, exclusive links and SQLite's transactions work where the campaign will be."""
+    where = look.config.campaign.folder
+    try:
+        with tempfile.TemporaryDirectory(prefix=".faser-align-check-", dir=where) as folder:
+            return f"{try_folder(folder)} in {where}"
+    except OSError as error:
+        plain = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS)
+        cure = "correct campaign.folder" if plain else "set campaign.folder to one on a file system with locks"
+        raise UserError(f"{where}: {error.strerror}; {cure}") from None
+
+
+def control_mb(look: Look) -> float:
+    """Megabytes of control files that the campaign will have."""
+    return look.config.check.control_mb * _files(look) * look.iterations
+
+
+def data_mb(look: Look) -> float:
+    """Megabytes of tracks and of Millepede's data; tracks are of fewer iterations where those before are removed."""
+    storage, check = look.config.storage, look.config.check
+    limit = (storage.keep_iterations or look.iterations) if storage.keep_intermediate_root_files else 1
+    kept = min(limit + 1, look.iterations)  # those of the iteration that is being made come before any is removed
+    return _files(look) * (check.tracks_mb * kept + check.mille_mb * look.iterations)
+
+
+def afs(look: Look) -> str:
+    """The quota of the volume with the campaign's folder."""
+    folder = look.config.campaign.folder
+    text = _site("fs", "lq", folder, beyond="is not on AFS")
+    quota = site_tools.parse_afs_quota(text)
+    if quota is None:
+        raise Doubt(f"what `fs lq {folder}` says is not understood; look yourself")
+    return _enough(quota.left, control_mb(look), f"AFS volume of {folder}", "campaign.folder")
+
+
+def eos(look: Look) -> str:
+    """The user's quota on EOS, for the large files."""
+    data = look.config.storage.folder
+    if not data:
+        raise Skipped("storage.data is empty: large files lie in the campaign's folder")
+    url = look.config.reconstruction.eos_url
+    try:
+        text = site_tools.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
+    except site_tools.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        raise UserError(f"{problem}; look at your ticket (`klist`), storage.data and reconstruction.eos_url") from None
+    quota = site_tools.parse_eos_quota(text)
+    if quota is None:
+        raise Doubt(f"what `eos quota ls -m -p {data}` says is not understood; look yourself")
+    return _enough(quota.left, data_mb(look), f"EOS quota for {data}", "storage.data")
+
+
+def room(look: Look) -> str:
+    """Free bytes of the file systems themselves, which quotas do not tell."""
+    folder, data = look.config.campaign.folder, look.config.storage.folder
+    for key, place in (("campaign.folder", folder), ("storage.data", data)):
+        if place and not os.path.isdir(place):
+            raise Skipped(f"{key} = {place} is not there")
+    if data:
+        _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
+        return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
+    return _enough(_free(folder), control_mb(look) + data_mb(look), f"file system of {folder}", "campaign.folder")
+
+
+def kerberos(look: Look) -> str:
+    """For how long the Kerberos ticket is good."""
+    try:
+        text = site_tools.run("klist")
+    except site_tools.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        return _ticketless(look, f"there is no Kerberos ticket ({str(problem).rpartition(': ')[2]})")
+    left_s = site_tools.parse_klist(text, site_tools.local_now())
+    if left_s is None:
+        return _ticketless(look, "`klist` shows no ticket-granting ticket")
+    if left_s <= 0:
+        return _ticketless(look, "the Kerberos ticket has expired")
+    return _lasting(look, left_s, "Kerberos ticket", "kinit")
+
+
+def token(look: Look) -> str:
+    """For how long the AFS token is good."""
+    text = _site("tokens")
+    left_s = site_tools.parse_tokens(text, site_tools.local_now())
+    if left_s is None or left_s <= 0:
+        return _ticketless(look, "there is no valid AFS token", "kinit && aklog")
+    return _lasting(look, left_s, "AFS token", "kinit -R && aklog")
+
+
+def _ticketless(look: Look, problem: str, cure: str = "kinit") -> str:
+    if look.config.htcondor.pool == "personal":
+        raise Doubt(f"{problem}; if your files need one, type `{cure}`")
+    raise UserError(f"{problem}: HTCondor could not act for you; type `{cure}`")
+
+
+def _lasting(look: Look, left_s: float, what: str, cure: str) -> str:
+    told = f"{what} good for {left_s / HOUR_S:.1f} h"
+    if left_s < look.config.check.ticket_h * HOUR_S:
+        raise Doubt(f"{told}, less than check.ticket_h = {look.config.check.ticket_h:g}; renew it with `{cure}`")
+    return told
+
+
+def _site(tool: str, *arguments: str, beyond: str = "") -> str:
+    """What a tool of the site prints; absent, or the wrong file system for it, it is left out."""
+    try:
+        return site_tools.run(tool, *arguments)
+    except site_tools.AbsentError:
+        raise Skipped(ABSENT) from None
+    except CampaignError as problem:
+        if beyond and arguments and not os.path.realpath(arguments[-1]).startswith("/afs/"):
+            raise Skipped(f"{arguments[-1]} {beyond}") from None
+        raise UserError(f"{problem}; is the folder there, and your token valid?") from None
+
+
+def _files(look: Look) -> int:
+    return len(look.files) or FILES_TYPICAL
+
+
+def _free(folder: str) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:
+    if left is None:
+        return f"{what}: no limit; this campaign needs about {need_mb:,.0f} MB"
+    told = f"{what}: {left / MB:,.0f} MB left, and this campaign needs about {need_mb:,.0f} MB"
+    if left < need_mb * MB:
+        raise UserError(f"{told}; make room, or set {key} to another place")
+    if left < ROOMY * need_mb * MB:
+        raise Doubt(f"{told}; make room soon")
+    return told

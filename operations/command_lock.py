@@ -1,0 +1,56 @@
+"""One command at a time: a lock in the campaign's folder for whoever submits its DAGMan or changes it."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from faser_align.campaign import layout
+from faser_align.fsm.errors import UserError
+from faser_align.state import database
+from faser_align.system import atomic
+
+WAIT_S, POLL_S = 60.0, 0.1  # the other one waits for HTCondor, which takes seconds
+
+
+@contextlib.contextmanager
+def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold the lock of the campaign in ``folder``; it is left with the block, or when the process ends.
+
+    Raises:
+        UserError: another command has it for longer than ``wait_s``, or it cannot be made.
+    """
+    path = f"{folder}/{layout.CONTROL_LOCK}"
+    deadline = time.monotonic() + wait_s
+    try:
+        while (descriptor := _taken(path)) is None:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"another command works on {folder} just now; wait for its end, then type the same again"
+                )
+            time.sleep(POLL_S)
+    except OSError as error:
+        raise UserError(f"{path} cannot be locked: {error.strerror}; work in a folder that you may write") from None
+    try:
+        with atomic.closed_to_others():
+            yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(path: str) -> int | None:
+    """The lock's descriptor, or None while another has it, or where the folder was moved away meanwhile."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, database.PRIVATE)
+    database.close_to_others(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None

@@ -1,0 +1,181 @@
+"""``constants export --sqlite``: the conditions database with the constants, made as the reconstruction jobs make it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faser_align
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.config.load import load_config
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.reference.files import Format, Key
+from faser_align.system.atomic import replacing, write_text
+
+DESCRIPTION = "export.json"
+FORMAT = 1
+EXPORT_FORMAT = Format(
+    "The folder of `constants export --sqlite`",
+    f"`{DESCRIPTION}` says what is in it:",
+    (
+        Key("format", "version of the format: 1"),
+        Key("constants", "the text of the constants"),
+        Key("sha256", "its checksum"),
+        Key("database", "the conditions database, SQLite"),
+        Key("catalog", "the catalogue of the POOL files"),
+        Key("pool", "the POOL files"),
+        Key("tag", "conditions tag"),
+        Key("folder_tag", "tag of the folder of the alignment"),
+        Key("written", "database that Calypso's script wrote, from which the alignment was copied"),
+        Key("geometry", "version of the geometry"),
+        Key("instance", "of the database"),
+        Key("source", "file that the constants were read from"),
+        Key("version", "of faser-align"),
+        Key("runs", "first and last run for which they are valid"),
+        Key("campaign", "that found them; empty if it is not known"),
+    ),
+)
+
+
+class Typed(NamedTuple):
+    """What was typed: the folder to write, a configuration, year, run range and tag, each possibly empty."""
+
+    output: Path
+    config: str
+    year: int
+    runs: str
+    tag: str
+    force: bool
+
+
+def export(constants: Path, typed: Typed) -> dict[str, Any]:
+    """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them.
+
+    Args:
+        constants: file with the constants; if it lies in a campaign, that one's Calypso, year and runs are used.
+        typed: the rest.
+
+    Returns:
+        What ``export.json`` holds.
+
+    Raises:
+        UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.
+        CampaignError: one of Calypso's programs failed; the sentence says which.
+    """
+    constants = constants.absolute()
+    campaign = next((str(folder) for folder in constants.parents if (folder / layout.RECORD).is_file()), "")
+    record = _record(constants, campaign, typed)
+    runs = _runs(typed.runs, campaign)
+    output = typed.output.absolute()
+    if os.path.lexists(output) and not typed.force:
+        raise UserError(f"{typed.output} exists already; name another folder with -o, or move it aside with --force")
+    new = output.with_name(f".{output.name}.{os.getpid()}.new")
+    try:
+        found = _fill(new, constants, record)
+        found |= {"runs": runs, "tag": typed.tag or found["tag"], "campaign": os.path.basename(campaign)}
+        write_text(new / DESCRIPTION, json.dumps(found, indent=1) + "\n")
+        if os.path.lexists(output):
+            os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        os.rename(new, output)
+    except OSError as error:
+        raise UserError(f"{typed.output} cannot be written: {error.strerror}; name another folder with -o") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return found
+
+
+def _fill(new: Path, constants: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Make everything but the description in the folder ``new``, and describe it."""
+    from faser_align.dag.wrapper import conditions, render_wrapper
+
+    with tempfile.TemporaryDirectory() as scratch:
+        script = Path(scratch) / layout.WRAPPER
+        write_text(script, render_wrapper(record))
+        _run(script, constants, new, scratch)
+    text = constants.read_bytes()
+    with replacing(new / layout.CONSTANTS) as file:
+        file.write(text)
+    calypso = record["config"]["reconstruction"]["calypso"]
+    geometry, tag = conditions(record["config"]["reconstruction"], record["year"])
+    return {
+        "format": FORMAT,
+        "constants": layout.CONSTANTS,
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "database": "data/sqlite200/ALLP200.db",
+        "catalog": "data/poolcond/PoolFileCatalog.xml",
+        "pool": sorted(str(path.relative_to(new)) for path in (new / "data" / "poolcond").glob("*.pool.root")),
+        "tag": tag,
+        "folder_tag": calypso["folder_tag"],
+        "written": calypso["written"],
+        "geometry": geometry,
+        "instance": calypso["instance"],
+        "source": str(constants),
+        "version": faser_align.__version__,
+    }
+
+
+def _record(constants: Path, campaign: str, typed: Typed) -> dict[str, Any]:
+    """What the wrapper is made from: the campaign's record, or a configuration with the year that was typed."""
+    if campaign and not typed.config:
+        record = read_record(campaign)
+        if record["config"].get("reconstruction", {}).get("backend") == "calypso":
+            return record
+        raise UserError(
+            f"{record['name']} was not reconstructed with Calypso; name a configuration that leads to one with --config"
+        )
+    config = load_config(typed.config or "faser-align.toml")
+    if config.reconstruction.backend != "calypso":
+        raise UserError(
+            f'reconstruction.backend is "{config.reconstruction.backend}", and the database is written by Calypso\'s '
+            "own scripts; name a configuration that leads to one with --config"
+        )
+    year = typed.year or (read_record(campaign)["year"] if campaign else 0)
+    if not year:
+        raise UserError("geometry and tag depend on the year; give it with --year")
+    return {
+        "name": os.path.basename(campaign) or str(constants),
+        "version": faser_align.__version__,
+        "year": year,
+        "python": sys.executable,
+        "job_python": config.python.jobs or sys.executable,
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _runs(text: str, campaign: str) -> list[int]:
+    """First and last run for which the constants are meant: as typed, else the campaign's own."""
+    if not text and campaign:
+        own = [int(run) for run in re.findall(r"\d+", str(read_record(campaign)["run"]))]
+        if own:
+            return [min(own), max(own)]
+    found = re.fullmatch(r"(\d{1,6})(?:[-:](\d{1,6}))?", text)
+    if found is None:
+        raise UserError(f"--runs {text or 'is missing'}: write the first and the last run, for example 11705-11800")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first:
+        raise UserError(f"--runs {text} runs backwards; write {last}-{first}")
+    return [first, last]
+
+
+def _run(script: Path, constants: Path, work: Path, scratch: str) -> None:
+    done = subprocess.run(
+        ["/bin/bash", str(script), "--database", str(constants), str(work)],
+        env={**os.environ, "_CONDOR_SCRATCH_DIR": scratch},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    Path(f"{work}.log").unlink(missing_ok=True)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise CampaignError(f"the database was not made (status {done.returncode}): {said}")

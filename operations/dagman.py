@@ -1,0 +1,215 @@
+"""Whether a hook can move a campaign: asked of the schedd once, in bounded time, never in a loop."""
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.campaign import layout, submissions
+from faser_align.campaign.manifest import read_record
+from faser_align.campaign.next_steps import Step, spoken
+from faser_align.dag import queue
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations import queued, snapshot
+from faser_align.system import formatting
+from faser_align.system.program import program
+
+Record = Mapping[str, Any]
+
+
+class Look(NamedTuple):
+    """A campaign's snapshot with what is wrong with its DAGMan, in one sentence or empty.
+
+    ``stuck`` is true if no hook can run as things are, and ``gone`` if no DAGMan is there that could ever call one;
+    ``cure`` is then what to type. ``key`` names the cause, of which the recipients are notified once; empty if it is not known
+    to be one that lasts.
+    """
+
+    seen: snapshot.Snapshot
+    trouble: str = ""
+    stuck: bool = False
+    gone: bool = False
+    cure: tuple[Step, ...] = ()
+    key: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Why no script can advance the campaign, with what to do; empty if one can, or if that is not known."""
+        if not self.stuck:
+            return ""
+        return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {spoken(self.cure)}"
+
+
+def schedd_of(record: Record) -> Any:
+    """The schedd to which campaigns are submitted from here; raises UserError if it does not answer."""
+    from faser_align.pool.schedd import schedd
+
+    return schedd(record["config"]["htcondor"]["pool"])
+
+
+def ask(record: Record, dag_id: str = "") -> queue.Queue:
+    """Ask the schedd to which the campaign was submitted for its DAGMan; one that cannot be asked is no error.
+
+    Args:
+        record: the campaign's record.
+        dag_id: id of a DAGMan whose waiting jobs are wanted, too.
+    """
+    known = submissions.latest(record["folder"])
+    kind = record["config"]["htcondor"]["pool"]
+    here = os.uname().nodename
+    if kind == "personal" and known.host not in ("", here):
+        # The address of that pool may lead to a pool of this machine, which knows nothing of the campaign.
+        return queue.Queue(problem=f"it belongs to the personal pool of {known.host}, and this is {here}; ask there")
+    return ask_pool(kind, queue.of_campaign(record["folder"], dag_id), known.schedd if kind == "system" else "")
+
+
+def refuse_second(record: Record, what: str) -> None:
+    """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell.
+
+    Args:
+        record: the campaign's record.
+        what: the command, which another DAGMan would ruin.
+    """
+    answer = ask(record)
+    if answer.problem:
+        raise UserError(
+            f"whether a DAGMan of {record['name']} is in HTCondor's queue is not known ({answer.problem}), "
+            f"and a second one would ruin both; {what} was refused, nothing was done"
+        )
+    if answer.jobs:
+        raise UserError(
+            f"{record['name']} runs already as job {answer.jobs[0].cluster}.0, and a second DAGMan would ruin both; "
+            f"stop it before {what}, or wait for its end"
+        )
+
+
+def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
+    """Ask the schedd of a kind of pool, see ``queue.ask``; the answer of none says why."""
+    environment = dict(os.environ)
+    cure = ""
+    if kind == "personal":
+        from faser_align.pool import personal
+
+        environment |= personal.environment()
+        start = f"`{program()} pool start`"
+        if not os.path.exists(environment["CONDOR_CONFIG"]):
+            folder = os.path.dirname(environment["CONDOR_CONFIG"])
+            return queue.Queue(problem=f"no pool in {folder}: start one with {start}")
+        cure = f": start the pool with {start}"
+    answer = queue.ask(constraint, environment, schedd)
+    return answer._replace(problem=f"{answer.problem}{cure}") if answer.problem else answer
+
+
+def look(folder: str) -> Look:
+    """The campaign as it stands; of an unfinished one the schedd is asked whether its DAGMan can work."""
+    seen = snapshot.take(folder)
+    if seen["ended"]:
+        return Look(seen)
+    record = read_record(folder)
+    asked_s = time.time()
+    answer = ask(record, seen["dag_id"])
+    if not answer.problem and not answer.jobs:
+        # It may have come to its end since it was looked at: DAGMan leaves only after the last hook.
+        seen = snapshot.take(folder)
+        if seen["ended"]:
+            return Look(seen)
+    # Jobs are known of the DAGMan that was asked for: one that was resumed just now has recorded nothing yet.
+    known = answer.jobs and seen["dag_id"].partition(".")[0] == str(answer.jobs[0].cluster)
+    found = _differences(folder, answer, asked_s) if known else queued.NOTHING
+    if not answer.problem:
+        seen = snapshot.with_queue(seen, answer.waiting, found)
+    return _judge(seen, record, answer, found)
+
+
+def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Found:
+    """What the queue tells of the campaign's nodes, if its DAGMan is there; ``asked_s`` is when the schedd was asked."""
+    return queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if answer.jobs else queued.NOTHING
+
+
+def look_again(folder: str) -> str:
+    """Look at the campaign, and return ``Look.sentence``."""
+    return look(folder).sentence
+
+
+def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
+    """Judge the unfinished ones of many campaigns, with one question to each kind of pool that they use.
+
+    Args:
+        rows: summaries of campaigns.
+
+    Returns:
+        One look for each row, and why a schedd could not be asked. A campaign of another schedd is not judged.
+    """
+    found = {row["folder"]: Look(row) for row in rows}
+    records = dict(_records(row["folder"] for row in rows if row["state"] in table.UNFINISHED))
+    problems = []
+    for kind in sorted({record["config"]["htcondor"]["pool"] for record in records.values()}):
+        asked_s = time.time()
+        answer = ask_pool(kind, queue.of_all())
+        if answer.problem:
+            problems.append(f"whether DAGMan runs is not known: {answer.problem}")
+            continue
+        for folder, record in records.items():
+            if record["config"]["htcondor"]["pool"] == kind and _is_of(record, answer.schedd):
+                jobs = tuple(job for job in answer.jobs if job.folder == record["folder"])
+                own = answer._replace(jobs=jobs)
+                differences = _differences(folder, own, asked_s)
+                row = {
+                    **found[folder].seen,
+                    **{key: list(getattr(differences, key)) for key in (*queued.KINDS, "held")},
+                }
+                found[folder] = _judge(row, record, own, differences)
+    return list(found.values()), problems
+
+
+def _records(folders: Any) -> Any:
+    for folder in folders:
+        try:
+            yield folder, read_record(folder)
+        except CampaignError:
+            continue  # its row says that it cannot be read
+
+
+def _is_of(record: Record, schedd: str) -> bool:
+    """Whether this schedd has the campaign's DAGMan, as far as is known."""
+    known = submissions.latest(record["folder"])
+    return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
+
+
+def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: queued.Found) -> Look:
+    """What the schedd's answer means for an unfinished campaign."""
+    if answer.problem:
+        return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")
+    name, typed = shlex.quote(record["name"]), program()
+    if not answer.jobs:
+        if snapshot.state_now(record["folder"]) in table.ENDS:
+            return Look(seen)
+        resume = f"{typed} resume {name}"
+        if seen["state"] == table.INITIAL:
+            sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
+            return Look(seen, sentence, stuck=True, gone=True, cure=(Step("next", resume),))
+        sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
+        cure = (Step("next", f"{typed} repair {name}"), Step("then", resume))
+        return Look(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
+    job = answer.jobs[0]
+    again = (Step("next", f"{typed} stop {name}"), Step("then", f"{typed} resume {name}"))
+    if job.status == queue.HELD:
+        release = (Step("next", snapshot.release(record, f"{job.cluster}.0")),)
+        sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
+        return Look(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
+    out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
+    if job.crashes:
+        sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
+        return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
+    if job.starts_again_s:
+        minutes = max(1, round((job.starts_again_s - time.time()) / 60))
+        return Look(seen, f"its DAGMan ended, and HTCondor starts it again in about {minutes} min; see {out}")
+    if found.all_vanished:
+        jobs = formatting.count(len(found.vanished), "job")
+        sentence = (
+            f"its DAGMan waits for {jobs} that left HTCondor's queue without its notice: nothing moves it any more"
+        )
+        return Look(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
+    return Look(seen)

@@ -1,0 +1,171 @@
+"""How fast a campaign goes: nodes that take too long, nodes that were tried again, and when it may be over."""
+
+import math
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faser_align.campaign.manifest import convergence_of
+from faser_align.fsm import exit_codes
+from faser_align.state import database, queries
+
+Row = dict[str, Any]
+
+SAMPLE = 500  # finished nodes of an iteration whose median is taken: a large campaign is not read as a whole
+SAMPLED = 2  # latest iterations with finished nodes
+FINISHED_MIN = 3  # for a median that says something
+SLOW_FACTOR, SLOW_S_MIN = 3.0, 60.0  # as long as so many medians, and so much longer than one
+SHARE_MIN = 0.1  # of an iteration's nodes that must be done before their share tells how long it takes
+PACE_MAX = 0.95  # what is left of a number from one iteration to the next; above, no end can be told
+PACE_OVER = 3  # iterations
+NUMBERS = {"effect": ("effect_um", "effect_um_max"), "significance": ("significance", "significance_max")}
+
+
+def retried(db: sqlite3.Connection) -> list[Row]:
+    """Nodes that needed more than one attempt and are not failed, held or lost: how many, and what befell the one before."""
+    found = queries.rows(
+        db,
+        "SELECT n.node, n.state, n.attempts, a.outcome, a.return_value FROM nodes AS n "
+        "JOIN attempts AS a ON a.node = n.node AND a.attempt = n.attempts - 1 "
+        "WHERE n.attempts > 1 AND n.state NOT IN ('failed', 'held', 'lost') ORDER BY n.node",
+    )
+    return [{**{key: row[key] for key in ("node", "state", "attempts")}, "why": _befell(row)} for row in found]
+
+
+def _befell(row: Mapping[str, Any]) -> str:
+    value = row["return_value"]
+    if row["outcome"] == "succeeded":
+        return "repeated, though it had succeeded"
+    if known := exit_codes.failure(value):
+        return known[0]
+    if value is None:
+        return "its DAGMan ended meanwhile" if row["outcome"] in ("", "abandoned") else "failed before its job ran"
+    return "no good result was left" if value == 0 else f"the job ended with status {value}"
+
+
+def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[Row]:
+    """Running nodes that take much longer than the median of their kind so far: ``node``, ``kind``, ``since_s``, ``median_s``.
+
+    Args:
+        db: a published copy.
+        rows: counts of nodes by stage and iteration, see ``queries.all_counts``.
+        now_s: Unix time.
+    """
+    if not any(row.get("running") for row in rows):
+        return []
+    found: list[Row] = []
+    for kind in ("reco", "mille"):
+        took = _took(db, kind, rows)
+        if len(took) < FINISHED_MIN:
+            continue
+        median = _median(took)
+        begun = now_s - max(SLOW_FACTOR * median, median + SLOW_S_MIN)
+        late = db.execute(
+            "SELECT n.node, a.opened_utc FROM nodes AS n JOIN attempts AS a ON a.node = n.node AND a.attempt = n.attempts "
+            "WHERE n.state = 'running' AND n.kind = ? AND a.opened_utc < ? ORDER BY a.opened_utc, n.node",
+            (kind, database.utc(begun)),
+        )
+        found += [
+            {"node": node, "kind": kind, "since_s": now_s - queries.seconds(utc), "median_s": median}
+            for node, utc in late
+        ]
+    return found
+
+
+def _median(values: Sequence[float]) -> float:
+    """The middle one; the module statistics would cost more than the queries do."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """How long nodes of a kind took from PRE to POST (s): a sample of the latest iterations that have some."""
+    done = [row for row in rows if row["stage"] and row.get("done")][-SAMPLED:]
+    prefixes = [f"{kind}_s{row['stage']}_i{row['iteration']:02d}_" for row in done] if kind == "reco" else [f"{kind}_"]
+    found: list[float] = []
+    for prefix in prefixes:
+        times = db.execute(
+            "SELECT opened_utc, closed_utc FROM attempts WHERE node BETWEEN ? AND ? AND outcome = 'succeeded' LIMIT ?",
+            (prefix, f"{prefix}~", SAMPLE),
+        )
+        found += [queries.seconds(closed) - queries.seconds(opened) for opened, closed in times]
+    return found
+
+
+def estimate(
+    record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False
+) -> Row:
+    """When the campaign may be over, from the times of its iterations so far; {} where nothing can be told yet.
+
+    It assumes that what is left takes as long as the median of what is done, and as many iterations as are allowed. Where
+    effect or significance shrink steadily, their limits tell in which iteration the stage may converge.
+
+    Args:
+        record: the campaign's, with its stages and limits.
+        rows: the iterations of a snapshot, in order.
+        now_s: Unix time.
+        validating: the iterations are over, and the validation, which takes as long as one, has begun.
+
+    Returns:
+        ``iteration_s`` (one iteration), ``iterations`` (how many that was learnt from; 0: from a part of the first),
+        ``left`` (iterations to come at most, the present one and the validation included; 0 while validating), ``left_s``, ``end_utc``, and of the last stage
+        ``converges`` (the iteration, None if unknown) with ``converges_utc``.
+    """
+    if not rows:
+        return {}
+    now = rows[-1]
+    finished = [row["wall_s"] for row in rows if row["wall_s"]]
+    going = not now["ended_utc"]
+    began = now["ended_utc"] if validating else now["started_utc"]
+    spent = now_s - queries.seconds(began) if (going or validating) and began else 0.0
+    each = _median(finished) if finished else _from_a_part(now["nodes"], spent)
+    if not each or spent > SLOW_FACTOR * each:
+        return {}  # so late that what was learnt says nothing any more
+    if validating:
+        left_s = max(0.0, each - spent)
+        end_utc = database.utc(now_s + left_s)
+        known = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
+        return {**known, "end_utc": end_utc, "converges": None, "converges_utc": ""}
+    later = sum(stage["iterations"] for stage in record["stages"][now["stage"] :]) + ("validation" in record)
+    more = max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
+    this = max(0.0, each - spent) if going else 0.0
+    found = {"iteration_s": each, "iterations": len(finished), "left": more + going, "left_s": this + more * each}
+    found["end_utc"] = database.utc(now_s + found["left_s"])
+    at = None if later else _converges(record, [row for row in rows if row["stage"] == now["stage"]])
+    to_come = None if at is None else this + max(0, at - now["iteration"]) * each
+    return {**found, "converges": at, "converges_utc": "" if to_come is None else database.utc(now_s + to_come)}
+
+
+def _from_a_part(counts: Mapping[str, int], spent_s: float) -> float | None:
+    done, nodes = counts.get("done", 0) + counts.get("skipped", 0), sum(counts.values())
+    return spent_s * nodes / done if nodes and done >= SHARE_MIN * nodes and spent_s > 0 else None
+
+
+def _converges(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The iteration in which the stage converges at its pace so far, or None where that cannot be told."""
+    rules = convergence_of(record, rows[-1]["stage"])
+    judged = [row for row in rows if row["verdict"]]
+    if not judged or "rules" not in rules:
+        return None
+    needed = [_needed(row_key, rules[limit], judged) for row_key, limit in _asked(rules)]
+    known = [count for count in needed if count is not None]
+    if not known or (rules["require"] == "all" and len(known) < len(rules["rules"])):
+        return None
+    count = max(known) if rules["require"] == "all" else min(known)
+    return int(judged[-1]["iteration"] + max(1, count + rules["patience"] - 1))
+
+
+def _asked(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [NUMBERS[name] for name in rules["rules"] if name in NUMBERS]
+
+
+def _needed(key: str, limit: float, judged: Sequence[Mapping[str, Any]]) -> int | None:
+    """Iterations until a number that shrinks by one factor in each is below its limit; 0 if it is."""
+    values = [row[key] for row in judged if isinstance(row[key], int | float) and row[key] > 0]
+    if len(values) < len(judged) or not values:
+        return None
+    if values[-1] <= limit:
+        return 0
+    over = min(PACE_OVER, len(values) - 1)
+    pace = float(values[-1] / values[-1 - over]) ** (1 / over) if over else 1.0
+    return math.ceil(math.log(float(limit / values[-1])) / math.log(pace)) if pace <= PACE_MAX else None

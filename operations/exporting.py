@@ -1,0 +1,90 @@
+"""What ``export`` does: the views of a campaign's published copy as JSON or CSV."""
+
+import csv
+import io
+import json
+import os
+from typing import Any
+
+from faser_align.fsm.errors import UserError
+from faser_align.reference.exports import EXPORT_FORMATS as FORMATS
+from faser_align.reference.exports import EXPORTED as TABLES
+from faser_align.reference.files import Format, Key
+from faser_align.state import queries
+from faser_align.system.atomic import write_text
+
+JSON_COLUMNS = ("facts", "criteria", "metrics")
+ALL = ""  # name of the text that has all tables
+EXPORTED_FORMAT = Format(
+    "What `export` writes",
+    "One JSON file with all of it, or with `--table` the rows of one table; as CSV each table is a file of its own.",
+    (
+        Key("campaign...", "the row of the table [`campaign`](schema.md#campaign)"),
+        *(
+            Key(f"{table}[]...", f"rows of the view [`v_{table}`](schema.md#v_{table}), JSON in them as what it says")
+            for table in TABLES
+        ),
+    ),
+)
+
+
+def check(form: str, table: str, output: str) -> None:
+    """Raise UserError if there is no such format or table, or if several tables would go into one stream of CSV."""
+    if form not in FORMATS:
+        raise UserError(f"--format {form} is unknown; choose {' or '.join(FORMATS)}")
+    if table and table not in TABLES:
+        raise UserError(f"--table {table} is unknown; choose {', '.join(TABLES[:-1])} or {TABLES[-1]}")
+    if form == "csv" and not table and not output:
+        raise UserError(
+            f"as CSV each table is a file of its own: give -o FOLDER, or --table with one of {', '.join(TABLES)}"
+        )
+
+
+def texts(folder: str, form: str, table: str) -> dict[str, str]:
+    """What is to be written, by table; JSON of all tables is one text under ``ALL``.
+
+    Raises StoreError if the published copy of the campaign in ``folder`` cannot be read.
+    """
+    wanted = (table,) if table else TABLES
+    with queries.published(folder) as db:
+        rows = {name: queries.view(db, f"v_{name}") for name in wanted}
+        campaign = queries.campaign(db)
+    if form == "csv":
+        return {name: _csv(found) for name, found in rows.items()}
+    decoded = {name: [_decoded(found.columns, row) for row in found.rows] for name, found in rows.items()}
+    value: Any = decoded[table] if table else {"campaign": campaign, **decoded}
+    return {ALL: json.dumps(value, indent=1, allow_nan=False) + "\n"}
+
+
+def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list[str]:
+    """Write the texts: one to the file ``output``, several into the folder of that name; returns the paths.
+
+    Raises UserError if one is there already and may not be replaced, or cannot be written.
+    """
+    paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
+    there = [path for path in paths.values() if os.path.lexists(path)]
+    if there and not force:
+        raise UserError(f"{there[0]} exists already; give another name with -o, or --force to replace it")
+    try:
+        if len(texts) > 1:
+            os.makedirs(output, exist_ok=True)
+        for name, path in paths.items():
+            write_text(path, texts[name])
+    except OSError as problem:
+        raise UserError(f"{output} cannot be written: {problem.strerror}; give another name with -o") from None
+    return list(paths.values())
+
+
+def _decoded(columns: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
+    """A row by its columns' names, with the JSON in it as what it says."""
+    found = dict(zip(columns, row, strict=True))
+    return found | {key: json.loads(found[key]) for key in JSON_COLUMNS if key in found}
+
+
+def _csv(table: queries.Table) -> str:
+    """Names of columns, then rows; None is an empty field (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(table.rows)
+    return text.getvalue()

@@ -1,0 +1,211 @@
+"""Extend a campaign that has ended: more iterations, in a DAG of their own, in the same folder and history."""
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign.manifest import read_record
+from faser_align.dag.create import make_folders
+from faser_align.dag.render import render
+from faser_align.fsm import table
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.fsm.plural import count
+from faser_align.operations import dagman, lifecycle, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, create, database, queries, spool
+from faser_align.state.upgrade import bring_up_to_date
+from faser_align.system import atomic
+
+ITERATIONS_MAX = 99  # two digits in the names of nodes and folders
+BY_VERDICT = ("exhausted", "diverged", "stalled", "starved", "rejected")
+
+
+class Extended(NamedTuple):
+    """A campaign in ``state`` that may have ``after`` iterations and continues with iteration ``first``.
+
+    ``cluster`` is that of its new DAGMan job, None for a dry run; ``same_limits`` says that a decision on metrics ended it,
+    so that the same limits decide again.
+    """
+
+    name: str
+    state: str
+    first: int
+    after: int
+    same_limits: bool
+    cluster: int | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What an extension adds: iterations ``first`` to ``after`` of ``stage``, and what runs behind them.
+
+    ``before`` is the number of iterations that the store knows, ``done`` the nodes of ``first`` that need not run again.
+    """
+
+    stage: int
+    first: int
+    before: int
+    after: int
+    done: frozenset[str]
+
+
+def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
+    """Allow that many more iterations for the campaign in ``folder``, and submit them.
+
+    Raises:
+        UserError: it has not ended, has converged, runs, or cannot have so many iterations.
+        CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; then nothing was changed.
+    """
+    record = lifecycle.in_place(folder)
+    name = record["name"]
+    _refuse(record, snapshot.state_now(folder))
+    with contextlib.nullcontext() if dry_run else alone(folder):
+        state = snapshot.state_now(folder)
+        _refuse(record, state)
+        lifecycle.refuse_without_solution(record, state)
+        added = _plan(record, state, iterations)
+        planned = Extended(name, state, added.first, added.after, state in lifecycle.JUDGED, None, ())
+        if dry_run:
+            return planned
+        discard_leftover(folder, state)
+        lifecycle.await_departure(record, state)
+        dagman.refuse_second(record, "extend")
+        schedd = dagman.schedd_of(record)
+        bring_up_to_date(folder)
+        cluster, warnings = _carry_out(folder, added, schedd)
+    return planned._replace(cluster=cluster, warnings=warnings)
+
+
+def discard_leftover(folder: str, state: str) -> None:
+    """Remove what an ``extend`` that was killed has left: a DAG that no DAGMan has seen, of a campaign that has ended."""
+    names = layout.dag_files(folder)
+    dag = f"{folder}/{names[-1]}"
+    if state not in table.ENDS or len(names) == 1 or os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
+        return
+    os.unlink(dag)
+    with queries.published(folder) as db:
+        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    known = changes.read(folder)
+    changes.write(folder, [one for one in known if one["id"] in told or not changes.is_extension(one["key"])])
+
+
+def _refuse(record: dict[str, Any], state: str) -> None:
+    name = record["name"]
+    if "imported" in record or "only" in record:
+        raise UserError(f"{name} has no iterations of its own to go on with; submit a campaign from its constants")
+    if state in table.UNFINISHED:
+        raise UserError(
+            f"{name} is {state}; it can be extended when it has ended. Wait for that or stop it; if its DAGMan is gone, close "
+            f"it with {lifecycle.hint('repair', record)}"
+        )
+    if table.campaign_after(state, "extended") is None:
+        raise UserError(
+            f"{name} is {state}, so there is nothing to extend; start another campaign from its constants with "
+            f"{lifecycle.hint('submit --from', record)}"
+        )
+
+
+def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
+    """What is to be added, from where the campaign ended."""
+    with queries.published(record["folder"]) as db:
+        stage = max(1, queries.campaign(db)["stage"])
+        before = _one(db, "SELECT max(iteration) FROM nodes WHERE stage = ?", stage)
+        judged = _one(db, "SELECT max(iteration) FROM iterations WHERE stage = ? AND ended_utc != ''", stage)
+        over = queries.nodes(db, "done", "lost")  # those passed over since their stage had ended have their turn now
+    # After a verdict so many more than it was given; after a failure or a stop so many more than it was to have.
+    after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
+    if iterations < 1 or after > ITERATIONS_MAX:
+        raise UserError(
+            f"-i {iterations} is not allowed: stage {stage} has {count(before, 'iteration')}, and may have 1 to {ITERATIONS_MAX}"
+        )
+    if state in BY_VERDICT and iterations < before - judged:
+        left = before - judged
+        raise UserError(
+            f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged} of the {before} that stage "
+            f"{stage} may have; continue with the other {left} with {lifecycle.hint('extend', record, f'-i {left}')}"
+        )
+    first = judged + 1
+    done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}
+    return Extension(stage, first, before, after, frozenset(done))
+
+
+def _one(db: sqlite3.Connection, sql: str, stage: int) -> int:
+    return int(db.execute(sql, (stage,)).fetchone()[0] or 0)
+
+
+def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[str, ...]]:
+    """Write and submit the extension; returns the cluster of its DAGMan and warnings. A failure leaves everything as it was."""
+    from faser_align.dag.submit import submit_dag
+
+    identity, known = control_requests.identity(), changes.read(folder)
+    dag = f"{folder}/{layout.dag_name(len(layout.dag_files(folder)) + 1)}"
+    wish = ""
+    try:
+        changes.write(folder, [*known, _change(identity, added)])
+        record = read_record(folder)
+        _hand_on(record, added)
+        make_folders(record)
+        _unmark(record)
+        atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
+        # Before the DAGMan: its first hook needs the nodes.
+        wish = control_requests.put(
+            folder, "extended", {name: getattr(added, name) for name in ("stage", "before", "after")}, identity
+        )
+        cluster = submit_dag(schedd, folder)
+    except BaseException as problem:
+        if wish:
+            spool.remove(folder, [wish])
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(dag)
+        changes.write(folder, known)
+        if isinstance(problem, OSError):
+            raise StoreError(f"{folder} cannot be written: {problem.strerror}; make room, then try again") from None
+        raise
+    try:
+        create.record_submitted(folder, cluster, resumed=True)
+    except StoreError as problem:
+        return cluster, (str(problem),)  # the first script records it by itself
+    return cluster, ()
+
+
+def _unmark(record: dict[str, Any]) -> None:
+    """Nodes that a DAGMan passed over have their turn: without the marks by which their jobs would end at once."""
+    for stage, number in layout.iterations(record):
+        for part in (layout.RECO, layout.MILLEPEDE):
+            logs = Path(layout.iteration_folder(record["folder"], stage, number), part, layout.LOGS)
+            for mark in logs.glob(f"*.{layout.PASSED}"):
+                mark.unlink(missing_ok=True)
+
+
+def _change(identity: str, added: Extension) -> changes.Change:
+    return {
+        "id": identity,
+        "utc": database.utc(),
+        "who": submissions.user(),
+        "host": os.uname().nodename,
+        "key": changes.iterations_key(added.stage),
+        "before": added.before,
+        "after": added.after,
+    }
+
+
+def _hand_on(record: dict[str, Any], added: Extension) -> None:
+    """Give the constants that the last iteration has found to the next one, where its job has not done so."""
+    folder, stage, first = record["folder"], added.stage, added.first
+    target = layout.constants_file(folder, stage, first)
+    if os.path.exists(target):
+        return
+    result = layout.result_file(folder, stage, first - 1)
+    if first == 1 or not os.path.exists(result):
+        raise UserError(
+            f"there are no constants for iteration {first}: {result} is not there; start another campaign from those of an "
+            f"earlier iteration with {lifecycle.hint('submit --from', record)} and --iteration"
+        )
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(result, encoding="utf-8") as file:
+        atomic.write_text(target, file.read())

@@ -1,0 +1,97 @@
+"""The failed attempts of a campaign, and its holds, with what is known about each from the store and from HTCondor's log."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.fsm import exit_codes
+from faser_align.operations import snapshot
+from faser_align.pages.logs import shown_log
+from faser_align.state import queries
+from faser_align.state.logends import LogEnd
+
+Row = dict[str, Any]
+
+EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
+
+
+class Failure(NamedTuple):
+    """A kind of failure: its name, what helps, and the attempts that it befell."""
+
+    name: str
+    cure: str
+    attempts: tuple[Row, ...]
+
+
+def kinds(attempts: Iterable[Row]) -> list[Failure]:
+    """Failed attempts by the name of their failure, the most frequent first.
+
+    Args:
+        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's ``state``.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt["name"], attempt["cure"]), []).append(attempt)
+    found = [Failure(name, cure, tuple(group)) for (name, cure), group in groups.items()]
+    return sorted(found, key=lambda failure: -len(failure.attempts))
+
+
+def attempts(folder: str) -> list[Row]:
+    """Failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
+
+    Raises:
+        StoreError: the published copy cannot be read.
+    """
+    hosts = _hosts(folder)
+    with queries.published(folder) as db:
+        found = queries.rows(
+            db,
+            "SELECT h.node, h.attempt, h.utc, h.event, h.job_id, n.state, json_extract(h.facts, '$.return') AS ret, "
+            "coalesce(json_extract(h.facts, '$.reason'), '') AS why FROM history AS h JOIN nodes AS n ON n.node = h.subject "
+            "WHERE h.event = 'held' OR (h.event IN ('failed', 'lost') AND h.ignored = '') ORDER BY h.id",
+        )
+    return [named(row, hosts) for row in found]
+
+
+def named(row: Row, hosts: dict[str, str]) -> Row:
+    """A failed attempt or a hold with the name of its failure, the cure, and the host, which ``hosts`` has by job."""
+    ret, held = row.pop("ret"), row.pop("event") == "held"
+    if held:
+        word, cure = next(known for known in exit_codes.HOLDS if known[0] in row["why"].lower())
+        name = f"on hold: {word}" if word else "on hold"
+    elif known := exit_codes.failure(ret):
+        name, _, cure = known
+    else:
+        name, cure = row["why"].partition(":")[0] or f"exit status {ret}", snapshot.cure(ret, row["why"])
+    return {**row, "name": name, "cure": cure, "return": ret, "host": hosts.get(row["job_id"], "")}
+
+
+def _hosts(folder: str) -> dict[str, str]:
+    """Where jobs ran last, by their ids."""
+    from faser_align.state import joblogs
+
+    try:
+        text = Path(folder, layout.JOB_LOG).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    found = {}
+    for event in joblogs.job_events(text):
+        slot = next((line for line in event.said if line.startswith("SlotName: ")), "")
+        if event.code == EXECUTING and slot:
+            found[event.job_id] = slot.partition("@")[2]
+    return found
+
+
+def logs(folder: str, kinds: Iterable[Failure]) -> dict[str, LogEnd]:
+    """Return the end of the own log of one node of each kind that has any."""
+    record = read_record(folder)
+    found: dict[str, LogEnd] = {}
+    for kind in kinds:
+        for attempt in kind.attempts:
+            end = shown_log(record, folder, attempt["node"], attempt["why"])
+            if end.lines:
+                found[attempt["node"]] = end
+                break
+    return found

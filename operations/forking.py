@@ -1,0 +1,83 @@
+"""A campaign that begins where another one has been: its data, its configuration, and the constants of any iteration."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.config.load import validate
+from faser_align.config.schema import Config
+from faser_align.fsm.errors import UserError
+from faser_align.fsm.plural import count
+from faser_align.state import queries, registry
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The campaign that is forked, and the constants to begin with: those that ``iteration`` of ``stage`` has found.
+
+    Iteration 0 stands for the constants with which the stage began.
+    """
+
+    folder: str
+    record: dict[str, Any]
+    stage: int
+    iteration: int
+    constants: str
+
+    def config(self) -> tuple[str, Config]:
+        """The parent's configuration, with what was changed while it ran: its text as written by the user, and the values."""
+        if "imported" in self.record:
+            raise UserError(
+                f"{self.record['name']} was imported, and with what it ran is not known; give --config FILE"
+            )
+        try:
+            with open(f"{self.folder}/{layout.CONFIG}", encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        return text, validate(self.record["config"], f"{self.record['name']} (give --config FILE)")
+
+    def facts(self) -> dict[str, Any]:
+        """What a child's record says of it."""
+        with open(self.constants, "rb") as file:
+            checksum = hashlib.sha256(file.read()).hexdigest()
+        return {
+            "name": self.record["name"],
+            "folder": self.folder,
+            "stage": self.stage,
+            "iteration": self.iteration,
+            "constants": self.constants,
+            "sha256": checksum,
+        }
+
+
+def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
+    """The campaign of this name or folder, with the constants of an iteration of it; the latest ones without.
+
+    Raises:
+        UserError: there is no such campaign, or the iteration has found no constants.
+    """
+    folder = registry.find(campaign)
+    record = read_record(folder)
+    found = _solved(folder)
+    if stage is None:
+        stage = found[-1][0] if found else 1
+    if not 1 <= stage <= len(record["stages"]):
+        raise UserError(f"--stage {stage} is not there: {record['name']} has {count(len(record['stages']), 'stage')}")
+    if iteration is None:
+        of_stage = [number for of, number in found if of == stage]
+        iteration = of_stage[-1] if of_stage else 0
+    path = layout.result_file(folder, stage, iteration) if iteration else layout.constants_file(folder, stage, 1)
+    if not os.path.isfile(path):
+        there = ", ".join(f"--stage {of} --iteration {number}" for of, number in found) or "none but --iteration 0"
+        raise UserError(f"{record['name']} has no constants of stage {stage}, iteration {iteration}; there are {there}")
+    return Parent(folder, record, stage, iteration, path)
+
+
+def _solved(folder: str) -> list[tuple[int, int]]:
+    """(stage, iteration) of all iterations that were solved, in order."""
+    with queries.published(folder) as db:
+        return [(row["stage"], row["iteration"]) for row in queries.iterations(db) if row["ended_utc"]]

@@ -1,0 +1,247 @@
+"""Stop and resume a campaign: what HTCondor is asked to do, and in which order."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from faser_align.campaign import layout, submissions
+from faser_align.campaign.manifest import read_record
+from faser_align.fsm import exit_codes, table
+from faser_align.fsm.errors import CampaignError, StoreError, UserError
+from faser_align.operations import dagman, snapshot, waiting
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, create, database, queries
+from faser_align.state.upgrade import bring_up_to_date
+from faser_align.system import atomic, program
+
+END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+WHEN = ("iteration", "never")  # of `stop --after`
+NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
+JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
+LEAVE_WAIT_S, LEAVE_POLL_S = 60.0, 1.0  # DAGMan leaves a few seconds after FINAL, which may wait for a server
+
+
+class Ended(NamedTuple):
+    """A campaign that was stopped: its end state and the reason, and what was unusual about it."""
+
+    name: str
+    state: str
+    reason: str
+    warnings: tuple[str, ...]
+
+
+class StopRequest(NamedTuple):
+    """A request to stop after the iteration, or to take that back; ``changed`` is false if it was so already."""
+
+    name: str
+    wanted: bool
+    changed: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Submitted(NamedTuple):
+    """A campaign that continues: the cluster of its new DAGMan job, and what was unusual about it."""
+
+    name: str
+    cluster: int
+    warnings: tuple[str, ...]
+
+
+def ignore(_: str) -> None:
+    """Do nothing with a sentence about the progress."""
+
+
+def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Callable[[str], None] = ignore) -> Ended:
+    """Stop the campaign in ``folder`` and wait until its end is published.
+
+    Args:
+        folder: the campaign.
+        confirm: called with the campaign's name before anything is done; it raises an exception to stop nothing.
+        progress: called with a sentence for each step that takes time.
+
+    Raises:
+        UserError: the campaign does not run.
+        CampaignError: HTCondor refuses, or no end was published.
+    """
+    record = in_place(folder)
+    name, again = record["name"], hint("resume", record)
+    state = snapshot.state_now(folder)
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    schedd = dagman.schedd_of(record)
+    from faser_align.dag.submit import dagman_jobs, stop_dag
+
+    jobs = dagman_jobs(schedd, record["folder"])
+    if not jobs:
+        raise UserError(
+            f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
+            f"see {hint('status', record)}"
+        )
+    confirm(name)
+    warnings = []
+    for job in jobs:
+        progress(f"stopping job {job.cluster}.0: DAGMan submits no new nodes, then its jobs are removed ...")
+        stopped = stop_dag(schedd, record["folder"], job.cluster)
+        if not stopped.gone:
+            raise CampaignError(
+                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {hint('status', record)}"
+            )
+        if not stopped.halted:
+            warnings.append("DAGMan did not report that it had halted before it was removed")
+    wait_s = END_WAIT_S if all(job.works for job in jobs) else NO_HOOK_WAIT_S
+    end = waiting.wait(folder, timeout_s=wait_s, interval_s=0.2).end
+    if end is None:
+        closing = hint("repair", record)
+        raise CampaignError(
+            f"{name} left the queue, but no end was recorded; go on with {again}, or close it with {closing}"
+        )
+    return Ended(name, end, snapshot.take(folder)["reason"], tuple(warnings))
+
+
+def stop_after(folder: str, when: str) -> StopRequest:
+    """Request that the campaign stops after the current iteration, or (``never``) take the request back.
+
+    The POST script of the iteration's Millepede node halts DAGMan, so that no node of the next iteration starts.
+
+    Raises:
+        UserError: it does not run, or ``when`` is neither iteration nor never.
+        CampaignError: the campaign's folder cannot be written.
+    """
+    record = in_place(folder)
+    name, state = record["name"], snapshot.state_now(folder)
+    if when not in WHEN:
+        raise UserError(f"--after {when} is not known; it must be {' or '.join(WHEN)}")
+    if state in table.ENDS:
+        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+    path = f"{folder}/{layout.STOP}"
+    wanted = when == "iteration"
+    with alone(folder):
+        if os.path.exists(path) == wanted:
+            return StopRequest(name, wanted, changed=False)
+        try:
+            if wanted:
+                atomic.write_text(path, json.dumps({"who": submissions.user(), "utc": database.utc()}))
+            else:
+                os.unlink(path)
+        except OSError as error:
+            raise CampaignError(
+                f"{path} cannot be written: {error.strerror}; make room there, then try again"
+            ) from None
+        control_requests.put(folder, "stop_asked", {"after": when})
+    trouble = dagman.look(folder).trouble if wanted else ""
+    return StopRequest(name, wanted, changed=True, warnings=(trouble,) if trouble else ())
+
+
+def resume(folder: str) -> Submitted:
+    """Submit the campaign in ``folder`` again: from its rescue DAG, or without the nodes that the database knows to be done.
+
+    Raises:
+        UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
+        CampaignError: HTCondor refuses.
+    """
+    record = in_place(folder)
+    _refuse_to_resume(record, snapshot.state_now(folder))
+    with alone(folder):
+        # Another command may have resumed it while this one waited for the lock.
+        state = snapshot.state_now(folder)
+        _refuse_to_resume(record, state)
+        await_departure(record, state)
+        dagman.refuse_second(record, "resume")
+        _forget_earlier(folder, state)
+        schedd = dagman.schedd_of(record)
+        from faser_align.dag.submit import resume_dag
+
+        bring_up_to_date(folder)
+        _make_folders(record)
+        cluster = resume_dag(schedd, record["folder"], _done(folder))
+        warnings: tuple[str, ...] = ()
+        try:
+            create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
+        except StoreError as problem:
+            # The first script of the new DAGMan records the resumption by itself.
+            warnings = (str(problem),)
+    return Submitted(record["name"], cluster, warnings)
+
+
+def _make_folders(record: dict[str, Any]) -> None:
+    """Make the folders that the end of the campaign removed because they were unused."""
+    from faser_align.dag.create import make_folders
+
+    try:
+        make_folders(record)
+    except OSError as error:
+        raise StoreError(f"{error.filename} cannot be made: {error.strerror}; make room, then try again") from None
+
+
+def _forget_earlier(folder: str, state: str) -> None:
+    """Take away what was meant for the DAGMan before: a wish to stop, and an extension that never came to be."""
+    from faser_align.operations.extension import discard_leftover
+
+    discard_leftover(folder, state)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{folder}/{layout.STOP}")
+
+
+def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
+    name = record["name"]
+    if state in table.ENDS and table.campaign_after(state, "resumed") is None:
+        raise UserError(
+            f"{name} is {state}, so there is nothing to resume; see {hint('report', record)}, or submit a new campaign"
+        )
+    refuse_without_solution(record, state)
+    if state in JUDGED:
+        raise UserError(
+            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; give it more iterations "
+            f"({hint('extend', record)}), or submit a new campaign from its constants with another choice of what is free"
+        )
+    if state == "exhausted":
+        raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
+
+
+def refuse_without_solution(record: dict[str, Any], state: str) -> None:
+    """Refuse to repeat an iteration whose Millepede job cannot have a solution with the same files."""
+    with queries.published(record["folder"]) as db:
+        failed = [node for node in queries.nodes(db, "failed") if node["return_value"] in exit_codes.CAMPAIGN_EVENTS]
+    if state in exit_codes.CAMPAIGN_EVENTS.values() and failed:
+        fix = exit_codes.JOB_FAILURES[failed[0]["return_value"]][2]
+        raise UserError(f"{record['name']} is {state}: {failed[0]['reason']}; repeated, it would end alike: {fix}")
+
+
+def _done(folder: str) -> list[str]:
+    """Nodes that need not run again, as the published copy has them."""
+    with queries.published(folder) as db:
+        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows who is still to be passed over
+
+
+def await_departure(record: dict[str, Any], state: str) -> None:
+    """Give the DAGMan of a campaign that has just ended the time to leave the queue; whoever submits refuses if it stays."""
+    deadline = time.monotonic() + LEAVE_WAIT_S
+    while state in table.ENDS and dagman.ask(record).jobs and time.monotonic() < deadline:
+        time.sleep(LEAVE_POLL_S)
+
+
+def in_place(folder: str) -> dict[str, Any]:
+    """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
+    record = read_record(folder)
+    if "imported" in record:
+        raise UserError(
+            f"{record['name']} was imported and has no DAG of ours; submit a new campaign from its constants with "
+            f"`--constants FILE`, after {hint('constants export', record)}"
+        )
+    try:
+        same = os.path.samefile(folder, record["folder"])
+    except OSError:
+        same = False
+    if not same:
+        raise UserError(
+            f"{folder} is a copy of the campaign in {record['folder']}, whose paths its DAG holds; work on that one"
+        )
+    return record
+
+
+def hint(command: str, record: dict[str, Any], options: str = "") -> str:
+    """Return a command about the campaign as its user types it, in backquotes."""
+    return program.hint(command, record["name"], options)

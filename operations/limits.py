@@ -1,0 +1,184 @@
+"""Change limits of a campaign while it runs: those that its scripts read for every decision."""
+
+import copy
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.campaign import changes, submissions
+from faser_align.campaign.manifest import convergence_of
+from faser_align.config.describe import names
+from faser_align.config.load import nearest, validate
+from faser_align.config.schema import Config
+from faser_align.fsm.errors import UserError
+from faser_align.operations import lifecycle, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, create, database, queries, spool
+from faser_align.system import program
+
+Record = dict[str, Any]
+OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage alone, which is counted from 1
+
+
+class Change(NamedTuple):
+    """A key with its values before and after; ``own`` has number and name of the stages that have a value of their own."""
+
+    key: str
+    before: Any
+    after: Any
+    own: tuple[tuple[int, str], ...]
+
+
+def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[Change]:
+    """Change keys of the campaign's configuration that scripts read; returns each with its values.
+
+    Args:
+        folder: the campaign.
+        assignments: ``KEY=VALUE`` each, the value as in the configuration file.
+        dry_run: show what would change, and change nothing.
+
+    Raises:
+        UserError: a key cannot be changed or a value is not allowed; then nothing is.
+        StoreError: the campaign's folder cannot be written.
+    """
+    record = lifecycle.in_place(folder)
+    if snapshot.state_now(folder) == "converged":
+        raise UserError(
+            f"{record['name']} is converged, and nothing reads its limits any more; fork it with "
+            f"`{program.program()} submit --from {record['name']}`"
+        )
+    wanted = _values(record, assignments)
+    found = [Change(key, before, after, tuple(_own(record, key))) for key, (before, after) in wanted.items()]
+    if dry_run:
+        return found
+    with alone(folder):
+        known = changes.read(folder)
+        known += [
+            {
+                "id": control_requests.identity(),
+                "utc": database.utc(),
+                "who": submissions.user(),
+                "host": os.uname().nodename,
+                "key": key,
+                "before": before,
+                "after": after,
+            }
+            for key, (before, after) in wanted.items()
+            if before != after
+        ]
+        changes.write(folder, known)
+        record_changes(folder, known)
+    return found
+
+
+def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
+    """Tell the hooks of all changes that are neither in the history nor on the way to it: each is recorded once."""
+    with queries.published(folder) as db:
+        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    for name in spool.waiting(folder):
+        try:
+            told.add(spool.read(folder, name).get("id", ""))
+        except (OSError, ValueError, TypeError):
+            continue  # a hook has just taken it, or will set it aside
+    columns = create.columns(lifecycle.in_place(folder))
+    for one in known:
+        if one["id"] not in told and not changes.is_extension(one["key"]):
+            facts = {name: one[name] for name in ("key", "before", "after", "who", "host", "utc")}
+            control_requests.put(folder, "changed", {**facts, "columns": columns}, one["id"])
+
+
+def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Each key with its value before and after; the schema has looked at all of them together."""
+    raw = _settable(record["config"])
+    before = validate(raw, record["name"]).model_dump(mode="json")
+    raw = copy.deepcopy(raw)
+    keys = []
+    stages = {}
+    complete = {**record, "config": before}  # one of an older program may lack a criterion
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals:
+            raise UserError(f"{assignment!r} is no KEY=VALUE; write for example convergence.effect_um_max=1.0")
+        if of_stage := OF_STAGE.fullmatch(key):
+            stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text.strip())
+            continue
+        _check_key(key, record)
+        table, _, name = key.rpartition(".")
+        raw.setdefault(table, {})[name] = _value(text.strip(), isinstance(before[table][name], list))
+        keys.append(key)
+    config = validate(raw, "set")
+    _check_targets(config, keys)
+    after = config.model_dump(mode="json")
+    return {key: (_at(before, key), _at(after, key)) for key in keys} | stages
+
+
+def _of_stage(record: Record, number: int, key: str, text: str) -> tuple[Any, Any]:
+    """A criterion of one stage before and after; what the stage does not have of its own is that of all."""
+    if not 1 <= number <= len(record["stages"]):
+        raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
+    _check_key(key, record)
+    name = key.rpartition(".")[2]
+    own = convergence_of(record, number)
+    value = _value(text, isinstance(own[name], list))
+    judged = validate({"convergence": {name: value}}, f"set: stage {number}").model_dump(mode="json")
+    return own[name], judged["convergence"][name]
+
+
+def _settable(config: Mapping[str, Any]) -> Record:
+    """The part of a record's configuration that can be changed; the rest may be of an older version's form."""
+    known = set(names())
+    kept = {key for key in known if changes.is_settable(key)} | {"notify.file"}
+    return {
+        table: {name: value for name, value in config.get(table, {}).items() if f"{table}.{name}" in kept}
+        for table in sorted({key.partition(".")[0] for key in kept})
+    }
+
+
+def _check_key(key: str, record: Record) -> None:
+    if key.startswith("stages."):
+        raise UserError(
+            f"set: {key} cannot be changed; of a stage, counted from 1, its criteria can, for example stages.1.convergence.patience, "
+            f"and it gets more iterations with `{program.program()} extend {record['name']}`"
+        )
+    if key not in names():
+        raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
+    if "." not in key:
+        raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.effect_um_max")
+    if not changes.is_settable(key):
+        raise UserError(
+            f"set: {key} stands in the jobs and the DAG that were submitted and cannot be changed any more; fork the "
+            f"campaign with another configuration: `{program.program()} submit --from {record['name']} --config FILE`. "
+            f"What can be changed: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
+        )
+
+
+def _value(text: str, is_list: bool) -> Any:
+    """A value as TOML has it; words may stand without quotes, and several of them without brackets."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [word.strip() for word in text.split(",") if word.strip()] if is_list else text
+
+
+def _check_targets(config: Config, keys: Sequence[str]) -> None:
+    if "notify.targets" in keys:
+        from faser_align.operations.submission import check_targets
+
+        check_targets(config)
+
+
+def _own(record: Record, key: str) -> list[tuple[int, str]]:
+    """Number and name of the stages that have their own value of a key of ``[convergence]``."""
+    table, _, name = key.rpartition(".")
+    stages = enumerate(record["stages"], start=1)
+    return [
+        (number, stage["name"]) for number, stage in stages if table == "convergence" and name in stage.get(table, {})
+    ]
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    table, _, name = key.rpartition(".")
+    return config[table][name]

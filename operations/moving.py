@@ -1,0 +1,315 @@
+"""``move``: a campaign's large files to another place, where each is compared before anything leads there and the old one goes.
+
+Killed at any moment it leaves files that are whole under their names, in the old place until the record says the new one;
+typed again it goes on where it was.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.campaign import changes, layout, submissions
+from faser_align.dag.paths import check_path, check_steering
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.operations import dagman, leftovers, lifecycle, limits, notify_retry, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, database, queries
+from faser_align.system import atomic, formatting
+
+Record = dict[str, Any]
+CHUNK = 8 << 20  # bytes that are read at a time
+TELL_S = 10.0  # between two lines about the progress
+
+
+class File(NamedTuple):
+    """A file that moves: whose it is (``iter02``), from where, where to, and its size (bytes) and time of change (ns)."""
+
+    whose: str
+    source: str
+    target: str
+    size: int
+    changed_ns: int
+
+
+class Move(NamedTuple):
+    """The files of a campaign that move from ``source`` to ``target``, and a sentence for each old file that stays."""
+
+    name: str
+    source: str
+    target: str
+    files: tuple[File, ...]
+    stay: tuple[str, ...] = ()
+
+    @property
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Number of files and their size (bytes), by iteration."""
+        sums: dict[str, tuple[int, int]] = {}
+        for file in self.files:
+            count, size = sums.get(file.whose, (0, 0))
+            sums[file.whose] = (count + 1, size + file.size)
+        return sums
+
+
+def _ignore_plan(_: Move) -> None:
+    """Do nothing with a plan."""
+
+
+def move(
+    folder: str,
+    directory: str,
+    *,
+    keep: bool = False,
+    dry_run: bool = False,
+    planned: Callable[[Move], None] = _ignore_plan,
+    progress: Callable[[str], None] = lifecycle.ignore,
+) -> Move:
+    """Move the large files of the campaign in ``folder`` to a folder of its name in ``directory``.
+
+    Args:
+        folder: the campaign.
+        directory: where to; it must be there.
+        keep: leave the old files where they are.
+        dry_run: only find out what would be moved.
+        planned: called with the plan before the first file is copied.
+        progress: called with a sentence every ten seconds.
+
+    Returns:
+        The plan, with a sentence for each file that is left in the old place and should have gone.
+
+    Raises:
+        UserError: the campaign runs or may run, or its files cannot lie there; nothing was changed.
+        StoreError: something cannot be read or written; the campaign goes by the place it had, unless the text says otherwise.
+    """
+    record = lifecycle.in_place(folder)
+    target = _target(record, directory)
+    with contextlib.nullcontext() if dry_run else alone(folder):
+        if not dry_run:
+            lifecycle.await_departure(record, snapshot.state_now(folder))
+            _refuse_while_it_runs(record)
+            record = lifecycle.in_place(folder)
+        source = _source(record, target)
+        files = _files(record, source, target)
+        plan = Move(record["name"], source, target, tuple(files))
+        planned(plan)
+        if dry_run:
+            return plan
+        begins = source == record["data"]
+        if begins:
+            _copy_all(record, files, target, progress)
+        _lead_there(record, target)
+        stay = [] if keep else _remove(record, files, source, compared=begins)
+    return plan._replace(stay=tuple(stay))
+
+
+def _refuse_while_it_runs(record: Record) -> None:
+    """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell: its jobs would write in the old place."""
+    name, answer = record["name"], dagman.ask(record)
+    if answer.problem:
+        raise UserError(
+            f"whether a DAGMan of {name} is in HTCondor's queue is not known ({answer.problem}), and its jobs would write where "
+            "files are taken away; move was refused, nothing was done"
+        )
+    if answer.jobs:
+        raise UserError(
+            f"{name} runs as job {answer.jobs[0].cluster}.0, and its jobs write where files would be taken away; stop it before "
+            "you move it, or wait for its end"
+        )
+
+
+def _target(record: Record, directory: str) -> str:
+    """The folder to which the files go; raises UserError if they cannot lie there."""
+    place = os.path.abspath(directory)
+    target = os.path.join(place, record["name"])
+    real = os.path.realpath(target)
+    if not os.path.isdir(place):
+        raise UserError(f"{place} is not a folder; make it with `mkdir -p`, or name another one")
+    if f"{real}/".startswith("/tmp/"):
+        raise UserError(f"{target} is under /tmp, which execute nodes do not see; name a folder on EOS or AFS")
+    for inside, what in ((record["data"], "the place that they leave"), (record["folder"], "the campaign's folder")):
+        if real.startswith(f"{os.path.realpath(inside)}/"):
+            raise UserError(f"{target} is in {inside}, {what}; name a folder outside")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{place} cannot be written; name a folder of yours")
+    check_path(target, "the data's folder")
+    check_steering(target, "the data's folder")
+    return target
+
+
+def _source(record: Record, target: str) -> str:
+    """Where the files come from; if the record leads to ``target`` already, where a move to it began."""
+    if os.path.realpath(record["data"]) != os.path.realpath(target):
+        return str(record["data"])
+    moves = [one for one in changes.read(record["folder"]) if one["key"] == changes.DATA]
+    if not moves:
+        raise UserError(f"{record['name']} has its large files in {target} already")
+    return str(moves[-1]["before"])
+
+
+def _files(record: Record, source: str, target: str) -> list[File]:
+    """The files to be moved, in the order of their iterations; raises UserError for what is none."""
+    found = []
+    for whose, here, there in _folders(record, source, target):
+        for entry in _entries(here):
+            if not entry.is_file():
+                raise UserError(f"{entry.path} is no file, and only files are moved; put it elsewhere, or remove it")
+            state = entry.stat()
+            found.append(File(whose, entry.path, f"{there}/{entry.name}", state.st_size, state.st_mtime_ns))
+    return found
+
+
+def _folders(record: Record, source: str, target: str) -> Iterator[tuple[str, str, str]]:
+    """(iteration, folder, new folder) for each folder of large files."""
+    for stage, number in layout.iterations(record):
+        here, there = (layout.iteration_folder(root, stage, number) for root in (source, target))
+        yield here.removeprefix(f"{source}/"), f"{here}/{layout.KFALIGNMENT}", f"{there}/{layout.KFALIGNMENT}"
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name, but for what interrupted jobs and moves have left; nothing where there is none."""
+    try:
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from None
+    return [entry for entry in found if leftovers.kind(entry.name) != leftovers.PARTIAL]
+
+
+def _check_room(record: Record, files: Sequence[File], target: str) -> None:
+    """Raise UserError if the files have no room in their new place, or something is there that is not one of them."""
+    ours = {file.target for file in files}
+    for _, _, there in _folders(record, record["data"], target):
+        foreign = next((entry.path for entry in _entries(there) if entry.path not in ours), "")
+        if foreign:
+            raise UserError(f"{foreign} is there and is none of the campaign's; remove it, or name another folder")
+    needed = sum(file.size for file in files if not os.path.exists(file.target))
+    free = shutil.disk_usage(os.path.dirname(target)).free
+    if needed > free:
+        raise UserError(
+            f"{os.path.dirname(target)} has room for {formatting.bytes_of(free)}, and {formatting.bytes_of(needed)} are to go there; "
+            "make room, or name another folder"
+        )
+
+
+def _copy_all(record: Record, files: Sequence[File], target: str, progress: Callable[[str], None]) -> None:
+    """Copy what is not there yet; raises UserError for what is in the way, StoreError for what cannot be copied."""
+    file, total, done, told = None, sum(file.size for file in files), 0, time.monotonic()
+    try:
+        _check_room(record, files, target)
+        with atomic.closed_to_others():
+            for _, here, there in _folders(record, record["data"], target):
+                if os.path.isdir(here):  # else no job has used the iteration
+                    os.makedirs(there, exist_ok=True)
+                    _remove_partial(there)
+        for count, file in enumerate(files, start=1):
+            _copy(file)
+            done += file.size
+            if time.monotonic() - told >= TELL_S:
+                told = time.monotonic()
+                amount = f"{formatting.bytes_of(done)} of {formatting.bytes_of(total)}"
+                progress(f"{file.whose}: {count:,} of {len(files):,} files, {amount}")
+        for folder in sorted({os.path.dirname(file.target) for file in files}):
+            atomic.sync(folder)
+    except OSError as error:
+        what = f"{file.source} cannot be copied to {file.target}" if file else f"{target} cannot be made"
+        raise StoreError(
+            f"{what}: {error.strerror}; the campaign has its files where they were. Remove the cause, then type the same again"
+        ) from None
+
+
+def _copy(file: File) -> None:
+    """Copy one file, see that what arrived is what was read, and give it its name; one that is there is only compared."""
+    if os.path.lexists(file.target):
+        if os.path.samefile(file.source, file.target):
+            raise UserError(f"{file.target} and {file.source} are the same file; name another folder")
+        if _sha256(file.target) != _sha256(file.source):
+            raise UserError(
+                f"{file.target} is there and not the same as {file.source}; remove it, or name another folder"
+            )
+        return
+    with atomic.temporary(file.target) as name:
+        digest = hashlib.sha256()
+        with open(file.source, "rb") as source, open(name, "xb") as target:
+            while block := source.read(CHUNK):
+                digest.update(block)
+                target.write(block)
+            target.flush()
+            os.fsync(target.fileno())
+            # What is compared shall come from the disk or the server, not from memory.
+            os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if _sha256(name) != digest.hexdigest() or not _is_unchanged(file):
+            raise StoreError(
+                f"what arrived at {file.target} is not what {file.source} holds; the campaign has its files where they were. "
+                "Type the same again"
+            )
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_unchanged(file: File) -> bool:
+    state = os.stat(file.source)
+    return (state.st_size, state.st_mtime_ns) == (file.size, file.changed_ns)
+
+
+def _lead_there(record: Record, target: str) -> None:
+    """Make record, store and published copy say the new place; each step is left out where it was done before."""
+    folder, known = record["folder"], changes.read(record["folder"])
+    if record["data"] != target:
+        about = {
+            "id": control_requests.identity(),
+            "utc": database.utc(),
+            "who": submissions.user(),
+            "host": os.uname().nodename,
+        }
+        known.append({**about, "key": changes.DATA, "before": record["data"], "after": target})
+        changes.write(folder, known)
+    limits.record_changes(folder, known)
+    notify_retry.take_in(folder)
+    with queries.published(folder) as db:
+        said = queries.campaign(db)["data"]
+    if said != target:
+        raise StoreError(
+            f"{record['name']} has its large files in {target} now, but its store cannot be written and says {said}; nothing was "
+            f"removed. See {folder}/{layout.HOOKS_LOG}, then type the same again"
+        )
+
+
+def _remove(record: Record, files: Sequence[File], source: str, *, compared: bool) -> list[str]:
+    """Remove the old files whose copy is whole, and folders that are empty then; returns a sentence for each that stays."""
+    stay = []
+    for file in files:
+        try:
+            if _is_unchanged(file) if compared else _is_copied(file):
+                os.unlink(file.source)
+            else:
+                stay.append(f"{file.source} stays: {file.target} differs from it")
+        except OSError as error:
+            stay.append(f"{file.source} stays: {error.filename}: {error.strerror}")
+    for _, here, _ in _folders(record, source, source):
+        with contextlib.suppress(OSError):
+            _remove_partial(here)
+            os.rmdir(here)
+            # A folder of the data alone goes, too, once its last iteration has gone; that in which it lies does not.
+            parent = os.path.dirname(here)
+            while source != record["folder"] and f"{parent}/".startswith(f"{source}/"):
+                os.rmdir(parent)
+                parent = os.path.dirname(parent)
+    return stay
+
+
+def _is_copied(file: File) -> bool:
+    return not os.path.samefile(file.source, file.target) and _sha256(file.target) == _sha256(file.source)
+
+
+def _remove_partial(folder: str) -> None:
+    """Remove what interrupted jobs and moves have left in a folder."""
+    for name in os.listdir(folder):
+        if leftovers.kind(name) == leftovers.PARTIAL:
+            os.unlink(f"{folder}/{name}")

@@ -1,0 +1,103 @@
+"""Deliver messages again that did not arrive: by the next script or, where no DAGMan is there to run one, from here."""
+
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import faser_align
+from faser_align.dag.paths import encode_argument
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations import dagman, lifecycle, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.state import control_requests, queries
+
+DELIVERY_S_MAX = 120.0  # of the hook, which bounds its own sending by half a minute
+WAITING = ("failed", "pending", "claimed")
+DELIVERED = ("sent", "unwanted")
+
+Row = dict[str, Any]
+
+
+class Retried(NamedTuple):
+    """The ``waiting`` messages that are to be delivered, those that were ``tried`` at once, and why the schedd is not known."""
+
+    name: str
+    waiting: int
+    tried: tuple[Row, ...] = ()
+    problem: str = ""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether no message that was tried was refused."""
+        return all(row["state"] in DELIVERED for row in self.tried)
+
+
+def retry(folder: str, target: str = "") -> Retried:
+    """Request another delivery of messages that wait or were given up.
+
+    Args:
+        folder: the campaign.
+        target: only messages to this one; empty: to all.
+
+    Raises:
+        UserError: the campaign tells no such target.
+        CampaignError, StoreError: the wish could not be written down, or the delivery did not run.
+    """
+    record = lifecycle.in_place(folder)
+    waiting = _waiting(folder, target)
+    with queries.published(folder) as db:
+        targets = {row["target"] for row in queries.outbox(db)} | set(queries.campaign(db)["targets"])
+    if target and target not in targets:
+        raise UserError(f"{record['name']} tells {', '.join(sorted(targets)) or 'nobody'}, and not {target!r}")
+    if not waiting:
+        return Retried(record["name"], 0)
+    with alone(folder):
+        lifecycle.await_departure(record, snapshot.state_now(folder))
+        answer = dagman.ask(record)
+        control_requests.put(folder, "notify_retried", {"target": target})
+        if not answer.problem and not answer.jobs:
+            deliver(folder)
+            return Retried(record["name"], len(waiting), _rows(folder, [row["id"] for row in waiting]))
+    # DAGMan is there: its scripts write the database, and nothing else does.
+    return Retried(record["name"], len(waiting), problem=answer.problem)
+
+
+def _waiting(folder: str, target: str) -> list[Row]:
+    """Messages that are not delivered yet, or were given up."""
+    with queries.published(folder) as db:
+        return [
+            row for row in queries.outbox(db) if row["state"] in WAITING and (not target or row["target"] == target)
+        ]
+
+
+def deliver(folder: str) -> None:
+    """Run the delivery of the hooks where no DAGMan is there to run one; raises CampaignError if that cannot be done."""
+    _run_hook(folder, "deliver", "the messages could not be delivered")
+
+
+def take_in(folder: str) -> None:
+    """Let a hook take in what waits in the spool, where no DAGMan is there to run one; raises CampaignError."""
+    _run_hook(folder, "take", f"the store of {folder} could not be written")
+
+
+def _run_hook(folder: str, phase: str, failed: str) -> None:
+    """Run the program of the hooks, which is the only writer of the store."""
+    hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
+    command = [sys.executable, "-I", "-S", hook, phase, encode_argument(folder), "final"]
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=DELIVERY_S_MAX, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CampaignError(f"{failed}: {error}") from None
+    if done.returncode or done.stderr:
+        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise CampaignError(f"{failed}: {said}; see hooks.log in {folder}")
+
+
+def _rows(folder: str, ids: list[int]) -> tuple[Row, ...]:
+    """Return messages as they are after a delivery."""
+    with queries.published(folder) as db:
+        return tuple(row for row in queries.outbox(db) if row["id"] in ids)

@@ -1,0 +1,213 @@
+"""What ``reco`` does: one iteration's reconstruction as a campaign without Millepede node, and its solution by hand."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faser_align.examples
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.config.files import check_year, parse_files, parse_run
+from faser_align.config.load import parse_config, read_text
+from faser_align.config.schema import Config
+from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.predecessor.configuration import import_config
+from faser_align.state import control_requests, database, registry
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``reco``."""
+
+    year: int
+    run: str
+    files: str
+    iteration: int
+    fourst: bool
+    threest: bool
+    env_script: str
+    calypso_path: str
+    constants: str
+    config: str
+    name: str
+    force: bool
+
+
+def prepare(options: Options) -> Plan:
+    """Check everything that was asked for and plan the iteration; nothing is written.
+
+    Raises UserError if something is missing or wrong.
+    """
+    if options.fourst and options.threest:
+        raise UserError("--threest and --fourst exclude each other; give one of them")
+    run, files, year = parse_run(options.run), parse_files(options.files), check_year(options.year)
+    text, config = _configuration(options)
+    campaign = config.campaign.model_copy(update={"iterations": options.iteration})
+    if options.fourst or options.threest:
+        campaign = campaign.model_copy(update={"stations": 4 if options.fourst else 3})
+    config = config.model_copy(update={"campaign": campaign})
+    base = campaign_name(config, year, run, files)
+    name = options.name or f"{base}_reco{options.iteration:02d}"
+    constants = _constants(options, config, base)
+    stages = [stage.model_copy(update={"iterations": options.iteration}) for stage in config.stages[:1]]
+    config = config.model_copy(
+        update={
+            "campaign": campaign.model_copy(update={"constants": constants}),
+            "stages": stages,
+            "validation": config.validation.model_copy(update={"enabled": False}),
+        }
+    )
+    return plan(
+        config,
+        text,
+        year=year,
+        run=run,
+        files=files,
+        name=campaign_name(config, year, run, files, name),
+        utc=database.utc()[:19] + "Z",
+        force=options.force,
+        only=options.iteration,
+    )
+
+
+def _configuration(options: Options) -> tuple[str, Config]:
+    """The configuration, with --env_script and --calypso_path in it; made of these alone if there is no file."""
+    calypso, script = (
+        os.path.abspath(os.path.expanduser(path)) if path else ""
+        for path in (
+            options.calypso_path,
+            options.env_script,
+        )
+    )
+    if script and not os.path.isfile(script) and not calypso:
+        raise UserError(
+            f"--env_script {options.env_script} is no file here; give --calypso_path, with which no script is needed"
+        )
+    old = {"paths": {"calypso_install": calypso, "env_script": script}}
+    old = {"paths": {key: value for key, value in old["paths"].items() if value}}
+    made = (
+        import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=_zeros())
+        if calypso
+        else None
+    )
+    if not os.path.lexists(options.config) and made is not None:
+        return made.text, parse_config(made.text, options.config)
+    text = read_text(options.config)
+    config = parse_config(text, options.config)
+    changes: dict[str, Any] = {
+        "environment": script if script and os.path.isfile(script) else config.reconstruction.environment
+    }
+    if made is not None:
+        told = parse_config(made.text, options.config).reconstruction
+        changes |= {
+            "backend": "calypso",
+            "raw": config.reconstruction.raw or told.raw,
+            "calypso": _merged(config, told.calypso),
+        }
+    return text, config.model_copy(update={"reconstruction": config.reconstruction.model_copy(update=changes)})
+
+
+def _merged(config: Config, told: Any) -> Any:
+    """The configured Calypso with another installation; its scripts stay if they are configured."""
+    kept = config.reconstruction.calypso
+    scripts = {name: getattr(kept, name) or getattr(told, name) for name in ("write_constants", "reconstruct")}
+    return kept.model_copy(update={"setup": told.setup, "asetup": kept.asetup or told.asetup, **scripts})
+
+
+def _zeros() -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt")
+
+
+def _constants(options: Options, config: Config, base: str) -> str:
+    """The file to reconstruct with: the given one, what the iteration before found, or the configured one."""
+    if options.constants:
+        return os.path.abspath(os.path.expanduser(options.constants))
+    if options.iteration == 1:
+        return config.campaign.constants
+    before = options.iteration - 1
+    folder = os.path.join(config.campaign.folder, f"{base}_reco{before:02d}")
+    found = layout.result_file(folder, 1, before)
+    if not os.path.isfile(found):
+        raise UserError(
+            f"iteration {before} has no constants ({found} is missing); solve it with "
+            f"`faser-align solve {base}_reco{before:02d}`, or give --constants FILE"
+        )
+    return found
+
+
+def find(target: str) -> tuple[str, int]:
+    """Folder and iteration of the `reco` that ``target`` names: by its name, or by a folder of it.
+
+    Raises UserError if there is none, or if the campaign solves its iterations itself.
+    """
+    place = Path(os.path.abspath(target))
+    above = next((str(folder) for folder in (place, *place.parents) if (folder / layout.RECORD).is_file()), "")
+    try:
+        folder = above if os.path.isdir(target) and above else registry.find(target)
+    except UserError:
+        raise UserError(f"{target} is no file here; name a steering file, or what `reco` has made") from None
+    record = read_record(folder)
+    if "only" not in record:
+        raise UserError(
+            f"{record['name']} solves its iterations itself; see `faser-align metrics {record['name']}`, or name a "
+            "steering file or what `reco` has made"
+        )
+    return folder, int(record["only"])
+
+
+def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
+    """Solve the iteration of a `reco` and record that in its campaign; returns the metrics.
+
+    Raises:
+        UserError: it is not reconstructed, or another command works on it.
+        CampaignError: there is no solution, or it cannot be recorded.
+    """
+    record = read_record(folder)
+    _refuse_unfinished(record, snapshot.state_now(folder))
+    with alone(folder):
+        found = solve(folder, iteration)
+        control_requests.put(folder, "solved", control_requests.solution(folder, iteration) or {})
+        lifecycle.await_departure(record, snapshot.state_now(folder))
+        if not dagman.ask(record).jobs:  # else FINAL may be about to run, and takes it in
+            notify_retry.take_in(folder)
+    return found
+
+
+def _refuse_unfinished(record: dict[str, Any], state: str) -> None:
+    if state == "reconstructed":
+        return
+    if state in table.ENDS:
+        raise UserError(
+            f"{record['name']} is {state}: its files are not all reconstructed; finish it with {lifecycle.hint('resume', record)}"
+        )
+    raise UserError(
+        f"{record['name']} is {state}; solve it when it is reconstructed: wait for that with {lifecycle.hint('wait', record)}"
+    )
+
+
+def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
+    """Run the Millepede job here; returns the iteration's metrics. Raises CampaignError with the job's last words."""
+    record = read_record(folder)
+    command = [
+        record.get("job_python", record["python"]),
+        "-I",
+        "-m",
+        "faser_align.jobs.solve",
+        folder,
+        str(stage),
+        str(iteration),
+    ]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise CampaignError(f"no solution (status {done.returncode}): {said}")
+    with open(layout.metrics_file(folder, stage, iteration), encoding="utf-8") as file:
+        found: dict[str, Any] = json.load(file)
+    return found

@@ -1,0 +1,276 @@
+"""``check --probe``: a DAG that tries, where they will run, what the scripts and jobs of a campaign need.
+
+A NOOP node has a PRE script, which runs on the access point. One job of each kind runs on an execute node; its submit
+description is that of the campaign's jobs.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+import faser_align
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record
+from faser_align.dag import queue
+from faser_align.dag.render import PROBED, render_probe
+from faser_align.dag.wrapper import has_wrapper, render_wrapper
+from faser_align.fsm.errors import CampaignError
+from faser_align.operations import probe_jobs
+from faser_align.operations.checking import Check, Look
+from faser_align.operations.probe_requests import requests
+from faser_align.state import joblogs
+
+REQUEST, ANSWER = "request.json", "answer.json"
+SEND = "SendCredential"
+SCRIPT_FAILED = re.compile(
+    r"Failed to execute PRE for Node probe|PRE Script of (?:Job|Node) probe (?:failed|died)", re.IGNORECASE
+)
+ANSWER_S_MAX, LEAVE_S_MAX, REMOVE_S_MAX, LOOK_S = 120.0, 30.0, 10.0, 0.25
+
+
+class Probe(NamedTuple):
+    """A probe in the queue: the schedd, the folder of its files, and the manifest that it was made from."""
+
+    schedd: Any
+    folder: str
+    record: dict[str, Any]
+
+
+def run(look: Look, wait_s: float) -> list[Check]:
+    """Submit the probe, wait for its answers, and remove it.
+
+    Args:
+        look: the configuration, and the data if they were named.
+        wait_s: how long to wait for the jobs (s).
+
+    Returns:
+        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe that cannot
+        be submitted is one entry, ``there: DAGMan``.
+    """
+    try:
+        return _run(look, wait_s)
+    except CampaignError as problem:
+        return [_failed(str(problem))]
+    except OSError as error:
+        where = look.config.campaign.folder
+        return [_failed(f"campaign.folder = {where}: {error.strerror}; the probe needs a folder that you can write")]
+
+
+def _run(look: Look, wait_s: float) -> list[Check]:
+    from faser_align.pool import machine
+    from faser_align.pool.schedd import schedd
+
+    machine.refuse_root()
+    found = schedd(look.config.htcondor.pool)
+    with _interruptible(), _folder(look.config.campaign.folder) as folder:
+        probe = Probe(found, folder, _fill(folder, look))
+        try:
+            return _ask(probe, wait_s)
+        finally:
+            _clear(probe)
+
+
+@contextlib.contextmanager
+def _folder(parent: str) -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="faser-align-probe-", dir=parent)
+    try:
+        yield folder
+    finally:
+        # The schedd may still write the last event of DAGMan's job, which would leave the folder behind.
+        _wait(lambda: _removed(folder), REMOVE_S_MAX)
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.exists(folder)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the end of the terminal or of the process into an exception, so that the probe is removed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fill(folder: str, look: Look) -> dict[str, Any]:
+    """Write the DAG and the requests; returns the manifest that the DAG was made from."""
+    from faser_align.dag import credentials
+
+    config, credential = look.config, credentials.wanted()
+    record = make_record(
+        config,
+        name="faser-align check --probe",
+        year=look.year,
+        run=look.run,
+        files=list(look.files),
+        folder=folder,
+        constants="",
+        sha256="",
+        created_utc="",
+    )
+    script = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
+    wanted = {kind: json.dumps(request) for kind, request in requests(look, folder, credential=credential).items()}
+    files = {
+        layout.DAG: render_probe(record, script),
+        REQUEST: json.dumps(
+            {"targets": config.notify.targets, "targets_file": config.notify.file, "credential": credential}
+        ),
+        **{f"{kind}.{REQUEST}": text for kind, text in wanted.items()},
+        **({layout.WRAPPER: render_wrapper(record)} if has_wrapper(record) else {}),
+    }
+    for name, content in files.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(content)
+    return record
+
+
+def _ask(probe: Probe, wait_s: float) -> list[Check]:
+    """Submit, and collect the answers of the access point and of the execute nodes."""
+    from faser_align.dag.submit import submit_dag
+
+    started = time.monotonic()
+    try:
+        cluster = submit_dag(probe.schedd, probe.folder)
+        found = [_named(entry) for entry in _access_point(probe)]
+    except CampaignError as problem:
+        return [_failed(str(problem))]
+
+    def jobs() -> dict[str, probe_jobs.Progress]:
+        return {kind: probe_jobs.progress(probe.folder, kind) for kind in PROBED}
+
+    _wait(lambda: all(job.over for job in jobs().values()) or _has_left(probe.folder), wait_s)
+    waited_s, state = time.monotonic() - started, jobs()
+    for kind, job in state.items():
+        rejected = "" if job.over else _rejection(probe.schedd, cluster, kind)
+        found += probe_jobs.report(kind, job, probe.record, waited_s, rejected)
+    found += _marks(probe.schedd, cluster)
+    if all(job.answered for job in state.values()):
+        _wait(lambda: _has_left(probe.folder), LEAVE_S_MAX)
+        found.append(Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s"))
+    return found
+
+
+def _marks(schedd: Any, cluster: int) -> list[Check]:
+    """Whether DAGMan's job and the node jobs have SendCredential; nothing on a pool without credentials."""
+    import htcondor2
+
+    from faser_align.dag import credentials
+
+    if not credentials.wanted():
+        return []
+    name, jobs = "there: SendCredential", f"ClusterId == {cluster} || DAGManJobId == {cluster}"
+    try:
+        ads = [*schedd.query(jobs, [SEND]), *schedd.history(jobs, [SEND], 1 + len(PROBED))]
+    except htcondor2.HTCondorException as error:
+        return [Check(name, "skipped", f"the schedd does not answer ({error})")]
+    lacking = sum(ad.get(SEND) is not True for ad in ads)
+    if lacking or not ads:
+        return [
+            Check(
+                name,
+                "failed",
+                f"{lacking} of {len(ads)} jobs have no SendCredential, so that HTCondor gives them no credential",
+            )
+        ]
+    return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
+
+
+def _access_point(probe: Probe) -> list[dict[str, str]]:
+    """Return the PRE script's answer; raises CampaignError without one."""
+    folder = probe.folder
+    answer = os.path.join(folder, ANSWER)
+    answered = _wait(lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX)
+    if not os.path.exists(answer):
+        if _script_failed(folder):
+            said = _text(folder, layout.SCRIPTS_LOG).strip().splitlines()
+            why = f"{layout.SCRIPTS_LOG} ends with: {said[-1].strip()}" if said else "DAGMan could not execute it"
+            raise CampaignError(
+                f"{probe.record['python']} did not run the probe's script on the access point; {why}; "
+                "name a Python that the access point has in python.hooks"
+            )
+        how = "DAGMan ended too early" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
+        raise CampaignError(f"{how}{_last_words(folder)}")
+    with open(answer, encoding="utf-8") as file:
+        entries: list[dict[str, str]] = json.load(file)
+    return entries
+
+
+def _failed(why: str) -> Check:
+    return Check("there: DAGMan", "failed", why)
+
+
+def _script_failed(folder: str) -> bool:
+    # scripts.log has nothing about a script that could not be executed, dagman.out has.
+    return any(
+        script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG))
+    ) or bool(SCRIPT_FAILED.search(_text(folder, layout.DAGMAN_OUT)))
+
+
+def _rejection(schedd: Any, cluster: int, kind: str) -> str:
+    """Return why the negotiator found no machine for a job; empty where that is not known."""
+    import htcondor2
+
+    try:
+        ads = schedd.query(f'DAGManJobId == {cluster} && FaserNode =?= "{kind}"', ["LastRejMatchReason"])
+    except htcondor2.HTCondorException:
+        return ""
+    return next((str(ad["LastRejMatchReason"]).strip() for ad in ads if ad.get("LastRejMatchReason")), "")
+
+
+def _clear(probe: Probe) -> None:
+    """Remove what is left of the probe in the queue, and wait until DAGMan has gone."""
+    import htcondor2
+
+    constraint = queue.of_campaign(probe.folder)
+    with contextlib.suppress(htcondor2.HTCondorException):
+        if not _has_left(probe.folder):
+            probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
+        _wait(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX)
+
+
+def _has_left(folder: str) -> bool:
+    return "EXITING WITH STATUS" in _text(folder, layout.DAGMAN_OUT)
+
+
+def _last_words(folder: str) -> str:
+    """What the script or DAGMan said last, if anything."""
+    for name in (layout.SCRIPTS_LOG, layout.DAGMAN_OUT):
+        lines = _text(folder, name).strip().splitlines()
+        if lines:
+            return f"; {name} ends with: {lines[-1].strip()}"
+    return "; DAGMan has not begun: look with `condor_q`"
+
+
+def _text(folder: str, name: str) -> str:
+    with contextlib.suppress(OSError), open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
+
+
+def _wait(condition: Callable[[], bool], wait_s: float) -> bool:
+    end = time.monotonic() + wait_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def _named(entry: dict[str, str]) -> Check:
+    return Check(f"there: {entry['name']}", entry["result"], entry["text"])

@@ -1,0 +1,125 @@
+"""The jobs of ``check --probe``: how far each is, read from its answer and its log, and what to report about it."""
+
+import contextlib
+import json
+import re
+from typing import Any, NamedTuple
+
+from faser_align.campaign import layout
+from faser_align.fsm.reasons import harmless
+from faser_align.operations.checking import Check
+from faser_align.state import joblogs
+from faser_align.state.judging import last_line
+
+EXECUTE_NODE = "execute node"
+ANSWER = "answer.json"
+SUBMITTED, EXECUTES = 0, 1  # event codes
+
+
+class Progress(NamedTuple):
+    """How far a job is.
+
+    ``entries`` is what it has tried so far, ``running`` what it is trying now; ``held`` is HTCondor's reason, ``value`` the
+    exit status as DAGMan's $RETURN has it.
+    """
+
+    entries: list[dict[str, str]]
+    running: str
+    answered: bool
+    submitted: bool
+    executes: bool
+    held: str
+    value: int | None
+    said: str
+
+    @property
+    def over(self) -> bool:
+        """Whether waiting any longer would change nothing."""
+        return self.answered or bool(self.held) or self.value is not None
+
+
+def progress(folder: str, kind: str) -> Progress:
+    """Return how far the probe's job of a kind is; files that are not there yet are no error."""
+    answer: dict[str, Any] = {"entries": [], "running": ""}
+    with contextlib.suppress(OSError, ValueError), open(f"{folder}/{kind}.{ANSWER}", encoding="utf-8") as file:
+        answer = json.load(file)
+    events = _events(_text(f"{folder}/{layout.JOB_LOG}"), kind)
+    state = next((e for e in reversed(events) if e.code in (joblogs.HELD, joblogs.RELEASED, EXECUTES)), None)
+    return Progress(
+        entries=answer["entries"],
+        running=answer["running"],
+        answered=bool(answer["entries"]) and not answer["running"],
+        submitted=bool(events),
+        executes=any(event.code == EXECUTES for event in events),
+        held=joblogs.why_held(state) or "no reason given" if state and state.code == joblogs.HELD else "",
+        value=next((value for value in map(joblogs.value_of, events) if value is not None), None),
+        said=last_line(f"{folder}/{kind}.err"),
+    )
+
+
+def _events(text: str, kind: str) -> list[joblogs.JobEvent]:
+    events = joblogs.job_events(text)
+    ids = {event.job_id for event in events if event.code == SUBMITTED and kind in map(joblogs.logged_node, event.said)}
+    return [event for event in events if event.job_id in ids]
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
+
+
+def report(kind: str, found: Progress, record: dict[str, Any], waited_s: float, rejected: str) -> list[Check]:
+    """Return what was found on the execute node, one entry for each thing that the job tried.
+
+    Args:
+        kind: of the job.
+        found: how far it came.
+        record: the manifest from which it was made.
+        waited_s: how long it was waited for (s).
+        rejected: why the negotiator found no machine for it, if it said so.
+    """
+    checks = [Check(f"{EXECUTE_NODE}: {kind} {one['name']}", one["result"], one["text"]) for one in found.entries]
+    if not found.answered:
+        result, text = _trouble(kind, found, record, waited_s, rejected)
+        checks.append(Check(f"{EXECUTE_NODE}: {kind} job", result, harmless(text)))
+    return checks
+
+
+def _trouble(kind: str, found: Progress, record: dict[str, Any], waited_s: float, rejected: str) -> tuple[str, str]:
+    """Result and sentence for a job without a whole answer."""
+    python = record.get("job_python", record["python"])
+    if found.held:
+        fix = f"correct htcondor.{kind}, or campaign.folder if execute nodes do not see it"
+        if re.search(r"failed to execute|exec format", found.held, re.IGNORECASE):
+            fix = f"{python} does not start there: name a Python that execute nodes have in python.jobs"
+        return "failed", f"HTCondor holds the job ({found.held.rstrip('.')}); {fix}"
+    if found.value == joblogs.REMOVED:
+        return "failed", "the job was removed before it answered; try again"
+    if found.value is not None:
+        ended = f"exit status {found.value}" if found.value >= 0 else f"signal {-found.value}"
+        why = f"{ended}: {found.said}" if found.said else ended
+        return "failed", (
+            f"{python} did not run faser-align ({why}); install faser-align for a Python that execute nodes have, "
+            "and name it in python.jobs"
+        )
+    if found.executes:
+        at = f'"{found.running}"' if found.running else "its start"
+        return "failed", (
+            f"the job runs but did not get past {at} within {waited_s:.0f} s; a file server may not answer on that machine"
+        )
+    if not found.submitted:
+        return "failed", f"DAGMan submitted no {kind} job within {waited_s:.0f} s"
+    why = f" ({rejected})" if rejected else ""
+    return "warning", (
+        f"the job did not start within {waited_s:.0f} s{why}, so that nothing is known of execute nodes; "
+        f"{_wanted(kind, record)}: see which machines could do that with `condor_status`, change htcondor.{kind}, "
+        "or wait longer with --wait"
+    )
+
+
+def _wanted(kind: str, record: dict[str, Any]) -> str:
+    resources = record["config"]["htcondor"][kind]
+    needs = f"it requests {resources['cpus']} CPUs, {resources['memory_mb']} MB of memory, {resources['disk_mb']} MB of disk"
+    requirements = resources["requirements"]
+    return f"{needs} and {requirements}" if requirements else needs

@@ -1,0 +1,122 @@
+"""What HTCondor's queue tells about a campaign's nodes that no script has recorded.
+
+A job on hold whose HOLD script did not run, a job that has lost its machine, and a job that left the queue without DAGMan
+having seen its end (a full disk has torn DAGMan's log): the state database calls all of these running.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.campaign import layout
+from faser_align.dag import queue
+from faser_align.state import database, joblogs, queries
+
+Row = dict[str, Any]
+
+UNSEEN_S = 60  # DAGMan reads its log every few seconds
+LATEST_BYTES = 64_000_000  # of a log: what the nodes of the present iteration did is at its end
+KINDS = ("disconnected", "vanished")  # keys of a snapshot; jobs on hold are among those that scripts recorded
+# Lines of JOBSTATE_LOG after which DAGMan believes that a node's job is in the queue.
+QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTED", "JOB_SUSPENDED", "JOB_UNSUSPENDED"))
+
+
+class Found(NamedTuple):
+    """Nodes that the state database calls running.
+
+    Jobs on hold, jobs that have lost their machine, and nodes whose job vanished: each row has ``node`` and ``job_id``.
+    ``all_vanished`` is true if DAGMan waits for nothing else.
+    """
+
+    held: tuple[Row, ...] = ()
+    disconnected: tuple[Row, ...] = ()
+    vanished: tuple[Row, ...] = ()
+    all_vanished: bool = False
+
+
+NOTHING = Found()
+
+
+def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], asked_s: float) -> Found:
+    """Compare the nodes that the snapshot calls running with the jobs in the queue.
+
+    Args:
+        folder: the campaign.
+        dagman: its DAGMan, which is in the queue.
+        jobs: the jobs of nodes that the schedd has.
+        asked_s: Unix time at which the schedd was asked.
+    """
+    of_dagman = {job.node: job for job in jobs if job.dagman == dagman.cluster}
+    with queries.published(folder) as db:
+        states = dict(db.execute("SELECT node, state FROM nodes WHERE state IN ('running', 'held')"))
+    held = [job for node, job in of_dagman.items() if job.status == queue.HELD and states.get(node) == "running"]
+    lost = [job for job in of_dagman.values() if job.reconnects_s]
+    without = [node for node in states if node not in of_dagman]
+    vanished: list[Row] = []
+    # One that is on hold or has just begun has yet to read what its jobs did meanwhile.
+    if without and dagman.status == queue.RUNNING and asked_s - dagman.started_s > UNSEEN_S:
+        vanished = _vanished(folder, f"{dagman.cluster}.0", without, asked_s)
+    return Found(
+        tuple(
+            {
+                "node": job.node,
+                "job_id": job.job_id,
+                "why": job.hold_reason,
+                "utc": database.utc(job.since_s),
+                "recorded": False,
+            }
+            for job in sorted(held)
+        ),
+        tuple({"node": job.node, "job_id": job.job_id, "lease_s": job.reconnects_s} for job in sorted(lost)),
+        tuple(vanished),
+        bool(vanished) and len(vanished) == len(without) and not of_dagman,
+    )
+
+
+def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) -> list[Row]:
+    """Of ``nodes``, whose job is not in the queue, those for whose job DAGMan still waits."""
+    waited_for = _submitted(_end_of(f"{folder}/{layout.JOBSTATE_LOG}"), dag_id, frozenset(nodes), asked_s)
+    if not waited_for:
+        return []
+    ended = _ends(_end_of(layout.newest_dag(folder) + layout.ENDING_NODES_LOG))
+    found = [(node, job_id) for node, job_id in waited_for.items() if asked_s - ended.get(job_id, 0.0) > UNSEEN_S]
+    return [{"node": node, "job_id": job_id} for node, job_id in sorted(found)]
+
+
+def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: float) -> dict[str, str]:
+    """Nodes whose job is in the queue as far as DAGMan knows, and has been for a while, with the job's id."""
+    names = {node.encode() for node in nodes} | {joblogs.DAGMAN.encode()}
+    lines = [line for line in jobstate.splitlines() if not names.isdisjoint(line.split(None, 2)[1:2])]
+    latest: dict[str, joblogs.Line] = {}
+    running = ""
+    for line in joblogs.jobstate(b"\n".join(lines).decode("utf-8", "replace")):
+        if line.node != joblogs.DAGMAN:
+            latest[line.node] = line
+        elif line.what == "DAGMAN_STARTED" and line.value != running:
+            running, latest = line.value, {}  # what an earlier DAGMan waited for, this one begins again
+    return {
+        node: line.value
+        for node, line in latest.items()
+        if running in ("", dag_id) and line.what in QUEUED and asked_s - line.at_s > UNSEEN_S
+    }
+
+
+_END = re.compile(rb"^(?:005|009) \((\d+)\.(\d+)\.\d+\) (\S+ \S+)", re.MULTILINE)
+
+
+def _ends(nodes_log: bytes) -> Mapping[str, float]:
+    """Jobs whose end is in DAGMan's log, torn or not, by id, with its Unix time (s)."""
+    return {
+        f"{int(cluster)}.{int(proc)}": joblogs.local_s(when.decode("utf-8", "replace")) or 0.0
+        for cluster, proc, when in _END.findall(nodes_log)
+    }
+
+
+def _end_of(path: str) -> bytes:
+    """The last part of a log; empty where there is none."""
+    with contextlib.suppress(OSError), open(path, "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - LATEST_BYTES))
+        return log.read()
+    return b""

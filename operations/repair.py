@@ -1,0 +1,122 @@
+"""Repair a campaign's state database: what HTCondor is asked, and in which order."""
+
+import contextlib
+import shlex
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from faser_align.campaign.manifest import read_submitted
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, StoreError, UserError
+from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
+from faser_align.operations.command_lock import alone
+from faser_align.state import publish, queries
+from faser_align.state.repair import rebuild as repairs
+from faser_align.state.repair.report import report
+from faser_align.system.program import program
+
+
+def repair(
+    folder: str,
+    *,
+    dry_run: bool = False,
+    without_htcondor: bool = False,
+    warn: Callable[[str], None] = lifecycle.ignore,
+) -> dict[str, Any]:
+    """Repair the database of the campaign in ``folder``, if there is anything to repair.
+
+    Args:
+        folder: the campaign.
+        dry_run: only find out what would be done; nothing in the folder is changed.
+        without_htcondor: do not ask whether a DAGMan is in the queue.
+        warn: called with a sentence if pending messages could not be delivered.
+
+    Returns:
+        The report, with ``kept``: where the old store lies now, and ``sent``: how many messages that waited were accepted.
+
+    Raises:
+        UserError: a DAGMan of the campaign is in the queue, or the campaign is not where it was submitted.
+        CampaignError: the schedd does not answer, or the store cannot be written.
+    """
+    record = lifecycle.in_place(folder)
+    submitted = read_submitted(folder)
+    kept, stale = "", False
+    if not without_htcondor:
+        with contextlib.suppress(CampaignError):  # a copy that cannot be read tells no end
+            lifecycle.await_departure(record, snapshot.state_now(folder))
+    try:
+        with _turn(folder, dry_run=dry_run) as scratch:
+            _refuse_dagman(record, without_htcondor=without_htcondor)
+            rebuilt = repairs.rebuild(folder, submitted, scratch)
+            found = report(record["name"], rebuilt)
+            stale = rebuilt.stale
+            if rebuilt.path and not dry_run:
+                # It takes a while to read long logs, and whoever resumes by hand asks nobody.
+                _refuse_dagman(record, without_htcondor=without_htcondor)
+                kept = repairs.install(folder, rebuilt)
+        if not dry_run and (rebuilt.path or stale):
+            publish.publish(folder)
+            found["sent"] = _send(folder, warn)
+    except (sqlite3.Error, OSError) as problem:
+        raise StoreError(f"the store of {record['name']} cannot be repaired: {problem}") from problem
+    return {"sent": 0, **found, "dry_run": dry_run, "kept": kept, "published": stale and not dry_run}
+
+
+@contextlib.contextmanager
+def _turn(folder: str, *, dry_run: bool) -> Iterator[str]:
+    """Be the only one who works on the campaign, with a folder for what is built: beside the store, or elsewhere."""
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="faser-align-") as scratch:
+            yield scratch
+        return
+    with alone(folder), repairs.locked(folder):
+        scratch = repairs.scratch_of(folder)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _refuse_dagman(record: dict[str, Any], *, without_htcondor: bool) -> None:
+    if without_htcondor:
+        return
+    name = record["name"]
+    answer = dagman.ask(record)
+    if answer.problem:
+        raise CampaignError(
+            f"whether a DAGMan of {name} is in HTCondor's queue is not known: {answer.problem}; nothing was done. "
+            "If you are sure that none is, say --without-htcondor"
+        )
+    if answer.jobs:
+        raise UserError(
+            f"{name} runs as job {answer.jobs[0].cluster}.0, and its hooks write the store: "
+            f"stop it with {lifecycle.hint('stop', record)} or wait for its end before you repair it"
+        )
+
+
+def _send(folder: str, warn: Callable[[str], None]) -> int:
+    """Send what waits, since no hook may come that would; returns how many messages were accepted."""
+    waiting = _waiting(folder)
+    if waiting:
+        try:
+            notify_retry.deliver(folder)
+        except CampaignError as problem:
+            warn(str(problem))
+    return waiting - _waiting(folder)
+
+
+def _waiting(folder: str) -> int:
+    with queries.published(folder) as db:
+        return sum(row["state"] in ("pending", "claimed") for row in queries.outbox(db))
+
+
+def next_step(found: dict[str, Any]) -> str:
+    """What to type after a repair; empty if there is nothing to do."""
+    state, name = found["after"]["state"], shlex.quote(found["campaign"])
+    if found["dry_run"]:
+        return f"{program()} repair {name}" if found["repaired"] else ""
+    resumes = state in table.ENDS and table.campaign_after(state, "resumed") and found["closed"]
+    return f"{program()} resume {name}" if resumes else ""

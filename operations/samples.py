@@ -1,0 +1,245 @@
+"""Sample messages: what a target would be told, sent for real."""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from faser_align.campaign.next_steps import Step, held_steps, next_steps
+from faser_align.config.near import nearest
+from faser_align.fsm import exit_codes
+from faser_align.fsm.errors import UserError
+from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
+from faser_align.state import database
+
+ANSWER_S_MAX = 20.0  # as long as a hook would wait
+
+# The numbers of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, effect, significance, largest correction.
+_ROWS = (
+    (1, 17_012, 1.31, 9.1, 3.2, 120.1),
+    (2, 17_230, 1.008, 0.45, 0.04, 9.4),
+    (3, 17_241, 1.003, 0.41, 0.008, 3.2),
+)
+_ROWS_OF = {
+    # What happens in the third iteration, before it is solved.
+    **dict.fromkeys(("test", "iteration", "held", "lost", "failed", "removed"), _ROWS[:2]),
+    "exhausted": (
+        (1, 17_012, 1.31, 9.1, 3.2, 120.1),
+        (2, 17_230, 1.11, 4.2, 0.9, 51.0),
+        (3, 17_241, 1.04, 1.9, 0.14, 21.4),
+    ),
+    "diverged": (
+        (1, 17_241, 1.003, 2.9, 1.2, 31.0),
+        (2, 17_115, 1.08, 8.3, 2.9, 96.5),
+        (3, 17_090, 1.09, 9.4, 3.3, 108.2),
+    ),
+    "starved": ((1, 17_241, 1.31, 9.1, 3.2, 120.1), (2, 12_000, 1.12, 4.4, 1.0, 60.3)),
+    "stalled": (
+        (1, 17_241, 1.04, 1.9, 0.14, 21.4),
+        *((iteration, 17_241, 1.041, 1.92, 0.15, 20.8) for iteration in (2, 3, 4, 5)),
+    ),
+}
+_STATES = {
+    "held": "reconstructing",
+    "stuck": "reconstructing",
+    "lost": "reconstructing",
+    "test": "reconstructing",
+    "iteration": "solving",
+}
+_FOLDER = "/data/alignment/example"
+
+
+_RAW_CURE = "put the raw file in place; a campaign that is submitted anew takes it in again"
+_HELD = "memory usage exceeded request_memory"
+# What each event's sample says to be the reason, in the words that a campaign's has; those that are missing have none.
+_REASONS = {
+    "test": "somebody typed `faser-align notify test` to see whether messages arrive",
+    "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 iterations running",
+    "converged": "effect 0.41 um is below 0.5 um, in 2 iterations running; in the last, significance 0.008 is below 0.01, too",
+    "reconstructed": "all of its files are reconstructed",
+    "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
+    "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",
+    "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
+    "stalled": "in 4 iterations the best effect stayed at 1.9 um and the best chi2/ndf at 1.04",
+    "starved": "only 12000 tracks are left of 17241, below 80%",
+    "held": f"reco_s1_i03_00417: {_HELD}",
+    "removed": "the DAG ended: it was removed",
+    "stuck": "its DAGMan is on hold (via condor_hold), and no hook can run until it is released",
+}
+_RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
+_RAW_MISSING, _CRASHED = (exit_codes.JOB_FAILURES[status] for status in (exit_codes.RAW_MISSING, exit_codes.CRASHED))
+
+
+class Choice(NamedTuple):
+    """To whom a sample goes, and by which templates.
+
+    ``file`` holds the targets, ``config`` is the configuration that named it (empty: the default), ``templates`` the user's
+    folder (empty: none).
+    """
+
+    targets: list[Target]
+    file: str
+    config: str
+    templates: str
+
+
+class Sent(NamedTuple):
+    """A sample that was sent: to whom, about what, whether it was accepted, and the words of the server, or why not."""
+
+    target: str
+    event: str
+    accepted: bool
+    words: str
+
+
+def events_of(word: str) -> list[str]:
+    """The events that a word asks for: itself, all of them, or every end. Raises UserError for one that is not known."""
+    from faser_align.notifiers.targets import END_EVENTS
+
+    if word not in {*EVENTS, "all"}:
+        near = nearest(word, EVENTS)
+        advice = f"did you mean {near}?" if near else f"there are {', '.join(sorted(EVENTS))}, and all"
+        raise UserError(f"--event {word!r} is not known; {advice}")
+    if word == "all":
+        return sorted(EVENTS - {"end", "test"})
+    return sorted(END_EVENTS) if word == "end" else [word]
+
+
+def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
+    """Send sample messages about events to targets, one after the other, and give what became of each."""
+    from faser_align.notifiers.send import ask
+
+    utc = database.utc()
+    for event in events:
+        message = sample(event, utc, choice.templates)
+        for one in choice.targets:
+            with _alarm():
+                answer = ask(one, message, key=f"test/{event}/{utc}", thread="faser-align-test")
+            yield Sent(one.name, event, answer.accepted, answer.words)
+
+
+def sample(event: str, utc: str, templates: str) -> Any:
+    """The message about an event of a campaign that does not exist.
+
+    Raises:
+        UserError: a template of the user's cannot be used.
+    """
+    from faser_align.notifiers.message import compose
+
+    message = compose(facts(utc, event), templates)
+    if message.problems:
+        raise UserError(message.problems[0])
+    return message
+
+
+def facts(utc: str, event: str = "test") -> dict[str, object]:
+    """The facts of a sample about an event."""
+    keys = ("iteration", "tracks", "chi2_per_ndf", "effect_um", "significance")
+    rows = [
+        {
+            **dict(zip(keys, row[:-1], strict=True)),
+            "stage": 1,
+            "files_used": 6,
+            "files_expected": 6,
+            "largest": {"dof": "module.y", "where": "003", "value": row[-1], "unit": "um"},
+        }
+        for row in _ROWS_OF.get(event, _ROWS)
+    ]
+    solved = len(rows)
+    constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
+    steps = next_steps(event, command="faser-align", name="example", constants=constants, start="start.txt")
+    found: dict[str, object] = {
+        "campaign": "example",
+        "event": event,
+        "state": _STATES.get(event, event),
+        "utc": utc,
+        "key": f"test/{event}/{utc}",
+        "thread": "test",
+        "reason": _REASONS.get(event, ""),
+        "folder": _FOLDER,
+        "stage": 1,
+        "stages": 1,
+        "steps": [*(_RELEASE if event == "held" else ()), *steps, Step("a sample: no campaign has this name", "")],
+    }
+    if event in ("submitted", "reconstructed"):
+        return found
+    found |= {
+        "rows": rows,
+        "iteration": solved + (event in ("held", "stuck", "lost", "failed", "removed")),
+        "iterations": 10,
+        "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
+        "solver": "0 Ended normally",
+        "wall_s": 3_840.0 * solved,
+        "cpu_s": 21_600.0 * solved,
+        "constants": constants,
+        "no_plot": "a sample has none",
+    }
+    return found | _befell(event)
+
+
+def _befell(event: str) -> dict[str, object]:
+    """What is told of single nodes, what was saved, and how many iterations there might have been."""
+    name, _, cure = _CRASHED
+    log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
+    found: dict[str, dict[str, object]] = {
+        "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
+        "exhausted": {"iterations": 3},
+        "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
+        "held": {
+            "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD}],
+        },
+        "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
+    }
+    return found.get(event, {})
+
+
+def choose(target: str | None, config: str, templates: str = "") -> Choice:
+    """Find out who shall be told.
+
+    Args:
+        target: its name; None: all that the configuration names, or all of the user's file without a configuration.
+        config: path of a configuration; empty: ``faser-align.toml`` if it is here, as for ``check`` and ``submit``.
+        templates: folder with templates; empty: that of the configuration.
+
+    Raises:
+        UserError: the configuration or the file of targets is not as it must be, or has no such target.
+    """
+    from faser_align.config import load
+
+    path, names = DEFAULT_FILE, []
+    config = config or (load.DEFAULT_FILE if os.path.lexists(load.DEFAULT_FILE) else "")
+    if config:
+        notify = load.load_config(config).notify
+        path, names = notify.file, list(notify.targets)
+        templates = templates or notify.templates
+        if not names and target is None:
+            raise UserError(
+                f"{config}: notify.targets names nobody; name targets of {path} there, or one to notify test"
+            )
+    known = load_targets(path)
+    if not known:
+        raise UserError(f'{os.path.expanduser(path)} has no target; write name = "address" below [targets]')
+    wanted = [target] if target is not None else names or list(known)
+    for name in wanted:
+        if name not in known:
+            near = nearest(name, known)
+            advice = f"the nearest is {near!r}" if near else f"there are {', '.join(known)}"
+            raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
+    return Choice([known[name] for name in wanted], os.path.expanduser(path), config, templates)
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    """Bound a delivery: a server that is silent would be waited for without end."""
+
+    def late(signum: int, frame: object) -> None:
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, ANSWER_S_MAX)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)

@@ -1,0 +1,108 @@
+"""What a reading command was asked for: which campaigns, which part of a history. Mistakes become one sentence."""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from faser_align.config.near import nearest
+from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state import queries, registry
+from faser_align.system import formatting
+
+Row = dict[str, Any]
+
+
+def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Row]:
+    """All campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
+
+    Args:
+        states: only campaigns in these states; all without any.
+        runs: only those with one of these runs.
+        years: only those of one of these years.
+
+    Raises:
+        UserError: one of ``states`` is none, or one of ``runs`` is no run.
+    """
+    from faser_align.config.files import parse_run
+
+    wanted_runs = {parse_run(run) for run in runs}
+    for state in states:
+        if state not in table.STATES:
+            advice = _nearest(state, table.STATES) or f"; there are {', '.join(table.STATES)}"
+            raise UserError(f"--state {state} is no state of a campaign{advice}")
+    found = [_summary(entry) for entry in registry.entries()]
+    wanted = [
+        row
+        for row in found
+        if (not states or row["state"] in states)
+        and (not wanted_runs or wanted_runs & set(str(row["run"]).split("+")))
+        and (not years or row["year"] in years)
+    ]
+    return sorted(wanted, key=lambda row: str(row["created_utc"]), reverse=True)
+
+
+def _summary(entry: registry.Entry) -> Row:
+    from faser_align.operations import snapshot  # which a history does not need
+
+    try:
+        return snapshot.summary(entry.folder)
+    except (CampaignError, OSError) as problem:
+        return {
+            "name": entry.name,
+            "state": "unreadable",
+            "stage": 0,
+            "stages": 1,
+            "iteration": 0,
+            "limit": 0,
+            "files": 0,
+            "lost": 0,
+            "chi2_per_ndf": None,
+            "effect_um": None,
+            "created_utc": "",
+            "updated_utc": "",
+            "year": None,
+            "run": "",
+            "folder": entry.folder,
+            "problem": str(problem),
+        }
+
+
+def history(
+    folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True, most: int = 0
+) -> tuple[list[Row], int]:
+    """The history of the campaign in ``folder``, in order, and how many of its events were left out.
+
+    Args:
+        folder: the campaign.
+        node: only what concerns this node.
+        since: a point in time as ``words.since_utc`` takes it.
+        nodes: also the events of nodes, not only the campaign's own.
+        most: where there are more events, those that tell of nothing unusual are left out; 0: never.
+
+    Raises:
+        UserError: there is no such node, or no such time.
+    """
+    begin = "" if since is None else formatting.since_utc(since, datetime.now(UTC))
+    if begin is None:
+        raise UserError(
+            f"--since {since} is no time; write 30m, 2h or 1d, or a date such as 2026-11-24 or 2026-11-24T07:30"
+        )
+    with queries.published(folder) as db:
+        if node is not None:
+            _check_node(db, node)
+        if most:
+            return queries.history_in_brief(db, most, node=node, since=begin, nodes=nodes)
+        return queries.history(db, node=node, since=begin, nodes=nodes), 0
+
+
+def _check_node(db: sqlite3.Connection, node: str) -> None:
+    if not db.execute("SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'", (node, node)).fetchone():
+        known = (row[0] for row in db.execute("SELECT node FROM nodes"))
+        raise UserError(f"there is no node {node!r} in this campaign{_nearest(node, known)}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = nearest(word, known)
+    return f"; the nearest is {found!r}" if found else ""

@@ -1,0 +1,314 @@
+"""How a campaign stands: everything that the reading commands show, taken from the published copy at once.
+
+A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say the same.
+"""
+
+import os
+import sqlite3
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
+from faser_align.fsm import exit_codes, table
+from faser_align.operations import eta, queued
+from faser_align.pool.tools import release_held, to_pool
+from faser_align.state import facts, queries, spool
+from faser_align.system import formatting
+
+Snapshot = dict[str, Any]
+Row = dict[str, Any]
+
+SETTLE_S, SETTLE_POLL_S = 6.0, 0.02  # a copy takes milliseconds, and begins within 5 s of what it must hold
+JUST_NOW_S = 10.0
+
+
+def take(folder: str) -> Snapshot:
+    """The campaign in ``folder`` as its published copy and its spool have it.
+
+    Raises:
+        StoreError: the copy or the campaign's record cannot be read.
+    """
+    record = read_record(folder)
+    _settle(folder)
+    now_s = time.time()
+    with queries.published(folder) as db:
+        campaign = queries.campaign_now(db, folder)
+        going = campaign["state"] not in table.ENDS
+        counts = queries.all_counts(db)
+        nodes = queries.node_counts(counts)
+        rows = _iterations(db, counts)
+        validation = queries.validation(db)
+        found: Snapshot = {
+            **{key: campaign[key] for key in ("name", "state")},
+            "reason": _reason(db, campaign, rows, validation),
+            "folder": folder,
+            "ended": campaign["state"] in table.ENDS,
+            "year": record["year"],
+            "run": campaign["run"],
+            "files": len(record["files"]),
+            **{key: campaign[key] for key in ("stage", "stages", "iteration")},
+            "limit": _limit(record, campaign["stage"]),
+            **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
+            "elapsed_s": _elapsed_s(campaign),
+            "nodes": nodes,
+            "iterations": rows,
+            "validation": validation,
+            # Of a large campaign all nodes are looked at only if there is something to find.
+            "held": _held(db, record) if nodes.get("held") else [],
+            "failed": [_failed(node) for node in queries.nodes(db, "failed")] if nodes.get("failed") else [],
+            "lost": queries.lost_files(db) if nodes.get("lost") else [],
+            "retried": eta.retried(db),
+            "slow": eta.slow(db, counts, now_s) if going else [],
+            "lost_max": campaign["lost_max"],
+            **{kind: [] for kind in queued.KINDS},  # which only HTCondor knows
+            "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
+            "told": campaign["targets"],
+            "published_age_s": queries.age_s(folder),
+            "spool_waiting": len(spool.waiting(folder)),
+            "spool_aside": _aside(folder),
+            "pending": campaign["pending"],
+            "constants": queries.latest_constants(db),
+            "start_constants": record["constants"]["source"],
+            "only": record.get("only", 0),
+            "parent": record.get("parent", {}),
+            "imported": record.get("imported", {}).get("from", ""),
+            "to_pool": to_pool(record),
+            "release": [],
+            "estimate": eta.estimate(record, rows, now_s, validating=campaign["state"] == "validating")
+            if going and not campaign["pending"]
+            else {},
+            "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
+        }
+    found["release"] = _release(record, found["held"], found["dag_id"])
+    return found
+
+
+def summary(folder: str) -> Row:
+    """What ``list`` says of the campaign in ``folder``; raises StoreError if its copy cannot be read."""
+    with queries.published(folder) as db:
+        campaign = queries.campaign_now(db, folder)
+        record = read_record(folder)
+        solved = [row for row in queries.iterations(db) if row["ended_utc"]]
+        metrics = solved[-1]["metrics"] if solved else {}
+        return {
+            **{key: campaign[key] for key in ("name", "state", "stage", "stages", "iteration")},
+            "limit": _limit(record, campaign["stage"]),
+            "files": len(record["files"]),
+            "lost": campaign["lost"],
+            "chi2_per_ndf": metrics.get("chi2_per_ndf"),
+            "effect_um": metrics.get("effect_um"),
+            **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
+            **{kind: [] for kind in queued.KINDS},
+            "year": record["year"],
+            "run": campaign["run"],
+            "folder": folder,
+        }
+
+
+def state_now(folder: str) -> str:
+    """The campaign's state alone, a resumption that no hook has seen yet included."""
+    _settle(folder)
+    with queries.published(folder) as db:
+        return str(queries.campaign_now(db, folder)["state"])
+
+
+def _settle(folder: str) -> None:
+    """Wait a moment while an end may be over: a hook takes a resumption out of the spool just before it publishes.
+
+    That the copy is behind is seen from the times of the files; one that stays behind is read as it is.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    while _is_behind(folder) and time.monotonic() < deadline:
+        with queries.published(folder) as db:
+            if queries.campaign_now(db, folder)["state"] not in table.ENDS:
+                return
+        time.sleep(SETTLE_POLL_S)
+
+
+def _is_behind(folder: str) -> bool:
+    """Whether the store was written just now, and after the copy was made."""
+    try:
+        written = os.stat(f"{folder}/{layout.STATE}").st_mtime
+        return written > os.stat(f"{folder}/{layout.PUBLISHED}").st_mtime and time.time() - written < JUST_NOW_S
+    except OSError:
+        return False
+
+
+def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
+    """What changes when there is something new to read: a look at files, no database is opened."""
+    try:
+        seen = os.stat(f"{folder}/{layout.PUBLISHED}")
+    except OSError:
+        return (0, 0, ())
+    return (seen.st_mtime_ns, seen.st_ino, tuple(spool.waiting(folder)))
+
+
+def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = queued.NOTHING) -> Snapshot:
+    """Return the snapshot with what the schedd said of the nodes' jobs.
+
+    Args:
+        seen: a snapshot, in which a node runs from its PRE script to its POST script.
+        waiting: nodes whose job waits.
+        found: what no script has recorded.
+    """
+    states = dict.fromkeys(waiting, "queued") | {
+        row["node"]: state
+        for state, rows in (("disconnected", found.disconnected), ("vanished", found.vanished), ("held", found.held))
+        for row in rows
+    }
+    places: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    for node, state in states.items():
+        places[layout.parse_node(node)[1:3]][state] += 1
+    rows = [_with_queue(row, places[row["stage"], row["iteration"]]) for row in seen["iterations"]]
+    before = next((row for row in seen["iterations"] if progress(row) == seen["reason"]), None)
+    reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
+    slow = [item for item in seen["slow"] if item["node"] not in states]
+    release = f"{seen['to_pool']}condor_release "
+    held = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
+    all_held = [*seen["held"], *held]
+    return {
+        **seen,
+        "iterations": rows,
+        "reason": reason,
+        "slow": slow,
+        "held": all_held,
+        "release": _release(read_record(seen["folder"]), all_held, seen["dag_id"]) if held else seen["release"],
+        **{kind: list(getattr(found, kind)) for kind in queued.KINDS},
+    }
+
+
+def _release(record: Row, held: Sequence[Row], dag_id: str) -> list[Row]:
+    """The steps that let the jobs on hold continue."""
+    jobs = ((row["node"], row["job_id"], row["why"]) for row in held)
+    return [step._asdict() for step in release_held(record, jobs, dag_id)]
+
+
+def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
+    """The iteration's row, where of the nodes that run ``others`` are in another state."""
+    counts = {"queued": 0, **row["nodes"]}
+    if not counts.get("running", 0):
+        return row
+    for state, count in others.items():
+        moved = min(count, counts["running"])  # the snapshot may be older than the schedd's answer
+        counts["running"] -= moved
+        counts[state] = counts.get(state, 0) + moved
+    return {**row, "nodes": counts}
+
+
+def _limit(record: Row, stage: int) -> int:
+    """Iterations that the present stage may have."""
+    return int(record["stages"][max(1, stage) - 1]["iterations"])
+
+
+def _elapsed_s(campaign: Row) -> float | None:
+    """Seconds from the campaign's creation to its end, or to the last news of one that goes on."""
+    return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
+
+
+def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validation: Row) -> str:
+    """Why the campaign is in its state, in one sentence."""
+    if campaign["pending"]:
+        return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
+    if campaign["state"] in table.ENDS:
+        return queries.last_reason(db)
+    if campaign["state"] == "created":
+        return "it was made, but HTCondor has not begun to work on it"
+    if campaign["state"] == "validating":
+        return f"the last constants are being validated: {_done(validation.get('nodes', {}))}"
+    now = next((r for r in rows if (r["stage"], r["iteration"]) == (campaign["stage"], campaign["iteration"])), None)
+    return progress(now) if now else "it waits in HTCondor's queue"
+
+
+def progress(row: Row) -> str:
+    """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
+    return f"iteration {row['iteration']}: {_done(row['nodes'])}"
+
+
+def _done(counts: Row) -> str:
+    done = counts.get("done", 0) + counts.get("skipped", 0)
+    return ", ".join([f"{done} of {sum(counts.values())} nodes done", *formatting.busy(counts)])
+
+
+def _iterations(db: sqlite3.Connection, all_counts: Sequence[Row]) -> list[Row]:
+    """One row for each iteration in which something happened: its nodes, and its numbers once it is solved."""
+    solved = {(row["stage"], row["iteration"]): row for row in queries.iterations(db)}
+    found = []
+    for row in queries.begun(all_counts):
+        stage, iteration = row["stage"], row["iteration"]
+        counts = {state: count for state, count in row.items() if state not in ("stage", "iteration")}
+        if (stage, iteration) not in solved and set(counts) <= {"waiting", "skipped"}:
+            continue  # passed over: the stage had ended before
+        found.append(_iteration(stage, iteration, counts, solved.get((stage, iteration), {})))
+    return found
+
+
+def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
+    return {
+        **facts.summary({**row, "stage": stage, "iteration": iteration}),
+        "nodes": counts,
+        "reason": row.get("reason", ""),
+        "criteria": row.get("criteria", []),
+        "started_utc": row.get("started_utc", ""),
+        "ended_utc": row.get("ended_utc", ""),
+        "wall_s": row.get("wall_s"),
+        "metrics": row.get("metrics", {}),
+    }
+
+
+def release(record: Mapping[str, Any], job_id: str) -> str:
+    """Return what to type so that a job continues: HTCondor's own command, with the place of a personal pool."""
+    return f"{to_pool(record)}condor_release {job_id}"
+
+
+def _held(db: sqlite3.Connection, record: Row) -> list[Row]:
+    """Nodes whose job is on hold, with the job, since when, why, and what releases it."""
+    # All at once: the history has no index, and thousands may be on hold.
+    told = {
+        node: (job_id, utc)
+        for node, job_id, utc in db.execute(
+            "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
+        )
+    }
+    found, command = [], release(record, "")
+    for node in queries.nodes(db, "held"):
+        job_id, utc = told.get(node["node"], ("", ""))
+        cure = f"{command}{job_id}" if job_id else ""
+        found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc, "release": cure})
+    return found
+
+
+def _failed(node: Row) -> Row:
+    """A failed node: its reason, attempts and cure, and where its job's last words stand."""
+    return {
+        "node": node["node"],
+        "attempts": node["attempts"],
+        "why": node["reason"],
+        "cure": cure(node["return_value"], node["reason"]),
+        "utc": node["closed_utc"],
+        "host": node["host"],
+    }
+
+
+def cure(return_value: int | None, reason: str) -> str:
+    """What helps against a failure of a job, by its exit status or else by the name that its reason begins with."""
+    known = exit_codes.failure(return_value)
+    return exit_codes.cure(reason) or (known[2] if known else "")
+
+
+def _undelivered(messages: Sequence[Row], *, ended: bool) -> list[Row]:
+    """Messages that were refused at least once, or that still wait when no hook will come any more."""
+    return [
+        {key: row[key] for key in ("target", "kind", "state", "tries", "error")}
+        for row in messages
+        if row["state"] != "sent" and (row["state"] == "failed" or row["error"] or ended)
+    ]
+
+
+def _aside(folder: str) -> int:
+    try:
+        return len(os.listdir(f"{folder}/{layout.SPOOL}/{spool.ASIDE}"))
+    except OSError:
+        return 0

@@ -1,0 +1,149 @@
+"""``solve --from``: repeat a Millepede step of a campaign with other cuts, weights or steps, on the tracks that are there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import write_record
+from faser_align.config.load import parse_config, read_text
+from faser_align.config.stages import stages_of
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.plural import count
+from faser_align.operations import one_iteration
+from faser_align.operations.forking import Parent
+from faser_align.system import atomic
+
+TAKEN = ("mille", "solver", "convergence")  # tables of another configuration that a solution depends on
+MISSING_NAMED = 3
+
+
+def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
+    """Solve an iteration of a campaign once more, in the new folder ``output``; the campaign itself is only read.
+
+    Args:
+        parent: the campaign, and which iteration.
+        output: folder to make; the constants and metrics are in its ``iterNN/3millepede``.
+        config: configuration file whose cuts, solver and steps are used; empty: the campaign's.
+
+    Returns:
+        The metrics of the solution.
+
+    Raises:
+        UserError: tracks are missing, the folder is there, or the configuration cannot be used.
+        CampaignError: there is no solution, or tracks could not be converted.
+    """
+    if parent.iteration == 0:
+        raise UserError(
+            f"{parent.record['name']} has solved no iteration of stage {parent.stage} yet; wait for its first"
+        )
+    if "imported" in parent.record:
+        raise UserError(
+            f"{parent.record['name']} was imported, and its tracks are not there; reconstruct them with `faser-align reco`"
+        )
+    record = _record(parent, os.path.abspath(output), config)
+    lost = _lost(parent)
+    same = record["config"]["mille"] == parent.record["config"]["mille"]
+    tracks = _tracks(parent, [file for file in layout.files_of(record, parent.stage) if file not in lost], same=same)
+    _lay_out(parent, record, tracks)
+    if not same:
+        for file in tracks:
+            _run("convert", record, parent, str(file))
+    return one_iteration.solve(record["folder"], parent.iteration, parent.stage)
+
+
+def _record(parent: Parent, folder: str, config: str) -> dict[str, Any]:
+    """The record of a campaign that ends with this iteration, in a folder of its own."""
+    record = parent.record
+    stages, values = record["stages"][: parent.stage], dict(record["config"])
+    if config:
+        told = parse_config(read_text(config), config)
+        described = stages_of(told)
+        if len(described) < parent.stage:
+            raise UserError(
+                f"{config} has {count(len(described), 'stage')}, and stage {parent.stage} is to be solved; describe it there"
+            )
+        stages = [*stages[:-1], {**stages[-1], "steps": described[parent.stage - 1]["steps"]}]
+        dumped = told.model_dump(mode="json")
+        values |= {table: dumped[table] for table in TAKEN}
+    stages = [*stages[:-1], {**stages[-1], "iterations": parent.iteration}]
+    values["report"] = {**values.get("report", {}), "publish": ""}  # the campaign's page is not about this
+    kept = {key: value for key, value in record.items() if key != "validation"}
+    return {
+        **kept,
+        "folder": folder,
+        "data": folder,
+        "python": sys.executable,
+        "job_python": sys.executable,
+        "stages": stages,
+        "config": values,
+        "parent": parent.facts(),
+    }
+
+
+def _lost(parent: Parent) -> list[int]:
+    path = Path(layout.lost_file(parent.folder, parent.stage, parent.iteration))
+    try:
+        return [int(file) for file in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+
+
+def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[str]]:
+    """The campaign's files of tracks and Mille data by raw file; raises UserError if some are gone that are needed."""
+    found, missing = {}, []
+    for file in files:
+        where = (parent.record["data"], parent.stage, parent.iteration, parent.record["run"], file)
+        root, mille = layout.kfalignment_file(*where), layout.mille_file(*where)
+        momenta = f"{os.path.splitext(mille)[0]}.momenta.npy"
+        wanted = [mille, f"{mille}.json", momenta] if same else [root]
+        there = [path for path in dict.fromkeys((root, *wanted)) if os.path.exists(path)]
+        missing += [path for path in wanted[:1] if path not in there]
+        found[file] = there if same else [root]
+    if missing:
+        named = ", ".join(missing[:MISSING_NAMED]) + (", ..." if len(missing) > MISSING_NAMED else "")
+        cure = (
+            ""
+            if same
+            else "; with the campaign's own [mille] they are not needed (storage.keep_iterations keeps more of them)"
+        )
+        raise UserError(f"{len(missing)} of {len(files)} files of tracks are gone: {named}{cure}")
+    return found
+
+
+def _lay_out(parent: Parent, record: dict[str, Any], tracks: dict[int, list[str]]) -> None:
+    """Make the folder: the record, the constants of the iteration, and links to the campaign's files."""
+    folder, stage, iteration = record["folder"], parent.stage, parent.iteration
+    place = layout.iteration_folder(folder, stage, iteration)
+    try:
+        os.mkdir(folder)
+        for part in (layout.RECO, layout.KFALIGNMENT, f"{layout.MILLEPEDE}/{layout.LOGS}"):
+            os.makedirs(f"{place}/{part}")
+        for path in (found for files in tracks.values() for found in files):
+            os.symlink(path, f"{place}/{layout.KFALIGNMENT}/{os.path.basename(path)}")
+        start = Path(layout.constants_file(parent.folder, stage, iteration)).read_text(encoding="utf-8")
+        atomic.write_text(layout.constants_file(folder, stage, iteration), start)
+        lost = Path(layout.lost_file(parent.folder, stage, iteration))
+        if lost.exists():
+            atomic.write_text(layout.lost_file(folder, stage, iteration), lost.read_text(encoding="utf-8"))
+        write_record(f"{folder}/{layout.RECORD}", record)
+    except FileExistsError:
+        raise UserError(f"{folder} exists already; name a new folder with -o") from None
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made: {error.strerror}: {error.filename}; name another folder with -o"
+        ) from None
+
+
+def _run(job: str, record: dict[str, Any], parent: Parent, *words: str) -> None:
+    """Run a job of the iteration here; raises CampaignError with its last word."""
+    command = [sys.executable, "-I", "-m", f"faser_align.jobs.{job}", record["folder"], str(parent.stage)]
+    done = subprocess.run(
+        [*command, str(parent.iteration), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise CampaignError(f"{job} failed (status {done.returncode}): {said}")

@@ -1,0 +1,268 @@
+"""What ``init`` and ``submit`` do: from the words of the command line to a campaign in the queue."""
+
+import contextlib
+import datetime
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from faser_align.campaign.data import parse_data
+from faser_align.campaign.manifest import read_record
+from faser_align.config.files import check_year
+from faser_align.config.load import DEFAULT_FILE, absolute, parse_config, read_text
+from faser_align.config.profiles import PROFILES, profile_text
+from faser_align.config.schema import Config
+from faser_align.dag.create import create_campaign
+from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations import dagman
+from faser_align.operations.command_lock import alone
+from faser_align.operations.forking import Parent
+from faser_align.system import atomic
+
+ITERATIONS_MAX = 99
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``submit`` that say what is submitted; with ``parent`` what is not given is the parent's."""
+
+    year: int = 0
+    runs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    iterations: int | None = None
+    threest: bool = False
+    fourst: bool = False
+    constants: str = ""
+    config: str = ""
+    name: str = ""
+    force: bool = False
+    parent: Parent | None = None
+
+    def each(self) -> list["Request"]:
+        """One request for each run and its files, with everything else in common."""
+        if len(self.runs) != len(self.files) or not self.runs:
+            raise UserError(
+                f"--each needs one -f for each -r, in the same order; there are {len(self.runs)} -r and {len(self.files)} -f"
+            )
+        if self.name and len(self.runs) > 1:
+            raise UserError(
+                "--each and --name exclude each other; campaign.name of the configuration names each by its run"
+            )
+        pairs = zip(self.runs, self.files, strict=True)
+        return [replace(self, runs=(run,), files=(files,)) for run, files in pairs]
+
+
+def write_profile(profile: str, output: str, *, force: bool) -> None:
+    """Write the configuration of a profile to ``output``; an existing file is only moved aside with ``force``."""
+    if profile not in PROFILES:
+        raise UserError(f"--profile {profile} is unknown; choose {' or '.join(PROFILES)}")
+    write_new(output, profile_text(profile), force=force)
+
+
+def write_new(output: str, text: str, *, force: bool) -> None:
+    """Write a configuration to ``output``; an existing file is only moved aside, with ``force``."""
+    try:
+        if force and os.path.lexists(output):
+            os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
+        atomic.write_new(output, text)
+    except FileExistsError:
+        raise UserError(f"{output} exists already; name another with --output, or move it aside with --force") from None
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}; name another with --output") from None
+
+
+def prepare(request: Request) -> Plan:
+    """Check everything that was asked for and plan the campaign; nothing is written."""
+    year, run, files = _data(request)
+    text, config = _configuration(request)
+    config = _with_options(config, request)
+    planned = plan(
+        config,
+        text,
+        year=year,
+        run=run,
+        files=files,
+        name=_name(config, request, campaign_name(config, year, run, files, request.name)),
+        utc=_now(),
+        force=request.force,
+        parent=request.parent.facts() if request.parent else None,
+    )
+    check_targets(config)
+    return planned
+
+
+def prepare_all(requests: Sequence[Request]) -> list[Plan]:
+    """Plan several campaigns; raises UserError if one of them cannot be, or if two would have one name."""
+    planned = [prepare(request) for request in requests]
+    names = [one.record["name"] for one in planned]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise UserError(
+            f"two campaigns would be called {twice}; give other -r and -f, or {{run}} and {{files}} in campaign.name"
+        )
+    return planned
+
+
+def _data(request: Request) -> tuple[int, str, list[int]]:
+    """Return year, run and files: as given, or the parent's."""
+    parent = request.parent.record if request.parent else {}
+    year: int = request.year or parent.get("year") or 0
+    if parent and not request.runs and not request.files:
+        if not parent["run"] or not parent["files"]:
+            raise UserError(f"{parent['name']} does not say which raw files it was made of; give them with -r and -f")
+        _refuse_missing({"-y": year})
+        return check_year(year), parent["run"], list(parent["files"])
+    _refuse_missing({"-y": year} | ({} if parent else {"-r": request.runs, "-f": request.files}))
+    return check_year(year), *parse_data(request.runs, request.files)
+
+
+def _refuse_missing(values: Mapping[str, object]) -> None:
+    """Raise UserError for options without a value."""
+    missing = [option for option, value in values.items() if not value]
+    if missing:
+        raise UserError(f"missing option {' and '.join(missing)}; see `faser-align submit --help`")
+
+
+def _configuration(request: Request) -> tuple[str, Config]:
+    """Text and values of the configuration: of the file, or else of the parent."""
+    if request.parent and not request.config:
+        return request.parent.config()
+    path = request.config or DEFAULT_FILE
+    text = read_text(path)
+    return text, parse_config(text, path)
+
+
+def _name(config: Config, request: Request, name: str) -> str:
+    """The campaign's name; that of a fork which was not named gets the first number that is free."""
+    if not request.parent or request.name or request.force:
+        return name
+    numbers = itertools.count(2)
+    free = name
+    while os.path.lexists(os.path.join(os.path.abspath(config.campaign.folder), free)):
+        free = f"{name}-{next(numbers)}"
+    return free
+
+
+def check_targets(config: Config) -> None:
+    """Raise UserError if the targets file cannot be used, or lacks a target that the configuration names."""
+    if not config.notify.targets:
+        return
+    from faser_align.notifiers.targets import check_readers, load_targets
+
+    known = load_targets(config.notify.file)
+    check_readers(config.notify.file)
+    unknown = [name for name in config.notify.targets if name not in known]
+    if unknown:
+        raise UserError(
+            f"notify.targets names {unknown[0]!r}, which is not in {config.notify.file}; "
+            f"there are {', '.join(known) or 'none'}"
+        )
+
+
+def find_schedd(planned: Plan) -> Any:
+    """The schedd of the configured pool, which just answered; raises UserError if this user cannot submit there.
+
+    An existing campaign of this name that is still in the queue is not moved aside, even with ``force``.
+    """
+    from faser_align.pool import machine
+    from faser_align.pool.schedd import schedd
+
+    machine.refuse_root()
+    found = schedd(planned.record["config"]["htcondor"]["pool"])
+    _refuse_running(planned)
+    return found
+
+
+def _refuse_running(planned: Plan) -> None:
+    """Refuse to move a campaign aside whose DAGMan is in the queue, or may be."""
+    if not planned.force:
+        return
+    try:
+        in_the_way = read_record(planned.folder)
+    except CampaignError:
+        in_the_way = planned.record  # no campaign any more, but its DAGMan may be there
+    dagman.refuse_second(in_the_way, "--force")
+
+
+def refusal(planned: Plan) -> str:
+    """Why this user cannot submit the plan as things are now; empty if nothing is in the way."""
+    try:
+        find_schedd(planned)
+    except CampaignError as problem:
+        return str(problem)
+    return ""
+
+
+def carry_out(planned: Plan, schedd: Any) -> int:
+    """Make the campaign, submit it and remember it; returns the cluster of its DAGMan job.
+
+    If HTCondor refuses, the campaign is unmade, so that the same command can be typed again.
+    """
+    from faser_align.dag.submit import submit_dag
+    from faser_align.state import registry
+    from faser_align.state.create import create_store, record_submitted
+
+    with contextlib.ExitStack() as held:
+        if os.path.isdir(planned.folder):
+            held.enter_context(alone(planned.folder))
+            _refuse_running(planned)
+
+        def make_store(folder: str, record: Mapping[str, Any]) -> None:
+            create_store(folder, record)
+            held.enter_context(alone(folder))  # whoever finds the campaign in its place must not submit it, too
+
+        created = create_campaign(planned, make_store)
+        try:
+            cluster = submit_dag(schedd, planned.folder)
+        except BaseException:
+            created.undo()
+            raise
+        record_submitted(planned.folder, cluster)
+    registry.add(planned.record["name"], planned.folder)
+    return cluster
+
+
+def doubt(planned: Plan) -> str:
+    """What is no error but should be known before the campaign runs; empty if there is nothing."""
+    from faser_align.alignment.quality.pivot import pivot_doubt
+
+    record = planned.record
+    return pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
+
+
+def namesake(planned: Plan) -> str:
+    """That another campaign has the same name, which then means neither of them; empty if there is none."""
+    from faser_align.state import registry
+
+    name = planned.record["name"]
+    others = [one.folder for one in registry.entries() if one.name == name and one.folder != planned.folder]
+    if not others:
+        return ""
+    return f"a campaign in {others[0]} is called {name}, too: choose another --name, or give commands the folder"
+
+
+def _with_options(config: Config, request: Request) -> Config:
+    """The configuration with the command line's options in it."""
+    changes: dict[str, object] = {}
+    if request.threest and request.fourst:
+        raise UserError("--threest and --fourst exclude each other; give one of them")
+    if request.threest or request.fourst:
+        changes["stations"] = 3 if request.threest else 4
+    if request.iterations is not None:
+        if not 1 <= request.iterations <= ITERATIONS_MAX:
+            raise UserError(f"-i {request.iterations} is not allowed; give a whole number from 1 to {ITERATIONS_MAX}")
+        changes["iterations"] = request.iterations
+    if request.constants and request.parent:
+        raise UserError("--constants and --from exclude each other: --from brings the constants; give one of them")
+    if request.parent:
+        changes["constants"] = request.parent.constants
+    if request.constants:
+        changes["constants"] = absolute(request.constants, os.getcwd())
+    return config.model_copy(update={"campaign": config.campaign.model_copy(update=changes)})
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,129 @@
+"""Wait for a campaign and follow it, by reading nothing but its snapshot."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from faser_align.fsm import table
+from faser_align.operations import snapshot
+from faser_align.state import queries
+
+# Exit statuses of `wait`, one for each end of a campaign.
+STATUSES = {
+    "converged": 0,
+    "reconstructed": 0,
+    "exhausted": 10,
+    "diverged": 11,
+    "stalled": 12,
+    "starved": 13,
+    "rejected": 14,
+    "failed": 15,
+    "removed": 16,
+}
+TIMEOUT = 17
+STUCK = 18
+SILENCE_S = 600.0  # without news, until HTCondor is asked whether any can come
+
+TELL_OF_NODES = ("held", "failed", "lost")
+
+
+class Outcome(NamedTuple):
+    """What came of waiting: the end state, or why none can come; neither if the time was up."""
+
+    end: str | None
+    stuck: str = ""
+
+
+def exit_status(found: Outcome) -> int:
+    """Exit status of `wait` for what came of it."""
+    if found.end:
+        return STATUSES[found.end]
+    return STUCK if found.stuck else TIMEOUT
+
+
+def wait(
+    folder: str,
+    *,
+    timeout_s: float | None = None,
+    interval_s: float = 1.0,
+    stuck: Callable[[str], str] | None = None,
+    silence_s: float = SILENCE_S,
+) -> Outcome:
+    """Wait until the campaign has ended, or until it is known that it cannot.
+
+    Args:
+        folder: the campaign.
+        timeout_s: when to give up; None: never.
+        interval_s: time between two looks at the copy's modification time.
+        stuck: tells why no hook can move the campaign in this folder, or an empty string.
+        silence_s: time without news after which it is asked, each time.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    seen: object = None
+    asked = time.monotonic()
+    while True:
+        stamp = snapshot.stamp(folder)
+        # A file system that is away for a while comes back.
+        if stamp != seen and stamp[0]:
+            seen, asked = stamp, time.monotonic()
+            state = ended(folder)
+            if state:
+                return Outcome(state)
+        if stuck is not None and time.monotonic() - asked >= silence_s:
+            asked, sentence = time.monotonic(), stuck(folder)
+            if sentence:
+                return Outcome(None, sentence)
+        left_s = interval_s if deadline is None else deadline - time.monotonic()
+        if left_s <= 0:
+            return Outcome(None)
+        time.sleep(min(interval_s, left_s))
+
+
+def ended(folder: str) -> str | None:
+    """The campaign's end state, or None."""
+    state = snapshot.state_now(folder)
+    return state if state in table.ENDS else None
+
+
+def follow(
+    folder: str,
+    tell: Callable[[queries.Row], None],
+    *,
+    after: int,
+    interval_s: float = 1.0,
+    ask: Callable[[], None] = lambda: None,
+    ask_every_s: float = SILENCE_S,
+) -> str:
+    """Tell of every change of the campaign until it has ended.
+
+    Args:
+        folder: the campaign.
+        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or lost.
+        after: id of the last event that is known already.
+        interval_s: time between two looks at the copy's modification time.
+        ask: called every ``ask_every_s``: it asks HTCondor, and says what it hears.
+
+    Returns:
+        The end state.
+    """
+    seen: object = None
+    asked = time.monotonic()
+    while True:
+        stamp = snapshot.stamp(folder)
+        if stamp != seen and stamp[0]:
+            seen = stamp
+            # The end first: what led to it is then in the copy that is read for the news.
+            end = ended(folder)
+            with queries.published(folder) as db:
+                news = queries.history(db, after=after)
+            for row in news:
+                after = row["id"]
+                told = row["destination"] in TELL_OF_NODES and not row["ignored"]
+                if told or row["subject"] == "campaign" or row["event"] == "held":
+                    tell(row)
+            if end:
+                return end
+        if time.monotonic() - asked >= ask_every_s:
+            ask()
+            asked = time.monotonic()
+        time.sleep(interval_s)

@@ -1,0 +1,1 @@
+"""Everything that reads what faser-alignment-script left; nothing else depends on it."""

@@ -1,0 +1,173 @@
+"""A finished campaign of faser-alignment-script becomes one of ours that can be read: record, store, history, metrics.
+
+Its events are taken in as hooks would have done it, so that the history is a path in the table of states. What is not
+known stays blank.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.alignment.parameters.constants import write_constants
+from faser_align.campaign import layout
+from faser_align.campaign.manifest import make_record, write_record
+from faser_align.config.schema import Config
+from faser_align.fsm.errors import StoreError, UserError
+from faser_align.predecessor.folder import Campaign, Place, read_folder
+from faser_align.predecessor.history import replay
+from faser_align.predecessor.metrics import write_metrics
+from faser_align.state import database, publish, registry
+from faser_align.state.create import create_store
+from faser_align.system.atomic import write_text
+
+
+class Made(NamedTuple):
+    """The campaign that was made: its name and folder, the number of its iterations, and what is odd."""
+
+    name: str
+    folder: str
+    iterations: int
+    notes: list[str]
+
+
+def import_campaign(source: str, output: str) -> Made:
+    """Make a campaign of a folder of faser-alignment-script; the folder itself is not changed.
+
+    Args:
+        source: the folder with its iterations.
+        output: the campaign's folder, which must not exist; empty: the source's name and ``-imported``, here.
+
+    Raises:
+        UserError: there is nothing to import, or the output stands in the way or cannot be written.
+    """
+    campaign = read_folder(source)
+    folder = os.path.abspath(output or f"{campaign.folder.name}-imported")
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} exists already; name another folder with --output")
+    if os.path.commonpath([folder, str(campaign.folder)]) == str(campaign.folder):
+        raise UserError(
+            f"{folder} lies in the folder that is imported, which is not changed; name another with --output"
+        )
+    name = os.path.basename(folder)
+    stages, places = _stages(campaign)
+    record = _record(campaign, name, folder, stages)
+    notes = [*campaign.notes, *(note for place in places for note in place.past.notes)]
+    new = os.path.join(os.path.dirname(folder), f".{name}.{os.getpid()}.new")
+    try:
+        os.mkdir(new)
+    except OSError as error:
+        raise UserError(
+            f"{os.path.dirname(folder)} cannot be written: {error.strerror}; name another with --output"
+        ) from None
+    try:
+        _fill(new, record, places, notes)
+        os.rename(new, folder)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{folder} cannot be made: {error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    registry.add(name, folder)
+    return Made(name, folder, len(places), notes)
+
+
+def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place]]:
+    """Our stages, as their configuration names them or else a single one, and each iteration's place."""
+    workflow = campaign.config.get("workflow") or {}
+    planned = [
+        (workflow[name].get("comment") or name, int(workflow[name]["iters"]), workflow[name].get("pede") or {})
+        for name in sorted(workflow)
+        if name.startswith("set") and workflow[name].get("iters")
+    ]
+    if sum(count for _, count, _ in planned) < len(campaign.past):
+        planned = [("imported", len(campaign.past), {})]
+    stages, places, rest = [], [], list(campaign.past)
+    for title, count, pede in planned:
+        mine, rest = rest[:count], rest[count:]
+        if not mine:
+            break
+        steps = [{"name": step, "fix": list(pede[step])} for step in sorted(pede)]
+        stages.append({"name": title, "iterations": len(mine), "steps": steps})
+        places += [Place(len(stages), number, past) for number, past in enumerate(mine, start=1)]
+    return stages, places
+
+
+def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    first = campaign.past[0]
+    record = make_record(
+        Config(),
+        name=name,
+        year=0,
+        run=campaign.run,
+        files=list(campaign.files),
+        folder=folder,
+        constants=str(first.start_file or ""),
+        sha256=hashlib.sha256(first.start_file.read_bytes()).hexdigest() if first.start_file else "",
+        created_utc=database.utc(first.began)[:19] + "Z",
+    )
+    return {
+        **record,
+        "year": campaign.year or "",
+        "stations": campaign.stations or "",
+        "stages": stages,
+        "imported": {"from": str(campaign.folder), "config": campaign.config, "times": "those of its files"},
+    }
+
+
+# What readers need of a configuration that there was not; the rest of ours says nothing about their campaign.
+_KEPT = {"notify": None, "htcondor": ("pool",)}
+
+
+def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        name: {key: value for key, value in config[name].items() if keys is None or key in keys}
+        for name, keys in _KEPT.items()
+    }
+    return {**kept, "htcondor": {"pool": "system"}, "solver": {"backend": "pede"}}
+
+
+def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list[str]) -> None:
+    """Write all that a reader of the campaign looks for into the folder ``new``."""
+    metrics = []
+    for place in places:
+        _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
+        metrics.append(write_metrics(new, place, len(record["files"]), notes))
+    config = {"notify": {"targets": [], "events": []}, "reconstruction": {"min_files": 1.0}}
+    create_store(new, {**record, "config": {**record["config"], **config}})
+    database.transact(new, lambda db: replay(db, places, metrics, record))
+    publish.publish(new)
+    write_record(os.path.join(new, layout.RECORD), {**record, "config": _known({**record["config"], **config})})
+    if record["imported"]["config"]:
+        write_text(os.path.join(new, "config.json"), json.dumps(record["imported"]["config"], indent=1) + "\n")
+
+
+def _step_folder(from_end: int, steps: int) -> str:
+    """Where the run of pede that is the last (-1), the last but one (-2), ... belongs, as our iterations have it."""
+    if steps > 1 and steps + from_end >= 0:
+        return f"step{steps + 1 + from_end}"
+    return "" if from_end == -1 else f"earlier{-from_end - 1}"
+
+
+def _copy(new: str, place: Place, steps: int) -> None:
+    """Copy an iteration's small files: constants and what pede wrote; no tracks."""
+    past = place.past
+    top = Path(layout.iteration_folder(new, place.stage, place.number))
+    for part in (layout.RECO, layout.MILLEPEDE):
+        (top / part / layout.LOGS).mkdir(parents=True)
+    if past.start_file is not None and past.start is not None:
+        target = layout.constants_file(new, place.stage, place.number)
+        if past.start_file.read_text(encoding="utf-8").strip():
+            shutil.copy2(past.start_file, target)
+        else:
+            write_constants(target, past.start)
+    if past.result_file is not None and past.result is not None:
+        shutil.copy2(past.result_file, layout.result_file(new, place.stage, place.number))
+    for at, run in enumerate(past.runs):
+        folder = top / layout.MILLEPEDE / _step_folder(at - len(past.runs), steps)
+        folder.mkdir(exist_ok=True)
+        for name in run.files:
+            shutil.copy2(run.folder / name, folder / name)

@@ -1,0 +1,332 @@
+"""From a configuration of faser-alignment-script, of any generation, to one of ours, by the rules of ``importing_rules``.
+
+What no rule knows is listed, too, so that nothing is dropped in silence.
+"""
+
+import fnmatch
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faser_align.config.files import check_year, format_files, parse_files, parse_run
+from faser_align.config.load import parse_config
+from faser_align.fsm.errors import UserError, UserErrors
+from faser_align.predecessor import submit_templates as templates
+from faser_align.predecessor.problems import Problem
+from faser_align.predecessor.references import resolve
+from faser_align.predecessor.rules import (
+    FIRST,
+    FIRST_TABLES,
+    FIXED,
+    FIXED_FIRST,
+    NEEDED_FIRST,
+    NEEDED_NEWEST,
+    NEWEST,
+    TABLES,
+    Context,
+    Entry,
+    Need,
+    No,
+    Old,
+    Rule,
+    Script,
+    Template,
+    To,
+    initial,
+    version,
+)
+from faser_align.predecessor.stages import Set, sets_of, unknown_keys, without_iterations
+from faser_align.predecessor.version import RUN_ALIGNMENT
+
+
+class Left(NamedTuple):
+    """An old key without a counterpart, its value as JSON, and why."""
+
+    key: str
+    value: str
+    why: str
+
+
+class Imported(NamedTuple):
+    """What became of an old configuration.
+
+    Attributes:
+        text: our configuration file.
+        entries: its keys, stages apart.
+        left: old keys without a counterpart.
+        submit: options of ``submit`` that the old file held, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
+        choices: sentences on what the file does not say, what was taken, and what to choose instead.
+    """
+
+    text: str
+    entries: list[Entry]
+    left: list[Left]
+    submit: str
+    choices: list[str]
+
+
+class RefusedError(UserErrors):
+    """A configuration that cannot become a campaign; ``understood`` has what could be made of it."""
+
+    def __init__(self, sentences: list[str], understood: Imported) -> None:
+        super().__init__(sentences)
+        self.understood = understood
+
+
+_UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
+_RULES: dict[str, Rule] = {**FIRST, **NEWEST}
+_EMPTY = "it is empty there, as if it were not there"
+
+
+def import_config(given: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
+    """Make our configuration of an old one.
+
+    Args:
+        given: the object that the old file holds.
+        source: its name, for comments and messages.
+        base: absolute folder to which its relative paths belong.
+        target: the file that will hold ours; its text is validated as if it were read from there.
+        zeros: path of a constants file of zeros, from which the first generation starts.
+
+    Raises:
+        UserError: it is of no generation.
+        RefusedError: no campaign can be made of it; one sentence for each problem, with the key and the fix.
+    """
+    is_first = _is_first(given, source)
+    old, problems = resolve(given)
+    context = Context(old, base, version(old, base))
+    found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if is_first else ()))}
+    found |= {key: Entry(key, *value) for key, value in context.version.values.items()}
+    left: list[Left] = []
+    for key, value in _leaves(_without_sets(old), ""):
+        rule = No(_EMPTY) if value in (None, "") else _rule(key)
+        left += _take_over(key, value, rule, context, found)
+    left += [
+        Left(f"{RUN_ALIGNMENT}: {option}", "", "its value is a variable of that script; add it to reconstruct_options")
+        for option in context.version.unused
+    ]
+    left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
+    left += [Left(key, "0", "a set without iterations is no stage") for key in without_iterations(old)]
+    _complete(found, zeros)
+    entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
+    sets, wrong = sets_of(old)
+    problems += [*wrong, *_missing(old, found, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
+    submit = _submit(old.get("raw", {}), problems)
+    stages = _stages(sets) if old.get("workflow") or old.get("set") else _no_stages()
+    text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
+    imported = Imported(text, entries, left, submit, context.version.choices)
+    sentences = [f"{source}: {problem}" for problem in problems]
+    sentences += [f"{source}: {reason}; correct it there" for reason in _refused(text, target, entries, sets)]
+    if sentences:
+        raise RefusedError(sentences, imported)
+    return imported
+
+
+def _complete(found: dict[str, Entry], zeros: str) -> None:
+    """Add the keys that follow from others."""
+    if "campaign.constants" not in found:
+        found["campaign.constants"] = Entry(
+            "campaign.constants", zeros, "zeros: faser-alignment-script began with an empty inputforalign.txt"
+        )
+    for kind in ("reco", "mille"):
+        memory = found[f"htcondor.{kind}.memory_mb"].value
+        most = min(2 * memory, 1_000_000) if isinstance(memory, int) else 0
+        found[f"htcondor.{kind}.memory_max_mb"] = Entry(
+            f"htcondor.{kind}.memory_max_mb", most, "after HTCondor held a job because it needed more memory"
+        )
+
+
+def _missing(old: Old, found: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
+    """Each key of theirs without which there is no campaign, and which is missing or empty."""
+    needed = dict(all_needed)
+    given = dict(_leaves(_without_sets(old), ""))
+    if "reconstruction.environment" in found:
+        del needed["reconstruction.calypso.asetup"], needed["reconstruction.calypso.setup"]
+    script = found.get("solver.environment")
+    brings_pede = script is not None and not script.origin.startswith("env.root")
+    if brings_pede or (all_needed is NEEDED_FIRST and "paths.pede_install" not in given):
+        del needed["solver.pede"]
+    wanted = dict.fromkeys(need for key, need in needed.items() if not (key in found and found[key].value))
+    return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
+
+
+def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Set]) -> list[str]:
+    """What our schema does not allow, in sentences with their keys; ``_missing`` tells what is missing."""
+    try:
+        parse_config(text, target)
+    except UserError as problem:
+        reasons = [sentence.replace(f"{target}: ", "") for sentence in problem.sentences]
+        return [_in_their_words(reason, entries, sets) for reason in reasons if " needs " not in reason]
+    return []
+
+
+def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[str, Entry]) -> list[Left]:
+    """Put into ``found`` what an old key becomes by its rule; returns what of it has no counterpart."""
+    shown = json.dumps(value, ensure_ascii=False)
+    if isinstance(rule, (No, Script)):
+        return [Left(key, shown, rule.why)]
+    if isinstance(rule, Template):
+        return _from_template(key, value, rule.kind, context, found)
+    left = []
+    for to in (rule,) if isinstance(rule, To) else rule:
+        origin = f"{key}: {to.note}" if to.note else key
+        changed = to.change(value, context)
+        if isinstance(changed, No):
+            left.append(Left(key, shown, changed.why))
+        elif changed != "":
+            found.update({name: Entry(name, changed, origin) for name in to.keys})
+    return left
+
+
+def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) -> str:
+    """A sentence about a key of ours with the name of theirs, also of sets and steps."""
+    for entry in entries:
+        reason = reason.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
+    for number, one in enumerate(sets, start=1):
+        for at, step in enumerate(one.steps, start=1):
+            place = f"stages[{number}].steps[{at}].fix"
+            reason = reason.replace(place, f"{step.key} (our {place.replace('[', '<')})")
+        for ours, theirs in one.keys.items():
+            reason = reason.replace(f"stages[{number}].{ours}", theirs)
+        reason = reason.replace(f"stages[{number}].steps", one.key)
+    return reason.replace("<", "[")
+
+
+def _is_first(old: Old, source: str) -> bool:
+    """Whether it is of the first generation, or of the two versions that were between the generations and have keys of both."""
+    if set(old) & set(FIRST_TABLES):
+        return True
+    if set(old) & {"raw", "workflow", "set"}:
+        return False
+    raise UserError(
+        f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, set, paths, htcondor, "
+        "alignment, storage; name another file"
+    )
+
+
+def _rule(key: str) -> Rule:
+    if key in _RULES:
+        return _RULES[key]
+    return next((rule for pattern, rule in _RULES.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
+
+
+def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
+    """Put what the user's own submit template says into ``found``; returns its lines that have no key."""
+    path = str(initial(value, context))
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = list(templates.take_over(file.read(), kind))
+    except (OSError, ValueError):
+        why = (
+            f"{path} cannot be read here: [htcondor.{kind}] is as their template had it; correct that if yours differs"
+        )
+        return [Left(key, json.dumps(value, ensure_ascii=False), why)]
+    left = [Left(key, json.dumps(value, ensure_ascii=False), f"{path} was read: its lines are taken over one by one")]
+    for line in lines:
+        if isinstance(line, templates.Refused):
+            left.append(Left(f"{key}: {line.name}", json.dumps(line.value, ensure_ascii=False), line.why))
+        elif line.key in found and found[line.key].origin.startswith("tpl.") and found[line.key].value != line.value:
+            why = f"{found[line.key].origin} is taken, since there is one {line.key}"
+            left.append(Left(f"{key}: {line.origin}", json.dumps(line.value, ensure_ascii=False), why))
+        else:
+            found[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
+    return left
+
+
+def _without_sets(old: Old) -> dict[str, Any]:
+    """The configuration without its sets, which are not taken over key by key; newer keys come last and override older ones."""
+    ordered = sorted(old, key=lambda name: name not in FIRST_TABLES)
+    kept = {name: old[name] for name in ordered if name != "workflow"}
+    if isinstance(kept.get("set"), Mapping):
+        kept["set"] = {name: value for name, value in kept["set"].items() if name != "steps"}
+    return kept
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
+
+
+def _submit(raw: Any, problems: list[Problem]) -> str:
+    """Options of ``submit`` for the data that the newest generation has in its file; what cannot be used is a problem."""
+    words = []
+    for key, change in (("year", _year), ("run", _run), ("files", _files)):
+        if isinstance(raw, Mapping) and raw.get(key) not in (None, ""):
+            try:
+                words.append(change(raw[key]))
+            except UserError as problem:
+                what, _, fix = str(problem).partition("; ")
+                shown = json.dumps(raw[key], ensure_ascii=False)
+                problems.append(Problem(f"raw.{key}", f"= {shown} cannot be used: {what}", fix or "correct it there"))
+    return " ".join(words)
+
+
+def _year(value: Any) -> str:
+    if not re.fullmatch(r"\d{4}", str(value)):
+        raise UserError("it is no year; write four digits")
+    return f"-y {check_year(int(value))}"
+
+
+def _run(value: Any) -> str:
+    return f"-r {parse_run(str(value))}"
+
+
+def _files(value: Any) -> str:
+    return f"-f {as_their_code(value)}"
+
+
+def as_their_code(files: Any) -> str:
+    """The same raw files as their code takes, which leaves out the end of a range; several ranges in one text or a list."""
+    parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
+    ranges = re.findall(r"[^,]+", parts)
+    return format_files(parse_files(",".join(_without_end(one) for one in ranges) or parts))
+
+
+def _without_end(files: str) -> str:
+    found = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
+    return f"{int(found[1])}-{int(found[2]) - 1}" if found and int(found[2]) > int(found[1]) else files
+
+
+def _no_stages() -> Iterator[str]:
+    yield "\n# No [[stages]]: what was freed was chosen by editing code. The standard stage is run; others are in"
+    yield "# examples/steps_*.toml."
+
+
+def _stages(sets: Sequence[Set]) -> Iterator[str]:
+    """Tables of the stages, one for each set in their order."""
+    for one in sets:
+        yield "\n[[stages]]"
+        yield _line("name", one.name, one.keys["name"])
+        yield _line("iterations", one.iterations, one.keys["iterations"])
+        if one.stations is not None:
+            yield _line("stations", one.stations, one.keys["stations"])
+        for step in one.steps:
+            yield "\n[[stages.steps]]"
+            yield _line("name", step.name, "")
+            yield _line("fix", step.fix, step.key)
+
+
+def _head(source: str, submit: str) -> Iterator[str]:
+    yield f"# Configuration of faser-align, made by `faser-align import` from {os.path.basename(source)}."
+    yield "# The comment after a key says where it comes from. All keys: docs/configuration.md."
+    if submit:
+        yield f"# Its data: faser-align submit {submit}"
+
+
+def _tables(entries: list[Entry]) -> Iterator[str]:
+    for table in TABLES:
+        mine = [entry for entry in entries if entry.key.rpartition(".")[0] == table]
+        if mine:
+            yield f"\n[{table}]"
+        for entry in mine:
+            yield _line(entry.key.rpartition(".")[2], entry.value, entry.origin)
+
+
+def _line(key: str, value: Any, origin: str) -> str:
+    text = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    return f"{text:<40} # {origin}" if origin else text

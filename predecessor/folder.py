@@ -1,0 +1,260 @@
+"""Reading a campaign's folder of faser-alignment-script: what its iterations left, and nothing that they did not."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faser_align.alignment.parameters.constants import Constants, parse_constants
+from faser_align.alignment.parameters.labels import KEYS
+from faser_align.alignment.pede.results import END, LOG, RESULT, read_result
+from faser_align.alignment.pede.runner import HISTOGRAMS, read_outputs
+from faser_align.alignment.pede.solution import Solution
+from faser_align.campaign import layout
+from faser_align.config.files import format_files, parse_files
+from faser_align.fsm.errors import UserError
+from faser_align.predecessor.configuration import as_their_code
+from faser_align.predecessor.read_json import read_json
+from faser_align.system import formatting
+
+ITERATION = re.compile(r"iter_?(\d+)")
+TRACKS = re.compile(r"kfalignment(?:_(\d{6}))?_(\d{5})\.root")
+NAME = re.compile(r"Y(?P<year>\d{4})_R(?P<run>\d{1,6})(?=_|$)")
+FILES = re.compile(r"_F(?P<files>\d+(?:[-:]\d+)?(?:,\d+(?:[-:]\d+)?)*)(?=_|$)")
+STATIONS = re.compile(r"_ST([34])(?=_|$)")
+PEDE_FILES = (RESULT, END, LOG, HISTOGRAMS)
+ZEROS: Constants = dict.fromkeys(KEYS, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+class Run(NamedTuple):
+    """A run of pede: the folder with its files, which of them are there, and what they say."""
+
+    name: str
+    folder: Path
+    files: tuple[str, ...]
+    solution: Solution
+
+
+class Past(NamedTuple):
+    """What an iteration left; None where it left nothing.
+
+    Attributes:
+        name: of its folder.
+        start, result: constants with which it reconstructed, and those that it handed on (mm, rad).
+        result_file: where the latter were found.
+        runs: pede's, in their order.
+        tracks: time of each raw file's tracks (Unix, s).
+        run: of the raw files, six digits; empty if their names do not say.
+        began, ended: times of its constants and of pede's result (Unix, s).
+        notes: what is odd.
+    """
+
+    name: str
+    start: Constants | None
+    start_file: Path | None
+    result: Constants | None
+    result_file: Path | None
+    runs: tuple[Run, ...]
+    tracks: dict[int, float]
+    run: str
+    began: float
+    ended: float
+    notes: tuple[str, ...]
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether its constants are known, from what it handed on or from pede's result."""
+        return self.result is not None or (self.start is not None and any(run.solution.result for run in self.runs))
+
+
+class Place(NamedTuple):
+    """Where an iteration of theirs stands in our campaign."""
+
+    stage: int
+    number: int
+    past: Past
+
+
+class Campaign(NamedTuple):
+    """A campaign: its folder, its iterations in order, what its name and its configuration say."""
+
+    folder: Path
+    past: tuple[Past, ...]
+    config: dict[str, Any]
+    year: int | None
+    run: str
+    files: tuple[int, ...]
+    stations: int | None
+    notes: tuple[str, ...]
+
+
+def read_folder(folder: str) -> Campaign:
+    """Read a campaign's folder; nothing is written.
+
+    Raises:
+        UserError: it holds no iteration, or it is one of ours.
+    """
+    root = Path(folder).absolute()
+    if (root / layout.RECORD).exists():
+        raise UserError(f"{folder} is a campaign of faser-align already; read it with `faser-align status {folder}`")
+    numbered = sorted(
+        (int(found[1]), path) for path in root.iterdir() if (found := ITERATION.fullmatch(path.name)) and path.is_dir()
+    )
+    kept = [path for _, path in numbered if _has_anything(path)]
+    solved = [path for path in kept if (path / layout.MILLEPEDE).is_dir() or (path / layout.KFALIGNMENT).is_dir()]
+    if not solved:
+        raise UserError(
+            f"{folder} has no iteration (iter01/1reco, 2kfalignment, 3millepede) with anything in it; name the folder with the "
+            "data of a campaign: of the newest generation that is data.dir of its config.json, not dag.dir"
+        )
+    past = []
+    for at, path in enumerate(kept):
+        if path in solved:
+            past.append(_iteration(path, kept[at + 1] if at + 1 < len(kept) else None))
+    config, notes = _config(root)
+    numbers = [number for number, path in numbered if path in solved]
+    gaps = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    if gaps:
+        notes = (*notes, f"iterations are missing: {', '.join(f'iter{number:02d}' for number in gaps)}")
+    raw = config.get("raw", {}) if isinstance(config.get("raw"), dict) else {}
+    named = NAME.search(root.name)
+    stations = STATIONS.search(root.name)
+    run = str(raw.get("run") or (named["run"] if named else "") or next((one.run for one in past if one.run), ""))
+    year = raw.get("year") or (named["year"] if named else None)
+    files, said = _files(root.name, raw, past)
+    count = raw.get("stations") or (stations[1] if stations else None)
+    return Campaign(
+        root,
+        tuple(past),
+        config,
+        int(year) if year else None,
+        run.zfill(6) if run else "",
+        files,
+        int(count) if count else None,
+        (*notes, *said),
+    )
+
+
+def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
+    """The raw files of a campaign, and a note where they are not those whose tracks are there.
+
+    Args:
+        name: of its folder.
+        raw: the part ``raw`` of its configuration.
+        past: its iterations.
+    """
+    tracks = {file for one in past for file in one.tracks}
+    if tracks:
+        return tuple(sorted(tracks)), []
+    named = FILES.search(name)
+    for said, where in ((raw.get("files"), "raw.files of its configuration"), (named and named["files"], "its name")):
+        try:
+            files = tuple(parse_files(as_their_code(said))) if said else ()
+        except UserError:
+            continue
+        if files:
+            shown = formatting.count(len(files), "raw file")
+            return files, [
+                f"its tracks are gone: {shown}, {format_files(files)}, as {where} says, whose end was left out"
+            ]
+    return (), ["its tracks are gone, and neither its name nor its configuration says which raw files they were of"]
+
+
+def _has_anything(folder: Path) -> bool:
+    return any(path.is_file() for part in folder.iterdir() if part.is_dir() for path in part.rglob("*"))
+
+
+def _config(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The configuration that the newest generation keeps in the folder; empty if it is not there or cannot be read."""
+    path = root / "config.json"
+    if not path.is_file():
+        return {}, ()
+    try:
+        return read_json(path.read_text(encoding="utf-8", errors="replace"), str(path), lenient=True)[0], ()
+    except (UserError, OSError) as problem:
+        return {}, (f"the configuration is not known: {problem}",)
+
+
+def _iteration(folder: Path, following: Path | None) -> Past:
+    notes: list[str] = []
+    start_file = folder / layout.RECO / layout.CONSTANTS
+    start = _constants(start_file, notes)
+    places = [folder / layout.MILLEPEDE / layout.CONSTANTS]
+    if following is not None:  # what the next iteration used counts before what was meant for it
+        places.insert(0, following / layout.RECO / layout.CONSTANTS)
+    result_file = next((path for path in places if path.is_file()), None)
+    result = None if result_file is None else _constants(result_file, notes)
+    runs = tuple(_runs(folder / layout.MILLEPEDE, notes))
+    tracks, run = _tracks(folder / layout.KFALIGNMENT)
+    began = _time(start_file, folder)
+    last = [runs[-1].folder / name for name in runs[-1].files] if runs else []
+    ended = max((_time(path, folder) for path in last), default=max([began, *tracks.values()]))
+    return Past(
+        folder.name,
+        start,
+        start_file if start_file.is_file() else None,
+        result,
+        result_file,
+        runs,
+        tracks,
+        run,
+        min(began, ended),
+        ended,
+        tuple(f"{folder.name}: {note}" for note in notes),
+    )
+
+
+def _constants(path: Path, notes: list[str]) -> Constants | None:
+    """Constants of a file; an empty one stands for zeros, as it did in their database."""
+    if not path.is_file():
+        notes.append(f"{path.parent.name}/{path.name} is missing")
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text.strip():
+        notes.append(f"{path.parent.name}/{path.name} is empty: it reconstructed with no constants, which is zeros")
+        return ZEROS
+    try:
+        return parse_constants(text, str(path))
+    except UserError as problem:
+        notes.append(f"its constants cannot be read: {problem}")
+        return None
+
+
+def _runs(folder: Path, notes: list[str]) -> list[Run]:
+    """Pede's runs in a folder or in folders of it, by name."""
+    if not folder.is_dir():
+        return []
+    places = sorted({path.parent for name in (RESULT, END, LOG) for path in folder.rglob(name)})
+    return [_run(place, folder, notes) for place in places]
+
+
+def _run(place: Path, top: Path, notes: list[str]) -> Run:
+    files = tuple(name for name in PEDE_FILES if (place / name).is_file())
+    solution = Solution(-1, "", "", {})
+    try:
+        solution = read_outputs(place / "steering.txt")
+        if END not in files and RESULT in files:  # pede's end is not known, its result is
+            solution = replace(solution, result=read_result(place / RESULT), end_text="", message="")
+        elif not solution.solved:
+            notes.append(f"pede ended with code {solution.end_code} ({solution.end_text}): no result of it is used")
+    except UserError as problem:
+        notes.append(str(problem))
+    name = str(place.relative_to(top))
+    return Run("pede" if name == "." else name, place, files, solution)
+
+
+def _tracks(folder: Path) -> tuple[dict[int, float], str]:
+    """Raw files whose tracks are there, with the time of each, and their run."""
+    tracks, run = {}, ""
+    for path in sorted(folder.glob("*.root")) if folder.is_dir() else []:
+        found = TRACKS.fullmatch(path.name)
+        if found:
+            tracks[int(found[2])] = _time(path, folder)
+            run = found[1] or run
+    return tracks, run
+
+
+def _time(path: Path, instead: Path) -> float:
+    return os.stat(path if path.exists() else instead).st_mtime

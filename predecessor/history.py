@@ -1,0 +1,109 @@
+"""The history of a finished campaign of faser-alignment-script: the events that hooks would have taken in."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from faser_align.campaign import layout
+from faser_align.fsm import table
+from faser_align.predecessor.folder import Past, Place
+from faser_align.state import advance, apply, database, history
+
+DAGMAN = "imported"  # stands where the id of the DAGMan job would
+JUDGED = "imported: faser-alignment-script judged nothing"
+
+
+def replay(
+    db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Mapping[str, Any]
+) -> int:
+    """Take all events in, as the hooks of those days would have.
+
+    Args:
+        db: the new store, in a transaction.
+        places, metrics: the iterations in their order, and the metrics of each.
+        record: of the new campaign.
+
+    Returns:
+        0, which the transaction hands on.
+    """
+    for place, numbers in zip(places, metrics, strict=True):
+        began = _event("pre", "", place.past.began)
+        if not place.past.tracks:
+            campaign = history.Campaign(db, began)
+            if campaign.dag_id != DAGMAN:
+                advance.new_dagman(campaign)
+            history.campaign_event(campaign, "reconstruction_started", place.stage, place.number)
+        for event in _events(place, numbers, last=place is places[-1], record=record):
+            apply.apply(db, event)
+        if not place.past.is_solved:
+            db.execute(
+                "UPDATE iterations SET metrics = json(?) WHERE stage = ? AND iteration = ?",
+                (json.dumps(numbers), place.stage, place.number),
+            )
+    if not places[-1].past.is_solved:
+        apply.apply(
+            db,
+            {**_event("final", layout.FINAL_NODE, places[-1].past.ended), "dag_status": 2, "failed_count": 1},
+        )
+    _mark(db, places, record)
+    # Of files whose tracks are not there any more it is not known what became of them.
+    db.execute("DELETE FROM nodes WHERE state = 'waiting'")
+    return 0
+
+
+def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, Any]) -> None:
+    """Say where the history comes from, and let it begin when theirs did."""
+    began, last = database.utc(places[0].past.began), places[-1]
+    source = record["imported"]["from"]
+    db.execute("UPDATE campaign SET created_utc = ?", (began,))
+    db.execute(
+        "UPDATE history SET utc = ?, host = '', facts = json_set(facts, '$.imported', ?) WHERE event = 'created'",
+        (began, source),
+    )
+    # What an event must have and nobody knows: jobs' exit statuses, and which try it was.
+    db.execute("UPDATE attempts SET return_value = NULL, exit_status = NULL, host = ''")
+    db.execute("UPDATE history SET facts = json_remove(facts, '$.return', '$.retry') WHERE subject != 'campaign'")
+    if not last.past.is_solved:
+        reason = f"imported: {last.past.name} has no result ({_why(last.past)})"
+        db.execute("UPDATE history SET facts = json_set(facts, '$.reason', ?) WHERE event = 'final_failed'", (reason,))
+
+
+def _why(past: Past) -> str:
+    """Why pede found no constants, in its own words."""
+    return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
+
+
+def _events(
+    place: Place, metrics: dict[str, Any], *, last: bool, record: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    past = place.past
+    for file in past.tracks:
+        yield _event("pre", layout.reco_node(place.stage, place.number, file), past.began)
+    for file, at in past.tracks.items():
+        yield _ended("succeeded", layout.reco_node(place.stage, place.number, file), max(at, past.began))
+    node = layout.mille_node(place.stage, place.number)
+    yield _event("pre", node, max([past.began, *past.tracks.values()]))
+    if not past.is_solved:
+        yield _ended("failed", node, past.ended) | {"reason": f"no solution: {_why(past)}"}
+        return
+    name = "limit" if place.number == record["stages"][place.stage - 1]["iterations"] else "go_on"
+    yield _ended("succeeded", node, past.ended) | {
+        "verdict": name,
+        "verdict_reason": JUDGED,
+        "criteria": "[]",
+        "metrics": json.dumps(metrics),
+        "moves": table.after_verdict(
+            name, last=place.stage == len(record["stages"]), validated=False, at_limit="continue"
+        ),
+    }
+
+
+def _event(phase: str, node: str, at: float) -> dict[str, Any]:
+    return {"phase": phase, "dag_id": DAGMAN, "node": node, "utc": database.utc(at), "host": "", "exit": 0, "retry": 0}
+
+
+def _ended(outcome: str, node: str, at: float) -> dict[str, Any]:
+    failed = outcome == "failed"
+    about = {"max_retries": 0, "ret": int(failed), "job_id": "", "outcome": outcome, "reason": "", "fatal": failed}
+    return {**_event("post", node, at), **about, "exit": int(failed)}

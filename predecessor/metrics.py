@@ -1,0 +1,113 @@
+"""The metrics of a finished campaign of faser-alignment-script, as far as its constants and what pede wrote say them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from faser_align.alignment.mille.counts import Counts
+from faser_align.alignment.parameters.constants import (
+    Constants,
+    add_constants,
+    correction_from_parameters,
+    subtract_constants,
+    write_constants,
+)
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.quality.metrics import Data, Resources, Step, corrections, iteration_metrics, relative_size
+from faser_align.campaign import layout
+from faser_align.predecessor.folder import Place, Run
+from faser_align.system.atomic import write_text
+
+DIGITS = 1e-4  # relative; pede prints five digits
+
+
+def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[str, Any]:
+    """The iteration's metrics as far as its files say, written beside its result; blank is None or left out."""
+    past = place.past
+    solved = [run for run in past.runs if run.solution.result]
+    said = correction_from_parameters(solved[-1].solution.values) if solved else None
+    if past.start is not None and past.result is None and said is not None:
+        notes.append(f"{past.name}: its constants are those it started from plus pede's result; none were handed on")
+        write_constants(layout.result_file(new, place.stage, place.number), add_constants(past.start, said))
+    applied = (
+        subtract_constants(past.result, past.start) if past.start is not None and past.result is not None else said
+    )
+    found = _of_runs(place, solved, past.start or {}, applied or {}, files) if solved else _of_constants(place, applied)
+    found |= {
+        "files": {"expected": files, "used": len(past.tracks), "lost": []} if past.tracks else {},
+        "relative": relative_size(applied, past.start) if applied is not None and past.start else None,
+        "imported": past.name,
+    }
+    if applied is not None and said is not None and not _agree(applied, said, past.start or {}):
+        odd = f"{past.name}: the constants that it handed on are not those it started from plus pede's result"
+        notes.append(odd)
+        found["notes"] = [*found.get("notes", []), odd]
+    if past.runs and not solved:
+        found["solver"] = {"backend": "pede", **_end(past.runs[-1])}
+    write_text(layout.metrics_file(new, place.stage, place.number), json.dumps(found, allow_nan=False))
+    return found
+
+
+def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Constants, files: int) -> dict[str, Any]:
+    """Metrics of pede's runs; what only the tracks could say is taken out again."""
+    steps: list[Step] = []
+    for run in runs:
+        result = run.solution.result
+        fixed = frozenset(label for label, row in result.items() if row.presigma < 0 or row.difference is None)
+        before = steps[-1].solution.values if steps else {}
+        steps.append(Step(run.name, fixed | (frozenset(PARAMETERS) - result.keys()), run.solution, before))
+    found = iteration_metrics(
+        stage=place.stage,
+        iteration=place.number,
+        data=Data(files, [], Counts(), 0.0, False),
+        steps=steps,
+        constants=start,
+        correction=applied,
+        backend="pede",
+        resources=Resources(0.0, 0.0, 0.0),
+        last=False,
+    )
+    log = runs[-1].solution
+    for key in ("residual_max_mm", "residual_max_final", "converted_again", "wall_s", "cpu_s", "max_memory_mb"):
+        found[key] = None
+    found |= {"hits": {}, "momentum": {}, "residuals": {}, "tracks": {"used": log.records or None}}
+    found["solver"] |= _end(runs[-1])
+    if not log.records:
+        found["solver"] |= {"records": None, "rejects": None}
+    for step, run in zip(found["steps"], runs, strict=True):
+        step |= _end(run)
+        if not run.solution.n_variable:
+            step |= {"free_parameters": None, "variable": None}
+        step["measurements"] = None
+    return found
+
+
+def _end(run: Run) -> dict[str, Any]:
+    """Pede's end code and text; blank where it left none."""
+    known = run.solution.end_code >= 0
+    return {
+        "end_code": run.solution.end_code if known else "",
+        "end_text": run.solution.end_text if known else "",
+    }
+
+
+def _of_constants(place: Place, applied: Constants | None) -> dict[str, Any]:
+    """Metrics of an iteration without a result of pede: by how much its constants changed, if they did."""
+    moved = [label for label, parameter in PARAMETERS.items() if any((applied or {}).get(parameter.key, ()))]
+    return {
+        "format": 1,
+        "stage": place.stage,
+        "iteration": place.number,
+        "steps": [],
+        "corrections": corrections(applied or {}, moved),
+    }
+
+
+def _agree(applied: Constants, said: Constants, start: Constants) -> bool:
+    """Whether two corrections are the same to the digits that pede and the constants have."""
+    zero = (0.0,) * 6
+    for key in applied.keys() | said.keys():
+        for a, b, c in zip(applied.get(key, zero), said.get(key, zero), start.get(key, zero), strict=True):
+            if abs(a - b) > DIGITS * abs(b) + 2e-5 * abs(c) + 1e-9:
+                return False
+    return True

@@ -1,0 +1,64 @@
+"""References ``${...}`` from one value of faser-alignment-script's configuration to another.
+
+Its JSON refers to a key of the same block (``${dir}``), its YAML to any key by its full path (``${tpl.dir}``).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from faser_align.predecessor.problems import Problem
+
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+# What differs from campaign to campaign stays a field, so that a name or a path that is made of it stays a template.
+_FIELDS = {"raw.year": "{year}", "raw.run": "{run}", "raw.files": "{files}", "raw.format": "{format}"}
+
+
+class _Unknown(Exception):
+    """A reference that leads nowhere, or in a circle; its text is the part of a sentence."""
+
+
+def resolve(old: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Replace every reference by the value that it names; returns the configuration, and the references that lead nowhere."""
+    problems: list[Problem] = []
+
+    def walk(value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: walk(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner, f"{key}[{at}]") for at, inner in enumerate(value)]
+        try:
+            return _filled(old, value, key, (key,)) if isinstance(value, str) else value
+        except _Unknown as why:
+            problems.append(Problem(key, f"= {value} {why}", "write the value itself"))
+            return value
+
+    return walk(old, ""), problems
+
+
+def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) -> str:
+    """``text`` of the key with its references replaced; ``path`` are the keys that led there."""
+
+    def value(found: re.Match[str]) -> str:
+        named = found[1].strip()
+        block = key.partition("[")[0].rpartition(".")[0]
+        target = next((name for name in (f"{block}.{named}", named) if _at(old, name) is not None), "")
+        if not target:
+            raise _Unknown(f"refers to {named}, which is not in the file")
+        if target in _FIELDS:
+            return _FIELDS[target]
+        if target in path:
+            raise _Unknown(f"refers to itself by way of {named}")
+        inner = _at(old, target)
+        if isinstance(inner, (Mapping, list)):
+            raise _Unknown(f"refers to {named}, which is no single value")
+        return _filled(old, str(inner), target, (*path, target))
+
+    return _REFERENCE.sub(value, text)
+
+
+def _at(old: Mapping[str, Any], key: str) -> Any:
+    value: Any = old
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,377 @@
+"""What becomes of each key of faser-alignment-script's configurations, of either generation, as a table of rules.
+
+A rule says for a key of theirs which keys of ours it becomes, or why there is none.
+"""
+
+import os
+import string
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from faser_align.config.values import NAME_FIELDS
+from faser_align.fsm.errors import UserError
+from faser_align.predecessor.submit_templates import megabytes
+from faser_align.predecessor.version import RAW, RECONSTRUCT, RUN_ALIGNMENT, WRITE_CONSTANTS, Version, version_of
+
+Old = Mapping[str, Any]
+ALMALINUX = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
+TABLES = (
+    "campaign",
+    "reconstruction",
+    "reconstruction.calypso",
+    "storage",
+    "solver",
+    "notify",
+    "htcondor",
+    "htcondor.reco",
+    "htcondor.mille",
+)
+
+
+class Context(NamedTuple):
+    """The old configuration, the folder to which its relative paths belong, and what its version does."""
+
+    old: Old
+    base: str
+    version: Version = Version("", "", {}, [], [])
+
+
+class To(NamedTuple):
+    """Our keys that an old one becomes, how its value changes, and what should be known about it."""
+
+    keys: tuple[str, ...]
+    change: Callable[[Any, Context], Any] = lambda value, _: value
+    note: str = ""
+
+
+class No(NamedTuple):
+    """Why an old key has no counterpart."""
+
+    why: str
+
+
+class Template(NamedTuple):
+    """A key that names a submit template for jobs of this kind, whose lines are taken over; an edited one is its user's."""
+
+    kind: str
+
+
+class Script(NamedTuple):
+    """A key that names a script of the version, which is read for these keys of ours, and what is not read in it."""
+
+    keys: tuple[str, ...]
+    why: str
+
+
+class Need(NamedTuple):
+    """The key of theirs without which a campaign cannot be made, and what to write there."""
+
+    key: str
+    fix: str
+
+
+Rule = To | No | Template | Script | tuple[To, ...]
+
+
+class Entry(NamedTuple):
+    """One key of ours: its value, and the comment that stands behind it."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def _path(value: Any, context: Context) -> Any:
+    if not isinstance(value, str) or not value:
+        return value
+    return os.path.normpath(os.path.join(context.base, os.path.expanduser(os.path.expandvars(value))))
+
+
+def _parent(value: Any, context: Context) -> Any:
+    """The folder in which the campaign's folder is made: what stands before the campaign's name, or another field, in theirs."""
+    path = _path(value, context)
+    return path.partition("{")[0].rpartition("/")[0] or "/" if isinstance(path, str) and "{" in path else path
+
+
+def _name(value: Any, _: Context) -> Any:
+    """The name with our fields: ``{year:0>4}`` has four digits here without being told."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = list(string.Formatter().parse(value))
+    except ValueError:
+        return value
+    fields = {"iters": "iterations", "reco": "stations"} | {name: name for name in NAME_FIELDS}
+    return "".join(
+        text + ("" if field is None else f"{{{fields[field]}}}" if field in fields else f"{{{field}}}")
+        for text, field, _, _ in parts
+    )
+
+
+def _upper(value: Any, _: Context) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _stations(value: Any, _: Context) -> Any:
+    """Of ``raw.fourst``."""
+    return (4 if value else 3) if isinstance(value, bool) else value
+
+
+def _size(unit: str) -> Callable[[Any, Context], Any]:
+    """A size as HTCondor counts it, in MB."""
+
+    def change(value: Any, _: Context) -> Any:
+        try:
+            return megabytes(unit)(str(value))
+        except UserError as problem:
+            return No(f"{problem}; write it as 4 GB")
+
+    return change
+
+
+def _within(name: str) -> Callable[[Any, Context], Any]:
+    """The file ``name`` in the folder that the key names; a key that names a file already stays."""
+
+    def change(value: Any, context: Context) -> Any:
+        path = _path(value, context)
+        if not isinstance(path, str) or not path or os.path.isfile(path):
+            return path
+        return f"{path}/{name}"
+
+    return change
+
+
+def _asetup(value: Any, context: Context) -> Any:
+    """``asetup.faser`` of the checkout that belongs to an installation: where it is, or the likeliest place."""
+    places = [f"{place}/asetup.faser" for place in _around(value, context)]
+    return next(filter(os.path.isfile, places), places[0]) if places else value
+
+
+def _around(value: Any, context: Context) -> list[str]:
+    """Folders around an installation in which the checkout may be, the likeliest first."""
+    path = _path(value, context)
+    if not isinstance(path, str) or not path:
+        return []
+    top = os.path.dirname(path)
+    return [top, f"{top}/calypso", path, context.base]
+
+
+def version(old: Old, base: str) -> Version:
+    """What the version of the configuration does, by its scripts where they can be read, else by its words."""
+    context = Context(old, base)
+    in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
+    source = _path(_get(old, "src.dir"), context) or (base if in_checkout else "")
+    scripts = [f"{base}/{RUN_ALIGNMENT}", f"{base}/templates/{RUN_ALIGNMENT}"]
+    script = next(filter(os.path.isfile, scripts), scripts[0])
+    if _get(old, "tpl.recoexe"):
+        script = str(initial(_get(old, "tpl.recoexe"), context))
+    around = _around(_get(old, "paths.calypso_install"), context)
+    return version_of(old, source if isinstance(source, str) else "", script, around)
+
+
+def _script(value: Any, context: Context) -> Any:
+    path = _path(value, context)
+    if isinstance(path, str) and path and not os.path.isfile(path):
+        return No("there is no such file; main.py made it if it was missing, and the same four lines are in our jobs")
+    return path
+
+
+def initial(value: Any, context: Context) -> Any:
+    """A file of their folder of templates."""
+    folder = _path(_get(context.old, "tpl.dir") or ".", context)
+    return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
+
+
+def _get(old: Old, key: str) -> Any:
+    value: Any = old
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+_FILES_HERE = "file names in a campaign's folder are the program's own"
+_LOOK = "correct it if the file lies elsewhere in your checkout"
+_RECO_SCRIPT = (
+    "its steps are those of our reconstruct.sh; direction, options, release, raw files' place, names of the database, geometry and tag are read in it "
+    "and in the scripts that it runs; what else you changed there are keys of [reconstruction] and [reconstruction.calypso] (database), "
+    "or environment, a script of yours"
+)
+_READ = (
+    "reconstruction.direction",
+    "reconstruction.raw",
+    "reconstruction.calypso.release",
+    "reconstruction.calypso.reconstruct_options",
+    "reconstruction.calypso.reconstruct_without",
+    "reconstruction.calypso.written",
+    "reconstruction.calypso.pool",
+    "reconstruction.calypso.folder_tag",
+    "reconstruction.calypso.geometry",
+    "reconstruction.calypso.tag",
+)
+_OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else beside the installation; " + _LOOK
+_ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
+_MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
+
+# README's generation.
+FIRST_TABLES = ("paths", "htcondor", "alignment", "storage")
+FIRST: dict[str, Rule] = {
+    "paths.calypso_install": (
+        To(("reconstruction.calypso.setup",), _within("setup.sh")),
+        To(("reconstruction.calypso.asetup",), _asetup, _LOOK),
+        To(
+            ("reconstruction.calypso.write_constants",),
+            lambda _, context: context.version.write_constants,
+            _OF_A_CHECKOUT,
+        ),
+        To(("reconstruction.calypso.reconstruct",), lambda _, context: context.version.reconstruct, _OF_A_CHECKOUT),
+    ),
+    "paths.pede_install": To(("solver.pede",), _within("pede")),
+    "paths.env_script": To(
+        ("reconstruction.environment", "solver.environment"),
+        _script,
+        "sourced in the jobs instead of asetup and setup.sh, and before pede",
+    ),
+    "paths.reco_env_script": To(("reconstruction.environment",), _path, _ENVIRONMENT),
+    "paths.millepede_env_script": To(("solver.environment",), _path, "sourced before pede"),
+    "paths.work_dir": To(("campaign.folder",), _path),
+    "paths.eos_output_dir": To(("storage.data",), _path),
+    "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
+    "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
+    "htcondor.max_retries": To(
+        ("htcondor.retries",), note="in one place: max_retries multiplied with the DAG's own retries"
+    ),
+    "htcondor.request_memory": To(("htcondor.reco.memory_mb", "htcondor.mille.memory_mb"), _size("M")),
+    "htcondor.request_disk": To(("htcondor.reco.disk_mb", "htcondor.mille.disk_mb"), _size("K")),
+    "htcondor.requirements": To(("htcondor.reco.requirements", "htcondor.mille.requirements")),
+    "htcondor.reco.job_flavour": To(("htcondor.reco.flavour",)),
+    "htcondor.reco.request_cpus": To(("htcondor.reco.cpus",)),
+    "htcondor.reco.request_memory": To(("htcondor.reco.memory_mb",), _size("M")),
+    "htcondor.reco.request_disk": To(("htcondor.reco.disk_mb",), _size("K")),
+    "htcondor.reco.max_retries": To(("htcondor.retries",), note="of all jobs"),
+    "htcondor.millepede.job_flavour": To(("htcondor.mille.flavour",)),
+    "htcondor.millepede.request_cpus": To(("htcondor.mille.cpus",)),
+    "htcondor.millepede.request_memory": To(("htcondor.mille.memory_mb",), _size("M")),
+    "htcondor.millepede.request_disk": To(("htcondor.mille.disk_mb",), _size("K")),
+    "htcondor.millepede.max_retries": No(
+        "retries are counted in one place, htcondor.retries; that of htcondor.reco is taken"
+    ),
+    "alignment.default_iterations": To(("campaign.iterations",)),
+    "alignment.polling_interval_seconds": No("nothing polls: DAGMan calls a hook when a node begins and ends"),
+    "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
+    "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
+    "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),
+    "storage.cleanup_database_files": No(
+        "the database is a copy in the job's scratch area: storage.cleanup_reco_temp_files"
+    ),
+    "storage.keep_alignment_constants": No("constants of every iteration are always kept"),
+}
+
+# The newest generation.
+NEWEST: dict[str, Rule] = {
+    "raw.year": No("-y of each submission"),
+    "raw.run": No("-r of each submission"),
+    "raw.files": No("-f of each submission, both ends included (faser-alignment-script leaves the last file out)"),
+    "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
+    "raw.stations": To(("campaign.stations",)),
+    "raw.fourst": To(("campaign.stations",), _stations),
+    "raw.threest": No("raw.fourst says it"),
+    "raw.initial": To(("campaign.constants",), _path),
+    "raw.format": To(
+        ("campaign.name",),
+        _name,
+        "without specifications such as :0>6: {year} has four digits and {run} six; {files} ends with the last file that is used",
+    ),
+    "raw.verbosity": To(("reconstruction.verbosity",), _upper),
+    "set.dir": No(
+        "the first set is in the campaign's folder itself, further ones are stage02, ...; stages has names and stations"
+    ),
+    "set.iter": No("iter01, ..., counted from 1"),
+    "set.reco": No("1reco, and 2kfalignment with its tracks"),
+    "set.pede": No("3millepede; of several steps step1, step2, ... in it"),
+    "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
+    "dag.file": No(_FILES_HERE),
+    "dag.*exe": No(_FILES_HERE),
+    "dag.*env": No(_FILES_HERE),
+    "dag.iter.*": No(_FILES_HERE),
+    "data.dir": To(("storage.data",), _parent, "the campaign's folder is made in it"),
+    "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
+    "data.initial": No("the constants to start from are kept as iter01/1reco/inputforalign.txt"),
+    "data.iter.*": No(
+        "iter01/{1reco,2kfalignment,3millepede} are fixed; from a second stage on they are below stage02, ..."
+    ),
+    "tpl.inputforalign": To(("campaign.constants",), initial),
+    "tpl.dir": No("only the files in it that other keys of tpl name are looked at"),
+    "tpl.recosub": Template("reco"),
+    "tpl.millesub": Template("mille"),
+    "tpl.recoexe": Script(_READ, _RECO_SCRIPT),
+    "tpl.recoenv": To(("reconstruction.environment",), initial, _ENVIRONMENT),
+    "tpl.milleenv": To(("solver.environment",), initial, "sourced before pede"),
+    "tpl.milleexe": No(_MILLE_SCRIPT),
+    "src.dir": (
+        To(
+            ("reconstruction.calypso.write_constants",),
+            lambda _, context: context.version.write_constants,
+            f"templates/{WRITE_CONSTANTS} in it, or the one that {RUN_ALIGNMENT} names",
+        ),
+        To(
+            ("reconstruction.calypso.reconstruct",),
+            lambda _, context: context.version.reconstruct,
+            f"{RECONSTRUCT} in it",
+        ),
+    ),
+    "env.calypso.asetup": To(("reconstruction.calypso.asetup",), _path),
+    "env.calypso.setup": To(("reconstruction.calypso.setup",), _path),
+    "env.pede": To(("solver.pede",), _within("pede")),
+    "env.root": To(("solver.environment",), _path, "sourced before pede"),
+    "discarded.*": No("the file itself calls it discarded"),
+}
+
+# Without these keys of ours, from these keys of theirs, there is no campaign.
+_CHECKOUT = "write the folder of your checkout of faser-alignment-script"
+_INSTALLATION = "write the folder of your Calypso installation, which has setup.sh"
+NEEDED_NEWEST = {
+    "reconstruction.calypso.write_constants": Need("src.dir", _CHECKOUT),
+    "reconstruction.calypso.reconstruct": Need("src.dir", _CHECKOUT),
+    "reconstruction.calypso.asetup": Need(
+        "env.calypso.asetup", "write the path of asetup.faser of your Calypso checkout"
+    ),
+    "reconstruction.calypso.setup": Need(
+        "env.calypso.setup", "write the path of setup.sh of your Calypso installation"
+    ),
+    "solver.pede": Need("env.pede", "write the folder with pede"),
+}
+NEEDED_FIRST = {
+    **{f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION) for key in ("asetup", "setup")},
+    **{
+        f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION)
+        for key in ("write_constants", "reconstruct")
+    },
+    "solver.pede": Need("paths.pede_install", "write the folder with pede"),
+}
+
+# What their code has and their configuration does not say, for both generations; an old key overrides it.
+FIXED = (
+    Entry("reconstruction.backend", "calypso", "as runAlignment.sh"),
+    Entry("reconstruction.raw", RAW, "as runAlignment.sh"),
+    Entry(
+        "reconstruction.min_files",
+        0.95,
+        "share of the files that an iteration needs; faser-alignment-script went on with any",
+    ),
+    Entry("solver.backend", "pede", "as runMillepede.sh"),
+    Entry("htcondor.pool", "system", "CERN's"),
+    Entry("htcondor.retries", 2, "as the DAG's RETRY"),
+    Entry("htcondor.retry_wait_s", 300, "faser-alignment-script retried at once"),
+    Entry("htcondor.reco.cpus", 2, "as reco.sub.tpl"),
+    Entry("htcondor.reco.memory_mb", 4000, "as reco.sub.tpl"),
+    Entry("htcondor.reco.disk_mb", 8000, "as reco.sub.tpl"),
+    Entry("htcondor.reco.flavour", "workday", "as reco.sub.tpl"),
+    Entry("htcondor.reco.requirements", ALMALINUX, "as reco.sub.tpl"),
+    Entry("htcondor.mille.cpus", 1, "as mille.sub.tpl"),
+    Entry("htcondor.mille.memory_mb", 2000, "as mille.sub.tpl"),
+    Entry("htcondor.mille.disk_mb", 2000, "as mille.sub.tpl"),
+    Entry("htcondor.mille.flavour", "workday", "as mille.sub.tpl"),
+)
+
+# What README's generation says in no file: its programs took three stations unless they were told otherwise.
+FIXED_FIRST = (Entry("campaign.stations", 3, "as main.py without --fourst"),)

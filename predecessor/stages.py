@@ -1,0 +1,186 @@
+"""The sets of faser-alignment-script, which become our stages: ``workflow.setN`` and ``set.steps`` of its versions."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from faser_align.config.values import DEPTHS, LAYERS, PARTS
+from faser_align.predecessor.problems import Problem
+
+_WORDS_HERE = "IFT, 3ST, tracker, local, global, layer, side, modules, a part and a depth such as IFT_local"
+_CORRECT = "correct it there"
+_KEYS = ("iters", "comment", "reco", "pede", "pedes")
+
+
+class Step(NamedTuple):
+    """A run of pede: its key there, our name for it, and what it fixes in our words."""
+
+    key: str
+    name: str
+    fix: list[Any]
+
+
+class Set(NamedTuple):
+    """A set: its key there, the keys and values of what it says, and its steps.
+
+    ``stations`` is None where the file has them for all sets at once; ``keys`` has the keys of name, iterations and stations.
+    """
+
+    key: str
+    name: str
+    iterations: int
+    stations: int | None
+    steps: list[Step]
+    keys: dict[str, str]
+
+
+def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem]]:
+    """Return the sets with iterations in their order, and what is wrong with the others."""
+    problems: list[Problem] = []
+    found: list[Set] = []
+    described = _described(old, problems)
+    numbers = [item for _, set_ in described for item in _numbers(set_)]
+    components = isinstance(old.get("set"), Mapping) or any(number > max(LAYERS) for number in numbers)
+    for key, value in described:
+        one = _set(key, value, components, problems)
+        if one is not None and one.iterations:
+            found.append(one)
+    return found, problems
+
+
+def without_iterations(old: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the sets that are not run."""
+    described = _described(old, [])
+    return [f"{key}.iters" for key, value in described if isinstance(value, Mapping) and value.get("iters") == 0]
+
+
+def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what the sets say that has no meaning here, with its key."""
+    for key, value in _described(old, []):
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", inner) for name, inner in value.items() if name not in _KEYS)
+    workflow = old.get("workflow")
+    if isinstance(workflow, Mapping):
+        yield from ((f"workflow.{name}", value) for name, value in workflow.items() if not name.startswith("set"))
+
+
+def words_of(old: Mapping[str, Any]) -> set[str]:
+    """Return every word that the sets name, parts of ``IFT_local`` apart."""
+    found: set[str] = set()
+    stack: list[Any] = [old.get("workflow"), old.get("set")]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Mapping):
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, str):
+            found.update(value.split("_"))
+    return found
+
+
+def _described(old: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
+    """Key and value of each set, in the order in which they are run."""
+    if isinstance(old.get("set"), Mapping):
+        return _in_development(old["set"], problems)
+    return _workflow(old.get("workflow"), problems)
+
+
+def _workflow(workflow: Any, problems: list[Problem]) -> list[tuple[str, Any]]:
+    if workflow is None:
+        return []
+    if not isinstance(workflow, Mapping):
+        problems.append(Problem("workflow", "is no table of sets", _CORRECT))
+        return []
+    return [(f"workflow.{name}", workflow[name]) for name in sorted(workflow) if name.startswith("set")]
+
+
+def _in_development(described: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
+    steps = described.get("steps")
+    if not isinstance(steps, list) or not steps:
+        problems.append(Problem("set.steps", "is missing, or no list of sets", "write one set or more there"))
+        return []
+    return [(f"set.steps[{number}]", value) for number, value in enumerate(steps)]
+
+
+def _set(key: str, value: Any, components: bool, problems: list[Problem]) -> Set | None:
+    if not isinstance(value, Mapping) or not _is_whole(value.get("iters")):
+        problems.append(Problem(key, "is no set with a number of iterations (iters)", _CORRECT))
+        return None
+    name = value.get("comment") or key.rpartition(".")[2]
+    if not isinstance(name, str):
+        problems.append(Problem(f"{key}.comment", "is no text", _CORRECT))
+        name = key
+    stations = value.get("reco")
+    if stations not in (None, 3, 4):
+        problems.append(Problem(f"{key}.reco", f"= {json.dumps(stations)} are no stations", "write 3 or 4"))
+        stations = None
+    keys = {"name": f"{key}.comment", "iterations": f"{key}.iters", "stations": f"{key}.reco"}
+    return Set(key, name, value["iters"], stations, list(_steps(key, value, components, problems)), keys)
+
+
+def _steps(key: str, value: Mapping[str, Any], components: bool, problems: list[Problem]) -> list[Step]:
+    name = "pedes" if "pedes" in value else "pede"
+    pede = value.get(name) or {"step0": []}
+    if isinstance(pede, list) and all(isinstance(fixed, list) for fixed in pede):
+        steps = [(f"{key}.{name}[{number}]", f"pede{number}", fixed) for number, fixed in enumerate(pede)]
+    elif isinstance(pede, Mapping) and all(isinstance(fixed, list) for fixed in pede.values()):
+        steps = [(f"{key}.{name}.{step}", step, pede[step]) for step in sorted(pede)]
+    else:
+        problems.append(Problem(f"{key}.{name}", "is no table of steps with lists of what is fixed", _CORRECT))
+        return []
+    return [
+        Step(place, step, [ours for item in fixed for ours in _items(place, item, components, problems)])
+        for place, step, fixed in steps
+    ]
+
+
+def _items(place: str, item: Any, components: bool, problems: list[Problem]) -> list[Any]:
+    """What an item to fix is in our words; a layer's number may stand in quotes there."""
+    if _is_whole(item) or (isinstance(item, str) and item.isdecimal()):
+        found, fix = _of_number(int(item), components)
+    else:
+        found, fix = _of_word(item)
+    if fix:
+        problems.append(Problem(place, f"fixes {json.dumps(item, ensure_ascii=False)}, which has no meaning here", fix))
+    return found
+
+
+def _of_word(item: Any) -> tuple[list[Any], str]:
+    """Our words for one of theirs, and how to correct it if there are none."""
+    part, _, depth = item.partition("_") if isinstance(item, str) else ("", "", "")
+    if part in DEPTHS and not depth:
+        return [item], ""
+    if part in (*PARTS, "tracker") and depth in ("", "all", *DEPTHS):
+        whole = list(PARTS) if part == "tracker" else [part]
+        if depth in DEPTHS:
+            return [depth if part == "tracker" else item], ""
+        return whole, ""
+    return [], f"write {_WORDS_HERE}, or a number"
+
+
+def _of_number(number: int, components: bool) -> tuple[list[Any], str]:
+    """Our words for a number, which is a layer (21) or, in newer versions, a component with a 0 behind it (210)."""
+    if not components:
+        return ([number], "") if number in LAYERS else ([], f"write a layer: {', '.join(map(str, LAYERS))}")
+    component, parameter = divmod(number, 10)
+    if parameter == 0 and component in LAYERS:
+        return [component], ""
+    if parameter == 0 and component in (1, 2, 3, 4):
+        return (["IFT"], "") if component == 1 else ([10 * component + layer for layer in (0, 1, 2)], "")
+    layer = int(str(component)[:2] or 0)
+    if parameter == 0 and layer in LAYERS and len(str(component)) in (3, 4):
+        return [], f"write {layer}0, the layer, or fix it by a file of parameters (stages.steps.parameters)"
+    return [], "write a component with a 0 behind it: 10 (IFT), 20, 30, 40 (stations), 100 ... 420 (layers)"
+
+
+def _numbers(value: Any) -> list[int]:
+    """Every number that a set names as a thing to fix."""
+    pede = value.get("pedes", value.get("pede")) if isinstance(value, Mapping) else None
+    lists = pede.values() if isinstance(pede, Mapping) else pede if isinstance(pede, list) else []
+    items = [item for fixed in lists if isinstance(fixed, list) for item in fixed]
+    return [int(item) for item in items if _is_whole(item) or (isinstance(item, str) and item.isdecimal())]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""Tables from which the documentation is generated."""

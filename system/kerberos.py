@@ -1,0 +1,140 @@
+"""The Kerberos credential that HTCondor keeps for a campaign's scripts on the access point (standard library only).
+
+HTCondor's credmon leaves it as a file in MIT's format 4 (MIT Kerberos, "Credential cache file format"), which is read here:
+a script need not start ``klist``, and the file says when the ticket ends.
+"""
+
+import os
+import struct
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from faser_align.fsm.errors import CampaignError
+from faser_align.system.credential import CACHE, VARIABLE
+
+# How the schedd tells DAGMan that a credential was stored when its job was submitted.
+MARK, MARKED = "_condor_SEC_CREDENTIAL_PRODUCER", "CREDENTIAL_ALREADY_STORED"
+MAGIC = b"\x05\x04"
+
+
+class Ticket(NamedTuple):
+    """A ticket-granting ticket: whose, and its times (seconds since 1970); ``renew_until`` is 0 if it is not renewable."""
+
+    principal: str
+    start: int
+    end: int
+    renew_until: int
+
+
+def expired(now: float) -> str:
+    """Return a sentence if the credential of this script has expired; empty if it is valid, absent or unreadable."""
+    if VARIABLE not in os.environ:
+        return ""
+    try:
+        ticket = read(os.environ.get(CACHE, "").removeprefix("FILE:"))
+    except (OSError, ValueError):
+        return ""
+    if ticket is None or now < ticket.end:
+        return ""
+    ended = datetime.fromtimestamp(ticket.end, UTC)
+    return f"the credential that HTCondor keeps for the campaign expired at {ended:%Y-%m-%d %H:%M} UTC"
+
+
+def stored(now: float) -> str:
+    """Return what a script on the access point knows of the stored credential; raises CampaignError if DAGMan has none."""
+    if os.environ.get(MARK) != MARKED:
+        raise CampaignError(
+            "HTCondor gave DAGMan no credential, so that it cannot submit jobs: SendCredential of its job is not true"
+        )
+    path = os.environ.get(VARIABLE, "")
+    if not os.access(path, os.R_OK):
+        return f"HTCondor has stored it; {path or 'its path'} cannot be read here"
+    return _validity(path, now)
+
+
+def received(now: float) -> str:
+    """Return how long the credential of this job is valid; raises CampaignError if there is none or it has expired."""
+    if not os.environ.get(CACHE):
+        raise CampaignError(f"HTCondor gave the job no credential: {CACHE} is not set")
+    return _validity(os.environ[CACHE].removeprefix("FILE:"), now)
+
+
+def _validity(path: str, now: float) -> str:
+    try:
+        ticket = read(path)
+    except OSError as error:
+        raise CampaignError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as problem:
+        return f"{problem}, so that its end is not known"
+    if ticket is None or ticket.end <= now:
+        raise CampaignError(f"{path} has no valid ticket; type `kinit`, then repeat the command")
+    renewable = f", renewable for {(ticket.renew_until - now) / 3600:.1f} h" if ticket.renew_until > ticket.end else ""
+    return f"valid for {(ticket.end - now) / 3600:.1f} h{renewable}"
+
+
+def read(path: str) -> Ticket | None:
+    """Return the ticket-granting ticket of a credential cache that ends last; None if there is none.
+
+    Raises OSError if the file cannot be read, ValueError if it is not a cache of format 4.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:2] != MAGIC:
+        raise ValueError(f"{path} is not a credential cache of MIT's format 4")
+    cache = _Reader(data, 2)
+    try:
+        cache.skip(cache.number("H"))  # header
+        principal = cache.principal()
+        tickets = []
+        while cache.at < len(data):
+            server, times = cache.credential()
+            if server.startswith("krbtgt/"):
+                tickets.append(Ticket(principal, times[1] or times[0], times[2], times[3]))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a whole credential cache: {error}") from None
+    return max(tickets, key=lambda ticket: ticket.end, default=None)
+
+
+class _Reader:
+    """Read a cache's numbers (big-endian) and counted strings one after the other."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
+
+    def number(self, kind: str) -> int:
+        value: int
+        (value,) = struct.unpack_from(f">{kind}", self.data, self.at)
+        self.at += struct.calcsize(f">{kind}")
+        return value
+
+    def skip(self, size: int) -> None:
+        self.at += size
+
+    def text(self) -> str:
+        size = self.number("I")
+        found = self.data[self.at : self.at + size]
+        if len(found) < size:
+            raise struct.error("it ends within a string")
+        self.skip(size)
+        return found.decode()
+
+    def principal(self) -> str:
+        self.number("I")  # kind of name
+        count, realm = self.number("I"), self.text()
+        return "/".join(self.text() for _ in range(count)) + f"@{realm}"
+
+    def credential(self) -> tuple[str, list[int]]:
+        """Server, and times: authentication, start, end, renewable until."""
+        self.principal()
+        server = self.principal()
+        self.number("H")  # kind of key
+        self.skip(self.number("I"))
+        times = [self.number("I") for _ in range(4)]
+        self.skip(1 + 4)  # whether it is a session key; flags
+        for _ in range(2):  # addresses, authorisation data
+            for _ in range(self.number("I")):
+                self.number("H")
+                self.skip(self.number("I"))
+        for _ in range(2):  # ticket, second ticket
+            self.skip(self.number("I"))
+        return server, times

@@ -1,0 +1,53 @@
+"""A program submits, controls and follows campaigns on a real pool."""
+
+from pathlib import Path
+
+import pytest
+from nowhere import no_job_begins
+
+from faser_align.api import Campaign, UserError, submit
+from faser_align.pool.personal import Pool
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CONFIG = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 400
+[convergence]
+min_iterations = 9
+starved_per_parameter = 0.0
+"""
+
+
+@pytest.mark.pool
+def test_a_program_controls_a_campaign(
+    pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Submit, set, stop, resume, extend and fork work as the commands do, and print nothing."""
+    assert pool.master_pid
+    monkeypatch.chdir(workdir)
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    Path("faser-align.toml").write_text(CONFIG.format(examples=EXAMPLES))
+    with no_job_begins():
+        campaign = submit(2023, "11705", "400", iterations=1, name="from-python")
+        assert not campaign.ended
+        campaign.set({"convergence.patience": 3, "notify.events": ["end"]})
+        with pytest.raises(UserError, match="is not a key of the configuration"):
+            campaign.set({"convergence.patients": 3})
+        assert campaign.stop() == "removed"
+    assert campaign.resume() > 0
+    assert campaign.wait(300) == "exhausted"
+    assert campaign.extend(1) > 0
+    assert campaign.wait(300) == "exhausted"
+    assert [row["iteration"] for row in campaign.iterations()] == [1, 2]
+    changed = [row for row in campaign.history(nodes=False) if row["event"] == "changed"]
+    assert len(changed) == 2
+    with no_job_begins():
+        child = campaign.fork(iteration=1, iterations=1, name="fork")
+        assert child.record["parent"]["iteration"] == 1
+        assert child.start_constants() == campaign.constants(iteration=1)
+        child.stop()
+    assert sorted(one.name for one in (Campaign("from-python"), Campaign("fork"))) == ["fork", "from-python"]
+    assert capsys.readouterr().out == ""
