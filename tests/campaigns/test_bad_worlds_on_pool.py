@@ -95,7 +95,12 @@ RECONSTRUCTION = {
     "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
     "token": (["cp:refused", "klist:expired"], {}, exit_codes.TOKEN, "Permission denied"),
     "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
-    "environment": (["asetup:fail"], {}, exit_codes.ENVIRONMENT, "the environment's scripts ended with status 3"),
+    "environment": (
+        ["asetup:fail"],
+        {},
+        exit_codes.ENVIRONMENT,
+        "the environment's scripts ended the shell with status 3",
+    ),
     "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
 }
 

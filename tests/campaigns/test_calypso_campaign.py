@@ -147,7 +147,7 @@ def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -
     assert not list(desk.campaign.glob("**/.*.tmp"))
 
     for subject, words in (
-        ("lost", ("409", "405", "raw file missing or unreadable", "reconstruction crashed")),
+        ("dropped", ("409", "405", "raw file missing or unreadable", "reconstruction crashed")),
         ("converged", ("converged",)),
     ):
         text = desk.letters(subject)

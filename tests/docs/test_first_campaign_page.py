@@ -44,7 +44,8 @@ SHORTER = [
 # What differs from run to run and from machine to machine in an output that the page shows.
 VARYING = [
     (r"faser-align-probe-\w+", "faser-align-probe-N"),
-    (r"\S+/execute/dir_\d+", "/pool/execute/dir_N"),
+    (r"\S+/execute/dir_\d+(/scratch)?", "/pool/execute/dir_N"),  # scratch: HTCondor 25
+    (r"\(Debian GNU/Linux [^\n]*\)", "(SYSTEM)"),
     (r"[\d,.]*\d(e-\d+)?", "N"),
     (r" N (s|min|h)\b( N (s|min|h)\b)?", " TIME"),
     (r"─+", "-"),
