@@ -29,6 +29,8 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
         found.query(constraint="false", projection=["ClusterId"])
     except htcondor2.HTCondorException as error:
         raise UserError(f"no HTCondor schedd answers ({_first_line(error)}): {cure}") from error
+    except KeyError as error:  # the bindings, where the collector has an ad without the attribute MyAddress
+        raise UserError(f"no HTCondor schedd answers (the collector does not know its address): {cure}") from error
     return found
 
 
