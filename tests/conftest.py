@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from nowhere import leave_queue
 from properties import load_profile
 
 from faser_align.pool import personal
@@ -84,10 +85,12 @@ def pool(session_folder: Path) -> Iterator[personal.Pool]:
 
 
 @pytest.fixture
-def workdir(session_folder: Path) -> Iterator[Path]:
-    """An empty folder outside /tmp, for a campaign."""
+def workdir(session_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty folder outside /tmp, for a campaign; it is removed once no DAGMan in the queue needs it."""
     made = Path(tempfile.mkdtemp(prefix="work-", dir=session_folder))
     yield made
+    if "pool" in request.fixturenames:
+        leave_queue(made)
     shutil.rmtree(made, ignore_errors=True)  # a job that ends just now may still write its log
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,29 @@ def no_dagman() -> bool:
         return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
     except htcondor2.HTCondorException:
         return False
+
+
+def leave_queue(folder: Path, wait_s: float = 60) -> None:
+    """Wait until the DAGMans of campaigns below ``folder`` have left the queue, and remove those that have not.
+
+    One whose folder is deleted can neither end nor start again, and stays: the tests after it would wait for it.
+    """
+    constraint = f'JobUniverse == 7 && regexp("^{folder}/", FaserFolder)'
+
+    def gone() -> bool:
+        try:
+            return not htcondor2.Schedd().query(constraint, ["ClusterId"])
+        except (htcondor2.HTCondorException, KeyError):
+            return False
+
+    deadline = time.monotonic() + wait_s
+    while not gone():
+        if time.monotonic() > deadline:
+            for action in (htcondor2.JobAction.Remove, htcondor2.JobAction.RemoveX):
+                with suppress(htcondor2.HTCondorException):
+                    htcondor2.Schedd().act(action, constraint, "its test is over")
+            return
+        time.sleep(0.2)
 
 
 @contextmanager
