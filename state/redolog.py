@@ -115,9 +115,12 @@ def replay(db: sqlite3.Connection, path: str, lines: tuple[Line, ...]) -> None:
         for line in lines:
             file.seek(line.start)
             for statement in _statements(file.read(line.length)):
-                # In the log stands also what failed and was rolled back to its savepoint by the statement after it.
-                with contextlib.suppress(sqlite3.IntegrityError):
+                try:
                     db.execute(statement)
+                except (sqlite3.IntegrityError, sqlite3.OperationalError) as problem:
+                    # The log also has statements that failed; the one after each rolled it back to its savepoint.
+                    if isinstance(problem, sqlite3.OperationalError) and str(problem) != "malformed JSON":
+                        raise
         if lines and not lines[-1].image:
             db.execute(f"PRAGMA application_id = {lines[-1].before + 1}")
         db.execute("COMMIT")

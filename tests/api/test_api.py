@@ -28,11 +28,11 @@ def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     record = make_campaign(workdir / NAME, files=2)
     assert [run_iteration(record, i) for i in range(1, 5)] == [0, 0, 0, 42]
+    write_constants(layout.constants_file(record["folder"], 1, 1), {"003": ZERO})
     assert hook("final", record["folder"], "final", 0, 0).returncode == 0
     for iteration in range(1, 5):
         found = {"003": (0.0, 0.005 * iteration, 0.0, 0.0, 0.0, 0.0)}
         write_constants(layout.result_file(record["folder"], 1, iteration), found)
-    write_constants(layout.constants_file(record["folder"], 1, 1), {"003": ZERO})
     registry.add(NAME, record["folder"])
     return workdir
 

@@ -110,6 +110,12 @@ def broken(kind: str, world: World, port: int, stack: ExitStack) -> int:
     return port
 
 
+@pytest.fixture(autouse=True)
+def _no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a pool `status` cannot know that no DAGMan is there, and sends no message about that."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
