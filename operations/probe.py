@@ -176,9 +176,10 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
         return []
     name, jobs = "there: SendCredential", f"ClusterId == {cluster} || DAGManJobId == {cluster}"
     try:
-        ads = [*schedd.query(jobs, [SEND]), *schedd.history(jobs, [SEND], 1 + len(PROBED))]
+        found = [*schedd.query(jobs, ["ClusterId", SEND]), *schedd.history(jobs, ["ClusterId", SEND], 1 + len(PROBED))]
     except htcondor2.HTCondorException as error:
         return [Check(name, "skipped", f"the schedd does not answer ({error})")]
+    ads = {ad["ClusterId"]: ad for ad in found}.values()  # one that leaves just now is in the queue and in the history
     lacking = sum(ad.get(SEND) is not True for ad in ads)
     if lacking or not ads:
         return [

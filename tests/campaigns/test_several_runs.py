@@ -55,7 +55,7 @@ def test_two_runs_with_weights(desk: Desk) -> None:
         (desk.folder / "raw_011706_00400").unlink()
     desk.wait(desk.name, status=10)
 
-    for told in (desk.letters("lost"), desk.run("status", desk.name)):
+    for told in (desk.letters("dropped"), desk.run("status", desk.name)):
         assert "400 of run 011706" in told
     place = desk.campaign / "iter01" / layout.MILLEPEDE
     steering = "\n".join(path.read_text() for path in place.rglob("*.txt"))
