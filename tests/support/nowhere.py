@@ -27,7 +27,7 @@ def no_dagman() -> bool:
     """Whether no DAGMan is in the queue, so that its hooks have done and told all; a schedd that is busy does not know."""
     try:
         return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
-    except htcondor2.HTCondorException:
+    except (htcondor2.HTCondorException, KeyError):
         return False
 
 

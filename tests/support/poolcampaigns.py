@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import htcondor2
 import pytest
 from campaigns import make_campaign, metrics
+from nowhere import until
 
 from faser_align.campaign import layout
 from faser_align.dag.render import render
@@ -119,7 +120,7 @@ class PoolCampaign:
         text = render(self.record)
         text = re.sub(r'arguments = ".*"', f'arguments = "-I -S {STUB} {self.orders} $(JOB)"', text)
         (folder / layout.DAG).write_text(text)
-        self.schedd = htcondor2.Schedd()
+        self.schedd = until(self._schedd)
         registry.add(self.name, str(folder))
 
     def submit(self) -> int:
@@ -145,10 +146,10 @@ class PoolCampaign:
 
     @staticmethod
     def _schedd() -> Any:
-        """The schedd anew: one that was killed comes back at another port."""
+        """Return the schedd, None while it is away: one that was killed comes back at another port."""
         try:
             return htcondor2.Schedd()
-        except htcondor2.HTCondorException:
+        except (htcondor2.HTCondorException, KeyError):  # KeyError: the collector has an ad without an address
             return None
 
     def jobs(self, *wanted: str, status: int | None = None) -> list[Any]:
