@@ -191,9 +191,12 @@ class Injector:
         return said.returncode == 0
 
     def _kill_pool(self, fault: Fault) -> bool:
-        """All daemons but the master, which starts them again, and the collector, whose new port the others would not learn."""
+        """Kill the daemons of jobs; the master starts them again.
+
+        The collector stays, because the others would not learn its new port, and the procd, since all others die with it.
+        """
         daemons = processes.daemons(self.pool / "condor_config")
-        spared = ("condor_master", "condor_collector", "condor_shared_port")
+        spared = ("condor_master", "condor_collector", "condor_shared_port", "condor_procd")
         return _kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
 
 
