@@ -196,7 +196,8 @@ class Injector:
         The collector stays, because the others would not learn its new port, and the procd, since all others die with it.
         """
         daemons = processes.daemons(self.pool / "condor_config")
-        spared = ("condor_master", "condor_collector", "condor_shared_port", "condor_procd")
+        names = ("condor_master", "condor_collector", "condor_shared_port", "condor_procd")
+        spared = [name[:15] for name in names]  # as the kernel shows them
         return _kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
 
 
