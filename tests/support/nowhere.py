@@ -31,7 +31,7 @@ def no_dagman() -> bool:
         return False
 
 
-def leave_queue(folder: Path, wait_s: float = 60) -> None:
+def leave_queue(folder: Path, wait_s: float = 15) -> None:
     """Wait until the DAGMans of campaigns below ``folder`` have left the queue, and remove those that have not.
 
     One whose folder is deleted can neither end nor start again, and stays: the tests after it would wait for it.
