@@ -36,7 +36,8 @@ pytestmark = [pytest.mark.alone, pytest.mark.pool]
 
 SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 TRIALS = int(os.environ.get("FASER_ALIGN_TRIALS", "6"))
-SEED = int(os.environ.get("FASER_ALIGN_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+# `make test` has the same plans each time, as property tests have the same examples; `make soak` draws new ones.
+SEED = int(os.environ.get("FASER_ALIGN_SEED", "0")) or (random.SystemRandom().randrange(1, 10**9) if SOAK else 9000)
 AT_A_TIME = 10
 SLOTS = 64
 END_S = 600.0
