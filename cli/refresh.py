@@ -118,10 +118,10 @@ def statuses_page() -> str:
     hooks = [
         (0, "go on"),
         (1, "failed: DAGMan may try the node again"),
-        (exit_codes.CONVERGED, "the constants stand still: the DAG ends early, with success"),
+        (exit_codes.CONVERGED, "converged: the DAG ends early, with success"),
         (exit_codes.FATAL, "failed, and trying again cannot help"),
         (exit_codes.DEFER, "not yet: DAGMan asks again"),
-        (exit_codes.SKIP, "passed over: the node is done without a job"),
+        (exit_codes.SKIP, "skipped: the node is done without a job"),
     ]
     every = [
         (0, "done"),

@@ -55,7 +55,7 @@ def _labels(item: str | int) -> set[int]:
         known = known and depth in DEPTHS
     if not known:
         raise UserError(
-            f"fix names {item!r}, which is none of IFT, 3ST, {', '.join(DEPTHS)}, a part and a depth such as "
+            f"fix names {item!r}, which is not one of IFT, 3ST, {', '.join(DEPTHS)}, a part and a depth such as "
             f"IFT_layer, or a layer ({', '.join(_NUMBER_TEXTS)})"
         )
     return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
