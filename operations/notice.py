@@ -1,14 +1,17 @@
-"""Notifying the recipients of a campaign that no script can advance, once per cause.
+"""Notifying the recipients of a campaign where no script will: it is stuck, or its FINAL was killed before it had sent all.
 
-No script comes that would send a message, so a command that sees it puts a control request into the event queue and runs
-the delivery of the scripts itself, as `notify retry` does.
+The command that sees it runs the delivery of the scripts itself, as `notify retry` does. That a campaign is stuck is an event
+of its own: the command puts it into the event queue first, once per cause.
 """
 
 import contextlib
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.operations import dagman, notify_retry
 from faser_align.operations.command_lock import alone
@@ -16,12 +19,15 @@ from faser_align.state import control_requests, queries, spool
 
 
 def notify(found: dagman.Look) -> tuple[str, ...]:
-    """Notify of a stuck campaign if nobody has yet; returns the targets that accepted the message.
+    """Send what a campaign's scripts can no longer send; returns the targets that accepted a message.
 
-    Nothing is done for a campaign of another user, while another command works on it, or where its scripts may write the
+    Of a stuck campaign that is the message *stuck*, once per cause. Of one that has ended it is every message that was never
+    tried, or was being sent by a script that was killed: DAGMan does not run FINAL again. Nothing is done for a campaign of another user, while another command works on it, or where its scripts may write the
     state database on another machine at the same time.
     """
     folder = found.seen["folder"]
+    if found.seen["state"] in table.ENDS:
+        return _send_unsent(folder)
     if not found.key or not _is_ours(folder) or _is_known(folder, found.key):
         return ()
     with contextlib.suppress(CampaignError, OSError), alone(folder, wait_s=0.0):
@@ -32,6 +38,32 @@ def notify(found: dagman.Look) -> tuple[str, ...]:
         notify_retry.deliver(folder)
         return _accepted(folder)
     return ()
+
+
+def _send_unsent(folder: str) -> tuple[str, ...]:
+    """Deliver what an ended campaign's FINAL left unsent, unless it still runs; returns the targets that accepted."""
+    unsent = _unsent(folder)
+    if not unsent or not _is_ours(folder):
+        return ()
+    with contextlib.suppress(CampaignError, OSError), alone(folder, wait_s=0.0):
+        answer = dagman.ask(read_record(folder))
+        if answer.problem or answer.jobs:
+            return ()
+        notify_retry.deliver(folder)
+        left = set(_unsent(folder))
+        return tuple(sorted({target for row, target in unsent.items() if row not in left}))
+    return ()
+
+
+def _unsent(folder: str) -> dict[int, str]:
+    """Return the targets of messages that were never tried, or whose sender was killed, by the message's id."""
+    with queries.published(folder) as db:
+        waiting = [row for row in queries.outbox(db) if row["state"] == "claimed" or _is_untried(row)]
+    return {row["id"]: row["target"] for row in waiting}
+
+
+def _is_untried(row: Mapping[str, Any]) -> bool:
+    return row["state"] == "pending" and row["tries"] == 0
 
 
 def _is_ours(folder: str) -> bool:

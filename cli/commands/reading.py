@@ -52,7 +52,7 @@ def list_campaigns(
     looks, problems = dagman.look_at_all(rows)
     if as_json:
         console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
-        _notify(*looks, quiet=True)
+        _notify(*(look for look in looks if look.stuck), quiet=True)
         return
     for row in rows:
         if "problem" in row:
@@ -68,7 +68,7 @@ def list_campaigns(
             line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
             if line:
                 console.say(line)
-        _notify(*looks)
+        _notify(*stuck)
     elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
@@ -114,7 +114,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
 
 def _notify(*looks: "Look", quiet: bool = False) -> None:
-    """Notify the recipients of campaigns that are stuck, once, and say who was."""
+    """Send what the campaigns' scripts can no longer send, and say to whom."""
     from faser_align.operations import notice
 
     for look in looks:

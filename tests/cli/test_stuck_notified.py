@@ -136,6 +136,37 @@ def test_nobody_is_notified_from_elsewhere(
     assert len(subjects(mailbox)) == 1
 
 
+@pytest.mark.parametrize("left", ["pending", "claimed"])
+def test_what_a_killed_final_left_is_sent(
+    left: str, tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that FINAL had not tried, or was sending as it was killed, is sent once DAGMan has left; one that was refused waits."""
+    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    hook("pre", folder, NODE, 0, 2)
+    hook("final", folder, "final", 2, 1)
+    (letter,) = mailbox.messages()
+
+    def leave(state: str, tries: int) -> None:
+        database.transact(
+            folder, lambda db: db.execute("UPDATE outbox SET state = ?, tries = ?", (state, tries)).rowcount
+        )
+        publish.publish(folder)
+
+    def asked(*jobs: Any, problem: str = "") -> tuple[str, ...]:
+        monkeypatch.setattr(dagman, "ask", lambda record: queue.Queue(jobs=jobs, problem=problem))
+        return notice.notify(dagman.look(folder))
+
+    leave("pending", 1)
+    assert asked() == ()
+    leave(left, int(left == "claimed"))
+    assert asked("a DAGMan") == asked(problem="no answer") == ()
+    assert asked() == ("me",)
+    assert asked() == ()
+    assert [again["X-Faser-Align-Key"] for again in mailbox.messages()] == [letter["X-Faser-Align-Key"]] * 2
+    with queries.published(folder) as db:
+        assert verify.findings(db) == []
+
+
 @ON_POOL
 def test_a_held_dagman_is_notified(make: Any, mailbox: Mailbox, plain_command: Command) -> None:
     """The first command that sees a DAGMan on hold notifies, no other one does; the next hold is another cause."""

@@ -7,6 +7,7 @@ when the trial fails, and FASER_ALIGN_SEED=SEED FASER_ALIGN_TRIALS=1 repeats it.
 import os
 import random
 import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ class Laboratory:
         if (campaign.folder / layout.HOOKS_LOG).exists():
             trial.problems.append((campaign.folder / layout.HOOKS_LOG).read_text()[-2000:])
         self._events(campaign, trial)
+        trial.problems += _problems(campaign.command("status"))  # sends what a FINAL that was killed left
         self._messages(campaign, trial)
         deadline = time.monotonic() + LEFT_S
         while campaign.processes() and time.monotonic() < deadline:
@@ -189,6 +191,10 @@ def _submitted(campaign: PoolCampaign) -> bool:
     except CampaignError:
         campaign.dagmans()
         return False
+
+
+def _problems(said: "subprocess.CompletedProcess[str]") -> list[str]:
+    return [f"{said.args}: {said.returncode} {said.stderr}"] if said.stderr else []
 
 
 def _difference(found: Any, expected: Any) -> str:
