@@ -6,8 +6,6 @@ of its own: the command puts it into the event queue first, once per cause.
 
 import contextlib
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -58,12 +56,11 @@ def _send_unsent(folder: str) -> tuple[str, ...]:
 def _unsent(folder: str) -> dict[int, str]:
     """Return the targets of messages that were never tried, or whose sender was killed, by the message's id."""
     with queries.published(folder) as db:
-        waiting = [row for row in queries.outbox(db) if row["state"] == "claimed" or _is_untried(row)]
-    return {row["id"]: row["target"] for row in waiting}
-
-
-def _is_untried(row: Mapping[str, Any]) -> bool:
-    return row["state"] == "pending" and row["tries"] == 0
+        rows = queries.outbox(db)
+    untried = ("pending", 0)
+    return {
+        row["id"]: row["target"] for row in rows if row["state"] == "claimed" or (row["state"], row["tries"]) == untried
+    }
 
 
 def _is_ours(folder: str) -> bool:
