@@ -1,1 +1,1 @@
-"""A campaign's folder: the names in it, its manifest, its submissions and later changes."""
+"""Read and write a campaign's folder: file names, manifest, submissions and later changes."""

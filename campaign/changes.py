@@ -1,7 +1,7 @@
-"""What was changed in a campaign after its submission, ``changes.json``: limits that hooks read, more iterations, the data's place.
+"""Read and write ``changes.json``: what `set`, `extend` and `move` changed after the submission.
 
-The record as it was submitted is never touched: whoever reads it gets the changes applied, so that hooks and jobs judge by
-them with and without the store. Standard library only, since hooks load this.
+The manifest itself is never changed. Readers apply the changes to it, so that hooks and jobs use the same limits with
+and without the state database. Standard library only, because hooks import this module.
 """
 
 import json
@@ -14,34 +14,34 @@ from faser_align.system import atomic
 
 Change = dict[str, Any]  # id, utc, who, host, key, before, after
 
-# What hooks read anew each time, and `set` may therefore change: tables, and single keys.
+# Hooks read these anew each time, so that `set` may change them: whole tables and single keys.
 SETTABLE = (
     *("convergence", "reconstruction.min_files", "notify.targets", "notify.events"),
     *("validation.chi2_rise_max", "validation.module_rise_max", "validation.module_hits_min"),
 )
-DATA = "data"  # where the large files lie, which `move` changes
+DATA = "data"  # folder of the large files, which `move` changes
 
 
 def is_settable(key: str) -> bool:
-    """Whether `set` may change the key of this dotted name."""
+    """Return whether `set` may change the key with this dotted name."""
     table, _, _ = key.rpartition(".")
     return bool(table) and (key in SETTABLE or table in SETTABLE)
 
 
 def iterations_key(stage: int) -> str:
-    """The key of a stage's number of iterations, which `extend` changes."""
+    """Return the key of a stage's number of iterations, which `extend` changes."""
     return f"stages.{stage}.iterations"
 
 
 def is_extension(key: str) -> bool:
-    """Whether it is `extend` that changed the key; `set` changes a stage's criteria, such as `stages.2.convergence.patience`."""
+    """Return whether `extend` changed the key; `set` changes criteria, such as `stages.2.convergence.patience`."""
     return key.startswith("stages.") and key.endswith(".iterations")
 
 
 def read(folder: str) -> list[Change]:
-    """The changes of the campaign in ``folder``, the oldest first; none where nothing was changed.
+    """Return the changes of the campaign in ``folder``, oldest first.
 
-    Raises StoreError if the file is there and cannot be read.
+    Raises StoreError if the file exists and cannot be read.
     """
     path = f"{folder}/{layout.CHANGES}"
     try:
@@ -57,7 +57,10 @@ def read(folder: str) -> list[Change]:
 
 
 def write(folder: str, changes: list[Change]) -> None:
-    """Write all changes of a campaign; without any the file goes. Raises StoreError if it cannot be written."""
+    """Write all changes of a campaign, or remove the file if there are none.
+
+    Raises StoreError if the file cannot be written.
+    """
     path = f"{folder}/{layout.CHANGES}"
     try:
         if changes:
@@ -69,9 +72,9 @@ def write(folder: str, changes: list[Change]) -> None:
 
 
 def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
-    """Make the changes in ``record``, a campaign's record that was just read; returns it.
+    """Apply the changes to ``record``, a manifest that was just read, and return it.
 
-    Raises StoreError for a change of what the record does not have.
+    Raises StoreError for a change of a key that the manifest does not have.
     """
     for change in changes:
         words = change["key"].split(".")
@@ -84,7 +87,7 @@ def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
                     inner = inner.setdefault(word, {})
                 inner[words[-1]] = change["after"]
             else:
-                tables = record["config"]  # one of an older program may lack a table that can be changed
+                tables = record["config"]  # the manifest of an older program may lack a table that can be changed
                 table = tables.setdefault(words[0], {}) if is_settable(change["key"]) else tables[words[0]]
                 table[words[1]] = change["after"]
         except (LookupError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The raw files of a campaign, of one run or of several."""
+"""Parse the runs and raw files of a campaign."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,13 +8,14 @@ from faser_align.fsm.errors import UserError
 
 
 def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int]]:
-    """Run and raw files of a campaign: several runs and ranges are paired by position.
+    """Return the run and the raw files of a campaign; several runs and ranges are paired by position.
 
     Returns:
-        One run as six digits with its files; or several joined by ``+``, with their files numbered run * 100 000 + number.
+        One run as six digits with its files; or several runs joined by ``+``, with files numbered run * 100 000 +
+            number.
 
     Raises:
-        UserError: one of them is malformed, or there are not as many ranges as runs.
+        UserError: a run or range is malformed, or the number of ranges differs from the number of runs.
     """
     if len(runs) != len(files):
         raise UserError(f"there are {len(runs)} -r and {len(files)} -f; give one -f for each -r, in the same order")
@@ -28,7 +29,7 @@ def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int
 
 
 def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
-    """Raw files of a campaign by their runs, numbered as in the run; ``run`` is that of a campaign with one run only."""
+    """Return the raw files by run, numbered as in the run; ``run`` is used for campaigns with one run only."""
     found: dict[str, list[int]] = {}
     for file in files:
         of_run, number = layout.raw(run, file)

@@ -1,6 +1,6 @@
-"""The names of a campaign's files, folders and nodes; the one place that knows them.
+"""Define the names of a campaign's files, folders and nodes.
 
-Standard library only, and little of it: every hook loads this module.
+Standard library only, and little of it, because every hook imports this module.
 """
 
 import os
@@ -12,71 +12,71 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-RECORD = "campaign.json"  # what was submitted: made once, read by jobs and hooks
+RECORD = "campaign.json"  # the manifest: written once, read by jobs and hooks
 CONFIG = "campaign.toml"  # the user's configuration, copied at submission
-DAG = "alignment.dag"  # the first one; an extension brings the next, see ``dag_files``
-ENDING_NODES_LOG, ENDING_DAGMAN_OUT, ENDING_HALT = ".nodes.log", ".dagman.out", ".halt"  # what DAGMan puts beside a DAG
-ENDING_LOCK = ".lock"  # left by a DAGMan that did not end by itself
+DAG = "alignment.dag"  # the first DAG file; each extension adds one, see ``dag_files``
+ENDING_NODES_LOG, ENDING_DAGMAN_OUT, ENDING_HALT = ".nodes.log", ".dagman.out", ".halt"  # beside a DAG
+ENDING_LOCK = ".lock"  # left by a DAGMan that was killed
 ENDING_DAGMAN_LOG = ".dagman.log"  # HTCondor's event log of the DAGMan job itself
 NODES_LOG = DAG + ENDING_NODES_LOG
 DAGMAN_OUT = DAG + ENDING_DAGMAN_OUT
 SUBMITTED = "submitted.json"  # which schedd has the DAGMan
-CHANGES = "changes.json"  # what `set`, `extend` and `move` changed in the record
-STOP = "stop.json"  # the wish to stop after an iteration
+CHANGES = "changes.json"  # what `set`, `extend` and `move` changed in the manifest
+STOP = "stop.json"  # request to stop after an iteration
 CONTROL_LOCK = "control.lock"  # held while a command submits a DAGMan
-WRAPPER = "reconstruct.sh"  # what a reconstruction job runs, unless it simulates
-JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; goes on over a rescue
+WRAPPER = "reconstruct.sh"  # script of a reconstruction job, unless it simulates
+JOB_LOG = "jobs.log"  # HTCondor's event log of all jobs; a rescue DAG appends to it
 STATE = "state.db"
 REDO = "redo.log"  # every transaction of the state database
-STATE_LOCK = "state.lock"  # the queue of who writes
-STATE_DOOR = "state.door"  # taken by who writes in his turn, and by who reads
+STATE_LOCK = "state.lock"  # FIFO lock of the writers
+STATE_DOOR = "state.door"  # commit lock: held by the writer whose turn it is, and by readers
 OUTBOX_LOCK = "outbox.lock"
 PUBLISHED = "published.db"
 SPOOL = "spool"
 HOOKS_LOG = "hooks.log"
 SCRIPTS_LOG = "scripts.log"
-PASSING = "passing"  # which process of DAGMan was the first to pass a node over (hooks.passing)
-JOBSTATE_LOG = "jobstate.log"  # DAGMan's own account of its nodes; goes on over a rescue
+PASSING = "passing"  # which DAGMan process first skipped a node (hooks.passing)
+JOBSTATE_LOG = "jobstate.log"  # DAGMan's own log of its nodes; a rescue DAG appends to it
 
 CONSTANTS = "inputforalign.txt"
 METRICS = "metrics.json"
-PLOT = "convergence.png"  # beside the metrics: how the campaign converged up to there
+PLOT = "convergence.png"  # plot of the convergence, beside the metrics
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
-LOGS = "logs"  # below 1reco and 3millepede: what the jobs printed
-PASSED = "passed"  # ending of the mark for a job that is to end at once
+LOGS = "logs"  # below 1reco and 3millepede: output of the jobs
+PASSED = "passed"  # suffix of the mark that makes a job end at once
 FINAL_NODE = "final"
 
-VALIDATION = 0  # stands for a stage: the validation's two reconstructions are its iterations
-BEFORE, AFTER = 1, 2  # with the first constants, with the last ones
+VALIDATION = 0  # stage number of the validation; its two reconstructions are iterations
+BEFORE, AFTER = 1, 2  # with the first constants, with the last constants
 VALIDATE_NODE = "validate"
 _HALVES = ("", "before", "after")
 
-RUN = 100_000  # a raw file of a campaign of several runs is numbered run * RUN + its number in the run
+RUN = 100_000  # in campaigns of several runs a raw file has the number run * RUN + its number in the run
 
 
 def raw(run: str, file: int) -> tuple[str, int]:
-    """Run (six digits) and number in it of a raw file; ``run`` is that of a campaign with one run only."""
+    """Return run (six digits) and number of a raw file; ``run`` is used for campaigns with one run only."""
     return (f"{file // RUN:06d}", file % RUN) if file >= RUN else (run, file)
 
 
 def raw_name(file: int) -> str:
-    """A raw file in words: ``400``, or ``1 of run 011706`` in a campaign of several runs."""
+    """Return a raw file's name for people: ``400``, or ``1 of run 011706`` in a campaign of several runs."""
     return f"{file % RUN} of run {file // RUN:06d}" if file >= RUN else str(file)
 
 
 def _raw(file: int) -> str:
-    """A raw file in names of nodes: ``00400`` or ``011706_00001``."""
+    """Return a raw file as in node names: ``00400`` or ``011706_00001``."""
     return f"{file // RUN:06d}_{file % RUN:05d}" if file >= RUN else f"{file:05d}"
 
 
 def dag_name(number: int) -> str:
-    """Name of the DAG file of the campaign (1) or of one of its extensions (2, 3, ...)."""
+    """Return the name of the campaign's DAG file (1) or of one of its extensions (2, 3, ...)."""
     stem, _, ending = DAG.rpartition(".")
     return DAG if number == 1 else f"{stem}-{number:02d}.{ending}"
 
 
 def dag_files(folder: str) -> "list[str]":
-    """Names of the campaign's DAG files, the oldest first: that of its submission, then those of its extensions."""
+    """Return the names of the campaign's DAG files, oldest first."""
     found: list[str] = []
     while not found or os.path.exists(f"{folder}/{dag_name(len(found) + 1)}"):
         found.append(dag_name(len(found) + 1))
@@ -84,29 +84,29 @@ def dag_files(folder: str) -> "list[str]":
 
 
 def newest_dag(folder: str) -> str:
-    """Path of the DAG file that runs or ran last: what `resume` submits, and beside which DAGMan writes its logs."""
+    """Return the path of the newest DAG file, which `resume` submits and beside which DAGMan writes its logs."""
     return f"{folder}/{dag_files(folder)[-1]}"
 
 
 def reco_node(stage: int, iteration: int, file: int) -> str:
-    """Name of the node that reconstructs raw file ``file`` in an iteration."""
+    """Return the name of the node that reconstructs raw file ``file`` in an iteration."""
     if stage == VALIDATION:
         return f"{_HALVES[iteration]}_{_raw(file)}"
     return f"reco_s{stage}_i{iteration:02d}_{_raw(file)}"
 
 
 def mille_node(stage: int, iteration: int) -> str:
-    """Name of the node that solves an iteration, or that compares what the validation has reconstructed."""
+    """Return the name of the node that solves an iteration or evaluates the validation."""
     if stage == VALIDATION:
         return VALIDATE_NODE
     return f"mille_s{stage}_i{iteration:02d}"
 
 
 def parse_node(name: str) -> tuple[str, int, int, int]:
-    """Split a node's name into (kind, stage, iteration, file).
+    """Split a node name into (kind, stage, iteration, file).
 
-    kind is ``reco``, ``mille``, ``validate`` or ``final``; file is -1 except for ``reco``; stage and iteration
-    are 0 for ``final``. Raises ValueError for a name that is none of ours.
+    kind is ``reco``, ``mille``, ``validate`` or ``final``; file is -1 except for ``reco``; stage and iteration are 0
+    for ``final``. Raises ValueError for any other name.
     """
     if name == FINAL_NODE:
         return ("final", 0, 0, -1)
@@ -125,13 +125,13 @@ def parse_node(name: str) -> tuple[str, int, int, int]:
 
 
 def _file(digits: "list[str]") -> int:
-    """The raw file whose number, or run and number, stand in a node's name."""
+    """Return the raw file given by the number, or run and number, in a node name."""
     return int(digits[0]) if len(digits) == 1 else int(digits[0]) * RUN + int(digits[1])
 
 
 def iterations(record: "Record") -> "list[tuple[int, int]]":
-    """(stage, iteration) of all iterations of a campaign in the order of their work, the validation's two at the end."""
-    if "only" in record:  # one iteration's reconstruction, solved by hand
+    """Return (stage, iteration) of all iterations in order of execution, the validation's two last."""
+    if "only" in record:  # only the reconstruction of one iteration, solved by hand
         return [(1, record["only"])]
     found = [
         (stage, number)
@@ -142,63 +142,63 @@ def iterations(record: "Record") -> "list[tuple[int, int]]":
 
 
 def files_of(record: "Record", stage: int) -> "list[int]":
-    """Raw files that are reconstructed in a stage; in the validation also those that were not used before."""
+    """Return the raw files reconstructed in a stage; the validation adds files that were not used before."""
     found: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
     return found
 
 
 def stations_of(record: "Record", stage: int) -> int:
-    """Stations of the tracks of a stage; the validation's are those of the last one."""
+    """Return the number of stations of a stage's tracks; the validation uses that of the last stage."""
     described = record["stages"][stage - 1]  # -1 for the validation: the last
     return int(described.get("stations", record["stations"]))
 
 
 def iteration_folder(root: str, stage: int, iteration: int) -> str:
-    """Folder of an iteration below ``root`` (the campaign's or its data's folder)."""
+    """Return the folder of an iteration below ``root`` (the campaign's folder or its data folder)."""
     if stage == VALIDATION:
         return f"{root}/validation/{_HALVES[iteration]}"
     return f"{root}/iter{iteration:02d}" if stage == 1 else f"{root}/stage{stage:02d}/iter{iteration:02d}"
 
 
 def kfalignment_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
-    """ROOT file that a reconstruction writes."""
+    """Return the ROOT file with the tracks of a raw file."""
     run, file = raw(run, file)
     return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/kfalignment_{run}_{file:05d}.root"
 
 
 def mille_file(root: str, stage: int, iteration: int, run: str, file: int) -> str:
-    """Mille binary made from that ROOT file; its counts lie beside it as ``<name>.json``."""
+    """Return the Mille binary made from that ROOT file; its counts are in ``<name>.json`` beside it."""
     run, file = raw(run, file)
     return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/mp2input_{run}_{file:05d}.bin"
 
 
 def constants_file(root: str, stage: int, iteration: int) -> str:
-    """Constants with which an iteration reconstructs."""
+    """Return the file of constants with which an iteration reconstructs."""
     return f"{iteration_folder(root, stage, iteration)}/{RECO}/{CONSTANTS}"
 
 
 def result_file(root: str, stage: int, iteration: int) -> str:
-    """Constants that an iteration found: those it started from plus its correction."""
+    """Return the file of an iteration's resulting constants: those it started from plus its correction."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{CONSTANTS}"
 
 
 def metrics_file(root: str, stage: int, iteration: int) -> str:
-    """Metrics that the Millepede job of an iteration wrote."""
+    """Return the file of metrics that an iteration's Millepede job writes."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"
 
 
 def plot_file(root: str, stage: int, iteration: int) -> str:
-    """Picture of the convergence that the Millepede job of an iteration drew, if it could."""
+    """Return the file of the convergence plot that an iteration's Millepede job draws, if it can."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{PLOT}"
 
 
 def lost_file(root: str, stage: int, iteration: int) -> str:
-    """JSON list of the raw files that an iteration goes without, written before its Millepede job."""
+    """Return the JSON list of an iteration's dropped raw files, written before its Millepede job."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/lost.json"
 
 
 def job_log(folder: str, node: str, ending: str) -> str:
-    """What a node's job wrote: ``ending`` is ``out`` or ``err``; ``log`` is what its programs printed, if it failed."""
+    """Return a log of a node's job: ``out``, ``err``, or ``log`` with the output of its programs if it failed."""
     kind, stage, iteration, _ = parse_node(node)
     part = RECO if kind == "reco" else MILLEPEDE
     return f"{iteration_folder(folder, stage, iteration)}/{part}/logs/{node}.{ending}"
@@ -212,5 +212,5 @@ def solver_logs(folder: str, node: str) -> "list[str]":
 
 
 def passed_file(folder: str, node: str) -> str:
-    """Mark for the job of a node that is passed over: it is to end at once."""
+    """Return the mark that makes the job of a skipped node end at once."""
     return job_log(folder, node, PASSED)

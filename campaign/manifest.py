@@ -1,6 +1,6 @@
-"""The campaign's record, ``campaign.json``: what was submitted, made once, read by jobs and hooks.
+"""Make, write and read the manifest ``campaign.json``, which describes what was submitted.
 
-Reading it takes json only, since jobs and the Millepede node's hook do it.
+It is written once and read by jobs and hooks. Reading needs only json, because the Millepede node's hook reads it.
 """
 
 import json
@@ -46,15 +46,15 @@ def make_record(
     sha256: str,
     created_utc: str,
 ) -> dict[str, Any]:
-    """The record of a campaign that is about to be made.
+    """Return the manifest of a new campaign.
 
     Args:
-        config: the configuration as it is used, command line options already in it.
+        config: the configuration including command line options.
         name: the campaign's name.
         year, run, files: the data; the run with six digits.
         folder: absolute path of the campaign's folder.
         constants, sha256: absolute path and checksum of the constants to start from.
-        created_utc: time in the form 2026-11-24T07:30:00Z.
+        created_utc: time as 2026-11-24T07:30:00Z.
     """
     from faser_align.config.files import parse_files
     from faser_align.config.stages import stages_of
@@ -71,11 +71,11 @@ def make_record(
         "stations": stations,
         "folder": folder,
         "data": os.path.join(config.storage.folder, name) if config.storage.folder else folder,
-        # Not resolved: a virtual environment is found through the link that is its interpreter.
+        # Not resolved: Python finds a virtual environment through the link that is its interpreter.
         "python": config.python.hooks or sys.executable,
         "job_python": config.python.jobs or sys.executable,
         "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
-        # How whoever submits calls the program: hooks, which have another environment, tell him what to type.
+        # How the submitting user calls the program: hooks have another environment and print this command.
         "command": os.environ.get("FASER_ALIGN_COMMAND", "faser-align"),
         "targets_file": config.notify.file,
         "constants": {"source": constants, "sha256": sha256},
@@ -89,25 +89,25 @@ def make_record(
 
 
 def write_record(path: str, record: dict[str, Any]) -> None:
-    """Write the record to the file ``path`` so that a reader sees all of it or nothing."""
+    """Write the manifest to ``path`` atomically."""
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def read_record(folder: str) -> dict[str, Any]:
-    """The record of the campaign in ``folder``, with what `set`, `extend` and `move` have changed since it was submitted.
+    """Return the manifest of the campaign in ``folder`` with the changes by `set`, `extend` and `move`.
 
-    Raises UserError if there is no campaign, StoreError if its record cannot be read or is not one.
+    Raises UserError if there is no campaign, StoreError if the manifest cannot be read or is malformed.
     """
     return changes.apply(read_submitted(folder), changes.read(folder))
 
 
 def convergence_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
-    """``[convergence]`` as it holds in a stage, counted from 1; empty for a campaign that was imported and had none."""
+    """Return ``[convergence]`` of a stage, counted from 1; empty for an imported campaign without one."""
     return {**record["config"].get("convergence", {}), **record["stages"][stage - 1].get("convergence", {})}
 
 
 def read_submitted(folder: str) -> dict[str, Any]:
-    """The record of the campaign in ``folder`` as it was submitted; raises as ``read_record`` does."""
+    """Return the manifest of the campaign in ``folder`` as submitted; raises as ``read_record`` does."""
     path = f"{folder}/{layout.RECORD}"
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""What to type next, by a campaign's state or by the kind of a message about it: the one table of it.
+"""Choose the next command by a campaign's state or by the kind of a message.
 
-Messages, pages, ``status`` and the README say the same. Standard library only, because hooks load this.
+Messages, pages, ``status`` and the README use this table. Standard library only, because hooks import this module.
 """
 
 import shlex
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """Words, and the command that they introduce, which can be pasted as it is; one of the two may be empty."""
+    """A sentence and the command that it introduces, ready to paste; one of the two may be empty."""
 
     words: str
     command: str
@@ -29,21 +29,21 @@ _EXPORT = "{command} constants export {name} -o FILE"
 _CHOOSE = Step("then submit anew with another choice of free parameters", "")
 
 # {command} is how the user calls the program, {name} the campaign, {constants} the file of its latest constants,
-# {start} that of the constants which it started from.
+# {start} the file of the constants it started from.
 NEXT: dict[str, tuple[Step, ...]] = {
     **dict.fromkeys(table.UNFINISHED, (_WATCH,)),
     "held": (_STATUS,),
     "lost": (_STATUS,),
-    "stuck": (_STATUS,),  # which has the command that helps
+    "stuck": (_STATUS,),  # its output names the command that helps
     "iteration": (_STATUS,),
     "converged": (_REPORT, Step("then take the constants", _EXPORT)),
-    # Who reads the report of a campaign that converged has nothing left to do but this.
+    # The report of a converged campaign leaves only this step.
     "reported": (Step(_FIRST, _EXPORT),),
     "exhausted": (_METRICS, Step("for five more iterations", "{command} extend {name} -i 5")),
-    # A history without a DAG of ours.
+    # An imported history without a DAG.
     "imported": (_METRICS, Step("to continue from its constants: submit --constants {constants}", "")),
     "reconstructed": (Step(_FIRST, "{command} solve {name}"),),
-    # A `reco` that its user has solved.
+    # A `reco` campaign that its user has solved.
     "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number begins from these constants", "")),
     "diverged": (_METRICS, _CHOOSE),
     "stalled": (_METRICS, _CHOOSE),
@@ -55,14 +55,14 @@ NEXT: dict[str, tuple[Step, ...]] = {
 
 
 def next_steps(state: str, *, command: str, name: str, constants: str | None, start: str) -> list[Step]:
-    """Return the command that comes next, and what may follow it.
+    """Return the next command, and commands that may follow it.
 
     Args:
-        state: a campaign's state, or a message's kind.
+        state: the campaign's state, or a message's kind.
         command: how the user calls the program.
-        name: the campaign's.
-        constants: its latest constants, None where it has found none.
-        start: the constants that it started from.
+        name: the campaign's name.
+        constants: path of its latest constants, None before the first result.
+        start: path of the constants it started from.
     """
     known = {
         "command": command,
@@ -74,20 +74,20 @@ def next_steps(state: str, *, command: str, name: str, constants: str | None, st
 
 
 def spoken(steps: "Iterable[Step]") -> str:
-    """Return steps in one sentence: the first command, and in parentheses what follows it."""
+    """Return steps as one sentence: the first command, then the others in parentheses."""
     first, *others = steps
     more = "; ".join(f"{step.words}: {step.command}" if step.command else step.words for step in others)
     return f"{first.command} ({more})" if more else first.command
 
 
 def held_steps(to_pool: str, jobs: list[str], dag_id: str, more_memory_mb: int) -> list[Step]:
-    """Return what lets held jobs continue.
+    """Return the commands that let held jobs continue.
 
     Args:
-        to_pool: what precedes HTCondor's commands so that they reach the campaign's pool.
+        to_pool: prefix that directs HTCondor's commands to the campaign's pool.
         jobs: ids of the jobs.
-        dag_id: that of their DAGMan.
-        more_memory_mb: what the jobs are to be given if they needed more memory, else 0.
+        dag_id: id of their DAGMan job.
+        more_memory_mb: memory to request if the jobs exceeded theirs, else 0.
     """
     many = len(jobs) > 1
     dagman = dag_id.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Where a campaign was submitted, ``submitted.json``: which schedd has its DAGMan, so that no other one is believed."""
+"""Record in ``submitted.json`` which schedd has the campaign's DAGMan job."""
 
 import getpass
 import json
@@ -10,7 +10,7 @@ from faser_align.system import atomic
 
 
 class Submission(NamedTuple):
-    """The latest submission: name of the schedd, the host on which the command was typed, and the DAG file."""
+    """The latest submission: name of the schedd, host of the command, and DAG file."""
 
     schedd: str
     host: str
@@ -18,7 +18,7 @@ class Submission(NamedTuple):
 
 
 def note(folder: str, schedd: str, dag: str) -> None:
-    """Write down that the DAG file ``dag`` of the campaign in ``folder`` is about to be handed to ``schedd``.
+    """Record that the DAG file ``dag`` of the campaign in ``folder`` is about to be submitted to ``schedd``.
 
     Raises OSError if the folder cannot be written.
     """
@@ -27,7 +27,7 @@ def note(folder: str, schedd: str, dag: str) -> None:
 
 
 def latest(folder: str) -> Submission:
-    """The latest submission of the campaign in ``folder``; its words are empty where it is not known."""
+    """Return the latest submission of the campaign in ``folder``, with empty fields where unknown."""
     try:
         with open(f"{folder}/{layout.SUBMITTED}", encoding="utf-8") as file:
             found = json.load(file)
@@ -37,7 +37,7 @@ def latest(folder: str) -> Submission:
 
 
 def user() -> str:
-    """Who types, for the history."""
+    """Return the name of the user who runs the command, for the history."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -1,1 +1,1 @@
-"""Data only: real FASER constants that the demonstration takes for the truth."""
+"""Hold the FASER constants that the demonstration uses as truth (data files only)."""

@@ -10,17 +10,17 @@ campaign = Campaign(sys.argv[1])
 if not campaign.metrics():
     sys.exit(f"{campaign.name} has no finished iteration yet; it is {campaign.state}")
 
-# The convergence, one row for each iteration.
+# Convergence: one row per iteration.
 iterations = pd.DataFrame(campaign.iterations())
 print(iterations[["stage", "iteration", "tracks", "chi2_per_ndf", "effect_um", "significance", "verdict"]].to_string())
 
-# How much of each module's hits the residual cut took in the last iteration; not known of an imported campaign.
+# Fraction of each module's hits rejected by the residual cut in the last iteration; empty for imported campaigns.
 hits = campaign.metrics()[-1]["hits"].get("modules", {})
 modules = pd.DataFrame.from_dict(hits, orient="index", columns=["kept", "cut"])
 print("\nShare of hits cut by residual, the largest by module:")
 print((modules["cut"] / modules.sum(axis=1)).sort_values(ascending=False).head().to_string())
 
-# What moved most, in um: keys are station, layer and module.
+# Largest corrections in um; keys are station, layer and module.
 moved = pd.DataFrame.from_dict(
     subtract_constants(campaign.constants(), campaign.start_constants()),
     orient="index",

@@ -1,1 +1,1 @@
-"""The programs that run on execute nodes."""
+"""Run on execute nodes: reconstruct, convert, solve, validate and probe."""

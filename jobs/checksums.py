@@ -1,4 +1,4 @@
-"""Whether the constants that an iteration starts from are those that were handed to it, or somebody changed them."""
+"""Check whether somebody changed the constants that were handed to an iteration."""
 
 import hashlib
 import json
@@ -10,16 +10,17 @@ from faser_align.jobs.program import Iteration
 
 
 def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> dict[str, Any]:
-    """What the metrics say of an iteration's constants.
+    """Return the metrics about an iteration's constants.
 
     Args:
-        iteration: which one.
+        iteration: the iteration.
         start: content of the file that it started from.
-        result: path of the constants that it found; None if it found none.
+        result: path of its resulting constants; None without a result.
 
     Returns:
-        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the constants are other
-        ones than those that the iteration before found, or that were submitted. An expert may do so: they are used.
+        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the constants
+            differ from
+        the previous iteration's result or from the submitted ones. An expert may change them; the iteration uses them.
     """
     begun = _sha256(start)
     handed = _handed_on(iteration)
@@ -31,15 +32,16 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> d
 
 
 def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
-    """What the metrics say of the constants that a validation compared.
+    """Return the metrics about the constants that a validation compared.
 
     Args:
         before: the half with the first constants.
-        after: the half with the last ones.
+        after: the half with the last constants.
 
     Returns:
-        ``before_sha256``, ``after_sha256``, and ``changed_by_hand``: which of the halves, ``before`` and ``after``, had other
-        constants than those that were submitted or that the last iteration found.
+        ``before_sha256``, ``after_sha256``, and ``changed_by_hand``: the halves, ``before`` and ``after``, whose
+            constants
+        differ from the submitted ones or from the last iteration's result.
 
     Raises:
         OSError: constants cannot be read.
@@ -52,12 +54,12 @@ def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
 
 
 def _handed_on(iteration: Iteration) -> str | None:
-    """Checksum of the constants that the iteration should start from; None if nothing tells it any more."""
+    """Return the checksum of the constants that the iteration should start from; None if unknown."""
     root = iteration.record["folder"]
     for before in reversed(list(iteration.before())):
         path = Path(layout.metrics_file(root, before.stage, before.number))
         if path.is_file():
-            # Iterations that were never run, since their stage had ended, have no metrics.
+            # Iterations that were skipped because their stage had ended have no metrics.
             return _found(path) or _of_file(layout.result_file(root, before.stage, before.number))
     return _submitted(iteration)
 
@@ -68,7 +70,7 @@ def _submitted(iteration: Iteration) -> str | None:
 
 
 def _found(metrics: Path) -> str | None:
-    """The checksum in an iteration's metrics; None in those of an older program."""
+    """Return the result's checksum in an iteration's metrics; None in metrics of an older program."""
     try:
         found = json.loads(metrics.read_text(encoding="utf-8"))["constants"]["result_sha256"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Turn a raw file's tracks into Millepede's data, once they are at their place.
+"""Convert a raw file's tracks to Mille records once the ROOT file is in place.
 
 ``python -I -m faser_align.jobs.convert CAMPAIGN STAGE ITERATION FILE``, at the end of a job wrapper.
 """
@@ -11,7 +11,7 @@ from faser_align.jobs.reconstruct import convert_tracks
 
 
 def convert(folder: str, stage: int, number: int, file: int) -> None:
-    """Write the Mille binary of raw file ``file``, its counts and its momenta; raises NodeError."""
+    """Write the Mille binary of raw file ``file``, its counts and its momenta; raise NodeError on failure."""
     iteration = open_raw(folder, stage, number, file)
     convert_tracks(iteration, file)
 

@@ -1,6 +1,6 @@
-"""What an iteration's reconstruction took, as HTCondor has measured it: from the event log of the campaign's jobs.
+"""Sum what an iteration's reconstruction cost, from HTCondor's event log of the campaign's jobs.
 
-So it is the same for every backend, the programs that a wrapper starts included.
+HTCondor measures it in the same way for every backend, including the programs that a wrapper starts.
 """
 
 import re
@@ -16,14 +16,14 @@ _UNITS_S = (86_400, 3600, 60, 1)
 
 
 class Cost(NamedTuple):
-    """CPU time (s) of the reconstruction jobs of an iteration, repeated ones included, and how many they were."""
+    """CPU time (s) and number of an iteration's reconstruction jobs, including repeated ones."""
 
     cpu_s: int
     jobs: int
 
 
 def reconstruction_cost(folder: str, stage: int, number: int) -> Cost | None:
-    """What the reconstruction of an iteration of the campaign in ``folder`` took; None if no log tells."""
+    """Return the cost of an iteration's reconstruction in the campaign in ``folder``; None without a log."""
     try:
         with open(f"{folder}/{layout.JOB_LOG}", encoding="utf-8", errors="replace") as log:
             return _sum(log, (stage, number))
@@ -32,7 +32,7 @@ def reconstruction_cost(folder: str, stage: int, number: int) -> Cost | None:
 
 
 def _sum(lines: Iterable[str], wanted: tuple[int, int]) -> Cost | None:
-    """The sum over the log's terminated jobs; the log of a large campaign is read in one go."""
+    """Sum over the terminated jobs in the log, in one pass."""
     ours: set[str] = set()
     code = job = ""
     cpu_s = jobs = 0

@@ -1,6 +1,7 @@
-"""What a job wrapper needs of its campaign, checked and written as assignments that bash reads.
+"""Print a job wrapper's inputs, checked, as assignments that bash reads.
 
-``python -I -m faser_align.jobs.inputs CAMPAIGN STAGE ITERATION FILE``, or ``--constants FILE`` for the constants' text alone.
+``python -I -m faser_align.jobs.inputs CAMPAIGN STAGE ITERATION FILE``, or ``--constants FILE`` for the constants' text
+only.
 """
 
 import os
@@ -16,7 +17,7 @@ from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, rea
 
 
 def inputs(folder: str, stage: int, number: int, file: int) -> None:
-    """Print the node's values, the constants in one line among them; remove what an earlier attempt left in its place.
+    """Print the node's values, including the constants in one line; remove outputs of an earlier attempt.
 
     Raises NodeError: CONFIG if the campaign has no such node, CONSTANTS if they are missing, malformed or not finite,
     COPY if the old output cannot be removed.
@@ -42,9 +43,9 @@ def inputs(folder: str, stage: int, number: int, file: int) -> None:
 
 
 def _remove_stale(iteration: Iteration, file: int) -> None:
-    """Remove outputs of this node: nothing but what this attempt makes may be taken for its success.
+    """Remove outputs of earlier attempts, so that only this attempt's files can count as success.
 
-    What an attempt that was killed had under temporary names goes as well: nobody else would miss the room it takes.
+    Temporary files of a killed attempt are removed too; nothing else would free their space.
     """
     binary = iteration.mille_file(file)
     outputs = [

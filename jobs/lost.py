@@ -1,4 +1,4 @@
-"""Which raw files an iteration goes without: the hook before its Millepede job lists them."""
+"""Read the list of an iteration's dropped raw files, which the PRE script of its Millepede job writes."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from faser_align.jobs.program import Iteration
 
 
 def lost_files(iteration: Iteration) -> list[int]:
-    """Raw files that were lost for good and are left out; raises NodeError (INPUT_MISSING) for a list that is none."""
+    """Return the dropped raw files; raise NodeError (INPUT_MISSING) for a malformed list."""
     path = Path(layout.lost_file(iteration.record["folder"], iteration.stage, iteration.number))
     try:
         text = path.read_text(encoding="utf-8")

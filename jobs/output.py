@@ -1,7 +1,7 @@
-"""See that a file of tracks is whole: a ROOT file up to its end, with the tree of tracks and entries in it.
+"""Check that a file of tracks is complete: a ROOT file up to its end, with the tree and entries.
 
-``python -I -m faser_align.jobs.output FILE``, on an execute node, before the file is copied to its place. It prints the
-file's adler32, the checksum that EOS keeps, with which what arrived is compared.
+``python -I -m faser_align.jobs.output FILE`` runs on an execute node before the file is copied to its place. It prints
+the file's adler32, the checksum of EOS, to compare with the copy.
 """
 
 import os
@@ -15,7 +15,7 @@ from faser_align.system.root_file import problem
 
 
 def check(path: str) -> str:
-    """What is wrong with the file, in a sentence; an empty text if nothing is."""
+    """Return what is wrong with the file as a sentence, or an empty string."""
     try:
         found = problem(path)
         if found:
@@ -27,7 +27,7 @@ def check(path: str) -> str:
 
 
 def adler32(path: str) -> str:
-    """The file's checksum as EOS writes it, eight hexadecimal digits."""
+    """Return the file's adler32 checksum as EOS writes it, eight hexadecimal digits."""
     value = 1
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -42,5 +42,5 @@ if __name__ == "__main__":
         sys.exit(exit_codes.NO_OUTPUT)
     sys.stdout.write(f"{adler32(sys.argv[1])}\n")
     sys.stdout.flush()
-    # Reading stopped at the first track; nothing is left to be done.
+    # Reading stopped at the first track; the rest need not be read.
     os._exit(0)

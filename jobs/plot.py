@@ -1,4 +1,4 @@
-"""The picture of a campaign's convergence, for its messages: drawn where the Millepede job runs, if matplotlib is there."""
+"""Draw a campaign's convergence for its messages, in the Millepede job, if matplotlib is installed."""
 
 import logging
 import math
@@ -22,19 +22,18 @@ _COLOURS = (_BLUE, _ORANGE, "#1a7f4b", "#7a3e9d", "#a86a00", "#0b7285", "#b3261e
 
 
 def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, float]) -> str:
-    """Draw the convergence of a campaign into the file ``path`` (PNG).
+    """Draw the convergence of a campaign into the PNG file ``path``.
 
     Args:
-        path: of the picture; it is there as a whole or not at all.
-        name: the campaign's.
-        history: metrics of its iterations, oldest first; what is missing in them or not finite leaves a gap.
-        limits: of the numbers that the rules ask for, as ``fsm.criteria.limits`` names them; below them the constants
-            stand still.
+        path: the picture, written atomically.
+        name: the campaign's name.
+        history: metrics of its iterations, oldest first; missing values and values that are not finite leave a gap.
+        limits: limits of the convergence criteria, named as in ``fsm.criteria.limits``.
 
     Returns:
-        Why there is no picture, in words; empty if there is one. Nothing is raised: no result depends on a picture.
+        Why there is no picture, or an empty string. Never raises, because no result depends on the picture.
     """
-    # A job may have no home to keep matplotlib's cache in; that is nothing to be told.
+    # A job may have no home folder for matplotlib's cache; matplotlib's warning about it is of no use.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.figure import Figure
@@ -91,19 +90,19 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
 
 
 def _limit(axes: "Axes", value: float | None, colour: str, unit: str = "") -> None:
-    """A dashed line where a rule has its limit, with the limit beside it where its unit would not be known."""
+    """Draw a criterion's limit as a dashed line, labelled if its unit would not be clear."""
     if value is None or value <= 0:
         return
     axes.axhline(value, color=colour, linestyle="--", linewidth=1)
     if unit:
-        place = axes.get_yaxis_transform()  # along x in shares of the picture
+        place = axes.get_yaxis_transform()  # x in fractions of the axes
         axes.text(
             0.995, value, f"{value:g} {unit}", color=colour, fontsize="small", ha="right", va="bottom", transform=place
         )
 
 
 def _tick(axes: "Axes", x: Sequence[int], history: Sequence[Metrics]) -> None:
-    """Name iterations as everywhere: by their number, with several stages as stage.number."""
+    """Label iterations by number, with several stages as stage.number."""
     staged = len({one.get("stage") for one in history}) > 1
     names = [f"{one.get('stage')}.{one.get('iteration')}" if staged else f"{one.get('iteration')}" for one in history]
     every = max(1, math.ceil(len(x) / 20))
@@ -111,7 +110,7 @@ def _tick(axes: "Axes", x: Sequence[int], history: Sequence[Metrics]) -> None:
 
 
 def _log(axes: "Axes", x: Sequence[int], label: str, values: Sequence[float], colour: str) -> None:
-    """A curve on a logarithmic scale, on which what is not above zero has no place."""
+    """Draw a curve on a logarithmic scale, without values that are not positive."""
     shown = [value if value > 0 else math.nan for value in values]
     if any(math.isfinite(value) for value in shown):
         axes.set_yscale("log")
@@ -119,7 +118,7 @@ def _log(axes: "Axes", x: Sequence[int], label: str, values: Sequence[float], co
 
 
 def _number(value: object) -> float:
-    """``value``, or NaN, which is not drawn."""
+    """Return ``value`` as a float, or NaN, which is not drawn."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return math.nan
     return float(value)

@@ -1,7 +1,7 @@
 """Try on an execute node what the jobs of a campaign need.
 
-``python -I -m faser_align.jobs.probe FOLDER KIND``: FOLDER holds KIND.request.json, which lists what to try; the answer
-becomes KIND.answer.json there. It is rewritten before each attempt, so that it names the one that does not return.
+``python -I -m faser_align.jobs.probe FOLDER KIND``: FOLDER holds KIND.request.json, which lists what to try. The answer
+is written to KIND.answer.json there, anew before each attempt, so that it names an attempt that does not return.
 """
 
 import importlib
@@ -33,7 +33,7 @@ Request = dict[str, Any]
 
 
 def main(folder: str, kind: str) -> int:
-    """Try everything in the request and write the answer; returns the exit status, 0 whatever was found."""
+    """Try everything in the request and write the answer; return the exit status 0."""
     with open(f"{folder}/{kind}.request.json", encoding="utf-8") as file:
         requests: list[Request] = json.load(file)
     entries: list[Entry] = []
@@ -50,7 +50,7 @@ def _write(folder: str, kind: str, entries: list[Entry], *, running: str) -> Non
 
 
 def _python(request: Request) -> str:
-    """Import what the jobs import; the text says which Python did, and where."""
+    """Import what the jobs import; return the path and version of Python."""
     for module in request["modules"]:
         try:
             importlib.import_module(module)
@@ -66,7 +66,7 @@ def _python(request: Request) -> str:
 
 
 def _scratch(request: Request) -> str:
-    """Compare the free space of the scratch folder with what the job requests."""
+    """Compare the free space of the scratch folder with the job's request."""
     folder = os.environ.get("_CONDOR_SCRATCH_DIR") or os.environ.get("TMPDIR") or "/tmp"
     free_mb, wanted_mb = shutil.disk_usage(folder).free / MB, request["disk_mb"]
     found = f"{free_mb:,.0f} MB free in {folder} on {platform.node()}; the job requests {wanted_mb:,} MB"
@@ -76,7 +76,7 @@ def _scratch(request: Request) -> str:
 
 
 def _read(request: Request) -> str:
-    """Read the first byte of each file, and the names in each folder."""
+    """Read the first byte of each file and the names in each folder."""
     bad = []
     for key, path in request["paths"]:
         try:
@@ -100,7 +100,7 @@ def _look_into(path: str) -> None:
 
 
 def _write_into(request: Request) -> str:
-    """Write a file into a folder, read it again, and remove it."""
+    """Write a file into a folder, read it back and remove it."""
     folder = request["folder"]
     name, content = (
         f"{folder}/.faser-align-probe-{platform.node()}-{os.getpid()}",
@@ -125,7 +125,7 @@ def _fix(request: Request, path: str) -> str:
 
 
 def _environment(request: Request) -> str:
-    """Set up the environment of the reconstruction as its jobs do, by their own script."""
+    """Set up the reconstruction's environment with the script of its jobs."""
     started = time.monotonic()
     done = subprocess.run(
         ["/bin/bash", f"{request['folder']}/{request['script']}", "--environment"],

@@ -1,6 +1,6 @@
-"""What the jobs share: their arguments, their exit statuses, and the campaign's iteration that they work on.
+"""Share among jobs: arguments, exit statuses, and the iteration that a job works on.
 
-A job ends with a status of ``faser_align.fsm.exit_codes`` and says why in the last line that it writes to stderr.
+A job ends with a status of ``faser_align.fsm.exit_codes`` and writes the reason as its last line on stderr.
 """
 
 import errno
@@ -20,10 +20,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Iteration(NamedTuple):
-    """One iteration of a campaign, as a job sees it."""
+    """One iteration of a campaign, as a job uses it."""
 
-    record: dict[str, Any]  # campaign.json
-    folder: str  # the campaign's
+    record: dict[str, Any]  # the manifest
+    folder: str  # the campaign's folder
     stage: int
     number: int
 
@@ -34,14 +34,14 @@ class Iteration(NamedTuple):
 
     @property
     def residual_max_mm(self) -> float:
-        """This iteration's cut on residuals: one value per iteration, the last one repeats."""
+        """Residual cut of this iteration: one value per iteration, the last one repeats."""
         values = self.config["mille"]["residual_max"]
         number = len(values) if self.stage == layout.VALIDATION else self.number
         return float(values[min(number, len(values)) - 1])
 
     @property
     def files(self) -> list[int]:
-        """Raw files that are reconstructed in this iteration."""
+        """Raw files that this iteration reconstructs."""
         return layout.files_of(self.record, self.stage)
 
     @property
@@ -51,40 +51,40 @@ class Iteration(NamedTuple):
 
     @property
     def cuts_are_final(self) -> bool:
-        """Whether later iterations cut alike."""
+        """Whether later iterations have the same cuts."""
         return self.number >= len(self.config["mille"]["residual_max"])
 
     def constants_file(self) -> str:
-        """Constants with which this iteration reconstructs."""
+        """File of the constants with which this iteration reconstructs."""
         return layout.constants_file(self.folder, self.stage, self.number)
 
     def solution_folder(self) -> str:
-        """Where the iteration is solved: steering texts, the solver's files, metrics; small, so among the control files."""
+        """Folder of steering texts, solver files and metrics: small files, so among the control files."""
         return os.path.dirname(layout.metrics_file(self.record["folder"], self.stage, self.number))
 
     def kfalignment_file(self, file: int) -> str:
-        """Tracks of a raw file."""
+        """Return the ROOT file with the tracks of a raw file."""
         return layout.kfalignment_file(self.record["data"], self.stage, self.number, self.record["run"], file)
 
     def mille_file(self, file: int) -> str:
-        """Mille binary of a raw file; its counts are in ``<name>.json``."""
+        """Return the Mille binary of a raw file; its counts are in ``<name>.json``."""
         return layout.mille_file(self.record["data"], self.stage, self.number, self.record["run"], file)
 
     def momenta_file(self, file: int) -> str:
-        """Momenta of a raw file's tracks, by which later iterations know whether they drift."""
+        """Return the file with the momenta of a raw file's tracks, which later iterations compare."""
         return os.path.splitext(self.mille_file(file))[0] + ".momenta.npy"
 
     def wide_mille_file(self, file: int) -> str:
-        """Mille binary of a raw file with ten times the residual cut; its counts are in ``<name>.json``."""
+        """Return the Mille binary of a raw file with ten times the residual cut; its counts are in ``<name>.json``."""
         return os.path.splitext(self.mille_file(file))[0] + "_wide.bin"
 
     def weight(self, file: int) -> float:
-        """Weight of a raw file's tracks in the solution: that of its run."""
+        """Return the weight of a raw file's tracks in the solution, which is that of its run."""
         weights: dict[str, float] = self.config["solver"].get("weights", {})
         return weights.get(layout.raw(self.record["run"], file)[0], 1.0)
 
     def before(self) -> Iterator["Iteration"]:
-        """The iterations before this one: of earlier stages, then of this one; before the validation are all."""
+        """Yield the earlier iterations: all of earlier stages, then this stage's; before the validation all."""
         for stage, described in enumerate(self.record["stages"], start=1):
             if stage > self.stage != layout.VALIDATION:
                 return
@@ -94,9 +94,9 @@ class Iteration(NamedTuple):
 
 
 def open_iteration(folder: str, stage: int, number: int) -> Iteration:
-    """Read the record of the campaign in ``folder`` and see that it has this iteration.
+    """Return iteration ``number`` of ``stage`` of the campaign in ``folder``.
 
-    Raises NodeError otherwise: CONFIG, or ENVIRONMENT if the record is there and cannot be read on this machine.
+    Raises NodeError: CONFIG if there is no such iteration, ENVIRONMENT if the manifest cannot be read on this machine.
     """
     with failing(exit_codes.CONFIG, file_system=exit_codes.ENVIRONMENT):
         record = read_record(folder)
@@ -107,7 +107,7 @@ def open_iteration(folder: str, stage: int, number: int) -> Iteration:
 
 
 def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
-    """Open an iteration as ``open_iteration`` does, and see that raw file ``file`` is reconstructed in it."""
+    """Return the iteration as ``open_iteration`` does, and check that it reconstructs raw file ``file``."""
     iteration = open_iteration(folder, stage, number)
     if file not in iteration.files:
         raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", exit_codes.CONFIG)
@@ -115,25 +115,25 @@ def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
 
 
 def raw_path(iteration: Iteration, file: int) -> str:
-    """Path of a raw file; an empty text if the campaign needs none."""
+    """Return the path of a raw file; empty if the campaign needs none."""
     pattern: str = iteration.config["reconstruction"]["raw"]
     run, number = layout.raw(iteration.record["run"], file)
     return pattern.format(year=iteration.record["year"], run=run, file=f"{number:05d}")
 
 
 def reading_constants() -> AbstractContextManager[None]:
-    """Give errors of constants their status; where a file that is there cannot be read another machine may do better."""
+    """Map errors in constants to exit statuses; an unreadable file may be readable on another machine."""
     return failing(exit_codes.CONSTANTS, file_system=exit_codes.ENVIRONMENT, missing=exit_codes.CONSTANTS)
 
 
 @contextmanager
 def failing(status: int, file_system: int | None = None, missing: int | None = None) -> Iterator[None]:
-    """Give errors an exit status.
+    """Map errors to exit statuses.
 
     Args:
-        status: that of the program's own errors.
-        file_system: that of the file system's, such as a server that does not answer on this machine; ``status`` unless given.
-        missing: that of files that are not there; ``file_system`` unless given.
+        status: status for the program's own errors.
+        file_system: status for errors of the file system, such as a server that does not answer; ``status`` by default.
+        missing: status for missing files; ``file_system`` by default.
     """
     try:
         yield
@@ -150,12 +150,12 @@ def failing(status: int, file_system: int | None = None, missing: int | None = N
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:
-    """Run a job with the process's arguments: the campaign's folder, then whole numbers.
+    """Run a job with the process's arguments: the campaign's folder, then integers.
 
     Args:
-        work: what to do, called with the arguments; it raises NodeError when it cannot.
-        usage: names of the arguments, which also count them.
-        crashed: exit status of an error that nobody foresaw; its traceback goes to stderr.
+        work: function called with the arguments; it raises NodeError on failure.
+        usage: names of the arguments, which also define their number.
+        crashed: exit status of an unexpected error; its traceback goes to stderr.
 
     Returns:
         The exit status.
@@ -174,7 +174,7 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
         status = error.exit_status if isinstance(error, NodeError) else crashed
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return status
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the hook needs a status
+    except Exception as error:  # noqa: BLE001 -- every failure needs an exit status for the hook
         traceback.print_exc()
         status = exit_codes.NO_SPACE if _disk_is_full(error) else crashed
         sys.stderr.write(

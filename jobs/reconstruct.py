@@ -1,4 +1,4 @@
-"""Reconstruct one raw file in one iteration and turn its tracks into Millepede's data.
+"""Reconstruct one raw file in one iteration and convert its tracks to Mille records.
 
 ``python -I -m faser_align.jobs.reconstruct CAMPAIGN STAGE ITERATION FILE``, on an execute node.
 """
@@ -14,9 +14,9 @@ from faser_align.system.atomic import temporary
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
-    """Write the kfalignment file of raw file ``file``, its Mille binary, and the counts of the conversion.
+    """Write the kfalignment file of raw file ``file``, its Mille binary and the counts of the conversion.
 
-    Raises NodeError with the exit status that says what was wrong.
+    Raises NodeError with the exit status of the failure.
     """
     iteration = open_raw(folder, stage, number, file)
     _check_raw(iteration, file)
@@ -38,7 +38,7 @@ def _check_raw(iteration: Iteration, file: int) -> None:
 
 
 def _write_tracks(iteration: Iteration, file: int) -> None:
-    # numpy and what it needs are imported once the cheap reasons to fail are out of the way.
+    # numpy is slow to import, so the cheap checks come first.
     from faser_align.alignment.parameters.constants import read_constants
     from faser_align.simulation import geometry, kfalignment, tracks
     from faser_align.simulation import reconstruct as fit
@@ -67,7 +67,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 def convert_tracks(iteration: Iteration, file: int) -> None:
     """Write the Mille binary of a raw file's tracks, its counts and its momenta.
 
-    Raises NodeError: CONVERSION, or COPY if they cannot be written, which may pass.
+    Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
     """
     from faser_align.alignment.mille.conversion import Cuts, convert_and_count
     from faser_align.alignment.quality.momenta import write_momenta

@@ -1,4 +1,4 @@
-"""Solve an iteration: Millepede's data of all raw files in, better constants and the iteration's metrics out.
+"""Solve an iteration: read the Mille records of all raw files, write constants and metrics.
 
 ``python -I -m faser_align.jobs.solve CAMPAIGN STAGE ITERATION``, on an execute node.
 """
@@ -47,10 +47,10 @@ CORRECTION = "correction.txt"
 
 
 def solve(folder: str, stage: int, number: int) -> None:
-    """Write the iteration's correction, its constants and ``metrics.json``, and hand the constants on.
+    """Write the iteration's correction, its constants and ``metrics.json``, and pass the constants on.
 
-    ``metrics.json`` comes last: where it is, everything else is. Raises NodeError with the exit status that says what
-    was wrong.
+    ``metrics.json`` is written last: if it exists, everything else does. Raises NodeError with the exit status of the
+    failure.
     """
     started = time.monotonic()
     iteration = open_iteration(folder, stage, number)
@@ -103,21 +103,21 @@ def solve(folder: str, stage: int, number: int) -> None:
 
 
 def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
-    """Draw how the campaign converges, beside the iteration's metrics; returns why there is no picture, or nothing."""
+    """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
     history = []
     for one in iteration.before():
         try:
             text = Path(layout.metrics_file(iteration.folder, one.stage, one.number)).read_text(encoding="utf-8")
             history.append(json.loads(text))
         except (OSError, ValueError):
-            continue  # a stage that ended early has no more
+            continue  # a stage that ended early has no more metrics
     limits = criteria.limits(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
     return plot(path, iteration.record["name"], [*history, metrics], limits)
 
 
 def _publish(iteration: Iteration) -> None:
-    """Bring the published page up to date; the solution does not depend on it, so what goes wrong is only told."""
+    """Update the published page; errors are only printed, because the solution does not depend on it."""
     where = iteration.config.get("report", {}).get("publish")
     if not where:
         return
@@ -125,12 +125,12 @@ def _publish(iteration: Iteration) -> None:
         from faser_align.pages.bounded import publish
 
         publish(iteration.folder, where, written_utc=utc())
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the solution is there
+    except Exception as error:  # noqa: BLE001 -- the solution exists whatever happens here
         sys.stderr.write(f"the page in {where} is not up to date: {error}\n")
 
 
 def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
-    """What became of the momenta since the iteration before and since the stage's first; empty where it is unknown."""
+    """Compare the momenta with the previous iteration and the stage's first; empty if unknown."""
     now = read_momenta([iteration.momenta_file(file) for file in used])
     window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
     found = {}
@@ -145,10 +145,10 @@ def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
 
 
 def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | None:
-    """Normal equations of all parameters; None if they cannot be made, since no result depends on them.
+    """Return the normal equations of all parameters; None on failure, because no result depends on them.
 
-    If a step turns layers with Calypso's derivatives, the tracks are converted once more, file by file, with those about
-    the layers' own z: the others would take for determined what is not, and the reverse.
+    If a step frees layer rotations with Calypso's derivatives, the tracks are converted once more, file by file, with
+    derivatives about each layer's own z. Calypso's derivatives would confuse determined and undetermined directions.
     """
     try:
         if iteration.config["mille"]["pivot"] == "layer" or not any(turns_layers(step.free) for step in solved.steps):
@@ -165,19 +165,19 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
 
 def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:
     cuts = Cuts(**iteration.config["mille"] | {"residual_max": residual_max_mm, "pivot": "layer", "same_hits": True})
-    with tempfile.TemporaryDirectory() as scratch:  # HTCondor's, which it clears even after a crash
+    with tempfile.TemporaryDirectory() as scratch:  # HTCondor's scratch folder, which it clears even after a crash
         binary = os.path.join(scratch, "tracks.bin")
         convert([iteration.kfalignment_file(file)], binary, cuts)
-        # Entries are counted over all files by the steps; here every parameter with data takes part.
+        # The steps count entries over all files; here every parameter with data takes part.
         options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1)
         return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options, [iteration.weight(file)]))
 
 
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> str:
-    """Write the correction and the constants, and give the constants to whatever may come next; returns their path.
+    """Write the correction and the constants, and copy the constants to all possible successors; return their path.
 
-    That is the next iteration of the stage, and the first one of the next stage or the validation, since only the hook
-    behind this job decides whether the stage is over.
+    Successors are the next iteration of the stage, the first iteration of the next stage, and the validation: the POST
+    script decides only after this job whether the stage is over.
     """
     result = layout.result_file(iteration.record["folder"], iteration.stage, iteration.number)
     stages = iteration.record["stages"]

@@ -1,4 +1,4 @@
-"""The steps of an iteration: steering texts, the solver, and the one answer to tracks that were cut too hard."""
+"""Run the steps of an iteration: steering texts, solver, and the retry after a too tight residual cut."""
 
 import os
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing
 
-# pede's end codes.
+# End codes of pede.
 NO_VARIABLES = (21, 22)
 TOO_MANY_REJECTS = 26
-WIDER = 10.0  # the residual cut of the second conversion over that of the first
+WIDER = 10.0  # ratio of the residual cuts of the second and the first conversion
 
 MilleFile = Callable[[int], str]
 
 
 class Solved(NamedTuple):
-    """What the steps found, and the data that they were given; ``steering`` is the first step's file."""
+    """Results of the steps and their input data; ``steering`` is the first step's file."""
 
     steps: list[Step]
     counts: Counts
@@ -35,11 +35,11 @@ class Solved(NamedTuple):
 
 
 def run_steps(iteration: Iteration, used: list[int]) -> Solved:
-    """Solve an iteration with the Mille binaries of the raw files ``used``; each must be there with its counts.
+    """Solve an iteration with the Mille binaries of the raw files ``used``; each must exist with its counts.
 
-    If the solver rejects more than a third of the tracks (end code 26), the residual cut took too many of their
-    hits. The kept tracks are then converted once more with ten times the cut, to binaries of their own, and solved
-    again: once, and from the first step.
+    If the solver rejects more than a third of the records (end code 26), the residual cut removed too many hits. The
+    tracks are then converted once more with ten times the cut, to separate binaries, and solved again from the first
+    step. This happens at most once.
 
     Raises NodeError: INPUT_MISSING without a file, STATISTICS if no parameter has enough entries, SOLVER if there is no
     solution.
@@ -68,7 +68,7 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
 
 
 def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
-    """Sum of the conversions' counts."""
+    """Return the sum of the conversions' counts."""
     binaries = [mille_file(file) for file in used]
     missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
     if missing or not used:
@@ -88,9 +88,9 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
 
 
 def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tuple[list[Step], Path, Solution | None]:
-    """Run the stage's steps; each starts from what the one before found and fixes its own labels there.
+    """Run the stage's steps; each starts from the previous result and fixes its own labels there.
 
-    Returns the steps that were solved, the first one's steering file, and the solution of one that failed, if any.
+    Returns the solved steps, the first step's steering file, and the solution of a failed step, if any.
     """
     settings = iteration.config["solver"]
     planned = iteration.record["stages"][iteration.stage - 1]["steps"]

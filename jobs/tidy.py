@@ -1,4 +1,4 @@
-"""Removing the ROOT files of tracks that no later job needs, as ``[storage]`` says."""
+"""Remove ROOT files of tracks that no later job needs, as configured in ``[storage]``."""
 
 import sys
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from faser_align.jobs.program import Iteration
 
 
 def kept_iterations(config: Mapping[str, Any]) -> int:
-    """How many iterations' ROOT files are kept, the latest ones; 0: those of all."""
+    """Return how many of the latest iterations keep their ROOT files; 0: all."""
     storage = config.get("storage")
-    if storage is None:  # a campaign that an earlier version made
+    if storage is None:  # a campaign of an older version
         return 0 if config["reconstruction"].get("keep_root", True) else 1
     return int(storage["keep_iterations"]) if storage["keep_intermediate_root_files"] else 1
 
 
 def drop_tracks(iteration: Iteration) -> None:
-    """Remove the tracks of the iterations before the last ones that are kept; ``iteration`` has just been solved.
+    """Remove the tracks of iterations before the latest ones to keep; ``iteration`` has just been solved.
 
-    The iterations before it were judged, since DAGMan began this one after that; its own tracks stay, for a solution that
-    must be made again with a wider cut. A file that cannot be removed is told on stderr: the solution is there.
+    DAGMan started this iteration after earlier ones were judged. Its own tracks stay for a second solution with a wider
+    cut. A file that cannot be removed is reported on stderr, because the solution does not depend on it.
     """
     kept = kept_iterations(iteration.config)
     for old in [*iteration.before(), iteration][:-kept] if kept else ():

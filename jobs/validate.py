@@ -1,7 +1,7 @@
-"""Compare the tracks that a validation has reconstructed with the first constants and with the last.
+"""Compare the tracks that a validation reconstructed with the first and the last constants.
 
-``python -I -m faser_align.jobs.validate CAMPAIGN STAGE ITERATION``, on an execute node. It only counts; the hook behind it
-judges.
+``python -I -m faser_align.jobs.validate CAMPAIGN STAGE ITERATION``, on an execute node. The job only counts; its POST
+script decides.
 """
 
 import json
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 def validate(folder: str, stage: int, number: int) -> None:
-    """Write the validation's ``metrics.json``; raises NodeError with the exit status that says what was wrong."""
+    """Write the validation's ``metrics.json``; raise NodeError with the exit status of the failure."""
     started = time.monotonic()
     after = open_iteration(folder, stage, number)
     path = layout.metrics_file(after.record["folder"], stage, number)
@@ -55,7 +55,7 @@ def validate(folder: str, stage: int, number: int) -> None:
 
 
 def _compare(after: Iteration, files: Sequence[int]) -> dict[str, Any]:
-    """What was found with each constants in these files, and how the momenta of common tracks moved in between."""
+    """Return the counts with each set of constants for these files, and the momentum changes of common tracks."""
     before = after._replace(number=layout.BEFORE)
     found: dict[str, Any] = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
     old, new = (read_momenta([half.momenta_file(file) for file in files]) for half in (before, after))

@@ -1,4 +1,4 @@
-"""Which programs solved an iteration, for whoever wants to do it again."""
+"""List the versions of the programs that solved an iteration, for reproducibility."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,7 @@ PACKAGES = ("numpy", "uproot")
 
 
 def versions(folder: Path) -> dict[str, str]:
-    """Versions by name: of faser-align, Python and its packages, and of pede where its log is in ``folder``."""
+    """Return versions by name: faser-align, Python and its packages, and pede if its log is in ``folder``."""
     found = {"faser-align": faser_align.__version__, "Python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""What ``export`` can write; the command line needs the words at start-up."""
+"""List what ``export`` can write; the command line needs the names at start-up."""
 
 EXPORT_FORMATS = ("json", "csv")
 EXPORTED = ("history", "iterations", "nodes")  # tables

@@ -1,6 +1,7 @@
-"""What a campaign leaves on disk: each file once, with its format, who writes and who reads it, and when it goes.
+"""Describe every file of a campaign: format, writer, readers and lifetime.
 
-``docs/files.md`` is made from this. Nothing that runs a campaign loads it; the names themselves are those of ``campaign.layout``.
+``docs/files.md`` is generated from these tables. Nothing that runs a campaign imports them; file names are defined in
+``campaign.layout``.
 """
 
 import os
@@ -11,14 +12,15 @@ from faser_align.campaign import layout
 
 
 class File(NamedTuple):
-    """A file, or several of one kind.
+    """Describe one file, or several of one kind.
 
     Attributes:
-        names: below the campaign's folder; words in capitals stand for what differs: ``ITER`` an iteration's folder, ``DAG`` a
-            DAG file, ``PART`` a folder with jobs' logs. What lies in a ``stepN`` is described as if it lay above it.
-        form: its format, and what is in it.
-        written: by whom, and when.
-        read: by whom.
+        names: paths below the campaign's folder. Words in capitals are placeholders: ``ITER`` is an iteration's folder,
+            ``DAG`` a DAG file, ``PART`` a folder with job logs. Files in a ``stepN`` folder are listed without that
+            folder.
+        form: format and content.
+        written: who writes it, and when.
+        read: who reads it.
         gone: when it is removed; empty: never.
     """
 
@@ -30,10 +32,10 @@ class File(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A key of a file of ours, joined by dots from the outermost inwards.
+    """Describe one key of a JSON file, as a dotted path from the top level.
 
-    Capitals stand for any key, ``[]`` for each of a list, three dots at the end for whatever is below. ``of`` says in which
-    of several kinds of entries it is; empty: in all.
+    Capitals stand for any key, ``[]`` for each element of a list, trailing dots for everything below. ``of`` names the
+    kinds of entries that have the key; empty: all.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Key(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A format of ours: a heading, what it is about, and its keys."""
+    """Describe one of our file formats: heading, purpose and keys."""
 
     heading: str
     about: str
@@ -392,7 +394,7 @@ FORMATS = (RECORD_FORMAT, CHANGES_FORMAT, SUBMITTED_FORMAT, STOP_FORMAT)
 
 
 def files_tables() -> str:
-    """A table for each part of a campaign's folder."""
+    """Return one Markdown table for each part of a campaign's folder."""
     lines: list[str] = []
     for heading, files in FILES.items():
         lines += [
@@ -408,13 +410,13 @@ def files_tables() -> str:
 
 
 def _names(one: File) -> str:
-    """The names of a file, each folder once."""
+    """Return the names of a file, with each folder written once."""
     folder = os.path.dirname(one.names[0])
     return ", ".join([f"`{one.names[0]}`", *(f"`{name.removeprefix(f'{folder}/')}`" for name in one.names[1:])])
 
 
 def formats_tables(formats: Sequence[Format]) -> str:
-    """A section with the keys of each format."""
+    """Return a Markdown section with the keys of each format."""
     return "\n".join(line for one in formats for line in _section(one)) + "\n"
 
 

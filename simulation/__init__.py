@@ -1,1 +1,1 @@
-"""The FASER spectrometer in numpy: a reconstruction that runs anywhere."""
+"""Simulate and reconstruct tracks in the FASER spectrometer with numpy only."""

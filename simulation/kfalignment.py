@@ -1,7 +1,7 @@
-"""Write fitted tracks as Calypso's alignment job does: ``kfalignment`` ROOT files.
+"""Write fitted tracks in the format of Calypso's alignment job: ``kfalignment`` ROOT files.
 
-Tree ``tree``, one entry a track, names and meanings as in Calypso's CKF2Alignment.cxx. The hits' branches are arrays
-with a counter, ``nfitParam``, since uproot cannot write ``std::vector``.
+The tree ``tree`` has one entry per track; names and meanings are those of Calypso's CKF2Alignment.cxx. Branches of hits
+are arrays with the counter ``nfitParam``, because uproot cannot write ``std::vector``.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ TRACK_PARAMETERS = ("x", "y", "theta", "phi", "qop")
 
 
 def track_branches(fits: Fits) -> dict[str, Floats]:
-    """The branches with one number a track; positions in mm at ``geometry.REFERENCE_Z``, momenta in GeV."""
+    """Return the branches with one number per track; positions in mm at ``geometry.REFERENCE_Z``, momenta in GeV."""
     x, y, slope_x, slope_y, q_over_p = fits.parameters.T
     pz = 1.0 / (np.abs(q_over_p) * np.sqrt(1.0 + slope_x**2 + slope_y**2))
     return {
@@ -32,7 +32,7 @@ def track_branches(fits: Fits) -> dict[str, Floats]:
 
 
 def hit_branches(fits: Fits) -> dict[str, Floats]:
-    """The branches with one number a hit, flat, without the leading ``fitParam_``; lengths in mm, angles in rad."""
+    """Return the flat branches of hits without the prefix ``fitParam_``; lengths in mm, angles in rad."""
     branches = {f"align_global_derivation_y_{dof}": row for dof, row in zip(DOFS, fits.layer, strict=True)}
     branches |= {f"align_local_derivation_x_{dof}": row for dof, row in zip(DOFS, fits.module, strict=True)}
     branches |= {
@@ -46,9 +46,9 @@ def hit_branches(fits: Fits) -> dict[str, Floats]:
 
 
 def write(path: str, batches: Iterable[Fits]) -> int:
-    """Write fitted tracks to a new ROOT file at ``path``; returns how many there are.
+    """Write fitted tracks to a new ROOT file at ``path``; return their number.
 
-    Uncompressed: the file is read once, soon, by the job that wrote it.
+    The file is not compressed, because the job that wrote it reads it once, soon afterwards.
     """
     import awkward
     import uproot
@@ -61,7 +61,7 @@ def write(path: str, batches: Iterable[Fits]) -> int:
             jagged = {name: awkward.unflatten(values, fits.lengths) for name, values in hit_branches(fits).items()}
             hits = awkward.zip(jagged)
             if tree is None:
-                # Named explicitly: an assignment would make an RNTuple in newer versions of uproot.
+                # mktree, because an assignment creates an RNTuple with newer versions of uproot.
                 tree = file.mktree("tree", dict.fromkeys(flat, "f8") | {"fitParam": hits.type.content})
             tree.extend(flat | {"fitParam": hits})
             written += len(fits.lengths)

@@ -1,4 +1,4 @@
-"""Misplace the IFT's modules, and measure how far constants are from the truth: for demonstrations and tests."""
+"""Misalign the IFT's modules and compare constants with the truth, for demonstrations and tests."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,10 +14,10 @@ IFT = 0
 
 
 class Distance(NamedTuple):
-    """How far constants of the IFT's 24 modules are from the truth, rms; u and v are the module's x and y.
+    """Rms distance of constants of the IFT's 24 modules from the truth; u and v are the module's x and y.
 
     ``pull`` is the rms of the differences of the solver's 72 parameters (x of both sides and rz of each module) in
-    units of their errors, about 1 if nothing but statistics is left; None without errors.
+    units of their errors. It is about 1 if only statistical errors remain, and None without errors.
     """
 
     u_um: float
@@ -29,10 +29,10 @@ class Distance(NamedTuple):
 def misplace_ift(
     truth: Mapping[str, Six], seed: int, u_um: float = 24.0, v_um: float = 121.0, rz_urad: float = 380.0
 ) -> Constants:
-    """Constants with the IFT's modules moved at random from where ``truth`` has them, by exactly the given rms.
+    """Return ``truth`` with random displacements of the IFT's modules that have exactly the given rms.
 
-    The mean shift across the strips and the mean turn of each layer's modules stay zero: the solver's constraints
-    leave these to the layers' parameters, so that an alignment of modules alone cannot find them.
+    The mean shift across the strips and the mean rotation of each layer's modules stay zero. The solver's constraints
+    assign these to the layers' parameters, so that an alignment of modules alone cannot find them.
     """
     rng = np.random.default_rng(seed)
     moves = _without_means(rng.standard_normal((len(LAYERS), len(MODULES), 3)))
@@ -50,7 +50,7 @@ def misplace_ift(
 def distance_to_truth(
     constants: Mapping[str, Six], truth: Mapping[str, Six], errors: Mapping[int, float] | None = None
 ) -> Distance:
-    """Compare the IFT's modules with the truth, apart from what the solver's constraints hold (see ``misplace_ift``).
+    """Compare the IFT's modules with the truth, without the modes that constraints fix (see ``misplace_ift``).
 
     Args:
         constants, truth: alignment constants.
@@ -63,7 +63,7 @@ def distance_to_truth(
 
 
 def _without_means(values: Floats) -> Floats:
-    """Remove each layer's mean of u and of rz from values (layers, modules, [u, v, rz])."""
+    """Subtract each layer's mean of u and rz from values (layers, modules, [u, v, rz])."""
     means = values.mean(axis=1, keepdims=True)
     means[..., 1] = 0.0
     return values - means
@@ -80,7 +80,7 @@ def _values(constants: Mapping[str, Six]) -> Floats:
 
 
 def _parameters(differences: Floats) -> Floats:
-    """Turn u, v, rz of modules into the x of both sides and rz, as the solver has them."""
+    """Convert u, v, rz of modules to the solver's parameters: x of both sides and rz."""
     u, v, rz = np.moveaxis(differences, -1, 0)
     turned = geo.STEREO_SIGN * geo.STEREO * v
     return np.stack([u + turned, u - turned, rz], axis=-1)

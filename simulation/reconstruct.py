@@ -1,13 +1,13 @@
-"""Fit tracks through hits with the constants of the day, and differentiate what was fitted.
+"""Fit tracks with the current constants, and compute residuals and derivatives.
 
-A least-squares fit of five parameters per track: x and y (mm), dx/dz and dy/dz, q/p (1/GeV) at
-``geometry.REFERENCE_Z``. Multiple scattering is left out of the weights: every hit counts with the resolution of a
-strip, which is what Millepede's own fit of the track does with the numbers written here. With the true constants chi2/ndf is
-1.00 above 100 GeV, and residuals have an rms of 20.4 um with four stations and 19.5 um with three: 23.1 um, less what the five
-parameters take of 23 and 17.7 hits.
+The least-squares fit has five parameters per track: x and y (mm), dx/dz and dy/dz, q/p (1/GeV) at
+``geometry.REFERENCE_Z``. The weights ignore multiple scattering: every hit has the resolution of a strip, as in
+Millepede's own local fit of these numbers. With the true constants chi2/ndf is 1.00 above 100 GeV. Residuals then have
+an rms of 20.4 um with four stations and 19.5 um with three: 23.1 um, reduced by five fitted parameters for 23 and 17.7
+hits.
 
 Conventions of Calypso's CKF2Alignment.cxx: residual = measured - predicted in the local x of the sensor; derivatives
-are those of the prediction, so that moving a sensor along its x has the derivative -1.
+are those of the prediction, so that the derivative with respect to the sensor's own x is -1.
 """
 
 from typing import NamedTuple
@@ -19,42 +19,42 @@ from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 from faser_align.simulation.tracks import Hits
 
-HITS_MIN = 15  # CKF2Alignment.cxx: tracks with fewer measurements are not kept
+HITS_MIN = 15  # CKF2Alignment.cxx rejects tracks with fewer measurements
 PARAMETERS = 5
-ITERATIONS = 2  # the model is linear but for the sensors' tilts; a third step moves predictions by less than 1 nm
+ITERATIONS = 2  # the model is linear apart from the sensors' tilts; a third step moves predictions by less than 1 nm
 
-# Brings the parameters' effects on a hit to one size, for the condition of the normal equations.
+# Scales the parameters to similar effects on a hit, which improves the condition of the normal equations.
 _SCALE = np.array([1.0, 1.0, 3e-4, 3e-4, 1e-3])
 
 
 class Fits(NamedTuple):
-    """Fitted tracks, and their hits in one row of arrays, ``lengths`` says how many each has."""
+    """Fitted tracks and their hits; ``lengths`` is the number of hits per track."""
 
     parameters: Floats  # (tracks, 5): x, y, dx/dz, dy/dz, q/p
     chi2: Floats  # (tracks,), with lengths - 5 degrees of freedom
-    lengths: NDArray[np.int64]  # (tracks,), hits of each
+    lengths: NDArray[np.int64]  # (tracks,), hits per track
     element: NDArray[np.int64]  # (hits,)
     measured: Floats  # (hits,), local x of the strip in mm
     residual: Floats  # (hits,), mm
-    local: Floats  # (5, hits): derivatives by x, y, theta, phi, q/p of the track
-    module: Floats  # (6, hits): by x, y, z, rx, ry, rz of the module, in the frame of its side 0
-    layer: Floats  # (6, hits): the same of the layer, in the global frame, turning about (0, 0, z of the hit)
+    local: Floats  # (5, hits): derivatives with respect to x, y, theta, phi, q/p of the track
+    module: Floats  # (6, hits): with respect to x, y, z, rx, ry, rz of the module, in the frame of its side 0
+    layer: Floats  # (6, hits): the same for the layer, in the global frame, rotating about (0, 0, z of the hit)
 
 
 class _Prediction(NamedTuple):
     across: Floats  # (hits,), local x
-    sensitivity: Floats  # (3, hits): derivative of it by the track's global position
-    point: Floats  # (3, hits), where the track crosses the sensor
-    jacobian: Floats  # (5, hits): derivatives by the fit's parameters
+    sensitivity: Floats  # (3, hits): its derivative with respect to the track's global position
+    point: Floats  # (3, hits): where the track crosses the sensor
+    jacobian: Floats  # (5, hits): its derivatives with respect to the fit parameters
 
 
 def reconstruct(hits: Hits, geometry: Geometry, stations: int) -> Fits:
     """Fit every track that has at least 15 hits.
 
     Args:
-        hits: fired strips; which track they belong to is known, there is no search for patterns.
-        geometry: the elements' places as they are believed to be.
-        stations: 4, or 3 to leave the IFT out.
+        hits: fired strips, already assigned to tracks; there is no pattern recognition.
+        geometry: positions of the elements according to the current constants.
+        stations: 4, or 3 to leave out the IFT.
     """
     hits = _select(hits, first_layer=0 if stations == 4 else 3)
     _, track, lengths = np.unique(hits.track, return_inverse=True, return_counts=True)
@@ -93,9 +93,9 @@ def _select(hits: Hits, first_layer: int) -> Hits:
 
 
 def _predict(parameters: Floats, layer: NDArray[np.int64], origin: Floats, axes: Floats) -> _Prediction:
-    """Cross the tracks (5, hits) with the sensors' planes: straight lines within a station, exactly.
+    """Intersect the tracks (5, hits) with the sensor planes; exact for straight lines within a station.
 
-    ``axes`` (3, 3, hits) are [global component, local axis, hit].
+    The axes of ``axes`` (3, 3, hits) are [global component, local axis, hit].
     """
     x, y, slope_x, slope_y, q_over_p = parameters
     bend, kick = (values[layer] for values in geo.bending_at(geo.LAYER_Z))
@@ -129,7 +129,7 @@ def _predict(parameters: Floats, layer: NDArray[np.int64], origin: Floats, axes:
 
 
 def _step(jacobian: Floats, residual: Floats, starts: NDArray[np.int64]) -> Floats:
-    """Gauss-Newton step (tracks, 5) of all tracks at once; ``starts`` are the first hits of the tracks."""
+    """Return the Gauss-Newton step (tracks, 5) of all tracks; ``starts`` is the first hit of each track."""
     if not len(starts):
         return np.zeros((0, PARAMETERS))
     scaled = jacobian * _SCALE[:, None]
@@ -143,7 +143,7 @@ def _step(jacobian: Floats, residual: Floats, starts: NDArray[np.int64]) -> Floa
 
 
 def _by_angles(jacobian: Floats, parameters: Floats) -> Floats:
-    """Turn the derivatives by the slopes into those by theta and phi of the track at the reference plane."""
+    """Convert the derivatives with respect to slopes to theta and phi of the track at the reference plane."""
     slope_x, slope_y = parameters[2:4]
     tangent = np.hypot(slope_x, slope_y)
     cos_phi, sin_phi = slope_x / tangent, slope_y / tangent
@@ -154,7 +154,7 @@ def _by_angles(jacobian: Floats, parameters: Floats) -> Floats:
 
 
 def _by_module(prediction: _Prediction, geometry: Geometry, element: NDArray[np.int64]) -> Floats:
-    """Derivatives by the module: it moves along and turns about the axes of its side 0, at that side's origin."""
+    """Return the derivatives with respect to the module: shifts along and rotations about the axes of its side 0."""
     first = element - element % geo.SIDES
     axes = geometry.axes[first].transpose(1, 2, 0)
     arm = prediction.point - geometry.origin[first].T
@@ -163,10 +163,11 @@ def _by_module(prediction: _Prediction, geometry: Geometry, element: NDArray[np.
 
 
 def _by_layer(prediction: _Prediction, hit_z: Floats) -> Floats:
-    """Derivatives by the layer: global axes, turning about (0, 0, z of the hit).
+    """Return the derivatives with respect to the layer: global axes, rotations about (0, 0, z of the hit).
 
-    The constants turn a layer about its own z instead, 2 to 6 mm away and more if it is tilted. As Calypso does, this
-    leaves out the larger part of what a rotation about x or y does, so that a fit which frees them drifts.
+    The constants rotate a layer about its own z instead, 2 to 6 mm away, or more if it is tilted. As in Calypso, these
+    derivatives lack the larger part of the effect of rotations about x and y, so that a fit that frees these rotations
+    drifts.
     """
     arm = prediction.point.copy()
     arm[2] -= hit_z
@@ -174,11 +175,12 @@ def _by_layer(prediction: _Prediction, hit_z: Floats) -> Floats:
 
 
 def _rigid(sensitivity: Floats, arm: Floats) -> Floats:
-    """Derivatives by a body's x, y, z, rx, ry, rz: a sensor that moves by d moves the prediction by -sensitivity * d.
+    """Return the derivatives with respect to x, y, z, rx, ry, rz of a rigid body.
 
-    Both arguments (3, hits) are in the body's axes; ``arm`` leads from the pivot to the crossing.
+    A shift of the sensor by d moves the prediction by -sensitivity * d. Both arguments (3, hits) are in the body's
+    axes; ``arm`` points from the pivot to the crossing.
     """
-    # sensitivity . (axis x arm) for the three axes is arm x sensitivity.
+    # sensitivity . (axis x arm) equals (arm x sensitivity) . axis.
     turns = [
         arm[1] * sensitivity[2] - arm[2] * sensitivity[1],
         arm[2] * sensitivity[0] - arm[0] * sensitivity[2],

@@ -1,7 +1,7 @@
-"""The true tracks of a raw file and the strips that they fire.
+"""Generate the true tracks of a raw file and the strips that they fire.
 
-A raw file is its run and its number: it always holds the same tracks, and for the same true detector the same strips,
-whatever constants they are reconstructed with later.
+Run and file number seed the generator: a raw file always has the same tracks and, for the same true detector, the same
+strips, whatever constants reconstruct them later.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 
-BEAM_Z = 300.0  # mm, where the beam fills the magnets' bore
-SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, and their halo
-MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its logarithm
+BEAM_Z = 300.0  # mm, where the beam profile fills the magnets' bore
+SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, with their halo
+MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its natural logarithm
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
-NOISE_WINDOW = 6  # strips on either side in which a track finds a hit, about 0.5 mm
-OUTLIER_STRIPS = 12  # by which an outlier is away at most, about 1 mm
-BATCH = 5000  # tracks
-OVERLAP = 4.0  # mm about x = 0 in which both columns are asked for hits: 1 mm of overlap and room for misalignment
+NOISE_WINDOW = 6  # strips within which a track takes a noise hit, about 0.5 mm
+OUTLIER_STRIPS = 12  # maximum distance of an outlier from the crossing, about 1 mm
+BATCH = 5000  # tracks per batch
+OVERLAP = 4.0  # mm about x = 0 where hits of both columns are simulated: 1 mm of overlap plus room for misalignment
 
 
 class Tracks(NamedTuple):
@@ -34,22 +34,22 @@ class Tracks(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Fired strips, sorted by track and then along the beam; three arrays of one length."""
+    """Fired strips, sorted by track and then along the beam; the arrays have equal length."""
 
     track: NDArray[np.int64]
-    element: NDArray[np.int64]  # number of geometry.py, 0-191
+    element: NDArray[np.int64]  # element number of geometry.py, 0-191
     strip: NDArray[np.int64]  # 0-767
 
 
 class Response(NamedTuple):
-    """How sensors answer to tracks.
+    """Response of the sensors to tracks.
 
     Attributes:
-        inefficiency: share of crossings without a hit.
-        noise: share of the strips that fire by themselves. Where a sensor has not responded, a noise strip within
-            NOISE_WINDOW of the crossing is taken for the track's hit; elsewhere the true hit is the nearer one.
-        outliers: share of the hits that lie up to OUTLIER_STRIPS beside the crossing, as those of delta rays and of
-            wrongly divided clusters do.
+        inefficiency: fraction of crossings without a hit.
+        noise: fraction of the strips with a noise hit. Where a sensor has no true hit, a noise hit within NOISE_WINDOW
+            of the crossing becomes the track's hit; elsewhere the true hit is closer.
+        outliers: fraction of the hits that are up to OUTLIER_STRIPS away from the crossing, such as those of delta rays
+            and wrongly split clusters.
     """
 
     inefficiency: float = 0.005
@@ -61,7 +61,7 @@ USUAL = Response()
 
 
 def generate(rng: np.random.Generator, count: int) -> Tracks:
-    """Throw ``count`` muons: uniform over the bore, nearly parallel to it, momenta log-normal (20 GeV to 5 TeV)."""
+    """Generate ``count`` muons: uniform over the bore, nearly parallel to it, log-normal momenta (20 GeV to 5 TeV)."""
     radius = geo.MAGNET_RADIUS * np.sqrt(rng.random(count))
     angle = 2.0 * np.pi * rng.random(count)
     slope_x, slope_y = SLOPE_RMS * rng.standard_normal((2, count))
@@ -70,7 +70,7 @@ def generate(rng: np.random.Generator, count: int) -> Tracks:
     q_over_p = charge / np.clip(momentum, MOMENTUM_MIN, MOMENTUM_MAX)
     bend, kick = geo.bending_at(np.array(BEAM_Z))
     lever = BEAM_Z - geo.REFERENCE_Z
-    # Position and direction are those in the middle of the detector; they are led back to its entrance.
+    # Position and direction are generated in the middle of the detector and extrapolated back to its entrance.
     slope_y -= kick * q_over_p
     x = radius * np.cos(angle) - lever * slope_x
     y = radius * np.sin(angle) - lever * slope_y - bend * q_over_p
@@ -80,7 +80,7 @@ def generate(rng: np.random.Generator, count: int) -> Tracks:
 def simulate_file(
     truth: Geometry, count: int, seed: int, run: int, number: int, response: Response = USUAL
 ) -> Iterator[Hits]:
-    """The hits of a raw file with ``count`` tracks, in batches that bound the memory; see ``simulate``."""
+    """Yield the hits of a raw file with ``count`` tracks in batches that bound the memory; see ``simulate``."""
     for batch, first in enumerate(range(0, count, BATCH)):
         yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response)
 
@@ -94,10 +94,10 @@ def simulate(
     batch: int = 0,
     response: Response = USUAL,
 ) -> Hits:
-    """Strips fired in the detector ``truth`` by one batch of tracks of raw file ``number`` of ``run``.
+    """Return the strips that one batch of tracks of raw file ``number`` of ``run`` fires in the detector ``truth``.
 
-    Another ``seed`` makes another beam of it. A track fires the one strip that it crosses (binary readout), if the
-    sensor responds, and none between the wafers.
+    Another ``seed`` gives other tracks. A track fires the one strip that it crosses (binary readout) if the sensor is
+    efficient, and none between the wafers.
     """
     rng = np.random.default_rng([seed, run, number, batch])
     tracks = generate(rng, count)
@@ -105,7 +105,7 @@ def simulate(
     responds = rng.random((2, count, geo.LAYERS, geo.SIDES)) < 1.0 - response.inefficiency
     beside = np.zeros(responds.shape, np.int8)
     if response.noise or response.outliers:
-        # From a stream of its own, so that the tracks and the other hits of a raw file stay what they are.
+        # A separate random stream, so that the response does not change the tracks and the other hits of a raw file.
         _disturb(np.random.default_rng([seed, run, number, batch, 1]), response, responds, beside)
     layers = [
         _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
@@ -117,7 +117,7 @@ def simulate(
 def _disturb(
     rng: np.random.Generator, response: Response, responds: NDArray[np.bool_], beside: NDArray[np.int8]
 ) -> None:
-    """Put outliers and noise in place: ``beside`` is by how many strips a hit is away from where the track crosses."""
+    """Add outliers and noise to ``beside``, the distance of each hit from the crossing in strips."""
     outlier = responds & (rng.random(responds.shape) < response.outliers)
     beside[outlier] = rng.integers(-OUTLIER_STRIPS, OUTLIER_STRIPS, int(outlier.sum()), endpoint=True)
     seen = 1.0 - (1.0 - response.noise) ** (2 * NOISE_WINDOW + 1)
@@ -127,7 +127,7 @@ def _disturb(
 
 
 def scattering_angle(q_over_p: Floats) -> Floats:
-    """Width (rad) of the angle by which one layer deflects a muon in a plane: Highland, PDG review 34.3, beta = 1."""
+    """Return the rms projected scattering angle (rad) of one layer: Highland, PDG review 34.3, beta = 1."""
     thickness = geo.RADIATION_LENGTHS
     per_momentum = 13.6e-3 * np.sqrt(thickness) * (1.0 + 0.038 * np.log(thickness))
     angle: Floats = per_momentum * np.abs(q_over_p)
@@ -135,7 +135,10 @@ def scattering_angle(q_over_p: Floats) -> Floats:
 
 
 def _states(tracks: Tracks, kicks: Floats) -> Iterator[tuple[int, list[Floats]]]:
-    """Yield each layer with the tracks' x, y and slopes in its plane; kicks (2, tracks, layers) act behind it."""
+    """Yield each layer with x, y and the slopes of the tracks in its plane.
+
+    ``kicks`` (2, tracks, layers) are the changes of slope downstream of each layer.
+    """
     bend, kick = geo.bending_at(geo.LAYER_Z)
     x, y, slope_x, slope_y, q_over_p = tracks
     z, bend_before, kick_before = geo.REFERENCE_Z, 0.0, 0.0
@@ -153,10 +156,10 @@ def _states(tracks: Tracks, kicks: Floats) -> Iterator[tuple[int, list[Floats]]]
 def _layer_hits(
     truth: Geometry, responds: NDArray[np.bool_], beside: NDArray[np.int8], layer: int, state: list[Floats]
 ) -> Hits:
-    """Strips of one layer.
+    """Return the hits of one layer.
 
-    ``responds`` (2, tracks, sides) says whether a sensor does, in the near and far column, and ``beside`` by how many
-    strips the hit is away from the crossing.
+    ``responds`` (2, tracks, sides) says whether a sensor is efficient, for the near and the far column; ``beside`` is
+    the distance of the hit from the crossing in strips.
     """
     x, y = state[:2]
     near = np.arange(len(x))
@@ -177,7 +180,7 @@ def _layer_hits(
 
 
 def _local(truth: Geometry, element: NDArray[np.int64], z: float, line: list[Floats]) -> tuple[Floats, Floats]:
-    """Local x and y where straight lines (x, y, slopes at ``z``) cross the planes of ``element``."""
+    """Return local x and y where straight lines (x, y, slopes at ``z``) cross the planes of ``element``."""
     origin, axes = truth.origin[element], truth.axes[element]
     x, y, slope_x, slope_y = line
     delta = np.stack(np.broadcast_arrays(x - origin[..., 0], y - origin[..., 1], z - origin[..., 2]), axis=-1)
@@ -190,6 +193,6 @@ def _local(truth: Geometry, element: NDArray[np.int64], z: float, line: list[Flo
 
 def _sort(layers: list[Hits]) -> Hits:
     track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
-    # Stable: within a track the order of the layers stays.
+    # A stable sort keeps the order of the layers within a track.
     order = np.argsort(track, kind="stable")
     return Hits(track[order], element[order], strip[order])
