@@ -1,1 +1,1 @@
-"""What to say and how it gets there."""
+"""Compose messages and deliver them."""

@@ -1,7 +1,7 @@
-"""Looking up the names of servers so that an alarm can end it.
+"""Look up server names so that an alarm can interrupt it.
 
-The C library asks each name server twice, for five seconds each and for each domain that it searches, and lets no signal
-handler of Python run meanwhile: name servers that are silent would keep a hook for a minute.
+The C library asks each name server twice, for five seconds each and for each search domain, and Python runs no signal
+handler meanwhile: silent name servers would block a hook for a minute.
 """
 
 import socket
@@ -12,12 +12,12 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-_LOOKUPS = ("getaddrinfo", "gethostbyaddr")  # what smtplib and urllib call, for servers and for our own name
+_LOOKUPS = ("getaddrinfo", "gethostbyaddr")  # smtplib and urllib call these for servers and for our own host name
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let each lookup be a thread's work, for which the caller waits as long as nothing interrupts it; hooks take it with them."""
+    """Run each lookup in a daemon thread, so that the caller's wait can be interrupted."""
     before = {name: getattr(socket, name) for name in _LOOKUPS}
     for name, lookup in before.items():
         setattr(socket, name, partial(_look_up, lookup))
@@ -34,7 +34,7 @@ def _look_up(lookup: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     def work() -> None:
         try:
             found.put((lookup(*arguments, **named), None))
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             found.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Facts as text: whatever a fact may be, each function gives one line, a number that can be read, or nothing."""
+"""Format event payloads as text: each function accepts any value and returns one readable line or nothing."""
 
 import math
 from typing import TypeGuard
@@ -10,26 +10,26 @@ NONE = "-"
 
 
 def line(value: object, length_max: int = LINE_MAX) -> str:
-    """``value`` as one line: no control characters (they would break a header), no more than ``length_max``."""
+    """Return ``value`` as one line of at most ``length_max`` characters, without control characters."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    # A program may have printed a megabyte on one line; what stands behind this is cut off in any case.
+    # A program may print a megabyte on one line; the rest would be cut off anyway.
     return cut(" ".join(printable(text[: 20 * length_max]).split()), length_max)
 
 
 def number(value: object, form: str) -> str:
-    """``value`` in a format, or a dash if there is none; what is not finite is said in words."""
+    """Return ``value`` in a format, a dash if there is none, or a word if it is not finite."""
     if not _is_number(value):
         return NONE
     return format(value, form) if math.isfinite(value) else "not finite"
 
 
 def size(value: object, form: str) -> str:
-    """``value`` in a format, and if it is small with two digits: not rounded to nothing, nor to -0.0."""
+    """Return ``value`` in a format; small values with two digits, never rounded to 0 or -0.0."""
     return number(value, ".2g" if _is_number(value) and abs(value) < 0.1 else form)
 
 
 def duration(seconds: object) -> str:
-    """A time in seconds as people say it: ``42 s``, ``3 min 12 s``, ``5 h 07 min``."""
+    """Return a time in seconds as ``42 s``, ``3 min 12 s`` or ``5 h 07 min``."""
     if not _is_number(seconds) or not math.isfinite(seconds):
         return ""
     whole = max(0, round(seconds))
@@ -41,27 +41,27 @@ def duration(seconds: object) -> str:
 
 
 def printable(value: object) -> str:
-    """``value`` in one line that cannot command a terminal, however long."""
+    """Return ``value`` as one line without control characters, at full length."""
     return harmless("" if value is None else str(value)).replace("\n", " ")
 
 
 def cut(text: str, length_max: int) -> str:
-    """``text``, or what of it has room with a dot for the rest."""
+    """Return ``text``, shortened to ``length_max`` with an ellipsis if necessary."""
     return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
 def count(value: object) -> int:
-    """A whole number above zero, or 0 for everything else."""
+    """Return a positive integer, or 0 for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def with_unit(text: str, unit: str) -> str:
-    """A number with its unit, if there is a number and a unit."""
+    """Return a number with its unit, or an empty string if either is missing."""
     return text if text == NONE or not unit else f"{text} {unit}"
 
 
 def above_zero(value: object) -> float:
-    """A number above zero, or 0 for everything else."""
+    """Return a positive number, or 0 for any other value."""
     return max(0.0, float(value)) if _is_number(value) and math.isfinite(value) else 0.0
 
 

@@ -1,8 +1,8 @@
-"""E-mail: apprise reads the address (servers of the known providers, security, credentials), the letter is ours.
+"""Send e-mail: apprise parses the address (providers, security, credentials), this module writes the mail.
 
-apprise would flatten the HTML into the text part, one table cell per line, and give every letter a new Message-ID.
-Here both parts are written for their readers, and a letter that has to be sent again keeps its Message-ID, by which
-mail systems drop the second one.
+apprise would flatten the HTML into the text part, one table cell per line, and give every mail a new Message-ID. Here
+each part is written for its readers, and a repeated mail keeps its Message-ID, by which mail systems discard
+duplicates.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured
 
-HEADER_CHARS_MAX = 200  # holds the longest subject; RFC 5322 allows 998
+HEADER_CHARS_MAX = 200  # longer than any subject here; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
 def send_mail(service: Any, message: Message, *, key: str, thread: str, reached: list[str]) -> Answer:
-    """Send one letter to the recipients of an apprise mail service; returns what the server answered, or what went wrong.
+    """Send one mail to the recipients of an apprise mail service; return the server's answer or the error.
 
-    Those that are in ``reached`` have it already; those that the server takes it for are added.
+    Recipients in ``reached`` are skipped; those that the server accepts are added.
     """
     everybody = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
     recipients = [address for address in everybody if address not in reached]
@@ -52,7 +52,7 @@ def send_mail(service: Any, message: Message, *, key: str, thread: str, reached:
 
 
 def write_mail(service: Any, message: Message, *, key: str, thread: str) -> EmailMessage:
-    """The letter: text and HTML as alternatives, the plot behind them, one thread per campaign, the key in a header."""
+    """Return the mail: text and HTML as alternatives, the plot inline, one thread per campaign, the key in a header."""
     letter = EmailMessage()
     sender_name, sender = service.from_addr
     domain = sender.rpartition("@")[2]
@@ -69,7 +69,7 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
     letter["In-Reply-To"] = root
     letter["References"] = root
     letter["X-Faser-Align-Key"] = line(key)
-    letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday notice answers
+    letter["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
     for header, value in service.headers.items():
         if header not in letter:
             letter[line(header)] = line(value)
@@ -77,7 +77,7 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
     letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
     if message.picture:
         letter.add_attachment(message.picture, maintype="image", subtype="png", filename=PLOT)
-    # At 78 characters a subject would begin on the line below its name, which some readers show with a blank in front.
+    # Python folds at 78 characters and would put the subject on the next line, where some readers show a leading blank.
     letter.policy = letter.policy.clone(max_line_length=HEADER_CHARS_MAX)
     return letter
 
@@ -88,9 +88,9 @@ def _message_id(kind: str, text: str, domain: str) -> str:
 
 
 class _Closing(smtplib.SMTP):
-    """Closes its socket whatever interrupts the greeting; smtplib leaves that to the garbage collector.
+    """SMTP client that closes its socket if the greeting is interrupted; smtplib leaves that to the garbage collector.
 
-    ``said`` is what the server answered to the letter, which smtplib keeps to itself.
+    ``said`` is the server's answer to the mail's data, which smtplib does not return.
     """
 
     said = ""
@@ -113,11 +113,11 @@ class _ClosingSecured(_Closing, smtplib.SMTP_SSL):
 
 
 def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> tuple[dict[str, tuple[int, bytes]], str]:
-    """Give the letter to the server; returns the recipients that it refused, with its answers, and that to the letter."""
+    """Send the mail; return the refused recipients with the server's answers, and its answer to the data."""
     server = _connect(service)
     try:
         refused = server.send_message(letter, service.from_addr[1], recipients)
-        # The letter is accepted by now: a server that is slow to say goodbye must not make it look lost.
+        # The server has accepted the mail: an error while closing must not count as a failed delivery.
         with suppress(OSError, smtplib.SMTPException):
             server.putcmd("QUIT")
         return refused, server.said
@@ -126,9 +126,9 @@ def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> tup
 
 
 def _connect(service: Any) -> _Closing:
-    """Connect, secure and log in as the address asks."""
+    """Connect, start TLS and log in as the address requires."""
     host, port, timeout_s = service.smtp_host, service.port, service.socket_connect_timeout
-    # Our own name is looked up in the DNS otherwise, which no alarm can interrupt; loopback does not need it.
+    # Otherwise smtplib looks up our own name in the DNS, which no alarm can interrupt; loopback does not need it.
     own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
     if service.secure_mode == "ssl":
         tls = secured(verified=service.verify_certificate)

@@ -1,4 +1,4 @@
-"""A real mail server on loopback that puts what it receives into a folder, for the demonstration and the tests."""
+"""Run a real mail server on loopback that stores mail in a folder, for the demonstration and the tests."""
 
 import asyncio
 import os
@@ -15,15 +15,15 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from faser_align.system.atomic import replacing
 
 HOST = "127.0.0.1"
-_START_S = 60  # of a machine that has much else to do
+_START_S = 60  # enough for a busy machine
 
 
 class Mailbox:
     """An SMTP server on an ephemeral port of 127.0.0.1 while the context is open.
 
-    Each accepted letter becomes ``<number>.eml`` in ``folder``, whole or not at all, before the sender is told so;
-    ``Return-Path`` and one ``Delivered-To`` per recipient are written above what was received. Recipients among
-    ``refused`` are answered 550. Letters that were there before are kept.
+    Each accepted mail is stored atomically as ``<number>.eml`` in ``folder`` before the sender is notified, with
+    ``Return-Path`` and one ``Delivered-To`` per recipient as additional headers. Recipients in ``refused`` are answered
+    550. Existing mail is kept.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, refused: Collection[str] = ()) -> None:
@@ -50,18 +50,18 @@ class Mailbox:
         self._stop()
 
     def url(self, recipient: str, sender: str = "faser-align@localhost.localdomain") -> str:
-        """The apprise address under which a target reaches this mailbox."""
+        """Return the apprise address of a target that delivers to this mailbox."""
         return f"mailto://{HOST}:{self.port}?from={sender}&to={recipient}"
 
     def files(self) -> list[Path]:
-        """The letters, oldest first."""
+        """Return the paths of the mails, oldest first."""
         return sorted(self.folder.glob("*.eml"))
 
     def messages(self) -> list[EmailMessage]:
-        """The letters, oldest first, parsed."""
+        """Return the parsed mails, oldest first."""
         return [_parsed(file.read_bytes()) for file in self.files()]
 
-    # The names of the next two are aiosmtpd's.
+    # aiosmtpd defines the names of the next two methods.
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
@@ -72,7 +72,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """Keep a letter."""
+        """Store a mail."""
         try:
             self._keep(envelope)
         except OSError as error:

@@ -1,7 +1,7 @@
-"""Mattermost: apprise reads the address, the post is ours, so that it has the colour of its state.
+"""Post to Mattermost: apprise parses the address, this module writes the post with the colour of its state.
 
-apprise posts text alone. Here the headline is the text, and each part that follows is an attachment, which Mattermost shows
-beside a coloured bar. One attachment for all would be folded after some lines, with the next command out of sight.
+apprise posts text only. Here the headline is the text, and each following part is an attachment, which Mattermost shows
+beside a coloured bar. Mattermost would fold a single long attachment and hide the next command.
 """
 
 import json
@@ -15,23 +15,23 @@ from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured
 
-# Of the bar: dark enough beside white, light enough beside black.
+# Colours of the bar, with enough contrast on white and on black.
 COLOURS = {"success": "#1f8a54", "warning": "#c77d00", "failure": "#d0342c", "info": "#3b82c4"}
 ANSWER_BYTES_MAX = 2000
-_PART = "**"  # a paragraph that begins so, as headings do, begins a part
+_PART = "**"  # a paragraph that begins with this, like a heading, starts a part
 _FENCE = "```"
 
 
 def is_webhook(service: Any) -> bool:
-    """Whether posts go by an incoming webhook, not by a bot's account."""
+    """Return whether the service posts through an incoming webhook instead of a bot account."""
     return getattr(service, "mode", "webhook") == "webhook"
 
 
 def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
-    """Post a message to the channels of an apprise Mattermost service; returns what the server answered, secrets and all.
+    """Post a message to the channels of an apprise Mattermost service; return the unredacted answer.
 
-    Channels that are in ``reached`` have it already; those that get it are added. One that is refused keeps it from no
-    other, and the answer is then about that one.
+    Channels in ``reached`` are skipped; those that accept are added. A channel that refuses does not keep the message
+    from others, and the answer is then its refusal.
     """
     server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
     address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"
@@ -45,7 +45,7 @@ def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
                 accepted = answer
             else:
                 refused.append(f"channel {channel}: {answer.words}" if len(channels) > 1 else answer.words)
-    except (OSError, HTTPException, ValueError) as error:  # what one channel cannot use is there for none
+    except (OSError, HTTPException, ValueError) as error:  # one channel's error must not affect others
         return Answer(False, f"the Mattermost server could not be used: {getattr(error, 'reason', error)}")
     others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
     return Answer(False, refused[0] + others) if refused else accepted
@@ -56,7 +56,7 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
     try:
         tls = secured(verified=service.verify_certificate) if service.secure else None
         with urlopen(request, timeout=_timeout_s(service), context=tls) as answer:
-            if answer.headers.get_content_type() == "text/html":  # a log-in page, or whatever else is at this address
+            if answer.headers.get_content_type() == "text/html":  # a log-in page, or another server at this address
                 return Answer(False, "at its address is a web page, not a webhook of Mattermost")
             return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())
     except HTTPError as error:
@@ -66,7 +66,7 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
 
 
 def write_post(service: Any, message: Message, channel: str = "") -> dict[str, Any]:
-    """What the webhook is sent (https://developers.mattermost.com/integrate/webhooks/incoming)."""
+    """Return the webhook's payload (https://developers.mattermost.com/integrate/webhooks/incoming)."""
     headline, *others = parts(message.markdown)
     coloured = {"color": COLOURS[message.tone], "fallback": message.subject}
     post: dict[str, Any] = {"text": headline, "username": service.user or APP}
@@ -76,7 +76,7 @@ def write_post(service: Any, message: Message, channel: str = "") -> dict[str, A
 
 
 def parts(markdown: str) -> list[str]:
-    """The first paragraph, what follows it, and then each part with its heading; what stands in a fence stays together."""
+    """Split into the first paragraph, the text after it, and each part with its heading; keep fenced blocks together."""
     headline, *paragraphs = markdown.strip().split("\n\n")
     found: list[list[str]] = []
     fenced = False
@@ -89,18 +89,18 @@ def parts(markdown: str) -> list[str]:
 
 
 def _channels(service: Any) -> list[str]:
-    """The channels of the address; before its version 2 apprise kept their names, then pairs of a kind and a name."""
+    """Return the channels of the address; before version 2 apprise stored names, since then pairs of kind and name."""
     found = getattr(service, "targets", None) or getattr(service, "channels", None) or []
     return [each if isinstance(each, str) else each[1] for each in found]
 
 
 def _timeout_s(service: Any) -> float:
-    """Longest pause of the server that is waited for (s): apprise's time to connect or to read, the longer one."""
+    """Return how long to wait for the server (s): the longer of apprise's connect and read timeouts."""
     return float(max(service.socket_connect_timeout, service.socket_read_timeout))
 
 
 def _words(answer: bytes) -> str:
-    """What the server said: of its JSON the message, else the text."""
+    """Return the server's words: the message of its JSON, else its text."""
     text = answer.decode("utf-8", "replace")
     with suppress(ValueError, TypeError, KeyError):
         text = str(json.loads(text)["message"])

@@ -1,8 +1,8 @@
-"""What a message says: one view of the facts, laid out as text, as HTML and as Markdown.
+"""Compose a message: one view of the event payload, rendered as text, HTML and Markdown.
 
-The facts are a plain mapping; all of it may be missing but the campaign, the event and the state. The words of an event
-and the order of its parts stand in a template of its own (``converged.j2``), the three forms in ``message.txt.j2``,
-``message.html.j2`` and ``message.md.j2``. See ``notifiers.templates`` for those of the user.
+The payload is a plain mapping in which everything but campaign, event and state may be missing. The wording of an event
+and the order of its parts are in its own template (``converged.j2``), the three forms in ``message.txt.j2``,
+``message.html.j2`` and ``message.md.j2``. ``notifiers.templates`` loads the user's templates.
 """
 
 import re
@@ -13,19 +13,19 @@ from faser_align.notifiers.templates import Templates
 from faser_align.notifiers.view import Limits, Words
 from faser_align.notifiers.wording import Facts, names, view
 
-_SUBJECT_MAX = 180  # characters; a mail client shows less than half of it
-MARKDOWN_MAX = 16_000  # characters; Mattermost takes 16,383 in a post
+_SUBJECT_MAX = 180  # characters; a mail client shows fewer than half of them
+MARKDOWN_MAX = 16_000  # characters; Mattermost accepts 16,383 per post
 TONES = ("info", "success", "warning", "failure")
 _CHAT_LIMITS = (Limits(), Limits(log_lines=4, sentence=200), Limits(items=3, log_lines=0, sentence=200))
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message in its three forms, which say the same.
+    """One message in three forms with the same content.
 
-    ``tone`` is one of apprise's kinds of message: info, success, warning, failure. ``picture`` is the plot of the
-    convergence (PNG) for services that take attachments. ``problems`` are sentences about the user's templates that could
-    not be used.
+    ``tone`` is one of apprise's message types: info, success, warning, failure. ``picture`` is the plot of the
+    convergence (PNG) for services that accept attachments. ``problems`` are sentences about templates of the user that
+    could not be used.
     """
 
     subject: str
@@ -40,13 +40,13 @@ class Message:
 def compose(facts: Facts, folder: str = "") -> Message:
     """Write the message about an event of a campaign.
 
-    ``facts`` holds what is known: ``campaign``, ``event``, ``state``, ``reason``, ``stage``, ``stages``,
-    ``iteration``, ``iterations``, ``rows`` (one per iteration, oldest first), ``files_lost``, ``held``, ``failed``, ``weak``
-    (name, moved_um, error_um), ``solver``, ``wall_s``, ``cpu_s``, ``saved`` (iterations, allowed, wall_s, cpu_s),
-    ``constants``, ``folder``, ``plot`` and ``picture`` or ``no_plot``, ``page``, ``steps`` (words, command), ``key``, ``utc``. Names, reasons and
-    log lines may hold anything: they cannot become a header, a tag, a link or a mention.
+    ``facts`` may contain ``campaign``, ``event``, ``state``, ``reason``, ``stage``, ``stages``, ``iteration``,
+    ``iterations``, ``rows`` (one per iteration, oldest first), ``files_lost``, ``held``, ``failed``, ``weak`` (name,
+    moved_um, error_um), ``solver``, ``wall_s``, ``cpu_s``, ``saved`` (iterations, allowed, wall_s, cpu_s),
+    ``constants``, ``folder``, ``plot`` and ``picture`` or ``no_plot``, ``page``, ``steps`` (words, command), ``key``,
+    ``utc``. Names, reasons and log lines may contain anything: they cannot become a header, a tag, a link or a mention.
 
-    Templates in ``folder`` take the place of ours of the same name; one that cannot be used is named in ``problems``.
+    Templates in ``folder`` replace ours of the same name; ``problems`` names each one that cannot be used.
     """
     templates = Templates(folder)
     words = _words(facts, templates)
@@ -68,7 +68,7 @@ def _event(facts: Facts) -> str:
 
 
 def _words(facts: Facts, templates: Templates) -> Words:
-    """The words of the event: what the user's template sets, and ours for what it leaves out."""
+    """Return the event's wording: from the user's template, completed by ours."""
     set_by = templates.words(_event(facts), names(facts))
     tone = set_by.get("tone")
     parts = set_by.get("parts")
@@ -81,7 +81,7 @@ def _words(facts: Facts, templates: Templates) -> Words:
 
 
 def _short_markdown(facts: Facts, words: Words, templates: Templates) -> str:
-    """Markdown that a chat server takes in one post: logs and lists give way first, then the user's template."""
+    """Return Markdown that fits into one post: shorten logs and lists first, then fall back from the user's template."""
     for ours in (False, True):
         for limits in _CHAT_LIMITS:
             markdown = _tidy(templates.render(_event(facts), "md", view(facts, limits, words), ours=ours))
@@ -92,5 +92,5 @@ def _short_markdown(facts: Facts, words: Words, templates: Templates) -> str:
 
 
 def _tidy(text: str) -> str:
-    """No blank line twice, none at the ends: a part that is left out leaves no hole."""
+    """Remove repeated blank lines and those at the ends, which omitted parts leave."""
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

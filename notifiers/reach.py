@@ -1,4 +1,4 @@
-"""Whether a target's server can be reached from here, without sending anything: a connection, TLS where it has some."""
+"""Check that a target's server is reachable, without sending anything: connect, with TLS if it has it."""
 
 import socket
 import ssl
@@ -16,7 +16,7 @@ _SERVERS = frozenset(
 
 
 class Server(NamedTuple):
-    """Where a target's messages go first; ``tls`` from the first byte, ``greets`` if the server speaks first."""
+    """The server that receives a target's messages; ``tls`` from the first byte, ``greets`` if it speaks first."""
 
     host: str
     port: int
@@ -26,7 +26,7 @@ class Server(NamedTuple):
 
 
 def server_of(target: Target) -> Server | None:
-    """The server of a target, or None if its address does not name one.
+    """Return the server of a target, or None if its address does not name one.
 
     Raises UserError if the address cannot be used.
     """
@@ -45,7 +45,7 @@ def server_of(target: Target) -> Server | None:
 
 
 def reach(server: Server, wait_s: float = WAIT_S) -> str:
-    """Connect to a server and hang up; returns what was seen. Raises UserError if it cannot be reached."""
+    """Connect to a server and disconnect; return what was seen. Raise UserError if it is unreachable."""
     where = f"{server.host}:{server.port}"
     try:
         with socket.create_connection((server.host, server.port), timeout=wait_s) as plain:

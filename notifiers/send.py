@@ -1,6 +1,7 @@
-"""How a message gets to a target: through apprise, which is asked what became of it, for it does not raise.
+"""Deliver a message to a target through apprise, which reports failures instead of raising them.
 
-Nothing is left behind: no process, no connection, and no thread but one that asks silent name servers (``names``).
+Nothing remains afterwards: no process, no connection, and no thread except one that asks silent name servers
+(``notifiers.dns``).
 """
 
 import signal
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from faser_align.notifiers.services import Answer
 
 _REASON_MAX = 300
-_INSIST_S = 0.5  # an exception of the alarm that a library swallowed is raised again after this time
+_INSIST_S = 0.5  # repeats the alarm's exception after this time if a library swallowed it
 
 
 def deliver(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> str | None:
-    """Send a message to a target and wait for the answer; returns None if it was accepted, else why not, as ``ask`` says it."""
+    """Send a message to a target; return None if it was accepted, else the reason as ``ask`` gives it."""
     answer = ask(target, message, key=key, thread=thread, reached=reached)
     return None if answer.accepted else answer.words
 
@@ -31,13 +32,13 @@ def deliver(target: Target, message: Message, *, key: str, thread: str, reached:
 def ask(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> "Answer":
     """Send a message to a target and wait for the answer.
 
-    ``key`` tells this message from all others: one that is sent again carries it again. ``thread`` is common to all
-    messages of a campaign. ``reached`` are the recipients or channels of the target that have this message already, from
-    an earlier try: they are passed over, and those that get it now are added, whatever happens afterwards. Returns the
-    answer: the server's words if it accepted, else one sentence that says why not; neither holds a credential.
+    ``key`` identifies this message; a repeated one has the same key. ``thread`` is common to all messages of a
+    campaign. ``reached`` lists the target's recipients or channels that already received this message in an earlier
+    attempt: they are skipped, and new ones are added whatever happens afterwards. Returns the server's answer if it
+    accepted, else one sentence with the reason; neither contains a credential.
 
-    The caller bounds the time with SIGALRM and a handler that raises. Whatever that raises ends here: the answer is
-    then that it timed out. A delivery to several recipients of which some were refused counts as refused.
+    The caller bounds the time with SIGALRM and a handler that raises. Its exception ends here: the answer is then a
+    timeout. A delivery that some of several recipients refused counts as refused.
     """
     from faser_align.notifiers.dns import interruptible
     from faser_align.notifiers.services import Answer
@@ -57,7 +58,7 @@ def ask(target: Target, message: Message, *, key: str, thread: str, reached: lis
 
 
 def _send(target: Target, message: Message, key: str, thread: str, reached: list[str]) -> "Answer":
-    """Send by the way that suits the target; returns what was answered, secrets and all."""
+    """Send through the transport of the target; return the unredacted answer."""
     from faser_align.notifiers.services import Answer, complaint, heard, http_statuses, open_service
 
     service = open_service(target.url)
@@ -80,18 +81,18 @@ def _send(target: Target, message: Message, key: str, thread: str, reached: list
 
 
 def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
-    """What apprise is given: Markdown as it is for a bot of Mattermost, HTML for encrypted mail, else text."""
+    """Return apprise's arguments: Markdown for a Mattermost bot, HTML for encrypted mail, else text."""
     if target.is_mattermost:
         return {"title": "", "body": message.markdown}
     if target.is_mail:
         return {"title": message.subject, "body": message.html, "body_format": "html"}
     content = {"title": message.subject, "body": message.text, "body_format": "text"}
-    # Left to itself apprise hands on what is longer than the service takes, and the service refuses it.
+    # By default apprise passes on texts that are too long, and the service refuses them.
     return content if "overflow=" in target.url else {**content, "overflow": "split"}
 
 
 def _is_encrypted(service: Any) -> bool:
-    """Whether the mail is to be signed or encrypted with PGP, which apprise alone can do."""
+    """Return whether the mail is to be signed or encrypted with PGP, which only apprise can do."""
     return str(getattr(service, "pgp_mode", "no")) not in {"no", "none"}
 
 
@@ -102,10 +103,10 @@ class _Alarm:
 
 @contextmanager
 def _watched_alarm() -> Iterator[_Alarm]:
-    """Notice the caller's alarm, and let it insist.
+    """Watch the caller's alarm and repeat it until the delivery has returned.
 
-    apprise, smtplib and requests catch the exceptions of their sockets, TimeoutError among them, and some go on with
-    the next recipient: so the alarm rings again until the delivery has returned.
+    apprise, smtplib and requests catch exceptions of their sockets, including TimeoutError, and some continue with the
+    next recipient.
     """
     alarm = _Alarm()
     handler = signal.getsignal(signal.SIGALRM)

@@ -1,4 +1,4 @@
-"""The one place that loads apprise (its import costs a tenth of a second) and listens to what it says."""
+"""Load apprise, whose import takes 0.1 s, and collect what it logs."""
 
 import logging
 import re
@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 APP = "faser-align"
-_REQUESTS = "urllib3.connectionpool"  # what it logs of a request ends with method, path, version, status and length
+_REQUESTS = "urllib3.connectionpool"  # its log of a request ends with method, path, version, status and length
 
 
 class Answer(NamedTuple):
-    """What became of a message: whether it was accepted, and the words of the server, or what went wrong."""
+    """Result of a delivery: whether it was accepted, and the server's answer or the error."""
 
     accepted: bool
     words: str
 
 
 def open_service(url: str) -> Any | None:
-    """The apprise service of an address, or None if apprise cannot use it.
+    """Return the apprise service of an address, or None if apprise cannot use it.
 
-    Nothing is sent, no thread is started, nothing is kept on disk, no picture is fetched from anywhere.
+    Sends nothing, starts no thread, stores nothing on disk and loads no picture.
     """
     import apprise
 
@@ -37,12 +37,12 @@ def open_service(url: str) -> Any | None:
     with heard():
         try:
             return apprise.Apprise.instantiate(url, asset=asset)
-        except (ValueError, TypeError, LookupError, AttributeError):  # of a plug-in's parser
+        except (ValueError, TypeError, LookupError, AttributeError):  # raised by a plug-in's parser
             return None
 
 
 def secured(*, verified: bool) -> ssl.SSLContext:
-    """TLS for a service, with the server's certificate checked unless its address says otherwise (``verify=no``)."""
+    """Return a TLS context that checks the server's certificate unless the address says ``verify=no``."""
     context = ssl.create_default_context()
     if not verified:
         context.check_hostname = False
@@ -52,7 +52,7 @@ def secured(*, verified: bool) -> ssl.SSLContext:
 
 @contextmanager
 def heard() -> Iterator[list[logging.LogRecord]]:
-    """Collect what apprise logs, and keep it from every other log: it may hold addresses and tokens."""
+    """Collect apprise's log records and keep them from other logs: they may contain addresses and tokens."""
     records: list[logging.LogRecord] = []
     with _only_to(_Listener(records), "apprise"):
         yield records
@@ -60,7 +60,7 @@ def heard() -> Iterator[list[logging.LogRecord]]:
 
 @contextmanager
 def http_statuses() -> Iterator[list[int]]:
-    """Collect the statuses with which web servers answer; nothing else of what is logged, which holds the tokens."""
+    """Collect the status codes of web servers, and nothing else of that log, which contains tokens."""
     found: list[int] = []
     with _only_to(_StatusListener(found), _REQUESTS):
         yield found
@@ -68,7 +68,7 @@ def http_statuses() -> Iterator[list[int]]:
 
 @contextmanager
 def _only_to(handler: logging.Handler, name: str) -> Iterator[None]:
-    """Have all that the logger ``name`` logs go to a handler and to no other."""
+    """Send the records of logger ``name`` to one handler only."""
     logger = logging.getLogger(name)
     before = logger.level, logger.propagate, logger.handlers[:]
     logger.setLevel(logging.DEBUG)
@@ -78,13 +78,13 @@ def _only_to(handler: logging.Handler, name: str) -> Iterator[None]:
         yield
     finally:
         logger.level, logger.propagate, logger.handlers[:] = before
-        logger.setLevel(before[0])  # forgets which levels it took for enabled
+        logger.setLevel(before[0])  # clears the logger's cache of enabled levels
 
 
 def complaint(records: list[logging.LogRecord]) -> str:
-    """What apprise said about a refused delivery: its last warning, and the cause that it only whispers.
+    """Return apprise's reason for a refused delivery: its last warning, and the cause that it logs at a lower level.
 
-    Not yet free of secrets.
+    The text may contain secrets.
     """
     warnings = [
         record.getMessage().replace(" to channel None", "").replace(" to None", "")
@@ -102,7 +102,7 @@ def complaint(records: list[logging.LogRecord]) -> str:
 
 
 def _innermost(cause: str) -> str:
-    """Of nested network errors the operating system's words, which are the ones that help."""
+    """Return the operating system's message from nested network errors."""
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", cause)
     return system[1] if system else cause.rpartition("(Caused by ")[2]
 

@@ -1,6 +1,6 @@
-"""Where messages go: the user's own file of targets, and what must never be shown of it.
+"""Read the user's file of targets, and redact its secrets.
 
-The file is TOML. A target is an address that apprise understands, or a table with the events it wants::
+The file is TOML. A target is an address that apprise understands, or a table with the events it receives::
 
     [targets]
     me = "mailtos://user:password@example.org?to=me@example.org"
@@ -9,7 +9,7 @@ The file is TOML. A target is an address that apprise understands, or a table wi
     url = "mmosts://mattermost.example.org/token"
     events = ["held", "failed"]
 
-No text that leaves this module holds an address or a credential.
+No text that this module returns contains an address or a credential.
 """
 
 import base64
@@ -28,7 +28,7 @@ from faser_align.system.permissions import READING, refuse_everybody
 
 DEFAULT_FILE = "~/.config/faser-align/targets.toml"
 
-# What happens to a campaign, as the facts of a message name it; END_EVENTS and "stuck" are covered by "end".
+# Events of a campaign, as in a message's payload; "end" covers END_EVENTS and "stuck".
 END_EVENTS = frozenset(
     {"converged", "reconstructed", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
 )
@@ -39,23 +39,23 @@ HIDDEN = "***"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAIL_SCHEMES = frozenset({"mailto", "mailtos"})
 _MATTERMOST_SCHEMES = frozenset({"mmost", "mmosts"})
-# Schemes whose host and user are a server and a display name; elsewhere both may be half of a token.
+# Schemes whose host and user are a server and a display name; elsewhere both may be parts of a token.
 _WEB_SCHEMES = frozenset({"json", "jsons", "xml", "xmls", "form", "forms", "http", "https"})
 _SERVER_SCHEMES = _MAIL_SCHEMES | _WEB_SCHEMES | _MATTERMOST_SCHEMES
-_WEB_TOKEN_MIN = 8  # of a plain web address: a shorter piece of the path is a word, not a token
-# Arguments of an address that hold no secret and that a reason may well name.
+_WEB_TOKEN_MIN = 8  # in plain web addresses: a shorter part of the path is a word, not a token
+# Arguments of an address that contain no secret and may occur in a reason.
 _OPEN_ARGUMENTS = frozenset(
     {"bcc", "cc", "channel", "channels", "cto", "format", "from", "image", "mode", "name", "overflow", "reply", "rto"}
     | {"smtp", "to", "verify"},
 )
-_WHOLE_WORD_MAX = 3  # a shorter secret is replaced only where it stands alone, or nothing could be read
+_WHOLE_WORD_MAX = 3  # replace a shorter secret only as a whole word, or texts become unreadable
 
 
 @dataclass(frozen=True)
 class Target:
-    """One destination; ``url`` holds credentials and is therefore left out of ``repr``.
+    """One destination; ``url`` contains credentials, so ``repr`` omits it.
 
-    ``events`` are the events that it wants; empty: all that the campaign tells.
+    ``events`` are the events that it receives; empty: all notified events.
     """
 
     name: str
@@ -65,21 +65,21 @@ class Target:
 
     @property
     def scheme(self) -> str:
-        """The service, as the address names it: ``mailto``, ``mmosts``."""
+        """Name of the service in the address: ``mailto``, ``mmosts``."""
         return self.url.partition("://")[0].lower()
 
     @property
     def is_mail(self) -> bool:
-        """Whether messages go there by SMTP."""
+        """Whether messages are sent by SMTP."""
         return self.scheme in _MAIL_SCHEMES
 
     @property
     def is_mattermost(self) -> bool:
-        """Whether messages go to a Mattermost server."""
+        """Whether messages are sent to a Mattermost server."""
         return self.scheme in _MATTERMOST_SCHEMES
 
     def wants(self, event: str) -> bool:
-        """Whether this target is to be told of an event; a test message is never held back."""
+        """Return whether this target receives an event; it always receives test messages."""
         if not self.events or event == "test":
             return True
         return event in self.events or ("end" in self.events and event in END_EVENTS | {"stuck"})
@@ -88,7 +88,7 @@ class Target:
 def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
     """Read the targets file; ``~`` is the user's home.
 
-    Raises UserError if it is missing, readable for others, not TOML, or names something unknown.
+    Raises UserError if it is missing, readable by others, not TOML, or contains an unknown key.
     """
     file = Path(path).expanduser()
     table = _read(file)
@@ -102,7 +102,7 @@ def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
 
 
 def access_note(path: str | os.PathLike[str]) -> str | None:
-    """What the user should know about the protection of the file: on AFS mode bits do not decide."""
+    """Return what the user should know about the file's protection: AFS ignores mode bits."""
     file = Path(path).expanduser()
     if not _on_afs(file):
         return None
@@ -110,13 +110,13 @@ def access_note(path: str | os.PathLike[str]) -> str | None:
 
 
 def check_readers(path: str | os.PathLike[str]) -> None:
-    """Raise UserError if AFS lets everybody read the file, or all with an account; costs a program's start there."""
+    """Raise UserError if an AFS ACL lets everybody, or every account, read the file; starts a program on AFS."""
     file = os.path.realpath(Path(path).expanduser())
     refuse_everybody(os.path.dirname(file), READING, "the file with the targets")
 
 
 def check_target(target: Target) -> None:
-    """Ask apprise whether it understands the address; raises UserError. Costs apprise's import."""
+    """Raise UserError if apprise does not understand the address; imports apprise."""
     from faser_align.notifiers.services import open_service
 
     if open_service(target.url) is None:
@@ -128,7 +128,7 @@ def check_target(target: Target) -> None:
 
 
 def redact(text: str, targets: Iterable[Target]) -> str:
-    """``text`` without the addresses, passwords and tokens of ``targets``."""
+    """Return ``text`` without the addresses, passwords and tokens of ``targets``."""
     secrets = {secret for target in targets for secret in _secrets(target)}
     for secret in sorted(secrets, key=lambda value: (-len(value), value)):
         pattern = re.escape(secret)
@@ -139,7 +139,7 @@ def redact(text: str, targets: Iterable[Target]) -> str:
 
 
 def redact_all(value: Any, targets: Collection[Target]) -> Any:
-    """``value`` with every text in it redacted, however deep it lies in lists and mappings."""
+    """Return ``value`` with every string in nested lists and mappings redacted."""
     if isinstance(value, str):
         return redact(value, targets)
     if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def _read(file: Path) -> Mapping[str, object]:
     except UnicodeDecodeError:
         raise UserError(f"{file} is not UTF-8 text: write it anew") from None
     except tomllib.TOMLDecodeError as error:
-        # The rest of the parser's sentence may quote the file.
+        # The rest of the parser's message may quote the file.
         place = re.search(r"at line \d+, column \d+|at end of document", str(error))
         raise UserError(
             f'{file} is not TOML {place[0] if place else ""}: a target is written name = "address"'
@@ -200,7 +200,7 @@ def _events(key: str, value: object) -> tuple[str, ...]:
 
 
 def _shown(word: str) -> str:
-    """A word of the file that may be shown: an address that strayed into its place may not."""
+    """Return a word of the file for an error message, unless it may be an address in the wrong place."""
     return repr(word) if _NAME.fullmatch(word) and len(word) <= 20 else "that is not shown here"
 
 
@@ -209,7 +209,7 @@ def _on_afs(file: Path) -> bool:
 
 
 def _secrets(target: Target) -> set[str]:
-    """All spellings of what must not be shown: whole address, password, tokens in host, path and arguments."""
+    """Return all spellings of an address's secrets: the address, its password, tokens in host, path and arguments."""
     rest = target.url.partition("://")[2]
     authority, path, query = _parts(rest)
     account, _, server = authority.rpartition("@")
@@ -225,13 +225,13 @@ def _secrets(target: Target) -> set[str]:
     found |= {spelled for value in found for spelled in (unquote(value), quote(unquote(value), safe=""))}
     if password:
         plain = unquote(password)
-        for login in (f"\0{unquote(user)}\0{plain}", plain):  # as SMTP's AUTH PLAIN and LOGIN carry it
+        for login in (f"\0{unquote(user)}\0{plain}", plain):  # as in SMTP's AUTH PLAIN and LOGIN
             found.add(base64.b64encode(login.encode()).decode())
     return (found | {target.url, rest}) - {""}
 
 
 def _parts(rest: str) -> tuple[str, str, str]:
-    """Server part, path and arguments; unlike urlsplit it takes '#' and '[' in a password as they are."""
+    """Split an address into server, path and arguments; unlike urlsplit, accept '#' and '[' in a password."""
     before, _, query = rest.partition("?")
     authority, _, path = before.partition("/")
     return authority, path, query

@@ -1,9 +1,9 @@
-"""The templates of messages: ours, and in front of them those of the user (``notify.templates``).
+"""Load message templates: the user's (``notify.templates``) before ours.
 
-For an event ``converged`` the words are looked for in ``converged.j2``, and a form (txt, html, md) in ``converged.txt.j2``,
-then ``message.txt.j2``: in the user's folder, then among ours. A template of the user can name ours as
-``ours/message.html.j2``, to extend, import or include it. It runs in Jinja's sandbox and in bounded time, since it may come
-from somebody else, and whatever goes wrong in it, ours are used.
+For an event ``converged`` the wording comes from ``converged.j2``, and a form (txt, html, md) from
+``converged.txt.j2``, then ``message.txt.j2``: from the user's folder first, then from ours. A template of the user can
+extend, import or include ours as ``ours/message.html.j2``. It runs in Jinja's sandbox and within a time limit, because
+somebody else may have written it. If it fails, ours is used.
 """
 
 import os
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 OURS = "ours"
-UNKNOWN = "event"  # the template of events that have none
-CPU_S_MAX = 2.0  # of a template of the user's
+UNKNOWN = "event"  # template of events without their own
+CPU_S_MAX = 2.0  # of one template of the user
 _EVENT = re.compile(r"[a-z_]{1,40}")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 class Templates:
-    """The templates of one message; ``problems`` says which of the user's could not be used, and why."""
+    """Templates of one message; ``problems`` lists the user's templates that could not be used, with the reason."""
 
     def __init__(self, folder: str = "") -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Templates:
             self.folder = ""
 
     def words(self, event: str, names: Mapping[str, Any]) -> dict[str, Any]:
-        """What the template of an event sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
+        """Return what an event's template sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
         known = event if _EVENT.fullmatch(event) and f"{event}.j2" in _names() else UNKNOWN
         found = _set_by(_ours(), f"{known}.j2", names)
         for name in self._of_the_user([f"{event}.j2"], event):
@@ -55,7 +55,7 @@ class Templates:
         return found
 
     def render(self, event: str, form: str, view: View, *, ours: bool = False) -> str:
-        """A form of the message: ``txt``, ``html`` or ``md``; with ``ours`` by our template whatever the user has."""
+        """Render a form of the message, ``txt``, ``html`` or ``md``; with ``ours`` ignore the user's templates."""
         wanted = [f"{event}.{form}.j2", f"message.{form}.j2"]
         for name in [] if ours else self._of_the_user(wanted, event):
             try:
@@ -66,20 +66,20 @@ class Templates:
         return _ours().get_template(f"message.{form}.j2").render(view=view)
 
     def refuse(self, form: str, why: str) -> None:
-        """Say that what the user's template for a form makes cannot be used, if there is one."""
+        """Record that the output of the user's template for a form cannot be used, if there is such a template."""
         for name in self._of_the_user(sorted(os.listdir(self.folder)) if self.folder else [], "message"):
             if name.endswith(f".{form}.j2"):
                 self._note(name, why)
 
     def _of_the_user(self, wanted: list[str], event: str) -> list[str]:
-        """Those of the wanted templates that the user has and that can be used so far."""
+        """Return those of the wanted templates that the user has and that have not failed yet."""
         if not self.folder or not _EVENT.fullmatch(event):
             return []
         return [name for name in wanted if name not in self._refused and os.path.isfile(f"{self.folder}/{name}")]
 
     def _tell(self, name: str, problem: Exception) -> None:
         if isinstance(problem, TimeoutError):
-            raise problem  # the delivery's alarm, which is not the template's fault
+            raise problem  # the delivery's alarm, not an error of the template
         line = getattr(problem, "lineno", None)
         said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
         self._note(name, f"line {line}: {said}" if line else said)
@@ -92,12 +92,12 @@ class Templates:
 
 
 class _TooLong(Exception):
-    """A template did not come to an end."""
+    """A template exceeded its CPU time."""
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """End what takes too much CPU time; beside the alarm that bounds the delivery, which counts another time."""
+    """Limit CPU time; independent of the delivery's alarm, which measures wall time."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -115,13 +115,13 @@ def _bounded() -> Iterator[None]:
 
 
 def _set_by(environment: "Environment", name: str, names: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that a template sets."""
+    """Return the variables that a template sets."""
     module = environment.get_template(name).make_module(dict(names))
     return {key: value for key in ("subject", "meaning", "tone", "parts") if (value := getattr(module, key, None))}
 
 
 def _checked(words: dict[str, Any]) -> dict[str, Any]:
-    """Words of the user as they are; raises ValueError or TypeError if they are none."""
+    """Return the user's wording if its types are right; raise ValueError or TypeError otherwise."""
     for key in ("subject", "meaning", "tone"):
         if not isinstance(words.get(key, ""), str):
             raise TypeError(f"{key} must be text")
@@ -174,7 +174,7 @@ def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
 
 
 def _plain_table(table: Table) -> str:
-    """The table in aligned columns; the last one, of words, to the left."""
+    """Return the table in aligned columns; the last column, of words, is left-aligned."""
     lines = [table.columns, *table.rows]
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(table.columns))]
     return "\n".join(
@@ -187,20 +187,20 @@ def _plain_table(table: Table) -> str:
 
 
 def _markdown(text: str) -> str:
-    """``text`` that Markdown shows as it is; an invisible space keeps ``@all`` from calling anybody."""
+    """Escape ``text`` for Markdown; a zero-width space keeps ``@all`` from mentioning anybody."""
     return _MARKDOWN.sub(r"\\\1", text).replace("@", "@\u200b")
 
 
 def _capitalized(text: str) -> str:
-    """``text`` with a capital first letter."""
+    """Return ``text`` with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def _code(text: str) -> str:
-    """``text`` between backticks."""
+    """Return ``text`` between backticks."""
     return "`" + text.replace("`", "'") + "`" if text else ""
 
 
 def _unfenced(text: str) -> str:
-    """``text`` that cannot end a fenced block."""
+    """Return ``text`` changed so that it cannot end a fenced block."""
     return text.replace("```", "'''")

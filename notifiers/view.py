@@ -1,15 +1,15 @@
-"""What a message shows, before it is laid out: the fields that templates are given, the user's own too."""
+"""Define what a message shows before rendering: the fields available to templates, including the user's."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from faser_align.campaign.next_steps import Step
 
-PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their usual order
+PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a message, in their default order
 
 
 class Words(NamedTuple):
-    """What an event's template sets: the subject, what the event means, its colour, and the order of the parts."""
+    """What an event's template sets: the subject, the event's meaning, the tone, and the order of the parts."""
 
     subject: str
     meaning: str
@@ -18,7 +18,7 @@ class Words(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How much of long lists and texts is shown: entries of each list, lines of each log, characters of a reason."""
+    """Maximum lengths: entries of each list, lines of each log, characters of a reason."""
 
     items: int = 8
     log_lines: int = 20
@@ -27,7 +27,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """A quantity now and one iteration before; ``before`` is empty in the first iteration."""
+    """A quantity now and one iteration earlier; ``before`` is empty in the first iteration."""
 
     label: str
     now: str
@@ -36,10 +36,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Item:
-    """A node or a file with what befell it; ``count`` of them if the same befell several.
+    """A node or file with its problem; ``count`` if several have the same problem.
 
     ``log`` is the end of the job's own log; ``error`` its last line with ERROR or FATAL, if that comes before ``log``.
-    ``logged`` says whose log it is where there are several, and where the others are.
+    ``logged`` names the job of the log if there are several, and where the other logs are.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """A list, cut if it is long, with its full length; ``rest`` says how many entries are not shown."""
+    """A list, possibly cut, with its full length; ``rest`` says how many entries are not shown."""
 
     title: str
     items: tuple[Item, ...]
@@ -61,7 +61,7 @@ class Listing:
 
     @property
     def rest(self) -> str:
-        """The sentence for what was cut, or nothing."""
+        """Sentence about the entries not shown, or empty."""
         hidden = self.count - sum(item.count for item in self.items)
         return f"and {hidden:,} more" if hidden > 0 else ""
 
@@ -77,12 +77,12 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """All that a template shows; every text is one line free of control characters.
+    """Everything that a template shows; every text is one line free of control characters.
 
-    ``parts`` are the names of the parts that follow the sentence, in their order. ``urgent`` asks for a deed (failed and
-    held nodes), ``weak`` are directions that the data leave open and that were moved. ``light`` is the tone as a coloured circle,
-    ``page`` the address of the published page. ``steps`` is what to type next, each command by itself, and ``next`` the first
-    command of it that begins with "next".
+    ``parts`` are the names of the parts after the first sentence, in order. ``urgent`` lists nodes that need action
+    (failed and held), ``weak`` the weak modes along which the correction moved. ``light`` is the tone as a coloured
+    circle, ``page`` the address of the published page. ``steps`` are the commands to type next, and ``next`` is the
+    first command whose sentence begins with "next".
     """
 
     campaign: str

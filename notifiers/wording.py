@@ -1,6 +1,6 @@
-"""From the facts of an event to the view of its message: everything that needs a choice of words.
+"""Turn an event's payload into the view of its message: all choices of words.
 
-The templates only lay out what stands there, so that the text, the HTML and the Markdown say the same.
+Templates only arrange the view, so that text, HTML and Markdown have the same content.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,17 +27,17 @@ from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, Vie
 Facts = Mapping[str, Any]
 
 ROWS_MAX = 12  # iterations in the table
-NAMED_MAX = 3  # of several nodes that the same befell
+NAMED_MAX = 3  # nodes named if several have the same problem
 ALIKE = " (the first one's words; the others' are alike)"
 _PATH_MAX = 500
 _NOTES_MAX = 4
-_WEAK_UM_MIN = 0.05  # a move along a weak mode below this is shown as 0.0
+_WEAK_UM_MIN = 0.05  # moves along a weak mode below this would be shown as 0.0
 _LIGHTS = {"success": "\N{LARGE GREEN CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}", "failure": "\N{LARGE RED CIRCLE}"}
 _LIGHT = "\N{LARGE BLUE CIRCLE}"
 
 
 def names(facts: Facts) -> dict[str, Any]:
-    """Return what an event's template can use: ``count`` is the number of jobs held, or of files dropped, by the event."""
+    """Return the variables of an event's template; ``count`` is the number of jobs held or files dropped."""
     event = line(facts.get("event")) or "test"
     many = len(_entries(facts, "files_lost" if event == "lost" else "held"))
     return {
@@ -52,14 +52,14 @@ def names(facts: Facts) -> dict[str, Any]:
 
 
 def view(facts: Facts, limits: Limits, words: Words) -> View:
-    """What a message shows of an event; facts that are missing leave their place out."""
+    """Return what a message shows of an event; missing fields of the payload are omitted."""
     known, steps = names(facts), _steps(facts)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
     rows = _entries(facts, "rows")
     urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
     losses = _listings(facts, limits, (("Files lost", "files_lost"),))
     if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
-        reason = ""  # the list has it, with the node
+        reason = ""  # the list shows it with the node
     return View(
         campaign=known["campaign"],
         headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),
@@ -83,7 +83,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
 
 
 def _steps(facts: Facts) -> tuple[Step, ...]:
-    """Return what to type next; a command is never cut, so that it can be pasted."""
+    """Return the commands to type next; a command is never cut, so that it can be pasted."""
     found = facts.get("steps")
     steps = found if isinstance(found, list | tuple) else ()
     return tuple(Step(line(words), " ".join(printable(command).split("\n"))) for words, command in steps)
@@ -138,7 +138,7 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
 
 
 def _validation(groups: object) -> Iterator[Change]:
-    """What the validation found with the last constants, and before that with the first ones."""
+    """Yield the validation's results with the last constants, each with its value for the first ones."""
     if not isinstance(groups, Mapping):
         return
     for name, label in (("all", "all files"), ("unused", "files not used")):
@@ -188,7 +188,7 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
 
 
 def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
-    """The directions that the data leave open and along which the last correction went, the longest first."""
+    """Return the weak modes along which the last correction moved, largest move first."""
     moved = [
         (mode, move) for mode in _entries(facts, "weak") if (move := above_zero(mode.get("moved_um"))) >= _WEAK_UM_MIN
     ]
@@ -202,7 +202,7 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
 
 
 def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
-    """Entries that the same befell, or the like on other hosts and files, together: thousands may have failed."""
+    """Group entries with the same problem, also on other hosts and files: thousands may have failed."""
     groups: dict[str, list[Facts]] = {}
     for entry in entries:
         groups.setdefault(alike(_why(entry, limits)), []).append(entry)
@@ -214,7 +214,7 @@ def _why(entry: Facts, limits: Limits) -> str:
 
 
 def _names(group: Sequence[Facts]) -> str:
-    """Names in a row; of many the first ones, and how many more there are."""
+    """Return names separated by commas; of many the first ones, and the number of others."""
     named = [_name(entry) for entry in group[:NAMED_MAX]]
     more = len(group) - NAMED_MAX
     if more > 0:
@@ -233,14 +233,14 @@ def _name(entry: Facts) -> str:
 
 
 def _item(group: Sequence[Facts], limits: Limits) -> Item:
-    """One item for all that the same befell, with the first one's cure and log."""
+    """Return one item for entries with the same problem, with the first one's fix and log."""
     entry = group[0]
     log = entry.get("log")
     lines = log.splitlines() if isinstance(log, str) else log if isinstance(log, list | tuple) else ()
     why = _why(entry, limits)
     others = "" if all(_why(other, limits) == why for other in group) else ALIKE
     if len(lines) == 1 and line(lines[0], limits.sentence).rstrip(".") in why:
-        lines = ()  # the reason is the log's only line
+        lines = ()  # the reason is the only line of the log
     shown = tuple(cut(printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :] if limits.log_lines)
     error = cut(printable(entry.get("error")).rstrip(), LINE_MAX)
     return Item(
@@ -276,7 +276,7 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
 
 
 def _saved(value: object) -> str:
-    """What the iterations that were not needed would have cost, at the mean cost of those that ran."""
+    """Estimate the cost of the iterations that were not needed, at the mean cost of those that ran."""
     if not isinstance(value, Mapping) or not (left := count(value.get("iterations"))):
         return ""
     costs = [

@@ -1,1 +1,1 @@
-"""Pages for people: the report of a campaign, the index of those that are published, comparisons."""
+"""Write HTML pages: campaign reports, the index of published reports, comparisons."""

@@ -1,7 +1,7 @@
-"""Publishing a page in bounded time, whatever has become of the folder of pages: what hooks and jobs do.
+"""Publish a page within a time limit, whatever the state of its folder; hooks and jobs use this.
 
-A process of its own writes the page. Who waits for a file server that is gone hears no alarm, but can be killed; where not
-even that helps, the process is left to the system. It ends with who waits for it.
+A child process writes the page. A process that waits for a lost file server handles no alarm but can usually be killed;
+if not, it is left to the system. The child dies with its parent.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
     """Publish as ``pages.publish`` does, within ``PUBLISH_S_MAX``.
 
     Raises:
-        CampaignError: what kept the page from being written.
+        CampaignError: the page could not be written.
     """
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(os.getpid()), campaign, folder, written_utc, *sys.path]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -41,15 +41,15 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
 
 
 def write(parent: str, campaign: str, folder: str, written_utc: str) -> None:
-    """Publish, in the process that may be killed; the last word on standard error is what went wrong."""
+    """Publish in the child process; the last line on stderr is the error."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
         sys.exit("who asked is gone")
     try:
-        from faser_align.pages import publish as pages  # with all that pages need, of which who waits needs nothing
+        from faser_align.pages import publish as pages  # imported here, because the parent does not need it
 
         pages.publish(campaign, folder, written_utc=written_utc)
-    except Exception as problem:  # noqa: BLE001 -- whatever it is, who asked is told in a sentence
+    except Exception as problem:  # noqa: BLE001 -- the parent reports any error as a sentence
         sys.exit(str(problem) or type(problem).__name__)

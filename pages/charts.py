@@ -1,9 +1,9 @@
-"""Line charts as SVG that stands in a page: no script, no font, no colour of its own. Pure.
+"""Draw line charts as SVG for a page, without scripts, fonts or fixed colours. Pure.
 
-Colours come from the page's style sheet by class, so that a chart is readable in light, in dark and on paper; every point
-has a title, which browsers show and screen readers say. Heights are in CSS pixels and places along x in per cent, so that
-a chart is as wide as the page lets it be and its letters are as large as the page's. Plotting libraries bring their own
-scripts or styles, several times larger than the rest of the page.
+Colours come from the page's style sheet by class, so that a chart is readable in light and dark mode and on paper.
+Every point has a title, which browsers show and screen readers read. Heights are in CSS pixels and x positions in per
+cent, so that a chart fills the width of the page while its text keeps the page's size. Plotting libraries would add
+scripts or styles several times larger than the page.
 """
 
 import math
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-HEIGHT = 220.0  # of the plot itself
-RIGHT, TOP, BOTTOM = 16.0, 26.0, 40.0  # around it; on the left as much as the numbers there need
-SIGN_PX = 7.5  # width of a sign, rather too much than too little: fonts are the reader's
-NARROWEST_PX = 250.0  # of a plot, on a phone
-COLOURS = 8  # of series, in the style sheet
+HEIGHT = 220.0  # CSS pixels, of the plotting area
+RIGHT, TOP, BOTTOM = 16.0, 26.0, 40.0  # margins; the left one depends on the tick labels
+SIGN_PX = 7.5  # width of a character, an upper estimate because the reader chooses the font
+NARROWEST_PX = 250.0  # width of the plotting area on a phone
+COLOURS = 8  # number of series colours in the style sheet
 
 
 class Series(NamedTuple):
-    """A line: its name, and for each place on the x axis a value, or None where there is none."""
+    """A line: its name, and a value or None for each position on the x axis."""
 
     name: str
     values: Sequence[float | None]
 
 
 class Limit(NamedTuple):
-    """A threshold that is drawn across a chart."""
+    """A threshold drawn as a line."""
 
     name: str
     value: float
@@ -44,20 +44,19 @@ def line_chart(
     log: bool = False,
     limit: Limit | None = None,
 ) -> Markup:
-    """A chart of one or more series.
+    """Return a chart of one or more series.
 
     Args:
-        title: what is shown; for who does not see it.
-        places: names of the places on the x axis.
-        series: values over these places; at most eight are told apart by colour.
-        unit: of the values.
-        along: what the places are.
-        log: logarithmic y axis; values that are not positive are then left out.
+        title: what is shown; screen readers read it.
+        places: labels of the positions on the x axis.
+        series: values at these positions; at most eight have different colours.
+        unit: unit of the values.
+        along: what the positions are.
+        log: use a logarithmic y axis and omit values that are not positive.
         limit: a threshold.
 
     Returns:
-        The SVG, with a legend unless there is one series only that is named like the chart; a sentence if no value can be
-        shown.
+        The SVG, with a legend unless a single series has the chart's name; a sentence if no value can be shown.
     """
     shown = [Series(s.name, [_usable(value, log) for value in s.values]) for s in series]
     values = [value for s in shown for value in s.values if value is not None]
@@ -88,7 +87,7 @@ def _usable(value: float | None, log: bool) -> float | None:
 
 
 class _Axis:
-    """The y axis: its ticks, and where a value stands."""
+    """The y axis: its ticks, and the mapping from values to heights."""
 
     def __init__(self, values: Sequence[float], log: bool) -> None:
         self._log = log
@@ -101,13 +100,13 @@ class _Axis:
         return math.log10(value) if self._log else value
 
     def y(self, value: float) -> float:
-        """Height of a value in the drawing."""
+        """Return the y coordinate of a value."""
         share = (self._scaled(value) - self._low) / ((self._high - self._low) or 1.0)
         return (1 - share) * HEIGHT
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten around the values; halves and fifths too where there are few."""
+    """Return powers of ten around the values, with 2 and 5 in between if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     every = max(1, math.ceil((last - first) / 6))
@@ -117,7 +116,7 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    """Five or so round numbers around the values."""
+    """Return about five round numbers around the values."""
     span = (high - low) or abs(high) or 1.0
     rough = span / 4
     power = 10.0 ** math.floor(math.log10(rough))
@@ -131,7 +130,7 @@ def _x(place: int, count: int) -> float:
 
 
 def number(value: float) -> str:
-    """A value with three or four digits, without an exponent where it can be read."""
+    """Return a value with three or four digits, without an exponent where that is readable."""
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.2e}"
 
 
@@ -158,7 +157,7 @@ def _names(places: Sequence[str], along: str) -> Markup:
 
 
 def _limit(axis: _Axis, limit: Limit, unit: str, series: Sequence[Series]) -> Markup:
-    """A broken line with its name, on the side where the curves are farther away."""
+    """Draw a dashed line with its name, on the side farther from the curves."""
     y = axis.y(limit.value)
     words = f"{limit.name} {number(limit.value)} {unit}".strip()
     curves = [[axis.y(value) for value in s.values if value is not None] for s in series]
@@ -171,7 +170,7 @@ def _limit(axis: _Axis, limit: Limit, unit: str, series: Sequence[Series]) -> Ma
 
 def _line(series: Series, colour: int, places: Sequence[str], axis: _Axis, unit: str) -> Markup:
     points = [(_x(at, len(places)), axis.y(v), v, at) for at, v in enumerate(series.values) if v is not None]
-    # A polyline has no per cent.
+    # Polylines do not support per cent.
     pieces = [
         Markup("<line x1='{:.1f}%' y1='{:.1f}' x2='{:.1f}%' y2='{:.1f}'/>").format(*a[:2], *b[:2])
         for a, b in pairwise(points)

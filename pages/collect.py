@@ -1,6 +1,6 @@
-"""All that a report shows of a campaign, read once: from the published copy, the record, and the files of its iterations.
+"""Read everything that a report shows, once: snapshot, manifest, and the files of the iterations.
 
-Readers do not disturb a campaign. What cannot be read is left out and named in ``missing``; a page says so.
+Reading does not disturb a campaign. ``missing`` names what could not be read, and the page shows it.
 """
 
 import math
@@ -26,9 +26,9 @@ from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
-Modules = dict[str, dict[str, float | None]]  # a number of each module, for each quantity that is shown of it
-LOGS_MAX = 8  # one of each kind of failure
-TEXT_BYTES_MAX = 20_000  # of a steering text on the page
+Modules = dict[str, dict[str, float | None]]  # a value per module, for each quantity shown
+LOGS_MAX = 8  # one per kind of failure
+TEXT_BYTES_MAX = 20_000  # of each steering text on the page
 MODULE_DOFS = ("module.x", "module.rz")
 
 
@@ -57,7 +57,7 @@ class Facts(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the campaign has come to an end."""
+        """Whether the campaign has ended."""
         return self.campaign["state"] in table.ENDS
 
     @property
@@ -67,11 +67,11 @@ class Facts(NamedTuple):
 
     @property
     def staged(self) -> bool:
-        """Whether the campaign has several stages, so that an iteration's number alone does not name it."""
+        """Whether the campaign has several stages, so that an iteration's number alone is ambiguous."""
         return len(self.record["stages"]) > 1
 
     def name_of(self, stage: int, iteration: int) -> str:
-        """An iteration's name: its number, behind that of its stage where there are several."""
+        """Return an iteration's name: its number, after its stage's number if there are several."""
         return f"{stage}.{iteration}" if self.staged else str(iteration)
 
 
@@ -79,11 +79,11 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     """Read everything about the campaign in ``folder``.
 
     Args:
-        folder: the campaign's.
-        now_s: until when its jobs go on that have not ended (Unix time); by default until now.
+        folder: the campaign's folder.
+        now_s: assumed end of jobs that are still running (Unix time); by default now.
 
     Raises:
-        UserError, StoreError: there is no campaign, or its published copy cannot be read.
+        UserError, StoreError: there is no campaign, or its snapshot cannot be read.
     """
     record = read_record(folder)
     missing: list[str] = []
@@ -99,7 +99,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             for node, job, outcome in db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")
         }
         path = queries.latest_constants(db) or ""
-    if path:  # below where the campaign is now: somebody may have copied it
+    if path:  # relative to where the campaign is now: somebody may have copied it
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
@@ -137,7 +137,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
 
 
 def _with_logs(record: Mapping[str, Any], folder: str, failed: list[Row]) -> list[Row]:
-    """Add the end of the job's own log to the first node of each kind of failure, of the first few kinds."""
+    """Add the end of the job's own log to the first node of each of the first few kinds of failure."""
     first: dict[str, str] = {}
     for row in failed:
         first.setdefault(alike(row["reason"]), row["node"])
@@ -157,7 +157,7 @@ def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
 
 
 def _text(path: str) -> str:
-    """What is in a file; nothing if it cannot be read, which is said elsewhere."""
+    """Return a file's text; empty if it cannot be read, which is reported elsewhere."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -165,14 +165,14 @@ def _text(path: str) -> str:
 
 
 def _reason(campaign: Row, history: list[Row]) -> str:
-    """Why the campaign is in its state, or what its last verdict was."""
+    """Return the reason for the campaign's state, or its last decision."""
     told = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
     moved = [row for row in told if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else told
     return str(moved[-1]["facts"]["reason"]) if moved else ""
 
 
 def _sound(row: Row, missing: list[str]) -> Row:
-    """An iteration as the store has it, without metrics that are not what metrics look like."""
+    """Return an iteration of the state database, without metrics that are malformed."""
     wrong = fault(row.get("metrics", {}))
     if wrong:
         missing.append(f"{_words(row)}: its metrics in the store are malformed: {wrong}")
@@ -184,14 +184,14 @@ def _words(row: Row) -> str:
 
 
 def _step(record: Mapping[str, Any], state: str, *, solved: bool) -> str:
-    """The state by which the next command is chosen: what was imported has no DAG to resume."""
+    """Return the state that selects the next command: an imported campaign has no DAG to resume."""
     if "imported" in record:
         return "imported"
     return "reported" if state == "converged" else "solved" if state == "reconstructed" and solved else state
 
 
 def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> None:
-    """Take the metrics of an iteration whose Millepede job is at its end: its hook judges them afterwards."""
+    """Add the metrics of an iteration whose Millepede job has ended and whose POST script has not judged it yet."""
     for row in iterations:
         path = layout.metrics_file(folder, row["stage"], row["iteration"])
         if not row["metrics"]:
@@ -207,7 +207,7 @@ def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> Non
 
 
 def _whole_parts(row: Row) -> Row:
-    """An iteration without parts of a correction that lack one of them: the others alone tell nothing."""
+    """Drop the decomposition of a correction if one of its parts is missing: the others alone mean nothing."""
     for step in row["metrics"].get("steps", []):
         if not {"significant", "weak", "modes"} <= step.get("parts", {}).keys():
             step["parts"] = {}
@@ -217,7 +217,7 @@ def _whole_parts(row: Row) -> Row:
 def _solved(
     folder: str, record: Mapping[str, Any], iterations: list[Row], missing: list[str]
 ) -> tuple[dict[tuple[int, int], Modules], Constants]:
-    """What the solver found: the numbers of the modules in each iteration, and the errors of the last one that has any."""
+    """Return the modules' values in each iteration, and the errors of the last solved one."""
     modules: dict[tuple[int, int], Modules] = {}
     errors: Constants = {}
     for row in iterations:
@@ -229,7 +229,7 @@ def _solved(
 
 
 def _modules(row: Row, result: Result | None) -> Modules:
-    """Per module: the largest correction (um), its significance (standard deviations), the share of hits cut."""
+    """Return per module the largest correction (um), its ratio to the error, and the fraction of hits cut."""
     hits = row["metrics"].get("hits", {}).get("modules", {})
     cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}
     found = {"cut": cut}
@@ -241,13 +241,13 @@ def _modules(row: Row, result: Result | None) -> Modules:
 
 
 def _errors(result: Result | None) -> Constants:
-    """Statistical errors of the constants (mm, rad), 0 for what was fixed; nothing without a result."""
+    """Return the statistical errors of the constants (mm, rad), 0 for fixed ones; empty without a result."""
     known = {label: row.error for label, row in (result or {}).items() if row.error}
     return errors_from_parameters(known) if known else {}
 
 
 def _result(folder: str, record: Mapping[str, Any], stage: int, iteration: int, missing: list[str]) -> Result | None:
-    """What the last step of an iteration found."""
+    """Return the result of the last step of an iteration."""
     place = Path(layout.metrics_file(folder, stage, iteration)).parent
     steps = record["stages"][stage - 1]["steps"]
     path = place / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else place / "millepede.res"
@@ -255,7 +255,7 @@ def _result(folder: str, record: Mapping[str, Any], stage: int, iteration: int, 
 
 
 def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
-    """Per module: the largest displacement across the strips of its sides (um), and the largest over its error."""
+    """Return per module the largest shift across the strips of its sides (um), and the largest in units of its error."""
     found: dict[str, tuple[float | None, float | None]] = {}
     for label, row in result.items():
         parameter = PARAMETERS.get(label)
@@ -271,7 +271,7 @@ def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
 
 
 def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tuple[str, str]]:
-    """The steering texts of the last iteration that was solved, each cut where it is long."""
+    """Return the steering texts of the last solved iteration, each cut if it is long."""
     solved = [row for row in iterations if row["metrics"]]
     if not solved:
         return []

@@ -1,4 +1,4 @@
-"""Comparing campaigns: what was configured otherwise, which files they share, how they converged, where they ended. Pure."""
+"""Compare campaigns: configuration, files, convergence and resulting constants. Pure."""
 
 import json
 import math
@@ -22,16 +22,16 @@ NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "r
 
 
 class Difference(NamedTuple):
-    """A key of the configuration that differs, with the value of each campaign as JSON; empty where it has none."""
+    """A configuration key that differs, with each campaign's value as JSON; empty where it has none."""
 
     key: str
     values: tuple[str, ...]
 
 
 class Apart(NamedTuple):
-    """How far two campaigns' constants are apart in one degree of freedom (um, urad).
+    """Difference of two campaigns' constants in one degree of freedom (um, urad).
 
-    ``sigma`` is the rms of the differences over their errors, of the elements that have errors; None where none has.
+    ``sigma`` is the rms of the differences divided by their errors, over elements with errors; None without any.
     """
 
     kind: str
@@ -45,19 +45,19 @@ class Apart(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Files that some of the campaigns have, and not all."""
+    """Files that some of the campaigns share, but not all."""
 
     campaigns: tuple[str, ...]
     files: str
 
     @property
     def whose(self) -> str:
-        """The campaigns in a row."""
+        """Names of the campaigns, separated by commas."""
         return " and ".join(part for part in (", ".join(self.campaigns[:-1]), self.campaigns[-1]) if part)
 
 
 class Curve(NamedTuple):
-    """A number over the iterations, counted through all stages: ``values`` has a list for each campaign."""
+    """A quantity per iteration, counted through all stages: ``values`` has one list per campaign."""
 
     key: str
     title: str
@@ -67,7 +67,7 @@ class Curve(NamedTuple):
 
     @property
     def rows(self) -> list[list[float | None]]:
-        """For each iteration the value of each campaign, None for one that has ended."""
+        """Return for each iteration the value of each campaign, None after its end."""
         longest = max(map(len, self.values), default=0)
         return [[of[at] if at < len(of) else None for of in self.values] for at in range(longest)]
 
@@ -80,12 +80,12 @@ CURVES = (
 
 
 class Comparison(NamedTuple):
-    """Campaigns against the first of them.
+    """Comparison of campaigns with the first of them.
 
     Attributes:
-        names: of the campaigns, with the folder where several have the same; keys of ``apart`` and ``movers``.
+        names: names of the campaigns, with the folder where names are equal; keys of ``apart`` and ``movers``.
         common: files that all of them have.
-        shares: the others, each in one share, with exactly those campaigns that have it.
+        shares: the other files, grouped by the campaigns that have them.
         missing: what could not be read, and of which campaign.
     """
 
@@ -102,7 +102,7 @@ class Comparison(NamedTuple):
 
 
 def compare(campaigns: Sequence[Facts]) -> Comparison:
-    """Compare campaigns, two at least; constants are held against those of the first."""
+    """Compare two or more campaigns; constants are compared with those of the first."""
     first, *others = campaigns
     names = _names(campaigns)
     files = [
@@ -143,7 +143,7 @@ def _shares(names: Sequence[str], files: Sequence[set[tuple[str, int]]]) -> list
 
 
 def _missing(campaign: Facts) -> list[str]:
-    """What could not be read of a campaign, first of all its constants; a long list is cut with a count."""
+    """Return what could not be read of a campaign, its constants first; a long list is cut with a count."""
     found = sorted(campaign.missing, key=lambda text: not campaign.found_path or campaign.found_path not in text)
     more = len(found) - MISSING_MAX
     return [*found[:MISSING_MAX], *([f"and {more} more, which its report names"] if more > 0 else [])]
@@ -165,7 +165,7 @@ def _in_words(files: set[tuple[str, int]]) -> str:
 
 
 def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
-    """Rows of numbers, one column for each campaign."""
+    """Return rows of numbers with one column per campaign."""
     last = [next((row for row in reversed(c.iterations) if row["metrics"]), {}) for c in campaigns]
     solved = [sum(bool(row["metrics"]) for row in c.iterations) for c in campaigns]
 
@@ -234,7 +234,7 @@ def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: t
 
 
 def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
-    """The comparison as one HTML page."""
+    """Return the comparison as an HTML page."""
     found = compare(campaigns)
     return (
         environment()
@@ -254,7 +254,7 @@ def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
 
 
 def _charts(found: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
-    """Convergence curves over each other, each with its heading."""
+    """Return the overlaid convergence curves, each with its heading."""
     drawn = []
     for curve in found.curves:
         limits = [_limits(c.record, curve.key) for c in campaigns]
@@ -280,7 +280,7 @@ def _then(limits: Sequence[float]) -> str:
 
 
 def _limits(record: Mapping[str, Any], number: str) -> list[float]:
-    """The limit of a number in each stage that has one; none for a campaign that was imported."""
+    """Return a quantity's limit in each stage that has one; empty for an imported campaign."""
     found = [
         criteria.limits(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)
     ]

@@ -1,4 +1,4 @@
-"""How a campaign converged, as a page shows it: the charts over its iterations, and by which limits they are judged."""
+"""Show how a campaign converged: charts over its iterations, and the limits of its criteria."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,14 +20,14 @@ _RULES = {
 
 
 def drawn(found: Facts) -> list[tuple[str, Markup]]:
-    """Heading and drawing of each chart: what judges with its limit, and the corrections."""
+    """Return heading and drawing of each chart: the judged quantities with their limits, and the corrections."""
     judged = found.judged
     places = [found.name_of(row["stage"], row["iteration"]) for row in judged]
     limited = [criteria.limits(convergence_of(found.record, row["stage"])) for row in judged]
 
     def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
         limits = [of.get(number) for of in limited]
-        if len(set(limits)) > 1:  # stages have their own
+        if len(set(limits)) > 1:  # stages have different limits
             return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
         limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
         return charts.line_chart(title, places, series, limit=limit, **options)
@@ -53,7 +53,7 @@ def drawn(found: Facts) -> list[tuple[str, Markup]]:
 
 
 def asked(record: Mapping[str, Any]) -> list[str]:
-    """What must be below its limit for the constants to stand still: one sentence, or one for each stage where they differ."""
+    """Return the criteria for convergence: one sentence, or one per stage where they differ."""
     told: dict[str, str] = {}
     for place, stage in enumerate(record["stages"], start=1):
         convergence = convergence_of(record, place)
@@ -70,7 +70,7 @@ def asked(record: Mapping[str, Any]) -> list[str]:
 
 
 def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:
-    """The corrections of each degree of freedom of a unit: their ``rms``, or the ``largest`` without its sign."""
+    """Return the corrections per degree of freedom of a unit: their ``rms``, or the absolute ``largest``."""
     of = [row["metrics"].get("corrections", {}) for row in judged]
     dofs = dict.fromkeys(dof for one in of for dof, found in one.items() if found.get("unit") == unit)
     sizes = {dof: [one.get(dof, {}).get(size) for one in of] for dof in dofs}

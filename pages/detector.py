@@ -1,8 +1,8 @@
-"""The tracker as a picture: 12 layers with their 8 modules, each coloured by a number. Pure.
+"""Draw the tracker: 12 layers with 8 modules each, coloured by a value. Pure.
 
-Modules stand as one sees them along the beam: rows 0-3 upwards at x > 0 on the left, rows 4-7 at x < 0 on the right
-(``simulation.geometry``). The page's script colours them for the iteration and the quantity that are chosen, by the
-same scale.
+The view is along the beam: rows 0-3 upwards at x > 0 on the left, rows 4-7 at x < 0 on the right
+(``simulation.geometry``). The page's script recolours the modules for the chosen iteration and quantity with the same
+scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ NAMES = ("IFT", "station 1", "station 2", "station 3")
 
 
 def colour(share: float) -> str:
-    """Colour of a value that is this share (0 to 1) of the largest one."""
+    """Return the colour for ``share`` (0 to 1), a value's ratio to the largest one."""
     place = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
     at = min(int(place), len(SCALE) - 2)
     mixed = [a + (b - a) * (place - at) for a, b in zip(SCALE[at], SCALE[at + 1], strict=True)]
@@ -30,13 +30,13 @@ def colour(share: float) -> str:
 def picture(
     values: Mapping[str, float | None], *, title: str, unit: str, station_keys: Sequence[int] = STATIONS
 ) -> Markup:
-    """The detector with each module coloured by its value over the largest one.
+    """Draw the detector with each module coloured by its value relative to the largest one.
 
     Args:
-        values: by the module's key of the constants, such as ``003``; None or missing: no number, drawn hatched.
+        values: by module key of the constants, such as ``003``; None or missing values are hatched.
         title: what is shown.
-        unit: of the values.
-        station_keys: stations that are drawn.
+        unit: unit of the values.
+        station_keys: stations to draw.
     """
     largest = max((abs(value) for value in values.values() if value is not None), default=0.0)
     parts, x = [], 4.0

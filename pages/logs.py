@@ -1,4 +1,4 @@
-"""The ends of failed jobs' logs for who reads a page or a screen: without the secrets of the user's targets."""
+"""Read the ends of failed jobs' logs for pages and terminals, without the secrets of the user's targets."""
 
 import os
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from faser_align.state.logends import LogEnd, log_end
 
 
 def shown_log(record: Mapping[str, Any], folder: str, node: str, why: str) -> LogEnd:
-    """Return the end of the own log of a node that failed for the reason ``why``.
+    """Return the end of the job's own log of a node that failed for the reason ``why``.
 
-    Nothing is shown of it while the file of the targets is there and cannot be read: what is secret is not known then.
+    Returns nothing if the file of targets exists and cannot be read, because its secrets are then unknown.
     """
     file = record.get("targets_file", "")
     try:

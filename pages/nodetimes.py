@@ -1,4 +1,4 @@
-"""Where the time of a campaign went: what each of its nodes did when, read from HTCondor's log of the jobs."""
+"""Read from HTCondor's job event log what each node of a campaign did when."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ _STATES = {
 
 
 class Span(NamedTuple):
-    """What a job did for a while: ``waiting``, ``running`` or ``held``, from when to when (Unix time, s)."""
+    """A period of a job: ``waiting``, ``running`` or ``held``, with begin and end (Unix time, s)."""
 
     state: str
     begin_s: float
@@ -33,14 +33,14 @@ class Span(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One attempt at a node: its spans in order, whether it came to nothing, whether it goes on at the log's end."""
+    """One attempt of a node: its periods in order, whether it failed, whether it continues at the log's end."""
 
     spans: list[Span]
     failed: bool
     open: bool
 
     def seconds(self, state: str) -> float:
-        """How long the job was in a state."""
+        """Return the time that the job spent in a state (s)."""
         return sum(span.end_s - span.begin_s for span in self.spans if span.state == state)
 
 
@@ -56,33 +56,33 @@ class Node(NamedTuple):
 
     @property
     def begin_s(self) -> float:
-        """When it was first submitted (Unix time)."""
+        """Time of its first submission (Unix time, s)."""
         return self.jobs[0].spans[0].begin_s
 
     @property
     def end_s(self) -> float:
-        """When its last attempt ended, or that of what is known (Unix time)."""
+        """End of its last attempt, or of what is known of it (Unix time, s)."""
         return self.jobs[-1].spans[-1].end_s
 
     @property
     def length_s(self) -> float:
-        """From its first submission to its end by the clock."""
+        """Wall time from its first submission to its end (s)."""
         return self.end_s - self.begin_s
 
     @property
     def failed(self) -> bool:
-        """Whether its last attempt came to nothing."""
+        """Whether its last attempt failed."""
         return self.jobs[-1].failed
 
     def seconds(self, state: str) -> float:
-        """How long its jobs were ``waiting`` or ``held``; ``running`` is without, ``failed`` only, what came to nothing."""
+        """Return its jobs' time in a state (s); attempts that failed count as ``failed``, not as ``running``."""
         if state in ("running", "failed"):
             return sum(job.seconds("running") for job in self.jobs if job.failed == (state == "failed"))
         return sum(job.seconds(state) for job in self.jobs)
 
 
 class Spent(NamedTuple):
-    """What became of the jobs of one kind in one iteration (s, summed over jobs; begin and end by the clock)."""
+    """How the jobs of one kind in one iteration spent their time (s, summed over jobs; begin and end in wall time)."""
 
     stage: int
     iteration: int
@@ -97,13 +97,13 @@ class Spent(NamedTuple):
 
 
 def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | None) -> list[Node]:
-    """The nodes of the campaign in ``folder`` that were submitted, in the order of their submission; none without a log.
+    """Return the submitted nodes of the campaign in ``folder`` in order of submission; empty without a log.
 
     Args:
-        folder: the campaign's.
-        outcomes: of the attempts that its store knows, by node and job id.
-        now_s: until when jobs that have not ended go on (Unix time); None for a campaign that has ended, where they
-            are known until the log's end.
+        folder: the campaign's folder.
+        outcomes: outcomes of attempts in the state database, by node and job id.
+        now_s: assumed end of unfinished jobs (Unix time); None for a campaign that has ended, whose jobs end with the
+            log.
     """
     try:
         with open(Path(folder, layout.JOB_LOG), encoding="utf-8", errors="replace") as log:
@@ -125,7 +125,7 @@ def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | No
 
 
 def spent(nodes: Iterable[Node]) -> list[Spent]:
-    """Times by iteration and kind of job, in the order in which they began."""
+    """Return times by iteration and kind of job, in order of their begin."""
     sums: dict[tuple[int, int, str], list[Node]] = {}
     for node in nodes:
         sums.setdefault((node.stage, node.iteration, node.kind), []).append(node)
@@ -143,7 +143,7 @@ def spent(nodes: Iterable[Node]) -> list[Spent]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, with two units at most."""
+    """Return a time with two units at most."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -153,7 +153,7 @@ def duration(seconds: float) -> str:
 
 
 class _Logged:
-    """A job as the log tells of it: its node, the changes of its state (state, Unix time), whether it was removed."""
+    """A job as in the log: its node, its changes of state (state, Unix time), and whether it was removed."""
 
     __slots__ = ("aborted", "changes", "job_id", "node")
 
@@ -165,10 +165,10 @@ class _Logged:
 
 
 def _jobs(logged: list[_Logged], outcomes: Mapping[tuple[str, str], str], until_s: float) -> Iterator[Job]:
-    """The attempts at one node."""
+    """Yield the attempts of one node."""
     for at, job in enumerate(logged):
         is_open = bool(job.changes[-1][0])
-        # The store does not know how a job ended whose POST script has not run yet, or not at all.
+        # The state database does not know the outcome of a job whose POST script has not run, or never will.
         outcome = outcomes.get((job.node, job.job_id), "")
         failed = outcome != "succeeded" if outcome else job.aborted or at < len(logged) - 1
         changes = [*job.changes, ("", until_s)] if is_open else job.changes
@@ -181,7 +181,7 @@ def _jobs(logged: list[_Logged], outcomes: Mapping[tuple[str, str], str], until_
 
 
 def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
-    """The jobs of a log in the order of their submission, and the time of its last event; a large log is read in one go."""
+    """Return the jobs of a log in order of submission, and the time of its last event, in one pass."""
     found: list[_Logged] = []
     now: dict[str, _Logged] = {}
     at = 0.0
@@ -197,13 +197,11 @@ def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
             except ValueError:
                 continue
             job = now.get(job_id)
-            if job is None or (code == SUBMITTED and not job.changes[-1][0]):  # after a move job ids begin anew
+            if job is None or (code == SUBMITTED and not job.changes[-1][0]):  # a move restarts job ids
                 job = now[job_id] = _Logged(job_id)
                 found.append(job)
             job.changes.append((_STATES[code], at))
             job.aborted = code == ABORTED
-        elif (
-            line.startswith("    ") and job is not None
-        ):  # below a submission; what is below other events begins with a tab
+        elif line.startswith("    ") and job is not None:  # the lines of other events begin with a tab
             job.node = job.node or joblogs.logged_node(line)
     return found, at

@@ -1,4 +1,4 @@
-"""A folder of published reports: one page for each campaign, and an index over all that anybody has put there."""
+"""Publish reports to a folder: one page per campaign, and an index of all pages in the folder."""
 
 import html
 import json
@@ -45,7 +45,7 @@ def write_report(path: str, found: Facts, *, written_utc: str, force: bool = Fal
     """Write a campaign's page to ``path``; an older page of the same campaign is replaced.
 
     Raises:
-        UserError: something else is there (and not ``force``), or the file cannot be written.
+        UserError: another file exists there (without ``force``), or the file cannot be written.
     """
     if os.path.lexists(path) and not force and _campaign_of(path) != found.record["name"]:
         raise UserError(
@@ -58,13 +58,13 @@ def write_report(path: str, found: Facts, *, written_utc: str, force: bool = Fal
 
 
 def _campaign_of(path: str) -> str:
-    """Whose report a file is; empty for any other file."""
+    """Return the name of the campaign whose report a file is; empty for any other file."""
     found = MARK.search(_head(path).decode("utf-8", "replace"))
     return html.unescape(found[1]) if found else ""
 
 
 def _head(path: str) -> bytes:
-    """How a file begins; empty if it cannot be read or is none: a pipe would be waited for."""
+    """Return the beginning of a file; empty if it is unreadable or not a regular file."""
     if not os.path.isfile(path):
         return b""
     try:
@@ -75,10 +75,10 @@ def _head(path: str) -> bytes:
 
 
 def publish(campaign: str, folder: str, *, written_utc: str) -> str:
-    """Write the page of a campaign into the folder of published ones, and the index anew; returns the page's path.
+    """Write a campaign's page into the folder of published pages, and update the index; return the page's path.
 
-    Each file is replaced at once. What the index says of a campaign lies beside its page, so that several accounts can
-    publish to one folder. Pages of other campaigns, and what is none of ours, stay.
+    Each file is replaced atomically. The index entry of a campaign is in a file beside its page, so that several
+    accounts can publish to one folder. Pages of other campaigns and foreign files stay.
 
     Args:
         campaign: the campaign's folder.
@@ -86,7 +86,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
         written_utc: now.
 
     Raises:
-        CampaignError: the campaign cannot be read, the folder cannot be written, or something else is in the way.
+        CampaignError: the campaign cannot be read, the folder cannot be written, or another file is in the way.
     """
     found = collect(campaign)
     name = found.record["name"]
@@ -105,7 +105,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
 
 
 def in_the_way(folder: str) -> str:
-    """What keeps pages from being published to a folder, in words; empty if nothing does."""
+    """Return why pages cannot be published to a folder; empty if they can."""
     there = os.path.abspath(folder)
     while not os.path.lexists(there):
         there = os.path.dirname(there)
@@ -124,14 +124,14 @@ def _other_index(folder: str) -> str:
 
 
 def _look_out(found: Facts, folder: str, path: str, entry: str) -> None:
-    """Raise CampaignError if the campaign's page would take the place of something else."""
+    """Raise CampaignError if the campaign's page would replace something else."""
     if os.path.basename(path) == INDEX:
         raise CampaignError(f"a campaign called index cannot be published: {path} is the index of {folder}")
     if os.path.lexists(path) and _campaign_of(path) != found.record["name"]:
         raise CampaignError(f"{path} is no page of this campaign and stays as it is; publish to a folder of its own")
     there = _read(Path(entry))
     owner = there.get("folder", found.record["folder"])
-    # A campaign that was made anew has its folder still, one that was moved its time.
+    # A campaign submitted again has the same folder, a moved one the same creation time.
     if owner != found.record["folder"] and there["created_utc"] != found.campaign["created_utc"]:
         raise CampaignError(
             f"{path} is the page of the campaign in {owner}, which has the same name, and stays as it is; "
@@ -140,7 +140,7 @@ def _look_out(found: Facts, folder: str, path: str, entry: str) -> None:
 
 
 def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
-    """What the index says of a campaign."""
+    """Return the index entry of a campaign."""
     solved = [row for row in found.iterations if row["metrics"]]
     last = solved[-1] if solved else {}
     return {
@@ -160,7 +160,7 @@ def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
     }
 
 
-# What the index needs of an entry, and of which kind it is.
+# Required keys of an index entry, with their types.
 ENTRY = Whole(
     {"faser-align": int, "name": str, "state": str, "year": (int, str), "run": str, "files": int, "iterations": int}
     | {"chi2_per_ndf": NUMBER, "effect_um": NUMBER, "created_utc": str, "written_utc": str}
@@ -168,14 +168,14 @@ ENTRY = Whole(
 
 
 def entries(folder: str) -> list[dict[str, Any]]:
-    """What is published in a folder, newest campaign first; files that are none of ours are passed over."""
+    """Return the entries in a folder, newest campaign first; foreign files are skipped."""
     read = [(path, _read(path)) for path in sorted(Path(folder).glob("*.json"))]
     found = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
     return sorted(found, key=lambda entry: entry["created_utc"], reverse=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What the index says of a campaign, as it lies beside its page; empty for any other file, and for one that is broken."""
+    """Return the index entry in a file beside a campaign's page; empty for other or damaged files."""
     if not path.is_file():
         return {}
     try:
@@ -186,5 +186,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def index(published: list[dict[str, Any]], *, written_utc: str) -> str:
-    """The page that leads to all published campaigns."""
+    """Return the page that links to all published campaigns."""
     return environment().get_template("index.html.j2").render(entries=published, written_utc=written_utc)

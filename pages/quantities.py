@@ -1,4 +1,4 @@
-"""The numbers of the modules that the page's picture of the detector shows: for each iteration, and for each quantity."""
+"""Prepare the modules' values for the page's picture of the detector, per iteration and quantity."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ QUANTITIES = {
 
 
 def picture(found: Facts) -> Markup:
-    """The detector as the page shows it before a script runs: the last iteration's corrections."""
+    """Draw the detector as shown before a script runs: the last iteration's corrections."""
     if not found.corrections:
         return Markup("")
     quantity = first(found)
@@ -24,27 +24,27 @@ def picture(found: Facts) -> Markup:
 
 
 def first(found: Facts) -> str:
-    """The quantity that the picture shows at first: that of which the last iteration has numbers."""
+    """Return the quantity that the picture shows first: the first with values in the last iteration."""
     last = _last(found)
     return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
 
 
 def most(found: Facts) -> str:
-    """The largest value of that picture, in words: the upper end of its scale."""
+    """Return the largest value of that picture with its unit: the upper end of the scale."""
     quantity = first(found)
     known = [abs(value) for value in _last(found).get(quantity, {}).values() if value is not None]
     return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
 
 
 def by_module(found: Facts) -> list[tuple[str, list[float | None]]]:
-    """Each module that has a number in the last iteration, with those of all quantities."""
+    """Return the modules that have values in the last iteration, with all quantities."""
     last = _last(found)
     keys = sorted({key for values in last.values() for key, value in values.items() if value is not None})
     return [(key, [last.get(quantity, {}).get(key) for quantity in QUANTITIES]) for key in keys]
 
 
 def by_iteration(found: Facts) -> dict[str, Any]:
-    """Numbers of the detector's picture for each iteration, with four digits."""
+    """Return the picture's values per iteration, with four digits."""
     return {
         found.name_of(stage, iteration): {
             quantity: {key: None if value is None else float(f"{value:.4g}") for key, value in values.items()}
@@ -55,5 +55,5 @@ def by_iteration(found: Facts) -> dict[str, Any]:
 
 
 def _last(found: Facts) -> Modules:
-    """The numbers of the last iteration."""
+    """Return the values of the last iteration."""
     return found.corrections[max(found.corrections)] if found.corrections else {}

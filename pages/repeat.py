@@ -1,4 +1,4 @@
-"""What a colleague types and saves to repeat a campaign: a command, a configuration, and the constants that it began with. Pure."""
+"""Write what a colleague needs to repeat a campaign: command, configuration and initial constants. Pure."""
 
 import json
 import shlex
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from faser_align.campaign.data import by_run
 from faser_align.config.files import format_files
 
-CONFIGURATION, CONSTANTS = "faser-align.toml", "start.txt"  # names under which both are saved
-# Places and people of whoever ran it, and the constants, which the command names.
+CONFIGURATION, CONSTANTS = "faser-align.toml", "start.txt"  # file names for both
+# Paths and recipients of the user, and the constants, which the command names.
 OWN = {
     "campaign": ("folder", "name", "constants"),
     "storage": ("data",),
@@ -20,7 +20,7 @@ OWN = {
 
 
 class Recipe(NamedTuple):
-    """What is typed, and the configuration, with the names under which it and the constants are saved."""
+    """The command, the configuration, and the file names for it and for the constants."""
 
     command: str
     configuration: str
@@ -29,12 +29,12 @@ class Recipe(NamedTuple):
 
 
 def recipe(record: Mapping[str, Any]) -> Recipe:
-    """How to repeat the campaign of ``record``."""
+    """Return how to repeat the campaign of the manifest ``record``."""
     return Recipe(_command(record), configuration(record["config"]))
 
 
 def _command(record: Mapping[str, Any]) -> str:
-    """The command that submits the campaign again."""
+    """Return the command that submits the campaign again."""
     words = ["faser-align", "submit", "-y", str(record["year"])]
     for run, files in by_run(record["run"], record["files"]).items():
         words += ["-r", run, "-f", format_files(files)]
@@ -42,11 +42,11 @@ def _command(record: Mapping[str, Any]) -> str:
 
 
 def configuration(config: Mapping[str, Any]) -> str:
-    """The configuration as TOML, without what was whoever's own."""
+    """Return the configuration as TOML, without the user's own paths and recipients."""
     lines: list[str] = []
     for name, table in config.items():
         if not isinstance(table, Mapping):
-            lines.insert(0, f"{name} = {_value(table)}")  # what is in no table comes first
+            lines.insert(0, f"{name} = {_value(table)}")  # keys outside tables come first
             continue
         own = OWN.get(name, ())
         kept = {} if own is None else {key: value for key, value in table.items() if key not in own}
@@ -56,7 +56,7 @@ def configuration(config: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as TOML has it: as JSON, but for tables and a sign that is to be escaped."""
+    """Return a value as TOML: as JSON, apart from tables and characters that need escapes."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list):

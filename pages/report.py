@@ -1,4 +1,4 @@
-"""The report of a campaign as one HTML file that asks nothing of anybody: no script, style, font or picture from elsewhere."""
+"""Write the report of a campaign as one HTML file that loads nothing from elsewhere."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 
 def render(found: Facts, *, written_utc: str) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         found: the campaign.
@@ -76,13 +76,13 @@ def render(found: Facts, *, written_utc: str) -> str:
 
 
 def _meaning(state: str) -> str:
-    """What a state means, as the beginning of a sentence."""
+    """Return the meaning of a state, as the beginning of a sentence."""
     words = meanings.STATES.get(state, state)
     return words[:1].upper() + words[1:]
 
 
 def _progress(found: Facts) -> str:
-    """How far the iteration is that was begun last: how many of its nodes are in which state."""
+    """Return the progress of the latest iteration: how many of its nodes are in which state."""
     row = found.latest
     if not row:
         return ""
@@ -91,7 +91,7 @@ def _progress(found: Facts) -> str:
 
 
 def _node_words(row: Mapping[str, Any]) -> str:
-    """A node of the store in words."""
+    """Describe a node of the state database."""
     if row["stage"] == layout.VALIDATION:
         place = "the validation"
     else:
@@ -101,7 +101,7 @@ def _node_words(row: Mapping[str, Any]) -> str:
 
 
 def _lost(found: Facts) -> list[tuple[str, int, str]]:
-    """Files that were lost, by reason: why, how many, which."""
+    """Return the dropped files by reason: reason, number, names."""
     reasons: dict[str, list[int]] = {}
     for row in found.lost:
         reasons.setdefault(row["why"], []).append(row["file"])
@@ -113,13 +113,13 @@ def _lost(found: Facts) -> list[tuple[str, int, str]]:
 
 
 def _data(record: Mapping[str, Any]) -> str:
-    """Year, runs and files in words."""
+    """Describe year, runs and files."""
     runs = by_run(record["run"], record["files"])
     return f"{record['year']}, " + "; ".join(f"run {run} files {format_files(files)}" for run, files in runs.items())
 
 
 def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, float], Mapping[str, float]]]:
-    """Per layer: residuals of the first and of the last iteration."""
+    """Return per layer the residuals of the first and the last iteration."""
     if not judged:
         return []
     first, last = judged[0]["metrics"].get("residuals", {}), judged[-1]["metrics"].get("residuals", {})
@@ -127,7 +127,7 @@ def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[s
 
 
 def _ends(found: Facts) -> Callable[[Change], str]:
-    """A function that says of a change from what to what it was."""
+    """Return a function that describes a change by its old and new value."""
     start, last = found.start or {}, found.found or {}
 
     def ends(change: Change) -> str:
@@ -139,7 +139,7 @@ def _ends(found: Facts) -> Callable[[Change], str]:
 
 
 def _times(found: Facts) -> list[dict[str, Any]]:
-    """Sums by iteration and kind of job, each with its bar: (kind, where it begins, how long it is) in per cent."""
+    """Return the times by iteration and kind of job, each with a bar: (kind, begin, length) in per cent."""
     times = nodetimes.spent(found.nodes)
     if not times:
         return []
@@ -149,12 +149,12 @@ def _times(found: Facts) -> list[dict[str, Any]]:
 
 
 def _bar(spent: Mapping[str, Any], begin_s: float, whole_s: float) -> Iterator[tuple[str, float, float]]:
-    """How the jobs' time divides, over the time that they took by the clock."""
+    """Yield how the jobs' time divides, scaled to their wall time."""
     kinds = ("waiting", "held", "failed", "running")
     left = 100 * (spent["begin_s"] - begin_s) / whole_s
     width = max(0.4, 100 * (spent["end_s"] - spent["begin_s"]) / whole_s)
     together = sum(spent[f"{kind}_s"] for kind in kinds)
-    if not together:  # HTCondor's log counts whole seconds
+    if not together:  # HTCondor's log has whole seconds
         yield "running", left, width
     for kind in kinds:
         if together and spent[f"{kind}_s"]:
@@ -164,7 +164,7 @@ def _bar(spent: Mapping[str, Any], begin_s: float, whole_s: float) -> Iterator[t
 
 
 def _moved(found: Facts) -> dict[str, Any]:
-    """What became of the constants: per degree of freedom, and the largest movers."""
+    """Return how the constants changed: per degree of freedom, and the largest corrections."""
     if found.start is None or found.found is None:
         return {}
     changed = changes(found.start, found.found)

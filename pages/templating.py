@@ -1,4 +1,4 @@
-"""The templates of pages, with the filters by which they write numbers and times."""
+"""Load the templates of pages, with filters for numbers and times."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ TEMPLATES = Path(faser_align.templates.__file__).parent
 
 
 def environment() -> Environment:
-    """Templates of pages: everything that is put in is escaped."""
+    """Return the Jinja environment of pages, which escapes every value."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -33,7 +33,7 @@ def _words(name: str) -> str:
 
 
 def _number(value: object, form: str = ".4g") -> str:
-    """A number, a large one that can be read without an exponent; a dash where there is none."""
+    """Return a number, a large one without an exponent where that is readable; a dash if there is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
     text = format(value, form)

@@ -1,7 +1,7 @@
-"""The nodes of a campaign over time as SVG: a line for each node, a picture for each iteration. Pure.
+"""Draw the nodes of a campaign over time as SVG: a line per node, a panel per iteration. Pure.
 
-All pictures have the same axis, the time since their iteration began, so that one sees which iteration and which node took
-longest. Of very many nodes the unusual and the slowest ones are drawn, and above them the mean of the others.
+The time axis of every panel starts with its iteration and has the same scale, which shows the slowest iteration and
+node. Of very many nodes, a panel draws the unusual and slowest ones, and above them the mean of the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from faser_align.campaign.layout import AFTER, VALIDATION, raw_name
 from faser_align.pages.charts import SIGN_PX
 from faser_align.pages.nodetimes import Node, duration
 
-NODES_MAX, DRAWN_MAX = 600, 120  # lines of all pictures, and of one that shows every node
-UNUSUAL_MAX, SLOWEST = 24, 8  # lines of one that does not, and how many of them at least are just slow
+NODES_MAX, DRAWN_MAX = 600, 120  # maximum lines in all panels, and in one that shows every node
+UNUSUAL_MAX, SLOWEST = 24, 8  # maximum lines of a panel that does not, and how many of these are for the slowest nodes
 LABELLED_MAX = UNUSUAL_MAX + 1  # lines that have room for a name
-_DISTANCES_PX = ((LABELLED_MAX, 15.0), (60, 6.0), (DRAWN_MAX, 4.0))  # of lines, for up to so many
+_DISTANCES_PX = ((LABELLED_MAX, 15.0), (60, 6.0), (DRAWN_MAX, 4.0))  # between lines, up to so many of them
 _TOP_PX, _AXIS_PX, _END_PX = 4.0, 24.0, 16.0
 _TICKS_MAX = 4
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)
@@ -25,7 +25,7 @@ _DAY_S = 86_400
 
 
 class Panel(NamedTuple):
-    """The picture of an iteration, what it is called, and in words what was; how many nodes are in its first line only."""
+    """The drawing of an iteration, its name and a summary; the node counts are only on its first line."""
 
     name: str
     words: str
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A line: the node, what stands beside it, its spans (kind, begin and length in s, words), its signs (sign, s)."""
+    """A line: the node, its label, its periods (kind, begin and length in s, words), its marks (character, s)."""
 
     node: str
     label: str
@@ -43,11 +43,11 @@ class _Line(NamedTuple):
 
 
 def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
-    """The pictures of a campaign's iterations, in the order in which they began.
+    """Return one panel per iteration, in order of their begin.
 
     Args:
-        nodes: of the campaign.
-        staged: whether the campaign has several stages, so that an iteration's number alone does not name it.
+        nodes: nodes of the campaign.
+        staged: whether the campaign has several stages, so that an iteration's number alone is ambiguous.
     """
     groups: dict[tuple[int, int], list[Node]] = {}
     for node in sorted(nodes, key=lambda node: node.begin_s):
@@ -70,12 +70,12 @@ def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
 
 
 def unusual(nodes: Sequence[Node], most: int) -> list[Node]:
-    """The nodes that failed, were held or were repeated, and then the slowest of the others."""
+    """Return the nodes that failed, were held or were retried, then the slowest others."""
     return sorted(nodes, key=_rank)[:most]
 
 
 def node_name(node: Node) -> str:
-    """A node in words, without its iteration."""
+    """Describe a node without its iteration."""
     return {"reco": f"file {raw_name(node.file)}", "mille": "Millepede"}.get(node.kind, "comparison")
 
 
@@ -84,7 +84,7 @@ def _rank(node: Node) -> tuple[bool, bool, bool, float]:
 
 
 def _chosen(group: Sequence[Node], most: int) -> list[Node]:
-    """The nodes of an iteration that are drawn, in the order of their submission, Millepede's last."""
+    """Return the nodes of an iteration to draw, in order of submission, Millepede's last."""
     found = list(group)
     if len(group) > most:
         files = [node for node in group if node.kind == "reco"]
@@ -111,7 +111,7 @@ def _name(stage: int, iteration: int, staged: bool) -> str:
 
 
 def _words(group: Sequence[Node], drawn: Sequence[Node]) -> str:
-    """When the iteration was, what it had, and what of it is not drawn."""
+    """Describe an iteration: when it ran, its nodes, and those not drawn."""
     began = datetime.fromtimestamp(min(node.begin_s for node in group), UTC)
     words = f"Began {began:%Y-%m-%d %H:%M:%S} UTC. {_sentence(group)}"
     left = _others(group, drawn)
@@ -137,7 +137,7 @@ def _counts(group: Sequence[Node]) -> str:
 
 
 def _lines(group: Sequence[Node], drawn: Sequence[Node]) -> Iterator[_Line]:
-    """The mean of the nodes that are not drawn, if there are any, and those that are."""
+    """Yield the mean of the nodes that are not drawn, if any, then the drawn nodes."""
     begin_s = min(node.begin_s for node in group)
     if left := _others(group, drawn):
         yield _mean(left, begin_s)
@@ -201,7 +201,7 @@ def _picture(sentence: str, lines: Sequence[_Line], scale_s: float, left_px: flo
 
 
 def _axis(scale_s: float, height: float) -> Markup:
-    """Upright lines at round times, with their names below."""
+    """Draw vertical lines at round times, with labels below."""
     step = next((step for step in _STEPS_S if scale_s / step <= _TICKS_MAX), 0)
     days = 1
     while not step:
@@ -246,7 +246,7 @@ def _line(line: _Line, top: float, distance: float, scale_s: float, labelled: bo
 
 
 def segment(kind: str, left: float, width: float, top: float, high: float, words: str) -> Markup:
-    """A time that nodes spent in one way, from ``left`` on and ``width`` long (per cent); waiting is a thin line."""
+    """Draw a period from ``left`` with the given ``width`` (per cent); waiting is a thin line."""
     thin = kind == "waiting"
     return Markup(
         "<rect class='{kind}' x='{left:.2f}%' y='{y:.1f}' width='{width:.2f}%' height='{high:.1f}'><title>{words}</title></rect>"

@@ -1,1 +1,1 @@
-"""Everything that reads what faser-alignment-script left; nothing else depends on it."""
+"""Import campaigns and configurations of faser-alignment-script; nothing else depends on this package."""

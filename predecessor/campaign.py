@@ -1,7 +1,7 @@
-"""A finished campaign of faser-alignment-script becomes one of ours that can be read: record, store, history, metrics.
+"""Convert a finished campaign of faser-alignment-script to a readable campaign: manifest, state database, metrics.
 
-Its events are taken in as hooks would have done it, so that the history is a path in the table of states. What is not
-known stays blank.
+Its events are replayed as if hooks had recorded them, so that the history is a path in the transition table. Unknown
+values stay empty.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from faser_align.system.atomic import write_text
 
 
 class Made(NamedTuple):
-    """The campaign that was made: its name and folder, the number of its iterations, and what is odd."""
+    """The new campaign: name, folder, number of iterations, and oddities."""
 
     name: str
     folder: str
@@ -36,14 +36,15 @@ class Made(NamedTuple):
 
 
 def import_campaign(source: str, output: str) -> Made:
-    """Make a campaign of a folder of faser-alignment-script; the folder itself is not changed.
+    """Make a campaign from a folder of faser-alignment-script, which is not changed.
 
     Args:
         source: the folder with its iterations.
-        output: the campaign's folder, which must not exist; empty: the source's name and ``-imported``, here.
+        output: the campaign's folder, which must not exist; empty: the source's name and ``-imported`` in the current
+            folder.
 
     Raises:
-        UserError: there is nothing to import, or the output stands in the way or cannot be written.
+        UserError: there is nothing to import, or the output exists or cannot be written.
     """
     campaign = read_folder(source)
     folder = os.path.abspath(output or f"{campaign.folder.name}-imported")
@@ -76,7 +77,7 @@ def import_campaign(source: str, output: str) -> Made:
 
 
 def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place]]:
-    """Our stages, as their configuration names them or else a single one, and each iteration's place."""
+    """Return our stages, from their configuration or else a single one, and each iteration's place."""
     workflow = campaign.config.get("workflow") or {}
     planned = [
         (workflow[name].get("comment") or name, int(workflow[name]["iters"]), workflow[name].get("pede") or {})
@@ -118,7 +119,7 @@ def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, A
     }
 
 
-# What readers need of a configuration that there was not; the rest of ours says nothing about their campaign.
+# Readers need these keys of our configuration; its other keys say nothing about the imported campaign.
 _KEPT = {"notify": None, "htcondor": ("pool",)}
 
 
@@ -131,7 +132,7 @@ def _known(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list[str]) -> None:
-    """Write all that a reader of the campaign looks for into the folder ``new``."""
+    """Write everything that readers of a campaign need into the folder ``new``."""
     metrics = []
     for place in places:
         _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
@@ -146,14 +147,14 @@ def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list
 
 
 def _step_folder(from_end: int, steps: int) -> str:
-    """Where the run of pede that is the last (-1), the last but one (-2), ... belongs, as our iterations have it."""
+    """Return our step folder for the last (-1), the last but one (-2), ... run of pede."""
     if steps > 1 and steps + from_end >= 0:
         return f"step{steps + 1 + from_end}"
     return "" if from_end == -1 else f"earlier{-from_end - 1}"
 
 
 def _copy(new: str, place: Place, steps: int) -> None:
-    """Copy an iteration's small files: constants and what pede wrote; no tracks."""
+    """Copy an iteration's small files: constants and pede's output, no tracks."""
     past = place.past
     top = Path(layout.iteration_folder(new, place.stage, place.number))
     for part in (layout.RECO, layout.MILLEPEDE):

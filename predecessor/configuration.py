@@ -1,6 +1,6 @@
-"""From a configuration of faser-alignment-script, of any generation, to one of ours, by the rules of ``importing_rules``.
+"""Convert a configuration of faser-alignment-script, of any generation, with the rules of ``predecessor.rules``.
 
-What no rule knows is listed, too, so that nothing is dropped in silence.
+Keys without a rule are listed, so that nothing is dropped silently.
 """
 
 import fnmatch
@@ -42,7 +42,7 @@ from faser_align.predecessor.version import RUN_ALIGNMENT
 
 
 class Left(NamedTuple):
-    """An old key without a counterpart, its value as JSON, and why."""
+    """An old key without a counterpart, its value as JSON, and the reason."""
 
     key: str
     value: str
@@ -50,14 +50,14 @@ class Left(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What became of an old configuration.
+    """Result of converting an old configuration.
 
     Attributes:
         text: our configuration file.
-        entries: its keys, stages apart.
+        entries: its keys, without stages.
         left: old keys without a counterpart.
-        submit: options of ``submit`` that the old file held, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
-        choices: sentences on what the file does not say, what was taken, and what to choose instead.
+        submit: options of ``submit`` from the old file, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
+        choices: sentences on what the file does not say, what was assumed, and the alternative.
     """
 
     text: str
@@ -68,7 +68,7 @@ class Imported(NamedTuple):
 
 
 class RefusedError(UserErrors):
-    """A configuration that cannot become a campaign; ``understood`` has what could be made of it."""
+    """A configuration that cannot become a campaign; ``understood`` is the part that was converted."""
 
     def __init__(self, sentences: list[str], understood: Imported) -> None:
         super().__init__(sentences)
@@ -81,18 +81,18 @@ _EMPTY = "it is empty there, as if it were not there"
 
 
 def import_config(given: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
-    """Make our configuration of an old one.
+    """Convert an old configuration.
 
     Args:
-        given: the object that the old file holds.
+        given: the object in the old file.
         source: its name, for comments and messages.
-        base: absolute folder to which its relative paths belong.
-        target: the file that will hold ours; its text is validated as if it were read from there.
+        base: absolute folder of its relative paths.
+        target: path of our new file, against which its text is validated.
         zeros: path of a constants file of zeros, from which the first generation starts.
 
     Raises:
-        UserError: it is of no generation.
-        RefusedError: no campaign can be made of it; one sentence for each problem, with the key and the fix.
+        UserError: it is not of a known generation.
+        RefusedError: it cannot become a campaign; one sentence per problem, with the key and the fix.
     """
     is_first = _is_first(given, source)
     old, problems = resolve(given)
@@ -139,7 +139,7 @@ def _complete(found: dict[str, Entry], zeros: str) -> None:
 
 
 def _missing(old: Old, found: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
-    """Each key of theirs without which there is no campaign, and which is missing or empty."""
+    """Return the required old keys that are missing or empty."""
     needed = dict(all_needed)
     given = dict(_leaves(_without_sets(old), ""))
     if "reconstruction.environment" in found:
@@ -153,7 +153,7 @@ def _missing(old: Old, found: Mapping[str, Entry], all_needed: Mapping[str, Need
 
 
 def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Set]) -> list[str]:
-    """What our schema does not allow, in sentences with their keys; ``_missing`` tells what is missing."""
+    """Return the errors of our schema with their keys, apart from missing ones, which ``_missing`` reports."""
     try:
         parse_config(text, target)
     except UserError as problem:
@@ -163,7 +163,7 @@ def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Se
 
 
 def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[str, Entry]) -> list[Left]:
-    """Put into ``found`` what an old key becomes by its rule; returns what of it has no counterpart."""
+    """Add to ``found`` what an old key becomes by its rule; return what has no counterpart."""
     shown = json.dumps(value, ensure_ascii=False)
     if isinstance(rule, (No, Script)):
         return [Left(key, shown, rule.why)]
@@ -181,7 +181,7 @@ def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[s
 
 
 def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) -> str:
-    """A sentence about a key of ours with the name of theirs, also of sets and steps."""
+    """Replace our key's name in a sentence by the old one, also in sets and steps."""
     for entry in entries:
         reason = reason.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
     for number, one in enumerate(sets, start=1):
@@ -195,7 +195,7 @@ def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) 
 
 
 def _is_first(old: Old, source: str) -> bool:
-    """Whether it is of the first generation, or of the two versions that were between the generations and have keys of both."""
+    """Return whether it is of the first generation, or of the two versions in between, which mix keys of both."""
     if set(old) & set(FIRST_TABLES):
         return True
     if set(old) & {"raw", "workflow", "set"}:
@@ -213,7 +213,7 @@ def _rule(key: str) -> Rule:
 
 
 def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
-    """Put what the user's own submit template says into ``found``; returns its lines that have no key."""
+    """Add the settings of the user's submit template to ``found``; return its lines without a key."""
     path = str(initial(value, context))
     try:
         with open(path, encoding="utf-8") as file:
@@ -236,7 +236,7 @@ def _from_template(key: str, value: Any, kind: str, context: Context, found: dic
 
 
 def _without_sets(old: Old) -> dict[str, Any]:
-    """The configuration without its sets, which are not taken over key by key; newer keys come last and override older ones."""
+    """Return the configuration without its sets, newer keys last so that they take precedence."""
     ordered = sorted(old, key=lambda name: name not in FIRST_TABLES)
     kept = {name: old[name] for name in ordered if name != "workflow"}
     if isinstance(kept.get("set"), Mapping):
@@ -253,7 +253,7 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _submit(raw: Any, problems: list[Problem]) -> str:
-    """Options of ``submit`` for the data that the newest generation has in its file; what cannot be used is a problem."""
+    """Return the data in a file of the newest generation as options of ``submit``."""
     words = []
     for key, change in (("year", _year), ("run", _run), ("files", _files)):
         if isinstance(raw, Mapping) and raw.get(key) not in (None, ""):
@@ -281,7 +281,7 @@ def _files(value: Any) -> str:
 
 
 def as_their_code(files: Any) -> str:
-    """The same raw files as their code takes, which leaves out the end of a range; several ranges in one text or a list."""
+    """Return the raw files that the old code uses: it omits the end of each range."""
     parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
     ranges = re.findall(r"[^,]+", parts)
     return format_files(parse_files(",".join(_without_end(one) for one in ranges) or parts))
@@ -298,7 +298,7 @@ def _no_stages() -> Iterator[str]:
 
 
 def _stages(sets: Sequence[Set]) -> Iterator[str]:
-    """Tables of the stages, one for each set in their order."""
+    """Yield the tables of the stages, one per set, in order."""
     for one in sets:
         yield "\n[[stages]]"
         yield _line("name", one.name, one.keys["name"])

@@ -1,4 +1,4 @@
-"""Reading a campaign's folder of faser-alignment-script: what its iterations left, and nothing that they did not."""
+"""Read a campaign folder of faser-alignment-script: what its iterations left."""
 
 import os
 import re
@@ -29,7 +29,7 @@ ZEROS: Constants = dict.fromkeys(KEYS, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 class Run(NamedTuple):
-    """A run of pede: the folder with its files, which of them are there, and what they say."""
+    """A run of pede: its folder, the files there, and their contents."""
 
     name: str
     folder: Path
@@ -38,17 +38,17 @@ class Run(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What an iteration left; None where it left nothing.
+    """What an iteration left; None for what is missing.
 
     Attributes:
-        name: of its folder.
-        start, result: constants with which it reconstructed, and those that it handed on (mm, rad).
-        result_file: where the latter were found.
-        runs: pede's, in their order.
+        name: name of its folder.
+        start, result: constants with which it reconstructed, and those that it passed on (mm, rad).
+        result_file: file of the latter.
+        runs: runs of pede in order.
         tracks: time of each raw file's tracks (Unix, s).
-        run: of the raw files, six digits; empty if their names do not say.
+        run: run of the raw files, six digits; empty if their names do not say.
         began, ended: times of its constants and of pede's result (Unix, s).
-        notes: what is odd.
+        notes: oddities.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Past(NamedTuple):
 
     @property
     def is_solved(self) -> bool:
-        """Whether its constants are known, from what it handed on or from pede's result."""
+        """Whether its resulting constants are known, from what it passed on or from pede's result."""
         return self.result is not None or (self.start is not None and any(run.solution.result for run in self.runs))
 
 
 class Place(NamedTuple):
-    """Where an iteration of theirs stands in our campaign."""
+    """Position of an old iteration in our campaign."""
 
     stage: int
     number: int
@@ -78,7 +78,7 @@ class Place(NamedTuple):
 
 
 class Campaign(NamedTuple):
-    """A campaign: its folder, its iterations in order, what its name and its configuration say."""
+    """A campaign: its folder, its iterations in order, and what its name and configuration say."""
 
     folder: Path
     past: tuple[Past, ...]
@@ -91,10 +91,10 @@ class Campaign(NamedTuple):
 
 
 def read_folder(folder: str) -> Campaign:
-    """Read a campaign's folder; nothing is written.
+    """Read a campaign's folder without changing it.
 
     Raises:
-        UserError: it holds no iteration, or it is one of ours.
+        UserError: it contains no iteration, or it belongs to faser-align.
     """
     root = Path(folder).absolute()
     if (root / layout.RECORD).exists():
@@ -138,11 +138,11 @@ def read_folder(folder: str) -> Campaign:
 
 
 def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
-    """The raw files of a campaign, and a note where they are not those whose tracks are there.
+    """Return the raw files of a campaign, and a note if they differ from those with tracks.
 
     Args:
-        name: of its folder.
-        raw: the part ``raw`` of its configuration.
+        name: name of the folder.
+        raw: the section ``raw`` of its configuration.
         past: its iterations.
     """
     tracks = {file for one in past for file in one.tracks}
@@ -167,7 +167,7 @@ def _has_anything(folder: Path) -> bool:
 
 
 def _config(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The configuration that the newest generation keeps in the folder; empty if it is not there or cannot be read."""
+    """Return the configuration that the newest generation keeps in the folder; empty if missing or unreadable."""
     path = root / "config.json"
     if not path.is_file():
         return {}, ()
@@ -182,7 +182,7 @@ def _iteration(folder: Path, following: Path | None) -> Past:
     start_file = folder / layout.RECO / layout.CONSTANTS
     start = _constants(start_file, notes)
     places = [folder / layout.MILLEPEDE / layout.CONSTANTS]
-    if following is not None:  # what the next iteration used counts before what was meant for it
+    if following is not None:  # what the next iteration used takes precedence over what was written for it
         places.insert(0, following / layout.RECO / layout.CONSTANTS)
     result_file = next((path for path in places if path.is_file()), None)
     result = None if result_file is None else _constants(result_file, notes)
@@ -207,7 +207,7 @@ def _iteration(folder: Path, following: Path | None) -> Past:
 
 
 def _constants(path: Path, notes: list[str]) -> Constants | None:
-    """Constants of a file; an empty one stands for zeros, as it did in their database."""
+    """Return the constants in a file; an empty file means zeros, as in the old database."""
     if not path.is_file():
         notes.append(f"{path.parent.name}/{path.name} is missing")
         return None
@@ -223,7 +223,7 @@ def _constants(path: Path, notes: list[str]) -> Constants | None:
 
 
 def _runs(folder: Path, notes: list[str]) -> list[Run]:
-    """Pede's runs in a folder or in folders of it, by name."""
+    """Return pede's runs in a folder or its subfolders, by name."""
     if not folder.is_dir():
         return []
     places = sorted({path.parent for name in (RESULT, END, LOG) for path in folder.rglob(name)})
@@ -235,7 +235,7 @@ def _run(place: Path, top: Path, notes: list[str]) -> Run:
     solution = Solution(-1, "", "", {})
     try:
         solution = read_outputs(place / "steering.txt")
-        if END not in files and RESULT in files:  # pede's end is not known, its result is
+        if END not in files and RESULT in files:  # pede's end is unknown, its result is not
             solution = replace(solution, result=read_result(place / RESULT), end_text="", message="")
         elif not solution.solved:
             notes.append(f"pede ended with code {solution.end_code} ({solution.end_text}): no result of it is used")
@@ -246,7 +246,7 @@ def _run(place: Path, top: Path, notes: list[str]) -> Run:
 
 
 def _tracks(folder: Path) -> tuple[dict[int, float], str]:
-    """Raw files whose tracks are there, with the time of each, and their run."""
+    """Return the raw files that have tracks, with the time of each, and their run."""
     tracks, run = {}, ""
     for path in sorted(folder.glob("*.root")) if folder.is_dir() else []:
         found = TRACKS.fullmatch(path.name)

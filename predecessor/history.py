@@ -1,4 +1,4 @@
-"""The history of a finished campaign of faser-alignment-script: the events that hooks would have taken in."""
+"""Write the history of a finished campaign of faser-alignment-script: the events that hooks would have recorded."""
 
 import json
 import sqlite3
@@ -10,22 +10,22 @@ from faser_align.fsm import table
 from faser_align.predecessor.folder import Past, Place
 from faser_align.state import advance, apply, database, history
 
-DAGMAN = "imported"  # stands where the id of the DAGMan job would
+DAGMAN = "imported"  # in place of the DAGMan job's id
 JUDGED = "imported: faser-alignment-script judged nothing"
 
 
 def replay(
     db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Mapping[str, Any]
 ) -> int:
-    """Take all events in, as the hooks of those days would have.
+    """Record all events as hooks would have.
 
     Args:
-        db: the new store, in a transaction.
-        places, metrics: the iterations in their order, and the metrics of each.
-        record: of the new campaign.
+        db: the new state database, in a transaction.
+        places, metrics: the iterations in order, and the metrics of each.
+        record: manifest of the new campaign.
 
     Returns:
-        0, which the transaction hands on.
+        0, which the transaction returns.
     """
     for place, numbers in zip(places, metrics, strict=True):
         began = _event("pre", "", place.past.began)
@@ -47,13 +47,13 @@ def replay(
             {**_event("final", layout.FINAL_NODE, places[-1].past.ended), "dag_status": 2, "failed_count": 1},
         )
     _mark(db, places, record)
-    # Of files whose tracks are not there any more it is not known what became of them.
+    # The outcome of files whose tracks no longer exist is unknown.
     db.execute("DELETE FROM nodes WHERE state = 'waiting'")
     return 0
 
 
 def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, Any]) -> None:
-    """Say where the history comes from, and let it begin when theirs did."""
+    """Record the origin of the history, and date its begin as theirs."""
     began, last = database.utc(places[0].past.began), places[-1]
     source = record["imported"]["from"]
     db.execute("UPDATE campaign SET created_utc = ?", (began,))
@@ -61,7 +61,7 @@ def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, 
         "UPDATE history SET utc = ?, host = '', facts = json_set(facts, '$.imported', ?) WHERE event = 'created'",
         (began, source),
     )
-    # What an event must have and nobody knows: jobs' exit statuses, and which try it was.
+    # Required fields of an event that are unknown: exit statuses of jobs, and the number of the attempt.
     db.execute("UPDATE attempts SET return_value = NULL, exit_status = NULL, host = ''")
     db.execute("UPDATE history SET facts = json_remove(facts, '$.return', '$.retry') WHERE subject != 'campaign'")
     if not last.past.is_solved:
@@ -70,7 +70,7 @@ def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, 
 
 
 def _why(past: Past) -> str:
-    """Why pede found no constants, in its own words."""
+    """Return pede's own reason for finding no constants."""
     return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
 
 

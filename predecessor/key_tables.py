@@ -1,4 +1,4 @@
-"""The tables of ``docs/from-faser-alignment-script.md``, made from the rules by which configurations are imported."""
+"""Generate the tables of ``docs/from-faser-alignment-script.md`` from the import rules."""
 
 from faser_align.predecessor.rules import FIRST, NEWEST, No, Rule, Script, Template, To
 
@@ -17,7 +17,7 @@ _WORKFLOW: dict[str, Rule] = {
     "set.steps[N].reco": To(("stages[N].stations",), note="3 or 4, of this set's tracks"),
     "set.steps[N].pedes[K]": To(("stages[N].steps[K].fix",), note="what each word means stands below"),
 }
-# What a step of theirs names, what stays fixed, and our words for it.
+# A fix word of theirs, what it fixes, and our word for it.
 WORDS = (
     ("`IFT`", "all parameters of the IFT", '`"IFT"`'),
     ("`3ST`", "all parameters of the other three stations", '`"3ST"`'),

@@ -1,4 +1,4 @@
-"""The metrics of a finished campaign of faser-alignment-script, as far as its constants and what pede wrote say them."""
+"""Compute an imported iteration's metrics, as far as its constants and pede's files allow."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ DIGITS = 1e-4  # relative; pede prints five digits
 
 
 def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[str, Any]:
-    """The iteration's metrics as far as its files say, written beside its result; blank is None or left out."""
+    """Write the iteration's metrics beside its result; unknown values are None or left out."""
     past = place.past
     solved = [run for run in past.runs if run.solution.result]
     said = correction_from_parameters(solved[-1].solution.values) if solved else None
@@ -49,7 +49,7 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[
 
 
 def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Constants, files: int) -> dict[str, Any]:
-    """Metrics of pede's runs; what only the tracks could say is taken out again."""
+    """Return metrics from pede's runs, without those that need the tracks."""
     steps: list[Step] = []
     for run in runs:
         result = run.solution.result
@@ -83,7 +83,7 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
 
 
 def _end(run: Run) -> dict[str, Any]:
-    """Pede's end code and text; blank where it left none."""
+    """Return pede's end code and text; empty if it left none."""
     known = run.solution.end_code >= 0
     return {
         "end_code": run.solution.end_code if known else "",
@@ -92,7 +92,7 @@ def _end(run: Run) -> dict[str, Any]:
 
 
 def _of_constants(place: Place, applied: Constants | None) -> dict[str, Any]:
-    """Metrics of an iteration without a result of pede: by how much its constants changed, if they did."""
+    """Return metrics of an iteration without a pede result: the change of its constants, if any."""
     moved = [label for label, parameter in PARAMETERS.items() if any((applied or {}).get(parameter.key, ()))]
     return {
         "format": 1,
@@ -104,7 +104,7 @@ def _of_constants(place: Place, applied: Constants | None) -> dict[str, Any]:
 
 
 def _agree(applied: Constants, said: Constants, start: Constants) -> bool:
-    """Whether two corrections are the same to the digits that pede and the constants have."""
+    """Return whether two corrections agree within the digits of pede and the constants."""
     zero = (0.0,) * 6
     for key in applied.keys() | said.keys():
         for a, b, c in zip(applied.get(key, zero), said.get(key, zero), start.get(key, zero), strict=True):

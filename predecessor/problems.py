@@ -1,10 +1,10 @@
-"""What keeps a configuration of faser-alignment-script from becoming one of ours."""
+"""Describe why a configuration of faser-alignment-script cannot be converted."""
 
 from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """A key of theirs, what is wrong with it, and the fix; both are parts of a sentence."""
+    """An old key, what is wrong with it, and the fix; both are parts of a sentence."""
 
     key: str
     what: str

@@ -1,4 +1,4 @@
-"""Reading JSON that people wrote: where it is not JSON, with line, column and cure, and what was probably meant."""
+"""Read JSON written by people: report line, column and fix of an error, and guess what was meant."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _SHOWN = 30
 
 
 class Fault(NamedTuple):
-    """A place that is not JSON, what is wrong there, and what cures it; both are parts of a sentence."""
+    """A place that is not JSON, what is wrong there, and the fix; both are parts of a sentence."""
 
     line: int
     column: int
@@ -30,19 +30,19 @@ class Fault(NamedTuple):
 
 
 def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], list[Fault]]:
-    """Read an object of JSON.
+    """Read a JSON object.
 
     Args:
-        text: what the file holds.
+        text: content of the file.
         path: its name, for messages.
-        lenient: whether to read what was probably meant: a comma that is missing or too many, comments, single quotes,
-            Python's words for true, false and null, and a key that is given twice (the last one counts).
+        lenient: accept what was probably meant: a missing or extra comma, comments, single quotes, Python's True, False
+            and None, and duplicate keys (the last one counts).
 
     Returns:
-        The object, and the faults that were overlooked (none unless ``lenient``).
+        The object, and the faults that were tolerated (none unless ``lenient``).
 
     Raises:
-        UserError: the text is not JSON, or not an object; with line, column, and the likely cure.
+        UserError: the text is not JSON or not an object; with line, column and the likely fix.
     """
     reader = _Reader(text, path)
     try:
@@ -58,14 +58,14 @@ def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], l
 
 
 class _Reader:
-    """A walk through the text; ``faults`` are what had to be overlooked on the way."""
+    """A parser of the text; ``faults`` are those tolerated so far."""
 
     def __init__(self, text: str, path: str) -> None:
         self.text, self.path, self.at = text, path, 0
         self.faults: list[Fault] = []
 
     def whole(self) -> Any:
-        """The value that is the whole text."""
+        """Return the value that is the whole text."""
         self._space()
         if self.at == len(self.text):
             raise UserError(f"{self.path} is empty; name the configuration of faser-alignment-script")
@@ -132,7 +132,7 @@ class _Reader:
         return found
 
     def _goes_on(self, closing: str, opened: int, *, first: bool) -> bool:
-        """Step over the comma before the next member; False behind the closing bracket."""
+        """Skip the comma before the next member; return False after the closing bracket."""
         end = self.at
         self._space()
         comma = self.text[self.at : self.at + 1] == ","

@@ -1,4 +1,4 @@
-"""Reading a configuration in YAML, as the version in development of faser-alignment-script writes it."""
+"""Read a YAML configuration, as the development version of faser-alignment-script writes it."""
 
 import json
 from typing import Any
@@ -7,14 +7,14 @@ from faser_align.fsm.errors import UserError
 
 
 def read_yaml(text: str, path: str) -> dict[str, Any]:
-    """Read a mapping of YAML.
+    """Read a YAML mapping.
 
-    Digits that begin with 0 or hold a colon stay text: YAML 1.1 would read ``011705`` as octal and ``40:50`` as minutes.
+    Numbers with a leading 0 or a colon stay text: YAML 1.1 would read ``011705`` as octal and ``40:50`` as minutes.
 
     Raises:
-        UserError: the text is not YAML, with line and column, or it is no mapping.
+        UserError: the text is not YAML, with line and column, or not a mapping.
     """
-    import yaml  # only here: no other command needs it
+    import yaml  # imported here, because no other command needs it
 
     loader_class: Any = type("Loader", (yaml.SafeLoader,), {})
 

@@ -1,4 +1,4 @@
-"""References ``${...}`` from one value of faser-alignment-script's configuration to another.
+"""Resolve references ``${...}`` between values of faser-alignment-script's configuration.
 
 Its JSON refers to a key of the same block (``${dir}``), its YAML to any key by its full path (``${tpl.dir}``).
 """
@@ -10,16 +10,16 @@ from typing import Any
 from faser_align.predecessor.problems import Problem
 
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
-# What differs from campaign to campaign stays a field, so that a name or a path that is made of it stays a template.
+# Values that differ between campaigns stay fields, so that names and paths with them stay templates.
 _FIELDS = {"raw.year": "{year}", "raw.run": "{run}", "raw.files": "{files}", "raw.format": "{format}"}
 
 
 class _Unknown(Exception):
-    """A reference that leads nowhere, or in a circle; its text is the part of a sentence."""
+    """A reference to a missing key, or a circular one; its text is part of a sentence."""
 
 
 def resolve(old: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Replace every reference by the value that it names; returns the configuration, and the references that lead nowhere."""
+    """Replace every reference by its value; return the configuration, and the references that cannot be resolved."""
     problems: list[Problem] = []
 
     def walk(value: Any, key: str) -> Any:
@@ -37,7 +37,7 @@ def resolve(old: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) -> str:
-    """``text`` of the key with its references replaced; ``path`` are the keys that led there."""
+    """Return the key's ``text`` with its references replaced; ``path`` are the keys that led there."""
 
     def value(found: re.Match[str]) -> str:
         named = found[1].strip()

@@ -1,6 +1,6 @@
-"""What becomes of each key of faser-alignment-script's configurations, of either generation, as a table of rules.
+"""Define what each key of faser-alignment-script's configurations becomes, for both generations.
 
-A rule says for a key of theirs which keys of ours it becomes, or why there is none.
+A rule names our keys for an old key, or the reason why there is none.
 """
 
 import os
@@ -29,7 +29,7 @@ TABLES = (
 
 
 class Context(NamedTuple):
-    """The old configuration, the folder to which its relative paths belong, and what its version does."""
+    """The old configuration, the folder of its relative paths, and the behaviour of its version."""
 
     old: Old
     base: str
@@ -37,7 +37,7 @@ class Context(NamedTuple):
 
 
 class To(NamedTuple):
-    """Our keys that an old one becomes, how its value changes, and what should be known about it."""
+    """Our keys for an old one, the conversion of its value, and a remark."""
 
     keys: tuple[str, ...]
     change: Callable[[Any, Context], Any] = lambda value, _: value
@@ -51,20 +51,20 @@ class No(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A key that names a submit template for jobs of this kind, whose lines are taken over; an edited one is its user's."""
+    """A key that names a submit template for jobs of this kind, whose lines are converted if the user edited it."""
 
     kind: str
 
 
 class Script(NamedTuple):
-    """A key that names a script of the version, which is read for these keys of ours, and what is not read in it."""
+    """A key that names a script of the version, our keys that are read from it, and what is not read."""
 
     keys: tuple[str, ...]
     why: str
 
 
 class Need(NamedTuple):
-    """The key of theirs without which a campaign cannot be made, and what to write there."""
+    """A key without which a campaign cannot be made, and what to write there."""
 
     key: str
     fix: str
@@ -74,7 +74,7 @@ Rule = To | No | Template | Script | tuple[To, ...]
 
 
 class Entry(NamedTuple):
-    """One key of ours: its value, and the comment that stands behind it."""
+    """One of our keys: its value, and the comment after it."""
 
     key: str
     value: Any
@@ -88,13 +88,13 @@ def _path(value: Any, context: Context) -> Any:
 
 
 def _parent(value: Any, context: Context) -> Any:
-    """The folder in which the campaign's folder is made: what stands before the campaign's name, or another field, in theirs."""
+    """Return the parent of the campaign's folder: the path before the campaign's name or another field."""
     path = _path(value, context)
     return path.partition("{")[0].rpartition("/")[0] or "/" if isinstance(path, str) and "{" in path else path
 
 
 def _name(value: Any, _: Context) -> Any:
-    """The name with our fields: ``{year:0>4}`` has four digits here without being told."""
+    """Return the name with our fields: ``{year:0>4}`` always has four digits here."""
     if not isinstance(value, str):
         return value
     try:
@@ -113,12 +113,12 @@ def _upper(value: Any, _: Context) -> Any:
 
 
 def _stations(value: Any, _: Context) -> Any:
-    """Of ``raw.fourst``."""
+    """Return the number of stations from ``raw.fourst``."""
     return (4 if value else 3) if isinstance(value, bool) else value
 
 
 def _size(unit: str) -> Callable[[Any, Context], Any]:
-    """A size as HTCondor counts it, in MB."""
+    """Return a converter of sizes to MB, in HTCondor's notation."""
 
     def change(value: Any, _: Context) -> Any:
         try:
@@ -130,7 +130,7 @@ def _size(unit: str) -> Callable[[Any, Context], Any]:
 
 
 def _within(name: str) -> Callable[[Any, Context], Any]:
-    """The file ``name`` in the folder that the key names; a key that names a file already stays."""
+    """Return a converter to the file ``name`` in the folder that the key names; the name of a file is kept."""
 
     def change(value: Any, context: Context) -> Any:
         path = _path(value, context)
@@ -142,13 +142,13 @@ def _within(name: str) -> Callable[[Any, Context], Any]:
 
 
 def _asetup(value: Any, context: Context) -> Any:
-    """``asetup.faser`` of the checkout that belongs to an installation: where it is, or the likeliest place."""
+    """Return ``asetup.faser`` of the checkout of an installation: where it is, or the likeliest place."""
     places = [f"{place}/asetup.faser" for place in _around(value, context)]
     return next(filter(os.path.isfile, places), places[0]) if places else value
 
 
 def _around(value: Any, context: Context) -> list[str]:
-    """Folders around an installation in which the checkout may be, the likeliest first."""
+    """Return folders near an installation that may contain the checkout, the likeliest first."""
     path = _path(value, context)
     if not isinstance(path, str) or not path:
         return []
@@ -157,7 +157,7 @@ def _around(value: Any, context: Context) -> list[str]:
 
 
 def version(old: Old, base: str) -> Version:
-    """What the version of the configuration does, by its scripts where they can be read, else by its words."""
+    """Return the behaviour of the configuration's version: from its scripts if readable, else from its keys."""
     context = Context(old, base)
     in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
     source = _path(_get(old, "src.dir"), context) or (base if in_checkout else "")
@@ -177,7 +177,7 @@ def _script(value: Any, context: Context) -> Any:
 
 
 def initial(value: Any, context: Context) -> Any:
-    """A file of their folder of templates."""
+    """Return a file in the old folder of templates."""
     folder = _path(_get(context.old, "tpl.dir") or ".", context)
     return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
 
@@ -212,7 +212,7 @@ _OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else b
 _ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
 _MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
 
-# README's generation.
+# The README's generation.
 FIRST_TABLES = ("paths", "htcondor", "alignment", "storage")
 FIRST: dict[str, Rule] = {
     "paths.calypso_install": (
@@ -326,7 +326,7 @@ NEWEST: dict[str, Rule] = {
     "discarded.*": No("the file itself calls it discarded"),
 }
 
-# Without these keys of ours, from these keys of theirs, there is no campaign.
+# These keys of ours, from these old keys, are required for a campaign.
 _CHECKOUT = "write the folder of your checkout of faser-alignment-script"
 _INSTALLATION = "write the folder of your Calypso installation, which has setup.sh"
 NEEDED_NEWEST = {
@@ -349,7 +349,7 @@ NEEDED_FIRST = {
     "solver.pede": Need("paths.pede_install", "write the folder with pede"),
 }
 
-# What their code has and their configuration does not say, for both generations; an old key overrides it.
+# Defaults in the old code of both generations; an old key overrides them.
 FIXED = (
     Entry("reconstruction.backend", "calypso", "as runAlignment.sh"),
     Entry("reconstruction.raw", RAW, "as runAlignment.sh"),
@@ -373,5 +373,5 @@ FIXED = (
     Entry("htcondor.mille.flavour", "workday", "as mille.sub.tpl"),
 )
 
-# What README's generation says in no file: its programs took three stations unless they were told otherwise.
+# Defaults of the README's generation: its programs used three stations unless configured otherwise.
 FIXED_FIRST = (Entry("campaign.stations", 3, "as main.py without --fourst"),)

@@ -1,4 +1,4 @@
-"""The sets of faser-alignment-script, which become our stages: ``workflow.setN`` and ``set.steps`` of its versions."""
+"""Convert the sets of faser-alignment-script to stages: ``workflow.setN`` and ``set.steps`` of its versions."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ _KEYS = ("iters", "comment", "reco", "pede", "pedes")
 
 
 class Step(NamedTuple):
-    """A run of pede: its key there, our name for it, and what it fixes in our words."""
+    """A run of pede: its old key, our name for it, and what it fixes in our words."""
 
     key: str
     name: str
@@ -21,9 +21,9 @@ class Step(NamedTuple):
 
 
 class Set(NamedTuple):
-    """A set: its key there, the keys and values of what it says, and its steps.
+    """A set: its old key, its keys and values, and its steps.
 
-    ``stations`` is None where the file has them for all sets at once; ``keys`` has the keys of name, iterations and stations.
+    ``stations`` is None if the file has one value for all sets; ``keys`` has the keys of name, iterations and stations.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Set(NamedTuple):
 
 
 def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem]]:
-    """Return the sets with iterations in their order, and what is wrong with the others."""
+    """Return the sets that have iterations in order, and the problems of the others."""
     problems: list[Problem] = []
     found: list[Set] = []
     described = _described(old, problems)
@@ -55,7 +55,7 @@ def without_iterations(old: Mapping[str, Any]) -> list[str]:
 
 
 def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what the sets say that has no meaning here, with its key."""
+    """Yield values of the sets that have no meaning here, with their keys."""
     for key, value in _described(old, []):
         if isinstance(value, Mapping):
             yield from ((f"{key}.{name}", inner) for name, inner in value.items() if name not in _KEYS)
@@ -65,7 +65,7 @@ def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def words_of(old: Mapping[str, Any]) -> set[str]:
-    """Return every word that the sets name, parts of ``IFT_local`` apart."""
+    """Return every word that the sets use; parts such as in ``IFT_local`` separately."""
     found: set[str] = set()
     stack: list[Any] = [old.get("workflow"), old.get("set")]
     while stack:
@@ -80,7 +80,7 @@ def words_of(old: Mapping[str, Any]) -> set[str]:
 
 
 def _described(old: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
-    """Key and value of each set, in the order in which they are run."""
+    """Return key and value of each set, in order of execution."""
     if isinstance(old.get("set"), Mapping):
         return _in_development(old["set"], problems)
     return _workflow(old.get("workflow"), problems)
@@ -136,7 +136,7 @@ def _steps(key: str, value: Mapping[str, Any], components: bool, problems: list[
 
 
 def _items(place: str, item: Any, components: bool, problems: list[Problem]) -> list[Any]:
-    """What an item to fix is in our words; a layer's number may stand in quotes there."""
+    """Return our words for an item to fix; an old layer number may be quoted."""
     if _is_whole(item) or (isinstance(item, str) and item.isdecimal()):
         found, fix = _of_number(int(item), components)
     else:
@@ -147,7 +147,7 @@ def _items(place: str, item: Any, components: bool, problems: list[Problem]) -> 
 
 
 def _of_word(item: Any) -> tuple[list[Any], str]:
-    """Our words for one of theirs, and how to correct it if there are none."""
+    """Return our words for an old word, and the fix if there are none."""
     part, _, depth = item.partition("_") if isinstance(item, str) else ("", "", "")
     if part in DEPTHS and not depth:
         return [item], ""
@@ -160,7 +160,7 @@ def _of_word(item: Any) -> tuple[list[Any], str]:
 
 
 def _of_number(number: int, components: bool) -> tuple[list[Any], str]:
-    """Our words for a number, which is a layer (21) or, in newer versions, a component with a 0 behind it (210)."""
+    """Return our words for a number: a layer (21) or, in newer versions, a component with a trailing 0 (210)."""
     if not components:
         return ([number], "") if number in LAYERS else ([], f"write a layer: {', '.join(map(str, LAYERS))}")
     component, parameter = divmod(number, 10)
@@ -175,7 +175,7 @@ def _of_number(number: int, components: bool) -> tuple[list[Any], str]:
 
 
 def _numbers(value: Any) -> list[int]:
-    """Every number that a set names as a thing to fix."""
+    """Return every number that a set names as an item to fix."""
     pede = value.get("pedes", value.get("pede")) if isinstance(value, Mapping) else None
     lists = pede.values() if isinstance(pede, Mapping) else pede if isinstance(pede, list) else []
     items = [item for fixed in lists if isinstance(fixed, list) for item in fixed]

@@ -1,6 +1,6 @@
-"""From a submit template of faser-alignment-script, which its users edit, to keys of ``[htcondor.reco]`` and ``[htcondor.mille]``.
+"""Convert an edited submit template to keys of ``[htcondor.reco]`` and ``[htcondor.mille]``.
 
-Every line of it is taken over, or told with the reason why it is not.
+Every line is converted, or reported with the reason why not.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from faser_align.fsm.errors import UserError
 
-# CERN's flavours and their limits of wall time (s).
+# CERN's job flavours and their limits of wall time (s).
 FLAVOURS = {
     "espresso": 1200,
     "microcentury": 3600,
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A key of ours, its value, and the line that it comes from."""
+    """A key of ours, its value, and the line it comes from."""
 
     key: str
     value: object
@@ -42,7 +42,7 @@ class Taken(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A line that has no key, or a value that cannot be taken over, and why."""
+    """A line without a counterpart, or a value that cannot be converted, and the reason."""
 
     name: str
     value: str
@@ -50,7 +50,7 @@ class Refused(NamedTuple):
 
 
 def lines_of(text: str) -> Iterator[Line]:
-    """The lines of a submit description up to its ``queue``, those that go on behind a backslash joined."""
+    """Yield the lines of a submit description up to ``queue``, with continuation lines joined."""
     for line in re.sub(r"[ \t]*\\\r?\n\s*", " ", text).splitlines():
         if re.match(r"\s*queue\b", line, re.IGNORECASE):
             return
@@ -60,7 +60,7 @@ def lines_of(text: str) -> Iterator[Line]:
 
 
 def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
-    """What becomes of each line of a template of ``kind`` (``reco`` or ``mille``); of those with one name the last one counts."""
+    """Yield the conversion of each line of a template of ``kind``, ``reco`` or ``mille``; the last of equal names counts."""
     for attribute, line in {_attribute(line.name): line for line in lines_of(text)}.items():
         if attribute in _LEFT:
             yield Refused(line.name, line.value, _LEFT[attribute])
@@ -78,7 +78,7 @@ def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
 
 
 def _attribute(name: str) -> str:
-    """The attribute of the job that a name stands for, in lower case without ``_``: ``+JobFlavour``, ``request_cpus``."""
+    """Return the job attribute of a name, in lower case without ``_``: ``+JobFlavour``, ``request_cpus``."""
     return re.sub(r"^(\+|MY\.)", "", name, flags=re.IGNORECASE).lower().replace("_", "")
 
 
@@ -99,7 +99,7 @@ def _whole(value: str) -> int:
 
 
 def megabytes(unit: str) -> Callable[[str], int]:
-    """Megabytes of a size of HTCondor's, which without a unit of its own counts in ``unit``."""
+    """Return a converter of HTCondor sizes to MB; ``unit`` applies to sizes without a unit."""
 
     def change(value: str) -> int:
         found = _SIZE.fullmatch(_plain(value))
@@ -111,12 +111,12 @@ def megabytes(unit: str) -> Callable[[str], int]:
 
 
 def _flavour_of(value: str) -> str:
-    """The shortest flavour that lasts as long as a ``MaxRuntime``."""
+    """Return the shortest flavour that is at least as long as a ``MaxRuntime``."""
     wanted = _whole(value)
     return next((name for name, limit in FLAVOURS.items() if limit >= wanted), "nextweek")
 
 
-# Names of attributes without + and _, in lower case: the key that they become.
+# Attributes without + and _, in lower case, and the keys they become.
 _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "requestcpus": ("htcondor.{kind}.cpus", _whole),
     "requestmemory": ("htcondor.{kind}.memory_mb", megabytes("M")),

@@ -1,7 +1,7 @@
-"""What a version of faser-alignment-script has in its scripts and not in its configuration.
+"""Find out what a version of faser-alignment-script defines in its scripts and not in its configuration.
 
-Direction of tracking, names of the database and options are read from ``runAlignment.sh`` and the scripts that it runs. Where
-they cannot be read, the words of the configuration tell the version.
+The direction of tracking, names of the database and options are read from ``runAlignment.sh`` and the scripts it runs.
+If they cannot be read, the keys of the configuration indicate the version.
 """
 
 import os
@@ -27,14 +27,14 @@ _OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)(?:[ =](?!-)([^\s\"'\\]+))?")
 
 
 class Version(NamedTuple):
-    """What a version does.
+    """Behaviour of a version.
 
     Attributes:
         write_constants: path of its script that writes constants.
         reconstruct: path of its script that reconstructs.
-        values: our keys, each with its value and where it comes from.
-        choices: sentences on what was not read but taken from the version's words, and what to choose if that is wrong.
-        unused: options of its command whose value is a variable of its shell script.
+        values: our keys, each with its value and origin.
+        choices: sentences on what was inferred from the configuration's keys instead of read, and the alternative.
+        unused: options of its command whose value is a shell variable.
     """
 
     write_constants: str
@@ -45,13 +45,13 @@ class Version(NamedTuple):
 
 
 def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[str]) -> Version:
-    """Find out what the version does that the configuration belongs to.
+    """Return the behaviour of the version that the configuration belongs to.
 
     Args:
         old: the configuration.
         source: the folder of its scripts, ``SRC_DIR`` of their jobs; empty if the configuration does not say.
         script: path of ``runAlignment.sh``.
-        folders: further places of the two Python scripts, the likeliest first.
+        folders: other places of the two Python scripts, the likeliest first.
     """
     text = calypso_scripts.read(script)
     commands = [line for line in text.splitlines() if RECONSTRUCT in line]
@@ -80,7 +80,7 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
 
 
 def _of_commands(commands: list[str], script: str, values: dict[str, tuple[Any, str]]) -> list[str]:
-    """Put direction and options of the lines that reconstruct into ``values``; returns options with a variable."""
+    """Add direction and options of the reconstruction commands to ``values``; return options with a variable."""
     after = [line.partition(RECONSTRUCT)[2] for line in commands]
     options = {name: value for line in after for name, value in _OPTION.findall(line)}
     directions = {_DIRECTIONS[name] for name in options if name in _DIRECTIONS}
@@ -102,7 +102,7 @@ def _by_words(
     script: str,
     write_constants: str,
 ) -> None:
-    """Fill in what could not be read, from the version that the configuration's words tell; says so in ``choices``."""
+    """Add what could not be read, inferred from the configuration's keys; record it in ``choices``."""
     newest = "workflow" in old and words_of(old) & {"local", "global"} != set()
     told = "as in the version of 12 March 2026" if newest else "as in versions before 12 March 2026"
     direction, number = ("backward", "05") if newest else ("forward", "04")
@@ -126,17 +126,17 @@ def _by_words(
 
 
 def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:
-    """Whether the script that reconstructs has no ``--output_level``, by what it declares, else by the configuration."""
+    """Return whether the reconstruction script lacks ``--output_level``, from its parser, else from the configuration."""
     known = calypso_scripts.options_known(calypso_scripts.read(reconstruct))
     raw = old.get("raw")
     return "--output_level" not in known if known else not (isinstance(raw, Mapping) and "verbosity" in raw)
 
 
 def _silent(script: str) -> str:
-    """Why a script does not say what was looked for."""
+    """Return why a script does not give the wanted value."""
     return f"{script or 'its script'} {'does not say it' if os.path.isfile(script) else 'cannot be read here'}"
 
 
 def _first(places: list[str]) -> str:
-    """The first that is a file, else the likeliest."""
+    """Return the first path that is a file, else the likeliest."""
     return next(filter(os.path.isfile, places), places[0] if places else "")
