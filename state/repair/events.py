@@ -28,6 +28,7 @@ KILLED, UNENDED = (
 )  # instead of an exit status: of a script that died on a signal, and of one whose end no log has
 PROVED = "proved"  # marks an end that no script told, and a later event proves
 UNSURE = "unsure"  # marks an event of a script that was killed, and may have recorded nothing
+UNDECIDED = "undecided"  # marks a killed POST whose end no log has: it is not applied
 
 
 class Happening(NamedTuple):
@@ -363,8 +364,7 @@ def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()
     posts: dict[int, Happening] = {}
     found: list[Event] = []
     for one in told:
-        if (one.phase == "pre" and (one.status or 0) > 0) or _is_unknown(one):
-            tries[one.dag_id, one.node] += one.phase == "post"
+        if one.phase == "pre" and (one.status or 0) > 0:
             continue
         event: Event = {
             "phase": one.phase,
@@ -394,7 +394,10 @@ def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()
             event["retry"] = retries.get((one.node, one.job_id), tries[attempt])
             event["max_retries"] = record["config"]["htcondor"]["retries"]
             tries[attempt] += 1
-            posts[id(event)] = one
+            if _is_undecided(one):
+                event |= {"job_id": one.job_id, UNDECIDED: True}
+            else:
+                posts[id(event)] = one
         found.append(event)
     result = _with_changes(found, record, changed, logs.extended_by)
     _judge(result, posts, record, changed)
@@ -414,8 +417,8 @@ def _judge(
             _ended(event, one, record, latest=last[one.node] == one.job_id)
 
 
-def _is_unknown(one: Happening) -> bool:
-    """Whether a POST was killed whose end depends on more than the job's exit status: it may not have recorded any."""
+def _is_undecided(one: Happening) -> bool:
+    """Whether a POST was killed whose job succeeded: its decision depends on more than the job's exit status."""
     return one.phase == "post" and (one.status or 0) < 0 and one.ret == 0
 
 

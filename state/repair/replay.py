@@ -9,7 +9,7 @@ from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
 from faser_align.state.repair.copies import UNTOLD, opened
-from faser_align.state.repair.events import NEAR_S, PROVED, UNSURE
+from faser_align.state.repair.events import NEAR_S, PROVED, UNDECIDED, UNSURE
 
 Event = dict[str, Any]
 Record = dict[str, Any]
@@ -125,7 +125,9 @@ def _delivers(event: Event) -> bool:
 
 
 def _apply(db: sqlite3.Connection, event: Event) -> list[str]:
-    """Take an event of the logs in; one that does not fit this campaign changes nothing, and is returned in words."""
+    """Apply an event of the logs; one that does not fit this campaign changes nothing, and is returned in words."""
+    if event.get(UNDECIDED):
+        return []
     if event.get(PROVED) and db.execute("SELECT state FROM campaign").fetchone()[0] in table.ENDS:
         return []
     db.execute("SAVEPOINT event")
@@ -175,8 +177,6 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
     for place, one in enumerate(events):
         if one.event.get(PROVED):  # of a DAGMan that the store knows to have gone
             is_new[place] = is_new[place + 1 : place + 2] == [True]
-        if one.event.get(UNSURE):  # a store knows better what was recorded
-            is_new[place] = False
     last: dict[str, int] = {}
     for place, one in enumerate(events):
         if not is_new[place]:
@@ -184,7 +184,8 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
     tail: list[Taken] = []
     middle: list[Taken] = []
     for place, one in enumerate(events):
-        if is_new[place]:
+        # Whether a killed script recorded anything, the store knows.
+        if is_new[place] and not one.event.get(UNSURE):
             moves = one.event["phase"] in ("pre", "post")
             # What waits in the spool is as late as a hook's own replay of it would be.
             before = moves and not one.spooled and place < last.get(one.event.get("node", ""), -1)
@@ -193,7 +194,7 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
 
 
 class _Lacking:
-    """Says of one event after the other whether a store lacks it."""
+    """Follows the events of the logs, one after the other, and says of each whether a store lacks it."""
 
     def __init__(self, known: _Known) -> None:
         self._known = known
@@ -201,6 +202,7 @@ class _Lacking:
         self._held: Counter[tuple[str, str]] = Counter()
         self._ended: Counter[str] = Counter()
         self._open: dict[tuple[str, str], bool] = {}
+        self._over: dict[str, bool] = {}
 
     def __call__(self, event: Event) -> bool:
         phase, node = event["phase"], event.get("node", "")
@@ -209,16 +211,23 @@ class _Lacking:
             if attempt not in self._open:
                 self._opened[attempt] += 1
                 self._open[attempt] = self._opened[attempt] > self._known.attempts[attempt]
+                if not (self._open[attempt] and event.get(UNSURE)):
+                    self._over.pop(attempt[0], None)  # it may have reopened the campaign
             return self._open[attempt]  # of a repeat, too: it is as new as the first
         if phase == "post":
-            self._open.pop(attempt, None)
-            return job not in self._known.closed
+            lacking = job not in self._known.closed
+            if not (lacking and event.get(UNSURE)):  # a killed POST that closed nothing leaves the attempt open
+                self._open.pop(attempt, None)
+            return lacking
         if phase == "hold":
             self._held[job] += 1
             return self._held[job] > self._known.holds[job]
         if phase == "final" and not event.get(PROVED):
-            self._ended[attempt[0]] += 1
-            return self._ended[attempt[0]] > self._known.finals[attempt[0]]
+            dag_id = attempt[0]
+            if dag_id not in self._over:
+                self._ended[dag_id] += 1
+                self._over[dag_id] = self._ended[dag_id] > self._known.finals[dag_id]
+            return self._over[dag_id]  # of a repeat, too
         if event.get("event") in table.NEW_DAGMAN:
             return attempt[0] not in self._known.dagmans
         return event.get("id", "") not in self._known.wishes

@@ -1,6 +1,7 @@
 """What DAGMan's logs alone tell of scripts that were killed, overtaken or never ended; all lines are of one second."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from campaigns import hook, make_campaign, metrics, write_metrics, write_output
 
 from faser_align.campaign import changes, layout
+from faser_align.state.create import create_store
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.report import report, sentences
 
@@ -288,30 +290,41 @@ def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path
     assert rows(story.rebuilt(tmp_path), "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
 
 
-def test_a_copy_knows_what_killed_scripts_recorded(tmp_path: Path) -> None:
-    """A PRE or POST that was killed adds nothing to a sound copy: the copy has what it had recorded."""
-    record = make_campaign(tmp_path / "c", files=1, config={"htcondor": {"retries": 2}})
-    folder = record["folder"]
-    hook("pre", folder, RECO, 0, 2)
-    write_output(record, 1, 1, 400)
-    hook("post", folder, RECO, 1, 2, 0, "14.0", 0)
-    (tmp_path / "c" / layout.JOBSTATE_LOG).write_text(
-        "".join(
-            f"{AT_S} {line}\n"
-            for line in (
-                *(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 63 - - 1"),
-                *(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", f"{RECO} PRE_SCRIPT_FAILURE - - - 1"),
-                *reconstructed(job="14.0"),
-            )
-        )
-    )
-    (tmp_path / "c" / layout.SCRIPTS_LOG).write_text(
-        f"*** Node={RECO} Type=POST Status=9 Completion={AT_S} Cmd='python run.py post {folder} {RECO} 0 2 63 13.0 0'\n"
-        f"*** Node={RECO} Type=PRE Status=9 Completion={AT_S} Cmd='python run.py pre {folder} {RECO} 1 2'\n"
-    )
+@pytest.mark.parametrize("value", [0, 63])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_copy_knows_what_killed_scripts_recorded(value: int, recorded: bool, tmp_path: Path) -> None:
+    """Killed scripts add nothing to a sound copy: it says whether a killed POST closed its attempt."""
+    story = Story(tmp_path / "c")
+    create_store(str(story.folder), story.record)
+    write_output(story.record, 1, 1, 400)
+    lines = (f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_{'FAILURE' if value else 'SUCCESS'} {value} - - 1")
+    story.jobstate(BEGIN, *lines, f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", f"{RECO} PRE_SCRIPT_FAILURE - - - 1")
+    story.jobstate(f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 63 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 14.0 - - 1", *reconstructed(job="15.0"))
+    story.scripts((RECO, "PRE", 0, "0 3"), (RECO, "POST", 9, f"0 3 {value} 13.0 0"), (RECO, "PRE", 9, "1 3"))
+    story.scripts((RECO, "PRE", 0, "2 3"), (RECO, "POST", 63 << 8, "2 3 63 14.0 0"))
+    story.scripts((RECO, "PRE", 0, "3 3"), (RECO, "POST", 0, "3 3 0 15.0 0"))
+    hook("pre", story.folder, RECO, 0, 3)
+    if recorded:
+        hook("post", story.folder, RECO, 0, 3, value, "13.0", 0)
+    hook("pre", story.folder, RECO, 2, 3)
+    hook("post", story.folder, RECO, 2, 3, 63, "14.0", 0)
+    older = (story.folder / layout.REDO).read_bytes()
+    hook("pre", story.folder, RECO, 3, 3)
+    expected = _attempts(story.folder / layout.STATE)
+    hook("post", story.folder, RECO, 3, 3, 0, "15.0", 0)
     for name in (layout.STATE, layout.PUBLISHED):
-        (tmp_path / "c" / name).unlink()
-    (tmp_path / "scratch").mkdir()
-    made = repair.rebuild(folder, record, str(tmp_path / "scratch"))
+        (story.folder / name).unlink()
+    made = story.rebuilt(tmp_path)
     assert (made.made_from, made.taken, made.left_out) == ("the redo log", 0, 0)
-    assert rows(made, "SELECT attempt, job_id FROM attempts") == [(1, "14.0")]
+    assert _attempts(made.path)[:-1] == expected[:-1]
+    (story.folder / layout.REDO).write_bytes(older)
+    shutil.rmtree(tmp_path / "scratch")
+    made = story.rebuilt(tmp_path)
+    assert (made.made_from, made.taken, made.left_out) == ("the redo log", 2, 0)
+    assert _attempts(made.path)[:-1] == expected[:-1]
+
+
+def _attempts(path: Path | str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT attempt, job_id, outcome FROM attempts ORDER BY attempt").fetchall()
