@@ -1,1 +1,1 @@
-"""Labels, constants, fix rules, Mille conversion, pede formats and the built-in solver."""
+"""Align: labels, constants, fix rules, Mille conversion, pede's formats and the built-in solver."""

@@ -1,1 +1,1 @@
-"""From the reconstruction's ROOT files to the binary records that Millepede reads."""
+"""Convert the reconstruction's ROOT files to Mille records, and read these."""

@@ -1,7 +1,7 @@
-"""ROOT's baskets: the entries of a branch as bytes, decompressed block by block, in memory or in a temporary file.
+"""Read ROOT baskets: a branch's entries, decompressed block by block into memory or a temporary file.
 
-A basket has a key (TKey), the entries' bytes (big-endian) and, if entries differ in length, their offsets (TBasket); it is
-compressed in blocks of at most 16 MB (RZip.cxx).
+A basket has a key (TKey), the entries' bytes (big-endian) and, if entries differ in length, their offsets (TBasket). It
+is compressed in blocks of at most 16 MB (RZip.cxx).
 """
 
 import os
@@ -17,33 +17,34 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-SPILL_BYTES = 2 << 20  # a larger basket goes block by block to a temporary file
+SPILL_BYTES = 2 << 20  # larger baskets are decompressed to a temporary file
 _COPY_BYTES = 4 << 20
-_KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes of the object, date, bytes of the key, cycle
-_BASKET = struct.Struct(">Hiiii")  # version, buffer size, ..., entries, end of the entries' bytes; a byte follows
-_BLOCK = struct.Struct("<2s7B")  # algorithm, version, three bytes of the compressed and of the original size
+_KEY = struct.Struct(">ihiIhh")  # size, version, size of the object, date, size of the key, cycle
+_BASKET = struct.Struct(">Hiiii")  # version, buffer size, ..., entries, end of the data; one more byte follows
+_BLOCK = struct.Struct("<2s7B")  # algorithm, version, compressed and original size in three bytes each
 
 
 class Basket:
     """Bytes and offsets of a basket's entries, in memory or in a temporary file.
 
     Args:
-        data: bytes of the entries; a file with them and, behind, their offsets.
-        offsets: of the entries, one more than there are; None if they are in the file, or if entries are of one length.
-        table: where the offsets begin in the file.
-        key: what they are too large by.
+        data: bytes of the entries, or a file with them followed by their offsets.
+        offsets: offsets of the entries, one more than entries; None if they are in the file, or if all entries have one
+            length.
+        table: position of the offsets in the file.
+        key: constant to subtract from the offsets.
     """
 
     def __init__(self, data: Bytes | BinaryIO, offsets: IntArray | None, table: int = 0, key: int = 0) -> None:
         self._data, self._offsets, self._table, self._key = data, offsets, table, key
 
     def close(self) -> None:
-        """Give the temporary file back, if there is one."""
+        """Close the temporary file, if there is one."""
         if not isinstance(self._data, np.ndarray):
             self._data.close()
 
     def read(self, start: int, stop: int) -> Bytes:
-        """The bytes from ``start`` to before ``stop``; raises ValueError if there are fewer."""
+        """Return the bytes from ``start`` up to ``stop`` (exclusive); raise ValueError if there are fewer."""
         if isinstance(self._data, np.ndarray):
             found = self._data[start:stop]
         else:
@@ -53,15 +54,15 @@ class Basket:
         return found
 
     def offsets(self, first: int, last: int) -> IntArray:
-        """Offsets of the entries from ``first`` to before ``last``; one more than there are entries.
+        """Return the offsets of the entries from ``first`` up to ``last`` (exclusive), one more than entries.
 
-        Raises ValueError if the basket ends before.
+        Raises ValueError if the basket ends earlier.
         """
         if self._offsets is not None:
             return self._offsets[first:last]
         raw = self.read(self._table + 4 * first, self._table + 4 * last).view(">i4").astype(np.int64) - self._key
         if last == self._entries() + 1:
-            raw[-1] = self._table - 4  # ROOT leaves the end of the last entry open
+            raw[-1] = self._table - 4  # ROOT does not write the end of the last entry
         return raw
 
     def _entries(self) -> int:
@@ -69,15 +70,15 @@ class Basket:
 
 
 def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Basket:
-    """Read the basket that begins at byte ``seek`` of a ROOT file.
+    """Read the basket at byte ``seek`` of a ROOT file.
 
     Args:
         file: opened for reading.
         seek: position of the basket's key.
-        entries: how many the tree says that there are.
-        jagged: whether they differ in length.
+        entries: number of entries according to the tree.
+        jagged: whether entries differ in length.
 
-    Raises ValueError (also of zlib and struct) if there is no such basket or it is damaged.
+    Raises ValueError (also from zlib and struct) if there is no such basket or it is damaged.
     """
     head = _pread(file, seek, _KEY.size)
     size, _, content, _, key, _ = _KEY.unpack(head)
@@ -100,11 +101,11 @@ def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Bas
 
 
 def spill(pieces: Iterable[bytes | Bytes], size: int) -> BinaryIO:
-    """A temporary file with the bytes of all ``pieces``; whoever uses it closes it.
+    """Return a temporary file with the bytes of all ``pieces``; the caller closes it.
 
-    Raises ValueError if these are not ``size`` bytes.
+    Raises ValueError if the total is not ``size`` bytes.
     """
-    spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as what is read from it
+    spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
     try:
         for piece in pieces:
             spilled.write(piece)
@@ -117,7 +118,7 @@ def spill(pieces: Iterable[bytes | Bytes], size: int) -> BinaryIO:
 
 
 def _blocks(file: BinaryIO, at: int, stored: int, content: int) -> Iterator[bytes]:
-    """The content of a basket, block by block."""
+    """Yield the content of a basket, block by block."""
     end = at + stored
     if stored == content:
         while at < end:
@@ -135,7 +136,7 @@ def _blocks(file: BinaryIO, at: int, stored: int, content: int) -> Iterator[byte
 
 
 def _unpack(block: bytes, original: int) -> bytes:
-    """A block of any other algorithm that ROOT has."""
+    """Decompress a block of any other ROOT algorithm."""
     import uproot
 
     data = np.frombuffer(block, np.uint8)
@@ -146,7 +147,7 @@ def _unpack(block: bytes, original: int) -> bytes:
 
 
 class _NoSource:
-    """What uproot names in its errors where it reads from a file itself."""
+    """Source name for errors of uproot, which reads no file itself here."""
 
     file_path = "a block"
 

@@ -1,4 +1,4 @@
-"""Mille binaries in blocks of whole records, as they lie in the file: plain or gzipped, without holding more of it.
+"""Read Mille binaries, plain or gzipped, in blocks of whole records.
 
 A record is ``int32 L``, then n values and n int32 indices, ``L = 2n`` for float32 values and ``L = -2n`` for float64.
 """
@@ -19,11 +19,11 @@ _GZIP = b"\x1f\x8b"
 
 
 class Block(NamedTuple):
-    """Whole records one after the other.
+    """Consecutive whole records.
 
     Attributes:
-        words: what the file holds; valid until the next block is asked for.
-        starts: place of each record's L among the words.
+        words: content of the file; valid until the next block is read.
+        starts: position of each record's L in ``words``.
         lengths: L of each record.
         first: number of the first record in its file, from 0.
     """
@@ -39,12 +39,12 @@ Splitter = Callable[[Words], tuple[list[int], list[int], int, int]]
 
 
 def iterate_blocks(path: str | os.PathLike[str], block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
-    """Read a Mille binary in blocks of about ``block_bytes`` (one record at least).
+    """Read a Mille binary in blocks of about ``block_bytes`` (at least one record).
 
-    With ``fortran``, records stand between the two markers of Fortran's unformatted files, their size in bytes.
+    With ``fortran``, records are between the two markers of unformatted Fortran files, their size in bytes.
 
-    Raises MilleError with pede's code: 15 if the file cannot be opened, 18 if it is truncated or no Mille binary, 20 if
-    a record is empty; LeftoverError (18) comes behind the last record.
+    Raises MilleError with pede's code: 15 if the file cannot be opened, 18 if it is truncated or not a Mille binary, 20
+    if a record is empty; LeftoverError (18) after the last record.
     """
     try:
         file = _open(path)
@@ -86,7 +86,7 @@ def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, spli
             raise LeftoverError(path, filled)
         if wrong or (ended and filled):
             raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
-        if not starts:  # a record that is larger than the buffer; what the file holds limits its growth
+        if not starts:  # a record larger than the buffer, which grows at most to the size of the file
             left = _bytes_left(file)
             if left is not None and filled + left < 8 * (abs(words.item(int(split is _split_fortran))) // 2):
                 raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
@@ -94,7 +94,7 @@ def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, spli
 
 
 def _bytes_left(file: BinaryIO) -> int | None:
-    """What is still to be read of a file; None if that is not known beforehand."""
+    """Return how many bytes of a file are left; None if unknown."""
     return os.fstat(file.fileno()).st_size - file.tell() if isinstance(file, io.FileIO) else None
 
 
@@ -106,7 +106,7 @@ def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike
 
 
 def _split(words: Words) -> tuple[list[int], list[int], int, int]:
-    """Starts and lengths of the whole records, where the first other one begins, and the code for it, 0 if incomplete."""
+    """Return starts and lengths of the whole records, the begin of the first other one, and its code, 0 if incomplete."""
     starts: list[int] = []
     lengths: list[int] = []
     position, end = 0, len(words)
@@ -125,7 +125,7 @@ def _split(words: Words) -> tuple[list[int], list[int], int, int]:
 
 
 def _split_fortran(words: Words) -> tuple[list[int], list[int], int, int]:
-    """The same for records between two markers."""
+    """Return the same for records between two markers."""
     starts: list[int] = []
     lengths: list[int] = []
     position, end = 0, len(words)

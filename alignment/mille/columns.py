@@ -1,7 +1,7 @@
-"""Branches of a ROOT tree read once, in order, in bounded memory, whatever their baskets are.
+"""Read branches of a ROOT tree once, in order, with bounded memory for any basket size.
 
-Large files have either thousands of small baskets, where a general reader's overhead for each would cost more than the
-data, or a few huge ones, which would not fit into memory: hence this reader. The tree's description is uproot's.
+Large files have either thousands of small baskets, for each of which a general reader would cost more than the data, or
+a few huge ones, which would not fit into memory. uproot reads the tree's description.
 """
 
 import re
@@ -22,7 +22,7 @@ _NUMBERS = ("double", "float", *(f"std::{u}int{bits}_t" for u in ("", "u") for b
 
 
 class Damaged(Exception):
-    """A branch cannot be read; the text says what is wrong, ``entry`` where."""
+    """A branch cannot be read; the text says why, ``entry`` where."""
 
     def __init__(self, text: str, branch: str, entry: int) -> None:
         super().__init__(text)
@@ -31,11 +31,11 @@ class Damaged(Exception):
 
 
 class Layout(NamedTuple):
-    """Where the numbers of some entries stand in their bytes.
+    """Positions of the numbers of some entries in their bytes.
 
     Attributes:
-        offsets: of the entries, one more than there are.
-        lengths: numbers of each entry.
+        offsets: offsets of the entries, one more than entries.
+        lengths: how many numbers each entry has.
         numbers: offset of each number.
     """
 
@@ -45,15 +45,15 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """The last layout that was made: branches of the same entries share it."""
+    """Cache of the last layout, which branches of the same entries share."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int, Layout] | None = None
 
     def of(self, offsets: IntArray, header: int, size: int) -> Layout:
-        """The layout of entries at ``offsets``, each with ``header`` bytes before numbers of ``size`` bytes.
+        """Return the layout of entries at ``offsets`` with ``header`` bytes before numbers of ``size`` bytes.
 
-        Raises ValueError for offsets that do not ascend.
+        Raises ValueError if the offsets do not ascend.
         """
         if self._last is not None:
             known_header, known_size, layout = self._last
@@ -71,11 +71,11 @@ class Layouts:
 
 
 class Column:
-    """One branch or field, to be taken entry after entry; made by ``tree_column`` and ``ntuple_column``.
+    """One branch or field, read in ascending order of entries; made by ``tree_column`` and ``ntuple_column``.
 
     Attributes:
-        name: of the branch.
-        jagged: whether an entry has any number of numbers, and not always the same.
+        name: name of the branch.
+        jagged: whether entries have varying numbers of values.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class Column:
         self._data: Basket | None = None
 
     def take(self, start: int, stop: int) -> tuple[FloatArray, IntArray | None]:
-        """Values of the entries from ``start`` to before ``stop``, and how many each has; None if each has one.
+        """Return the values of the entries ``start`` to ``stop`` (exclusive), and their number per entry.
 
-        Entries must be asked for in ascending order. Raises Damaged.
+        The number is None if each entry has one value. Entries must be requested in ascending order. Raises Damaged.
         """
         parts: list[tuple[FloatArray, IntArray | None]] = []
         while start < stop:
@@ -107,14 +107,14 @@ class Column:
         return np.concatenate([part[0] for part in parts]), np.concatenate(lengths) if lengths else None
 
     def close(self) -> None:
-        """Give back what the last basket used; another may be read afterwards."""
+        """Release the last basket; another one may be read afterwards."""
         if self._data is not None:
             self._data.close()
         self._data = None
 
     def _entries(self, basket: int, first: int, last: int) -> tuple[FloatArray, IntArray | None]:
         if basket != self._basket or self._data is None:
-            self.close()  # before the next one is read
+            self.close()  # frees its memory before the next one is read
             self._data = self._read(basket)
             self._basket = basket
         data, dtype, size = self._data, self._stored.dtype, self._stored.dtype.itemsize
@@ -126,7 +126,7 @@ class Column:
         raw = data.read(int(layout.offsets[0]), int(layout.offsets[-1]))
         if not self._stored.header:
             return raw.view(dtype).astype(np.float64), layout.lengths
-        # numbers lie behind their entries' headers, at any address
+        # numbers follow their entries' headers, not aligned
         if not len(layout.numbers):
             return np.zeros(0), layout.lengths
         every = np.ndarray((len(raw) - size + 1,), dtype, raw.data, strides=(1,))
@@ -134,7 +134,7 @@ class Column:
 
 
 class _Stored(NamedTuple):
-    """How numbers are kept: type, shape of an entry's, and bytes before them."""
+    """Storage of numbers: type, shape per entry, and bytes before them."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
@@ -143,14 +143,14 @@ class _Stored(NamedTuple):
 
 
 def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
-    """The column of a tree's branch.
+    """Return the column of a tree's branch.
 
     Args:
-        branch: uproot's description of it: numbers, vectors of them, or arrays with a counter.
+        branch: uproot's description of the branch: numbers, vectors of them, or arrays with a counter.
         file: the ROOT file, opened for reading.
         layouts: shared by the columns of a tree.
 
-    Raises ValueError if the branch holds something else.
+    Raises ValueError if the branch has another type.
     """
     kind = branch.interpretation
     content = getattr(kind, "content", None)
@@ -166,7 +166,7 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
         seek = int(seeks[basket]) if basket < len(seeks) else 0
         if seek:
             return read_basket(file, seek, int(edges[basket + 1] - edges[basket]), jagged=jagged)
-        found = branch.basket(basket)  # not yet written when the tree was, so it is in the tree's description
+        found = branch.basket(basket)  # not yet written with the tree, so it is in the tree's description
         offsets = None if found.byte_offsets is None else np.asarray(found.byte_offsets, np.int64)
         return Basket(np.asarray(found.data, np.uint8), offsets)
 
@@ -174,13 +174,13 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
 
 
 def ntuple_column(field: Any, layouts: Layouts) -> Column:
-    """The column of a field of an RNTuple, ROOT's newer kind of tree: one number, or a vector, an entry.
+    """Return the column of an RNTuple's field: one number or a vector per entry.
 
     Args:
-        field: uproot's description of it.
+        field: uproot's description of the field.
         layouts: shared by the columns of a tree.
 
-    Raises ValueError if the field holds something else.
+    Raises ValueError if the field has another type.
     """
     scalar = field.typename in _NUMBERS
     vector = re.fullmatch(r"std::(?:vector<([\w:]+)>|array<([\w:]+),\s*\d+>)", field.typename)

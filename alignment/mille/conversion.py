@@ -1,9 +1,9 @@
-"""Mille: from the reconstruction's ``kfalignment`` ROOT file to the binary records that Millepede reads.
+"""Convert the reconstruction's ``kfalignment`` ROOT files to Mille records.
 
-The bytes are those of faser-alignment-script's converter. One track is one record: ``int32 2n``, n float32 values,
-n int32 indices; word 0 is (0, errors). A hit adds ``(residual, 0)``, five ``(d residual/d track, 1..5)``,
-``(sigma, 0)`` and seven ``(d residual/d parameter, label)``: x of the module's side, rz of the module, and
-x y rx ry rz of the layer. A derivative that is exactly zero as float32 is left out, a hit without an error too.
+The bytes are those of faser-alignment-script's converter. One track is one record: ``int32 2n``, n float32 values, n
+int32 indices; word 0 is (0, errors). A hit adds ``(residual, 0)``, five ``(d residual/d track, 1..5)``, ``(sigma, 0)``
+and seven ``(d residual/d parameter, label)``: x of the module's side, rz of the module, and x y rx ry rz of the layer.
+Derivatives that are exactly zero as float32, and hits without an error, are omitted.
 """
 
 import os
@@ -32,27 +32,27 @@ from faser_align.system.atomic import replacing
 
 __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
-_BUFFER_WORDS = 5000  # of Mille.cpp; a hit that does not fit is dropped and counted in word 0
+_BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _LOCALS = len(LOCAL_BRANCHES)
-_INVALID = -9000.0  # the reconstruction writes -9999 where it has no derivative
+_INVALID = -9000.0  # the reconstruction writes -9999 for a missing derivative
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Which tracks and hits become Millepede's data.
+    """Selection of tracks and hits.
 
     Attributes:
         chi2_max: largest chi2 of a track.
         pz_min, pz_max: momentum window (GeV).
         hits_min: smallest number of hits of a track.
         residual_max: largest absolute residual of a hit (mm).
-        derivative_max: largest absolute derivative by rx or ry of the layer (mm/rad); without effect for the pivot
-            ``layer``, whose derivatives are as large as modules lie off their layer.
-        pivot: point about which the layer turns in its rx and ry derivatives. ``calypso`` leaves them as they are
-            written, about the z of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which
-            the constants are applied (TrackerAlignDBTool.cxx).
-        same_hits: whether ``layer``, too, leaves out what ``calypso`` does, so that both have the same hits.
+        derivative_max: largest absolute derivative with respect to rx or ry of the layer (mm/rad). Not applied with the
+            pivot ``layer``, whose derivatives are as large as the distance of modules from their layer's plane.
+        pivot: point of rotation of the layer's rx and ry derivatives. ``calypso`` keeps the written ones, about the z
+            of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which the constants are
+            applied (TrackerAlignDBTool.cxx).
+        same_hits: whether ``layer`` also omits the hits that ``calypso`` omits, so that both use the same hits.
     """
 
     chi2_max: float = 2000.0
@@ -81,21 +81,21 @@ def convert(
 ) -> Counts:
     """Convert kfalignment files to one Mille binary, in bounded memory.
 
-    The output appears under its name only when it is complete; nothing is left behind otherwise.
+    The output appears under its name only when complete; a failure leaves no file.
 
     Args:
         inputs: ROOT files, in the order of their records.
         output: Mille binary to write.
-        cuts: tracks and hits to use.
-        any_element: whether hits of elements are allowed that FASER's tracker does not have, such as those of other
-            detectors. The pivot ``layer`` does not allow them: it needs the designed z.
+        cuts: selection of tracks and hits.
+        any_element: whether to accept hits on elements outside FASER's tracker, such as those of other detectors. Not
+            possible with the pivot ``layer``, which needs the nominal z.
 
     Returns:
-        What was read, cut and written.
+        Counts of what was read, rejected and written.
 
     Raises:
-        UserError: an input is missing, truncated or no such file, lacks a branch, holds no tracks or a value that is
-            no number, or is given twice; no track passes the cuts; or the output is an input or cannot be written.
+        UserError: an input is missing, truncated, of another kind or given twice, lacks a branch, or contains no tracks
+            or a value that is not finite; no track passes the cuts; or the output is an input or cannot be written.
     """
     _check_names(inputs, output)
     counts = Counts(files=len(inputs))
@@ -118,9 +118,9 @@ def convert(
 def convert_and_count(
     inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
 ) -> Counts:
-    """Convert as ``convert`` does, and leave the counts beside the binary as ``<output>.json``: both or neither.
+    """Convert as ``convert`` does, and write the counts to ``<output>.json``: both files or neither.
 
-    Arguments, result and errors are those of ``convert``; UserError also if the counts cannot be written.
+    Arguments, result and errors are those of ``convert``; also raises UserError if the counts cannot be written.
     """
     counts = convert(inputs, output, cuts, any_element=any_element)
     try:
@@ -162,7 +162,7 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
 
 
 def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
-    """The chunks, each read while the one before is worked on."""
+    """Yield the chunks, reading each one while the previous one is processed."""
     with closing(chunks), ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, chunks, None)
         while (tracks := following.result()) is not None:
@@ -198,7 +198,7 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
     residuals_nm = np.rint(residuals[near] * 1e6)
     modules = tracks.modules[near]
-    # Sums of whole numbers below 2^53 are exact in double precision.
+    # Sums of integers below 2^53 are exact in double precision.
     sums = [_by_module(modules, powers) for powers in (None, residuals_nm, residuals_nm**2)]
     momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
@@ -235,12 +235,12 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
 
 
 def _by_module(modules: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
-    """Hits of FASER's 96 modules, or sums over them; those of foreign elements, behind the last one, are left out."""
+    """Return hits, or sums over them, of FASER's 96 modules, without elements outside the tracker."""
     return np.bincount(modules, weights, minlength=97)[:96]
 
 
 def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """The records of the kept hits, and the number of measurements in each record that is written."""
+    """Return the records of the kept hits, and the number of measurements in each written record."""
     sigma = tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32)
     kept = kept & (sigma > 0)
     hits = {name: column[kept] for name, column in tracks.hits.items()}
@@ -264,7 +264,7 @@ def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) ->
 
 
 def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
-    """Let rx and ry of the layer turn about its own z: a hit that lies dz behind it moves by (ry, -rx) * dz as well."""
+    """Move the pivot of rx and ry to the layer's own z: a hit dz downstream of it also shifts by (ry, -rx) * dz."""
     dz = offset_z_mm(ids)
     x, y, rx, ry = (f"fitParam_align_global_derivation_y_{dof}" for dof in ("x", "y", "rx", "ry"))
     hits[rx] = hits[rx] - dz * hits[y]
@@ -274,7 +274,7 @@ def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.in
 def _fitting(
     track: npt.NDArray[np.int64], words: npt.NDArray[np.int64], tracks: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Which hits fit into Mille's buffer behind the hits of their track before them, and how many did not."""
+    """Return which hits fit into Mille's buffer after earlier hits of their track, and how many did not."""
     sums = np.bincount(track, weights=words, minlength=tracks)
     if np.all(sums < _BUFFER_WORDS - _WORDS_PER_HIT):
         return np.ones(len(track), np.bool_), np.zeros(tracks, np.int64)
@@ -291,18 +291,18 @@ def _records(
     track: npt.NDArray[np.int64],
     errors: npt.NDArray[np.int64],
 ) -> bytes:
-    """Lay out one record for each track that has hits; all little-endian.
+    """Return one little-endian record for each track that has hits.
 
     Args:
-        values, labels: of the hits, shape (hits, words).
-        present: which words are written, likewise.
-        track: of each hit, ascending.
-        errors: of each track, for word 0.
+        values, labels: words of the hits, shape (hits, words).
+        present: which words are written, same shape.
+        track: track of each hit, ascending.
+        errors: word 0 of each track.
     """
     hit_words = present.sum(axis=1)
     words = np.bincount(track, weights=hit_words, minlength=len(errors)).astype(np.int64)
     written = words > 0
-    sizes = np.where(written, 3 + 2 * words, 0)  # the length, word 0 twice, values and labels
+    sizes = np.where(written, 3 + 2 * words, 0)  # length, word 0 twice, values and labels
     starts = np.cumsum(sizes) - sizes
     out = np.zeros(int(sizes.sum()), np.dtype("<i4"))
     out[starts[written]] = 2 * (words[written] + 1)
@@ -319,7 +319,7 @@ def _records(
 
 
 def _labels(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Labels of hits on element ``ids`` (without the 1000), shape (hits, 7); see ``alignment.parameters.labels``."""
+    """Return the labels of hits on elements ``ids`` (without the 1000), shape (hits, 7)."""
     number = ids + 1000
     layer = number // 100 * 10
     return np.stack(

@@ -1,6 +1,6 @@
-"""What was counted while a reconstruction's tracks became Mille records; counts of several files add up.
+"""Count what the Mille conversion read and rejected; counts of several files can be added.
 
-Medians do not add up, so residuals and momenta are kept as histograms of fixed bins, in which quantiles are interpolated.
+Medians cannot be added, so residuals and momenta are kept as histograms with fixed bins; quantiles are interpolated.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def _three_per_module() -> IntArray:
 
 
 def _says(words: str, meaning: str) -> dict[str, str]:
-    """What a field says about itself: its name in words, and what it counts."""
+    """Return a field's metadata: its name, and what it counts."""
     return {"words": words, "meaning": meaning}
 
 
@@ -56,12 +56,12 @@ _NEWER = (
     "module_residuals",
     "bytes_written",
     "hits_foreign",
-)  # than the format: nothing was counted where they are missing
+)  # newer than the format: files without them have no counts
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of one or more converted files; what each is stands in its field's metadata, from which the page's table is made."""
+    """Counts of one or more converted files; each field's metadata describes it and generates the documentation."""
 
     files: int = field(default=0, metadata=_says("files", "converted files"))
     tracks_read: int = field(default=0, metadata=_says("tracks read", "tracks in them"))
@@ -158,22 +158,22 @@ class Counts:
         return Counts(**sums)
 
     def chi2_per_ndf(self) -> float | None:
-        """chi2/ndf of the reconstruction before hits are cut; None without tracks."""
+        """Return chi2/ndf of the reconstruction before hits are cut; None without tracks."""
         return self.chi2 / self.ndf if self.ndf else None
 
     def residual_quantiles_um(self, layer: int) -> tuple[float, float] | None:
-        """Median and half the distance of the 16 % and 84 % quantiles of a layer's residuals; None without hits."""
+        """Return median and half the 16 % to 84 % range of a layer's residuals (um); None without hits."""
         quantiles = _quantiles(self.residual_bins[layer], RESIDUAL_EDGES_MM, (0.158655, 0.5, 0.841345))
         return None if quantiles is None else (1000 * quantiles[1], 500 * (quantiles[2] - quantiles[0]))
 
     def median_q_over_p(self) -> tuple[float | None, float | None]:
-        """Medians of q/p (1/GeV) of positive and of negative tracks; None where there are none."""
+        """Return the medians of q/p (1/GeV) of positive and negative tracks; None where there are none."""
         plus = _quantiles(self.momentum_bins[0], MOMENTUM_EDGES_GEV, (0.5,))
         minus = _quantiles(self.momentum_bins[1], MOMENTUM_EDGES_GEV, (0.5,))
         return (None if plus is None else 1 / plus[0], None if minus is None else -1 / minus[0])
 
     def module_counts(self) -> dict[str, list[int]]:
-        """Hits kept and hits cut by residual per module that has any, by its key of the constants."""
+        """Return the hits kept and the hits cut by residual per module with hits, by its key of the constants."""
         found = {}
         for layer, key in enumerate(LAYER_KEYS):
             for module in range(8):
@@ -183,7 +183,7 @@ class Counts:
         return found
 
     def module_residuals_um(self) -> dict[str, dict[str, float]]:
-        """Hits, mean and rms of the residuals (um) per module that has any, by its key of the constants."""
+        """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""
         found = {}
         for layer, key in enumerate(LAYER_KEYS):
             for module in range(8):
@@ -195,7 +195,7 @@ class Counts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of JSON types; ``from_json`` reads it back."""
+        """Return a dictionary of JSON types, which ``from_json`` reads."""
         values: dict[str, Any] = {"format": FORMAT}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
@@ -204,7 +204,7 @@ class Counts:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Counts":
-        """Counts from ``to_json``'s dictionary; raises ValueError if it is none."""
+        """Return counts from ``to_json``'s dictionary; raise ValueError if it is malformed."""
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"no counts of format {FORMAT}")
         empty = Counts()
@@ -225,12 +225,12 @@ class Counts:
 
 
 def write_counts(path: str | os.PathLike[str], counts: Counts) -> None:
-    """Write counts as JSON so that a reader sees all of it or nothing."""
+    """Write counts as JSON, atomically."""
     write_text(path, json.dumps(counts.to_json(), separators=(",", ":")))
 
 
 def read_counts(path: str | os.PathLike[str]) -> Counts:
-    """Read what ``write_counts`` wrote; raises UserError if the file is missing or is none of these."""
+    """Read what ``write_counts`` wrote; raise UserError if the file is missing or malformed."""
     try:
         with open(path, encoding="utf-8") as file:
             return Counts.from_json(json.load(file))

@@ -1,9 +1,9 @@
-"""Reading the reconstruction's ``kfalignment`` files: chunks of tracks with flat columns of their hits.
+"""Read the reconstruction's ``kfalignment`` files in chunks of tracks with flat columns of hits.
 
-The tree ``tree`` holds one entry per track: double branches, and per hit vector<double> branches, or arrays with a
-counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for
-``derivation`` or with ``_sp`` at the end, and no derivatives by the track's parameters, which are then made here. Only
-the branches that conversion needs are read.
+The tree ``tree`` has one entry per track: double branches, and per hit vector<double> branches, or arrays with a
+counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for ``derivation``
+or with the suffix ``_sp``, and no derivatives with respect to the track's parameters, which ``track_model`` then
+computes. Only branches that the conversion needs are read.
 """
 
 import os
@@ -20,7 +20,7 @@ from faser_align.alignment.mille.track_model import track_derivatives
 from faser_align.fsm.errors import UserError
 
 TREE = "tree"
-TREES = (TREE, "trackParam")  # newest, older
+TREES = (TREE, "trackParam")  # new and old files
 TRACK_BRANCHES = ("fitParam_chi2", "fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
 LOCAL_BRANCHES = tuple(f"fitParam_align_local_derivation_x_par_{name}" for name in ("x", "y", "theta", "phi", "qop"))
 # In the order of their labels: x of the side, rz of the module, x y rx ry rz of the layer.
@@ -33,7 +33,7 @@ GLOBAL_BRANCHES = (
     "fitParam_align_global_derivation_y_ry",
     "fitParam_align_global_derivation_y_rz",
 )
-# A hit is left out if any of these says that there is no derivative.
+# A hit without any of these derivatives is omitted.
 SENTINEL_BRANCHES = (*GLOBAL_BRANCHES, "fitParam_align_global_derivation_y_z")
 HIT_BRANCHES = (
     "fitParam_align_id",
@@ -42,11 +42,11 @@ HIT_BRANCHES = (
     *LOCAL_BRANCHES,
     *SENTINEL_BRANCHES,
 )
-_ELEMENTS_MAX = 9000  # raised by 1000 they have four digits, as labels need
-_LARGEST = float(np.finfo(np.float32).max)  # Mille has single precision
+_ELEMENTS_MAX = 9000  # with 1000 added they have four digits, as labels need
+_LARGEST = float(np.finfo(np.float32).max)  # Mille uses single precision
 _HEADER_BYTES = 20
-_LARGE_FILES = 1_000_000  # added to the version of files whose header has positions of 64 bits
-CHUNK_TRACKS = 2500  # about 40 MB with all that is made of them
+_LARGE_FILES = 1_000_000  # added to the version of files with 64-bit positions in the header
+CHUNK_TRACKS = 2500  # about 40 MB including intermediate arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +55,12 @@ class Tracks:
 
     Attributes:
         flat: one value per track, by branch.
-        lengths: hits of each track.
-        hits: one value per hit, tracks one after the other, by branch.
+        lengths: number of hits per track.
+        hits: one value per hit, track after track, by branch.
         ids: 1000*station + 100*layer + 10*module + side of each hit.
-        modelled: whether the derivatives by the track's parameters are of ``alignment.mille.track_model``, not of the file.
-        foreign: which hits are of elements that FASER's tracker does not have; None if there are none.
+        modelled: whether the derivatives with respect to the track's parameters come from
+            ``alignment.mille.track_model``.
+        foreign: which hits are on elements outside FASER's tracker; None if none are.
     """
 
     flat: dict[str, FloatArray]
@@ -71,18 +72,18 @@ class Tracks:
 
     @property
     def layers(self) -> npt.NDArray[np.int64]:
-        """Layer of each hit, 0 to 11 over all stations; 12 for foreign elements."""
+        """Layer of each hit, 0 to 11 over all stations; 12 outside FASER's tracker."""
         layers = self.ids // 1000 * 3 + self.ids // 100 % 10
         return layers if self.foreign is None else np.where(self.foreign, 12, layers)
 
     @property
     def modules(self) -> npt.NDArray[np.int64]:
-        """Module of each hit over all layers, 0 to 95; 96 for foreign elements."""
+        """Module of each hit over all layers, 0 to 95; 96 outside FASER's tracker."""
         modules = self.layers * 8 + self.ids // 10 % 10
         return modules if self.foreign is None else np.where(self.foreign, 96, modules)
 
     def select(self, tracks: npt.NDArray[np.bool_]) -> "Tracks":
-        """The tracks for which ``tracks`` is true."""
+        """Return the tracks for which ``tracks`` is true."""
         hits = np.repeat(tracks, self.lengths)
         return Tracks(
             {name: column[tracks] for name, column in self.flat.items()},
@@ -101,14 +102,14 @@ def read_tracks(
 
     Args:
         path: the ROOT file.
-        chunk_tracks: tracks of a chunk.
-        any_element: whether elements are allowed that FASER's tracker does not have, as other detectors do. They need the
-            derivatives by the track's parameters, which are made for FASER only.
+        chunk_tracks: tracks per chunk.
+        any_element: whether to accept elements outside FASER's tracker, such as those of other detectors. The file must
+            then have the derivatives with respect to the track's parameters, which can be computed for FASER only.
 
-    Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, holds no tracks,
-    or holds a value that is no number or an element that does not exist; the sentence names file, branch and entry.
+    Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, contains no
+    tracks, or contains a value that is not finite or an unknown element; the message names file, branch and entry.
     """
-    import uproot  # costs 0.3 s, so only where a ROOT file is read
+    import uproot  # takes 0.3 s, so only where a ROOT file is read
 
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "does not exist"
@@ -132,12 +133,12 @@ def read_tracks(
             f"{path}: branch {error.branch} cannot be read from entry {error.entry} on ({_short(error)}); "
             "reconstruct this file again"
         ) from error
-    except Exception as error:  # uproot's and the decompressors' errors on damaged files have no common base
+    except Exception as error:  # errors of uproot and the decompressors have no common base class
         raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
 
 
 def _check_header(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no ROOT file, or ends before the end that its header names (fEND of TFile)."""
+    """Raise UserError unless the file is a ROOT file that reaches the end named in its header (fEND of TFile)."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEADER_BYTES)
@@ -172,7 +173,7 @@ def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
 
 
 def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Column]:
-    """The columns that conversion needs, by the newest names of their branches."""
+    """Return the columns that the conversion needs, by the newest names of their branches."""
     is_ntuple = not hasattr(tree, "branches")
     present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
     with_track_derivatives = any(alias in present for name in LOCAL_BRANCHES for alias in _aliases(name))
@@ -203,7 +204,7 @@ def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str
 
 
 def _aliases(name: str) -> Iterator[str]:
-    """The names that a branch has had, the newest first."""
+    """Yield the names that a branch has had, newest first."""
     for ending in ("", "_sp"):
         yield name + ending
         yield name.replace("derivation", "derivative") + ending
@@ -249,7 +250,7 @@ def _elements(
     *,
     any_element: bool,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
-    """Elements of hits, and which of them FASER's tracker does not have; None if it has all."""
+    """Return the elements of hits, and which are outside FASER's tracker; None if none are."""
     ids = np.clip(column, -1, 1_000_000).astype(np.int64)
     foreign = (ids < 0) | (ids >= 4000) | (ids // 100 % 10 > 2) | (ids // 10 % 10 > 7) | (ids % 10 > 1)
     if not foreign.any():
@@ -271,7 +272,7 @@ def _check_finite(
     branch: str,
     start: int,
 ) -> None:
-    good = np.abs(column) <= _LARGEST  # false for NaN, too
+    good = np.abs(column) <= _LARGEST  # also false for NaN
     if good.all():
         return
     at = int(np.flatnonzero(~good)[0])

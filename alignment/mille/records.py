@@ -1,8 +1,8 @@
-"""Reading Mille binaries: chunks of records, checked as pede checks them.
+"""Read Mille binaries in chunks of records, with pede's checks.
 
 A record is ``int32 L``, then n values and n int32 indices: float32 values and L = 2n, or float64 values and L = -2n;
-little-endian, nothing between records. Zeros among the indices carry the structure: behind word 0 the first marks a
-measured value, the next its error, and so on.
+little-endian, without padding. Zeros among the indices define the structure: after word 0 the first zero marks a
+measured value, the next one its error, and so on.
 """
 
 import os
@@ -16,11 +16,11 @@ from faser_align.alignment.pede.steering_words import nearest
 from faser_align.fsm.errors import UserError
 
 CHUNK_BYTES = 8 << 20
-EMPTY = 20  # pede's code for a record without words, which is no truncated one
+EMPTY = 20  # pede's code for a record without words, which is not truncated
 
 
 class MilleError(UserError):
-    """A Mille binary is damaged; ``code`` is the end code by which pede reports it, with ``binary``, its number from 1."""
+    """A damaged Mille binary; ``code`` is pede's end code, ``binary`` the binary's number from 1."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class MilleError(UserError):
 
 
 class LeftoverError(MilleError):
-    """One to three bytes follow the last record; ``number`` of them. pede's READC takes that for the end of the file."""
+    """``number`` bytes, one to three, follow the last record. pede's READC takes them for the end of the file."""
 
     def __init__(self, path: str | os.PathLike[str], number: int) -> None:
         super().__init__(f"{path} is truncated or no Mille binary: {number} bytes follow its last record", 18)
@@ -37,11 +37,11 @@ class LeftoverError(MilleError):
 
 
 class Records(NamedTuple):
-    """Records one after the other: words ``offsets[i] ... offsets[i+1]`` are record i, word 0 included.
+    """Consecutive records: words ``offsets[i] ... offsets[i+1]`` are record i, including word 0.
 
     Attributes:
-        values: of the words, shape (words,): measured values and errors (mm) and derivatives.
-        indices: of the words, likewise: zero, local parameter or label.
+        values: shape (words,): measured values and errors (mm) and derivatives.
+        indices: shape (words,): zero, local parameter or label.
         offsets: shape (records + 1,).
     """
 
@@ -51,7 +51,7 @@ class Records(NamedTuple):
 
 
 def read_records(path: str | os.PathLike[str]) -> Records:
-    """Read a whole Mille binary; errors as ``iterate_records``."""
+    """Read a whole Mille binary; raise errors as ``iterate_records``."""
     chunks = list(iterate_records(path))
     sizes = [np.diff(chunk.offsets) for chunk in chunks]
     return Records(
@@ -62,18 +62,18 @@ def read_records(path: str | os.PathLike[str]) -> Records:
 
 
 def iterate_records(path: str | os.PathLike[str], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Records]:
-    """Read a Mille binary in chunks of about ``chunk_bytes`` (one record at least).
+    """Read a Mille binary in chunks of about ``chunk_bytes`` (at least one record).
 
-    Raises MilleError with pede's code: 18 if the file is truncated or is none of these, 20 if a record is empty, its
-    structure is broken or a value is not a number; and 15 if the file cannot be opened. LeftoverError (18) comes behind the
-    last record.
+    Raises MilleError with pede's code: 18 if the file is truncated or not a Mille binary, 20 if a record is empty, its
+    structure is broken or a value is not a number, and 15 if the file cannot be opened. LeftoverError (18) comes after
+    the last record.
     """
     try:
         data = np.fromfile(path, np.uint8) if os.path.getsize(path) == 0 else np.memmap(path, np.uint8, "r")
     except OSError as error:
         raise MilleError(f"cannot open the Mille binary {path}: {error.strerror}", 15) from error
     words = data[: len(data) // 4 * 4].view("<i4")
-    first = 0  # number of the record at which a chunk begins, for messages
+    first = 0  # number of the chunk's first record, for messages
     for starts, lengths, broken in _chunks(words, chunk_bytes):
         if len(starts):
             records = _gather(words, starts, lengths)
@@ -91,7 +91,7 @@ def iterate_records(path: str | os.PathLike[str], chunk_bytes: int = CHUNK_BYTES
 def _chunks(
     words: npt.NDArray[np.int32], chunk_bytes: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]]:
-    """Starts and lengths L of the records of each chunk, and the code for what is wrong behind them, 0 for nothing."""
+    """Yield starts and lengths L of each chunk's records, and the code of the error after them, 0 for none."""
     position, end, limit = 0, len(words), chunk_bytes // 4
     starts: list[int] = []
     lengths: list[int] = []
@@ -142,9 +142,9 @@ def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:
 
 
 def suspects(records: Records) -> npt.NDArray[np.int64]:
-    """Records that are broken or hold special data, and no others but harmless ones: few, to be looked at one by one.
+    """Return the few records that may be broken or contain special data, to be checked one by one.
 
-    Those with an odd number of markers, and those with a marker right behind another and a negative value there.
+    These have an odd number of markers, or two consecutive markers with a negative value.
     """
     marker = records.indices == 0
     marker[records.offsets[:-1]] = False
@@ -156,10 +156,10 @@ def suspects(records: Records) -> npt.NDArray[np.int64]:
 
 
 def measurement_markers(records: Records, record: int) -> tuple[list[int], list[int], list[int]] | None:
-    """Words of one record where measured values, their errors, and the ends of their labels stand.
+    """Return the words of one record with measured values, their errors, and the ends of their labels.
 
-    Follows pede's ISJAJB, special data included: a measured value without local derivatives and with a negative
-    error -n announces n words to be skipped. None if the structure is broken.
+    Follows pede's ISJAJB including special data: a measured value without local derivatives and with a negative error
+    -n announces n words to be skipped. Returns None if the structure is broken.
     """
     start, last = int(records.offsets[record]), int(records.offsets[record + 1]) - 1
     indices, values = records.indices, records.values

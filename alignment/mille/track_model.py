@@ -1,9 +1,9 @@
-"""Derivatives by the track's parameters for files that do not have them: older kfalignment files.
+"""Compute derivatives with respect to the track's parameters, which older kfalignment files lack.
 
-How a hit's prediction changes with the track follows, to first order, from how it changes with the layer: a track that is
-moved by +1 mm is a layer that is moved by -1 mm. What a track's slope and curvature move at the hit's designed z is
-geometry: x and y grow with z, and in a magnet y bends away as a parabola does. Millepede fits and forgets the five
-parameters of each track, so that any five which span the same changes give the same alignment.
+To first order they follow from those with respect to the layer: a shift of the track by +1 mm equals a shift of the
+layer by -1 mm. The effect of slope and curvature at the hit's nominal z is geometry: x and y grow with z, and in a
+magnet y follows a parabola. Millepede eliminates the five parameters of each track, so any five that span the same
+changes give the same alignment.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# Designed z of stations and layers, of modules in their layer and of sides in their module (mm); SCTTOPLEVEL and
+# Nominal z of stations and layers, of modules in their layer and of sides in their module (mm); SCTTOPLEVEL and
 # SCTFASERGENERAL of Calypso's geometry, SCT_Frame.cxx, SCT_Module.cxx.
 STATION_Z_MM = np.array([-1860.15, 47.4, 1237.4, 2427.4])
 LAYER_Z_MM = np.array([-31.5, 0.0, 31.5])
@@ -20,21 +20,21 @@ SIDE_Z_MM = np.array([0.4425, -0.4425])
 # Entrances and exits of the magnets (mm), DIPOLETOPLEVEL; the field along x (T) bends in y.
 MAGNETS_MM = ((-1565.3, -65.3), (137.4, 1137.4), (1337.4, 2337.4))
 FIELD_T = 0.57
-_KICK_PER_MM = 0.299792458e-3 * FIELD_T  # rad GeV for a unit charge
+_KICK_PER_MM = 0.299792458e-3 * FIELD_T  # rad GeV, for unit charge
 
 
 def offset_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
-    """z of hits from their layers' by design; ``ids`` are 1000*station + 100*layer + 10*module + side."""
+    """Return the nominal z of hits relative to their layers (mm); ``ids`` as in ``Tracks.ids``."""
     return np.asarray(MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10])
 
 
 def designed_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
-    """z (mm) of hits by design; ``ids`` as those of ``offset_z_mm``."""
+    """Return the nominal z of hits (mm); ``ids`` as in ``offset_z_mm``."""
     return np.asarray(STATION_Z_MM[ids // 1000] + LAYER_Z_MM[ids // 100 % 10] + offset_z_mm(ids))
 
 
 def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
-    """Change of y at z (mm) for q/p of 1/GeV at the first layer, for a track that goes along z in front of the magnets."""
+    """Return the change of y (mm GeV) at z for q/p = 1/GeV, for a track parallel to z before the magnets."""
     total = np.zeros_like(z_mm)
     for entrance, end in MAGNETS_MM:
         inside = np.clip(z_mm - entrance, 0.0, end - entrance)
@@ -44,11 +44,11 @@ def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
 
 
 def track_derivatives(ids: npt.NDArray[np.int64], by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:
-    """Derivatives of the prediction by x, y (mm), the slopes in x and y, and q/p (1/GeV) of the track in front of the IFT.
+    """Return the derivatives with respect to x, y (mm), dx/dz, dy/dz and q/p (1/GeV) of the track before the IFT.
 
     Args:
         ids: elements of the hits.
-        by_x, by_y: derivatives of the prediction by x and y of the hit's layer.
+        by_x, by_y: derivatives of the prediction with respect to x and y of the hit's layer.
     """
     z = designed_z_mm(ids)
     from_start = z - STATION_Z_MM[0]

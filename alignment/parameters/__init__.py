@@ -1,1 +1,1 @@
-"""What is aligned: labels of parameters, constants and their arithmetic, rules that fix parameters."""
+"""Define what is aligned: parameter labels, constants and their arithmetic, fix rules."""

@@ -1,7 +1,7 @@
-"""Alignment constants: the text of ``inputforalign.txt``, their arithmetic, and corrections from parameters.
+"""Read, write and combine alignment constants in the text format of ``inputforalign.txt``.
 
 A constants file is a list ``"003": [x, y, z, rx, ry, rz],"00": [...]`` without braces; lengths are in mm, angles in
-rad. Two digits are station and layer, three add the module. A key that is missing means six zeros.
+rad. Two digits are station and layer, three add the module. A missing key means six zeros.
 """
 
 import json
@@ -32,17 +32,17 @@ DOFS = ("x", "y", "z", "rx", "ry", "rz")
 ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 _ENTRY = re.compile(r'\s*"([^"\n]*)"\s*:\s*\[([^\[\]"]*)\]\s*(,|$|\})?')
-_STEREO_RAD = 0.04  # between the two sides of a module (SCTBRLMODULE of Calypso's geometry)
-# Modules whose side 1 is turned the other way round have the opposite sign of y (PedetoDB of the predecessor).
+_STEREO_RAD = 0.04  # stereo angle between the sides of a module (SCTBRLMODULE of Calypso's geometry)
+# y has the opposite sign for modules whose side 1 is rotated the other way (PedetoDB of faser-alignment-script).
 _Y_SIGN = {0: 1.0, 1: -1.0, 2: 1.0, 3: -1.0, 4: -1.0, 5: 1.0, 6: -1.0, 7: 1.0}
 
 
 def parse_constants(text: str, source: str) -> Constants:
-    """Read constants from ``text``; ``source`` names the file in error messages.
+    """Parse constants from ``text``; ``source`` names the file in error messages.
 
-    The order of the file is kept. Braces around the whole list are accepted.
-    Raises UserError if the text is empty or malformed, lacks one of the two braces, or if a key is unknown or given twice,
-    has not exactly six values, or a value is not a finite number.
+    The order of the file is kept. Braces around the whole list are accepted. Raises UserError if the text is empty or
+    malformed, has only one of the two braces, if a key is unknown or given twice, does not have exactly six values, or
+    a value is not finite.
     """
     body = text.strip()
     if not body:
@@ -70,9 +70,9 @@ def parse_constants(text: str, source: str) -> Constants:
 
 
 def read_constants(path: str | os.PathLike[str]) -> Constants:
-    """Read a constants file; raises UserError as ``parse_constants`` does, and if it cannot be read."""
+    """Read a constants file; raise UserError as ``parse_constants`` does, and if it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # a byte order mark means nothing
+        text = Path(path).read_text(encoding="utf-8-sig")  # skips a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"cannot read the constants file {path}: {reason}; check its name and permissions") from error
@@ -80,24 +80,24 @@ def read_constants(path: str | os.PathLike[str]) -> Constants:
 
 
 def format_constants(constants: Mapping[str, Six]) -> str:
-    """Write constants as ``inputforalign.txt`` has them, one line without an end.
+    """Return constants as one line of ``inputforalign.txt``, without a line end.
 
-    Numbers have six significant digits, as those that are computed here do; one that was read with more keeps them.
+    Computed numbers have six significant digits; a number that was read with more keeps them.
     """
     return ",".join(f'"{key}": [' + ", ".join(map(_text, six)) + "]" for key, six in constants.items())
 
 
 def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) -> None:
-    """Write a constants file so that a reader sees the old one or the whole new one."""
+    """Write a constants file atomically."""
     write_text(path, format_constants(constants))
 
 
 def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:
-    """Constants as text for other programs, at full precision except for ``calypso``.
+    """Return constants as text for other programs, at full precision except for ``calypso``.
 
     Args:
         constants: six numbers (mm, rad) by key.
-        form: ``calypso`` is a dictionary in braces, as Calypso's option ``AlignDbTool.AlignmentConstants`` takes it.
+        form: ``calypso`` is a dictionary in braces for Calypso's option ``AlignDbTool.AlignmentConstants``.
     """
     if form == "calypso":
         return "{" + format_constants(constants) + "}\n"
@@ -109,30 +109,30 @@ def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "jso
 
 
 def add_constants(constants: Mapping[str, Six], correction: Mapping[str, Six]) -> Constants:
-    """Add value by value; keys of either are in the result, sorted as ``inputforalign.txt`` has them.
+    """Add constants (mm, rad) value by value; the result has the keys of both, sorted as in ``inputforalign.txt``.
 
-    A sum has six significant digits, as add_param of faser-alignment-script writes it; where nothing is added, the
-    constant stays exactly what it was. Both arguments are in mm and rad.
+    A sum has six significant digits, as in add_param of faser-alignment-script; a constant to which nothing is added
+    stays exactly the same.
     """
     return _combine(constants, correction, lambda a, b: _rounded(a + b) if b else a)
 
 
 def subtract_constants(constants: Mapping[str, Six], other: Mapping[str, Six]) -> Constants:
-    """Subtract ``other`` value by value; keys of either are in the result, sorted."""
+    """Subtract ``other`` value by value; the result has the keys of both, sorted."""
     return _combine(constants, other, lambda a, b: a - b)
 
 
 def correction_from_parameters(values: Mapping[int, float]) -> Constants:
-    """Turn Millepede parameters into a correction of the constants.
+    """Convert Millepede parameters to a correction of the constants.
 
     Args:
-        values: parameter by label (mm, rad); labels that are missing count as zero.
+        values: parameter by label (mm, rad); missing labels count as zero.
 
     Returns:
-        All 108 keys, layers first. A layer takes over its five parameters. A module's two sides measure x along
-        axes turned against each other by 40 mrad, so that their mean is its x and their difference its y, as in
-        PedetoDB of faser-alignment-script. Values have the six digits of the text, so that what is added to the
-        constants is what a reader of the correction sees.
+        All 108 keys, layers first. A layer has its five parameters. A module's two sides measure x along
+        axes rotated against each other by 40 mrad: their mean gives its x and their difference its y, as in
+        PedetoDB of faser-alignment-script. Values have the six digits of the text, so that a reader of the
+        correction sees exactly what is added.
     """
     layers = {
         constants_key(s, layer): _layer([values.get(layer_label(s, layer, dof), 0.0) for dof in range(1, 6)])
@@ -154,12 +154,12 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
 
 
 def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
-    """Errors of a correction from those of Millepede's parameters (mm, rad): ``correction_from_parameters`` propagated.
+    """Propagate errors of Millepede parameters (mm, rad) through ``correction_from_parameters``.
 
-    A module's sides count as independent: x has ``hypot(e0, e1) / 2`` and y ``hypot(e0, e1) / 0.04``. What has no error,
-    because it was fixed, has 0 here.
+    A module's sides count as independent: x has ``hypot(e0, e1) / 2`` and y ``hypot(e0, e1) / 0.04``. Fixed parameters
+    have no error and get 0.
     """
-    # All but the sides' x go over as they are.
+    # All parameters except the sides' x are copied.
     found = correction_from_parameters(errors)
     for s in STATIONS:
         for layer in LAYERS:
@@ -186,7 +186,7 @@ def _six(text: str, key: str, source: str) -> Six:
 
 def _number(word: str, key: str, dof: str, source: str) -> float:
     try:
-        value = float("" if "_" in word else word)  # Python's 1_000 is no number elsewhere
+        value = float("" if "_" in word else word)  # rejects Python's 1_000
     except ValueError:
         raise UserError(f'{source}: {dof} of key "{key}" is {word!r}, which is not a number; correct it') from None
     if not math.isfinite(value):
@@ -220,4 +220,4 @@ def _module(x0: float, x1: float, rz: float, sign: float) -> Six:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:g}") + 0.0  # + 0.0 makes an ordinary zero of -0.0
+    return float(f"{value:g}") + 0.0  # + 0.0 turns -0.0 into 0.0

@@ -1,4 +1,4 @@
-"""Comparing two sets of constants: how far each degree of freedom moved, and what moved most. Pure."""
+"""Compare two sets of constants: changes by degree of freedom, and the largest ones. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ UM, URAD = 1e3, 1e6  # per mm, per rad
 
 
 class Change(NamedTuple):
-    """By how much one degree of freedom of one element changed.
+    """Change of one degree of freedom of one element.
 
     ``key`` is that of the constants, ``dof`` one of x, y, z, rx, ry, rz; ``value`` is in um or urad.
     """
@@ -22,7 +22,7 @@ class Change(NamedTuple):
 
     @property
     def rotation(self) -> bool:
-        """Whether it is an angle (urad) and not a length (um)."""
+        """Whether it is an angle (urad) instead of a length (um)."""
         return self.dof.startswith("r")
 
     @property
@@ -37,14 +37,14 @@ class Change(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """One degree of freedom of all layers or all modules.
+    """Changes of one degree of freedom over all layers or all modules.
 
     Attributes:
         kind: ``layer`` or ``module``.
         dof: x, y, z, rx, ry or rz.
-        elements: how many changed; ``rms`` is over these (um or urad).
-        mean: over these.
-        largest: the largest change, with its sign.
+        elements: number of elements that changed.
+        rms, mean: over these elements (um or urad).
+        largest: the largest absolute change, with its sign.
     """
 
     kind: str
@@ -56,13 +56,13 @@ class Moved(NamedTuple):
 
 
 def element(key: str) -> str:
-    """A key of the constants in words: ``013`` is ``module 3 of layer 1 of station 0``."""
+    """Return a key of the constants in words: ``013`` is ``module 3 of layer 1 of station 0``."""
     layer = f"layer {key[1]} of station {key[0]}"
     return f"module {key[2]} of {layer}" if len(key) > 2 else layer
 
 
 def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]:
-    """What differs between two sets of constants (mm, rad): ``after`` less ``before``, in the order of the keys.
+    """Return the differences ``after`` - ``before`` of two sets of constants (mm, rad), in the order of the keys.
 
     A missing key means zeros.
     """
@@ -76,7 +76,7 @@ def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]
 
 
 def moved(found: list[Change]) -> list[Moved]:
-    """The changes that were ``found``, by degree of freedom, layers first; those that did not change are left out."""
+    """Summarise changes by degree of freedom, layers first, without degrees of freedom that did not change."""
     summary = []
     for kind, length in (("layer", 2), ("module", 3)):
         for dof in DOFS:
@@ -90,6 +90,6 @@ def moved(found: list[Change]) -> list[Moved]:
 
 
 def movers(found: list[Change], count: int, *, rotations: bool) -> list[Change]:
-    """The ``count`` largest shifts or rotations of the changes that were ``found``, the largest first."""
+    """Return the ``count`` largest shifts or rotations, largest first."""
     those = [change for change in found if change.rotation == rotations]
     return sorted(those, key=lambda change: (-abs(change.value), KEYS.index(change.key)))[:count]

@@ -1,4 +1,4 @@
-"""Fix rules: which parameters a Millepede step leaves alone, in the words of faser-alignment-script.
+"""Translate fix rules, which use faser-alignment-script's words, to labels that a step keeps fixed.
 
 An item is a part of the tracker, a depth, both, or the number of a layer:
 
@@ -7,8 +7,8 @@ An item is a part of the tracker, a depth, both, or the number of a layer:
 - ``IFT_layer``, ``3ST_side``, ``21_module`` ...: a part and a depth;
 - ``21``: layer 1 of station 1 (first digit station + 1) with its modules.
 
-Two more parameters are fixed without being asked for, because the data cannot tell them from others: x of a layer
-while x of its modules is free (the mean of the modules is the same shift), and with three stations all of the IFT.
+Parameters that the data cannot distinguish from others are always fixed: x of a layer while x of its modules is free
+(the mean of the modules is the same shift), and with three stations the whole IFT.
 """
 
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ _NUMBER_TEXTS = tuple(str(number) for number in LAYER_NUMBERS)
 
 
 def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
-    """Labels that are fixed.
+    """Return the labels that are fixed.
 
     Args:
-        items: see the module's text.
+        items: see the module's docstring.
         stations: 4, or 3 without the IFT.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Labels of the alignment parameters, and the keys of the constants that they belong to.
+"""Compute labels of alignment parameters, and the keys of their constants.
 
 The FASER tracker has four stations (0 is the IFT), three layers in each, eight modules in a layer and two sides
-on a module. An element's number is ``1000*station + 100*layer + 10*module + side``, raised by 1000 so that no
-label begins at zero; every degree of freedom that can be aligned has a label made of it (Calypso's CKF2Alignment
+on a module. An element's number is ``1000*station + 100*layer + 10*module + side``, plus 1000 so that no
+label begins with a zero. Each degree of freedom has a label derived from it (Calypso's CKF2Alignment
 numbers the elements, the Mille converter of faser-alignment-script appends the digits):
 
 ====================  ==============================  =========================
@@ -13,7 +13,7 @@ rz of a module        ``number//10*100 + 2``          4*3*8 = 96
 x y rx ry rz, layer   ``number//100*10 + 1 ... 5``    4*3*5 = 60
 ====================  ==============================  =========================
 
-Shifts are in mm, rotations in rad. ``describe`` says a label in words, ``parse`` finds the label of such words.
+Shifts are in mm, rotations in rad. ``describe`` returns a label in words, ``parse`` the label for such words.
 """
 
 import re
@@ -33,7 +33,7 @@ MODULE_KINDS: tuple[Kind, ...] = ("module.x", "module.rz")
 
 
 class Parameter(NamedTuple):
-    """What a label means: ``kind`` as ``layer.rx``, station 0-3, layer 0-2; module and side are -1 where they have no meaning."""
+    """Meaning of a label: ``kind`` as ``layer.rx``, station 0-3, layer 0-2; module and side are -1 if not applicable."""
 
     label: int
     kind: Kind
@@ -49,7 +49,7 @@ class Parameter(NamedTuple):
 
     @property
     def translation(self) -> bool:
-        """Whether the parameter is a length (mm) and not an angle (rad)."""
+        """Whether the parameter is a length (mm) instead of an angle (rad)."""
         return self.kind.endswith((".x", ".y"))
 
     @property
@@ -59,7 +59,7 @@ class Parameter(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Short: the key of the constants and the degree of freedom, as ``00.ry``, ``003.rz``, ``003.1.x`` (side 1)."""
+        """Short name: key of the constants and degree of freedom, as ``00.ry``, ``003.rz``, ``003.1.x`` (side 1)."""
         side = "" if self.side < 0 else f".{self.side}"
         return f"{self.key}{side}.{self.kind.partition('.')[2]}"
 
@@ -74,27 +74,27 @@ class Parameter(NamedTuple):
 
 
 def module_x_label(station: int, layer: int, module: int, side: int) -> int:
-    """Label of the x shift (mm) of one side, 0 or 1, of a module, 0-7; station 0-3, layer 0-2."""
+    """Return the label of the x shift (mm) of a side, 0 or 1, of a module, 0-7; station 0-3, layer 0-2."""
     return (1000 * (station + 1) + 100 * layer + 10 * module + side) * 10 + 1
 
 
 def module_rz_label(station: int, layer: int, module: int) -> int:
-    """Label of the rotation (rad) of a module, 0-7, about its z axis; station 0-3, layer 0-2."""
+    """Return the label of a module's rotation about z (rad); module 0-7, station 0-3, layer 0-2."""
     return (100 * (station + 1) + 10 * layer + module) * 100 + 2
 
 
 def layer_label(station: int, layer: int, dof: int) -> int:
-    """Label of a layer of a station; ``dof`` is 1 ... 5 for x, y (mm), rx, ry, rz (rad)."""
+    """Return the label of a layer's ``dof``, 1 ... 5 for x, y (mm), rx, ry, rz (rad)."""
     return layer_number(station, layer) * 10 + dof
 
 
 def layer_number(station: int, layer: int) -> int:
-    """The two digits by which fix rules name a layer: 10 ... 12 for the IFT, 20 ... 42 for stations 1 to 3."""
+    """Return the two digits of a layer in fix rules: 10 ... 12 for the IFT, 20 ... 42 for stations 1 to 3."""
     return 10 * (station + 1) + layer
 
 
 def constants_key(station: int, layer: int, module: int = -1) -> str:
-    """Key of a module's constants, or of a layer's if ``module`` is negative; station 0-3, layer 0-2."""
+    """Return the key of a module's constants, or of a layer's if ``module`` is negative; station 0-3, layer 0-2."""
     return f"{station}{layer}" if module < 0 else f"{station}{layer}{module}"
 
 
@@ -129,15 +129,15 @@ _NAMED_AT_MOST = 4
 
 
 def describe(label: int) -> str:
-    """A label in words: ``10302`` is ``module 3 of layer 0 of station 0, rotation about z``.
+    """Return a label in words: ``10302`` is ``module 3 of layer 0 of station 0, rotation about z``.
 
-    A label that is none of the tracker's, as in a steering file of another detector, is ``label 4711``.
+    A label outside the tracker, as in a steering file of another detector, is ``label 4711``.
     """
     return PARAMETERS[label].words if label in PARAMETERS else f"label {label}"
 
 
 def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
-    """Several labels in words, with their numbers; the first ``at_most`` only if there are more."""
+    """Return labels in words with their numbers; only the first ``at_most`` if there are more."""
     found = list(labels)
     named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in found[:at_most]]
     more = len(found) - len(named)
@@ -145,7 +145,7 @@ def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
 
 
 def parse(text: str) -> int:
-    """The label of a ``text``: a description, a short name such as ``003.rz``, or the number itself.
+    """Return the label for ``text``: a description, a short name such as ``003.rz``, or the number.
 
     Raises UserError if the tracker has no such parameter.
     """

@@ -1,1 +1,1 @@
-"""The files and texts of pede: steering texts, results, logs, and running the program itself."""
+"""Write pede's steering, run it, and read its results and logs."""

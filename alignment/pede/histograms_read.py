@@ -1,10 +1,10 @@
-"""Reading what pede leaves to be looked at: ``millepede.his`` and ``millepede.mon``.
+"""Read pede's diagnostics: ``millepede.his`` and ``millepede.mon``.
 
 A histogram file is a sequence of blocks ``Histogram n version v type t ... end of histogram`` and ``XY-Data n ...``;
-``version`` is the pass over the data. Numbers are those of pede's source (mphistab.f90, pede.f90): 1 words per
-record, 2 entries per label, 3 and 12 normalised residuals of measurements with and without global derivatives, 13 and 14
-their pulls, 4 chi2/ndf of the local fits, 5 their degrees of freedom, 6 the fraction that is down-weighted; XY data 1 is
-the function value in each iteration. The monitor file groups normalised residuals by a measurement's first label.
+``version`` is the pass over the data. Numbers are those of pede's source (mphistab.f90, pede.f90): 1 words per record,
+2 entries per label, 3 and 12 normalised residuals of measurements with and without global derivatives, 13 and 14 their
+pulls, 4 chi2/ndf of the local fits, 5 their degrees of freedom, 6 the down-weighted fraction; XY data 1 is the function
+value in each iteration. The monitor file groups normalised residuals by a measurement's first label.
 """
 
 import os
@@ -20,12 +20,12 @@ class Histogram(NamedTuple):
     """A histogram.
 
     Attributes:
-        number, version: which one, and of which pass.
+        number, version: number of the histogram, and of the pass.
         logarithmic: whether the axis is the decimal logarithm of the quantity.
-        title: in pede's words.
-        low, high: ends of the axis; ``bins`` has the entries of bins of equal width between.
-        below, inside, above: entries.
-        smallest, largest: of what was entered.
+        title: pede's title.
+        low, high: limits of the axis; ``bins`` are the entries of equal bins in between.
+        below, inside, above: numbers of entries.
+        smallest, largest: extreme values.
         mean, sigma: if pede prints them.
     """
 
@@ -46,7 +46,7 @@ class Histogram(NamedTuple):
 
 
 class Points(NamedTuple):
-    """XY data: number, version, title, and (x, y, dx, dy) of each point; dx and dy are zero where there are none."""
+    """XY data: number, version, title, and (x, y, dx, dy) of each point; dx and dy are zero if not given."""
 
     number: int
     version: int
@@ -57,8 +57,8 @@ class Points(NamedTuple):
 class Monitored(NamedTuple):
     """Normalised residuals of the measurements that begin with a label, in a local-fit cycle.
 
-    ``median`` is in units of the mean error, ``spread`` is 1.4826 times the median absolute deviation, ``error`` the mean
-    error of the measurements (mm).
+    ``median`` is in units of the mean error, ``spread`` is 1.4826 times the median absolute deviation, ``error`` the
+    mean error of the measurements (mm).
     """
 
     cycle: int
@@ -70,23 +70,26 @@ class Monitored(NamedTuple):
 
 
 class Histograms(NamedTuple):
-    """A histogram file."""
+    """Content of a histogram file."""
 
     histograms: tuple[Histogram, ...]
     points: tuple[Points, ...]
 
     def expected_decrease(self) -> float | None:
-        """Of chi2 by the first solution, with seven digits; None without a second function value."""
+        """Return the decrease of chi2 by the first solution with seven digits; None without a second function value."""
         values = next((data.points for data in self.points if data.number == 1), ())
         return values[1][3] if len(values) > 1 else None
 
 
 _HEAD = re.compile(r"\s*(Histogram|XY-Data)\s+(\d+)\s+version\s+(\d+)\s+type\s+(\d+)\s*$")
-_LOGARITHMIC = 2  # type of a histogram
+_LOGARITHMIC = 2  # histogram type
 
 
 def read_histograms(path: str | os.PathLike[str]) -> Histograms:
-    """Read ``millepede.his``; raises UserError if it cannot be read or a block is broken. A last half block is left out."""
+    """Read ``millepede.his`` without an incomplete last block.
+
+    Raises UserError if it cannot be read or a block is malformed.
+    """
     lines = iter(_text(path).splitlines())
     histograms: list[Histogram] = []
     points: list[Points] = []
@@ -111,7 +114,7 @@ def read_histograms(path: str | os.PathLike[str]) -> Histograms:
 
 
 def read_monitor(path: str | os.PathLike[str]) -> tuple[Monitored, ...]:
-    """Read ``millepede.mon``; raises UserError if it cannot be read or a line is none of pede's."""
+    """Read ``millepede.mon``; raise UserError if it cannot be read or a line is malformed."""
     rows: list[Monitored] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith(("!", "*")):
@@ -175,6 +178,6 @@ def _points(number: int, version: int, block: list[str]) -> Points:
     points = []
     for line in block[start:]:
         x, y, *errors = (float(word) for word in line.split())
-        dx, dy = errors or (0.0, 0.0)  # types 1 to 3, as those of several binaries and of MINRES, are without
+        dx, dy = errors or (0.0, 0.0)  # absent in types 1 to 3, such as those of several binaries and of MINRES
         points.append((x, y, dx, dy))
     return Points(number, version, block[0].strip(), tuple(points))

@@ -1,8 +1,8 @@
-"""The keywords of pede's steering texts: how they are recognised, and what they ask of the built-in solver.
+"""Match keywords of pede's steering texts and translate them to options of the built-in solver.
 
-A keyword is recognised as pede does it (MATINT of mptext): letters are compared in order, whatever their case, and
-the first keyword of its list that agrees in 80 % of the letters is meant. Every keyword of pede V04-16 is here: it
-sets something, or it is of no consequence for the built-in solver and noted, or it cannot be had and ends the run.
+Matching follows pede (MATINT of mptext): letters are compared in order, ignoring case, and the first keyword of its
+list that agrees in 80 % of the letters is taken. The list has every keyword of pede V04-16: each one sets an option, or
+has no effect on the built-in solver and is noted, or is not supported and ends the run.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 from faser_align.alignment.pede.steering_words import nearest
 
 Numbers = list[float]
-Values = dict[str, Any]  # of attributes of Steering
+Values = dict[str, Any]  # attributes of Steering
 
 _BINS_MAX, _THREADS_MAX, _LOCAL_ITERATIONS_MAX = 10_000, 256, 100
 
@@ -34,11 +34,11 @@ METHODS = {
 
 
 class BadNumbersError(ValueError):
-    """A keyword does not have the numbers that it needs."""
+    """A keyword lacks the numbers that it needs."""
 
 
 def matching(pattern: str, text: str) -> int:
-    """Number of letters of ``pattern`` that are found in ``text`` in order, both walked through side by side."""
+    """Return how many letters of ``pattern`` occur in ``text`` in the same order."""
     pattern, text = pattern.lower(), text.lower()
     i = j = found = last = 0
     while i < len(pattern) and j < len(text):
@@ -46,7 +46,7 @@ def matching(pattern: str, text: str) -> int:
             found, i, j = found + 1, i + 1, j + 1
             continue
         left, right = len(pattern) - i, len(text) - j
-        if left == right:  # of equal length: skip a letter here and there in turn
+        if left == right:  # equal length: skip one letter on either side in turn
             i, last = i + last, 1 - last
             j += last
         elif left > right:
@@ -57,17 +57,17 @@ def matching(pattern: str, text: str) -> int:
 
 
 def agrees(word: str, keyword: str) -> bool:
-    """Whether a word means a keyword."""
+    """Return whether a word matches a keyword."""
     return 100 * matching(word, keyword) >= 80 * max(len(word), len(keyword))
 
 
 def find_keyword(word: str) -> str | None:
-    """The keyword that a word means; None if it is none."""
+    """Return the keyword that a word matches; None if there is none."""
     return next((keyword for keyword in KEYWORDS if agrees(word, keyword)), None)
 
 
 def find_method(name: str) -> str | None:
-    """The method that a name means, the last one of pede's list if there are several; None if it is none."""
+    """Return the method that a name matches, the last one of pede's list if several do; None if there is none."""
     return next((method for method in reversed(METHODS) if agrees(name, method)), None)
 
 
@@ -91,7 +91,7 @@ def _entries(numbers: Numbers) -> Values:
 def _chi2_cut(numbers: Numbers) -> Values:
     if not numbers:
         return {"chi2_cut": (1.0, 1.0)}
-    # a first factor below 1 means no cut at all in the first pass, which the solver knows by a negative one
+    # a first factor below 1 disables all cuts in the first pass, which a negative value tells the solver
     first = numbers[0] if numbers[0] >= 1 else -1.0
     second = max(numbers[1] if len(numbers) > 1 else 1.0, 1.0)
     return {"chi2_cut": (first, min(second, first) if first >= 1 else second)}
@@ -129,7 +129,7 @@ def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
 
 
 def _set(name: str, kind: Callable[[float], Any], default: float | None = None) -> Callable[[Numbers], Values]:
-    """Set an attribute to the first number, which must be there if there is no default."""
+    """Return a setter for the first number, which is required without a default."""
 
     def setter(numbers: Numbers) -> Values:
         return {name: kind(default if default is not None and not numbers else _need(numbers)[0])}
@@ -142,7 +142,7 @@ def _on(name: str, value: object = True) -> Callable[[Numbers], Values]:
 
 
 def _optional(name: str, kind: Callable[[float], Any]) -> Callable[[Numbers], Values]:
-    """Set an attribute if there is a number."""
+    """Return a setter that does nothing without a number."""
     return lambda numbers: {name: kind(numbers[0])} if numbers else {}
 
 

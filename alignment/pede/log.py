@@ -1,4 +1,4 @@
-"""Reading ``millepede.log`` of pede: sizes, the table of iterations, chi2, rejects."""
+"""Read pede's ``millepede.log``: sizes, the table of iterations, chi2 and rejects."""
 
 import math
 import os
@@ -11,23 +11,23 @@ from faser_align.fsm.errors import UserError
 
 
 class PedeLog(NamedTuple):
-    """What a log says; zeros and None where it does not.
+    """Content of a log; zeros and None where unknown.
 
     Attributes:
         records, n_variable, n_fit: NREC, NVGB, NFGB.
-        chi2, ndf: the final sums; ndf less the parameters. ``mean_weight`` is that of the degrees of freedom, which chi2
-            contains where files have weights.
-        rejects: of the last pass.
-        expected_decrease: of the first solution; with the digits of the line search where there was one.
+        chi2, ndf: final sums; ndf is reduced by the parameters. chi2 includes the mean weight ``mean_weight`` of the
+            degrees of freedom if files have weights.
+        rejects: rejected records of the last pass.
+        expected_decrease: decrease of chi2 by the first solution; with the digits of the line search if there was one.
         iterations: the table, without rows of solutions.
-        memory_mb: peak of pede's own memory, 100 MB of it the cache.
-        labels: NTGB; ``constraints``: NCGB, with ``constraint_rank`` how many of them are independent.
-        elimination: whether constraints were eliminated, not handled by multipliers.
+        memory_mb: peak of pede's own memory, including 100 MB of cache.
+        labels: NTGB; ``constraints``: NCGB, of which ``constraint_rank`` are independent.
+        elimination: whether constraints were eliminated instead of using multipliers.
         rank_defect: of the matrix.
-        subito: whether pede stopped after the first solution because of a defect.
+        subito: whether pede stopped after the first solution because of a rank defect.
         method: METSOL in words.
         warnings: lines that begin with *Warning*.
-        decrease_is_exact: whether ``expected_decrease`` has six digits, not the table's two.
+        decrease_is_exact: whether ``expected_decrease`` has six digits instead of the table's two.
     """
 
     records: int = 0
@@ -61,7 +61,7 @@ _REJECTS = re.compile(
     r"Data rejected in last iteration:.*?\n\s*(\d+)\s+\(rank deficit/NaN\)\s+(\d+)\s+\(Ndf=0\)"
     r"\s+(\d+)\s+\(huge\)\s+(\d+)\s+\(large\)"
 )
-# from V04-16-05 on there is a line for each reason that occurs
+# since V04-16-05 there is a line for each reason that occurs
 _REJECTS_NEWER = re.compile(r"Data records rejected in last iteration:\s*?\n((?:\s*\d+\s+\(local .*\)[ \t]*\n)+)")
 _REASONS = {
     "solution contains NaNs": 0,
@@ -70,10 +70,10 @@ _REASONS = {
     "fit with Ndf=0": 1,
     "fit with huge": 2,
     "fit with large": 3,
-}  # positions among Rejects
+}  # indices in Rejects
 _ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d*-]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
-_SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # the built-in solver's
+_SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # only from the built-in solver
 _CONSTRAINTS = re.compile(r"Constraints handled by (elimination|Lagrange multipliers)")
 _CONSTRAINT_RANK = re.compile(r"Rank of product matrix of constraints is\s+(\d+)\s+for")
 _DEFECT = re.compile(r"rank defect of the symmetric\s+\d+\s+-by-\s+\d+\s+matrix is\s+(\d+)")
@@ -84,7 +84,7 @@ _MEMORY = re.compile(rf"Peak dynamic memory allocation:\s*({_FLOAT})\s*GB")
 
 
 def read_log(path: str | os.PathLike[str]) -> PedeLog:
-    """Read a log; raises UserError if the file cannot be read. A log that ends early has less in it."""
+    """Read a log; raise UserError if the file cannot be read. A log that ends early has fewer values."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -144,26 +144,26 @@ def _rows(text: str) -> tuple[IterationRow, ...]:
             continue
         expected = match[4][1:9].strip() if iteration else ""
         before = rows[-1] if rows else None
-        # sub-iterations have neither an iteration nor a cut factor: those of their iteration hold
+        # sub-iterations have neither an iteration nor a cut factor: those of their iteration apply
         number = iteration or (before.iteration if before else 0)
         try:
             factor = _number(cut) if iteration else before.cut_factor if before else 0.0
             decrease = _number(expected) if expected else None
             rows.append(IterationRow(int(number), int(evaluation), _number(chi2), decrease, factor, int(rejects)))
-        except ValueError:  # a line that only looks like a row
+        except ValueError:  # not a row after all
             continue
     return tuple(rows)
 
 
 def _number(text: str) -> float:
-    """A number of a Fortran format: stars are one that has no room, an exponent of three digits is without its E."""
+    """Parse a Fortran number: stars mean overflow, and three-digit exponents lack the E."""
     if "*" in text:
         return math.inf
     return float(re.sub(r"(?<=\d)([+-]\d{3})$", r"E\1", text))
 
 
 def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> tuple[float | None, bool]:
-    """The slope at the first line search's start is the expected decrease, if it belongs to the first solution."""
+    """Return the expected decrease of the first solution, and whether it has more digits than the table."""
     first = re.search(r"^  1 {1,2}\d", text, re.MULTILINE)
     slope = _FIRST_SLOPE.search(text, 0, first.start() if first else len(text))
     if slope and first:

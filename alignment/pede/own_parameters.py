@@ -1,4 +1,4 @@
-"""An expert's own text of parameters for a step, in pede's form: what it fixes, frees and starts from."""
+"""Parse an expert's own parameter text for a step: fixed, free and start values, in pede's format."""
 
 import math
 
@@ -9,20 +9,19 @@ from faser_align.fsm.errors import UserError
 
 
 def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
-    """Start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
+    """Return start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
 
-    Of a label that is given twice the later number other than zero counts, as in pede. Lists of other keywords, such as
-    constraints, are left to the solver.
+    If a label is given twice, the later number other than zero counts, as in pede. The solver handles lists of other
+    keywords, such as constraints.
 
     Args:
-        text: the expert's own.
+        text: the expert's text.
         source: its name, for the message.
 
-    Raises UserError with file, line and cure for a line that is no ``label start presigma`` or a label that the tracker
-    does not have.
+    Raises UserError with file, line and fix for a line that is not ``label start presigma`` or an unknown label.
     """
     found: dict[int, tuple[float, float]] = {}
-    within = ""  # keyword whose list goes on
+    within = ""  # keyword of the current list
     for number, raw in enumerate(text.splitlines(), start=1):
         line = take_apart(raw)
         if line.whole.lower() == "end":

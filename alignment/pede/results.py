@@ -1,7 +1,7 @@
-"""The files that pede writes and that follow from it: ``millepede.res`` and ``millepede.end``.
+"""Read and write pede's ``millepede.res`` and ``millepede.end``.
 
-Formats are those of pede (V04-16), byte for byte: Fortran's ``i10,2X,4G14.5`` for a parameter, ``i5,3X,a`` for the
-end. The built-in solver writes the same.
+Formats are those of pede (V04-16), byte for byte: Fortran's ``i10,2X,4G14.5`` for a parameter, ``i5,3X,a`` for the end.
+The built-in solver writes the same.
 """
 
 import math
@@ -16,7 +16,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import write_text
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
-COMMENT_LENGTH = 60  # of parameters, in pede's files
+COMMENT_LENGTH = 60  # of parameter comments in pede's files
 _TITLE = " Parameter   ! first 3 elements per line are significant (if used as input)\n"
 _CHECKED_ONLY = " *** Results of checking input only, no solution performed ***"
 _RUNNING = -1
@@ -51,8 +51,8 @@ END_TEXTS = {
 class Row(NamedTuple):
     """One parameter of a result.
 
-    ``difference`` (value - start) and ``error`` are None for a fixed parameter, ``error`` also for methods that do
-    not give it; ``entries`` is None without printcounts, ``correlation`` without globalcorr. mm and rad.
+    ``difference`` (value - start) and ``error`` are None for a fixed parameter, ``error`` also for methods without
+    errors; ``entries`` is None without printcounts, ``correlation`` without globalcorr. In mm and rad.
     """
 
     value: float
@@ -70,8 +70,8 @@ Result = dict[int, Row]
 def read_result(path: str | os.PathLike[str]) -> Result:
     """Read ``millepede.res``.
 
-    Raises UserError if it cannot be read or parsed, and if it is the listing that pede leaves when it checked its
-    input and solved nothing (end code 5).
+    Raises UserError if it cannot be read or parsed, or is the listing of an input check without a solution (end code
+    5).
     """
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -94,7 +94,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
 
 
 def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping[int, str] | None = None) -> None:
-    """Write ``millepede.res`` as pede does; replaces an older one at once. ``comments`` stand above their labels."""
+    """Write ``millepede.res`` as pede does, atomically; ``comments`` precede their labels."""
     lines = [_TITLE]
     for label, row in result.items():
         if comments and label in comments:
@@ -104,12 +104,12 @@ def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping
 
 
 def write_listing(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-    """Write ``millepede.res`` as a listing without a solution (end code 5 or ``checkinput``), behind its title."""
+    """Write ``millepede.res`` as a title and a listing without a solution (end code 5 or ``checkinput``)."""
     write_text(path, "".join(f"{line}\n" for line in (_CHECKED_ONLY, *lines)))
 
 
 def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Code and text of ``millepede.end``; raises UserError if it is missing or is none."""
+    """Return code and text of ``millepede.end``; raise UserError if it is missing or malformed."""
     try:
         line = Path(path).read_text(encoding="utf-8", errors="replace")
         return int(line[:5]), line[5:].strip()
@@ -120,12 +120,12 @@ def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
 
 
 def write_end(path: str | os.PathLike[str], code: int, text: str = "") -> None:
-    """Write ``millepede.end``; without a text, pede's own for the code."""
+    """Write ``millepede.end``; the default text is pede's own for the code."""
     write_text(path, f"{code:5d}   {text or END_TEXTS.get(code, '')}\n")
 
 
 def fortran_g(value: float) -> str:
-    """``value`` in Fortran's G14.5: five digits, four blanks behind a number without exponent.
+    """Format ``value`` as Fortran's G14.5: five digits, four blanks after a number without exponent.
 
     pede prints single precision.
     """
@@ -135,7 +135,7 @@ def fortran_g(value: float) -> str:
     if single == 0:
         return "    0.0000    "
     mantissa, exponent = f"{abs(single):.4e}".split("e")
-    power = int(exponent) + 1  # of 0.ddddd
+    power = int(exponent) + 1  # exponent of 0.ddddd
     sign = "-" if single < 0 else ""
     if 0 <= power <= 5:
         return f"{sign}{abs(single):#.{5 - power}f}".rjust(10) + "    "

@@ -1,4 +1,4 @@
-"""Running the real pede, and judging it by ``millepede.end``: its exit status is 0 for every failure."""
+"""Run pede and evaluate ``millepede.end``, because its exit status is 0 for every failure."""
 
 import os
 import re
@@ -20,18 +20,18 @@ PROBE_S = 20
 VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
-NOT_RUN = (126, 127)  # exit statuses of a shell and of the dynamic loader for a program that cannot run
+NOT_RUN = (126, 127)  # exit statuses of a shell and of the dynamic loader for a program that cannot start
 
 
 class NotStartedError(UserError):
-    """pede could not begin: the program or a library that it needs is not there."""
+    """pede could not start: the program or a library is missing."""
 
 
 def sourced(script: str) -> dict[str, str]:
-    """The environment that sourcing ``script`` in bash leaves, for example ROOT's ``thisroot.sh``; ours if it is empty.
+    """Return the environment after sourcing ``script`` in bash, such as ROOT's ``thisroot.sh``; ours if it is empty.
 
-    Scripts of many authors end with a status that means nothing, so that only an environment that is not there counts.
-    Raises UserError if the script cannot be read or ends the shell.
+    Many such scripts end with a meaningless status, so only a missing environment counts as a failure. Raises UserError
+    if the script cannot be read or ends the shell.
     """
     if not script:
         return dict(os.environ)
@@ -59,16 +59,16 @@ def run_pede(
 ) -> Solution:
     """Run pede on a steering file, in the file's folder.
 
-    Outputs of an earlier run are removed first: pede leaves them in place when it aborts. What pede writes to its
-    terminal goes to ``millepede.out``.
+    Outputs of an earlier run are removed first, because pede keeps them when it aborts. pede's terminal output goes to
+    ``millepede.out``.
 
     Args:
         steering_path: the steering file.
         executable: pede's command or path.
-        threads: that OpenMP may use; the steering's keyword ``threads`` asks for them.
-        environment: of ``sourced``; this process's unless given.
+        threads: maximum for OpenMP; the steering's keyword ``threads`` requests them.
+        environment: result of ``sourced``; this process's by default.
 
-    Raises NotStartedError if pede cannot be started, or lacks a library.
+    Raises NotStartedError if pede cannot be started or lacks a library.
     """
     path = Path(steering_path)
     folder = path.parent
@@ -94,10 +94,10 @@ def run_pede(
 
 
 def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
-    """See that pede runs: in an empty folder it has to complain, by its end code, that there is no steering file.
+    """Check that pede runs: in an empty folder its end code must report the missing steering file.
 
-    ``environment`` is that of ``sourced``. Returns its version, or an empty text. Raises UserError if the program cannot be
-    started or is no pede.
+    ``environment`` is the result of ``sourced``. Returns its version, or an empty string. Raises UserError if the
+    program cannot be started or is not pede.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -129,7 +129,7 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solution:
-    """The solution in the folder of a steering file; ``status`` is pede's exit status, of use only in messages."""
+    """Return the solution in the folder of a steering file; ``status`` is pede's exit status, for messages."""
     path = Path(steering_path)
     folder = path.parent
     try:
@@ -171,7 +171,7 @@ def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solu
 
 
 def _decrease(folder: Path) -> float | None:
-    """Of the first solution, from the histograms: seven digits where the log's table has two."""
+    """Return the first solution's decrease from the histograms: seven digits instead of the table's two."""
     try:
         return read_histograms(folder / HISTOGRAMS).expected_decrease()
     except UserError:

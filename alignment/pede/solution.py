@@ -1,4 +1,4 @@
-"""What a Millepede run found, whoever ran it: pede or the built-in solver."""
+"""Define the result of a Millepede run, by pede or the built-in solver."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from faser_align.alignment.pede.results import Result
 
 GOOD_CODES = (0, 1)
-DOUBTFUL_CODES = (2, 3, 4)  # a result is there, and something to look at
+DOUBTFUL_CODES = (2, 3, 4)  # with a result and a severe warning
 
 
 class Rejects(NamedTuple):
-    """Records that the last pass left out, by reason.
+    """Rejected records of the last pass, by reason.
 
     Attributes:
-        rank_deficit: their local parameters cannot be determined, or are no numbers.
-        no_freedom: as many local parameters as equations, or more.
+        rank_deficit: local parameters cannot be determined, or are not numbers.
+        no_freedom: at least as many local parameters as equations.
         huge_chi2, large_chi2: chi2 above ``hugecut``, above ``chisqcut`` times the limit of three standard deviations.
     """
 
@@ -26,7 +26,7 @@ class Rejects(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return their sum."""
         return sum(self)
 
 
@@ -39,10 +39,11 @@ class IterationRow(NamedTuple):
     Attributes:
         iteration: 0 before the first solution.
         evaluation: from 1.
-        chi2: the function's value.
-        expected_decrease: of chi2 by the iteration's solution; None before the first solution and in sub-iterations.
-        cut_factor: of ``chisqcut``; 0 for no cut.
-        rejects: records left out.
+        chi2: value of the function.
+        expected_decrease: decrease of chi2 by the iteration's solution; None before the first solution and in
+            sub-iterations.
+        cut_factor: of ``chisqcut``; 0 without a cut.
+        rejects: number of rejected records.
     """
 
     iteration: int
@@ -58,26 +59,26 @@ class Solution:
     """The outcome of a run.
 
     Attributes:
-        end_code, end_text: of ``millepede.end``; 0 and 1 are good, 2 to 4 doubtful, the others without a result.
-        message: what went wrong, in one sentence; empty for a good end.
+        end_code, end_text: of ``millepede.end``; 0 and 1 are good, 2 to 4 severe warnings, others have no result.
+        message: the problem in one sentence; empty for a good end.
         result: parameters by label; empty without a solution.
-        records: records read.
-        rejects: records left out in the last pass.
-        chi2, ndf: of the final parameters; ndf is that of the records less the fit parameters.
-        mean_weight: of the records' degrees of freedom, where files have weights, which chi2 contains.
-        n_variable: variable parameters; ``n_fit`` less the constraints.
-        measurements: equations in the records; 0 if unknown.
-        expected_decrease: of chi2, by the first solution.
-        entries_fixed: labels that were asked to be free and fixed for having too few entries.
+        records: number of records read.
+        rejects: records rejected in the last pass.
+        chi2, ndf: for the final parameters; ndf is that of the records, reduced by the fit parameters.
+        mean_weight: mean weight of the records' degrees of freedom, which chi2 includes if files have weights.
+        n_variable: number of variable parameters; ``n_fit`` is reduced by the constraints.
+        measurements: number of equations in the records; 0 if unknown.
+        expected_decrease: decrease of chi2 expected of the first solution.
+        entries_fixed: labels that should be free and were fixed because of too few entries.
         iterations: the table.
-        memory_mb: peak memory of the solver, if it says so.
-        constraints, constraint_rank: equations that hold parameters together, and how many are independent.
-        rank_defect: directions in which the data do not determine the fit parameters; None if unknown.
-        undetermined: those directions, each as weights by label: a change of the parameters (mm, rad) in proportion
-            to them is not seen by the data. Empty if unknown.
-        notes: what the solver understood in the steering and had no use for.
-        sizes: others, by their names in pede's log; empty if unknown.
-        passes_s: kind and wall time of each pass through the data; empty if unknown.
+        memory_mb: peak memory of the solver, if known.
+        constraints, constraint_rank: number of constraints, and of independent ones.
+        rank_defect: number of directions of the fit parameters that the data do not determine; None if unknown.
+        undetermined: those directions as weights by label: the data do not constrain a change of the parameters (mm,
+            rad) in proportion to them. Empty if unknown.
+        notes: steering keywords that the solver recognised and did not need.
+        sizes: further sizes, by their names in pede's log; empty if unknown.
+        passes_s: kind and wall time of each pass through the data (s); empty if unknown.
     """
 
     end_code: int
@@ -106,22 +107,22 @@ class Solution:
 
     @property
     def values(self) -> dict[int, float]:
-        """Value of each parameter by label (mm, rad)."""
+        """Return the value of each parameter by label (mm, rad)."""
         return {label: row.value for label, row in self.result.items()}
 
     @property
     def errors(self) -> dict[int, float]:
-        """Error of each variable parameter by label (mm, rad)."""
+        """Return the error of each variable parameter by label (mm, rad)."""
         return {label: row.error for label, row in self.result.items() if row.error is not None}
 
     @property
     def chi2_per_ndf(self) -> float | None:
-        """chi2/ndf of the final parameters; None if unknown."""
+        """chi2/ndf for the final parameters; None if unknown."""
         return self.chi2 / self.ndf / self.mean_weight if self.ndf > 0 else None
 
     @property
     def free_parameters(self) -> int:
-        """Variable parameters less the constraints, however those were handled."""
+        """Variable parameters minus constraints, however the constraints were handled."""
         return self.n_variable - abs(self.n_fit - self.n_variable)
 
     @property
@@ -131,9 +132,9 @@ class Solution:
 
 
 def accept(solution: Solution, warnings_ok: Collection[int]) -> Solution:
-    """The solution as it is if its end code is good or among ``warnings_ok``, else one without a result that says so.
+    """Return the solution if its end code is good or in ``warnings_ok``, else one without a result that says so.
 
-    ``warnings_ok`` are those of the codes 2, 3 and 4, severe warnings with a result, that are good enough.
+    ``warnings_ok`` lists those of the codes 2, 3 and 4, severe warnings with a result, that are acceptable.
     """
     if solution.end_code not in DOUBTFUL_CODES or solution.end_code in warnings_ok:
         return solution

@@ -1,4 +1,4 @@
-"""Looking at an expert's own steering lines before a solver sees them. Pure."""
+"""Check an expert's own steering lines before a solver reads them. Pure."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -9,15 +9,14 @@ from faser_align.fsm.errors import UserError
 
 
 def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "pede"]) -> None:
-    """Refuse a line that would end the run.
+    """Raise UserError for a line that would end the run.
 
     Args:
-        lines: steering lines, in their order.
-        key: of the configuration, for the message.
-        backend: pede knows keywords that the built-in solver does not have.
+        lines: steering lines, in order.
+        key: key of the configuration, for the message.
+        backend: pede supports keywords that the built-in solver does not.
 
-    Raises UserError for a word that is no keyword of pede, a method that it does not have, and ``end``, behind which
-    nothing would be read.
+    Raises UserError for an unknown keyword, an unknown method, and ``end``, after which nothing would be read.
     """
     for line in lines:
         whole, word, argument, _ = take_apart(line)

@@ -1,4 +1,4 @@
-"""Writing the steering texts of one Millepede step: parameters, constraints, and the steering file itself."""
+"""Write the steering texts of one Millepede step: parameters, constraints, and the steering file itself."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,17 +25,17 @@ PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """How a step is solved; the keys of the configuration's ``[solver]`` and of the step itself.
+    """Options of a step, from the configuration's ``[solver]`` and from the step itself.
 
     Attributes:
-        method: of pede's ``method`` line: name, iterations, limit of the expected decrease.
-        hugecut: records are rejected above so many times the 3-sigma chi2.
+        method: pede's ``method`` line: name, iterations, limit of the expected decrease.
+        hugecut: records with a larger multiple of the 3-sigma chi2 are rejected.
         entries: a parameter with fewer entries is fixed.
-        presigma_mm, presigma_rad: by which free translations and rotations are damped.
-        presigma: the same for single kinds of parameters, which go before those (mm, rad).
-        threads: of pede.
+        presigma_mm, presigma_rad: presigmas that damp free translations and rotations.
+        presigma: presigmas of single kinds of parameters, which take precedence (mm, rad).
+        threads: number of pede's threads.
         options: the expert's own lines, before ``end``.
-        parameters: an expert's own text with parameters, read behind the one that is made here.
+        parameters: the expert's own text with parameters, read after the generated one.
     """
 
     method: str = "inversion 3 0.001"
@@ -50,11 +50,11 @@ class SolverOptions:
 
 
 def solver_options(solver: Mapping[str, Any], step: Mapping[str, Any]) -> SolverOptions:
-    """Options of a step.
+    """Return the options of a step.
 
     Args:
         solver: the table ``[solver]`` of the configuration.
-        step: of the campaign's record: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
+        step: step of the manifest: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
     """
     names = ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")
     return SolverOptions(
@@ -66,20 +66,20 @@ def solver_options(solver: Mapping[str, Any], step: Mapping[str, Any]) -> Solver
 
 
 def _by_kind(table: Mapping[str, float]) -> dict[str, float]:
-    """A table with keys such as ``layer_rx`` by kinds of parameters; zeros say nothing."""
+    """Convert keys such as ``layer_rx`` to kinds of parameters; zeros are dropped."""
     return {name.replace("_", ".", 1): value for name, value in table.items() if value}
 
 
 def step_fixed(step: Mapping[str, Any], stations: int) -> frozenset[int]:
-    """Labels that stay as they are in a step of the campaign's record: its fix rules, then its own parameters.
+    """Return the labels that a step of the manifest keeps fixed: by its fix rules, then by its own parameters.
 
-    As in pede, a presigma other than zero in the expert's own text goes before the one that follows from ``fix``.
+    As in pede, a presigma other than zero in the expert's own text takes precedence over the one from ``fix``.
 
     Args:
         step: with ``fix``, and ``parameters_text`` if there are own parameters.
         stations: 4, or 3 without the IFT.
 
-    Raises UserError for an item or a line that means nothing.
+    Raises UserError for an unknown item or line.
     """
     fixed = fix_rules(step["fix"], stations)
     own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
@@ -94,7 +94,7 @@ def step_texts(
     options: SolverOptions,
     weights: Sequence[float] = (),
 ) -> dict[str, str]:
-    """The texts of a step by the names of their files; arguments as those of ``write_steering``."""
+    """Return the texts of a step by file name; arguments as for ``write_steering``."""
     texts = [PARAMETERS_FILE, CONSTRAINTS_FILE, *([OWN_FILE] if options.parameters else [])]
     weighted = zip(binaries, weights or [1.0] * len(binaries), strict=True)
     lines = ["Cfiles", *texts, *(_binary_line(os.path.abspath(binary), weight) for binary, weight in weighted)]
@@ -113,7 +113,7 @@ def step_texts(
 
 
 def _binary_line(path: str, weight: float) -> str:
-    """A binary as it stands in the steering, with its weight if that is not 1 (pede: ``file -- weight``)."""
+    """Return the steering line of a binary, with its weight if that is not 1 (pede: ``file -- weight``)."""
     return path if weight == 1.0 else f"{path} -- {weight:g}"
 
 
@@ -128,12 +128,12 @@ def write_steering(
     """Write the texts of a step into ``folder`` and return the steering file's path.
 
     Args:
-        folder: an existing folder, where the solver's output will be too.
-        binaries: Mille files, in their order.
-        fixed: labels that stay at their start value.
-        start_values: of labels (mm, rad), zero where missing; a later step has the values of the one before.
-        options: how to solve.
-        weights: of the binaries, in their order; none: each counts 1.
+        folder: an existing folder, which will also have the solver's output.
+        binaries: Mille files, in order.
+        fixed: labels that keep their start value.
+        start_values: start value by label (mm, rad), default zero; a later step starts from the previous result.
+        options: options of the step.
+        weights: weights of the binaries, in order; empty: 1 each.
     """
     for name, text in step_texts(binaries, fixed, start_values, options, weights).items():
         write_text(Path(folder) / name, text)
@@ -154,9 +154,9 @@ def _parameter_lines(
 
 
 def _constraint_lines() -> Iterable[str]:
-    """24 sums that are zero: in each layer, x of all modules' sides, and rz of all modules.
+    """Yield 24 constraints: in each layer the sums of x of all sides and of rz of all modules are zero.
 
-    Without them a shift or a turn of all modules would be one of their layer.
+    Without them a common shift or rotation of all modules would be equivalent to one of their layer.
     """
     for station in STATIONS:
         for layer in LAYERS:

@@ -1,7 +1,7 @@
-"""A line of a steering text taken apart as pede does it (RATEXT and RLTEXT of mptext).
+"""Split a line of a steering text as pede does (RATEXT and RLTEXT of mptext).
 
-Only blanks part words; a tab is a letter. Signs and exponents may stand apart from their digits. ``!`` begins a comment,
-and so does ``%`` except where a line is looked at as a whole, for the name of a file or the kind of files.
+Only blanks separate words; a tab is a letter. Signs and exponents may be separated from their digits. ``!`` begins a
+comment, and so does ``%``, except in lines that are used as a whole: file names and kinds of files.
 """
 
 import math
@@ -14,13 +14,13 @@ _NUMBER = re.compile(rf"{_SIGNED}(?: *[eEdD] *{_SIGNED})?")
 
 
 class Line(NamedTuple):
-    """What a line says.
+    """Content of a line.
 
     Attributes:
-        whole: all of it without a comment.
-        word: the first word in front of the numbers, the keyword; empty if there is none.
-        argument: what stands between that word and the numbers.
-        numbers: all of them.
+        whole: the line without its comment.
+        word: the first word before the numbers, the keyword; may be empty.
+        argument: the text between that word and the numbers.
+        numbers: all numbers.
     """
 
     whole: str
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 def take_apart(raw: str) -> Line:
-    """Take a line apart; a comment line says nothing."""
+    """Split a line; a comment line is empty."""
     if raw.startswith("*"):
         return Line("", "", "", [])
     whole = raw.split("!", 1)[0]
@@ -41,12 +41,12 @@ def take_apart(raw: str) -> Line:
 
 
 def numbers_in(text: str) -> list[float]:
-    """The numbers in a piece of a line."""
+    """Return the numbers in a part of a line."""
     return take_apart(f" {text}").numbers
 
 
 def nearest(number: float) -> int:
-    """The nearest whole number, halves away from zero (Fortran's NINT).
+    """Return the nearest integer, halves away from zero (Fortran's NINT).
 
     Raises ValueError or OverflowError if there is none.
     """

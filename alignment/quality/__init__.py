@@ -1,1 +1,1 @@
-"""The metrics of an iteration, and what they say about the constants."""
+"""Compute the metrics of an iteration, and what they say about the constants."""

@@ -1,6 +1,7 @@
-"""What the metrics say about themselves: each name in ``metrics.json`` once, with unit, meaning, formula and who reads it.
+"""Describe each metric of ``metrics.json``: unit, meaning, formula and readers.
 
-``alignment.quality.metrics`` and the jobs write them. Tables of ``docs/alignment.md`` and headings of charts are made from this.
+``alignment.quality.metrics`` and the jobs write the metrics. Tables of ``docs/alignment.md`` and headings of charts are
+generated from here.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from faser_align.alignment.mille.counts import Counts
 
-# What a metric is made from, by the word in its column.
+# Sources of metrics, by the word in the table's column.
 SOURCES = {
     "record": "`campaign.json` and the list of lost files",
     "counts": "[counts of the conversions](#from-tracks-to-mille-records), added up over the files that are used",
@@ -20,7 +21,7 @@ SOURCES = {
     "job": "the job that writes the file",
     "log": "HTCondor's log of the jobs",
 }
-# Who reads one, besides the criteria of the verdict.
+# Readers of metrics besides the convergence criteria.
 READERS = {
     "metrics": "the tables of `faser-align metrics`; its `--json` and `--csv` have all",
     "report": "`faser-align report`",
@@ -34,12 +35,12 @@ class Metric(NamedTuple):
     """A name in ``metrics.json``.
 
     Attributes:
-        name: from the outermost key inwards, joined by dots. Capitals stand for any key, ``[]`` for each of a list.
-        unit: empty for numbers without and for what is none.
+        name: dotted path from the top level. Capitals stand for any key, ``[]`` for each element of a list.
+        unit: empty for dimensionless numbers and for values that are not numbers.
         words: what it is.
-        formula: how it is computed; empty if it is taken as it is.
-        source: what it is made from, one of ``SOURCES``.
-        readers: criteria of the verdict, as `why` names them, and some of ``READERS``.
+        formula: how it is computed; empty if it is copied.
+        source: what it is computed from, one of ``SOURCES``.
+        readers: convergence criteria, as `why` names them, and some of ``READERS``.
     """
 
     name: str
@@ -602,12 +603,12 @@ METRICS = {metric.name: metric for metrics in TABLES.values() for metric in metr
 
 
 def words(name: str) -> str:
-    """What a metric is, for a heading: without what its value means."""
+    """Return a metric's description for a heading, without the meaning of its values."""
     return METRICS[name].words.partition(":")[0]
 
 
 def counts_table() -> str:
-    """The table of what a conversion counts."""
+    """Return the table of the conversion's counts."""
     rows = ["| number | by name | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(Counts):
         rows.append(f"| {field.metadata['words']} | `{field.name}` | {field.metadata['meaning']} |")
@@ -615,7 +616,7 @@ def counts_table() -> str:
 
 
 def metrics_tables() -> str:
-    """The tables of all metrics, of an iteration and of a validation, with what their columns mean."""
+    """Return the tables of all metrics of an iteration and of a validation, with the meaning of their columns."""
     return "\n".join(_lines()) + "\n"
 
 

@@ -1,8 +1,8 @@
-"""What a stage held fixed: how much better would the data be described if it were free? Pure.
+"""Compute the expected decrease of chi2 from freeing parameters that a stage held fixed. Pure.
 
-An alignment converges given what it does not touch. With the normal equations of all parameters at hand, one solution
-that is not applied says for each group of untouched parameters what freeing it would gain: the expected decrease of
-chi2 beyond that of the free parameters. Chance alone gives about 1 per parameter.
+An alignment converges under the condition of its fixed parameters. The normal equations of all parameters give, without
+applying a solution, the expected decrease of chi2 from freeing each group of fixed parameters, beyond that of the free
+ones (a score test). Chance alone gives about 1 per parameter.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,17 +17,17 @@ from faser_align.alignment.solver.normal_equations import Normal
 
 
 def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float]) -> dict[str, dict[str, Any]]:
-    """Expected decrease of chi2 by each group that is fixed, and by all of them together (``all``), as JSON types.
+    """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``), as JSON types.
 
     Args:
         normal: normal equations of all parameters.
         free: labels that any step of the iteration could move.
-        values: the iteration's solution (mm, rad), so that what the free ones gain is not counted.
+        values: the iteration's solution (mm, rad), so that the decrease from the free parameters is not counted.
 
     Returns:
         By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
-        those of the free ones), ``expected_decrease``, and ``significance``, one over the other. A group without such
-        a direction, as the x of layers whose modules are free, is left out.
+        those of the free ones), ``expected_decrease``, and ``significance``, their ratio. A group without such
+        a direction, such as x of layers whose modules are free, is omitted.
     """
     groups: dict[str, set[int]] = {}
     for label in normal.labels:
@@ -53,7 +53,7 @@ def _group(parameter: Parameter) -> str:
 
 
 def _decrease(normal: Normal, labels: set[int], gradient: npt.NDArray[np.float64]) -> tuple[float, int]:
-    """Expected decrease of chi2 if ``labels`` are free, and how many directions the data determine."""
+    """Return the expected decrease of chi2 with ``labels`` free, and the number of directions that the data determine."""
     values, directions = normal.directions(labels)
     kept = determined(values)
     along = directions[:, kept].T @ gradient

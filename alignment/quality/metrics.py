@@ -1,6 +1,6 @@
-"""The metrics of an iteration: what ``metrics.json`` holds, made of counts, solutions and constants. Pure.
+"""Compute the metrics of an iteration for ``metrics.json`` from counts, solutions and constants. Pure.
 
-Each name is described, with its formula, in ``alignment.quality.describe``; a name that is new is described there, too.
+``alignment.quality.describe`` must describe each name with its formula.
 """
 
 import math
@@ -17,10 +17,10 @@ from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
 
 FORMAT = 1
-RESOLUTION_UM = 23.1  # the strip pitch of 80 um over the root of 12
-NEAR_END_UM = 2.0  # effect of a correction from which a stage may end soon
+RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
+NEAR_END_UM = 2.0  # effect of a correction below which a stage may end soon
 
-# degree of freedom -> kind of its labels, place among the six constants, factor and unit of what is shown
+# degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
 _CORRECTIONS = {
     "module.x": ("module.x", 0, 1e3, "um"),
     "module.y": ("module.x", 1, 1e3, "um"),
@@ -38,10 +38,10 @@ class Step:
     """One Millepede step of an iteration.
 
     Attributes:
-        name: of the step.
+        name: name of the step.
         fixed: labels that it fixes.
-        solution: what came of it.
-        start: values (mm, rad) with which it began; zero where missing.
+        solution: its result.
+        start: start values (mm, rad); zero where missing.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Step:
 
     @property
     def free(self) -> frozenset[int]:
-        """Labels that could move: neither fixed by the rules nor by the entries cut."""
+        """Return the labels that could move: fixed neither by the rules nor by the entries cut."""
         return frozenset(PARAMETERS) - self.fixed - frozenset(self.solution.entries_fixed)
 
     @property
     def moved(self) -> dict[int, float]:
-        """By how much each free label moved (mm, rad)."""
+        """Return by how much each free label moved (mm, rad)."""
         values = self.solution.values
         return {label: values[label] - self.start.get(label, 0.0) for label in self.free if label in values}
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the iteration's Millepede job used: time by the clock and of processors (s), largest memory (MB)."""
+    """Resources of the iteration's Millepede job: wall and CPU time (s), peak memory (MB)."""
 
     wall_s: float
     cpu_s: float
@@ -72,16 +72,16 @@ class Resources:
 
 @dataclass(frozen=True)
 class Data:
-    """Which data an iteration used.
+    """Data of an iteration.
 
     Attributes:
         files_expected: raw files of the campaign.
-        files_lost: those that are left out.
+        files_lost: dropped files.
         counts: sum over the files that are used.
-        residual_max_mm: the residual cut that was used; ``residual_max_final`` if it does not change any more.
-        converted_again: whether it is ten times the one that was asked for, since the solver rejected too many tracks.
-        momentum: what became of the momenta since the iteration before (``since_before``) and since the stage's first
-            (``since_first``), each as ``momenta.compare`` has it; empty if it is not known.
+        residual_max_mm: residual cut that was used; ``residual_max_final`` if later iterations do not change it.
+        converted_again: whether it is ten times the configured cut, because the solver rejected too many records.
+        momentum: change of the momenta since the previous iteration (``since_before``) and since the stage's first
+            (``since_first``), each from ``momenta.compare``; empty if unknown.
     """
 
     files_expected: int
@@ -106,18 +106,18 @@ def iteration_metrics(
     normal: Normal | None = None,
     last: bool = True,
 ) -> dict[str, Any]:
-    """Metrics of an iteration as JSON types; numbers that are unknown or not finite are None.
+    """Return the metrics of an iteration as JSON types; unknown numbers and those that are not finite are None.
 
     Args:
         stage, iteration: from 1.
         data: files, counts and cuts.
-        steps: in their order; at least one.
-        constants: with which the iteration reconstructed (mm, rad).
-        correction: what is added to them.
-        backend: of the solver, ``builtin`` or ``pede``.
+        steps: at least one, in order.
+        constants: constants with which the iteration reconstructed (mm, rad).
+        correction: correction that is added to them (mm, rad).
+        backend: the solver, ``builtin`` or ``pede``.
         resources: time and memory.
-        normal: normal equations of all parameters, for what the data leave open and what was held fixed.
-        last: whether the stage may not go on; what was held fixed is only judged then, or near the end.
+        normal: normal equations of all parameters, for weak modes and fixed parameters.
+        last: whether the stage may end here; fixed parameters are evaluated only then, or near the end.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
@@ -168,16 +168,17 @@ def iteration_metrics(
 
 
 def significance(solution: Solution) -> float | None:
-    """Expected decrease of chi2 over the fit parameters; None without a solution."""
+    """Return the expected decrease of chi2 per fit parameter; None without a solution."""
     if solution.expected_decrease is None or solution.free_parameters < 1:
         return None
     return solution.expected_decrease / solution.free_parameters
 
 
 def effect_um(solutions: Iterable[Solution], measurements: int) -> float | None:
-    """By how much the corrections of all steps' ``solutions`` still move residuals, rms (um); None without measurements.
+    """Return the expected rms shift of residuals (um) by all ``solutions``; None without measurements.
 
-    ``23.1 um * sqrt(sum of expected decreases / measurements)``, 23.1 um being the error of a strip (80 um / sqrt(12)).
+    It is ``23.1 um * sqrt(sum of expected decreases / measurements)``, where 23.1 um is the error of a strip
+    (80 um / sqrt(12)).
     """
     decreases = [solution.expected_decrease for solution in solutions]
     if measurements < 1 or None in decreases:
@@ -186,9 +187,9 @@ def effect_um(solutions: Iterable[Solution], measurements: int) -> float | None:
 
 
 def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str, dict[str, Any]]:
-    """Rms and largest correction of each degree of freedom that has a free label, with where it is.
+    """Return rms and largest correction of each degree of freedom with a free label, and the element of the largest.
 
-    rms and largest are over the modules or layers with such a label only; the largest keeps its sign.
+    Both are over the modules or layers with such a label only; the largest keeps its sign.
     """
     keys: dict[str, set[str]] = {}
     for label in free:
@@ -205,7 +206,7 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
 
 
 def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -> float | None:
-    """Norm of the correction over that of the constants (mm and rad alike); None while the constants are zero."""
+    """Return the norm of the correction divided by that of the constants (mm and rad alike); None for zero constants."""
     size = _norm(constants)
     return _norm(correction) / size if size > 0 else None
 
@@ -240,7 +241,7 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
 
 
 def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[str, Any]:
-    """The correction along directions that the data determine: in standard deviations rms, and as an effect (um)."""
+    """Return the correction along determined directions, in standard deviations (rms) and as residual shift (um)."""
     if not all(parts) or measurements < 1:
         return {}
     decrease = sum(part["significant"]["expected_decrease"] for part in parts)
@@ -252,7 +253,7 @@ def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[s
 
 
 def _solver(backend: str, steps: Sequence[Step]) -> dict[str, Any]:
-    """The step that ended worst speaks for all."""
+    """Return the solver's metrics; the step with the worst end code represents all."""
     worst = max((step.solution for step in steps), key=lambda solution: (solution.end_code < 0, solution.end_code))
     memories = [step.solution.memory_mb for step in steps if step.solution.memory_mb is not None]
     return {
@@ -297,13 +298,13 @@ def _momentum(counts: Counts) -> dict[str, Any]:
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
-    """The largest; None if one is unknown, so that it is not taken for small."""
+    """Return the largest value; None if one is unknown, so that it does not count as small."""
     known = [_number(value) for value in values]
     return None if None in known or not known else max(value for value in known if value is not None)
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with None in place of every number that is not finite."""
+    """Return ``value`` with None in place of every number that is not finite."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):

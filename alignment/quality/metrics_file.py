@@ -1,6 +1,6 @@
-"""Reading ``metrics.json``, which a full disk may have cut and somebody's editor may have changed. Pure.
+"""Parse ``metrics.json``, which a full disk may have truncated or somebody may have edited. Pure.
 
-Everybody who shows metrics relies on what is checked here: what is there is of its kind, and numbers are finite or None.
+All readers of metrics rely on these checks: existing values have the right type, and numbers are finite or None.
 """
 
 import json
@@ -12,7 +12,7 @@ NUMBER, WORDS = (int, float, None), (str, None)
 
 
 class Whole(dict[str, Any]):
-    """A shape of a mapping in which no key may be missing."""
+    """Shape of a mapping whose keys are all required."""
 
 
 _MOMENTUM = {"common": NUMBER, "momentum_change_plus": NUMBER, "momentum_change_minus": NUMBER}
@@ -21,7 +21,7 @@ _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESID
 _PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
 
-# A tuple lists what may be, a list with one entry is of any length; of other keys nothing is asked.
+# A tuple lists the allowed types, a list with one entry may have any length; other keys are not checked.
 SHAPE: dict[str, Any] = {
     "files": {"expected": NUMBER, "used": NUMBER, "lost": [int]},
     "tracks": {"read": NUMBER, "used": NUMBER, "cut": {"*": NUMBER}},
@@ -47,9 +47,9 @@ SHAPE: dict[str, Any] = {
 
 
 def parse_metrics(text: str, source: str) -> dict[str, Any]:
-    """The metrics in ``text``; ``source`` names the file in the error.
+    """Return the metrics in ``text``; ``source`` names the file in errors.
 
-    Raises ValueError if it is not JSON, or not what metrics look like.
+    Raises ValueError if it is not JSON, or not the shape of metrics.
     """
     try:
         value = finite(json.loads(text))
@@ -65,7 +65,7 @@ def parse_metrics(text: str, source: str) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """``value`` without NaN and infinities, which JSON does not know."""
+    """Return ``value`` with None for NaN and infinities, which JSON does not support."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -74,7 +74,7 @@ def finite(value: Any) -> Any:
 
 
 def fault(value: object, shape: Any = SHAPE, where: str = "") -> str:
-    """What of ``value`` is not as ``shape`` has it, in words; empty if all is."""
+    """Return where ``value`` differs from ``shape``, as a sentence; empty if it matches."""
     odd = f"{where or 'it'} is {value!r:.60}"
     if isinstance(shape, tuple):
         return "" if any(not fault(value, one) for one in shape) else odd

@@ -1,8 +1,8 @@
-"""The momenta of the same tracks in two iterations: do they drift?
+"""Compare the momenta of the same tracks in two iterations to detect a drift.
 
-Some alignments leave every residual as it is and change the momenta, so that no rule of convergence sees them. A
-track is known again by its hits: the strips that it fired do not depend on the alignment constants, so their numbers
-and their measured positions make a fingerprint.
+Some alignments keep every residual and change the momenta, which no convergence criterion detects. A track is
+identified by its hits: which strips fired does not depend on the alignment constants, so their elements and measured
+positions form a fingerprint.
 """
 
 import os
@@ -17,7 +17,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
 TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])
-_TREES = ("tree", "trackParam")  # newest, older
+_TREES = ("tree", "trackParam")  # new and old files
 _FLAT = ("fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
 _ID, _MEASURED = "fitParam_align_id", "fitParam_align_local_measured_x"
 _STEP = "20 MB"
@@ -27,7 +27,7 @@ TrackArray = npt.NDArray[np.void]
 
 
 def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
-    """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; returns their number.
+    """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; return their number.
 
     A file of an older schema, without the measured positions, gives an empty list.
 
@@ -36,7 +36,7 @@ def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]
         output: file to write, in numpy's format.
     """
     import awkward
-    import uproot  # costs 0.3 s, so only where a ROOT file is read
+    import uproot  # takes 0.3 s, so only where a ROOT file is read
 
     parts = [np.zeros(0, TRACK)]
     with uproot.open(source) as file:
@@ -53,7 +53,7 @@ def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]
 
 
 def read_momenta(paths: Sequence[str]) -> TrackArray | None:
-    """Tracks of several files together, sorted by fingerprint; None unless every file of ``paths`` is one of these."""
+    """Return the tracks of several files, sorted by fingerprint; None if one of ``paths`` is missing or malformed."""
     try:
         parts = [np.load(Path(path), allow_pickle=False) for path in paths]
     except (OSError, ValueError):
@@ -65,17 +65,18 @@ def read_momenta(paths: Sequence[str]) -> TrackArray | None:
 
 
 def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]) -> dict[str, Any]:
-    """What became of the momenta between two iterations, as JSON types.
+    """Compare the momenta of two iterations; return JSON types.
 
     Args:
-        before, now: tracks of ``read_momenta``.
-        window_gev: pz that the alignment uses.
+        before, now: tracks from ``read_momenta``.
+        window_gev: range of pz that the alignment uses (GeV).
 
     Returns:
-        ``common`` (tracks inside the window in both), medians of their q/p (1/GeV) per charge before and now with
+        ``common`` (tracks inside the window in both), medians of their q/p (1/GeV) per charge before and now,
         ``momentum_change_plus`` and ``_minus`` (relative change of the momentum, 0.03 for 3 %; None if the median
-        changed its sign), and tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge) or
-        came in (``gained_low``, ...).
+        changed its sign), and the tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge)
+            or
+        entered it (``gained_low``, ...).
     """
     if window_gev[0] >= window_gev[1]:
         raise UserError(f"the momentum window {window_gev[0]:g}-{window_gev[1]:g} GeV is empty")
@@ -98,14 +99,14 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
 
 
 def _change(before: float | None, now: float | None) -> float | None:
-    """Relative change of the momentum, from the medians of q/p."""
+    """Return the relative change of the momentum, from the medians of q/p."""
     if not before or not now or before * now < 0:
         return None
     return before / now - 1.0
 
 
 def _mixed(ids: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """A number for each hit whose bits depend on its element and its strip (the finaliser of SplitMix64)."""
+    """Return a number for each hit whose bits depend on its element and its strip (the finaliser of SplitMix64)."""
     steps = np.rint(measured * _STEPS_PER_MM).astype(np.int64)
     mixed = (ids.astype(np.int64) * 10_000_019 + steps).astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -120,7 +121,7 @@ def _tracks(
     kept = lengths > 0
     starts = (np.cumsum(lengths) - lengths)[kept]
     if len(starts):
-        tracks["hits"][kept] = np.add.reduceat(hits, starts)  # a sum, so that the order of hits does not matter
+        tracks["hits"][kept] = np.add.reduceat(hits, starts)  # a sum does not depend on the order of hits
     momentum = np.sqrt(flat["fitParam_px"] ** 2 + flat["fitParam_py"] ** 2 + flat["fitParam_pz"] ** 2)
     tracks["q_over_p"] = np.sign(flat["fitParam_charge"]) / np.where(momentum > 0, momentum, np.inf)
     tracks["pz"] = flat["fitParam_pz"]
@@ -128,5 +129,5 @@ def _tracks(
 
 
 def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> npt.NDArray[np.int64]:
-    """0 inside the window, -1 below and 1 above."""
+    """Return 0 inside the window, -1 below and 1 above."""
     return np.asarray((pz > window_gev[1]).astype(np.int64) - (pz < window_gev[0]))

@@ -1,18 +1,18 @@
-"""What people should know about an iteration beside its verdict: one sentence for each, made of its metrics. Pure."""
+"""Write remarks about an iteration besides its decision, one sentence each, from its metrics. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
-DERIVATIVE_CUT_MAX = 0.03  # share of hits
+DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
 
 def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
-    """Sentences about an iteration; none if all is as it should be.
+    """Return remarks about an iteration; empty if nothing is unusual.
 
     Args:
-        metrics: of the iteration.
-        momentum_max: relative change of the median momentum since the stage's first iteration that is still normal.
+        metrics: metrics of the iteration.
+        momentum_max: normal relative change of the median momentum since the stage's first iteration.
     """
     hits = metrics.get("hits", {})
     cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))
@@ -24,9 +24,10 @@ def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
 
 
 def derivative_cut(cut: int, read: int) -> str:
-    """A sentence if the cut by derivative took more than a few percent of the hits read, else an empty text.
+    """Return a sentence if the derivative cut rejected more than a few percent of the hits read, else an empty string.
 
-    Layers that are tilted by more than 30 mrad, as those of the IFT, have derivatives by rx and ry beyond 2 mm/rad.
+    Layers that are tilted by more than 30 mrad, such as those of the IFT, have derivatives with respect to rx and ry
+    above 2 mm/rad.
     """
     if cut <= DERIVATIVE_CUT_MAX * read:
         return ""
@@ -37,11 +38,11 @@ def derivative_cut(cut: int, read: int) -> str:
 
 
 def changed_by_hand(metrics: Mapping[str, Any]) -> str:
-    """That an iteration or the validation had other constants than it was handed, as a sentence; empty if it had not."""
+    """Return a sentence if somebody changed the constants of an iteration or validation, else an empty string."""
     changed = metrics.get("constants", {}).get("changed_by_hand")
     if not changed:
         return ""
-    if isinstance(changed, list):  # the halves of a validation
+    if isinstance(changed, list):  # both halves of a validation
         which = {"before": "the first constants", "after": "the last constants"}
         named = " and ".join(which[half] for half in changed)
         return f"{named}, as the validation has them, were changed by hand"
@@ -70,7 +71,7 @@ def _drift(metrics: Mapping[str, Any], momentum_max: float) -> str:
 
 
 def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]:
-    """Relative change of the momenta of a charge, and its words; a median that changed its sign moved by all of it."""
+    """Return the relative change of the momenta of a charge, and its description; a change of sign counts as 100 %."""
     change = since.get(f"momentum_change_{name}")
     if change is not None:
         return change, f"those of {sign} tracks by {change:+.1%}"
@@ -81,7 +82,7 @@ def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]
 
 
 def _weakest(metrics: Mapping[str, Any]) -> str:
-    """The direction that the data leave open and that changes momenta, or else the one that was moved furthest."""
+    """Return the weak mode that changes momenta, or else the one with the largest move."""
     modes = [mode for step in metrics.get("steps", ()) for mode in step.get("parts", {}).get("modes", ())]
     if not modes:
         return ""

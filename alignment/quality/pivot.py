@@ -1,8 +1,8 @@
-"""Doubts about layers that turn about x or y: the reconstruction differentiates and applies that about two points. Pure.
+"""Warn about free layer rotations about x or y, whose derivatives and constants have different pivots. Pure.
 
-Calypso differentiates a layer's rx and ry about the z of each hit (CKF2Alignment.cxx), and its constants turn the layer
-about its own z (TrackerAlignDBTool.cxx), 2 to 6 mm away. The corrections are then wrong in size, and may drift. The
-derivatives grow with the tilt of a layer, so that a cut on them takes the hits of tilted layers.
+Calypso's derivatives with respect to a layer's rx and ry are about the z of each hit (CKF2Alignment.cxx), but its
+constants rotate the layer about its own z (TrackerAlignDBTool.cxx), 2 to 6 mm away. The corrections then have the wrong
+size, and may drift. The derivatives grow with the tilt of a layer, so that a cut on them rejects hits of tilted layers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +14,22 @@ from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.alignment.quality.notes import RAISE_IT
 
 TURNS = ("layer.rx", "layer.ry")
-_ARM_MM = 60.0  # of a hit about the beam, typical for the outer half of a layer
+_ARM_MM = 60.0  # typical distance of a hit from the beam in the outer half of a layer
 
 
 def turns_layers(free: Iterable[int]) -> bool:
-    """Whether rx or ry of a layer is among the labels."""
+    """Return whether rx or ry of a layer is among the labels."""
     return any(PARAMETERS[label].kind in TURNS for label in free)
 
 
 def pivot_doubt(pivot: str, stages: Sequence[Mapping[str, Any]], stations: int) -> str:
-    """A sentence if a step frees rx or ry of layers with Calypso's pivot, else an empty text.
+    """Return a sentence if a step frees rx or ry of layers with Calypso's pivot, else an empty string.
 
     Args:
         pivot: ``mille.pivot``.
-        stages: those of the campaign's record, each with its ``steps``: what is free follows from ``fix`` and from the
-            expert's own parameters.
-        stations: 4, or 3 without the IFT, of stages that do not say it themselves.
+        stages: stages of the manifest, each with its ``steps``: what is free follows from ``fix`` and from the expert's
+            own parameters.
+        stations: 4, or 3 without the IFT, for stages without this key.
     """
     if pivot != "calypso":
         return ""
@@ -45,11 +45,11 @@ def pivot_doubt(pivot: str, stages: Sequence[Mapping[str, Any]], stations: int) 
 
 
 def tilt_doubt(pivot: str, derivative_max: float, constants: Constants) -> str:
-    """A sentence if the cut by derivative takes a good part of the hits of tilted layers, else an empty text.
+    """Return a sentence if the derivative cut rejects a large part of the hits of tilted layers, else an empty string.
 
     Args:
-        pivot, derivative_max: of ``[mille]`` (mm/rad).
-        constants: from which the alignment starts (rad).
+        pivot, derivative_max: from ``[mille]`` (mm/rad).
+        constants: constants at the start of the alignment (mm, rad).
     """
     if pivot != "calypso":
         return ""

@@ -1,13 +1,13 @@
-"""Weak modes: what of a correction goes where the data say little or nothing.
+"""Split corrections into weak modes, which the data hardly constrain, and the rest. Pure.
 
-Every step has directions in the space of its parameters that the tracks hardly resist: with two layers fixed, for
-example, a displacement of the layers along the field's bending is taken up by the tracks' momenta. A correction along
-them is no error of the solver, and no rule of convergence sees it, but the constants drift. So it is measured beside
-the part that the data do determine, and given a name. Pure.
+Every step has directions in the space of its parameters that the tracks hardly constrain. With two layers fixed, for
+example, the tracks' momenta absorb a displacement of the layers along the bending direction. A correction along them is
+not an error of the solver, and no convergence criterion detects it, but the constants drift. So it is measured
+separately from the part that the data determine, and named.
 
 A direction is weak if its error is more than ``WEAK`` times the median error of the step's directions, which does not
-depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Already from ``MEASURED`` times on
-it is not the data that speak: rotations of the whole, above all, are seen only by what linearising leaves of them.
+depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Already above ``MEASURED``
+times, the data do not determine it: global rotations in particular are constrained only by errors of the linearisation.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
 _LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
-# what a shape of a layer's degree of freedom is called; the others are "<kind> <shape>"
+# names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
 _NAMES = {
     ("layer.y", "curvature"): "curvature in y",
     ("layer.x", "curvature"): "curvature in x",
@@ -41,10 +41,10 @@ _BY_ONE_STATION = (("layer.x", "curvature"), ("layer.y", "curvature"))
 
 
 class Part(NamedTuple):
-    """A part of a correction.
+    """Part of a correction.
 
-    ``directions`` counts those that it is made of, ``rms_um`` is its size over all free parameters, and
-    ``expected_decrease`` what it does to chi2 by itself.
+    ``directions`` is the number of its directions, ``rms_um`` its rms over all free parameters, and
+    ``expected_decrease`` its own decrease of chi2.
     """
 
     directions: int
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
 
 def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> dict[str, Any]:
-    """Divide a step's correction into its part along weak directions and the rest, as JSON types.
+    """Split a step's correction into its part along weak directions and the rest; return JSON types.
 
     Args:
         normal: normal equations of all parameters.
@@ -61,8 +61,8 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
         moved: by how much it moved them (mm, rad).
 
     Returns:
-        ``significant`` and ``weak`` (see ``Part``), ``undetermined`` (how many of the weak directions are), and
-        ``modes``: the weak directions that were moved furthest, with name, error (None if there is none) and move.
+        ``significant`` and ``weak`` (see ``Part``), ``undetermined`` (number of undetermined weak directions), and
+        ``modes``: the weak directions with the largest moves, with name, error (None if infinite) and move.
     """
     values, directions = normal.directions(free)
     if not len(values):
@@ -90,16 +90,16 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
 
 
 def determined(values: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which directions, by their eigenvalues, the data themselves determine: with errors up to ``MEASURED`` times the median."""
+    """Return which directions the data determine, by eigenvalue: errors up to ``MEASURED`` times the median."""
     errors = _errors(values)
     return np.asarray(errors <= MEASURED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:
-    """A direction in words, by the degree of freedom that makes up most of it and by its course along z.
+    """Name a direction by its dominant degree of freedom and its shape along z.
 
     Args:
-        labels: of the parameters.
+        labels: labels of the parameters.
         direction: weight of each (um), shape (labels,).
     """
     kinds: dict[str, FloatArray] = {kind: np.zeros(12) for kind in (*LAYER_KINDS, "module v")}
@@ -113,7 +113,7 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
             shares["module rz"] += float(value**2)
         else:
             kinds[parameter.kind][layer] = value
-    kinds["module v"] = 4.0 * module_v.mean(axis=1)  # so that its square is the share of the 16 sides
+    kinds["module v"] = 4.0 * module_v.mean(axis=1)  # its square is the share of the 16 sides
     shares |= {kind: float(course @ course) for kind, course in kinds.items()}
     shares["module u"] = float((module_v**2).sum()) - shares["module v"]
     kind = max(shares, key=lambda key: shares[key])
@@ -121,21 +121,21 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
         return f"pattern of {kind}"
     stations = sorted({layer // 3 for layer in np.flatnonzero(np.abs(kinds[kind]) > 0.1 * np.abs(kinds[kind]).max())})
     shape = _shape(kinds[kind])
-    # one station between others that hold the frame can be shifted as a curvature is, but not turned as one
+    # a single station between fixed ones can follow a curvature, but not a rotation
     if shape is None or (len(stations) == 1 and (kind, shape) not in _BY_ONE_STATION):
         return f"{kind} of station{'s' * (len(stations) > 1)} {', '.join(str(station) for station in stations)}"
     return _NAMES.get((kind, shape), f"{kind} {shape}")
 
 
 def _v_sign(parameter: Parameter) -> int:
-    """Sign with which x of a side adds to the module's shift along its strips (PedetoDB of faser-alignment-script)."""
+    """Return the sign of a side's x in the module's shift along its strips (PedetoDB of faser-alignment-script)."""
     return (1 if parameter.module in (0, 2, 5, 7) else -1) * (1 if parameter.side else -1)
 
 
 def _shape(course: FloatArray) -> str | None:
-    """Constant, linear or quadratic along z, if that is more than half of it."""
+    """Return constant, linear or quadratic along z if that is more than half of the direction."""
     used = np.flatnonzero(np.repeat(np.add.reduceat(np.abs(course), np.arange(0, 12, 3)) > 0, 3))
-    # layers that hold the frame are zero, and are a part of the course: all from the first station to the last
+    # fixed layers are zero and count, from the first to the last station
     span = np.arange(3 if used[0] >= 3 else 0, 12)
     basis = np.linalg.qr(np.vander(_LAYER_Z_MM[span] / 2500.0, 3, increasing=True))[0]
     parts = (basis.T @ course[span]) ** 2 / float(course @ course)

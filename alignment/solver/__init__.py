@@ -1,1 +1,1 @@
-"""The built-in solver, a drop-in for pede."""
+"""Solve with numpy: a drop-in for pede."""

@@ -1,8 +1,8 @@
-"""One thread for numpy's matrix products.
+"""Limit numpy's matrix products to one thread.
 
-OpenBLAS, which numpy's packages bring along, takes all cores for products of a hundred rows. They are too small for
-that: its threads wait for each other in loops, and on a machine that has other work a solution takes five times as
-long. The solver has threads of its own, if it is asked for them.
+OpenBLAS, which numpy's packages include, uses all cores for products of a hundred rows. They are too small for that:
+its threads busy-wait for each other, and on a busy machine a solution takes five times as long. The solver starts its
+own threads on request.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _SUFFIXES = ("64_", "_64", "")
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Give products one thread while the block runs; without effect if numpy was built with another library."""
+    """Use one thread for matrix products within the block; no effect if numpy was built with another library."""
     functions = _functions()
     if functions is None:
         yield
@@ -34,7 +34,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _functions() -> tuple[Callable[[], Any], Callable[[int], Any]] | None:
-    """OpenBLAS's functions that tell and set its number of threads; looked up where numpy calls it."""
+    """Return OpenBLAS's functions that get and set its number of threads, from the library that numpy uses."""
     try:
         library = ctypes.CDLL(str(importlib.import_module("numpy.linalg._umath_linalg").__file__))
     except (ImportError, OSError):

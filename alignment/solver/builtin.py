@@ -1,8 +1,8 @@
-"""The built-in solver: what ``pede steering.txt`` does with ``method inversion``, in numpy.
+"""Solve as ``pede steering.txt`` does with ``method inversion``, in numpy.
 
-The computation follows pede (V04-16) step by step: which parameters are variable, which records are rejected and
-when, line search and iterations, end codes. Values agree with pede's to the digits that it prints; the errors are
-those of the covariance, also where pede's elimination of constraints prints wrong ones.
+The computation follows pede (V04-16) step by step: which parameters are variable, which records are rejected and when,
+line search and iterations, end codes. Values agree with pede's to the printed digits. Errors are those of the
+covariance, also where pede's elimination of constraints prints wrong ones.
 """
 
 import os
@@ -46,10 +46,9 @@ __all__ = ["Solution", "solve"]
 def solve(steering_path: str | os.PathLike[str]) -> Solution:
     """Solve what a steering file describes.
 
-    Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if asked for, ``.mon`` beside the steering file; older
-    ones are removed first, so that what is there is of this run. Every failure that pede has an end code for is an
-    end code of the returned solution; nothing is raised for it.
-    Raises UserError if the steering file's folder does not exist.
+    Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
+    ones are removed first, so that all files are from this run. A failure for which pede has an end code is returned as
+    that end code and not raised. Raises UserError if the steering file's folder does not exist.
     """
     path = Path(steering_path)
     folder = path.parent
@@ -61,13 +60,13 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
     steering = Steering()
     try:
         steering = parse_steering(path)
-        # numbers of damaged records overflow; what comes of it is rejected, or ends the run as no number
+        # numbers of damaged records may overflow; the record is then rejected, or ends the run as not a number
         with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             solution = _solve(steering, folder)
     except SolverError as error:
         solution = Solution(error.code, error.end_text, str(error), {})
     except MilleError as error:
-        number = f" {error.binary:7d}" if error.code == 18 else ""  # as pede says which one it is
+        number = f" {error.binary:7d}" if error.code == 18 else ""  # pede names the binary in the same way
         solution = Solution(error.code, END_TEXTS[error.code] + number, str(error), {})
     solution = replace(solution, notes=(*steering.notes, *solution.notes))
     write_log(folder / LOG, path, solution, steering)
@@ -143,7 +142,7 @@ def _undetermined(problem: Problem, run: Iterations) -> tuple[dict[int, float], 
 
 
 def _message(code: int, problem: Problem, run: Iterations) -> str:
-    """What is doubtful about a result, in one sentence; empty if nothing is."""
+    """Return the severe warning about a result in one sentence; empty if there is none."""
     if code in GOOD_CODES:
         return ""
     reason = END_TEXTS[code]
@@ -195,7 +194,7 @@ def _result(problem: Problem, run: Iterations) -> Result:
 
 
 def _end_code(problem: Problem, run: Iterations) -> int:
-    """0 if all is well, else what pede would complain of; the worst reason counts."""
+    """Return 0, or pede's end code of the most severe problem."""
     if problem.source.truncated:
         return 4
     if run.matrix_doubts:

@@ -1,9 +1,9 @@
-"""Elimination of constraints as pede does it, to the last bit: their order, and the QL decomposition of their matrix.
+"""Eliminate constraints as pede does, bit for bit: their order, and the QL decomposition of their matrix.
 
-Where the data and the constraints determine everything, any basis of what the constraints allow gives the same
-values. Where they do not, the answer depends on it, and a constraint that follows from others leaves a direction that
-consists of rounding errors. pede repeats them exactly, since it sums from the first element to the last one; so the
-same is done here (GRPCON of pede, QLDECB of mpqldec, in V04-16).
+If data and constraints determine everything, any basis of the subspace allowed by the constraints gives the same
+values. Otherwise the result depends on the basis, and a redundant constraint leaves a direction that consists of
+rounding errors. To reproduce them, sums run from the first element to the last one, as in pede (GRPCON of pede, QLDECB
+of mpqldec, in V04-16).
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def order(labels: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the constraints in the order in which they are eliminated; ``labels`` as those of ``groups``."""
+    """Return the constraints' numbers in the order of elimination; ``labels`` as in ``groups``."""
     return [number for group in groups(labels) for number in group]
 
 
 def groups(labels: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Numbers of the constraints that belong together, in pede's order.
+    """Return the numbers of constraints that share labels, in pede's order.
 
-    Constraints are sorted by their first and last label and collected into groups that have labels in common; a
-    constraint without labels is a group of its own.
+    Constraints are sorted by their first and last label and grouped if they have labels in common; a constraint without
+    labels is a group of its own.
 
     Args:
-        labels: of each constraint, those that have a factor other than zero.
+        labels: for each constraint, its labels with a factor other than zero.
     """
     ranges = [(min(of), max(of)) if of else (0, 0) for of in labels]
     by_range = sorted(range(len(labels)), key=lambda number: ranges[number])
@@ -48,10 +48,10 @@ def groups(labels: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def reflectors(matrix: FloatArray) -> FloatArray | None:
-    """Householder's reflectors of the QL decomposition of constraints, shape (constraints, parameters).
+    """Return the Householder reflectors of the constraints' QL decomposition, shape (constraints, parameters).
 
-    They are applied in the order in which they are given. None if the decomposition meets an element that is exactly
-    zero, with which pede ends (code 27); a constraint that follows from others mostly leaves one that is tiny.
+    They are applied in the given order. None if the decomposition meets an element that is exactly zero, with which
+    pede ends (code 27); a redundant constraint usually leaves a tiny one instead.
     """
     n_constraints, n = matrix.shape
     work = matrix.copy()
@@ -75,7 +75,7 @@ def reflectors(matrix: FloatArray) -> FloatArray | None:
 
 
 def basis(normals: FloatArray) -> FloatArray:
-    """Orthonormal columns of what the constraints allow, shape (parameters, parameters - constraints)."""
+    """Return an orthonormal basis allowed by the constraints, shape (parameters, parameters - constraints)."""
     n_constraints, n = normals.shape
     columns = np.eye(n)[:, : n - n_constraints]
     for normal in normals[::-1]:
@@ -84,5 +84,5 @@ def basis(normals: FloatArray) -> FloatArray:
 
 
 def _sums(terms: FloatArray) -> FloatArray:
-    """Sums of rows, made from the first element to the last one."""
+    """Return row sums, added from the first element to the last one."""
     return np.asarray(np.cumsum(terms, axis=-1)[..., -1])

@@ -1,8 +1,8 @@
-"""From Mille records to equations: columns of many records at once.
+"""Convert Mille records to equations, as columns of many records at once.
 
-An equation is one measurement of a record: its value, its error, its derivatives by the record's own (local)
-parameters and by the global ones. Equations of all records lie one after the other in columns, so that numpy works
-on thousands of records in one go.
+An equation is one measurement of a record: its value, its error, and its derivatives with respect to the record's own
+(local) parameters and to the global ones. Columns contain the equations of all records, so that numpy processes
+thousands of records at once.
 """
 
 from collections.abc import Iterator
@@ -18,23 +18,23 @@ from faser_align.alignment.solver.label_sets import LabelSets
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
 IntArray = npt.NDArray[np.int64]
 
-_WORDS_MAX = 1 << 22  # in one array; larger blocks are cut in halves
-_SHORT_MAX = 20  # local parameters of a record with fewer equations that is fitted nevertheless
+_WORDS_MAX = 1 << 22  # per array; larger blocks are halved
+_SHORT_MAX = 20  # maximum number of local parameters for which a record with fewer equations is still fitted
 
 
 class Equations(NamedTuple):
-    """Equations of records that have any.
+    """Equations of the records that have any.
 
     Attributes:
         values, sigmas: shape (equations,).
         locals: shape (local parameters, equations): derivatives, zero where a word is absent.
-        factors: shape (places, equations): derivatives by the labels of the equation's set; zero beyond.
+        factors: shape (places, equations): derivatives with respect to the labels of the equation's set; zero beyond.
         sets: shape (equations,): number of the set of labels.
         offsets: shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i.
-        n_locals: shape (records,): local parameters of each record; with a minus if it has fewer equations than that, so
-            that they cannot be determined. A record without any has labels that count, and no fit.
-        weight: of each record (1 unless the steering gives the file another).
-        records: shape (records,): number of each record in its binary, from 0. ``binary`` is the number of that.
+        n_locals: shape (records,): number of local parameters, negative if there are fewer equations, so that they
+            cannot be determined. A record with 0 is not fitted, but its labels count.
+        weight: weight of each record (1 unless the steering sets another).
+        records: shape (records,): number of each record in its binary, from 0. ``binary`` is the binary's number.
     """
 
     values: Floats
@@ -50,23 +50,23 @@ class Equations(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays."""
+        """Size of the arrays in bytes."""
         return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
 
 
 def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:
-    """Equations of a block, in one piece if it is not too large.
+    """Return the equations of a block, in one piece if it is not too large.
 
     Special data are skipped, whatever their indices are.
 
     Args:
         block: whole records.
-        sets: learns the sets of labels that it has not met.
-        path: of the binary, for messages.
-        weight: of its records.
+        sets: adds new sets of labels.
+        path: path of the binary, for messages.
+        weight: weight of its records.
         binary: number of the binary.
 
-    Raises MilleError (20) if a record's structure is broken, if a value is not a number or an index is negative.
+    Raises MilleError (20) if a record's structure is broken, a value is not a number or an index is negative.
     """
     indices, values, offsets = _columns(block)
     records = _with_nan(block, values, offsets)
@@ -88,7 +88,7 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
 
 
 def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
-    """Indices and values of all words but each record's first one, which means nothing."""
+    """Return indices and values of all words except each record's first one, which has no meaning."""
     words, starts = block.words, block.starts
     sizes = [abs(length) // 2 for length in block.lengths]
     offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) - 1)])
@@ -105,7 +105,7 @@ def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
 
 
 def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
-    """Numbers of the records with a value that is no number; also in the first word, at which pede looks, too."""
+    """Return the records with a NaN, also in the first word, which pede checks too."""
     starts, wide = np.array(block.starts), np.array(block.lengths) < 0
     high = block.words.view("<f4")[starts + 1]
     first = np.isnan(high)
@@ -117,7 +117,7 @@ def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
 
 
 def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
-    """Records that may be broken or hold special data: few, to be looked at one by one."""
+    """Return the few records that may be broken or contain special data, to be checked one by one."""
     odd = np.flatnonzero(np.diff(ends) % 2)
     special = np.flatnonzero((np.diff(zeros) == 1) & (values[zeros[1:]] < 0))
     return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1)
@@ -126,7 +126,7 @@ def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
 def _without_special_data(
     indices: npt.NDArray[np.int32], values: Floats, offsets: IntArray, suspects: IntArray, path: str, first: int
 ) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
-    """The same records with only the words that pede uses."""
+    """Return the records reduced to the words that pede uses."""
     keep = np.ones(len(indices), np.bool_)
     for record in suspects.tolist():
         start, stop = int(offsets[record]), int(offsets[record + 1])
@@ -155,7 +155,7 @@ def _assemble(
     numbers: IntArray,
     sets: LabelSets,
 ) -> Iterator[Equations]:
-    """Columns of the records, whose ``numbers`` are kept; ``firsts`` is the number of equations before each record."""
+    """Yield columns of the records ``numbers``; ``firsts`` is the number of equations before each record."""
     measured, errors = zeros[0::2], zeros[1::2]
     counts = np.diff(firsts)
     if not len(measured):
@@ -204,7 +204,7 @@ def _largest_local(
 
 
 def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, places: int) -> npt.NDArray[Any]:
-    """What stands behind ``before`` in rows of equal length, shape (places, equations); zeros where it is shorter."""
+    """Return the words after ``before`` in rows of equal length, padded with zeros, shape (places, equations)."""
     padded = np.empty((places, len(before)), column.dtype)
     shortest = int(np.min(lengths))
     for place in range(places):
@@ -220,7 +220,7 @@ def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, place
 def _locals(
     indices: npt.NDArray[np.int32], values: Floats, measured: IntArray, lengths: IntArray, n_locals: int
 ) -> Floats:
-    """Derivatives by number of the local parameter, shape (n_locals, equations)."""
+    """Return the derivatives by number of the local parameter, shape (n_locals, equations)."""
     found = np.zeros((n_locals, len(measured)), values.dtype)
     for place in range(int(np.max(lengths))):
         there = np.flatnonzero(lengths > place)

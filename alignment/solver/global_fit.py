@@ -1,7 +1,7 @@
-"""The global system of equations: constraints, the solution of one step, and the covariance.
+"""Solve the global equations: constraints, the step, and the covariance.
 
-Constraints are handled by elimination: the step lies in the null space of their matrix A, ``d = Z y`` with
-``(Z^T C Z) y = Z^T b``. The covariance is ``Z (Z^T C Z)^-1 Z^T``, which is also that of Lagrange multipliers.
+Constraints are eliminated: the step is in the null space of their matrix A, ``d = Z y`` with ``(Z^T C Z) y = Z^T b``.
+The covariance is ``Z (Z^T C Z)^-1 Z^T``, the same as with Lagrange multipliers.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from faser_align.alignment.solver.undetermined import directions
 
 FloatArray = npt.NDArray[np.float64]
 
-_EPSILON = 1e-10  # of pivots of the global matrix, as in pede's SQMINL
-_EQUAL = 1e-12  # of what a pivot was at first: pivots that are as close as this differ by rounding
+_EPSILON = 1e-10  # minimum of pivots of the global matrix, as in pede's SQMINL
+_EQUAL = 1e-12  # relative to the original pivot: pivots closer than this differ only by rounding
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Constraints:
 
     Attributes:
         matrix: shape (constraints, parameters).
-        values: right-hand sides, less what fixed parameters contribute.
+        values: right-hand sides minus the contribution of fixed parameters.
         projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
         null_space: shape (parameters, parameters - constraints): orthonormal columns.
-        rank: of the product matrix, as pede counts it.
-        singular: an elimination meets an element that is exactly zero, with which pede ends (code 27).
+        rank: rank of the product matrix, as pede counts it.
+        singular: whether the elimination meets an element that is exactly zero, with which pede ends (code 27).
     """
 
     matrix: FloatArray
@@ -44,8 +44,8 @@ class Constraints:
         """Prepare constraints in the order of elimination; ``matrix`` may have no rows.
 
         Args:
-            matrix, values: of the constraints.
-            multipliers: not eliminated, so that one that follows from others takes nothing away.
+            matrix, values: the constraints.
+            multipliers: use Lagrange multipliers, with which a redundant constraint removes no direction.
         """
         n = matrix.shape[1]
         if not len(matrix):
@@ -59,9 +59,9 @@ class Constraints:
         return Constraints(matrix, values, matrix.T @ inverse[0], null_space, rank, normals is None)
 
     def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
-        """The nearest parameters that satisfy the constraints, and whether they are others than these.
+        """Return the nearest parameters that satisfy the constraints, and whether they differ from the given ones.
 
-        Nothing is done if the constraints are met within ``tolerance``, rms.
+        The parameters stay unchanged if they satisfy the constraints within ``tolerance``, rms.
         """
         differences = self.values - self.matrix @ parameters
         if not len(differences) or np.sqrt(np.mean(differences**2)) < tolerance:
@@ -76,10 +76,10 @@ class Inverse:
 
     Attributes:
         covariance: shape (parameters, parameters), in the space of the variable parameters.
-        defect: fit parameters that the matrix does not determine; they are left where they are.
-        undetermined: shape (defect, parameters): directions in which they are.
-        correlations: shape (parameters,): global correlation of each, that with the best combination of all others;
-            -1 where it has no meaning.
+        defect: number of fit parameters that the matrix does not determine; they keep their values.
+        undetermined: shape (defect, parameters): their directions.
+        correlations: shape (parameters,): global correlation of each, with the best combination of all others; -1 where
+            undefined.
     """
 
     covariance: FloatArray
@@ -99,17 +99,17 @@ class Inverse:
         return Inverse(covariance, defect, found, _correlations(matrix, covariance))
 
     def step(self, gradient: FloatArray) -> FloatArray:
-        """Newton step for the right-hand side ``gradient``."""
+        """Return the Newton step for the right-hand side ``gradient``."""
         return np.asarray(self.covariance @ gradient)
 
     def errors(self) -> FloatArray:
-        """Errors of the parameters; negative where a diagonal element is."""
+        """Return the errors of the parameters; negative where a diagonal element is."""
         diagonal = np.diagonal(self.covariance)
         return np.asarray(np.copysign(np.sqrt(np.abs(diagonal)), np.where(diagonal < 0, -1.0, 1.0)))
 
 
 def _correlations(matrix: FloatArray, covariance: FloatArray) -> FloatArray:
-    """``sqrt(1 - 1/(C_ii V_ii))``, as pede has it."""
+    """Return ``sqrt(1 - 1/(C_ii V_ii))``, as pede defines it."""
     product = np.diagonal(matrix) * np.diagonal(covariance)
     square = 1.0 - 1.0 / np.where(product > 0, product, np.inf)
     return np.where((product > 0) & (square >= 0), np.sqrt(np.maximum(square, 0.0)), -1.0)

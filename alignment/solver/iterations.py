@@ -1,7 +1,7 @@
-"""The iterations of the built-in solver, as pede's XLOOPN has them.
+"""Iterate the built-in solver, as pede's XLOOPN does.
 
-The matrix is made and inverted once; each iteration takes a Newton step with a new gradient, along which a line
-search looks for the smallest slope. Cuts on the records' chi2 become tighter from iteration to iteration.
+The matrix is computed and inverted once. Each iteration takes a Newton step with a new gradient, along which a line
+search minimises the slope. Cuts on the records' chi2 become tighter from iteration to iteration.
 """
 
 import time
@@ -22,26 +22,26 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
-_CUT_FINAL = 2.25  # below its root the cut is 1 in the next iteration
-_OBSERVED = 2  # passes from the first one that are shown to the diagnostics
-_ITERATIONS_MORE = 30  # that cuts and constraints may take to settle; pede has no such limit
+_CUT_FINAL = 2.25  # below its square root, the next iteration's cut is 1
+_OBSERVED = 2  # number of initial passes that the diagnostics observe
+_ITERATIONS_MORE = 30  # additional ones for cuts and constraints to settle; pede has no such limit
 _EPSILON = 16.0 * float(np.finfo(np.float64).eps)
 
 
 @dataclass
 class Iterations:
-    """A run of iterations; ``run`` does it all, and the attributes are what it found.
+    """A run of iterations; ``run`` executes it, and the attributes are its results.
 
     Attributes:
-        problem: what is solved. ``diagnostics``: is shown the first passes.
-        values: of all labels (mm, rad).
+        problem: the problem to solve. ``diagnostics``: observes the first passes.
+        values: values of all labels (mm, rad).
         last: sums of the last pass.
-        inverse: of the matrix.
-        first_decrease: expected by the first solution; None if there was none.
+        inverse: inverse of the matrix.
+        first_decrease: decrease of chi2 expected of the first solution; None if there was none.
         rows: the table.
-        globals_max, records_free: of the first pass.
-        passes_s: kind and wall time of each pass: FMS with matrix, F without, his for the histograms.
-        matrix_doubts: rank defects of matrix and constraints, and steps that do not lead downhill.
+        globals_max, records_free: from the first pass.
+        passes_s: kind and wall time of each pass (s): FMS with matrix, F without, his for the histograms.
+        matrix_doubts: rank defects of matrix and constraints, and steps that do not reduce the function.
         entries_few: which variable parameters had too few accepted entries in any pass.
     """
 
@@ -58,7 +58,7 @@ class Iterations:
     records_free: int = 0
     passes_s: list[tuple[str, float]] = field(default_factory=list)
     _seen: FloatArray = field(init=False)  # values of the last pass
-    _entries: IntArray = field(init=False)  # accepted ones of the last pass
+    _entries: IntArray = field(init=False)  # accepted entries of the last pass
     _iteration: int = 0
     _cut: float = 0.0
     _searched: bool = False
@@ -115,7 +115,7 @@ class Iterations:
         return decrease <= steering.delta_f_max or self._iteration >= steering.iterations
 
     def _solve(self) -> tuple[FloatArray, float, float]:
-        """The step, the decrease of chi2 that is expected of it, and the least one that means anything."""
+        """Return the step, its expected decrease of chi2, and the smallest significant decrease."""
         gradient = self.last.gradient
         moved, _ = self.problem.constraints.feasible(self._mine + self.inverse.step(gradient), _LOOSE)
         step = moved - self._mine
@@ -126,7 +126,7 @@ class Iterations:
         return step, decrease, _EPSILON * float(np.sqrt(size))
 
     def _search(self, decrease: float, significant: float) -> LineSearch | None:
-        """A line search, if there is to be one with the cut of the iteration before."""
+        """Return a line search, if one is due with the previous iteration's cut."""
         mode, final = self.problem.steering.line_search, self._cut < _CUT_FINAL
         wanted = mode > 2 or (final and (mode == 2 or (mode == 1 and self._is_end(decrease))))
         if not wanted or decrease <= significant:
@@ -137,7 +137,7 @@ class Iterations:
         return search
 
     def _go(self, step: FloatArray, decrease: float, search: LineSearch | None) -> bool:
-        """Go along the step; whether the constraints held at its end."""
+        """Take the step; return whether the constraints are satisfied at its end."""
         self._tighten()
         if search is None:
             self._set(self._mine + step)
@@ -154,7 +154,7 @@ class Iterations:
         return not moved
 
     def _tighten(self) -> None:
-        """The chi2 cut of a new iteration: the second factor, then roots, and at last 1."""
+        """Set the chi2 cut of a new iteration: the second factor, then square roots, finally 1."""
         if self._iteration == 1:
             self._cut = self.problem.steering.chi2_cut[1]
         elif self._cut > 0:
@@ -169,11 +169,11 @@ class Iterations:
             raise SolverError("the sums of the records are no numbers; look for impossible errors or derivatives", 25)
         self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
         self.matrix_doubts += self.inverse.defect
-        if not self.inverse.defect:  # a presigma may hide that the records say nothing about a parameter
+        if not self.inverse.defect:  # a presigma may hide that the records do not determine a parameter
             self.matrix_doubts += int((self._entries == 0).sum())
 
     def observe_last(self) -> None:
-        """Show the last pass once more to the diagnostics, which did not know that it would be the last."""
+        """Repeat the last pass for the diagnostics, because it was not known to be the last."""
         if len(self.rows) > _OBSERVED:
             started = time.perf_counter()
             self.values, values = self._seen, self.values
@@ -201,7 +201,7 @@ class Iterations:
         self._seen = self.values.copy()
         self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
         self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
-        self._entries = self.last.accepted.copy()  # without those of the steering's own measurements
+        self._entries = self.last.accepted.copy()  # excluding the steering's own measurements
         if first:
             self.globals_max, self.records_free = self.last.globals_max, self.last.records_free
         few = self._entries < problem.steering.accepted_min

@@ -1,8 +1,7 @@
-"""Numbers for the sets of labels of equations.
+"""Number the sets of labels of equations.
 
-A detector's element measures with the same labels again and again, so that there are far fewer sets of labels than
-equations. What depends on the labels alone is worked out once for each set, and what is summed for labels is summed
-for sets first.
+A detector element measures with the same labels again and again, so there are far fewer sets of labels than equations.
+What depends only on the labels is computed once per set, and sums over labels are first computed per set.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ _SLOTS = 1 << 14
 
 
 class LabelSets:
-    """All sets that were met; ``number`` gives those of equations, in the order in which they were met first.
+    """Known sets of labels; ``number`` numbers them in the order of their first appearance.
 
     Attributes:
         labels: shape (places, sets): labels of each set in the order of the words, then zeros.
@@ -23,7 +22,7 @@ class LabelSets:
 
     def __init__(self) -> None:
         self.labels: IntArray = np.zeros((0, 0), np.int64)
-        self._numbers: dict[int, int] = {}  # by hash of 64 bits, among which no two are ever equal by chance
+        self._numbers: dict[int, int] = {}  # by 64-bit hash; accidental collisions are negligible
         self._slot_hash = np.zeros(_SLOTS, np.int64)
         self._slot_number = np.full(_SLOTS, -1, np.int32)
 
@@ -31,7 +30,7 @@ class LabelSets:
         return int(self.labels.shape[1])
 
     def number(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Numbers of equations' sets; ``labels`` of shape (places, equations), filled up with zeros."""
+        """Return the numbers of equations' sets; ``labels`` has shape (places, equations), padded with zeros."""
         hashes = np.zeros(labels.shape[1], np.int64)
         with np.errstate(over="ignore"):
             for place in range(len(labels) - 1, -1, -1):
@@ -48,7 +47,7 @@ class LabelSets:
         return np.asarray(numbers, np.int32)
 
     def by_label(self) -> dict[int, IntArray]:
-        """Numbers of the sets that have each label, ascending."""
+        """Return for each label the numbers of its sets, ascending."""
         places, numbers = np.nonzero(self.labels)
         labels = self.labels[places, numbers]
         order = np.lexsort((numbers, labels))

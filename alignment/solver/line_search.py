@@ -1,4 +1,4 @@
-"""pede's line search (PTLINE of linesrch.f90): along a step, look for the point of smallest slope."""
+"""Search along a step for the point of smallest slope, as pede does (PTLINE of linesrch.f90)."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,11 +13,11 @@ POINTS_MAX = 10
 
 
 class Care(NamedTuple):
-    """How carefully a method's steps are searched.
+    """Accuracy of a method's line searches.
 
     Attributes:
-        slope_ratio: a slope so much smaller than the first one is good enough.
-        points_first, points: to look at before the first search and the later ones may end, the start included.
+        slope_ratio: ratio of slope to initial slope at which the search ends.
+        points_first, points: minimum number of points, including the start, in the first and in later searches.
     """
 
     slope_ratio: float = 0.5
@@ -26,7 +26,7 @@ class Care(NamedTuple):
 
 
 def care_for(method: str) -> Care:
-    """What pede does for a method of its list (XLOOPN)."""
+    """Return pede's accuracy for a method of its list (XLOOPN)."""
     if "MINRES" in method:
         return Care(0.1, 3, 4)
     return Care(points_first=2) if method == "diagonalization" else Care()
@@ -34,26 +34,26 @@ def care_for(method: str) -> Care:
 
 @dataclass
 class LineSearch:
-    """One search; ``advance`` is called with the function's gradient at each point, the first included.
+    """One search; call ``advance`` with the function's gradient at each point, including the first.
 
     Attributes:
-        slope_ratio: a slope so much smaller than the first one is good enough.
-        points_min: points to look at before the search may end, the first included.
+        slope_ratio: ratio of slope to initial slope at which the search ends.
+        points_min: minimum number of points, including the first.
         points: (step, slope) of each point.
     """
 
     slope_ratio: float
     points_min: int
     points: list[tuple[float, float]] = field(default_factory=list)
-    _total: float = 1.0  # step of the point at which the next gradient is
-    _left: int = 0  # point with the smallest negative slope
-    _right: int = -1  # point with the smallest positive slope
+    _total: float = 1.0  # step of the point whose gradient comes next
+    _left: int = 0  # index of the point with the smallest negative slope
+    _right: int = -1  # index of the point with the smallest positive slope
 
     def advance(self, gradient: FloatArray, direction: FloatArray) -> tuple[float, bool]:
-        """How far to go on along ``direction``, and whether that is the end of the search.
+        """Return how far to go along ``direction``, and whether the search ends there.
 
-        ``gradient`` points downhill (it is pede's right-hand side). Unless the search has ended, the caller
-        evaluates the function at the new point and calls again.
+        ``gradient`` is the negative gradient of the function (pede's right-hand side). Unless the search has ended, the
+        caller evaluates the function at the new point and calls again.
         """
         slope = -float(gradient @ direction)
         if not self.points:
@@ -78,7 +78,7 @@ class LineSearch:
             self._right = last
 
     def _interpolate(self) -> float:
-        """Where the slope should be zero."""
+        """Return the step at which the interpolated slope is zero."""
         first, second = (-2, -1) if self._right < 0 else (self._left, self._right)
         (x1, slope1), (x2, slope2) = self.points[first], self.points[second]
         return (x1 * slope2 - x2 * slope1) / (slope2 - slope1) if slope1 != slope2 else x2

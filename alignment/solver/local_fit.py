@@ -1,8 +1,8 @@
-"""The local fits of many records at once, as pede makes them one by one (LOOPBF and SQMINV of mpnum).
+"""Fit many records at once, with the results that pede gets one by one (LOOPBF and SQMINV of mpnum).
 
-Every record's own parameters are fitted by weighted least squares to what remains of its measurements when the
-global parameters have their say. Matrices are inverted with pede's pivots: the largest element of the diagonal
-first, and none below 16 epsilon of what it was, so that the same records have a rank deficit.
+A record's local parameters are fitted by weighted least squares to its measurements minus the effect of the global
+parameters. Matrices are inverted with pede's pivots: the largest diagonal element first, and none below 16 epsilon of
+its original value, so that the same records have a rank deficit.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 16 * float(np.finfo(np.float64).eps)
-_PIVOT_MIN = 1e-7  # of the diagonal's element, below which pede's own order of pivots decides on the rank
+_PIVOT_MIN = 1e-7  # relative to the diagonal element; below it, pede's own order of pivots decides on the rank
 _HUBER, _CAUCHY = 1.345, 2.3849  # pede's constants of down-weighting
 
 # chi2/ndf at three standard deviations (probability 0.0027), ndf = 1 ... 30: CHINDL of pede's mpnum.
@@ -35,15 +35,15 @@ class LocalFits(NamedTuple):
     """Fits of the records of some equations.
 
     Attributes:
-        residuals: of each equation, after the fit.
-        chi2, ndf: of each record; chi2 is that of down-weighting if there is any.
+        residuals: residual of each equation after the fit.
+        chi2, ndf: of each record; chi2 includes down-weighting if used.
         deficient: whether a record's parameters cannot be determined.
         downweight: fraction by which a record's measurements were down-weighted.
-        projection: shape (n, equations): derivatives by those combinations of a record's parameters whose covariance
-            is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``. None unless
-            asked for.
+        projection: Q, shape (n, equations): derivatives with respect to those combinations of a record's parameters
+            whose covariance is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``.
+            None unless requested.
         plain_residuals: those of the first iteration, without down-weighting.
-        variances: shape (equations,): of the plain fit's predictions. None unless asked for.
+        variances: shape (equations,): variances of the plain fit's predictions. None unless requested.
     """
 
     residuals: FloatArray
@@ -69,11 +69,11 @@ def fit_records(
 
     Args:
         equations: the records.
-        measured: value of each equation less what the global parameters make of it.
+        measured: value of each equation minus the effect of the global parameters.
         sigmas: its error.
         downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).
-        projected: whether to make the projection.
-        with_variances: whether to make the variances.
+        projected: whether to compute the projection.
+        with_variances: whether to compute the variances.
     """
     starts, counts = equations.offsets[:-1], np.diff(equations.offsets)
     derivatives = equations.locals.astype(np.float64)
@@ -109,11 +109,11 @@ def fit_records(
 
 
 def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weights and chi2 contributions with Huber's function, as LOOPBF of pede has it.
+    """Return weights and chi2 contributions with Huber's function, as in pede's LOOPBF.
 
     Args:
         weights: ``1 / error^2``, shape (equations,).
-        pulls: absolute residuals over errors, likewise.
+        pulls: absolute residuals divided by errors, shape (equations,).
     """
     outside = pulls > _HUBER
     scaled = np.where(outside, _HUBER / np.where(outside, pulls, 1.0), 1.0)
@@ -121,7 +121,7 @@ def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArra
 
 
 def chi2_limit(ndf: IntArray) -> npt.NDArray[np.float32]:
-    """chi2 (not chi2/ndf) at three standard deviations for each ``ndf``, as pede has it (CHINDL), in single precision."""
+    """Return chi2 (not chi2/ndf) at three standard deviations in single precision, as in pede's CHINDL."""
     n = np.maximum(ndf, 1).astype(np.float32)
     table = _CHI2_3_SIGMA[np.clip(ndf, 1, 30) - 1]
     large = (np.float32(2.782170) + np.sqrt(n + n - 1)) ** 2 / (n + n)
@@ -131,12 +131,12 @@ def chi2_limit(ndf: IntArray) -> npt.NDArray[np.float32]:
 def invert_symmetric(
     matrices: FloatArray, epsilon: float = EPSILON, *, equal: float = 0.0
 ) -> tuple[FloatArray, IntArray]:
-    """Invert a stack of symmetric matrices, shape (stack, n, n), by pivots on the diagonal.
+    """Invert a stack of symmetric matrices, shape (stack, n, n), with pivots on the diagonal.
 
-    The pivot is the largest element of the diagonal, and must be larger than ``epsilon`` times what it was at first.
-    Where two are the largest but for rounding, at most ``equal`` times what they were at first apart, rounding would
-    decide which parameter is left without a pivot: then the last one is taken, and the first one of exactly equal ones.
-    Returns the inverses and the ranks; rows and columns without a pivot are zero in the inverse.
+    The pivot is the largest diagonal element, and must exceed ``epsilon`` times its original value. If several are the
+    largest up to rounding, within ``equal`` times their original values, rounding would decide which parameter has no
+    pivot: then the last one is taken, and the first of exactly equal ones. Returns the inverses and the ranks; rows and
+    columns without a pivot are zero in the inverse.
     """
     work = matrices.copy()
     stack, n, _ = work.shape
@@ -172,11 +172,11 @@ def invert_symmetric(
 
 
 class _Fit(NamedTuple):
-    """Solutions, shape (n, records), and what they were made with.
+    """Solutions, shape (n, records), and the decompositions used.
 
-    ``factor`` is the lower triangle of Cholesky's decomposition, shape (n, n, records). Where that is not accurate,
-    ``doubtful`` has the records' numbers, ``inverses``, shape (doubtful, n, n), what pede makes of their matrices, and
-    ``roots``, likewise, roots R of those, R R^T.
+    ``factor`` is the lower triangle of the Cholesky decomposition, shape (n, n, records). Where that is not accurate,
+    ``doubtful`` lists the records, ``inverses``, shape (doubtful, n, n), has their inverses as pede computes them, and
+    ``roots``, same shape, their roots R with inverse R R^T.
     """
 
     solution: FloatArray
@@ -190,7 +190,7 @@ class _Fit(NamedTuple):
 def _solve(
     derivatives: FloatArray, weights: FloatArray, measured: FloatArray, starts: IntArray, n_locals: IntArray
 ) -> _Fit:
-    """Solve the normal equations of all records: by Cholesky's decomposition, or as pede does where pivots are small."""
+    """Solve the normal equations of all records, by Cholesky decomposition or as pede does for small pivots."""
     n, records = len(derivatives), len(starts)
     matrix = np.empty((n, n, records))
     vector = np.empty((n, records))
@@ -202,7 +202,7 @@ def _solve(
     known = np.abs(n_locals)
     absent = np.arange(n)[:, None] >= np.where(known > n, 0, known)
     diagonal = np.einsum("iir->ir", matrix)
-    diagonal[absent] = 1.0  # so that the decomposition goes through and leaves the others alone
+    diagonal[absent] = 1.0  # completes the decomposition without affecting other parameters
     factor, small = _cholesky(matrix)
     solution = vector.copy()
     for i in range(n):
@@ -229,7 +229,7 @@ def _solve(
 def _sums_in_order(
     derivatives: FloatArray, weights: FloatArray, measured: FloatArray, starts: IntArray, counts: IntArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Normal equations of some records, added up from the first equation to the last: matrices and vectors."""
+    """Return normal equations of some records, summed from the first equation to the last: matrices and vectors."""
     n = len(derivatives)
     matrices, vectors = np.zeros((len(starts), n, n)), np.zeros((len(starts), n))
     for place in range(int(np.max(counts))):
@@ -245,10 +245,10 @@ def _sums_in_order(
 
 
 def _invert_as_pede(matrices: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Inverses, solutions, shape (n, stack), and ranks, to the last bit as SQMINV of mpnum has them.
+    """Return inverses, solutions, shape (n, stack), and ranks, bit for bit as SQMINV of mpnum.
 
-    With fewer equations than parameters, or parallel ones, what is left of a diagonal is rounding alone, and
-    often larger than what pede takes for zero: such a record has full rank then, and no degree of freedom.
+    With fewer equations than parameters, or parallel ones, the rest of a diagonal element is rounding alone, and often
+    exceeds pede's limit for zero: such a record then has full rank, and no degree of freedom.
     """
     work, solution = matrices.copy(), vectors.copy()
     stack, n, _ = work.shape
@@ -279,7 +279,7 @@ def _invert_as_pede(matrices: FloatArray, vectors: FloatArray) -> tuple[FloatArr
 
 
 def _cholesky(matrix: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Decompose matrices of shape (n, n, records); records with a pivot that is too small are told."""
+    """Decompose matrices of shape (n, n, records); also return which records have a pivot that is too small."""
     n, _, records = matrix.shape
     work = matrix.copy()
     small = np.zeros(records, np.bool_)

@@ -1,10 +1,10 @@
-"""The normal equations of an iteration with every parameter free: what the data know, whatever a step held fixed.
+"""Compute the normal equations of an iteration with every parameter free.
 
-From one pass over the records come the matrix ``C`` and the gradient ``b`` of all labels, local fits eliminated, so that
-the data prefer the parameters ``p`` with ``C p = b``, up to constraints. A step's own matrix is a part of this one.
-Presigmas are left out: they damp steps and say nothing about the data.
+One pass over the records gives the matrix ``C`` and the gradient ``b`` of all labels, with local fits eliminated: the
+solution ``p`` satisfies ``C p = b``, up to constraints. A step's own matrix is a submatrix. Presigmas are omitted: they
+damp steps and contain no information from the data.
 
-Parameters are measured in micrometres here: a rotation by how far it moves a sensor at the rms distance from the axis.
+Parameters are in micrometres: a rotation is the shift of a sensor at the rms distance from the axis.
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ class Normal:
     """Normal equations of the labels in the data.
 
     Attributes:
-        labels: ascending; only those of the detector that have enough entries.
+        labels: the detector's labels that have enough entries, ascending.
         matrix: shape (labels, labels), in 1/um^2.
-        gradient: shape (labels,), in 1/um: of half the chi2, downhill, where all parameters are zero.
+        gradient: shape (labels,), in 1/um: negative gradient of half the chi2 where all parameters are zero.
         constraints: shape (constraints, labels), of the parameters in um; their right-hand sides are zero.
     """
 
@@ -43,7 +43,7 @@ class Normal:
     constraints: FloatArray
 
     def __add__(self, other: "Normal") -> "Normal":
-        """Normal equations of both data together; the constraints must be the same ones."""
+        """Return the normal equations of both data sets; the constraints must be equal."""
         labels = tuple(sorted({*self.labels, *other.labels}))
         total = Normal(
             labels, np.zeros((len(labels),) * 2), np.zeros(len(labels)), np.zeros((len(self.constraints), len(labels)))
@@ -56,21 +56,21 @@ class Normal:
         return total
 
     def positions(self, labels: Collection[int]) -> list[int]:
-        """Where these labels are among ours; those without data are left out."""
+        """Return the positions of these labels, without labels that have no data."""
         return [at for at, label in enumerate(self.labels) if label in labels]
 
     def in_um(self, values: Mapping[int, float]) -> FloatArray:
-        """Parameters ``values`` (mm, rad) by label as a vector of all labels in um; zero where missing."""
+        """Convert ``values`` (mm, rad) by label to a vector of all labels in um; zero where missing."""
         return np.array([values.get(label, 0.0) / scale(label) for label in self.labels])
 
     def gradient_at(self, values: Mapping[int, float]) -> FloatArray:
-        """The gradient where the parameters are ``values`` (mm, rad)."""
+        """Return the gradient at the parameters ``values`` (mm, rad)."""
         return np.asarray(self.gradient - self.matrix @ self.in_um(values))
 
     def directions(self, labels: Collection[int]) -> tuple[FloatArray, FloatArray]:
-        """Eigenvalues (1/um^2, ascending) and directions (all labels, directions) when just ``labels`` are free.
+        """Return eigenvalues (1/um^2, ascending) and directions (all labels, directions) with only ``labels`` free.
 
-        The directions are orthonormal and obey the constraints; the data determine one with the eigenvalue w to
+        The directions are orthonormal and satisfy the constraints; the data determine a direction with eigenvalue w to
         ``1 / sqrt(w)`` um.
         """
         at = self.positions(labels)
@@ -84,7 +84,7 @@ class Normal:
 
 
 def scale(label: int) -> float:
-    """What of the parameter of a label (mm, rad) is 1 um: a rotation is measured at its lever (``STRIP_LEVER_MM``, ...)."""
+    """Return the change of a label's parameter (mm, rad) that corresponds to 1 um."""
     kind = PARAMETERS[label].kind
     if PARAMETERS[label].translation:
         return 1e-3
@@ -92,9 +92,9 @@ def scale(label: int) -> float:
 
 
 def normal_equations(steering_path: str | os.PathLike[str]) -> Normal:
-    """Normal equations of the binaries that a steering file names, under its constraints and cuts.
+    """Return the normal equations of a steering file's binaries, under its constraints and cuts.
 
-    Raises SolverError or MilleError, as the solver does, for a steering or a binary that is none.
+    Raises SolverError or MilleError, as the solver does, for a malformed steering file or binary.
     """
     steering = parse_steering(steering_path)
     free = dataclasses.replace(steering, parameters={}, constraints=(), measurements=(), presigma=0.0, downweighting=0)

@@ -1,9 +1,9 @@
-"""Sums over equations that make the global gradient and matrix, ``G^T W r`` and ``G^T W G - N^T N``.
+"""Sum equations to the global gradient and matrix, ``G^T W r`` and ``G^T W G - N^T N``.
 
-``N = Q^T W G`` is what the records' own parameters take away, with Q the projection of the local fits. Both parts are
-sparse in their own way. Equations of the same labels are summed as such, and the sums go to their places in the
-matrix once in a pass. N has a few rows for each record; records that begin with the same labels touch nearly the
-same parameters, so that the product is made for a few hundred of them at once, with those columns only.
+``N = Q^T W G`` is the part absorbed by the records' local parameters, with Q the projection of the local fits. Both
+parts are sparse in different ways. Equations with equal labels are summed first, and the sums are added to the matrix
+once per pass. N has a few rows per record. Records that begin with the same labels use nearly the same parameters, so
+the product is computed for a few hundred of them at once, with those columns only.
 """
 
 import numpy as np
@@ -15,18 +15,17 @@ from faser_align.alignment.solver.local_fit import LocalFits
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_RECORDS = 128  # of a product
-_PLACES_MAX = 16  # with more labels in an equation their products are not summed by sets
+_RECORDS = 128  # per product
+_PLACES_MAX = 16  # equations with more labels are not summed by sets
 
 
 class Sums:
     """Gradient, matrix and accepted entries of the variable parameters.
 
     Args:
-        columns: shape (places, sets): number of each label among the variable parameters, -1 if it is fixed or if
-            there is none.
+        columns: shape (places, sets): number of each label among the variable parameters, -1 if it is fixed or absent.
         n: number of variable parameters.
-        with_matrix: whether to make the matrix.
+        with_matrix: whether to compute the matrix.
     """
 
     def __init__(self, columns: IntArray, n: int, *, with_matrix: bool) -> None:
@@ -44,9 +43,9 @@ class Sums:
 
         Args:
             chunk: the equations.
-            fits: of their records, with projections if a matrix is made.
+            fits: fits of their records, with projections if a matrix is computed.
             weights: ``1 / error^2`` after down-weighting, shape (equations,).
-            kept: which equations are added, likewise; None for all.
+            kept: which equations are added, shape (equations,); None for all.
         """
         sets, count = chunk.sets, self._columns.shape[1]
         places = [place for place in self._places if place < len(chunk.factors)]
@@ -68,7 +67,7 @@ class Sums:
         self._add_records(chunk, fits, places, factors, weighted)
 
     def merge(self, other: "Sums") -> None:
-        """Add the sums of another, of the same parameters; it must not be used any more."""
+        """Add other sums of the same parameters, which must not be used afterwards."""
         self._gradient += other._gradient
         self._accepted += other._accepted
         for key, sums in other._moments.items():
@@ -77,19 +76,19 @@ class Sums:
             self._matrix += other._matrix
 
     def gradient(self) -> FloatArray:
-        """Downhill."""
+        """Return the negative gradient of half the chi2."""
         there = self._columns >= 0
         return np.bincount(self._columns[there], self._gradient[there], self._n)
 
     def accepted(self) -> IntArray:
-        """Entries of each variable parameter."""
+        """Return the entries of each variable parameter."""
         found = np.zeros(self._n, np.int64)
         for row in self._columns:
             np.add.at(found, row[row >= 0], self._accepted[row >= 0])
         return found
 
     def matrix(self) -> FloatArray | None:
-        """The symmetric matrix, or None."""
+        """Return the symmetric matrix, or None."""
         if self._matrix is None:
             return None
         matrix = self._matrix.copy()
@@ -114,7 +113,7 @@ class Sums:
     def _add_records(
         self, chunk: Equations, fits: LocalFits, places: list[int], factors: FloatArray, weighted: FloatArray
     ) -> None:
-        """Subtract ``N^T N``, for records sorted by their first set of labels."""
+        """Subtract ``N^T N`` for records sorted by their first set of labels."""
         assert self._matrix is not None
         assert fits.projection is not None
         starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
@@ -131,7 +130,7 @@ class Sums:
             used = np.flatnonzero(np.bincount(columns.ravel() + 1, minlength=self._n + 1)[1:])
             if not len(used):
                 continue
-            width = len(used) + 1  # the last column is that of fixed parameters
+            width = len(used) + 1  # the last column is for fixed parameters
             where = np.full(self._n + 1, len(used))
             where[used] = np.arange(len(used))
             columns = where[columns]
@@ -148,7 +147,7 @@ class Sums:
 
     @staticmethod
     def _dense(columns: IntArray, weighted: FloatArray, factors: FloatArray, width: int) -> FloatArray:
-        """``G^T W G`` of equations with many labels."""
+        """Return ``G^T W G`` of equations with many labels."""
         n_equations = columns.shape[1]
         keys = (np.arange(n_equations) * width + columns).ravel()
         left, right = (

@@ -1,6 +1,6 @@
-"""Data passes of the built-in solver: all records once, with the present parameters.
+"""Pass over all records once with the current parameters.
 
-The first pass makes the matrix of the global parameters and the gradient, later ones the gradient only.
+The first pass computes the matrix of the global parameters and the gradient, later ones only the gradient.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ BoolArray = npt.NDArray[np.bool_]
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
 _TABLE_MAX = 1 << 20
-_BITS_MAX = 2048  # parameters that are counted record by record
+_BITS_MAX = 2048  # parameters that are counted per record
 
 
 @dataclass
@@ -34,14 +34,14 @@ class Pass:
     """Sums of one pass.
 
     Attributes:
-        chi2: the function's value; ndf, weighted_ndf: degrees of freedom of records that have a fit.
-        gradient: shape (variable parameters,): downhill.
+        chi2: value of the function; ndf, weighted_ndf: degrees of freedom of fitted records.
+        gradient: shape (variable parameters,): negative gradient of half the chi2.
         matrix: shape (variable, variable), or None.
         accepted: entries of each variable parameter in accepted records.
         rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
-        globals_max: variable parameters of the record that has most; ``records_free``: records that have any. Only of a
-            first pass, and 0 if there are too many parameters to count.
-        files: of each binary by its number, that of accepted records and the sums of their chi2/ndf and of their ndf.
+        globals_max: largest number of variable parameters in a record; ``records_free``: records that have any. Only in
+            a first pass, and 0 if there are too many parameters to count.
+        files: by number of the binary: accepted records, and the sums of their chi2/ndf and of their ndf.
     """
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -56,7 +56,7 @@ class Pass:
     files: dict[int, FloatArray] = field(default_factory=dict)
 
     def add(self, other: "Pass") -> None:
-        """Add chi2, degrees of freedom, rejects and sums of binaries of another."""
+        """Add another pass's chi2, degrees of freedom, rejects and sums of binaries."""
         self.chi2 += other.chi2
         self.ndf += other.ndf
         self.weighted_ndf += other.weighted_ndf
@@ -70,18 +70,18 @@ class Pass:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Which labels there are.
+    """The labels.
 
     Attributes:
         labels: ascending.
         variable: number of each among the variable ones, -1 for the others.
-        n_variable: how many are variable.
+        n_variable: number of variable ones.
     """
 
     labels: IntArray
     variable: IntArray
     n_variable: int
-    _table: IntArray  # position of each label, for labels that are small enough for a table
+    _table: IntArray  # position of each label, for labels small enough for a table
 
     @staticmethod
     def make(labels: IntArray, free: BoolArray) -> "Parameters":
@@ -93,7 +93,7 @@ class Parameters:
         return Parameters(labels, np.where(free, np.cumsum(free) - 1, -1), int(free.sum()), table)
 
     def positions(self, labels: IntArray) -> IntArray:
-        """Positions of labels, all of which must be there."""
+        """Return the positions of labels, all of which must be known."""
         return self._table[labels] if len(self._table) else np.searchsorted(self.labels, labels)
 
 
@@ -109,17 +109,17 @@ def run_pass(
     with_matrix: bool,
     observe: Observer | None = None,
 ) -> Pass:
-    """Go through all records.
+    """Pass over all records.
 
     Args:
         source: the records.
         steering: cuts, down-weighting, scales.
         parameters: the labels.
-        values: present value of each label.
-        chi2_cut: factor of the 3-sigma chi2; 0 for none, negative for none and no huge cut either.
+        values: current value of each label.
+        chi2_cut: factor of the 3-sigma chi2; 0 for no cut, negative for no huge cut either.
         first: whether this is the first pass, which never down-weights.
-        with_matrix: whether to make the matrix.
-        observe: is shown all records with their fits and the errors of the equations.
+        with_matrix: whether to compute the matrix.
+        observe: called with all records, their fits and the errors of the equations.
     """
     labels = source.sets.labels
     positions = parameters.positions(labels)
@@ -149,7 +149,7 @@ def run_pass(
 
 
 class _Result(NamedTuple):
-    """What comes of a chunk."""
+    """Result of a chunk."""
 
     fits: LocalFits
     sigmas: FloatArray
@@ -158,15 +158,15 @@ class _Result(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What is done with every chunk, in whatever thread.
+    """The computation for each chunk, in any thread.
 
     Attributes:
         steering: cuts, scales.
         shifts: shape (places, sets): value of each parameter.
-        has_label: shape (sets,): whether a set has a label at all.
+        has_label: shape (sets,): whether a set has any label.
         chi2_cut, with_matrix: of the pass.
         downweighting: iterations of the local fits.
-        with_variances: whether to make the variances of the fits.
+        with_variances: whether to compute the variances of the fits.
         bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
     """
 
@@ -180,7 +180,7 @@ class _Work(NamedTuple):
     bits: npt.NDArray[np.uint64] | None
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
-        # an error of zero makes infinities; the record's fit fails then, and is rejected for it
+        # an error of zero gives infinities; the record's fit then fails, and it is rejected
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             sigmas = chunk.sigmas.astype(np.float64)
             if self.steering.error_scales != (1.0, 1.0):
@@ -206,7 +206,7 @@ class _Work(NamedTuple):
 
 
 def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:
-    """A bit for each variable parameter of a set, shape (sets, words); None if that were too many words."""
+    """Return a bit for each variable parameter of a set, shape (sets, words); None for too many words."""
     if n > _BITS_MAX:
         return None
     bits = np.zeros((columns.shape[1], n // 64 + 1), np.uint64)
@@ -219,7 +219,7 @@ def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:
 def _in_order(
     work: Callable[[Equations], _Result], chunks: Iterable[Equations], threads: int
 ) -> Iterator[tuple[Equations, _Result]]:
-    """Chunks with what comes of them, in their order whatever the threads do, so that sums are always the same."""
+    """Yield chunks with their results in order, whatever the threads do, so that sums are reproducible."""
     if threads == 1:
         for chunk in chunks:
             yield chunk, work(chunk)
@@ -236,7 +236,7 @@ def _in_order(
 
 
 def _measured(chunk: Equations, shifts: FloatArray) -> FloatArray:
-    """Measured values less what the global parameters make of them."""
+    """Return the measured values minus the effect of the global parameters."""
     measured = chunk.values.astype(np.float64)
     for factors, shift in zip(chunk.factors, shifts, strict=False):
         if shift.any():
@@ -267,15 +267,15 @@ def _add(
 def _judge(
     sums: Pass, chunk: Equations, fits: LocalFits, steering: Steering, chi2_cut: float, downweighting: int
 ) -> BoolArray:
-    """Count degrees of freedom and rejects; which records are accepted."""
-    there = chunk.n_locals != 0  # pede passes over records without local parameters
+    """Count degrees of freedom and rejects; return which records are accepted."""
+    there = chunk.n_locals != 0  # pede skips records without local parameters
     fitted = there & ~fits.deficient & (fits.ndf > 0)
     sums.ndf += int(fits.ndf[fitted].sum())
     sums.weighted_ndf += chunk.weight * float(fits.ndf[fitted].sum())
     limit = chi2_limit(fits.ndf)
     huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)
     large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > np.float32(chi2_cut) * limit)
-    # a record beyond its limit still adds the limit, so that the function does not fall by rejecting
+    # a record beyond its limit still adds the limit, so that rejecting does not decrease the function
     sums.chi2 += chunk.weight * float((np.float32(chi2_cut) * limit)[large].astype(np.float64).sum())
     down = np.zeros_like(large)
     if steering.downweighting > 1 and steering.downweight_max and downweighting:

@@ -1,4 +1,4 @@
-"""What the built-in solver has to solve: the steering's wishes and the binaries' labels put together."""
+"""Combine steering options and labels of the binaries to the problem that the built-in solver solves."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,14 @@ class Problem:
     """A problem that is ready to be solved.
 
     Attributes:
-        steering: what was asked for.
+        steering: options of the steering file.
         source: the records.
         parameters: all labels, and which are variable.
         variable: positions of the variable ones among the labels.
         starts, presigmas: of all labels (mm, rad).
-        entries: in the binaries, by label.
-        entries_fixed: labels that were asked to be free and have too few entries.
-        constraints: those that have a variable parameter.
+        entries: entries in the binaries, by label.
+        entries_fixed: labels that should be free and have too few entries.
+        constraints: constraints that have a variable parameter.
         empty: numbers (from 0) of those that have none.
     """
 
@@ -44,13 +44,16 @@ class Problem:
 
     @property
     def n_fit(self) -> int:
-        """Fit parameters as pede counts them: constraints take parameters away, or add multipliers."""
+        """Number of fit parameters as pede counts them: elimination removes parameters, multipliers add some."""
         count = len(self.constraints.matrix)
         return self.parameters.n_variable + (count if self.steering.multipliers else -count)
 
     @property
     def groups(self) -> IntArray:
-        """Group of each label, from 1: neighbours among all labels that always come together; 0 for labels without data."""
+        """Return the group of each label, from 1; 0 for labels without data.
+
+        A group has neighbouring labels that always occur together.
+        """
         with_label = self.source.sets.by_label()
         found = np.zeros(len(self.parameters.labels), np.int64)
         before = nothing = np.zeros(0, np.int64)
@@ -65,7 +68,7 @@ class Problem:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes by the names that they have in pede's log."""
+        """Return sizes by their names in pede's log."""
         count = len(self.constraints.matrix)
         total = self.parameters.n_variable + (count if self.steering.multipliers else 0)
         groups = self.groups
@@ -90,7 +93,7 @@ class Problem:
 
         Args:
             done: sums, which are changed.
-            values: present value of each label (mm, rad), shape (labels,).
+            values: current value of each label (mm, rad), shape (labels,).
         """
         self._add_presigmas(done, values)
         for value, sigma, terms in self.steering.measurements:
@@ -112,7 +115,7 @@ class Problem:
         presigmas = np.where(presigmas > 0, presigmas, self.steering.presigma)
         weights = np.where(presigmas > 0, 1.0 / np.where(presigmas > 0, presigmas, 1.0) ** 2, 0.0)
         if self.steering.regularisation is not None:
-            # only then a presigma pulls to zero; else it makes steps smaller and nothing more
+            # only then a presigma pulls to zero; otherwise it only damps steps
             weights = weights * self.steering.regularisation
             done.gradient -= weights * values[self.variable]
             done.chi2 += float(weights @ values[self.variable] ** 2)
@@ -121,10 +124,10 @@ class Problem:
 
 
 def make_problem(steering: Steering) -> Problem:
-    """Read the binaries that ``steering`` names for the first time and decide which parameters are variable.
+    """Read the binaries of ``steering`` for the first time and decide which parameters are variable.
 
     Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and
-    MilleError for a bad binary.
+    MilleError for a malformed binary.
     """
     source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
     entries = source.count(steering.count_records)
@@ -168,12 +171,12 @@ def make_problem(steering: Steering) -> Problem:
 
 
 def _iterates(steering: Steering) -> bool:
-    """Whether entries are counted again."""
+    """Return whether entries are counted again."""
     return steering.entries_iterated > steering.entries_min and not steering.count_records
 
 
 def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
-    """Entries in equations that have none of the labels: those that the entries cut fixes (LOOP1I of pede)."""
+    """Return the entries in equations without ``labels``, which the entries cut fixes (LOOP1I of pede)."""
     return source.entries(~np.isin(source.sets.labels, labels).any(axis=0))
 
 
@@ -196,7 +199,7 @@ def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray)
 
 
 def _row(parameters: Parameters, terms: Terms) -> FloatArray:
-    """A linear form as a vector over all labels."""
+    """Return a linear form as a vector over all labels."""
     row = np.zeros(len(parameters.labels))
     labels = np.array([label for label, _ in terms], np.int64)
     np.add.at(row, parameters.positions(labels), [factor for _, factor in terms])

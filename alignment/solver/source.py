@@ -1,6 +1,6 @@
-"""The records of all binaries, as often as needed.
+"""Read the records of all binaries as often as needed.
 
-Decoded binaries are kept in memory as long as there is room below a limit; the others are read again in each pass.
+Decoded binaries stay in memory up to a limit; the others are read again in each pass.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from faser_align.alignment.solver.steering_data import Binary
 IntArray = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
-CACHE_BYTES = 128 << 20  # half of the memory that a solution may take
+CACHE_BYTES = 128 << 20  # half of the memory limit of a solution
 
 
 class Source:
@@ -26,19 +26,19 @@ class Source:
 
     Args:
         binaries: the files.
-        records_max: so many records are read at most; 0 for all.
-        read_error_is_end: a binary that is truncated ends there, instead of ending the run.
+        records_max: maximum number of records; 0 for all.
+        read_error_is_end: a truncated binary ends where it is truncated, instead of ending the run.
 
     Attributes:
-        sets: the sets of labels of all equations; complete after ``count``, as is the rest.
-        set_counts, set_sigmas: equations with each of them, and the sum of their errors.
+        sets: the sets of labels of all equations; complete after ``count``, like the other attributes.
+        set_counts, set_sigmas: number of equations of each set, and the sum of their errors.
         records, equations: how many there are.
-        truncated: numbers of the binaries that end too early.
-        leftovers: bytes behind the last record of each binary that has any, one to three; pede takes no notice of them.
+        truncated: numbers of the truncated binaries.
+        leftovers: number of bytes, one to three, after the last record of each such binary; pede ignores them.
         sizes: words of a record's two arrays, with the number of such records.
-        not_stored: measurements that the writer says it left out of a record, with the number of such records.
+        not_stored: measurements that the writer omitted from a record, with the number of such records.
         records_in: records of each binary.
-        locals_max, equations_max: local parameters and equations of the record that has most.
+        locals_max, equations_max: largest number of local parameters and of equations in a record.
         doubles: whether there are double records.
     """
 
@@ -60,7 +60,7 @@ class Source:
         self.doubles = False
 
     def count(self, by_record: bool) -> dict[int, int]:
-        """Entries of each label: equations with it, or records; reads everything for the first time."""
+        """Return the entries of each label, equations or records; this reads everything for the first time."""
         by_label: Counter[int] = Counter()
         for number in range(len(self._binaries)):
             before = self.records
@@ -79,7 +79,7 @@ class Source:
         return dict(by_label) if by_record else self.entries(np.ones(len(self.sets), np.bool_))
 
     def entries(self, sets: npt.NDArray[np.bool_]) -> dict[int, int]:
-        """Equations of each label in the sets that are asked for."""
+        """Return the equations of each label in the given sets."""
         by_label: Counter[int] = Counter()
         for row in self.sets.labels:
             for label, count in zip(row[sets].tolist(), self.set_counts[sets].tolist(), strict=True):
@@ -92,7 +92,7 @@ class Source:
             yield from self.of_binary(number)
 
     def of_binary(self, number: int) -> Iterator[Equations]:
-        """Equations of one binary."""
+        """Yield the equations of one binary."""
         if number in self._kept:
             yield from self._kept[number]
             return
@@ -137,7 +137,7 @@ class Source:
 
 
 def _not_stored(block: Block) -> list[int]:
-    """What the first word of each record has for an index: the writer's count of errors, where it is not zero."""
+    """Return the writer's nonzero error counts, which are the index of each record's first word."""
     lengths = np.array(block.lengths, np.int64)
     first_index = np.array(block.starts, np.int64) + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)
     found = block.words[first_index]
@@ -145,7 +145,7 @@ def _not_stored(block: Block) -> list[int]:
 
 
 def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:
-    """Labels that occur in each record, one list for all."""
+    """Return the labels that occur in each record, concatenated."""
     owner = np.repeat(np.arange(len(chunk.n_locals)), np.diff(chunk.offsets))
     pairs = np.unique(np.stack([np.tile(owner, len(labels)), labels[:, chunk.sets].ravel()]), axis=1)
     return [label for label in pairs[1].tolist() if label]

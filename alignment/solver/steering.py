@@ -1,8 +1,8 @@
-"""Steering texts of pede: reading them for the built-in solver; fix rules and writing are here by name too.
+"""Read pede's steering texts for the built-in solver.
 
-The grammar is pede's: a line is the name of an existing file, or a keyword with numbers, or numbers that go on with the
-last list, also behind other keywords and in the next text. Files are looked for beside the steering file; the texts that
-it names are read behind its own lines.
+The grammar is pede's: a line is the name of an existing file, or a keyword with numbers, or numbers that continue the
+last list, also after other keywords and in the next text. File names are relative to the steering file; the texts that
+it names are read after its own lines.
 """
 
 import math
@@ -33,9 +33,9 @@ __all__ = ["Binary", "SolverError", "SolverOptions", "Steering", "fix_rules", "p
 def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """Read a steering file with the texts that it names.
 
-    Raises SolverError with pede's code: 16 if a file cannot be opened or is no text by its name, 13 for a line that is
-    neither a keyword nor an existing file, 14 without a binary, 36 for a method that does not exist; and 40 for a
-    keyword that pede understands and the built-in solver cannot do.
+    Raises SolverError with pede's code: 16 if a file cannot be opened or its name is not that of a text, 13 for a line
+    that is neither a keyword nor an existing file, 14 without a binary, 36 for an unknown method; and 40 for a keyword
+    of pede that the built-in solver does not support.
     """
     path = Path(path)
     if _is_file(path) and not _is_text(str(path)):
@@ -51,7 +51,7 @@ def parse_steering(path: str | os.PathLike[str]) -> Steering:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Line]]:
-    """Numbers and contents of the lines up to ``end`` that are more than a comment."""
+    """Yield numbers and contents of the lines up to ``end``, without comment lines."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -65,7 +65,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Line]]:
 
 
 class _Reader:
-    """Takes the lines of all texts in order; a list of numbers belongs to the keyword before it.
+    """Reads the lines of all texts in order; a list of numbers belongs to the previous keyword.
 
     ``binaries`` and ``texts`` are those found so far.
     """
@@ -82,11 +82,11 @@ class _Reader:
         self._measurements: list[tuple[list[float], list[tuple[int, float]]]] = []
         self._notes: list[str] = []
         self._values: dict[str, Any] = {}
-        self._list: str = ""  # keyword whose list goes on
-        self._second = 0.0  # number of the last line that had two
+        self._list: str = ""  # keyword of the current list
+        self._second = 0.0  # from the last line with two numbers
 
     def read_file_name(self, line: str) -> bool:
-        """Whether a line of the steering file itself names a file, or the kind of the files that follow."""
+        """Return whether a line of the steering file itself names a file, or the kind of the files that follow."""
         if line.lower() in FILE_KINDS:
             self._read_kind(line.lower())
             return True
@@ -102,7 +102,7 @@ class _Reader:
         return True
 
     def read(self, line: Line, where: str) -> None:
-        """Take a line that names no file."""
+        """Read a line that names no file."""
         if not all(map(math.isfinite, line.numbers)):
             raise SolverError(f"{where}: {line.whole!r} has a number that is too large", 13)
         if len(line.numbers) > 1:
@@ -129,7 +129,7 @@ class _Reader:
             self._continue(line, where)
 
     def finish(self) -> Steering:
-        """Everything that was read."""
+        """Return everything that was read."""
         if self._values.get("method") == "decomposition" and self._values.pop("multipliers", False):
             self._notes.append("withmultipliers has no effect here: decomposition eliminates constraints")
         return Steering(
@@ -175,7 +175,7 @@ class _Reader:
             raise SolverError(f"{line.argument!r} is no method of pede; it knows {', '.join(METHODS)}", 36)
         self._list = ""
         self._values["method"] = method
-        # without a limit pede takes what the last line with two numbers left behind
+        # without a limit pede uses the value left over from the last line with two numbers
         self._values["delta_f_max"] = self._second
         if line.numbers and nearest(line.numbers[0]) >= 1:
             self._values["iterations"] = nearest(line.numbers[0])
@@ -198,7 +198,7 @@ class _Reader:
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
 
     def _add_comment(self, line: Line, where: str) -> None:
-        """Pede takes a comment with a number in it for a wrong line, and skips it."""
+        """Add a comment; pede takes one with a number for a wrong line, and skips it."""
         text = line.whole.partition(" ")[2]
         if len(line.numbers) != 1 or not _is_label(line.numbers[0]):
             self._notes.append(f"{where}: a comment is a label and words without numbers; {line.whole!r} is left out")
@@ -206,7 +206,7 @@ class _Reader:
             self._comments[round(line.numbers[0])] = text
 
     def _add_parameter(self, label: int, start: float, presigma: float) -> None:
-        """Zeros are not stored: they never undo a number given before, nor make a label known."""
+        """Add a parameter; zeros do not replace earlier numbers and do not make a label known."""
         self._presigmas += presigma > 0
         old = self._parameters.get(label, (0.0, 0.0))
         if start or presigma:
@@ -218,7 +218,7 @@ _NUMBERS_OF_LISTS = {
     "comment": (0,),
     "constraint": (1, 2),
     "measurement": (2,),
-}  # numbers that may stand behind the keyword itself
+}  # numbers that may follow the keyword on its line
 
 
 def _is_label(number: float) -> bool:
@@ -226,12 +226,12 @@ def _is_label(number: float) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether pede takes a file for a text: by the last four letters of its name (NUFILE)."""
+    """Return whether pede takes a file for a text, by the last four letters of its name (NUFILE)."""
     return 2 in (matching("xt", name[-4:]), matching("tx", name[-4:]))
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a null character
+    except (OSError, ValueError):  # the name is too long, or contains a null character
         return False

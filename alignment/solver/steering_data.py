@@ -1,4 +1,4 @@
-"""What a steering text asks of the built-in solver."""
+"""Define the options of a steering text for the built-in solver."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ Terms = tuple[tuple[int, float], ...]
 
 
 class SolverError(UserError):
-    """The solver cannot go on; ``code`` is the end code with which pede stops for the same reason."""
+    """The solver must stop; ``code`` is pede's end code for the same reason."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class SolverError(UserError):
 
 
 class Binary(NamedTuple):
-    """A Mille binary: its path, the weight of its records, and ``fortran`` if that wrote it."""
+    """A Mille binary: path, weight of its records, and whether Fortran wrote it."""
 
     path: Path
     weight: float = 1.0
@@ -31,43 +31,43 @@ class Binary(NamedTuple):
 
 @dataclass(frozen=True)
 class Steering:
-    """What a steering text asks for; pede's defaults.
+    """Options of a steering text; defaults are pede's.
 
     Attributes:
         binaries: Mille files.
         parameters: start value and presigma by label (mm, rad); presigma < 0 fixes, 0 frees, > 0 damps.
-        presigmas_given: positive ones in the lists of parameters, those that do not count included.
-        comments: of labels; they are repeated in the result.
+        presigmas_given: number of positive ones in the lists of parameters, including those without effect.
+        comments: comments of labels, which the result repeats.
         constraints: right-hand side and terms of each linear equality.
         measurements: value, sigma and terms of each extra measurement.
         method: of pede's list; ``with_errors`` if it gives errors.
-        iterations: of the method, with ``delta_f_max`` the expected decrease that ends them.
+        iterations: maximum number of iterations, which end at an expected decrease below ``delta_f_max``.
         entries_min: a parameter with fewer entries in the binaries is fixed.
-        entries_iterated: a parameter with fewer entries than this must have ``entries_min`` of them in equations
-            without parameters that are fixed so; 0 for no such condition.
-        accepted_min: a free parameter with fewer entries in accepted records makes a severe warning.
-        count_records: entries are records, not equations.
-        records_max: so many records are read; 0 for all.
-        huge_cut, chi2_cut: records are rejected above so many times the 3-sigma chi2; ``chi2_cut`` for the first
+        entries_iterated: a parameter with fewer entries than this needs ``entries_min`` of them in equations without
+            parameters that ``entries_min`` fixes; 0 disables this.
+        accepted_min: a free parameter with fewer entries in accepted records causes a severe warning.
+        count_records: entries are records instead of equations.
+        records_max: maximum number of records; 0 for all.
+        huge_cut, chi2_cut: records with a larger multiple of the 3-sigma chi2 are rejected; ``chi2_cut`` for the first
             and second iteration, (0, 0) for none.
-        downweighting: iterations of the local fit, 0 for none; ``downweight_max`` the largest fraction.
-        presigma: for parameters without one.
-        regularisation: factor of presigma as a penalty; None for no penalty but damped steps.
-        skip_empty_constraints: those without a variable parameter are left out, instead of forbidding a solution.
-        multipliers: constraints are handled by Lagrange's multipliers instead of being eliminated.
-        subito: there is one step only. ``force``: iterations go on in spite of a rank defect.
-        feasible_start: start values are made to satisfy the constraints.
-        matrix_iterations: the matrix is made anew up to this iteration.
+        downweighting: iterations of the local fit, 0 for none; ``downweight_max`` is the largest fraction.
+        presigma: default for parameters.
+        regularisation: factor of presigma as a penalty; None for damped steps without a penalty.
+        skip_empty_constraints: skip constraints without a variable parameter, which otherwise forbid a solution.
+        multipliers: use Lagrange multipliers instead of eliminating constraints.
+        subito: stop after one step. ``force``: continue in spite of a rank defect.
+        feasible_start: change start values to satisfy the constraints.
+        matrix_iterations: recompute the matrix up to this iteration.
         line_search: 0 never, 1 in the last iteration, 2 with the final chi2 cut, 3 always.
-        check_level: above 0 there is no solution but a listing of the input; above 1 it says where labels appear, too.
+        check_level: above 0 list the input instead of solving; above 1 also list where labels occur.
         counts: 0, or 1 to print accepted entries, 2 to print those in the binaries.
         correlations: whether to print global correlations.
-        error_scales: of measurements with and without global derivatives.
-        monitor: bit 0 for residuals by label in the first pass, bit 1 for those in the last; ``monitor_bins`` for
-            the medians; ``monitor_pulls`` for pulls instead; ``pull_range`` of histograms, 0 for pede's choice.
+        error_scales: factors for errors of measurements with and without global derivatives.
+        monitor: bit 0 for residuals by label in the first pass, bit 1 for those in the last; ``monitor_bins`` for the
+            medians; ``monitor_pulls`` for pulls instead; ``pull_range`` of histograms, 0 for pede's choice.
         threads: for the passes.
         read_error_is_end: a truncated binary ends where it is truncated.
-        notes: keywords that were understood and have no meaning for the built-in solver, with the reason.
+        notes: keywords without effect on the built-in solver, with the reason.
     """
 
     binaries: tuple[Binary, ...] = ()
@@ -116,5 +116,5 @@ class Steering:
 
     @property
     def prints_correlations(self) -> bool:
-        """Whether the result has global correlations: only with errors, and not beside counts of entries."""
+        """Whether the result has global correlations: only with errors, and not together with counts of entries."""
         return self.correlations and self.with_errors and not self.counts

@@ -1,8 +1,8 @@
-"""Directions in the space of the parameters that the global matrix does not determine, in words.
+"""Find the parameter directions that the global matrix does not determine, and describe them.
 
-With ``C`` the matrix and ``Z`` a basis of what the constraints allow, they are the null space of ``Z^T C Z``. Each
-parameter is measured by the effect that it has alone, its square root of ``C``'s diagonal element, so that lengths and
-angles can be compared.
+With ``C`` the matrix and ``Z`` a basis allowed by the constraints, they are the null space of ``Z^T C Z``. Each
+parameter is scaled by its own effect, the square root of its diagonal element of ``C``, so that lengths and angles are
+comparable.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from faser_align.alignment.parameters.labels import describe
 
 FloatArray = npt.NDArray[np.float64]
 
-_SHARE_MIN = 0.01  # of the largest effect; what has less is left out
+_SHARE_MIN = 0.01  # relative to the largest effect; smaller ones are omitted
 _NAMED_MAX = 6
 
 
 def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatArray:
-    """The ``count`` directions that are determined least, shape (count, parameters).
+    """Return the ``count`` least determined directions, shape (count, parameters).
 
-    In each the parameter of the largest effect has the weight 1, and no other direction has that parameter. There are
-    none if the numbers are beyond all bounds.
+    In each, the parameter with the largest effect has the weight 1 and is absent from the other directions. Returns
+    none if the numbers overflow.
 
     Args:
-        matrix: of the normal equations, shape (parameters, parameters).
-        null_space: what the constraints allow, shape (parameters, directions), orthonormal columns.
-        count: how many directions are not determined.
+        matrix: matrix of the normal equations, shape (parameters, parameters).
+        null_space: orthonormal columns allowed by the constraints, shape (parameters, directions).
+        count: number of undetermined directions.
     """
     effects = np.sqrt(np.abs(np.diagonal(matrix)))
     effects = np.where(effects > 0, effects, 1.0)
@@ -53,7 +53,7 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
 
 
 def in_words(direction: Mapping[int, float]) -> str:
-    """Weights and names of a direction's parameters, the largest weights first; mm and rad."""
+    """Return weights and names of a direction's parameters, largest weights first, in mm and rad."""
     ordered = sorted(direction.items(), key=lambda item: (-round(abs(item[1]), 3), item[0]))
     named = [f"{weight:+.3g} {describe(label)}" for label, weight in ordered[:_NAMED_MAX]]
     more = len(ordered) - len(named)

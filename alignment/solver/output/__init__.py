@@ -1,1 +1,1 @@
-"""The files that the built-in solver writes beside its result, in pede's formats."""
+"""Write the built-in solver's files besides its result, in pede's formats."""

@@ -1,10 +1,10 @@
-"""What pede tells of its passes beside the result: histograms of residuals and fits, residuals by label.
+"""Collect pede's diagnostics of passes: histograms of residuals and fits, residuals by label.
 
-The first and the second pass are shown, and the last one. The histograms are those of pede that mean something here:
-1 words of a record, 8 measurements that its writer left out, 2 entries of a label, 15 parameters of a group, 3 and 12
-normalised residuals of measurements with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom,
-11 local parameters, 6 down-weight fraction; and the function's value in the iterations and, of several binaries, what
-the last pass makes of each.
+They cover the first, second and last pass. The histograms are those of pede that apply here: 1 words per record, 8
+measurements that its writer omitted, 2 entries per label, 15 parameters per group, 3 and 12 normalised residuals of
+measurements with and without labels, 13 and 14 their pulls, 4 chi2/ndf, 5 degrees of freedom, 11 local parameters, 6
+down-weight fraction; also the function's value per iteration and, with several binaries, each one's results in the last
+pass.
 """
 
 import math
@@ -32,11 +32,11 @@ _BINARY_TITLES = {
     8: "final <Chi^2/Ndf> from accepted local fits vs file number",
     9: "<Ndf> from accepted local fits vs file number",
 }
-_LEFT = 0.999999  # of a measurement's variance; a fit that takes more of it leaves no pull
+_LEFT = 0.999999  # fraction of a measurement's variance; a fit that uses more leaves no pull
 
 
 class PassObserver:
-    """Histograms and residuals by label of one pass, to be called with its records; ``number`` is from 1."""
+    """Histograms and residuals by label of one pass; call it with the pass's records. ``number`` is from 1."""
 
     def __init__(self, number: int, has_label: npt.NDArray[np.bool_], steering: Steering, monitor: Monitor) -> None:
         self.number = number
@@ -64,7 +64,7 @@ class PassObserver:
         assert fits.variances is not None
         counts = np.diff(chunk.offsets)
         known = np.repeat(chunk.n_locals != 0, counts)
-        # very many parameters of few equations are not fitted; nothing would be left of those
+        # records with very many parameters and few equations are not fitted and would have no residuals
         exact = np.repeat(np.abs(chunk.n_locals) > len(chunk.locals), counts)
         labelled = self._has_label[chunk.sets]
         residuals = fits.plain_residuals
@@ -82,11 +82,11 @@ class PassObserver:
         self._chi2.fill(chi2[fitted])
         self._ndf.fill(fits.ndf[there])
         self._locals.fill(np.abs(chunk.n_locals)[there])
-        # pede rejects a record behind the first iteration of its fit, which is the last one if there is no down-weighting
+        # pede rejects a record after the first iteration of its fit, which is the last one without down-weighting
         self._downweight.fill(fits.downweight[fitted if self._downweighted else there])
 
     def lines(self) -> list[str]:
-        """The pass's part of the file of histograms."""
+        """Return the pass's part of the histogram file."""
         version = self.number - 1
         order = [
             self._singles["Normalized residuals", True],
@@ -101,7 +101,7 @@ class PassObserver:
 
 
 class Diagnostics:
-    """Observers of passes, and the files that are made of them."""
+    """Observers of passes, and the files made from them."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -111,17 +111,17 @@ class Diagnostics:
         self._observers: dict[int, PassObserver] = {}
 
     def observer(self, number: int) -> PassObserver:
-        """A new observer of a pass, which takes the place of an older one of it."""
+        """Return a new observer of a pass, which replaces an earlier one."""
         steering = self._problem.steering
         monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
         self._observers[number] = PassObserver(number, self._has_label, steering, monitor)
         return self._observers[number]
 
     def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
-        """Write ``millepede.his``, and ``millepede.mon`` if the steering asks for it.
+        """Write ``millepede.his``, and ``millepede.mon`` if the steering requests it.
 
         Args:
-            folder: where to.
+            folder: folder of the files.
             rows: the table of iterations.
             last: sums of the last pass.
         """
@@ -159,7 +159,7 @@ class Diagnostics:
 
 
 def _groups(problem: Problem) -> Groups:
-    """Labels that come first in an equation, with the mean error of its measurements."""
+    """Return the labels that come first in an equation, with the mean error of its measurements."""
     source = problem.source
     first = source.sets.labels[0] if len(source.sets.labels) else np.zeros(len(source.sets), np.int64)
     labels, which = np.unique(first, return_inverse=True)
@@ -171,7 +171,7 @@ def _groups(problem: Problem) -> Groups:
 
 
 def _of_binaries(problem: Problem, last: Pass) -> list[str]:
-    """Records, rejects, chi2/ndf and ndf of each binary, if there are several."""
+    """Return records, rejects, chi2/ndf and ndf of each binary, if there are several."""
     counts = problem.source.records_in
     if len(counts) < 2:
         return []

@@ -1,7 +1,7 @@
-"""``millepede.his``: histograms and points in the form in which pede writes them (mphistab of pede V04-16).
+"""Format ``millepede.his`` as pede does: histograms and points (mphistab of pede V04-16).
 
-Values are in single precision there, and so are limits and bins here. A histogram without limits takes them from its
-first 120 values.
+pede uses single precision, and so do limits and bins here. A histogram without limits derives them from its first 120
+values.
 """
 
 import math
@@ -15,13 +15,13 @@ Singles = npt.NDArray[np.float32]
 HISTOGRAMS = "millepede.his"
 _BINS = 120
 _DECADES = 6  # of logarithmic histograms, 20 bins each
-_SPAN_MIN = np.finfo(np.float32).tiny * _BINS  # between limits that are nearer all values share one bin
+_SPAN_MIN = np.finfo(np.float32).tiny * _BINS  # with limits closer than this, all values are in one bin
 _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 15.0, 20.0)
-_WIDTHS = ((2, 36), (3, 24), (4, 18), (6, 12), (8, 9), (9, 8), (12, 6))  # of a number, and numbers in a line
+_WIDTHS = ((2, 36), (3, 24), (4, 18), (6, 12), (8, 9), (9, 8), (12, 6))  # digits of a number, and numbers per line
 
 
 class Histogram:
-    """120 bins of single numbers; limits that are equal are chosen by the first values."""
+    """A histogram with 120 bins; equal limits mean that the first values choose them."""
 
     kind = 1
 
@@ -36,7 +36,7 @@ class Histogram:
         self._started = False
 
     def fill(self, values: npt.NDArray[np.floating | np.integer]) -> None:
-        """Add values; those that are not finite are left out."""
+        """Add values, without those that are not finite."""
         singles = values.astype(np.float32)
         singles = singles[np.isfinite(singles)]
         if not self._started:
@@ -48,7 +48,7 @@ class Histogram:
             self._count(singles)
 
     def lines(self, version: int) -> list[str]:
-        """The histogram as pede writes it (HMPWRT); ``version`` is the pass, from 0."""
+        """Return the histogram as pede writes it (HMPWRT); ``version`` is the pass, from 0."""
         if not self._started and len(self._first):
             self._start()
         low, high = self.low, self.high
@@ -75,7 +75,7 @@ class Histogram:
         return np.float32(0.5) * (self.low + self.high)
 
     def _start(self) -> None:
-        """Take the limits from the first values, which are more than pede's if they came together."""
+        """Derive the limits from the first values, which may be more than pede's if they arrive together."""
         if self.low == self.high:
             self.low, self.high = _limits(np.sort(self._first[:_BINS]))
         self._started, self._range = True, (self._first[0], self._first[0])
@@ -86,7 +86,7 @@ class Histogram:
             return
         span = self.high - self.low
         scale = np.float32(_BINS) / span if span > _SPAN_MIN else np.float32(0)
-        with np.errstate(over="ignore"):  # what is that far off lies outside
+        with np.errstate(over="ignore"):  # values so far off are outside
             places = np.float32(1) + scale * (singles - self.low)
         bins = np.floor(np.clip(places, 0, _BINS + 1)).astype(np.int64)
         self._outside[0] += int((bins < 1).sum())
@@ -100,7 +100,7 @@ class Histogram:
 
 
 class LogHistogram(Histogram):
-    """Positive integers in 20 bins a decade."""
+    """Histogram of positive integers with 20 bins per decade."""
 
     kind = 2
 
@@ -118,7 +118,7 @@ class LogHistogram(Histogram):
 
 
 def points(number: int, title: str, rows: Iterable[tuple[float, ...]], *, errors: bool = True) -> list[str]:
-    """Points as pede writes its XY data (GMPWRT): type 4 with x, y and their errors in a row, type 1 with x and y."""
+    """Return points as pede's XY data (GMPWRT): type 4 with x, y and their errors in a row, type 1 with x and y."""
     found = list(rows)
     return [
         " ",
@@ -132,8 +132,9 @@ def points(number: int, title: str, rows: Iterable[tuple[float, ...]], *, errors
 
 
 def general(value: float, width: int, digits: int) -> str:
-    """``value`` by Fortran's edit descriptor ``Gwidth.digits``: fixed with four blanks behind it where that is short, else
-    exponential.
+    """Format ``value`` with Fortran's descriptor ``Gwidth.digits``.
+
+    Short numbers are fixed, followed by four blanks; others have an exponent.
     """
     if value == 0 or not math.isfinite(value):
         return f"{value:.{digits - 1}f}".rjust(width - 4) + "    "
@@ -144,7 +145,7 @@ def general(value: float, width: int, digits: int) -> str:
 
 
 def exponential(value: float, width: int, digits: int) -> str:
-    """``value`` by Fortran's edit descriptor ``Ewidth.digits``."""
+    """Format ``value`` with Fortran's descriptor ``Ewidth.digits``."""
     if value == 0 or not math.isfinite(value):
         return f"{abs(value):.{digits}f}E+00".rjust(width)
     mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
@@ -153,7 +154,7 @@ def exponential(value: float, width: int, digits: int) -> str:
 
 
 def _integers(numbers: list[int]) -> list[str]:
-    """Lines of 72 characters at most, each with the narrowest columns that it can have."""
+    """Return lines of at most 72 characters, each with the narrowest possible columns."""
     lines = []
     while numbers:
         for width, count in _WIDTHS:
@@ -166,7 +167,7 @@ def _integers(numbers: list[int]) -> list[str]:
 
 
 def _limits(values: Singles) -> tuple[np.float32, np.float32]:
-    """Round limits for sorted values (BINTAB of mphistab)."""
+    """Return round limits for sorted values (BINTAB of mphistab)."""
     low, high = _span([float(value) for value in values])
     best = (0.0, 0.0, 1.0)
     chosen = 0
@@ -187,7 +188,7 @@ def _limits(values: Singles) -> tuple[np.float32, np.float32]:
 
 
 def _span(values: list[float]) -> tuple[float, float]:
-    """The range that the limits must hold: all of few values, the bulk of many."""
+    """Return the range that the limits must contain: all of few values, most of many."""
     count = len(values)
     low, high = values[0], values[-1]
     if count >= 100:

@@ -1,7 +1,8 @@
-"""The listing that pede leaves in ``millepede.res`` when it only checks its input (PRTSTAT of pede V04-16).
+"""List the input as pede does in ``millepede.res`` when it only checks it (PRTSTAT of pede V04-16).
 
-Each label with its state; with a level above 1, and where a constraint without a free parameter forbids a solution, also
-where in the data a label appears and with how many others; then the groups of constraints that have labels in common.
+The listing has each label with its state. With a level above 1, and where a constraint without a free parameter forbids
+a solution, it also says where in the data a label occurs and with how many others. Groups of constraints that share
+labels follow.
 """
 
 from collections.abc import Iterator
@@ -29,13 +30,13 @@ _GROUPS_APPEARANCE = " *.     Group  First file and record  Last file and record
 
 
 class _Seen(NamedTuple):
-    """Where sets of labels appear: by file and set, numbers of the first and last record; zero where they do not."""
+    """Where sets of labels occur: by file and set, numbers of the first and last record; zero if absent."""
 
     first: IntArray
     last: IntArray
 
     def of(self, sets: IntArray) -> list[int]:
-        """First file and record, last file and record, and number of files, from 1, of any of these sets."""
+        """Return first file and record, last file and record, and number of files, from 1, of any of these sets."""
         first, last = self.first[:, sets], self.last[:, sets]
         files = np.flatnonzero(first.any(axis=1))
         if not len(files):
@@ -46,11 +47,11 @@ class _Seen(NamedTuple):
 
 
 def listing(problem: Problem, level: int) -> list[str]:
-    """The lines of the listing behind its title.
+    """Return the listing's lines after its title.
 
     Args:
-        problem: whose input is listed.
-        level: of ``checkinput``; above 1 the records are read once more to tell where labels appear.
+        problem: the problem whose input is listed.
+        level: level of ``checkinput``; above 1 the records are read once more to find where labels occur.
     """
     with_label = problem.source.sets.by_label()
     of_label = {label: with_label.get(label, np.zeros(0, np.int64)) for label in problem.parameters.labels.tolist()}
@@ -67,7 +68,7 @@ def listing(problem: Problem, level: int) -> list[str]:
 
 
 def _parameters(problem: Problem, of_label: OfLabel, members: list[set[int]]) -> Iterator[str]:
-    """A line for each label, with the number of its group of constraints."""
+    """Yield a line per label with the number of its group of constraints."""
     group_of = {label: number for number, mine in enumerate(members, start=1) for label in mine}
     begins = np.diff(np.maximum.accumulate(problem.groups), prepend=0) > 0
     for at, label in enumerate(of_label):
@@ -80,7 +81,7 @@ def _parameters(problem: Problem, of_label: OfLabel, members: list[set[int]]) ->
 
 
 def _of_labels(problem: Problem, of_label: OfLabel, seen: _Seen) -> Iterator[str]:
-    """Where each label appears, and with how many others in an equation."""
+    """Yield where each label occurs, and with how many others in an equation."""
     labels = problem.source.sets.labels
     for label, sets in of_label.items():
         paired = len(set(labels[:, sets].ravel().tolist()) - {0, label})
@@ -91,7 +92,7 @@ def _of_labels(problem: Problem, of_label: OfLabel, seen: _Seen) -> Iterator[str
 def _constraint_groups(
     problem: Problem, of_label: OfLabel, sizes: list[int], members: list[set[int]], seen: _Seen | None
 ) -> Iterator[str]:
-    """Each group with its entries, its free labels and, if asked for, those that come together with it."""
+    """Yield each group with its entries, its free labels and, if requested, those that occur together with it."""
     labels = problem.source.sets.labels
     variable = set(problem.parameters.labels[problem.variable].tolist())
     sets = [np.flatnonzero(np.isin(labels, list(mine)).any(axis=0)) for mine in members]
@@ -110,7 +111,7 @@ def _constraint_groups(
 
 
 def _accepted(problem: Problem) -> list[list[list[int]]]:
-    """Labels of each constraint that counts, by groups."""
+    """Return the labels of each valid constraint, by groups."""
     steering = problem.steering
     labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
     skipped = set(problem.empty) if steering.skip_empty_constraints else set()
@@ -142,7 +143,7 @@ def _appearances(problem: Problem) -> _Seen:
 
 
 def _ranges(of_label: OfLabel, chosen: set[int]) -> list[tuple[int, int]]:
-    """First and last labels of runs of chosen ones among those that have data."""
+    """Return first and last labels of consecutive chosen ones among those with data."""
     found: list[tuple[int, int]] = []
     before = False
     for label in (label for label, sets in of_label.items() if len(sets)):

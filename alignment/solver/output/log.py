@@ -1,6 +1,6 @@
-"""``millepede.log`` of the built-in solver: short, with those of pede's lines that programs look for.
+"""Write the built-in solver's ``millepede.log``: short, with pede's lines that programs read.
 
-Its memory is that of the process, the program itself included.
+The memory is that of the whole process.
 """
 
 import os
@@ -25,7 +25,7 @@ _LOOP1 = (
 )
 _NUMBERS = (
     ("NREC", "number of records"),
-    ("NRECD", "number of records containing doubles"),  # pede tells all records' number there, too
+    ("NRECD", "number of records containing doubles"),  # pede prints the number of all records there too
     ("MREQENF", "required number of entries ({} in binary files)"),
     ("ITEREN", "iterate cut for parameters with less entries"),
     ("MREQENA", "required number of entries (from accepted fits)"),
@@ -41,10 +41,10 @@ _NUMBERS = (
     ("NALCN", "max number of local parameters in an event"),
     ("NAEQN", "max number of equations in an event"),
     ("NRECE", "number of records without variable parameters"),
-)  # of LOOP1 and LOOP2 of pede
-_NOT_ZERO = ("NRECD", "ITEREN", "NRECE")  # left out if they are zero
+)  # as in LOOP1 and LOOP2 of pede
+_NOT_ZERO = ("NRECD", "ITEREN", "NRECE")  # omitted if zero
 
-HUBER_RATIO = 0.9326  # chi2/ndf of normal data that are down-weighted (XLOOPN of pede)
+HUBER_RATIO = 0.9326  # chi2/ndf of normal data with down-weighting (XLOOPN of pede)
 
 _METHODS = {
     "inversion": (1, "matrix inversion"),
@@ -54,7 +54,7 @@ _METHODS = {
     "sparseMINRES": (4, "MINRES"),
     "fullMINRES-QLP": (5, "MINRES-QLP"),
     "sparseMINRES-QLP": (5, "MINRES-QLP"),
-}  # METSOL of pede; the others are LAPACK's
+}  # METSOL of pede; its other methods use LAPACK
 
 
 def write_log(
@@ -102,7 +102,7 @@ def write_log(
 
 
 def _solving(solution: Solution, steering: Steering) -> list[str]:
-    """How the system of equations is solved, and what it leaves open."""
+    """Return how the system of equations is solved, and its rank defect."""
     number, name = _METHODS.get(steering.method, (7, "LAPACK factorization"))
     lines = [f"      METSOL = {number:d}:  {name}", f"                   with {steering.iterations:12d}  iterations"]
     if steering.method != "inversion":
@@ -129,7 +129,7 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
 
 
 def _sizes(solution: Solution, by_record: bool) -> list[str]:
-    """Sizes in pede's lines; those that are unknown are left out."""
+    """Return sizes in pede's lines, without unknown ones."""
     known = {**solution.sizes, "NREC": solution.records, "NVGB": solution.n_variable, "NFGB": solution.n_fit}
     known["NCGB"] = solution.constraints
     lines = [f" LOOP1:{known[name]:12d}  is {meaning}" for name, meaning in _LOOP1 if name in known]
@@ -143,7 +143,7 @@ def _sizes(solution: Solution, by_record: bool) -> list[str]:
 
 
 def _row(row: IterationRow) -> str:
-    """A row of the table in pede's columns; slopes, angles and times are left out."""
+    """Return a row of the table in pede's columns, without slopes, angles and times."""
     if row.evaluation > 1 and row.expected_decrease is None:  # a further step of a line search
         return f"   {row.evaluation:3d}{exponential(row.chi2, 12, 5)}{'':44}{row.rejects:7d}  00000 F"
     expected = "" if row.expected_decrease is None else f" {exponential(row.expected_decrease, 8, 2)}"

@@ -1,7 +1,7 @@
-"""``millepede.mon``: normalised residuals by the first label of their measurement (MONRES of pede).
+"""Write ``millepede.mon``: normalised residuals by their measurement's first label (MONRES of pede).
 
-A label's residuals are counted in bins of 0.1. Median and spread come from the bins; the spread is 1.4826 times the
-median distance from the median's bin, which is the standard deviation of normal residuals.
+Residuals are counted in bins of 0.1, which give median and spread. The spread is 1.4826 times the median distance from
+the median's bin, which is the standard deviation of normal residuals.
 """
 
 from typing import NamedTuple
@@ -49,9 +49,9 @@ class Monitor:
         """Count equations.
 
         Args:
-            sets: number of each one's set of labels, shape (equations,).
-            pulls: residuals over their expected errors, likewise.
-            sigmas: errors of the measurements (mm), likewise.
+            sets: number of each equation's set of labels, shape (equations,).
+            pulls: residuals divided by their expected errors, shape (equations,).
+            sigmas: errors of the measurements (mm), shape (equations,).
         """
         group = self._groups.of_set[sets]
         values = pulls if self._pulls else pulls * sigmas / self._groups.errors[group]
@@ -61,7 +61,7 @@ class Monitor:
         self._counts += np.bincount(group[good] * self._bins + places, minlength=size).reshape(self._counts.shape)
 
     def lines(self, number: int) -> list[str]:
-        """Rows of the pass ``number``, one for each label."""
+        """Return the rows of pass ``number``, one per label."""
         found = []
         rows = zip(self._groups.labels.tolist(), self._counts, self._groups.errors.tolist(), strict=True)
         for label, counts, error in rows:
@@ -72,12 +72,12 @@ class Monitor:
 
 
 def header(*, pulls: bool) -> list[str]:
-    """The first two lines of the file, of residuals or of ``pulls``."""
+    """Return the first two lines of the file, for residuals or for ``pulls``."""
     return [_TITLES[pulls], _HEADER]
 
 
 def _median(counts: IntArray) -> tuple[float, float]:
-    """Median, and median distance from it."""
+    """Return the median, and the median distance from it."""
     bins, total = len(counts), int(counts.sum())
     sums = np.cumsum(counts)
     at = _half(sums, total)
@@ -91,7 +91,7 @@ def _median(counts: IntArray) -> tuple[float, float]:
 
 
 def _half(sums: IntArray, total: int) -> int:
-    """The bin in which half of the entries is reached, never the first one."""
+    """Return the bin that contains the median entry, never the first one."""
     found = np.flatnonzero(2 * sums[1:] > total)
     return int(found[0]) + 1 if len(found) else len(sums) - 1
 
