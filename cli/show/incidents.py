@@ -120,23 +120,14 @@ def _vanished(seen: Row, program: str) -> list[Block]:
 
 
 def _disconnected(seen: Row) -> list[Block]:
-    """Jobs whose machine HTCondor has lost, until when it tries to reach it, and what runs them again before."""
-    items = seen.get("disconnected", ())
+    """List the jobs whose machine HTCondor has lost, with their leases: no command makes HTCondor run them before."""
     told = [
         (
             f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {formatting.duration(i['lease_s'])}, or reconnects",
         )
-        for i in items
+        for i in seen.get("disconnected", ())
     ]
-    found = _listing("disconnected from the execute machine", "job", told, "yellow")
-    if items:
-        tools, few = seen["to_pool"], len(items) <= ITEMS_MAX
-        of_dagman = f"DAGManJobId == {seen['dag_id'].partition('.')[0]}"
-        ids = " ".join(item["job_id"] for item in items)
-        lost = ids if few else f"-constraint '{of_dagman} && JobStatus == 2 && JobCurrentReconnectAttempt > 0'"
-        held = ids if few else f"-constraint '{of_dagman} && JobStatus == 5 && HoldReasonCode == 1'"
-        found.append(Line(f"  run at once: {tools}condor_hold {lost} && {tools}condor_release {held}"))
-    return found
+    return _listing("disconnected from the execute machine", "job", told, "yellow")
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
