@@ -1,1 +1,1 @@
-"""The configuration and the names of a campaign's files."""
+"""Read and validate the configuration file, and parse what users type."""

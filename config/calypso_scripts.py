@@ -1,4 +1,4 @@
-"""What Calypso's job options and faser-alignment-script's shell scripts say of themselves, read as text."""
+"""Read names and options from the text of Calypso's job options and faser-alignment-script's shell scripts."""
 
 import re
 
@@ -16,12 +16,12 @@ def read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return _COMMENT.sub("", file.read())
-    except (OSError, ValueError):  # a null byte in a path is a ValueError
+    except (OSError, ValueError):  # a null byte in a path raises ValueError
         return ""
 
 
 def names_written(text: str) -> dict[str, str]:
-    """Return what `WriteAlignmentConfig_*.py` writes, and for what, by our keys; what its text does not say is left out.
+    """Return the names that `WriteAlignmentConfig_*.py` writes, by our keys, without those that its text does not give.
 
     The keys are ``written`` (the database), ``pool`` (the POOL file), ``geometry`` and ``tag``.
     """

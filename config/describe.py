@@ -1,6 +1,6 @@
-"""What the configuration's models say about themselves: every key with its default and what is allowed.
+"""Describe the configuration's models: every key with its default and allowed values.
 
-Error messages and the page ``docs/configuration.md`` are made from this.
+Error messages and the page ``docs/configuration.md`` are generated from this.
 """
 
 import json
@@ -18,7 +18,7 @@ A_LIST, SOME = "a list of ", "one value or more, each "
 
 
 class Key(NamedTuple):
-    """One key of the file: its dotted name, what is allowed, its default as TOML, and what it means."""
+    """One key of the file: its dotted name, allowed values, default as TOML, and meaning."""
 
     name: str
     allowed: str
@@ -27,7 +27,7 @@ class Key(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """One table of the file: its dotted name, what it is about, and whether it can be given several times."""
+    """One table of the file: its dotted name, its purpose, and whether it can occur several times."""
 
     name: str
     about: str
@@ -35,17 +35,17 @@ class Heading(NamedTuple):
 
 
 def tables() -> Iterator[tuple[Heading, list[Key]]]:
-    """Every table of the file with its keys, in the order of the schema."""
+    """Yield every table of the file with its keys, in the order of the schema."""
     yield from _walk(Config, "", repeated=False)
 
 
 def allowed_values() -> dict[str, str]:
-    """What is allowed for every key, by dotted name (lists of tables without an index)."""
+    """Return the allowed values of every key, by dotted name (lists of tables without an index)."""
     return {key.name: key.allowed for _, keys in tables() for key in keys}
 
 
 def names() -> list[str]:
-    """Dotted names of all keys and tables."""
+    """Return the dotted names of all keys and tables."""
     found = []
     for heading, keys in tables():
         found += [heading.name, *(key.name for key in keys)]
@@ -53,7 +53,7 @@ def names() -> list[str]:
 
 
 def configuration_page() -> str:
-    """The text of ``docs/configuration.md``."""
+    """Return the text of ``docs/configuration.md``."""
     lines = [
         "# Configuration",
         "",
@@ -91,7 +91,7 @@ def _walk(model: type[BaseModel], name: str, *, repeated: bool) -> Iterator[tupl
 
 
 def _table_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
-    """The model of a field that is a table or a list of tables, and whether it is a list."""
+    """Return the model of a field that is a table or a list of tables, and whether it is a list."""
     kind = field.annotation
     is_list = get_origin(kind) is list
     if is_list:
@@ -102,7 +102,7 @@ def _table_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
 
 
 def allowed_of(field: FieldInfo) -> str:
-    """What a field takes, in words."""
+    """Return the allowed values of a field in words."""
     extra = field.json_schema_extra
     if isinstance(extra, dict) and isinstance(extra.get("allowed"), str):
         return str(extra["allowed"])
@@ -139,7 +139,7 @@ def _either(words: list[str]) -> str:
 
 
 def _unwrap(kind: Any) -> tuple[Any, list[Any]]:
-    """Type and metadata of an Annotated type."""
+    """Return type and metadata of an Annotated type."""
     if hasattr(kind, "__metadata__"):
         metadata: list[Any] = []
         for item in kind.__metadata__:

@@ -1,4 +1,4 @@
-"""Raw files, runs and years as users type them."""
+"""Parse raw files, runs and years as users type them."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from faser_align.fsm.errors import UserError
 
-FILE_MAX = 99_999  # names of raw files have five digits
+FILE_MAX = 99_999  # raw file names have five digits
 FILES_MAX = 100_000
 RUN_MAX = 999_999
 YEAR_MIN = 2021  # FASER was installed in 2021
@@ -14,9 +14,9 @@ HOW = "write 400-450, 400:450, 400, or several such parts with commas"
 
 
 def parse_files(text: str) -> list[int]:
-    """Numbers of the raw files that ``text`` names: ``400-450``, ``400:450``, ``400``, ``400-410,415``.
+    """Return the numbers of the raw files in ``text``: ``400-450``, ``400:450``, ``400``, ``400-410,415``.
 
-    Both ends are included; what is named twice counts once; the result is sorted. Raises UserError.
+    Both ends are included, duplicates count once, and the result is sorted. Raises UserError.
     """
     found: set[int] = set()
     for part in text.split(","):
@@ -24,7 +24,7 @@ def parse_files(text: str) -> list[int]:
         if match is None:
             shown = f"-f {text}" if part == text or not part.strip() else f"{part.strip()!r} in -f {text}"
             raise UserError(f"{shown} names no raw files; {HOW}")
-        # A number of thousands of digits is refused before Python refuses to read it.
+        # Refuse a number of thousands of digits before Python does.
         if max(len(digits.lstrip("0")) for digits in match.groups(default="")) > len(str(FILE_MAX)):
             raise UserError(f"-f {_short(text)} is out of range; raw files have numbers from 0 to {FILE_MAX}")
         first = int(match[1])
@@ -36,7 +36,7 @@ def parse_files(text: str) -> list[int]:
 
 
 def format_files(files: Iterable[int]) -> str:
-    """The shortest text from which :func:`parse_files` makes the same numbers: ``400-410,415``."""
+    """Return the shortest text that :func:`parse_files` reads as these numbers: ``400-410,415``."""
     ranges: list[list[int]] = []
     for number in sorted(set(files)):
         if ranges and number == ranges[-1][1] + 1:
@@ -47,7 +47,7 @@ def format_files(files: Iterable[int]) -> str:
 
 
 def parse_run(text: str) -> str:
-    """A run number with six digits; raises UserError for anything else."""
+    """Return a run number with six digits; raise UserError for anything else."""
     digits = text.strip()
     if not re.fullmatch(r"[0-9]{1,6}", digits) or int(digits) == 0:
         raise UserError(f"-r {_short(text)} is not a run; write a number from 1 to {RUN_MAX}, for example 11705")
@@ -55,7 +55,7 @@ def parse_run(text: str) -> str:
 
 
 def check_year(year: int) -> int:
-    """Return the year of data taking; raises UserError if FASER took no data then, or has not yet."""
+    """Return the year of data taking; raise UserError before FASER's first year and for future years."""
     now = time.gmtime().tm_year
     if not YEAR_MIN <= year <= now:
         why = "is in the future" if year > now else f"is before {YEAR_MIN}, when FASER was installed"

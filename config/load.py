@@ -1,4 +1,4 @@
-"""Reading the configuration file, with one sentence for each thing that is wrong in it."""
+"""Read the configuration file, and report each error in one sentence."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from faser_align.config.schema import Config, Convergence, Table
 from faser_align.fsm.errors import UserError, UserErrors
 
 DEFAULT_FILE = "faser-align.toml"
-EXAMPLES = "{examples}"  # at the beginning of a path: the folder of this package, wherever it is installed
+EXAMPLES = "{examples}"  # at the beginning of a path: the installed folder of examples
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 AnyTable = TypeVar("AnyTable", bound=Table)
 
-# The keys of each table that hold a path, and nothing but one.
+# The keys of each table whose value is a path.
 PATHS = {
     "campaign": ("folder", "constants"),
     "notify": ("file", "templates"),
@@ -37,8 +37,8 @@ CALYPSO_PATHS = ("atlas_base", "asetup", "setup", "write_constants", "reconstruc
 def load_config(path: str) -> Config:
     """Read, validate and complete a configuration file.
 
-    Relative paths in it are relative to the file's folder and come back absolute, as do those that begin with ``~``.
-    Raises UserError with one sentence per problem, each on its own line.
+    Paths that are relative to the file's folder, or begin with ``~``, become absolute. Raises UserError with one
+    sentence per problem, each on its own line.
     """
     return parse_config(read_text(path), path)
 
@@ -55,7 +55,7 @@ def parse_config(text: str, path: str) -> Config:
 
 
 def validate(raw: dict[str, Any], where: str) -> Config:
-    """The configuration from its plain values; raises UserError with what is wrong in ``where``, one sentence each."""
+    """Return the configuration from plain values; raise UserError with one sentence per error, naming ``where``."""
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -63,7 +63,7 @@ def validate(raw: dict[str, Any], where: str) -> Config:
 
 
 def read_text(path: str) -> str:
-    """Contents of the configuration file ``path``; raises UserError if it is not there or cannot be read."""
+    """Return the contents of the configuration file ``path``; raise UserError if it cannot be read."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
@@ -78,14 +78,17 @@ def read_text(path: str) -> str:
 
 
 def absolute(path: str, base: str) -> str:
-    """Return ``path`` with ``~`` and ``{examples}`` expanded and, if relative, taken from folder ``base``; an empty path stays empty."""
+    """Return ``path`` as an absolute path, with ``~`` and ``{examples}`` expanded; an empty path stays empty.
+
+    Relative paths start at the folder ``base``.
+    """
     if path.startswith(EXAMPLES):
         path = os.path.dirname(os.path.abspath(faser_align.examples.__file__)) + path.removeprefix(EXAMPLES)
     return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
 
 
 def absolute_pattern(pattern: str, base: str) -> str:
-    """The same for a format string: braces in the names of the folders before it are no fields of it."""
+    """Return a format string as an absolute path; braces in folder names of ``base`` are escaped."""
     head, slash, rest = pattern.partition("/")
     if head.startswith("~"):
         pattern = _escaped(os.path.expanduser(head)) + slash + rest
@@ -106,7 +109,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def _problems(error: ValidationError) -> Iterator[dict[str, Any]]:
-    """Each problem; those of a stage's own criteria one by one, as those of all criteria are."""
+    """Yield each problem; those of a stage's own criteria separately."""
     found: list[dict[str, Any]] = [dict(problem) for problem in error.errors(include_url=False)]
     for problem in found:
         location, value = problem["loc"], problem["input"]
@@ -120,9 +123,9 @@ def _problems(error: ValidationError) -> Iterator[dict[str, Any]]:
 
 
 def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
-    """One problem in words: the key as it is counted in the file, its value, and what is allowed."""
+    """Return one problem as a sentence: the key as counted in the file, its value, and what is allowed."""
     location: tuple[str | int, ...] = problem["loc"]
-    if location[-1:] == ("[key]",):  # of a table whose keys are the user's
+    if location[-1:] == ("[key]",):  # of a table with keys chosen by the user
         location = location[:-2]
     dotted = ".".join(part for part in location if isinstance(part, str))
     dotted = dotted.removeprefix("stages.") if dotted.startswith("stages.convergence.") else dotted
@@ -156,14 +159,14 @@ def _shown(value: object) -> str:
 
 
 def nearest(dotted: str) -> str:
-    """Advice for an unknown key: the most similar known one, or what its table has."""
+    """Return advice for an unknown key: the most similar known key, or the keys of its table."""
     known = names()
     table, _, last = dotted.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
     near = [name for name in known if name.rpartition(".")[2] == last]
     near = near or [name for name in known if len(name) > 3 and f"_{last}".endswith(f"_{name.rpartition('.')[2]}")]
     if not near:
-        # The table's name, which is right, would make any of its keys look near.
+        # The table's name is right and would make any of its keys look similar.
         of_table = {name.rpartition(".")[2]: name for name in siblings}
         near = [of_table.get(similar(last, of_table), "") if siblings else similar(dotted, known)]
     if near[0]:
@@ -179,7 +182,7 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
             "calypso": _absolute(config.reconstruction.calypso, CALYPSO_PATHS, base),
         }
     )
-    if "/" in config.solver.pede:  # else a command, which is looked for where the jobs run
+    if "/" in config.solver.pede:  # otherwise a command, which is looked up on the execute node
         tables["solver"] = _absolute(tables["solver"], ("pede",), base)
     stages = [
         stage.model_copy(update={"steps": [_absolute(step, ("parameters",), base) for step in stage.steps]})
@@ -189,5 +192,5 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
 
 
 def _absolute(table: AnyTable, keys: Iterable[str], base: str) -> AnyTable:
-    """The table with the paths that these of its keys hold made absolute."""
+    """Return the table with the paths in these keys made absolute."""
     return table.model_copy(update={key: absolute(getattr(table, key), base) for key in keys})

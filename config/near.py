@@ -1,12 +1,12 @@
-"""The nearest of the known words to one that is not known: only if it is a likely slip."""
+"""Find the known word that an unknown word is probably a misspelling of."""
 
 from collections.abc import Iterable
 
-SIMILAR_MIN = 0.65  # of difflib's ratio: an exchanged, missing or added letter in a word of four is 0.75
+SIMILAR_MIN = 0.65  # difflib's ratio: an exchanged, missing or added letter in a word of four gives 0.75
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is near ``word``, or '' if none is."""
+    """Return the known word similar to ``word``, or '' if there is none."""
     import difflib
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=SIMILAR_MIN)

@@ -1,4 +1,4 @@
-"""The configuration files that ``init`` writes, one per profile."""
+"""Write the configuration files of ``init``, one per profile."""
 
 import getpass
 import os
@@ -9,7 +9,7 @@ PROFILES = ("local", "lxplus")
 
 
 def profile_text(profile: str) -> str:
-    """Return the commented configuration of a profile, with this user's paths filled in and none of this installation."""
+    """Return the commented configuration of a profile, with this user's paths and none of this installation."""
     path = os.path.join(os.path.dirname(faser_align.templates.__file__), f"{profile}.toml")
     with open(path, encoding="utf-8") as file:
         text = file.read()

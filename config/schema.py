@@ -1,6 +1,6 @@
-"""The keys of the configuration file: their types, defaults, ranges, units and meaning.
+"""Define the keys of the configuration file: types, defaults, ranges, units and meaning.
 
-The page ``docs/configuration.md`` is made from these models, so a description here is what users read.
+The page ``docs/configuration.md`` is generated from these models, so users read the descriptions here.
 """
 
 from typing import Annotated, Any, Literal
@@ -27,9 +27,9 @@ from faser_align.config.values import (
 )
 
 WORD = r"^[\w.+-]*$"
-# No control characters: one of them ends a line, or a name, somewhere between TOML and HTCondor.
+# No control characters, which would end a line or a name in TOML, DAG files or submit descriptions.
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
-# At the end of a line of a submit description a backslash joins the next one to it.
+# A backslash at the end of a line of a submit description joins the next line.
 Expression = Annotated[str, StringConstraints(pattern=r"^([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x08\x0a-\x1f\x7f\\])?$")]
 Word = Annotated[str, StringConstraints(pattern=WORD)]
 GivenWord = Annotated[str, StringConstraints(pattern=WORD, min_length=1)]
@@ -65,12 +65,12 @@ FixItem = Annotated[int | str, PlainValidator(check_fix)]
 
 
 def key(default: Any, description: str, allowed: str = "") -> Any:
-    """A key of the file: its default, what it means (with the unit), and what is allowed if the type does not say it."""
+    """Return a field: its default, its meaning with the unit, and what is allowed if the type does not say it."""
     return Field(default, description=description, json_schema_extra={"allowed": allowed} if allowed else None)
 
 
 def table(model: type[BaseModel], description: str) -> Any:
-    """A table of the file; left out, every key in it has its default."""
+    """Return a field that is a table; if omitted, all its keys have their defaults."""
     return Field(default_factory=model, description=description)
 
 
@@ -288,7 +288,7 @@ class Step(Table):
 
 
 def check_criteria(criteria: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage's own criteria as they are; raises ValueError if ``[convergence]`` would not take them."""
+    """Return a stage's own criteria; raise ValueError if ``[convergence]`` does not allow them."""
     try:
         Convergence.model_validate(criteria)
     except ValidationError as error:

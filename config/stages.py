@@ -1,4 +1,4 @@
-"""The stages of a campaign as they are run, with what the configuration left to the program."""
+"""Expand the configured stages to those that a campaign runs."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from faser_align.fsm.errors import UserError
 
 
 def stages_of(config: Config) -> list[dict[str, Any]]:
-    """Stages with their iterations, stations, criteria and steps, as they stand in the campaign's record.
+    """Return the stages with iterations, stations, criteria and steps, as in the manifest.
 
-    A list that is gone through several times stands there as often, its names numbered.
-    Raises UserError if a step's own file of parameters cannot be read.
+    A list that is repeated appears once per repetition, with numbered names. Raises UserError if a step's own file of
+    parameters cannot be read.
     """
     stages = config.stages or [standard_stage(config.campaign.stations)]
     rounds = config.campaign.repeat
@@ -29,7 +29,7 @@ def stages_of(config: Config) -> list[dict[str, Any]]:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    """A step with what it has beyond its name and fix rules; the expert's own file with its text, as it is now."""
+    """Return a step's name, fix rules and options; the expert's own file is copied as it is now."""
     found: dict[str, Any] = {"name": step.name, "fix": list(step.fix)}
     presigma = {kind: value for kind, value in step.presigma.model_dump().items() if value}
     if presigma:
@@ -53,9 +53,9 @@ def _own_text(step: Step) -> str:
 
 
 def standard_stage(stations: int) -> Stage:
-    """The stage that is run when none is configured: the IFT's modules with 4 stations, the spectrometer with 3.
+    """Return the default stage: the IFT's modules with 4 stations, the spectrometer with 3.
 
-    Without the IFT two layers hold the frame in the first step and are then freed against all others in the second.
+    Without the IFT, two layers define the frame in the first step and are freed against all others in the second.
     """
     if stations == 4:
         return Stage(name="IFT local", steps=[Step(name="IFT fix layer", fix=["layer", "3ST"])])

@@ -1,4 +1,4 @@
-"""Checks of single values of the configuration whose form a type cannot express."""
+"""Check single values of the configuration whose form a type cannot express."""
 
 import string
 
@@ -6,7 +6,7 @@ from faser_align.config.files import parse_files
 from faser_align.fsm.errors import UserError
 
 PARTS = ("IFT", "3ST")
-# Words for a depth, and the kind of parameters that each means; the predecessor's newest versions say global and local.
+# Depth words and the parameters that they fix; newer versions of faser-alignment-script say global and local.
 DEPTHS = {
     **dict.fromkeys(("layer", "layers", "global"), "layer"),
     **dict.fromkeys(("module", "modules", "side", "local"), "module"),
@@ -16,7 +16,7 @@ NAME_FIELDS = ("year", "run", "files", "stations", "iterations", "constants")
 
 
 def check_fix(item: object) -> int | str:
-    """Return a thing to fix as it is; raises ValueError if it is none."""
+    """Return an item to fix; raise ValueError if it is unknown."""
     if isinstance(item, int) and not isinstance(item, bool) and item in LAYERS:
         return item
     words = {*PARTS, *DEPTHS, *(f"{part}_{depth}" for part in (*PARTS, *LAYERS) for depth in DEPTHS)}
@@ -26,7 +26,7 @@ def check_fix(item: object) -> int | str:
 
 
 def check_files(text: str) -> str:
-    """Return ranges of raw files as they are, or nothing; raises ValueError if they name none."""
+    """Return ranges of raw files, possibly empty; raise ValueError if malformed."""
     if text.strip():
         try:
             parse_files(text)
@@ -36,14 +36,14 @@ def check_files(text: str) -> str:
 
 
 def check_run(run: str) -> str:
-    """Return a run as it is; raises ValueError if it has not six digits."""
+    """Return a run; raise ValueError unless it has six digits."""
     if len(run) != 6 or not run.isdecimal():
         raise ValueError("is not a run with six digits")
     return run
 
 
 def fields_of(template: str) -> set[str]:
-    """Names in braces of a format string; raises ValueError if it is malformed."""
+    """Return the names in braces of a format string; raise ValueError if it is malformed."""
     names = set()
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is not None:

@@ -1,1 +1,1 @@
-"""Rendering and submission of a campaign's DAG."""
+"""Plan, render and submit a campaign's DAG."""

@@ -1,4 +1,4 @@
-"""Making a campaign's folder: put together under another name, it appears at once, complete or not at all."""
+"""Make a campaign's folder atomically: it is built under another name and renamed."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ MakeStore = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Created:
-    """A campaign that was just made: its folders, and those that made room for them, as (now, before)."""
+    """A campaign that was just made: its folders, and those moved aside for them, as (now, before)."""
 
     folders: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
 
     def undo(self) -> None:
-        """Remove what was made and put back what had made room, as if nothing had happened."""
+        """Remove what was made, and move back what was moved aside."""
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
         for now, before in self.moved:
@@ -34,14 +34,14 @@ class Created:
 
 
 def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
-    """Make the planned campaign's folder, complete or not at all.
+    """Make the planned campaign's folder atomically.
 
     Args:
-        planned: what :func:`faser_align.dag.plan.plan` prepared.
-        make_store: called with the folder under construction and the record; makes the campaign's store there.
+        planned: result of :func:`faser_align.dag.plan.plan`.
+        make_store: called with the folder under construction and the manifest; makes the state database there.
 
-    What stands in the way is moved to ``<name>.old-<UTC>`` if the plan allows it.
-    Raises UserError if a folder cannot be written or is there already.
+    An existing folder is moved to ``<name>.old-<UTC>`` if the plan allows it. Raises UserError if a folder cannot be
+    written or exists already.
     """
     folder, data = planned.folder, planned.data
     with (
@@ -54,7 +54,7 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
         except OSError as error:
             raise UserError(f"{folder} cannot be made: {error.strerror}; make room or choose another folder") from None
         make_store(new_folder, planned.record)
-        # The campaign's own folder comes last: with its record it makes the campaign exist.
+        # The campaign's own folder comes last: its manifest makes the campaign exist.
         return _put_in_place(planned, [(new_data, data)] * bool(new_data) + [(new_folder, folder)])
 
 
@@ -80,7 +80,7 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
 
 @contextlib.contextmanager
 def _under_construction(folder: str) -> Iterator[str]:
-    """A new folder beside ``folder``, gone at the end unless it was renamed; nothing for an empty name."""
+    """Return a new folder beside ``folder``, removed at the end unless it was renamed; nothing for an empty name."""
     if not folder:
         yield ""
         return
@@ -110,7 +110,7 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
 
 
 def make_folders(record: dict[str, Any]) -> None:
-    """Make the folders of the campaign's iterations that are not there yet; raises OSError."""
+    """Make the missing folders of the campaign's iterations; raise OSError on failure."""
     with closed_to_others():
         _make_folders(record, record["folder"], record["data"])
 

@@ -1,6 +1,7 @@
-"""Kerberos credentials that DAGMan and the jobs need on pools such as CERN's.
+"""Store Kerberos credentials for DAGMan and the jobs on pools such as CERN's.
 
-`condor_submit` and `condor_submit_dag` store the caller's credential in the credd before they submit; the Python bindings do so only when asked.
+`condor_submit` and `condor_submit_dag` store the caller's credential in the credd before they submit; the Python
+bindings do so only on request.
 """
 
 import json
@@ -14,15 +15,15 @@ import htcondor2
 from faser_align.fsm.errors import CampaignError, UserError
 
 PRODUCER, FOLDER = "SEC_CREDENTIAL_PRODUCER", "SEC_CREDENTIAL_DIRECTORY_KRB"
-MARK = "MY.SendCredential"  # of a submit description
+MARK = "MY.SendCredential"  # in a submit description
 ISSUE_S_MAX = 60.0  # the condor_credd itself waits 20 s for its credmon
-ENDING = ".cc"  # of the credential that the credmon keeps fresh for a user
+ENDING = ".cc"  # suffix of the credential that the credmon renews for a user
 
 
 def issue(description: htcondor2.Submit) -> None:
-    """Store the caller's credential in the credd and mark the job, where the pool's configuration asks for it.
+    """Store the caller's credential in the credd and mark the job, if the pool's configuration requires it.
 
-    HTCondor adds ``SendCredential`` to the job. DAGMan hands it on to its node jobs only if its own job has it.
+    HTCondor adds ``SendCredential`` to the job. DAGMan passes it to its node jobs only if its own job has it.
 
     Raises:
         UserError: the caller has no ticket, or must log in on a web page first.
@@ -41,7 +42,7 @@ def issue(description: htcondor2.Submit) -> None:
 
 
 def _ask(description: str) -> dict[str, str]:
-    """Let a child process issue the credential: HTCondor's library waits forever for a condor_credd that hangs, even after Ctrl-C."""
+    """Issue the credential in a child process: HTCondor's library waits forever for a condor_credd that hangs."""
     command = [sys.executable, "-I", "-m", "faser_align.dag.credentials"]
     try:
         done = subprocess.run(
@@ -56,7 +57,7 @@ def _ask(description: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Issue the credential of the submit description on standard input, and write what HTCondor answers as JSON."""
+    """Issue the credential for the submit description on standard input, and print HTCondor's answer as JSON."""
     description, url, error = htcondor2.Submit(sys.stdin.read()), None, ""
     try:
         url = description.issue_credentials()
@@ -68,12 +69,12 @@ def main() -> None:
 
 
 def wanted() -> bool:
-    """Whether the pool's configuration asks for credentials."""
+    """Return whether the pool's configuration requires credentials."""
     return bool(htcondor2.param.get(PRODUCER))
 
 
 def _refusal(producer: str, reason: str) -> CampaignError:
-    """The error to raise for HTCondor's ``reason`` not to issue a credential."""
+    """Return the error for HTCondor's ``reason`` for not issuing a credential."""
     if reason.startswith("Failed to read any data"):
         return UserError(
             f"{producer} produced no Kerberos credential: get a ticket with `kinit`, then repeat the command"
@@ -90,7 +91,7 @@ def _refusal(producer: str, reason: str) -> CampaignError:
 
 
 def path() -> str:
-    """Path of the caller's credential on the access point, empty where the pool stores none."""
+    """Return the path of the caller's credential on the access point, empty if the pool stores none."""
     folder = htcondor2.param.get(FOLDER) if wanted() else None
     return os.path.join(folder, pwd.getpwuid(os.getuid()).pw_name + ENDING) if folder else ""
 

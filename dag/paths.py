@@ -1,25 +1,25 @@
-"""Paths in a DAG: what DAGMan can carry, and how a script's argument is written."""
+"""Check paths in a DAG, and encode arguments of scripts."""
 
 import re
 from collections.abc import Iterable
 
 from faser_align.fsm.errors import UserError
 
-# Quotes, backslashes and dollars mean something to DAGMan, to submit descriptions or to ClassAds, each in its own way.
+# Quotes, backslashes and dollars have different meanings to DAGMan, submit descriptions and ClassAds.
 UNSAFE = re.compile(r"""["'\\$]""")
-# The solver's steering text has one path a line: it begins a comment, a weight, and blanks in a row are one.
+# The solver's steering text has one path per line; these characters begin a comment or a weight, or are merged.
 UNSAFE_IN_STEERING = re.compile(r"!| -- |  ")
 
 
 def check_path(path: str, what: str, *, spaces: bool = True) -> None:
-    """Raise UserError if ``path`` has characters that a DAG cannot hold.
+    """Raise UserError if ``path`` has characters that a DAG does not support.
 
     Args:
         path: an absolute path.
-        what: what it is, for the sentence.
-        spaces: whether spaces are harmless in its place.
+        what: its name for the sentence.
+        spaces: whether spaces are allowed.
     """
-    # Control characters, line and paragraph separators, bytes that are no text: one of them ends a line somewhere.
+    # Control characters, line and paragraph separators, and bytes that are not text could end a line.
     found = [c for c in path if UNSAFE.match(c) or not c.isprintable() or (c.isspace() and not spaces)]
     if found:
         _refuse(path, what, "DAGMan", found)
@@ -44,5 +44,5 @@ def _refuse(path: str, what: str, who: str, characters: Iterable[str]) -> None:
 
 
 def encode_argument(text: str) -> str:
-    """``text`` as one argument of a script line, which DAGMan splits at spaces and knows no quoting for."""
+    """Encode ``text`` as one argument of a script line, which DAGMan splits at spaces without quoting."""
     return text.replace("%", "%25").replace(" ", "%20")

@@ -1,4 +1,4 @@
-"""What a campaign needs before it can be made: everything is checked, nothing is written."""
+"""Plan a campaign: check everything that it needs and write nothing."""
 
 import hashlib
 import os
@@ -21,14 +21,14 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.permissions import check_tree, check_trusted
 
 NAME = re.compile(r"\w(?:[\w.,+=@ -]{0,98}[\w.,+=@-])?")
-NAMED_AT_MOST = 3  # missing raw files that an error message names
+NAMED_AT_MOST = 3  # missing raw files named in an error message
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign that can be made: its record, and the contents of the files it begins with.
+    """A campaign that can be made: its manifest, and the contents of its initial files.
 
-    ``force`` says that what has its name already may be moved aside.
+    ``force`` allows moving aside what has its name already.
     """
 
     record: dict[str, Any]
@@ -39,17 +39,17 @@ class Plan:
 
     @property
     def folder(self) -> str:
-        """Absolute path of the campaign's folder."""
+        """Return the absolute path of the campaign's folder."""
         return str(self.record["folder"])
 
     @property
     def data(self) -> str:
-        """Absolute path of the folder with the large files; that of the campaign unless configured."""
+        """Return the absolute path of the folder of large files; by default the campaign's."""
         return str(self.record["data"])
 
 
 def campaign_name(config: Config, year: int, run: str, files: list[int], name: str = "") -> str:
-    """The campaign's name: ``name`` if given, else the configured template filled in.
+    """Return the campaign's name: ``name`` if given, else from the configured template.
 
     Raises UserError if it cannot be the name of a folder.
     """
@@ -57,7 +57,7 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
     made = name or campaign.name.format(
         year=year,
         run=run,
-        # A comma is awkward to type and to quote, so ranges are joined otherwise in names.
+        # Commas are awkward to type and to quote, so names join ranges differently.
         files=format_files(files).replace(",", "_"),
         stations=campaign.stations,
         iterations=campaign.iterations,
@@ -86,17 +86,17 @@ def plan(
     only: int = 0,
     parent: dict[str, Any] | None = None,
 ) -> Plan:
-    """Check all that a campaign needs, and prepare its files, without writing anything.
+    """Check everything that a campaign needs and prepare its files, without writing anything.
 
     Args:
-        config: the configuration, command line options already in it, paths absolute.
+        config: the configuration including command line options, with absolute paths.
         configuration: the text of the user's configuration file.
         year, run, files: the data; the run with six digits.
         name: the campaign's name, see :func:`campaign_name`.
-        utc: now, in the form 2026-11-24T07:30:00Z.
+        utc: now, as 2026-11-24T07:30:00Z.
         force: whether an existing campaign of that name may be moved aside.
-        only: the one iteration that is reconstructed, and solved by hand; 0: a whole campaign.
-        parent: the campaign that it was forked from, and from which of its iterations.
+        only: the single iteration that is reconstructed, and solved by hand; 0: a whole campaign.
+        parent: campaign and iteration that it was forked from.
 
     Raises:
         UserError: something is missing or wrong; the sentence says what.
@@ -120,7 +120,7 @@ def plan(
     record |= ({"only": only} if only else {}) | ({"parent": parent} if parent else {})
     check_programs(record["python"], record["hook"])
     jobs = record["job_python"]
-    if os.path.lexists(jobs):  # it may be there on execute nodes only
+    if os.path.lexists(jobs):  # it may exist on execute nodes only
         check_trusted(jobs, "python.jobs")
     check_steering(record["data"], "the data's folder (in storage.data)")
     check_requirements(config)
@@ -137,7 +137,7 @@ def plan(
 
 
 def check_steps(record: dict[str, Any]) -> None:
-    """Refuse a step that leaves nothing free or cannot be solved as asked: its first solution would fail the campaign."""
+    """Raise UserError for a step without free parameters or with impossible options, which would fail the campaign."""
     solver = record["config"]["solver"]
     check_lines([f"method {solver['method']}"], "solver.method", solver["backend"])
     check_lines(solver["options"], "solver.options", solver["backend"])
@@ -151,13 +151,13 @@ def check_steps(record: dict[str, Any]) -> None:
 
 
 def check_requirements(config: Config) -> None:
-    """Raise UserError for requirements that HTCondor could not read: no job of the campaign would ever be submitted."""
+    """Raise UserError for requirements that HTCondor cannot parse: no job of the campaign would be submitted."""
     import classad2
 
     for kind in ("reco", "mille"):
         text = getattr(config.htcondor, kind).requirements
         try:
-            if text and "$" not in text:  # where a macro of the submit description may stand
+            if text and "$" not in text:  # it may contain a macro of the submit description
                 classad2.ExprTree(text)
         except classad2.ClassAdException:
             raise UserError(
@@ -166,7 +166,7 @@ def check_requirements(config: Config) -> None:
 
 
 def check_programs(python: str, hook: str) -> None:
-    """Raise UserError if others could write the interpreter that runs hooks, its libraries, or faser-align itself."""
+    """Raise UserError if others can write the hooks' interpreter, its libraries, or faser-align itself."""
     if not os.path.exists(python):
         raise UserError(f"{python}, which is to run the hooks, is not there; correct python.hooks")
     check_trusted(python, "the Python interpreter")
@@ -191,7 +191,7 @@ def check_place(folder: str) -> None:
 
 
 def refuse_existing(planned: Plan) -> None:
-    """Raise UserError if the campaign's folders are there already and may not be moved aside."""
+    """Raise UserError if the campaign's folders exist already and may not be moved aside."""
     for folder in (planned.folder, planned.data):
         if os.path.lexists(folder) and not planned.force:
             what = "campaign" if os.path.exists(os.path.join(folder, layout.RECORD)) else "folder"
@@ -208,7 +208,7 @@ def _check_writable(parent: str, key: str) -> None:
 
 
 def _start_constants(config: Config) -> tuple[bytes, str]:
-    """Contents and path of the constants to start from; they were parsed once to see that they are whole."""
+    """Return contents and path of the initial constants, after parsing them as a check."""
     path = config.campaign.constants
     if not path:
         raise UserError("there are no constants to start from; set campaign.constants or give --constants FILE")

@@ -1,7 +1,7 @@
-"""What the schedd has in its queue of campaigns: asked once, in a process of its own that can be given up.
+"""Query the schedd's queue once, in a child process that can be killed.
 
-HTCondor's bindings wait 20 s for a schedd that listens and is silent, let nothing else run meanwhile, and no setting
-shortens it. Whoever only wants to know must not be kept waiting so long.
+HTCondor's bindings wait 20 s for a schedd that accepts connections and does not answer. They block the process
+meanwhile, and no setting shortens it.
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 ANSWER_S_MAX = 8.0
 HELD, IDLE, RUNNING = 5, 1, 2  # HTCondor's JobStatus
-ENDS_OF_DAGMAN = (0, 1, 2)  # exit statuses with which DAGMan leaves the queue; after any other it is started again
-KILLED = 9  # somebody's doing, not DAGMan's
-STARTS_MIN, LIFE_S_MAX, FRESH_S_MAX = 4, 60, 300  # what makes a crash loop of it
-STARTS_MIN_COOLED = 2  # from HTCondor 25.10 the schedd lets a DAGMan that failed cool down for minutes between starts
-SCHEDULER = 7  # HTCondor's JobUniverse of what the schedd itself runs
+ENDS_OF_DAGMAN = (0, 1, 2)  # exit statuses with which DAGMan leaves the queue; the schedd restarts it after any other
+KILLED = 9  # by somebody, not DAGMan's own failure
+STARTS_MIN, LIFE_S_MAX, FRESH_S_MAX = 4, 60, 300  # criteria of a crash loop
+STARTS_MIN_COOLED = 2  # since HTCondor 25.10 the schedd waits for minutes before it restarts a failed DAGMan
+SCHEDULER = 7  # HTCondor's JobUniverse of jobs that the schedd itself runs
 ATTRIBUTES = (
     *("ClusterId", "ProcId", "JobStatus", "JobUniverse", "HoldReason", "FaserFolder", "FaserNode", "DAGManJobId"),
     *("NumJobStarts", "JobCurrentStartDate", "JobLastStartDate", "ExitCode", "ExitSignal"),
@@ -28,11 +28,11 @@ ATTRIBUTES = (
 
 
 class DagmanJob(NamedTuple):
-    """A DAGMan job in the queue: its cluster, HTCondor's JobStatus, why it is held, and the campaign's folder.
+    """A DAGMan job in the queue: its cluster, HTCondor's JobStatus, hold reason, and the campaign's folder.
 
-    ``crashes`` is how often HTCondor has started it if it ends at once each time, else 0. ``starts_again_s`` is the Unix time
-    before which the schedd does not start it again after a failure, 0 if nothing keeps it from that. ``started_s`` and
-    ``since_s`` are when it was started last and when it got its status.
+    ``crashes`` is how often HTCondor has started it if it ends at once each time, else 0. ``starts_again_s`` is the
+    Unix time before which the schedd does not restart it after a failure, 0 if it may restart now. ``started_s`` and
+    ``since_s`` are the times of its last start and of its current status.
     """
 
     cluster: int
@@ -46,15 +46,16 @@ class DagmanJob(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Whether it can run a script as things are."""
+        """Whether it can currently run a script."""
         return self.status != HELD and not self.crashes and not self.starts_again_s
 
 
 class NodeJob(NamedTuple):
     """The job of a node in the queue.
 
-    The node, the job's id, the cluster of its DAGMan, HTCondor's JobStatus, since when it has that (Unix time, s), why it is
-    held, and if its shadow has lost the machine and tries to reconnect, for how long it does so at most (s; else 0).
+    Its fields are the node, the job's id, the cluster of its DAGMan, HTCondor's JobStatus, the time of that status
+    (Unix time, s), the hold reason, and, if its shadow has lost the machine, how long it tries to reconnect at most (s;
+    else 0).
     """
 
     node: str
@@ -67,7 +68,7 @@ class NodeJob(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """The answer: DAGMan jobs, jobs of nodes, the schedd's name; or why there is none."""
+    """The answer: DAGMan jobs, node jobs, the schedd's name; or the reason why there is none."""
 
     jobs: tuple[DagmanJob, ...] = ()
     nodes: tuple[NodeJob, ...] = ()
@@ -76,7 +77,7 @@ class Queue(NamedTuple):
 
     @property
     def waiting(self) -> frozenset[str]:
-        """Nodes whose job waits in the queue."""
+        """Return the nodes whose job waits in the queue."""
         return frozenset(job.node for job in self.nodes if job.status == IDLE)
 
 
@@ -93,18 +94,18 @@ def of_all() -> str:
     dagmen = f"(JobUniverse == {SCHEDULER} && FaserFolder =!= undefined)"
     try:
         owner = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # an account without a name, as in containers; it has no jobs
+    except KeyError:  # an account without a name, as in containers, has no jobs
         return dagmen
     return f'{dagmen} || (Owner =?= "{owner}" && FaserNode =!= undefined)'
 
 
 def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Queue:
-    """Ask the schedd once, and wait for at most ``ANSWER_S_MAX``; a schedd that does not answer is no error.
+    """Query the schedd once, for at most ``ANSWER_S_MAX``; a schedd that does not answer is not an error.
 
     Args:
         constraint: ``of_campaign`` or ``of_all``.
-        environment: variables of the process that asks; they lead to the pool.
-        schedd: name of the schedd; that of this machine without.
+        environment: variables of the child process, which define the pool.
+        schedd: name of the schedd; by default that of this machine.
     """
     command = [sys.executable, "-I", "-m", "faser_align.dag.queue", constraint, schedd]
     try:
@@ -122,7 +123,7 @@ def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Qu
 
 
 def read(ads: Sequence[Mapping[str, Any]], schedd: str, now_s: float) -> Queue:
-    """The queue from the jobs' attributes, at Unix time ``now_s``."""
+    """Return the queue from the jobs' attributes, at Unix time ``now_s``."""
     dagmen = [ad for ad in ads if ad["JobUniverse"] == SCHEDULER]
     nodes = tuple(_node(ad) for ad in ads if ad["JobUniverse"] != SCHEDULER and "FaserNode" in ad)
     return Queue(tuple(_job(ad, now_s) for ad in dagmen), nodes, schedd)
@@ -130,8 +131,8 @@ def read(ads: Sequence[Mapping[str, Any]], schedd: str, now_s: float) -> Queue:
 
 def _node(ad: Mapping[str, Any]) -> NodeJob:
     status = int(ad["JobStatus"])
-    # The shadow of a job that runs counts its attempts, and takes the attribute away when it has reconnected (23.9). The
-    # time of the last renewal of the lease does not tell: the schedd renews it meanwhile.
+    # The shadow of a running job counts its attempts, and removes the attribute after reconnecting (23.9). The time of
+    # the last lease renewal is of no use: the schedd renews it meanwhile.
     lost = status == RUNNING and ad.get("JobCurrentReconnectAttempt", 0) > 0
     return NodeJob(
         str(ad["FaserNode"]),
@@ -158,7 +159,7 @@ def _job(ad: Mapping[str, Any], now_s: float) -> DagmanJob:
 
 
 def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
-    """Whether DAGMan ends soon after every start, with a status after which HTCondor starts it again."""
+    """Return how often DAGMan ended soon after its start with a status after which HTCondor restarts it."""
     started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
     pause_s = _cool_down_s(ad, now_s)
     return bool(
@@ -170,13 +171,13 @@ def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
 
 
 def _cool_down_s(ad: Mapping[str, Any], now_s: float) -> int:
-    """Return how long the schedd pauses before it starts the job again, 0 if it does not pause now."""
+    """Return how long the schedd waits before it restarts the job, 0 if it does not wait."""
     end = int(ad.get("JobCoolDownExpiration", 0))
     return max(1, end - int(ad.get("EnteredCurrentStatus", now_s))) if ad["JobStatus"] == IDLE and end > now_s else 0
 
 
 def _answer(constraint: str, wanted: str) -> dict[str, Any]:
-    """What the process that asks writes: the name of the schedd and the jobs' attributes, or the problem."""
+    """Return the child's answer: the name of the schedd and the jobs' attributes, or the problem."""
     import htcondor2
 
     try:
@@ -190,7 +191,7 @@ def _answer(constraint: str, wanted: str) -> dict[str, Any]:
     except (htcondor2.HTCondorException, OSError, RuntimeError, TypeError) as error:
         said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
         return {"problem": f"{f'the schedd {wanted}' if wanted else 'the schedd'} does not answer ({said})"}
-    # The attributes that are there, as plain values; one without a value is an IntEnum (Undefined = 2), and is left out.
+    # Existing attributes as plain values; one without a value is an IntEnum (Undefined = 2), and is omitted.
     plain = [{key: ad[key] for key in ATTRIBUTES if type(ad.get(key)) in (str, int, float)} for ad in ads]
     return {"schedd": str(place.get("Name", "")), "ads": plain}
 

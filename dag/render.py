@@ -1,7 +1,7 @@
-"""The text of a campaign's DAG, made from its record.
+"""Render a campaign's DAG from its manifest.
 
-All iterations of all stages stand in one flat DAG, so that DAGMan alone carries the campaign; what all nodes share is
-said once, and the number of files does not grow with raw files x iterations.
+All iterations of all stages are in one flat DAG, so that DAGMan alone runs the campaign. Common settings are written
+once, and the number of files does not grow with raw files x iterations.
 """
 
 import json
@@ -22,7 +22,7 @@ PROBED = ("reco", "mille")  # kinds of jobs that `check --probe` submits
 
 
 class Job(NamedTuple):
-    """What the submit description of a kind of node is made from; ``program`` runs in the campaign's folder."""
+    """Input of a job kind's submit description; ``program`` runs in the campaign's folder."""
 
     kind: str
     executable: str
@@ -33,18 +33,18 @@ class Job(NamedTuple):
 
     @property
     def memory_max_mb(self) -> int:
-        """Memory after a hold because of it; 0 if it stays what it is."""
+        """Memory after a hold because of it (MB); 0 if it does not change."""
         most = int(self.resources.get("memory_max_mb", 0))
         return most if most > self.resources["memory_mb"] else 0
 
     @property
     def accounting_group(self) -> str:
-        """The group of this kind of job; empty if it is that of all."""
+        """Accounting group of this kind of job; empty if it has the common one."""
         return str(self.resources.get("accounting_group", ""))
 
 
 class Iteration(NamedTuple):
-    """The nodes of one iteration; ``mille`` is empty if it is solved by hand, ``before`` (what it waits for) for the first."""
+    """The nodes of one iteration, after ``before``; ``mille`` is empty if it is solved by hand."""
 
     stage: int
     number: int
@@ -56,7 +56,7 @@ class Iteration(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """The nodes of a validation: ``reco`` has (node, iteration, file, folder), ``node`` compares, ``before`` is waited for."""
+    """The nodes of a validation: ``reco`` has (node, iteration, file, folder), ``node`` compares, after ``before``."""
 
     stage: int
     reco: list[tuple[str, int, int, str]]
@@ -67,14 +67,14 @@ class Validation(NamedTuple):
 
 
 def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Collection[str] = frozenset()) -> str:
-    """The DAG of the campaign with this record, or of an extension.
+    """Return the DAG of the campaign with this manifest, or of an extension.
 
     Args:
-        record: the record.
-        begin: the first (stage, iteration) that it holds.
-        without: nodes of that iteration which it leaves out, since they are done.
+        record: the manifest.
+        begin: the first (stage, iteration) in the DAG.
+        without: nodes of that iteration to omit, because they are done.
 
-    Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG cannot hold.
+    Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG does not support.
     """
     check_path(record["hook"], "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]
@@ -119,7 +119,7 @@ def _template(name: str) -> Template:
 
 
 def _described(record: dict[str, Any], jobs: list[Job]) -> dict[str, Any]:
-    """Return what the submit descriptions are made from; raises UserError for a path that a DAG cannot hold."""
+    """Return the input of the submit descriptions; raise UserError for a path that a DAG does not support."""
     folder, htcondor = record["folder"], record["config"]["htcondor"]
     check_path(folder, "the campaign's folder (in campaign.folder)")
     check_path(record["python"], "the Python interpreter (python.hooks)", spaces=False)
@@ -173,14 +173,14 @@ def _iterations(record: dict[str, Any], begin: tuple[int, int], without: Collect
                 reco=[(file, node) for file, node in reco if node not in without],
                 mille=mille,
                 before=before,
-                # A stage that converges with something to come hands on to it: DAGMan must go on.
+                # A stage that converges before the last one is followed by the next: DAGMan must continue.
                 ends_the_dag=stage == len(stages) and "validation" not in record,
             )
             before = mille
 
 
 def _validation(record: dict[str, Any]) -> Validation | None:
-    """The nodes of the validation; None for a campaign without."""
+    """Return the nodes of the validation; None for a campaign without one."""
     if "validation" not in record:
         return None
     stage, stages = layout.VALIDATION, record["stages"]
@@ -200,10 +200,10 @@ def _validation(record: dict[str, Any]) -> Validation | None:
 
 
 def _classad(text: str) -> str:
-    """A ClassAd string; its escapes of quotes and backslashes are those of JSON."""
+    """Return a ClassAd string; its escapes of quotes and backslashes are those of JSON."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _submit(text: str) -> str:
-    """Text as it stands in a submit description, where a dollar would begin a macro."""
+    """Escape text for a submit description, where a dollar begins a macro."""
     return text.replace("$", "$(DOLLAR)")

@@ -1,6 +1,6 @@
-"""Submitting, finding, stopping and resuming a campaign's DAGMan job.
+"""Submit, find, stop and resume a campaign's DAGMan job.
 
-Functions take the schedd to talk to, so that this part need not know how a pool is found.
+Functions take the schedd as an argument, so that this module does not depend on how a pool is found.
 """
 
 import contextlib
@@ -22,52 +22,53 @@ from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.system import atomic, credential
 
-HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; from 24.8 DAGMan says it in its job's ad
-DAG_STATUS_HALTED = 6  # DAG_Status there
+HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; since 24.8 it is in DAGMan's job ad
+DAG_STATUS_HALTED = 6  # in the ad
 HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
-ENDS_WAIT_S = 90.0  # scripts that run, then FINAL with its messages
-ENDING_DESCRIPTION = ".condor.sub"  # beside a DAG that was submitted: the description of its DAGMan job
+ENDS_WAIT_S = 90.0  # for running scripts, then FINAL with its messages
+ENDING_DESCRIPTION = ".condor.sub"  # of DAGMan's submit description, beside its DAG
 POLL_S = 0.5
-# A DAGMan that is killed when FINAL was over, but before it had left, never leaves (23.9, 25.14): it waits for a FINAL that it has
-# done, or starts again and again and fails an assertion. Whatever was to be recorded and told is by then.
-# One that waits keeps its ad up to date; one that fails has always just started, or cools down (from 25.10).
+# A DAGMan that is killed after FINAL and before its exit never leaves (23.9, 25.14): it waits for a FINAL that is done,
+# or restarts forever with a failed assertion. Everything has been recorded and sent by then. A waiting DAGMan updates
+# its ad; a failing one has always just started, or waits for its restart (since 25.10).
 STUCK = (
     "(NumJobStarts > 1 && DAG_NodesDone + DAG_NodesFailed + (DAG_NodesFutile ?: 0) =?= DAG_NodesTotal"
     " && DAG_InRecovery =?= 0 && time() - min({DAG_AdUpdateTime, JobCurrentStartDate}) > 30)"
     " || NumJobStarts > 100 || (NumJobCoolDowns ?: 0) > 10"
 )
-RESCUE_DIGITS = 3  # of a rescue file's number
+RESCUE_DIGITS = 3  # in a rescue file's number
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Stopped(NamedTuple):
-    """How stopping went: whether DAGMan said that it had halted, and whether it has left the queue."""
+    """Result of stopping: whether DAGMan reported the halt, and whether it has left the queue."""
 
     halted: bool
     gone: bool
 
 
 def submit_dag(schedd: htcondor2.Schedd, folder: str) -> int:
-    """Submit the DAG of the campaign in ``folder``; returns the cluster of its DAGMan job.
+    """Submit the DAG of the campaign in ``folder``; return the cluster of its DAGMan job.
 
-    What DAGMan and its scripts find in their environment does not depend on that of the caller.
-    Raises UserError if the campaign has a DAGMan job already, CampaignError if HTCondor refuses.
+    The environment of DAGMan and its scripts does not depend on that of the caller. Raises UserError if the campaign
+    has a DAGMan job already, CampaignError if HTCondor refuses.
     """
     refuse_second(schedd, folder)
     return _submit(schedd, folder)
 
 
 def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None = None) -> int:
-    """Go on with a campaign that failed, was removed or lost its DAGMan; returns the cluster of the new DAGMan job.
+    """Continue a campaign that failed, was removed or lost its DAGMan; return the cluster of the new DAGMan job.
 
-    DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, that could not run, or
-    whose machine was lost has left none, and perhaps its lock file: then one is written that says what is ``done``. With the
-    lock the next DAGMan would believe that it recovers, and wait for jobs or fail nodes of the one before it.
+    DAGMan itself finds the latest rescue file of the newest DAG. A DAGMan that was removed on hold, could not run, or
+    lost its machine left none, and perhaps its lock file: then a rescue file with the nodes in ``done`` is written.
+    With the lock file the next DAGMan would start in recovery mode, and wait for jobs or fail nodes of the previous
+    one.
 
     Args:
         schedd: the schedd to submit to.
         folder: the campaign.
-        done: nodes that must not be run again, for a DAGMan that has left no rescue file; None: that is an error.
+        done: nodes that must not run again, for a DAGMan that left no rescue file; None: that is an error.
 
     Raises:
         UserError: there is nothing to resume from, or a DAGMan job is in the queue.
@@ -76,7 +77,7 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     refuse_second(schedd, folder)
     dag = layout.newest_dag(folder)
     latest, lock = rescue_file(folder), dag + layout.ENDING_LOCK
-    # A DAGMan that was removed before it began has left its submit description alone.
+    # A DAGMan that was removed before it began left only its submit description.
     began = any(os.path.exists(dag + ending) for ending in (layout.ENDING_DAGMAN_OUT, ENDING_DESCRIPTION))
     if os.path.exists(lock) or (not latest and began):
         if done is None:
@@ -100,14 +101,14 @@ def _text(path: str) -> str:
 
 
 def rescue_file(folder: str) -> str:
-    """Path of the latest rescue file of the campaign's newest DAG, empty if there is none."""
+    """Return the path of the latest rescue file of the campaign's newest DAG, empty if there is none."""
     dag = os.path.basename(layout.newest_dag(folder))
     names = [name for name in os.listdir(folder) if re.fullmatch(re.escape(dag) + r"\.rescue[0-9]{3}", name)]
     return os.path.join(folder, max(names)) if names else ""
 
 
 def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
-    """DAGMan jobs of the campaign in ``folder`` that the schedd has in its queue, the one that ends included."""
+    """Return the DAGMan jobs of the campaign in ``folder`` in the schedd's queue, including one that is ending."""
     try:
         ads = schedd.query(constraint=queue.of_campaign(folder), projection=list(queue.ATTRIBUTES))
     except htcondor2.HTCondorException as error:
@@ -118,9 +119,9 @@ def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
 def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     """Remove the campaign's DAGMan job and all its nodes, in the order that lets the FINAL node run.
 
-    DAGMan is halted first: PRE scripts that wait are not cancelled by a removal and would all run before FINAL.
-    A DAGMan that is held, cannot run or does not react within half a minute is removed without. One that has no job in the queue
-    when it has halted ends by itself, and a removal would kill its FINAL script half-way. Takes at most 4 min.
+    DAGMan is halted first: a removal does not cancel waiting PRE scripts, which would all run before FINAL. A DAGMan
+    that is held, cannot run or does not react within half a minute is removed without a halt. One without jobs in the
+    queue after the halt ends by itself, and a removal would kill its FINAL script. Takes at most 4 min.
     """
     dag = layout.newest_dag(folder)
     halt, dagman_out = dag + layout.ENDING_HALT, dag + layout.ENDING_DAGMAN_OUT
@@ -149,7 +150,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
 
 
 def _has_jobs(schedd: htcondor2.Schedd, cluster: int) -> bool:
-    """Whether jobs of DAGMan's nodes are in the queue; if the schedd does not say, assume so."""
+    """Return whether jobs of DAGMan's nodes are in the queue; true if the schedd does not answer."""
     try:
         return bool(schedd.query(constraint=f"DAGManJobId == {cluster}", projection=["ClusterId"], limit=1))
     except htcondor2.HTCondorException:
@@ -169,10 +170,10 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
         try:
             description = describe_dagman(folder)
             credentials.issue(description)
-            # Before, not after: a campaign whose DAGMan nobody would look for at the right place may get a second one.
+            # Before the submission: otherwise nobody would find the campaign's DAGMan, and it may get a second one.
             submissions.note(folder, _name(), os.path.basename(dag))
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(dag + layout.ENDING_HALT)  # it was meant for the DAGMan before
+                os.unlink(dag + layout.ENDING_HALT)  # it was meant for the previous DAGMan
             result = schedd.submit(description)
         except htcondor2.HTCondorException as error:
             raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
@@ -198,7 +199,7 @@ def _new_description(dag: str) -> Iterator[None]:
 
 
 def _name() -> str:
-    """Name of the schedd that takes what is submitted here."""
+    """Return the name of the schedd that submissions go to."""
     try:
         return str(htcondor2.Collector().locate(htcondor2.DaemonType.Schedd).get("Name", ""))
     except htcondor2.HTCondorException:
@@ -206,7 +207,7 @@ def _name() -> str:
 
 
 def describe_dagman(folder: str) -> htcondor2.Submit:
-    """The submit description of the campaign's DAGMan job (without force: a rescue file is used, nothing redone)."""
+    """Return the submit description of the campaign's DAGMan job; without force, so that it uses a rescue file."""
     binary = os.path.join(str(htcondor2.param.get("BIN", "/usr/bin")), "condor_dagman")
     options: dict[str, Any] = {"DagmanPath": binary} if os.path.exists(binary) else {}
     with _silent():
@@ -214,7 +215,7 @@ def describe_dagman(folder: str) -> htcondor2.Submit:
     description["initialdir"] = folder
     description["getenv"] = "false"
     description["environment"] = _extend(description["environment"], _environment(os.path.dirname(binary)))
-    # If DAGMan itself dies for good no hook runs; then HTCondor's own mail is the second way.
+    # If DAGMan itself dies no hook runs; then HTCondor's own mail is the notification.
     description["notification"] = "Error"
     description["periodic_remove"] = STUCK
     return description
@@ -224,7 +225,7 @@ def _environment(bin_folder: str) -> dict[str, str]:
     user = pwd.getpwuid(os.getuid())
     path = PATH if bin_folder in PATH.split(":") else f"{PATH}:{bin_folder}"
     environment = {"HOME": user.pw_dir, "USER": user.pw_name, "PATH": path, "LANG": "C.UTF-8"}
-    if "CONDOR_CONFIG" in os.environ:  # which pool, not whose shell
+    if "CONDOR_CONFIG" in os.environ:  # selects the pool
         environment["CONDOR_CONFIG"] = os.environ["CONDOR_CONFIG"]
     stored = credentials.path()
     if stored:
@@ -233,7 +234,7 @@ def _environment(bin_folder: str) -> dict[str, str]:
 
 
 def _extend(environment: str, more: dict[str, str]) -> str:
-    """Add variables to a submit description's environment, written in its quoting: ``"A=1 B='with space'"``."""
+    """Add variables to a submit description's environment in its quoting: ``"A=1 B='with space'"``."""
     words = [
         f"{name}='{value.replace(chr(39), 2 * chr(39)).replace(chr(34), 2 * chr(34))}'" for name, value in more.items()
     ]
@@ -251,7 +252,7 @@ def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
 
 
 def _ad_says_halted(schedd: htcondor2.Schedd, cluster: int) -> bool:
-    """Whether the ad of the DAGMan job says that the DAG is halted; DAGMan updates it at intervals."""
+    """Return whether the ad of the DAGMan job says that the DAG is halted; DAGMan updates it at intervals."""
     with contextlib.suppress(htcondor2.HTCondorException):
         return bool(schedd.query(f"ClusterId == {cluster} && DAG_Status =?= {DAG_STATUS_HALTED}", ["ClusterId"]))
     return False
@@ -285,7 +286,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep what the bindings print, from C++ and past Python's streams, off the terminal."""
+    """Discard what the bindings print from C++, which bypasses Python's streams."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -293,6 +294,6 @@ def _silent() -> Iterator[None]:
             os.dup2(sink.fileno(), 1)
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # C's own buffer would come out at the end of the program
+        ctypes.CDLL(None).fflush(None)  # C's own buffer would otherwise be printed at exit
         os.dup2(kept, 1)
         os.close(kept)

@@ -1,4 +1,4 @@
-"""The steering texts that a planned campaign will use, for a person to look at before it is submitted."""
+"""Write the steering texts that a planned campaign will use, for inspection before the submission."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from faser_align.campaign import layout
 
 
 class StepTexts(NamedTuple):
-    """A step of a stage: what it frees, in one line, and its texts by the names of their files."""
+    """A step of a stage: what it frees, in one line, and its texts by file name."""
 
     stage: str
     step: str
@@ -18,9 +18,9 @@ class StepTexts(NamedTuple):
 
 
 def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
-    """Texts of each step as the first iteration of its stage will have them.
+    """Return the texts of each step for the first iteration of its stage.
 
-    Start values of a second or later step are zeros here: they will be those that the step before has found.
+    Start values of a second or later step are zeros here; in the campaign they are the previous step's result.
     """
     found = []
     for number, stage in enumerate(record["stages"], start=1):
@@ -37,8 +37,8 @@ def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
 def free_in_words(fixed: frozenset[int]) -> str:
     """Return how many parameters of each kind a step frees: ``72 free: 48 module.x, 24 module.rz; 276 fixed``.
 
-    Millepede's ``module.x`` is the x of one side of a module. The two of a module make x and y of the correction, which
-    tables name ``module.x`` and ``module.y``.
+    Millepede's ``module.x`` is the x of one side of a module. A module's two sides give x and y of the correction,
+    which tables call ``module.x`` and ``module.y``.
     """
     kinds = Counter(parameter.kind for label, parameter in PARAMETERS.items() if label not in fixed)
     names = {"module.x": "x of module sides (two per module give module.x and module.y)"}

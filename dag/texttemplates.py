@@ -1,4 +1,4 @@
-"""The templates of text that is made from a campaign's record: the DAG, and the job wrapper."""
+"""Load the templates that render a manifest to text: the DAG, and the job wrapper."""
 
 import os
 from typing import Any
@@ -9,10 +9,10 @@ import faser_align.templates
 
 
 def environment(**options: Any) -> Environment:
-    """Templates in which nothing is escaped and a value that is missing is an error.
+    """Return an environment without escaping, in which a missing value is an error.
 
     Args:
-        options: further ones of :class:`jinja2.Environment`.
+        options: further options of :class:`jinja2.Environment`.
     """
     return Environment(
         loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),

@@ -1,6 +1,6 @@
-"""The job wrapper of a campaign: a bash script, made from its record, that reconstructs one raw file on an execute node.
+"""Render the job wrapper of a campaign: a bash script that reconstructs one raw file on an execute node.
 
-Its values stand in it, so that an expert can read and run it; what depends on the node it asks ``jobs.inputs``.
+It contains its values, so that an expert can read and run it; ``jobs.inputs`` provides those that depend on the node.
 """
 
 import shlex
@@ -11,21 +11,21 @@ from faser_align.dag.texttemplates import environment
 from faser_align.fsm import exit_codes
 
 TEMPLATE = "reconstruct.sh.j2"
-# Geometry and conditions tag, by the first year in which they hold.
+# Geometry and conditions tag, by the first year in which they apply.
 CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCOND-FASER-04"))
 
 
 def has_wrapper(record: dict[str, Any]) -> bool:
-    """Whether the campaign reconstructs by the wrapper; the simulation is a job of its own."""
+    """Return whether the campaign uses the wrapper; the simulation has a job of its own."""
     return bool(record["config"]["reconstruction"]["backend"] != "simulation")
 
 
 def render_wrapper(record: dict[str, Any]) -> str:
-    """The text of the wrapper; of ``record`` it needs name, version, year, job_python and config."""
+    """Return the text of the wrapper; of ``record`` it needs name, version, year, job_python and config."""
     settings = record["config"]["reconstruction"]
     calypso = settings["calypso"]
     geometry, tag = conditions(settings, record["year"])
-    # bash has its own meaning for {#
+    # {# has a meaning in bash
     templates = environment(comment_start_string="<#", comment_end_string="#>")
     templates.filters |= {"sh": shlex.quote, "words": shlex.join}
     return templates.get_template(TEMPLATE).render(
@@ -50,14 +50,14 @@ def render_wrapper(record: dict[str, Any]) -> str:
 
 
 def conditions(settings: dict[str, Any], year: int) -> tuple[str, str]:
-    """Geometry and conditions tag: those of ``[reconstruction.calypso]``, else the year's."""
+    """Return geometry and conditions tag of ``[reconstruction.calypso]``, else of the year."""
     told = settings["calypso"]
     geometry, tag = next((geometry, tag) for since, geometry, tag in CONDITIONS if year >= since)
     return told["geometry"] or geometry, told["tag"] or tag
 
 
 def direction_of(settings: dict[str, Any]) -> str:
-    """Direction of tracking; campaigns that were submitted before there was a choice went forward."""
+    """Return the direction of tracking; campaigns from before this setting use forward."""
     return str(settings.get("direction", "forward"))
 
 
@@ -65,7 +65,7 @@ def reconstruct_options(settings: dict[str, Any], year: int, stations: int) -> l
     """Return the options of Calypso's reconstruction script, which follow the raw file.
 
     Args:
-        settings: ``[reconstruction]`` of the campaign's record.
+        settings: ``[reconstruction]`` of the manifest.
         year: year of the data, for the geometry and the tag.
         stations: 3 or 4.
     """
@@ -86,7 +86,7 @@ def _filled(option: str, geometry: str, tag: str) -> str:
 
 
 def _command(command: str) -> str:
-    """The user's line with each field as a variable that bash takes for one word, whatever is in it."""
+    """Return the user's command with each field as a quoted variable, one word in bash whatever its value."""
     parts = []
     for text, field, _, _ in string.Formatter().parse(command):
         parts += [text, f'"$FASER_{field.upper()}"' if field else ""]

@@ -1,1 +1,1 @@
-"""A personal HTCondor pool of one machine."""
+"""Run a personal HTCondor pool on one machine."""

@@ -54,14 +54,14 @@ EOF
 
 
 def settings(folder: Path) -> dict[str, str]:
-    """Return HTCondor's settings, on top of those of every personal pool."""
+    """Return HTCondor's settings to add to those of every personal pool."""
     return {
         "DAEMON_LIST": "MASTER COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD CREDMON_KRB",
         "CREDMON_KRB": str(folder / CREDMON),
-        "CREDD_ARGS": "-f",  # behind the pool's one port: the usual port, 9620, is free for one pool of a machine only
+        "CREDD_ARGS": "-f",  # only one pool per machine could use the default port, 9620
         "SEC_CREDENTIAL_DIRECTORY_KRB": str(folder / FOLDER),
         "SEC_CREDENTIAL_PRODUCER": str(folder / PRODUCER),
-        # HTCondor's default, -1, lets the credd keep the credential that it has, whatever is submitted.
+        # With HTCondor's default, -1, the credd keeps its existing credential whatever is submitted.
         "SEC_CREDENTIAL_REFRESH_INTERVAL": "0",
         "SHADOW": str(folder / SHADOW),
     }

@@ -1,7 +1,8 @@
-"""A stand-in for HTCondor's condor_credmon_krb: ``python -m faser_align.pool.credmon``, which condor_master runs.
+"""Replace HTCondor's condor_credmon_krb on a test pool: ``python -m faser_align.pool.credmon``, run by condor_master.
 
-For each USER.cred that the condor_credd stores it keeps USER.cc, which scripts and jobs use. Tickets of ``pool.ticket`` it
-renews when half of their lifetime is over, until they are no longer renewable; of others it keeps a copy. It makes no AFS token.
+For each USER.cred that the condor_credd stores it keeps USER.cc, which scripts and jobs use. It renews tickets of
+``pool.ticket`` after half of their lifetime, until they are no longer renewable, and copies others. It makes no AFS
+token.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ from faser_align.pool import ticket
 from faser_align.system import kerberos
 from faser_align.system.atomic import replacing, write_text
 
-COMPLETE, PID = "CREDMON_COMPLETE", "pid"  # files by which the schedd and the condor_credd know a credmon
+COMPLETE, PID = "CREDMON_COMPLETE", "pid"  # files by which the schedd and the condor_credd recognise a credmon
 LOOK_S, ALIVE_S, HUNG_S = 1.0, 60.0, 3600
 
 
 def main() -> None:
-    """Keep the credentials until the condor_master ends."""
+    """Update the credentials until the condor_master ends."""
     folder, master = Path(htcondor2.param["SEC_CREDENTIAL_DIRECTORY_KRB"]), os.getppid()
     signals = {signal.SIGHUP}  # from the condor_credd, when it has stored a credential
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -29,7 +30,7 @@ def main() -> None:
     told = -ALIVE_S
     while os.getppid() == master:
         for stored in folder.glob("*.cred"):
-            with contextlib.suppress(OSError):  # swept meanwhile
+            with contextlib.suppress(OSError):  # removed meanwhile
                 keep(stored, int(time.time()))
         if time.monotonic() - told > ALIVE_S:
             write_text(folder / COMPLETE, "")
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def keep(stored: Path, now: int) -> None:
-    """Bring the credential that scripts and jobs use up to date."""
+    """Update the credential that scripts and jobs use."""
     used = stored.with_suffix(".cc")
     if not used.exists() or used.stat().st_mtime_ns < stored.stat().st_mtime_ns:
         with replacing(used, mode=0o600) as file:

@@ -1,8 +1,8 @@
-"""Start a pool's daemons and leave them: ``python -I -m faser_align.pool.launch FOLDER PROCESSORS [--credentials]``.
+"""Start a pool's daemons and exit: ``python -I -m faser_align.pool.launch FOLDER PROCESSORS [--credentials]``.
 
-A program of its own, because PersonalPool ties the pool to the process that starts it: it stops the pool at exit,
+This is a separate program, because PersonalPool ties the pool to the process that starts it: it stops the pool at exit,
 changes CONDOR_CONFIG, and leaves condor_master in the terminal's session, where Ctrl-C and a closed window reach it.
-``faser_align.pool.personal`` runs this in a new session and reads the exit status: 0 means ready to take jobs.
+``faser_align.pool.personal`` runs this in a new session and reads the exit status: 0 means ready to accept jobs.
 """
 
 import sys
@@ -12,17 +12,17 @@ CREDENTIALS = "--credentials"
 
 
 def settings(processors: int) -> dict[str, str]:
-    """HTCondor's settings for a pool of one machine whose jobs may be as short as a second.
+    """Return HTCondor's settings for a pool of one machine whose jobs may last only a second.
 
-    Everything listens on loopback only. The intervals are 1 s or less, because their defaults (20 s, 60 s, 300 s)
-    would make up most of the time of a campaign of short nodes.
+    All daemons listen on loopback only. The intervals are at most 1 s, because their defaults (20 s, 60 s, 300 s) would
+    dominate a campaign of short nodes.
     """
     return {
         "NUM_CPUS": str(processors),
         "CONDOR_HOST": "127.0.0.1",
         "NETWORK_INTERFACE": "127.0.0.1",
         "BIND_ALL_INTERFACES": "False",
-        # Bindings newer than the daemons are refused on loopback otherwise ("Directory name doesn't match ...").
+        # Otherwise bindings newer than the daemons are refused on loopback ("Directory name doesn't match ...").
         "SEC_FS_ENFORCE_CHANNEL_BINDING": "False",
         "DAGMAN_USER_LOG_SCAN_INTERVAL": "1",
         "NEGOTIATOR_INTERVAL": "1",
@@ -30,16 +30,16 @@ def settings(processors: int) -> dict[str, str]:
         "NEGOTIATOR_MIN_INTERVAL": "0",
         "SCHEDD_INTERVAL": "1",
         "SCHEDD_MIN_INTERVAL": "0",
-        "PERIODIC_EXPR_INTERVAL": "1",  # how soon a held job is released
-        # Its machine goes down with its schedd: a job that ran is begun again after a minute, not after 40.
+        "PERIODIC_EXPR_INTERVAL": "1",  # delay before a held job is released
+        # The machine goes down with its schedd: restart a lost job after one minute instead of 40.
         "JOB_DEFAULT_LEASE_DURATION": "60",
-        # HTCondor 25 otherwise waits 5 min before it starts a DAGMan again, also one that ended because it was held.
+        # HTCondor 25 otherwise waits 5 min before it restarts a DAGMan, even one that was on hold.
         "SCHEDULER_UNIVERSE_COOL_DOWN_DURATION": "10",
     }
 
 
 def main(folder: str, processors: str, *options: str) -> None:
-    """Start the pool in ``folder`` and return when it is ready; PersonalPool raises what went wrong."""
+    """Start the pool in ``folder`` and return when it is ready; PersonalPool raises errors."""
     import htcondor2
     from htcondor2.personal import PersonalPool
 

@@ -1,6 +1,6 @@
-"""What this machine offers to a personal pool: HTCondor's programs, processors, a user who may submit.
+"""Check what this machine provides for a personal pool: HTCondor's programs, processors, a non-root user.
 
-The checks raise UserError with the cure, so that every command says the same about the same lack.
+The checks raise UserError with the fix, so that every command reports the same problem in the same words.
 """
 
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from faser_align.fsm.errors import UserError
 
-# HTCondor's daemons lie where the PATH of an ordinary user often does not lead; its tools may be left out, too.
+# HTCondor's daemons are often outside an ordinary user's PATH; its tools may be missing, too.
 _SYSTEM = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/bin", "/usr/local/bin", "/bin")
-_NEEDED = ("condor_master", "condor_who")  # what the bindings call to start a pool, and to see that it is ready
+_NEEDED = ("condor_master", "condor_who")  # the bindings call these to start a pool, and to see that it is ready
 
 
 def search_path() -> str:
-    """PATH of this process, completed by the folders of system programs."""
+    """Return PATH of this process with the folders of system programs added."""
     folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder]
     return os.pathsep.join(folders + [folder for folder in _SYSTEM if folder not in folders])
 
 
 def condor_master() -> Path:
-    """The program that starts a pool; raises UserError where HTCondor is not installed, or not as a whole."""
+    """Return the program that starts a pool; raise UserError if HTCondor is missing or incomplete."""
     found = {name: shutil.which(name, path=search_path()) for name in _NEEDED}
     missing = [name for name, path in found.items() if path is None]
     if missing:
@@ -43,7 +43,7 @@ def refuse_root() -> None:
 
 
 def processors() -> int:
-    """Number of processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 

@@ -1,8 +1,8 @@
-"""The personal pool: HTCondor of one machine, run by the user who started it and for nobody else.
+"""Start, use and stop the personal pool: HTCondor on one machine, for the user who started it.
 
-A pool is a folder. It is started by one process, used by others and stopped by a third, so nothing here is kept in
-memory: what runs is asked of the kernel (``faser_align.pool.processes``), and a lock in the folder lets one start or
-stop happen at a time. Files that a power cut left behind do no harm.
+A pool is a folder. One process starts it, others use it and a third stops it, so nothing is kept in memory: the kernel
+knows what runs (``faser_align.pool.processes``), and a lock in the folder serialises starts and stops. Files left
+behind by a power cut are harmless.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from faser_align.pool import launch, machine, processes
 _LOCK = "start.lock"
 _START_S = 150.0  # PersonalPool gives up after 120 s
 _SCHEDULER = 7  # HTCondor's JobUniverse of jobs that the schedd itself runs, such as DAGMan
-_JOB_STATES = {1: "idle", 2: "running", 5: "held"}  # HTCondor's JobStatus; the others pass within seconds
+_JOB_STATES = {1: "idle", 2: "running", 5: "held"}  # HTCondor's JobStatus; other states last only seconds
 
 
 class Pool(NamedTuple):
-    """A pool that runs: its folder, the process id of its master, and whether this call started it."""
+    """A running pool: its folder, the process id of its master, and whether this call started it."""
 
     folder: Path
     master_pid: int
@@ -33,10 +33,10 @@ class Pool(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What a pool does.
+    """Status of a pool.
 
-    Processors in all and in use; jobs by state (``idle``, ``running``, ``held``, ``other``), without the DAGMan jobs,
-    which run on no processor of the pool: these are ``campaigns``, one for each DAG in the queue.
+    Total and busy processors; jobs by state (``idle``, ``running``, ``held``, ``other``), without the DAGMan jobs,
+    which use no processor of the pool: ``campaigns`` counts them, one per DAG in the queue.
     """
 
     folder: Path
@@ -49,13 +49,13 @@ class Status(NamedTuple):
 
 
 def default_folder() -> Path:
-    """Folder of the user's pool: $FASER_ALIGN_POOL, else faser-align/pool below the XDG state home."""
+    """Return the folder of the user's pool: $FASER_ALIGN_POOL, else faser-align/pool below the XDG state home."""
     chosen = os.environ.get("FASER_ALIGN_POOL")
     return Path(chosen).expanduser().resolve() if chosen else state_folder() / "pool"
 
 
 def state_folder() -> Path:
-    """Folder of what this program keeps for the user: faser-align below the XDG state home."""
+    """Return the folder of this program's data for the user: faser-align below the XDG state home."""
     state = os.environ.get("XDG_STATE_HOME")
     # The XDG specification tells programs to ignore a relative path here.
     home = Path(state) if state and os.path.isabs(state) else Path.home() / ".local" / "state"
@@ -63,11 +63,11 @@ def state_folder() -> Path:
 
 
 def start(folder: Path | None = None, *, cpus: int | None = None, credentials: bool = False) -> Pool:
-    """Start the pool in ``folder`` and wait until it takes jobs; one that runs already is left as it is.
+    """Start the pool in ``folder`` and wait until it accepts jobs; a running pool stays as it is.
 
-    ``cpus`` is the number of processors for its jobs (all that this process may use unless given); ``credentials`` adds
-    Kerberos credentials (``faser_align.pool.credentials``). Raises UserError for root, without HTCondor, for a folder that
-    cannot be written, or for a pool that runs without credentials; CampaignError if the daemons do not come up.
+    ``cpus`` is the number of processors for its jobs (by default all that this process may use); ``credentials`` adds
+    Kerberos credentials (``faser_align.pool.credentials``). Raises UserError for root, without HTCondor, for a folder
+    that cannot be written, or for a pool that runs without credentials; CampaignError if the daemons do not start.
     """
     folder = _absolute(folder)
     machine.refuse_root()
@@ -80,7 +80,7 @@ def start(folder: Path | None = None, *, cpus: int | None = None, credentials: b
                     f"the pool in {folder} runs without credentials: stop it first with `faser-align pool stop`"
                 )
             return Pool(folder, running, started=False)
-        # What is left of a start that was killed, or of a pool whose master was, would keep the new daemons out.
+        # Remains of a killed start, or of a pool whose master was killed, would block the new daemons.
         processes.end(_config(folder))
         _launch(folder, cpus or machine.processors(), program, launch.CREDENTIALS if credentials else "")
         started = processes.master(_config(folder))
@@ -90,9 +90,9 @@ def start(folder: Path | None = None, *, cpus: int | None = None, credentials: b
 
 
 def stop(folder: Path | None = None) -> bool:
-    """Stop the pool in ``folder`` and wait until its last process is gone; returns whether there was one to stop.
+    """Stop the pool in ``folder`` and wait until its last process has ended; return whether it was running.
 
-    Its queue stays on disk: jobs go on when the pool is started again.
+    Its queue stays on disk: jobs continue when the pool starts again.
     """
     folder = _absolute(folder)
     if not folder.is_dir():
@@ -107,9 +107,9 @@ def stop(folder: Path | None = None) -> bool:
 
 
 def status(folder: Path | None = None) -> Status:
-    """Say what the pool in ``folder`` does; one that was never started is simply not running.
+    """Return the status of the pool in ``folder``; one that was never started is not running.
 
-    Raises CampaignError when its daemons run but do not answer.
+    Raises CampaignError if its daemons run but do not answer.
     """
     folder = _absolute(folder)
     running = processes.master(_config(folder))
@@ -133,19 +133,19 @@ def status(folder: Path | None = None) -> Status:
 
 
 def has_credentials(folder: Path) -> bool:
-    """Whether the pool in ``folder`` was last started with credentials."""
+    """Return whether the pool in ``folder`` was last started with credentials."""
     return "SEC_CREDENTIAL_PRODUCER" in _config(folder).read_text(errors="replace")
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:
-    """Environment variables with which HTCondor's tools, and programs started from here, find the pool."""
+    """Return the environment variables with which HTCondor's tools, and child processes, find the pool."""
     return {"CONDOR_CONFIG": str(_config(_absolute(folder))), "PATH": machine.search_path()}
 
 
 def use(folder: Path | None = None) -> None:
-    """Make this process talk to the pool in ``folder``, whether or not htcondor2 is imported already.
+    """Make this process use the pool in ``folder``, whether or not htcondor2 is already imported.
 
-    Raises UserError where no pool was ever started.
+    Raises UserError if no pool was ever started there.
     """
     folder = _absolute(folder)
     if not _config(folder).is_file():
@@ -164,7 +164,7 @@ def _config(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, making the folder if need be; the kernel frees it when the holder dies."""
+    """Hold the folder's lock, making the folder if necessary; the kernel releases it when the holder dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -193,9 +193,9 @@ def _wait_for_lock(lock: int, folder: Path) -> None:
 
 
 def _launch(folder: Path, cpus: int, program: Path, option: str) -> None:
-    """Start the daemons in a session of their own; on failure nothing is left running."""
+    """Start the daemons in a session of their own; a failure leaves nothing running."""
     variables = {**os.environ, "PATH": os.pathsep.join((machine.search_path(), str(program.parent)))}
-    # Where HTCondor's programs lie is taken from the machine's configuration, not from that of another personal pool.
+    # HTCondor's paths come from the machine's configuration, not from that of another personal pool.
     if not os.path.isfile(variables.get("CONDOR_CONFIG", "")) or variables["CONDOR_CONFIG"] == str(_config(folder)):
         variables.pop("CONDOR_CONFIG", None)
     command = [sys.executable, "-I", "-m", "faser_align.pool.launch", str(folder), str(cpus), *filter(None, [option])]
@@ -223,7 +223,7 @@ def _launch(folder: Path, cpus: int, program: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def _configured(folder: Path) -> Iterator[None]:
-    """Talk to the pool in ``folder`` for a while, then to whichever was meant before."""
+    """Use the pool in ``folder`` within the block, then the previous one."""
     before = {name: os.environ.get(name) for name in environment(folder)}
     os.environ.update(environment(folder))
     _reload()
@@ -239,13 +239,13 @@ def _configured(folder: Path) -> Iterator[None]:
 
 
 def _reload() -> None:
-    """Make htcondor2 read CONDOR_CONFIG again; it does so by itself when it is imported."""
+    """Make htcondor2 read CONDOR_CONFIG again, if it is imported."""
     if "htcondor2" in sys.modules:
         sys.modules["htcondor2"].reload_config()
 
 
 def _processors(slots: list[Any]) -> tuple[int, int]:
-    """Processors (in all, free) of the machine's partitionable slot."""
+    """Return the total and free processors of the machine's partitionable slot."""
     whole = [slot for slot in slots if slot.get("SlotType") == "Partitionable"]
     return sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole), sum(int(slot.get("Cpus", 0)) for slot in whole)
 

@@ -1,7 +1,6 @@
-"""The daemons of a personal pool, found by what the kernel knows and not by files that can be stale.
+"""Find the daemons of a personal pool from the kernel's data instead of files, which can be stale.
 
-HTCondor's master hands CONDOR_CONFIG to its daemons, so their environment tells to which pool they belong.
-Reads /proc (Linux).
+HTCondor's master passes CONDOR_CONFIG to its daemons, so their environment identifies their pool. Reads /proc (Linux).
 """
 
 import contextlib
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# As the kernel shows them: at most 15 characters. The tools (condor_q, ...) carry the same variable and are no daemons.
+# The kernel shows at most 15 characters. Tools (condor_q, ...) have the same variable but are not daemons.
 _DAEMONS = frozenset(
     name[:15]
     for name in (
@@ -41,7 +40,7 @@ class Daemon(NamedTuple):
 
 
 def daemons(config: Path) -> list[Daemon]:
-    """Daemons of this user that run with the HTCondor configuration file ``config``."""
+    """Return this user's daemons that run with the HTCondor configuration file ``config``."""
     mark = b"CONDOR_CONFIG=" + os.fsencode(config)
     return [
         Daemon(int(entry.name), name)
@@ -51,9 +50,9 @@ def daemons(config: Path) -> list[Daemon]:
 
 
 def launchers(config: Path) -> list[Daemon]:
-    """Processes that are starting a pool with that configuration (``faser_align.pool.launch``).
+    """Return the processes that are starting a pool with that configuration (``faser_align.pool.launch``).
 
-    They outlive the command that wanted the pool if that is killed.
+    They outlive the command that started them if that is killed.
     """
     wanted = {b"faser_align.pool.launch", os.fsencode(config.parent)}
     return [
@@ -64,17 +63,17 @@ def launchers(config: Path) -> list[Daemon]:
 
 
 def master(config: Path) -> int | None:
-    """Process id of the pool's condor_master, or None."""
+    """Return the process id of the pool's condor_master, or None."""
     return next((daemon.pid for daemon in daemons(config) if daemon.name == "condor_master"), None)
 
 
 def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None:
-    """End every daemon of a pool and wait until the last is gone.
+    """End every daemon of a pool and wait until the last has ended.
 
-    The master is asked to shut down, then to shut down fast; what is left is killed. ``patience_s`` is how long
-    each of the two requests may take. Raises TimeoutError if a killed process does not go away.
+    The master is asked to shut down, then to shut down fast; remaining processes are killed. ``patience_s`` is how long
+    each of the two requests may take. Raises TimeoutError if a killed process does not end.
     """
-    for launcher in launchers(config):  # first, so that no master comes after the last look
+    for launcher in launchers(config):  # first, so that no new master can follow
         _send(launcher.pid, signal.SIGKILL)
     for request, wait_s in zip((signal.SIGTERM, signal.SIGQUIT), patience_s, strict=True):
         chief = master(config)
@@ -99,15 +98,15 @@ def _gone(config: Path, wait_s: float) -> bool:
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it ended meanwhile, which is what was wanted
+    with contextlib.suppress(ProcessLookupError):  # already ended
         os.kill(pid, number)
 
 
 def _processes() -> Iterator[tuple[Path, str]]:
-    """Folder in /proc and name of every process."""
+    """Yield folder in /proc and name of every process."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it ended meanwhile
+            with contextlib.suppress(OSError):  # ended meanwhile
                 yield entry, (entry / "comm").read_text(errors="replace").strip()
 
 

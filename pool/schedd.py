@@ -1,4 +1,4 @@
-"""The schedd to which campaigns are submitted: that of the personal pool, or the machine's own."""
+"""Find the schedd for campaigns: that of the personal pool, or the machine's own."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +10,10 @@ PoolKind = Literal["personal", "system"]
 
 
 def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
-    """A ``htcondor2.Schedd`` that answered just now.
+    """Return a ``htcondor2.Schedd`` that just answered.
 
     ``kind`` is the configuration's ``htcondor.pool``; ``folder`` is that of a personal pool other than the user's
-    default one. From now on this process uses that pool. Raises UserError with the cure when nobody answers.
+    default one. This process then uses that pool. Raises UserError with the fix if no schedd answers.
     """
     if kind == "personal":
         machine.condor_master()
@@ -25,11 +25,11 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
 
     try:
         found = htcondor2.Schedd()
-        # The constructor is content with an address file that may be older than the last reboot; this is not.
+        # The constructor accepts an address file older than the last reboot; a query does not.
         found.query(constraint="false", projection=["ClusterId"])
     except htcondor2.HTCondorException as error:
         raise UserError(f"no HTCondor schedd answers ({_first_line(error)}): {cure}") from error
-    except KeyError as error:  # the bindings, where the collector has an ad without the attribute MyAddress
+    except KeyError as error:  # raised by the bindings for an ad without MyAddress
         raise UserError(f"no HTCondor schedd answers (the collector does not know its address): {cure}") from error
     return found
 

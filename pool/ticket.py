@@ -1,6 +1,6 @@
-"""Tickets for trying a pool with credentials: ``python -m faser_align.pool.ticket [-l SECONDS] [-r SECONDS]``.
+"""Write tickets for testing a pool with credentials: ``python -m faser_align.pool.ticket [-l SECONDS] [-r SECONDS]``.
 
-A ticket has the format of a real one and times, but no key that any server would accept.
+A ticket has the format and times of a real one, but no key that any server would accept.
 """
 
 import argparse
@@ -38,14 +38,14 @@ def _counted(data: bytes) -> bytes:
 
 
 def renewed(ticket: Ticket, now: int) -> Ticket | None:
-    """Return the ticket that a server would give for ``ticket``: as long again, but not beyond its renewable life."""
+    """Return the ticket that a server would return for ``ticket``: the same lifetime, within its renewable life."""
     if now >= ticket.end or ticket.renew_until <= ticket.end:
         return None
     return ticket._replace(start=now, end=min(now + ticket.end - ticket.start, ticket.renew_until))
 
 
 def main() -> None:
-    """Write a new ticket where $KRB5CCNAME says."""
+    """Write a new ticket to the path in $KRB5CCNAME."""
     parser = argparse.ArgumentParser(prog="kinit", description="Write a ticket that no Kerberos server knows.")
     parser.add_argument("-l", type=int, default=LIFETIME_S, metavar="SECONDS", help="lifetime")
     parser.add_argument("-r", type=int, default=RENEWABLE_S, metavar="SECONDS", help="renewable lifetime")

@@ -1,6 +1,6 @@
-"""Stop a pool that was left behind: ``tidy.main(FOLDER)``, or ``tidy.main(FOLDER, OURS)`` to spare other work.
+"""Stop a pool that was left running: ``tidy.main(FOLDER)``, or ``tidy.main(FOLDER, OURS)`` to spare other work.
 
-With OURS, a folder of campaigns that may go, a pool whose queue holds jobs from elsewhere is left as it is.
+With OURS, a folder of campaigns that may be removed, a pool with jobs from elsewhere in its queue keeps running.
 Standard library only, so that ``make clean`` works without the virtual environment.
 """
 
@@ -14,7 +14,7 @@ _DESTROYED, _SET = "102", "103"  # records of HTCondor's job queue log, such as:
 
 
 def main(pool: str, ours: str | None = None) -> None:
-    """Stop the pool in folder ``pool``; exits with status 1 and a sentence if it has to be left running."""
+    """Stop the pool in folder ``pool``; exit with status 1 and a sentence if it must keep running."""
     folder = Path(pool)
     foreign = [] if ours is None else [where for where in queued(folder) if not where.is_relative_to(ours)]
     if foreign:
@@ -26,7 +26,7 @@ def main(pool: str, ours: str | None = None) -> None:
 
 
 def queued(pool: Path) -> list[Path]:
-    """Folders from which the jobs in the pool's queue were submitted, whether or not the pool runs."""
+    """Return the folders from which the jobs in the pool's queue were submitted, whether or not the pool runs."""
     folders: dict[str, str] = {}
     try:
         log = (pool / "spool" / "job_queue.log").read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""HTCondor's own commands as a user of a campaign types them."""
+"""Write HTCondor's commands as the user of a campaign types them."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -9,9 +9,9 @@ from faser_align.campaign.next_steps import Step, held_steps
 
 
 def to_pool(record: Mapping[str, Any], config: str = "") -> str:
-    """Return what precedes HTCondor's commands so that they reach the campaign's pool: nothing, except for a personal one.
+    """Return the prefix that directs HTCondor's commands to the campaign's pool; empty unless it is a personal pool.
 
-    ``config`` is the pool's configuration file where it is known; without, it is that of the user's own pool.
+    ``config`` is the pool's configuration file if known; by default that of the user's own pool.
     """
     if record["config"]["htcondor"]["pool"] != "personal":
         return ""
@@ -23,12 +23,12 @@ def to_pool(record: Mapping[str, Any], config: str = "") -> str:
 def release_held(
     record: Mapping[str, Any], held: Iterable[tuple[str, str, str]], dag_id: str, config: str = ""
 ) -> list[Step]:
-    """Return what lets held jobs continue; nothing if no job is known by its id.
+    """Return the commands that let held jobs continue; empty if no job's id is known.
 
     Args:
         record: the campaign's manifest.
         held: node, job and reason of each.
-        dag_id: that of their DAGMan.
+        dag_id: id of their DAGMan job.
         config: see ``to_pool``.
     """
     known = [(node, job, why) for node, job, why in held if job]

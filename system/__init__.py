@@ -1,1 +1,1 @@
-"""The operating system and the site: atomic files, permissions, libraries, tools that tell quotas and tickets."""
+"""Use the operating system and the site: atomic files, permissions, libraries, tools for quotas and tickets."""

@@ -1,7 +1,7 @@
-"""Writing files so that a reader sees the old content or the whole new one, never half of it: the one place for it.
+"""Write files atomically: a reader sees the old content or the complete new one.
 
-Content goes to a temporary name in the same folder and onto the disk before it gets its own name. Standard library only,
-because hooks and jobs load this.
+Content is written to a temporary name in the same folder and synced before it is renamed. Standard library only,
+because hooks and jobs import this module.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ Name = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def replacing(path: Name, *, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+    """Open a file that replaces ``path`` when the block succeeds, and is removed when it fails.
 
     Args:
-        path: what is to be written.
-        mode: permissions of the file, less the umask.
+        path: the file to write.
+        mode: permissions of the file, before the umask.
     """
     with temporary(path) as name:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -29,7 +29,7 @@ def replacing(path: Name, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def temporary(path: Name) -> Iterator[str]:
-    """A name beside ``path``, for a writer that wants names; what is there when the block ends well becomes ``path``."""
+    """Return a temporary name beside ``path``; its file replaces ``path`` when the block succeeds."""
     name = _beside(path)
     try:
         yield name
@@ -40,16 +40,16 @@ def temporary(path: Name) -> Iterator[str]:
 
 
 def write_text(path: Name, text: str, *, mode: int = 0o666) -> None:
-    """Write a text file at once, in the place of one that may be there."""
+    """Write a text file atomically, replacing an existing one."""
     with replacing(path, mode=mode) as file:
         file.write(text.encode())
 
 
 def write_new(path: Name, text: str) -> None:
-    """Write a text file at once where there is none.
+    """Write a text file atomically if there is none.
 
     Raises:
-        FileExistsError: there is one, even if it appeared just now.
+        FileExistsError: the file exists, even if it was created just now.
     """
     name = _beside(path)
     try:
@@ -61,7 +61,7 @@ def write_new(path: Name, text: str) -> None:
             os.link(name, path)
         except FileExistsError:
             raise
-        except OSError:  # EOS and some others know no links
+        except OSError:  # EOS and some other file systems do not support links
             if os.path.lexists(path):
                 raise FileExistsError(f"{path} exists already") from None
             os.rename(name, path)
@@ -71,7 +71,10 @@ def write_new(path: Name, text: str) -> None:
 
 @contextlib.contextmanager
 def closed_to_others() -> Iterator[None]:
-    """Let nobody else write what is made in the block, whatever the user's umask: a campaign's files run programs in their name."""
+    """Remove others' write permission from everything made in the block.
+
+    A campaign's files run programs as the user, so this must not depend on their umask.
+    """
     mask = os.umask(0o022)
     os.umask(mask | 0o022)
     try:
@@ -81,7 +84,7 @@ def closed_to_others() -> Iterator[None]:
 
 
 def sync(path: Name) -> None:
-    """Bring a file, or a folder's names, onto the disk."""
+    """Sync a file, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -90,6 +93,6 @@ def sync(path: Name) -> None:
 
 
 def _beside(path: Name) -> str:
-    """A name that nobody else uses, on no other machine either."""
+    """Return a name that no other process uses, on any machine."""
     folder, name = os.path.split(os.fspath(path))
     return os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")

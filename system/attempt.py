@@ -15,5 +15,5 @@ def attempt(name: str, look: Callable[[], str]) -> Entry:
         return {"name": name, "result": "skipped", "text": str(absent) or "not on that machine"}
     except UserWarning as warning:
         return {"name": name, "result": "warning", "text": str(warning)}
-    except Exception as problem:  # noqa: BLE001 -- the machine that waits must get an answer whatever happens here
+    except Exception as problem:  # noqa: BLE001 -- the waiting machine must get an answer whatever happens here
         return {"name": name, "result": "failed", "text": str(problem) or type(problem).__name__}

@@ -1,4 +1,4 @@
-"""Whether a folder can hold a store: its operations are tried there, each as the store does it."""
+"""Check whether a folder can hold a state database, by trying its file operations there."""
 
 import fcntl
 import os
@@ -13,13 +13,13 @@ LOCK_WAIT_S = 20
 
 
 def try_folder(folder: str) -> str:
-    """Do in ``folder`` what the store does; raises OSError or UserError where that does not work."""
+    """Do in ``folder`` what the state database does; raise OSError or UserError if that fails."""
     path = f"{folder}/lock"
     with open(path, "wb") as file:
         file.write(b"1")
         os.fsync(file.fileno())
         fcntl.flock(file, fcntl.LOCK_EX)
-        # Somebody else must find it taken: a file system may grant every lock.
+        # Another process must find it locked: a file system may grant every lock.
         code = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
         other = subprocess.run(
             [sys.executable, "-I", "-S", "-c", code, path],

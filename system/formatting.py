@@ -1,4 +1,4 @@
-"""Numbers, times and durations as people read them."""
+"""Format numbers, times and durations for people."""
 
 import math
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ count = plural.count
 
 NONE = "-"
 
-# The states of nodes that are under way or went wrong. A node runs from its PRE script to its POST script: whether its
-# job computes or waits in the queue meanwhile only HTCondor knows; "queued" is there if it was asked.
+# States of nodes that are under way or failed. A node runs from its PRE script to its POST script; only HTCondor knows
+# whether its job runs or waits meanwhile. "queued" is present if HTCondor was asked.
 _BUSY = {
     "running": "in HTCondor",
     "queued": "waiting in the queue",
@@ -25,31 +25,31 @@ _BUSY = {
 
 
 def busy(counts: Mapping[str, int]) -> list[str]:
-    """What the nodes do that neither wait nor are done, from their number in each state: ``2 in HTCondor``."""
+    """Return the numbers of nodes in states other than waiting and done: ``2 in HTCondor``."""
     named = _BUSY | ({"running": "running"} if "queued" in counts else {})
     return [f"{counts[state]:,} {text}" for state, text in named.items() if counts.get(state)]
 
 
 def number(value: object, form: str = ".3g") -> str:
-    """``value`` in a format; a dash where there is none, words where it is not finite."""
+    """Return ``value`` in a format; a dash if there is none, a word if it is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return NONE
     return format(value, form) if math.isfinite(value) else "not finite"
 
 
 def value(given: object) -> str:
-    """A number of whatever kind with four digits; a large one that can be read is written out: 0.004, 1352, 17,215."""
+    """Return any number with four digits, large ones without an exponent: 0.004, 1352, 17,215."""
     text = number(given, ".4g")
     return number(given, ",.0f") if "e+0" in text else text
 
 
 def chi2(value: object) -> str:
-    """A chi2/ndf: three decimals, fewer where it is far from 1."""
+    """Return chi2/ndf with three decimals, fewer if it is far from 1."""
     return number(value, ".3f" if isinstance(value, int | float) and abs(value) < 100 else ".4g")
 
 
 def size(value: object) -> str:
-    """A length or an angle with three digits, without an exponent where that can be read: 0.312, 9.1, 120, 4810."""
+    """Return a length or an angle with three digits, without an exponent where readable: 0.312, 9.1, 120, 4810."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return NONE
     magnitude = abs(value)
@@ -59,26 +59,26 @@ def size(value: object) -> str:
 
 
 def largest(found: dict[str, Any] | None) -> str:
-    """The largest correction of an iteration: its size, its direction, and the module or layer: ``120 um y 003``."""
+    """Return the largest correction of an iteration: size, direction, and module or layer: ``120 um y 003``."""
     if not found:
         return NONE
     return f"{size(found.get('value'))} {found.get('unit', '')} {direction(found.get('dof'))} {found.get('where', '')}"
 
 
 def direction(dof: object) -> str:
-    """The direction of a degree of freedom, without the kind of part: ``y`` of ``module.y``."""
+    """Return the direction of a degree of freedom: ``y`` of ``module.y``."""
     return str(dof).rpartition(".")[2]
 
 
 def percent(share: float | None) -> str:
-    """A share in percent, with a digit that still says something."""
+    """Return a fraction in percent, with at least one significant digit."""
     if share is None:
         return NONE
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.01 or share == 0 else f"{share:.2%}"
 
 
 def bytes_of(size: int) -> str:
-    """An amount of data in powers of 1000: ``812 B``, ``3.4 MB``."""
+    """Return an amount of data in powers of 1000: ``812 B``, ``3.4 MB``."""
     amount, unit = float(size), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if amount < 999.5 or unit == "TB":
@@ -88,7 +88,7 @@ def bytes_of(size: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``5 h 07 min``, ``3 d 04 h``."""
+    """Return a duration: ``0.4 s``, ``42 s``, ``3 min 12 s``, ``5 h 07 min``, ``3 d 04 h``."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
     if seconds < 9.95:
@@ -104,43 +104,43 @@ def duration(seconds: float | None) -> str:
 
 
 def origin(parent: Mapping[str, Any]) -> str:
-    """The campaign and the iteration that another one was forked from."""
+    """Return the campaign and the iteration that a campaign was forked from."""
     at = f"iteration {parent['iteration']}" if parent["iteration"] else "the constants that it began with"
     stage = f"stage {parent['stage']}, " if parent["stage"] > 1 else ""
     return f"{parent['name']}, {stage}{at}"
 
 
 def ago(seconds: float) -> str:
-    """How long ago something was."""
+    """Return how long ago something was."""
     return "just now" if seconds < 2 else f"{duration(seconds)} ago"
 
 
 def zone(*, utc: bool) -> tzinfo | None:
-    """The time zone to show times in; None is this machine's own."""
+    """Return the time zone to show times in; None is this machine's own."""
     return UTC if utc else None
 
 
 def moment(text: str, where: tzinfo | None) -> datetime | None:
-    """A time of the store in a zone, or None for an empty one."""
+    """Return a stored time in a zone, or None for an empty one."""
     return datetime.fromisoformat(text).astimezone(where) if text else None
 
 
 def day_and_time(text: str, where: tzinfo | None = None) -> str:
-    """A time of the store to the minute: ``2026-11-24 08:30``."""
+    """Return a stored time to the minute: ``2026-11-24 08:30``."""
     when = moment(text, where)
     return f"{when:%Y-%m-%d %H:%M}" if when else NONE
 
 
 def since_utc(text: str, now: datetime) -> str | None:
-    """A point in time that a person gave, as the store writes times.
+    """Parse a point in time given by a user; return it in the format of stored times.
 
     Args:
-        text: ``30m``, ``2h`` or ``1d`` before now, or a date with or without a time, in this machine's zone
-            unless it names one (``2026-11-24``, ``2026-11-24 08:30``, ``2026-11-24T07:30:00Z``).
+        text: ``30m``, ``2h`` or ``1d`` before now, or a date with or without a time, in this machine's zone unless it
+            names one (``2026-11-24``, ``2026-11-24 08:30``, ``2026-11-24T07:30:00Z``).
         now: the present, with a time zone.
 
     Returns:
-        The UTC time, or None if it is no such text.
+        The UTC time, or None if the text is not a time.
     """
     units = {"m": 60, "h": 3600, "d": 86400}
     try:
@@ -148,7 +148,7 @@ def since_utc(text: str, now: datetime) -> str | None:
             when = now - timedelta(seconds=int(text[:-1]) * units[text[-1]])
         else:
             when = datetime.fromisoformat(text)
-        # A time without a zone is this machine's.
+        # A time without a zone is in this machine's zone.
         return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
     except (ValueError, OverflowError):
         return None

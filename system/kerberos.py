@@ -1,7 +1,7 @@
-"""The Kerberos credential that HTCondor keeps for a campaign's scripts on the access point (standard library only).
+"""Read the Kerberos credential that HTCondor keeps for a campaign's scripts (standard library only).
 
-HTCondor's credmon leaves it as a file in MIT's format 4 (MIT Kerberos, "Credential cache file format"), which is read here:
-a script need not start ``klist``, and the file says when the ticket ends.
+HTCondor's credmon stores it as a file in MIT's format 4 (MIT Kerberos, "Credential cache file format"). Reading it here
+saves a script from starting ``klist``, and gives the end of the ticket.
 """
 
 import os
@@ -18,7 +18,7 @@ MAGIC = b"\x05\x04"
 
 
 class Ticket(NamedTuple):
-    """A ticket-granting ticket: whose, and its times (seconds since 1970); ``renew_until`` is 0 if it is not renewable."""
+    """A ticket-granting ticket: principal and times (Unix time, s); ``renew_until`` is 0 if it is not renewable."""
 
     principal: str
     start: int
@@ -27,7 +27,7 @@ class Ticket(NamedTuple):
 
 
 def expired(now: float) -> str:
-    """Return a sentence if the credential of this script has expired; empty if it is valid, absent or unreadable."""
+    """Return a sentence if this script's credential has expired; empty if it is valid, absent or unreadable."""
     if VARIABLE not in os.environ:
         return ""
     try:
@@ -41,7 +41,7 @@ def expired(now: float) -> str:
 
 
 def stored(now: float) -> str:
-    """Return what a script on the access point knows of the stored credential; raises CampaignError if DAGMan has none."""
+    """Describe the stored credential as seen by a script on the access point; raise CampaignError if DAGMan has none."""
     if os.environ.get(MARK) != MARKED:
         raise CampaignError(
             "HTCondor gave DAGMan no credential, so that it cannot submit jobs: SendCredential of its job is not true"
@@ -53,7 +53,7 @@ def stored(now: float) -> str:
 
 
 def received(now: float) -> str:
-    """Return how long the credential of this job is valid; raises CampaignError if there is none or it has expired."""
+    """Return how long this job's credential is valid; raise CampaignError if it is missing or has expired."""
     if not os.environ.get(CACHE):
         raise CampaignError(f"HTCondor gave the job no credential: {CACHE} is not set")
     return _validity(os.environ[CACHE].removeprefix("FILE:"), now)
@@ -73,7 +73,7 @@ def _validity(path: str, now: float) -> str:
 
 
 def read(path: str) -> Ticket | None:
-    """Return the ticket-granting ticket of a credential cache that ends last; None if there is none.
+    """Return the ticket-granting ticket of a credential cache with the latest end; None if there is none.
 
     Raises OSError if the file cannot be read, ValueError if it is not a cache of format 4.
     """
@@ -96,7 +96,7 @@ def read(path: str) -> Ticket | None:
 
 
 class _Reader:
-    """Read a cache's numbers (big-endian) and counted strings one after the other."""
+    """Reads a cache's numbers (big-endian) and counted strings in sequence."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self.at = data, at
@@ -119,15 +119,15 @@ class _Reader:
         return found.decode()
 
     def principal(self) -> str:
-        self.number("I")  # kind of name
+        self.number("I")  # type of the name
         count, realm = self.number("I"), self.text()
         return "/".join(self.text() for _ in range(count)) + f"@{realm}"
 
     def credential(self) -> tuple[str, list[int]]:
-        """Server, and times: authentication, start, end, renewable until."""
+        """Return the server and the times: authentication, start, end, renewable until."""
         self.principal()
         server = self.principal()
-        self.number("H")  # kind of key
+        self.number("H")  # type of the key
         self.skip(self.number("I"))
         times = [self.number("I") for _ in range(4)]
         self.skip(1 + 4)  # whether it is a session key; flags

@@ -1,6 +1,6 @@
-"""Who else could change what will run in the user's name, or read his credentials: mode bits, and on AFS the access list.
+"""Check who else can change what runs as the user, or read their credentials: mode bits, and AFS ACLs.
 
-Whoever can write a program, a folder that it lies in, or one that its path passes through, can have it replaced.
+Anyone who can write a program, its folder, or a folder on its path can replace it.
 """
 
 import grp
@@ -12,26 +12,26 @@ from collections.abc import Iterator
 
 from faser_align.fsm.errors import UserError
 
-# File systems whose mode bits decide nothing: access lists do, or nobody can write there.
+# File systems that ignore mode bits: they have ACLs, or are read-only.
 AFS, FOREIGN = "/afs/", ("/afs/", "/eos/", "/cvmfs/")
 EVERYBODY = (
     "system:anyuser",
     "system:authuser",
-)  # names in AFS's access lists: all the world, and everybody with an account
+)  # names in AFS ACLs: everybody, and every account
 READING, WRITING = "r", "idwka"
 LINKS_MAX = 40
 FS_WAIT_S = 10
 
 
 def check_trusted(path: str, what: str) -> None:
-    """Raise UserError if somebody but the user and the administrator could write ``path`` or a folder on the way to it.
+    """Raise UserError if anyone but the user and the administrator can write ``path`` or a folder on its path.
 
-    A folder that all may write, but in which nobody may remove what is others' (sticky, as /var/tmp), is no danger to
-    what lies in it. A group of which the user is the only member is the user.
+    A sticky folder that all may write, such as /var/tmp, is safe for its entries. A group whose only member is the user
+    counts as the user.
 
     Args:
-        path: absolute path of something that is there.
-        what: what it is, for the sentence.
+        path: absolute path of an existing file or folder.
+        what: its name for the sentence.
     """
     for place, found in _passed(path):
         if _is_foreign(place):
@@ -51,9 +51,9 @@ def check_trusted(path: str, what: str) -> None:
 
 
 def check_tree(folder: str, what: str) -> None:
-    """The same for everything in a folder, links at its top included; what goes meanwhile is no danger any more.
+    """Check everything in a folder, including links at its top; entries that vanish meanwhile are safe.
 
-    A Python that runs beside writes its compiled modules there, under a temporary name at first.
+    A Python process that runs at the same time writes compiled modules there, first under a temporary name.
     """
     check_trusted(folder, what)
     for entry in sorted(os.listdir(folder)):
@@ -70,7 +70,7 @@ def check_tree(folder: str, what: str) -> None:
 
 
 def _below(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything at any depth in a folder that is still there when its turn comes."""
+    """Yield everything at any depth in a folder that still exists."""
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):
             place = os.path.join(top, name)
@@ -82,7 +82,7 @@ def _below(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def refuse_everybody(folder: str, rights: str, what: str) -> None:
-    """Raise UserError if AFS's access list gives one of ``rights`` in a folder to everybody; nothing is known elsewhere."""
+    """Raise UserError if the AFS ACL of a folder gives everybody one of ``rights``; does nothing elsewhere."""
     given = _access_list(folder) if folder.startswith(AFS) else {}
     for name in EVERYBODY:
         if set(given.get(name, "")) & set(rights):
@@ -93,7 +93,7 @@ def refuse_everybody(folder: str, rights: str, what: str) -> None:
 
 
 def parse_access_list(text: str) -> dict[str, str]:
-    """What ``fs listacl`` says: the rights of each name among the normal ones; negative rights are left out."""
+    """Parse ``fs listacl``: return the normal rights of each name, without negative rights."""
     found = {}
     for line in text.partition("Normal rights:")[2].partition("Negative rights:")[0].splitlines():
         words = line.split()
@@ -113,7 +113,7 @@ def _access_list(folder: str) -> dict[str, str]:
 
 
 def _passed(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything that is passed on the way to ``path``, itself included, as the kernel walks: link by link."""
+    """Yield everything on the way to ``path``, including itself, as the kernel resolves it, link by link."""
     here, rest, links = "/", [part for part in path.split("/") if part], 0
     yield here, os.lstat(here)
     while rest:
@@ -136,7 +136,7 @@ def _passed(path: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _is_foreign(place: str) -> bool:
-    """Whether mode bits mean nothing there."""
+    """Return whether mode bits have no effect there."""
     if place.startswith(FOREIGN):
         return True
     try:
@@ -146,7 +146,7 @@ def _is_foreign(place: str) -> bool:
 
 
 def _writers(found: os.stat_result, user: int) -> str:
-    """Who could write it, as a sentence goes on; empty if that is only the user and the administrator, who owns ``/``."""
+    """Return who else can write it, as part of a sentence; empty if only the user and the owner of ``/``."""
     if found.st_uid not in (user, *_administrators()):
         return f"belongs to {_name(found.st_uid)}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
@@ -159,12 +159,12 @@ def _writers(found: os.stat_result, user: int) -> str:
 
 
 def _administrators() -> tuple[int, ...]:
-    """Root, and who stands for it in a container."""
+    """Return root's user id, and the owner of ``/`` in a container."""
     return (0, os.lstat("/").st_uid)
 
 
 def _is_own_group(gid: int, user: int) -> bool:
-    """Whether a group is the user's private one: with his name, and without other members."""
+    """Return whether a group is the user's private one: with their name, and without other members."""
     try:
         name = pwd.getpwuid(user).pw_name
         group = grp.getgrgid(gid)

@@ -1,4 +1,4 @@
-"""Whether a job's files are whole, as far as a few bytes tell. Standard library only, and none of it: hooks load this."""
+"""Check whether a job's files are complete, from a few bytes. Almost no imports: hooks import this module."""
 
 import os
 
@@ -6,10 +6,10 @@ _HEADER_BYTES = 64
 
 
 def problem(path: str) -> str:
-    """What is wrong with the ROOT file ``path``, or an empty text; raises OSError if it cannot be read.
+    """Return what is wrong with the ROOT file ``path``, or an empty string; raise OSError if it cannot be read.
 
-    A ROOT file begins with ``root``, a version, and the offset of its end, which must be its size
-    (ROOT, TFile: header; 4 bytes for versions below 1000000, 8 above).
+    A ROOT file begins with ``root``, a version, and the offset of its end, which must be its size (ROOT, TFile: header;
+    4 bytes for versions below 1000000, 8 above).
     """
     size = os.stat(path).st_size
     with open(path, "rb", buffering=0) as opened:
@@ -22,9 +22,9 @@ def problem(path: str) -> str:
 
 
 def mille_problem(path: str) -> str:
-    """What is wrong with the Mille binary ``path``, or an empty text; raises OSError if it cannot be read.
+    """Return what is wrong with the Mille binary ``path``, or an empty string; raise OSError if it cannot be read.
 
-    Its size must be the one in its counts, which lie beside it; those of an earlier version do not say it.
+    Its size must equal the one in its counts, which are beside it; counts of an earlier version have no size.
     """
     size = os.stat(path).st_size
     try:

@@ -1,4 +1,4 @@
-"""Tools of the site that tell quotas and tickets: found by PATH, and what they print read by pure functions."""
+"""Run the site's tools for quotas and tickets, found by PATH, and parse their output."""
 
 import os
 import re
@@ -19,28 +19,28 @@ class AbsentError(Exception):
 
 
 class Quota(NamedTuple):
-    """Bytes in use, and how many there may be; None: as many as there is room for."""
+    """Used and allowed bytes; None: no limit."""
 
     used: int
     limit: int | None
 
     @property
     def left(self) -> int | None:
-        """Bytes that may still be written; None: no limit."""
+        """Return the bytes that may still be written; None: no limit."""
         return None if self.limit is None else max(0, self.limit - self.used)
 
 
 def run(tool: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """What a tool prints.
+    """Return a tool's output.
 
     Args:
-        tool: its name, looked for in PATH.
-        arguments: of the tool.
-        environment: variables besides those of this process.
+        tool: its name, looked up in PATH.
+        arguments: its arguments.
+        environment: variables to add to those of this process.
 
     Raises:
         AbsentError: there is no such tool.
-        CampaignError: it fails, or is silent for too long; the sentence ends with its last words.
+        CampaignError: it fails or does not end in time; the sentence ends with its last output.
     """
     program = shutil.which(tool)
     if program is None:
@@ -49,7 +49,7 @@ def run(tool: str, *arguments: str, environment: Mapping[str, str] | None = None
     try:
         done = subprocess.run(
             [program, *arguments],
-            # Dates are read back, so that the language must be known.
+            # Dates are parsed, so the language must be known.
             env={**os.environ, "LC_ALL": "C", **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -69,7 +69,7 @@ def run(tool: str, *arguments: str, environment: Mapping[str, str] | None = None
 
 
 def parse_afs_quota(text: str) -> Quota | None:
-    """Quota of a volume as ``fs listquota PATH`` prints it (kB): name, quota or ``no limit``, used, %, partition."""
+    """Parse ``fs listquota PATH`` (kB): name, quota or ``no limit``, used, %, partition."""
     found = re.search(r"^\S+\s+(no limit|\d+)\s+(\d+)\s+\d+%", text, re.MULTILINE)
     if found is None:
         return None
@@ -77,9 +77,9 @@ def parse_afs_quota(text: str) -> Quota | None:
 
 
 def parse_eos_quota(text: str) -> Quota | None:
-    """The user's quota as ``eos quota ls -m -p PATH`` prints it: lines of ``key=value``, bytes; logical ones count.
+    """Parse the user's quota from ``eos quota ls -m -p PATH``: lines of ``key=value`` in logical bytes.
 
-    A limit of 0 with the status ``ignored`` is none. Of several quotas (user's, group's) the tightest counts.
+    A limit of 0 with the status ``ignored`` means none. Of several quotas (user's, group's) the tightest counts.
     """
     found = []
     for line in text.splitlines():
@@ -103,18 +103,19 @@ _FORMS = ("%m/%d/%Y %H:%M:%S", "%m/%d/%y %H:%M:%S", "%b %d %H:%M:%S %Y", "%Y-%m-
 
 
 def parse_klist(text: str, now: datetime) -> float | None:
-    """Seconds for which the ticket-granting ticket of ``klist`` is still good (MIT's or Heimdal's); None without one.
+    """Return for how long (s) the ticket in ``klist``'s output (MIT, Heimdal) is valid; None without one.
 
-    ``now`` is local time without a zone, as the dates are.
+    It is the ticket-granting ticket. ``now`` is local time without a zone, as are the dates.
     """
     ends = [_seconds(found, now) for found in _TICKET.findall(text)]
     return max((end for end in ends if end is not None), default=None)
 
 
 def parse_tokens(text: str, now: datetime) -> float | None:
-    """Seconds for which the longest AFS token of ``tokens`` is still good, negative or 0 if expired; None without one.
+    """Return for how long (s) the longest AFS token in the output of ``tokens`` is valid; None without one.
 
-    Dates have no year: the token's end is the nearest such date to ``now``, local time without a zone.
+    The result is at most 0 if it has expired. Dates have no year: the end is taken as the date nearest to ``now``, local
+    time without a zone.
     """
     ends = []
     for line in text.splitlines():
@@ -145,14 +146,14 @@ def _seconds(text: str, now: datetime) -> float | None:
 
 
 def local_now() -> datetime:
-    """Local time without a zone, as the tools print it."""
+    """Return local time without a zone, as the tools print it."""
     return datetime.now(UTC).astimezone().replace(tzinfo=None)
 
 
 def ticket(tool: str) -> str:
-    """Return how long the ticket that ``klist`` shows, or the token that ``tokens`` shows, is still valid.
+    """Return how long the ticket of ``klist``, or the token of ``tokens``, is valid.
 
-    Raises AbsentError without the tool, CampaignError if there is none that is valid.
+    Raises AbsentError without the tool, CampaignError without a valid ticket or token.
     """
     text = run(tool)
     left_s = (parse_klist if tool == "klist" else parse_tokens)(text, local_now())
