@@ -83,15 +83,6 @@ DAGMAN_FAILURES = {
     ),
 }
 
-# Words of the reason why HTCondor holds a job -> cure; the first that applies.
-HOLDS = (
-    (
-        "memory",
-        "give it more: `condor_qedit JOB RequestMemory MB`, then `condor_release JOB`; memory_max_mb does so by itself",
-    ),
-    ("", "remove the cause, then `condor_release JOB`; or `condor_rm JOB`, so that its node is tried again"),
-)
-
 
 def failure(ret: int | None) -> tuple[str, bool, str] | None:
     """Return (name, fatal, fix) of what a job or DAGMan reported, or None for a status without a name."""

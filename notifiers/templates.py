@@ -174,12 +174,12 @@ def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
 
 
 def _plain_table(table: Table) -> str:
-    """Return the table in aligned columns; the last column, of words, is left-aligned."""
+    """Return the table in aligned columns."""
     lines = [table.columns, *table.rows]
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(table.columns))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column == len(widths) - 1 else cell.rjust(width)
+            cell.ljust(width) if column == table.words else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
         for cells in lines

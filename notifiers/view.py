@@ -68,11 +68,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Table:
-    """The iterations; ``note`` says how many earlier ones are not shown."""
+    """A table with the sentence below it, if any; ``words`` is the column that is aligned to the left."""
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    note: str = ""
+    words: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class View:
     sentence: str
     progress: str
     changes: tuple[Change, ...]
+    validation: Table
     table: Table
     urgent: tuple[Listing, ...]
     losses: tuple[Listing, ...]

@@ -3,7 +3,7 @@
 Templates only arrange the view, so that text, HTML and Markdown have the same content.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.campaign.layout import raw_name
@@ -67,7 +67,8 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         tone=words.tone,
         sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
-        changes=(*_changes(rows), *_validation(facts.get("validation"))),
+        changes=_changes(rows),
+        validation=_validation(facts.get("validation")),
         table=_table(rows, count(facts.get("stages")) > 1),
         urgent=urgent,
         losses=losses,
@@ -137,15 +138,25 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     )
 
 
-def _validation(groups: object) -> Iterator[Change]:
-    """Yield the validation's results with the last constants, each with its value for the first ones."""
-    if not isinstance(groups, Mapping):
-        return
-    for name, label in (("all", "all files"), ("unused", "files not used")):
-        group = groups.get(name)
-        if isinstance(group, Mapping):
-            now, before = (number((group.get(when) or {}).get("chi2_per_ndf"), ".3f") for when in ("after", "before"))
-            yield Change(f"Validation, chi2/ndf of {label}", now, before)
+def _validation(groups: object) -> Table:
+    """Return the table of the validation, as `status` shows it; without rows if there was none."""
+    found = groups if isinstance(groups, Mapping) else {}
+    rows = [
+        (
+            label,
+            number(_half(group, "after").get("tracks"), ","),
+            *(number(_half(group, when).get("chi2_per_ndf"), ".3f") for when in ("before", "after")),
+        )
+        for name, label in (("all", "all files"), ("unused", "files not used"))
+        if isinstance(group := found.get(name), Mapping)
+    ]
+    note = "Before: with the campaign's first constants; after: with its last ones."
+    return Table(("files", "tracks", "chi2/ndf before", "chi2/ndf after"), tuple(rows), note)
+
+
+def _half(group: Facts, when: str) -> Facts:
+    half = group.get(when)
+    return half if isinstance(half, Mapping) else {}
 
 
 def _largest(value: object) -> str:
@@ -161,7 +172,7 @@ def _table(rows: Sequence[Facts], staged: bool) -> Table:
     hidden = max(0, len(rows) - ROWS_MAX)
     before = "iteration before these is" if hidden == 1 else "iterations before these are"
     note = f"The {hidden:,} {before} not shown." if hidden else ""
-    return Table(columns, tuple(_row(row, staged) for row in rows[hidden:]), note)
+    return Table(columns, tuple(_row(row, staged) for row in rows[hidden:]), note, words=len(columns) - 1)
 
 
 def _row(row: Facts, staged: bool) -> tuple[str, ...]:

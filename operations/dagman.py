@@ -201,7 +201,8 @@ def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: 
         return Look(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
-        sentence = f"its DAGMan was started {job.crashes} times and ends at once each time; see {out}"
+        times = formatting.count(job.crashes, "time")
+        sentence = f"its DAGMan was started {times} and ends at once each time; see {out}"
         return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))

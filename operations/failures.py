@@ -1,6 +1,6 @@
 """The failed attempts of a campaign, and its holds, with what is known about each from the store and from HTCondor's log."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,13 @@ from faser_align.state import queries
 from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
+
+# Words of the reason why HTCondor held a job -> what helps; the first that applies.
+_HOLDS = (
+    ("memory", "give the job more memory, then release it; with memory_max_mb HTCondor does both by itself"),
+    ("", "remove the cause, then release the job"),
+)
+_PAST = "the job is not on hold any more; to avoid further holds, remove the cause"
 
 EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
 
@@ -38,8 +45,12 @@ def kinds(attempts: Iterable[Row]) -> list[Failure]:
     return sorted(found, key=lambda failure: -len(failure.attempts))
 
 
-def attempts(folder: str) -> list[Row]:
-    """Failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
+def attempts(folder: str, on_hold: Collection[str]) -> list[Row]:
+    """Return failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
+
+    Args:
+        folder: the campaign.
+        on_hold: ids of the jobs that are on hold now.
 
     Raises:
         StoreError: the published copy cannot be read.
@@ -52,15 +63,16 @@ def attempts(folder: str) -> list[Row]:
             "coalesce(json_extract(h.facts, '$.reason'), '') AS why FROM history AS h JOIN nodes AS n ON n.node = h.subject "
             "WHERE h.event = 'held' OR (h.event IN ('failed', 'lost') AND h.ignored = '') ORDER BY h.id",
         )
-    return [named(row, hosts) for row in found]
+    return [named(row, hosts, on_hold) for row in found]
 
 
-def named(row: Row, hosts: dict[str, str]) -> Row:
-    """A failed attempt or a hold with the name of its failure, the cure, and the host, which ``hosts`` has by job."""
+def named(row: Row, hosts: dict[str, str], on_hold: Collection[str]) -> Row:
+    """Return a failed attempt or a hold with the name of its failure, the fix, and the host, which ``hosts`` has by job."""
     ret, held = row.pop("ret"), row.pop("event") == "held"
     if held:
-        word, cure = next(known for known in exit_codes.HOLDS if known[0] in row["why"].lower())
-        name = f"on hold: {word}" if word else "on hold"
+        word, cure = next(known for known in _HOLDS if known[0] in row["why"].lower())
+        name, cure = ("on hold", cure) if row["job_id"] in on_hold else ("was on hold", _PAST)
+        name = f"{name}: {word}" if word else name
     elif known := exit_codes.failure(ret):
         name, _, cure = known
     else:

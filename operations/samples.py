@@ -189,9 +189,15 @@ def _befell(event: str) -> dict[str, object]:
         "held": {
             "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD}],
         },
+        "rejected": {"validation": {"all": _compared(17_241, 1.003, 1.015), "unused": _compared(5_660, 1.004, 1.017)}},
         "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
     }
     return found.get(event, {})
+
+
+def _compared(tracks: int, before: float, after: float) -> dict[str, object]:
+    """Return a group of a validation's files."""
+    return {when: {"tracks": tracks, "chi2_per_ndf": value} for when, value in (("before", before), ("after", after))}
 
 
 def choose(target: str | None, config: str, templates: str = "") -> Choice:

@@ -23,6 +23,7 @@ MEANING = {
     "v_history": "the history, with its reasons as text",
     "v_iterations": "iterations, with the numbers that judge as columns",
     "v_nodes": "nodes, with their latest attempt",
+    "v_nodes.return_value": "DAGMan's `$RETURN`: the job's exit status; -1001 to -1004: [DAGMan's own](exit-statuses.md); else negative: the signal that killed the job",
     "campaign.id": "always 1",
     "campaign.name": "name of the campaign",
     "campaign.iteration": "from 1 inside its stage; 0 before the first",

@@ -51,7 +51,7 @@ def why(
 def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> None:
     """Show what went wrong in a campaign, by kind of failure.
 
-    Every failed attempt and every hold counts: how often, on which nodes and hosts, in which words, and what helps.
+    It counts every failed attempt and every hold: how often, on which nodes and hosts, with which reasons, and what helps.
 
     Example: faser-align analyze Y2023_R011705_F400-450
     """
@@ -61,7 +61,7 @@ def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> 
 
     folder = registry.find(campaign)
     seen = snapshot.take(folder)
-    kinds = failures.kinds(failures.attempts(folder))
+    kinds = failures.kinds(failures.attempts(folder, {held["job_id"] for held in seen["held"]}))
     if as_json:
         console.show_json(
             {
@@ -69,6 +69,7 @@ def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> 
                 "state": seen["state"],
                 "reason": seen["reason"],
                 "failures": [{"name": kind.name, "cure": kind.cure, "attempts": kind.attempts} for kind in kinds],
+                "release": seen["release"],
             }
         )
         return

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from faser_align.cli.show import incidents
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import alike
@@ -81,7 +82,8 @@ def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd])
         return [*blocks, Line(), Line("no attempt of any node has failed")]
     for failure in failures:
         blocks += _kind(failure, logs)
-    return blocks
+    release = incidents.release(seen)
+    return [*blocks, Line(), *release] if release else blocks
 
 
 def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:

@@ -29,7 +29,7 @@ def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
     """
     found: list[Block] = []
     found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
-    found += _release(seen)
+    found += release(seen, "  ")
     found += _vanished(seen, program)
     found += _disconnected(seen)
     found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
@@ -99,12 +99,12 @@ def _and_others(items: Sequence[Row], noun: str) -> str:
     return f"{first['node']} and {many}"
 
 
-def _release(seen: Row) -> list[Block]:
+def release(seen: Row, indent: str = "") -> list[Block]:
     """Return what lets the jobs on hold continue, each command alone in its line."""
     return [
         line
         for step in seen.get("release", ())
-        for line in (Line(f"  {step['words']}:"), Line(f"    {step['command']}", whole=True))
+        for line in (Line(f"{indent}{step['words']}:"), Line(f"{indent}  {step['command']}", whole=True))
     ]
 
 

@@ -186,7 +186,9 @@ def _from_copies(
     tail, middle = missing(best.path, events)
     path = f"{scratch}/base.db"
     shutil.copyfile(best.path, path)
-    return best.name, path, replay(path, folder, tail), len(middle)
+    # A redo log has every transaction that was committed, so events that are not in it notified nobody.
+    complete = any(copy.name == REDO and copy.transactions >= best.transactions for copy in sound)
+    return best.name, path, replay(path, folder, tail, unsent=complete), len(middle)
 
 
 def _close(path: str, logs: Logs) -> str:

@@ -88,11 +88,11 @@ class Replayed(NamedTuple):
     refused: list[str]
 
 
-def replay(path: str, folder: str, events: list[Taken]) -> Replayed:
-    """Take events in as hooks do, all in one transaction.
+def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False) -> Replayed:
+    """Apply events as scripts do, all in one transaction.
 
-    A hook that delivers has tried to send whatever waited then: that is not sent again. Only what the spool brings
-    was surely in no outbox before.
+    A script that delivers has tried to send every pending message: these are not sent again. Events of the spool were in no
+    outbox before; with ``unsent`` neither were the others, because no script has committed them.
     """
     unfit, effective, refused = [], 0, []
     new: list[int] = []
@@ -107,7 +107,7 @@ def replay(path: str, folder: str, events: list[Taken]) -> Replayed:
             effective += db.total_changes > before
             if one.spooled:
                 new += range(messages + 1, _last_message(db) + 1)
-            elif db.total_changes > before and _delivers(one.event):
+            elif not unsent and db.total_changes > before and _delivers(one.event):
                 db.execute(
                     "UPDATE outbox SET state = 'failed', error = ? WHERE state IN ('pending', 'claimed') "
                     f"AND id NOT IN ({', '.join(map(str, new))})",

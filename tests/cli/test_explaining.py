@@ -53,10 +53,16 @@ def test_failures_are_grouped_by_kind(command: Command) -> None:
 
 
 def test_holds_are_among_the_failures(command: Command) -> None:
-    """A job on hold is told with HTCondor's reason and the cure."""
+    """A job on hold has HTCondor's reason and the command that releases it; one that was on hold has no command."""
     said = command("analyze", "held").out
-    assert "on hold: 1 attempt of 1 node" in said
-    assert "condor_release" in said
+    assert "\non hold: 1 attempt of 1 node" in said
+    assert said.endswith("condor_release 31.0\n")
+    assert [
+        step["command"].split()[-2:] for step in json.loads(command("analyze", "held", "--json").out)["release"]
+    ] == [["condor_release", "31.0"]]
+    past = command("analyze", "failed").out
+    assert "\nwas on hold: 1 attempt of 1 node" in past
+    assert "condor_release" not in past
 
 
 def test_nothing_wrong_is_said(command: Command) -> None:
@@ -66,17 +72,20 @@ def test_nothing_wrong_is_said(command: Command) -> None:
 
 def test_failures_that_are_alike_are_one_text() -> None:
     """Of thousands of holds the kinds are told apart, each with its own cure; texts that differ in hosts are told once."""
+    on_hold = {f"{n}.0" for n in range(3000)}
     why = ["memory usage exceeded request_memory", "cannot send to slot1@wn{n:04d}.cern.ch", "quota used up"]
     attempts = [
         failures.named(
-            {"node": f"n{n}", "state": "held", "job_id": f"{n}.0", "event": "held", "ret": None, "why": text}, {}
+            {"node": f"n{n}", "state": "held", "job_id": f"{n}.0", "event": "held", "ret": None, "why": text},
+            {},
+            on_hold,
         )
         for n in range(3000)
         for text in [why[n % 3].format(n=n)]
     ]
     memory, others = failures.kinds(attempts)[::-1]
     assert (memory.name, len(memory.attempts)) == ("on hold: memory", 1000)
-    assert "RequestMemory" in memory.cure
+    assert "more memory" in memory.cure
     assert (others.name, len(others.attempts)) == ("on hold", 2000)
     said = draw.text(explain.analysis({"name": "c", "state": "failed", "reason": ""}, [others], {})).splitlines()
     assert [line for line in said if "said" in line] == [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from poolcampaigns import processes_in
 from faser_align.campaign import layout, submissions
 from faser_align.dag import queue
 from faser_align.dag.submit import HALT_WAIT_S
+from faser_align.operations import dagman as dagman_queue
 from faser_align.operations import waiting
 from faser_align.pool import processes
 from faser_align.pool.personal import Pool
@@ -86,10 +88,21 @@ def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
         resume_in_vain(stuck, plain_command)
         until(lambda: dagman(stuck)[0].crashes)
         status = plain_command("status", "stuck").out
-        assert "times and ends at once each time" in status
+        assert re.search(r"was started (1 time|\d+ times) and ends at once each time", status)
         assert f"see {stuck / layout.DAGMAN_OUT}" in status
         assert "next:\n  faser-align stop stuck\nthen:\n  faser-align resume stuck\n" in status
         assert plain_command("wait", "stuck").status == 18
+
+
+@pytest.mark.parametrize(("starts", "said"), [(1, "started 1 time and"), (3, "started 3 times and")])
+def test_starts_of_a_dagman_are_counted(
+    starts: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence about a DAGMan that ends at once has its starts in the singular or the plural."""
+    record = make_campaign(tmp_path / "campaign")
+    job = queue.DagmanJob(12, 2, "", crashes=starts)
+    monkeypatch.setattr(dagman_queue, "ask", lambda *_: queue.Queue(jobs=(job,)))
+    assert said in dagman_queue.look(record["folder"]).trouble
 
 
 def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:

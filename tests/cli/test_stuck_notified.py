@@ -230,6 +230,7 @@ def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_co
     repaired = plain_command("repair", campaign.name)
     assert repaired.status == 0, repaired.err
     assert campaign.state() == "failed"
+    assert [" failed " in subject for subject in subjects(mailbox)] == [False, True]
     resumed = plain_command("resume", campaign.name)
     assert resumed.status == 0, resumed.err
     assert campaign.wait_end() == "exhausted"

@@ -119,5 +119,5 @@ def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
     assert (failed["why"], failed["cure"]) == (name, cure)
     (shown,) = snapshot.take(folder)["failed"]
     assert (shown["why"], shown["cure"]) == (name, cure)
-    (attempt,) = failures.attempts(folder)
+    (attempt,) = failures.attempts(folder, ())
     assert (attempt["name"], attempt["cure"]) == (name, cure)

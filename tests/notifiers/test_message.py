@@ -410,15 +410,26 @@ def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
 
 
 def test_a_validation_is_shown_with_both_constants() -> None:
-    """The message of a rejected campaign has chi2/ndf with the new and the first constants for each group of files, in every form."""
+    """The message of a rejected campaign has the validation as a table, as `status` shows it, in every form."""
     groups = {
-        name: {"before": {"chi2_per_ndf": 1.003}, "after": {"chi2_per_ndf": after}}
+        name: {when: {"tracks": 5660, "chi2_per_ndf": value} for when, value in (("before", 1.003), ("after", after))}
         for name, after in (("all", 1.0199), ("unused", 1.5))
     }
     why = "the new constants describe the data worse: chi2/ndf of all files went from 1.003 to 1.02"
     message = compose({"campaign": NAME, "event": "rejected", "reason": why, "validation": groups})
+    assert (
+        "\nValidation\n"
+        "files           tracks  chi2/ndf before  chi2/ndf after\n"
+        "all files        5,660            1.003           1.020\n"
+        "files not used   5,660            1.003           1.500\n"
+    ) in message.text
+    assert (
+        "**Validation**\n\n"
+        "| files | tracks | chi2/ndf before | chi2/ndf after |\n"
+        "|:---|---:|---:|---:|\n"
+        "| all files | 5,660 | 1.003 | 1.020 |\n"
+        "| files not used | 5,660 | 1.003 | 1.500 |\n"
+    ) in message.markdown
+    assert '<td class="words">files not used</td><td>5,660</td><td>1.003</td><td>1.500</td></tr>' in message.html
     for part in _parts(message):
-        words = " ".join(part.split())
-        assert re.search(r"Validation, chi2/ndf of all files:? 1.020 ?, before 1.003", words), words
-        assert re.search(r"Validation, chi2/ndf of files not used:? 1.500 ?, before 1.003", words)
-        assert words.count("describe the data worse") == 1
+        assert part.count("describe the data worse") == 1
