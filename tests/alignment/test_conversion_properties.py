@@ -1,57 +1,73 @@
-"""Arbitrary tracks become the records that a plain loop over tracks and hits would write."""
+"""Random tracks become the records that a plain loop over tracks and hits would write."""
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
+import pytest
 import uproot
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from properties import examples
+from properties import SOAK
 
 from faser_align.alignment.mille.conversion import Cuts, convert, read_records
-from faser_align.alignment.mille.kfalignment import GLOBAL_BRANCHES, HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES
-from faser_align.fsm.errors import UserError
-
-CUTS = Cuts(hits_min=1, residual_max=0.1)
-
-numbers = st.sampled_from([0.0, -0.0, 1e-60, -9999.0, 2.5, -2.5, 0.05, -0.1]) | st.floats(-2, 2)
-sigmas = st.sampled_from([0.0, -0.02, 1e-60]) | st.floats(0.01, 0.1)
-elements = st.builds(
-    lambda station, layer, module, side: 1000.0 * station + 100 * layer + 10 * module + side,
-    st.integers(0, 3), st.integers(0, 2), st.integers(0, 7), st.integers(0, 1),
-)  # fmt: skip
-hits = st.fixed_dictionaries(
-    dict.fromkeys(HIT_BRANCHES, numbers) | {"fitParam_align_id": elements, "fitParam_align_local_measured_xe": sigmas}
-)
-tracks = st.fixed_dictionaries(
-    {"chi2": st.sampled_from([1.0, 2000.0, 2001.0]), "pz": st.sampled_from([99.0, 100.0, 5000.0, 5001.0])}
-    | {"hits": st.lists(hits, max_size=4)}
+from faser_align.alignment.mille.kfalignment import (
+    GLOBAL_BRANCHES,
+    HIT_BRANCHES,
+    LOCAL_BRANCHES,
+    SENTINEL_BRANCHES,
+    TRACK_BRANCHES,
 )
 
+CUTS = Cuts(hits_min=1, residual_max=0.1, derivative_max=2.0)
+TRACKS = 300
+TURNS = [f"fitParam_align_global_derivation_y_{dof}" for dof in ("rx", "ry")]
+RESIDUAL, SIGMA = "fitParam_align_local_residual_x", "fitParam_align_local_measured_xe"
+Columns = dict[str, npt.NDArray[np.float64]]
 
-def loop(found: list[dict[str, Any]]) -> bytes:
-    """What Mille.cpp writes, track by track and hit by hit."""
-    written = b""
-    for track in found:
-        if track["chi2"] > CUTS.chi2_max or not CUTS.pz_min <= track["pz"] <= CUTS.pz_max or not track["hits"]:
+
+def draw(numbers: np.random.Generator) -> tuple[npt.NDArray[np.int64], Columns, Columns]:
+    """Return the number of hits of each track, the columns of tracks and those of hits, with values at every limit."""
+
+    def column(size: int, limits: list[float], low: float, high: float, share: float = 0.2) -> npt.NDArray[np.float64]:
+        return np.where(numbers.random(size) < share, numbers.choice(limits, size), numbers.uniform(low, high, size))
+
+    lengths = numbers.integers(0, 6, TRACKS)
+    n = int(lengths.sum())
+    tracks = {name: np.ones(TRACKS) for name in TRACK_BRANCHES}
+    tracks["fitParam_chi2"] = column(TRACKS, [2000.0, 2000.5], 1, 2000)
+    tracks["fitParam_pz"] = column(TRACKS, [99.0, 100.0, 5000.0, 5001.0], 100, 5000)
+    hits = {name: column(n, [0.0, -0.0, 1e-60, -1e-60, 2.5], -2, 2) for name in HIT_BRANCHES}
+    hits |= {name: column(n, [2.0, -2.0, 2.5, -2.5], -2, 2) for name in TURNS}
+    for name in SENTINEL_BRANCHES:
+        hits[name][numbers.random(n) < 0.02] = -9999.0
+    hits[RESIDUAL] = column(n, [0.1, -0.1, 0.11, -0.11, 0.0], -0.1, 0.1)
+    hits[SIGMA] = column(n, [0.0, -0.02, 1e-60], 0.01, 0.1, 0.1)
+    station, layer, module, side = (numbers.integers(0, high, n) for high in (4, 3, 8, 2))
+    hits["fitParam_align_id"] = 1000.0 * station + 100 * layer + 10 * module + side
+    return lengths, tracks, hits
+
+
+def loop(lengths: npt.NDArray[np.int64], tracks: Columns, hits: Columns) -> bytes:
+    """Write what Mille.cpp does, track by track and hit by hit."""
+    written, start = b"", 0
+    for track, length in enumerate(lengths):
+        first, start = start, start + length
+        in_window = CUTS.pz_min <= tracks["fitParam_pz"][track] <= CUTS.pz_max
+        if tracks["fitParam_chi2"][track] > CUTS.chi2_max or not in_window:
             continue
         values, indices = [0.0], [0]
-        for hit in track["hits"]:
-            sentinels = [hit[name] for name in HIT_BRANCHES if "derivation" in name and "_par_" not in name]
-            turns = [hit[f"fitParam_align_global_derivation_y_{dof}"] for dof in ("rx", "ry")]
-            residual, sigma = hit["fitParam_align_local_residual_x"], hit["fitParam_align_local_measured_xe"]
-            if abs(residual) > CUTS.residual_max or min(sentinels) < -9000 or max(map(abs, turns)) > 2:
+        for at in range(first, start):
+            hit = {name: float(column[at]) for name, column in hits.items()}
+            if abs(hit[RESIDUAL]) > CUTS.residual_max or min(hit[name] for name in SENTINEL_BRANCHES) < -9000:
                 continue
-            if np.float32(sigma) <= 0:
+            if max(abs(hit[name]) for name in TURNS) > CUTS.derivative_max or np.float32(hit[SIGMA]) <= 0:
                 continue
             number = int(hit["fitParam_align_id"]) + 1000
             layer = number // 100 * 10
             labels = [number * 10 + 1, number // 10 * 100 + 2, *(layer + dof for dof in range(1, 6))]
-            words = [(residual, 0), *((hit[name], at) for at, name in enumerate(LOCAL_BRANCHES, start=1)), (sigma, 0)]
-            words += zip((hit[name] for name in GLOBAL_BRANCHES), labels, strict=True)
+            words = [(hit[RESIDUAL], 0), *((hit[name], at) for at, name in enumerate(LOCAL_BRANCHES, start=1))]
+            words += [(hit[SIGMA], 0), *zip((hit[name] for name in GLOBAL_BRANCHES), labels, strict=True)]
             kept = [(value, index) for value, index in words if index == 0 or np.float32(value) != 0]
             values += [value for value, _ in kept]
             indices += [index for _, index in kept]
@@ -61,32 +77,16 @@ def loop(found: list[dict[str, Any]]) -> bytes:
     return written
 
 
-@given(st.lists(tracks, min_size=1, max_size=6))
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_records_are_those_of_a_plain_loop(tmp_path: Path, found: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("seed", range(200 if SOAK else 4))
+def test_records_are_those_of_a_plain_loop(tmp_path: Path, seed: int) -> None:
     """Whatever tracks there are, the bytes are those of the loop, and the reader finds as many as were counted."""
-    flat = {name: np.ones(len(found)) for name in TRACK_BRANCHES}
-    flat |= {"fitParam_chi2": np.array([t["chi2"] for t in found]), "fitParam_pz": np.array([t["pz"] for t in found])}
-    lengths = [len(track["hits"]) for track in found]
-    jagged = {
-        name: ak.unflatten(np.array([hit[name] for track in found for hit in track["hits"]], np.float64), lengths)
-        for name in HIT_BRANCHES
-    }
-    path, output = tmp_path / "in.root", tmp_path / "out.bin"
-    output.unlink(missing_ok=True)
-    with uproot.recreate(path) as file:
-        tree = file.mktree("tree", dict.fromkeys(flat, "f8") | {name: col.type.content for name, col in jagged.items()})
-        tree.extend(flat | jagged)
-    expected = loop(found)
-    try:
-        counts = convert([path], output, CUTS)
-    except UserError as error:
-        assert expected == b"", error  # noqa: PT017 -- no record is no file
-        return
-    assert output.read_bytes() == expected
-    records = read_records(output)
-    assert len(records.offsets) - 1 == counts.tracks_written
-    assert counts.tracks_read == len(found)
-    cut = counts.hits_cut_residual + counts.hits_cut_derivative
-    without_sigma = counts.hits_read - cut - counts.measurements
-    assert without_sigma >= 0
+    lengths, tracks, hits = draw(np.random.default_rng(seed))
+    jagged = {name: ak.unflatten(column, lengths) for name, column in hits.items()}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        tree = file.mktree("tree", dict.fromkeys(tracks, "f8") | {name: c.type.content for name, c in jagged.items()})
+        tree.extend(tracks | jagged)
+    counts = convert([tmp_path / "in.root"], tmp_path / "out.bin", CUTS)
+    assert (tmp_path / "out.bin").read_bytes() == loop(lengths, tracks, hits)
+    assert len(read_records(tmp_path / "out.bin").offsets) - 1 == counts.tracks_written > TRACKS / 2
+    assert counts.tracks_read == TRACKS
+    assert counts.hits_read - counts.hits_cut_residual - counts.hits_cut_derivative >= counts.measurements

@@ -1,46 +1,31 @@
-"""A campaign that was disturbed in any way, and then loses its state database: repair rebuilds what was lost.
-
-``make test`` runs a few trials, ``make soak TRIALS=200`` as many as are requested. A trial's seed is its whole plan: it is
-printed when the trial fails, and FASER_ALIGN_SEED=SEED FASER_ALIGN_TRIALS=1 repeats it.
-"""
+"""A campaign that was disturbed in any way, and then loses its state database: repair rebuilds what was lost."""
 
 import json
-import os
 import random
 import shutil
 import sqlite3
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import metrics
-from poolcampaigns import STUB, PoolCampaign, own_pool
-from poolfaults import ROUGH_KINDS, Injector, plan
+from poolcampaigns import STUB, PoolCampaign
+from poolfaults import ROUGH_KINDS
+from trials import Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_submitted, write_record
 from faser_align.dag.render import render
 from faser_align.fsm import table
-from faser_align.fsm.errors import CampaignError
 from faser_align.state import verify
 from faser_align.state.repair import rebuild as repair
 
 pytestmark = [pytest.mark.alone, pytest.mark.pool]
 
-SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
-TRIALS = int(os.environ.get("FASER_ALIGN_TRIALS", "6"))
-# `make test` has the same plans each time, as property tests have the same examples; `make soak` draws new ones.
-SEED = int(os.environ.get("FASER_ALIGN_SEED", "0")) or (random.SystemRandom().randrange(1, 10**9) if SOAK else 9000)
-AT_A_TIME = 10
-SLOTS = 64
-END_S = 600.0
+SEEDS = seeds(6, first=9000)
 ACTIONS_MAX = 3  # how often the user of a campaign goes on with it
 ITERATIONS_MAX = 8  # that metrics are prepared for
 
@@ -79,65 +64,32 @@ class Campaign(PoolCampaign):
         (folder / layout.DAG).write_text(render(self.record))
 
 
-@dataclass
-class Trial:
-    """What a trial came to; ``problems`` is empty if nothing was contradicted."""
+class Rebuilt(Laboratory):
+    """Campaigns of users who also stop, change, extend and resume them at random."""
 
-    seed: int
-    injected: Counter[str] = field(default_factory=Counter)
-    state: str = ""
-    results: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    kinds = ROUGH_KINDS
 
+    def campaign(self, trial: Trial) -> PoolCampaign:
+        """One of the user's choice."""
+        return Campaign(self.root / f"trial-{trial.seed}", trial.numbers)
 
-class Laboratory:
-    """A pool whose daemons are killed, and a folder for its campaigns."""
+    def next_command(self, campaign: PoolCampaign, trial: Trial, *, faults_left: bool) -> tuple[str, ...] | None:
+        """The user goes on with it, or leaves it, a few times."""
+        actions = trial.counts["turns of the user"]
+        trial.counts["turns of the user"] += 1
+        command = _next(campaign.state(), trial.numbers) if actions < ACTIONS_MAX else ()
+        return command if command or (faults_left and actions < ACTIONS_MAX) else None
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def trial(self, seed: int) -> Trial:
-        trial, started = Trial(seed), time.monotonic()
-        numbers = random.Random(f"user {seed}")
-        injector = Injector(self.root / "pool")
-        trial.injected = injector.done
-        try:
-            campaign = injector.campaign = Campaign(self.root / f"trial-{seed}", numbers)
-            campaign.wait(lambda: _submitted(campaign))
-            self._live(campaign, injector, numbers, trial)
-            trial.state = _state(campaign.folder / layout.STATE)
-            trial.problems += campaign.unsound()
-            for sources in ("with the redo log", "from DAGMan's logs"):
-                self._rebuild(campaign, sources, trial)
-            if not trial.problems:
-                shutil.rmtree(campaign.folder)
-        except Exception as problem:  # noqa: BLE001 - one trial's end must not hide those of the others
-            trial.problems.append(f"{type(problem).__name__}: {problem}")
-        trial.seconds = time.monotonic() - started
-        if trial.problems:
-            trial.problems += injector.told
-        return trial
-
-    def _live(self, campaign: Campaign, injector: Injector, numbers: random.Random, trial: Trial) -> None:
-        started = time.monotonic()
-        faults, actions = plan(trial.seed, ROUGH_KINDS), 0
-        while time.monotonic() < started + END_S:
-            if faults and time.monotonic() >= started + faults[0].at_s:
-                injector.do(faults.pop(0))
-                continue
-            if not faults:
-                injector.release()
-            if campaign.dagmans() == []:
-                command = _next(campaign.state(), numbers) if actions < ACTIONS_MAX else ()
-                actions += 1
-                if command:
-                    said = campaign.command(*command)
-                    injector.told.append(f"{' '.join(command)}: {said.returncode} {said.stdout}{said.stderr}")
-                elif not faults or actions > ACTIONS_MAX:
-                    break
-            time.sleep(0.3)
+    def judge(self, campaign: PoolCampaign, trial: Trial) -> None:
+        """Rebuild the database from the redo log and from DAGMan's logs alone, and compare."""
         campaign.wait(lambda: campaign.dagmans() == [] and not campaign.dagman_pids() and not campaign.hook_pids())
+        trial.case = _state(campaign.folder / layout.STATE)
+        trial.counts[f"ended {trial.case}"] += 1
+        trial.problems += campaign.unsound()
+        for sources in ("with the redo log", "from DAGMan's logs"):
+            self._rebuild(campaign, sources, trial)
+        if not trial.problems:
+            shutil.rmtree(campaign.folder)
 
     def _rebuild(self, campaign: Campaign, sources: str, trial: Trial) -> None:
         copy = self.root / f"copy-{trial.seed}"
@@ -151,7 +103,7 @@ class Laboratory:
             found = verify.findings(db)
         found += contradictions(str(campaign.folder / layout.STATE), made.path, complete="redo" in sources)
         same = "equal" if _content(made.path) == _content(str(campaign.folder / layout.STATE)) else "knows more"
-        trial.results[f"{sources}: {'contradicts' if found else same}"] += 1
+        trial.counts[f"{sources}: {'contradicts' if found else same}"] += 1
         trial.problems += [f"{sources}: {one}" for one in found]
         shutil.rmtree(copy)
 
@@ -169,15 +121,6 @@ def _next(state: str, numbers: random.Random) -> tuple[str, ...]:
 def _state(store: Path) -> str:
     with closing(sqlite3.connect(store)) as db:
         return str(db.execute("SELECT state FROM campaign").fetchone()[0])
-
-
-def _submitted(campaign: Campaign) -> bool:
-    """Submit, which a schedd that was killed for another trial may refuse for a second."""
-    try:
-        return campaign.submit() > 0
-    except CampaignError:
-        campaign.dagmans()
-        return False
 
 
 def _content(path: str) -> list[str]:
@@ -220,35 +163,16 @@ def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def laboratory(session_folder: Path) -> Iterator[Laboratory]:
+def laboratory(session_folder: Path) -> Iterator[Rebuilt]:
     """A pool of its own: its daemons will be killed."""
-    root = session_folder / "rebuilt"
-    root.mkdir()
-    with own_pool(root / "pool", SLOTS):
-        yield Laboratory(root)
+    with folder_with_pool(session_folder, "rebuilt") as root:
+        yield Rebuilt(root)
 
 
-@pytest.mark.timeout(max(1800, TRIALS * 180))
-def test_a_lost_database_is_rebuilt_as_it_was(laboratory: Laboratory, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(timeout_s(SEEDS))
+def test_a_lost_database_is_rebuilt_as_it_was(laboratory: Rebuilt, capsys: pytest.CaptureFixture[str]) -> None:
     """After faults, stops, resumptions, extensions and changes at random moments a rebuilt database contradicts nothing."""
-    seeds = [SEED + number for number in range(TRIALS)]
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
-        trials = list(threads.map(laboratory.trial, seeds))
-    injected: Counter[str] = sum((trial.injected for trial in trials), Counter())
-    results: Counter[str] = sum((trial.results for trial in trials), Counter())
-    ends = Counter(trial.state for trial in trials)
+    summary, failed = laboratory.run(SEEDS)
     with capsys.disabled():
-        print(
-            f"\n{TRIALS} trials from seed {SEED}, {injected.total()} faults ({_counts(injected)}); ends: {_counts(ends)}; "
-            f"{_counts(results)}; {sum(trial.seconds for trial in trials) / len(trials):.0f} s a trial"
-        )
-    failed = [
-        f"FASER_ALIGN_SEED={t.seed} ({t.state}):\n" + "\n".join([*map(str, plan(t.seed, ROUGH_KINDS)), *t.problems])
-        for t in trials
-        if t.problems
-    ]
-    assert not failed, "\n\n".join(failed)
-
-
-def _counts(counted: Counter[str]) -> str:
-    return ", ".join(f"{n} {name}" for name, n in counted.most_common())
+        print(f"\n{summary}")
+    assert not failed, failed
