@@ -1,54 +1,41 @@
 """The commands mille, solve and constants, as a user runs them."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commandline import Result, in_process
 
-RUN = """
-import sys, typer
-from faser_align.cli.commands import constants, engine
-from faser_align.fsm.errors import CampaignError
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-engine.register(app)
-constants.register(app)
-try:
-    app()
-except CampaignError as problem:
-    print(f"error: {problem}", file=sys.stderr)
-    sys.exit(problem.exit_status)
-"""
+Run = Callable[..., Result]
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
-    environment = os.environ | {"COLUMNS": "200"}
-    command = [sys.executable, "-c", RUN, *(str(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line on a wide terminal, in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+    command = in_process(monkeypatch, capsys)
+    return lambda *words: command(*map(str, words))
 
 
-def test_mille_converts(data: Path, unpacked: Callable[[str], Path], tmp_path: Path) -> None:
+def test_mille_converts(run: Run, data: Path, unpacked: Callable[[str], Path], tmp_path: Path) -> None:
     """``mille`` writes the predecessor's bytes, says what was cut, and overwrites only with --force."""
     source, output = data / "mille" / "kfalignment_4st.root", tmp_path / "out.bin"
     done = run("mille", source, "-o", output)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "400 records with 6497 measurements" in done.stdout
-    assert [line.split()[-1] for line in done.stdout.splitlines() if "hits cut by residual" in line] == ["2724"]
+    assert (done.status, done.err) == (0, "")
+    assert "400 records with 6497 measurements" in done.out
+    assert [line.split()[-1] for line in done.out.splitlines() if "hits cut by residual" in line] == ["2724"]
     assert json.loads(Path(f"{output}.json").read_text())["measurements"] == 6497
     assert output.read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
     again = run("mille", source, "-o", output)
-    assert again.returncode == 2
-    assert "--force" in again.stderr
+    assert again.status == 2
+    assert "--force" in again.err
     forced = run("mille", source, "-o", output, "--force", "--json", "--residual-max", "0.5")
-    assert json.loads(forced.stdout)["measurements"] == 9221
+    assert json.loads(forced.out)["measurements"] == 9221
 
 
-def test_mille_adds_up(data: Path, tmp_path: Path) -> None:
+def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
     """``mille --add`` makes one file of counts out of several: those of a conversion of all files at once."""
     sources = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (3, 4)]
     for source in sources:
@@ -56,18 +43,18 @@ def test_mille_adds_up(data: Path, tmp_path: Path) -> None:
     run("mille", *sources, "-o", tmp_path / "both.bin")
     parts = [tmp_path / f"{source.stem}.bin.json" for source in sources]
     told = run("mille", "--add", *parts, "-o", tmp_path / "sum.json", "--json")
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (told.status, told.err) == (0, "")
     both, sums = (json.loads((tmp_path / name).read_text()) for name in ("both.bin.json", "sum.json"))
     assert sums | {"chi2": 0} == both | {"chi2": 0}
     assert sums["chi2"] == pytest.approx(both["chi2"])
-    assert json.loads(told.stdout)["median_q_over_p_plus"] > 0
-    assert "tracks written" in run("mille", "--add", *parts).stdout
+    assert json.loads(told.out)["median_q_over_p_plus"] > 0
+    assert "tracks written" in run("mille", "--add", *parts).out
     for mistake in ([parts[0], parts[0]], [tmp_path / "none.json"], [tmp_path / "both.bin"], [*parts, "-o", parts[0]]):
         done = run("mille", "--add", *mistake)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert (done.status, done.err.count("\n")) == (2, 1), done.err
 
 
-def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
+def test_mille_refuses_in_one_sentence(run: Run, tmp_path: Path) -> None:
     """A missing input, a missing folder and an unknown pivot are the user's mistakes, without a traceback."""
     mistakes: list[list[str | Path]] = [
         ["none.root"],
@@ -80,120 +67,116 @@ def test_mille_refuses_in_one_sentence(tmp_path: Path) -> None:
     ]
     for arguments in mistakes:
         done = run("mille", *arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+        assert done.status == 2
+        assert done.err.startswith("error: ")
+        assert done.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_solve_does_what_pede_does(pede_case: Callable[[str], Path]) -> None:
+def test_solve_does_what_pede_does(run: Run, pede_case: Callable[[str], Path]) -> None:
     """``solve`` writes pede's files beside the steering file and ends with 0; a failure ends with 1."""
     folder = pede_case("case3_failing")
     done = run("solve", folder / "str_code00_good.txt")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("0 Ended normally")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("0 Ended normally")
     assert (folder / "millepede.res").exists()
     failed = run("solve", folder / "str_code26_too_many_rejects.txt", "--json")
-    assert failed.returncode == 1
-    assert json.loads(failed.stdout)["end_code"] == 26
-    assert "too many rejects" in failed.stderr
+    assert failed.status == 1
+    assert json.loads(failed.out)["end_code"] == 26
+    assert "too many rejects" in failed.err
     missing = run("solve", folder / "nope.txt")
-    assert (missing.returncode, missing.stdout) == (2, "")
-    assert (
-        missing.stderr == f"error: {folder}/nope.txt is no file here; name a steering file, or what `reco` has made\n"
-    )
+    assert (missing.status, missing.out) == (2, "")
+    assert missing.err == f"error: {folder}/nope.txt is no file here; name a steering file, or what `reco` has made\n"
 
 
-def test_solve_warns_of_parameters_with_few_entries(pede_case: Callable[[str], Path]) -> None:
+def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callable[[str], Path]) -> None:
     """Parameters that the entries cut fixed are named on standard error."""
     done = run("solve", pede_case("case2_presigma_outliers") / "str.txt")
-    assert done.returncode == 0
-    assert "side 0 of module 0 of layer 1 of station 0, shift along x (11001); side 1 of module 0" in done.stderr
+    assert done.status == 0
+    assert "side 0 of module 0 of layer 1 of station 0, shift along x (11001); side 1 of module 0" in done.err
 
 
-def test_constants_are_corrected_and_added(data: Path, tmp_path: Path) -> None:
+def test_constants_are_corrected_and_added(run: Run, data: Path, tmp_path: Path) -> None:
     """``correction`` and ``add`` write the predecessor's bytes."""
     constants = data / "constants"
-    assert (
-        run("constants", "correction", data / "pede" / "millepede_2024.res", "-o", tmp_path / "c.txt").returncode == 0
-    )
+    assert run("constants", "correction", data / "pede" / "millepede_2024.res", "-o", tmp_path / "c.txt").status == 0
     assert (tmp_path / "c.txt").read_bytes() == (constants / "correction_2024.txt").read_bytes()
     before = constants / "align_2022_4st_local.txt"
-    assert run("constants", "add", before, tmp_path / "c.txt", "-o", tmp_path / "sum.txt").returncode == 0
+    assert run("constants", "add", before, tmp_path / "c.txt", "-o", tmp_path / "sum.txt").status == 0
     expected = constants / "align_2022_4st_local_plus_correction_2024.txt"
     assert (tmp_path / "sum.txt").read_bytes() == expected.read_bytes()
 
 
-def test_constants_are_shown_and_compared(data: Path) -> None:
+def test_constants_are_shown_and_compared(run: Run, data: Path) -> None:
     """``show`` and ``diff`` draw tables in um and urad, or write JSON in mm and rad."""
     constants = data / "constants"
     shown = run("constants", "show", constants / "align_2022_4st_local.txt")
-    assert "501.80" in shown.stdout
+    assert "501.80" in shown.out
     after = constants / "align_2022_4st_local_plus_correction_2024.txt"
     difference = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--json")
-    assert json.loads(difference.stdout)["000"] == pytest.approx([0.0016069, 0.02044, 0, 0, 0, -2.3163e-05])
-    told = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--largest", "2").stdout
+    assert json.loads(difference.out)["000"] == pytest.approx([0.0016069, 0.02044, 0, 0, 0, -2.3163e-05])
+    told = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--largest", "2").out
     rows = [" ".join(line.split()) for line in told.splitlines()]
     assert "only in the second: 010, 110, 210, 310" not in rows
     assert "module y 96 51.927 -8.985 -113.525 um module 5 of layer 0 of station 3" in rows, told
     assert "layer rz 12 41.987 +23.873 +76.787 urad layer 2 of station 3" in rows, told
     assert "largest rotations" in told
-    same = run("constants", "diff", after, after).stdout
+    same = run("constants", "diff", after, after).out
     assert same == "no difference\n"
-    everything = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--all").stdout
+    everything = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--all").out
     assert "rz urad" in everything
 
 
-def test_constants_are_told_plainly(data: Path) -> None:
+def test_constants_are_told_plainly(run: Run, data: Path) -> None:
     """``show`` and ``diff`` say one fact in each line with ``--plain``, below the key or the degree of freedom that it is of."""
     before, after = (data / "constants" / f"align_2022_4st_local{name}.txt" for name in ("", "_plus_correction_2024"))
     shown = run("constants", "show", before, "--plain")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "\nkey 00\n  x um: 501.80\n  y um: " in f"\n{shown.stdout}", shown.stdout
-    told = run("constants", "diff", before, after, "--largest", "2", "--plain").stdout
+    assert (shown.status, shown.err) == (0, "")
+    assert "\nkey 00\n  x um: 501.80\n  y um: " in f"\n{shown.out}", shown.out
+    told = run("constants", "diff", before, after, "--largest", "2", "--plain").out
     assert "\nmodule y\n  changed: 96\n  rms: 51.927\n  mean: -8.985\n  largest: -113.525\n  unit: um\n" in told, told
     assert "  largest rotations: layer 0 of station 3, rx\n  change: -3132.900\n  unit: urad\n" in told, told
-    everything = run("constants", "diff", before, after, "--all", "--plain").stdout
+    everything = run("constants", "diff", before, after, "--all", "--plain").out
     assert "key 000\n  x um: 1.61\n  y um: 20.44\n" in everything, everything
-    assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" not in f"{shown.stdout}{told}{everything}"
+    assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" not in f"{shown.out}{told}{everything}"
 
 
-def test_constants_that_cannot_be_written_or_made(data: Path, tmp_path: Path) -> None:
+def test_constants_that_cannot_be_written_or_made(run: Run, data: Path, tmp_path: Path) -> None:
     """A result of another detector, one without numbers, and a folder that cannot be written are told."""
     for name, label, value in (("other.res", 4711, "0.50000E-01"), ("nan.res", 102, "NaN")):
         (tmp_path / name).write_text(f" Parameter\n{label:10d}  {value:>14}{'0.0000':>10}\n")
     for name, words in (("other.res", "label 4711, which the tracker"), ("nan.res", "no numbers")):
         done = run("constants", "correction", tmp_path / name, "-o", tmp_path / "c.txt")
-        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+        assert (done.status, words in done.err) == (2, True), done.err
     source = data / "constants" / "align_2025.txt"
     before = sorted(tmp_path.iterdir())
     for command in (["add", source, source], ["export", source]):
         done = run("constants", *command, "-o", "/proc/none.txt")
         # Root is refused by the file system itself, anybody else before.
-        refused = re.search(r"cannot write /proc/none.txt|/proc/none.txt cannot be written", done.stderr)
-        assert (done.returncode, bool(refused)) == (2, True), done.stderr
+        refused = re.search(r"cannot write /proc/none.txt|/proc/none.txt cannot be written", done.err)
+        assert (done.status, bool(refused)) == (2, True), done.err
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_constants_are_exported(data: Path, tmp_path: Path) -> None:
+def test_constants_are_exported(run: Run, data: Path, tmp_path: Path) -> None:
     """``export`` writes Calypso's dictionary by default, and CSV."""
     source = data / "constants" / "align_2025.txt"
-    assert run("constants", "export", source, "-o", tmp_path / "c.py").returncode == 0
+    assert run("constants", "export", source, "-o", tmp_path / "c.py").status == 0
     assert (tmp_path / "c.py").read_text() == "{" + source.read_text() + "}\n"
-    assert run("constants", "export", source, "--format", "csv", "-o", tmp_path / "c.csv").returncode == 0
+    assert run("constants", "export", source, "--format", "csv", "-o", tmp_path / "c.csv").status == 0
     assert len((tmp_path / "c.csv").read_text().splitlines()) == 109
 
 
-def test_bad_constants_get_a_sentence(tmp_path: Path) -> None:
+def test_bad_constants_get_a_sentence(run: Run, tmp_path: Path) -> None:
     """A mistake in a constants file ends with 2 and names file and key."""
     (tmp_path / "bad.txt").write_text('"00": [0, 0, 0]')
     done = run("constants", "show", tmp_path / "bad.txt")
-    assert done.returncode == 2
-    assert 'bad.txt: key "00" has 3 values' in done.stderr
+    assert done.status == 2
+    assert 'bad.txt: key "00" has 3 values' in done.err
 
 
 @pytest.mark.parametrize("command", [["mille"], ["solve"], ["constants", "show"], ["constants", "export"]])
-def test_every_command_has_an_example(command: list[str]) -> None:
+def test_every_command_has_an_example(run: Run, command: list[str]) -> None:
     """The help of a command has an example of it."""
     done = run(*command, "--help")
-    assert f"Example: faser-align {' '.join(command)}" in " ".join(done.stdout.split())
+    assert f"Example: faser-align {' '.join(command)}" in " ".join(done.out.split())

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 from campaigns import hook, make_campaign, run_iteration
+from forking import Forks, forks
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.cli import main, streams
@@ -111,17 +112,24 @@ def test_every_command_is_tried() -> None:
     assert set(commands(typer.main.get_command(main.app))) == set(WORDS)
 
 
+@pytest.fixture(scope="module")
+def forked(place: Path) -> Iterator[Forks]:
+    """Runs commands in forks of one process, whose streams the caller chooses."""
+    with forks(place, place) as run:
+        yield run
+
+
 @pytest.mark.parametrize("command", WORDS)
-def test_streams_that_lack_something(command: str, place: Path) -> None:
+def test_streams_that_lack_something(command: str, place: Path, forked: Forks) -> None:
     """With ASCII or Latin-1 output, or with a closed stream, a command ends as it does otherwise, without a traceback."""
-    expected = run(typed(command, place), place)
-    ascii_only = run(typed(command, place), place, PYTHONIOENCODING="ascii", LC_ALL="C")
-    unseen = run(typed(command, place), place, ">&-")
+    expected = forked(typed(command, place))
+    ascii_only = forked(typed(command, place), encoding="ascii")
+    unseen = forked(typed(command, place), closed=(1,))
     for done in (expected, ascii_only, unseen):
-        assert "Traceback" not in done.stderr, done.stderr
-    silent = run(typed(command, place), place, "2>&- <&-", PYTHONIOENCODING="latin-1")
-    assert [done.returncode for done in (ascii_only, unseen, silent)] == [expected.returncode] * 3
-    assert unseen.stdout == ""
+        assert "Traceback" not in done.err, done.err
+    silent = forked(typed(command, place), encoding="latin-1", closed=(0, 2))
+    assert [done.status for done in (ascii_only, unseen, silent)] == [expected.status] * 3
+    assert unseen.out == ""
 
 
 def test_a_drawing_in_ascii(place: Path) -> None:
