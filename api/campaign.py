@@ -93,7 +93,7 @@ class Campaign:
 
     def __init__(self, name: str) -> None:
         self.folder = registry.find(name)
-        self.record: Row = read_record(self.folder)
+        self.record = read_record(self.folder)
         self.name: str = self.record["name"]
 
     def __repr__(self) -> str:

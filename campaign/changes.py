@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import StoreError
 from faser_align.system import atomic
 
@@ -71,23 +72,24 @@ def write(folder: str, changes: list[Change]) -> None:
         raise StoreError(f"{path} cannot be written: {error.strerror}; make room there, then try again") from None
 
 
-def apply(record: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
+def apply(record: Manifest, changes: list[Change]) -> Manifest:
     """Apply the changes to ``record``, a manifest that was just read, and return it.
 
     Raises StoreError for a change of a key that the manifest does not have.
     """
+    raw: Any = record  # a change names its key
     for change in changes:
         words = change["key"].split(".")
         try:
             if change["key"] == DATA:
-                record[DATA] = change["after"]
+                raw[DATA] = change["after"]
             elif words[0] == "stages":
-                inner = record["stages"][int(words[1]) - 1]
+                inner = raw["stages"][int(words[1]) - 1]
                 for word in words[2:-1]:
                     inner = inner.setdefault(word, {})
                 inner[words[-1]] = change["after"]
             else:
-                tables = record["config"]  # the manifest of an older program may lack a table that can be changed
+                tables = raw["config"]  # the manifest of an older program may lack a table that can be changed
                 table = tables.setdefault(words[0], {}) if is_settable(change["key"]) else tables[words[0]]
                 table[words[1]] = change["after"]
         except (LookupError, ValueError, TypeError):

@@ -6,11 +6,11 @@ It is written once and read by jobs and hooks. Reading needs only json, because 
 import json
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faser_align
 from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.system.atomic import write_text
 
@@ -45,7 +45,7 @@ def make_record(
     constants: str,
     sha256: str,
     created_utc: str,
-) -> dict[str, Any]:
+) -> Manifest:
     """Return the manifest of a new campaign.
 
     Args:
@@ -60,7 +60,8 @@ def make_record(
     from faser_align.config.stages import stages_of
 
     stations = config.campaign.stations
-    record = {
+    stored: Any = config.model_dump(mode="json")
+    record: Manifest = {
         "format": FORMAT,
         "name": name,
         "version": faser_align.__version__,
@@ -80,7 +81,7 @@ def make_record(
         "targets_file": config.notify.file,
         "constants": {"source": constants, "sha256": sha256},
         "stages": stages_of(config),
-        "config": config.model_dump(mode="json"),
+        "config": stored,
     }
     if config.validation.enabled:
         unused = set(parse_files(config.validation.files)) - set(files) if config.validation.files else set()
@@ -88,12 +89,12 @@ def make_record(
     return record
 
 
-def write_record(path: str, record: dict[str, Any]) -> None:
+def write_record(path: str, record: Manifest) -> None:
     """Write the manifest to ``path`` atomically."""
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def read_record(folder: str) -> dict[str, Any]:
+def read_record(folder: str) -> Manifest:
     """Return the manifest of the campaign in ``folder`` with the changes by `set`, `extend` and `move`.
 
     Raises UserError if there is no campaign, StoreError if the manifest cannot be read or is malformed.
@@ -101,12 +102,12 @@ def read_record(folder: str) -> dict[str, Any]:
     return changes.apply(read_submitted(folder), changes.read(folder))
 
 
-def convergence_of(record: Mapping[str, Any], stage: int) -> dict[str, Any]:
+def convergence_of(record: Manifest, stage: int) -> dict[str, Any]:
     """Return ``[convergence]`` of a stage, counted from 1; empty for an imported campaign without one."""
     return {**record["config"].get("convergence", {}), **record["stages"][stage - 1].get("convergence", {})}
 
 
-def read_submitted(folder: str) -> dict[str, Any]:
+def read_submitted(folder: str) -> Manifest:
     """Return the manifest of the campaign in ``folder`` as submitted; raises as ``read_record`` does."""
     path = f"{folder}/{layout.RECORD}"
     try:
@@ -123,4 +124,4 @@ def read_submitted(folder: str) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
-    return record
+    return cast(Manifest, record)

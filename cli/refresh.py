@@ -17,6 +17,7 @@ import typer
 from faser_align.alignment.quality import describe as numbers
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
+from faser_align.config import type_stubs
 from faser_align.fsm import diagram, exit_codes, meanings, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.conditions_database import EXPORT_FORMAT
@@ -78,13 +79,16 @@ def refresh(docs: Path) -> list[str]:
         before = wanted.get(page) or (docs / page).read_text(encoding="utf-8")
         place = between(before, name)
         wanted[page] = before[: place.start(1)] + text + before[place.end(1) :]
-    changed = []
-    for page, text in wanted.items():
-        path = docs / page
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-            changed.append(page)
+    changed = [page for page, text in wanted.items() if _write(docs / page, text)]
     return changed + [name for which in PICTURES for name in _draw(docs / "images" / f"{which}.svg", which)]
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write a file unless it is current; return whether it was written."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_text(path, text)
+    return True
 
 
 def _draw(path: Path, which: str) -> Iterator[str]:
@@ -226,14 +230,15 @@ def _option(one: Any) -> str:
 
 def main() -> None:
     """Refresh the checkout that this program is run in."""
-    docs = Path.cwd() / "docs"
+    docs, types = Path("docs"), Path("config/stored_types.py")
     if not (docs / "how-it-works.md").exists():
         sys.exit("error: run it at the top of a checkout of faser-align, where docs/ is")
     try:
-        changed = refresh(docs)
+        changed = [f"docs/{name}" for name in refresh(docs)]
     except UserError as problem:
         sys.exit(f"error: {problem}")
-    sys.stdout.write("".join(f"docs/{name} is made anew\n" for name in changed) or "everything is current\n")
+    changed += [str(types)] if _write(types, type_stubs.module()) else []
+    sys.stdout.write("".join(f"{name} is made anew\n" for name in changed) or "everything is current\n")
 
 
 if __name__ == "__main__":

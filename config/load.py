@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -54,7 +54,7 @@ def parse_config(text: str, path: str) -> Config:
     return _with_absolute_paths(validate(raw, path), os.path.dirname(os.path.abspath(path)))
 
 
-def validate(raw: dict[str, Any], where: str) -> Config:
+def validate(raw: Mapping[str, Any], where: str) -> Config:
     """Return the configuration from plain values; raise UserError with one sentence per error, naming ``where``."""
     try:
         return Config.model_validate(raw)

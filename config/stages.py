@@ -1,12 +1,11 @@
 """Expand the configured stages to those that a campaign runs."""
 
-from typing import Any
-
 from faser_align.config.schema import Config, Stage, Step
+from faser_align.config.stage_types import UsedStage, UsedStep
 from faser_align.fsm.errors import UserError
 
 
-def stages_of(config: Config) -> list[dict[str, Any]]:
+def stages_of(config: Config) -> list[UsedStage]:
     """Return the stages with iterations, stations, criteria and steps, as in the manifest.
 
     A list that is repeated appears once per repetition, with numbered names. Raises UserError if a step's own file of
@@ -28,16 +27,16 @@ def stages_of(config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step) -> UsedStep:
     """Return a step's name, fix rules and options; the expert's own file is copied as it is now."""
-    found: dict[str, Any] = {"name": step.name, "fix": list(step.fix)}
+    found: UsedStep = {"name": step.name, "fix": list(step.fix)}
     presigma = {kind: value for kind, value in step.presigma.model_dump().items() if value}
     if presigma:
         found["presigma"] = presigma
     if step.extra_lines:
         found["extra_lines"] = list(step.extra_lines)
     if step.parameters:
-        found |= {"parameters": step.parameters, "parameters_text": _own_text(step)}
+        found["parameters"], found["parameters_text"] = step.parameters, _own_text(step)
     return found
 
 

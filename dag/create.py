@@ -6,16 +6,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import write_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import closed_to_others, replacing
 
-MakeStore = Callable[[str, dict[str, Any]], None]
+MakeStore = Callable[[str, Manifest], None]
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
         _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
 
 
-def make_folders(record: dict[str, Any]) -> None:
+def make_folders(record: Manifest) -> None:
     """Make the missing folders of the campaign's iterations; raise OSError on failure."""
     with closed_to_others():
         _make_folders(record, record["folder"], record["data"])
 
 
-def _make_folders(record: dict[str, Any], folder: str, data: str) -> None:
+def _make_folders(record: Manifest, folder: str, data: str) -> None:
     for stage, number in layout.iterations(record):
         os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}", exist_ok=True)
         for part in (layout.RECO, layout.MILLEPEDE):

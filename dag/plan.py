@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ from faser_align.alignment.pede.steering_lines import check_lines
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
-from faser_align.config.schema import Config
+from faser_align.config.schema import Config, Solver
+from faser_align.config.stage_types import UsedStage
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.dag.render import render
 from faser_align.fsm.errors import UserError
@@ -31,7 +34,7 @@ class Plan:
     ``force`` allows moving aside what has its name already.
     """
 
-    record: dict[str, Any]
+    record: Manifest
     constants: bytes
     configuration: str
     dag: str
@@ -117,14 +120,17 @@ def plan(
         sha256=hashlib.sha256(constants).hexdigest(),
         created_utc=utc,
     )
-    record |= ({"only": only} if only else {}) | ({"parent": parent} if parent else {})
+    if only:
+        record["only"] = only
+    if parent:
+        record["parent"] = parent
     check_programs(record["python"], record["hook"])
     jobs = record["job_python"]
     if os.path.lexists(jobs):  # it may exist on execute nodes only
         check_trusted(jobs, "python.jobs")
     check_steering(record["data"], "the data's folder (in storage.data)")
     check_requirements(config)
-    check_steps(record)
+    check_steps(record["stages"], config.solver)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
     if record["data"] != folder:
@@ -136,16 +142,15 @@ def plan(
     return planned
 
 
-def check_steps(record: dict[str, Any]) -> None:
+def check_steps(stages: Sequence[UsedStage], solver: Solver) -> None:
     """Raise UserError for a step without free parameters or with impossible options, which would fail the campaign."""
-    solver = record["config"]["solver"]
-    check_lines([f"method {solver['method']}"], "solver.method", solver["backend"])
-    check_lines(solver["options"], "solver.options", solver["backend"])
-    for number, stage in enumerate(record["stages"], start=1):
+    check_lines([f"method {solver.method}"], "solver.method", solver.backend)
+    check_lines(solver.options, "solver.options", solver.backend)
+    for stage in stages:
         for step in stage["steps"]:
             try:
-                step_fixed(step, layout.stations_of(record, number))
-                check_lines(step.get("extra_lines", []), "extra_lines", solver["backend"])
+                step_fixed(step, stage["stations"])
+                check_lines(step.get("extra_lines", []), "extra_lines", solver.backend)
             except UserError as problem:
                 raise UserError(f"stage {stage['name']!r}, step {step['name']!r}: {problem}") from None
 

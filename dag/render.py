@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from jinja2 import Template
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Resources
 from faser_align.dag.paths import check_path, encode_argument
 from faser_align.dag.texttemplates import environment
 from faser_align.dag.wrapper import has_wrapper
@@ -29,7 +31,7 @@ class Job(NamedTuple):
     program: str
     arguments: str
     logs: str
-    resources: dict[str, Any]
+    resources: Resources
 
     @property
     def memory_max_mb(self) -> int:
@@ -66,7 +68,7 @@ class Validation(NamedTuple):
     before: str
 
 
-def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Collection[str] = frozenset()) -> str:
+def render(record: Manifest, begin: tuple[int, int] = (1, 1), without: Collection[str] = frozenset()) -> str:
     """Return the DAG of the campaign with this manifest, or of an extension.
 
     Args:
@@ -91,7 +93,7 @@ def render(record: dict[str, Any], begin: tuple[int, int] = (1, 1), without: Col
     )
 
 
-def render_probe(record: dict[str, Any], script: str) -> str:
+def render_probe(record: Manifest, script: str) -> str:
     """Return the DAG of `check --probe`: a NOOP node with a PRE script, and one job of each kind.
 
     The jobs have the submit descriptions of the campaign's jobs; only the program differs.
@@ -118,7 +120,7 @@ def _template(name: str) -> Template:
     return templates.get_template(name)
 
 
-def _described(record: dict[str, Any], jobs: list[Job]) -> dict[str, Any]:
+def _described(record: Manifest, jobs: list[Job]) -> dict[str, Any]:
     """Return the input of the submit descriptions; raise UserError for a path that a DAG does not support."""
     folder, htcondor = record["folder"], record["config"]["htcondor"]
     check_path(folder, "the campaign's folder (in campaign.folder)")
@@ -140,11 +142,11 @@ def _described(record: dict[str, Any], jobs: list[Job]) -> dict[str, Any]:
     }
 
 
-def _job_python(record: dict[str, Any]) -> str:
+def _job_python(record: Manifest) -> str:
     return str(record.get("job_python", record["python"]))
 
 
-def _jobs(record: dict[str, Any]) -> Iterator[Job]:
+def _jobs(record: Manifest) -> Iterator[Job]:
     htcondor, logs = record["config"]["htcondor"], layout.LOGS
     python, module = _job_python(record), "-I -m faser_align.jobs.{} ."
     reco: tuple[str, str] = (
@@ -157,7 +159,7 @@ def _jobs(record: dict[str, Any]) -> Iterator[Job]:
         yield Job(kind, python, module.format(program), "$(stage) $(iteration)", logs_folder, htcondor["mille"])
 
 
-def _iterations(record: dict[str, Any], begin: tuple[int, int], without: Collection[str]) -> Iterator[Iteration]:
+def _iterations(record: Manifest, begin: tuple[int, int], without: Collection[str]) -> Iterator[Iteration]:
     before = ""
     stages = record["stages"]
     for stage, description in enumerate(stages, start=1):
@@ -179,7 +181,7 @@ def _iterations(record: dict[str, Any], begin: tuple[int, int], without: Collect
             before = mille
 
 
-def _validation(record: dict[str, Any]) -> Validation | None:
+def _validation(record: Manifest) -> Validation | None:
     """Return the nodes of the validation; None for a campaign without one."""
     if "validation" not in record:
         return None

@@ -1,11 +1,12 @@
 """Write the steering texts that a planned campaign will use, for inspection before the submission."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.alignment.parameters.labels import LAYER_KINDS, MODULE_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import solver_options, step_fixed, step_texts
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 
 
 class StepTexts(NamedTuple):
@@ -17,7 +18,7 @@ class StepTexts(NamedTuple):
     texts: dict[str, str]
 
 
-def steering_texts(record: dict[str, Any]) -> list[StepTexts]:
+def steering_texts(record: Manifest) -> list[StepTexts]:
     """Return the texts of each step for the first iteration of its stage.
 
     Start values of a second or later step are zeros here; in the campaign they are the previous step's result.

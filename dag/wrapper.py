@@ -5,8 +5,9 @@ It contains its values, so that an expert can read and run it; ``jobs.inputs`` p
 
 import shlex
 import string
-from typing import Any
 
+from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Reconstruction
 from faser_align.dag.texttemplates import environment
 from faser_align.fsm import exit_codes
 
@@ -15,12 +16,12 @@ TEMPLATE = "reconstruct.sh.j2"
 CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCOND-FASER-04"))
 
 
-def has_wrapper(record: dict[str, Any]) -> bool:
+def has_wrapper(record: Manifest) -> bool:
     """Return whether the campaign uses the wrapper; the simulation has a job of its own."""
     return bool(record["config"]["reconstruction"]["backend"] != "simulation")
 
 
-def render_wrapper(record: dict[str, Any]) -> str:
+def render_wrapper(record: Manifest) -> str:
     """Return the text of the wrapper; of ``record`` it needs name, version, year, job_python and config."""
     settings = record["config"]["reconstruction"]
     calypso = settings["calypso"]
@@ -49,19 +50,19 @@ def render_wrapper(record: dict[str, Any]) -> str:
     )
 
 
-def conditions(settings: dict[str, Any], year: int) -> tuple[str, str]:
+def conditions(settings: Reconstruction, year: int) -> tuple[str, str]:
     """Return geometry and conditions tag of ``[reconstruction.calypso]``, else of the year."""
     told = settings["calypso"]
     geometry, tag = next((geometry, tag) for since, geometry, tag in CONDITIONS if year >= since)
     return told["geometry"] or geometry, told["tag"] or tag
 
 
-def direction_of(settings: dict[str, Any]) -> str:
+def direction_of(settings: Reconstruction) -> str:
     """Return the direction of tracking; campaigns from before this setting use forward."""
     return str(settings.get("direction", "forward"))
 
 
-def reconstruct_options(settings: dict[str, Any], year: int, stations: int) -> list[str]:
+def reconstruct_options(settings: Reconstruction, year: int, stations: int) -> list[str]:
     """Return the options of Calypso's reconstruction script, which follow the raw file.
 
     Args:

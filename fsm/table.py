@@ -4,6 +4,10 @@ Everything else is made from here: the machine, the hooks' decisions, the diagra
 and the tests. Standard library only, and none of it is needed: hooks load this for every node.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # The campaign. (source, event, destination)
 CAMPAIGN = (
     ("created", "submitted", "submitted"),
@@ -134,7 +138,7 @@ MESSAGES = {
 FORMER = {"reconstructed": "exhausted", "stuck": "failed"}
 
 
-def kinds(events: "list[str]") -> "list[str]":
+def kinds(events: "Iterable[str]") -> "list[str]":
     """Return the kinds of messages that ``notify.events`` ask for; ``end`` is every end state, and a campaign that is stuck."""
     found = [kind for event in events for kind in ((*ENDS, "stuck") if event == "end" else (event,))]
     return list(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import next_steps
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
@@ -211,7 +212,7 @@ def picture(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"picture": picture}
 
 
-def published_page(record: Mapping[str, Any]) -> str:
+def published_page(record: Manifest) -> str:
     """Where the campaign's published page is: its address, or its file where no address is known; empty without one."""
     report = record["config"].get("report", {})
     name = f"{record['name']}.html"

@@ -9,12 +9,17 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Config
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError, NodeError
+
+if TYPE_CHECKING:
+    from faser_align.alignment.mille.conversion import Cuts
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -22,15 +27,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class Iteration(NamedTuple):
     """One iteration of a campaign, as a job uses it."""
 
-    record: dict[str, Any]  # the manifest
+    record: Manifest  # the manifest
     folder: str  # the campaign's folder
     stage: int
     number: int
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration with all its keys."""
-        return self.record["config"]  # type: ignore[no-any-return]
+        return self.record["config"]
 
     @property
     def residual_max_mm(self) -> float:
@@ -38,6 +43,13 @@ class Iteration(NamedTuple):
         values = self.config["mille"]["residual_max"]
         number = len(values) if self.stage == layout.VALIDATION else self.number
         return float(values[min(number, len(values)) - 1])
+
+    def cuts(self, residual_max_mm: float, **others: Any) -> "Cuts":
+        """Return the conversion's cuts, with this one on residuals and others than the configured ones."""
+        from faser_align.alignment.mille.conversion import Cuts
+
+        configured: dict[str, Any] = {**self.config["mille"], "residual_max": residual_max_mm, **others}
+        return Cuts(**configured)
 
     @property
     def files(self) -> list[int]:

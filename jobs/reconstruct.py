@@ -5,6 +5,7 @@
 
 import os
 import sys
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -48,7 +49,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
         raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', exit_codes.CONFIG)
     with reading_constants():
         believed = geometry.build(read_constants(iteration.constants_file()))
-    settings = iteration.config["simulation"]
+    settings: Any = iteration.config["simulation"]
     with failing(exit_codes.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
     run_number, raw_number = (int(part) for part in layout.raw(iteration.record["run"], file))
@@ -69,11 +70,11 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
 
     Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
     """
-    from faser_align.alignment.mille.conversion import Cuts, convert_and_count
+    from faser_align.alignment.mille.conversion import convert_and_count
     from faser_align.alignment.quality.momenta import write_momenta
 
     with failing(exit_codes.CONFIG):
-        cuts = Cuts(**iteration.config["mille"] | {"residual_max": iteration.residual_max_mm})
+        cuts = iteration.cuts(iteration.residual_max_mm)
     path = iteration.mille_file(file)
     with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))

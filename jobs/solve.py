@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.mille.conversion import convert
 from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
@@ -164,7 +164,7 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
 
 
 def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:
-    cuts = Cuts(**iteration.config["mille"] | {"residual_max": residual_max_mm, "pivot": "layer", "same_hits": True})
+    cuts = iteration.cuts(residual_max_mm, pivot="layer", same_hits=True)
     with tempfile.TemporaryDirectory() as scratch:  # HTCondor's scratch folder, which it clears even after a crash
         binary = os.path.join(scratch, "tracks.bin")
         convert([iteration.kfalignment_file(file)], binary, cuts)

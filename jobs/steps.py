@@ -3,15 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from faser_align.alignment.mille.conversion import Cuts, convert_and_count
+from faser_align.alignment.mille.conversion import convert_and_count
 from faser_align.alignment.mille.counts import Counts, read_counts
 from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.pede.steering_text import solver_options, step_fixed, write_steering
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
+from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.program import Iteration, failing
@@ -80,7 +81,7 @@ def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
 
 
 def _convert_again(iteration: Iteration, used: list[int]) -> None:
-    cuts = Cuts(**iteration.config["mille"] | {"residual_max": WIDER * iteration.residual_max_mm})
+    cuts = iteration.cuts(WIDER * iteration.residual_max_mm)
     for file in used:
         path = iteration.wide_mille_file(file)
         with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
@@ -115,7 +116,7 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
     return steps, first or folder, None
 
 
-def _solution(steering: Path, settings: dict[str, Any]) -> Solution:
+def _solution(steering: Path, settings: Solver) -> Solution:
     if settings["backend"] == "builtin":
         found = run_builtin(steering)
     else:

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import faser_align
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.campaign.data import parse_data
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import check_year
 from faser_align.config.load import absolute, load_config
 from faser_align.config.schema import Config
@@ -61,7 +61,7 @@ def run(path: str, look: Look) -> list[Check]:
     return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
 
-def before_submission(record: dict[str, Any]) -> list[Check]:
+def before_submission(record: Manifest) -> list[Check]:
     """What planning a campaign has not looked at yet; ``record`` is that of the plan."""
     config = Config.model_validate(record["config"])
     iterations = sum(int(stage["iterations"]) for stage in record["stages"])
@@ -122,8 +122,7 @@ def _folder(look: Look) -> str:
 
 def _solver(look: Look) -> str:
     solver = look.config.solver
-    stations = look.config.campaign.stations
-    check_steps({"stages": stages_of(look.config), "stations": stations, "config": look.config.model_dump(mode="json")})
+    check_steps(stages_of(look.config), solver)
     if solver.backend == "builtin":
         return "built in"
     from faser_align.alignment.pede.runner import probe, sourced

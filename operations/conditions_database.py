@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import faser_align
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import load_config
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.reference.files import Format, Key
@@ -92,7 +93,7 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
     return found
 
 
-def _fill(new: Path, constants: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
     """Make everything but the description in the folder ``new``, and describe it."""
     from faser_align.dag.wrapper import conditions, render_wrapper
 
@@ -122,7 +123,7 @@ def _fill(new: Path, constants: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _record(constants: Path, campaign: str, typed: Typed) -> dict[str, Any]:
+def _record(constants: Path, campaign: str, typed: Typed) -> Manifest:
     """What the wrapper is made from: the campaign's record, or a configuration with the year that was typed."""
     if campaign and not typed.config:
         record = read_record(campaign)
@@ -140,7 +141,7 @@ def _record(constants: Path, campaign: str, typed: Typed) -> dict[str, Any]:
     year = typed.year or (read_record(campaign)["year"] if campaign else 0)
     if not year:
         raise UserError("geometry and tag depend on the year; give it with --year")
-    return {
+    needed: Any = {
         "name": os.path.basename(campaign) or str(constants),
         "version": faser_align.__version__,
         "year": year,
@@ -148,6 +149,7 @@ def _record(constants: Path, campaign: str, typed: Typed) -> dict[str, Any]:
         "job_python": config.python.jobs or sys.executable,
         "config": config.model_dump(mode="json"),
     }
+    return cast(Manifest, needed)
 
 
 def _runs(text: str, campaign: str) -> list[int]:

@@ -3,11 +3,12 @@
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout, submissions
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, spoken
 from faser_align.dag import queue
 from faser_align.fsm import table
@@ -15,8 +16,6 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import queued, snapshot
 from faser_align.system import formatting
 from faser_align.system.program import program
-
-Record = Mapping[str, Any]
 
 
 class Look(NamedTuple):
@@ -42,14 +41,14 @@ class Look(NamedTuple):
         return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {spoken(self.cure)}"
 
 
-def schedd_of(record: Record) -> Any:
+def schedd_of(record: Manifest) -> Any:
     """The schedd to which campaigns are submitted from here; raises UserError if it does not answer."""
     from faser_align.pool.schedd import schedd
 
     return schedd(record["config"]["htcondor"]["pool"])
 
 
-def ask(record: Record, dag_id: str = "") -> queue.Queue:
+def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
     """Ask the schedd to which the campaign was submitted for its DAGMan; one that cannot be asked is no error.
 
     Args:
@@ -65,7 +64,7 @@ def ask(record: Record, dag_id: str = "") -> queue.Queue:
     return ask_pool(kind, queue.of_campaign(record["folder"], dag_id), known.schedd if kind == "system" else "")
 
 
-def refuse_second(record: Record, what: str) -> None:
+def refuse_second(record: Manifest, what: str) -> None:
     """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell.
 
     Args:
@@ -172,13 +171,13 @@ def _records(folders: Any) -> Any:
             continue  # its row says that it cannot be read
 
 
-def _is_of(record: Record, schedd: str) -> bool:
+def _is_of(record: Manifest, schedd: str) -> bool:
     """Whether this schedd has the campaign's DAGMan, as far as is known."""
     known = submissions.latest(record["folder"])
     return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
 
 
-def _judge(seen: snapshot.Snapshot, record: Record, answer: queue.Queue, found: queued.Found) -> Look:
+def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> Look:
     """What the schedd's answer means for an unfinished campaign."""
     if answer.problem:
         return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")

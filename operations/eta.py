@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.campaign.manifest import convergence_of
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes
 from faser_align.state import database, queries
 
@@ -92,9 +93,7 @@ def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) 
     return found
 
 
-def estimate(
-    record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False
-) -> Row:
+def estimate(record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False) -> Row:
     """When the campaign may be over, from the times of its iterations so far; {} where nothing can be told yet.
 
     It assumes that what is left takes as long as the median of what is done, and as many iterations as are allowed. Where
@@ -141,7 +140,7 @@ def _from_a_part(counts: Mapping[str, int], spent_s: float) -> float | None:
     return spent_s * nodes / done if nodes and done >= SHARE_MIN * nodes and spent_s > 0 else None
 
 
-def _converges(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> int | None:
+def _converges(record: Manifest, rows: Sequence[Mapping[str, Any]]) -> int | None:
     """The iteration in which the stage converges at its pace so far, or None where that cannot be told."""
     rules = convergence_of(record, rows[-1]["stage"])
     judged = [row for row in rows if row["verdict"]]

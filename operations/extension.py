@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.create import make_folders
 from faser_align.dag.render import render
 from faser_align.fsm import table
@@ -94,7 +95,7 @@ def discard_leftover(folder: str, state: str) -> None:
     changes.write(folder, [one for one in known if one["id"] in told or not changes.is_extension(one["key"])])
 
 
-def _refuse(record: dict[str, Any], state: str) -> None:
+def _refuse(record: Manifest, state: str) -> None:
     name = record["name"]
     if "imported" in record or "only" in record:
         raise UserError(f"{name} has no iterations of its own to go on with; submit a campaign from its constants")
@@ -110,7 +111,7 @@ def _refuse(record: dict[str, Any], state: str) -> None:
         )
 
 
-def _plan(record: dict[str, Any], state: str, iterations: int) -> Extension:
+def _plan(record: Manifest, state: str, iterations: int) -> Extension:
     """What is to be added, from where the campaign ended."""
     with queries.published(record["folder"]) as db:
         stage = max(1, queries.campaign(db)["stage"])
@@ -173,7 +174,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
     return cluster, ()
 
 
-def _unmark(record: dict[str, Any]) -> None:
+def _unmark(record: Manifest) -> None:
     """Nodes that a DAGMan passed over have their turn: without the marks by which their jobs would end at once."""
     for stage, number in layout.iterations(record):
         for part in (layout.RECO, layout.MILLEPEDE):
@@ -194,7 +195,7 @@ def _change(identity: str, added: Extension) -> changes.Change:
     }
 
 
-def _hand_on(record: dict[str, Any], added: Extension) -> None:
+def _hand_on(record: Manifest, added: Extension) -> None:
     """Give the constants that the last iteration has found to the next one, where its job has not done so."""
     folder, stage, first = record["folder"], added.stage, added.first
     target = layout.constants_file(folder, stage, first)

@@ -7,6 +7,7 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import validate
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
@@ -22,7 +23,7 @@ class Parent:
     """
 
     folder: str
-    record: dict[str, Any]
+    record: Manifest
     stage: int
     iteration: int
     constants: str

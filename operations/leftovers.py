@@ -1,11 +1,12 @@
 """Large files of a campaign that nothing needs any more: which they are, and their removal."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.state import queries
@@ -22,7 +23,7 @@ class Leftover(NamedTuple):
     size: int
 
 
-def find(folder: str, record: Mapping[str, Any], *, keep: int, mille: bool) -> list[Leftover]:
+def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Leftover]:
     """What may be removed from the campaign in ``folder``, in the order of its iterations.
 
     Only iterations that were judged are looked at: a retry, ``resume`` and ``extend`` need none of their large files, since
@@ -53,7 +54,7 @@ def find(folder: str, record: Mapping[str, Any], *, keep: int, mille: bool) -> l
     return [found for stage, number in [*over, *halves] for found in _of(record, stage, number, mille=mille)]
 
 
-def _of(record: Mapping[str, Any], stage: int, number: int, *, mille: bool) -> Iterator[Leftover]:
+def _of(record: Manifest, stage: int, number: int, *, mille: bool) -> Iterator[Leftover]:
     place = f"{layout.iteration_folder(record['data'], stage, number)}/{layout.KFALIGNMENT}"
     whose = os.path.dirname(place).removeprefix(record["data"]).lstrip("/")
     try:

@@ -5,10 +5,11 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import layout, submissions
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, snapshot, waiting
@@ -166,7 +167,7 @@ def resume(folder: str) -> Submitted:
     return Submitted(record["name"], cluster, warnings)
 
 
-def _make_folders(record: dict[str, Any]) -> None:
+def _make_folders(record: Manifest) -> None:
     """Make the folders that the end of the campaign removed because they were unused."""
     from faser_align.dag.create import make_folders
 
@@ -185,7 +186,7 @@ def _forget_earlier(folder: str, state: str) -> None:
         os.unlink(f"{folder}/{layout.STOP}")
 
 
-def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
+def _refuse_to_resume(record: Manifest, state: str) -> None:
     name = record["name"]
     if state in table.ENDS and table.campaign_after(state, "resumed") is None:
         raise UserError(
@@ -201,7 +202,7 @@ def _refuse_to_resume(record: dict[str, Any], state: str) -> None:
         raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
 
 
-def refuse_without_solution(record: dict[str, Any], state: str) -> None:
+def refuse_without_solution(record: Manifest, state: str) -> None:
     """Refuse to repeat an iteration whose Millepede job cannot have a solution with the same files."""
     with queries.published(record["folder"]) as db:
         failed = [node for node in queries.nodes(db, "failed") if node["return_value"] in exit_codes.CAMPAIGN_EVENTS]
@@ -216,14 +217,14 @@ def _done(folder: str) -> list[str]:
         return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows who is still to be passed over
 
 
-def await_departure(record: dict[str, Any], state: str) -> None:
+def await_departure(record: Manifest, state: str) -> None:
     """Give the DAGMan of a campaign that has just ended the time to leave the queue; whoever submits refuses if it stays."""
     deadline = time.monotonic() + LEAVE_WAIT_S
     while state in table.ENDS and dagman.ask(record).jobs and time.monotonic() < deadline:
         time.sleep(LEAVE_POLL_S)
 
 
-def in_place(folder: str) -> dict[str, Any]:
+def in_place(folder: str) -> Manifest:
     """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
     record = read_record(folder)
     if "imported" in record:
@@ -242,6 +243,6 @@ def in_place(folder: str) -> dict[str, Any]:
     return record
 
 
-def hint(command: str, record: dict[str, Any], options: str = "") -> str:
+def hint(command: str, record: Manifest, options: str = "") -> str:
     """Return a command about the campaign as its user types it, in backquotes."""
     return program.hint(command, record["name"], options)

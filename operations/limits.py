@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import changes, submissions
 from faser_align.campaign.manifest import convergence_of
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.describe import names
 from faser_align.config.load import nearest, validate
 from faser_align.config.schema import Config
@@ -18,7 +19,6 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries, spool
 from faser_align.system import program
 
-Record = dict[str, Any]
 OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage alone, which is counted from 1
 
 
@@ -89,14 +89,14 @@ def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
             control_requests.put(folder, "changed", {**facts, "columns": columns}, one["id"])
 
 
-def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """Each key with its value before and after; the schema has looked at all of them together."""
     raw = _settable(record["config"])
-    before = validate(raw, record["name"]).model_dump(mode="json")
+    before: Any = validate(raw, record["name"]).model_dump(mode="json")
     raw = copy.deepcopy(raw)
     keys = []
     stages = {}
-    complete = {**record, "config": before}  # one of an older program may lack a criterion
+    complete: Manifest = {**record, "config": before}  # one of an older program may lack a criterion
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
@@ -115,7 +115,7 @@ def _values(record: Record, assignments: Sequence[str]) -> dict[str, tuple[Any, 
     return {key: (_at(before, key), _at(after, key)) for key in keys} | stages
 
 
-def _of_stage(record: Record, number: int, key: str, text: str) -> tuple[Any, Any]:
+def _of_stage(record: Manifest, number: int, key: str, text: str) -> tuple[Any, Any]:
     """A criterion of one stage before and after; what the stage does not have of its own is that of all."""
     if not 1 <= number <= len(record["stages"]):
         raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
@@ -127,7 +127,7 @@ def _of_stage(record: Record, number: int, key: str, text: str) -> tuple[Any, An
     return own[name], judged["convergence"][name]
 
 
-def _settable(config: Mapping[str, Any]) -> Record:
+def _settable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a record's configuration that can be changed; the rest may be of an older version's form."""
     known = set(names())
     kept = {key for key in known if changes.is_settable(key)} | {"notify.file"}
@@ -137,7 +137,7 @@ def _settable(config: Mapping[str, Any]) -> Record:
     }
 
 
-def _check_key(key: str, record: Record) -> None:
+def _check_key(key: str, record: Manifest) -> None:
     if key.startswith("stages."):
         raise UserError(
             f"set: {key} cannot be changed; of a stage, counted from 1, its criteria can, for example stages.1.convergence.patience, "
@@ -170,12 +170,12 @@ def _check_targets(config: Config, keys: Sequence[str]) -> None:
         check_targets(config)
 
 
-def _own(record: Record, key: str) -> list[tuple[int, str]]:
+def _own(record: Manifest, key: str) -> list[tuple[int, str]]:
     """Number and name of the stages that have their own value of a key of ``[convergence]``."""
     table, _, name = key.rpartition(".")
     stages = enumerate(record["stages"], start=1)
     return [
-        (number, stage["name"]) for number, stage in stages if table == "convergence" and name in stage.get(table, {})
+        (number, stage["name"]) for number, stage in stages if table == "convergence" and name in stage["convergence"]
     ]
 
 

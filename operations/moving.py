@@ -10,9 +10,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.operations import dagman, leftovers, lifecycle, limits, notify_retry, snapshot
@@ -20,7 +21,6 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, database, queries
 from faser_align.system import atomic, formatting
 
-Record = dict[str, Any]
 CHUNK = 8 << 20  # bytes that are read at a time
 TELL_S = 10.0  # between two lines about the progress
 
@@ -105,7 +105,7 @@ def move(
     return plan._replace(stay=tuple(stay))
 
 
-def _refuse_while_it_runs(record: Record) -> None:
+def _refuse_while_it_runs(record: Manifest) -> None:
     """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell: its jobs would write in the old place."""
     name, answer = record["name"], dagman.ask(record)
     if answer.problem:
@@ -120,7 +120,7 @@ def _refuse_while_it_runs(record: Record) -> None:
         )
 
 
-def _target(record: Record, directory: str) -> str:
+def _target(record: Manifest, directory: str) -> str:
     """The folder to which the files go; raises UserError if they cannot lie there."""
     place = os.path.abspath(directory)
     target = os.path.join(place, record["name"])
@@ -139,7 +139,7 @@ def _target(record: Record, directory: str) -> str:
     return target
 
 
-def _source(record: Record, target: str) -> str:
+def _source(record: Manifest, target: str) -> str:
     """Where the files come from; if the record leads to ``target`` already, where a move to it began."""
     if os.path.realpath(record["data"]) != os.path.realpath(target):
         return str(record["data"])
@@ -149,7 +149,7 @@ def _source(record: Record, target: str) -> str:
     return str(moves[-1]["before"])
 
 
-def _files(record: Record, source: str, target: str) -> list[File]:
+def _files(record: Manifest, source: str, target: str) -> list[File]:
     """The files to be moved, in the order of their iterations; raises UserError for what is none."""
     found = []
     for whose, here, there in _folders(record, source, target):
@@ -161,7 +161,7 @@ def _files(record: Record, source: str, target: str) -> list[File]:
     return found
 
 
-def _folders(record: Record, source: str, target: str) -> Iterator[tuple[str, str, str]]:
+def _folders(record: Manifest, source: str, target: str) -> Iterator[tuple[str, str, str]]:
     """(iteration, folder, new folder) for each folder of large files."""
     for stage, number in layout.iterations(record):
         here, there = (layout.iteration_folder(root, stage, number) for root in (source, target))
@@ -179,7 +179,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     return [entry for entry in found if leftovers.kind(entry.name) != leftovers.PARTIAL]
 
 
-def _check_room(record: Record, files: Sequence[File], target: str) -> None:
+def _check_room(record: Manifest, files: Sequence[File], target: str) -> None:
     """Raise UserError if the files have no room in their new place, or something is there that is not one of them."""
     ours = {file.target for file in files}
     for _, _, there in _folders(record, record["data"], target):
@@ -195,7 +195,7 @@ def _check_room(record: Record, files: Sequence[File], target: str) -> None:
         )
 
 
-def _copy_all(record: Record, files: Sequence[File], target: str, progress: Callable[[str], None]) -> None:
+def _copy_all(record: Manifest, files: Sequence[File], target: str, progress: Callable[[str], None]) -> None:
     """Copy what is not there yet; raises UserError for what is in the way, StoreError for what cannot be copied."""
     file, total, done, told = None, sum(file.size for file in files), 0, time.monotonic()
     try:
@@ -258,7 +258,7 @@ def _is_unchanged(file: File) -> bool:
     return (state.st_size, state.st_mtime_ns) == (file.size, file.changed_ns)
 
 
-def _lead_there(record: Record, target: str) -> None:
+def _lead_there(record: Manifest, target: str) -> None:
     """Make record, store and published copy say the new place; each step is left out where it was done before."""
     folder, known = record["folder"], changes.read(record["folder"])
     if record["data"] != target:
@@ -281,7 +281,7 @@ def _lead_there(record: Record, target: str) -> None:
         )
 
 
-def _remove(record: Record, files: Sequence[File], source: str, *, compared: bool) -> list[str]:
+def _remove(record: Manifest, files: Sequence[File], source: str, *, compared: bool) -> list[str]:
     """Remove the old files whose copy is whole, and folders that are empty then; returns a sentence for each that stays."""
     stay = []
     for file in files:

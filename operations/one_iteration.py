@@ -10,6 +10,7 @@ from typing import Any
 import faser_align.examples
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import check_year, parse_files, parse_run
 from faser_align.config.load import parse_config, read_text
 from faser_align.config.schema import Config
@@ -180,7 +181,7 @@ def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
     return found
 
 
-def _refuse_unfinished(record: dict[str, Any], state: str) -> None:
+def _refuse_unfinished(record: Manifest, state: str) -> None:
     if state == "reconstructed":
         return
     if state in table.ENDS:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import faser_align
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag import queue
 from faser_align.dag.render import PROBED, render_probe
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
@@ -41,7 +42,7 @@ class Probe(NamedTuple):
 
     schedd: Any
     folder: str
-    record: dict[str, Any]
+    record: Manifest
 
 
 def run(look: Look, wait_s: float) -> list[Check]:
@@ -108,7 +109,7 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fill(folder: str, look: Look) -> dict[str, Any]:
+def _fill(folder: str, look: Look) -> Manifest:
     """Write the DAG and the requests; returns the manifest that the DAG was made from."""
     from faser_align.dag import credentials
 

@@ -6,6 +6,8 @@ import re
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Resources
 from faser_align.fsm.reasons import harmless
 from faser_align.operations.checking import Check
 from faser_align.state import joblogs
@@ -69,7 +71,7 @@ def _text(path: str) -> str:
     return ""
 
 
-def report(kind: str, found: Progress, record: dict[str, Any], waited_s: float, rejected: str) -> list[Check]:
+def report(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> list[Check]:
     """Return what was found on the execute node, one entry for each thing that the job tried.
 
     Args:
@@ -86,7 +88,7 @@ def report(kind: str, found: Progress, record: dict[str, Any], waited_s: float, 
     return checks
 
 
-def _trouble(kind: str, found: Progress, record: dict[str, Any], waited_s: float, rejected: str) -> tuple[str, str]:
+def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> tuple[str, str]:
     """Result and sentence for a job without a whole answer."""
     python = record.get("job_python", record["python"])
     if found.held:
@@ -118,8 +120,9 @@ def _trouble(kind: str, found: Progress, record: dict[str, Any], waited_s: float
     )
 
 
-def _wanted(kind: str, record: dict[str, Any]) -> str:
-    resources = record["config"]["htcondor"][kind]
+def _wanted(kind: str, record: Manifest) -> str:
+    htcondor: Any = record["config"]["htcondor"]
+    resources: Resources = htcondor[kind]
     needs = f"it requests {resources['cpus']} CPUs, {resources['memory_mb']} MB of memory, {resources['disk_mb']} MB of disk"
     requirements = resources["requirements"]
     return f"{needs} and {requirements}" if requirements else needs

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from faser_align.campaign.manifest import read_submitted
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
@@ -80,7 +81,7 @@ def _turn(folder: str, *, dry_run: bool) -> Iterator[str]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _refuse_dagman(record: dict[str, Any], *, without_htcondor: bool) -> None:
+def _refuse_dagman(record: Manifest, *, without_htcondor: bool) -> None:
     if without_htcondor:
         return
     name = record["name"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.operations import eta, queued
 from faser_align.pool.tools import release_held, to_pool
@@ -180,7 +181,7 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
     }
 
 
-def _release(record: Row, held: Sequence[Row], dag_id: str) -> list[Row]:
+def _release(record: Manifest, held: Sequence[Row], dag_id: str) -> list[Row]:
     """The steps that let the jobs on hold continue."""
     jobs = ((row["node"], row["job_id"], row["why"]) for row in held)
     return [step._asdict() for step in release_held(record, jobs, dag_id)]
@@ -198,7 +199,7 @@ def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
     return {**row, "nodes": counts}
 
 
-def _limit(record: Row, stage: int) -> int:
+def _limit(record: Manifest, stage: int) -> int:
     """Iterations that the present stage may have."""
     return int(record["stages"][max(1, stage) - 1]["iterations"])
 
@@ -258,12 +259,12 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
     }
 
 
-def release(record: Mapping[str, Any], job_id: str) -> str:
+def release(record: Manifest, job_id: str) -> str:
     """Return what to type so that a job continues: HTCondor's own command, with the place of a personal pool."""
     return f"{to_pool(record)}condor_release {job_id}"
 
 
-def _held(db: sqlite3.Connection, record: Row) -> list[Row]:
+def _held(db: sqlite3.Connection, record: Manifest) -> list[Row]:
     """Nodes whose job is on hold, with the job, since when, why, and what releases it."""
     # All at once: the history has no index, and thousands may be on hold.
     told = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import write_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import parse_config, read_text
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import CampaignError, UserError
@@ -55,10 +56,11 @@ def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
     return one_iteration.solve(record["folder"], parent.iteration, parent.stage)
 
 
-def _record(parent: Parent, folder: str, config: str) -> dict[str, Any]:
+def _record(parent: Parent, folder: str, config: str) -> Manifest:
     """The record of a campaign that ends with this iteration, in a folder of its own."""
     record = parent.record
-    stages, values = record["stages"][: parent.stage], dict(record["config"])
+    stages = record["stages"][: parent.stage]
+    values: Any = dict(record["config"])
     if config:
         told = parse_config(read_text(config), config)
         described = stages_of(told)
@@ -71,9 +73,8 @@ def _record(parent: Parent, folder: str, config: str) -> dict[str, Any]:
         values |= {table: dumped[table] for table in TAKEN}
     stages = [*stages[:-1], {**stages[-1], "iterations": parent.iteration}]
     values["report"] = {**values.get("report", {}), "publish": ""}  # the campaign's page is not about this
-    kept = {key: value for key, value in record.items() if key != "validation"}
-    return {
-        **kept,
+    solved: Manifest = {
+        **record,
         "folder": folder,
         "data": folder,
         "python": sys.executable,
@@ -82,6 +83,8 @@ def _record(parent: Parent, folder: str, config: str) -> dict[str, Any]:
         "config": values,
         "parent": parent.facts(),
     }
+    solved.pop("validation", None)
+    return solved
 
 
 def _lost(parent: Parent) -> list[int]:
@@ -114,7 +117,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
     return found
 
 
-def _lay_out(parent: Parent, record: dict[str, Any], tracks: dict[int, list[str]]) -> None:
+def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> None:
     """Make the folder: the record, the constants of the iteration, and links to the campaign's files."""
     folder, stage, iteration = record["folder"], parent.stage, parent.iteration
     place = layout.iteration_folder(folder, stage, iteration)
@@ -138,7 +141,7 @@ def _lay_out(parent: Parent, record: dict[str, Any], tracks: dict[int, list[str]
         ) from None
 
 
-def _run(job: str, record: dict[str, Any], parent: Parent, *words: str) -> None:
+def _run(job: str, record: Manifest, parent: Parent, *words: str) -> None:
     """Run a job of the iteration here; raises CampaignError with its last word."""
     command = [sys.executable, "-I", "-m", f"faser_align.jobs.{job}", record["folder"], str(parent.stage)]
     done = subprocess.run(

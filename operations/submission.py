@@ -10,6 +10,7 @@ from typing import Any
 
 from faser_align.campaign.data import parse_data
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import check_year
 from faser_align.config.load import DEFAULT_FILE, absolute, parse_config, read_text
 from faser_align.config.profiles import PROFILES, profile_text
@@ -108,8 +109,8 @@ def prepare_all(requests: Sequence[Request]) -> list[Plan]:
 
 def _data(request: Request) -> tuple[int, str, list[int]]:
     """Return year, run and files: as given, or the parent's."""
-    parent = request.parent.record if request.parent else {}
-    year: int = request.year or parent.get("year") or 0
+    parent = request.parent.record if request.parent else None
+    year = request.year or (parent["year"] if parent else 0) or 0
     if parent and not request.runs and not request.files:
         if not parent["run"] or not parent["files"]:
             raise UserError(f"{parent['name']} does not say which raw files it was made of; give them with -r and -f")
@@ -210,7 +211,7 @@ def carry_out(planned: Plan, schedd: Any) -> int:
             held.enter_context(alone(planned.folder))
             _refuse_running(planned)
 
-        def make_store(folder: str, record: Mapping[str, Any]) -> None:
+        def make_store(folder: str, record: Manifest) -> None:
             create_store(folder, record)
             held.enter_context(alone(folder))  # whoever finds the campaign in its place must not submit it, too
 

@@ -5,7 +5,7 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from faser_align.alignment.pede.results import Result, read_result
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
@@ -35,7 +36,7 @@ MODULE_DOFS = ("module.x", "module.rz")
 class Facts(NamedTuple):
     """A campaign as a page shows it."""
 
-    record: Row
+    record: Manifest
     campaign: Row
     reason: str
     iterations: list[Row]
@@ -136,7 +137,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     )
 
 
-def _with_logs(record: Mapping[str, Any], folder: str, failed: list[Row]) -> list[Row]:
+def _with_logs(record: Manifest, folder: str, failed: list[Row]) -> list[Row]:
     """Add the end of the job's own log to the first node of each of the first few kinds of failure."""
     first: dict[str, str] = {}
     for row in failed:
@@ -183,7 +184,7 @@ def _words(row: Row) -> str:
     return f"iteration {row['iteration']} of stage {row['stage']}" if row["stage"] else "the validation"
 
 
-def _step(record: Mapping[str, Any], state: str, *, solved: bool) -> str:
+def _step(record: Manifest, state: str, *, solved: bool) -> str:
     """Return the state that selects the next command: an imported campaign has no DAG to resume."""
     if "imported" in record:
         return "imported"
@@ -215,7 +216,7 @@ def _whole_parts(row: Row) -> Row:
 
 
 def _solved(
-    folder: str, record: Mapping[str, Any], iterations: list[Row], missing: list[str]
+    folder: str, record: Manifest, iterations: list[Row], missing: list[str]
 ) -> tuple[dict[tuple[int, int], Modules], Constants]:
     """Return the modules' values in each iteration, and the errors of the last solved one."""
     modules: dict[tuple[int, int], Modules] = {}
@@ -246,7 +247,7 @@ def _errors(result: Result | None) -> Constants:
     return errors_from_parameters(known) if known else {}
 
 
-def _result(folder: str, record: Mapping[str, Any], stage: int, iteration: int, missing: list[str]) -> Result | None:
+def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: list[str]) -> Result | None:
     """Return the result of the last step of an iteration."""
     place = Path(layout.metrics_file(folder, stage, iteration)).parent
     steps = record["stages"][stage - 1]["steps"]

@@ -10,6 +10,7 @@ from faser_align.alignment.parameters.differences import UM, URAD, changes, move
 from faser_align.alignment.quality import describe
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest import convergence_of
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm import criteria
 from faser_align.pages import charts
@@ -279,7 +280,7 @@ def _then(limits: Sequence[float]) -> str:
     return ", then ".join(f"{value:g}" for value in dict.fromkeys(limits))
 
 
-def _limits(record: Mapping[str, Any], number: str) -> list[float]:
+def _limits(record: Manifest, number: str) -> list[float]:
     """Return a quantity's limit in each stage that has one; empty for an imported campaign."""
     found = [
         criteria.limits(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from faser_align.campaign.manifest import convergence_of
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
@@ -52,7 +53,7 @@ def drawn(found: Facts) -> list[tuple[str, Markup]]:
     return charted
 
 
-def asked(record: Mapping[str, Any]) -> list[str]:
+def asked(record: Manifest) -> list[str]:
     """Return the criteria for convergence: one sentence, or one per stage where they differ."""
     told: dict[str, str] = {}
     for place, stage in enumerate(record["stages"], start=1):

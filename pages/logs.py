@@ -1,15 +1,14 @@
 """Read the ends of failed jobs' logs for pages and terminals, without the secrets of the user's targets."""
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import load_targets, redact
 from faser_align.state.logends import LogEnd, log_end
 
 
-def shown_log(record: Mapping[str, Any], folder: str, node: str, why: str) -> LogEnd:
+def shown_log(record: Manifest, folder: str, node: str, why: str) -> LogEnd:
     """Return the end of the job's own log of a node that failed for the reason ``why``.
 
     Returns nothing if the file of targets exists and cannot be read, because its secrets are then unknown.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from faser_align.campaign.data import by_run
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 
 CONFIGURATION, CONSTANTS = "faser-align.toml", "start.txt"  # file names for both
@@ -28,12 +29,12 @@ class Recipe(NamedTuple):
     constants_name: str = CONSTANTS
 
 
-def recipe(record: Mapping[str, Any]) -> Recipe:
+def recipe(record: Manifest) -> Recipe:
     """Return how to repeat the campaign of the manifest ``record``."""
     return Recipe(_command(record), configuration(record["config"]))
 
 
-def _command(record: Mapping[str, Any]) -> str:
+def _command(record: Manifest) -> str:
     """Return the command that submits the campaign again."""
     words = ["faser-align", "submit", "-y", str(record["year"])]
     for run, files in by_run(record["run"], record["files"]).items():

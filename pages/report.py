@@ -11,6 +11,7 @@ from faser_align.alignment.parameters.constants import DOFS, ZERO
 from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm import meanings
 from faser_align.fsm.table import NODE_STATES
@@ -112,7 +113,7 @@ def _lost(found: Facts) -> list[tuple[str, int, str]]:
     ]
 
 
-def _data(record: Mapping[str, Any]) -> str:
+def _data(record: Manifest) -> str:
     """Describe year, runs and files."""
     runs = by_run(record["run"], record["files"])
     return f"{record['year']}, " + "; ".join(f"run {run} files {format_files(files)}" for run, files in runs.items())

@@ -1,14 +1,14 @@
 """Write HTCondor's commands as the user of a campaign types them."""
 
 import shlex
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, held_steps
 
 
-def to_pool(record: Mapping[str, Any], config: str = "") -> str:
+def to_pool(record: Manifest, config: str = "") -> str:
     """Return the prefix that directs HTCondor's commands to the campaign's pool; empty unless it is a personal pool.
 
     ``config`` is the pool's configuration file if known; by default that of the user's own pool.
@@ -21,7 +21,7 @@ def to_pool(record: Mapping[str, Any], config: str = "") -> str:
 
 
 def release_held(
-    record: Mapping[str, Any], held: Iterable[tuple[str, str, str]], dag_id: str, config: str = ""
+    record: Manifest, held: Iterable[tuple[str, str, str]], dag_id: str, config: str = ""
 ) -> list[Step]:
     """Return the commands that let held jobs continue; empty if no job's id is known.
 

@@ -11,11 +11,12 @@ import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.predecessor.folder import Campaign, Place, read_folder
@@ -97,7 +98,7 @@ def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place]]:
     return stages, places
 
 
-def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
+def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, Any]]) -> Manifest:
     first = campaign.past[0]
     record = make_record(
         Config(),
@@ -110,20 +111,21 @@ def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, A
         sha256=hashlib.sha256(first.start_file.read_bytes()).hexdigest() if first.start_file else "",
         created_utc=database.utc(first.began)[:19] + "Z",
     )
-    return {
+    known: Any = {  # what is not known is empty or left out
         **record,
         "year": campaign.year or "",
         "stations": campaign.stations or "",
         "stages": stages,
         "imported": {"from": str(campaign.folder), "config": campaign.config, "times": "those of its files"},
     }
+    return cast(Manifest, known)
 
 
 # Readers need these keys of our configuration; its other keys say nothing about the imported campaign.
 _KEPT = {"notify": None, "htcondor": ("pool",)}
 
 
-def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+def _known(config: Mapping[str, Any]) -> Any:
     kept = {
         name: {key: value for key, value in config[name].items() if keys is None or key in keys}
         for name, keys in _KEPT.items()
@@ -131,17 +133,18 @@ def _known(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "htcondor": {"pool": "system"}, "solver": {"backend": "pede"}}
 
 
-def _fill(new: str, record: dict[str, Any], places: Sequence[Place], notes: list[str]) -> None:
+def _fill(new: str, record: Manifest, places: Sequence[Place], notes: list[str]) -> None:
     """Write everything that readers of a campaign need into the folder ``new``."""
     metrics = []
     for place in places:
         _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
         metrics.append(write_metrics(new, place, len(record["files"]), notes))
-    config = {"notify": {"targets": [], "events": []}, "reconstruction": {"min_files": 1.0}}
-    create_store(new, {**record, "config": {**record["config"], **config}})
+    needed: Any = {"notify": {"targets": [], "events": []}, "reconstruction": {"min_files": 1.0}}
+    config: Any = {**record["config"], **needed}
+    create_store(new, {**record, "config": config})
     database.transact(new, lambda db: replay(db, places, metrics, record))
     publish.publish(new)
-    write_record(os.path.join(new, layout.RECORD), {**record, "config": _known({**record["config"], **config})})
+    write_record(os.path.join(new, layout.RECORD), {**record, "config": _known(config)})
     if record["imported"]["config"]:
         write_text(os.path.join(new, "config.json"), json.dumps(record["imported"]["config"], indent=1) + "\n")
 

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.predecessor.folder import Past, Place
 from faser_align.state import advance, apply, database, history
@@ -15,7 +16,7 @@ JUDGED = "imported: faser-alignment-script judged nothing"
 
 
 def replay(
-    db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Mapping[str, Any]
+    db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Manifest
 ) -> int:
     """Record all events as hooks would have.
 
@@ -52,7 +53,7 @@ def replay(
     return 0
 
 
-def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Mapping[str, Any]) -> None:
+def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Manifest) -> None:
     """Record the origin of the history, and date its begin as theirs."""
     began, last = database.utc(places[0].past.began), places[-1]
     source = record["imported"]["from"]
@@ -74,9 +75,7 @@ def _why(past: Past) -> str:
     return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
 
 
-def _events(
-    place: Place, metrics: dict[str, Any], *, last: bool, record: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manifest) -> Iterator[dict[str, Any]]:
     past = place.past
     for file in past.tracks:
         yield _event("pre", layout.reco_node(place.stage, place.number, file), past.began)

@@ -3,18 +3,16 @@
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
 from typing import Any
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, publish, redolog, schema, spool
 
-Record = Mapping[str, Any]
 
-
-def create_store(folder: str, record: Record) -> None:
+def create_store(folder: str, record: Manifest) -> None:
     """Make ``state.db``, the spool and the first published copy of a campaign in ``folder``.
 
     Args:
@@ -53,7 +51,7 @@ def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> Non
         raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
 
 
-def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
+def nodes(record: Manifest) -> list[tuple[str, str, int, int, int]]:
     """All nodes of a campaign as (name, kind, stage, iteration, file), in the order of their work."""
     found = []
     for stage, iteration in layout.iterations(record):
@@ -65,7 +63,7 @@ def nodes(record: Record) -> list[tuple[str, str, int, int, int]]:
     return found
 
 
-def columns(record: Record) -> dict[str, Any]:
+def columns(record: Manifest) -> dict[str, Any]:
     """The columns of the campaign's row that follow from what can be changed in its record (``wishes.COLUMNS``)."""
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
@@ -76,7 +74,7 @@ def columns(record: Record) -> dict[str, Any]:
     }
 
 
-def begin(db: sqlite3.Connection, record: Record, now: str, host: str) -> int:
+def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> int:
     """Write the rows that a campaign begins with, at UTC time ``now`` on machine ``host``."""
     derived = columns(record)
     db.execute(

@@ -9,6 +9,7 @@ from typing import Any
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import CampaignError, UserError
 
 Findings = Iterator[str]
@@ -38,7 +39,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
     ):
         of = f"iteration {iteration} of stage {stage}" if stage != layout.VALIDATION else "the validation"
         try:
-            history = judging.read_metrics({**submitted, "folder": folder}, stage, iteration)
+            history = judging.read_metrics(folder, stage, iteration)
         except (OSError, ValueError) as problem:
             yield f"the metrics of {of} cannot be read: {problem}"
             continue
@@ -53,9 +54,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
                 yield f"the decision on {of} is {verdict}; its metrics say {' or '.join(sorted(allowed))}"
 
 
-def _allowed(
-    submitted: dict[str, Any], changed: list[changes.Change], stage: int, history: list[dict[str, Any]]
-) -> set[str]:
+def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: list[dict[str, Any]]) -> set[str]:
     """What the metrics say by the limits at submission, and by those after each change."""
     import copy
 

@@ -12,6 +12,7 @@ from typing import Any
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table, validation, verdict
 from faser_align.fsm.criteria import Rules
 
@@ -20,11 +21,11 @@ LOG_BYTES = 4096
 REASON_CHARS_MAX = 400
 
 
-def judge(record: dict[str, Any], event: Event) -> None:
+def judge(record: Manifest, event: Event) -> None:
     """Add to ``event``, the POST of a Millepede job that succeeded or of the validation's last, what its metrics say."""
     _, stage, iteration, _ = layout.parse_node(event["node"])
     try:
-        history = read_metrics(record, stage, iteration)
+        history = read_metrics(record["folder"], stage, iteration)
     except (OSError, ValueError) as problem:
         event["outcome"], event["exit"] = "failed", exit_codes.FATAL
         event["reason"] = f"the metrics cannot be read: {problem}"
@@ -36,7 +37,7 @@ def judge(record: dict[str, Any], event: Event) -> None:
     event["exit"] = exit_codes.verdict_exit(event["moves"], last=stage == len(record["stages"]))
 
 
-def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
+def judged(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
     """The verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
     if stage == layout.VALIDATION:
         said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
@@ -52,7 +53,7 @@ def judged(record: dict[str, Any], stage: int, history: list[dict[str, Any]]) ->
     )
 
 
-def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dict[str, Any]]:
+def read_metrics(folder: str, stage: int, iteration: int) -> list[dict[str, Any]]:
     """``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; numbers that are not finite become None.
 
     Raises:
@@ -60,7 +61,7 @@ def read_metrics(record: dict[str, Any], stage: int, iteration: int) -> list[dic
     """
     found = []
     for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
-        path = layout.metrics_file(record["folder"], stage, i)
+        path = layout.metrics_file(folder, stage, i)
         value = parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"), path)
         if (value.get("stage"), value.get("iteration")) != (stage, i):
             raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")

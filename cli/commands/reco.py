@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.cli.commands.setup import DEFAULT_CONFIG, ConfigFile, Force, Json
 
@@ -80,7 +81,7 @@ def reco(
     _tell(planned.record, cluster, as_json=as_json)
 
 
-def _tell(record: dict[str, Any], cluster: int | None, *, as_json: bool) -> None:
+def _tell(record: Manifest, cluster: int | None, *, as_json: bool) -> None:
     if as_json:
         console.show_json({**record, "dry_run": cluster is None, "cluster": cluster})
     elif cluster is None:

@@ -2,11 +2,13 @@
 
 import os
 import shlex
-from typing import Any
 
 from faser_align.campaign.data import by_run
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
+from faser_align.config.stage_types import UsedStage
+from faser_align.config.stored_types import Notify
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
 from faser_align.dag.wrapper import conditions, direction_of, reconstruct_options
@@ -46,7 +48,7 @@ def show_steering(planned: Plan) -> None:
             console.say(f"* {name}\n{text}")
 
 
-def _tracks(record: dict[str, Any]) -> str:
+def _tracks(record: Manifest) -> str:
     """What reconstructs; of Calypso the script and its options as the jobs will type them."""
     settings = record["config"]["reconstruction"]
     if settings["backend"] != "calypso":
@@ -59,7 +61,7 @@ def _tracks(record: dict[str, Any]) -> str:
     return f"calypso, {direction_of(settings)} tracking: {'; '.join(lines)}"
 
 
-def _conditions(record: dict[str, Any]) -> dict[str, str]:
+def _conditions(record: Manifest) -> dict[str, str]:
     """The conditions database of Calypso's jobs: where constants are written to, tags and geometry."""
     settings = record["config"]["reconstruction"]
     if settings["backend"] != "calypso":
@@ -76,7 +78,7 @@ def _plural(word: str, count: int) -> str:
     return word if count == 1 else word + "s"
 
 
-def _runs(record: dict[str, Any]) -> str:
+def _runs(record: Manifest) -> str:
     """The runs with their files: ``run 011705, 51 files (400-450)``."""
     by = by_run(record["run"], record["files"])
     return "; ".join(
@@ -84,16 +86,16 @@ def _runs(record: dict[str, Any]) -> str:
     )
 
 
-def _stage(stage: dict[str, Any]) -> str:
+def _stage(stage: UsedStage) -> str:
     steps = ", ".join(step["name"] for step in stage["steps"])
     return f"{stage['name']} ({steps}), at most {stage['iterations']} {_plural('iteration', stage['iterations'])}"
 
 
-def _nodes(record: dict[str, Any]) -> int:
+def _nodes(record: Manifest) -> int:
     return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1)
 
 
-def _told(notify: dict[str, Any]) -> str:
+def _told(notify: Notify) -> str:
     if not notify["targets"]:
         return "nobody"
     return f"{', '.join(notify['targets'])} when: {', '.join(notify['events'])}"

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, redolog, schema, verify
-
-Record = dict[str, Any]
 
 STORE, PUBLISHED, REDO = "the store", "the published copy", "the redo log"
 FILES = ((STORE, layout.STATE), (PUBLISHED, layout.PUBLISHED))
@@ -28,7 +27,7 @@ class Copy(NamedTuple):
     transactions: int = 0  # how many it has (state.redo)
 
 
-def examine(folder: str, record: Record, scratch: str, name: str, file: str) -> Copy:
+def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -> Copy:
     """Copy what is there of ``file``, its journal included, bring it up to date, and look what is wrong with it."""
     path = f"{scratch}/{file}"
     try:
@@ -66,7 +65,7 @@ def _size(db: sqlite3.Connection) -> tuple[int, int]:
     )
 
 
-def replayed(folder: str, record: Record, scratch: str) -> Copy | None:
+def replayed(folder: str, record: Manifest, scratch: str) -> Copy | None:
     """A database made from the redo log; None for a campaign that has no redo log."""
     path = f"{scratch}/redo.db"
     try:
@@ -81,7 +80,7 @@ def replayed(folder: str, record: Record, scratch: str) -> Copy | None:
     return Copy(REDO, path, tuple(damage), rows, transactions=count)
 
 
-def _of_another(db: sqlite3.Connection, record: Record) -> list[str]:
+def _of_another(db: sqlite3.Connection, record: Manifest) -> list[str]:
     name, folder = db.execute("SELECT name, folder FROM campaign").fetchone()
     if (name, folder) == (record["name"], record["folder"]):
         return []

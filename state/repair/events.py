@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.changes import Change
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.state import control_requests, create, database, joblogs, judging
 from faser_align.state.joblogs import Line, Logs
@@ -347,7 +348,7 @@ def _with_status(found: Sequence[Happening]) -> list[Happening]:
     return result
 
 
-def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()) -> list[Event]:
+def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Event]:
     """The events of a campaign, in order, as its hooks and its command line have made them.
 
     Args:
@@ -404,9 +405,7 @@ def events_of(logs: Logs, record: dict[str, Any], changed: Sequence[Change] = ()
     return [*result, *_solved(record)]
 
 
-def _judge(
-    events: list[Event], posts: Mapping[int, Happening], record: dict[str, Any], changed: Sequence[Change]
-) -> None:
+def _judge(events: list[Event], posts: Mapping[int, Happening], record: Manifest, changed: Sequence[Change]) -> None:
     """Add to each POST what it says of its job, by the limits of its place among the changes."""
     last = {one.node: one.job_id for one in posts.values()}
     by_id = {change["id"]: change for change in changed}
@@ -442,7 +441,7 @@ def _end_of(dag_id: str, utc: str, logs: Logs) -> Event:
     }
 
 
-def _solved(record: dict[str, Any]) -> list[Event]:
+def _solved(record: Manifest) -> list[Event]:
     """The request that records the solution of a `reco`, as the metrics on disk have it."""
     if "only" not in record:
         return []
@@ -454,7 +453,7 @@ def _solved(record: dict[str, Any]) -> list[Event]:
 
 
 def _with_changes(
-    found: list[Event], record: dict[str, Any], changed: Sequence[Change], extended_by: Sequence[str] = ()
+    found: list[Event], record: Manifest, changed: Sequence[Change], extended_by: Sequence[str] = ()
 ) -> list[Event]:
     """The events with the changes among them.
 
@@ -480,7 +479,7 @@ def _with_changes(
     return result
 
 
-def _change_event(change: Change, record: dict[str, Any]) -> Event:
+def _change_event(change: Change, record: Manifest) -> Event:
     """The wish that a change was to the hooks (``state.control_requests``); ``record`` has it."""
     key = change["key"]
     event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
@@ -507,7 +506,7 @@ class _Holds:
         return self._of[job_id][place] if place < len(self._of[job_id]) else ("", "")
 
 
-def _ended(event: Event, one: Happening, record: dict[str, Any], *, latest: bool) -> None:
+def _ended(event: Event, one: Happening, record: Manifest, *, latest: bool) -> None:
     """What POST says of an ended job. What DAGMan was told stands in the logs; files may have changed since."""
     ret = one.ret or 0
     event |= {"job_id": one.job_id, "ret": ret, "exit": exit_codes.job_exit(ret), "reason": ""}
@@ -525,7 +524,7 @@ def _ended(event: Event, one: Happening, record: dict[str, Any], *, latest: bool
         _agree(event, one.status or 0, record)
 
 
-def _agree(event: Event, told: int, record: dict[str, Any]) -> None:
+def _agree(event: Event, told: int, record: Manifest) -> None:
     """Where DAGMan was told otherwise than the metrics say now, what it was told has happened."""
     says = event["exit"]
     if told == says or (told == 1 and says) or {told, says}.isdisjoint((0, exit_codes.CONVERGED)):
@@ -553,7 +552,7 @@ def _agree(event: Event, told: int, record: dict[str, Any]) -> None:
     }
 
 
-def _as_told(record: dict[str, Any], stage: int, iteration: int, told: int) -> tuple[str, str]:
+def _as_told(record: Manifest, stage: int, iteration: int, told: int) -> tuple[str, str]:
     """The verdict and the campaign's event that fit what DAGMan was told, 0 or ``CONVERGED``."""
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"

@@ -13,9 +13,10 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import changes, layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, joblogs, redolog, spool
@@ -25,8 +26,6 @@ from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, ex
 from faser_align.state.repair.events import events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
 from faser_align.system import atomic
-
-Record = dict[str, Any]
 
 LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
@@ -122,7 +121,7 @@ def scratch_of(folder: str) -> str:
     return path
 
 
-def rebuild(folder: str, record: Record, scratch: str) -> Rebuilt:
+def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
     """Make the store anew in the folder ``scratch``, if there is anything to repair. The campaign's folder is only read.
 
     Only while no DAGMan of the campaign is in the queue: an unfinished campaign is closed.

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
@@ -12,7 +13,6 @@ from faser_align.state.repair.copies import UNTOLD, opened
 from faser_align.state.repair.events import NEAR_S, PROVED, UNDECIDED, UNSURE
 
 Event = dict[str, Any]
-Record = dict[str, Any]
 
 
 class Taken(NamedTuple):
@@ -22,7 +22,7 @@ class Taken(NamedTuple):
     spooled: str = ""
 
 
-def begin(path: str, record: Record) -> None:
+def begin(path: str, record: Manifest) -> None:
     """Make a new store at ``path``, of a campaign of which nothing has happened yet."""
     schema.migrate(path)
     with opened(path) as db:

@@ -71,7 +71,7 @@ def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
     assert "Convergence" in render(found, written_utc=NOW)
     compare.render([found, found], written_utc=NOW)
     with pytest.raises(ValueError, match=f"{path} is "):
-        read_metrics(found.record, 1, 2)
+        read_metrics(found.record["folder"], 1, 2)
 
 
 def test_metrics_that_are_none_fail_their_node(folder: str) -> None:

@@ -1,0 +1,51 @@
+"""Types of the manifest, ``campaign.json``."""
+
+from typing import Any, NotRequired, TypedDict
+
+from faser_align.config.stage_types import UsedStage
+from faser_align.config.stored_types import Config
+
+
+class Constants(TypedDict):
+    """The file of constants that the campaign starts from."""
+
+    source: str
+    sha256: str
+
+
+class Validated(TypedDict):
+    """The raw files of the validation, and those of them that the alignment does not use."""
+
+    files: list[int]
+    unused: list[int]
+
+
+# ``from`` is the folder that it was imported from.
+Imported = TypedDict("Imported", {"from": str, "config": dict[str, Any], "times": str})
+
+
+class Manifest(TypedDict):
+    """What was submitted, see ``campaign.manifest.make_record``."""
+
+    format: int
+    name: str
+    version: str
+    created_utc: str
+    year: int
+    run: str
+    files: list[int]
+    stations: int
+    folder: str
+    data: str
+    python: str
+    job_python: str
+    hook: str
+    command: str
+    targets_file: str
+    constants: Constants
+    stages: list[UsedStage]
+    config: Config
+    validation: NotRequired[Validated]
+    only: NotRequired[int]  # the iteration of a `reco`
+    parent: NotRequired[dict[str, Any]]  # the campaign that it was forked from, see ``operations.forking.Parent.facts``
+    imported: NotRequired[Imported]

@@ -1,0 +1,250 @@
+"""Types of the configuration in ``campaign.json``.
+
+``make refresh`` makes it from ``config/schema.py``. A campaign of an older version may lack newer keys.
+"""
+
+from typing import Any, Literal, TypedDict
+
+
+class Campaign(TypedDict):
+    """What is aligned, from which constants, and where the files go."""
+
+    folder: str
+    name: str
+    iterations: int
+    repeat: int
+    stations: Literal[3, 4]
+    constants: str
+
+
+class Calypso(TypedDict):
+    """FASER's reconstruction (backend `calypso`): where its parts lie. The standard values are those of CERN's lxplus."""
+
+    atlas_base: str
+    asetup: str
+    release: str
+    setup: str
+    write_constants: str
+    write_options: list[str]
+    reconstruct: str
+    reconstruct_options: list[str]
+    reconstruct_without: list[Literal["--alignment", "--noBackward", "--noForward", "--noIFT", "--output_level"]]
+    geometry: str
+    tag: str
+    database: str
+    written: str
+    pool: str
+    instance: str
+    folder_tag: str
+
+
+class Reconstruction(TypedDict):
+    """How a raw file becomes a file of tracks."""
+
+    backend: Literal["simulation", "calypso", "command"]
+    raw: str
+    command: str
+    direction: Literal["forward", "backward"]
+    environment: str
+    verbosity: Literal["VERBOSE", "DEBUG", "INFO", "WARNING", "ERROR", "FATAL"]
+    eos_url: str
+    copy_with: Literal["cp", "xrdcp"]
+    min_files: float
+    calypso: Calypso
+
+
+class Storage(TypedDict):
+    """Where the large files lie, and how long they are kept."""
+
+    data: str
+    use_eos_for_output: bool
+    keep_intermediate_root_files: bool
+    keep_iterations: int
+    cleanup_reco_temp_files: bool
+
+
+class Simulation(TypedDict):
+    """The simulated detector (backend `simulation`)."""
+
+    truth: str
+    tracks: int
+    seed: int
+    inefficiency: float
+    noise: float
+    outliers: float
+
+
+class Mille(TypedDict):
+    """Which tracks and hits enter the alignment."""
+
+    chi2_max: float
+    pz_min: float
+    pz_max: float
+    hits_min: int
+    residual_max: list[float]
+    derivative_max: float
+    pivot: Literal["calypso", "layer"]
+
+
+class Presigma(TypedDict):
+    """Presigma of single kinds of parameters; 0: `presigma_mm` or `presigma_rad`, in a step that of `[solver.presigma]`."""
+
+    layer_x: float
+    layer_y: float
+    layer_rx: float
+    layer_ry: float
+    layer_rz: float
+    module_x: float
+    module_rz: float
+
+
+class Step(TypedDict):
+    """One run of the solver within an iteration."""
+
+    name: str
+    fix: list[int | str]
+    extra_lines: list[str]
+    parameters: str
+    presigma: Presigma
+
+
+class Stage(TypedDict):
+    """Iterations that free the same parameters; stages follow one another."""
+
+    name: str
+    iterations: int
+    stations: Literal[0, 3, 4]
+    at_limit: Literal["continue", "stop"]
+    convergence: dict[str, Any]
+    steps: list[Step]
+
+
+class Solver(TypedDict):
+    """The solution of an iteration."""
+
+    backend: Literal["builtin", "pede"]
+    pede: str
+    environment: str
+    method: str
+    hugecut: float
+    entries: int
+    presigma_mm: float
+    presigma_rad: float
+    presigma: Presigma
+    threads: int
+    options: list[str]
+    weights: dict[str, float]
+    warnings_ok: list[Literal[2, 3, 4]]
+
+
+class Convergence(TypedDict):
+    """When the constants stand still, and when to give up."""
+
+    rules: list[Literal["significance", "effect", "absolute", "relative"]]
+    require: Literal["any", "all"]
+    significance_max: float
+    effect_um_max: float
+    absolute_um_max: float
+    absolute_urad_max: float
+    relative_max: float
+    patience: int
+    min_iterations: int
+    module_cut_max: float
+    detector_cut_max: float
+    remaining_sigma_max: float
+    chi2_rise_max: float
+    diverged_factor: float
+    stalled_iterations: int
+    stalled_effect: float
+    stalled_chi2: float
+    starved_fraction: float
+    starved_per_parameter: float
+    momentum_max: float
+
+
+class Validation(TypedDict):
+    """A last look: the tracks reconstructed with the first and with the last constants, before *converged* is believed."""
+
+    enabled: bool
+    files: str
+    chi2_rise_max: float
+    module_rise_max: float
+    module_hits_min: int
+
+
+class Notify(TypedDict):
+    """Who is told what. Addresses and passwords stand in the user's own file, never here."""
+
+    targets: list[str]
+    file: str
+    events: list[Literal["submitted", "iteration", "held", "lost", "end", "converged", "reconstructed", "rejected", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "stuck"]]
+    templates: str
+
+
+class Check(TypedDict):
+    """What `check` counts with, and what it takes for enough."""
+
+    tracks_mb: float
+    mille_mb: float
+    control_mb: float
+    ticket_h: float
+
+
+class Python(TypedDict):
+    """Interpreters, each with faser-align installed in its environment. The user's shell does not matter for them."""
+
+    jobs: str
+    hooks: str
+
+
+class Report(TypedDict):
+    """The page about a campaign that is kept up to date while it runs."""
+
+    publish: str
+    url: str
+
+
+class Resources(TypedDict):
+    """What a job asks of HTCondor."""
+
+    cpus: int
+    memory_mb: int
+    memory_max_mb: int
+    disk_mb: int
+    flavour: Literal["", "espresso", "microcentury", "longlunch", "workday", "tomorrow", "testmatch", "nextweek"]
+    accounting_group: str
+    requirements: str
+
+
+class HTCondor(TypedDict):
+    """How the campaign runs on HTCondor."""
+
+    pool: Literal["personal", "system"]
+    retries: int
+    retry_wait_s: int
+    releases: int
+    release_wait_s: int
+    scan_interval_s: int
+    max_running: int
+    accounting_group: str
+    reco: Resources
+    mille: Resources
+
+
+class Config(TypedDict):
+    """The whole configuration."""
+
+    campaign: Campaign
+    reconstruction: Reconstruction
+    storage: Storage
+    simulation: Simulation
+    mille: Mille
+    stages: list[Stage]
+    solver: Solver
+    convergence: Convergence
+    validation: Validation
+    notify: Notify
+    check: Check
+    python: Python
+    report: Report
+    htcondor: HTCondor
