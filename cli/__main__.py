@@ -1,4 +1,4 @@
-"""``python -m faser_align.cli`` is the command ``faser-align``."""
+"""Run the command ``faser-align`` as ``python -m faser_align.cli``."""
 
 from faser_align.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Arguments and options that many commands have, alike in all of them."""
+"""Define arguments and options shared by many commands."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 
 def _names(incomplete: str) -> list[str]:
-    """Names of campaigns for the shell's completion, whatever goes wrong."""
+    """Return campaign names for the shell's completion; any error gives none."""
     from faser_align.state import registry
 
     try:
@@ -17,7 +17,7 @@ def _names(incomplete: str) -> list[str]:
 
 
 def one_of(*known: str) -> Callable[[str], list[str]]:
-    """Return what completes one of these words in the shell."""
+    """Return the shell completion for one of these words."""
     return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""How the commands write: text and tables on standard output, warnings on standard error, JSON for programs."""
+"""Write output: text and tables to standard output, warnings to standard error, JSON for programs."""
 
 import json
 import sys
@@ -14,12 +14,12 @@ __all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", 
 
 
 def say(text: str = "") -> None:
-    """Write a line for a person; a reason or a log in it cannot command the terminal."""
+    """Write a line for a person, with control characters in reasons and logs removed."""
     typer.echo(harmless(text))
 
 
 def warn(text: str) -> None:
-    """Write a warning to standard error, where it does not disturb ``--json``; like ``say`` it cannot command the terminal."""
+    """Write a warning to standard error, where it does not disturb ``--json``, without control characters."""
     from faser_align.cli.show import draw
 
     line = f"warning: {harmless(named(text))}"
@@ -27,13 +27,13 @@ def warn(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Write a line about progress to the terminal of a person who waits, and nothing to a program."""
+    """Write a line about progress to a person's terminal, and nothing to a program."""
     if sys.stderr.isatty():
         typer.echo(text, err=True)
 
 
 def sentence(problem: object) -> str:
-    """A mistake as one line that a terminal shows as it is: what a name has of control characters is written out."""
+    """Return an error as one line with control characters escaped."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(problem)
     )
@@ -48,7 +48,10 @@ def show_json(value: Any) -> None:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, plain: bool = False
 ) -> None:
-    """Draw a table; a column whose name starts with ``>`` is aligned to the right, None is an empty cell; plain as in ``draw.show``."""
+    """Draw a table; ``>`` before a column's name aligns it to the right, None is an empty cell.
+
+    ``plain`` is as in ``draw.show``.
+    """
     from faser_align.cli.show import draw
 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]

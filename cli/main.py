@@ -1,6 +1,6 @@
-"""The command ``faser-align``: the commands of all groups, and the one place where errors become exit statuses.
+"""Run the command ``faser-align``: collect the commands of all groups, and turn errors into exit statuses.
 
-A command's module is imported at the start, what it works with only when it runs.
+A command's module is imported at the start, its dependencies only when it runs.
 """
 
 import os
@@ -31,9 +31,9 @@ from faser_align.cli.commands import (
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
-MISUSED = 2  # as UserError has it
+MISUSED = 2  # as for UserError
 
-# click's, of which some versions of typer bring a copy of their own.
+# click's exceptions; some versions of typer bundle a copy of click.
 _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
@@ -84,7 +84,7 @@ for group in (
     group.register(app)
 
 
-# What pydantic says of values, in plain words.
+# pydantic's messages about values, in plain words.
 _PLAIN = (
     ("Input should be a valid integer.*", "must be a whole number"),
     ("Input should be a valid number.*", "must be a number"),
@@ -96,8 +96,8 @@ _PLAIN = (
 
 
 def _misused(problem: Any) -> int:
-    """Say in one sentence what is wrong with the words that were typed; returns the exit status."""
-    if type(problem).__name__ == "NoArgsIsHelpError":  # a group of commands without one: its help is the answer
+    """Print a usage error as one sentence; return the exit status."""
+    if type(problem).__name__ == "NoArgsIsHelpError":  # a group without a command shows its help
         problem.show()
         return MISUSED
     said = " ".join(problem.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
@@ -114,7 +114,7 @@ def _misused(problem: Any) -> int:
 
 
 def main() -> None:
-    """Run the command line; a mistake becomes one sentence on standard error, never a traceback."""
+    """Run the command line; an error becomes one sentence on standard error, never a traceback."""
     streams.prepare()
     try:
         command: Any = typer.main.get_command(app)
@@ -134,10 +134,10 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read the output has left
+    except BrokenPipeError:  # the reader of the output has left
         _write_no_more()
         sys.exit(1)
-    except OSError as problem:  # a disk is full, a file server is gone: nobody's mistake
+    except OSError as problem:  # a full disk or a lost file server: not the user's mistake
         where = f"{problem.filename}: " if problem.filename else ""
         typer.echo(f"error: {console.sentence(f'{where}{problem.strerror or problem}')}", err=True)
         _write_no_more()
@@ -145,11 +145,11 @@ def main() -> None:
 
 
 def _warn_if_unread() -> None:
-    """Say that a command was carried out although the reader of its output has left."""
+    """Report that a command was carried out although the reader of its output has left."""
     if streams.reader_left():
         typer.echo("warning: the reader of the output has left; the command was carried out all the same", err=True)
 
 
 def _write_no_more() -> None:
-    """Drop what is left of the output: the interpreter must not complain when it flushes."""
+    """Discard remaining output, so that the interpreter's flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
-"""Words stay words: what a command is typed with is taken over without pydantic.
+"""Convert text arguments without pydantic, for a faster start.
 
-Newer versions of typer have pydantic look at every argument, a plain word too, which costs as much as the rest of a
-reading command. Numbers that were typed, and everything of older versions of typer, are left to typer.
+Newer versions of typer pass every argument to pydantic, even plain text, which takes as long as the rest of a reading
+command. Numbers, and everything in older versions of typer, are left to typer.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Words:
-    """Stands where typer keeps what turns a parameter's words into a value.
+    """Replacement for typer's converter of a parameter.
 
     Args:
         kind: the parameter's type.
@@ -19,21 +19,21 @@ class Words:
         self._kind = kind
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The value of ``param``: None and words as they are; what needs more goes the usual way."""
+        """Return the value of ``param``: None and text unchanged, anything else converted by typer."""
         if value is None or (isinstance(value, list | tuple) and not value):
             return () if param.multiple or param.nargs == -1 else None
         if self._kind is str and isinstance(value, str):
             return value
         if self._kind == list[str] and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             return list(value)
-        if self._kind in (int, float) and type(value) is self._kind:  # its default
+        if self._kind in (int, float) and type(value) is self._kind:  # the default
             return value
         usual = importlib.import_module("typer._coercion").build_runtime_param(param.type_descriptor)
         return usual.coerce(value, param=param, ctx=ctx)
 
 
 def words_stay_words(command: Any) -> None:
-    """Have a command and those below it put ``Words`` into their parameters, ``--help`` included, when they are asked for."""
+    """Replace the converters of a command's parameters, and of its subcommands and ``--help`` when they are loaded."""
     usual = command.get_params
 
     def get_params(context: Any) -> Any:
@@ -51,6 +51,6 @@ def _put(parameter: Any) -> None:
     described = getattr(parameter, "type_descriptor", None)
     about = getattr(described, "parameter_info", None)
     if described is None or getattr(parameter, "_runtime_param", "") is not None:
-        return  # done, or another version of typer, which does it another way
+        return  # done already, or a version of typer that works differently
     if getattr(about, "parser", None) is None and getattr(about, "click_type", None) is None:
         parameter._runtime_param = Words(described.annotation)

@@ -1,6 +1,6 @@
-"""Bring everything in the documentation that is made from the code up to date: ``python -m faser_align.cli.refresh``.
+"""Regenerate the generated parts of the documentation: ``python -m faser_align.cli.refresh``.
 
-``make refresh`` is the same; the tests compare what is there with ``parts``.
+``make refresh`` is the same; tests compare the files with ``parts``.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _MADE = "This page is made from the code; `make refresh` makes it anew."
 
 
 def pages() -> dict[str, str]:
-    """Pages that are made as a whole: name of the file in ``docs/``, text."""
+    """Return the pages that are generated completely: file name in ``docs/``, and text."""
     return {
         "commands.md": commands_page(),
         "configuration.md": configuration.configuration_page(),
@@ -47,7 +47,10 @@ def pages() -> dict[str, str]:
 
 
 def blocks() -> dict[tuple[str, str], str]:
-    """Parts of pages that people write, between ``<!-- NAME -->`` and ``<!-- end -->``: by page and name."""
+    """Return the generated parts of hand-written pages by page and name.
+
+    A part is between ``<!-- NAME -->`` and ``<!-- end -->``.
+    """
     return {
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
@@ -59,7 +62,7 @@ def blocks() -> dict[tuple[str, str], str]:
 
 
 def between(text: str, name: str) -> re.Match[str]:
-    """Where the part ``name`` stands in a page's text (group 1). Raises UserError if it has none."""
+    """Return the match of the part ``name`` in a page's text (group 1). Raise UserError if there is none."""
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
     if found is None:
         raise UserError(f"the page has no part between <!-- {name} --> and <!-- end -->; put the two lines back")
@@ -67,13 +70,13 @@ def between(text: str, name: str) -> re.Match[str]:
 
 
 def picture_source(which: str) -> tuple[str, str]:
-    """A diagram as Graphviz reads it, and the mark by which its picture is known to be current."""
+    """Return a diagram as Graphviz reads it, and the mark that shows whether its picture is current."""
     source = diagram.dot(which)
     return source, f"<!-- drawn from {hashlib.sha256(source.encode()).hexdigest()[:16]} -->"
 
 
 def refresh(docs: Path) -> list[str]:
-    """Write what is not current; returns the names of the files. Raises UserError where Graphviz is needed and missing."""
+    """Write what is not current; return the names of the files. Raise UserError if Graphviz is needed and missing."""
     wanted = pages()
     for (page, name), text in blocks().items():
         before = wanted.get(page) or (docs / page).read_text(encoding="utf-8")
@@ -113,7 +116,7 @@ def failures() -> str:
 
 
 def statuses_page() -> str:
-    """The text of ``docs/exit-statuses.md``."""
+    """Return the text of ``docs/exit-statuses.md``."""
     ends = [(status, f"it ended as *{state}*: {meanings.STATES[state]}") for state, status in STATUSES.items()]
     ends += [
         (TIMEOUT, "not ended within `--timeout`"),
@@ -148,7 +151,7 @@ def statuses_page() -> str:
 
 
 def states_page() -> str:
-    """The text of ``docs/states.md``."""
+    """Return the text of ``docs/states.md``."""
     lines = ["# States and events", "", _MADE, ""]
     lines += ["An event that the table does not allow changes nothing; the history keeps it, with the reason. "]
     lines[-1] += "`faser-align diagram` draws the same pictures."
@@ -172,7 +175,7 @@ def states_page() -> str:
 
 
 def commands_page() -> str:
-    """The text of ``docs/commands.md``: every command with its arguments and options, as ``--help`` has them."""
+    """Return the text of ``docs/commands.md``: every command with arguments and options, as in ``--help``."""
     lines = [
         "# Commands",
         "",
@@ -205,7 +208,7 @@ def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Help as Markdown: what is marked to be shown as it is becomes a block."""
+    """Yield help as Markdown; text marked as preformatted becomes a block."""
     for paragraph in filter(None, re.split(r"\n\n+", text.strip())):
         if paragraph.startswith("\b"):
             yield f"```text\n{paragraph.lstrip(chr(8)).strip(chr(10))}\n```\n"
@@ -229,7 +232,7 @@ def _option(one: Any) -> str:
 
 
 def main() -> None:
-    """Refresh the checkout that this program is run in."""
+    """Refresh the checkout that contains this program."""
     docs, types = Path("docs"), Path("config/stored_types.py")
     if not (docs / "how-it-works.md").exists():
         sys.exit("error: run it at the top of a checkout of faser-align, where docs/ is")

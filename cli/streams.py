@@ -1,11 +1,11 @@
-"""Standard streams that every command can use: open, able to write any character, and not needed to carry out the command."""
+"""Prepare standard streams: open, able to write any character, and not required to complete a command."""
 
 import io
 import os
 import sys
 from typing import Any
 
-# Commands that only show something end when nobody reads their output; all others carry on.
+# Commands that only show something end when nobody reads their output; others continue.
 SHOWING = (
     *("list", "status", "watch", "wait", "history", "metrics", "report", "diagram"),
     *("why", "analyze", "compare", "export", "check", "verify"),
@@ -13,9 +13,9 @@ SHOWING = (
 
 
 def prepare() -> None:
-    """Open the streams that the caller closed on /dev/null, and write characters that an encoding lacks as escapes.
+    """Open streams that the caller closed on /dev/null, and escape characters that an encoding lacks.
 
-    Without this, the next file that is opened would get the descriptor of a closed stream, and what is printed.
+    Otherwise the next opened file would get the descriptor of a closed stream, and receive the output.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 class _Unread(io.RawIOBase):
-    """Standard output that drops what its reader, who has left, would not get."""
+    """Standard output that discards text after its reader has left."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -55,7 +55,7 @@ class _Unread(io.RawIOBase):
 
 
 def carry_on() -> None:
-    """Have standard output accept what is written after its reader has left (``submit ... | head``)."""
+    """Make standard output accept text after its reader has left (``submit ... | head``)."""
     before = sys.stdout
     if not isinstance(before, io.TextIOWrapper) or before is not sys.__stdout__:
         return
@@ -67,7 +67,7 @@ def carry_on() -> None:
 
 
 def reader_left() -> bool:
-    """Whether the reader of standard output left before the command had ended, in a process that carried on."""
+    """Return whether the reader of standard output left before the end of a command that continued."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Unread) and raw.left

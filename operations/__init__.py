@@ -1,1 +1,1 @@
-"""What the program does for its user: plan, submit, control, repair and read campaigns. Functions return results and print nothing."""
+"""Plan, submit, control, repair and read campaigns. Functions return results and print nothing."""

@@ -1,4 +1,4 @@
-"""The words of ``check``: what it looks at, and how a look ends."""
+"""Define the input of ``check`` and how a check ends."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ from faser_align.fsm.errors import UserError
 
 
 class Check(NamedTuple):
-    """One thing that was looked at.
+    """One check.
 
-    ``result`` is ``ok``, ``warning``, ``failed``, or ``skipped`` where there is nothing to look at; ``details`` has the
-    single parts, such as each raw file with its size.
+    ``result`` is ``ok``, ``warning``, ``failed``, or ``skipped`` if it does not apply; ``details`` has the single
+    parts, such as each raw file with its size.
     """
 
     name: str
@@ -20,9 +20,9 @@ class Check(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is looked at: the configuration, and the data if they were named (else 0, empty, none).
+    """Input of the checks: the configuration, and the data if given (else 0, empty, none).
 
-    ``name`` is that of the campaign; ``iterations`` the sum over its stages.
+    ``name`` is that of the campaign; ``iterations`` is the sum over its stages.
     """
 
     config: Config
@@ -34,15 +34,15 @@ class Look(NamedTuple):
 
 
 class Doubt(Exception):
-    """What is no error but should be known."""
+    """Raised for a warning."""
 
 
 class Skipped(Exception):
-    """There is nothing to look at; the text says why."""
+    """Raised if a check does not apply; the text says why."""
 
 
 class Failed(UserError):
-    """What cannot work, with its single parts."""
+    """Raised if a campaign cannot work, with the single parts."""
 
     def __init__(self, message: str, details: list[str]) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What ``check`` looks at before a campaign is submitted: each thing with its result and, if it is bad, the cure."""
+"""Check what a campaign needs before its submission; each problem comes with the fix."""
 
 import contextlib
 import os
@@ -31,16 +31,16 @@ Looked = str | tuple[str, list[str]]
 def look_at(
     path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
 ) -> Look:
-    """Return what is to be looked at: the configuration file ``path``, and the data.
+    """Return the input of the checks from the configuration file ``path`` and the data.
 
     Args:
         path: the configuration.
-        year, runs, files: the data, as ``submit`` takes them, paired by position; without them what depends on them is left
-            out.
-        constants: a file to start from in place of the configured one.
+        year, runs, files: the data, as for ``submit``, paired by position; without them, checks of the data are
+            skipped.
+        constants: a file to start from instead of the configured one.
 
     Raises:
-        UserError: the configuration itself cannot be used, so that there is nothing to look for.
+        UserError: the configuration cannot be used at all.
     """
     config = load_config(path)
     if constants:
@@ -57,12 +57,12 @@ def look_at(
 
 
 def run(path: str, look: Look) -> list[Check]:
-    """Look at everything that a campaign with the configuration file ``path`` needs."""
+    """Check everything that a campaign with the configuration file ``path`` needs."""
     return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
 
 def before_submission(record: Manifest) -> list[Check]:
-    """What planning a campaign has not looked at yet; ``record`` is that of the plan."""
+    """Check what planning a campaign has not checked yet; ``record`` is the plan's manifest."""
     config = Config.model_validate(record["config"])
     iterations = sum(int(stage["iterations"]) for stage in record["stages"])
     look = Look(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
@@ -142,7 +142,7 @@ def _pivot(look: Look) -> str:
 
     config = look.config
     doubts = [pivot_doubt(config.mille.pivot, stages_of(config), config.campaign.stations)]
-    with contextlib.suppress(CampaignError):  # constants that cannot be read have a line of their own
+    with contextlib.suppress(CampaignError):  # another check reports constants that cannot be read
         start = read_constants(config.campaign.constants) if config.campaign.constants else {}
         doubts.append(tilt_doubt(config.mille.pivot, config.mille.derivative_max, start))
     if any(doubts):
@@ -151,7 +151,7 @@ def _pivot(look: Look) -> str:
 
 
 def _hook(look: Look) -> str:
-    """Start the hook as DAGMan would: isolated, and with nothing in its environment."""
+    """Start the hook as DAGMan would: isolated, and with an empty environment."""
     python = look.config.python.hooks or sys.executable
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
     if not os.path.isfile(hook):
@@ -164,14 +164,14 @@ def _hook(look: Look) -> str:
 
 
 def _job(look: Look) -> str:
-    """Start the jobs' interpreter likewise, and see that it finds the program."""
+    """Start the jobs' interpreter in the same way, and check that it finds the program."""
     python = look.config.python.jobs or sys.executable
     _start([python, "-I", "-c", "import faser_align.jobs.program; print('ready')"], "python.jobs", "a job")
     return f"{python} finds faser-align with an empty environment"
 
 
 def _interpreters(look: Look) -> str:
-    """Whether the machines that run hooks and jobs have the interpreters, too."""
+    """Check that the machines for hooks and jobs have the interpreters, too."""
     if look.config.htcondor.pool == "personal":
         raise Skipped("the pool is on this machine")
     hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))
@@ -218,7 +218,7 @@ def _htcondor(look: Look) -> str:
 
 
 def _queue(look: Look) -> str:
-    """No campaign of the same name is in the queue, wherever its folder is."""
+    """Check that no campaign of the same name is in the queue, whatever its folder."""
     if not look.name:
         raise Skipped("which campaign is not known without -y, -r and -f")
     from faser_align.dag import queue

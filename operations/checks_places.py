@@ -1,4 +1,4 @@
-"""What ``check`` looks at outside the configuration: files of the site, file systems, room, tickets."""
+"""Check what is outside the configuration: the site's files, file systems, free space, tickets."""
 
 import errno
 import os
@@ -18,14 +18,14 @@ from faser_align.system import site_tools
 from faser_align.system.folder_probe import try_folder
 
 ABSENT = "not on this machine"
-FILES_TYPICAL = 50  # raw files of a campaign, where none were named
+FILES_TYPICAL = 50  # raw files of a campaign if none are given
 MB = 1_000_000
 HOUR_S = 3600.0
-ROOMY = 2  # room for so many campaigns is enough without a warning
+ROOMY = 2  # no warning if there is room for this many campaigns
 
 
 def raw_files(look: Look) -> tuple[str, list[str]]:
-    """Each raw file with its size; without ``-y -r -f`` the folder of all."""
+    """Check each raw file; without ``-y -r -f`` the folder of all."""
     pattern = look.config.reconstruction.raw
     if not pattern:
         return "simulated, none is needed", []
@@ -52,7 +52,7 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
 
 
 def raw_top(pattern: str) -> str:
-    """Return the folder of all raw files, which does not depend on the data."""
+    """Return the part of the pattern that is the same for all raw files."""
     return pattern.partition("{")[0].rpartition("/")[0] or "/"
 
 
@@ -89,7 +89,7 @@ def calypso_paths(config: Config) -> dict[str, str]:
 
 
 def cvmfs(look: Look) -> str:
-    """The paths on CVMFS, or where the configuration has them instead."""
+    """Check the paths on CVMFS, or those configured instead."""
     paths = cvmfs_paths(look.config)
     if not paths:
         raise Skipped("nothing of it is needed")
@@ -102,7 +102,7 @@ def cvmfs(look: Look) -> str:
 
 
 def calypso(look: Look) -> str:
-    """Installation and scripts of Calypso."""
+    """Check the installation and the scripts of Calypso."""
     told = look.config.reconstruction
     if told.backend != "calypso":
         raise Skipped(f'reconstruction.backend is "{told.backend}"')
@@ -115,7 +115,7 @@ def calypso(look: Look) -> str:
 
 
 def _agree_with_scripts(look: Look) -> None:
-    """Raise Doubt if Calypso's scripts say that they write other names or do not know an option."""
+    """Raise Doubt if Calypso's scripts write other names or do not have an option."""
     told = look.config.reconstruction
     for key, found in calypso_scripts.names_written(calypso_scripts.read(told.calypso.write_constants)).items():
         configured = getattr(told.calypso, key)
@@ -136,11 +136,11 @@ def _agree_with_scripts(look: Look) -> None:
 
 
 def pages(look: Look) -> str:
-    """Whether the campaign's page can be published where the configuration says."""
+    """Check that the campaign's page can be published to the configured folder."""
     where = look.config.report.publish
     if not where:
         raise Skipped("report.publish is empty")
-    from faser_align.pages.publish import in_the_way  # loads numpy and all that pages need
+    from faser_align.pages.publish import in_the_way  # imports numpy and everything that pages need
 
     problem = in_the_way(where)
     if problem:
@@ -149,7 +149,7 @@ def pages(look: Look) -> str:
 
 
 def locks(look: Look) -> str:
-    """Whether file locks, fsync, exclusive links and SQLite's transactions work where the campaign will be."""
+    """Check that file locks, fsync, exclusive links and SQLite's transactions work in the campaign's folder."""
     where = look.config.campaign.folder
     try:
         with tempfile.TemporaryDirectory(prefix=".faser-align-check-", dir=where) as folder:
@@ -161,20 +161,20 @@ def locks(look: Look) -> str:
 
 
 def control_mb(look: Look) -> float:
-    """Megabytes of control files that the campaign will have."""
+    """Return the size of the campaign's control files in MB."""
     return look.config.check.control_mb * _files(look) * look.iterations
 
 
 def data_mb(look: Look) -> float:
-    """Megabytes of tracks and of Millepede's data; tracks are of fewer iterations where those before are removed."""
+    """Return the size of tracks and Mille data in MB; fewer iterations of tracks count if older ones are removed."""
     storage, check = look.config.storage, look.config.check
     limit = (storage.keep_iterations or look.iterations) if storage.keep_intermediate_root_files else 1
-    kept = min(limit + 1, look.iterations)  # those of the iteration that is being made come before any is removed
+    kept = min(limit + 1, look.iterations)  # those of the current iteration exist before older ones are removed
     return _files(look) * (check.tracks_mb * kept + check.mille_mb * look.iterations)
 
 
 def afs(look: Look) -> str:
-    """The quota of the volume with the campaign's folder."""
+    """Check the quota of the volume with the campaign's folder."""
     folder = look.config.campaign.folder
     text = _site("fs", "lq", folder, beyond="is not on AFS")
     quota = site_tools.parse_afs_quota(text)
@@ -184,7 +184,7 @@ def afs(look: Look) -> str:
 
 
 def eos(look: Look) -> str:
-    """The user's quota on EOS, for the large files."""
+    """Check the user's quota on EOS for the large files."""
     data = look.config.storage.folder
     if not data:
         raise Skipped("storage.data is empty: large files lie in the campaign's folder")
@@ -202,7 +202,7 @@ def eos(look: Look) -> str:
 
 
 def room(look: Look) -> str:
-    """Free bytes of the file systems themselves, which quotas do not tell."""
+    """Check the free space of the file systems themselves, which quotas do not include."""
     folder, data = look.config.campaign.folder, look.config.storage.folder
     for key, place in (("campaign.folder", folder), ("storage.data", data)):
         if place and not os.path.isdir(place):
@@ -214,7 +214,7 @@ def room(look: Look) -> str:
 
 
 def kerberos(look: Look) -> str:
-    """For how long the Kerberos ticket is good."""
+    """Check how long the Kerberos ticket is valid."""
     try:
         text = site_tools.run("klist")
     except site_tools.AbsentError:
@@ -230,7 +230,7 @@ def kerberos(look: Look) -> str:
 
 
 def token(look: Look) -> str:
-    """For how long the AFS token is good."""
+    """Check how long the AFS token is valid."""
     text = _site("tokens")
     left_s = site_tools.parse_tokens(text, site_tools.local_now())
     if left_s is None or left_s <= 0:
@@ -252,7 +252,7 @@ def _lasting(look: Look, left_s: float, what: str, cure: str) -> str:
 
 
 def _site(tool: str, *arguments: str, beyond: str = "") -> str:
-    """What a tool of the site prints; absent, or the wrong file system for it, it is left out."""
+    """Return the output of a site tool; raise Skipped if it is missing or not for this file system."""
     try:
         return site_tools.run(tool, *arguments)
     except site_tools.AbsentError:

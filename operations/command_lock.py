@@ -1,4 +1,4 @@
-"""One command at a time: a lock in the campaign's folder for whoever submits its DAGMan or changes it."""
+"""Lock a campaign's folder, so that only one command at a time submits its DAGMan or changes it."""
 
 import contextlib
 import fcntl
@@ -11,15 +11,15 @@ from faser_align.fsm.errors import UserError
 from faser_align.state import database
 from faser_align.system import atomic
 
-WAIT_S, POLL_S = 60.0, 0.1  # the other one waits for HTCondor, which takes seconds
+WAIT_S, POLL_S = 60.0, 0.1  # the other command may wait for HTCondor, which takes seconds
 
 
 @contextlib.contextmanager
 def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the lock of the campaign in ``folder``; it is left with the block, or when the process ends.
+    """Hold the lock of the campaign in ``folder`` until the block or the process ends.
 
     Raises:
-        UserError: another command has it for longer than ``wait_s``, or it cannot be made.
+        UserError: another command holds it for longer than ``wait_s``, or it cannot be created.
     """
     path = f"{folder}/{layout.CONTROL_LOCK}"
     deadline = time.monotonic() + wait_s
@@ -40,7 +40,7 @@ def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
 
 
 def _taken(path: str) -> int | None:
-    """The lock's descriptor, or None while another has it, or where the folder was moved away meanwhile."""
+    """Return the lock's descriptor, or None while another process holds it or after the folder was moved."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, database.PRIVATE)
     database.close_to_others(descriptor)
     try:

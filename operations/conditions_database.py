@@ -1,4 +1,4 @@
-"""``constants export --sqlite``: the conditions database with the constants, made as the reconstruction jobs make it."""
+"""Export constants as a conditions database (``constants export --sqlite``), made as reconstruction jobs make it."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ EXPORT_FORMAT = Format(
 
 
 class Typed(NamedTuple):
-    """What was typed: the folder to write, a configuration, year, run range and tag, each possibly empty."""
+    """Options: the folder to write, a configuration, year, run range and tag, each possibly empty."""
 
     output: Path
     config: str
@@ -61,11 +61,11 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
     """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them.
 
     Args:
-        constants: file with the constants; if it lies in a campaign, that one's Calypso, year and runs are used.
-        typed: the rest.
+        constants: file with the constants; if it is in a campaign, that one's Calypso, year and runs are used.
+        typed: the options.
 
     Returns:
-        What ``export.json`` holds.
+        The content of ``export.json``.
 
     Raises:
         UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.
@@ -94,7 +94,7 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
 
 
 def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
-    """Make everything but the description in the folder ``new``, and describe it."""
+    """Write everything except the description into the folder ``new``, and return the description."""
     from faser_align.dag.wrapper import conditions, render_wrapper
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -124,7 +124,7 @@ def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
 
 
 def _record(constants: Path, campaign: str, typed: Typed) -> Manifest:
-    """What the wrapper is made from: the campaign's record, or a configuration with the year that was typed."""
+    """Return the wrapper's input: the campaign's manifest, or a configuration with the given year."""
     if campaign and not typed.config:
         record = read_record(campaign)
         if record["config"].get("reconstruction", {}).get("backend") == "calypso":
@@ -153,7 +153,7 @@ def _record(constants: Path, campaign: str, typed: Typed) -> Manifest:
 
 
 def _runs(text: str, campaign: str) -> list[int]:
-    """First and last run for which the constants are meant: as typed, else the campaign's own."""
+    """Return the first and last run of the constants' validity: as given, else the campaign's own."""
     if not text and campaign:
         own = [int(run) for run in re.findall(r"\d+", str(read_record(campaign)["run"]))]
         if own:

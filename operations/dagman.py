@@ -1,4 +1,4 @@
-"""Whether a hook can move a campaign: asked of the schedd once, in bounded time, never in a loop."""
+"""Ask the schedd once, in bounded time, whether a campaign's scripts can still run."""
 
 import os
 import shlex
@@ -19,11 +19,11 @@ from faser_align.system.program import program
 
 
 class Look(NamedTuple):
-    """A campaign's snapshot with what is wrong with its DAGMan, in one sentence or empty.
+    """A campaign's snapshot and the problem of its DAGMan, in one sentence or empty.
 
-    ``stuck`` is true if no hook can run as things are, and ``gone`` if no DAGMan is there that could ever call one;
-    ``cure`` is then what to type. ``key`` names the cause, of which the recipients are notified once; empty if it is not known
-    to be one that lasts.
+    ``stuck`` is true if no script can run as things are, and ``gone`` if there is no DAGMan that could ever call one;
+    ``cure`` is then the fix. ``key`` identifies the cause, of which the recipients are notified once; it is empty if
+    the cause may pass.
     """
 
     seen: snapshot.Snapshot
@@ -35,41 +35,41 @@ class Look(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Why no script can advance the campaign, with what to do; empty if one can, or if that is not known."""
+        """Return why no script can advance the campaign, with the fix; empty if one can, or if unknown."""
         if not self.stuck:
             return ""
         return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {spoken(self.cure)}"
 
 
 def schedd_of(record: Manifest) -> Any:
-    """The schedd to which campaigns are submitted from here; raises UserError if it does not answer."""
+    """Return the schedd to which campaigns are submitted from here; raise UserError if it does not answer."""
     from faser_align.pool.schedd import schedd
 
     return schedd(record["config"]["htcondor"]["pool"])
 
 
 def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
-    """Ask the schedd to which the campaign was submitted for its DAGMan; one that cannot be asked is no error.
+    """Ask the schedd to which the campaign was submitted for its DAGMan; a schedd that cannot be asked is not an error.
 
     Args:
-        record: the campaign's record.
-        dag_id: id of a DAGMan whose waiting jobs are wanted, too.
+        record: the campaign's manifest.
+        dag_id: id of a DAGMan whose waiting jobs to return, too.
     """
     known = submissions.latest(record["folder"])
     kind = record["config"]["htcondor"]["pool"]
     here = os.uname().nodename
     if kind == "personal" and known.host not in ("", here):
-        # The address of that pool may lead to a pool of this machine, which knows nothing of the campaign.
+        # On another host, the pool's address may lead to a pool of this machine, which does not know the campaign.
         return queue.Queue(problem=f"it belongs to the personal pool of {known.host}, and this is {here}; ask there")
     return ask_pool(kind, queue.of_campaign(record["folder"], dag_id), known.schedd if kind == "system" else "")
 
 
 def refuse_second(record: Manifest, what: str) -> None:
-    """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell.
+    """Raise UserError if a DAGMan of the campaign is in the queue, or if that is unknown.
 
     Args:
-        record: the campaign's record.
-        what: the command, which another DAGMan would ruin.
+        record: the campaign's manifest.
+        what: the command that must not run beside a DAGMan.
     """
     answer = ask(record)
     if answer.problem:
@@ -85,7 +85,7 @@ def refuse_second(record: Manifest, what: str) -> None:
 
 
 def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
-    """Ask the schedd of a kind of pool, see ``queue.ask``; the answer of none says why."""
+    """Ask the schedd of a kind of pool, see ``queue.ask``; an answer without jobs says why."""
     environment = dict(os.environ)
     cure = ""
     if kind == "personal":
@@ -102,7 +102,7 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
 
 
 def look(folder: str) -> Look:
-    """The campaign as it stands; of an unfinished one the schedd is asked whether its DAGMan can work."""
+    """Return the campaign's state; for an unfinished one ask the schedd whether its DAGMan can work."""
     seen = snapshot.take(folder)
     if seen["ended"]:
         return Look(seen)
@@ -110,11 +110,11 @@ def look(folder: str) -> Look:
     asked_s = time.time()
     answer = ask(record, seen["dag_id"])
     if not answer.problem and not answer.jobs:
-        # It may have come to its end since it was looked at: DAGMan leaves only after the last hook.
+        # The campaign may have ended meanwhile: DAGMan leaves only after the last hook.
         seen = snapshot.take(folder)
         if seen["ended"]:
             return Look(seen)
-    # Jobs are known of the DAGMan that was asked for: one that was resumed just now has recorded nothing yet.
+    # Jobs were requested for one DAGMan; one that was resumed just now has recorded nothing yet.
     known = answer.jobs and seen["dag_id"].partition(".")[0] == str(answer.jobs[0].cluster)
     found = _differences(folder, answer, asked_s) if known else queued.NOTHING
     if not answer.problem:
@@ -123,23 +123,23 @@ def look(folder: str) -> Look:
 
 
 def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Found:
-    """What the queue tells of the campaign's nodes, if its DAGMan is there; ``asked_s`` is when the schedd was asked."""
+    """Return what the queue, asked at ``asked_s``, says about the campaign's nodes if its DAGMan is there."""
     return queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if answer.jobs else queued.NOTHING
 
 
 def look_again(folder: str) -> str:
-    """Look at the campaign, and return ``Look.sentence``."""
+    """Examine the campaign again, and return ``Look.sentence``."""
     return look(folder).sentence
 
 
 def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
-    """Judge the unfinished ones of many campaigns, with one question to each kind of pool that they use.
+    """Examine the unfinished ones of many campaigns, with one query per kind of pool.
 
     Args:
         rows: summaries of campaigns.
 
     Returns:
-        One look for each row, and why a schedd could not be asked. A campaign of another schedd is not judged.
+        One result per row, and why a schedd could not be asked. Campaigns of another schedd are not examined.
     """
     found = {row["folder"]: Look(row) for row in rows}
     records = dict(_records(row["folder"] for row in rows if row["state"] in table.UNFINISHED))
@@ -172,13 +172,13 @@ def _records(folders: Any) -> Any:
 
 
 def _is_of(record: Manifest, schedd: str) -> bool:
-    """Whether this schedd has the campaign's DAGMan, as far as is known."""
+    """Return whether this schedd has the campaign's DAGMan, as far as is known."""
     known = submissions.latest(record["folder"])
     return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
 
 
 def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> Look:
-    """What the schedd's answer means for an unfinished campaign."""
+    """Interpret the schedd's answer for an unfinished campaign."""
     if answer.problem:
         return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")
     name, typed = shlex.quote(record["name"]), program()

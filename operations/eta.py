@@ -1,4 +1,4 @@
-"""How fast a campaign goes: nodes that take too long, nodes that were tried again, and when it may be over."""
+"""Estimate a campaign's speed: slow nodes, retried nodes, and the time of its end."""
 
 import math
 import sqlite3
@@ -12,18 +12,18 @@ from faser_align.state import database, queries
 
 Row = dict[str, Any]
 
-SAMPLE = 500  # finished nodes of an iteration whose median is taken: a large campaign is not read as a whole
+SAMPLE = 500  # finished nodes of an iteration for the median: a large campaign is not read completely
 SAMPLED = 2  # latest iterations with finished nodes
-FINISHED_MIN = 3  # for a median that says something
-SLOW_FACTOR, SLOW_S_MIN = 3.0, 60.0  # as long as so many medians, and so much longer than one
-SHARE_MIN = 0.1  # of an iteration's nodes that must be done before their share tells how long it takes
-PACE_MAX = 0.95  # what is left of a number from one iteration to the next; above, no end can be told
+FINISHED_MIN = 3  # for a meaningful median
+SLOW_FACTOR, SLOW_S_MIN = 3.0, 60.0  # multiple of the median, and minimum excess over it
+SHARE_MIN = 0.1  # fraction of an iteration's nodes that must be done before its duration is extrapolated
+PACE_MAX = 0.95  # ratio of a quantity to its value in the previous iteration; above this no end is predicted
 PACE_OVER = 3  # iterations
 NUMBERS = {"effect": ("effect_um", "effect_um_max"), "significance": ("significance", "significance_max")}
 
 
 def retried(db: sqlite3.Connection) -> list[Row]:
-    """Nodes that needed more than one attempt and are not failed, held or lost: how many, and what befell the one before."""
+    """Return nodes that needed several attempts and are not failed, held or dropped, with the previous failure."""
     found = queries.rows(
         db,
         "SELECT n.node, n.state, n.attempts, a.outcome, a.return_value FROM nodes AS n "
@@ -45,10 +45,12 @@ def _befell(row: Mapping[str, Any]) -> str:
 
 
 def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[Row]:
-    """Running nodes that take much longer than the median of their kind so far: ``node``, ``kind``, ``since_s``, ``median_s``.
+    """Return running nodes that take much longer than the median of their kind.
+
+    Each row has ``node``, ``kind``, ``since_s`` and ``median_s``.
 
     Args:
-        db: a published copy.
+        db: a snapshot.
         rows: counts of nodes by stage and iteration, see ``queries.all_counts``.
         now_s: Unix time.
     """
@@ -74,13 +76,14 @@ def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float
 
 
 def _median(values: Sequence[float]) -> float:
-    """The middle one; the module statistics would cost more than the queries do."""
+    """Return the median; importing the module statistics would cost more than the queries."""
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    """How long nodes of a kind took from PRE to POST (s): a sample of the latest iterations that have some."""
+    """Return how long nodes of a kind took from PRE to POST (s): a sample of the latest iterations with finished ones.
+    """
     done = [row for row in rows if row["stage"] and row.get("done")][-SAMPLED:]
     prefixes = [f"{kind}_s{row['stage']}_i{row['iteration']:02d}_" for row in done] if kind == "reco" else [f"{kind}_"]
     found: list[float] = []
@@ -94,20 +97,22 @@ def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) 
 
 
 def estimate(record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False) -> Row:
-    """When the campaign may be over, from the times of its iterations so far; {} where nothing can be told yet.
+    """Estimate the campaign's end from the durations of its iterations; {} if that is not possible yet.
 
-    It assumes that what is left takes as long as the median of what is done, and as many iterations as are allowed. Where
-    effect or significance shrink steadily, their limits tell in which iteration the stage may converge.
+    It assumes that each remaining iteration takes the median time of those done, and that all allowed iterations are
+    needed. If the criteria's quantities shrink steadily, their limits give the iteration in which the stage may
+    converge.
 
     Args:
-        record: the campaign's, with its stages and limits.
+        record: the campaign's manifest, with its stages and limits.
         rows: the iterations of a snapshot, in order.
         now_s: Unix time.
         validating: the iterations are over, and the validation, which takes as long as one, has begun.
 
     Returns:
-        ``iteration_s`` (one iteration), ``iterations`` (how many that was learnt from; 0: from a part of the first),
-        ``left`` (iterations to come at most, the present one and the validation included; 0 while validating), ``left_s``, ``end_utc``, and of the last stage
+        ``iteration_s`` (one iteration), ``iterations`` (how many the estimate is based on; 0: part of the first),
+        ``left`` (maximum number of iterations left, including the current one and the validation; 0 while validating),
+            ``left_s``, ``end_utc``, and for the last stage
         ``converges`` (the iteration, None if unknown) with ``converges_utc``.
     """
     if not rows:
@@ -119,7 +124,7 @@ def estimate(record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, 
     spent = now_s - queries.seconds(began) if (going or validating) and began else 0.0
     each = _median(finished) if finished else _from_a_part(now["nodes"], spent)
     if not each or spent > SLOW_FACTOR * each:
-        return {}  # so late that what was learnt says nothing any more
+        return {}  # the current iteration takes much longer than the estimate
     if validating:
         left_s = max(0.0, each - spent)
         end_utc = database.utc(now_s + left_s)
@@ -141,7 +146,7 @@ def _from_a_part(counts: Mapping[str, int], spent_s: float) -> float | None:
 
 
 def _converges(record: Manifest, rows: Sequence[Mapping[str, Any]]) -> int | None:
-    """The iteration in which the stage converges at its pace so far, or None where that cannot be told."""
+    """Return the iteration in which the stage converges at its current rate, or None if unknown."""
     rules = convergence_of(record, rows[-1]["stage"])
     judged = [row for row in rows if row["verdict"]]
     if not judged or "rules" not in rules:
@@ -159,7 +164,7 @@ def _asked(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _needed(key: str, limit: float, judged: Sequence[Mapping[str, Any]]) -> int | None:
-    """Iterations until a number that shrinks by one factor in each is below its limit; 0 if it is."""
+    """Return the iterations until a geometrically shrinking number is below its limit; 0 if it is."""
     values = [row[key] for row in judged if isinstance(row[key], int | float) and row[key] > 0]
     if len(values) < len(judged) or not values:
         return None

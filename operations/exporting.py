@@ -1,4 +1,4 @@
-"""What ``export`` does: the views of a campaign's published copy as JSON or CSV."""
+"""Export a campaign's snapshot as JSON or CSV."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from faser_align.state import queries
 from faser_align.system.atomic import write_text
 
 JSON_COLUMNS = ("facts", "criteria", "metrics")
-ALL = ""  # name of the text that has all tables
+ALL = ""  # name of the text with all tables
 EXPORTED_FORMAT = Format(
     "What `export` writes",
     "One JSON file with all of it, or with `--table` the rows of one table; as CSV each table is a file of its own.",
@@ -29,7 +29,7 @@ EXPORTED_FORMAT = Format(
 
 
 def check(form: str, table: str, output: str) -> None:
-    """Raise UserError if there is no such format or table, or if several tables would go into one stream of CSV."""
+    """Raise UserError for an unknown format or table, or for several tables in one CSV stream."""
     if form not in FORMATS:
         raise UserError(f"--format {form} is unknown; choose {' or '.join(FORMATS)}")
     if table and table not in TABLES:
@@ -41,9 +41,9 @@ def check(form: str, table: str, output: str) -> None:
 
 
 def texts(folder: str, form: str, table: str) -> dict[str, str]:
-    """What is to be written, by table; JSON of all tables is one text under ``ALL``.
+    """Return the texts to write, by table; JSON of all tables is one text with the key ``ALL``.
 
-    Raises StoreError if the published copy of the campaign in ``folder`` cannot be read.
+    Raises StoreError if the snapshot of the campaign in ``folder`` cannot be read.
     """
     wanted = (table,) if table else TABLES
     with queries.published(folder) as db:
@@ -57,9 +57,9 @@ def texts(folder: str, form: str, table: str) -> dict[str, str]:
 
 
 def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list[str]:
-    """Write the texts: one to the file ``output``, several into the folder of that name; returns the paths.
+    """Write one text to the file ``output``, or several into the folder of that name; return the paths.
 
-    Raises UserError if one is there already and may not be replaced, or cannot be written.
+    Raises UserError if a file exists and may not be replaced, or cannot be written.
     """
     paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
     there = [path for path in paths.values() if os.path.lexists(path)]
@@ -76,13 +76,13 @@ def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list
 
 
 def _decoded(columns: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
-    """A row by its columns' names, with the JSON in it as what it says."""
+    """Return a row by column name, with JSON values decoded."""
     found = dict(zip(columns, row, strict=True))
     return found | {key: json.loads(found[key]) for key in JSON_COLUMNS if key in found}
 
 
 def _csv(table: queries.Table) -> str:
-    """Names of columns, then rows; None is an empty field (RFC 4180)."""
+    """Return column names, then rows; None is an empty field (RFC 4180)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)

@@ -1,4 +1,4 @@
-"""Extend a campaign that has ended: more iterations, in a DAG of their own, in the same folder and history."""
+"""Extend an ended campaign by more iterations, in a DAG of their own, in the same folder and history."""
 
 import contextlib
 import os
@@ -21,15 +21,15 @@ from faser_align.state import control_requests, create, database, queries, spool
 from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic
 
-ITERATIONS_MAX = 99  # two digits in the names of nodes and folders
+ITERATIONS_MAX = 99  # names of nodes and folders have two digits
 BY_VERDICT = ("exhausted", "diverged", "stalled", "starved", "rejected")
 
 
 class Extended(NamedTuple):
     """A campaign in ``state`` that may have ``after`` iterations and continues with iteration ``first``.
 
-    ``cluster`` is that of its new DAGMan job, None for a dry run; ``same_limits`` says that a decision on metrics ended it,
-    so that the same limits decide again.
+    ``cluster`` is that of its new DAGMan job, None for a dry run; ``same_limits`` says that a decision on metrics ended
+    it, so that the same limits apply again.
     """
 
     name: str
@@ -43,9 +43,10 @@ class Extended(NamedTuple):
 
 @dataclass(frozen=True)
 class Extension:
-    """What an extension adds: iterations ``first`` to ``after`` of ``stage``, and what runs behind them.
+    """Content of an extension: iterations ``first`` to ``after`` of ``stage``, and what follows them.
 
-    ``before`` is the number of iterations that the store knows, ``done`` the nodes of ``first`` that need not run again.
+    ``before`` is the number of iterations in the state database, ``done`` are nodes of ``first`` that need not run
+    again.
     """
 
     stage: int
@@ -56,11 +57,11 @@ class Extension:
 
 
 def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
-    """Allow that many more iterations for the campaign in ``folder``, and submit them.
+    """Allow more iterations for the campaign in ``folder``, and submit them.
 
     Raises:
         UserError: it has not ended, has converged, runs, or cannot have so many iterations.
-        CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; then nothing was changed.
+        CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; nothing was changed then.
     """
     record = lifecycle.in_place(folder)
     name = record["name"]
@@ -83,7 +84,7 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
 
 
 def discard_leftover(folder: str, state: str) -> None:
-    """Remove what an ``extend`` that was killed has left: a DAG that no DAGMan has seen, of a campaign that has ended."""
+    """Remove the DAG of a killed ``extend`` from an ended campaign, if no DAGMan has used it."""
     names = layout.dag_files(folder)
     dag = f"{folder}/{names[-1]}"
     if state not in table.ENDS or len(names) == 1 or os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
@@ -112,13 +113,14 @@ def _refuse(record: Manifest, state: str) -> None:
 
 
 def _plan(record: Manifest, state: str, iterations: int) -> Extension:
-    """What is to be added, from where the campaign ended."""
+    """Return what to add, from where the campaign ended."""
     with queries.published(record["folder"]) as db:
         stage = max(1, queries.campaign(db)["stage"])
         before = _one(db, "SELECT max(iteration) FROM nodes WHERE stage = ?", stage)
         judged = _one(db, "SELECT max(iteration) FROM iterations WHERE stage = ? AND ended_utc != ''", stage)
-        over = queries.nodes(db, "done", "lost")  # those passed over since their stage had ended have their turn now
-    # After a verdict so many more than it was given; after a failure or a stop so many more than it was to have.
+        over = queries.nodes(db, "done", "lost")  # nodes skipped because their stage had ended must run now
+    # After a decision on metrics, the iterations are added to those that ran; after a failure or a stop, to those
+    # allowed.
     after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
     if iterations < 1 or after > ITERATIONS_MAX:
         raise UserError(
@@ -140,7 +142,7 @@ def _one(db: sqlite3.Connection, sql: str, stage: int) -> int:
 
 
 def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[str, ...]]:
-    """Write and submit the extension; returns the cluster of its DAGMan and warnings. A failure leaves everything as it was."""
+    """Write and submit the extension; return the cluster of its DAGMan and warnings. A failure changes nothing."""
     from faser_align.dag.submit import submit_dag
 
     identity, known = control_requests.identity(), changes.read(folder)
@@ -153,7 +155,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
         make_folders(record)
         _unmark(record)
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
-        # Before the DAGMan: its first hook needs the nodes.
+        # Before the DAGMan, because its first hook needs the nodes.
         wish = control_requests.put(
             folder, "extended", {name: getattr(added, name) for name in ("stage", "before", "after")}, identity
         )
@@ -170,12 +172,12 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
     try:
         create.record_submitted(folder, cluster, resumed=True)
     except StoreError as problem:
-        return cluster, (str(problem),)  # the first script records it by itself
+        return cluster, (str(problem),)  # the first script records the extension
     return cluster, ()
 
 
 def _unmark(record: Manifest) -> None:
-    """Nodes that a DAGMan passed over have their turn: without the marks by which their jobs would end at once."""
+    """Remove the skip marks of nodes that must run now, which would make their jobs end at once."""
     for stage, number in layout.iterations(record):
         for part in (layout.RECO, layout.MILLEPEDE):
             logs = Path(layout.iteration_folder(record["folder"], stage, number), part, layout.LOGS)
@@ -196,7 +198,7 @@ def _change(identity: str, added: Extension) -> changes.Change:
 
 
 def _hand_on(record: Manifest, added: Extension) -> None:
-    """Give the constants that the last iteration has found to the next one, where its job has not done so."""
+    """Copy the last iteration's resulting constants to the next one, if its job has not done so."""
     folder, stage, first = record["folder"], added.stage, added.first
     target = layout.constants_file(folder, stage, first)
     if os.path.exists(target):

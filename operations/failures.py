@@ -1,4 +1,4 @@
-"""The failed attempts of a campaign, and its holds, with what is known about each from the store and from HTCondor's log."""
+"""Collect a campaign's failed attempts and holds from the state database and HTCondor's log."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -21,11 +21,11 @@ _HOLDS = (
 )
 _PAST = "the job is not on hold any more; to avoid further holds, remove the cause"
 
-EXECUTING = 1  # code of the event that names a job's host (HTCondor manual, "Job event log codes")
+EXECUTING = 1  # code of the event with a job's host (HTCondor manual, "Job event log codes")
 
 
 class Failure(NamedTuple):
-    """A kind of failure: its name, what helps, and the attempts that it befell."""
+    """A kind of failure: its name, the fix, and the attempts with it."""
 
     name: str
     cure: str
@@ -33,10 +33,11 @@ class Failure(NamedTuple):
 
 
 def kinds(attempts: Iterable[Row]) -> list[Failure]:
-    """Failed attempts by the name of their failure, the most frequent first.
+    """Group failed attempts by the name of their failure, most frequent first.
 
     Args:
-        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's ``state``.
+        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's
+            ``state``.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for attempt in attempts:
@@ -81,7 +82,7 @@ def named(row: Row, hosts: dict[str, str], on_hold: Collection[str]) -> Row:
 
 
 def _hosts(folder: str) -> dict[str, str]:
-    """Where jobs ran last, by their ids."""
+    """Return the last host of each job by its id."""
     from faser_align.state import joblogs
 
     try:
@@ -97,7 +98,7 @@ def _hosts(folder: str) -> dict[str, str]:
 
 
 def logs(folder: str, kinds: Iterable[Failure]) -> dict[str, LogEnd]:
-    """Return the end of the own log of one node of each kind that has any."""
+    """Return the end of the own log of one node of each kind, if there is one."""
     record = read_record(folder)
     found: dict[str, LogEnd] = {}
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""A campaign that begins where another one has been: its data, its configuration, and the constants of any iteration."""
+"""Fork a campaign: use its data, its configuration, and the constants of any of its iterations."""
 
 import hashlib
 import os
@@ -17,9 +17,9 @@ from faser_align.state import queries, registry
 
 @dataclass(frozen=True)
 class Parent:
-    """The campaign that is forked, and the constants to begin with: those that ``iteration`` of ``stage`` has found.
+    """The campaign to fork, and its initial constants: the result of ``iteration`` of ``stage``.
 
-    Iteration 0 stands for the constants with which the stage began.
+    Iteration 0 stands for the constants at the begin of the stage.
     """
 
     folder: str
@@ -29,7 +29,7 @@ class Parent:
     constants: str
 
     def config(self) -> tuple[str, Config]:
-        """The parent's configuration, with what was changed while it ran: its text as written by the user, and the values."""
+        """Return the parent's configuration including changes while it ran: the user's text, and the values."""
         if "imported" in self.record:
             raise UserError(
                 f"{self.record['name']} was imported, and with what it ran is not known; give --config FILE"
@@ -42,7 +42,7 @@ class Parent:
         return text, validate(self.record["config"], f"{self.record['name']} (give --config FILE)")
 
     def facts(self) -> dict[str, Any]:
-        """What a child's record says of it."""
+        """Return what a child's manifest says about it."""
         with open(self.constants, "rb") as file:
             checksum = hashlib.sha256(file.read()).hexdigest()
         return {
@@ -56,10 +56,10 @@ class Parent:
 
 
 def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
-    """The campaign of this name or folder, with the constants of an iteration of it; the latest ones without.
+    """Return the campaign with this name or folder, with the constants of an iteration, by default the latest.
 
     Raises:
-        UserError: there is no such campaign, or the iteration has found no constants.
+        UserError: there is no such campaign, or the iteration has no resulting constants.
     """
     folder = registry.find(campaign)
     record = read_record(folder)
@@ -79,6 +79,6 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
 
 
 def _solved(folder: str) -> list[tuple[int, int]]:
-    """(stage, iteration) of all iterations that were solved, in order."""
+    """Return (stage, iteration) of all solved iterations, in order."""
     with queries.published(folder) as db:
         return [(row["stage"], row["iteration"]) for row in queries.iterations(db) if row["ended_utc"]]

@@ -1,15 +1,16 @@
-"""Which machines have the configured interpreters: a virtual environment is only as visible as the Python it was made from."""
+"""Find out which machines have the configured interpreters: a virtual environment needs the Python it was made from."""
 
 import os
 from typing import NamedTuple
 
-# A Python that public HTCondor jobs on AlmaLinux 9 start without its setup.sh; the profile and the page for lxplus name it, too.
+# A Python for public HTCondor jobs on AlmaLinux 9 that needs no setup.sh; the profile and the page for lxplus name it,
+# too.
 ON_CVMFS = "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/bin/python3"
 SHARED = (
     "/afs/",
     "/cvmfs/",
     "/eos/",
-)  # not of one machine; whether the access point has them all, only the probe shows
+)  # shared file systems; only the probe shows whether the access point has them
 
 
 class Interpreter(NamedTuple):
@@ -21,12 +22,12 @@ class Interpreter(NamedTuple):
 
 
 def interpreter(key: str, path: str) -> Interpreter:
-    """Find the base of the Python at ``path``, which is its own base outside a virtual environment."""
+    """Return the Python at ``path`` with its base, which is itself outside a virtual environment."""
     return Interpreter(key, path, _base(path))
 
 
 def _base(path: str) -> str:
-    # The link in a virtual environment leads to its base; without a link, pyvenv.cfg names the folder of it.
+    # In a virtual environment the interpreter is a link to the base; otherwise pyvenv.cfg names its folder.
     real = os.path.realpath(path)
     for folder in (os.path.dirname(real), os.path.dirname(os.path.dirname(real))):
         home = _home(os.path.join(folder, "pyvenv.cfg"))
@@ -45,7 +46,7 @@ def _home(file: str) -> str:
 
 
 def doubt(found: Interpreter) -> str:
-    """Return a sentence if other machines may lack the Python, else an empty text."""
+    """Return a sentence if other machines may lack the Python, else an empty string."""
     try_it = "try it with `faser-align check --probe`"
     if not found.path.startswith(SHARED):
         return (

@@ -1,4 +1,4 @@
-"""Large files of a campaign that nothing needs any more: which they are, and their removal."""
+"""Find and remove large files of a campaign that nothing needs any more."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ TRACKS, MILLE, PARTIAL = "tracks", "Mille files", "unfinished files"
 
 
 class Leftover(NamedTuple):
-    """A file that may go: what it is, whose it is (``iteration 2``), and its size in bytes."""
+    """A file that may be removed: its kind, its iteration (``iteration 2``), and its size in bytes."""
 
     what: str
     whose: str
@@ -24,20 +24,20 @@ class Leftover(NamedTuple):
 
 
 def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Leftover]:
-    """What may be removed from the campaign in ``folder``, in the order of its iterations.
+    """Return what may be removed from the campaign in ``folder``, in the order of its iterations.
 
-    Only iterations that were judged are looked at: a retry, ``resume`` and ``extend`` need none of their large files, since
-    the constants, metrics and logs are not among them.
+    Only judged iterations are considered: a retry, ``resume`` and ``extend`` need none of their large files, and
+    constants, metrics and logs always stay.
 
     Args:
-        folder: the campaign's.
-        record: its ``campaign.json``.
-        keep: of how many judged iterations, the latest ones, everything stays.
-        mille: whether the Mille binaries may go, too; without them no solution can be repeated.
+        folder: the campaign's folder.
+        record: its manifest.
+        keep: number of latest judged iterations that keep everything.
+        mille: whether Mille binaries may be removed, too; without them no solution can be repeated.
 
     Raises:
-        UserError: Mille files are asked for while the campaign may still compare with them.
-        StoreError: the published copy cannot be read.
+        UserError: Mille files are requested while the campaign may still need them.
+        StoreError: the snapshot cannot be read.
     """
     with queries.published(folder) as db:
         state = queries.campaign_now(db, folder)["state"]
@@ -67,13 +67,13 @@ def _of(record: Manifest, stage: int, number: int, *, mille: bool) -> Iterator[L
             continue
         try:
             size = entry.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:  # a job has tidied up meanwhile
+        except FileNotFoundError:  # a job has removed it meanwhile
             continue
         yield Leftover(what, whose, entry.path, size)
 
 
 def kind(name: str) -> str:
-    """What a file of ``2kfalignment`` is; empty for one that is none of ours."""
+    """Return the kind of a file in ``2kfalignment``; empty for a foreign file."""
     if name.startswith(".") and name.endswith(".tmp"):
         return PARTIAL
     if name.startswith("kfalignment_") and name.endswith(".root"):
@@ -84,7 +84,7 @@ def kind(name: str) -> str:
 
 
 def totals(found: Sequence[Leftover]) -> list[tuple[str, str, int, int]]:
-    """(whose, what, number of files, bytes), in the order found."""
+    """Return (iteration, kind, number of files, bytes), in the given order."""
     sums: dict[tuple[str, str], list[int]] = {}
     for item in found:
         entry = sums.setdefault((item.whose, item.what), [0, 0])
@@ -94,7 +94,7 @@ def totals(found: Sequence[Leftover]) -> list[tuple[str, str, int, int]]:
 
 
 def remove(found: Sequence[Leftover]) -> list[str]:
-    """Remove the files; returns a sentence for each that stays. One that is gone already is no error."""
+    """Remove the files; return a sentence for each one that stays. A missing file is not an error."""
     problems = []
     for item in found:
         try:

@@ -1,4 +1,4 @@
-"""Stop and resume a campaign: what HTCondor is asked to do, and in which order."""
+"""Stop and resume a campaign: the requests to HTCondor and their order."""
 
 import contextlib
 import json
@@ -18,15 +18,15 @@ from faser_align.state import control_requests, create, database, queries
 from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic, program
 
-END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the published copy may lag
+END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be late
 WHEN = ("iteration", "never")  # of `stop --after`
 NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
-JUDGED = ("diverged", "stalled", "starved")  # ended by a verdict, which the same data would bring again
+JUDGED = ("diverged", "stalled", "starved")  # ended by a decision that the same data would cause again
 LEAVE_WAIT_S, LEAVE_POLL_S = 60.0, 1.0  # DAGMan leaves a few seconds after FINAL, which may wait for a server
 
 
 class Ended(NamedTuple):
-    """A campaign that was stopped: its end state and the reason, and what was unusual about it."""
+    """A stopped campaign: its end state, the reason, and warnings."""
 
     name: str
     state: str
@@ -35,7 +35,7 @@ class Ended(NamedTuple):
 
 
 class StopRequest(NamedTuple):
-    """A request to stop after the iteration, or to take that back; ``changed`` is false if it was so already."""
+    """A request to stop after the iteration, or its withdrawal; ``changed`` is false if nothing changed."""
 
     name: str
     wanted: bool
@@ -44,7 +44,7 @@ class StopRequest(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """A campaign that continues: the cluster of its new DAGMan job, and what was unusual about it."""
+    """A campaign that continues: the cluster of its new DAGMan job, and warnings."""
 
     name: str
     cluster: int
@@ -52,7 +52,7 @@ class Submitted(NamedTuple):
 
 
 def ignore(_: str) -> None:
-    """Do nothing with a sentence about the progress."""
+    """Ignore a progress message."""
 
 
 def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Callable[[str], None] = ignore) -> Ended:
@@ -60,7 +60,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
 
     Args:
         folder: the campaign.
-        confirm: called with the campaign's name before anything is done; it raises an exception to stop nothing.
+        confirm: called with the campaign's name before anything is done; it raises an exception to cancel.
         progress: called with a sentence for each step that takes time.
 
     Raises:
@@ -103,7 +103,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
 
 
 def stop_after(folder: str, when: str) -> StopRequest:
-    """Request that the campaign stops after the current iteration, or (``never``) take the request back.
+    """Request that the campaign stops after the current iteration, or (``never``) withdraw the request.
 
     The POST script of the iteration's Millepede node halts DAGMan, so that no node of the next iteration starts.
 
@@ -137,7 +137,7 @@ def stop_after(folder: str, when: str) -> StopRequest:
 
 
 def resume(folder: str) -> Submitted:
-    """Submit the campaign in ``folder`` again: from its rescue DAG, or without the nodes that the database knows to be done.
+    """Submit the campaign in ``folder`` again: from its rescue DAG, or without nodes that the database says are done.
 
     Raises:
         UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
@@ -162,13 +162,13 @@ def resume(folder: str) -> Submitted:
         try:
             create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
         except StoreError as problem:
-            # The first script of the new DAGMan records the resumption by itself.
+            # The first script of the new DAGMan records the resumption.
             warnings = (str(problem),)
     return Submitted(record["name"], cluster, warnings)
 
 
 def _make_folders(record: Manifest) -> None:
-    """Make the folders that the end of the campaign removed because they were unused."""
+    """Make the folders that the campaign's end removed because they were unused."""
     from faser_align.dag.create import make_folders
 
     try:
@@ -178,7 +178,7 @@ def _make_folders(record: Manifest) -> None:
 
 
 def _forget_earlier(folder: str, state: str) -> None:
-    """Take away what was meant for the DAGMan before: a wish to stop, and an extension that never came to be."""
+    """Remove what was meant for the previous DAGMan: a stop request, and an unfinished extension."""
     from faser_align.operations.extension import discard_leftover
 
     discard_leftover(folder, state)
@@ -203,7 +203,7 @@ def _refuse_to_resume(record: Manifest, state: str) -> None:
 
 
 def refuse_without_solution(record: Manifest, state: str) -> None:
-    """Refuse to repeat an iteration whose Millepede job cannot have a solution with the same files."""
+    """Raise UserError if an iteration's Millepede job cannot have a solution with the same files."""
     with queries.published(record["folder"]) as db:
         failed = [node for node in queries.nodes(db, "failed") if node["return_value"] in exit_codes.CAMPAIGN_EVENTS]
     if state in exit_codes.CAMPAIGN_EVENTS.values() and failed:
@@ -212,20 +212,20 @@ def refuse_without_solution(record: Manifest, state: str) -> None:
 
 
 def _done(folder: str) -> list[str]:
-    """Nodes that need not run again, as the published copy has them."""
+    """Return the nodes that need not run again, from the snapshot."""
     with queries.published(folder) as db:
-        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows who is still to be passed over
+        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
 
 
 def await_departure(record: Manifest, state: str) -> None:
-    """Give the DAGMan of a campaign that has just ended the time to leave the queue; whoever submits refuses if it stays."""
+    """Wait for the DAGMan of a campaign that has just ended to leave the queue; a submission fails if it stays."""
     deadline = time.monotonic() + LEAVE_WAIT_S
     while state in table.ENDS and dagman.ask(record).jobs and time.monotonic() < deadline:
         time.sleep(LEAVE_POLL_S)
 
 
 def in_place(folder: str) -> Manifest:
-    """The campaign's record, if its folder is where it was submitted: the DAG holds absolute paths."""
+    """Return the campaign's manifest if its folder is where it was submitted: the DAG has absolute paths."""
     record = read_record(folder)
     if "imported" in record:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Change limits of a campaign while it runs: those that its scripts read for every decision."""
+"""Change limits of a running campaign: those that its scripts read for every decision."""
 
 import copy
 import os
@@ -19,11 +19,11 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries, spool
 from faser_align.system import program
 
-OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage alone, which is counted from 1
+OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage, counted from 1
 
 
 class Change(NamedTuple):
-    """A key with its values before and after; ``own`` has number and name of the stages that have a value of their own."""
+    """A key with its values before and after; ``own`` lists number and name of stages with their own value."""
 
     key: str
     before: Any
@@ -32,15 +32,15 @@ class Change(NamedTuple):
 
 
 def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[Change]:
-    """Change keys of the campaign's configuration that scripts read; returns each with its values.
+    """Change keys of the campaign's configuration that scripts read; return each with its values.
 
     Args:
         folder: the campaign.
-        assignments: ``KEY=VALUE`` each, the value as in the configuration file.
-        dry_run: show what would change, and change nothing.
+        assignments: ``KEY=VALUE`` each, with the value as in the configuration file.
+        dry_run: return what would change, and change nothing.
 
     Raises:
-        UserError: a key cannot be changed or a value is not allowed; then nothing is.
+        UserError: a key cannot be changed or a value is not allowed; nothing was changed.
         StoreError: the campaign's folder cannot be written.
     """
     record = lifecycle.in_place(folder)
@@ -74,14 +74,14 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
 
 
 def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
-    """Tell the hooks of all changes that are neither in the history nor on the way to it: each is recorded once."""
+    """Queue once for the hooks each change that is neither in the history nor in the event queue."""
     with queries.published(folder) as db:
         told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
     for name in spool.waiting(folder):
         try:
             told.add(spool.read(folder, name).get("id", ""))
         except (OSError, ValueError, TypeError):
-            continue  # a hook has just taken it, or will set it aside
+            continue  # a hook has just recorded it, or will quarantine it
     columns = create.columns(lifecycle.in_place(folder))
     for one in known:
         if one["id"] not in told and not changes.is_extension(one["key"]):
@@ -90,13 +90,13 @@ def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
 
 
 def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-    """Each key with its value before and after; the schema has looked at all of them together."""
+    """Return each key with its values before and after; the schema validates all of them together."""
     raw = _settable(record["config"])
     before: Any = validate(raw, record["name"]).model_dump(mode="json")
     raw = copy.deepcopy(raw)
     keys = []
     stages = {}
-    complete: Manifest = {**record, "config": before}  # one of an older program may lack a criterion
+    complete: Manifest = {**record, "config": before}  # an older program's manifest may lack a criterion
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
@@ -116,7 +116,7 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
 
 
 def _of_stage(record: Manifest, number: int, key: str, text: str) -> tuple[Any, Any]:
-    """A criterion of one stage before and after; what the stage does not have of its own is that of all."""
+    """Return a criterion of one stage before and after; the default is the common one."""
     if not 1 <= number <= len(record["stages"]):
         raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
     _check_key(key, record)
@@ -128,7 +128,7 @@ def _of_stage(record: Manifest, number: int, key: str, text: str) -> tuple[Any, 
 
 
 def _settable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a record's configuration that can be changed; the rest may be of an older version's form."""
+    """Return the part of a manifest's configuration that can be changed; the rest may have an older format."""
     known = set(names())
     kept = {key for key in known if changes.is_settable(key)} | {"notify.file"}
     return {
@@ -156,7 +156,7 @@ def _check_key(key: str, record: Manifest) -> None:
 
 
 def _value(text: str, is_list: bool) -> Any:
-    """A value as TOML has it; words may stand without quotes, and several of them without brackets."""
+    """Parse a TOML value; words may have no quotes, and lists of them no brackets."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -171,7 +171,7 @@ def _check_targets(config: Config, keys: Sequence[str]) -> None:
 
 
 def _own(record: Manifest, key: str) -> list[tuple[int, str]]:
-    """Number and name of the stages that have their own value of a key of ``[convergence]``."""
+    """Return number and name of the stages that have their own value of a key of ``[convergence]``."""
     table, _, name = key.rpartition(".")
     stages = enumerate(record["stages"], start=1)
     return [

@@ -1,7 +1,7 @@
-"""``move``: a campaign's large files to another place, where each is compared before anything leads there and the old one goes.
+"""Move a campaign's large files, comparing each copy before the manifest refers to it and the old file is removed.
 
-Killed at any moment it leaves files that are whole under their names, in the old place until the record says the new one;
-typed again it goes on where it was.
+If killed at any moment it leaves complete files: in the old place until the manifest names the new one. Repeating the
+command continues it.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, database, queries
 from faser_align.system import atomic, formatting
 
-CHUNK = 8 << 20  # bytes that are read at a time
-TELL_S = 10.0  # between two lines about the progress
+CHUNK = 8 << 20  # bytes per read
+TELL_S = 10.0  # between two progress messages
 
 
 class File(NamedTuple):
-    """A file that moves: whose it is (``iter02``), from where, where to, and its size (bytes) and time of change (ns)."""
+    """A file to move: its iteration (``iter02``), old and new path, its size (bytes) and modification time (ns)."""
 
     whose: str
     source: str
@@ -46,7 +46,7 @@ class Move(NamedTuple):
 
     @property
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Number of files and their size (bytes), by iteration."""
+        """Return number of files and their size (bytes), by iteration."""
         sums: dict[str, tuple[int, int]] = {}
         for file in self.files:
             count, size = sums.get(file.whose, (0, 0))
@@ -55,7 +55,7 @@ class Move(NamedTuple):
 
 
 def _ignore_plan(_: Move) -> None:
-    """Do nothing with a plan."""
+    """Ignore a plan."""
 
 
 def move(
@@ -71,18 +71,18 @@ def move(
 
     Args:
         folder: the campaign.
-        directory: where to; it must be there.
-        keep: leave the old files where they are.
-        dry_run: only find out what would be moved.
+        directory: target, an existing folder.
+        keep: keep the old files.
+        dry_run: only return what would be moved.
         planned: called with the plan before the first file is copied.
         progress: called with a sentence every ten seconds.
 
     Returns:
-        The plan, with a sentence for each file that is left in the old place and should have gone.
+        The plan, with a sentence for each file in the old place that could not be removed.
 
     Raises:
-        UserError: the campaign runs or may run, or its files cannot lie there; nothing was changed.
-        StoreError: something cannot be read or written; the campaign goes by the place it had, unless the text says otherwise.
+        UserError: the campaign runs or may run, or its files cannot be there; nothing was changed.
+        StoreError: something cannot be read or written; the campaign uses the old place unless the text says otherwise.
     """
     record = lifecycle.in_place(folder)
     target = _target(record, directory)
@@ -106,7 +106,7 @@ def move(
 
 
 def _refuse_while_it_runs(record: Manifest) -> None:
-    """Raise UserError if a DAGMan of the campaign is in the queue, or if nobody can tell: its jobs would write in the old place."""
+    """Raise UserError if a DAGMan of the campaign is in the queue, or may be: its jobs would write to the old place."""
     name, answer = record["name"], dagman.ask(record)
     if answer.problem:
         raise UserError(
@@ -121,7 +121,7 @@ def _refuse_while_it_runs(record: Manifest) -> None:
 
 
 def _target(record: Manifest, directory: str) -> str:
-    """The folder to which the files go; raises UserError if they cannot lie there."""
+    """Return the target folder of the files; raise UserError if they cannot be there."""
     place = os.path.abspath(directory)
     target = os.path.join(place, record["name"])
     real = os.path.realpath(target)
@@ -140,7 +140,7 @@ def _target(record: Manifest, directory: str) -> str:
 
 
 def _source(record: Manifest, target: str) -> str:
-    """Where the files come from; if the record leads to ``target`` already, where a move to it began."""
+    """Return the source folder; if the manifest names ``target`` already, the source of that unfinished move."""
     if os.path.realpath(record["data"]) != os.path.realpath(target):
         return str(record["data"])
     moves = [one for one in changes.read(record["folder"]) if one["key"] == changes.DATA]
@@ -150,7 +150,7 @@ def _source(record: Manifest, target: str) -> str:
 
 
 def _files(record: Manifest, source: str, target: str) -> list[File]:
-    """The files to be moved, in the order of their iterations; raises UserError for what is none."""
+    """Return the files to move, in the order of their iterations; raise UserError for anything but a file."""
     found = []
     for whose, here, there in _folders(record, source, target):
         for entry in _entries(here):
@@ -162,14 +162,14 @@ def _files(record: Manifest, source: str, target: str) -> list[File]:
 
 
 def _folders(record: Manifest, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    """(iteration, folder, new folder) for each folder of large files."""
+    """Yield (iteration, folder, new folder) for each folder of large files."""
     for stage, number in layout.iterations(record):
         here, there = (layout.iteration_folder(root, stage, number) for root in (source, target))
         yield here.removeprefix(f"{source}/"), f"{here}/{layout.KFALIGNMENT}", f"{there}/{layout.KFALIGNMENT}"
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name, but for what interrupted jobs and moves have left; nothing where there is none."""
+    """Return a folder's entries by name, without temporary files of interrupted jobs and moves; empty if missing."""
     try:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -180,7 +180,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _check_room(record: Manifest, files: Sequence[File], target: str) -> None:
-    """Raise UserError if the files have no room in their new place, or something is there that is not one of them."""
+    """Raise UserError if there is no room for the files, or if a foreign file is in the target."""
     ours = {file.target for file in files}
     for _, _, there in _folders(record, record["data"], target):
         foreign = next((entry.path for entry in _entries(there) if entry.path not in ours), "")
@@ -196,13 +196,13 @@ def _check_room(record: Manifest, files: Sequence[File], target: str) -> None:
 
 
 def _copy_all(record: Manifest, files: Sequence[File], target: str, progress: Callable[[str], None]) -> None:
-    """Copy what is not there yet; raises UserError for what is in the way, StoreError for what cannot be copied."""
+    """Copy the missing files; raise UserError for foreign files, StoreError for files that cannot be copied."""
     file, total, done, told = None, sum(file.size for file in files), 0, time.monotonic()
     try:
         _check_room(record, files, target)
         with atomic.closed_to_others():
             for _, here, there in _folders(record, record["data"], target):
-                if os.path.isdir(here):  # else no job has used the iteration
+                if os.path.isdir(here):  # otherwise no job has used the iteration
                     os.makedirs(there, exist_ok=True)
                     _remove_partial(there)
         for count, file in enumerate(files, start=1):
@@ -222,7 +222,7 @@ def _copy_all(record: Manifest, files: Sequence[File], target: str, progress: Ca
 
 
 def _copy(file: File) -> None:
-    """Copy one file, see that what arrived is what was read, and give it its name; one that is there is only compared."""
+    """Copy one file, compare it, and rename it; an existing copy is only compared."""
     if os.path.lexists(file.target):
         if os.path.samefile(file.source, file.target):
             raise UserError(f"{file.target} and {file.source} are the same file; name another folder")
@@ -239,7 +239,7 @@ def _copy(file: File) -> None:
                 target.write(block)
             target.flush()
             os.fsync(target.fileno())
-            # What is compared shall come from the disk or the server, not from memory.
+            # Compare with the disk or the server, not with memory.
             os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if _sha256(name) != digest.hexdigest() or not _is_unchanged(file):
             raise StoreError(
@@ -259,7 +259,7 @@ def _is_unchanged(file: File) -> bool:
 
 
 def _lead_there(record: Manifest, target: str) -> None:
-    """Make record, store and published copy say the new place; each step is left out where it was done before."""
+    """Write the new place to manifest, state database and snapshot; skip steps that were done before."""
     folder, known = record["folder"], changes.read(record["folder"])
     if record["data"] != target:
         about = {
@@ -282,7 +282,7 @@ def _lead_there(record: Manifest, target: str) -> None:
 
 
 def _remove(record: Manifest, files: Sequence[File], source: str, *, compared: bool) -> list[str]:
-    """Remove the old files whose copy is whole, and folders that are empty then; returns a sentence for each that stays."""
+    """Remove old files with a complete copy, and empty folders; return a sentence for each that stays."""
     stay = []
     for file in files:
         try:
@@ -296,7 +296,7 @@ def _remove(record: Manifest, files: Sequence[File], source: str, *, compared: b
         with contextlib.suppress(OSError):
             _remove_partial(here)
             os.rmdir(here)
-            # A folder of the data alone goes, too, once its last iteration has gone; that in which it lies does not.
+            # A separate data folder is removed after its last iteration; its parent is not.
             parent = os.path.dirname(here)
             while source != record["folder"] and f"{parent}/".startswith(f"{source}/"):
                 os.rmdir(parent)
@@ -309,7 +309,7 @@ def _is_copied(file: File) -> bool:
 
 
 def _remove_partial(folder: str) -> None:
-    """Remove what interrupted jobs and moves have left in a folder."""
+    """Remove temporary files of interrupted jobs and moves from a folder."""
     for name in os.listdir(folder):
         if leftovers.kind(name) == leftovers.PARTIAL:
             os.unlink(f"{folder}/{name}")

@@ -1,7 +1,7 @@
-"""Notifying the recipients of a campaign where no script will: it is stuck, or its FINAL was killed before it had sent all.
+"""Notify a campaign's recipients if no script can: it is stuck, or FINAL was killed before it had sent everything.
 
-The command that sees it runs the delivery of the scripts itself, as `notify retry` does. That a campaign is stuck is an event
-of its own: the command puts it into the event queue first, once per cause.
+The command that finds this runs the scripts' delivery itself, as `notify retry` does. A stuck campaign is an event: the
+command puts it into the event queue first, once per cause.
 """
 
 import contextlib
@@ -17,11 +17,12 @@ from faser_align.state import control_requests, queries, spool
 
 
 def notify(found: dagman.Look) -> tuple[str, ...]:
-    """Send what a campaign's scripts can no longer send; returns the targets that accepted a message.
+    """Send what a campaign's scripts can no longer send; return the targets that accepted a message.
 
-    Of a stuck campaign that is the message *stuck*, once per cause. Of one that has ended it is every message that was never
-    tried, or was being sent by a script that was killed: DAGMan does not run FINAL again. Nothing is done for a campaign of another user, while another command works on it, or where its scripts may write the
-    state database on another machine at the same time.
+    For a stuck campaign that is the message *stuck*, once per cause. For an ended one it is every message that was
+    never tried, or whose sender was killed, because DAGMan does not run FINAL again. Does nothing for a campaign of
+    another user, while another command works on it, or if its scripts may write the state database on another machine
+    at the same time.
     """
     folder = found.seen["folder"]
     if found.seen["state"] in table.ENDS:
@@ -64,7 +65,7 @@ def _unsent(folder: str) -> dict[int, str]:
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether the user may write the campaign, and it is no copy of another."""
+    """Return whether the user may write the campaign, and it is not a copy of another."""
     try:
         return os.access(f"{folder}/{layout.STATE}", os.W_OK) and os.path.samefile(
             folder, read_record(folder)["folder"]
@@ -74,7 +75,7 @@ def _is_ours(folder: str) -> bool:
 
 
 def _is_known(folder: str, key: str) -> bool:
-    """Whether the cause was recorded, or waits to be."""
+    """Return whether the cause was recorded, or is queued."""
     with queries.published(folder) as db:
         if db.execute("SELECT 1 FROM events WHERE phase = 'control' AND job_id = ?", (key,)).fetchone():
             return True
@@ -84,7 +85,7 @@ def _is_known(folder: str, key: str) -> bool:
 
 
 def _is_here(found: dagman.Look) -> bool:
-    """Whether the scripts of the campaign's DAGMan run on this machine, whose locks they then respect."""
+    """Return whether the scripts of the campaign's DAGMan run on this machine, and so respect its locks."""
     with queries.published(found.seen["folder"]) as db:
         query = "SELECT host FROM attempts WHERE dag_id = ? AND host != '' LIMIT 1"
         row = db.execute(query, (found.seen["dag_id"],)).fetchone()
@@ -92,7 +93,7 @@ def _is_here(found: dagman.Look) -> bool:
 
 
 def _accepted(folder: str) -> tuple[str, ...]:
-    """Targets that have the message about the last time that the campaign was stuck."""
+    """Return the targets that have the message about the last time the campaign was stuck."""
     with queries.published(folder) as db:
         rows = [row for row in queries.outbox(db) if row["kind"] == "stuck"]
     last = max((row["history_id"] for row in rows), default=0)

@@ -1,4 +1,4 @@
-"""Deliver messages again that did not arrive: by the next script or, where no DAGMan is there to run one, from here."""
+"""Deliver messages again: by the next script, or from here if there is no DAGMan to run one."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from faser_align.operations import dagman, lifecycle, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries
 
-DELIVERY_S_MAX = 120.0  # of the hook, which bounds its own sending by half a minute
+DELIVERY_S_MAX = 120.0  # for the hook, which limits its own sending to half a minute
 WAITING = ("failed", "pending", "claimed")
 DELIVERED = ("sent", "unwanted")
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Retried(NamedTuple):
-    """The ``waiting`` messages that are to be delivered, those that were ``tried`` at once, and why the schedd is not known."""
+    """The ``waiting`` messages, those ``tried`` at once, and why the schedd is unknown."""
 
     name: str
     waiting: int
@@ -29,7 +29,7 @@ class Retried(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        """Whether no message that was tried was refused."""
+        """Return whether no message that was tried was refused."""
         return all(row["state"] in DELIVERED for row in self.tried)
 
 
@@ -41,8 +41,8 @@ def retry(folder: str, target: str = "") -> Retried:
         target: only messages to this one; empty: to all.
 
     Raises:
-        UserError: the campaign tells no such target.
-        CampaignError, StoreError: the wish could not be written down, or the delivery did not run.
+        UserError: the campaign does not notify such a target.
+        CampaignError, StoreError: the request could not be written, or the delivery did not run.
     """
     record = lifecycle.in_place(folder)
     waiting = _waiting(folder, target)
@@ -59,12 +59,12 @@ def retry(folder: str, target: str = "") -> Retried:
         if not answer.problem and not answer.jobs:
             deliver(folder)
             return Retried(record["name"], len(waiting), _rows(folder, [row["id"] for row in waiting]))
-    # DAGMan is there: its scripts write the database, and nothing else does.
+    # A DAGMan is there: only its scripts may write the database.
     return Retried(record["name"], len(waiting), problem=answer.problem)
 
 
 def _waiting(folder: str, target: str) -> list[Row]:
-    """Messages that are not delivered yet, or were given up."""
+    """Return messages that are not delivered yet, or were given up."""
     with queries.published(folder) as db:
         return [
             row for row in queries.outbox(db) if row["state"] in WAITING and (not target or row["target"] == target)
@@ -72,17 +72,17 @@ def _waiting(folder: str, target: str) -> list[Row]:
 
 
 def deliver(folder: str) -> None:
-    """Run the delivery of the hooks where no DAGMan is there to run one; raises CampaignError if that cannot be done."""
+    """Run the hooks' delivery if there is no DAGMan to run one; raise CampaignError on failure."""
     _run_hook(folder, "deliver", "the messages could not be delivered")
 
 
 def take_in(folder: str) -> None:
-    """Let a hook take in what waits in the spool, where no DAGMan is there to run one; raises CampaignError."""
+    """Let a hook ingest the event queue if there is no DAGMan to run one; raise CampaignError on failure."""
     _run_hook(folder, "take", f"the store of {folder} could not be written")
 
 
 def _run_hook(folder: str, phase: str, failed: str) -> None:
-    """Run the program of the hooks, which is the only writer of the store."""
+    """Run the program of the hooks, the only writer of the state database."""
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
     command = [sys.executable, "-I", "-S", hook, phase, encode_argument(folder), "final"]
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}

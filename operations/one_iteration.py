@@ -1,4 +1,4 @@
-"""What ``reco`` does: one iteration's reconstruction as a campaign without Millepede node, and its solution by hand."""
+"""Run ``reco``: one iteration's reconstruction as a campaign without Millepede node, and its solution by hand."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class Options:
 
 
 def prepare(options: Options) -> Plan:
-    """Check everything that was asked for and plan the iteration; nothing is written.
+    """Check the options and plan the iteration, without writing anything.
 
     Raises UserError if something is missing or wrong.
     """
@@ -79,7 +79,7 @@ def prepare(options: Options) -> Plan:
 
 
 def _configuration(options: Options) -> tuple[str, Config]:
-    """The configuration, with --env_script and --calypso_path in it; made of these alone if there is no file."""
+    """Return the configuration with --env_script and --calypso_path; from these alone if there is no file."""
     calypso, script = (
         os.path.abspath(os.path.expanduser(path)) if path else ""
         for path in (
@@ -116,7 +116,7 @@ def _configuration(options: Options) -> tuple[str, Config]:
 
 
 def _merged(config: Config, told: Any) -> Any:
-    """The configured Calypso with another installation; its scripts stay if they are configured."""
+    """Return the configured Calypso with another installation; configured scripts stay."""
     kept = config.reconstruction.calypso
     scripts = {name: getattr(kept, name) or getattr(told, name) for name in ("write_constants", "reconstruct")}
     return kept.model_copy(update={"setup": told.setup, "asetup": kept.asetup or told.asetup, **scripts})
@@ -127,7 +127,8 @@ def _zeros() -> str:
 
 
 def _constants(options: Options, config: Config, base: str) -> str:
-    """The file to reconstruct with: the given one, what the iteration before found, or the configured one."""
+    """Return the constants to reconstruct with: the given file, the previous iteration's result, or the configured one.
+    """
     if options.constants:
         return os.path.abspath(os.path.expanduser(options.constants))
     if options.iteration == 1:
@@ -144,7 +145,7 @@ def _constants(options: Options, config: Config, base: str) -> str:
 
 
 def find(target: str) -> tuple[str, int]:
-    """Folder and iteration of the `reco` that ``target`` names: by its name, or by a folder of it.
+    """Return folder and iteration of the `reco` campaign with the name or folder ``target``.
 
     Raises UserError if there is none, or if the campaign solves its iterations itself.
     """
@@ -164,7 +165,7 @@ def find(target: str) -> tuple[str, int]:
 
 
 def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
-    """Solve the iteration of a `reco` and record that in its campaign; returns the metrics.
+    """Solve the iteration of a `reco` campaign and record that; return the metrics.
 
     Raises:
         UserError: it is not reconstructed, or another command works on it.
@@ -176,7 +177,7 @@ def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
         found = solve(folder, iteration)
         control_requests.put(folder, "solved", control_requests.solution(folder, iteration) or {})
         lifecycle.await_departure(record, snapshot.state_now(folder))
-        if not dagman.ask(record).jobs:  # else FINAL may be about to run, and takes it in
+        if not dagman.ask(record).jobs:  # otherwise FINAL may be about to run, and ingests it
             notify_retry.take_in(folder)
     return found
 
@@ -194,7 +195,7 @@ def _refuse_unfinished(record: Manifest, state: str) -> None:
 
 
 def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
-    """Run the Millepede job here; returns the iteration's metrics. Raises CampaignError with the job's last words."""
+    """Run the Millepede job here; return the iteration's metrics. Raise CampaignError with the job's last line."""
     record = read_record(folder)
     command = [
         record.get("job_python", record["python"]),

@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: looked at before the work begins, so that it is not done in vain."""
+"""Check a command's output files before the work begins."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from faser_align.fsm.errors import UserError
 
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Tell what cannot be written as the user's mistake, which a full disk or a wrong folder is."""
+    """Turn errors while writing, such as a full disk or a wrong folder, into UserError."""
     try:
         yield
     except OSError as error:
@@ -20,7 +20,7 @@ def writing(output: Path) -> Iterator[None]:
 
 
 def refuse_to_overwrite(output: Path, force: bool) -> None:
-    """Raise UserError if there is something at ``output`` already, or if nothing can be written there."""
+    """Raise UserError if ``output`` exists already, or cannot be written."""
     folder = os.path.dirname(os.path.abspath(output))
     if os.path.isdir(output):
         raise UserError(f"{output} is a folder; name a file in it")

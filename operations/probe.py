@@ -1,7 +1,7 @@
-"""``check --probe``: a DAG that tries, where they will run, what the scripts and jobs of a campaign need.
+"""Run ``check --probe``: a DAG that tries on the real machines what a campaign's scripts and jobs need.
 
-A NOOP node has a PRE script, which runs on the access point. One job of each kind runs on an execute node; its submit
-description is that of the campaign's jobs.
+A NOOP node has a PRE script, which runs on the access point. One job of each kind runs on an execute node with the
+submit description of the campaign's jobs.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ ANSWER_S_MAX, LEAVE_S_MAX, REMOVE_S_MAX, LOOK_S = 120.0, 30.0, 10.0, 0.25
 
 
 class Probe(NamedTuple):
-    """A probe in the queue: the schedd, the folder of its files, and the manifest that it was made from."""
+    """A submitted probe: the schedd, the folder of its files, and the manifest that it was made from."""
 
     schedd: Any
     folder: str
@@ -49,11 +49,12 @@ def run(look: Look, wait_s: float) -> list[Check]:
     """Submit the probe, wait for its answers, and remove it.
 
     Args:
-        look: the configuration, and the data if they were named.
+        look: the configuration, and the data if given.
         wait_s: how long to wait for the jobs (s).
 
     Returns:
-        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe that cannot
+        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe
+            that cannot
         be submitted is one entry, ``there: DAGMan``.
     """
     try:
@@ -85,7 +86,7 @@ def _folder(parent: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        # The schedd may still write the last event of DAGMan's job, which would leave the folder behind.
+        # The schedd may still write the last event of DAGMan's job, which would recreate files in the folder.
         _wait(lambda: _removed(folder), REMOVE_S_MAX)
 
 
@@ -96,7 +97,7 @@ def _removed(folder: str) -> bool:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn the end of the terminal or of the process into an exception, so that the probe is removed."""
+    """Turn signals that end the terminal or process into an exception, so that the probe is removed."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -110,7 +111,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _fill(folder: str, look: Look) -> Manifest:
-    """Write the DAG and the requests; returns the manifest that the DAG was made from."""
+    """Write the DAG and the requests; return the manifest that the DAG was made from."""
     from faser_align.dag import credentials
 
     config, credential = look.config, credentials.wanted()
@@ -168,7 +169,7 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
 
 
 def _marks(schedd: Any, cluster: int) -> list[Check]:
-    """Whether DAGMan's job and the node jobs have SendCredential; nothing on a pool without credentials."""
+    """Check that DAGMan's job and the node jobs have SendCredential; nothing on a pool without credentials."""
     import htcondor2
 
     from faser_align.dag import credentials
@@ -180,7 +181,7 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
         found = [*schedd.query(jobs, ["ClusterId", SEND]), *schedd.history(jobs, ["ClusterId", SEND], 1 + len(PROBED))]
     except htcondor2.HTCondorException as error:
         return [Check(name, "skipped", f"the schedd does not answer ({error})")]
-    ads = {ad["ClusterId"]: ad for ad in found}.values()  # one that leaves just now is in the queue and in the history
+    ads = {ad["ClusterId"]: ad for ad in found}.values()  # a leaving job is in the queue and in the history
     lacking = sum(ad.get(SEND) is not True for ad in ads)
     if lacking or not ads:
         return [
@@ -194,7 +195,7 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
 
 
 def _access_point(probe: Probe) -> list[dict[str, str]]:
-    """Return the PRE script's answer; raises CampaignError without one."""
+    """Return the PRE script's answer; raise CampaignError without one."""
     folder = probe.folder
     answer = os.path.join(folder, ANSWER)
     answered = _wait(lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX)
@@ -218,14 +219,14 @@ def _failed(why: str) -> Check:
 
 
 def _script_failed(folder: str) -> bool:
-    # scripts.log has nothing about a script that could not be executed, dagman.out has.
+    # scripts.log does not mention a script that could not be executed, dagman.out does.
     return any(
         script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG))
     ) or bool(SCRIPT_FAILED.search(_text(folder, layout.DAGMAN_OUT)))
 
 
 def _rejection(schedd: Any, cluster: int, kind: str) -> str:
-    """Return why the negotiator found no machine for a job; empty where that is not known."""
+    """Return why the negotiator found no machine for a job; empty if unknown."""
     import htcondor2
 
     try:
@@ -236,7 +237,7 @@ def _rejection(schedd: Any, cluster: int, kind: str) -> str:
 
 
 def _clear(probe: Probe) -> None:
-    """Remove what is left of the probe in the queue, and wait until DAGMan has gone."""
+    """Remove the probe's jobs from the queue, and wait until DAGMan has left."""
     import htcondor2
 
     constraint = queue.of_campaign(probe.folder)
@@ -251,7 +252,7 @@ def _has_left(folder: str) -> bool:
 
 
 def _last_words(folder: str) -> str:
-    """What the script or DAGMan said last, if anything."""
+    """Return the last output of the script or DAGMan."""
     for name in (layout.SCRIPTS_LOG, layout.DAGMAN_OUT):
         lines = _text(folder, name).strip().splitlines()
         if lines:

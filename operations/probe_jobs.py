@@ -1,4 +1,4 @@
-"""The jobs of ``check --probe``: how far each is, read from its answer and its log, and what to report about it."""
+"""Read the progress of the probe's jobs from answers and logs, and report it."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ SUBMITTED, EXECUTES = 0, 1  # event codes
 
 
 class Progress(NamedTuple):
-    """How far a job is.
+    """Progress of a job.
 
-    ``entries`` is what it has tried so far, ``running`` what it is trying now; ``held`` is HTCondor's reason, ``value`` the
-    exit status as DAGMan's $RETURN has it.
+    ``entries`` is what it has tried so far, ``running`` what it is trying now; ``held`` is HTCondor's reason, ``value``
+    the exit status as DAGMan's $RETURN has it.
     """
 
     entries: list[dict[str, str]]
@@ -36,12 +36,12 @@ class Progress(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether waiting any longer would change nothing."""
+        """Return whether waiting any longer would change nothing."""
         return self.answered or bool(self.held) or self.value is not None
 
 
 def progress(folder: str, kind: str) -> Progress:
-    """Return how far the probe's job of a kind is; files that are not there yet are no error."""
+    """Return the progress of the probe's job of a kind; missing files are not an error."""
     answer: dict[str, Any] = {"entries": [], "running": ""}
     with contextlib.suppress(OSError, ValueError), open(f"{folder}/{kind}.{ANSWER}", encoding="utf-8") as file:
         answer = json.load(file)
@@ -72,14 +72,14 @@ def _text(path: str) -> str:
 
 
 def report(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> list[Check]:
-    """Return what was found on the execute node, one entry for each thing that the job tried.
+    """Return the results of the execute node, one entry for each thing that the job tried.
 
     Args:
-        kind: of the job.
-        found: how far it came.
+        kind: kind of the job.
+        found: its progress.
         record: the manifest from which it was made.
-        waited_s: how long it was waited for (s).
-        rejected: why the negotiator found no machine for it, if it said so.
+        waited_s: how long the command waited for it (s).
+        rejected: why the negotiator found no machine for it, if known.
     """
     checks = [Check(f"{EXECUTE_NODE}: {kind} {one['name']}", one["result"], one["text"]) for one in found.entries]
     if not found.answered:
@@ -89,7 +89,7 @@ def report(kind: str, found: Progress, record: Manifest, waited_s: float, reject
 
 
 def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> tuple[str, str]:
-    """Result and sentence for a job without a whole answer."""
+    """Return result and sentence for a job without a complete answer."""
     python = record.get("job_python", record["python"])
     if found.held:
         fix = f"correct htcondor.{kind}, or campaign.folder if execute nodes do not see it"

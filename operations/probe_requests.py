@@ -1,4 +1,4 @@
-"""What the jobs of ``check --probe`` try on an execute node, from the configuration. Pure: values in, values out."""
+"""Define what the jobs of ``check --probe`` try on an execute node. Pure."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Request = dict[str, Any]
 
 
 def requests(look: Look, folder: str, *, credential: bool = False) -> dict[str, list[Request]]:
-    """Return, for each kind of job, what it tries, in this order; ``folder`` is that of the probe.
+    """Return in order what each kind of job tries; ``folder`` is that of the probe.
 
     ``credential`` says that the pool gives jobs a Kerberos credential.
     """
@@ -46,7 +46,7 @@ def _python(modules: list[str]) -> Request:
 
 
 def _reco_modules(config: Config) -> list[str]:
-    # Those that the job imports only inside functions are named, too.
+    # Includes modules that the job imports only inside functions.
     own = [
         "faser_align.jobs.reconstruct",
         "faser_align.alignment.mille.conversion",

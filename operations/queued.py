@@ -1,7 +1,7 @@
-"""What HTCondor's queue tells about a campaign's nodes that no script has recorded.
+"""Find in HTCondor's queue what no script has recorded about a campaign's nodes.
 
-A job on hold whose HOLD script did not run, a job that has lost its machine, and a job that left the queue without DAGMan
-having seen its end (a full disk has torn DAGMan's log): the state database calls all of these running.
+The state database calls these running: a job on hold whose HOLD script did not run, a job that has lost its machine,
+and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log).
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from faser_align.state import database, joblogs, queries
 Row = dict[str, Any]
 
 UNSEEN_S = 60  # DAGMan reads its log every few seconds
-LATEST_BYTES = 64_000_000  # of a log: what the nodes of the present iteration did is at its end
-KINDS = ("disconnected", "vanished")  # keys of a snapshot; jobs on hold are among those that scripts recorded
+LATEST_BYTES = 64_000_000  # from the end of a log, which has the current iteration
+KINDS = ("disconnected", "vanished")  # keys of a snapshot; held jobs are listed with those that scripts recorded
 # Lines of JOBSTATE_LOG after which DAGMan believes that a node's job is in the queue.
 QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTED", "JOB_SUSPENDED", "JOB_UNSUSPENDED"))
 
@@ -26,8 +26,8 @@ QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTE
 class Found(NamedTuple):
     """Nodes that the state database calls running.
 
-    Jobs on hold, jobs that have lost their machine, and nodes whose job vanished: each row has ``node`` and ``job_id``.
-    ``all_vanished`` is true if DAGMan waits for nothing else.
+    Held jobs, disconnected jobs, and nodes whose job vanished: each row has ``node`` and ``job_id``. ``all_vanished``
+    is true if DAGMan waits for nothing else.
     """
 
     held: tuple[Row, ...] = ()
@@ -45,8 +45,8 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
     Args:
         folder: the campaign.
         dagman: its DAGMan, which is in the queue.
-        jobs: the jobs of nodes that the schedd has.
-        asked_s: Unix time at which the schedd was asked.
+        jobs: the node jobs in the schedd's queue.
+        asked_s: Unix time of the query.
     """
     of_dagman = {job.node: job for job in jobs if job.dagman == dagman.cluster}
     with queries.published(folder) as db:
@@ -55,7 +55,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
     lost = [job for job in of_dagman.values() if job.reconnects_s]
     without = [node for node in states if node not in of_dagman]
     vanished: list[Row] = []
-    # One that is on hold or has just begun has yet to read what its jobs did meanwhile.
+    # A DAGMan that was on hold or has just started has not read yet what its jobs did meanwhile.
     if without and dagman.status == queue.RUNNING and asked_s - dagman.started_s > UNSEEN_S:
         vanished = _vanished(folder, f"{dagman.cluster}.0", without, asked_s)
     return Found(
@@ -76,7 +76,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
 
 
 def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) -> list[Row]:
-    """Of ``nodes``, whose job is not in the queue, those for whose job DAGMan still waits."""
+    """Return those of ``nodes``, which have no job in the queue, whose job DAGMan still waits for."""
     waited_for = _submitted(_end_of(f"{folder}/{layout.JOBSTATE_LOG}"), dag_id, frozenset(nodes), asked_s)
     if not waited_for:
         return []
@@ -86,7 +86,7 @@ def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) ->
 
 
 def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: float) -> dict[str, str]:
-    """Nodes whose job is in the queue as far as DAGMan knows, and has been for a while, with the job's id."""
+    """Return nodes whose job DAGMan has believed to be in the queue for a while, with the job's id."""
     names = {node.encode() for node in nodes} | {joblogs.DAGMAN.encode()}
     lines = [line for line in jobstate.splitlines() if not names.isdisjoint(line.split(None, 2)[1:2])]
     latest: dict[str, joblogs.Line] = {}
@@ -95,7 +95,7 @@ def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: flo
         if line.node != joblogs.DAGMAN:
             latest[line.node] = line
         elif line.what == "DAGMAN_STARTED" and line.value != running:
-            running, latest = line.value, {}  # what an earlier DAGMan waited for, this one begins again
+            running, latest = line.value, {}  # a new DAGMan resubmits what the previous one waited for
     return {
         node: line.value
         for node, line in latest.items()
@@ -107,7 +107,7 @@ _END = re.compile(rb"^(?:005|009) \((\d+)\.(\d+)\.\d+\) (\S+ \S+)", re.MULTILINE
 
 
 def _ends(nodes_log: bytes) -> Mapping[str, float]:
-    """Jobs whose end is in DAGMan's log, torn or not, by id, with its Unix time (s)."""
+    """Return the jobs whose end is in DAGMan's log, truncated or not, by id, with the Unix time (s)."""
     return {
         f"{int(cluster)}.{int(proc)}": joblogs.local_s(when.decode("utf-8", "replace")) or 0.0
         for cluster, proc, when in _END.findall(nodes_log)
@@ -115,7 +115,7 @@ def _ends(nodes_log: bytes) -> Mapping[str, float]:
 
 
 def _end_of(path: str) -> bytes:
-    """The last part of a log; empty where there is none."""
+    """Return the last part of a log; empty if there is none."""
     with contextlib.suppress(OSError), open(path, "rb") as log:
         log.seek(max(0, os.fstat(log.fileno()).st_size - LATEST_BYTES))
         return log.read()

@@ -1,4 +1,4 @@
-"""Repair a campaign's state database: what HTCondor is asked, and in which order."""
+"""Repair a campaign's state database: the requests to HTCondor and their order."""
 
 import contextlib
 import shlex
@@ -27,26 +27,27 @@ def repair(
     without_htcondor: bool = False,
     warn: Callable[[str], None] = lifecycle.ignore,
 ) -> dict[str, Any]:
-    """Repair the database of the campaign in ``folder``, if there is anything to repair.
+    """Repair the database of the campaign in ``folder``, if necessary.
 
     Args:
         folder: the campaign.
-        dry_run: only find out what would be done; nothing in the folder is changed.
+        dry_run: only return what would be done, and change nothing in the folder.
         without_htcondor: do not ask whether a DAGMan is in the queue.
         warn: called with a sentence if pending messages could not be delivered.
 
     Returns:
-        The report, with ``kept``: where the old store lies now, and ``sent``: how many messages that waited were accepted.
+        The report, with ``kept``: path of the old state database, and ``sent``: number of pending messages that were
+            accepted.
 
     Raises:
         UserError: a DAGMan of the campaign is in the queue, or the campaign is not where it was submitted.
-        CampaignError: the schedd does not answer, or the store cannot be written.
+        CampaignError: the schedd does not answer, or the state database cannot be written.
     """
     record = lifecycle.in_place(folder)
     submitted = read_submitted(folder)
     kept, stale = "", False
     if not without_htcondor:
-        with contextlib.suppress(CampaignError):  # a copy that cannot be read tells no end
+        with contextlib.suppress(CampaignError):  # a snapshot that cannot be read gives no end
             lifecycle.await_departure(record, snapshot.state_now(folder))
     try:
         with _turn(folder, dry_run=dry_run) as scratch:
@@ -55,7 +56,7 @@ def repair(
             found = report(record["name"], rebuilt)
             stale = rebuilt.stale
             if rebuilt.path and not dry_run:
-                # It takes a while to read long logs, and whoever resumes by hand asks nobody.
+                # Reading long logs takes a while, and somebody may resubmit by hand meanwhile.
                 _refuse_dagman(record, without_htcondor=without_htcondor)
                 kept = repairs.install(folder, rebuilt)
         if not dry_run and (rebuilt.path or stale):
@@ -68,7 +69,7 @@ def repair(
 
 @contextlib.contextmanager
 def _turn(folder: str, *, dry_run: bool) -> Iterator[str]:
-    """Be the only one who works on the campaign, with a folder for what is built: beside the store, or elsewhere."""
+    """Hold the campaign's locks, and return a folder to build in: beside the state database, or elsewhere."""
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="faser-align-") as scratch:
             yield scratch
@@ -99,7 +100,7 @@ def _refuse_dagman(record: Manifest, *, without_htcondor: bool) -> None:
 
 
 def _send(folder: str, warn: Callable[[str], None]) -> int:
-    """Send what waits, since no hook may come that would; returns how many messages were accepted."""
+    """Send pending messages, because no hook may follow; return how many were accepted."""
     waiting = _waiting(folder)
     if waiting:
         try:
@@ -115,7 +116,7 @@ def _waiting(folder: str) -> int:
 
 
 def next_step(found: dict[str, Any]) -> str:
-    """What to type after a repair; empty if there is nothing to do."""
+    """Return what to type after a repair; empty if there is nothing to do."""
     state, name = found["after"]["state"], shlex.quote(found["campaign"])
     if found["dry_run"]:
         return f"{program()} repair {name}" if found["repaired"] else ""

@@ -1,4 +1,4 @@
-"""Sample messages: what a target would be told, sent for real."""
+"""Send sample messages to targets."""
 
 import os
 import signal
@@ -13,16 +13,17 @@ from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
 from faser_align.state import database
 
-ANSWER_S_MAX = 20.0  # as long as a hook would wait
+ANSWER_S_MAX = 20.0  # as in a hook
 
-# The numbers of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, effect, significance, largest correction.
+# Metrics of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, effect, significance, largest
+# correction.
 _ROWS = (
     (1, 17_012, 1.31, 9.1, 3.2, 120.1),
     (2, 17_230, 1.008, 0.45, 0.04, 9.4),
     (3, 17_241, 1.003, 0.41, 0.008, 3.2),
 )
 _ROWS_OF = {
-    # What happens in the third iteration, before it is solved.
+    # Events in the third iteration, before it is solved.
     **dict.fromkeys(("test", "iteration", "held", "lost", "failed", "removed"), _ROWS[:2]),
     "exhausted": (
         (1, 17_012, 1.31, 9.1, 3.2, 120.1),
@@ -52,7 +53,7 @@ _FOLDER = "/data/alignment/example"
 
 _RAW_CURE = "put the raw file in place; a campaign that is submitted anew takes it in again"
 _HELD = "memory usage exceeded request_memory"
-# What each event's sample says to be the reason, in the words that a campaign's has; those that are missing have none.
+# Reasons of the samples, worded as in a campaign; missing ones have none.
 _REASONS = {
     "test": "somebody typed `faser-align notify test` to see whether messages arrive",
     "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 iterations running",
@@ -72,10 +73,10 @@ _RAW_MISSING, _CRASHED = (exit_codes.JOB_FAILURES[status] for status in (exit_co
 
 
 class Choice(NamedTuple):
-    """To whom a sample goes, and by which templates.
+    """Recipients and templates of a sample.
 
-    ``file`` holds the targets, ``config`` is the configuration that named it (empty: the default), ``templates`` the user's
-    folder (empty: none).
+    ``file`` contains the targets, ``config`` is the configuration that named it (empty: the default), ``templates`` the
+    user's folder (empty: none).
     """
 
     targets: list[Target]
@@ -85,7 +86,7 @@ class Choice(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A sample that was sent: to whom, about what, whether it was accepted, and the words of the server, or why not."""
+    """A sample that was sent: target, event, whether it was accepted, and the server's answer or the error."""
 
     target: str
     event: str
@@ -94,7 +95,7 @@ class Sent(NamedTuple):
 
 
 def events_of(word: str) -> list[str]:
-    """The events that a word asks for: itself, all of them, or every end. Raises UserError for one that is not known."""
+    """Return the events for a word: itself, all of them, or every end. Raise UserError if it is unknown."""
     from faser_align.notifiers.targets import END_EVENTS
 
     if word not in {*EVENTS, "all"}:
@@ -107,7 +108,7 @@ def events_of(word: str) -> list[str]:
 
 
 def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
-    """Send sample messages about events to targets, one after the other, and give what became of each."""
+    """Send sample messages about events to targets one after the other, and yield the results."""
     from faser_align.notifiers.send import ask
 
     utc = database.utc()
@@ -120,10 +121,10 @@ def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
 
 
 def sample(event: str, utc: str, templates: str) -> Any:
-    """The message about an event of a campaign that does not exist.
+    """Return the message about an event of a campaign that does not exist.
 
     Raises:
-        UserError: a template of the user's cannot be used.
+        UserError: a template of the user cannot be used.
     """
     from faser_align.notifiers.message import compose
 
@@ -134,7 +135,7 @@ def sample(event: str, utc: str, templates: str) -> Any:
 
 
 def facts(utc: str, event: str = "test") -> dict[str, object]:
-    """The facts of a sample about an event."""
+    """Return the payload of a sample event."""
     keys = ("iteration", "tracks", "chi2_per_ndf", "effect_um", "significance")
     rows = [
         {
@@ -179,7 +180,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
 
 
 def _befell(event: str) -> dict[str, object]:
-    """What is told of single nodes, what was saved, and how many iterations there might have been."""
+    """Return a sample's nodes, saved iterations and iteration limit."""
     name, _, cure = _CRASHED
     log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
     found: dict[str, dict[str, object]] = {
@@ -201,7 +202,7 @@ def _compared(tracks: int, before: float, after: float) -> dict[str, object]:
 
 
 def choose(target: str | None, config: str, templates: str = "") -> Choice:
-    """Find out who shall be told.
+    """Choose the recipients.
 
     Args:
         target: its name; None: all that the configuration names, or all of the user's file without a configuration.
@@ -209,7 +210,7 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
         templates: folder with templates; empty: that of the configuration.
 
     Raises:
-        UserError: the configuration or the file of targets is not as it must be, or has no such target.
+        UserError: the configuration or the file of targets is malformed, or has no such target.
     """
     from faser_align.config import load
 
@@ -237,7 +238,7 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """Bound a delivery: a server that is silent would be waited for without end."""
+    """Limit the time of a delivery to a server that does not answer."""
 
     def late(signum: int, frame: object) -> None:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""What a reading command was asked for: which campaigns, which part of a history. Mistakes become one sentence."""
+"""Select campaigns or parts of a history for reading commands."""
 
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -15,15 +15,15 @@ Row = dict[str, Any]
 
 
 def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Row]:
-    """All campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
+    """Return all campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
 
     Args:
-        states: only campaigns in these states; all without any.
+        states: only campaigns in these states; empty: all.
         runs: only those with one of these runs.
         years: only those of one of these years.
 
     Raises:
-        UserError: one of ``states`` is none, or one of ``runs`` is no run.
+        UserError: one of ``states`` is unknown, or one of ``runs`` is not a run.
     """
     from faser_align.config.files import parse_run
 
@@ -44,7 +44,7 @@ def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years
 
 
 def _summary(entry: registry.Entry) -> Row:
-    from faser_align.operations import snapshot  # which a history does not need
+    from faser_align.operations import snapshot  # a history does not need it
 
     try:
         return snapshot.summary(entry.folder)
@@ -72,14 +72,14 @@ def _summary(entry: registry.Entry) -> Row:
 def history(
     folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True, most: int = 0
 ) -> tuple[list[Row], int]:
-    """The history of the campaign in ``folder``, in order, and how many of its events were left out.
+    """Return the history of the campaign in ``folder``, in order, and how many events were omitted.
 
     Args:
         folder: the campaign.
-        node: only what concerns this node.
-        since: a point in time as ``words.since_utc`` takes it.
-        nodes: also the events of nodes, not only the campaign's own.
-        most: where there are more events, those that tell of nothing unusual are left out; 0: never.
+        node: only events of this node.
+        since: a point in time in the format of ``formatting.since_utc``.
+        nodes: include the events of nodes.
+        most: if there are more events, omit usual ones; 0: never.
 
     Raises:
         UserError: there is no such node, or no such time.

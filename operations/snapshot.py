@@ -1,6 +1,6 @@
-"""How a campaign stands: everything that the reading commands show, taken from the published copy at once.
+"""Collect what the reading commands show of a campaign from its snapshot, at once.
 
-A snapshot is a dictionary of JSON types, so that ``--json`` and the screens say the same.
+The result is a dictionary of JSON types, so that ``--json`` and the screens agree.
 """
 
 import os
@@ -22,15 +22,15 @@ from faser_align.system import formatting
 Snapshot = dict[str, Any]
 Row = dict[str, Any]
 
-SETTLE_S, SETTLE_POLL_S = 6.0, 0.02  # a copy takes milliseconds, and begins within 5 s of what it must hold
+SETTLE_S, SETTLE_POLL_S = 6.0, 0.02  # a copy takes milliseconds, and begins within 5 s of the change
 JUST_NOW_S = 10.0
 
 
 def take(folder: str) -> Snapshot:
-    """The campaign in ``folder`` as its published copy and its spool have it.
+    """Return the campaign in ``folder`` from its snapshot and its event queue.
 
     Raises:
-        StoreError: the copy or the campaign's record cannot be read.
+        StoreError: the snapshot or the manifest cannot be read.
     """
     record = read_record(folder)
     _settle(folder)
@@ -57,14 +57,14 @@ def take(folder: str) -> Snapshot:
             "nodes": nodes,
             "iterations": rows,
             "validation": validation,
-            # Of a large campaign all nodes are looked at only if there is something to find.
+            # In a large campaign all nodes are examined only if there is something to find.
             "held": _held(db, record) if nodes.get("held") else [],
             "failed": [_failed(node) for node in queries.nodes(db, "failed")] if nodes.get("failed") else [],
             "lost": queries.lost_files(db) if nodes.get("lost") else [],
             "retried": eta.retried(db),
             "slow": eta.slow(db, counts, now_s) if going else [],
             "lost_max": campaign["lost_max"],
-            **{kind: [] for kind in queued.KINDS},  # which only HTCondor knows
+            **{kind: [] for kind in queued.KINDS},  # only HTCondor knows these
             "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
             "told": campaign["targets"],
             "published_age_s": queries.age_s(folder),
@@ -88,7 +88,7 @@ def take(folder: str) -> Snapshot:
 
 
 def summary(folder: str) -> Row:
-    """What ``list`` says of the campaign in ``folder``; raises StoreError if its copy cannot be read."""
+    """Return the campaign in ``folder`` as ``list`` shows it; raise StoreError if its snapshot cannot be read."""
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
         record = read_record(folder)
@@ -110,16 +110,16 @@ def summary(folder: str) -> Row:
 
 
 def state_now(folder: str) -> str:
-    """The campaign's state alone, a resumption that no hook has seen yet included."""
+    """Return the campaign's state only, including a resumption that no hook has recorded yet."""
     _settle(folder)
     with queries.published(folder) as db:
         return str(queries.campaign_now(db, folder)["state"])
 
 
 def _settle(folder: str) -> None:
-    """Wait a moment while an end may be over: a hook takes a resumption out of the spool just before it publishes.
+    """Wait a moment after an end: a hook removes a resumption from the event queue just before it publishes.
 
-    That the copy is behind is seen from the times of the files; one that stays behind is read as it is.
+    The files' times show whether the snapshot is late; if it stays late it is read as it is.
     """
     deadline = time.monotonic() + SETTLE_S
     while _is_behind(folder) and time.monotonic() < deadline:
@@ -130,7 +130,7 @@ def _settle(folder: str) -> None:
 
 
 def _is_behind(folder: str) -> bool:
-    """Whether the store was written just now, and after the copy was made."""
+    """Return whether the state database was written just now, and after the snapshot was made."""
     try:
         written = os.stat(f"{folder}/{layout.STATE}").st_mtime
         return written > os.stat(f"{folder}/{layout.PUBLISHED}").st_mtime and time.time() - written < JUST_NOW_S
@@ -139,7 +139,7 @@ def _is_behind(folder: str) -> bool:
 
 
 def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
-    """What changes when there is something new to read: a look at files, no database is opened."""
+    """Return a value that changes when there is something new to read; only files are examined."""
     try:
         seen = os.stat(f"{folder}/{layout.PUBLISHED}")
     except OSError:
@@ -182,13 +182,13 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
 
 
 def _release(record: Manifest, held: Sequence[Row], dag_id: str) -> list[Row]:
-    """The steps that let the jobs on hold continue."""
+    """Return the steps that let held jobs continue."""
     jobs = ((row["node"], row["job_id"], row["why"]) for row in held)
     return [step._asdict() for step in release_held(record, jobs, dag_id)]
 
 
 def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
-    """The iteration's row, where of the nodes that run ``others`` are in another state."""
+    """Return the iteration's row with ``others`` of its running nodes in another state."""
     counts = {"queued": 0, **row["nodes"]}
     if not counts.get("running", 0):
         return row
@@ -200,17 +200,17 @@ def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
 
 
 def _limit(record: Manifest, stage: int) -> int:
-    """Iterations that the present stage may have."""
+    """Return the iteration limit of the current stage."""
     return int(record["stages"][max(1, stage) - 1]["iterations"])
 
 
 def _elapsed_s(campaign: Row) -> float | None:
-    """Seconds from the campaign's creation to its end, or to the last news of one that goes on."""
+    """Return the seconds from the campaign's creation to its end, or to the last event."""
     return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
 
 
 def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validation: Row) -> str:
-    """Why the campaign is in its state, in one sentence."""
+    """Return why the campaign is in its state, in one sentence."""
     if campaign["pending"]:
         return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
     if campaign["state"] in table.ENDS:
@@ -224,7 +224,7 @@ def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validati
 
 
 def progress(row: Row) -> str:
-    """How far an iteration is: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
+    """Return the progress of an iteration: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
     return f"iteration {row['iteration']}: {_done(row['nodes'])}"
 
 
@@ -234,14 +234,14 @@ def _done(counts: Row) -> str:
 
 
 def _iterations(db: sqlite3.Connection, all_counts: Sequence[Row]) -> list[Row]:
-    """One row for each iteration in which something happened: its nodes, and its numbers once it is solved."""
+    """Return one row per iteration with events: its nodes, and its metrics once solved."""
     solved = {(row["stage"], row["iteration"]): row for row in queries.iterations(db)}
     found = []
     for row in queries.begun(all_counts):
         stage, iteration = row["stage"], row["iteration"]
         counts = {state: count for state, count in row.items() if state not in ("stage", "iteration")}
         if (stage, iteration) not in solved and set(counts) <= {"waiting", "skipped"}:
-            continue  # passed over: the stage had ended before
+            continue  # skipped: the stage had ended before
         found.append(_iteration(stage, iteration, counts, solved.get((stage, iteration), {})))
     return found
 
@@ -260,13 +260,13 @@ def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
 
 
 def release(record: Manifest, job_id: str) -> str:
-    """Return what to type so that a job continues: HTCondor's own command, with the place of a personal pool."""
+    """Return the command that releases a job, with the place of a personal pool."""
     return f"{to_pool(record)}condor_release {job_id}"
 
 
 def _held(db: sqlite3.Connection, record: Manifest) -> list[Row]:
-    """Nodes whose job is on hold, with the job, since when, why, and what releases it."""
-    # All at once: the history has no index, and thousands may be on hold.
+    """Return the nodes whose job is held, with job, time, reason and the command that releases it."""
+    # One query for all: the history has no index, and thousands may be held.
     told = {
         node: (job_id, utc)
         for node, job_id, utc in db.execute(
@@ -282,7 +282,7 @@ def _held(db: sqlite3.Connection, record: Manifest) -> list[Row]:
 
 
 def _failed(node: Row) -> Row:
-    """A failed node: its reason, attempts and cure, and where its job's last words stand."""
+    """Return a failed node: its reason, attempts and fix, and the path of the job's log."""
     return {
         "node": node["node"],
         "attempts": node["attempts"],
@@ -294,13 +294,13 @@ def _failed(node: Row) -> Row:
 
 
 def cure(return_value: int | None, reason: str) -> str:
-    """What helps against a failure of a job, by its exit status or else by the name that its reason begins with."""
+    """Return the fix for a job's failure, by its exit status or by the name that its reason begins with."""
     known = exit_codes.failure(return_value)
     return exit_codes.cure(reason) or (known[2] if known else "")
 
 
 def _undelivered(messages: Sequence[Row], *, ended: bool) -> list[Row]:
-    """Messages that were refused at least once, or that still wait when no hook will come any more."""
+    """Return messages that were refused at least once, or that wait after the last hook."""
     return [
         {key: row[key] for key in ("target", "kind", "state", "tries", "error")}
         for row in messages

@@ -1,4 +1,4 @@
-"""``solve --from``: repeat a Millepede step of a campaign with other cuts, weights or steps, on the tracks that are there."""
+"""Repeat a Millepede step with other cuts, weights or steps on existing tracks: ``solve --from``."""
 
 import json
 import os
@@ -18,15 +18,15 @@ from faser_align.operations import one_iteration
 from faser_align.operations.forking import Parent
 from faser_align.system import atomic
 
-TAKEN = ("mille", "solver", "convergence")  # tables of another configuration that a solution depends on
+TAKEN = ("mille", "solver", "convergence")  # tables of another configuration that affect a solution
 MISSING_NAMED = 3
 
 
 def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
-    """Solve an iteration of a campaign once more, in the new folder ``output``; the campaign itself is only read.
+    """Solve an iteration of a campaign again in the new folder ``output``; the campaign is only read.
 
     Args:
-        parent: the campaign, and which iteration.
+        parent: the campaign and the iteration.
         output: folder to make; the constants and metrics are in its ``iterNN/3millepede``.
         config: configuration file whose cuts, solver and steps are used; empty: the campaign's.
 
@@ -34,7 +34,7 @@ def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
         The metrics of the solution.
 
     Raises:
-        UserError: tracks are missing, the folder is there, or the configuration cannot be used.
+        UserError: tracks are missing, the folder exists, or the configuration cannot be used.
         CampaignError: there is no solution, or tracks could not be converted.
     """
     if parent.iteration == 0:
@@ -57,7 +57,7 @@ def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
 
 
 def _record(parent: Parent, folder: str, config: str) -> Manifest:
-    """The record of a campaign that ends with this iteration, in a folder of its own."""
+    """Return the manifest of a campaign that ends with this iteration, in a folder of its own."""
     record = parent.record
     stages = record["stages"][: parent.stage]
     values: Any = dict(record["config"])
@@ -72,7 +72,7 @@ def _record(parent: Parent, folder: str, config: str) -> Manifest:
         dumped = told.model_dump(mode="json")
         values |= {table: dumped[table] for table in TAKEN}
     stages = [*stages[:-1], {**stages[-1], "iterations": parent.iteration}]
-    values["report"] = {**values.get("report", {}), "publish": ""}  # the campaign's page is not about this
+    values["report"] = {**values.get("report", {}), "publish": ""}  # the campaign's page does not include this
     solved: Manifest = {
         **record,
         "folder": folder,
@@ -96,7 +96,7 @@ def _lost(parent: Parent) -> list[int]:
 
 
 def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[str]]:
-    """The campaign's files of tracks and Mille data by raw file; raises UserError if some are gone that are needed."""
+    """Return the campaign's tracks and Mille data by raw file; raise UserError if needed ones are missing."""
     found, missing = {}, []
     for file in files:
         where = (parent.record["data"], parent.stage, parent.iteration, parent.record["run"], file)
@@ -118,7 +118,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
 
 
 def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> None:
-    """Make the folder: the record, the constants of the iteration, and links to the campaign's files."""
+    """Make the folder: the manifest, the constants of the iteration, and links to the campaign's files."""
     folder, stage, iteration = record["folder"], parent.stage, parent.iteration
     place = layout.iteration_folder(folder, stage, iteration)
     try:
@@ -142,7 +142,7 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
 
 
 def _run(job: str, record: Manifest, parent: Parent, *words: str) -> None:
-    """Run a job of the iteration here; raises CampaignError with its last word."""
+    """Run a job of the iteration here; raise CampaignError with its last line."""
     command = [sys.executable, "-I", "-m", f"faser_align.jobs.{job}", record["folder"], str(parent.stage)]
     done = subprocess.run(
         [*command, str(parent.iteration), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

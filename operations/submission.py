@@ -1,4 +1,4 @@
-"""What ``init`` and ``submit`` do: from the words of the command line to a campaign in the queue."""
+"""Run ``init`` and ``submit``: from the options of the command line to a campaign in the queue."""
 
 import contextlib
 import datetime
@@ -28,7 +28,7 @@ ITERATIONS_MAX = 99
 
 @dataclass(frozen=True)
 class Request:
-    """The options of ``submit`` that say what is submitted; with ``parent`` what is not given is the parent's."""
+    """The options of ``submit`` that define the campaign; with ``parent``, missing ones are the parent's."""
 
     year: int = 0
     runs: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Request:
     parent: Parent | None = None
 
     def each(self) -> list["Request"]:
-        """One request for each run and its files, with everything else in common."""
+        """Return one request for each run and its files, otherwise equal."""
         if len(self.runs) != len(self.files) or not self.runs:
             raise UserError(
                 f"--each needs one -f for each -r, in the same order; there are {len(self.runs)} -r and {len(self.files)} -f"
@@ -57,14 +57,14 @@ class Request:
 
 
 def write_profile(profile: str, output: str, *, force: bool) -> None:
-    """Write the configuration of a profile to ``output``; an existing file is only moved aside with ``force``."""
+    """Write the configuration of a profile to ``output``; an existing file is moved aside only with ``force``."""
     if profile not in PROFILES:
         raise UserError(f"--profile {profile} is unknown; choose {' or '.join(PROFILES)}")
     write_new(output, profile_text(profile), force=force)
 
 
 def write_new(output: str, text: str, *, force: bool) -> None:
-    """Write a configuration to ``output``; an existing file is only moved aside, with ``force``."""
+    """Write a configuration to ``output``; an existing file is moved aside only with ``force``."""
     try:
         if force and os.path.lexists(output):
             os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
@@ -76,7 +76,7 @@ def write_new(output: str, text: str, *, force: bool) -> None:
 
 
 def prepare(request: Request) -> Plan:
-    """Check everything that was asked for and plan the campaign; nothing is written."""
+    """Check the request and plan the campaign, without writing anything."""
     year, run, files = _data(request)
     text, config = _configuration(request)
     config = _with_options(config, request)
@@ -96,7 +96,7 @@ def prepare(request: Request) -> Plan:
 
 
 def prepare_all(requests: Sequence[Request]) -> list[Plan]:
-    """Plan several campaigns; raises UserError if one of them cannot be, or if two would have one name."""
+    """Plan several campaigns; raise UserError if one of them is impossible, or if two have the same name."""
     planned = [prepare(request) for request in requests]
     names = [one.record["name"] for one in planned]
     twice = next((name for name in names if names.count(name) > 1), "")
@@ -128,7 +128,7 @@ def _refuse_missing(values: Mapping[str, object]) -> None:
 
 
 def _configuration(request: Request) -> tuple[str, Config]:
-    """Text and values of the configuration: of the file, or else of the parent."""
+    """Return text and values of the configuration: of the file, or else of the parent."""
     if request.parent and not request.config:
         return request.parent.config()
     path = request.config or DEFAULT_FILE
@@ -137,7 +137,7 @@ def _configuration(request: Request) -> tuple[str, Config]:
 
 
 def _name(config: Config, request: Request, name: str) -> str:
-    """The campaign's name; that of a fork which was not named gets the first number that is free."""
+    """Return the campaign's name; an unnamed fork gets the first free number."""
     if not request.parent or request.name or request.force:
         return name
     numbers = itertools.count(2)
@@ -164,7 +164,7 @@ def check_targets(config: Config) -> None:
 
 
 def find_schedd(planned: Plan) -> Any:
-    """The schedd of the configured pool, which just answered; raises UserError if this user cannot submit there.
+    """Return the schedd of the configured pool, which just answered; raise UserError if this user cannot submit there.
 
     An existing campaign of this name that is still in the queue is not moved aside, even with ``force``.
     """
@@ -178,18 +178,18 @@ def find_schedd(planned: Plan) -> Any:
 
 
 def _refuse_running(planned: Plan) -> None:
-    """Refuse to move a campaign aside whose DAGMan is in the queue, or may be."""
+    """Raise UserError if the DAGMan of a campaign to be moved aside is in the queue, or may be."""
     if not planned.force:
         return
     try:
         in_the_way = read_record(planned.folder)
     except CampaignError:
-        in_the_way = planned.record  # no campaign any more, but its DAGMan may be there
+        in_the_way = planned.record  # the campaign is gone, but its DAGMan may be there
     dagman.refuse_second(in_the_way, "--force")
 
 
 def refusal(planned: Plan) -> str:
-    """Why this user cannot submit the plan as things are now; empty if nothing is in the way."""
+    """Return why this user cannot submit the plan as things are; empty if they can."""
     try:
         find_schedd(planned)
     except CampaignError as problem:
@@ -198,9 +198,9 @@ def refusal(planned: Plan) -> str:
 
 
 def carry_out(planned: Plan, schedd: Any) -> int:
-    """Make the campaign, submit it and remember it; returns the cluster of its DAGMan job.
+    """Make the campaign, submit it and add it to the registry; return the cluster of its DAGMan job.
 
-    If HTCondor refuses, the campaign is unmade, so that the same command can be typed again.
+    If HTCondor refuses, the campaign is removed, so that the same command can be repeated.
     """
     from faser_align.dag.submit import submit_dag
     from faser_align.state import registry
@@ -213,7 +213,7 @@ def carry_out(planned: Plan, schedd: Any) -> int:
 
         def make_store(folder: str, record: Manifest) -> None:
             create_store(folder, record)
-            held.enter_context(alone(folder))  # whoever finds the campaign in its place must not submit it, too
+            held.enter_context(alone(folder))  # another command that finds the campaign must not submit it, too
 
         created = create_campaign(planned, make_store)
         try:
@@ -227,7 +227,7 @@ def carry_out(planned: Plan, schedd: Any) -> int:
 
 
 def doubt(planned: Plan) -> str:
-    """What is no error but should be known before the campaign runs; empty if there is nothing."""
+    """Return a warning about the campaign before it runs; empty if there is none."""
     from faser_align.alignment.quality.pivot import pivot_doubt
 
     record = planned.record
@@ -235,7 +235,7 @@ def doubt(planned: Plan) -> str:
 
 
 def namesake(planned: Plan) -> str:
-    """That another campaign has the same name, which then means neither of them; empty if there is none."""
+    """Return a warning if another campaign has the same name, which is then ambiguous; else empty."""
     from faser_align.state import registry
 
     name = planned.record["name"]
@@ -246,7 +246,7 @@ def namesake(planned: Plan) -> str:
 
 
 def _with_options(config: Config, request: Request) -> Config:
-    """The configuration with the command line's options in it."""
+    """Return the configuration with the command line's options."""
     changes: dict[str, object] = {}
     if request.threest and request.fourst:
         raise UserError("--threest and --fourst exclude each other; give one of them")

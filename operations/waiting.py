@@ -1,4 +1,4 @@
-"""Wait for a campaign and follow it, by reading nothing but its snapshot."""
+"""Wait for a campaign and follow it, reading only its snapshot."""
 
 import time
 from collections.abc import Callable
@@ -22,20 +22,20 @@ STATUSES = {
 }
 TIMEOUT = 17
 STUCK = 18
-SILENCE_S = 600.0  # without news, until HTCondor is asked whether any can come
+SILENCE_S = 600.0  # time without events after which HTCondor is asked whether any can come
 
 TELL_OF_NODES = ("held", "failed", "lost")
 
 
 class Outcome(NamedTuple):
-    """What came of waiting: the end state, or why none can come; neither if the time was up."""
+    """Result of waiting: the end state, or why none can come; neither after a timeout."""
 
     end: str | None
     stuck: str = ""
 
 
 def exit_status(found: Outcome) -> int:
-    """Exit status of `wait` for what came of it."""
+    """Return the exit status of `wait` for its result."""
     if found.end:
         return STATUSES[found.end]
     return STUCK if found.stuck else TIMEOUT
@@ -54,16 +54,16 @@ def wait(
     Args:
         folder: the campaign.
         timeout_s: when to give up; None: never.
-        interval_s: time between two looks at the copy's modification time.
-        stuck: tells why no hook can move the campaign in this folder, or an empty string.
-        silence_s: time without news after which it is asked, each time.
+        interval_s: time between two checks of the snapshot's modification time.
+        stuck: returns why no hook can advance the campaign in this folder, or an empty string.
+        silence_s: time without events after which ``stuck`` is called, each time.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     seen: object = None
     asked = time.monotonic()
     while True:
         stamp = snapshot.stamp(folder)
-        # A file system that is away for a while comes back.
+        # A file system may be unavailable for a while.
         if stamp != seen and stamp[0]:
             seen, asked = stamp, time.monotonic()
             state = ended(folder)
@@ -80,7 +80,7 @@ def wait(
 
 
 def ended(folder: str) -> str | None:
-    """The campaign's end state, or None."""
+    """Return the campaign's end state, or None."""
     state = snapshot.state_now(folder)
     return state if state in table.ENDS else None
 
@@ -94,14 +94,15 @@ def follow(
     ask: Callable[[], None] = lambda: None,
     ask_every_s: float = SILENCE_S,
 ) -> str:
-    """Tell of every change of the campaign until it has ended.
+    """Report every change of the campaign until it has ended.
 
     Args:
         folder: the campaign.
-        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or lost.
-        after: id of the last event that is known already.
-        interval_s: time between two looks at the copy's modification time.
-        ask: called every ``ask_every_s``: it asks HTCondor, and says what it hears.
+        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or
+            dropped.
+        after: id of the last known event.
+        interval_s: time between two checks of the snapshot's modification time.
+        ask: called every ``ask_every_s``: it asks HTCondor, and prints the answer.
 
     Returns:
         The end state.
@@ -112,7 +113,7 @@ def follow(
         stamp = snapshot.stamp(folder)
         if stamp != seen and stamp[0]:
             seen = stamp
-            # The end first: what led to it is then in the copy that is read for the news.
+            # Read the end first: the snapshot then contains the events that led to it.
             end = ended(folder)
             with queries.published(folder) as db:
                 news = queries.history(db, after=after)

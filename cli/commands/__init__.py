@@ -1,1 +1,1 @@
-"""The commands, one module for each group: their words, options and help."""
+"""Define the commands, one module per group: names, options and help."""

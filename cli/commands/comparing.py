@@ -1,4 +1,4 @@
-"""The command ``compare``."""
+"""Define the command ``compare``."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""Commands that read, compare, combine and write constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
+"""Define commands for constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
 
 import os
 from collections.abc import Mapping
@@ -155,7 +155,7 @@ def export(
 
 
 def _file_of(constants: Path) -> Path:
-    """The file as it was named, or the latest constants of the campaign of that name."""
+    """Return the given file, or the latest constants of the campaign of that name."""
     from faser_align.fsm.errors import UserError
 
     if os.path.isfile(constants) or (os.sep in str(constants) and not os.path.isdir(constants)):

@@ -1,4 +1,4 @@
-"""Commands that act on a campaign that was submitted: ``stop``, ``resume``, ``extend``, ``set``; and ``notify``."""
+"""Define commands that act on a submitted campaign: ``stop``, ``resume``, ``extend``, ``set``; and ``notify``."""
 
 import sys
 from typing import Annotated, Any
@@ -72,7 +72,7 @@ def _confirm(name: str) -> None:
 
 
 def _show_request(request: Any) -> None:
-    """Show a request to stop after the iteration, or that it was taken back."""
+    """Show a request to stop after the iteration, or its withdrawal."""
     from faser_align.system.program import hint
 
     if not request.changed:

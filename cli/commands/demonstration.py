@@ -1,4 +1,4 @@
-"""What ``demo`` does: the commands that a person would type, one after the other, and a look at the result."""
+"""Run the demonstration: the commands that a person would type, one after the other, and the results."""
 
 import contextlib
 import shlex
@@ -19,8 +19,8 @@ from faser_align.system.atomic import write_text
 
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
 RECIPIENT = "you@localhost.localdomain"
-END_S = 900  # far beyond what it takes; a campaign that hangs must not keep a build machine for ever
-# What a newcomer wants to know, and where the page says it.
+END_S = 900  # far longer than necessary; a campaign that hangs must not block a build machine forever
+# Questions of a newcomer, and the places on the page that answer them.
 LOOK_AT = (
     ("Did it converge, and by which rule?", "the heading, and the sentence below it"),
     ("In which iteration?", "Convergence, table Iterations: the row that says so"),
@@ -29,7 +29,7 @@ LOOK_AT = (
     ("What is weakly determined?", "Weak modes and fixed parameters"),
     ("Which command comes next?", "the box `next`"),
 )
-LEAVE_S = 60.0  # DAGMan is gone some seconds after the last hook
+LEAVE_S = 60.0  # DAGMan leaves some seconds after the last hook
 
 _CONFIGURATION = """\
 # Configuration of the demonstration {name}. A commented one for your own campaigns: faser-align init
@@ -43,11 +43,11 @@ truth = {truth}
 targets = ["mailbox"]
 file = {targets}
 """
-_KINDS = ("toml", "targets.toml", "mail", "html")  # of files beside the campaign's folder, in the order of Place
+_KINDS = ("toml", "targets.toml", "mail", "html")  # files beside the campaign's folder, in the order of Place
 
 
 class Place(NamedTuple):
-    """Where a demonstration keeps what; everything is named after its campaign."""
+    """Paths of a demonstration; all are named after its campaign."""
 
     name: str
     campaign: Path
@@ -65,14 +65,14 @@ pede = {pede}
 
 
 def run(cpus: int | None, pede: str | None = None) -> str:
-    """Run the demonstration and show it; returns the campaign's end state.
+    """Run the demonstration and show it; return the campaign's end state.
 
     Args:
         cpus: processors of the pool; None: all of this machine.
-        pede: program that solves; None: what is built in.
+        pede: solver program; None: the built-in solver.
 
-    Raises UserError where a campaign cannot run at all, CampaignError if this one does not end in a quarter of an
-    hour. What was started is stopped in any case.
+    Raises UserError if a campaign cannot run at all, CampaignError if this one does not end within a quarter of an
+    hour. Everything that was started is stopped in any case.
     """
     machine.refuse_root()
     machine.condor_master()
@@ -104,7 +104,7 @@ def _show_mail(mailbox: Mailbox) -> None:
 
 
 def _show_result(place: Place) -> str:
-    """Status, history, the distance to the truth, and what to type to see more; returns the end state."""
+    """Show status, history, the distance to the truth, and further commands; return the end state."""
     campaign = str(place.campaign)
     _command("status", place.name)
     reading.status(campaign)
@@ -123,7 +123,7 @@ def _show_result(place: Place) -> str:
 
 
 def _show_page(place: Place) -> None:
-    """Write the campaign's page and say how to look at it: the end of the demonstration, and what comes next."""
+    """Write the campaign's page and show how to open it, and what comes next."""
     _command("report", place.name, "-o", str(place.page))
     reading.report(str(place.campaign), output=str(place.page))
     console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is. Look at:")
@@ -132,7 +132,7 @@ def _show_page(place: Place) -> None:
 
 
 def _distance(start: str, last: str) -> str:
-    """One line that compares the constants with the truth of the simulation."""
+    """Return one line that compares the constants with the truth of the simulation."""
     from faser_align.alignment.parameters.constants import read_constants
     from faser_align.alignment.pede.results import RESULT, read_result
     from faser_align.simulation.misalign import distance_to_truth
@@ -160,7 +160,7 @@ def _example(name: str) -> str:
 
 
 def _new_place(folder: Path) -> Place:
-    """Names that no earlier demonstration uses: these are kept."""
+    """Return names that no earlier demonstration uses, because these are kept."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         used = {path.name.partition(".")[0] for path in folder.iterdir()}
@@ -174,7 +174,7 @@ def _new_place(folder: Path) -> Place:
 
 
 def _pede(program: str) -> str:
-    """The program's path, if it runs and is pede."""
+    """Return the program's path if it runs and is pede."""
     import shutil
 
     from faser_align.alignment.pede.runner import probe
@@ -199,7 +199,7 @@ def _write_configuration(place: Place, address: str, pede: str | None) -> None:
 
 @contextlib.contextmanager
 def _pool(cpus: int | None) -> Iterator[None]:
-    """The user's pool, started if need be and then also stopped."""
+    """Use the user's pool; if it was not running, start it and stop it afterwards."""
     _command("pool", "start")
     pool = personal.start(cpus=cpus)
     console.say(f"pool {'started' if pool.started else 'runs already'} in {pool.folder}")
@@ -213,7 +213,7 @@ def _pool(cpus: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ended(folder: str) -> Iterator[None]:
-    """Leave only when DAGMan has left the queue; it is removed if the demonstration breaks off."""
+    """Wait at the end until DAGMan has left the queue; remove it if the demonstration fails."""
     try:
         yield
     except BaseException:
@@ -250,11 +250,11 @@ def _has_left(folder: str, wait_s: float) -> bool:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Make an end from outside, or far too late, an exception, so that what was started is stopped."""
+    """Turn signals and the time limit into an exception, so that everything started is stopped."""
     interrupts = (signal.SIGTERM, signal.SIGHUP)
 
     def interrupted(number: int, frame: FrameType | None) -> None:
-        for other in interrupts:  # a second one must not interrupt the stopping
+        for other in interrupts:  # a second signal must not interrupt the stopping
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 

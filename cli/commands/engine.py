@@ -1,4 +1,4 @@
-"""Commands of the alignment engine: ``mille`` and ``solve``, useful without a campaign."""
+"""Define commands of the alignment engine: ``mille`` and ``solve``, which work without a campaign."""
 
 import os
 from pathlib import Path
@@ -74,7 +74,7 @@ def mille(
 
 
 def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool) -> None:
-    """Add up the counts of conversions, show them and write them to a file if it is named."""
+    """Add up the counts of conversions, show them, and write them to a file if one is given."""
     from faser_align.alignment.mille.counts import Counts, read_counts, write_counts
     from faser_align.cli.show import counted
     from faser_align.fsm.errors import UserError

@@ -1,4 +1,4 @@
-"""Commands that explain: ``why``, ``analyze``."""
+"""Define the commands ``why`` and ``analyze``."""
 
 from typing import Annotated
 

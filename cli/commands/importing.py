@@ -1,4 +1,4 @@
-"""``import``: what faser-alignment-script left, its configuration or a campaign's folder, becomes ours."""
+"""Define the command ``import`` for configurations and campaigns of faser-alignment-script."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "faser-align.toml"
 YAML = (".yaml", ".yml")
-FAULTS_SHOWN = 3  # of each kind
+FAULTS_SHOWN = 3  # per kind
 
 
 def register(app: typer.Typer) -> None:
@@ -92,7 +92,7 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
 
 
 def _read(text: str, source: str, *, lenient: bool) -> "tuple[dict[str, Any], list[Fault]]":
-    """Read JSON or YAML, as the name says, or else the first character."""
+    """Read JSON or YAML, by the file name or else by the first character."""
     from faser_align.predecessor.read_json import read_json
     from faser_align.predecessor.read_yaml import read_yaml
 
@@ -115,7 +115,7 @@ def _as_json(written: str, imported: "Imported", faults: "Sequence[Fault]", prob
 
 
 def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Fault]") -> None:
-    """Say what was read otherwise than it stands there, what has no key here, and which commands come next."""
+    """Show what was read leniently, what has no key here, and the next commands."""
     for cure in dict.fromkeys(fault.cure for fault in faults):
         alike = [fault for fault in faults if fault.cure == cure]
         for fault in alike[:FAULTS_SHOWN]:
@@ -136,7 +136,7 @@ def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Faul
 
 
 def _joined(keys: list[str]) -> str:
-    """Keys in a row; of lines of one template (``tpl.recosub: error``) the first says which."""
+    """Return keys separated by commas; only the first line of a template (``tpl.recosub: error``) names it."""
     words, before = [], ""
     for key in keys:
         file, of_template, line = key.partition(": ")

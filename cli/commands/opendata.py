@@ -1,4 +1,4 @@
-"""Command for a campaign's data in other hands: ``export``."""
+"""Define the command ``export`` for a campaign's data."""
 
 from typing import Annotated
 

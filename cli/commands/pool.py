@@ -1,4 +1,4 @@
-"""Commands of the personal pool: ``faser-align pool start|stop|status``."""
+"""Define commands of the personal pool: ``faser-align pool start|stop|status``."""
 
 import shlex
 from pathlib import Path

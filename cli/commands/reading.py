@@ -1,6 +1,6 @@
-"""Commands that read: ``list``, ``status``, ``watch``, ``wait``, ``history``, ``metrics``, ``report``, ``diagram``.
+"""Define the commands that read a campaign: ``list``, ``status``, ``watch``, ``history``, ``metrics`` and more.
 
-They read the published copy of a campaign, on whatever machine, and never its database.
+They read a campaign's snapshot, on any machine, and never its database.
 """
 
 import os
@@ -114,7 +114,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
 
 def _notify(*looks: "Look", quiet: bool = False) -> None:
-    """Send what the campaigns' scripts can no longer send, and say to whom."""
+    """Send what the campaigns' scripts can no longer send, and name the recipients."""
     from faser_align.operations import notice
 
     for look in looks:
@@ -185,7 +185,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
 
 def _goes_on(command: str, campaign: str) -> str:
-    """What Ctrl-C is answered with."""
+    """Return the message after Ctrl-C."""
     import shlex
 
     again = {"watch": "look again with", "wait": "wait again with"}[command]

@@ -1,4 +1,4 @@
-"""``reco``: the reconstruction of one iteration and nothing more, as ``main.py`` of faser-alignment-script did it."""
+"""Define the command ``reco``: the reconstruction of one iteration, like ``main.py`` of faser-alignment-script."""
 
 import os
 from pathlib import Path
@@ -96,7 +96,7 @@ def _tell(record: Manifest, cluster: int | None, *, as_json: bool) -> None:
 
 
 def solve_folder(target: str, *, as_json: bool) -> None:
-    """Solve the iteration of a `reco` here, as the Millepede job does; ``target`` is its name or a folder of it."""
+    """Solve the iteration of a `reco` campaign here; ``target`` is its name or a folder of it."""
     from faser_align.operations import one_iteration
 
     folder, iteration = one_iteration.find(target)
@@ -104,7 +104,7 @@ def solve_folder(target: str, *, as_json: bool) -> None:
 
 
 def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, Any], *, as_json: bool) -> None:
-    """Show what an iteration that was solved by hand has found."""
+    """Show the result of an iteration that was solved by hand."""
     if as_json:
         console.show_json(metrics)
         return

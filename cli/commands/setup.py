@@ -1,4 +1,4 @@
-"""Commands that begin a campaign: ``init``, ``check`` and ``submit``."""
+"""Define commands that begin a campaign: ``init``, ``check`` and ``submit``."""
 
 from typing import Annotated
 

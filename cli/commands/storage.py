@@ -1,4 +1,4 @@
-"""Commands for the room that campaigns take: ``clean``, ``move``."""
+"""Define commands for disk space: ``clean``, ``move``."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""How ``submit`` goes about it: what is planned is shown and doubted, then submitted, one campaign or several."""
+"""Run ``submit``: show and check the plans, then submit one campaign or several."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from faser_align.operations import checks, submission
 
 
 class How(NamedTuple):
-    """Whether nothing is to be done, the steering to be shown (which implies that), ``check`` to look first, JSON to be written."""
+    """Options of ``submit``: dry run, show the steering (implies a dry run), ``check`` first, JSON output."""
 
     dry_run: bool
     steering: bool
@@ -22,12 +22,12 @@ class How(NamedTuple):
 
     @property
     def really(self) -> bool:
-        """Whether anything is to be done."""
+        """Return whether to submit anything."""
         return not (self.dry_run or self.steering)
 
 
 def submit(planned: Plan, how: How) -> None:
-    """Submit a planned campaign, and say what was planned, what is to be doubted, and what comes next."""
+    """Submit a planned campaign, and show the plan, warnings, and the next command."""
     schedd = submission.find_schedd(planned) if how.really else None
     if not how.as_json:
         for heading, value in plans.summary(planned).items():
@@ -48,7 +48,7 @@ def submit(planned: Plan, how: How) -> None:
 
 
 def submit_each(planned: Sequence[Plan], how: How) -> None:
-    """Submit several campaigns, one line each; nothing is submitted unless all of them could be."""
+    """Submit several campaigns with one line each; submit nothing unless all of them are possible."""
     schedds = [submission.find_schedd(one) for one in planned] if how.really else []
     for one in planned:
         _doubt(one, how)
@@ -69,7 +69,7 @@ def submit_each(planned: Sequence[Plan], how: How) -> None:
 
 
 def _doubt(planned: Plan, how: How) -> None:
-    """Warn of what may be wrong; raise CampaignError if the campaign cannot work and is to be submitted all the same."""
+    """Show warnings; raise CampaignError if the campaign cannot work and is about to be submitted."""
     if not planned.record["config"]["notify"]["targets"]:
         console.warn("nobody will be told how it ends; name targets in notify.targets of the configuration")
     for doubt in filter(None, (submission.namesake(planned), submission.doubt(planned))):

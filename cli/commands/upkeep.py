@@ -1,4 +1,4 @@
-"""Commands for a campaign's files themselves: ``verify``, ``repair``."""
+"""Define commands for a campaign's state database: ``verify``, ``repair``."""
 
 from typing import Annotated
 

@@ -1,1 +1,1 @@
-"""How results look on a terminal: lines, grids, words. Pure, but for what draws them."""
+"""Format results for a terminal as lines, grids and words. Pure, except for drawing."""

@@ -1,4 +1,4 @@
-"""What ``mille`` counted, for a person."""
+"""Show the counts of ``mille``."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
 from faser_align.alignment.quality.notes import derivative_cut
 from faser_align.cli import console
 
-MODULES_SHOWN = 5  # those that lost most of their hits
+MODULES_SHOWN = 5  # with the largest loss of hits
 SHOWN = (
     *("files", "tracks_read", "tracks_cut_chi2", "tracks_cut_pz", "tracks_cut_hits", "tracks_written"),
     *("hits_read", "hits_cut_residual", "hits_cut_derivative", "measurements"),
@@ -15,7 +15,7 @@ SHOWN = (
 
 
 def derived(counts: Counts) -> dict[str, Any]:
-    """The numbers that follow from the counts, by name; None where there is nothing to take them from."""
+    """Return the numbers derived from the counts, by name; None where undefined."""
     plus, minus = counts.median_q_over_p()
     layers = {}
     for layer, key in enumerate(LAYER_KEYS):
@@ -31,12 +31,12 @@ def derived(counts: Counts) -> dict[str, Any]:
 
 
 def tell(counts: Counts, *, as_json: bool) -> None:
-    """Show the counts, or write them for programs, and warn of a cut that takes what it should not."""
+    """Show the counts, or write them as JSON, and warn of a cut that rejects too much."""
     cut = derivative_cut(counts.hits_cut_derivative, counts.hits_read)
     if cut:
         console.warn(cut)
     if as_json:
-        # The histograms are for adding up, which the file beside the binary is for; here stand the numbers they give.
+        # The histograms serve for adding counts and are in the file beside the binary; this shows the derived numbers.
         told = {key: value for key, value in counts.to_json().items() if not key.endswith("_bins")}
         console.show_json(told | derived(counts))
     else:

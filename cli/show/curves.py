@@ -1,4 +1,4 @@
-"""Convergence drawn with characters, for a terminal: chi2/ndf, effect and significance over the iterations."""
+"""Draw the convergence with characters: chi2/ndf, effect and significance per iteration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ CURVES = (
     ("largest_um", "largest correction", "um"),
     ("largest_urad", "largest correction", "urad"),
 )
-IF_ASKED = ("relative", "largest")  # drawn if a rule asks for them
+IF_ASKED = ("relative", "largest")  # drawn if a criterion uses them
 HEIGHT, WIDTH_MIN, MARGIN = (
     10,
     24,
     28,
-)  # rows; columns of the curve, and of the numbers and the name of the axis beside it
+)  # rows; columns of the curve, and of the numbers and axis label beside it
 TINY = 1e-300
 
 
 def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
-    """The drawings with their headings, as many as have numbers.
+    """Return the drawings with headings, for quantities that have values.
 
     Args:
         seen: a snapshot.
-        rules: ``[convergence]`` as it holds in the latest stage, for the thresholds; empty for a campaign that was imported.
-        width: of the terminal (columns).
+        rules: ``[convergence]`` of the latest stage, for the thresholds; empty for an imported campaign.
+        width: width of the terminal (columns).
     """
     rows = [row for row in seen["iterations"] if row["metrics"]]
     limits = criteria.limits(rules)
@@ -52,7 +52,7 @@ def _number(row: Row, key: str) -> float | None:
 
 
 def _largest(row: Row, unit: str) -> float | None:
-    """The largest correction of a unit, without its sign."""
+    """Return the largest correction of a unit, without its sign."""
     found = [one.get("largest") for one in row["metrics"].get("corrections", {}).values() if one.get("unit") == unit]
     return max((abs(value) for value in found if value is not None), default=None)
 
@@ -69,8 +69,8 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
     levels = [v for _, v in scaled] + ([math.log10(limit)] if limit and log else [])
     room = 0.1 * (max(levels) - min(levels)) or 0.5
     figure = plotille.Figure()
-    figure.origin = False  # on a logarithmic scale its line would lie at 1, and look like a limit
-    figure.with_colors = False  # its first colour is white, which nobody sees on white
+    figure.origin = False  # on a logarithmic scale its line would be at 1, and look like a limit
+    figure.with_colors = False  # its first colour is white, which is invisible on white
     figure.width, figure.height = max(WIDTH_MIN, width - MARGIN), HEIGHT
     figure.set_x_limits(min_=0.5, max_=len(values) + 0.5)
     figure.set_y_limits(min_=min(levels) - room, max_=max(levels) + room)
@@ -85,7 +85,10 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
 
 
 def _axis(count: int, width: int) -> tuple[str, str]:
-    """The axis with each iteration's number below its point, where there is room: plotille's has a number every ten columns."""
+    """Return the axis with each iteration's number below its point, where there is room.
+
+    plotille has a number only every ten columns.
+    """
     ticks, names, free = ["-"] * width, [" "] * width, 0
     for number in range(1, count + 1):
         at, name = int((number - 0.5) / count * width), str(number)

@@ -1,4 +1,4 @@
-"""What ``constants diff`` shows."""
+"""Show differences of constants, for ``constants diff``."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from faser_align.cli import console
 
 
 def show(before: Mapping[str, Six], after: Mapping[str, Six], largest: int, *, plain: bool = False) -> None:
-    """Write the changes by degree of freedom, then the ``largest`` shifts and rotations with where they are."""
+    """Write the changes by degree of freedom, then the ``largest`` shifts and rotations with their elements."""
     found = differences.changes(before, after)
     for name, ours, others in (("first", before, after), ("second", after, before)):
         only = [key for key in ours if key not in others]

@@ -1,7 +1,7 @@
-"""What a screen is made of, and how it gets onto a terminal, into a live display, into a text file, or to a screen reader.
+"""Draw lines and grids on a terminal, in a live display, in a text file, or as plain text.
 
-Screens are built as lines and grids by functions that know no terminal. Tables are drawn here: rich would cost as much as
-the rest of a command; it is imported only where a screen is drawn again and again.
+Functions that know no terminal build screens as lines and grids. Tables are drawn here, because rich would take as long
+as the rest of a command; it is imported only for live displays.
 """
 
 import os
@@ -18,19 +18,19 @@ from faser_align.fsm.reasons import harmless
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-TEXT_WIDTH = 100  # of a grid in a text file
-WIDTH_MIN = 20  # of whatever calls itself a terminal
-COLUMN_MIN = 12  # of a column of words that is folded
-GAP, GAP_MIN = 2, 1  # between columns; the smaller one where that saves folding
-PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any text in it means plain output
+TEXT_WIDTH = 100  # columns of a grid in a text file
+WIDTH_MIN = 20  # columns, whatever the terminal reports
+COLUMN_MIN = 12  # columns of a wrapped text column
+GAP, GAP_MIN = 2, 1  # between columns; the smaller one if that avoids wrapping
+PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any value means plain output
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 class Line(NamedTuple):
-    """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and carries nothing that the text does not say.
+    """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and repeats only what the text says.
 
-    One that is ``whole`` is never wrapped: it is a command to be pasted.
+    A ``whole`` line is never wrapped: it is a command to be pasted.
     """
 
     text: str = ""
@@ -41,8 +41,8 @@ class Line(NamedTuple):
 class Grid(NamedTuple):
     """A table; a column whose name starts with ``>`` is aligned to the right.
 
-    ``narrow`` are the places of the columns that stay where a terminal has no room for all; without it each row is told
-    there fact by fact.
+    ``narrow`` lists the columns that remain if the terminal has no room for all; without it each row is then shown as
+    one value per line.
     """
 
     columns: Sequence[str]
@@ -54,16 +54,16 @@ Block = Line | Grid
 
 
 def is_plain(asked: bool = False) -> bool:
-    """Whether output is to be plain: asked for, or by the environment for whoever always wants it."""
+    """Return whether output is plain: by option, or by environment variable."""
     return asked or bool(os.environ.get(PLAIN))
 
 
 def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
-    """Write blocks to standard output: wrapped on a terminal, but for paths, and one line each without one.
+    """Write blocks to standard output: wrapped on a terminal, except for paths, otherwise one line each.
 
     Args:
         blocks: what to show.
-        plain: tables as facts, one in each line, see ``facts``; nothing is wrapped and nothing coloured.
+        plain: show tables as one value per line, see ``facts``; wrap and colour nothing.
     """
     out = sys.stdout
     if is_plain(plain):
@@ -74,17 +74,17 @@ def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
         found = list(_laid_out(blocks, columns(), wrap=True))
     colours = out.isatty() and has_colours() and not is_plain(plain)
     out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(found)))
-    out.flush()  # who follows a campaign through a pipe wants each line when it comes
+    out.flush()  # a reader that follows a campaign through a pipe needs each line at once
 
 
 def text(blocks: Iterable[Block], *, plain: bool = False) -> str:
-    """Blocks as text, tables at most ``TEXT_WIDTH`` wide."""
+    """Return blocks as text, with tables at most ``TEXT_WIDTH`` wide."""
     found = _facts(blocks) if is_plain(plain) else _laid_out(blocks, TEXT_WIDTH, wrap=False)
     return "".join(f"{line.text.rstrip()}\n" for line in found)
 
 
 def live(blocks: Iterable[Block]) -> "RenderableType":
-    """Blocks for rich's live display, which has to know where lines end."""
+    """Return blocks for rich's live display, which needs the ends of lines."""
     from rich.text import Text
 
     found = list(_laid_out(blocks, columns(), wrap=True))
@@ -92,23 +92,23 @@ def live(blocks: Iterable[Block]) -> "RenderableType":
 
 
 def columns() -> int:
-    """Columns of the terminal."""
+    """Return the columns of the terminal."""
     return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
 
 
 def lines() -> int:
-    """Lines of the terminal."""
+    """Return the lines of the terminal."""
     return shutil.get_terminal_size((80, 24)).lines
 
 
 def height(blocks: Iterable[Block]) -> int:
-    """Lines that blocks take on the terminal."""
+    """Return how many lines blocks take on the terminal."""
     width = columns()
     return sum(max(1, -(-len(line.text) // width)) for line in _laid_out(blocks, width, wrap=True))
 
 
 def has_colours() -> bool:
-    """Whether a terminal is to be written in colour (https://no-color.org)."""
+    """Return whether to use colours on the terminal (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -119,7 +119,7 @@ def _coloured(line: Line) -> str:
 
 
 def _writable(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines whose rules are drawn in ASCII if standard output has no others; the stream escapes other characters."""
+    """Draw lines in ASCII if standard output cannot encode others; the stream escapes other characters."""
     for line in lines:
         yield line._replace(text=able(line.text))
 
@@ -135,7 +135,7 @@ def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Li
 
 
 def _harmless(block: Block) -> Block:
-    """A block that cannot command the terminal, whatever names and logs hold."""
+    """Return a block without control characters, whatever names and logs contain."""
     if isinstance(block, Line):
         return block if block.text.isprintable() else block._replace(text=" ".join(harmless(block.text).splitlines()))
     columns, *rows = ([harmless(cell) for cell in cells] for cells in (block.columns, *block.rows))
@@ -143,7 +143,7 @@ def _harmless(block: Block) -> Block:
 
 
 def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
-    """Lines as they are; of a table each row with one fact in a line: ``chi2/ndf: 1.2``, below what the row is about."""
+    """Yield lines unchanged; for a table one value per line: ``chi2/ndf: 1.2``, below each row's name."""
     for block in map(_harmless, blocks):
         if isinstance(block, Line):
             yield block
@@ -159,20 +159,20 @@ def _records(grid: Grid) -> Iterator[Line]:
 
 
 def _name(column: str) -> str:
-    """A column's name in one line: ``chi2/ndf``, ``largest correction``."""
+    """Return a column's name on one line: ``chi2/ndf``, ``largest correction``."""
     name = column.removeprefix(">").replace("-\n", "").replace("\n/", "/")
     return " ".join(name.split())
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """A line in pieces that fit, further ones indented as the first; a path is never cut, so that it can be copied."""
+    """Wrap a line, with further lines indented like the first; paths are not cut, so that they can be copied."""
     indent = text[: len(text) - len(text.lstrip())]
     wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(text) or [""]
 
 
 def _table(grid: Grid, width: int) -> Iterator[Line]:
-    """A table under its heading; where it does not fit, not even with words folded, a row is told fact by fact."""
+    """Draw a table under its heading; if it does not fit even with wrapped text, one value per line."""
     gap = GAP if _fits(grid, width) else GAP_MIN
     widths = _widths(grid, width - gap * (len(grid.columns) - 1))
     if not widths:
@@ -192,7 +192,7 @@ def _table(grid: Grid, width: int) -> Iterator[Line]:
 
 
 def _narrow(grid: Grid, width: int) -> Iterator[Line]:
-    """The columns that matter most, and the names of the others."""
+    """Draw the most important columns, and name the others."""
     columns, *rows = ([cells[at] for at in grid.narrow] for cells in (grid.columns, *grid.rows))
     yield from _table(Grid(columns, rows), width)
     others = [_name(column) for at, column in enumerate(grid.columns) if at not in grid.narrow]
@@ -205,7 +205,7 @@ def _records_wrapped(grid: Grid, width: int) -> Iterator[Line]:
 
 
 def _natural(grid: Grid) -> list[int]:
-    """How wide each column would like to be."""
+    """Return the preferred width of each column."""
     found = [max(map(_size, column.removeprefix(">").split("\n"))) for column in grid.columns]
     for row in grid.rows:
         found = [max(size, *map(_size, cell.split("\n"))) for size, cell in zip(found, row, strict=True)]
@@ -217,11 +217,11 @@ def _fits(grid: Grid, width: int) -> bool:
 
 
 def _widths(grid: Grid, width: int) -> list[int]:
-    """How wide each column is, so that all of them take ``width``; empty if the table cannot be made to fit."""
+    """Return column widths that together take ``width``; empty if the table cannot fit."""
     natural = _natural(grid)
     least = list(natural)
     for at, column in enumerate(grid.columns):
-        # Words are folded, numbers are not, and of a heading every word stays whole.
+        # Text is wrapped, numbers are not, and words of headings stay whole.
         if not column.startswith(">"):
             least[at] = min(natural[at], max(COLUMN_MIN, *map(_size, column.split() or [""])))
     over = sum(natural) - width
@@ -243,14 +243,14 @@ def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap
 
 
 def _folded(cell: str, size: int) -> list[str]:
-    """A cell in lines of at most so many columns, between words where that is possible."""
+    """Wrap a cell to lines of limited width, between words if possible."""
     if _size(cell) <= size and "\n" not in cell:
         return [cell]
     return [part for line in cell.split("\n") for part in textwrap.wrap(line, size, break_on_hyphens=False) or [""]]
 
 
 def _size(text: str) -> int:
-    """Columns that a text takes: two for each wide character of East Asia, none for what is put over another."""
+    """Return the columns that a text takes: two per wide East Asian character, none per combining character."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,4 +1,4 @@
-"""Why an iteration was judged as it was, and what went wrong in a campaign: as lines and grids. Pure: no terminal, no files."""
+"""Explain decisions on iterations, and failures, as lines and grids. Pure: no terminal, no files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-NODES_MAX, LOGS_MAX = 6, 1  # of a kind of failure
+NODES_MAX, LOGS_MAX = 6, 1  # per kind of failure
 
 
 def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str, Any]:
-    """The judged iteration that is asked for; 0 stands for the latest.
+    """Return the requested judged iteration; 0 is the latest.
 
     Raises:
-        UserError: there is none, or it has not been judged; says which there are.
+        UserError: there is none, or it has not been judged; names those that exist.
     """
     judged: list[dict[str, Any]] = [row for row in seen["iterations"] if row["verdict"]]
     if not judged:
@@ -35,7 +35,7 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
 
 
 def why(seen: Row, row: Row) -> list[Block]:
-    """The verdict on an iteration or of the validation, criterion by criterion, and what should be known beside it."""
+    """Explain the decision on an iteration or validation, criterion by criterion, with remarks."""
     blocks: list[Block] = [
         Line(f"{seen['name']}, {_place(row, seen)}: {row['verdict'].replace('_', ' ')}", "bold"),
         Line(f"  {row['reason']}"),
@@ -69,7 +69,7 @@ def _name(row: Row, seen: Row) -> str:
 
 
 def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd]) -> list[Block]:
-    """What went wrong, by kind: how often, where, in which words, and what helps.
+    """Show failures by kind: how often, where, the messages, and the fix.
 
     Args:
         seen: a snapshot.

@@ -1,4 +1,4 @@
-"""The numbers of every iteration as tables, and as rows for other programs."""
+"""Show the metrics of every iteration as tables, and as rows for other programs."""
 
 import csv
 import json
@@ -12,11 +12,11 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-DOFS_ABREAST = 4  # degrees of freedom side by side on 80 columns
+DOFS_ABREAST = 4  # degrees of freedom per table on 80 columns
 
 
 def tables(seen: Row) -> list[Block]:
-    """The tables of ``metrics``: what was used, what judges, and the corrections per degree of freedom."""
+    """Return the tables of ``metrics``: data, judged quantities, and corrections per degree of freedom."""
     rows = [row for row in seen["iterations"] if row["metrics"]]
     staged = seen["stages"] > 1
     blocks: list[Block] = [_fit(rows, staged), Line(), _use(rows, staged)]
@@ -77,7 +77,7 @@ def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
 
 
 def _rejects(metrics: Row) -> int | None:
-    """Records that the solver rejected, for whatever reason."""
+    """Return the number of records that the solver rejected."""
     found = metrics.get("solver", {}).get("rejects")
     return sum(found.values()) if isinstance(found, Mapping) else found
 
@@ -97,7 +97,7 @@ def _correction(row: Row, dof: str) -> str:
 
 
 def records(seen: Row) -> list[dict[str, Any]]:
-    """For ``--json``: each solved iteration's verdict and its metrics as the Millepede job wrote them."""
+    """Return for ``--json`` each solved iteration's decision and its metrics as the Millepede job wrote them."""
     return [
         {
             **{
@@ -112,7 +112,7 @@ def records(seen: Row) -> list[dict[str, Any]]:
 
 
 def write_csv(found: Sequence[Row]) -> None:
-    """Write records to standard output, one line for each iteration, with the columns of all of them."""
+    """Write records to standard output, one line per iteration, with the columns of all of them."""
     rows = [flat(record) for record in found]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     written = csv.DictWriter(sys.stdout, columns or ["stage", "iteration"], restval="", lineterminator="\n")
@@ -121,16 +121,16 @@ def write_csv(found: Sequence[Row]) -> None:
 
 
 def flat(record: Row) -> dict[str, Any]:
-    """For ``--csv``: one level, names joined by dots; steps are counted from 1, other lists are JSON."""
+    """Flatten a record for ``--csv``: names joined by dots; steps are counted from 1, other lists are JSON."""
     found: dict[str, Any] = {}
-    # The metrics have a wall time of their own, that of the Millepede job.
+    # The metrics have their own wall time, that of the Millepede job.
     about = {"iteration_wall_s" if key == "wall_s" else key: value for key, value in record.items() if key != "metrics"}
     _flatten("", {**about, **_but_place(record["metrics"])}, found)
     return found
 
 
 def _but_place(metrics: Row) -> dict[str, Any]:
-    # The largest table, two numbers for each of 96 modules, is for JSON.
+    # The largest table, two numbers for each of 96 modules, is only in JSON.
     hits = {key: value for key, value in metrics.get("hits", {}).items() if key != "modules"}
     return {**{k: v for k, v in metrics.items() if k not in ("format", "stage", "iteration", "hits")}, "hits": hits}
 

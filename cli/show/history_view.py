@@ -1,4 +1,4 @@
-"""The history in words: one event after the other, with the facts behind it. Pure: no terminal, no clock."""
+"""Describe the history, event by event with its payload. Pure: no terminal, no clock."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
@@ -10,19 +10,19 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-EVENTS_MAX = 1000  # that are shown unless all are asked for
+EVENTS_MAX = 1000  # shown unless all are requested
 INDENT = " " * 10
-# Facts that other words of the row say already.
+# Fields of the payload that other parts of the line contain already.
 SILENT = ("reason", "retry", "return", "verdict", "dag_status", "failed_nodes", "dagman")
-# Events of nodes with the states that say the same.
+# Events of nodes whose resulting state says the same.
 _SAME = (("started", "running"), ("succeeded", "done"), ("passed_over", "skipped"))
-# Ends that a verdict brings about by failing its node (a stage that must not go on at its limit included).
+# Ends that a decision causes by failing its node, including a stage that must not continue at its limit.
 _STOPS_DAG = ("rejected", "exhausted", "diverged", "stalled", "starved")
 _ENDS_BADLY = frozenset(table.ENDS) - set(table.SUCCESSES)
 
 
 def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
-    """The events in order, each day under its date.
+    """Return the events in order, each day under its date.
 
     Args:
         rows: rows of ``queries.history``.
@@ -41,7 +41,7 @@ def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
 
 
 def left_out(count: int) -> list[Block]:
-    """That so many events are not shown, and how to see them; nothing for none."""
+    """Return how many events are not shown, and how to see them; empty for none."""
     if not count:
         return []
     what = f"{formatting.count(count, 'event')} of nodes that went their usual way, or of long ago, left out"
@@ -49,7 +49,7 @@ def left_out(count: int) -> list[Block]:
 
 
 def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
-    """One event: time, whose it is, from, to and event; below it what is known about it."""
+    """Describe one event: time, campaign or node, from, to and event; below it the payload."""
     when = formatting.moment(row["utc"], where)
     campaign = row["subject"] == "campaign"
     if campaign:
@@ -64,7 +64,7 @@ def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
 
 
 def brief(row: Row, where: tzinfo | None = None) -> Line:
-    """One event in one line, for a log that is followed."""
+    """Describe one event in one line, for a log that is followed."""
     head, *about = entry(row, where)
     return Line("".join([head.text, *(f": {line.text.strip()}" for line in about)]), head.style)
 
@@ -77,7 +77,7 @@ def _change(row: Row) -> str:
 
 
 def _event(row: Row) -> str:
-    """The event in words, empty where the state that it led to says it already."""
+    """Return the event's name, empty if its resulting state says the same."""
     if _expected(row):
         return f"DAGMan ended, as expected after {row['source']}"
     said = row["event"] == row["destination"] or (row["event"], row["destination"]) in _SAME
@@ -85,7 +85,7 @@ def _event(row: Row) -> str:
 
 
 def _expected(row: Row) -> bool:
-    """Whether DAGMan failed because a verdict ended the campaign, which is how such a verdict stops the DAG."""
+    """Return whether DAGMan failed because a decision ended the campaign, which stops the DAG in this way."""
     return bool(row["ignored"]) and row["event"] == "final_failed" and row["source"] in _STOPS_DAG
 
 
@@ -94,7 +94,7 @@ def _unmoved(row: Row) -> str:
 
 
 def _whence(row: Row) -> str:
-    """Where the campaign stood, and the node whose event moved it."""
+    """Return the campaign's previous state, and the node whose event changed it."""
     at = f"iteration {row['iteration']}" if row["iteration"] else ""
     at = f"stage {row['stage']}, {at}" if at and row["stage"] > 1 else at
     attempt = f", attempt {row['attempt']}" if row["attempt"] else ""
@@ -102,7 +102,7 @@ def _whence(row: Row) -> str:
 
 
 def facts(row: Row) -> str:
-    """The facts of an event in words."""
+    """Describe the payload of an event."""
     known = row["facts"]
     event = row["event"]
     if event == "created":
@@ -139,7 +139,7 @@ def _changed(known: Row) -> str:
     return f"{known.get('key')}: {before} -> {after}"
 
 
-# What somebody has asked for on the command line.
+# Requests by a command.
 _BY_HAND: dict[str, Callable[[Row], str]] = {
     "changed": _changed,
     "extended": lambda known: (
@@ -157,7 +157,7 @@ _NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
 
 
 def _numbers(known: Row) -> list[str]:
-    """What a verdict was given on, without what its reason names already."""
+    """Return the metrics of a decision that its reason does not mention."""
     reason = str(known.get("reason", ""))
     shown = {
         "chi2/ndf": ("chi2_per_ndf", formatting.chi2, ""),
@@ -181,7 +181,7 @@ def _created(known: Row) -> str:
 
 
 def _style(row: Row) -> str:
-    """Colour of a row; ``history`` shows the campaign's own events in bold among those of nodes."""
+    """Return the colour of a row; ``history`` shows the campaign's own events in bold among those of nodes."""
     if row["ignored"]:
         return "dim"
     if row["subject"] == "campaign":

@@ -1,6 +1,6 @@
-"""What is unusual about a campaign, for its screen and its report: jobs on hold, nodes that failed or are slow, messages that wait.
+"""Show what is unusual about a campaign: held jobs, failed or slow nodes, pending messages.
 
-Each with the reason and what helps; what befell many in the same way is told once.
+Each has its reason and the fix; equal problems of several nodes are shown once.
 """
 
 import shlex
@@ -17,11 +17,11 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-ITEMS_MAX = 6  # of each list; the rest is counted
+ITEMS_MAX = 6  # per list; the others are counted
 
 
 def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
-    """What is not as it should be, and nothing where all is well.
+    """Return the incidents of a campaign; empty if there are none.
 
     Args:
         seen: a snapshot.
@@ -65,7 +65,7 @@ def _listing(
     count: int | None = None,
     more: str = "other reason",
 ) -> list[Block]:
-    """A list that is cut when it is long, with its full length (``count``, where items stand for several) in front."""
+    """Return a list, cut if it is long, with its full length first (``count`` if items stand for several)."""
     if not items:
         return []
     blocks: list[Block] = [Line(f"{formatting.count(len(items) if count is None else count, noun)} {what}", colour)]
@@ -78,7 +78,7 @@ def _listing(
 
 
 def _held(seen: Row) -> list[tuple[str, ...]]:
-    """Jobs on hold, those with one reason or with like reasons together."""
+    """Return held jobs, grouped by equal or similar reasons."""
     groups: dict[str, list[Row]] = {}
     for item in seen["held"]:
         groups.setdefault(alike(item["why"]), []).append(item)
@@ -86,7 +86,7 @@ def _held(seen: Row) -> list[tuple[str, ...]]:
 
 
 def _and_others(items: Sequence[Row], noun: str) -> str:
-    """The first one's node, and how many more there are: others if the same befell them, else others like it."""
+    """Return the first one's node, and how many others have the same problem or a similar one."""
     first, others = items[0], len(items) - 1
     if not others:
         return str(first["node"])
@@ -100,7 +100,7 @@ def _and_others(items: Sequence[Row], noun: str) -> str:
 
 
 def release(seen: Row, indent: str = "") -> list[Block]:
-    """Return what lets the jobs on hold continue, each command alone in its line."""
+    """Return the commands that let held jobs continue, one per line."""
     return [
         line
         for step in seen.get("release", ())
@@ -109,7 +109,7 @@ def release(seen: Row, indent: str = "") -> list[Block]:
 
 
 def _vanished(seen: Row, program: str) -> list[Block]:
-    """Nodes whose job left the queue without DAGMan having seen its end, and what runs them again."""
+    """Return nodes whose job left the queue without DAGMan having seen its end, and the command that reruns them."""
     items = seen.get("vanished", ())
     told = [(f"{item['node']} (job {item['job_id']})",) for item in items]
     found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red")
@@ -120,7 +120,8 @@ def _vanished(seen: Row, program: str) -> list[Block]:
 
 
 def _disconnected(seen: Row) -> list[Block]:
-    """List the jobs whose machine HTCondor has lost, with their leases: no command makes HTCondor run them before."""
+    """Return jobs whose machine HTCondor has lost, until when it tries to reconnect, and the command that reruns them.
+    """
     told = [
         (
             f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {formatting.duration(i['lease_s'])}, or reconnects",
@@ -131,7 +132,7 @@ def _disconnected(seen: Row) -> list[Block]:
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Failed nodes; those that the same befell, or the like, are told together."""
+    """Return failed nodes, grouped by equal or similar problems."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for item in items:
         groups.setdefault((alike(item["why"]), item["attempts"]), []).append(item)
@@ -148,7 +149,7 @@ def _failed(items: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Nodes that needed another attempt, those that the same befell together, with what has become of them."""
+    """Return nodes that needed another attempt, grouped by equal problems, with their present state."""
     groups: dict[str, list[Row]] = {}
     for item in items:
         groups.setdefault(item["why"], []).append(item)
@@ -162,7 +163,7 @@ def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _slow(seen: Row) -> list[Block]:
-    """Nodes that run for much longer than others of their kind, and what helps."""
+    """Return nodes that run for much longer than others of their kind, and the fix."""
     items = seen.get("slow", ())
     told = [
         f"{i['node']}: for {formatting.duration(i['since_s'])} in HTCondor, where {formatting.duration(i['median_s'])} is usual"
@@ -182,7 +183,7 @@ def _lost(item: Row) -> tuple[str, ...]:
 
 
 def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Messages by target: in full that of the campaign's end, or else the newest; the kinds of the others are counted."""
+    """Return messages by target: the end's or else the newest one in full, and a count of the others by kind."""
     targets: dict[str, list[Row]] = {item["target"]: [] for item in items}
     for item in reversed(items):
         targets[item["target"]].append(item)

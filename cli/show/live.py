@@ -1,4 +1,4 @@
-"""The status screen of a campaign, drawn again whenever its snapshot changes."""
+"""Show the status screen of a campaign, and redraw it whenever its snapshot changes."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from faser_align.operations import snapshot
 from faser_align.operations.waiting import SILENCE_S, ended
 from faser_align.state import queries
 
-LATEST = (10, 5, 3, 1)  # iterations that are shown where the terminal has no room for more
+LATEST = (10, 5, 3, 1)  # iterations shown on a terminal without room for more
 
 
 def watch_live(
@@ -24,10 +24,10 @@ def watch_live(
     interval_s: float = 1.0,
     where: tzinfo | None = None,
 ) -> str:
-    """Show the status screen live on the terminal until the campaign has ended; returns the end state.
+    """Show the status screen live until the campaign has ended; return the end state.
 
-    Nothing of it stays on the terminal, neither at the end nor after Ctrl-C. ``trouble`` is what the schedd was heard to say of
-    the campaign; ``ask`` asks it again, every ``ask_every_s``.
+    Nothing remains on the terminal, neither at the end nor after Ctrl-C. ``trouble`` is the schedd's first answer about
+    the campaign; ``ask`` asks again every ``ask_every_s``.
     """
     from rich.console import Console
     from rich.live import Live
@@ -36,7 +36,7 @@ def watch_live(
     stamp: object = None
     seen, asked = snapshot.take(folder), time.monotonic()
     console = Console(highlight=False, markup=False, emoji=False)
-    # Transient: the live display cuts what is higher than the terminal; whoever called shows the last screen whole.
+    # Transient: the live display cuts a high screen; the caller shows the last screen completely.
     with Live(console=console, auto_refresh=False, transient=True) as display:
         while not end:
             now = snapshot.stamp(folder)
@@ -55,7 +55,7 @@ def watch_live(
 
 
 def _fitting(seen: snapshot.Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
-    """The status with as many iterations as the terminal has room for: what is unusual, and what comes next, stay in sight."""
+    """Return the status with as many iterations as fit, so that incidents and the next command stay visible."""
     for latest in (screens.ITERATIONS_MAX, *LATEST):
         blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest)
         if draw.height(blocks) < draw.lines():
@@ -64,5 +64,5 @@ def _fitting(seen: snapshot.Snapshot, program: str, trouble: str, where: tzinfo 
 
 
 def has_terminal() -> bool:
-    """Whether standard output is a terminal on which lines can be drawn again."""
+    """Return whether standard output is a terminal on which lines can be redrawn."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

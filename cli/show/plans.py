@@ -1,4 +1,4 @@
-"""What a campaign that is planned would do, for who is about to submit it."""
+"""Show what a planned campaign would do, before its submission."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ from faser_align.system import formatting
 
 
 def summary(planned: Plan) -> dict[str, str]:
-    """What will be done, as headings and values for a person."""
+    """Return what will be done, as headings and values."""
     record = planned.record
     config = record["config"]
     shown = {
@@ -49,7 +49,7 @@ def show_steering(planned: Plan) -> None:
 
 
 def _tracks(record: Manifest) -> str:
-    """What reconstructs; of Calypso the script and its options as the jobs will type them."""
+    """Return the reconstruction program; for Calypso the script and options of the jobs."""
     settings = record["config"]["reconstruction"]
     if settings["backend"] != "calypso":
         return str(settings["backend"])
@@ -62,7 +62,7 @@ def _tracks(record: Manifest) -> str:
 
 
 def _conditions(record: Manifest) -> dict[str, str]:
-    """The conditions database of Calypso's jobs: where constants are written to, tags and geometry."""
+    """Return the conditions database of Calypso's jobs: where constants are written, tags and geometry."""
     settings = record["config"]["reconstruction"]
     if settings["backend"] != "calypso":
         return {}
@@ -79,7 +79,7 @@ def _plural(word: str, count: int) -> str:
 
 
 def _runs(record: Manifest) -> str:
-    """The runs with their files: ``run 011705, 51 files (400-450)``."""
+    """Return the runs with their files: ``run 011705, 51 files (400-450)``."""
     by = by_run(record["run"], record["files"])
     return "; ".join(
         f"run {run}, {len(files)} {_plural('file', len(files))} ({format_files(files)})" for run, files in by.items()

@@ -1,4 +1,4 @@
-"""The report of a campaign as plain text: everything that a colleague needs to judge and to repeat it."""
+"""Write the report of a campaign as plain text: what a colleague needs to judge and to repeat it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-# Tables of the configuration that say how the result came about; the rest says where and for whom.
+# Tables of the configuration that affect the result; the others are about places and people.
 SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "validation", "htcondor")
 
 MODULES_MAX = 8  # in the table of a validation
 
 
 def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) -> list[Block]:
-    """The report's lines and tables.
+    """Return the report's lines and tables.
 
     Args:
         seen: a snapshot of the campaign.
-        record: its ``campaign.json``.
+        record: its manifest.
         history: its own events (rows of ``queries.history``).
-        written_utc: the present.
+        written_utc: now.
     """
     title = f"Report of {seen['name']}"
     found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(written_utc)} by faser-align")]
@@ -72,7 +72,7 @@ def _convergence(seen: Row) -> list[Block]:
 
 
 def _verdict(seen: Row) -> list[Block]:
-    """The last verdict, criterion by criterion."""
+    """Return the last decision, criterion by criterion."""
     judged = [row for row in seen["iterations"] if row["verdict"]]
     if not judged:
         return [Line("no iteration has been judged")]
@@ -92,7 +92,7 @@ def _verdict(seen: Row) -> list[Block]:
 
 
 def _validation(seen: Row) -> list[Block]:
-    """First constants against last: chi2/ndf and momenta, the modules whose residuals changed most, every criterion."""
+    """Compare the first and last constants: chi2/ndf, momenta, modules that changed most, every criterion."""
     found = seen["validation"]
     groups = found.get("metrics", {}).get("groups", {})
     if not groups:
@@ -120,7 +120,7 @@ def _validation(seen: Row) -> list[Block]:
 
 
 def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
-    """The last iteration of each stage that is over."""
+    """Return the last iteration of each stage that is over."""
     last = {row["stage"]: row for row in judged}
     return [row for row in last.values() if row["verdict"] != "go_on"]
 

@@ -1,4 +1,4 @@
-"""What ``report`` writes: a page, a text, or JSON for programs."""
+"""Write ``report``: a page, a text, or JSON for programs."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from faser_align.system import atomic
 
 
 def blocks(folder: str) -> list[Block]:
-    """The report of the campaign in ``folder`` as lines and tables."""
+    """Return the report of the campaign in ``folder`` as lines and tables."""
     events, _ = selection.history(folder, nodes=False)
     return text_report.blocks(snapshot.take(folder), read_record(folder), events, written_utc=database.utc())
 
 
 def as_json(folder: str) -> str:
-    """The same as JSON."""
+    """Return the report as JSON."""
     told = {
         "campaign": snapshot.take(folder),
         "record": read_record(folder),
@@ -29,7 +29,7 @@ def as_json(folder: str) -> str:
 
 
 def write(path: str, text: str, *, force: bool) -> None:
-    """Write a text report to a file, whole or not at all; an existing one is replaced only with ``force``."""
+    """Write a text report to a file atomically; an existing one is replaced only with ``force``."""
     if os.path.exists(path) and not force:
         raise UserError(f"{path} exists already; give another name, or --force to replace it")
     try:
@@ -39,9 +39,9 @@ def write(path: str, text: str, *, force: bool) -> None:
 
 
 def write_page(folder: str, output: str, *, force: bool) -> str:
-    """Write the page of the campaign in ``folder``; returns its path.
+    """Write the page of the campaign in ``folder``; return its path.
 
-    If none is given it is ``NAME.html`` here, or at home where nothing can be written here.
+    The default is ``NAME.html`` in the current folder, or in the home folder if the current one is not writable.
     """
     from faser_align.pages.collect import collect
     from faser_align.pages.publish import write_report

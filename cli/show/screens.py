@@ -1,4 +1,4 @@
-"""The screens of the reading commands: from a campaign's snapshot to lines and grids. Pure: no terminal, no clock."""
+"""Build the screens of the reading commands from a snapshot. Pure: no terminal, no clock."""
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-ITERATIONS_MAX = 20  # of the status, the latest ones
-WRITTEN_OUT_MAX = 999  # nodes or files of an iteration up to which each count stands beside the whole
-WHEN = ("before", "after")  # with the first constants, with the last
+ITERATIONS_MAX = 20  # latest ones, in the status
+WRITTEN_OUT_MAX = 999  # with more nodes or files, an iteration's row has no exact counts
+WHEN = ("before", "after")  # with the first constants, with the last constants
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
 def style(state: str) -> str:
-    """Colour of a state; the state's name is always beside it."""
+    """Return the colour of a state, which is always shown with its name."""
     if state in table.SUCCESSES:
         return "bold green"
     return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
@@ -36,16 +36,16 @@ def status(
     where: tzinfo | None = None,
     latest: int = ITERATIONS_MAX,
 ) -> list[Block]:
-    """The screen of a campaign: state, iterations, what is unusual, and what to do next.
+    """Return the screen of a campaign: state, iterations, incidents, and the next commands.
 
     Args:
         seen: a snapshot.
         program: what the user types to call this program.
-        trouble: what is wrong with the campaign's DAGMan, if anything is.
+        trouble: problem of the campaign's DAGMan, if any.
         stuck: whether no hook can run because of that.
-        cure: what helps then.
+        cure: the fix for it.
         where: zone of the times; None is this machine's.
-        latest: iterations that are shown at most.
+        latest: maximum number of iterations shown.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
@@ -67,7 +67,7 @@ def status(
 
 
 def _place(seen: Row, where: tzinfo | None) -> list[str]:
-    """Which data, which iteration, since when."""
+    """Return the data, the current iteration, and the begin."""
     stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
     at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
     news = (
@@ -84,7 +84,7 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
 
 
 def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
-    """The table of the latest iterations: nodes done of all, files, tracks, and the numbers that judge."""
+    """Return the table of the latest iterations: nodes done of all, files, tracks, and the judged quantities."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
     judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
     rows = [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-latest:]]
@@ -107,19 +107,19 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
 
 
 def _nodes(done: int, nodes: int) -> str:
-    """How many are done of all: ``4/7``; of very many the share, which never says that all are done when one is not."""
+    """Return how many nodes are done: ``4/7``, or a percentage, which is below 100 % unless all are done."""
     return f"{done}/{nodes}" if nodes <= WRITTEN_OUT_MAX else f"{int(1000 * done / nodes) / 10:g}%"
 
 
 def _files(used: int | None, expected: int | None) -> str:
-    """How many are used of those that were to be; of very many the first number, for the second stands above the table."""
+    """Return how many files are used of those expected; of very many only the first number."""
     if used is None:
         return formatting.NONE
     return f"{used:,}" if (expected or 0) > WRITTEN_OUT_MAX else f"{used}/{expected}"
 
 
 def validation(seen: Row) -> list[Block]:
-    """What the validation compared, and what came of it; nothing for a campaign that has not come to one."""
+    """Return what the validation compared, and the decision; empty before a validation."""
     found = seen.get("validation", {})
     groups = found.get("metrics", {}).get("groups")
     if not groups:
@@ -140,7 +140,7 @@ def validation(seen: Row) -> list[Block]:
 
 
 def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
-    """When the campaign may be over, as an estimate with what it assumes; nothing where nothing can be told."""
+    """Return the estimated end of the campaign with its assumptions; empty if there is no estimate."""
     found = seen.get("estimate")
     if not found:
         return []
@@ -161,14 +161,14 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
 
 
 def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block]:
-    """Where the constants are, and the command that comes next."""
+    """Return the path of the constants, and the next command."""
     label = "constants" if seen["ended"] else "constants so far"
     path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
     return [Line(f"{label}: {path}"), *typed(steps(seen, program, cure=cure))]
 
 
 def typed(found: Iterable[Step]) -> list[Block]:
-    """Return what to type next, each command alone in its line."""
+    """Return the commands to type next, one per line."""
     return [
         line
         for step in found
@@ -179,9 +179,9 @@ def typed(found: Iterable[Step]) -> list[Block]:
 
 
 def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
-    """Return what to type in the campaign's state, or the fix where no script can advance it."""
+    """Return the next commands in the campaign's state, or the fix if no script can advance it."""
     return list(cure) or next_steps(
-        # What was imported has no DAG to resume.
+        # An imported campaign has no DAG to resume.
         "imported" if seen.get("imported") else _step(seen),
         command=program,
         name=seen["name"],
@@ -191,12 +191,12 @@ def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
 
 
 def _step(seen: Row) -> str:
-    """The campaign's state, or ``solved`` for a `reco` whose user has solved it."""
+    """Return the campaign's state, or ``solved`` for a `reco` campaign that its user has solved."""
     return "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])
 
 
 def trouble(seen: Row, dagman: str, program: str) -> str:
-    """Return what is wrong with the campaign's DAGMan, or else with jobs that do not go on; empty if all do."""
+    """Return the problem of the campaign's DAGMan, or else of jobs that do not continue; empty if there is none."""
     counts = (
         ("vanished", "vanished from HTCondor's queue"),
         ("disconnected", "disconnected from the execute machine"),
@@ -209,13 +209,13 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
 
 
 def remark(seen: Row, stuck: str, program: str) -> str:
-    """Return the line of `list` about a campaign: why no hook can move it (``stuck``), or that jobs of it do not go on."""
+    """Return the remark of `list`: why no hook can advance the campaign (``stuck``), or which jobs do not continue."""
     partly = trouble(seen, "", program)
     return stuck or (f"{seen['name']}: {partly}" if partly else "")
 
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
-    """The table of all campaigns; ``stuck`` are the folders of those that no hook can move."""
+    """Return the table of all campaigns; ``stuck`` are the folders of those that no hook can advance."""
     columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")
     return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows], narrow=(0, 1, 2))
 

@@ -1,4 +1,4 @@
-"""What ``solve`` found, for a person and for programs."""
+"""Show the result of ``solve``."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from faser_align.cli import console
 
 
 def as_json(solution: Solution) -> dict[str, Any]:
-    """The numbers of a solution by name; labels with their words."""
+    """Return the numbers of a solution by name, with labels described."""
     return {
         "end_code": solution.end_code,
         "end_text": solution.end_text,
@@ -36,7 +36,7 @@ def as_json(solution: Solution) -> dict[str, Any]:
 
 
 def show(solution: Solution) -> None:
-    """Write how it ended, the sums, and what should be known about the result."""
+    """Write how it ended, the sums, and remarks about the result."""
     console.say(f"{solution.end_code} {solution.end_text}")
     words = [
         f"{solution.records} records, {solution.rejects.total} rejected",
@@ -53,7 +53,7 @@ def show(solution: Solution) -> None:
 
 
 def warn(solution: Solution) -> None:
-    """Say on standard error what is doubtful about a solution."""
+    """Write warnings about a solution to standard error."""
     if solution.message:
         console.warn(solution.message)
     if solution.entries_fixed:

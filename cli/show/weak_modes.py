@@ -1,4 +1,4 @@
-"""What the data left open, what was held fixed, how momenta moved, and what should be known beside that: as tables."""
+"""Show weak modes, fixed parameters, momentum changes and remarks as tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ Row = Mapping[str, Any]
 
 
 def blocks(rows: Sequence[Row], *, staged: bool) -> list[Block]:
-    """Tables of the iterations ``rows`` that have such numbers; nothing for metrics of older campaigns.
+    """Return tables of the iterations ``rows`` that have such numbers; empty for metrics of older campaigns.
 
     Args:
         rows: iterations of a snapshot, with their metrics.
@@ -32,9 +32,9 @@ def blocks(rows: Sequence[Row], *, staged: bool) -> list[Block]:
 
 
 def held_fixed(row: Row, ended: str) -> list[Block]:
-    """What freeing the parameters that an iteration held fixed would gain, by group; nothing if it is not known.
+    """Return the expected decrease of chi2 from freeing an iteration's fixed parameters, by group; empty if unknown.
 
-    ``ended`` says of the iteration how it ended the stage: ``converged in iteration 3``.
+    ``ended`` says how the iteration ended the stage: ``converged in iteration 3``.
     """
     groups = row["metrics"].get("held_fixed", {})
     if not groups:
