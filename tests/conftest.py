@@ -1,4 +1,4 @@
-"""What tests of all areas share: folders outside /tmp, and one real HTCondor pool for the whole run."""
+"""Provide folders outside /tmp, and one real HTCondor pool for the whole run."""
 
 import os
 import shutil
@@ -14,25 +14,25 @@ from properties import load_profile
 
 from faser_align.pool import personal
 
-# Two jobs at a time whatever the machine, so that a campaign takes the same way everywhere.
+# Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
 
 
 def pytest_configure() -> None:
-    """Let a terminated run end its fixtures, the pool above all, as an interrupted one does."""
+    """Make SIGTERM end fixtures, above all the pool, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    # A shell lets what it starts in the background ignore Ctrl-C, and so would whatever tests start and interrupt.
+    # A shell makes its background processes ignore Ctrl-C, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     load_profile()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that need the pool, so that ``-m "not pool"`` leaves them out.
+    """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them.
 
-    `make test` runs most tests two at a time, each worker with a pool of its own, and then those that need the machine for
-    themselves: FASER_ALIGN_TESTS says which of these are meant, ``together`` or ``alone``; all without it.
+    `make test` runs most tests two at a time, each worker with a pool of its own, and then the serial tests:
+    FASER_ALIGN_TESTS selects ``together`` or ``alone``; all without it.
     """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
@@ -46,9 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
-    """A folder with a short path outside /tmp (where DAGMan refuses to work), removed at the end."""
+    """Provide a folder with a short path outside /tmp (where DAGMan refuses to work), removed at the end."""
     given = os.environ.get("FASER_ALIGN_TEST_FOLDER")
-    if given:  # made and removed by `make test`; each of several workers has a part of it
+    if given:  # made and removed by `make test`; each of several workers uses a part of it
         own = Path(given, os.environ.get("PYTEST_XDIST_WORKER", ""))
         own.mkdir(exist_ok=True)
         yield own
@@ -60,7 +60,7 @@ def session_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_of_the_user(session_folder: Path) -> Iterator[None]:
-    """Keep the user's own campaigns, targets and pool out of reach of every test."""
+    """Hide the user's own campaigns, targets and pool from every test."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("STATE", "CONFIG", "DATA", "CACHE"):
             patch.setenv(f"XDG_{kind}_HOME", str(session_folder / kind.lower()))
@@ -71,7 +71,7 @@ def _nothing_of_the_user(session_folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pool(session_folder: Path) -> Iterator[personal.Pool]:
-    """The pool of this run; CONDOR_CONFIG leads to it until the run ends."""
+    """Provide the pool of this run; CONDOR_CONFIG names it until the run ends."""
     if os.geteuid() == 0:
         pytest.fail("HTCondor refuses jobs of root: use `make test`, which runs the tests as an ordinary user", False)
     folder = session_folder / "pool"
@@ -86,16 +86,16 @@ def pool(session_folder: Path) -> Iterator[personal.Pool]:
 
 @pytest.fixture
 def workdir(session_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """An empty folder outside /tmp, for a campaign; it is removed once no DAGMan in the queue needs it."""
+    """Provide an empty folder outside /tmp for a campaign; it is removed once no DAGMan in the queue needs it."""
     made = Path(tempfile.mkdtemp(prefix="work-", dir=session_folder))
     yield made
     if "pool" in request.fixturenames:
         leave_queue(made)
-    shutil.rmtree(made, ignore_errors=True)  # a job that ends just now may still write its log
+    shutil.rmtree(made, ignore_errors=True)  # a job that is ending may still write its log
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # The same signal may come twice, to the group and to the process; the second must not interrupt the clean-up.
+    # The same signal may arrive twice, for the group and the process; the second must not interrupt the clean-up.
     for other in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Reference data of the engine: made by real programs, see tests/data/README.md."""
+"""Provide the engine's reference data, made by real programs; see tests/data/README.md."""
 
 import gzip
 import shutil
@@ -12,7 +12,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 @pytest.fixture
 def data() -> Path:
-    """Folder of the reference data."""
+    """Return the folder of the reference data."""
     return DATA
 
 
@@ -30,7 +30,7 @@ def unpacked(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def pede_case(tmp_path: Path) -> Callable[[str], Path]:
-    """A folder with the inputs of one of the cases that the real pede has answered."""
+    """Return a folder with the inputs of a case that the real pede has solved."""
 
     def copy(case: str) -> Path:
         folder = tmp_path / case

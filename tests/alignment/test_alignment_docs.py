@@ -1,4 +1,4 @@
-"""The page on the alignment names every number that the program shows, and only labels that there are."""
+"""Test that the alignment page explains every displayed number, and only existing labels."""
 
 import re
 from pathlib import Path
@@ -15,23 +15,23 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "alignment.md").read_text()
 NAMED = set(re.findall(r"[a-z_][a-z0-9_]*", " ".join(re.findall(r"`([^`]+)`", PAGE.replace("```", "")))))
 SOLUTION = Solution(0, "Ended normally", "", {}, n_variable=1, n_fit=1, expected_decrease=1.0)
-OWN_KEYS = ("layer", "module", "message", "iterations", "label", "words", "weight")  # of structure, or plain
+OWN_KEYS = ("layer", "module", "message", "iterations", "label", "words", "weight")  # structure, or free of units
 
 
 def keys(value: Any) -> set[str]:
-    """Names at every depth; those of elements are none."""
+    """Yield the names at every depth, without those of detector elements."""
     if isinstance(value, dict):
         return {key for key in value if re.fullmatch("[a-z_]+", key)} | {k for v in value.values() for k in keys(v)}
     return {k for v in value for k in keys(v)} if isinstance(value, list) else set()
 
 
 def test_solutions_are_explained() -> None:
-    """Each number of ``solve --json`` is on the page."""
+    """The page explains each number of ``solve --json``."""
     assert keys(solved.as_json(SOLUTION)) - {*OWN_KEYS, "entries_fixed_words"} <= NAMED
 
 
 def test_keywords_are_explained() -> None:
-    """Each keyword of pede is on the page, in the row of what the solver does with it."""
+    """The page lists each keyword of pede in the row of what the solver does with it."""
     rows = {
         "supports it": {*LISTS, *SETTERS},
         "notes in": set(NOTED),
@@ -44,12 +44,12 @@ def test_keywords_are_explained() -> None:
 
 @pytest.mark.parametrize(("label", "words"), re.findall(r"\| (\d+): ([^|]+) \|", PAGE))
 def test_labels_on_the_page_are_right(label: str, words: str) -> None:
-    """An example of a label is the label of its words."""
+    """The page's example labels match their descriptions."""
     assert parse(words) == int(label)
 
 
 def test_examples_on_the_page_are_there() -> None:
-    """Files of examples that the page names exist, and both other pages lead to it."""
+    """Example files named on the page exist, and both other pages link to it."""
     named = set(re.findall(r"`(steps_\w+\.toml)`", PAGE))
     assert named == {path.name for path in (ROOT / "examples").glob("steps_*.toml")}
     assert all((ROOT / "examples" / name).is_file() for name in named)

@@ -1,4 +1,4 @@
-"""Details of what the real pede prints for inputs that its recorded cases do not have, as its source has them."""
+"""Test details of pede's output that its recorded cases lack, according to its source."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,14 +16,14 @@ LINES = "Cfiles\ndata.bin\nmethod inversion 3 0.001\nentries 5 1\n"
 
 
 def line() -> Record:
-    """A record with six equations for a straight line, and two labels that bend it."""
+    """Return a record with six equations for a straight line, and two labels that bend it."""
     return words(
         [(0.1 * (at % 3), 0.1, {1: 1.0, 2: at + 1.0}, {11: (at + 1.0) ** 2, 12: (at + 1.0) ** 3}) for at in range(6)]
     )
 
 
 def few(equations: int, parameters: int) -> Record:
-    """A record with fewer equations than parameters, or as many."""
+    """Return a record with at most as many equations as parameters."""
     powers = range(1, parameters + 1)
     return words([(0.3, 0.1, {i: (at + 1.0) ** (i - 1) for i in powers}, {11: 1.0}) for at in range(equations)])
 
@@ -31,14 +31,14 @@ def few(equations: int, parameters: int) -> Record:
 def run(
     folder: Path, records: list[Record], lines: str = "", name: str = "str.txt", *, double: bool = False
 ) -> Solution:
-    """Solve records under more steering lines."""
+    """Solve records with additional steering lines."""
     (folder / "data.bin").write_bytes(b"".join(pack(record, double=double) for record in records))
     (folder / name).write_text(f"{LINES}{lines}end\n")
     return solve(folder / name)
 
 
 def histogram(folder: Path, number: int, version: int = 0) -> Histogram:
-    """One of the histograms of the run."""
+    """Return one of the run's histograms."""
     found = read_histograms(folder / "millepede.his").histograms
     return next(one for one in found if (one.number, one.version) == (number, version))
 
@@ -47,7 +47,7 @@ def histogram(folder: Path, number: int, version: int = 0) -> Histogram:
     ("name", "code"), [("steer", 16), ("steer.in", 16), ("str.txt", 0), ("STR.TXT", 0), ("a.xt", 0), ("text", 0)]
 )
 def test_a_steering_file_is_known_by_its_name(tmp_path: Path, name: str, code: int) -> None:
-    """A file that is no text by the last letters of its name ends with code 16, as if it could not be opened."""
+    """A steering file whose name does not end like a text's ends with code 16, as if it could not be opened."""
     solution = run(tmp_path, [line()] * 30, name=name)
     assert solution.end_code == (code or 1)
     assert ("steer.txt" in solution.message) == (name == "steer")
@@ -55,7 +55,7 @@ def test_a_steering_file_is_known_by_its_name(tmp_path: Path, name: str, code: i
 
 
 def test_comments_have_pedes_form(tmp_path: Path) -> None:
-    """A comment is cut or filled to 60 characters, blanks in front included; its label is in the result if nothing else names it."""
+    """A comment is cut or padded to 60 characters including leading blanks; its label alone puts it into the result."""
     run(tmp_path, [line()] * 30, f"comment\n11   two blanks\n99 {'long ' * 20}\n13\n")
     rows = (tmp_path / "millepede.res").read_text().splitlines()
     assert rows[1] == "!   two blanks".ljust(61)
@@ -65,7 +65,7 @@ def test_comments_have_pedes_form(tmp_path: Path) -> None:
 
 
 def test_a_comment_with_a_number_is_left_out_and_told(tmp_path: Path) -> None:
-    """pede takes such a line for a wrong one and goes on; a note says so."""
+    """pede treats a comment with a number as a wrong line and continues; a note says so."""
     solution = run(tmp_path, [line()] * 30, "comment\n11 layer 3\n12 the other\n")
     assert [row for row in (tmp_path / "millepede.res").read_text().splitlines() if row.startswith("!")] == [
         "! the other".ljust(61)
@@ -76,13 +76,13 @@ def test_a_comment_with_a_number_is_left_out_and_told(tmp_path: Path) -> None:
 
 
 def test_presigmas_are_counted_as_they_are_given(tmp_path: Path) -> None:
-    """The log counts every positive presigma of the lists, also of a label that is fixed or given again later."""
+    """The log counts every positive presigma of the lists, including those of fixed and repeated labels."""
     run(tmp_path, [line()] * 30, "Parameter\n11 0 0.1\n11 0 0.2\n12 0 0.1\n12 0 -1\n11 0.1 0\n")
     assert " LOOP1:           3  is number of pre-sigmas\n" in (tmp_path / "millepede.log").read_text()
 
 
 def test_the_log_tells_doubles_and_the_iterated_cut(tmp_path: Path) -> None:
-    """Two sizes stand in the log only where they mean something."""
+    """The log has the two sizes only for doubles and for an iterated cut."""
     run(tmp_path, [line()] * 30, "iterateentries 9\n", double=True)
     log = (tmp_path / "millepede.log").read_text()
     assert "    NRECD =        30 = number of records containing doubles\n" in log
@@ -94,7 +94,7 @@ def test_the_log_tells_doubles_and_the_iterated_cut(tmp_path: Path) -> None:
 
 
 def test_records_with_too_few_equations_are_in_the_histograms(tmp_path: Path) -> None:
-    """What is rejected for its rank has been fitted, and is in the histograms of what comes before the rejection."""
+    """A record rejected for its rank has been fitted, and is in the histograms of quantities before the rejection."""
     solution = run(tmp_path, [line()] * 30 + [few(3, 5)] * 8 + [few(2, 2)] * 2)
     assert solution.rejects == (8, 2, 0, 0)
     assert "    NALCN =         5 = max number of local parameters" in (tmp_path / "millepede.log").read_text()
@@ -110,19 +110,19 @@ def test_records_with_too_few_equations_are_in_the_histograms(tmp_path: Path) ->
 
 
 def test_a_binary_of_such_records_only_is_code_26(tmp_path: Path) -> None:
-    """Records with more parameters than equations do have local parameters: they are rejected, all of them."""
+    """Records with more parameters than equations are all rejected, with code 26."""
     assert run(tmp_path, [few(3, 5)] * 10).end_code == 26
 
 
 def test_histogram_2_counts_equations_in_any_case(tmp_path: Path) -> None:
-    """With countrecords the entries cut counts records, the histogram does not."""
+    """With countrecords the entries cut counts records, the histogram equations."""
     solution = run(tmp_path, [line()] * 30, "countrecords\nprintcounts 2\n")
     assert solution.result[11].entries == 30
     assert histogram(tmp_path, 2).largest == 180.0
 
 
 def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:
-    """The text of the sum is the one for weights if a file has one, even if the mean of all is 1."""
+    """The log's text of the sum is the one for weights if a file has a weight, even if the mean is 1."""
     (tmp_path / "more.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
     (tmp_path / "data.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
     (tmp_path / "str.txt").write_text("data.bin -- 0.5\nmore.bin -- 1.5\nmethod inversion 3 0.001\nend\n")
@@ -131,7 +131,7 @@ def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:
 
 
 def test_half_a_hundredth_of_rejects_more_is_a_warning(tmp_path: Path) -> None:
-    """The fraction of rejects is rounded as Fortran does it: 1.005 % is more than 1 %."""
+    """The fraction of rejects is rounded as in Fortran: 1.005 % counts as more than 1 %."""
     good = words([(0.1, 0.1, {1: 1.0}, {}), (-0.1, 0.1, {1: 1.0}, {}), (0.05, 0.1, {1: 1.0}, {11: 1.0})])
     codes = []
     for rejects in (200, 201):
@@ -142,7 +142,7 @@ def test_half_a_hundredth_of_rejects_more_is_a_warning(tmp_path: Path) -> None:
 
 
 def rank_by_loops(matrix: np.ndarray) -> int:
-    """Rank of a symmetric matrix as SQMINV of pede's mpnum finds it, element by element of the lower triangle."""
+    """Return a symmetric matrix's rank as SQMINV of pede's mpnum finds it, by elements of the lower triangle."""
     n, v, rank = len(matrix), matrix.copy(), 0
     limits = 16 * np.finfo(float).eps * np.abs(np.diagonal(matrix))
     free = list(range(n))
@@ -163,7 +163,7 @@ def rank_by_loops(matrix: np.ndarray) -> int:
 
 
 def test_rounding_decides_on_the_rank_as_in_pede(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
-    """A track with fewer hits than parameters is rejected for its rank or, if rounding hides that, for its degrees of freedom."""
+    """A track with fewer hits than parameters is rejected for its rank or, if rounding hides that, for zero ndf."""
     content = read_records(unpacked("mille/mp2input_4st.bin"))
     records: list[Record] = []
     expected: Counter[str] = Counter()
@@ -189,7 +189,7 @@ def test_rounding_decides_on_the_rank_as_in_pede(unpacked: Callable[[str], Path]
 
 
 def test_a_step_that_leads_uphill_is_told(tmp_path: Path) -> None:
-    """From a start that does not meet a constraint the first step goes up to it: pede stops with code 3, and the message says why."""
+    """A first step that increases the function, since the start violates a constraint, gives code 3 with the reason."""
     solution = run(tmp_path, [line()] * 30, "Constraint -100\n11 1.0\n12 1.0\nnofeasiblestart\n")
     assert (solution.end_code, len(solution.iterations)) == (3, 1)
     assert "a step led uphill" in solution.message

@@ -1,4 +1,4 @@
-"""The built-in solver against the real pede, and on problems of known answer."""
+"""Test the built-in solver against pede, and on problems with known solutions."""
 
 import os
 import re
@@ -46,7 +46,7 @@ ERRORS = slice(54, 68)
 
 @pytest.mark.parametrize(("case", "variant"), SOLVED)
 def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
-    """Every digit of pede's result but the errors, its end code, chi2, rejects and table come out."""
+    """Result, end code, chi2, rejects and table equal pede's in every digit, apart from errors."""
     folder = pede_case(case)
     solution = solve(folder / f"str{variant}.txt")
     expected = folder / f"expected{variant}"
@@ -56,7 +56,7 @@ def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
     assert solution.chi2 == pytest.approx(log.chi2, rel=1e-13)
     assert (solution.ndf, solution.n_variable, solution.n_fit) == (log.ndf, log.n_variable, log.n_fit)
     assert (solution.records, solution.rejects) == (log.records, log.rejects)
-    if log.expected_decrease is not None:  # one step only says nothing about the next
+    if log.expected_decrease is not None:  # a single step does not test the next one
         assert solution.expected_decrease == pytest.approx(log.expected_decrease, rel=0.03)
     for own, theirs in zip(solution.iterations, log.iterations, strict=True):
         assert (own.iteration, own.evaluation, own.rejects) == (theirs.iteration, theirs.evaluation, theirs.rejects)
@@ -73,7 +73,7 @@ def test_result_is_pedes(pede_case: Case, case: str, variant: str) -> None:
 
 @pytest.mark.parametrize(("case", "variant"), SOLVED)
 def test_sizes_of_the_log_are_pedes(pede_case: Case, case: str, variant: str) -> None:
-    """The lines of the log that tell sizes are pede's, character by character."""
+    """The log's lines with sizes equal pede's, character by character."""
     folder = pede_case(case)
     solve(folder / f"str{variant}.txt")
     size = re.compile(r"^ LOOP1: +\d+  is .*$|^ +[A-Z]+ = +\d+ = .*$", re.MULTILINE)
@@ -83,7 +83,7 @@ def test_sizes_of_the_log_are_pedes(pede_case: Case, case: str, variant: str) ->
 
 
 def test_errors_are_those_of_multipliers(pede_case: Case) -> None:
-    """Errors are right, also where pede's elimination prints wrong ones: they are those of its multipliers."""
+    """Errors equal those of pede's multipliers, also where pede's elimination prints wrong ones."""
     folder = pede_case(FREE)
     solve(folder / "str_multipliers.txt")
     assert (folder / "millepede.res").read_bytes() == (folder / "expected_multipliers" / "millepede.res").read_bytes()
@@ -93,7 +93,7 @@ def test_errors_are_those_of_multipliers(pede_case: Case) -> None:
 
 @pytest.mark.parametrize("variant", ABORTED)
 def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
-    """What makes pede stop makes the solver stop with the same code, without a result and with a sentence."""
+    """Where pede aborts, the solver stops with the same code, without a result, and with a sentence."""
     folder = pede_case(FAILING)
     (folder / "millepede.res").write_text("of an earlier run")
     solution = solve(folder / f"str{variant}.txt")
@@ -108,7 +108,7 @@ def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
 
 
 def test_listings_are_pedes(pede_case: Case) -> None:
-    """Where an empty constraint forbids a solution, the listing is pede's to the byte."""
+    """If an empty constraint forbids a solution, the listing equals pede's byte for byte."""
     folder = pede_case(FAILING)
     solve(folder / "str_code05_empty_constraint.txt")
     expected = folder / "expected_code05_empty_constraint" / "millepede.res"
@@ -116,7 +116,7 @@ def test_listings_are_pedes(pede_case: Case) -> None:
 
 
 def test_undetermined_modes_are_named(pede_case: Case) -> None:
-    """What the data leave open is told by name; where rounding would choose what stays, it is the same in any order."""
+    """Weak modes are named, and do not depend on the order where rounding would choose the fixed parameter."""
     folder = pede_case(FAILING)
     content = (folder / "mp2input.bin").read_bytes()
     middle = _record_after(content, len(content) // 2)
@@ -131,7 +131,7 @@ def test_undetermined_modes_are_named(pede_case: Case) -> None:
 
 
 def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small chunks that are read again in each pass give the same bytes."""
+    """Small chunks that each pass reads again give the same bytes."""
     folder = pede_case(DAMPED)
     monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
     monkeypatch.setattr(source, "CACHE_BYTES", 0)
@@ -154,7 +154,7 @@ def test_several_binaries_are_one(pede_case: Case) -> None:
 
 
 def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
-    """A weight leaves values alone and scales chi2; chi2/ndf is divided by the mean weight for the end code."""
+    """A file weight leaves values unchanged and scales chi2; the end code uses chi2/ndf divided by the mean weight."""
     folder = pede_case(FREE)
     plain = solve(folder / "str.txt")
     text = (folder / "str.txt").read_text().replace("mp2input.bin", "mp2input.bin -- 0.25")
@@ -168,20 +168,20 @@ def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
 
 
 def test_fixed_for_too_few_entries_is_told(pede_case: Case) -> None:
-    """Parameters that were asked to be free and have too few entries are named."""
+    """Parameters fixed for too few entries are named."""
     solution = solve(pede_case(DAMPED) / "str.txt")
     assert solution.entries_fixed == (11001, 11011)
     assert solution.result[11001].difference is None
 
 
 def test_measurements_of_the_steering_count(tmp_path: Path) -> None:
-    """A straight average: records that measure one parameter, and a measurement in the steering, are weighed right."""
+    """A measurement in the steering is averaged with records of one parameter by weight."""
     steering = _average(tmp_path, "Measurement 1.0 0.5\n7 1.0\n")
     solution = solve(steering)
     # 30 records, each y2 - y1 = 3 with variance 2: weight 15 at 3, and weight 4 at 1
     assert solution.values[7] == pytest.approx((15 * 3 + 4 * 1) / 19)
     assert solution.errors[7] == pytest.approx(19**-0.5)
-    assert solution.result[7].entries == 31  # as pede counts, with the one of the steering
+    assert solution.result[7].entries == 31  # as in pede, including the one of the steering
 
 
 def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:
 
 
 def test_a_record_with_an_error_of_zero_is_rejected(tmp_path: Path) -> None:
-    """An error of zero makes the record's fit fail, as for pede, and the others are solved without it."""
+    """A record with an error of zero is rejected, as in pede, and the others are solved."""
     steering = _average(tmp_path, "")
     record = (tmp_path / "data.bin").read_bytes()[:68]
     broken = record[:16] + bytes(4) + record[20:]
@@ -202,7 +202,7 @@ def test_a_record_with_an_error_of_zero_is_rejected(tmp_path: Path) -> None:
 
 
 def test_an_end_stays_behind_when_a_run_dies(tmp_path: Path) -> None:
-    """While the solver runs, millepede.end says that it does; a steering file that is missing is code 16."""
+    """During a run millepede.end says that the solver is running; a missing steering file is code 16."""
     solution = solve(tmp_path / "none.txt")
     assert solution.end_code == 16
     assert sorted(os.listdir(tmp_path)) == ["millepede.end", "millepede.log"]
@@ -211,13 +211,13 @@ def test_an_end_stays_behind_when_a_run_dies(tmp_path: Path) -> None:
 
 
 def test_limits_are_pedes_table() -> None:
-    """The 3-sigma limits are those of pede's table, continued by its approximation."""
+    """The 3-sigma limits equal pede's table, continued by its approximation."""
     limits = chi2_limit(np.array([1, 2, 10, 30, 35, 45])) / np.array([1, 2, 10, 30, 35, 45])
     assert limits == pytest.approx([9.0, 5.9146, 2.6902, 1.8681, 1.757, 1.658], abs=5e-4)
 
 
 def test_inverse_of_many_matrices() -> None:
-    """A stack of matrices is inverted at once; a deficient one has zeros where it is undetermined."""
+    """A stack of matrices is inverted at once; a deficient one has zeros for undetermined parameters."""
     random = np.random.default_rng(1)
     roots = random.normal(size=(50, 5, 5))
     matrices = roots @ np.swapaxes(roots, 1, 2)
@@ -242,7 +242,7 @@ def _record_after(content: bytes, position: int) -> int:
 
 
 def _average(folder: Path, lines: str, labels: tuple[int, ...] = (7,)) -> Path:
-    """30 records of one local parameter, measured as 0 and as 3 more by the sum of ``labels``; errors 1."""
+    """Return 30 records with one local parameter, measured as 0 and 3 higher by the sum of ``labels``; errors 1."""
     values = [0.0, 0.0, 1.0, 1.0, 3.0, 1.0, 1.0, *(1.0 for _ in labels)]
     indices = [0, 0, 1, 0, 0, 1, 0, *labels]
     n = len(values)
@@ -261,7 +261,7 @@ def test_solution_answers_questions() -> None:
 
 
 def test_contradicting_constraints_come_to_an_end(tmp_path: Path) -> None:
-    """Constraints that cannot hold together end with code 3, also when ``force`` makes the iterations go on."""
+    """Contradicting constraints end with code 3, also when ``force`` continues the iterations."""
     constraints = "Constraint 1.0\n7 1.0\n8 1.0\nConstraint 2.0\n7 1.0\n8 1.0\n"
     for more in ("", "force\n"):
         solution = solve(_average(tmp_path, constraints + more, labels=(7, 8)))

@@ -1,4 +1,4 @@
-"""Reading ROOT files of every layout: kinds of trees, baskets of any size, compressions, older names, damage."""
+"""Test reading ROOT files of every layout: tree types, basket sizes, compressions, older names, damage."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ Unpack = Callable[[str], Path]
 
 @pytest.fixture
 def tracks(data: Path) -> Any:
-    """The 400 tracks of the reference file."""
+    """Return the 400 tracks of the reference file."""
     with uproot.open(data / "mille" / "kfalignment_4st.root") as file:
         return file["tree"].arrays(NAMES)
 
@@ -43,7 +43,7 @@ def write_tree(
     compression: Any = None,
     left_out: tuple[str, ...] = (),
 ) -> Path:
-    """Write tracks as a tree whose hits are arrays with a counter, ``per_basket`` tracks in each basket (0: all)."""
+    """Write tracks as a tree with arrays and a counter, ``per_basket`` tracks per basket (0: all)."""
     renamed = {name: (names or {}).get(name, name) for name in NAMES if name not in left_out}
     flat = {new: tracks[old] for old, new in renamed.items() if old in TRACK_BRANCHES}
     hits = {new: tracks[old] for old, new in renamed.items() if old in HIT_BRANCHES}
@@ -62,7 +62,7 @@ def write_tree(
 def test_every_layout_gives_the_same_bytes(
     tracks: Any, unpacked: Unpack, tmp_path: Path, per_basket: int, compression: Any
 ) -> None:
-    """Baskets of any size in any of ROOT's compressions give the bytes of the predecessor's converter."""
+    """Baskets of any size and ROOT compression give the bytes of faser-alignment-script's converter."""
     path = write_tree(tmp_path / "in.root", tracks, per_basket=per_basket, compression=compression)
     convert([path], tmp_path / "out.bin", Cuts())
     assert (tmp_path / "out.bin").read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
@@ -70,7 +70,7 @@ def test_every_layout_gives_the_same_bytes(
 
 @pytest.mark.parametrize("compression", [None, uproot.ZLIB(1), uproot.LZ4(1)])
 def test_huge_baskets_need_little_memory(tracks: Any, tmp_path: Path, compression: Any) -> None:
-    """60,000 tracks in one basket per branch, 200 MB in all, are converted in less than 300 MB."""
+    """60,000 tracks in one basket per branch, 200 MB in total, are converted in less than 300 MB."""
     path = write_tree(tmp_path / "in.root", ak.concatenate([tracks] * 150), compression=compression)
     program = (
         "import sys; from faser_align.alignment.mille.conversion import Cuts, convert; "
@@ -90,7 +90,7 @@ def test_huge_baskets_need_little_memory(tracks: Any, tmp_path: Path, compressio
 def test_spilled_baskets_give_the_same_bytes(
     data: Path, unpacked: Unpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stations: int
 ) -> None:
-    """Real vectors whose baskets go through a temporary file give the bytes of the predecessor's converter."""
+    """Real vectors whose baskets use a temporary file give the bytes of faser-alignment-script's converter."""
     monkeypatch.setattr(baskets, "SPILL_BYTES", 0)
     convert([data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts())
     assert (tmp_path / "out.bin").read_bytes() == unpacked(f"mille/mp2input_{stations}st.bin").read_bytes()
@@ -101,7 +101,7 @@ def test_spilled_baskets_give_the_same_bytes(
 
 
 def test_an_rntuple_gives_the_same_bytes(tracks: Any, unpacked: Unpack, tmp_path: Path) -> None:
-    """ROOT's newer kind of tree is read, too, cluster after cluster."""
+    """RNTuples are read cluster by cluster, with the same result."""
     columns = {name: tracks[name] for name in NAMES}
     columns["fitParam_align_id"] = ak.values_astype(columns["fitParam_align_id"], np.uint32)
     with uproot.recreate(tmp_path / "in.root") as file:
@@ -124,7 +124,7 @@ def test_an_rntuple_gives_the_same_bytes(tracks: Any, unpacked: Unpack, tmp_path
 def test_older_names_give_the_same_bytes(
     tracks: Any, unpacked: Unpack, tmp_path: Path, rename: Callable[[str], str]
 ) -> None:
-    """The tree trackParam and its names of branches give the same bytes, if all that is needed is there."""
+    """The tree trackParam with older branch names gives the same bytes if it has all needed branches."""
     names = {name: rename(name) for name in NAMES}
     path = write_tree(tmp_path / "in.root", tracks, names=names, tree="trackParam")
     counts = convert([path], tmp_path / "out.bin", Cuts())
@@ -134,7 +134,7 @@ def test_older_names_give_the_same_bytes(
 
 @pytest.mark.parametrize("stations", [3, 4])
 def test_derivatives_that_older_files_lack_are_equivalent(data: Path, tmp_path: Path, stations: int) -> None:
-    """Without the branches par_*, each track's five derivatives span what those of the newer file do."""
+    """Without the branches par_*, each track's five derivatives span the same space as those of the newer file."""
     source = data / "mille" / f"kfalignment_{stations}st.root"
     with uproot.open(source) as file:
         path = write_tree(tmp_path / "in.root", file["tree"].arrays(NAMES), tree="trackParam", left_out=LOCAL_BRANCHES)
@@ -157,14 +157,14 @@ def test_derivatives_that_older_files_lack_are_equivalent(data: Path, tmp_path: 
 
 
 def test_one_missing_derivative_is_no_older_file(tracks: Any, tmp_path: Path) -> None:
-    """A file that has some of the branches par_* must have them all."""
+    """A file with some of the branches par_* must have all of them."""
     path = write_tree(tmp_path / "in.root", tracks, left_out=(LOCAL_BRANCHES[2],))
     with pytest.raises(UserError, match="lacks branch fitParam_align_local_derivation_x_par_theta"):
         convert([path], tmp_path / "out.bin", Cuts())
 
 
 def test_arrays_of_fixed_length_are_hits(tmp_path: Path) -> None:
-    """A branch with the same number of numbers in every entry is one of hits."""
+    """A branch with the same number of values in every entry is read as hits."""
     with uproot.recreate(tmp_path / "in.root") as file:
         tree = file.mktree("tree", {"x": ("f8", (3,)), "i": "i4", "f": "f4"})
         tree.extend({"x": np.arange(12.0).reshape(4, 3), "i": np.arange(4), "f": np.arange(4.0)})
@@ -176,7 +176,7 @@ def test_arrays_of_fixed_length_are_hits(tmp_path: Path) -> None:
 
 
 def test_a_branch_of_other_things_is_refused(tracks: Any, tmp_path: Path) -> None:
-    """A hit branch with one number a track, and a track branch with several, are named."""
+    """A hit branch with one value per track, and a track branch with several, are rejected by name."""
     hit, track = "fitParam_align_local_residual_x", "fitParam_pz"
     swapped = {name: tracks[name] for name in NAMES} | {hit: tracks[track], track: tracks[hit]}
     for name, words in ((hit, "one number a track"), (track, "several tracks an entry")):
@@ -191,7 +191,7 @@ def test_a_branch_of_other_things_is_refused(tracks: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("compression", [None, uproot.ZLIB(1)])
 def test_a_damaged_basket_names_branch_and_entry(tracks: Any, tmp_path: Path, compression: Any) -> None:
-    """A basket whose bytes are not its own any more is found, with branch and entry."""
+    """A basket with foreign bytes is reported with branch and entry."""
     path = write_tree(tmp_path / "in.root", tracks, per_basket=100, compression=compression)
     name = "fitParam_align_local_residual_x"
     with uproot.open(path) as file:
@@ -207,7 +207,7 @@ def test_a_damaged_basket_names_branch_and_entry(tracks: Any, tmp_path: Path, co
 @given(at=st.integers(0, 10**6), bits=st.integers(1, 255))
 @settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_damage_is_an_error_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
-    """A byte that is changed anywhere ends in other numbers or in a sentence with the file, and leaves no half output."""
+    """A changed byte gives other numbers or a sentence with the file, and leaves no partial output."""
     source = tmp_path / "whole.root"
     if not source.exists():
         columns = ak.Array([[1.0, 2.0], [], [3.0]] * 20)
@@ -221,7 +221,7 @@ def test_any_damage_is_an_error_or_harmless(tmp_path: Path, at: int, bits: int) 
     with pytest.raises(UserError, match=r"in\.root"):
         list(read_tracks(path))  # there are no such branches, whatever else is wrong
     with contextlib.suppress(Exception), uproot.open(path) as file, open(path, "rb") as raw:
-        # uproot's own errors or Damaged, of which the reader makes a sentence
+        # Errors of uproot or Damaged, which the reader turns into a sentence.
         for name in ("f", "j"):
             branch = next(branch for branch in file["tree"].branches if branch.name == name)
             tree_column(branch, raw, Layouts()).take(0, 60)

@@ -1,4 +1,4 @@
-"""Constants: text, arithmetic, corrections."""
+"""Test constants: text, arithmetic, corrections."""
 
 import contextlib
 import math
@@ -38,14 +38,14 @@ def test_real_files_survive_reading_and_writing(data: Path, name: str) -> None:
 
 
 def test_correction_is_that_of_the_predecessor(data: Path) -> None:
-    """The correction from FASER's own result is the predecessor's, byte for byte."""
+    """The correction from FASER's own result equals faser-alignment-script's byte for byte."""
     values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
     expected = (data / "constants" / "correction_2024.txt").read_text()
     assert format_constants(correction_from_parameters(values)) == expected
 
 
 def test_sum_is_that_of_the_predecessor(data: Path, tmp_path: Path) -> None:
-    """Constants plus correction is what the predecessor's add_param writes, byte for byte."""
+    """Constants plus correction equal the output of faser-alignment-script's add_param byte for byte."""
     values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
     before = read_constants(data / "constants" / "align_2022_4st_local.txt")
     write_constants(tmp_path / "sum.txt", add_constants(before, correction_from_parameters(values)))
@@ -55,7 +55,7 @@ def test_sum_is_that_of_the_predecessor(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_module_side_moves_x_and_y() -> None:
-    """Equal shifts of both sides are x, opposite ones are y with the sign of the module's mounting."""
+    """Equal shifts of both sides give x, opposite ones y with the sign of the module's mounting."""
     correction = correction_from_parameters({10001: 0.01, 10011: 0.01, 10101: -0.01, 10111: 0.01, 10102: 0.5})
     assert list(correction["000"]) == [0.01, 0, 0, 0, 0, 0]
     assert list(correction["001"]) == [0, -0.5, 0, 0, 0, 0.5]
@@ -83,7 +83,7 @@ def test_a_module_side_moves_x_and_y() -> None:
     ],
 )
 def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:
-    """A mistake in the text names the file, the key and the value."""
+    """An error in the text is reported with file, key and value."""
     with pytest.raises(UserError, match=r"^c\.txt") as raised:
         parse_constants(text, "c.txt")
     assert words in str(raised.value)
@@ -91,7 +91,7 @@ def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:
 
 
 def test_texts_of_other_systems_are_read(tmp_path: Path) -> None:
-    """A byte order mark, line ends of Windows and a comma behind the last entry mean nothing."""
+    """A byte order mark, Windows line ends and a trailing comma are ignored."""
     (tmp_path / "c.txt").write_bytes(
         b"\xef\xbb\xbf" + GOOD.encode() + b",\r\n" + GOOD.replace("00", "01", 1).encode() + b",\r\n"
     )
@@ -99,7 +99,7 @@ def test_texts_of_other_systems_are_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
-    """A file that cannot be read is a mistake that names it."""
+    """A file that cannot be read is reported by name."""
     with pytest.raises(UserError, match=r"none\.txt"):
         read_constants(tmp_path / "none.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
@@ -110,7 +110,7 @@ def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
 @given(constants_of_keys)
 @settings(deadline=None)
 def test_text_round_trip(constants: Constants) -> None:
-    """Constants of six digits survive their text, with and without braces and line ends."""
+    """Constants with six digits survive a round trip through text, with and without braces and line ends."""
     text = format_constants(constants)
     assert parse_constants(text, "x") == constants
     assert parse_constants("{" + text.replace('],"', '],\n "') + "}\n", "x") == constants
@@ -119,7 +119,7 @@ def test_text_round_trip(constants: Constants) -> None:
 @given(constants_of_keys, constants_of_keys)
 @settings(deadline=None)
 def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
-    """Subtracting what was added gives the constants back, up to rounding."""
+    """Subtracting what was added restores the constants, up to rounding."""
     back = subtract_constants(add_constants(first, second), second)
     for key, six in first.items():
         assert back[key] == pytest.approx(six, abs=1e-4)  # sums up to 20 have six digits
@@ -138,7 +138,7 @@ def test_what_does_not_change_keeps_its_digits(correction: Constants, constants:
 
 
 def test_differences_are_told_by_degree_of_freedom() -> None:
-    """Changes have units, words and an order; what did not change is left out."""
+    """Changes are listed by degree of freedom with units and description, without unchanged ones."""
     before = parse_constants('"00": [0, 0, 0, 0, 0, 1e-3],"013": [0.001, 0, 0, 0, 0, 0]', "before")
     after = parse_constants(
         '"00": [0, 0, 0, 0, 0, 1.5e-3],"013": [0.004, -0.25, 0, 0, 0, 0],"212": [0.001, 0, 0, 0, 0, 0]', "b"
@@ -167,7 +167,7 @@ def test_differences_are_told_by_degree_of_freedom() -> None:
 @given(st.text(alphabet='"0123:[], .-e{}', max_size=40))
 @settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes the parser fail otherwise than with a sentence."""
+    """Any text is parsed or rejected with a sentence."""
     with contextlib.suppress(UserError):
         parse_constants(text, "x")
 
@@ -175,7 +175,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damaged_files_are_read_or_refused(data: Path, tmp_path: Path, at: int, byte: int, cut: bool) -> None:
-    """A real file with a byte changed, or cut off there, gives finite constants of known keys or a sentence with its name."""
+    """A real file with a changed byte, or cut there, gives finite constants of known keys or a sentence with its name."""
     content = bytearray((data / "constants" / "align_2025.txt").read_bytes())
     at %= len(content)
     content[at : len(content) if cut else at + 1] = bytes([byte])
@@ -193,7 +193,7 @@ def test_damaged_files_are_read_or_refused(data: Path, tmp_path: Path, at: int, 
 
 
 def test_export_has_other_forms() -> None:
-    """Constants are written for Calypso in braces, as JSON and as CSV."""
+    """Constants are exported for Calypso in braces, as JSON and as CSV."""
     constants = parse_constants(GOOD, "x")
     assert export_constants(constants, "calypso") == '{"00": [0, 0.1, 0, 0, 0, 0]}\n'
     assert '"00": [' in export_constants(constants, "json")

@@ -1,4 +1,4 @@
-"""Conversion of kfalignment files to Mille records."""
+"""Test the conversion of kfalignment files to Mille records."""
 
 import os
 from collections.abc import Callable
@@ -24,7 +24,7 @@ TURNS = ((1e-6, 0, 0), (0, 1e-6, 0))
 
 
 def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int = 16, tracks: int = 3) -> Path:
-    """A small kfalignment file as uproot writes it; ``changes`` replace branches, None leaves one out."""
+    """Write a small kfalignment file with uproot; ``changes`` replace branches, None omits one."""
     import awkward as ak
 
     flat: dict[str, Any] = {name: np.ones(tracks) for name in TRACK_BRANCHES}
@@ -46,7 +46,7 @@ def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int
 def test_the_default_cut_on_derivatives_keeps_the_tilted_ift(
     data: Path, tmp_path: Path, year: int, share_of_two: float
 ) -> None:
-    """With the constants of a year the default cut removes none of the IFT's hits; 2 mm/rad removes the share that the page states."""
+    """With real constants the default cut rejects no hit of the IFT, and 2 mm/rad the fraction stated on the page."""
     names = {2025: "align_2025.txt", 2022: "align_2022_4st_local.txt"}
     detector = geometry.build(read_constants(str(data / "constants" / names[year])))
     raw = tracks.simulate_file(detector, 1000, 1, 11705, 400)
@@ -65,7 +65,7 @@ def test_the_default_cut_on_derivatives_keeps_the_tilted_ift(
 
 @pytest.mark.parametrize("stations", [3, 4])
 def test_bytes_are_the_predecessors(data: Path, unpacked: Unpack, tmp_path: Path, stations: int) -> None:
-    """A file with real vector branches gives the same bytes as the predecessor's converter."""
+    """A file with real vector branches gives the same bytes as faser-alignment-script's converter."""
     expected = unpacked(f"mille/mp2input_{stations}st.bin")
     counts = convert(
         [data / "mille" / f"kfalignment_{stations}st.root"], tmp_path / "out.bin", Cuts(derivative_max=2.0)
@@ -87,7 +87,7 @@ def test_jagged_branches_give_the_same_bytes(data: Path, unpacked: Unpack, tmp_p
 
 
 def test_chunks_and_files_follow_one_another(data: Path, tmp_path: Path) -> None:
-    """Two files give the bytes of each behind one another, and counts that are their sum."""
+    """Two files give the bytes of one after the other, and the sum of their counts."""
     files = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (4, 3)]
     both = convert(files, tmp_path / "both.bin", Cuts())
     parts = [convert([file], tmp_path / f"{file.stem}.bin", Cuts()) for file in files]
@@ -121,7 +121,7 @@ def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
 
 
 def test_zero_derivatives_and_hits_without_error_are_left_out(tmp_path: Path) -> None:
-    """A derivative that is zero as float32 has no word, a hit with sigma 0 none at all, an empty track no record."""
+    """Derivatives that are zero as float32, hits with sigma 0 and empty tracks are omitted."""
     sigma = np.full((3, 16), 0.02)
     sigma[0] = 0.0
     sigma[1, :15] = -1.0
@@ -137,7 +137,7 @@ def test_zero_derivatives_and_hits_without_error_are_left_out(tmp_path: Path) ->
 
 
 def test_hits_beyond_milles_buffer_are_counted_in_word_0(tmp_path: Path) -> None:
-    """Of 400 hits those that do not fit into 5000 words are dropped and counted, as Mille.cpp does."""
+    """Of 400 hits those beyond 5000 words are dropped and counted, as in Mille.cpp."""
     counts = convert([write_jagged(tmp_path / "in.root", hits=400, tracks=1)], tmp_path / "out.bin", Cuts())
     records = read_records(tmp_path / "out.bin")
     assert len(records.values) == 1 + 14 * 357
@@ -146,7 +146,7 @@ def test_hits_beyond_milles_buffer_are_counted_in_word_0(tmp_path: Path) -> None
 
 
 def test_layer_pivot_is_the_one_of_the_constants() -> None:
-    """Where a side lies off its layer is how far the layer's rx and ry move it, in the geometry that is simulated."""
+    """rx and ry of a layer move a side by its offset from the layer's plane in the simulated geometry."""
     turned = [geometry.build({f"{s}{n}": (0, 0, 0, *angles) for s in range(4) for n in range(3)}) for angles in TURNS]
     moved_by_rx, moved_by_ry = ((place.origin - geometry.build({}).origin) / 1e-6 for place in turned)
     ids = geometry.identifiers()
@@ -157,7 +157,7 @@ def test_layer_pivot_is_the_one_of_the_constants() -> None:
 
 
 def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
-    """Hits with a large derivative by rx or ry are kept with the layer's pivot; those without one never are."""
+    """With the layer's pivot, hits with large derivatives for rx or ry are kept; hits without a derivative never are."""
     changes = {
         "fitParam_align_global_derivation_y_rx": np.full((3, 16), 12.0),
         "fitParam_align_global_derivation_y_z": np.full((3, 16), 0.1),
@@ -171,7 +171,7 @@ def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
 
 
 def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
-    """With the layer's pivot the derivatives by its rx and ry get the term of the hit's distance, and no hit is lost."""
+    """The layer's pivot adds the distance term to the derivatives for rx and ry, and rejects no hit."""
     source = data / "mille" / "kfalignment_4st.root"
     for pivot in ("calypso", "layer"):
         convert([source], tmp_path / f"{pivot}.bin", Cuts(pivot=pivot))
@@ -203,7 +203,7 @@ def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_file_names_branch_and_entry(tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
-    """A value that is none names file, branch and entry; nothing is left behind."""
+    """A value that is not finite is reported with file, branch and entry; no output is left."""
     path = write_jagged(tmp_path / "in.root", changes)
     with pytest.raises(UserError, match=r"in\.root") as raised:
         convert([path], tmp_path / "out.bin", Cuts())
@@ -213,7 +213,7 @@ def test_a_bad_file_names_branch_and_entry(tmp_path: Path, changes: dict[str, An
 
 @pytest.mark.parametrize("size", [0, 3, 4, 19, 100, 20_000, 400_000, -1])
 def test_a_truncated_file_is_refused(data: Path, tmp_path: Path, size: int) -> None:
-    """A ROOT file that breaks off anywhere gives a sentence that names it and says so, and no output."""
+    """A ROOT file truncated anywhere is reported by name, without output."""
     whole = (data / "mille" / "kfalignment_4st.root").read_bytes()
     (tmp_path / "cut.root").write_bytes(whole[:size])
     with pytest.raises(UserError, match=r"cut\.root is (truncated: it has|empty)"):
@@ -222,7 +222,7 @@ def test_a_truncated_file_is_refused(data: Path, tmp_path: Path, size: int) -> N
 
 
 def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> None:
-    """A text file, a ROOT file with another tree and a missing one are named."""
+    """A text file, a ROOT file with another tree and a missing one are reported by name."""
     (tmp_path / "text.root").write_text("no ROOT file at all")
     with uproot.recreate(tmp_path / "other.root") as file:
         file["events"] = {"x": np.zeros(3)}
@@ -239,7 +239,7 @@ def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> No
 
 
 def test_names_are_checked_before_anything_is_written(data: Path, tmp_path: Path) -> None:
-    """The same input twice, also under another name, an output that is an input, and no input are refused."""
+    """Duplicate inputs, also under another name, an output that is an input, and no input are rejected."""
     source = tmp_path / "in.root"
     source.write_bytes((data / "mille" / "kfalignment_4st.root").read_bytes())
     (tmp_path / "link.root").symlink_to(source)
@@ -259,7 +259,7 @@ def test_names_are_checked_before_anything_is_written(data: Path, tmp_path: Path
 
 
 def test_no_tracks_is_an_error(data: Path, tmp_path: Path) -> None:
-    """A tree without entries, and cuts that nothing passes, are told with the numbers; nothing is left behind."""
+    """A tree without entries, and cuts that nothing passes, are reported with the numbers; no output is left."""
     with uproot.recreate(tmp_path / "empty.root") as file:
         file.mktree("tree", {"x": "f8"})
     with pytest.raises(UserError, match=r"empty\.root: its tree tree has no entries"):
@@ -281,13 +281,13 @@ def test_no_tracks_is_an_error(data: Path, tmp_path: Path) -> None:
     ],
 )
 def test_cuts_must_make_sense(cuts: dict[str, Any]) -> None:
-    """A cut that nothing can pass is named."""
+    """A cut that nothing can pass is reported by name."""
     with pytest.raises(UserError, match=next(iter(cuts))):
         Cuts(**cuts)
 
 
 def test_elements_of_other_detectors_are_converted(tmp_path: Path) -> None:
-    """With more stations, layers, modules or sides labels follow the same rule; tables of FASER's modules leave them out."""
+    """Other detectors' stations, layers, modules or sides get labels by the same rule, but no module counts."""
     elements = np.array([4000, 8999, 1310, 2182, 10, 3271] + [11] * 10)
     source = write_jagged(tmp_path / "in.root", {"fitParam_align_id": np.tile(elements.astype(float), (3, 1))})
     with pytest.raises(UserError, match="fitParam_align_id is 4000 in entry 0"):
@@ -314,7 +314,7 @@ def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
     assert read_counts(tmp_path / "out.bin.json").to_json() == counts.to_json()
     older = counts.to_json()
     del older["tracks_modelled"], older["modules_cut_derivative"]
-    assert Counts.from_json(older).to_json() == counts.to_json()  # nothing was cut by derivative
+    assert Counts.from_json(older).to_json() == counts.to_json()  # no hit is rejected by the derivative cut
     (tmp_path / "other.bin.json").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*other\.bin\.json"):
         convert_and_count([source], tmp_path / "other.bin", Cuts())
@@ -322,7 +322,7 @@ def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
 
 
 def test_counts_survive_their_file_and_add_up(data: Path, tmp_path: Path) -> None:
-    """Counts come back from their file, and add up value by value."""
+    """Counts survive a round trip through their file, and add up value by value."""
     counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "out.bin", Cuts())
     write_counts(tmp_path / "out.bin.json", counts)
     again = read_counts(tmp_path / "out.bin.json")
@@ -336,7 +336,7 @@ def test_counts_survive_their_file_and_add_up(data: Path, tmp_path: Path) -> Non
 
 
 def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: Path) -> None:
-    """Median and width of residuals, and the median of q/p, are those of the values to a fraction of a bin."""
+    """Median and width of residuals, and the median of q/p, equal the exact values to a fraction of a bin."""
     source = data / "mille" / "kfalignment_4st.root"
     counts = convert([source], tmp_path / "out.bin", Cuts())
     (tracks,) = read_tracks(source)

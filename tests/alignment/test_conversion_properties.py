@@ -1,4 +1,4 @@
-"""Random tracks become the records that a plain loop over tracks and hits would write."""
+"""Test that random tracks give the records of a plain loop over tracks and hits."""
 
 import struct
 from pathlib import Path
@@ -27,7 +27,7 @@ Columns = dict[str, npt.NDArray[np.float64]]
 
 
 def draw(numbers: np.random.Generator) -> tuple[npt.NDArray[np.int64], Columns, Columns]:
-    """Return the number of hits of each track, the columns of tracks and those of hits, with values at every limit."""
+    """Return the number of hits per track, the columns of tracks and of hits, with values at every limit."""
 
     def column(size: int, limits: list[float], low: float, high: float, share: float = 0.2) -> npt.NDArray[np.float64]:
         return np.where(numbers.random(size) < share, numbers.choice(limits, size), numbers.uniform(low, high, size))
@@ -49,7 +49,7 @@ def draw(numbers: np.random.Generator) -> tuple[npt.NDArray[np.int64], Columns, 
 
 
 def loop(lengths: npt.NDArray[np.int64], tracks: Columns, hits: Columns) -> bytes:
-    """Write what Mille.cpp does, track by track and hit by hit."""
+    """Write what Mille.cpp writes, track by track and hit by hit."""
     written, start = b"", 0
     for track, length in enumerate(lengths):
         first, start = start, start + length
@@ -79,7 +79,7 @@ def loop(lengths: npt.NDArray[np.int64], tracks: Columns, hits: Columns) -> byte
 
 @pytest.mark.parametrize("seed", range(200 if SOAK else 4))
 def test_records_are_those_of_a_plain_loop(tmp_path: Path, seed: int) -> None:
-    """Whatever tracks there are, the bytes are those of the loop, and the reader finds as many as were counted."""
+    """Any tracks give the loop's bytes, and the reader finds as many records as were counted."""
     lengths, tracks, hits = draw(np.random.default_rng(seed))
     jagged = {name: ak.unflatten(column, lengths) for name, column in hits.items()}
     with uproot.recreate(tmp_path / "in.root") as file:

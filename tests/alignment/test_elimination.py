@@ -1,4 +1,4 @@
-"""How constraints are put in order and eliminated."""
+"""Test the order and elimination of constraints."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ from faser_align.alignment.solver.global_fit import Constraints, Inverse
     ],
 )
 def test_constraints_are_sorted_by_labels_within_groups(labels: list[list[int]], expected: list[int]) -> None:
-    """By first and last label, but constraints that have labels in common stay together."""
+    """Constraints are ordered by first and last label, with those that share labels together."""
     assert order(labels) == expected
 
 
 def test_the_basis_is_what_constraints_allow() -> None:
-    """The reflectors' last columns are orthonormal and meet every constraint."""
+    """The reflectors' last columns are orthonormal and satisfy every constraint."""
     matrix = np.random.default_rng(3).normal(size=(4, 11))
     normals = reflectors(matrix)
     assert normals is not None
@@ -32,7 +32,7 @@ def test_the_basis_is_what_constraints_allow() -> None:
 
 
 def test_a_constraint_given_twice_may_be_exactly_singular() -> None:
-    """Sixteen equal factors leave an element that is exactly zero, twelve followed by others one of rounding."""
+    """A repeated constraint leaves exactly zero with 16 equal factors, and a rounding error with 12 followed by others."""
     for count, width, singular in ((16, 16, True), (12, 20, False)):
         matrix = np.zeros((2, width))
         matrix[:, :count] = 1.0
@@ -42,7 +42,7 @@ def test_a_constraint_given_twice_may_be_exactly_singular() -> None:
 
 
 def test_multipliers_take_nothing_away_twice() -> None:
-    """With multipliers a constraint that follows from others leaves all that the rest allows."""
+    """With multipliers a redundant constraint removes no further direction."""
     matrix = np.zeros((2, 6))
     matrix[:, :5] = 1.0
     made = Constraints.make(matrix, np.zeros(2), multipliers=True)
@@ -53,7 +53,7 @@ def test_multipliers_take_nothing_away_twice() -> None:
 
 
 def test_the_last_of_equal_pivots_is_taken() -> None:
-    """Of pivots that differ by rounding the last one is determined; of exactly equal ones it is the first."""
+    """Of pivots that differ by rounding the last one is determined; of exactly equal ones the first."""
     direction = np.array([1.0, -1.0])
     exact = np.outer(direction, direction)
     none = Constraints.make(np.zeros((0, 2)), np.zeros(0))

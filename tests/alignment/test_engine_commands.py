@@ -1,4 +1,4 @@
-"""The commands mille, solve and constants, as a user runs them."""
+"""Test the commands mille, solve and constants as a user runs them."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_mille_converts(run: Run, data: Path, unpacked: Callable[[str], Path], tmp_path: Path) -> None:
-    """``mille`` writes the predecessor's bytes, says what was cut, and overwrites only with --force."""
+    """``mille`` writes faser-alignment-script's bytes, prints what was rejected, and overwrites only with --force."""
     source, output = data / "mille" / "kfalignment_4st.root", tmp_path / "out.bin"
     done = run("mille", source, "-o", output)
     assert (done.status, done.err) == (0, "")
@@ -36,7 +36,7 @@ def test_mille_converts(run: Run, data: Path, unpacked: Callable[[str], Path], t
 
 
 def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
-    """``mille --add`` makes one file of counts out of several: those of a conversion of all files at once."""
+    """``mille --add`` sums several files of counts to those of one conversion of all files."""
     sources = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (3, 4)]
     for source in sources:
         run("mille", source, "-o", tmp_path / f"{source.stem}.bin")
@@ -55,7 +55,7 @@ def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_mille_refuses_in_one_sentence(run: Run, tmp_path: Path) -> None:
-    """A missing input, a missing folder and an unknown pivot are the user's mistakes, without a traceback."""
+    """A missing input, a missing folder and an unknown pivot are usage errors, without a traceback."""
     mistakes: list[list[str | Path]] = [
         ["none.root"],
         ["none.root", "-o", tmp_path / "out.bin"],
@@ -97,7 +97,7 @@ def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callabl
 
 
 def test_constants_are_corrected_and_added(run: Run, data: Path, tmp_path: Path) -> None:
-    """``correction`` and ``add`` write the predecessor's bytes."""
+    """``correction`` and ``add`` write faser-alignment-script's bytes."""
     constants = data / "constants"
     assert run("constants", "correction", data / "pede" / "millepede_2024.res", "-o", tmp_path / "c.txt").status == 0
     assert (tmp_path / "c.txt").read_bytes() == (constants / "correction_2024.txt").read_bytes()
@@ -128,7 +128,7 @@ def test_constants_are_shown_and_compared(run: Run, data: Path) -> None:
 
 
 def test_constants_are_told_plainly(run: Run, data: Path) -> None:
-    """``show`` and ``diff`` say one fact in each line with ``--plain``, below the key or the degree of freedom that it is of."""
+    """``show`` and ``diff`` print one value per line with ``--plain``, below the key or degree of freedom."""
     before, after = (data / "constants" / f"align_2022_4st_local{name}.txt" for name in ("", "_plus_correction_2024"))
     shown = run("constants", "show", before, "--plain")
     assert (shown.status, shown.err) == (0, "")
@@ -142,7 +142,7 @@ def test_constants_are_told_plainly(run: Run, data: Path) -> None:
 
 
 def test_constants_that_cannot_be_written_or_made(run: Run, data: Path, tmp_path: Path) -> None:
-    """A result of another detector, one without numbers, and a folder that cannot be written are told."""
+    """A result of another detector, one without numbers, and a folder that cannot be written are reported."""
     for name, label, value in (("other.res", 4711, "0.50000E-01"), ("nan.res", 102, "NaN")):
         (tmp_path / name).write_text(f" Parameter\n{label:10d}  {value:>14}{'0.0000':>10}\n")
     for name, words in (("other.res", "label 4711, which the tracker"), ("nan.res", "no numbers")):
@@ -152,14 +152,14 @@ def test_constants_that_cannot_be_written_or_made(run: Run, data: Path, tmp_path
     before = sorted(tmp_path.iterdir())
     for command in (["add", source, source], ["export", source]):
         done = run("constants", *command, "-o", "/proc/none.txt")
-        # Root is refused by the file system itself, anybody else before.
+        # The file system itself refuses root; other users are refused earlier.
         refused = re.search(r"cannot write /proc/none.txt|/proc/none.txt cannot be written", done.err)
         assert (done.status, bool(refused)) == (2, True), done.err
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_constants_are_exported(run: Run, data: Path, tmp_path: Path) -> None:
-    """``export`` writes Calypso's dictionary by default, and CSV."""
+    """``export`` writes Calypso's dictionary by default, and CSV on request."""
     source = data / "constants" / "align_2025.txt"
     assert run("constants", "export", source, "-o", tmp_path / "c.py").status == 0
     assert (tmp_path / "c.py").read_text() == "{" + source.read_text() + "}\n"
@@ -168,7 +168,7 @@ def test_constants_are_exported(run: Run, data: Path, tmp_path: Path) -> None:
 
 
 def test_bad_constants_get_a_sentence(run: Run, tmp_path: Path) -> None:
-    """A mistake in a constants file ends with 2 and names file and key."""
+    """An error in a constants file ends with 2 and names file and key."""
     (tmp_path / "bad.txt").write_text('"00": [0, 0, 0]')
     done = run("constants", "show", tmp_path / "bad.txt")
     assert done.status == 2
@@ -177,6 +177,6 @@ def test_bad_constants_get_a_sentence(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["mille"], ["solve"], ["constants", "show"], ["constants", "export"]])
 def test_every_command_has_an_example(run: Run, command: list[str]) -> None:
-    """The help of a command has an example of it."""
+    """The help of each command has an example."""
     done = run(*command, "--help")
     assert f"Example: faser-align {' '.join(command)}" in " ".join(done.out.split())

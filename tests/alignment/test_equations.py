@@ -1,4 +1,4 @@
-"""Mille binaries as the solver reads them: blocks of records, decoded to equations."""
+"""Test how the solver decodes Mille binaries to blocks of records and equations."""
 
 import gzip
 import struct
@@ -23,13 +23,13 @@ per_example = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 
 
 def read(path: Path, block_bytes: int = 1 << 20) -> tuple[list[Equations], LabelSets]:
-    """All equations of a file, and their sets of labels."""
+    """Return all equations of a file, and their sets of labels."""
     sets = LabelSets()
     return [chunk for block in iterate_blocks(path, block_bytes) for chunk in decode(block, sets, path)], sets
 
 
 def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
-    """The equations again, one by one."""
+    """Yield the equations one by one."""
     found = []
     for chunk in chunks:
         for at in range(len(chunk.values)):
@@ -49,14 +49,14 @@ def test_round_trip(
     block_bytes: int,
     words_max: int,
 ) -> None:
-    """Float and double records, mixed, plain or gzipped, come back as written, in one piece or in many."""
+    """Float and double records, mixed, plain or gzipped, are read as written, in one piece or in many."""
     content = b"".join(pack(words(record), double=double) for record, double in records)
     (tmp_path / "x.bin").write_bytes(gzip.compress(content) if packed else content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_WORDS_MAX", words_max)
         chunks, sets = read(tmp_path / "x.bin", block_bytes)
     determined = [len({i for m in record for i in m[2]}) for record, _ in records]
-    for record, _ in records:  # local parameters that a record cannot determine are left out
+    for record, _ in records:  # local parameters that a record cannot determine are omitted
         if max((i for m in record for i in m[2]), default=0) > len(record):
             return
     assert len(determined) == sum(len(chunk.n_locals) for chunk in chunks)
@@ -64,7 +64,7 @@ def test_round_trip(
 
 
 def test_special_data_are_skipped(tmp_path: Path) -> None:
-    """A block of special data leaves the equations of its record and of its neighbours as they are."""
+    """A block of special data does not change the equations of its record and its neighbours."""
     plain = words([(1.0, 0.1, {1: 2.0}, {7: 3.0}), (2.0, 0.2, {1: 1.0, 2: 4.0}, {})])
     special: Record = [(0.0, 0), (-5.0, 0), (7.0, 9), (1.0, 0), (2.0, -5), (-4.0, 0), (3.0, 0)]
     (tmp_path / "plain.bin").write_bytes(pack(plain) * 3)
@@ -78,7 +78,7 @@ def test_special_data_are_skipped(tmp_path: Path) -> None:
 @given(data=st.data())
 @per_example
 def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
-    """Bytes cut off, put in or changed, also of a gzipped file, make no other error than one with pede's code."""
+    """Truncating, inserting or changing bytes, also in a gzipped file, gives no error without a code of pede."""
     content = bytearray(pack(words([(1.0, 0.1, {1: 2.0, 2: 1.0}, {7: 3.0})])) * 3)
     if data.draw(st.booleans()):
         content = bytearray(gzip.compress(content, mtime=0))
@@ -97,7 +97,7 @@ def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> Non
 @given(st.binary(max_size=300))
 @per_example
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
-    """Whatever a file holds, it is decoded, or one sentence says why not."""
+    """Any file is decoded, or rejected in one sentence."""
     (tmp_path / "x.bin").write_bytes(content)
     assert _code(tmp_path / "x.bin") in (0, 18, 20)
 
@@ -125,7 +125,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, and the second record is named."""
+    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, each naming the second record."""
     good = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     path = tmp_path / "x.bin"
     path.write_bytes(content if content.startswith(b"\x1f\x8b") else good + content)
@@ -136,7 +136,7 @@ def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> Non
 
 
 def test_an_odd_length_is_that_of_its_pairs(tmp_path: Path) -> None:
-    """As for pede, half of the length, rounded down, is what a record has."""
+    """A record has half of its odd length, rounded down, as in pede."""
     content = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     (tmp_path / "x.bin").write_bytes(
         struct.pack("<i", struct.unpack_from("<i", content)[0] + 1) + content[4:] + content
@@ -146,7 +146,7 @@ def test_an_odd_length_is_that_of_its_pairs(tmp_path: Path) -> None:
 
 
 def test_a_huge_length_costs_no_memory(tmp_path: Path) -> None:
-    """A record that claims more than the file still has is told before anything is made ready for it."""
+    """A record longer than the rest of the file is reported before memory is allocated."""
     (tmp_path / "x.bin").write_bytes(struct.pack("<i", 2**31 - 2) + bytes(10_000_000))
     tracemalloc.start()
     assert _code(tmp_path / "x.bin", block_bytes=8000) == 18
@@ -155,12 +155,12 @@ def test_a_huge_length_costs_no_memory(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_code_15(tmp_path: Path) -> None:
-    """A file that cannot be opened has pede's code for it."""
+    """A file that cannot be opened gives pede's code 15."""
     assert _code(tmp_path / "none.bin") == 15
 
 
 def test_sets_of_labels_are_numbered_once() -> None:
-    """The same labels have the same number in whatever row they come, also when longer sets come later."""
+    """Equal labels have the same number in any row, also when longer sets follow."""
     sets = LabelSets()
     first, other, same = sets.number(np.array([[7, 5, 7], [8, 0, 8]], np.int32)).tolist()
     assert first == same != other
@@ -174,7 +174,7 @@ def test_sets_of_labels_are_numbered_once() -> None:
 
 
 def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
-    """The records of 400 tracks have five local parameters and seven labels a hit, of 192 sides of modules."""
+    """The records of 400 tracks have five local parameters and seven labels per hit, of 192 sides of modules."""
     (chunk,), sets = read(unpacked("mille/mp2input_4st.bin"))
     assert chunk.n_locals.tolist() == [5] * 400
     assert chunk.locals.shape == (5, 6497)
@@ -183,7 +183,7 @@ def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
 
 
 def _code(path: Path, block_bytes: int = 1 << 20) -> int:
-    """The code of what is wrong with a file, 0 if nothing is."""
+    """Return the code of a file's error, 0 if there is none."""
     try:
         read(path, block_bytes)
     except MilleError as error:

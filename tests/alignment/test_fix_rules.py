@@ -1,4 +1,4 @@
-"""Fix rules: which parameters a step leaves alone."""
+"""Test fix rules, which choose the parameters that a step keeps fixed."""
 
 import pytest
 
@@ -8,24 +8,24 @@ from faser_align.fsm.errors import UserError
 
 
 def free(items: list[str | int], stations: int = 4) -> dict[str, int]:
-    """How many parameters of each kind are free."""
+    """Return how many parameters of each kind are free."""
     fixed = fix_rules(items, stations)
     kinds = [parameter.kind for label, parameter in PARAMETERS.items() if label not in fixed]
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
 def test_ift_with_layers_fixed_has_72_free_parameters() -> None:
-    """The predecessor's "IFT, fix layer" frees the 24 modules of the IFT and nothing else."""
+    """faser-alignment-script's "IFT, fix layer" frees the 24 modules of the IFT and nothing else."""
     assert free(["layer", "3ST"]) == {"module.x": 48, "module.rz": 24}
 
 
 def test_ift_with_modules_fixed_frees_its_layers() -> None:
-    """The predecessor's "IFT, fix side" frees the IFT's layers, x included: no module's x is free beside it."""
+    """faser-alignment-script's "IFT, fix side" frees the IFT's layers, including x, since no module's x is free."""
     assert free(["side", "3ST"]) == {f"layer.{dof}": 3 for dof in ("x", "y", "rx", "ry", "rz")}
 
 
 def test_two_layers_fixed_and_then_the_others() -> None:
-    """The predecessor's 3ST steps fix 21 and 41 with their modules, then all but these; x of layers always."""
+    """faser-alignment-script's 3ST steps fix 21 and 41 with their modules, then all others; x of layers always."""
     first = free(["IFT", 21, 41], 3)
     assert first == {"layer.y": 7, "layer.rx": 7, "layer.ry": 7, "layer.rz": 7, "module.x": 112, "module.rz": 56}
     second = free(["IFT", 20, 22, 30, 31, 32, 40, 42], 3)
@@ -40,7 +40,7 @@ def test_three_stations_have_no_ift() -> None:
 
 
 def test_parts_and_depths_combine() -> None:
-    """``IFT_layer`` fixes what ``IFT`` and ``layer`` have in common; numbers may be text; side and module are one."""
+    """``IFT_layer`` fixes the intersection of ``IFT`` and ``layer``; numbers may be text; side equals module."""
     assert fix_rules(["IFT_layer", "3ST"]) == fix_rules(["layer", "3ST"]) | fix_rules(["3ST"])
     assert fix_rules(["21_layer"]) >= {211, 212, 213, 214, 215}
     assert 21101 not in fix_rules(["21_layer"])
@@ -50,13 +50,13 @@ def test_parts_and_depths_combine() -> None:
 
 @pytest.mark.parametrize("item", ["ift", "IFT_", "_layer", "layer_IFT", "", "50", 13, 2, "21_x", "3st"])
 def test_an_unknown_item_is_named(item: str | int) -> None:
-    """An item that means nothing is refused with what there is."""
+    """An unknown item is rejected with the known ones."""
     with pytest.raises(UserError, match="not one of IFT, 3ST") as raised:
         fix_rules([item])
     assert repr(item) in str(raised.value)
 
 
 def test_something_must_be_free() -> None:
-    """A step that fixes everything is refused."""
+    """A step that fixes everything is rejected."""
     with pytest.raises(UserError, match="fixes every parameter"):
         fix_rules(["IFT", "3ST"])

@@ -1,4 +1,4 @@
-"""The metrics of an iteration."""
+"""Test the metrics of an iteration."""
 
 import json
 from collections.abc import Callable
@@ -27,12 +27,12 @@ from faser_align.alignment.solver.steering import SolverOptions, write_steering
 
 
 def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> Solution:
-    """A solution that expects ``decrease``."""
+    """Return a solution with the expected decrease ``decrease``."""
     return Solution(0, "", "", {}, n_variable=n_variable, n_fit=n_fit, expected_decrease=decrease)
 
 
 def test_significance_is_decrease_per_fit_parameter() -> None:
-    """Constraints take parameters away, whether by elimination or with multipliers."""
+    """The expected decrease is divided by the fit parameters, reduced by constraints of either handling."""
     assert significance(solution(5.0)) == 0.5
     assert significance(solution(5.0, n_fit=14)) == 0.5
     assert significance(solution(None)) is None
@@ -40,7 +40,7 @@ def test_significance_is_decrease_per_fit_parameter() -> None:
 
 
 def test_effect_is_the_rms_move_of_residuals() -> None:
-    """Steps add up; without a measurement or a solution there is no effect."""
+    """The effects of steps add up; without a measurement or a solution there is none."""
     assert effect_um([solution(9.0), solution(16.0)], 100) == pytest.approx(23.1 * 0.5)
     assert effect_um([solution(-1e-9)], 100) == 0.0
     assert effect_um([solution(9.0)], 0) is None
@@ -48,7 +48,7 @@ def test_effect_is_the_rms_move_of_residuals() -> None:
 
 
 def test_corrections_are_those_of_free_parameters() -> None:
-    """Rms and largest are over what was free, in um and urad, with the place and sign of the largest."""
+    """Rms and largest correction cover free parameters only, in um and urad, with place and sign of the largest."""
     correction = correction_from_parameters({10001: 0.02, 10011: 0.02, 20002: 1.0, 10102: -3e-6, 102: 5.0})
     free = [label for label in PARAMETERS if label not in fix_rules(["layer", "3ST"])]
     found = corrections(correction, free)
@@ -58,13 +58,13 @@ def test_corrections_are_those_of_free_parameters() -> None:
 
 
 def test_relative_size_needs_constants() -> None:
-    """The norm of the correction is measured by that of the constants; those of a perfect detector have none."""
+    """The correction is relative to the norm of the constants; it is undefined for zero constants."""
     assert relative_size({"00": (3, 4, 0, 0, 0, 0)}, {"01": (0, 0, 0, 0, 0, 50)}) == pytest.approx(0.1)
     assert relative_size({"00": (3, 4, 0, 0, 0, 0)}, {}) is None
 
 
 def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
-    """Conversion, solution and metrics of the reference tracks fit together, as JSON without NaN."""
+    """Conversion, solution and metrics of the reference tracks agree, as JSON without NaN."""
     counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "m.bin", Cuts(residual_max=0.5))
     fixed = fix_rules(["layer", "3ST"])
     solved = solve(write_steering(tmp_path, [tmp_path / "m.bin"], fixed, {}, SolverOptions()))
@@ -96,7 +96,7 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
 
 
 def test_metrics_of_a_failure_have_no_numbers() -> None:
-    """Without a solution the numbers are None, and the worst step speaks for the solver."""
+    """Without a solution the metrics are None, and the solver's metrics are those of the worst step."""
     failed = Solution(26, "Aborted, too many rejects", "...", {})
     metrics = iteration_metrics(
         stage=1,
@@ -116,7 +116,7 @@ def test_metrics_of_a_failure_have_no_numbers() -> None:
 
 
 def test_nothing_is_free_that_the_entries_cut_fixed(pede_case: Callable[[str], Path]) -> None:
-    """A parameter that the entries cut fixed is named, and no correction is expected of it."""
+    """A parameter that the entries cut fixed is named and has no expected correction."""
     solved = solve(pede_case("case2_presigma_outliers") / "str.txt")
     metrics = iteration_metrics(
         stage=1,

@@ -1,4 +1,4 @@
-"""Labels and the elements that they belong to."""
+"""Test labels and their elements."""
 
 import pytest
 from hypothesis import given
@@ -28,14 +28,14 @@ def test_there_are_348_labels_and_108_keys() -> None:
 
 
 def test_labels_are_the_predecessors() -> None:
-    """The labels of a hit on station 2, layer 1, module 3, side 1 are those of the predecessor's converter."""
+    """The labels of a hit on station 2, layer 1, module 3, side 1 equal those of faser-alignment-script's converter."""
     assert module_x_label(2, 1, 3, 1) == 31311
     assert module_rz_label(2, 1, 3) == 31302
     assert [layer_label(2, 1, dof) for dof in range(1, 6)] == [311, 312, 313, 314, 315]
 
 
 def test_a_label_knows_its_element() -> None:
-    """A label leads to the key of the constants, and to its unit."""
+    """A label gives the key of its constants, and its unit."""
     assert PARAMETERS[10302].key == "003"
     assert PARAMETERS[102].key == "00"
     assert PARAMETERS[10301].translation
@@ -55,13 +55,13 @@ def test_a_label_knows_its_element() -> None:
     ],
 )
 def test_a_label_is_said_in_words(label: int, words: str, name: str, unit: str) -> None:
-    """A label is said as its element and its degree of freedom, with a short name and a unit."""
+    """A label is described by element and degree of freedom, with a short name and a unit."""
     assert describe(label) == words
     assert (PARAMETERS[label].name, PARAMETERS[label].unit) == (name, unit)
 
 
 def test_words_name_one_label_each() -> None:
-    """Words, short name and number of each of the 348 labels lead back to it, in any case and spacing."""
+    """Description, short name and number of each of the 348 labels give that label, in any case and spacing."""
     for label, parameter in PARAMETERS.items():
         spaced = "  " + parameter.words.upper().replace(" of ", "   of ")
         assert {parse(text) for text in (parameter.words, parameter.name, str(label), spaced, f"label {label}")} == {
@@ -71,7 +71,7 @@ def test_words_name_one_label_each() -> None:
 
 @given(st.text(max_size=40))
 def test_other_words_are_refused(text: str) -> None:
-    """Any other text is refused in a sentence with what may be given."""
+    """Any other text is rejected with a sentence that lists valid forms."""
     known = {words for parameter in PARAMETERS.values() for words in (parameter.words, parameter.name)}
     if text.strip().lower() in known or text.strip().removeprefix("label ").isdecimal():
         return
@@ -80,7 +80,7 @@ def test_other_words_are_refused(text: str) -> None:
 
 
 def test_many_labels_are_counted() -> None:
-    """Of many labels the first ones are named; foreign labels are numbers."""
+    """Of many labels the first ones are named; labels outside the tracker are numbers."""
     assert describe(4711) == "label 4711"
     assert describe_all([102, 4711]) == "layer 0 of station 0, shift along y (102); label 4711"
     assert describe_all(list(PARAMETERS)).endswith("; and 344 more")

@@ -1,4 +1,4 @@
-"""The files of pede: result, end and log."""
+"""Test reading and writing pede's result, end and log."""
 
 import math
 from pathlib import Path
@@ -31,14 +31,14 @@ RESULTS = [
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_survive_reading_and_writing(data: Path, tmp_path: Path, name: str) -> None:
-    """pede's own results come out byte for byte."""
+    """pede's own results survive reading and writing byte for byte."""
     path = data / "pede" / name
     write_result(tmp_path / "out.res", read_result(path))
     assert (tmp_path / "out.res").read_bytes() == path.read_bytes()
 
 
 def test_columns_mean_what_they_say(data: Path) -> None:
-    """Fixed, free and rarely hit parameters are told apart by their columns."""
+    """Columns distinguish fixed, free and rarely hit parameters."""
     result = read_result(data / "pede" / "millepede_2024.res")
     assert len(result) == 348
     assert result[101] == Row(0.0, -1.0, entries=0)
@@ -89,7 +89,7 @@ def test_numbers_as_fortran_prints_them(value: float, text: str) -> None:
 
 
 def test_listings_and_rubbish_are_no_results(data: Path, tmp_path: Path) -> None:
-    """A listing without solution (end code 5), an empty and a foreign file are refused by name."""
+    """A listing without solution (end code 5), an empty and a foreign file are rejected by name."""
     listing = data / "pede" / "case3_failing" / "expected_code05_empty_constraint" / "millepede.res"
     with pytest.raises(UserError, match="listing without a solution"):
         read_result(listing)
@@ -114,7 +114,7 @@ def test_ends_are_pedes(data: Path, tmp_path: Path, code: int) -> None:
 
 
 def test_a_missing_or_empty_end_is_told(tmp_path: Path) -> None:
-    """Without an end code pede did not run to its end."""
+    """A missing end code means that pede did not finish."""
     (tmp_path / "empty.end").touch()
     for name, words in [("none.end", "did not run"), ("empty.end", "no end code")]:
         with pytest.raises(UserError, match=words):
@@ -140,7 +140,7 @@ def test_log_of_fasers_own_alignment(data: Path) -> None:
 
 
 def test_log_without_line_search_has_the_tables_decrease(data: Path) -> None:
-    """Where the first solution had no line search, its decrease is the table's; nothing else is taken for it."""
+    """If the first solution had no line search, its decrease is the table's and no other number."""
     log = read_log(data / "pede" / "case2_presigma_outliers" / "expected_chisqcut" / "millepede.log")
     assert log.expected_decrease == 2000.0
     assert [row.cut_factor for row in log.iterations] == [30.0, 6.0, 2.4, 1.6, 1.0, 1.0, 1.0, 1.0, 1.0]
@@ -148,7 +148,7 @@ def test_log_without_line_search_has_the_tables_decrease(data: Path) -> None:
 
 
 def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path) -> None:
-    """chi2 of weighted binaries contains the weights; their mean is read from pede's log and from the solver's."""
+    """The mean weight in chi2 of weighted binaries is read from pede's log and from the solver's."""
     whole = (data / "pede" / "case3_failing" / "expected_code00_good" / "millepede.log").read_text()
     plain = read_log(data / "pede" / "case3_failing" / "expected_code00_good" / "millepede.log")
     head, _, rest = whole.partition("Sum(Chi^2)/Sum(Ndf) =")
@@ -161,7 +161,7 @@ def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path)
 
 
 def test_rejects_of_a_newer_pede_are_summed_by_reason(tmp_path: Path) -> None:
-    """Versions from V04-16-05 on have a line for each reason that occurs."""
+    """Logs since V04-16-05 have a line for each reason that occurs."""
     lines = """ Data records rejected in last iteration:
                     3  (local solution contains NaNs)
                    40  (local matrix with rank deficit)
@@ -176,7 +176,7 @@ def test_rejects_of_a_newer_pede_are_summed_by_reason(tmp_path: Path) -> None:
 
 
 def test_rows_of_the_table_have_fortrans_numbers(tmp_path: Path) -> None:
-    """A cut factor of -1, or one that has no room, and an exponent of three digits are numbers; a line of dots is no row."""
+    """A cut factor of -1, an overflowing one, and a three-digit exponent are numbers; a line of dots is not a row."""
     rows = (
         "  0  1 0.12345E+06                                       -1.0       0  00000 FMS",
         "  1  2 0.12345+123 0.20E+04                             *****      12  00000 F",
@@ -192,7 +192,7 @@ def test_rows_of_the_table_have_fortrans_numbers(tmp_path: Path) -> None:
 
 
 def test_log_of_an_abort_has_less_in_it(data: Path, tmp_path: Path) -> None:
-    """A log that ends early is read as far as it goes; a missing one is told."""
+    """A log that ends early is read up to its end; a missing one is reported."""
     log = read_log(data / "pede" / "case3_failing" / "expected_code18_truncated" / "millepede.log")
     assert (log.records, log.expected_decrease, log.iterations) == (0, None, ())
     with pytest.raises(UserError, match="did not run"):

@@ -1,4 +1,4 @@
-"""Momenta of the same tracks in two iterations."""
+"""Test the comparison of the same tracks' momenta in two iterations."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ WINDOW = (100.0, 5000.0)
 
 
 def momenta(folder: Path, layer_y_mm: float) -> str:
-    """Momenta of 500 tracks, where station 2 is believed to be shifted along the bending."""
+    """Return the momenta of 500 tracks, with station 2 reconstructed with a shift along the bending direction."""
     constants = {f"2{layer}": (0.0, layer_y_mm, 0.0, 0.0, 0.0, 0.0) for layer in range(3)}
     hits = tracks.simulate(geometry.build({}), 500, seed=1, run=1, number=1)
     root, output = folder / f"{layer_y_mm}.root", folder / f"{layer_y_mm}.npy"
@@ -24,7 +24,7 @@ def momenta(folder: Path, layer_y_mm: float) -> str:
 
 
 def test_tracks_are_known_again_by_their_hits(tmp_path: Path) -> None:
-    """A curvature of the layers bends every track alike: charges move in opposite ways, and all tracks are found."""
+    """A curvature of the layers shifts opposite charges in opposite directions, and every track is identified."""
     before, now = (read_momenta([momenta(tmp_path, y)]) for y in (0.0, 0.05))
     assert before is not None
     assert now is not None
@@ -41,7 +41,7 @@ def test_tracks_are_known_again_by_their_hits(tmp_path: Path) -> None:
 
 
 def test_edges_of_the_window() -> None:
-    """Tracks that leave the momentum window are counted at the edge where they left, others do not count."""
+    """Tracks that leave the momentum window are counted at that edge; tracks always outside do not count."""
     before = np.array([(1, 1 / 110, 110), (2, 1 / 300, 300), (3, -1 / 4900, 4900), (4, 1 / 90, 90), (5, 1, 1)], TRACK)
     now = np.array([(1, 1 / 90, 90), (2, 1 / 291, 291), (3, -1 / 6000, 6000), (4, 1 / 120, 120), (6, 1, 300)], TRACK)
     found = compare(before, now, WINDOW)
@@ -57,7 +57,7 @@ def test_edges_of_the_window() -> None:
 
 
 def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
-    """Without one of the files, or with one of another kind, nothing is said."""
+    """Without one of the files, or with a malformed one, the comparison is empty."""
     np.save(tmp_path / "other.npy", np.zeros(3))
     assert read_momenta([str(tmp_path / "none.npy")]) is None
     assert read_momenta([str(tmp_path / "other.npy")]) is None
@@ -65,7 +65,7 @@ def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_drift_is_told_in_one_sentence() -> None:
-    """Momenta that moved are told with the direction that the data leave open; small changes are not."""
+    """A change of momenta is reported with the weak mode; small changes are not."""
     since = {"momentum_change_plus": 0.031, "momentum_change_minus": -0.028, "lost_low": 3, "lost_high": 0}
     mode = {"name": "curvature in y", "error_um": 45.0, "moved_um": 12.0}
     metrics = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [mode]}}]}
@@ -81,7 +81,7 @@ def test_a_drift_is_told_in_one_sentence() -> None:
 
 
 def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
-    """More than three percent of the hits are told with the key and the cure."""
+    """A derivative cut that rejects more than three percent of the hits is reported with the key and the fix."""
     assert notes({"hits": {"read": 1000, "cut": {"residual": 500, "derivative": 30}}}, 0.01) == []
     (told,) = notes({"hits": {"read": 1000, "cut": {"residual": 0, "derivative": 103}}}, 0.01)
     assert told.startswith("10% of the hits are cut by mille.derivative_max")

@@ -1,4 +1,4 @@
-"""Every file that the real pede left in the reference cases, read back to the number."""
+"""Test that every file of pede's reference cases is read exactly."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from faser_align.fsm.errors import UserError
 
 
 class Golden(NamedTuple):
-    """What a case's files say; 348 labels each."""
+    """Content of a case's files; 348 labels each."""
 
     code: int
     records: int
@@ -54,7 +54,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_are_read_to_the_number(data: Path, case: str) -> None:
-    """End code, sizes, chi2, rejects, first decrease and defects of each case are those of its files."""
+    """End code, sizes, chi2, rejects, first decrease and defects of each case are read from its files."""
     expected, folder = CASES[case], data / "pede" / case
     solution = read_outputs(folder / "str.txt")
     assert solution.end_code == expected.code
@@ -95,7 +95,7 @@ def test_the_log_says_how_it_was_solved(data: Path) -> None:
     ("code", "ok", "solved"), [(0, (), True), (1, (), True), (2, (2, 3, 4), True), (2, (3, 4), False), (3, (), False)]
 )
 def test_severe_warnings_are_good_enough_if_allowed(data: Path, code: int, ok: tuple[int, ...], solved: bool) -> None:
-    """Codes 2 to 4 have a result that is used only if the configuration allows it; the refusal has pede's words."""
+    """Results with codes 2 to 4 are used only if the configuration allows it; the refusal quotes pede."""
     (folder,) = (data / "pede" / "case3_failing").glob(f"expected_code{code:02d}_*")
     accepted = accept(read_outputs(folder / "str.txt"), ok)
     assert bool(accepted.values) == solved
@@ -105,7 +105,7 @@ def test_severe_warnings_are_good_enough_if_allowed(data: Path, code: int, ok: t
 
 
 def test_histograms_are_read(data: Path) -> None:
-    """Histograms and points of FASER's own alignment come out with titles, axes, entries and moments."""
+    """Histograms and points of FASER's own alignment are read with titles, axes, entries and moments."""
     found = read_histograms(data / "pede" / "millepede_2024.his")
     assert (len(found.histograms), len(found.points)) == (22, 7)
     words = found.histograms[0]
@@ -126,7 +126,7 @@ def test_histograms_are_read(data: Path) -> None:
 
 
 def test_half_a_histogram_file_is_read_as_far_as_it_goes(data: Path, tmp_path: Path) -> None:
-    """A file that breaks off has fewer blocks; one with a broken block, and none, are told."""
+    """A truncated file has fewer blocks; a broken block and a missing file are reported."""
     text = (data / "pede" / "millepede_2024.his").read_text()
     (tmp_path / "half.his").write_text(text[: len(text) // 2])
     assert 0 < len(read_histograms(tmp_path / "half.his").histograms) < 22
@@ -138,7 +138,7 @@ def test_half_a_histogram_file_is_read_as_far_as_it_goes(data: Path, tmp_path: P
 
 
 def test_points_may_be_without_errors(tmp_path: Path) -> None:
-    """Points of several binaries have x and y only; what else is in the file is read all the same."""
+    """Points of several binaries have only x and y; the rest of the file is read anyway."""
     head = "XY-Data {} version    0          type {}\nTitle\n          stored  not-stored          1\n"
     text = head.format(6, 1) + "x-y\n        1.000000       2.500000    \nend of xy-data\n"
     text += head.format(1, 4) + "x-y-dx-dy\n   1.0 2.0 0.5 0.0\n   2.0 1.0 0.5 0.25\nend of xy-data\n"
@@ -151,7 +151,7 @@ def test_points_may_be_without_errors(tmp_path: Path) -> None:
 @given(st.text(alphabet="Histogram XY-Dataversion0123456789.\nendof-bincontentlimits", max_size=300))
 @settings(deadline=None)
 def test_any_text_is_no_crash(text: str) -> None:
-    """Whatever the files hold, reading them ends with what is in them or in a sentence."""
+    """Any file is read, or rejected in a sentence."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -161,11 +161,11 @@ def test_any_text_is_no_crash(text: str) -> None:
             try:
                 read(path)
             except UserError as error:
-                assert str(path) in str(error)  # noqa: PT017 -- any of the two ends is right
+                assert str(path) in str(error)  # noqa: PT017 -- both outcomes are correct
 
 
 def test_monitors_are_read(tmp_path: Path) -> None:
-    """Rows of a monitor have pede's columns, also where numbers touch; other lines are told."""
+    """Rows of a monitor have pede's columns, even where numbers touch; other lines are reported."""
     rows = [Monitored(1, 10001, 1234567890, -0.25, 0.875, 0.023), Monitored(2, 42711, 5, 0.0, 12345.0, 1e-9)]
     lines = ["*** Normalized residuals grouped by first global label (per local fit cycle) ***", "! LFC Label Entries"]
     lines += [f"{r[0]:5d}{r[1]:10d}{r[2]:10d}" + "".join(fortran_g(number) for number in r[3:]) for r in rows]

@@ -1,4 +1,4 @@
-"""Running pede and judging what it left, with a stand-in program that leaves what the real one left."""
+"""Test running pede and evaluating its output, with a stand-in program."""
 
 import shutil
 import stat
@@ -15,7 +15,7 @@ Case = Callable[[str], Path]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], str]:
-    """An executable with the given shell commands."""
+    """Return an executable with the given shell commands."""
 
     def make(commands: str) -> str:
         path = tmp_path / "pede"
@@ -27,7 +27,7 @@ def program(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_a_good_run_is_read(pede_case: Case, program: Callable[[str], str]) -> None:
-    """A run's result, log and end code make a solution; what it says on its terminal is kept."""
+    """A run's result, log and end code make a solution; its terminal output is kept."""
     folder = pede_case("case2_presigma_outliers")
     solution = run_pede(folder / "str.txt", program('cp expected/millepede.* . && echo "solving $1"'))
     assert (solution.end_code, solution.message, solution.records) == (1, "", 780)
@@ -40,7 +40,7 @@ def test_a_good_run_is_read(pede_case: Case, program: Callable[[str], str]) -> N
 
 
 def test_an_old_result_is_never_taken_for_a_new_one(pede_case: Case, program: Callable[[str], str]) -> None:
-    """An aborted run with exit status 0 is a failure, whatever lay in the folder before."""
+    """An aborted run with exit status 0 is a failure, even if the folder had an old result."""
     folder = pede_case("case3_failing")
     shutil.copy(folder / "expected_code00_good" / "millepede.res", folder)
     shutil.copy(folder / "expected_code00_good" / "millepede.res", folder / "millepede.res~")
@@ -52,7 +52,7 @@ def test_an_old_result_is_never_taken_for_a_new_one(pede_case: Case, program: Ca
 
 
 def test_a_crash_is_told(pede_case: Case, program: Callable[[str], str]) -> None:
-    """Without an end file, or with that of a running pede, it crashed."""
+    """Without an end file, or with that of a running pede, pede has crashed."""
     folder = pede_case("case3_failing")
     for commands in ("exit 139", "echo '   -1   Still running or crashed' > millepede.end; exit 139"):
         solution = run_pede(folder / "str.txt", program(commands))
@@ -69,20 +69,20 @@ def test_a_listing_is_no_result(pede_case: Case) -> None:
 
 
 def test_a_missing_program_is_told(pede_case: Case) -> None:
-    """A pede that cannot be started is a mistake in the configuration."""
+    """A pede that cannot be started is a configuration error."""
     with pytest.raises(UserError, match=r"solver\.pede"):
         run_pede(pede_case("case3_failing") / "str.txt", "/nowhere/pede")
 
 
 def test_threads_are_pedes_to_use(pede_case: Case, program: Callable[[str], str]) -> None:
-    """OpenMP is told how many threads it may use, whatever the job's environment says."""
+    """The number of OpenMP threads is set, whatever the job's environment says."""
     folder = pede_case("case3_failing")
     run_pede(folder / "str.txt", program("cp expected_code00_good/millepede.* . && echo $OMP_NUM_THREADS"), threads=3)
     assert (folder / "millepede.out").read_text() == "3\n"
 
 
 def test_the_first_decrease_has_all_its_digits(pede_case: Case) -> None:
-    """Where the log has two digits, the histogram file has seven."""
+    """The first decrease has the histogram file's seven digits instead of the log's two."""
     folder = pede_case("case2_presigma_outliers")
     assert read_outputs(folder / "expected" / "str.txt").expected_decrease == 2017.961
     (folder / "expected" / "millepede.his").write_text("rubbish")
@@ -90,7 +90,7 @@ def test_the_first_decrease_has_all_its_digits(pede_case: Case) -> None:
 
 
 def test_probing_tells_pede_from_other_programs(program: Callable[[str], str], tmp_path: Path) -> None:
-    """pede without a steering file says so by its end code; a program that does not, or cannot start, is none."""
+    """pede without a steering file reports that by its end code; another program is rejected."""
     end = "echo '   10   Aborted, no steering file' > millepede.end"
     assert probe(program(end)) == ""
     assert probe(program(f"{end}; echo ' (V04-16-00)' > millepede.log")) == "V04-16-00"

@@ -1,4 +1,4 @@
-"""Reading Mille binaries."""
+"""Test reading Mille binaries."""
 
 import struct
 from pathlib import Path
@@ -14,7 +14,7 @@ from faser_align.alignment.mille.records import MilleError, iterate_records, rea
 @given(st.lists(st.tuples(st.lists(measurements(5), min_size=1, max_size=4), st.booleans()), max_size=5))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]]) -> None:
-    """Float and double records, mixed, come back as they were written, in one chunk or in many."""
+    """Float and double records, mixed, are read as written, in one chunk or in many."""
     path = tmp_path / "x.bin"
     path.write_bytes(b"".join(pack(words(record), double=double) for record, double in records))
     expected = [words(record) for record, _ in records]
@@ -29,7 +29,7 @@ def test_round_trip(tmp_path: Path, records: list[tuple[list[Measurement], bool]
 @given(data=st.data())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
-    """Bytes cut off, put in or changed make no other error than one with pede's code."""
+    """Truncating, inserting or changing bytes gives no error without a code of pede."""
     content = bytearray(pack(words([(1.0, 0.1, {1: 2.0, 2: 1.0}, {7: 3.0})])) * 3)
     at = data.draw(st.integers(0, len(content) - 1))
     kind = data.draw(st.sampled_from(["cut", "change", "insert"]))
@@ -63,7 +63,7 @@ def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> Non
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, and the record is named."""
+    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, each naming the record."""
     path = tmp_path / "x.bin"
     path.write_bytes(content)
     with pytest.raises(MilleError) as raised:

@@ -1,4 +1,4 @@
-"""The built-in solver on problems of any shape, against one dense least-squares fit of everything at once."""
+"""Test the built-in solver on problems of any shape, against one dense least-squares fit."""
 
 import gzip
 import struct
@@ -17,7 +17,7 @@ from faser_align.alignment.solver.builtin import Solution, solve
 
 
 class Case(NamedTuple):
-    """Random records: of each a matrix of local and one of global derivatives, values and errors."""
+    """Random records: local and global derivative matrices, values and errors of each."""
 
     n_globals: int
     records: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 
 def make_case(seed: int, n_globals: int = 8, n_records: int = 60, n_locals: int = 3, density: float = 0.5) -> Case:
-    """Records with different numbers of equations, local parameters and labels, some without labels."""
+    """Return records with different numbers of equations, local parameters and labels, some without labels."""
     random = np.random.default_rng(seed)
     truth = random.normal(size=n_globals)
     records = []
@@ -44,7 +44,7 @@ def make_case(seed: int, n_globals: int = 8, n_records: int = 60, n_locals: int 
 
 
 def pack(case: Case, *, double: bool = False, fortran: bool = False) -> bytes:
-    """The records as a Mille binary; labels are 11, 12, ..."""
+    """Return the records as a Mille binary; labels are 11, 12, ..."""
     content = b""
     for by_local, by_global, values, sigmas in case.records:
         words = [(0.0, 0)]
@@ -64,7 +64,7 @@ def pack(case: Case, *, double: bool = False, fortran: bool = False) -> bytes:
 
 
 def run(folder: Path, content: bytes, lines: str, kind: str = "Cfiles") -> Solution:
-    """Solve records under more steering lines."""
+    """Solve records with additional steering lines."""
     (folder / "data.bin").write_bytes(content)
     (folder / "str.txt").write_text(
         f"{kind}\ndata.bin\nentries 1 1\nhugecut 1e6\nmethod inversion 3 1e-9\n{lines}end\n"
@@ -73,7 +73,7 @@ def run(folder: Path, content: bytes, lines: str, kind: str = "Cfiles") -> Solut
 
 
 def dense(case: Case, presigma: float = 0.0, constraint: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Values and errors by elimination of the local parameters with dense matrices, record by record."""
+    """Return values and errors after eliminating local parameters with dense matrices, record by record."""
     n = case.n_globals
     matrix, vector = np.zeros((n, n)), np.zeros(n)
     for by_local, by_global, values, sigmas in case.records:
@@ -90,7 +90,7 @@ def dense(case: Case, presigma: float = 0.0, constraint: np.ndarray | None = Non
 
 
 def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> None:
-    """The solution has these values and errors."""
+    """Assert the solution's values and errors."""
     np.testing.assert_allclose(list(solution.values.values()), values, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(list(solution.errors.values()), errors, rtol=1e-6)
 
@@ -98,7 +98,7 @@ def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> Non
 @given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:
-    """Records of all shapes give what one dense fit gives, whatever way the matrix is made and in whatever pieces."""
+    """Records of all shapes give the result of a dense fit, in any pieces and by any method."""
     case = make_case(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(normal_matrix, "_PLACES_MAX", places)
@@ -108,14 +108,14 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
 
 
 def test_many_local_parameters_and_labels(tmp_path: Path) -> None:
-    """Records of a hundred local parameters, and equations of 30 labels, are nothing special."""
+    """Records with a hundred local parameters, and equations with 30 labels, are solved."""
     case = make_case(5, n_globals=30, n_records=40, n_locals=100, density=1.0)
     assert_is(run(tmp_path, pack(case), ""), *dense(case))
 
 
 @pytest.mark.parametrize("how", ["withelimination", "withmultipliers"])
 def test_constraints_hold_and_errors_are_right(tmp_path: Path, how: str) -> None:
-    """With either handling of a constraint values and errors are those of the constrained fit."""
+    """With either handling of a constraint, values and errors equal those of the constrained fit."""
     case = make_case(2)
     factors = np.arange(1.0, 9.0)
     terms = "".join(f"{label + 11} {factor}\n" for label, factor in enumerate(factors))
@@ -138,7 +138,7 @@ def test_constraints_hold_and_errors_are_right(tmp_path: Path, how: str) -> None
     ],
 )
 def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
-    """Every method has the same values; those that give no errors in pede print none."""
+    """Every method gives the same values; those without errors in pede print none."""
     case = make_case(3)
     solution = run(tmp_path, pack(case), f"method {method} 3 1e-9\nprintcounts\n")
     np.testing.assert_allclose(list(solution.values.values()), dense(case)[0], rtol=1e-6)
@@ -149,7 +149,7 @@ def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
 
 
 def test_methods_search_along_damped_steps_with_their_own_care(tmp_path: Path) -> None:
-    """Where presigmas damp the steps, MINRES looks at more points along each, as in pede, and so comes nearer."""
+    """Where presigmas damp the steps, MINRES searches more points along each, as in pede, and gets closer."""
     case = make_case(3)
     values = dense(case)[0]
     distances, passes = {}, {}
@@ -162,7 +162,7 @@ def test_methods_search_along_damped_steps_with_their_own_care(tmp_path: Path) -
 
 
 def test_containers_are_alike(tmp_path: Path) -> None:
-    """Double records, a gzipped file and Fortran's markers hold the same as the plain file."""
+    """Double records, a gzipped file and Fortran's markers give the same as the plain file."""
     case = make_case(4)
     plain = run(tmp_path, pack(case), "")
     assert run(tmp_path, pack(case, double=True), "").values == pytest.approx(plain.values, rel=1e-9)
@@ -173,7 +173,7 @@ def test_containers_are_alike(tmp_path: Path) -> None:
 
 
 def test_global_correlations(tmp_path: Path) -> None:
-    """Global correlations are those of the covariance, in a column behind the errors, but not beside counts."""
+    """Global correlations follow from the covariance, in a column after the errors, but not together with counts."""
     case = make_case(6)
     solution = run(tmp_path, pack(case), "globalcorr\n")
     line = (tmp_path / "millepede.res").read_text().splitlines()[1]
@@ -192,7 +192,7 @@ def test_global_correlations(tmp_path: Path) -> None:
 
 
 def test_entries_are_counted_again(tmp_path: Path) -> None:
-    """With a third number, equations with a parameter that has too few entries do not count for the others."""
+    """With a third number, equations with a parameter below the entries cut do not count for others."""
     rare, often = 12, 11
     record = _record([(1.0, {1: 1.0}, {often: 1.0}), (2.0, {1: 1.0}, {})])
     mixed = _record([(1.0, {1: 1.0}, {often: 1.0, rare: 1.0}), (2.0, {1: 1.0}, {})])
@@ -205,7 +205,7 @@ def test_entries_are_counted_again(tmp_path: Path) -> None:
 
 
 def test_records_may_be_counted_instead(tmp_path: Path) -> None:
-    """With countrecords a record counts once however often it has a label."""
+    """With countrecords a record counts once per label, however often it has it."""
     twice = _record([(1.0, {1: 1.0}, {11: 1.0}), (2.0, {1: 1.0}, {11: 2.0}), (2.0, {1: 1.0}, {})])
     solution = run(tmp_path, 5 * twice, "printcounts 2\n")
     assert solution.result[11].entries == 10
@@ -213,7 +213,7 @@ def test_records_may_be_counted_instead(tmp_path: Path) -> None:
 
 
 def test_records_can_be_limited(tmp_path: Path) -> None:
-    """maxrecord leaves the records behind a number out, over all files and passes."""
+    """maxrecord limits the records over all files, in every pass."""
     case = make_case(7)
     few = Case(case.n_globals, case.records[:30], case.truth)
     with pytest.MonkeyPatch.context() as patch:
@@ -225,7 +225,7 @@ def test_records_can_be_limited(tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_may_end_where_it_does(tmp_path: Path) -> None:
-    """With readerroraseof the whole records are used, and the end code is 4."""
+    """With readerroraseof the complete records are used, and the end code is 4."""
     case = make_case(8)
     assert run(tmp_path, pack(case)[:-5], "").end_code == 18
     solution = run(tmp_path, pack(case)[:-5], "readerroraseof\n")
@@ -234,7 +234,7 @@ def test_a_truncated_file_may_end_where_it_does(tmp_path: Path) -> None:
 
 
 def test_checking_only_leaves_a_listing(tmp_path: Path) -> None:
-    """checkinput solves nothing and lists parameters and constraints, with 2 also where they appear; the code is 0."""
+    """checkinput lists parameters and constraints without solving, with 2 also where they occur; the code is 0."""
     more = "Parameter\n11 0.5 -1\n40 0 0.1\nComment\n12 one\nConstraint 0\n11 1\nConstraint 0\n12 1\n13 1\n"
     first = "entries 25 1 9\n"
     case = make_case(9)
@@ -261,7 +261,7 @@ def test_checking_only_leaves_a_listing(tmp_path: Path) -> None:
 
 
 def test_a_start_need_not_be_feasible(tmp_path: Path) -> None:
-    """With nofeasiblestart the first pass is at the start values as they are; the end is the same."""
+    """With nofeasiblestart the first pass uses the start values unchanged, with the same final result."""
     case = make_case(10)
     more = "Constraint 3.0\n11 1.0\n12 1.0\n"
     plain, free = run(tmp_path, pack(case), more), run(tmp_path, pack(case), more + "nofeasiblestart\n")
@@ -271,7 +271,7 @@ def test_a_start_need_not_be_feasible(tmp_path: Path) -> None:
 
 
 def test_comments_are_repeated(tmp_path: Path) -> None:
-    """A label's comment stands above it in the result."""
+    """A label's comment precedes it in the result."""
     run(tmp_path, pack(make_case(11)), "comment\n12 the second one\n")
     lines = (tmp_path / "millepede.res").read_text().splitlines()
     assert lines[2] == "! the second one".ljust(61)
@@ -279,7 +279,7 @@ def test_comments_are_repeated(tmp_path: Path) -> None:
 
 
 def test_start_values_and_presigmas(tmp_path: Path) -> None:
-    """presigma is for parameters without one; a step subito is damped by it, iterations go to the minimum."""
+    """presigma applies to parameters without their own; it damps a subito step, while iterations reach the minimum."""
     case = make_case(12)
     damped = run(tmp_path, pack(case), "presigma 0.1\nsubito\n")
     np.testing.assert_allclose(list(damped.values.values()), dense(case, presigma=0.1)[0], rtol=1e-6)
@@ -291,7 +291,7 @@ def test_start_values_and_presigmas(tmp_path: Path) -> None:
 
 
 def test_undetermined_directions_have_names(tmp_path: Path) -> None:
-    """Two parameters that only their sum is measured of, and one that nothing measures, are told as such."""
+    """Two parameters with only their sum measured, and an unmeasured one, are named as undetermined."""
     both = _record([(1.0, {1: 1.0}, {102: 1.0, 103: 2.0, 4711: 1.0}), (2.0, {1: 1.0}, {})])
     solution = run(tmp_path, 30 * both, "Measurement 1.0 0.1\n4711 1.0\n")
     assert (solution.end_code, solution.rank_defect) == (3, 1)
@@ -308,7 +308,7 @@ def test_undetermined_directions_have_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "code"), [(16, 27), (12, 3)])
 def test_constraints_given_twice(tmp_path: Path, count: int, code: int) -> None:
-    """Where elimination meets an exact zero the code is 27, as pede's with 16 unit factors; else the code is 3."""
+    """A repeated constraint is code 27 if elimination meets an exact zero, as with 16 unit factors, else code 3."""
     case = make_case(13, n_globals=16)
     constraint = "Constraint 0.0\n" + "".join(f"{label} 1.0\n" for label in range(11, 11 + count))
     extra = "Constraint 0.0\n" + "".join(f"{label} {label}.5\n" for label in range(11, 27)) if count == 12 else ""
@@ -318,7 +318,7 @@ def test_constraints_given_twice(tmp_path: Path, count: int, code: int) -> None:
 
 
 def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
-    """A binary in which no record has local parameters cannot be solved."""
+    """A binary without local parameters in any record is code 28."""
     solution = run(tmp_path, 30 * _record([(1.0, {}, {11: 1.0}), (2.0, {}, {11: 1.0})]), "")
     assert solution.end_code == 28
 
@@ -326,7 +326,7 @@ def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
 @given(data=st.data())
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damaged_binaries_have_an_end_code(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever bytes of a binary are changed, the solver ends with one of pede's codes and a file that says so."""
+    """Whatever bytes of a binary are changed, the solver ends with a code of pede and writes it."""
     content = bytearray(pack(make_case(14, n_records=20), double=data.draw(st.booleans())))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -337,7 +337,7 @@ def test_damaged_binaries_have_an_end_code(tmp_path: Path, data: st.DataObject) 
 
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
-    """Sums are made in the order of the records, whatever the threads do: the result is the same to the byte."""
+    """Sums follow the order of the records for any number of threads, so the result is identical byte for byte."""
     case = make_case(15, n_records=200)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "BLOCK_BYTES", 2000)
@@ -349,7 +349,7 @@ def test_threads_change_nothing(tmp_path: Path) -> None:
 
 
 def test_products_have_one_thread_for_a_while() -> None:
-    """The number of OpenBLAS's threads is 1 inside, and what it was behind, also after an error."""
+    """OpenBLAS has one thread inside the block and its previous number afterwards, also after an error."""
     functions = blas._functions()
     if functions is None:
         pytest.skip("numpy was built with another library than OpenBLAS")
@@ -374,7 +374,7 @@ def _record(measurements: list[tuple[float, dict[int, float], dict[int, float]]]
 
 
 def test_what_follows_the_last_record_is_noted(tmp_path: Path) -> None:
-    """One to three bytes behind the last record are the end of the file, as for pede, and a note says so."""
+    """One to three bytes after the last record are ignored, as in pede, and noted."""
     case = make_case(14)
     solution = run(tmp_path, pack(case) + b"\1\2\3", "")
     assert_is(solution, *dense(case))
@@ -384,7 +384,7 @@ def test_what_follows_the_last_record_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_parameter_without_an_accepted_record_is_a_defect(tmp_path: Path) -> None:
-    """Where all records of a parameter are rejected, the code is 3 and one step is made, whatever its presigma."""
+    """A parameter whose records are all rejected gives code 3 and a single step, whatever its presigma."""
     case = make_case(15, n_globals=4, n_records=40, density=1.0)
     by_local, _, values, sigmas = case.records[0]
     odd = np.zeros((len(values), 5))
@@ -400,7 +400,7 @@ def test_a_parameter_without_an_accepted_record_is_a_defect(tmp_path: Path) -> N
 
 
 def test_entries_of_every_pass_count(tmp_path: Path) -> None:
-    """A parameter that had too few accepted entries in one pass makes code 2, also if it has enough in the last one."""
+    """A parameter with too few accepted entries in one pass gives code 2, even if the last pass has enough."""
     by_local, sigmas = np.ones((3, 1)), np.ones(3)
 
     def record(*factors: float) -> tuple[np.ndarray, ...]:
@@ -408,7 +408,7 @@ def test_entries_of_every_pass_count(tmp_path: Path) -> None:
         return by_local, by_global, by_global @ (40.0, 1.0), sigmas
 
     records = [*(record(0.0, 1.0) for _ in range(100)), *(record(0.05, 0.0) for _ in range(6))]
-    far_off = [record(1.0, 0.0) for _ in range(30)]  # rejected until the others have moved the parameter
+    far_off = [record(1.0, 0.0) for _ in range(30)]  # rejected until other records have moved the parameter
     content = pack(Case(2, records + far_off, np.zeros(2)))
     solution = run(tmp_path, content, "entries 1 20\nhugecut 20\nprintcounts\n")
     assert [row.rejects for row in solution.iterations[:2]] == [30, 0]
@@ -419,7 +419,7 @@ def test_entries_of_every_pass_count(tmp_path: Path) -> None:
 
 
 def test_no_penalty_of_zero_is_left(tmp_path: Path) -> None:
-    """regularisation 0 takes the presigmas away, which otherwise damp the steps."""
+    """regularisation 0 removes the presigmas, which otherwise damp the steps."""
     case = make_case(17)
     free, none, damped = (
         run(tmp_path, pack(case), f"subito\n{text}") for text in ("", "regularisation 0 0.01\n", "presigma 0.01\n")
@@ -429,7 +429,7 @@ def test_no_penalty_of_zero_is_left(tmp_path: Path) -> None:
 
 
 def test_down_weighting_is_corrected_for_after_the_first_pass(tmp_path: Path) -> None:
-    """The log has chi2/ndf divided by 0.9326, as pede, however many iterations there are; not if there was no second pass."""
+    """The log divides chi2/ndf by 0.9326, as pede, for any number of iterations, except without a second pass."""
     case = make_case(18)
     for iterations in (3, 4):
         solution = run(tmp_path, pack(case), f"outlierdownweighting {iterations}\n")
@@ -441,7 +441,7 @@ def test_down_weighting_is_corrected_for_after_the_first_pass(tmp_path: Path) ->
 
 
 def test_decomposition_eliminates(tmp_path: Path) -> None:
-    """Decomposition has no multipliers, whatever the steering asks for; a note says so."""
+    """Decomposition never uses multipliers, whatever the steering requests; a note says so."""
     more = "withmultipliers\nmethod decomposition 3 1e-9\nConstraint 1.0\n11 1.0\n12 1.0\n"
     solution = run(tmp_path, pack(make_case(19)), more)
     assert solution.n_fit == 7

@@ -1,4 +1,4 @@
-"""The solver's histograms and its residuals by label, against those that the real pede wrote."""
+"""Test the solver's histograms and residuals by label against pede's."""
 
 import math
 import re
@@ -19,11 +19,11 @@ from faser_align.alignment.solver.output.monitor import Groups, Monitor
 Case = Callable[[str], Path]
 Key = tuple[str, int, int]
 
-NOT_MADE = {("XY-Data", 4), ("XY-Data", 5)}  # of residuals by record
+NOT_MADE = {("XY-Data", 4), ("XY-Data", 5)}  # residuals by record
 
 
 def blocks(path: Path) -> dict[Key, list[str]]:
-    """Histograms and points of a file, by kind, number and version."""
+    """Return a file's histograms and points by kind, number and version."""
     pattern = re.compile(r"^(Histogram|XY-Data) +(\d+) +version +(\d+) (.*?)^end of", re.DOTALL | re.MULTILINE)
     found = pattern.findall(path.read_text())
     return {(kind, int(number), int(version)): text.splitlines() for kind, number, version, text in found}
@@ -31,7 +31,7 @@ def blocks(path: Path) -> dict[Key, list[str]]:
 
 @pytest.mark.parametrize("case", ["case1_free_constraints", "case2_presigma_outliers"])
 def test_histograms_are_pedes(pede_case: Case, case: str) -> None:
-    """Titles, limits and contents are pede's to the byte, means and widths to the last digit but one."""
+    """Titles, limits and contents equal pede's byte for byte, means and widths to the last digit but one."""
     folder = pede_case(case)
     solve(folder / "str.txt")
     own, theirs = blocks(folder / "millepede.his"), blocks(folder / "expected" / "millepede.his")
@@ -46,7 +46,7 @@ def test_histograms_are_pedes(pede_case: Case, case: str) -> None:
 
 
 def test_the_file_can_be_read(pede_case: Case) -> None:
-    """The reader of pede's histograms reads them, with the decrease that the first solution expected."""
+    """The reader of pede's histograms reads the file, with the first solution's expected decrease."""
     folder = pede_case("case2_presigma_outliers")
     solution = solve(folder / "str.txt")
     assert read_histograms(folder / "millepede.his").expected_decrease() == pytest.approx(
@@ -73,7 +73,7 @@ def test_monitor_has_the_first_and_the_last_pass(pede_case: Case) -> None:
 
 @pytest.mark.parametrize(("lines", "cycles"), [("monitorpulls 1", {1}), ("monitorresiduals 2", {3}), ("", set())])
 def test_monitor_does_what_it_is_asked_for(pede_case: Case, lines: str, cycles: set[int]) -> None:
-    """Its number chooses the passes; pulls have another title; without the keyword there is no file."""
+    """monitorresiduals' number chooses the passes; pulls have another title; without the keyword there is no file."""
     folder = pede_case("case1_free_constraints")
     text = (folder / "str.txt").read_text().replace("monitorresiduals", lines)
     (folder / "str.txt").write_text(text)
@@ -86,7 +86,7 @@ def test_monitor_does_what_it_is_asked_for(pede_case: Case, lines: str, cycles: 
 
 
 def test_medians_of_a_label() -> None:
-    """Median and spread of normal residuals come out of the bins; values beyond them go to the outermost."""
+    """Median and spread of normal residuals follow from the bins; values outside count in the outermost ones."""
     random = np.random.default_rng(1)
     groups = Groups(np.array([7, 9]), np.array([1, 0, -1]), np.array([0.02, 0.04]))
     monitor = Monitor(groups, 100, pulls=False)
@@ -103,7 +103,7 @@ def test_medians_of_a_label() -> None:
 
 @given(st.lists(st.floats(-1e30, 1e30), max_size=300), st.sampled_from([0.0, 6.0]))
 def test_any_values_fill_a_histogram(values: list[float], limit: float) -> None:
-    """Every value is counted once, wherever it lies, however many there are."""
+    """Every value is counted once, wherever it is."""
     histogram = Histogram(3, "title", -limit, limit)
     for start in range(0, len(values), 50):
         histogram.fill(np.array(values[start : start + 50]))
@@ -115,7 +115,7 @@ def test_any_values_fill_a_histogram(values: list[float], limit: float) -> None:
 
 @pytest.mark.parametrize("values", [[0.0, 3e-45], [0.0, 1e-37]])
 def test_values_too_near_to_be_told_apart_share_a_bin(values: list[float]) -> None:
-    """Values whose bins would be narrower than single numbers can say are counted in the first bin."""
+    """Values with bins narrower than single precision resolves are counted in the first bin."""
     histogram = Histogram(3, "title")
     histogram.fill(np.array(values))
     lines = histogram.lines(0)
@@ -123,7 +123,7 @@ def test_values_too_near_to_be_told_apart_share_a_bin(values: list[float]) -> No
 
 
 def test_values_far_off_narrow_limits_lie_outside() -> None:
-    """A value whose place among the bins is beyond single precision is above all of them."""
+    """A value whose bin number exceeds single precision counts as above the range."""
     histogram = Histogram(3, "title", 0.0, 2e-36)
     histogram.fill(np.append(np.zeros(120), [1e30, -1e30]))
     assert histogram.lines(0)[4].split()[-3:] == ["1", "120", "1"]
@@ -131,14 +131,14 @@ def test_values_far_off_narrow_limits_lie_outside() -> None:
 
 @given(st.floats(-1e30, 1e30))
 def test_numbers_are_fortrans(value: float) -> None:
-    """Numbers fill their width and are read back to their digits."""
+    """Formatted numbers fill their width and are read back to their digits."""
     for text, digits in ((general(value, 15, 7), 7), (exponential(value, 15, 7), 7), (general(value, 15, 5), 5)):
         assert len(text) == 15
         assert math.isclose(float(text), value, rel_tol=10.0 ** (1 - digits), abs_tol=1e-300)
 
 
 def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None:
-    """Labels 5 and 9 with none between are a group; a label without data between two others parts them."""
+    """Labels 5 and 9 without labels between are a group; a label without data between two others separates them."""
     measured = [(0.0, 1.0, {1: 1.0}, {5: 1.0, 9: 1.0, 20: 1.0}), (0.0, 1.0, {1: 1.0}, {30: 1.0})] * 2
     (tmp_path / "data.bin").write_bytes(pack(words(measured)) * 5)
     (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\nParameter\n15 0 -1\n")
@@ -148,7 +148,7 @@ def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None
 
 
 def test_several_binaries_have_points_each(pede_case: Case) -> None:
-    """Records, rejects and fits of each binary are points, as pede writes them; of a single one there are none."""
+    """Records, rejects and fits of each of several binaries are points, as in pede; a single one has none."""
     folder = pede_case("case2_presigma_outliers")
     solve(folder / "str.txt")
     single = read_histograms(folder / "millepede.his")
@@ -170,7 +170,7 @@ def test_several_binaries_have_points_each(pede_case: Case) -> None:
 
 
 def test_measurements_that_the_writer_left_out_are_counted(tmp_path: Path) -> None:
-    """The index of a record's first word says how many there are; where it is zero, nothing is entered."""
+    """The index of a record's first word counts omitted measurements; zero adds no entry."""
     content = b""
     for left_out, double in ((0, False), (3, False), (3, True), (59, True)):
         record = words([(0.0, 1.0, {1: 1.0}, {5: 1.0}), (0.0, 1.0, {1: 1.0}, {})])

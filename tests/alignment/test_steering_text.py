@@ -1,4 +1,4 @@
-"""Steering texts: reading what pede reads, and writing what both solvers read."""
+"""Test reading steering texts as pede does, and writing them for both solvers."""
 
 from pathlib import Path
 
@@ -33,13 +33,13 @@ from faser_align.alignment.solver.steering import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with an empty binary."""
+    """Return a folder with an empty binary."""
     (tmp_path / "data.bin").touch()
     return tmp_path
 
 
 def parse(folder: Path, text: str) -> Steering:
-    """Read ``text`` behind the line of a binary."""
+    """Parse ``text`` after the line of a binary."""
     (folder / "str.txt").write_text(f"Cfiles\ndata.bin\n{text}\n")
     return parse_steering(folder / "str.txt")
 
@@ -53,7 +53,7 @@ def test_defaults_are_pedes(folder: Path) -> None:
 
 
 def test_keywords_are_understood(folder: Path) -> None:
-    """Keywords in any letter case, with comments and Fortran's exponents, have their meaning."""
+    """Keywords are recognised in any letter case, with comments and Fortran exponents."""
     text = """* a comment
 ENTRIES 20 5
 hugecut 2.0D3   ! another
@@ -83,7 +83,7 @@ nonsense behind the end"""
 
 
 def test_lines_are_taken_apart_as_pede_does(folder: Path) -> None:
-    """A percent sign begins a comment, signs and exponents may stand apart, halves are rounded up, CR ends a line."""
+    """A percent sign begins a comment, signs and exponents may be separate, halves round up, CR ends a line."""
     (folder / "str.txt").write_bytes(
         b"data.bin\r\nentries 20 10 % of 25\r\nhugecut .5E 2!x\r% all of this 3\rthreads 2.5\rParameter\r"
         b"101 - 0.5 -1.% fixed in 2024\r102 1.d-3 +2.D - 1\rend % not yet\rend\rnonsense"
@@ -97,7 +97,7 @@ def test_lines_are_taken_apart_as_pede_does(folder: Path) -> None:
 
 
 def test_a_tab_is_a_letter(folder: Path) -> None:
-    """As for pede, tabs may part numbers, but words only where one letter of five does not matter."""
+    """As in pede, tabs may separate numbers, but words only if one wrong letter in five is allowed."""
     assert parse(folder, "entries\t20\t10\nParameter\n101\t0.5\t-1.\n").parameters == {101: (0.5, -1.0)}
     for text in ("method\tinversion 3", "\t101 0.5 -1.", "Cfiles\t", "end\t"):
         with pytest.raises(SolverError, match="put blanks instead") as raised:
@@ -106,7 +106,7 @@ def test_a_tab_is_a_letter(folder: Path) -> None:
 
 
 def test_a_method_may_have_several_words_and_no_limit(folder: Path) -> None:
-    """All in front of the numbers is the name; a limit that is missing is the second number of the last line with two."""
+    """The text before the numbers is the method; a missing limit is the second number of the last line with two."""
     steering = parse(folder, "method full MINRES QLP 4 0.5")
     assert (steering.method, steering.iterations, steering.delta_f_max) == ("fullMINRES-QLP", 4, 0.5)
     assert parse(folder, "method inversion 3").delta_f_max == 0.0
@@ -115,13 +115,13 @@ def test_a_method_may_have_several_words_and_no_limit(folder: Path) -> None:
 
 
 def test_a_misspelt_keyword_is_understood(folder: Path) -> None:
-    """One letter of five may be wrong, as for pede."""
+    """One letter in five may be wrong, as in pede."""
     assert parse(folder, "skipemptycon\nhugecutt 7.").skip_empty_constraints
     assert parse(folder, "hugecutt 7.").huge_cut == 7.0
 
 
 def test_letters_are_compared_as_pede_does() -> None:
-    """The example of pede's own description, and words with a letter too much, too few or another."""
+    """Letters are compared as in the example of pede's description, with extra, missing and wrong letters."""
     assert matching("keYs", "keyWO RD") == 3
     assert [find_keyword(word) for word in ("constrains", "Parametre", "monitorresidual", "frobnicate")] == [
         "constraint",
@@ -135,7 +135,7 @@ def test_letters_are_compared_as_pede_does() -> None:
 
 
 def test_every_keyword_is_done_noted_or_refused(folder: Path) -> None:
-    """No keyword of pede is unknown, and none is silently without effect."""
+    """Every keyword of pede sets an option, is noted or is rejected."""
     known = {*LISTS, *SETTERS, *NOTED, *UNSUPPORTED} - set(FILE_KINDS)
     assert set(KEYWORDS) == known
     for keyword in KEYWORDS:
@@ -153,7 +153,7 @@ def test_every_keyword_is_done_noted_or_refused(folder: Path) -> None:
 
 
 def test_files_of_other_programs_are_refused_by_name(folder: Path) -> None:
-    """ROOT files are known and cannot be read; a method that does not exist is code 36."""
+    """ROOT files are rejected by name; an unknown method is code 36."""
     for text, code in (("rootfiles", 40), ("method magic 3", 36)):
         with pytest.raises(SolverError, match=text.split()[-2 if code == 36 else 0]) as raised:
             parse(folder, text)
@@ -161,12 +161,12 @@ def test_files_of_other_programs_are_refused_by_name(folder: Path) -> None:
 
 
 def test_comments_are_kept(folder: Path) -> None:
-    """The list of ``comment`` gives labels a text."""
+    """The list of ``comment`` attaches texts to labels."""
     assert parse(folder, "comment\n102 y of the first layer\n").comments == {102: "y of the first layer"}
 
 
 def test_entries_and_cuts_are_rounded_as_pede_does(folder: Path) -> None:
-    """The third number of entries is a factor; the second chi2 factor is at most the first and at least 1."""
+    """The third number of entries is a factor; the second chi2 factor is between 1 and the first."""
     assert parse(folder, "entries 20 0 4").entries_iterated == 80
     assert parse(folder, "entries 20 0 4").accepted_min == 10
     assert parse(folder, "iterateentries").entries_iterated == 2**31 - 1
@@ -178,7 +178,7 @@ def test_entries_and_cuts_are_rounded_as_pede_does(folder: Path) -> None:
 
 
 def test_lists_go_on_until_the_next_keyword(folder: Path) -> None:
-    """Parameters, constraints and measurements have lists of numbers, one or more pairs a line."""
+    """Parameters, constraints and measurements have lists of numbers, with one or more pairs per line."""
     text = "Parameter\n1 0.5 -1\n2 0.0 0.05\n3 0.1 0.0 0.1 0.02\nConstraint 0.25\n1 1.0 2 -1.0\n3 2.0\nMeasurement 1.0 0.1\n2 3.0\n"
     steering = parse(folder, text)
     assert steering.parameters == {1: (0.5, -1.0), 2: (0.0, 0.05), 3: (0.1, 0.0)}
@@ -187,7 +187,7 @@ def test_lists_go_on_until_the_next_keyword(folder: Path) -> None:
 
 
 def test_lists_go_on_behind_keywords_without_a_list(folder: Path) -> None:
-    """Only another list, or a method, ends a list: not a keyword in between, and not the end of a text."""
+    """Only another list or a method ends a list: neither a keyword in between nor the end of a text."""
     (folder / "more.txt").write_text("3 0.0 -1.\nConstraint 1.0\n1 1.0\nhugecut 7\n2 1.0\n")
     steering = parse(folder, "more.txt\nParameter\n1 0.0 -1.\nthreads 2\n2 0.0 -1.\n")
     assert sorted(steering.parameters) == [1, 2, 3]
@@ -196,7 +196,7 @@ def test_lists_go_on_behind_keywords_without_a_list(folder: Path) -> None:
 
 
 def test_a_label_with_zeros_only_is_not_known(folder: Path) -> None:
-    """A label whose start, presigma or factor is zero is not stored, as in pede, so that it is in no result by that."""
+    """A label with zero start, presigma or factor is not stored, as in pede, so it is not in the result."""
     steering = parse(folder, "Parameter\n1 0 0\n2 0 0.1\nConstraint 0\n3 0 4 1\nMeasurement 1 1\n5 0 6 1\n")
     assert list(steering.parameters) == [2]
     assert steering.constraints == ((0.0, ((4, 1.0),)),)
@@ -204,14 +204,14 @@ def test_a_label_with_zeros_only_is_not_known(folder: Path) -> None:
 
 
 def test_zeros_never_undo_a_number(folder: Path) -> None:
-    """For a label given twice the later number other than zero counts, for start and presigma apart."""
+    """For a repeated label the later number other than zero counts, for start and presigma separately."""
     (folder / "later.txt").write_text("Parameter\n1 0.0 0.0\n2 0.7 0.0\n")
     steering = parse(folder, "later.txt\nParameter\n1 0.002 -1.\n2 0.5 0.05\n")
     assert steering.parameters == {1: (0.002, -1.0), 2: (0.7, 0.05)}
 
 
 def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
-    """A binary may have a weight; texts are told from binaries by their name."""
+    """A binary may have a weight; file names distinguish texts from binaries."""
     (folder / "more.bin").touch()
     (folder / "last.bin").touch()
     steering = parse(folder, "more.bin -- 0.5\nfortranfiles\nlast.bin\n")
@@ -246,7 +246,7 @@ def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
     ],
 )
 def test_what_is_not_understood_is_code_13(folder: Path, text: str, words: str) -> None:
-    """A line that means nothing stops with pede's code for unknown keywords and is quoted."""
+    """An unknown line stops with pede's code for unknown keywords and is quoted."""
     with pytest.raises(SolverError, match=r"str\.txt") as raised:
         parse(folder, text)
     assert raised.value.code == 13
@@ -254,7 +254,7 @@ def test_what_is_not_understood_is_code_13(folder: Path, text: str, words: str) 
 
 
 def test_without_binaries_nothing_can_be_solved(tmp_path: Path) -> None:
-    """Without any binary that exists the code is 14."""
+    """Without an existing binary the code is 14."""
     (tmp_path / "str.txt").write_text("Cfiles\nmissing.bin\n")
     with pytest.raises(SolverError, match="no Mille binary") as raised:
         parse_steering(tmp_path / "str.txt")
@@ -279,7 +279,7 @@ texts = st.one_of(
 @example("entries 1e999 1 0")
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
-    """No text makes the parser fail otherwise than with a code of pede and one sentence."""
+    """Any text is parsed or rejected with a code of pede and one sentence."""
     code, message = 13, ""
     try:
         parse(folder, text)
@@ -295,7 +295,7 @@ def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fixed: set[int]) -> None:
-    """What is written for a step is what the parser finds in it."""
+    """The parser reads back what is written for a step."""
     options = SolverOptions(presigma_mm=0.07, presigma_rad=0.007, threads=2, options=("presigma 0.5",))
     steering = parse_steering(write_steering(folder, [folder / "data.bin"], fixed, starts, options))
     assert set(steering.parameters) == set(PARAMETERS)
@@ -306,7 +306,7 @@ def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fix
 
 
 def test_written_steering_is_the_predecessors(folder: Path) -> None:
-    """The texts have the predecessor's keywords and its 24 constraints, of 16 sides and of 8 modules."""
+    """The texts have faser-alignment-script's keywords and its 24 constraints, of 16 sides and of 8 modules."""
     steering_path = write_steering(folder, [folder / "data.bin"], fix_rules(["layer", "3ST"]), {}, SolverOptions())
     lines = steering_path.read_text().splitlines()
     assert lines[:3] == ["Cfiles", "par.txt", "con.txt"]

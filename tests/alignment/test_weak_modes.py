@@ -1,4 +1,4 @@
-"""What the data leave open, and what a stage held fixed."""
+"""Test weak modes, and the expected decrease from freeing fixed parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LAYER_Z = geometry.LAYER_Z
 
 
 def solved(folder: Path, fix: list[str | int], stations: int, believed: Constants) -> tuple[Normal, Solution]:
-    """Normal equations and the solver's answer for 4000 tracks in a perfect detector, reconstructed with ``believed``."""
+    """Return normal equations and solution for 4000 tracks in a perfect detector, reconstructed with ``believed``."""
     hits = tracks.simulate_file(geometry.build({}), 4000, seed=3, run=1, number=1)
     detector = geometry.build(believed)
     kfalignment.write(str(folder / "k.root"), (fit.reconstruct(batch, detector, stations) for batch in hits))
@@ -38,19 +38,19 @@ def free(fix: list[str | int], stations: int, solution: Solution) -> set[int]:
 
 
 def test_local_modules_are_all_determined(tmp_path: Path) -> None:
-    """With all layers fixed no direction is weak, and the whole correction is its significant part."""
+    """With all layers fixed no direction is weak, and the whole correction is significant."""
     normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"003": (0.02, 0.0, 0.0, 0.0, 0.0, 0.0)})
     found = split(normal, free(["layer", "3ST"], 4, solution), solution.values)
     assert found["weak"]["directions"] == 0
     assert found["modes"] == []
     assert found["significant"]["directions"] == solution.free_parameters
-    # The expected decrease of the first solution is that of the correction; presigmas take a little off.
+    # The expected decrease of the first solution is that of the correction, slightly reduced by presigmas.
     assert solution.expected_decrease is not None
     assert found["significant"]["expected_decrease"] == pytest.approx(solution.expected_decrease, rel=0.05)
 
 
 def test_two_fixed_layers_leave_the_curvature_open(tmp_path: Path) -> None:
-    """With two layers fixed a displacement along the bending is weak, and has its name."""
+    """With two layers fixed, a displacement along the bending direction is a weak mode with that name."""
     fix: list[str | int] = ["IFT", 21, 41]
     normal, solution = solved(tmp_path, fix, 3, {})
     shift = {layer_label(2, layer, 2): 0.1 for layer in range(3)}
@@ -61,7 +61,7 @@ def test_two_fixed_layers_leave_the_curvature_open(tmp_path: Path) -> None:
 
 
 def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
-    """A layer of the spectrometer that is turned shows as the group to free, and a right one does not."""
+    """A rotated layer of the spectrometer is the group with the largest gain, and a correct one has none."""
     normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"21": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)})
     found = held_fixed(normal, free(["layer", "3ST"], 4, solution), solution.values)
     assert found["3ST layer.rz"]["significance"] > 20
@@ -71,7 +71,7 @@ def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
 
 
 def test_what_is_hardly_measured_is_no_gain() -> None:
-    """A direction with an error of hundreds of times the median, a rotation of the whole, is neither counted nor gained."""
+    """A direction with an error of hundreds of times the median, such as a global rotation, has no gain."""
     labels = tuple(layer_label(0, layer, dof) for layer in range(3) for dof in (1, 2))
     normal = Normal(labels, np.diag([1.0] * 5 + [1e-5]), np.array([0.0, 1.5, 0.0, 0.0, 1.0, 1.0]), np.zeros((0, 6)))
     found = held_fixed(normal, set(), {})["all"]
@@ -79,7 +79,7 @@ def test_what_is_hardly_measured_is_no_gain() -> None:
 
 
 def test_what_has_no_direction_of_its_own_is_left_out() -> None:
-    """Layers that their free modules move already have nothing to gain, and no row."""
+    """Layers that their free modules move already have no gain and no row."""
     layers, modules = (
         tuple(layer_label(0, n, 1) for n in range(3)),
         tuple(module_x_label(0, 0, n, 0) for n in range(4)),
@@ -100,13 +100,13 @@ def test_what_has_no_direction_of_its_own_is_left_out() -> None:
     ],
 )
 def test_layers_modes_have_names(dof: int, course: "np.typing.NDArray[np.float64]", expected: str) -> None:
-    """A course of the layers along z is named by its shape."""
+    """A weak mode of layers is named by its shape along z."""
     labels = [layer_label(layer // 3, layer % 3, dof) for layer in range(12)]
     assert name(labels, course / np.linalg.norm(course)) == expected
 
 
 def test_modules_modes_have_names() -> None:
-    """Opposite shifts of both sides of all modules are their shift along the strips, others are a pattern."""
+    """Opposite shifts of both sides of all modules are named as a shift along the strips, others as a pattern."""
     signs = {0: 1, 2: 1, 5: 1, 7: 1}
     sides = [
         (station, layer, m, side) for station in range(4) for layer in range(3) for m in range(8) for side in (0, 1)
@@ -119,7 +119,7 @@ def test_modules_modes_have_names() -> None:
 
 
 def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:
-    """The doubt names the step; without rx and ry, or with the layer's pivot, there is none."""
+    """The warning names the step; without rx and ry, or with the layer's pivot, there is none."""
     stages = [{"steps": [{"name": "modules", "fix": ["layer"]}, {"name": "two-step", "fix": ["IFT", 21, 41]}]}]
     assert 'step "two-step" frees rx or ry' in pivot_doubt("calypso", stages, 3)
     assert pivot_doubt("layer", stages, 3) == ""
@@ -127,7 +127,7 @@ def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:
 
 
 def test_the_experts_own_parameters_count_for_the_doubt() -> None:
-    """Labels that a step's own text frees or fixes go before its fix rules, and a stage's stations before others."""
+    """Labels in a step's own text take precedence over its fix rules, and a stage's stations over others."""
     modules = {"name": "own", "fix": ["layer", "3ST"]}
     assert pivot_doubt("calypso", [{"steps": [modules]}], 4) == ""
     frees = modules | {"parameters_text": "Parameter\n 213 0.0 0.005\n"}
@@ -141,7 +141,7 @@ def test_the_experts_own_parameters_count_for_the_doubt() -> None:
 
 
 def test_a_cut_that_takes_tilted_layers_is_doubted(data: Path) -> None:
-    """FASER's constants tilt the IFT by 65 mrad, which a cut of 2 mm/rad takes for the most part; 10 leaves it alone."""
+    """FASER's constants tilt the IFT by 65 mrad: a cut of 2 mm/rad rejects most of its hits, 10 rejects none."""
     constants = read_constants(data / "constants" / "align_2025.txt")
     doubt = tilt_doubt("calypso", 2.0, constants)
     assert "layers 00, 01, 02, which the constants tilt by up to 65 mrad" in doubt

@@ -1,4 +1,4 @@
-"""What a physicist imports: its examples run, and its names are those that are promised."""
+"""Test the public package: its examples run, and its names are the documented ones."""
 
 import doctest
 import shutil
@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 @pytest.fixture
 def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The campaign of the examples: four iterations, known to the registry by its name."""
+    """Return the campaign of the examples: four iterations, registered by name."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     record = make_campaign(workdir / NAME, files=2)
     assert [run_iteration(record, i) for i in range(1, 5)] == [0, 0, 0, 42]
@@ -39,7 +39,7 @@ def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def files(converged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of the examples: constants, tracks of a reconstruction, and a steering text that frees IFT modules."""
+    """Return the examples' folder: constants, reconstructed tracks, and a steering text that frees IFT modules."""
     folder = converged / "here"
     folder.mkdir()
     shutil.copy(EXAMPLES / "align_2025.txt", folder / "inputforalign.txt")
@@ -52,49 +52,49 @@ def files(converged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("module", [faser_align.api, faser_align.api.campaign], ids=lambda module: module.__name__)
 def test_examples_of_the_docstrings_run(module: ModuleType, files: Path) -> None:
-    """What the docstrings show is what comes out."""
+    """The examples in docstrings give the output shown."""
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
 
 
 def test_every_promised_name_is_in_an_example() -> None:
-    """Each public function and class is in an example that runs, except those that another returns, and submit, which needs a pool."""
+    """An example uses each public function and class, except classes only returned, and submit, which needs a pool."""
     shown = f"{faser_align.api.__doc__}{faser_align.api.campaign.Campaign.__doc__}{faser_align.api.campaign.campaigns.__doc__}"
     given = {"CampaignError", "Constants", "Counts", "Parameter", "Records", "Solution", "submit"}
     assert {name for name in faser_align.api.__all__ if name not in shown} <= given
 
 
 def test_what_is_imported_is_promised() -> None:
-    """Nothing can be imported from the public package that it does not promise."""
+    """The public package exports only documented names."""
     names = {name for name, value in vars(faser_align.api).items() if not name.startswith("_")}
     modules = {name for name in names if isinstance(getattr(faser_align.api, name), ModuleType)}
     assert names - modules == set(faser_align.api.__all__)
 
 
 def test_every_promised_name_is_there_and_documented() -> None:
-    """Each public name exists and, if it is a function or a class of ours, says what it does."""
+    """Each public name exists and, if it is our function or class, has a docstring."""
     for name in faser_align.api.__all__:
         value = getattr(faser_align.api, name)
         assert not callable(value) or not getattr(value, "__module__", "").startswith("faser_align") or value.__doc__
 
 
 def test_a_campaign_without_constants_says_so(workdir: Path) -> None:
-    """A campaign in which nothing was found yet has no constants, in one sentence."""
+    """A campaign without resulting constants says so in one sentence."""
     record = make_campaign(workdir / "c", name="c")
     with pytest.raises(faser_align.api.UserError, match="c has found no constants yet; it is created"):
         faser_align.api.Campaign(record["folder"]).constants()
 
 
 def test_a_stage_alone_names_no_constants(workdir: Path) -> None:
-    """Asked for a stage without an iteration, a campaign does not answer with the constants of another one."""
+    """A stage without an iteration does not select another stage's constants."""
     record = make_campaign(workdir / "c", name="c")
     with pytest.raises(faser_align.api.UserError, match="stage 1 of c has several iterations; name the iteration, too"):
         faser_align.api.Campaign(record["folder"]).constants(stage=1)
 
 
 def test_the_example_with_pandas_runs(converged: Path) -> None:
-    """examples/read_campaign.py reads a campaign into tables and finds what moved most."""
+    """examples/read_campaign.py reads a campaign into tables and finds the largest corrections."""
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), str(converged / NAME)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_the_example_with_pandas_runs(converged: Path) -> None:
 
 
 def test_the_example_says_that_there_is_nothing_to_read(workdir: Path) -> None:
-    """Of a campaign without a finished iteration examples/read_campaign.py says so, in one sentence."""
+    """examples/read_campaign.py reports a campaign without a finished iteration in one sentence."""
     record = make_campaign(workdir / "c", name="c")
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), record["folder"]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""A program submits, controls and follows campaigns on a real pool."""
+"""Test submitting, controlling and following campaigns from Python on a real pool."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What whole campaigns share: the next one begins when the DAGMan of the last has left the queue."""
+"""Separate whole campaigns: the next one begins after the last DAGMan has left the queue."""
 
 import time
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ LEAVES_S_MAX = 240.0
 
 @pytest.fixture(autouse=True)
 def _an_empty_queue(request: pytest.FixtureRequest, _described: None) -> Iterator[None]:
-    """A campaign has ended some seconds before its DAGMan leaves, and ``submit`` refuses another one of its name.
+    """Wait for an empty queue, because DAGMan leaves some seconds after its campaign's end.
 
-    What is left is looked at afterwards: a hook that still runs writes files under other names first.
+    Until then ``submit`` refuses the same name. What is left is checked afterwards, because a running hook first writes
+    files under other names.
     """
     yield
     if "pool" not in request.fixturenames:
@@ -27,6 +28,6 @@ def _an_empty_queue(request: pytest.FixtureRequest, _described: None) -> Iterato
 
 @pytest.fixture(autouse=True)
 def _described(workdir: Path) -> Iterator[None]:
-    """Each file that a campaign of these tests leaves has its description, and each key in those that are ours."""
+    """Check that each file and key that a campaign leaves is described."""
     yield
     assert undescribed_below(workdir) == []

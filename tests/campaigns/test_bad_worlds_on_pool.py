@@ -1,4 +1,4 @@
-"""Worlds that are bad for jobs, on a real pool: each ends with the failure's own name and cure, and a resume loses nothing."""
+"""Test jobs in broken environments on a real pool: each failure is named with its fix, and a resume loses nothing."""
 
 import shutil
 import subprocess
@@ -49,7 +49,7 @@ PEDE = '[solver]\nbackend = "pede"\npede = "{pede}"\n'
 
 
 class World(NamedTuple):
-    """A campaign in it, the failure that it must end with, words of the reason, and how the world is put right."""
+    """A campaign in a broken environment, its expected failure, words of the reason, and the repair."""
 
     name: str
     status: int
@@ -59,14 +59,14 @@ class World(NamedTuple):
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server."""
+    """Provide a desk with a mail server."""
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         yield Desk(workdir, "any", mailbox)
 
 
 def begin(desk: Desk, name: str, text: str, iterations: int = 1) -> str:
-    """Submit a campaign of one file; returns its full name."""
+    """Submit a campaign of one file; return its full name."""
     (desk.folder / "faser-align.toml").write_text((COMMON + text).replace("{examples}", str(EXAMPLES)))
     full = f"{name}-{desk.folder.name}"
     desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", str(iterations), "--name", full, "--no-check")
@@ -74,7 +74,7 @@ def begin(desk: Desk, name: str, text: str, iterations: int = 1) -> str:
 
 
 def end(desk: Desk, worlds: list[World]) -> None:
-    """Each world's campaign has failed by the failure's own name; put right and resumed, it comes to its end."""
+    """Check that each campaign has failed with the expected name; repair and resume it to its end."""
     for world in worlds:
         desk.wait(world.name, status=15)
         failure, *_, cure = exit_codes.JOB_FAILURES[world.status]
@@ -106,7 +106,7 @@ RECONSTRUCTION = {
 
 
 def bad_reconstruction(desk: Desk, name: str) -> World:
-    """Submit a campaign and make its world bad."""
+    """Submit a campaign and break its environment."""
     orders, does, status, words = RECONSTRUCTION[name]
     lxplus = Lxplus(desk.folder / name, 150)
     shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
@@ -139,7 +139,7 @@ def bad_reconstruction(desk: Desk, name: str) -> World:
 
 @pytest.mark.timeout(1800)
 def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
-    """EOS refuses or keeps half, the quota, the ticket, no output over a stale one, no environment: named, cured, resumed."""
+    """Failures of EOS, quota, ticket, output and environment are named with the fix, and the campaign resumes."""
     with no_job_begins():
         worlds = [bad_reconstruction(desk, name) for name in RECONSTRUCTION]
     end(desk, worlds)
@@ -147,7 +147,7 @@ def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
 
 @pytest.mark.timeout(900)
 def test_60_tracks_end_as_starved(desk: Desk) -> None:
-    """A campaign with 60 tracks ends as starved; mail and status say what would help, and neither resume nor extend is offered."""
+    """A campaign with 60 tracks ends as starved; mail and status name the fix, and offer neither resume nor extend."""
     name = begin(desk, "few", SIMULATION.replace("tracks = 300", "tracks = 60"))
     desk.wait(name, status=13)
     failure, _, cure = exit_codes.JOB_FAILURES[exit_codes.STATISTICS]
@@ -167,7 +167,7 @@ def test_60_tracks_end_as_starved(desk: Desk) -> None:
 
 @pytest.mark.timeout(1800)
 def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
-    """pede aborts with 26, ends with 5 or crashes over a stale result; constants of iteration 3 are gone, empty or no numbers."""
+    """Failures of pede, and missing, empty or malformed constants, are named, and the campaign resumes."""
     good = Path(make_pede(desk.folder)).read_text()
     worlds = []
     for name, does, words in (
@@ -194,7 +194,7 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
         "nan": lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]'),
     }
     third = {}
-    with no_job_begins():  # until somebody looks for what they leave
+    with no_job_begins():  # until somebody looks for their files
         for name, words in (("missing", "No such file"), ("empty", "is empty"), ("nan", "finite number")):
             full = begin(desk, name, SIMULATION, 3)
             path = Path(layout.constants_file(str(desk.folder / full), 1, 3))

@@ -1,4 +1,4 @@
-"""Campaigns with backend ``calypso`` on a real pool, in stand-ins for lxplus: one that loses two files, and one that starves."""
+"""Test Calypso campaigns with dropped files on a real pool, with stand-ins for lxplus."""
 
 import shutil
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ files = "420"
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk whose mail server is there all the time."""
+    """Provide a desk with a permanent mail server."""
     with Mailbox(workdir / "mail") as mailbox:
         yield Desk(workdir, "camp", mailbox)
 
@@ -94,7 +94,7 @@ def set_up(desk: Desk, *, tracks: int, min_files: float, more: str = "") -> Lxpl
 
 @pytest.mark.timeout(1800)
 def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -> None:
-    """Of twelve files one vanished after submission, one crashes later on: the campaign converges in its third stage, confirmed."""
+    """A campaign that drops two of twelve files converges in its third stage and passes its validation."""
     lxplus = set_up(desk, tracks=200, min_files=0.8, more=STAGES)
     for file in (*range(400, 412), 420):
         lxplus.raw(file, **({"good": 3} if file == 405 else {}))
@@ -114,10 +114,11 @@ def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -
     assert lost[vanished].startswith("raw file missing or unreadable: inputs: raw file ")
     assert lost[crashed].startswith("reconstruction crashed: reconstruction: ")
     assert "FATAL: Segment decoding failed" in lost[crashed]
-    # What trying again cannot help is not tried again; what it may help is, once.
+    # A failure that a retry cannot fix is not retried; others are, once.
     started = [row["subject"] for row in desk.history() if row["event"] == "started"]
     assert (started.count(vanished), started.count(crashed)) == (1, 2)
-    # What is lost stays out; the iteration whose files were others did not count, though its constants stood still.
+    # A dropped file stays out; the iteration with other files did not count, though its corrections were below
+    # threshold.
     submitted: dict[tuple[int, int], set[int]] = {}
     for kind, stage, iteration, file in map(layout.parse_node, desk.jobs()):
         if kind == "reco":
@@ -156,7 +157,7 @@ def test_three_stages_and_a_validation_without_two_of_twelve_files(desk: Desk) -
 
 
 def test_fewer_files_than_the_quorum(desk: Desk) -> None:
-    """A campaign with more bad files than the quorum allows fails, names them with reason and cure, and loses nothing."""
+    """A campaign with more failed files than allowed fails, and names each with reason and fix."""
     lxplus = set_up(desk, tracks=150, min_files=0.6)
     lxplus.raw(400)
     lxplus.raw(401, silent=True)

@@ -1,4 +1,4 @@
-"""Campaigns from campaigns on a real pool: one per run, forks from any constants, an iteration that is solved again."""
+"""Test campaigns from campaigns on a real pool: one per run, forks from any constants, solving again."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ FIRST, SECOND = "Y2023_R011705_F400", "Y2023_R011706_F1"
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """A desk of its own: nobody is told, and the registry knows no other campaigns."""
+    """Provide a desk without recipients and other campaigns."""
     assert pool.master_pid
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     with Mailbox(workdir / "mail") as mailbox:
@@ -35,7 +35,7 @@ def desk(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None:
-    """One command makes a campaign per run; from one of them another is forked, and an iteration solved with other cuts."""
+    """One command makes a campaign per run; one of them is forked, and an iteration is solved with other cuts."""
     pairs = ("-r", "11705", "-f", "400", "-r", "11706", "-f", "1")
     planned = desk.run("submit", "--each", "-y", "2023", *pairs, "-i", "1", "--dry-run")
     assert f"{FIRST}: 2023, run 011705, 1 file (400); planned\n" in planned

@@ -1,4 +1,4 @@
-"""Going on on a real pool: more iterations, limits that change, a stop after an iteration, and never two DAGMans."""
+"""Test extensions, changed limits, stops after an iteration, and simultaneous commands on a real pool."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ events = ["end"]
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server, and a configuration by which nothing converges before its ninth iteration."""
+    """Provide a desk with a mail server, and a configuration that cannot converge before the ninth iteration."""
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         made = Desk(workdir, NAME, mailbox)
@@ -43,7 +43,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 
 
 def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
-    """The same command typed twice at the same instant: exit statuses and what was said, sorted."""
+    """Run the same command twice at once; return exit statuses and output, sorted."""
     running = [
         subprocess.Popen(
             [*COMMAND, *words], cwd=desk.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -54,7 +54,7 @@ def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
 
 
 def test_a_campaign_goes_on(desk: Desk) -> None:
-    """Exhausted, extended, changed, stopped after an iteration and resumed, a campaign has one history and one DAGMan."""
+    """An extended, changed, stopped and resumed campaign has one history and one DAGMan."""
     desk.run(*SUBMIT, "-i", "1")
     desk.wait(NAME, status=10)
     assert "extend goes-on -i" in desk.run("status", NAME)
@@ -62,7 +62,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     assert "continues with iteration 2 of at most 4" in desk.run("extend", NAME, "-i", "3", "--dry-run")
     assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
 
-    with no_job_begins():  # before all of this is said
+    with no_job_begins():  # before it prints all of this
         (first, said), (second, refused) = both(desk, "extend", NAME, "-i", "3")
         assert (first, second) == (0, 2), said + refused
         assert layout.dag_files(str(desk.campaign)) == [layout.DAG, "alignment-02.dag"]
@@ -74,7 +74,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
 
     status = desk.read("status", NAME)
     reached = status["iteration"]
-    assert 2 <= reached <= 3  # the one that ran when it was asked
+    assert 2 <= reached <= 3  # the one that ran at the request
     assert status["limit"] == 4
     assert status["reason"].endswith("asked to stop after the iteration")
     assert [row["verdict"] for row in status["iterations"]] == ["limit", *["go_on"] * (reached - 1)]
@@ -122,7 +122,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
 
 
 def test_a_campaign_that_failed_is_extended(desk: Desk) -> None:
-    """The iteration in which it failed is finished, without what was done of it, and one more follows."""
+    """An extension finishes the failed iteration without repeating its completed nodes, and adds one more."""
     raw = [desk.folder / f"raw_{file}" for file in ("00400", "00401")]
     for path in raw:
         path.write_bytes(b"raw")

@@ -1,4 +1,4 @@
-"""A campaign on a real pool whose large files are moved half-way: it goes on in the new place, to the same end."""
+"""Test moving a running campaign's large files on a real pool."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ events = ["end"]
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server, two places for data, and a configuration by which nothing converges before its third iteration."""
+    """Provide a desk with a mail server, two data folders, and a configuration that cannot converge before iteration 3."""
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         made = Desk(workdir, NAME, mailbox)
@@ -57,7 +57,7 @@ def tracks(place: Path) -> list[str]:
 
 
 def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
-    """Refused while it runs; stopped, moved with two kills and resumed, a campaign converges, and its pages and commands work."""
+    """A move is refused while the campaign runs; after a stop, a move with two kills and a resume, it converges."""
     first, second = desk.folder / "first", desk.folder / "second"
     with no_job_begins():
         desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
@@ -75,7 +75,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
         command = [str(STRACE), "-o", "/dev/null", *fault_at(name, number), *COMMAND, "move", NAME, str(second)]
         killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=300, check=False)
         assert killed.returncode == -9, killed
-    # The record says the new place and no hook knows it yet: those of the resumed campaign go by the record all the same.
+    # The manifest names the new place and no hook has recorded it: the resumed campaign's hooks use the manifest.
     assert tracks(first) == tracks(second) == before
     desk.run("resume", NAME)
     desk.wait(NAME)
@@ -89,7 +89,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
 
     left = desk.run("move", NAME, str(second), status=1)
     assert "removed" in left
-    assert tracks(first) == before  # Millepede jobs have removed their copies since, and nothing goes without a copy
+    assert tracks(first) == before  # Millepede jobs have removed their copies, and every other file still has one
     moved = [row["facts"] for row in desk.history() if row["event"] == "changed"]
     assert [(one["key"], one["before"], one["after"]) for one in moved] == [
         ("data", f"{first}/{NAME}", f"{second}/{NAME}")

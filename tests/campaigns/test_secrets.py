@@ -1,4 +1,4 @@
-"""Secrets and names: a whole campaign on the pool, in a folder with an ugly name, with deliveries that fail and succeed."""
+"""Test that secrets stay secret and odd names harmless: a whole campaign with failing and successful deliveries."""
 
 import base64
 import contextlib
@@ -30,7 +30,7 @@ from faser_align.state import registry
 PASSWORD, USER = "Kanarie/p@ss 4711", "canaryuser"
 TOKEN, WRONG_TOKEN, PATH_SECRET = "kanarietoken1good6i369yima", "kanarietoken2wrong7j470zj", "kanarie-path-secret-0815"
 ENVIRONMENT = "kanarie-environment-2342"
-# All ways in which one of them could be written down.
+# All ways to spell one of them.
 CANARIES = [
     *(PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD), json.dumps(PASSWORD)[1:-1], PASSWORD.replace(" ", "+")),
     *(base64.b64encode(text.encode()).decode() for text in (PASSWORD, f"\0{USER}\0{PASSWORD}")),
@@ -57,7 +57,7 @@ memory_mb = 300
 
 
 class Desk:
-    """A folder in which somebody works; everything that a command says is kept."""
+    """A working folder; the output of every command is kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class Desk:
         self.said: list[str] = []
 
     def run(self, *words: str, status: int | None = 0) -> Result:
-        """Type a command in a shell that has a secret in its environment."""
+        """Run a command in a shell with a secret in its environment."""
         done = subprocess.run(
             [sys.executable, "-m", "faser_align.cli", *words],
             cwd=self.folder,
@@ -87,7 +87,7 @@ class Desk:
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk whose folder has an ugly name, with what a campaign of two raw files needs."""
+    """Provide a desk whose folder has an odd name, with the files for a campaign of two raw files."""
     folder = workdir / FOLDER
     (folder / "raw; files").mkdir(parents=True)
     for file in (400, 401):
@@ -100,7 +100,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 
 
 def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
-    """Names of all commands that can write JSON."""
+    """Return the names of all commands that can write JSON."""
     command = command or typer.main.get_command(main.app)
     for word, inner in getattr(command, "commands", {}).items():
         yield from commands_with_json(inner, f"{name} {word}".strip())
@@ -109,7 +109,7 @@ def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
 
 
 def files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every regular file below a folder that can be read, with its content; a pool's come and go while they are looked at."""
+    """Return every readable regular file below a folder with its content; a pool's files may vanish meanwhile."""
     for path in (Path(top, name) for top, _, names in os.walk(folder) for name in names):
         with contextlib.suppress(OSError):
             if stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK):
@@ -117,12 +117,12 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def leaks(content: bytes) -> list[str]:
-    """The secrets that stand in something."""
+    """Return the secrets in a text."""
     return [canary for canary in CANARIES if canary.encode() in content]
 
 
 def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None:
-    """After failing and succeeding deliveries no secret stands in anything that the campaign left; its ugly path did no harm."""
+    """After failed and successful deliveries nothing that the campaign left contains a secret, and its odd path works."""
     with Mailbox(desk.folder.parent / "mail") as mailbox, mattermost() as channel:
         channel.token = TOKEN
         login = f"{USER}:{quote(PASSWORD, safe='')}"
@@ -180,7 +180,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         desk.run("export", NAME)
         desk.run("report", NAME, "-o", "../report.html")
         desk.run("notify", "retry", NAME, status=None)
-        # Targets that nobody can read, while messages wait: commands refuse, and a hook delivers nothing.
+        # With unreadable targets and pending messages, commands refuse, and a hook delivers nothing.
         for broken in (
             targets + f'"{PASSWORD}',
             f'[targets]\nmail = ["{WRONG_TOKEN}"]\n',
@@ -192,7 +192,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
             desk.run("check", status=None)
             done = hook("final", str(desk.campaign), layout.FINAL_NODE, 0, 0, dag_id="999.0")
             desk.said += [done.stdout, done.stderr]
-        assert len(leaks(targets.encode())) == 4  # what is looked for is found where it stands
+        assert len(leaks(targets.encode())) == 4  # the search finds the secrets where they are
         (desk.folder / "my targets.toml").chmod(0o640)
         refused = desk.run("notify", "test", status=2)
         assert "is open to others (mode 640): chmod 600" in refused.err
@@ -212,7 +212,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
     assert {where: found for where, content in everything.items() if (found := leaks(content))} == {}
     assert b"Traceback" not in everything["output"]
 
-    # The ugly names are what they are, everywhere: nothing was run, split, or left beside.
+    # The odd names appear unchanged: nothing was executed, split, or left elsewhere.
     clusters = re.findall(r"as job (\d+)", said)
     assert len(clusters) == 2
     assert sorted(path.name for path in desk.folder.iterdir()) == sorted(

@@ -1,4 +1,4 @@
-"""Two runs in one campaign on a real pool: weighted, with a file lost, and solved again with other weights."""
+"""Test two weighted runs in one campaign on a real pool, with a dropped file, solved again with other weights."""
 
 import json
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ WEIGHTED = '[solver]\nweights = {{ "011706" = {weight} }}\n'
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with four raw files of two runs."""
+    """Provide a desk with four raw files of two runs."""
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         yield Desk(workdir, f"runs-{workdir.name}", mailbox)
 
 
 def test_two_runs_with_weights(desk: Desk) -> None:
-    """A lost file is named with its run; the same tracks give other constants with other weights, without the ROOT files."""
+    """A dropped file is named with its run; other weights change the constants, without ROOT files."""
     for name in RAW:
         (desk.folder / f"raw_{name}").write_bytes(b"raw")
     desk.configure(CONFIG + WEIGHTED, folder=desk.folder, weight=0.5)

@@ -1,4 +1,4 @@
-"""Stages on a real pool: gone through twice, ended at a limit, refuted by a validation, and extended after each."""
+"""Test stages on a real pool: repeated, ended at a limit, rejected by a validation, and extended."""
 
 import itertools
 import json
@@ -70,7 +70,7 @@ chi2_rise_max = 10.0
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server."""
+    """Provide a desk with a mail server."""
     assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox:
         yield Desk(workdir, f"stages-{workdir.name}", mailbox)
@@ -87,7 +87,7 @@ def verdicts(desk: Desk) -> list[tuple[int, int, str]]:
 
 
 def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) -> None:
-    """A stage that stops at its limit exhausts the campaign; extended, it converges, and the stages after it follow."""
+    """A stage that reaches its limit ends the campaign as exhausted; after an extension the following stages run."""
     configure(desk, campaign="repeat = 2", more=TWICE)
     desk.run(*SUBMIT, desk.name)
     desk.wait(desk.name, status=10)
@@ -106,7 +106,7 @@ def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) ->
         *("created", "submitted", "stage_finished", "limit", "extended", "stage_finished", "stage_finished", "limit")
     ]
     assert "stage 3" in desk.run("history", desk.name, "--campaign-only")
-    # Each stage starts from what the one before has found, and has tracks of its own stations.
+    # Each stage starts from the previous result, and has tracks of its own stations.
     places = ["iter01", "stage02/iter01", "stage02/iter02", "stage03/iter01", "stage04/iter01"]
     for before, after in itertools.pairwise(places):
         found = (desk.campaign / before / layout.MILLEPEDE / layout.CONSTANTS).read_text()
@@ -118,7 +118,7 @@ def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) ->
     assert [bool(count) for count in hits] == [False, True, True, False, True]
     assert desk.kinds() == ["exhausted", "exhausted"]
     desk.run("verify", desk.name)
-    # Any stage's constants can begin another campaign, and any iteration be solved again.
+    # Any stage's constants can start another campaign, and any iteration can be solved again.
     place = ("--from", desk.name, "--stage", "2", "--iteration", "1")
     assert f"forked from:  {desk.name}, stage 2, iteration 1" in desk.run("submit", *place, "--dry-run")
     metrics = json.loads((desk.campaign / places[1] / layout.MILLEPEDE / layout.METRICS).read_text())
@@ -128,7 +128,7 @@ def test_stages_are_gone_through_twice_and_one_stops_at_its_limit(desk: Desk) ->
 
 
 def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
-    """Its iterations go on where it had stood still, though they had been passed over, and are validated by the new limits."""
+    """A rejected campaign's extension runs the skipped iterations, and is validated with the new limits."""
     easy = (
         "significance_max = 1e6\neffect_um_max = 1e6\nremaining_sigma_max = 1e9\nchi2_rise_max = 10.0\npatience = 1\n"
     )
@@ -145,11 +145,11 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     assert "the new constants describe the data worse" not in section
     assert desk.run("status", desk.name).count("the new constants describe the data worse") == 1
 
-    until(lambda: not (desk.campaign / "iter02").exists())  # FINAL removes the folders that no job has used
+    until(lambda: not (desk.campaign / "iter02").exists())  # FINAL removes folders that no job has used
     for node in (
         layout.reco_node(1, 2, 400),
         layout.mille_node(1, 2),
-    ):  # as a DAGMan leaves them that was started again
+    ):  # as a restarted DAGMan leaves them
         mark = Path(layout.passed_file(str(desk.campaign), node))
         mark.parent.mkdir(parents=True)
         mark.touch()

@@ -1,4 +1,4 @@
-"""Whole campaigns on a real pool, from the command line to the delivered message: the four ways to end."""
+"""Test whole campaigns on a real pool, from the command line to the delivered message: the four ends."""
 
 import json
 import os
@@ -52,19 +52,19 @@ def configure(desk: Desk, *, raw: str = "", requirements: str = "", pede: str = 
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server and a Mattermost channel that are there all the time."""
+    """Provide a desk with a permanent mail server and Mattermost channel."""
     with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
         yield Desk(workdir, NAME, mailbox, channel)
 
 
 def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
-    """Submitted in a terminal that is killed, a campaign converges early, ends with success, and is told once."""
+    """A campaign submitted in a terminal that is killed converges early, ends with success, and notifies once."""
     configure(desk)
     terminal = subprocess.Popen(
         [*COMMAND, *SUBMIT], cwd=desk.folder, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     said, _ = terminal.communicate(timeout=300)
-    with pytest.raises(ProcessLookupError):  # nothing of the session is left that a hang-up could reach
+    with pytest.raises(ProcessLookupError):  # no process of the session is left for a hang-up
         os.killpg(terminal.pid, signal.SIGHUP)
     desk.wait(NAME)
     dagman = desk.dagman(cluster_of(said))
@@ -87,7 +87,7 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
 
 
 def test_a_campaign_converges_with_pede(desk: Desk) -> None:
-    """With pede (a stand-in, whose exit status is always 0) in place of the built-in solver a campaign ends alike."""
+    """With pede (a stand-in whose exit status is always 0) instead of the built-in solver a campaign ends the same."""
     configure(desk, pede=make_pede(desk.folder))
     desk.run(*SUBMIT)
     desk.wait(NAME)
@@ -124,7 +124,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     make_old(str(desk.campaign))
     said = desk.run("resume", NAME)
     with queries.published(str(desk.campaign)) as db:
-        assert schema.applied(db) == schema.names()  # an older program's campaign is brought up to date
+        assert schema.applied(db) == schema.names()  # an older program's campaign is migrated
     desk.wait(NAME)
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     rows = desk.read("history", NAME)
@@ -135,12 +135,12 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     assert events[4] == "resumed"
     assert events[-1] == "converged"
     done = [row for row in rows if row["subject"] == layout.reco_node(1, 1, 400) and row["event"] == "started"]
-    assert len(done) == 1  # what had succeeded is not done again
+    assert len(done) == 1  # completed nodes do not run again
     assert desk.kinds() == ["failed", "converged"]
 
 
 def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
-    """With fewer iterations than convergence needs a campaign ends as exhausted, and says so."""
+    """A campaign with fewer iterations than convergence needs ends as exhausted, and says so."""
     configure(desk)
     said = desk.run(*SUBMIT, "-i", "2")
     desk.wait(NAME, status=10)
@@ -153,7 +153,7 @@ def test_a_campaign_that_cannot_converge_is_exhausted(desk: Desk) -> None:
 
 @pytest.mark.alone
 def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Desk) -> None:
-    """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed; resume would go on."""
+    """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed, and it can be resumed."""
     configure(desk, requirements="false")
     said = desk.run(*SUBMIT)
     deadline = time.monotonic() + 240
@@ -173,7 +173,7 @@ def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Des
 
 
 def ours_running() -> list[str]:
-    """Command lines of this user's processes that are hooks, jobs or commands of ours."""
+    """Return the command lines of this user's hooks, jobs and commands."""
     found = []
     for process in Path("/proc").iterdir():
         try:

@@ -1,7 +1,8 @@
-"""Every block of code in the documentation is run by a test, or says why not.
+"""Test that every block of code in the documentation is run by a test, or says why not.
 
-In front of a block stands a comment, ``<!-- run by test_NAME -->`` or ``<!-- not run: why -->``; on a page that one test follows from
-top to bottom once, ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` are what a program has written, those of ``mermaid`` pictures.
+A comment precedes each block, ``<!-- run by test_NAME -->`` or ``<!-- not run: why -->``; a page that one test follows
+from top to bottom has one ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` show output, those of ``mermaid``
+diagrams.
 """
 
 import gzip
@@ -35,7 +36,7 @@ _MARK = re.compile(r"<!-- (run by|not run:) (.+?) -->\s*$")
 
 
 class Block(NamedTuple):
-    """A block: where it stands, its language, its text, and what its mark says."""
+    """A block: its place, language, text, and mark."""
 
     page: str
     language: str
@@ -45,10 +46,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page, fenced or indented, in their order."""
+    """Yield the blocks of a page, fenced or indented, in order."""
     text = page.read_text(encoding="utf-8")
     found = [(m.start(), m[2], textwrap.dedent(m[3])) for m in _FENCE.finditer(text)]
-    plain = _FENCE.sub(lambda m: "x" * len(m[0]), text)  # of the same length, so that places stay
+    plain = _FENCE.sub(lambda m: "x" * len(m[0]), text)  # of the same length, so that positions stay
     found += [
         (m.start(), "sh", textwrap.dedent(m[1])) for m in _INDENTED.finditer(plain) if not _in_a_list(plain, m.start())
     ]
@@ -62,7 +63,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def _in_a_list(text: str, start: int) -> bool:
-    """Whether what is indented at ``start`` belongs to an item of a list: the last line that is not, begins one."""
+    """Return whether an indented block belongs to an item of a list: the last line without indent begins one."""
     before = [line for line in text[:start].splitlines() if line and not line.startswith(" ")]
     return bool(before) and re.match(r"(\d+\.|-) ", before[-1]) is not None
 
@@ -71,7 +72,7 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 
 def those_of(runner: str) -> list[Block]:
-    """The blocks that a test runs."""
+    """Return the blocks that a test runs."""
     found = [block for block in ALL if block.runner == runner]
     assert found
     return found
@@ -79,7 +80,7 @@ def those_of(runner: str) -> list[Block]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_says_who_runs_it(page: Path) -> None:
-    """A block of code names the test that runs it, which is there, or the reason why none does."""
+    """A block of code names an existing test that runs it, or the reason why none does."""
     tests = {
         name for path in ROOT.glob("tests/*/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }
@@ -93,13 +94,13 @@ def test_every_block_says_who_runs_it(page: Path) -> None:
 
 
 def test_configurations_on_the_pages_are_valid() -> None:
-    """Each configuration that a page shows is one."""
+    """Each configuration shown on a page is valid."""
     for block in those_of("test_configurations_on_the_pages_are_valid"):
         parse_config(block.text, block.page)
 
 
 def test_targets_on_the_pages_are_read(tmp_path: Path) -> None:
-    """The files of targets that pages show are read, with the names in them."""
+    """Files of targets shown on pages are valid, with the names in them."""
     for block in those_of("test_targets_on_the_pages_are_read"):
         path = tmp_path / "targets.toml"
         path.write_text(block.text)
@@ -108,14 +109,14 @@ def test_targets_on_the_pages_are_read(tmp_path: Path) -> None:
 
 
 def test_the_constants_of_the_page_are_read() -> None:
-    """The lines of constants that a page shows are constants."""
+    """Lines of constants shown on a page are valid."""
     for block in those_of("test_the_constants_of_the_page_are_read"):
         assert len(parse_constants(block.text, block.page)) == block.text.count('"') / 2
 
 
 @pytest.fixture(scope="module")
 def desk(session_folder: Path) -> Iterator[Path]:
-    """A folder in which one campaign has converged and one is under way, with their names in the registry."""
+    """Provide a folder with one converged and one running campaign, both registered."""
     folder = session_folder / "pages"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -134,18 +135,18 @@ def desk(session_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def command(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command line in this process, on that desk."""
+    """Run the command line in this process, in that folder."""
     return in_process(monkeypatch, capsys)
 
 
 def lines_of(runner: str) -> list[list[str]]:
-    """The words of each line of those blocks, comments left out."""
+    """Yield the words of each line of those blocks, without comments."""
     lines = [shlex.split(line, comments=True) for block in those_of(runner) for line in block.text.splitlines()]
     return [words for words in lines if words]
 
 
 def test_the_tutorial_can_be_followed(command: Command) -> None:
-    """Each command of the tutorial, from top to bottom, does its work on a campaign that has converged."""
+    """Each command of the tutorial, from top to bottom, works on a converged campaign."""
     for program, *words in lines_of("test_the_tutorial_can_be_followed"):
         assert program == "faser-align"
         left = command(*words)
@@ -155,7 +156,7 @@ def test_the_tutorial_can_be_followed(command: Command) -> None:
 def test_a_report_that_cannot_be_written_here_is_written_at_home(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In somebody else's folder `report` writes at home, and says where in full."""
+    """In another user's folder `report` writes to the home folder, and prints the full path."""
     here, home = tmp_path / "here", tmp_path / "home"
     here.mkdir(mode=0o555)
     home.mkdir()
@@ -167,7 +168,7 @@ def test_a_report_that_cannot_be_written_here_is_written_at_home(
 
 
 def test_commands_on_the_pages_work(command: Command) -> None:
-    """Each command of the pages on how to do something works on a campaign that is under way."""
+    """Each command of the guides works on a running campaign."""
     for program, *words in lines_of("test_commands_on_the_pages_work"):
         assert program == "faser-align"
         left = command(*("demo-2" if word == "NAME" else word for word in words))
@@ -175,7 +176,7 @@ def test_commands_on_the_pages_work(command: Command) -> None:
 
 
 def test_python_on_the_pages_runs(desk: Path, command: Command) -> None:
-    """Each piece of Python on the pages runs as it stands."""
+    """Each piece of Python on the pages runs unchanged."""
     (desk / "tracks.bin").write_bytes(gzip.decompress((DATA / "mille" / "mp2input_4st.bin.gz").read_bytes()))
     command("export", "demo-2", "--format", "csv", "-o", "exported")
     for block in those_of("test_python_on_the_pages_runs"):
@@ -184,7 +185,7 @@ def test_python_on_the_pages_runs(desk: Path, command: Command) -> None:
 
 
 def test_sql_on_the_pages_runs(desk: Path) -> None:
-    """Each query on the pages runs on a campaign's published store."""
+    """Each query on the pages runs on a campaign's snapshot."""
     db = sqlite3.connect(f"file:{desk}/demo-1/{layout.PUBLISHED}?mode=ro", uri=True)
     for block in those_of("test_sql_on_the_pages_runs"):
         for query in filter(str.strip, re.sub(r"--.*", "", block.text).split(";")):

@@ -1,4 +1,4 @@
-"""The keys on the page of the files are those of the files that the program writes."""
+"""Test that the page of files describes the keys of the files that the program writes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def differs(described: Format, values: Iterable[Any]) -> tuple[set[str], set[str]]:
-    """Keys of JSON values that have no description, and descriptions of keys that are in none of them."""
+    """Return keys of JSON values without a description, and descriptions without a key."""
     names = [key.name for key in described.keys]
     unknown: set[str] = set()
     seen: set[str] = set()
@@ -35,7 +35,7 @@ def differs(described: Format, values: Iterable[Any]) -> tuple[set[str], set[str
 
 @pytest.fixture
 def record(workdir: Path) -> Record:
-    """A campaign with one iteration of one file, known to the registry."""
+    """Return the manifest of a registered campaign with one iteration of one file."""
     made = make_campaign(workdir / "c", files=1)
     registry.add(made["name"], made["folder"])
     return made
@@ -46,10 +46,10 @@ def read(path: str) -> Any:
 
 
 def test_events_are_described(record: Record) -> None:
-    """Every key of every event that hooks and commands put into the spool has its description, and every description its key."""
+    """Every key of every event in the event queue has a description, and every description its key."""
     folder = record["folder"]
     reco, mille = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
-    os.rename(f"{folder}/{layout.STATE}", f"{folder}/elsewhere")  # so that every event waits
+    os.rename(f"{folder}/{layout.STATE}", f"{folder}/elsewhere")  # so that every event stays queued
     hook("pre", folder, reco, 0, 2)
     write_output(record, 1, 1, 400)
     hook("hold", folder, reco, "40.0", 0)
@@ -83,7 +83,7 @@ def test_events_are_described(record: Record) -> None:
 
 
 def test_what_lies_elsewhere_is_described(record: Record, workdir: Path) -> None:
-    """So have the registry, what an index says of a published page, and what `export` writes."""
+    """The registry, an index entry of a published page, and the output of `export` are described."""
     run_iteration(record, 1)
     (entry,) = (read(str(path)) for path in registry.home().glob("*.json") if record["folder"] in path.read_text())
     assert differs(REGISTRY_FORMAT, [entry]) == (set(), set())

@@ -1,4 +1,4 @@
-"""What the documentation shows is what the code says."""
+"""Test that the documentation agrees with the code."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    """Commands, keys, states, exit statuses, the schema and the tables inside other pages are those of the code."""
+    """The generated commands, keys, states, exit statuses, schema and tables equal those of the code."""
     old = [name for name, text in refresh.pages().items() if (DOCS / name).read_text(encoding="utf-8") != text]
     for (page, name), text in refresh.blocks().items():
         if refresh.between((DOCS / page).read_text(encoding="utf-8"), name)[1] != text:
@@ -27,7 +27,7 @@ def test_generated_parts_are_up_to_date() -> None:
 
 
 def test_refreshing_makes_the_same_pages_anew(tmp_path: Path) -> None:
-    """One command brings a page that is not current up to date, and says which; the second time there is nothing to do."""
+    """Refreshing updates outdated pages and names them; the second time nothing changes."""
     (tmp_path / "images").mkdir()
     for path in [*DOCS.glob("*.md"), *DOCS.glob("images/*.svg")]:
         (tmp_path / path.relative_to(DOCS)).write_bytes(path.read_bytes())
@@ -40,7 +40,7 @@ def test_refreshing_makes_the_same_pages_anew(tmp_path: Path) -> None:
 
 
 def test_every_file_is_explained() -> None:
-    """Each file and folder of a campaign that the program knows by name is on the page of the files."""
+    """The page of files has each file and folder of a campaign that the program knows by name."""
     page = (DOCS / "files.md").read_text(encoding="utf-8")
     nodes = {"FINAL_NODE", "VALIDATE_NODE"}
     names = {
@@ -51,7 +51,7 @@ def test_every_file_is_explained() -> None:
 
 
 def test_every_state_and_event_has_a_meaning() -> None:
-    """Nothing of the tables is without a sentence, and no sentence without its state or event."""
+    """Every state and event of the tables has a meaning, and every meaning its state or event."""
     assert list(meanings.STATES) == list(table.STATES)
     assert list(meanings.NODE_STATES) == list(table.NODE_STATES)
     assert set(meanings.EVENTS) == {event for _, event, _ in (*table.CAMPAIGN, *table.NODE)} | set(table.NOTES)
@@ -59,7 +59,7 @@ def test_every_state_and_event_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link of the documentation leads to a file that is there."""
+    """Every relative link of the documentation leads to an existing file."""
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text):
         if "://" not in target:
@@ -67,7 +67,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_pictures_are_small() -> None:
-    """The pictures of the documentation are there, and no page is slow because of one."""
+    """The pictures of the documentation exist and are small."""
     pictures = {path.name: path.stat().st_size for path in (DOCS / "images").glob("*.png")}
     assert {"report.png", "status.png", "mail.png"} <= set(pictures)
     assert max(pictures.values()) < 150_000

@@ -1,4 +1,4 @@
-"""The page *First campaign on lxplus*: followed from top to bottom, in stand-ins for lxplus on a real pool."""
+"""Test the page *First campaign on lxplus* from top to bottom, with stand-ins for lxplus on a real pool."""
 
 import os
 import re
@@ -30,7 +30,7 @@ BLOCK = re.compile(
     r"```(?P<language>sh|toml|text)\n(?P<text>.*?)```",
     re.DOTALL,
 )
-# Machines of today's batch system in place of lxplus, seconds in place of hours.
+# Machines of today's batch system instead of lxplus, seconds instead of hours.
 SHORTER = [
     ("requirements = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= \"AlmaLinux9\")'", ""),
     ("memory_mb = 4000", "memory_mb = 300"),
@@ -41,7 +41,7 @@ SHORTER = [
     ("scan_interval_s = 5", "scan_interval_s = 1"),
     ("residual_max = [0.5, 0.05]", 'residual_max = [0.5]\npivot = "layer"'),
 ]
-# What differs from run to run and from machine to machine in an output that the page shows.
+# Parts of the page's output that differ between runs and machines.
 VARYING = [
     (r"faser-align-probe-\w+", "faser-align-probe-N"),
     (r"\S+/execute/dir_\d+(/scratch)?", "/pool/execute/dir_N"),  # scratch: HTCondor 25
@@ -73,7 +73,7 @@ class Desk:
         self.targets.parent.mkdir(parents=True)
 
     def adapt(self, text: str) -> str:
-        """What the page says, with fewer files and the places of this desk."""
+        """Return the page's command with fewer files and the folders of this test."""
         for there, here in (
             ("/afs/cern.ch/user/y/you/calypso/install", self.lxplus.checkout),
             ("/afs/cern.ch/user/y/you/calypso", self.lxplus.checkout),
@@ -85,7 +85,7 @@ class Desk:
         return text
 
     def as_on_lxplus(self, text: str) -> str:
-        """An output with the places of lxplus in place of those of this desk."""
+        """Return an output with lxplus's folders instead of this test's."""
         afs, cvmfs = (
             "/afs/cern.ch/user/y/you",
             "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
@@ -107,7 +107,7 @@ class Desk:
         return re.sub(r"^─{60,}$", "─" * 60, text, flags=re.MULTILINE)
 
     def configure(self, text: str) -> None:
-        """Write what a block of TOML shows to where the page says: targets, or lines of the configuration."""
+        """Write a block of TOML to the file named on the page: targets, or lines of the configuration."""
         if "[targets]" in text:
             self.targets.write_text(self.adapt(text))
             self.targets.chmod(0o600)
@@ -130,7 +130,7 @@ class Desk:
         path.write_text(configuration)
 
     def follow(self, line: str, status: int) -> Result:
-        """Type a command of the page."""
+        """Run a command of the page."""
         program, *words = shlex.split(self.adapt(line))
         assert program == "faser-align"
         left = self.command(*words)
@@ -138,14 +138,14 @@ class Desk:
         return left
 
     def message(self) -> str:
-        """The text of the last message."""
+        """Return the text of the last message."""
         text = self.mailbox.messages()[-1].get_body(("plain",))
         assert text is not None
         return str(text.get_content())
 
 
 def chosen(text: str, mark: str) -> str:
-    """The lines of an output that a mark of the page asks for."""
+    """Return the lines of an output that the page's mark selects."""
     lines = [line.rstrip() for line in text.strip("\n").splitlines()]
     words = re.search(r'lines with "(.+)"', mark)
     if words:
@@ -155,7 +155,7 @@ def chosen(text: str, mark: str) -> str:
 
 
 def alike(text: str) -> str:
-    """An output without what differs from run to run."""
+    """Return an output without parts that differ between runs."""
     for pattern, replacement in VARYING:
         text = re.sub(pattern, replacement, text)
     return text
@@ -165,11 +165,11 @@ def alike(text: str) -> str:
 def desk(
     pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Desk]:
-    """The desk of somebody who has logged in: a home, a mail server, the command line."""
+    """Provide the desk of a user who has logged in: a home folder, a mail server, the command line."""
     assert pool.master_pid
     monkeypatch.setenv("HOME", str(workdir))
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    monkeypatch.setattr(draw, "TEXT_WIDTH", 400)  # paths here are longer than those of lxplus: no row may be folded
+    monkeypatch.setattr(draw, "TEXT_WIDTH", 400)  # paths here are longer than on lxplus: no row may be wrapped
 
     def command(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["faser-align", *words])
@@ -185,15 +185,15 @@ def desk(
 
 
 def test_the_same_python_is_named_everywhere() -> None:
-    """The page, the profile that init writes and check's warning name the same Python on CVMFS."""
+    """The page, the profile of init and check's warning name the same Python on CVMFS."""
     assert f"base={interpreters.ON_CVMFS} " in PAGE.read_text()
     assert f"#     {interpreters.ON_CVMFS}\n" in profile_text("lxplus")
 
 
 def test_the_first_campaign_can_be_followed(desk: Desk) -> None:
-    """Each block of the page, in its order, leads from nothing to a campaign that converges; each output is that which is shown.
+    """The page's blocks, in order, lead to a campaign that converges, with the output shown.
 
-    With FASER_ALIGN_PAGES=write the outputs are put into the page.
+    With FASER_ALIGN_PAGES=write the outputs are written to the page.
     """
     typed, printed, shown = [], "", []
     for block in BLOCK.finditer(PAGE.read_text()):
@@ -228,6 +228,6 @@ def test_the_first_campaign_can_be_followed(desk: Desk) -> None:
     assert read_constants(str(desk.here / "constants.txt")) == read_constants(str(last))
     assert list((desk.here / "database").glob("**/ALLP200.db"))
     assert (desk.here / f"{NAME}.html").stat().st_size > 10_000
-    # What clean has left was moved, and nothing else is in the way.
+    # The remaining files were moved, and nothing else is in the way.
     assert len(list(data.glob("iter*/2kfalignment/kfalignment*"))) == 2
     assert list((desk.root / "eos" / "faser-align").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The page for those who come from faser-alignment-script: complete, up to date, and every command of it was run."""
+"""Test the page for users of faser-alignment-script: complete, current, and with working commands."""
 
 import os
 import re
@@ -22,22 +22,22 @@ SHORTER = {
     "400-450": "400-401",
     "400:450": "400:401",
     "450-500": "402-403",
-    "-i 10": "-i 2",  # so that it runs still when it is stopped
+    "-i 10": "-i 2",  # so that it is still running when it is stopped
     "--iterations 10": "--iterations 1",
 }
-# Parts of sentences, not commands that are complete.
+# Parts of sentences, not complete commands.
 FRAGMENTS = {"faser-align mille"}
 
 
 def rows() -> list[tuple[str, str]]:
-    """The rows of the tables of commands: what was typed there, what is typed here."""
+    """Return the rows of the command tables: the old command and the new one."""
     section = PAGE.read_text().partition("## Command by command")[2].partition("\n## ")[0]
     found = re.findall(r"^\| (.*?) \| (.*?) \|$", section, re.MULTILINE)
     return [(there, here) for there, here in found if not there.startswith(("there", "---"))]
 
 
 def commands() -> list[str]:
-    """Each command of ours on the page, in its order: those of the first steps, then those of the tables."""
+    """Return each command of ours on the page, in order: first steps, then tables."""
     page = PAGE.read_text()
     steps = page.partition("## In ten minutes")[2].partition("\n## ")[0]
     texts = [steps, *(here for _, here in rows())]
@@ -46,7 +46,7 @@ def commands() -> list[str]:
 
 
 def test_every_line_that_could_be_typed_there_has_its_row() -> None:
-    """Each line of the predecessor's README that a user could type stands in a table, with something beside it."""
+    """Each line of the old README that a user could type is in a table, with a counterpart."""
     there = {typed: here for left, here in rows() for typed in re.findall(r"`([^`]+)`", left)}
     lines = (THEIRS / "commands.txt").read_text().splitlines()
     assert len(lines) > 40
@@ -54,7 +54,7 @@ def test_every_line_that_could_be_typed_there_has_its_row() -> None:
 
 
 def test_the_keys_are_those_of_the_importer() -> None:
-    """The tables of keys are made from the rules by which configurations are imported."""
+    """The tables of keys are generated from the import rules."""
     found = re.search(r"<!-- keys -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert found is not None
     assert found[1] == key_tables()
@@ -93,7 +93,7 @@ class Desk:
         shutil.copy(THEIRS / "pede-dev.yaml", self.fresh / "config.yaml")
 
     def adapt(self, typed: str) -> str:
-        """The command of the page with fewer files and iterations, and paths of this desk."""
+        """Return the page's command with fewer files and iterations, and paths of this test."""
         for long, short in SHORTER.items():
             typed = typed.replace(long, short)
         typed = re.sub(r"(--calypso_path) \S+", rf"\1 {self.lxplus.checkout}", typed)
@@ -105,7 +105,7 @@ class Desk:
         return typed.replace("millepede.res", str(solution / "millepede.res"))
 
     def follow(self, typed: str) -> Result:
-        """Type a command of the page where it belongs."""
+        """Run a command of the page in its folder."""
         words = shlex.split(self.adapt(typed))[1:]
         verb = words[0]
         self.chdir(self.here)
@@ -137,7 +137,7 @@ class Desk:
 def test_every_command_of_the_page_works(
     pool: Pool, workdir: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Followed from top to bottom, with two raw files in place of 51, each command of the page does its work."""
+    """Each command of the page works, from top to bottom, with two raw files instead of 51."""
     desk = Desk(workdir, command, monkeypatch)
     ends = {"wait": (0, 10)}
     followed = []

@@ -1,4 +1,4 @@
-"""The site that is made of the documentation."""
+"""Test the documentation site."""
 
 import os
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def site(session_folder: Path) -> Path:
-    """The site, built as `make docs` does."""
+    """Return the site, built as by `make docs`."""
     folder = session_folder / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -24,20 +24,20 @@ def site(session_folder: Path) -> Path:
 
 
 def test_every_page_is_in_the_site(site: Path) -> None:
-    """Each page of docs/ is a page of the site; links that lead nowhere have stopped the build."""
+    """Each page of docs/ is a page of the site; a broken link would stop the build."""
     pages = {path.stem for path in ROOT.glob("docs/*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
     assert not [*site.rglob("__pycache__"), *site.rglob("*.py")]
 
 
 def test_each_page_stands_once_in_the_navigation() -> None:
-    """The navigation names every page of docs/, and none twice."""
+    """The navigation names every page of docs/ once."""
     named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(named) == sorted(path.name for path in ROOT.glob("docs/*.md"))
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
-    """Scripts, styles, fonts and pictures of every page are the site's own."""
+    """Scripts, styles, fonts and pictures of every page come from the site."""
     for page in site.glob("*.html"):
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe|source)[^>]+src=[\"']?([^\"' >]+)", text)
@@ -46,7 +46,7 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 
 
 def test_pages_are_shown_without_a_network(site: Path) -> None:
-    """A browser shows diagrams, pictures and keys that are not broken, from the file, asking nobody for anything."""
+    """A browser shows diagrams, pictures and keys from the files, without network requests."""
     with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)

@@ -1,4 +1,4 @@
-"""What README, documentation and changelog tell a reader to type exists: every command, and every option of it."""
+"""Test that every command and option in README, documentation and changelog exists."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ PAGES = [
 
 
 def unknown(typed: str) -> list[str]:
-    """Words of a command (without ``faser-align``) that the program does not know."""
+    """Return words of a command (without ``faser-align``) that the program does not know."""
     command, found = typer.main.get_command(app), []
     for word in (word.strip(",.:;()[]") for word in typed.split()):
         inner = getattr(command, "commands", None)
@@ -34,7 +34,7 @@ def unknown(typed: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_options_exist(page: Path) -> None:
-    """Each command in backquotes and in blocks of code is one, with the options that stand there."""
+    """Each command in backquotes and in blocks of code exists, with its options."""
     text = page.read_text(encoding="utf-8").replace("\\|", "|")
     typed = re.findall(r"`faser-align ([a-z][^`\n]*)`", text)
     typed += re.findall(r"^ {4,}(?:\$ )?faser-align ([a-z][^\n#|]*)", text, re.MULTILINE)

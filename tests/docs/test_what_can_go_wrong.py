@@ -1,4 +1,4 @@
-"""The page *What can go wrong, and what you will see*: its words are the program's, and tests hold its lines."""
+"""Test the page *What can go wrong, and what you will see* against the program's texts and the tests it names."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 
 @pytest.fixture(scope="module")
 def sources() -> str:
-    """The program's text, literals that continue each other joined and quotes in them plain."""
+    """Return the program's source with adjacent literals joined and quotes unescaped."""
     text = "\n".join(path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
     return re.sub(r'"\n\s*f?"', "", text)
 
 
 @pytest.fixture(scope="module")
 def tests() -> set[str]:
-    """Names of all tests."""
+    """Return the names of all tests."""
     return {
         name
         for path in ROOT.glob("tests/*/test_*.py")
@@ -33,7 +33,7 @@ def tests() -> set[str]:
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
 def test_each_line_is_held(line: list[str], sources: str, tests: set[str]) -> None:
-    """A line has four cells; its quotations stand in the program's text; the tests that it names are there."""
+    """Each row has four cells, its quotations are in the program's source, and its tests exist."""
     assert len(line) == 4
     named = re.findall(r"`(test_\w+)`", line[3])
     assert named

@@ -1,4 +1,4 @@
-"""Where the geometry puts the sensors, and what the field does between them."""
+"""Test the positions of sensors, and the field between them."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def element(layer: int, module: int, side: int) -> int:
 
 
 def test_sensors_lie_where_calypso_has_them() -> None:
-    """Sides of station 1's middle layer stand at the z and y that Calypso's geometry gives them."""
+    """Sides of station 1's middle layer have z and y of Calypso's geometry."""
     origin = geo.build({}).origin
     assert [origin[element(4, 0, side), 2] for side in (0, 1)] == pytest.approx([45.855, 44.97])
     assert [origin[element(4, 1, side), 2] for side in (0, 1)] == pytest.approx([53.8, 52.915])
@@ -29,7 +29,7 @@ def test_axes_are_rotations() -> None:
 
 
 def test_strips_of_the_sides_cross_at_40_mrad() -> None:
-    """Side 0 measures along y turned by 20 mrad, side 1 by as much the other way, alternating with the module."""
+    """Side 0 measures along y rotated by 20 mrad, side 1 by the opposite angle, alternating with the module."""
     across = geo.build({}).axes[:, :, 0].reshape(geo.LAYERS, geo.MODULES, geo.SIDES, 3)
     assert across[..., 1] == pytest.approx(np.full(across.shape[:-1], np.cos(0.020)))
     assert across[5, :, 0, 0] == pytest.approx(np.sin(0.020) * np.array([-1, 1, -1, 1, 1, -1, 1, -1]))
@@ -37,7 +37,7 @@ def test_strips_of_the_sides_cross_at_40_mrad() -> None:
 
 
 def test_module_moves_in_its_own_frame() -> None:
-    """A module's x is the global y, its y the global x; turning it about z leaves its centre."""
+    """A module's x is the global y, its y the global x; a rotation about z keeps its centre."""
     nominal = geo.build({})
     moved = geo.build({"123": (0.1, 0.2, 0.0, 0.0, 0.0, 0.0)})
     shift = (moved.origin - nominal.origin)[element(5, 3, 0)]
@@ -58,14 +58,14 @@ def test_layer_turns_about_its_own_plane() -> None:
 
 
 def test_later_rotations_are_about_fixed_axes() -> None:
-    """Rz * Ry * Rx turns about x first."""
+    """Rz * Ry * Rx rotates about x first."""
     quarter = np.pi / 2
     turned = geo.rotation(np.array([[quarter, quarter, 0.0]]))[0] @ np.array([0.0, 1.0, 0.0])
     assert turned == pytest.approx([1.0, 0.0, 0.0])
 
 
 def test_field_bends_as_boxes_do() -> None:
-    """In front of the first magnet nothing happens; behind it the kick is 0.3 GeV/(T m) times field and length."""
+    """Before the first magnet the deflection is zero; after it the kick is 0.3 GeV/(T m) times field and length."""
     shift, kick = geo.bending_at(np.array([-1891.65, 47.4, 637.4]))
     assert shift[0] == kick[0] == 0.0
     first = 0.299792458 * 0.57 * 1.5

@@ -1,4 +1,4 @@
-"""The ROOT files of the simulation."""
+"""Test the simulation's ROOT files."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def fits() -> reco.Fits:
 
 
 def test_branches_are_calypsos(fits: reco.Fits, tmp_path: Path) -> None:
-    """The tree has the names of Calypso's files, one entry a track, jagged branches with one counter."""
+    """The tree has the names of Calypso's files, one entry per track, and jagged branches with one counter."""
     assert kfalignment.write(str(tmp_path / "a.root"), [fits]) == len(fits.lengths)
     with uproot.open(tmp_path / "a.root") as file:
         tree = file["tree"]
@@ -56,7 +56,7 @@ def test_momentum_is_that_of_the_fit(fits: reco.Fits) -> None:
 
 
 def test_file_without_tracks(tmp_path: Path) -> None:
-    """No tracks make a file with an empty tree, not an error."""
+    """No tracks give a file with an empty tree, not an error."""
     nothing = np.zeros(0, dtype=np.int64)
     fits = reco.reconstruct(tracks.Hits(nothing, nothing, nothing), DESIGN, 4)
     assert kfalignment.write(str(tmp_path / "a.root"), [fits]) == 0

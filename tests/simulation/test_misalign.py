@@ -1,4 +1,4 @@
-"""Misplaced modules and the distance to the truth."""
+"""Test misaligned modules and the distance to the truth."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ TRUTH: Constants = {"00": (1.0, 0.2, 0.0, 0.05, 0.06, 0.002), "003": (0.1, 0.2, 
 
 
 def test_ift_is_misplaced_by_the_given_rms() -> None:
-    """Modules of the IFT move by exactly the rms asked for; layers and other stations stay."""
+    """Modules of the IFT move by exactly the requested rms; layers and other stations stay."""
     start = misplace_ift(TRUTH, seed=3)
     assert distance_to_truth(start, TRUTH)[:3] == pytest.approx((24.0, 121.0, 380.0))
     assert set(start) == set(TRUTH) | {f"0{layer}{module}" for layer in range(3) for module in range(8)}
@@ -21,7 +21,7 @@ def test_ift_is_misplaced_by_the_given_rms() -> None:
 
 
 def test_constrained_modes_are_not_excited() -> None:
-    """In each layer the mean shift across the strips and the mean turn stay zero."""
+    """In each layer the mean shift across the strips and the mean rotation stay zero."""
     start = misplace_ift({}, seed=1, u_um=50.0)
     for layer in range(3):
         values = np.array([start[f"0{layer}{module}"] for module in range(8)])
@@ -30,14 +30,14 @@ def test_constrained_modes_are_not_excited() -> None:
 
 
 def test_distance_ignores_constrained_modes() -> None:
-    """A common shift and turn of a layer's modules is no distance, and errors give pulls."""
+    """A common shift and rotation of a layer's modules gives no distance, and errors give pulls."""
     moved: Constants = {f"01{module}": (0.3, 0.0, 0.0, 0.0, 0.0, 0.002) for module in range(8)}
     errors = dict.fromkeys(PARAMETERS, 0.001)
     assert distance_to_truth(moved, {}, errors) == pytest.approx((0.0, 0.0, 0.0, 0.0), abs=1e-9)
 
 
 def test_pull_is_that_of_the_solvers_parameters() -> None:
-    """With errors of 1 um, a v that moves each side by 1 um has the pull 1 in two parameters of three."""
+    """With errors of 1 um, a v that moves each side by 1 um has the pull 1 in two of three parameters."""
     v = 1e-3 / 0.020
     moved: Constants = {f"0{i}{k}": (0.0, v, 0.0, 0.0, 0.0, 0.0) for i in range(3) for k in range(8)}
     distance = distance_to_truth(moved, {}, dict.fromkeys(PARAMETERS, 0.001))
@@ -46,9 +46,9 @@ def test_pull_is_that_of_the_solvers_parameters() -> None:
 
 
 def test_sides_are_those_of_the_corrections() -> None:
-    """A difference made from one side's parameter has a pull in that parameter alone."""
+    """A difference in one side's parameter has a pull in that parameter only."""
     label = module_x_label(0, 1, 3, 1)
     correction = correction_from_parameters({label: 0.002})
     distance = distance_to_truth(correction, {}, dict.fromkeys(PARAMETERS, 1e-3) | {label: 1.0})
-    # What is left is the mean of the layer, 1/8 of u in each of its 16 sides but one.
+    # The layer's mean remains, 1/8 of u in each of its 16 sides except one.
     assert distance.pull == pytest.approx(np.sqrt(15 / 72) / 8, rel=0.1)

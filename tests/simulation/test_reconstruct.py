@@ -1,4 +1,4 @@
-"""The fit of the tracks and its derivatives."""
+"""Test the track fit and its derivatives."""
 
 from importlib.resources import files
 
@@ -25,7 +25,7 @@ def fit(constants: Constants, count: int = 4000, stations: int = 4) -> reco.Fits
     ids=["design 4", "design 3", "2025 4", "2025 3"],
 )
 def test_true_constants_describe_the_hits(constants: Constants, stations: int) -> None:
-    """chi2/ndf is 1, and residuals are those of a strip less a track's five parameters, with 23 or 18 hits a track."""
+    """chi2/ndf is 1, and residuals have a strip's rms reduced by five fitted parameters, with 23 or 18 hits per track."""
     fits = fit(constants, stations=stations)
     used = np.abs(fits.parameters[:, 4]) < 1.0 / 100.0
     chi2 = fits.chi2[used].sum() / (fits.lengths[used] - 5).sum()
@@ -42,7 +42,7 @@ def test_true_constants_describe_the_hits(constants: Constants, stations: int) -
 
 
 def test_fit_finds_the_true_tracks() -> None:
-    """Momenta come back within a few percent, without bias."""
+    """Fitted momenta are within a few percent of the true ones, without bias."""
     raw = tracks.generate(np.random.default_rng([1, 11705, 400, 0]), 4000)
     detector = geo.build(REAL)
     hits = tracks.simulate(detector, 4000, seed=1, run=11705, number=400)
@@ -60,7 +60,7 @@ def test_wrong_constants_show() -> None:
     hits = tracks.simulate(detector, 4000, seed=1, run=1, number=1)
     fits = reco.reconstruct(hits, geo.build({"111": (0.010, 0.0, 0.0, 0.0, 0.0, 0.0)}), 4)
     module = fits.element // 2 == 4 * geo.MODULES + 1
-    # The sensor is believed 10 um too far up, so tracks are expected too low on it; the fit takes a part of it.
+    # The sensor is assumed 10 um too high, so predictions are too low on it; the fit absorbs a part.
     assert 7.0 < 1e3 * fits.residual[module].mean() < 10.0
 
 
@@ -78,7 +78,7 @@ def test_no_tracks_at_all() -> None:
 
 
 def predict(fits: reco.Fits, detector: Geometry, parameters: Floats | None = None) -> Floats:
-    """Predicted local x of every hit, for the fitted tracks or other ``parameters``."""
+    """Return the predicted local x of every hit, for the fitted tracks or other ``parameters``."""
     track = np.repeat(np.arange(len(fits.lengths)), fits.lengths)
     values = (fits.parameters if parameters is None else parameters).T[:, track]
     axes = detector.axes[fits.element].transpose(1, 2, 0)
@@ -87,7 +87,7 @@ def predict(fits: reco.Fits, detector: Geometry, parameters: Floats | None = Non
 
 @pytest.mark.parametrize("dof", range(6))
 def test_module_derivatives_are_those_of_side_0s_frame(dof: int) -> None:
-    """Moving a module's two sides rigidly in the frame of side 0 changes predictions as the derivatives say."""
+    """Derivatives for a module equal the effect of moving both sides rigidly in the frame of side 0."""
     fits = fit(REAL, count=100)
     detector = geo.build(REAL)
     step = 1e-4 if dof < 3 else 1e-6
@@ -107,7 +107,7 @@ def test_module_derivatives_are_those_of_side_0s_frame(dof: int) -> None:
 
 @pytest.mark.parametrize("dof", range(6))
 def test_layer_derivatives_turn_about_the_z_of_the_hit(dof: int) -> None:
-    """Moving everything in the global frame about (0, 0, z of a hit) changes predictions as the derivatives say."""
+    """Derivatives for a layer equal the effect of moving everything in the global frame about (0, 0, z of a hit)."""
     fits = fit(REAL, count=30)
     detector = geo.build(REAL)
     z = detector.origin[fits.element, 2] + fits.measured * detector.axes[fits.element, 2, 0]
@@ -127,7 +127,7 @@ def test_layer_derivatives_turn_about_the_z_of_the_hit(dof: int) -> None:
 
 
 def test_track_derivatives() -> None:
-    """Derivatives by x, y, theta, phi and q/p are those of the prediction."""
+    """Derivatives for x, y, theta, phi and q/p are those of the prediction."""
     fits = fit(REAL, count=100)
     detector = geo.build(REAL)
     x, y, slope_x, slope_y, q_over_p = fits.parameters.T
@@ -142,7 +142,7 @@ def test_track_derivatives() -> None:
 
 
 def test_design_has_calypsos_derivatives() -> None:
-    """On the designed detector: -1 and -cos(40 mrad) by a module's x, -cos(20 mrad) by a layer's y."""
+    """In the nominal detector they are -1 and -cos(40 mrad) for a module's x, -cos(20 mrad) for a layer's y."""
     fits = fit({}, count=200)
     side = fits.element % 2
     assert fits.module[0] == pytest.approx(np.where(side == 0, -1.0, -np.cos(0.040)), abs=1e-9)

@@ -1,4 +1,4 @@
-"""Raw files of the simulation: repeatable, and like FASER's."""
+"""Test the simulation's raw files: reproducible, and similar to FASER's."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def same(first: tracks.Hits, second: tracks.Hits) -> bool:
 
 
 def test_raw_file_is_its_run_and_number() -> None:
-    """A raw file always holds the same hits, and another number, run or seed makes others."""
+    """A raw file always has the same hits; another number, run or seed gives others."""
     first = tracks.simulate(TRUTH, 50, seed=1, run=11705, number=400)
     assert same(first, tracks.simulate(TRUTH, 50, seed=1, run=11705, number=400))
     assert not same(first, tracks.simulate(TRUTH, 50, seed=1, run=11705, number=401))
@@ -23,7 +23,7 @@ def test_raw_file_is_its_run_and_number() -> None:
 
 
 def test_raw_file_comes_in_batches() -> None:
-    """Large raw files are made batch by batch, each with tracks of its own; the first is what a small file has."""
+    """Large raw files are made in batches with different tracks; the first equals a small file."""
     batches = list(tracks.simulate_file(TRUTH, tracks.BATCH + 50, seed=1, run=1, number=1))
     assert [batch.track.max() < size for batch, size in zip(batches, (tracks.BATCH, 50), strict=True)] == [True, True]
     assert same(batches[0], tracks.simulate(TRUTH, tracks.BATCH, seed=1, run=1, number=1))
@@ -46,7 +46,7 @@ def test_tracks_do_not_depend_on_the_detector() -> None:
 
 
 def test_hits_are_sorted_and_inside() -> None:
-    """Hits come by track and along the beam, with strips that exist."""
+    """Hits are ordered by track and along the beam, with valid strips."""
     hits = tracks.simulate(TRUTH, 500, seed=1, run=1, number=1)
     layer = hits.element // 16
     assert np.all(np.diff(hits.track * geo.LAYERS + layer) >= 0)
@@ -56,7 +56,7 @@ def test_hits_are_sorted_and_inside() -> None:
 
 
 def test_momenta_are_muons_of_the_lhc() -> None:
-    """Most muons have hundreds of GeV; both charges are there; few are outside the converter's window."""
+    """Most muons have hundreds of GeV, both charges occur, and few are outside the converter's window."""
     q_over_p = tracks.generate(np.random.default_rng(1), 20000).q_over_p
     momentum = 1.0 / np.abs(q_over_p)
     assert 450 < np.median(momentum) < 650
@@ -66,18 +66,18 @@ def test_momenta_are_muons_of_the_lhc() -> None:
 
 
 def test_layer_scatters_as_highland_says() -> None:
-    """12.4 urad at 100 GeV in 1.2 % of a radiation length, half at twice the momentum."""
+    """The scattering angle is 12.4 urad at 100 GeV in 1.2 % of a radiation length, half at twice the momentum."""
     assert tracks.scattering_angle(np.array([0.01, -0.005])) == pytest.approx([12.4e-6, 6.2e-6], rel=0.01)
 
 
 def test_usual_response_is_the_default() -> None:
-    """Without noise and outliers a raw file is what it always was."""
+    """Without noise and outliers a raw file is the same as before these settings existed."""
     first = tracks.simulate(TRUTH, 300, seed=1, run=1, number=1)
     assert same(first, tracks.simulate(TRUTH, 300, seed=1, run=1, number=1, response=tracks.Response()))
 
 
 def test_inefficiency_takes_hits() -> None:
-    """The share of hits that is asked for is missing."""
+    """The requested fraction of hits is missing."""
     full, half = (
         len(tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(inefficiency=share)).track)
         for share in (0.0, 0.5)
@@ -86,7 +86,7 @@ def test_inefficiency_takes_hits() -> None:
 
 
 def test_outliers_lie_beside_and_leave_the_others_alone() -> None:
-    """The asked share of hits is moved by up to 1 mm; all tracks and the other hits stay as they are."""
+    """The requested fraction of hits is moved by up to 1 mm; tracks and other hits stay the same."""
     clean = tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1)
     dirty = tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(outliers=0.05))
     columns = zip(clean.track.tolist(), clean.element.tolist(), clean.strip.tolist(), strict=True)
@@ -101,7 +101,7 @@ def test_outliers_lie_beside_and_leave_the_others_alone() -> None:
 
 
 def test_noise_takes_the_place_of_hits_that_are_missing() -> None:
-    """A noisy strip is found near where a sensor did not respond, and the more the noisier the sensor is."""
+    """Noise hits replace missing hits nearby, more often with a higher noise rate."""
     lengths = [
         len(tracks.simulate(TRUTH, 2000, seed=1, run=1, number=1, response=tracks.Response(0.2, noise)).track)
         for noise in (0.0, 0.001, 0.01)

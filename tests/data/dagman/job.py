@@ -1,6 +1,7 @@
-"""The job of a recorded campaign: ``job.py NODE``, in the campaign's folder.
+"""Run as a job of a recorded campaign: ``job.py NODE``, in the campaign's folder.
 
-It leaves what hooks look for. ``faults/NODE`` has a line for each attempt that goes otherwise: an exit status, or ``sleep``.
+It writes the files that hooks expect. ``faults/NODE`` has a line for each attempt with a fault: an exit status, or
+``sleep``.
 """
 
 import os

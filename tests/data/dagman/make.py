@@ -31,7 +31,7 @@ STEPS = [{"name": "IFT fix layer", "fix": ["layer", "3ST"]}]
 
 
 class Recorded:
-    """A campaign that runs on the pool; its faults are lines by node."""
+    """A campaign on the pool; its faults are lines by node."""
 
     def __init__(self, root: Path, name: str, faults: dict[str, str], files: int = 2, **config: Any) -> None:
         told = {"targets": ["me"], "file": str(root / "targets.toml"), "events": ["end", "held", "lost"]}
@@ -74,7 +74,7 @@ class Recorded:
         return found
 
     def says(self, words: str, log: str = layout.JOBSTATE_LOG) -> list[str]:
-        """The words of the lines of a log that begin behind the time with ``words``."""
+        """Return the log's messages that begin with ``words`` after the time."""
         path = self.folder / log
 
         def look() -> list[str]:
@@ -85,7 +85,7 @@ class Recorded:
         return found
 
     def job(self, node: str) -> str:
-        """The id of the node's latest job, once it runs."""
+        """Return the id of the node's latest job, once it runs."""
         return self.says(f"{node} EXECUTE")[-1].split()[3]
 
     def act(self, what: str, job: str) -> None:
@@ -103,14 +103,14 @@ def converged(root: Path) -> None:
 
 
 def failed(root: Path) -> None:
-    """A node fails for good; the campaign is resumed, fails once more on the way, and converges."""
+    """Record a node that fails for good; the resumed campaign fails once more on the way, and converges."""
     one = Recorded(root, "failed", {layout.reco_node(1, 2, 401): "63 63 63"}, campaign={"iterations": 5})
     one.run_and_wait()
     one.run_and_wait(resumed=True)
 
 
 def held(root: Path) -> None:
-    """Two jobs are held, one of them twice, and released."""
+    """Record two held jobs, one of them held twice, and their release."""
     one = Recorded(root, "held", {FIRST: "sleep", SECOND: "sleep"}, campaign={"iterations": 2})
     one.run()
     first, second = one.job(FIRST), one.job(SECOND)
@@ -131,7 +131,7 @@ def _runs(job: str) -> bool:
 
 
 def removed(root: Path) -> None:
-    """Stopped, and resumed."""
+    """Record a stop and a resume."""
     from faser_align.dag.submit import stop_dag
 
     one = Recorded(root, "removed", {SECOND: "sleep"}, campaign={"iterations": 2})
@@ -144,7 +144,7 @@ def removed(root: Path) -> None:
 
 
 def gone(root: Path) -> None:
-    """DAGMan is removed while it is on hold: no last hook runs."""
+    """Record the removal of a held DAGMan: no last hook runs."""
     one = Recorded(root, "gone", {SECOND: "sleep"}, campaign={"iterations": 2})
     cluster = one.run()
     one.job(SECOND)
@@ -156,7 +156,7 @@ def gone(root: Path) -> None:
 
 
 def killed(root: Path) -> None:
-    """DAGMan is killed and recovers; a job is killed by a signal, one is removed."""
+    """Record a killed DAGMan that recovers, a job killed by a signal, and a removed job."""
     one = Recorded(root, "killed", {FIRST: "63", layout.reco_node(1, 2, 400): "sleep"}, campaign={"iterations": 2})
     one.run()
     one.says(f"{FIRST} POST_SCRIPT_TERMINATED")
@@ -166,19 +166,19 @@ def killed(root: Path) -> None:
 
 
 def lost(root: Path) -> None:
-    """One of three files is given up, as the quorum allows."""
+    """Record a campaign that drops one of three files, as allowed."""
     quorum = {"min_files": 0.6}
     Recorded(root, "lost", {SECOND: "61"}, 3, campaign={"iterations": 2}, reconstruction=quorum).run_and_wait()
 
 
 def stages(root: Path) -> None:
-    """Two stages, each of which converges early: what is left of the first is passed over."""
+    """Record two stages that converge early, so that the rest of the first is skipped."""
     described = [{"name": name, "iterations": 4, "steps": STEPS} for name in ("one", "two")]
     Recorded(root, "stages", {}, stages=described, convergence={"patience": 1}).run_and_wait()
 
 
 def keep(folder: Path, target: Path) -> None:
-    """Pack what is kept of a campaign, with the names of another place and another machine in it."""
+    """Pack a campaign with the names of another place and another machine."""
     place = f"/data/{folder.name}"
     names = {
         f"{folder}": place,

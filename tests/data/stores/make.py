@@ -1,4 +1,4 @@
-"""Make the store of a campaign as this version of the program does: ``make.py FOLDER`` (see README.md)."""
+"""Make the state database of a campaign with this version of the program: ``make.py FOLDER`` (see README.md)."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PLACE, TARGETS = f"/data/{NAME}", "/home/you/.config/faser-align/targets.toml"
 
 
 def make(target: Path) -> None:
-    """A campaign whose job was held, that failed and was resumed, and that is in its third iteration now."""
+    """Make a campaign with a held job that failed, was resumed, and is in its third iteration."""
     with tempfile.TemporaryDirectory() as scratch:
         notify = {"targets": ["me", "group"], "events": ["end", "held"], "file": TARGETS}
         record = make_campaign(Path(scratch, NAME), files=2, config={"notify": notify}, name=NAME)
@@ -37,7 +37,7 @@ def make(target: Path) -> None:
 
 
 def _keep(folder: str, record: dict[str, object], target: Path) -> None:
-    """Write what is kept, with the names of another place and another machine in it."""
+    """Write the files with the names of another place and another machine."""
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     db.execute("UPDATE campaign SET folder = ?, data = ?", (PLACE, PLACE))
     for table in ("history", "attempts"):
