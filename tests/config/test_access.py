@@ -1,4 +1,4 @@
-"""Who else could write: what runs in the user's name may be changed by him and the administrator only."""
+"""Test that only the user and the administrator can change what runs as the user."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ ME, OTHER, GROUP = 4711, 4712, 4713
 
 
 def found(kind: int, mode: int, owner: int = ME, group: int = GROUP) -> os.stat_result:
-    """What ``lstat`` says of something with this mode, owner and group."""
+    """Return the ``lstat`` result for this mode, owner and group."""
     return os.stat_result((kind | mode, 1, 1, 1, owner, group, 0, 0, 0, 0))
 
 
@@ -28,7 +28,7 @@ def found(kind: int, mode: int, owner: int = ME, group: int = GROUP) -> os.stat_
         (stat.S_IFREG, 0o664, ME, GROUP, "can be written by the group 4713"),
         (stat.S_IFREG, 0o664, ME, 0, ""),  # the administrator's group
         (stat.S_IFDIR, 0o777, ME, GROUP, "can be written by everybody"),
-        (stat.S_IFDIR, 0o1777, 0, 0, ""),  # as /var/tmp
+        (stat.S_IFDIR, 0o1777, 0, 0, ""),  # like /var/tmp
         (stat.S_IFDIR, 0o1777, OTHER, GROUP, "belongs to uid 4712"),
         (stat.S_IFDIR, 0o775, ME, GROUP, "can be written by the group 4713"),
         (stat.S_IFLNK, 0o777, ME, GROUP, ""),
@@ -36,12 +36,12 @@ def found(kind: int, mode: int, owner: int = ME, group: int = GROUP) -> os.stat_
     ],
 )
 def test_who_could_write(kind: int, mode: int, owner: int, group: int, why: str) -> None:
-    """Owner, group and all others count, but for sticky folders, links, and what is the administrator's."""
+    """Write permissions count, except for sticky folders, links, and the administrator's files."""
     assert permissions._writers(found(kind, mode, owner, group), ME) == why
 
 
 def test_a_private_group_is_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a mask of 002, where each user has a group of his own, nothing is open to others."""
+    """With the umask 002 and a private group per user nothing is writable by others."""
     names = permissions.pwd.struct_passwd(("you", "x", ME, GROUP, "", "/", "/bin/sh"))
     monkeypatch.setattr(permissions.pwd, "getpwuid", lambda _: names)
     for name, members, why in (
@@ -56,7 +56,7 @@ def test_a_private_group_is_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
-    """A folder above, and one that only a link passes through, can be what others could write."""
+    """A parent folder, and a folder that only a link passes through, must not be writable by others."""
     inner = tmp_path / "above" / "inner"
     inner.mkdir(parents=True)
     (tmp_path / "first").symlink_to("second")
@@ -80,7 +80,7 @@ def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
-    """A path that never ends is refused, as one that is not there."""
+    """A circular link is refused as if it did not exist."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(UserError, match="too many links"):
@@ -90,7 +90,7 @@ def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
 
 
 def test_a_whole_tree_counts(tmp_path: Path) -> None:
-    """A single file deep in a folder, behind a link as packages of a checkout are, is found."""
+    """A single writable file deep in a folder, behind a link as in a checkout, is found."""
     (tmp_path / "real" / "deep").mkdir(parents=True)
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "package").symlink_to("../real")
@@ -103,7 +103,7 @@ def test_a_whole_tree_counts(tmp_path: Path) -> None:
 
 
 def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
-    """A Python that compiles modules beside renames files, in the folder and below, while they are looked at."""
+    """A Python that compiles modules meanwhile may rename files in the folder during the check."""
     package = tmp_path / "package"
     (package / "deep").mkdir(parents=True)
     names = [package / f"{part}{number}" for part in ("", "deep/") for number in range(200)]
@@ -154,7 +154,7 @@ Negative rights:
 def test_on_afs_the_access_list_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str, rights: str, refused: str
 ) -> None:
-    """On AFS mode bits mean nothing; what ``fs listacl`` says of everybody does."""
+    """On AFS mode bits are ignored, and the rights of everybody in ``fs listacl`` count."""
     text = LISTED.format(who=who, rights=rights)
     assert permissions.parse_access_list(text)[who] == rights
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

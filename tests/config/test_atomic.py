@@ -1,4 +1,4 @@
-"""Writing files: a reader sees the old content or the whole new one, whatever happens to the writer."""
+"""Test that a reader sees the old content or the complete new one, whatever happens to the writer."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from faser_align.system import atomic
 
-# Writes a file with each of its system calls that write in turn made the last one.
+# Writes a file, with each of its writing system calls in turn as the last one.
 KILLED = """
 import os, signal, sys
 from faser_align.system import atomic
@@ -33,7 +33,7 @@ atomic.write_text(path, "new" * 100_000)
 
 
 def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
-    """Killed before any of its steps, a writer leaves what was there, whole; after the last one, what is new."""
+    """A writer that is killed leaves the complete old file, or after its last step the complete new one."""
     path = tmp_path / "file"
     seen = []
     for last in range(8):
@@ -50,7 +50,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_readers_see_one_content_or_the_other(tmp_path: Path) -> None:
-    """While two writers replace a file again and again, every reader finds one of their texts, whole."""
+    """While two writers replace a file repeatedly, every reader sees one of their complete texts."""
     path, texts = tmp_path / "file", ("a" * 50_000, "b" * 70_000)
     atomic.write_text(path, texts[0])
     writers = [
@@ -64,7 +64,7 @@ def test_readers_see_one_content_or_the_other(tmp_path: Path) -> None:
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """What was there stays, and no temporary file does."""
+    """A block that fails keeps the old file and leaves no temporary file."""
     path = tmp_path / "file"
     path.write_text("old")
     for writing in (atomic.replacing, atomic.temporary):
@@ -74,7 +74,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
-    """write_new writes where nothing is; a file or a broken link that is there is kept."""
+    """write_new keeps an existing file or broken link."""
     path, link = tmp_path / "file", tmp_path / "link"
     atomic.write_new(path, "first")
     link.symlink_to("nowhere")
@@ -85,7 +85,7 @@ def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
 
 
 def test_permissions_are_asked_for(tmp_path: Path) -> None:
-    """A file is readable as the user's mask has it, or only for him where that is asked for."""
+    """A file has the umask's permissions, or on request is readable by its owner only."""
     for mode in (0o666, 0o600):
         atomic.write_text(tmp_path / "file", "", mode=mode)
         mask = os.umask(0o022)

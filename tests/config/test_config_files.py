@@ -1,4 +1,4 @@
-"""Raw files, runs and years as users type them."""
+"""Test parsing raw files, runs and years as users type them."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ NUMBERS = st.sets(st.integers(0, FILE_MAX), min_size=1, max_size=40)
     ],
 )
 def test_ranges_include_both_ends(text: str, files: list[int]) -> None:
-    """Every way of writing files names both ends, sorts, and counts what is named twice once."""
+    """Every notation includes both ends, sorts, and counts duplicates once."""
     assert parse_files(text) == files
 
 
@@ -48,7 +48,7 @@ def test_ranges_include_both_ends(text: str, files: list[int]) -> None:
     ],
 )
 def test_what_names_no_files_is_refused(text: str, said: str) -> None:
-    """What names no files gets one sentence that says how to write them."""
+    """Text without files gets one sentence that explains the notation."""
     with pytest.raises(UserError) as caught:
         parse_files(text)
     assert said in str(caught.value)
@@ -63,7 +63,7 @@ def test_formatting_is_undone_by_parsing(files: set[int]) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text raises anything but a sentence for the user, and what is read is in range."""
+    """Any text gives files in range or a sentence for the user."""
     try:
         files = parse_files(text)
     except UserError:
@@ -73,26 +73,26 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_the_short_text_is_short() -> None:
-    """Neighbours become one range, single files stand alone."""
+    """Consecutive files become one range, single files stay single."""
     assert format_files([415, 400, 401, 402]) == "400-402,415"
 
 
 @pytest.mark.parametrize(("text", "run"), [("11705", "011705"), ("011705", "011705"), (" 8294 ", "008294")])
 def test_runs_have_six_digits(text: str, run: str) -> None:
-    """A run is filled up with zeros to six digits."""
+    """A run is padded with zeros to six digits."""
     assert parse_run(text) == run
 
 
 @pytest.mark.parametrize("text", ["", "0", "abc", "-1", "1234567", "11705.0"])
 def test_what_is_no_run_is_refused(text: str) -> None:
-    """Anything but a whole number of at most six digits is refused."""
+    """Anything but an integer of at most six digits is refused."""
     with pytest.raises(UserError, match=r"write a number from 1 to 999999"):
         parse_run(text)
 
 
 @pytest.mark.parametrize("year", [23, 2020, 20230])
 def test_years_without_data_are_refused(year: int) -> None:
-    """A year before the detector was installed, or with too few digits, is refused."""
+    """A year before the detector's installation, or with too few digits, is refused."""
     with pytest.raises(UserError, match=rf"-y {year}"):
         check_year(year)
     assert check_year(2023) == 2023

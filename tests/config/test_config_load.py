@@ -1,4 +1,4 @@
-"""The configuration file: what is read, what is refused, and in which words."""
+"""Test reading the configuration file, and its error messages."""
 
 import contextlib
 import functools
@@ -31,7 +31,7 @@ def refused(text: str) -> str:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_valid(profile: str) -> None:
-    """What init writes is read without complaint, with the profile's own pool."""
+    """The file written by init is valid and has the profile's pool."""
     config = parse_config(profile_text(profile), f"/somewhere/{profile}.toml")
     assert config.htcondor.pool == {"local": "personal", "lxplus": "system"}[profile]
     assert config.campaign.folder == "/somewhere"
@@ -39,7 +39,7 @@ def test_every_profile_is_valid(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_names_no_path_of_this_installation(profile: str) -> None:
-    """A new virtual environment breaks nothing in the file that init writes: `{examples}` is found where faser-align is then."""
+    """The file written by init works with a new virtual environment, because `{examples}` is resolved when it is read."""
     text = profile_text(profile)
     installed = os.path.dirname(os.path.abspath(faser_align.__file__))
     assert not [place for place in (installed, os.path.realpath(installed), sys.prefix) if place in text]
@@ -50,12 +50,12 @@ def test_a_profile_names_no_path_of_this_installation(profile: str) -> None:
 
 
 def test_an_empty_table_has_the_defaults() -> None:
-    """A file that only names a table is the default configuration."""
+    """A file with only a table's name gives the default configuration."""
     assert parse_config("[mille]", "/a/x.toml").mille == Config().mille
 
 
 def test_paths_are_relative_to_the_file() -> None:
-    """Relative paths come back absolute, taken from the file's folder; ~ is the home folder; pede stays a command."""
+    """Relative paths become absolute, starting at the file's folder; ~ is the home folder; pede stays a command."""
     config = parse_config('[campaign]\nconstants = "c/start.txt"\n[storage]\ndata = "~/d"', "/a/b/x.toml")
     assert config.campaign.constants == "/a/b/c/start.txt"
     assert config.storage.data == os.path.expanduser("~/d")
@@ -134,7 +134,7 @@ def test_paths_are_relative_to_the_file() -> None:
     ],
 )
 def test_a_mistake_names_the_key_and_what_is_allowed(text: str, said: str) -> None:
-    """One mistake gives one line with the file, the key as the user counts it, its value, and what is allowed."""
+    """An error gives one line with the file, the key as the user counts it, its value, and what is allowed."""
     sentence = refused(text)
     assert sentence.startswith("x.toml: ")
     assert said in sentence
@@ -142,13 +142,13 @@ def test_a_mistake_names_the_key_and_what_is_allowed(text: str, said: str) -> No
 
 
 def test_several_mistakes_give_a_line_each() -> None:
-    """All mistakes are told at once."""
+    """All errors are reported at once."""
     assert len(refused("[campaign]\nstations = 5\niterations = 0\nx = 1").splitlines()) == 3
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("  \n", "is empty"), ("[campaign", "not valid TOML")])
 def test_what_is_no_configuration_is_refused(text: str, said: str) -> None:
-    """An empty file and one that is not TOML get a sentence with the cure."""
+    """An empty file and one that is not TOML get a sentence with the fix."""
     assert said in refused(text)
 
 
@@ -169,20 +169,20 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     st.dictionaries(st.sampled_from(describe.names()), st.one_of(st.integers(), st.text(), st.booleans(), st.floats()))
 )
 def test_any_values_are_read_or_refused(values: dict[str, object]) -> None:
-    """Whatever stands at a key, the answer is a configuration or sentences, never another error."""
+    """Any value of a key gives a configuration or sentences, never another error."""
     text = "\n".join(f"{name} = {_toml(value)}" for name, value in values.items() if "stages." not in name)
     with contextlib.suppress(UserError):
         parse_config(text, "x.toml")
 
 
 def test_the_page_of_the_keys_is_up_to_date() -> None:
-    """docs/configuration.md is what the schema says now."""
+    """docs/configuration.md agrees with the schema."""
     page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert page == describe.configuration_page(), "run: make refresh"
 
 
 def test_every_key_is_described() -> None:
-    """Every key has a meaning and an allowed range for the page."""
+    """Every key has a meaning and allowed values for the page."""
     for _, keys in describe.tables():
         for key in keys:
             assert key.description.endswith("."), key.name
@@ -190,7 +190,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_stages_are_completed() -> None:
-    """A stage without iterations has the campaign's; without stages the number of stations decides."""
+    """A stage without iterations has the campaign's; without stages the number of stations selects the default."""
     config = parse_config('[[stages]]\nname = "a"\n[[stages]]\nname = "b"\niterations = 3', "x.toml")
     assert [(s["name"], s["iterations"]) for s in stages_of(config)] == [("a", 10), ("b", 3)]
     four = stages_of(parse_config("[campaign]\nstations = 4", "x.toml"))
@@ -209,7 +209,7 @@ def _toml(value: object) -> str:
 
 @pytest.mark.parametrize("name", ["templates/lxplus", "examples/lxplus_ift", "examples/lxplus_three_stages"])
 def test_departures_from_the_defaults_are_explained(name: str) -> None:
-    """Each value for lxplus that differs from a default has a comment on its line, or on that of its table."""
+    """Each value of the lxplus profile that differs from a default has a comment on its line, or on its table's."""
     defaults = Config().model_dump(mode="json")
     table, header, silent = "", "", []
     for line in (REPOSITORY / f"{name}.toml").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The campaign's record: written once, read by jobs and hooks."""
+"""Test the manifest, written once and read by jobs and hooks."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from faser_align.fsm.errors import StoreError, UserError
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    """Writing and reading changes nothing, and leaves no other file."""
+    """A manifest survives a round trip, and no other file is left."""
     record = make_record(
         Config(),
         name="Ünï",
@@ -32,7 +32,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_record_is_no_campaign(tmp_path: Path) -> None:
-    """A folder of something else, and no folder at all, get the user's sentence."""
+    """A foreign folder, and a missing one, give a UserError."""
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match=r"is no campaign"):
             read_record(str(folder))
@@ -40,7 +40,7 @@ def test_a_folder_without_a_record_is_no_campaign(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1}'])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
-    """What is not a whole record of this format is the store's fault, told in a sentence."""
+    """A truncated or malformed manifest is a StoreError with a sentence."""
     (tmp_path / "campaign.json").write_text(text)
     with pytest.raises(StoreError, match=r"campaign\.json"):
         read_record(str(tmp_path))
@@ -48,7 +48,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(("use", "place"), [(True, "/eos/me/camp"), (False, "/afs/me/camp")])
 def test_where_large_files_go(use: bool, place: str) -> None:
-    """storage.data has a folder for each campaign's large files, unless use_eos_for_output = false; then they lie in its own."""
+    """storage.data has a folder for each campaign's large files, unless use_eos_for_output = false."""
     record = make_record(
         Config.model_validate({"storage": {"data": "/eos/me", "use_eos_for_output": use}}),
         name="camp",
@@ -64,7 +64,7 @@ def test_where_large_files_go(use: bool, place: str) -> None:
 
 
 def test_reading_a_record_is_cheap() -> None:
-    """Jobs and hooks that read the record do not load the configuration's models."""
+    """Jobs and hooks read the manifest without importing the configuration's models."""
     code = "import sys, faser_align.campaign.manifest; print(any('pydantic' in name for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""Configurations of faser-alignment-script become ours: every key with its origin, nothing dropped in silence."""
+"""Test converting configurations of faser-alignment-script: every key with its origin, nothing dropped silently."""
 
 import json
 import tomllib
@@ -20,30 +20,30 @@ NEWEST, README = (ROOT / "tests" / "data" / "predecessor" / name for name in ("c
 
 
 def imported(old: dict[str, Any], base: str = "/base") -> Imported:
-    """The import of an object, as the command does it."""
+    """Return the conversion of an object, as by the command."""
     return import_config(old, source="config.json", base=base, target="/x/faser-align.toml", zeros="/zeros.txt")
 
 
 def newest() -> dict[str, Any]:
-    """The newest generation's configuration, its comma put in."""
+    """Return the newest generation's configuration with its missing comma added."""
     return read_json(NEWEST.read_text(), "config.json", lenient=True)[0]
 
 
 def readme() -> dict[str, Any]:
-    """That of the README."""
+    """Return the README's configuration."""
     found: dict[str, Any] = json.loads(README.read_text())
     return found
 
 
 def leaves(value: Any, key: str = "") -> list[str]:
-    """Dotted names of all values of an object."""
+    """Return the dotted names of all values of an object."""
     if not isinstance(value, dict):
         return [key]
     return [name for inner in value for name in leaves(value[inner], f"{key}.{inner}".lstrip("."))]
 
 
 def test_a_missing_comma_is_told_with_its_place_and_cure() -> None:
-    """The newest configuration lacks a comma behind line 8: it is said where, and what to do."""
+    """The missing comma after line 8 of the newest configuration is reported with its place and the fix."""
     with pytest.raises(UserError) as caught:
         read_json(NEWEST.read_text(), "config.json", lenient=False)
     assert str(caught.value) == (
@@ -73,7 +73,7 @@ def test_lenient_reads_what_was_meant() -> None:
     ],
 )
 def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], place: str) -> None:
-    """Each usual slip is refused with its place, and read leniently."""
+    """Each usual error is refused with its place, and accepted with --lenient."""
     with pytest.raises(UserError, match=r"--lenient$") as caught:
         read_json(text, "c.json", lenient=False)
     assert place in str(caught.value)
@@ -97,7 +97,7 @@ def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], p
     ],
 )
 def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) -> None:
-    """Also --lenient does not invent: a text without end, a file that was cut off and the like are refused."""
+    """--lenient refuses what cannot be guessed, such as truncated files."""
     with pytest.raises(UserError) as caught:
         read_json(text, "c.json", lenient=True)
     assert said in str(caught.value)
@@ -105,7 +105,7 @@ def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) 
 
 @pytest.mark.parametrize("old", [newest(), readme()], ids=["newest", "readme"])
 def test_nothing_is_dropped_in_silence(old: dict[str, Any]) -> None:
-    """Every key of theirs stands in a comment of ours or in the list of those without a counterpart, with the reason."""
+    """Every old key is in a comment of our file or in the list of those without a counterpart, with the reason."""
     found = imported(old)
     said = {one.key for one in found.left}
     for key in leaves(old):
@@ -115,7 +115,7 @@ def test_nothing_is_dropped_in_silence(old: dict[str, Any]) -> None:
 
 
 def test_the_newest_generation_becomes_ours() -> None:
-    """Each value of the newest generation stands at the key of ours that does the same."""
+    """Each value of the newest generation is at our key with the same meaning."""
     config = parse_config(imported(newest()).text, "/x/faser-align.toml")
     assert config.campaign.name == "Y{year}_R{run}_F{files}_ST{stations}_layer"
     assert (config.campaign.iterations, config.campaign.stations) == (15, 4)
@@ -149,7 +149,7 @@ def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
 
 
 def test_the_parameter_files_are_those_of_the_predecessor() -> None:
-    """Each imported step frees what it freed there, with its presigmas and its 24 constraints."""
+    """Each imported step frees the same parameters, with the same presigmas and the 24 constraints."""
     config = parse_config(imported(newest()).text, "/x/faser-align.toml")
     steps = [step for stage in stages_of(config) for step in stage["steps"]]
     options = solver_options(config.solver.model_dump(), {})
@@ -175,18 +175,18 @@ def test_the_parameter_files_are_those_of_the_predecessor() -> None:
 
 
 def number(parameter: Parameter) -> int:
-    """The layer's two digits by which fix rules name it."""
+    """Return the layer's two digits in fix rules."""
     return layer_number(parameter.station, parameter.layer)
 
 
 def test_the_data_become_options_of_submit() -> None:
-    """Year, run and files are typed; the files are those that their code took, which leaves out the last."""
+    """Year, run and files become options of submit; the files are those that the old code used, without the last."""
     assert imported(newest()).submit == "-y 2022 -r 008294 -f 101-150"
     assert imported(readme()).submit == ""
 
 
 def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
-    """Each value of the README's generation stands at our key; its environment script counts if it is there."""
+    """Each value of the README's generation is at our key; its environment script counts if it exists."""
     config = parse_config(imported(readme()).text, "/x/faser-align.toml")
     assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment-work"
     assert config.storage.data == "/eos/user/y/yourusername/faser-alignment-output"
@@ -232,7 +232,7 @@ requirements = {requirements}
 
 
 def with_templates(folder: Path) -> dict[str, Any]:
-    """The newest generation's configuration with submit templates that its user has edited."""
+    """Return the newest generation's configuration with submit templates edited by its user."""
     (folder / "reco.sub.tpl").write_text(RECO_TEMPLATE)
     (folder / "mille.sub.tpl").write_text(MILLE_TEMPLATE)
     old = newest()
@@ -240,7 +240,7 @@ def with_templates(folder: Path) -> dict[str, Any]:
 
 
 def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
-    """What a user wrote into the submit templates stands at our keys, in our units, and is told to come from there."""
+    """Settings in edited submit templates become our keys in our units, with their origin."""
     found = imported(with_templates(tmp_path))
     htcondor = parse_config(found.text, "/x/faser-align.toml").htcondor
     reco = htcondor.reco
@@ -253,7 +253,7 @@ def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
 
 
 def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
-    """Each line that cannot be taken over is told with the reason, and so is a template that is not there."""
+    """Each line without a counterpart is reported with the reason, and so is a missing template."""
     left = {one.key: one.why for one in imported(with_templates(tmp_path)).left}
     assert left["tpl.recosub: max_retries"] == "retries are counted in one place, htcondor.retries"
     assert left["tpl.recosub: concurrency_limits"].startswith("not known")
@@ -266,7 +266,7 @@ def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
 
 
 def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables in paths, several ranges, {iters}, and folders below the campaign's: what is not ours is told or made ours."""
+    """Variables in paths, several ranges, {iters}, and folders below the campaign's are converted or reported."""
     monkeypatch.setenv("HOME", "/home/me")
     old = newest()
     old["raw"] |= {"files": ["400-402", "410:412"], "format": "{run}_{iters}"}
@@ -284,7 +284,7 @@ def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_key_has_its_origin() -> None:
-    """Every line with a key has a comment that says where it comes from, but the names that steps are given."""
+    """Every line with a key has a comment with its origin, except the names given to steps."""
     for old in (newest(), readme()):
         text = imported(old).text
         lines = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
@@ -314,7 +314,7 @@ def test_every_key_has_its_origin() -> None:
     ],
 )
 def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str) -> None:
-    """What our key does not allow, and a file of something else, are refused in a sentence that names the file."""
+    """Values that our key does not allow, and a foreign file, are refused in a sentence that names the file."""
     base = newest() if "raw" in change else {}
     with pytest.raises(UserError) as caught:
         imported({**base, **{k: {**base.get(k, {}), **v} if isinstance(v, dict) else v for k, v in change.items()}})
@@ -323,6 +323,6 @@ def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str)
 
 
 def test_what_is_not_known_is_listed() -> None:
-    """A key that nobody knows is in the list, with the advice to look for what it did."""
+    """An unknown key is in the list, with the advice to find out what it did."""
     found = imported(newest() | {"extra": {"mine": [1]}})
     assert [(one.key, one.value) for one in found.left if one.why.startswith("not known")] == [("extra.mine", "[1]")]

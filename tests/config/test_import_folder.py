@@ -1,4 +1,4 @@
-"""Finished campaigns of faser-alignment-script become campaigns that can be read."""
+"""Test importing finished campaigns of faser-alignment-script."""
 
 import hashlib
 import json
@@ -36,13 +36,13 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture(autouse=True)
 def _described(tmp_path: Path) -> Iterator[None]:
-    """Each file that an import makes has its description, and each key in those that are ours."""
+    """Check that each file and key that an import writes is described."""
     yield
     assert undescribed_below(tmp_path / "here") == []
 
 
 def put(source: Path | str, target: Path, at: float) -> None:
-    """A file with a time: a copy of another, or a text."""
+    """Write a file with a given time: a copy of another, or a text."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes() if isinstance(source, Path) else source.encode())
     os.utime(target, (at, at))
@@ -50,7 +50,7 @@ def put(source: Path | str, target: Path, at: float) -> None:
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """Two iterations in their layout: a good one with two raw files, and one that pede aborted."""
+    """Make two iterations in the old layout: a good one with two raw files, and one that pede aborted."""
     root = tmp_path / "Y2022_R008294_F101-103_ST4_layer"
     first, second = root / "iter01", root / "iter02"
     put(START, first / "1reco" / "inputforalign.txt", BEGAN)
@@ -67,7 +67,7 @@ def theirs(tmp_path: Path) -> Path:
 
 
 def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
-    """Content and time of every file of a tree."""
+    """Return content and time of every file of a tree."""
     return {
         str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for path in sorted(root.rglob("*"))
@@ -76,7 +76,7 @@ def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
 
 
 def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, theirs: Path) -> None:
-    """import FOLDER makes a campaign on which status, metrics, report, history, constants and verify work."""
+    """status, metrics, report, history, constants and verify work on an imported campaign."""
     before = fingerprint(theirs)
     made = command("import", str(theirs))
     assert made.status == 0, made.err
@@ -129,7 +129,7 @@ def test_a_folder_becomes_a_campaign_that_every_reader_reads(command: Command, t
 
 
 def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
-    """Numbers that only tracks could tell are blank, and nothing of our configuration is said to be theirs."""
+    """Numbers that need the tracks are empty, and the import adds no configuration of ours."""
     command("import", str(theirs), "-o", "mine")
     metrics = json.loads(command("metrics", "mine", "--json").out)[0]["metrics"]
     for key in ("chi2_per_ndf", "effect_um", "residual_max_mm", "converted_again", "wall_s", "max_memory_mb"):
@@ -145,7 +145,7 @@ def test_what_is_not_known_is_blank(command: Command, theirs: Path) -> None:
 
 
 def test_stages_and_steps_come_from_the_configuration_that_was_kept(command: Command, theirs: Path) -> None:
-    """With the newest generation's config.json in the folder, its sets are our stages, counted from iter00."""
+    """With config.json of the newest generation in the folder, its sets become stages, counted from iter00."""
     (theirs / "iter01").rename(theirs / "iter00")
     (theirs / "iter02").rename(theirs / "iter01")
     sets = {f"set{i}": {"iters": 1, "comment": f"part {i}", "pede": {"step0": ["layer", "3ST"]}} for i in (0, 1)}
@@ -163,7 +163,7 @@ def test_stages_and_steps_come_from_the_configuration_that_was_kept(command: Com
 
 
 def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> None:
-    """Constants that are not the start plus pede's result, an empty file and a missing one are named."""
+    """Constants that are not the start plus pede's result, an empty file and a missing one are reported."""
     put(START, theirs / "iter02" / "1reco" / "inputforalign.txt", BEGAN)
     third = theirs / "iter03" / "1reco" / "inputforalign.txt"
     put("", third, BEGAN + 4 * HOUR_S)
@@ -180,7 +180,7 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
 
 
 def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command, theirs: Path) -> None:
-    """If millepede.end and the log are gone, the result counts, and what they would say is blank."""
+    """Without millepede.end and the log the result counts, and what they would say is empty."""
     shutil.rmtree(theirs / "iter02" / "3millepede")
     for ending in ("end", "log", "his"):
         (theirs / "iter01" / "3millepede" / f"millepede.{ending}").unlink()
@@ -200,7 +200,7 @@ def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command,
 
 
 def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None:
-    """resume refuses in one sentence that says how to go on from its constants."""
+    """resume refuses an imported campaign in one sentence that says how to continue from its constants."""
     command("import", str(theirs), "-o", "mine")
     left = command("resume", "mine")
     assert left.status == 2
@@ -214,7 +214,7 @@ def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None
 
 
 def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_path: Path) -> None:
-    """A folder without iterations, an output that exists or lies inside, and a campaign of ours are refused."""
+    """A folder without iterations, an output that exists or is inside, and a campaign of ours are refused."""
     (tmp_path / "none").mkdir()
     assert "has no iteration" in command("import", str(tmp_path / "none")).err
     assert "is not changed" in command("import", str(theirs), "-o", str(theirs / "x")).err
@@ -224,7 +224,7 @@ def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_
 
 
 def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, theirs: Path) -> None:
-    """Each run's end is shown, the last one's result counts, and its files lie where those of our last step do."""
+    """Each run's end is shown, the last one's result counts, and its files are where our last step's are."""
     millepede = theirs / "iter01" / "3millepede"
     for step in ("step0", "step1"):
         for ending in ("res", "end", "log", "his"):
@@ -243,7 +243,7 @@ def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, th
 
 
 def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path, workdir: Path) -> None:
-    """Its report, and a comparison with a campaign of ours, are sound in a browser and say what is not known of it."""
+    """Its report, and a comparison with a campaign of ours, work in a browser and say what is unknown."""
     assert command("import", str(theirs)).status == 0
     name = f"{theirs.name}-imported"
     ours = make_campaign(workdir / "ours", files=2, name="ours")
@@ -272,7 +272,7 @@ def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path,
 def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
     command: Command, theirs: Path, name: str, raw: dict[str, Any], files: Sequence[int], told: str
 ) -> None:
-    """Without ROOT files the raw files are those that the configuration or the folder's name gives, without the end of a range."""
+    """Without ROOT files the raw files come from the configuration or the folder's name, without the end of a range."""
     shutil.rmtree(theirs / "iter01" / "2kfalignment")
     folder = theirs.rename(theirs.with_name(name))
     if raw:
@@ -292,7 +292,7 @@ def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
 def test_an_imported_campaign_is_forked(
     command: Command, theirs: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fork of an imported campaign whose tracks are gone takes its raw files and constants; one without files is refused."""
+    """A fork of an imported campaign without tracks uses its raw files and constants; without files it is refused."""
     monkeypatch.chdir(workdir)
     shutil.rmtree(theirs / "iter01" / "2kfalignment")
     assert command("init", "--profile", "local").status == 0

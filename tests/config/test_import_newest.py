@@ -1,4 +1,4 @@
-"""The newest versions of faser-alignment-script: words, labels, references, and what stands in their scripts alone."""
+"""Test importing the newest versions of faser-alignment-script: words, labels, references and scripts."""
 
 import json
 import tomllib
@@ -52,30 +52,30 @@ JUNK = st.sampled_from(
 
 
 def read(name: str) -> dict[str, Any]:
-    """One of their configurations."""
+    """Return one of their configurations."""
     text = (THEIRS / name).read_text()
     return read_yaml(text, name) if name.endswith(".yaml") else read_json(text, name, lenient=True)[0]
 
 
 def imported(old: dict[str, Any], base: str = "/base") -> Imported:
-    """The import of an object, as the command does it."""
+    """Return the conversion of an object, as by the command."""
     return import_config(old, source="config.json", base=base, target=TARGET, zeros="/zeros.txt")
 
 
 def config_of(old: dict[str, Any], base: str = "/base") -> Config:
-    """Our configuration of it."""
+    """Return our configuration for it."""
     return parse_config(imported(old, base).text, TARGET)
 
 
 def refused(old: dict[str, Any]) -> RefusedError:
-    """The refusal of a configuration that cannot become a campaign."""
+    """Return the refusal of a configuration that cannot become a campaign."""
     with pytest.raises(RefusedError) as caught:
         imported(old)
     return caught.value
 
 
 def freed(old: dict[str, Any]) -> list[list[set[int]]]:
-    """The labels that each step of each stage frees."""
+    """Return the labels that each step of each stage frees."""
     return [
         [set(PARAMETERS) - set(step_fixed(step, stage["stations"])) for step in stage["steps"]]
         for stage in stages_of(config_of(old))
@@ -83,7 +83,7 @@ def freed(old: dict[str, Any]) -> list[list[set[int]]]:
 
 
 def changed(old: dict[str, Any], *keys: str | int, to: object) -> dict[str, Any]:
-    """The object with another value at a key."""
+    """Return the object with another value of a key."""
     copy: dict[str, Any] = json.loads(json.dumps(old))
     place: Any = copy
     for key in keys[:-1]:
@@ -94,7 +94,7 @@ def changed(old: dict[str, Any], *keys: str | int, to: object) -> dict[str, Any]
 
 @pytest.mark.parametrize("version", HISTORY)
 def test_every_version_is_imported_or_refused_with_its_problems(version: str) -> None:
-    """Each configuration of the public history becomes a campaign, unless a path is missing or empty; every key is known."""
+    """Each public configuration becomes a campaign, unless a path is missing or empty; every key is known."""
     old = HISTORY[version]
     if version in REFUSED:
         problem = refused(old)
@@ -115,11 +115,11 @@ def test_every_version_is_imported_or_refused_with_its_problems(version: str) ->
 )
 @settings(max_examples=examples(200))
 def test_any_value_is_taken_or_refused_in_sentences(name: str, changes: list[tuple[int, Any]]) -> None:
-    """Whatever stands at a key, the import ends well or with sentences of one line, never with another error."""
+    """Any value of a key is imported or refused with one-line sentences, never with another error."""
     old = read(name)
     for at, value in changes:
         places = [(old, key) for key in old]
-        for place, key in places:  # which grows
+        for place, key in places:  # grows during the loop
             inner = place[key]
             if isinstance(inner, (dict, list)):
                 places += [(inner, name) for name in (inner if isinstance(inner, dict) else range(len(inner)))]
@@ -135,21 +135,21 @@ def test_any_value_is_taken_or_refused_in_sentences(name: str, changes: list[tup
 
 @pytest.mark.parametrize("name", [*NEWEST, "config.json"])
 def test_a_campaign_frees_what_the_predecessor_frees(name: str) -> None:
-    """Each step frees exactly the labels that the parameter files of the predecessor's own step free."""
+    """Each step frees exactly the labels that faser-alignment-script's own step frees."""
     local, layers = ({*FREED[f"IFT, fix {what}"]} for what in ("side", "layer"))
     assert [len(labels) for labels in FREED.values()] == [196, 56, 15, 72]
     assert freed(read(name)) == [[{*FREED["3ST, step 1"]}, {*FREED["3ST, step 2"]}], [local], [layers]]
 
 
 def test_yaml_and_json_are_the_same_campaign() -> None:
-    """The two configurations of the branch in development become the same configuration."""
+    """The two configurations of the development branch give the same configuration."""
     ours = [tomllib.loads(imported(read(f"pede-dev.{form}")).text) for form in ("json", "yaml")]
     assert ours[0] == ours[1]
 
 
 @pytest.mark.parametrize("name", NEWEST)
 def test_nothing_is_dropped(name: str) -> None:
-    """Every key of theirs is in a comment of ours or among those without a counterpart, none as not known."""
+    """Every old key is in a comment of our file or among those without a counterpart, and none is unknown."""
     old = read(name)
     found = imported(old)
     said = {one.key for one in found.left}
@@ -165,7 +165,7 @@ def test_nothing_is_dropped(name: str) -> None:
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_the_branch_in_development_becomes_ours(form: str) -> None:
-    """Name, folders, constants, stations of each set and data are those that the file names."""
+    """Name, folders, constants, stations of each set and data are those of the file."""
     old = read(f"pede-dev.{form}")
     config = config_of(old)
     assert config.campaign.name == "Y{year}_R{run}_F{files}"
@@ -192,7 +192,7 @@ def test_the_branch_in_development_becomes_ours(form: str) -> None:
     ],
 )
 def test_the_words_tell_the_version(name: str, direction: str, written: str, without: list[str]) -> None:
-    """Where the scripts cannot be read, direction and database are those of the version, with the other choice."""
+    """Without readable scripts, direction and database follow from the version's words, with the alternative."""
     found = imported(read(name))
     config = parse_config(found.text, TARGET).reconstruction
     assert (config.direction, config.calypso.written) == (direction, written)
@@ -232,7 +232,7 @@ AtlCoolCopy "sqlite://;schema=./FASER-06_ALLP200.db;dbname=CONDBR3" "sqlite://;s
 
 
 def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
-    """Direction, options, release, raw files and names of the database are those of the scripts, not of the words."""
+    """Direction, options, release, raw files and names of the database come from the scripts instead of the words."""
     templates = tmp_path / "templates"
     templates.mkdir()
     (templates / "runAlignment.sh").write_text(RUN_ALIGNMENT)
@@ -258,7 +258,7 @@ def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("knows", [True, False])
 def test_the_script_that_reconstructs_tells_its_options(tmp_path: Path, knows: bool) -> None:
-    """Without `runAlignment.sh` the options that `faser_reco_alignment.py` declares decide on `--output_level`."""
+    """Without `runAlignment.sh` the options declared by `faser_reco_alignment.py` decide on `--output_level`."""
     declared = ["--alignment", "--noIFT", *(["--output_level"] if knows else [])]
     (tmp_path / "faser_reco_alignment.py").write_text("".join(f'parser.add_argument("{name}")\n' for name in declared))
     old = {"paths": {"calypso_install": "/calypso/install"}}
@@ -286,7 +286,7 @@ def test_the_script_that_reconstructs_tells_its_options(tmp_path: Path, knows: b
     ],
 )
 def test_what_a_step_names_has_its_meaning(item: object, ours: list[object]) -> None:
-    """Each word and each component with a 0 behind it becomes what fixes the same parameters."""
+    """Each word, and each component with a trailing 0, is converted to what fixes the same parameters."""
     old = changed(read("pede-dev.json"), "set", "steps", 1, "pedes", to=[[item]])
     assert config_of(old).stages[1].steps[0].fix == ours
 
@@ -317,13 +317,13 @@ def test_the_words_of_every_version_mean_the_same() -> None:
     ],
 )
 def test_what_has_no_meaning_is_named(item: object, said: str) -> None:
-    """A thing to fix that the predecessor's code does not know either is named with its step and what to write."""
+    """An item that the old code does not know either is named with its step and what to write."""
     old = changed(read("pede-dev.json"), "set", "steps", 0, "pedes", to=[[item]])
     assert said in str(refused(old))
 
 
 def test_each_problem_has_its_line_and_the_rest_is_shown() -> None:
-    """Five things that are wrong are five sentences with key and fix; all else of the file was understood."""
+    """Five errors give five sentences with key and fix, and the rest of the file is converted."""
     old = read("pede-dev.json")
     old["env"]["calypso"] = {"asetup": ""}
     old["raw"] |= {"run": "x", "initial": "${tpl.nowhere}/a.txt"}
@@ -359,7 +359,7 @@ def test_sets_that_are_none_are_named(sets: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize("name", NEWEST)
 def test_a_set_without_iterations_is_listed(name: str) -> None:
-    """A set with 0 iterations becomes no stage and is among what has no counterpart."""
+    """A set with 0 iterations becomes no stage and is listed without a counterpart."""
     old = read(name)
     second = old["set"]["steps"][1] if "set" in old else old["workflow"]["set1"]
     second["iters"] = 0
@@ -369,7 +369,7 @@ def test_a_set_without_iterations_is_listed(name: str) -> None:
 
 
 def test_sizes_and_scripts_of_the_first_generation() -> None:
-    """Resources of each kind of job and scripts of the environment have their keys; retries are those of `reco`."""
+    """Resources of each kind of job and environment scripts have their keys; retries are those of `reco`."""
     job = {
         "job_flavour": "workday",
         "request_cpus": 2,
@@ -417,14 +417,14 @@ def test_sizes_and_scripts_of_the_first_generation() -> None:
     ],
 )
 def test_yaml_that_cannot_be_read_is_told_with_its_place(text: str, said: str) -> None:
-    """A file that is not YAML, or no mapping, is refused in a sentence; nothing in it is run."""
+    """A file that is not YAML, or not a mapping, is refused in a sentence; nothing in it is executed."""
     with pytest.raises(UserError) as caught:
         read_yaml(text, "c.yaml")
     assert said in str(caught.value)
 
 
 def test_digits_of_yaml_stay_as_they_are_written() -> None:
-    """A run with a zero before it and a range with a colon are text, not octal or minutes; other numbers are numbers."""
+    """A run with a leading zero and a range with a colon stay text; other numbers are numbers."""
     found = read_yaml(
         "run: 011705\nfiles: 40:50\nyear: 2022\niters: 0\nwhen: 2022-03-09\nbase: &b {x: 1}\nc: {<<: *b}\n", "c"
     )
@@ -450,7 +450,7 @@ def test_digits_of_yaml_stay_as_they_are_written() -> None:
     ],
 )
 def test_references_lead_somewhere_or_are_named(value: str, said: str | None) -> None:
-    """A reference is replaced by the value of the key; one that leads nowhere or in a circle is named with its key."""
+    """A reference is replaced by the key's value; a missing or circular one is named with its key."""
     old = changed(read("pede-dev.yaml"), "env", "root", to=value)
     if said is None:
         assert config_of(old).solver.environment == (

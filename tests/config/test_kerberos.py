@@ -1,4 +1,4 @@
-"""The credential that HTCondor keeps for scripts and jobs: read, adopted, reported."""
+"""Test the credential that HTCondor keeps for scripts and jobs."""
 
 import os
 from pathlib import Path
@@ -15,24 +15,24 @@ VALID = kerberos.Ticket("ann@STAND.IN", NOW - 60, NOW + 3600, NOW + 86400)
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Path of a valid credential, in the environment of a script of DAGMan."""
+    """Return the path of a valid credential, in the environment of a DAGMan script."""
     path = tmp_path / "ann.cc"
     ticket.write(str(path), VALID)
     monkeypatch.setenv(credential.VARIABLE, str(path))
     monkeypatch.setenv(kerberos.MARK, kerberos.MARKED)
-    monkeypatch.setenv(credential.CACHE, "")  # so that it is put back
+    monkeypatch.setenv(credential.CACHE, "")  # so that it is restored
     monkeypatch.delenv(credential.CACHE)
     return path
 
 
 def test_a_ticket_is_read_as_it_was_written(stored: Path) -> None:
-    """A credential cache of MIT's format 4 tells whose ticket it is and when it ends; only its owner can read it."""
+    """A credential cache of MIT's format 4 gives the ticket's owner and end; only its owner can read it."""
     assert kerberos.read(str(stored)) == VALID
     assert stored.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_no_credential_cache(tmp_path: Path) -> None:
-    """Another file, and one that is cut off anywhere, is named; nothing else is raised."""
+    """A foreign file, and one truncated anywhere, is named, without another error."""
     path = tmp_path / "ann.cc"
     ticket.write(str(path), VALID)
     whole = path.read_bytes()
@@ -43,11 +43,11 @@ def test_what_is_no_credential_cache(tmp_path: Path) -> None:
             found = kerberos.read(str(path))
         except ValueError as problem:
             found = str(problem).startswith(str(path))
-        assert found in (True, None, VALID), size  # nothing of a ticket, or all of its times
+        assert found in (True, None, VALID), size  # no ticket, or all of its times
 
 
 def test_scripts_use_the_stored_credential(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script passes the credential on to what it starts, unless it has another one or cannot read it."""
+    """A script passes the credential to its children, unless it has another one or cannot read it."""
     credential.adopt()
     assert os.environ[credential.CACHE] == f"FILE:{stored}"
     monkeypatch.setenv(credential.CACHE, "KCM:")
@@ -60,7 +60,7 @@ def test_scripts_use_the_stored_credential(stored: Path, monkeypatch: pytest.Mon
 
 
 def test_an_expired_credential_is_named(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the stored credential has expired the sentence says when; before, and where it is unknown, there is none."""
+    """An expired credential is reported with the time; a valid or unknown one is not."""
     assert kerberos.expired(NOW) == ""
     credential.adopt()
     assert kerberos.expired(NOW) == ""
@@ -73,7 +73,7 @@ def test_an_expired_credential_is_named(stored: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_the_probe_reports(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The probe reports how long a credential is valid; that there is none or that it has expired is a failure."""
+    """The probe reports how long a credential is valid; a missing or expired one is a failure."""
     assert kerberos.stored(NOW) == "valid for 1.0 h, renewable for 24.0 h"
     with pytest.raises(CampaignError, match="KRB5CCNAME is not set"):
         kerberos.received(NOW)
@@ -89,7 +89,7 @@ def test_what_the_probe_reports(stored: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_renewal() -> None:
-    """A renewed ticket lasts as long as the one before, but not beyond its renewable life; an expired one is not renewed."""
+    """A renewed ticket lasts as long as the previous one, within its renewable life; an expired one is not renewed."""
     later = ticket.renewed(VALID, VALID.end - 1)
     assert later is not None
     assert later.end - later.start == VALID.end - VALID.start

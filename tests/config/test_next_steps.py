@@ -1,4 +1,4 @@
-"""What to type next after every state and every message."""
+"""Test the next command for every state and message."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def _steps(state: str, constants: str | None = "/my last.txt") -> list[Step]:
 
 @pytest.mark.parametrize("state", [*table.STATES, *table.MESSAGES.values(), "unheard of"])
 def test_every_state_and_message_has_a_next_step(state: str) -> None:
-    """It begins with a command about the campaign, as the user calls the program, with names quoted, and nothing else."""
+    """The first step is only a command about the campaign, as the user calls the program, with names quoted."""
     first, *others = _steps(state)
     assert first.words.startswith("next")
     assert re.fullmatch(r"\./fa (watch|status|resume|metrics|report|solve) 'a b'", first.command)
@@ -25,7 +25,7 @@ def test_every_state_and_message_has_a_next_step(state: str) -> None:
 
 
 def test_constants_to_go_on_from() -> None:
-    """An imported campaign goes on from its latest constants, or from those at its start if it found none."""
+    """An imported campaign continues from its latest constants, or from its initial ones without a result."""
     assert _steps("imported")[1].words.endswith("submit --constants '/my last.txt'")
     assert _steps("imported", None)[1].words.endswith("--constants /start.txt")
     assert "/start.txt" in _steps("rejected")[1].words
@@ -33,7 +33,7 @@ def test_constants_to_go_on_from() -> None:
 
 @pytest.mark.parametrize("state", table.ENDS)
 def test_the_readme_says_the_same(state: str) -> None:
-    """The row of an end state has the commands of the table, in the table's order."""
+    """The README's row of an end state has the commands of the table, in the same order."""
     commands = re.findall(r"\{command\} (\w+(?: export)?)", " ".join(step.command for step in NEXT[state]))
     row = next(line for line in README.read_text().splitlines() if line.startswith("| `") and f"`{state}`" in line)
     assert (

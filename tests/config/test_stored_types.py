@@ -1,4 +1,4 @@
-"""The types of the manifest are those of what is written."""
+"""Test that the manifest's types agree with what is written."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from faser_align.config import stored_types, type_stubs
 
 
 def test_types_of_the_configuration_are_current() -> None:
-    """The module of types is what the schema makes; `make refresh` makes it anew."""
+    """The module of types is generated from the schema; `make refresh` updates it."""
     assert Path(stored_types.__file__).read_text(encoding="utf-8") == type_stubs.module()
 
 
 def test_a_manifest_has_the_keys_of_its_type(tmp_path: Path) -> None:
-    """A campaign's manifest has every key that is not optional, and no other; so do its configuration's tables."""
+    """A manifest and its configuration's tables have every required key, and no unknown one."""
     record = make_campaign(tmp_path / "c", files=1)
     assert set(Manifest.__required_keys__) <= set(record) <= set(Manifest.__annotations__)
     assert set(manifest.REQUIRED) <= set(Manifest.__required_keys__)

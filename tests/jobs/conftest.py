@@ -1,4 +1,4 @@
-"""Small campaigns for jobs, laid out as submit does it."""
+"""Provide small campaigns for jobs, laid out as by submit."""
 
 import hashlib
 import os
@@ -23,13 +23,13 @@ TRUTH = files("faser_align.examples") / "align_2025.txt"
 
 @pytest.fixture
 def make_campaign(make_campaign_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """Make a campaign of 300 tracks a file around the 2025 constants, IFT modules misplaced; keywords are tables."""
+    """Make a campaign with 300 tracks per file around the 2025 constants, IFT modules misaligned; keywords are tables."""
     return partial(make_campaign_in, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def make_campaign_in() -> Callable[..., Path]:
-    """The same in a folder that is named first, for several tests together."""
+    """Make the same in a given folder, for several tests together."""
 
     def make(tmp_path: Path, numbers: tuple[int, ...] = (400, 401), **tables: dict[str, Any]) -> Path:
         folder = tmp_path / "campaign"

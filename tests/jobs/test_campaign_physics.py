@@ -1,4 +1,4 @@
-"""A whole alignment by the jobs' functions: does it find the true detector, and as fast as it should?"""
+"""Test that a whole alignment with the jobs' functions finds the true detector fast enough."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ITERATIONS = 4
 
 @pytest.fixture
 def campaign(make_campaign: Callable[..., Path]) -> Path:
-    """Scenario of the demonstration: the 2025 constants, IFT modules misplaced, IFT modules free."""
+    """Return the demonstration's campaign: 2025 constants, IFT modules misaligned and free."""
     return make_campaign(FILES, simulation={"tracks": TRACKS})
 
 
@@ -37,7 +37,7 @@ def run(campaign: Path) -> list[dict[str, Any]]:
 
 
 def test_alignment_finds_the_truth(campaign: Path) -> None:
-    """Misplaced IFT modules come back to the truth within statistics, and by iteration 3 the constants stand still."""
+    """Misaligned IFT modules return to the truth within errors, and iteration 3 is converged."""
     metrics = run(campaign)
     chi2 = [row["chi2_per_ndf"] for row in metrics]
     assert 1.2 < chi2[0] < 1.45
@@ -61,6 +61,6 @@ def test_alignment_finds_the_truth(campaign: Path) -> None:
     assert end.pull is not None
     assert 0.6 < end.pull < 1.4
 
-    # Nothing but the IFT's modules moved.
+    # Only the IFT's modules moved.
     first, last = (read_constants(layout.constants_file(str(campaign), 1, number)) for number in (1, ITERATIONS))
     assert {key for key in first if first[key] != last[key]} == {f"0{i}{k}" for i in range(3) for k in range(8)}

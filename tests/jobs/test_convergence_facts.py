@@ -1,4 +1,4 @@
-"""What convergence rules do on simulated campaigns: why an iteration must pass more than one number."""
+"""Test convergence criteria on simulated campaigns: one quantity alone is not enough."""
 
 import json
 from collections.abc import Callable
@@ -19,15 +19,15 @@ Make = Callable[..., Path]
 History = list[dict[str, Any]]
 FILES = (400, 401)
 TRACKS = 2500
-SEED = 19  # at 3.5 times a module is 241 um away
-# The rule of significance by itself, as if there were no conditions.
+SEED = 19  # with 3.5 times, a module is off by 241 um
+# The significance criterion alone, without other conditions.
 ALONE = Rules(
     rules=("significance",), module_cut_max=1.0, detector_cut_max=1.0, remaining_sigma_max=1e9, chi2_rise_max=1e9
 )
 
 
 def run(campaign: Path, iterations: int, times: float) -> History:
-    """Metrics of a campaign whose IFT modules are misplaced by so many times 24 um, 121 um and 380 urad."""
+    """Return metrics of a campaign with IFT modules misaligned by a multiple of 24 um, 121 um and 380 urad."""
     start = layout.constants_file(str(campaign), 1, 1)
     truth = read_constants(json.loads((campaign / layout.RECORD).read_text())["config"]["simulation"]["truth"])
     write_constants(start, misplace_ift(truth, seed=SEED, u_um=24 * times, v_um=121 * times, rz_urad=380 * times))
@@ -41,13 +41,13 @@ def run(campaign: Path, iterations: int, times: float) -> History:
 
 
 def converged(history: History, rules: Rules) -> int | None:
-    """First iteration that is judged converged."""
+    """Return the first converged iteration."""
     verdicts = [judge(rules, history[:last], limit=99).name for last in range(1, len(history) + 1)]
     return verdicts.index("converged") + 1 if "converged" in verdicts else None
 
 
 def all_free(history: History) -> History:
-    """The same metrics, as if no parameter had too few entries to be free."""
+    """Return the same metrics as if no parameter had too few entries."""
     none: dict[str, Any] = {"entries_fixed": [], "entries_fixed_names": []}
     return [{**one, "steps": [{**step, **none} for step in one["steps"]]} for one in history]
 
@@ -57,7 +57,7 @@ def worst_module_cut(metrics: dict[str, Any]) -> float:
 
 
 def test_significance_alone_converges_beside_the_truth(make_campaign: Make) -> None:
-    """With the narrow cut throughout, modules lose their hits unseen; the condition on cut hits catches it."""
+    """With the narrow cut only, modules lose hits and significance converges off the truth, unlike the cut condition."""
     history = run(make_campaign(FILES, mille={"residual_max": [0.05]}, simulation={"tracks": TRACKS}), 10, 3.5)
     at = converged(all_free(history), ALONE)
     assert at is not None
@@ -69,7 +69,7 @@ def test_significance_alone_converges_beside_the_truth(make_campaign: Make) -> N
 
 
 def test_a_wide_first_cut_converges_at_the_truth(make_campaign: Make) -> None:
-    """The same start with a wide first cut ends where the data are described; the solver's rising chi2/ndf is no matter."""
+    """With a wide first cut the same start converges at the truth, although the solver's chi2/ndf rises."""
     history = run(make_campaign(FILES, simulation={"tracks": TRACKS}), 4, 3.5)
     assert converged(history, Rules()) in (3, 4)
     assert history[-1]["chi2_per_ndf"] == pytest.approx(1.0, abs=0.02)
@@ -77,7 +77,7 @@ def test_a_wide_first_cut_converges_at_the_truth(make_campaign: Make) -> None:
 
 
 def test_the_solvers_own_chi2_rises_while_converging(make_campaign: Make) -> None:
-    """With the narrow cut hits come back into the fit, so that pede's chi2/ndf grows in a healthy campaign."""
+    """With the narrow cut hits return to the fit, so that pede's chi2/ndf rises in a healthy campaign."""
     history = run(make_campaign(FILES, mille={"residual_max": [0.05]}, simulation={"tracks": TRACKS}), 5, 1.0)
     own = [metrics["solver"]["chi2_per_ndf"] for metrics in history]
     assert own[0] < own[1] < own[2]
@@ -86,7 +86,7 @@ def test_the_solvers_own_chi2_rises_while_converging(make_campaign: Make) -> Non
 
 
 def test_two_fixed_layers_let_the_momenta_drift(make_campaign: Make) -> None:
-    """Nothing but the tracks' momenta sees a curvature of the layers; it is named, and told with the change."""
+    """A curvature of the layers changes only the momenta; it is named, and reported with the change."""
     stages = [{"name": "3ST", "steps": [{"name": "all but 21 and 41", "fix": ["IFT", 21, 41]}]}]
     history = run(
         make_campaign(

@@ -1,4 +1,4 @@
-"""The picture of the convergence, and what is said where there is none."""
+"""Test the convergence plot, and the reason if there is none."""
 
 import builtins
 import json
@@ -21,7 +21,7 @@ def draw(path: Path, history: list[dict[str, Any]], name: str = "A") -> str:
 
 
 def test_a_healthy_campaign_has_a_picture(tmp_path: Path) -> None:
-    """Four iterations give a picture of a size that a letter can carry."""
+    """Four iterations give a picture small enough for mail."""
     assert draw(tmp_path / "c.png", [metrics(number) for number in range(1, 5)]) == ""
     picture = (tmp_path / "c.png").read_bytes()
     assert picture.startswith(PNG)
@@ -30,7 +30,7 @@ def test_a_healthy_campaign_has_a_picture(tmp_path: Path) -> None:
 
 
 def test_limits_are_those_of_the_rules(tmp_path: Path) -> None:
-    """A limit on the corrections is drawn with the largest of them; without any rule there is a picture, too."""
+    """A limit on the corrections is drawn with the largest correction; a picture needs no criterion."""
     history = [metrics(number, relative=0.01 / number) for number in range(1, 5)]
     pictures = []
     for limits in ({}, LIMITS, {"relative": 0.001}, {"largest_um": 1.0, "largest_urad": 10.0}):
@@ -51,14 +51,14 @@ def test_limits_are_those_of_the_rules(tmp_path: Path) -> None:
     ids=["empty", "not finite", "hostile", "too much"],
 )
 def test_metrics_that_are_missing_leave_a_gap(damaged: dict[str, Any], tmp_path: Path) -> None:
-    """Numbers that are missing, not finite or of the wrong kind leave a gap in the picture and nothing else."""
+    """Numbers that are missing, not finite or of the wrong type leave only a gap."""
     history = [metrics(1), damaged and metrics(2, **damaged), metrics(3)]
     assert draw(tmp_path / "c.png", history, "<script>alert(1)</script> $\\bad{$ Łukasz") == ""
     assert draw(tmp_path / "alone.png", [damaged]) == ""
 
 
 def test_without_matplotlib_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where matplotlib is missing there is no picture, and the sentence names the interpreter and the cure."""
+    """Without matplotlib there is no picture, and the sentence names the interpreter and the fix."""
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
@@ -75,6 +75,6 @@ def test_without_matplotlib_the_reason_is_told(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """A picture that cannot be written is told in one sentence, and raises nothing."""
+    """A picture that cannot be written is reported in one sentence, without an exception."""
     (tmp_path / "file").write_text(json.dumps({}))
     assert "the plot could not be drawn: " in draw(tmp_path / "file" / "c.png", [metrics(1)])

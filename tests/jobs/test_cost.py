@@ -1,4 +1,4 @@
-"""What an iteration's reconstruction took, by the log of its jobs."""
+"""Test the cost of an iteration's reconstruction, from its job log."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from faser_align.jobs.cost import Cost, reconstruction_cost
 USED = "\t\tUsr {}, Sys {}  -  Run Remote Usage\n\t\tUsr 9 00:00:00, Sys 9 00:00:00  -  Total Remote Usage\n"
 
 
-# How HTCondor 23.9 and 25.14 name the node of a job.
+# Names of a job's node in logs of HTCondor 23.9 and 25.14.
 NOTES = ("DAG Node: {}", '[ DAGNodeName = "{}"; JobBatchName = "alignment.dag+1" ]')
 
 
@@ -23,7 +23,7 @@ def _job(note: str, number: int, node: str, user: str, system: str) -> str:
 
 @pytest.mark.parametrize("note", NOTES)
 def test_cpu_time_of_an_iteration_is_summed(note: str, tmp_path: Path) -> None:
-    """User and system time of all reconstruction jobs of the iteration count, repeated ones too, and no others."""
+    """User and system time of all reconstruction jobs of the iteration count, including repeated ones, and no others."""
     jobs = (
         ("reco_s1_i02_00400", "1 00:00:02", "0 00:01:00"),
         ("reco_s1_i02_00400", "0 01:00:00", "0 00:00:00"),
@@ -37,7 +37,7 @@ def test_cpu_time_of_an_iteration_is_summed(note: str, tmp_path: Path) -> None:
 
 
 def test_no_log_no_cost(tmp_path: Path) -> None:
-    """Without a log, or without a job of the iteration in it, nothing is claimed."""
+    """Without a log, or without a job of the iteration in it, there is no cost."""
     assert reconstruction_cost(str(tmp_path), 1, 1) is None
     (tmp_path / "jobs.log").write_text("")
     assert reconstruction_cost(str(tmp_path), 1, 1) is None

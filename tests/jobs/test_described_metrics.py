@@ -1,4 +1,4 @@
-"""The descriptions of metrics are those of what the jobs write, and of who reads it."""
+"""Test that the descriptions of metrics agree with what jobs write and readers use."""
 
 import copy
 import json
@@ -37,14 +37,14 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two iterations of two steps, the latter of which has directions that the data do not determine; and a validation."""
+    """Return a campaign with two iterations of two steps, the second with undetermined directions, and a validation."""
     folder = make_campaign_in(
         tmp_path_factory.mktemp("described"),
         FILES,
         stages=STAGES,
         campaign={"iterations": LAST},
         solver={"entries": 100},
-        mille={"derivative_max": 2.0},  # so that there is something to note
+        mille={"derivative_max": 2.0},  # so that there is a remark
         validation={"enabled": True, "files": "400-402"},
     )
     for iteration in range(1, LAST + 1):
@@ -70,24 +70,24 @@ def read(campaign: Path, stage: int, iteration: int) -> Metrics:
 
 @pytest.fixture(scope="module")
 def history(campaign: Path) -> list[Metrics]:
-    """Metrics of the iterations."""
+    """Return the metrics of the iterations."""
     return [read(campaign, 1, iteration) for iteration in range(1, LAST + 1)]
 
 
 @pytest.fixture(scope="module")
 def validated(campaign: Path) -> Metrics:
-    """Metrics of the validation."""
+    """Return the metrics of the validation."""
     return read(campaign, layout.VALIDATION, layout.AFTER)
 
 
 def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics) -> None:
-    """Each name in the metrics of iterations and of a validation has its description."""
+    """Each metric of iterations and of a validation has a description."""
     for metrics in (*history, validated):
         assert undescribed(metrics, names_of(metrics)) == []
 
 
 def test_what_is_described_is_written(history: list[Metrics], validated: Metrics) -> None:
-    """Each description is of a name that is there, but for what needs HTCondor's log, a misfortune, or an import."""
+    """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}
     elsewhere |= {"notes", "files.lost"}  # empty
     seen = set().union(*(found(metrics, describe.METRICS) for metrics in history))
@@ -96,7 +96,7 @@ def test_what_is_described_is_written(history: list[Metrics], validated: Metrics
 
 
 def test_sources_and_readers_are_known(history: list[Metrics]) -> None:
-    """Where a metric comes from is explained, and the criteria that read one are all those of a verdict."""
+    """Each source of a metric is explained, and the criteria that read metrics are all those of a decision."""
     described = [*describe.METRICS.values(), *describe.VALIDATION]
     assert {one.source for one in described} == set(describe.SOURCES)
     asked = {criterion.name for criterion in judged(history).criteria}
@@ -105,13 +105,13 @@ def test_sources_and_readers_are_known(history: list[Metrics]) -> None:
 
 
 def judged(history: list[Metrics]) -> verdict.Verdict:
-    """The verdict with all rules and criteria that there are."""
+    """Return the decision with all rules and criteria."""
     rules = Rules(rules=("significance", "effect", "absolute", "relative"), stalled_iterations=1)
     return verdict.judge(rules, history, limit=9)
 
 
 def read_by(readers: Collection[str], described: Collection[describe.Metric]) -> set[str]:
-    """Names of the metrics of which a description says that one of the readers reads them."""
+    """Return the metrics that one of the readers reads according to their descriptions."""
     return {one.name for one in described if set(one.readers.split()) & set(readers)}
 
 
@@ -121,14 +121,14 @@ def watched(history: list[Metrics]) -> tuple[list[Watched], set[Keys]]:
 
 
 def test_the_verdict_reads_what_is_said(history: list[Metrics]) -> None:
-    """A verdict looks at the metrics that name a criterion, and at no other."""
+    """A decision reads exactly the metrics whose descriptions name a criterion."""
     metrics, seen = watched(history)
     criteria = {criterion.name for criterion in judged(metrics).criteria}
     assert looked_at(seen, describe.METRICS) == read_by(criteria, describe.METRICS.values())
 
 
 def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
-    """So does the verdict of a validation."""
+    """A validation's decision reads exactly the metrics whose descriptions say so."""
     (metrics,), seen = watched([validated])
     said = validation.confirm(validation.Limits(module_hits_min=2), metrics)
     criteria = {criterion.name.replace("all", "FILES").replace("unused", "FILES") for criterion in said.criteria}
@@ -136,19 +136,19 @@ def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
 
 
 def test_notes_read_what_is_said(history: list[Metrics]) -> None:
-    """Notes look at what is said of them, where there is something to be told."""
+    """Remarks read the metrics whose descriptions say so, if there is something to report."""
     odd = copy.deepcopy(history[-1])
     odd["converted_again"] = odd["constants"]["changed_by_hand"] = True
     for sign in ("plus", "minus"):
         odd["momentum"]["since_first"][f"momentum_change_{sign}"] = None
     (metrics,), seen = watched([odd])
     assert len(notes.notes(metrics, 0.0)) == 4
-    about = {"stage", "iteration", "residual_max_mm"}  # of which they speak
+    about = {"stage", "iteration", "residual_max_mm"}  # they mention these
     assert looked_at(seen, describe.METRICS) - about == read_by(["notes"], describe.METRICS.values())
 
 
 def test_tables_read_what_is_said(history: list[Metrics]) -> None:
-    """The tables of `metrics` look at what is said of them."""
+    """The tables of `metrics` read the metrics whose descriptions say so."""
     metrics, seen = watched(history)
     about = {"stage": 1, "verdict": "go_on", "wall_s": 1.0}
     figures.tables({"stages": 1, "iterations": [about | {"iteration": i, "metrics": m} for i, m in enumerate(metrics)]})
@@ -156,14 +156,14 @@ def test_tables_read_what_is_said(history: list[Metrics]) -> None:
 
 
 def test_the_picture_reads_what_is_said(history: list[Metrics], tmp_path: Path) -> None:
-    """The picture of the convergence looks at what is said of it."""
+    """The convergence plot reads the metrics whose descriptions say so."""
     metrics, seen = watched(history)
     assert plot(str(tmp_path / "picture.png"), "name", metrics, {"effect_um": 0.5, "significance": 0.01}) == ""
     assert looked_at(seen, describe.METRICS) == read_by(["plot"], describe.METRICS.values())
 
 
 def test_the_report_reads_what_is_said(history: list[Metrics], workdir: Path) -> None:
-    """The report looks at what is said of it, and what status and messages sum up is said of them."""
+    """The report, status and messages read the metrics whose descriptions say so."""
     record = make_with_store(workdir / "c", files=1)
     for iteration in range(1, LAST + 1):
         run_iteration(record, iteration)
@@ -176,6 +176,6 @@ def test_the_report_reads_what_is_said(history: list[Metrics], workdir: Path) ->
         facts.weak_modes(one)
     assert summed_up <= read_by(["status"], describe.METRICS.values())
     render(collected._replace(iterations=rows), written_utc="2026-11-24T07:30:00Z")
-    # The one for the picture of the detector when the campaign is collected, the other with the correction as a whole.
+    # One is read by the detector picture when the campaign is collected, the other with the whole correction.
     unseen = {"hits.modules.MODULE", "corrections.DOF.where"}
     assert looked_at(seen, describe.METRICS) | unseen == read_by(["report"], describe.METRICS.values())

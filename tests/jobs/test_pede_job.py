@@ -1,4 +1,4 @@
-"""The Millepede job with a pede that behaves, or not: its environment, its ends, and what an earlier run left."""
+"""Test the Millepede job with pede: environment, failures, and files of an earlier run."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def program(path: Path, text: str) -> Path:
     ],
 )  # fmt: skip
 def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does: str, said: str) -> None:
-    """Whatever pede's exit status, a bad end is one: no metrics, no new constants, and nothing of an earlier run is used."""
+    """Each failure of pede, whatever its exit status, leaves no metrics and no constants, and uses no old file."""
     pede = program(tmp_path / "bin" / "pede", does)
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
     reconstruct(str(campaign), 1, 1, 400)
@@ -51,7 +51,7 @@ def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does:
 
 
 def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """pede, found on the PATH of solver.environment, gets what that script sets; a script that is not there is named."""
+    """pede, found on the PATH of solver.environment, gets that script's variables; a missing script is named."""
     real = make_pede(tmp_path)
     program(tmp_path / "apps" / "pede", f'echo "$ROOTSYS" >"{tmp_path}/seen"; exec "{real}" "$@"')
     script = tmp_path / "thisroot.sh"
@@ -84,7 +84,7 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_pat
 def test_a_pede_that_cannot_run_here(
     make_campaign: Make, run_job: Run, tmp_path: Path, does: str, mode: int, said: str
 ) -> None:
-    """A pede that cannot be started, or lacks a library, is a fault of the environment, which another machine may not have."""
+    """A pede that cannot start, or lacks a library, is an environment failure, which another machine may not have."""
     pede = program(tmp_path / "bin" / "pede", does)
     pede.chmod(mode)
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})

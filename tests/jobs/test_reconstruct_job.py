@@ -1,4 +1,4 @@
-"""The reconstruction job as a process."""
+"""Test the reconstruction job as a process."""
 
 import json
 import os
@@ -18,7 +18,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) -> None:
-    """A job leaves the ROOT file, the Mille binary and its counts under their names, and nothing else."""
+    """A job writes the ROOT file, the Mille binary and its counts, and nothing else."""
     folder = make_campaign()
     done = run_job("reconstruct", folder, 1, 1, 400)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -48,7 +48,7 @@ def test_is_repeatable(make_campaign: Make, run_job: Run) -> None:
 
 
 def test_later_iterations_cut_at_50_um(make_campaign: Make, run_job: Run) -> None:
-    """The second iteration uses the second residual cut, and so does every later one."""
+    """The second and later iterations use the second residual cut."""
     folder = make_campaign()
     start = Path(layout.constants_file(str(folder), 1, 1))
     for iteration in (2, 7):
@@ -70,7 +70,7 @@ def test_three_stations(make_campaign: Make, run_job: Run) -> None:
 
 
 def test_data_elsewhere(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """Large files go to the campaign's data folder."""
+    """Large files are written to the campaign's data folder."""
     folder = make_campaign()
     record = json.loads((folder / layout.RECORD).read_text())
     record["data"] = str(tmp_path / "eos")
@@ -80,7 +80,7 @@ def test_data_elsewhere(make_campaign: Make, run_job: Run, tmp_path: Path) -> No
 
 
 def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """With a pattern for raw files, one that is missing is named; without their folder the machine is to blame."""
+    """A missing raw file is named; if its folder is missing, the failure is the machine's."""
     folder = make_campaign(reconstruction={"raw": f"{tmp_path}/raw/{{year}}/Physics-{{run}}-{{file}}.raw"})
     raw = tmp_path / "raw" / "2023" / "Physics-011705-00400.raw"
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == exit_codes.ENVIRONMENT
@@ -93,7 +93,7 @@ def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Pat
 
 
 def test_constants_must_be_there(make_campaign: Make, run_job: Run) -> None:
-    """Missing constants are never taken for no constants."""
+    """Missing constants do not count as zero constants."""
     folder = make_campaign()
     constants = Path(layout.constants_file(str(folder), 1, 1))
     constants.unlink()
@@ -104,7 +104,7 @@ def test_constants_must_be_there(make_campaign: Make, run_job: Run) -> None:
 
 
 def test_constants_must_parse(make_campaign: Make, run_job: Run) -> None:
-    """Malformed constants stop the job with the place where they are wrong."""
+    """Malformed constants stop the job with the position of the error."""
     folder = make_campaign()
     Path(layout.constants_file(str(folder), 1, 1)).write_text('"00": [1, 2, 3]')
     failed = run_job("reconstruct", folder, 1, 1, 400)
@@ -113,7 +113,7 @@ def test_constants_must_parse(make_campaign: Make, run_job: Run) -> None:
 
 
 def test_truth_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """A simulated detector that is not there is a mistake of the configuration."""
+    """A missing simulated detector is a configuration error."""
     folder = make_campaign(simulation={"truth": str(tmp_path / "nowhere.txt")})
     failed = run_job("reconstruct", folder, 1, 1, 400)
     assert failed.returncode == exit_codes.CONFIG
@@ -121,7 +121,7 @@ def test_truth_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) 
 
 
 def test_data_folder_must_be_writable(make_campaign: Make, run_job: Run) -> None:
-    """Output that cannot be written is told as such."""
+    """Output that cannot be written is reported as a copy failure."""
     folder = make_campaign()
     (folder / "iter01" / "2kfalignment").write_text("in the way")
     failed = run_job("reconstruct", folder, 1, 1, 400)
@@ -130,7 +130,7 @@ def test_data_folder_must_be_writable(make_campaign: Make, run_job: Run) -> None
 
 
 def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> None:
-    """A conversion that the file system refuses is no failure of the conversion: it may be tried again."""
+    """A conversion whose output the file system refuses is not a conversion failure and may be retried."""
     folder = make_campaign()
     Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).mkdir(parents=True)
     failed = run_job("reconstruct", folder, 1, 1, 400)
@@ -150,7 +150,7 @@ def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> N
     ],
 )
 def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:
-    """What does not fit the campaign ends with one sentence and the status of a bad configuration."""
+    """Arguments that do not match the campaign end with one sentence and the status of a configuration error."""
     folder = make_campaign()
     failed = run_job("reconstruct", *(str(argument).format(folder=folder) for argument in arguments))
     assert failed.returncode == exit_codes.CONFIG
@@ -159,7 +159,7 @@ def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[obj
 
 
 def test_crash_shows_its_traceback(make_campaign: Make, run_job: Run) -> None:
-    """An error that nobody foresaw leaves its traceback, then one line that names it."""
+    """An unexpected error prints its traceback, then one line that names it."""
     folder = make_campaign()
     record = json.loads((folder / layout.RECORD).read_text())
     record["config"]["simulation"]["tracks"] = "many"

@@ -1,4 +1,4 @@
-"""The job wrapper as a process, in a tree of stand-ins for lxplus that behave, or not."""
+"""Test the job wrapper as a process, with working and failing stand-ins for lxplus."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ class Job:
         return Path(layout.job_log(str(self.folder), layout.reco_node(1, 1, 400), "log")).read_text()
 
     def fails(self, status: int, *words: str, iteration: int = 1) -> str:
-        """Run; see that it ends with ``status``, says ``words`` in its last line, and leaves nothing; returns that line."""
+        """Run; check the status, the ``words`` in the last line, and that no file is left; return that line."""
         done = self.run(1, iteration, 400)
         last = done.stderr.splitlines()[-1]
         assert (done.returncode, [word for word in words if word not in last]) == (status, []), done.stderr
@@ -72,7 +72,7 @@ class Job:
 
 @pytest.fixture
 def make_job(make_campaign: Make, tmp_path: Path) -> Callable[..., Job]:
-    """Make a job: keywords are tables, ``reconstruction`` one on top of the stand-ins' own."""
+    """Make a job: keywords are tables, ``reconstruction`` one is added to the stand-ins' own."""
 
     def make(reconstruction: dict[str, Any] | None = None, **tables: Any) -> Job:
         lxplus = Lxplus(tmp_path / "lxplus of me")
@@ -86,7 +86,7 @@ def make_job(make_campaign: Make, tmp_path: Path) -> Callable[..., Job]:
 
 
 def test_the_six_steps(make_job: Callable[..., Job]) -> None:
-    """A job leaves tracks, Mille binary, counts and momenta, one line a step and command, and nothing in its scratch folder."""
+    """A job writes tracks, Mille binary, counts, momenta and one log line per step, and clears its scratch folder."""
     job = make_job()
     done = job.run()
     assert (done.returncode, done.stderr) == (0, "")
@@ -117,15 +117,15 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
 
 
 def test_three_stations(make_job: Callable[..., Job]) -> None:
-    """With three stations the reconstruction is told to leave the IFT out."""
+    """With three stations the reconstruction leaves out the IFT."""
     job = make_job(campaign={"stations": 3})
     assert job.run().returncode == 0
     counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011705", 400) + ".json")
     assert counts.modules[:3].sum() == 0 < counts.modules[3:].sum()
 
 
-# What goes wrong -> the status that names it, and words of the sentence. Those with a raw file that "does" something come
-# from the reconstruction, the others from an order to a stand-in.
+# Faults, the status that names each, and words of the sentence. Faults in a raw file occur in the reconstruction, the
+# others in a stand-in.
 WRONG = [
     (
         {"orders": ["asetup:fail"]},
@@ -173,7 +173,7 @@ WRONG = [
 def test_what_goes_wrong_has_its_name(
     make_job: Callable[..., Job], does: dict[str, Any], status: int, words: list[str]
 ) -> None:
-    """Each failure ends with a status of its own, says why, keeps the log, and leaves no output, not even an old one."""
+    """Each failure has its own status and reason, keeps the log, and leaves no output, not even an old one."""
     job = make_job()
     job.lxplus.orders(*does.pop("orders", []) if "orders" in does else [])
     job.lxplus.raw(400, **does)
@@ -185,7 +185,7 @@ def test_what_goes_wrong_has_its_name(
 
 
 def test_a_node_that_is_passed_over(make_job: Callable[..., Job]) -> None:
-    """A job whose node is passed over ends at once, well, and without output."""
+    """The job of a skipped node ends at once with success and without output."""
     job = make_job()
     Path(layout.passed_file(str(job.folder), layout.reco_node(1, 1, 400))).touch()
     done = job.run()
@@ -194,7 +194,7 @@ def test_a_node_that_is_passed_over(make_job: Callable[..., Job]) -> None:
 
 
 def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> None:
-    """A raw file that is gone since the submission, or has nothing in it, is told at once, before the environment."""
+    """A raw file that is missing or empty is reported at once, before the environment is set up."""
     job = make_job()
     job.lxplus.raw(400).write_bytes(b"")
     job.fails(exit_codes.RAW_MISSING, "Faser-Physics-011705-00400.raw is empty")
@@ -203,7 +203,7 @@ def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> N
 
 
 def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
-    """Where a server does not answer or nothing is mounted the machine is to blame, and the node is tried again elsewhere."""
+    """A server that does not answer or a missing mount is the machine's failure, and the node is retried elsewhere."""
     job = make_job()
     raw = job.lxplus.raw(400)
     head, ill = job.lxplus.bin / "head", job.lxplus.folder / "ill"
@@ -229,14 +229,14 @@ def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
         (job.folder / layout.RECORD, exit_codes.ENVIRONMENT),
     ):
         place.rename(f"{place}.kept")
-        place.symlink_to(place.name)  # as good as a server that does not answer: it is there, and cannot be read
+        place.symlink_to(place.name)  # equivalent to a server that does not answer: it exists, and cannot be read
         job.fails(status, "Too many levels of symbolic links")
         Path(f"{place}.kept").replace(place)
     assert job.run().returncode == 0
 
 
 def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
-    """Constants that are missing, empty or not finite are never taken for no constants."""
+    """Constants that are missing, empty or not finite do not count as zero constants."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 3))
     job.fails(exit_codes.CONSTANTS, "1reco/inputforalign.txt: No such file", iteration=3)
@@ -263,14 +263,14 @@ def test_what_the_configuration_names_must_be_there(make_job: Callable[..., Job]
 
 
 def test_a_database_that_is_not_there(make_job: Callable[..., Job]) -> None:
-    """Without the experiment's database, as where CVMFS is not mounted, there is nothing to patch."""
+    """A missing conditions database, as without CVMFS, is reported before anything is patched."""
     job = make_job()
     job.lxplus.database.unlink()
     job.fails(exit_codes.DATABASE, "ALLP200.db cannot be copied", "No such file")
 
 
 def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """A script of the user's own replaces the four lines, whatever its last command returns."""
+    """The user's own environment script replaces the four lines, whatever its last command returns."""
     own = tmp_path / "reco_condor_env.sh"
     job = make_job({"environment": str(own)})
     base, checkout = job.lxplus.atlas_base, job.lxplus.checkout
@@ -302,7 +302,7 @@ def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_pat
 def test_an_environment_script_that_fails(
     make_job: Callable[..., Job], tmp_path: Path, text: str | None, words: list[str]
 ) -> None:
-    """A script that is missing, ends the shell or leaves no Athena is named, with its own last lines."""
+    """An environment script that is missing, ends the shell or sets up no Athena is named, with its last lines."""
     own = tmp_path / "reco_condor_env.sh"
     if text is not None:
         own.write_text(text)
@@ -319,7 +319,7 @@ def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
 
 
 def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """Tracks can go to EOS with xrdcp and its checksum; a refusal and a short copy are told, and leave nothing."""
+    """xrdcp can copy tracks to EOS with its checksum; a refusal and a short copy are reported, and leave no file."""
     job = make_job({"copy_with": "xrdcp"})
     job.lxplus.orders("xrdcp:refused")
     job.fails(exit_codes.TOKEN, "Auth failed")
@@ -334,7 +334,7 @@ def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("copy_with", ["cp", "xrdcp"])
 def test_the_checksum_of_the_server(make_job: Callable[..., Job], copy_with: str) -> None:
-    """On EOS the server's own checksum decides, after it had the time to make it; a server that says none is believed."""
+    """On EOS the server's own checksum decides, after it had time to compute it; a server without one is trusted."""
     job = make_job({"copy_with": copy_with})
     wrapper = job.folder / layout.WRAPPER
     text = wrapper.read_text()
@@ -349,7 +349,7 @@ def test_the_checksum_of_the_server(make_job: Callable[..., Job], copy_with: str
 
 
 def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -> None:
-    """With cleanup_reco_temp_files = false the scratch area stays after success and failure, and the job says where."""
+    """With cleanup_reco_temp_files = false the scratch area stays after success and failure, and its path is printed."""
     job = make_job(storage={"cleanup_reco_temp_files": False})
     for constants, status in ((True, 0), (False, exit_codes.CONSTANTS)):
         if not constants:
@@ -366,7 +366,7 @@ def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -
 
 
 def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
-    """A wrapper that is terminated takes its scratch folder with it."""
+    """A terminated wrapper removes its scratch folder."""
     job = make_job()
     job.lxplus.raw(400, sleep=True)
     process = subprocess.Popen(
@@ -390,7 +390,7 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
 
 @pytest.mark.parametrize("size", ["8k", "16k", "32k"])
 def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) -> None:
-    """Whichever step meets the full disk first, even one that cannot write why it failed, it is told as that."""
+    """A full disk is reported as such at any step, even if the reason cannot be written."""
     job = make_job()
     with small_disk(job.scratch, size=size) as disk:
         if disk is None:
@@ -402,7 +402,7 @@ def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) ->
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.Signals) -> None:
-    """What a copy has written under its temporary name goes when the job is told to stop; killed, the next attempt removes it."""
+    """A terminated job removes its partial copy; after SIGKILL the next attempt does."""
     job = make_job()
     job.lxplus.orders("cp:stuck")
     place = job.place().parent
@@ -430,7 +430,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.S
 
 
 def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """The same script makes the conditions database of any constants, for the end product."""
+    """The same script makes the conditions database of any constants for export."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 1))
     done = job.run("--database", constants, tmp_path / "made")
@@ -450,7 +450,7 @@ def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> Non
 
 
 def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """Any program can reconstruct: each field is one word for it, and what it leaves is checked alike."""
+    """Any program can reconstruct: each field is one word in its command, and its output is checked in the same way."""
     job = make_job({"backend": "command", "command": COMMAND, "environment": str(tmp_path / "env.sh")})
     (tmp_path / "env.sh").write_text(f"export PATH='{tmp_path}':$PATH\n")
     program = tmp_path / "program"
@@ -488,7 +488,7 @@ def test_a_command_gets_the_direction(make_job: Callable[..., Job], direction: s
 
 
 def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) -> None:
-    """2022 has its own geometry and conditions tag, 2023 and later share theirs; the configuration can name others."""
+    """2022 has its own geometry and conditions tag, 2023 and later share theirs; the configuration can override both."""
     job = make_job({"calypso": {}, "backend": "command", "command": "run {output} {geometry}"})
     settings = job.record["config"]["reconstruction"]
     assert conditions(settings, 2022) == ("FASERNU-03", "OFLCOND-FASER-04")
@@ -539,7 +539,7 @@ def test_options_of_the_reconstruction(
 
 
 def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """A checkout that writes FASER-05 works once `written` and `pool` say so; a wrong name of the POOL file is named."""
+    """A checkout that writes FASER-05 works with matching `written` and `pool`; a wrong name of the POOL file is named."""
     job = make_job()
     job.lxplus.orders("write:05")
     calypso = job.record["config"]["reconstruction"]["calypso"]
@@ -556,7 +556,7 @@ def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], t
 
 
 def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:
-    """A campaign that was submitted before these keys existed is reconstructed as it was then."""
+    """A campaign from before these keys is reconstructed as before."""
     job = make_job()
     settings = job.record["config"]["reconstruction"]
     del settings["direction"], settings["calypso"]["reconstruct_without"], settings["calypso"]["pool"]

@@ -1,4 +1,4 @@
-"""The Millepede job as a process."""
+"""Test the Millepede job as a process."""
 
 import contextlib
 import errno
@@ -55,7 +55,7 @@ def metrics(campaign: Path, iteration: int = 1) -> dict[str, Any]:
 
 
 def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
-    """The job leaves correction, sum and metrics, and the next iteration starts from the sum."""
+    """The job writes correction, sum and metrics, and the next iteration starts from the sum."""
     campaign = reconstructed(simulation={"tracks": 1000})
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -78,7 +78,7 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
 
 
 def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> None:
-    """The metrics sum up files, tracks, hits and the solution."""
+    """The metrics summarise files, tracks, hits and the solution."""
     campaign = reconstructed()
     run_job("solve", campaign, 1, 1)
     found = metrics(campaign)
@@ -99,7 +99,7 @@ def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> N
 
 
 def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
-    """Files that the hook names as lost are neither asked for nor used."""
+    """Files in the list of dropped files are neither required nor used."""
     campaign = reconstructed((400, 401, 402))
     for ending in ("", ".json"):
         Path(layout.mille_file(str(campaign), 1, 1, "011705", 401) + ending).unlink()
@@ -113,7 +113,7 @@ def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
 
 
 def test_missing_data_is_named(reconstructed: Make, run_job: Run) -> None:
-    """A Mille binary that should be there and is not stops the job; nothing is solved, old metrics are gone."""
+    """A missing Mille binary stops the job; nothing is solved, and old metrics are removed."""
     campaign = reconstructed()
     assert run_job("solve", campaign, 1, 1).returncode == 0
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 401)).unlink()
@@ -124,7 +124,7 @@ def test_missing_data_is_named(reconstructed: Make, run_job: Run) -> None:
 
 
 def test_missing_counts_are_named(reconstructed: Make, run_job: Run) -> None:
-    """Without its counts a Mille binary is not complete."""
+    """A Mille binary without its counts is incomplete."""
     campaign = reconstructed()
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 400) + ".json").unlink()
     failed = run_job("solve", campaign, 1, 1)
@@ -133,7 +133,7 @@ def test_missing_counts_are_named(reconstructed: Make, run_job: Run) -> None:
 
 
 def test_all_files_lost(reconstructed: Make, run_job: Run) -> None:
-    """Nothing to solve is an error of its own."""
+    """An iteration without any file has a failure of its own."""
     campaign = reconstructed((400,))
     lost = Path(layout.lost_file(str(campaign), 1, 1))
     lost.parent.mkdir()
@@ -145,7 +145,7 @@ def test_all_files_lost(reconstructed: Make, run_job: Run) -> None:
 
 @pytest.mark.parametrize("content", [None, "", '"00": [1, 2]'])
 def test_constants_must_be_good(reconstructed: Make, run_job: Run, content: str | None) -> None:
-    """Constants that are missing or malformed stop the job."""
+    """Missing or malformed constants stop the job."""
     campaign = reconstructed((400,))
     path = Path(layout.constants_file(str(campaign), 1, 1))
     path.unlink()
@@ -158,7 +158,7 @@ def test_constants_must_be_good(reconstructed: Make, run_job: Run, content: str 
 
 
 def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> None:
-    """A damaged binary ends with the solver's words, and no constants are handed on."""
+    """A damaged binary ends with the solver's message, and no constants are passed on."""
     campaign = reconstructed((400,))
     path = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400))
     path.write_bytes(path.read_bytes()[:-10])
@@ -172,7 +172,7 @@ def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> N
 
 @pytest.mark.parametrize("backend", ["builtin", "pede"])
 def test_too_few_tracks_for_any_parameter(reconstructed: Make, run_job: Run, tmp_path: Path, backend: str) -> None:
-    """With 60 tracks, which give no parameter enough measurements, the job ends with a status of its own and names the limit."""
+    """With 60 tracks no parameter has enough entries, and the job ends with its own status and names the limit."""
     solver = {"backend": backend, "pede": str(make_pede(tmp_path)), "entries": 5000}
     campaign = reconstructed((400,), simulation={"tracks": 60}, solver=solver)
     failed = run_job("solve", campaign, 1, 1)
@@ -192,7 +192,7 @@ def test_pede_that_is_not_there(reconstructed: Make, run_job: Run) -> None:
 
 
 def test_steps_keep_what_was_found_before(reconstructed: Make, run_job: Run) -> None:
-    """A second step holds the first one's values fixed, and the correction is what both found together."""
+    """A second step keeps the first one's values fixed, and the correction is the sum of both."""
     first = {"name": "modules", "fix": ["layer", "3ST"]}
     second = {"name": "layer 12", "fix": ["module", "3ST", 10, 11]}
     campaign = reconstructed(stages=[{"name": "both", "steps": [first, second]}])
@@ -212,7 +212,7 @@ def test_steps_keep_what_was_found_before(reconstructed: Make, run_job: Run) -> 
 
 
 def test_next_stage_starts_from_the_latest(reconstructed: Make, run_job: Run) -> None:
-    """Every iteration hands its constants to the first iteration of the next stage, too."""
+    """Every iteration passes its constants to the first iteration of the next stage, too."""
     step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
     campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}, {"name": "two", **step}])
     assert run_job("solve", campaign, 1, 1).returncode == 0
@@ -227,7 +227,7 @@ def test_next_stage_starts_from_the_latest(reconstructed: Make, run_job: Run) ->
     [((), "expected CAMPAIGN STAGE ITERATION, got nothing"), (("{folder}", 1, 0), "has no iteration 0 of stage 1")],
 )
 def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:
-    """What does not fit the campaign is a bad configuration."""
+    """Arguments that do not match the campaign are a configuration error."""
     folder = make_campaign()
     failed = run_job("solve", *(str(argument).format(folder=folder) for argument in arguments))
     assert failed.returncode == exit_codes.CONFIG
@@ -235,7 +235,7 @@ def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[obj
 
 
 def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -> None:
-    """If the residual cut takes so many hits that the solver gives up, the kept tracks are converted at ten times it."""
+    """If the residual cut removes so many hits that the solver gives up, the job converts again with ten times it."""
     campaign = make_campaign(mille={"residual_max": [0.005]}, simulation={"tracks": 600})
     start = layout.constants_file(str(campaign), 1, 1)
     write_constants(start, misplace_ift(read_constants(start), seed=1))
@@ -252,11 +252,11 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -
     ).stat().st_size
     assert found["tracks"]["used"] > 500
 
-    # The same once more finds the same: an attempt that was interrupted can be repeated.
+    # A repetition gives the same result: an interrupted attempt can be repeated.
     assert run_job("solve", campaign, 1, 1).returncode == 0
     assert metrics(campaign)["significance"] == found["significance"]
 
-    # Without the tracks there is no answer.
+    # Without the tracks this retry is impossible.
     (tracks / "kfalignment_011705_00401.root").unlink()
     failed = run_job("solve", campaign, 1, 1)
     assert failed.returncode == exit_codes.CONVERSION
@@ -264,7 +264,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -
 
 
 def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Make, run_job: Run) -> None:
-    """Every step's correction is divided, and the last iteration says what freeing the rest would gain."""
+    """Every step's correction is split, and the last iteration has the gain from freeing fixed parameters."""
     step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
     campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}], simulation={"tracks": 1000})
     assert run_job("solve", campaign, 1, 1).returncode == 0
@@ -274,11 +274,11 @@ def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Mak
     assert found["determined"]["effect_um"] == pytest.approx(found["effect_um"], rel=0.02)
     assert set(found["held_fixed"]) >= {"IFT layer.y", "3ST layer.y", "3ST module.x", "all"}
     assert found["momentum"].keys() >= {"median_q_over_p_plus", "edge_low"}
-    assert "since_before" not in found["momentum"]  # there is none
+    assert "since_before" not in found["momentum"]  # absent
 
 
 def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run_job: Run) -> None:
-    """The same tracks are found in the next iteration, and their momenta have hardly moved."""
+    """The next iteration identifies the same tracks, and their momenta have hardly changed."""
     campaign = reconstructed()
     assert run_job("solve", campaign, 1, 1).returncode == 0
     for number in (400, 401):
@@ -291,7 +291,7 @@ def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run
 
 
 def tracks_of(campaign: Path, iteration: int) -> list[bool]:
-    """Which raw files of an iteration have their ROOT files."""
+    """Return the raw files of an iteration that have their ROOT files."""
     return [Path(layout.kfalignment_file(str(campaign), 1, iteration, "011705", file)).exists() for file in (400, 401)]
 
 
@@ -306,7 +306,7 @@ def tracks_of(campaign: Path, iteration: int) -> list[bool]:
 def test_tracks_are_dropped_after_the_verdict_only(
     reconstructed: Make, run_job: Run, storage: dict[str, Any], kept: list[bool]
 ) -> None:
-    """A Millepede job removes the tracks of earlier iterations, as configured, once it has solved; never its own."""
+    """A Millepede job removes tracks of earlier iterations, as configured, after it has solved; never its own."""
     campaign = reconstructed(storage=storage)
     for number in (1, 2, 3):
         for file in (400, 401):
@@ -321,7 +321,7 @@ def test_tracks_are_dropped_after_the_verdict_only(
 
 
 def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) -> None:
-    """With Calypso's pivot what the data leave open is measured with the derivatives that the constants obey."""
+    """With Calypso's pivot, weak modes are computed with the derivatives that match the constants."""
     stages = [{"name": "layers", "steps": [{"name": "IFT fix side", "fix": ["side", "3ST"]}]}]
     found = {}
     for pivot in ("calypso", "layer"):
@@ -330,13 +330,13 @@ def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) 
         found[pivot] = metrics(campaign)
         shutil.rmtree(campaign)
     sizes = {pivot: m["steps"][0]["parts"]["significant"]["expected_decrease"] for pivot, m in found.items()}
-    # The same tracks: about the layers' own z a step of Calypso's is not the decrease that its own matrix expects.
+    # With the same tracks, a step with Calypso's derivatives does not have the decrease that its own matrix expects.
     assert sizes["layer"] == pytest.approx(found["layer"]["steps"][0]["expected_decrease"], rel=0.1)
     assert sizes["calypso"] > 1.05 * found["calypso"]["steps"][0]["expected_decrease"]
 
 
 def change_by_hand(path: str) -> str:
-    """Move a module of the IFT by 10 um in a constants file; returns the new text."""
+    """Move a module of the IFT by 10 um in a constants file; return the new text."""
     constants = read_constants(path)
     x, *others = constants["003"]
     write_constants(path, constants | {"003": (x + 0.01, *others)})
@@ -344,7 +344,7 @@ def change_by_hand(path: str) -> str:
 
 
 def test_constants_that_were_changed_by_hand_are_used_and_named(reconstructed: Make, run_job: Run) -> None:
-    """A file changed between iterations is the expert's right: it is used, and the metrics say so in words and sums."""
+    """Constants changed by hand between iterations are used, and reported in the metrics with checksums."""
     campaign = reconstructed(numbers=(400,))
     assert run_job("solve", campaign, 1, 1).returncode == 0
     first = metrics(campaign)
@@ -369,14 +369,14 @@ def test_constants_that_were_changed_by_hand_are_used_and_named(reconstructed: M
     expected = add_constants(parse_constants(changed, "changed"), correction)
     assert all(total[key] == pytest.approx(expected[key], rel=2e-5, abs=1e-9) for key in total)
 
-    # The third starts from what the second found, so nothing is to be said of it.
+    # The third starts from the second's result, so there is nothing to report.
     reconstruct(str(campaign), 1, 3, 400)
     assert run_job("solve", campaign, 1, 3).returncode == 0
     assert not metrics(campaign, 3)["constants"]["changed_by_hand"]
 
 
 def test_the_first_constants_are_compared_with_those_that_were_submitted(reconstructed: Make, run_job: Run) -> None:
-    """A change before the first iteration is noticed by the checksum in the campaign's record."""
+    """A change before the first iteration is detected by the checksum in the manifest."""
     campaign = reconstructed(numbers=(400,))
     change_by_hand(layout.constants_file(str(campaign), 1, 1))
     assert run_job("solve", campaign, 1, 1).returncode == 0
@@ -384,7 +384,7 @@ def test_the_first_constants_are_compared_with_those_that_were_submitted(reconst
 
 
 def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make, run_job: Run) -> None:
-    """After metrics without a checksum, those of an older program, the result itself is what was handed on."""
+    """If older metrics have no checksum, the constants are compared with the previous iteration's result file."""
     campaign = reconstructed(numbers=(400,))
     assert run_job("solve", campaign, 1, 1).returncode == 0
     older = metrics(campaign)
@@ -401,7 +401,7 @@ def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make
 def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
     reconstructed: Make, run_job: Run, tmp_path: Path
 ) -> None:
-    """Where the jobs' Python has no matplotlib the job succeeds, says why there is no plot, and leaves no older one."""
+    """Without matplotlib the job succeeds, says why there is no plot, and removes an older one."""
     campaign = reconstructed(simulation={"tracks": 1000})
     picture = Path(layout.plot_file(str(campaign), 1, 1))
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -419,7 +419,7 @@ def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
 
 
 def without_answer(reconstructed: Make, pages: Path) -> tuple[Path, Path]:
-    """A reconstructed campaign that publishes into ``pages``, and a file of it that whoever reads it waits for without end."""
+    """Return a reconstructed campaign that publishes into ``pages``, and a file whose reading blocks forever."""
     campaign = reconstructed(report={"publish": str(pages)})
     create_store(str(campaign), read_record(str(campaign)))
     assert hook("pre", campaign, layout.reco_node(1, 1, 400), 0, 2).returncode == 0
@@ -430,7 +430,7 @@ def without_answer(reconstructed: Make, pages: Path) -> tuple[Path, Path]:
 
 
 def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path: Path) -> None:
-    """Where something on the way of a page never answers, the job goes on after its time, says so, and leaves nobody behind."""
+    """If a page's file never answers, the job continues after its time limit, says so, and leaves no process behind."""
     campaign, _ = without_answer(reconstructed, tmp_path / "pages")
     program = (
         "import faser_align.pages.bounded as bounded\n"
@@ -452,7 +452,7 @@ def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path
 
 
 def test_a_page_is_written_by_nobody_when_its_job_is_gone(reconstructed: Make, tmp_path: Path) -> None:
-    """What writes a page ends with the job that waits for it, however that was killed."""
+    """The process that writes a page ends with the job that waits for it, however that was killed."""
     campaign, silent = without_answer(reconstructed, tmp_path / "pages")
     program = f"from faser_align.jobs.solve import solve; solve({str(campaign)!r}, 1, 1)"
     with subprocess.Popen([sys.executable, "-I", "-c", program], start_new_session=True) as job:
@@ -464,7 +464,7 @@ def test_a_page_is_written_by_nobody_when_its_job_is_gone(reconstructed: Make, t
 
 
 def _read_by_somebody(pipe: Path) -> int | None:
-    """The descriptor of a named pipe that somebody has opened to read from it."""
+    """Return the descriptor of a named pipe that somebody has opened for reading."""
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as none:
@@ -474,7 +474,7 @@ def _read_by_somebody(pipe: Path) -> int | None:
 
 
 def _writers(campaign: Path) -> list[Path]:
-    """Processes that write the page of a campaign."""
+    """Return the processes that write a campaign's page."""
     found = []
     for words in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -484,7 +484,7 @@ def _writers(campaign: Path) -> list[Path]:
 
 
 def test_a_page_that_cannot_be_published_costs_nothing(reconstructed: Make, run_job: Run, tmp_path: Path) -> None:
-    """Where the folder for pages is none, the iteration is solved all the same, and the job's log says why in one line."""
+    """If the folder for pages cannot be used, the iteration is still solved, and the job's log says why in one line."""
     taken = tmp_path / "taken"
     taken.write_text("a file")
     campaign = reconstructed(report={"publish": str(taken)})

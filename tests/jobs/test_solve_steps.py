@@ -1,4 +1,4 @@
-"""The Millepede job with the expert's own steps, and with pede in place of the built-in solver."""
+"""Test the Millepede job with the expert's own steps, and with pede."""
 
 import json
 from collections.abc import Callable
@@ -21,12 +21,12 @@ STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
 
 @pytest.fixture
 def pede(tmp_path: Path) -> str:
-    """A stand-in that does what pede does with a steering file, and ends with 0 whatever happens, as pede does."""
+    """Return a stand-in that behaves like pede and, like pede, always ends with 0."""
     return make_pede(tmp_path)
 
 
 def align(campaign: Path, iterations: int) -> list[dict[str, Any]]:
-    """Run the jobs of some iterations; returns their metrics."""
+    """Run the jobs of some iterations; return their metrics."""
     metrics = []
     for number in range(1, iterations + 1):
         for file in FILES:
@@ -37,14 +37,14 @@ def align(campaign: Path, iterations: int) -> list[dict[str, Any]]:
 
 
 def folder_of(campaign: Path, number: int = 1) -> Path:
-    """Where an iteration was solved."""
+    """Return the folder of an iteration's solution."""
     return Path(layout.metrics_file(str(campaign), 1, number)).parent
 
 
 def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
     make_campaign: Callable[..., Path], tmp_path: Path, pede: str
 ) -> None:
-    """The demonstration's campaign comes to the same constants and numbers by either backend."""
+    """The demonstration's campaign has the same constants and metrics with either solver."""
     campaign = make_campaign(FILES)
     builtin = align(campaign, 3)
     expected = read_constants(layout.result_file(str(campaign), 1, 3))
@@ -60,7 +60,7 @@ def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
 
 
 def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
-    """A pede that ends with status 0 and code 26, or leaves nothing, fails the job with its words."""
+    """A pede that ends with status 0 and code 26, or writes nothing, fails the job with its message."""
     program = tmp_path / "pede"
     ends = {"echo '   26   Aborted, too many rejects' > millepede.end": "26", ":": "crashed or was stopped"}
     for commands, words in ends.items():
@@ -75,7 +75,7 @@ def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_
 
 def test_severe_warnings_can_be_refused(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
     """A result with a severe warning is used unless the configuration refuses it."""
-    step = STEP | {"extra_lines": ["entries 25 1000000"]}  # nobody has so many accepted entries: code 2
+    step = STEP | {"extra_lines": ["entries 25 1000000"]}  # no parameter has so many accepted entries: code 2
     campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}])
     assert align(campaign, 1)[0]["steps"][0]["end_code"] == 2
     campaign.rename(tmp_path / "first")
@@ -92,7 +92,7 @@ def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., 
     campaign = make_campaign(
         FILES, stages=[{"name": "one", "steps": [step]}], solver={"presigma": {"module_x": 0.03}, "entries": 1}
     )
-    own.unlink()  # the campaign has its text
+    own.unlink()  # the campaign has a copy of the text
     (metrics,) = align(campaign, 1)
     folder = folder_of(campaign)
     assert (folder / "own.txt").read_text() == "Parameter ! held by hand\n10001 0.004 -1\n"

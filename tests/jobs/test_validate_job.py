@@ -1,4 +1,4 @@
-"""The job behind a validation: what it compares, and that it notices constants that somebody changed."""
+"""Test the validation job."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def solved(make_campaign: Callable[..., Path], run_job: Run) -> Path:
-    """A campaign of one file whose first iteration is solved, and whose validation has its constants."""
+    """Return a campaign of one file whose first iteration is solved, and whose validation has its constants."""
     folder = make_campaign(numbers=(400,), campaign={"iterations": 2}, validation={"enabled": True})
     before = layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE)
     os.makedirs(os.path.dirname(before))
@@ -30,7 +30,7 @@ def solved(make_campaign: Callable[..., Path], run_job: Run) -> Path:
 
 
 def validate(folder: Path, run_job: Run) -> dict[str, Any]:
-    """Reconstruct both halves, run the job, and read what it wrote."""
+    """Reconstruct both halves, run the job, and return its metrics."""
     for half in (layout.BEFORE, layout.AFTER):
         reconstruct(str(folder), layout.VALIDATION, half, 400)
     os.makedirs(os.path.dirname(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)), exist_ok=True)
@@ -50,7 +50,7 @@ def change_by_hand(folder: Path, half: int) -> None:
 
 
 def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
-    """With the constants as they were handed on chi2/ndf, residuals and momenta are compared, and there is nothing to note."""
+    """With unchanged constants chi2/ndf, residuals and momenta are compared, and there is no remark."""
     found = validate(solved, run_job)
     before, after = (found["groups"]["all"][when] for when in ("before", "after"))
     assert before["chi2_per_ndf"] > after["chi2_per_ndf"] > 0
@@ -74,7 +74,7 @@ def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
 def test_constants_changed_before_the_validation_are_noticed(
     solved: Path, run_job: Run, changed: tuple[int, ...], said: str
 ) -> None:
-    """Constants changed between the last iteration and the validation are used, and the metrics name which."""
+    """Constants changed between the last iteration and the validation are used, and named in the metrics."""
     for half in changed:
         change_by_hand(solved, half)
     assert validate(solved, run_job)["notes"] == [said]

@@ -1,4 +1,4 @@
-"""Files that another part reads are written by ``system.atomic`` and by nothing else."""
+"""Test that ``system.atomic`` writes all files that another process reads."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-# Where a file is written or gets its name in another way, by module and function, and why that is right.
+# Exceptions: where a file is written or renamed differently, by module and function, and why.
 ALLOWED = {
     ("system/atomic.py", "replacing"): "this is how it is done",
     ("system/atomic.py", "temporary"): "this is how it is done",
@@ -55,7 +55,7 @@ OURS = {"write_text", "replacing", "temporary", "write_new"}
 
 
 def writes(call: ast.Call) -> bool:
-    """Whether a call writes a file, or gives one its name."""
+    """Return whether a call writes or renames a file."""
     name = ast.unparse(call.func)
     last = name.rpartition(".")[2]
     if name.removeprefix("atomic.") in OURS:
@@ -73,7 +73,7 @@ def writes(call: ast.Call) -> bool:
 
 
 def places(module: Path) -> Iterator[tuple[str, str, int]]:
-    """Module, innermost function and line of everything in it that writes a file."""
+    """Yield module, innermost function and line of everything that writes a file."""
 
     def walk(node: ast.AST, function: str) -> Iterator[tuple[str, str, int]]:
         for child in ast.iter_child_nodes(node):
@@ -87,10 +87,10 @@ def places(module: Path) -> Iterator[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_files_are_written_in_one_way(module: Path) -> None:
-    """Nothing but ``system.atomic`` writes or names files, except where a reason is given."""
+    """Only ``system.atomic`` writes or renames files, except with a documented reason."""
     assert [f"{where}:{line} in {name}" for where, name, line in places(module) if (where, name) not in ALLOWED] == []
 
 
 def test_no_exception_is_left_over() -> None:
-    """Each place that may write in another way is there and does."""
+    """Each listed exception exists and writes a file."""
     assert {(where, name) for module in MODULES for where, name, _ in places(module)} >= set(ALLOWED)

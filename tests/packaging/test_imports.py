@@ -1,4 +1,4 @@
-"""Imports between the packages point inwards only."""
+"""Test that imports between the packages point inwards only."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A package may import those of a lower rank; packages of one rank do not know each other.
+# A package may import those of lower rank; packages of the same rank do not import each other.
 RANKS = {
     "templates": 0,
     "examples": 0,
@@ -31,10 +31,10 @@ RANKS = {
     "jobs": 10,
     "hooks": 10,
 }
-# Hooks run where a campaign runs; they never make one.
+# Hooks run inside a campaign and never make one.
 FORBIDDEN = {("hooks", "dag")}
 
-# The scripts among the examples are a user's programs.
+# The example scripts are a user's programs.
 MODULES = sorted(
     path.relative_to(ROOT)
     for package in RANKS
@@ -44,7 +44,7 @@ MODULES = sorted(
 
 
 def imported(module: Path) -> Iterator[tuple[str, int]]:
-    """Packages of ours that a module imports anywhere in its text, functions included, with the line."""
+    """Yield our packages that a module imports anywhere, including functions, with the line."""
     for node in ast.walk(ast.parse((ROOT / module).read_bytes())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -61,7 +61,7 @@ def imported(module: Path) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_imports_point_inwards(module: Path) -> None:
-    """A module imports its own package and packages of a lower rank, none of those forbidden to it."""
+    """A module imports its own package and packages of lower rank, and none that is forbidden to it."""
     package = module.parts[0]
     wrong = [
         f"{module}:{line} imports faser_align.{other}"
@@ -72,29 +72,29 @@ def test_imports_point_inwards(module: Path) -> None:
 
 
 def test_every_package_has_a_rank() -> None:
-    """No package escapes this test by being unknown to it."""
+    """Every package has a rank."""
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(RANKS)
 
 
-# Inside the terminal: commands know how results look.
+# Ranks inside cli: commands import the show package.
 INSIDE = {"show": 0, "commands": 1}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "cli"], ids=str)
 def test_the_terminal_points_inwards(module: Path) -> None:
-    """How results look depends on no command."""
+    """The show package imports no command."""
     own = INSIDE.get(module.parts[1], len(INSIDE))
     text = (ROOT / module).read_text()
     assert [name for name, rank in INSIDE.items() if rank > own and f"faser_align.cli.{name}" in text] == []
 
 
-# Inside the engine: the solver reads pede's texts and Mille's records, and quality judges what it found.
+# Ranks inside the engine: the solver reads pede's texts and Mille records, and quality judges its results.
 ENGINE = {"parameters": 0, "pede": 1, "mille": 2, "solver": 3, "quality": 4}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "alignment"], ids=str)
 def test_the_engine_points_inwards(module: Path) -> None:
-    """A package of the engine imports those of a lower rank only."""
+    """A package of the engine imports only those of lower rank."""
     own = ENGINE.get(module.parts[1], len(ENGINE))
     text = (ROOT / module).read_text()
     assert [name for name, rank in ENGINE.items() if rank > own and f"faser_align.alignment.{name}" in text] == []

@@ -1,4 +1,4 @@
-"""The package list, and the wheel installed in an environment of its own."""
+"""Test the package list, and the wheel installed in its own environment."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ DATA = {
 
 
 def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command outside the checkout, without what this run's environment adds to Python."""
+    """Run a command outside the checkout, without this run's additions to Python's environment."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         list(map(str, command)), check=False, cwd=cwd, env=variables, capture_output=True, text=True, timeout=600
@@ -36,7 +36,7 @@ def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources, since setuptools leaves files beside them."""
+    """Return the wheel, built from a copy of the sources, because setuptools leaves files beside them."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "source"
     copy.mkdir()
@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
-    # Isolation would fetch setuptools; the test environment has it.
+    # Build isolation would download setuptools, which the test environment has.
     build = call(
         sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", copy, cwd=folder
     )
@@ -56,7 +56,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``bin`` of a new environment with the wheel; its dependencies are lent by the environment of the tests."""
+    """Return ``bin`` of a new environment with the wheel and the dependencies of the test environment."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
@@ -64,21 +64,21 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call(sys.executable, "-m", "pip", "--python", python, *install, wheel, cwd=folder)
     assert done.returncode == 0, done.stderr
     (site,) = folder.glob("lib/python*/site-packages")
-    # The .pth files of a folder that is named in a .pth file are not read: the checkout itself stays out of sight.
+    # Python does not read .pth files of a folder named in a .pth file, so the checkout itself stays invisible.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_is_linked(package: str) -> None:
-    """src/faser_align has a relative link to every package of the list, so that it works wherever the checkout lies."""
+    """src/faser_align has a relative link to every package of the list, so that the checkout can be moved."""
     link = ROOT / "src" / "faser_align" / package
     assert os.readlink(link) == f"../../{package}"
     assert (link / "__init__.py").is_file()
 
 
 def test_no_package_is_left_out() -> None:
-    """Every package at the top level is in the list of pyproject.toml, and every link leads to one of them."""
+    """Every top-level package is in the list of pyproject.toml, and every link leads to one of them."""
     assert sorted(path.parent.name for path in ROOT.glob("*/__init__.py")) == PACKAGES
     inner = [path.parent for package in PACKAGES for path in (ROOT / package).glob("*/**/__init__.py")]
     assert sorted(".".join(folder.relative_to(ROOT).parts) for folder in inner) == INNER
@@ -86,7 +86,7 @@ def test_no_package_is_left_out() -> None:
 
 
 def test_the_program_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    """``faser-align --help`` works from the wheel, which does not borrow the checkout's modules."""
+    """``faser-align --help`` works from the wheel, without modules of the checkout."""
     shown = call(installed / "faser-align", "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "submit" in shown.stdout
@@ -96,7 +96,7 @@ def test_the_program_runs_from_the_wheel(installed: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("job", ["reconstruct", "solve"])
 def test_the_jobs_run_from_the_wheel(installed: Path, tmp_path: Path, job: str) -> None:
-    """A job that is called without arguments says how to call it and fails."""
+    """A job without arguments prints its usage and fails."""
     shown = call(installed / "python", "-I", "-m", f"faser_align.jobs.{job}", cwd=tmp_path)
     assert shown.returncode != 0
     assert "CAMPAIGN STAGE ITERATION" in shown.stderr
@@ -104,7 +104,7 @@ def test_the_jobs_run_from_the_wheel(installed: Path, tmp_path: Path, job: str) 
 
 
 def test_the_wheel_holds_the_data(installed: Path, tmp_path: Path) -> None:
-    """Templates and examples are in the wheel, each of them."""
+    """The wheel contains all templates and examples."""
     (site,) = installed.parent.glob("lib/python*/site-packages")
     package = site / "faser_align"
     found = {str(path.relative_to(package)) for path in package.rglob("*") if path.suffix not in (".py", ".pyc")}
@@ -112,13 +112,13 @@ def test_the_wheel_holds_the_data(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_commands_without_make(installed: Path, pool: Pool, workdir: Path) -> None:
-    """The README's commands run a campaign to its convergence with the program that was installed from the wheel."""
+    """The README's commands run a campaign to convergence with the program installed from the wheel."""
     assert pool.master_pid
     text = (ROOT / "README.md").read_text().partition("<!-- run by test_the_commands_without_make -->")[2]
     block = itertools.takewhile(lambda line: not line or line.startswith("    "), text.splitlines())
     commands = [line.partition(" #")[0].split() for line in block if line.startswith("    faser-align ")]
     assert [words[1] for words in commands] == ["pool", "init", "submit", "wait", "pool"]
-    for _, *words in commands[:-1]:  # the pool is that of all tests
+    for _, *words in commands[:-1]:  # all tests share one pool
         done = call(installed / "faser-align", *words, cwd=workdir)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "converged" in done.stdout

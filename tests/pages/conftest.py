@@ -1,4 +1,4 @@
-"""A browser for the tests of pages, and pages of campaigns that were recorded on a real pool."""
+"""Provide a browser for tests of pages, and pages of recorded campaigns."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +17,14 @@ NOW = "2026-11-25T12:00:00.000Z"
 
 @pytest.fixture(autouse=True)
 def _utc() -> Iterator[None]:
-    """Whatever the machine's time is."""
+    """Set the time zone to UTC."""
     with in_utc():
         yield
 
 
-@pytest.fixture(scope="module")  # Playwright runs once at a time
+@pytest.fixture(scope="module")  # only one Playwright can run at a time
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Provide headless Chromium."""
     with chromium() as started:
         yield started
 

@@ -1,4 +1,4 @@
-"""Charts in a browser: letters that can be read on any screen, and none over another."""
+"""Test in a browser that the text of charts is readable and does not overlap."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ LETTERS = """pictures => pictures.map(picture => [...picture.querySelectorAll('t
 
 
 def faults(page: Page) -> list[str]:
-    """Letters that are too small, that lie over others, or that leave the page, in each picture."""
+    """Return text in each picture that is too small, overlaps, or leaves the page."""
     found = []
     wide = page.evaluate("document.documentElement.clientWidth")
     pictures: list[list[dict[str, Any]]] = page.eval_on_selector_all("main svg[role=img]", LETTERS)
@@ -37,20 +37,20 @@ def faults(page: Page) -> list[str]:
 def _meet(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(
         min(one["right"], other["right"]) - max(one["left"], other["left"]) > 0.5
-        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 2  # boxes are higher than letters
+        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 2  # boxes are higher than their text
     )
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 @pytest.mark.parametrize("case", ["converged", "failed", "held", "stages"])
 def test_letters_of_charts_can_be_read(case: str, width: int, browser: Browser, recorded_page: Any) -> None:
-    """Each letter in a picture has at least 11 px, lies over no other, and stays on the page."""
+    """Text in a picture has at least 11 px, overlaps no other text, and stays on the page."""
     assert faults(look(browser, recorded_page(case), width, "light").page) == []
 
 
 @pytest.mark.parametrize("width", [360, 1600])
 def test_letters_of_a_large_campaign_can_be_read(width: int, browser: Browser, workdir: Path, page_of: Any) -> None:
-    """So it is with ten iterations and files whose numbers have five digits."""
+    """The same is true with ten iterations and five-digit file numbers."""
     make_large(workdir / "c", files=10_000, iterations=10, lost=200)
     page = look(browser, page_of(workdir / "c"), width, "dark").page
     assert faults(page) == []
@@ -60,7 +60,7 @@ def test_letters_of_a_large_campaign_can_be_read(width: int, browser: Browser, w
 
 @pytest.mark.parametrize("width", [360, 1600])
 def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Path) -> None:
-    """Forty iterations in stages, values over many decades, curves across the limit: names are left out, never printed over."""
+    """With many iterations, many decades, and curves across the limit, labels are omitted instead of overlapping."""
     places = [f"{stage}.{iteration}" for stage in range(1, 5) for iteration in range(1, 11)]
     falling = [10.0 ** (3 - at / 4) for at in range(40)]
     rising = [0.000_2 * 1.5**at for at in range(40)]
@@ -85,7 +85,7 @@ def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Pa
 
 
 def test_curves_differ_without_colour(browser: Browser, tmp_path: Path) -> None:
-    """Two curves and their names in the legend have lines of different kinds."""
+    """Two curves and their legend entries have different line styles."""
     drawn = charts.line_chart("corrections", ["1", "2"], [Series("x", [1, 2]), Series("y", [2, 3])])
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     path = tmp_path / "page.html"

@@ -1,4 +1,4 @@
-"""The lines of the nodes on the page, read back from the browser, against what HTCondor's log says."""
+"""Test the page's node timeline in a browser against HTCondor's log."""
 
 import re
 from collections.abc import Callable
@@ -30,13 +30,13 @@ BEGIN_S = 1_795_000_000
 
 
 def _lines(page: Page) -> list[list[dict[str, Any]]]:
-    """Of each picture its lines."""
+    """Return the lines of each picture."""
     found: list[list[dict[str, Any]]] = page.eval_on_selector_all("svg.nodes", LINES)
     return found
 
 
 def _events(folder: Path) -> list[tuple[int, int, str]]:
-    """What changed when for which node, as another reader of the log has it: (code, Unix time, node)."""
+    """Return each change of a node according to another log reader: (code, Unix time, node)."""
     nodes: dict[str, str] = {}
     found = []
     for event in joblogs.job_events((folder / layout.JOB_LOG).read_text()):
@@ -52,7 +52,7 @@ def _clock(at_s: int) -> str:
 
 
 def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
-    """Of a node that failed three times each attempt is drawn, the failed ones marked, the last one in another shade."""
+    """Every attempt of a node that failed three times is drawn, failed ones marked, the last one in another shade."""
     page = look(browser, recorded_page("failed"), 1600, "light").page
     events = _events(tmp_path / "failed")
     pictures = _lines(page)
@@ -66,7 +66,7 @@ def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pa
     of_node = [(code, at) for code, at, node in events if node == line["node"]]
     begin, end = [at for code, at in of_node if code == 1][-1], of_node[-1][1]
     assert runs[-1][3] == f"file 401, attempt 4: running {end - begin} s, {_clock(begin)} to {_clock(end)} UTC"
-    # All pictures have an axis as long as the longest iteration.
+    # The axes of all pictures are as long as the longest iteration.
     times = [[at for _, at, node in events if f"_i{i:02d}" in node] for i in range(1, 5)]
     scale = max(max(of) - min(of) for of in times)
     assert runs[-1][1] == pytest.approx(100 * (begin - min(times[1])) / scale, abs=0.01)
@@ -77,7 +77,7 @@ def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pa
 
 
 def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
-    """Times on hold are drawn where they were, with a pattern, and add up to those of the table."""
+    """Times on hold are drawn with a pattern where they were, and their sum equals the table's."""
     page = look(browser, recorded_page("held"), 360, "dark").page
     held: dict[int, list[int]] = {400: [], 401: []}  # seconds
     for file in held:
@@ -97,7 +97,7 @@ def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages, tmp_
 
 @pytest.mark.parametrize("case", ["converged", "removed", "killed", "lost", "stages", "gone"])
 def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
-    """Each node that was submitted has its line, each attempt that came to nothing its cross, on any screen."""
+    """Each submitted node has its line, and each failed attempt its cross, on any screen."""
     path = recorded_page(case)
     nodes = nodetimes.read(str(tmp_path / case), {}, None)
     for width, scheme in SIZES:
@@ -115,7 +115,7 @@ def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_pa
 
 
 def test_the_table_beside_has_the_unusual_nodes_first(browser: Browser, recorded_page: Pages) -> None:
-    """Who does not see the lines finds the same in a table: what was held or repeated, then the slowest."""
+    """A table repeats the lines' information: held or retried nodes first, then the slowest."""
     page = look(browser, recorded_page("killed"), 1600, "light").page
     page.locator("summary", has_text="unusual nodes").click()
     rows = [
@@ -128,7 +128,7 @@ def test_the_table_beside_has_the_unusual_nodes_first(browser: Browser, recorded
 def test_very_many_nodes_are_summed_up_in_words(
     browser: Browser, workdir: Path, page_of: Callable[[Path], Path]
 ) -> None:
-    """Of thousands of nodes the slowest are drawn, with the mean of the others above, and it is said how many these are."""
+    """Of thousands of nodes the slowest are drawn below the mean of the others, with their number."""
     make_large(workdir / "c", files=2000, iterations=3)
     page = look(browser, page_of(workdir / "c"), 360, "light").page
     pictures = _lines(page)
@@ -145,7 +145,7 @@ def test_very_many_nodes_are_summed_up_in_words(
 
 
 def test_the_unusual_ones_are_among_the_drawn() -> None:
-    """Of many nodes the few that failed, were held or repeated are drawn, and of too many it is said how many are not."""
+    """The few nodes that failed, were held or retried are drawn; if there are too many, the rest is counted."""
 
     def node(number: int, *jobs: nodetimes.Job) -> nodetimes.Node:
         return nodetimes.Node(f"reco_s1_i01_{number:05d}", "reco", 1, 1, number, list(jobs))
@@ -166,7 +166,7 @@ def test_the_unusual_ones_are_among_the_drawn() -> None:
 
 
 def test_what_goes_on_ends_now(workdir: Path) -> None:
-    """A job that has not ended goes on until now, marked as such; that of an ended campaign to the end of the log."""
+    """An unfinished job is drawn until now, and marked; in an ended campaign until the end of the log."""
     make_campaign(workdir / "c", files=2)
     _log(
         workdir / "c",
@@ -185,7 +185,7 @@ def test_what_goes_on_ends_now(workdir: Path) -> None:
 
 
 def test_job_ids_of_another_schedd_are_other_jobs(workdir: Path) -> None:
-    """After `move` a schedd may give a job id again: the log's two jobs stay two."""
+    """Job ids that another schedd repeats after `move` are separate jobs."""
     make_campaign(workdir / "c", files=2)
     first = [("000", 0, "7.0", "reco_s1_i01_00400"), ("001", 5, "7.0", ""), ("005", 15, "7.0", "")]
     again = [("000", 50, "7.0", "reco_s1_i01_00401"), ("001", 55, "7.0", ""), ("009", 56, "7.0", "")]
@@ -196,7 +196,7 @@ def test_job_ids_of_another_schedd_are_other_jobs(workdir: Path) -> None:
 
 
 def test_a_log_of_nonsense_has_no_nodes(workdir: Path) -> None:
-    """A log that is cut or damaged shows what can be read of it; none at all shows nothing."""
+    """A truncated or damaged log shows what can be read; a missing one shows nothing."""
     make_campaign(workdir / "c", files=1)
     assert nodetimes.read(str(workdir / "c"), {}, None) == []
     (workdir / "c" / layout.JOB_LOG).write_text("000 (x.y) never\n001 (7.000.000) 2026\n    DAG Node: nobody\n000 (9")
@@ -205,7 +205,7 @@ def test_a_log_of_nonsense_has_no_nodes(workdir: Path) -> None:
 
 @pytest.mark.parametrize("case", ["failed", "25.14/failed"])
 def test_the_logs_of_both_versions_have_all_nodes(case: str, tmp_path: Path) -> None:
-    """The log of HTCondor 23.9 and that of 25.14 name the node of every job."""
+    """Logs of HTCondor 23.9 and 25.14 give the node of every job."""
     unpack(case, tmp_path)
     submitted = {
         line.node for line in joblogs.jobstate((tmp_path / layout.JOBSTATE_LOG).read_text()) if line.what == "SUBMIT"
@@ -216,7 +216,7 @@ def test_the_logs_of_both_versions_have_all_nodes(case: str, tmp_path: Path) -> 
 
 
 def test_the_validation_has_pictures_of_its_own(workdir: Path) -> None:
-    """The validation's two reconstructions are named by their constants, iterations of several stages by both numbers."""
+    """The validation's reconstructions are named by their constants, iterations of several stages by both numbers."""
     make_campaign(workdir / "c", files=1)
     names = ("reco_s2_i01_00400", "before_00400", "after_00400", "validate")
     jobs = [
@@ -242,7 +242,7 @@ def test_the_validation_has_pictures_of_its_own(workdir: Path) -> None:
     ],
 )
 def test_the_axis_has_round_times(seconds: int, ticks: list[str]) -> None:
-    """Whether an iteration took seconds or weeks, its axis has a few round times."""
+    """The axis has a few round times, for iterations of seconds or weeks."""
     job = nodetimes.Job([nodetimes.Span("running", BEGIN_S, BEGIN_S + seconds)], failed=False, open=False)
     panel = timeline.panels([nodetimes.Node("mille_s1_i01", "mille", 1, 1, -1, [job])], staged=False)[0]
     assert re.findall(r"class='place[^>]*>([^<]*)<", panel.drawn) == ticks

@@ -1,4 +1,4 @@
-"""What the page says first: how it stands, why, and what failed."""
+"""Test the top of the page: state, reason, and failures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ PageOf = Callable[[Path], Path]
 
 
 def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """The top of the page says what the state means, which file failed in which iteration and why, and how to go on."""
+    """The top of the page explains the state, names the failed file, its iteration and reason, and how to continue."""
     record = make_campaign(workdir / "c", files=2, name="c")
     run_iteration(record, 1)
     node = layout.reco_node(1, 2, 401)
@@ -32,7 +32,7 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
 
 
 def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """While a campaign goes on, its page tells what it does, how far it is, and how the last iteration was judged."""
+    """The page of a running campaign shows its state, its progress, and the last decision."""
     record = make_campaign(workdir / "c", files=2, name="c")
     run_iteration(record, 1)
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
@@ -46,7 +46,7 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
 
 
 def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """The detector shows a quantity that has numbers; of one that has none it says so."""
+    """The detector shows a quantity with values; for one without values it says so."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
@@ -58,7 +58,7 @@ def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, 
 
 @pytest.mark.parametrize("width", [360, 1600])
 def test_tables_keep_their_words_together(width: int, browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """No cell is squeezed into a tower of words: rows stay low, and headings have one line."""
+    """No table cell is squeezed: rows stay low, and headings have one line."""
     record = make_campaign(workdir / "c", files=1)
     for iteration in range(1, 5):
         run_iteration(record, iteration)

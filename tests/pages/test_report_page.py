@@ -1,4 +1,4 @@
-"""The report in a browser: its tables sort, it prints whole, it says enough without its script and to repeat the campaign."""
+"""Test the report in a browser: sorting, printing, no script, and what a colleague needs to repeat the campaign."""
 
 import json
 import tomllib
@@ -27,7 +27,7 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    """A campaign of three iterations, whose tracks are in no order, and of which the first has no effect."""
+    """Return a campaign of three iterations with unordered tracks and no effect in the first."""
     record = make_campaign(tmp_path_factory.mktemp("page") / "c", files=1)
     folder = record["folder"]
     for at, tracks in enumerate(TRACKS, start=1):
@@ -39,13 +39,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 
 
 def written(found: Facts, path: Path) -> Path:
-    """The report as a file."""
+    """Return the report as a file."""
     path.write_text(render(found, written_utc=NOW), encoding="utf-8")
     return path
 
 
 def sorted_by(page: Page, table: str, heading: str) -> list[str]:
-    """The first column after the heading was pressed by keyboard."""
+    """Return the first column after pressing the heading with the keyboard."""
     button = page.locator(f"[aria-label='Table: {table}'] th button", has_text=heading).first
     button.focus()
     page.keyboard.press("Enter")
@@ -53,7 +53,7 @@ def sorted_by(page: Page, table: str, heading: str) -> list[str]:
 
 
 def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """Thousands, missing numbers and sizes with a sign sort by what they mean; what is missing comes last both ways."""
+    """Thousands, missing numbers and signed sizes sort by value; missing ones come last in both orders."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     assert sorted_by(page, "Iterations", "tracks") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "tracks") == ["1", "3", "2"]
@@ -63,7 +63,7 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
 
 
 def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """Each table that has more than one row and whose rows are of a kind can be sorted."""
+    """Each table with several rows of the same kind can be sorted."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     still = page.eval_on_selector_all(
         "table:not(.sortable)", "tables => tables.filter(t => t.rows.length > 2).map(t => t.parentElement.ariaLabel)"
@@ -72,7 +72,7 @@ def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Pat
 
 
 def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """Who does not see charts and picture finds their numbers in tables: corrections of each iteration, modules of the last."""
+    """Tables have the numbers of charts and picture: corrections of each iteration, modules of the last."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     rows = page.locator("[aria-label='Table: Corrections'] tbody tr").all_text_contents()
     assert rows[:2] == ["1module.y30-120003um", "1module.rz80200004urad"]
@@ -82,7 +82,7 @@ def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path
 
 
 def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
-    """Iteration 1.10 is behind 1.9."""
+    """Iteration 1.10 sorts after 1.9."""
     record = make_campaign(workdir / "c", files=1, config={"campaign": {"iterations": 11}, "stages": [STAGES[1]]})
     found = collect(record["folder"])
     rows = [{**metrics(at), "stage": 1} for at in range(1, 12)]
@@ -95,7 +95,7 @@ def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
 
 
 def test_paper_has_all_and_no_dark(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """Printed, what was folded is there, tables and pictures are as wide as the paper, and letters are dark on white."""
+    """A print has folded parts, tables and pictures as wide as the paper, and dark text on white."""
     path = written(found, tmp_path / "page.html")
     page = browser.new_context(color_scheme="dark", viewport={"width": 760, "height": 1000}).new_page()
     page.goto(path.as_uri())
@@ -114,7 +114,7 @@ def test_paper_has_all_and_no_dark(found: Facts, browser: Browser, tmp_path: Pat
 
 
 def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """A mail program that runs no script shows the last iteration's picture with its scale, and nothing that does not work."""
+    """Without scripts the page shows the last iteration's picture with its scale, and no dead controls."""
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(written(found, tmp_path / "page.html").as_uri())
     assert page.locator("#shown").text_content() == "share of hits cut by residual, iteration 3"
@@ -123,7 +123,7 @@ def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browse
 
 
 def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
-    """Stages with limits of their own have a line that goes from one to the other; a common limit is one line."""
+    """Different limits of stages are a stepped line; a common limit is a straight one."""
     record = make_campaign(workdir / "c", files=1, config={"stages": STAGES})
     run_iteration(record, 1)
     run_iteration(record, 1, stage=2)
@@ -152,7 +152,7 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
 def test_limits_are_those_of_the_rules(
     rules: dict[str, Any], drawn: dict[str, str], words: str, workdir: Path, browser: Browser
 ) -> None:
-    """Each rule's limit lies across the curve that it is of, a curve that no rule asks for has none, and the page says so."""
+    """Each criterion's limit is in its own chart; without a criterion there is no limit, and the page says so."""
     record = make_campaign(workdir / "c", files=1, config={"convergence": rules})
     for iteration in (1, 2):
         run_iteration(record, iteration, relative=0.01 / iteration)
@@ -167,7 +167,7 @@ def test_limits_are_those_of_the_rules(
 
 
 def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """The page has the command, a configuration that is one, the constants to begin with, checksums and versions."""
+    """The page has the command, a valid configuration, the initial constants, checksums and versions."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     command, toml, start = page.locator("section[aria-labelledby=repeat] pre").all_text_contents()
     assert command == "faser-align submit -y 2023 -r 011705 -f 400 --config faser-align.toml --constants start.txt"
@@ -180,7 +180,7 @@ def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Pat
 
 
 def test_any_configuration_is_written_as_it_is() -> None:
-    """Quotes, other letters, control signs, stages and tables in tables come back as they were."""
+    """Quotes, other scripts, control characters, stages and nested tables survive a round trip."""
     config = {
         "stages": [
             {"name": 'a "b" \\ λ\x7f\n', "steps": [{"name": "x", "fix": ["3ST"], "presigma": {"layer_x": 0.1}}]}

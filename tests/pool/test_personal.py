@@ -1,4 +1,4 @@
-"""The personal pool, for real: started, found again, asked, stopped."""
+"""Test the personal pool: start, find, query, stop."""
 
 import contextlib
 import os
@@ -23,14 +23,14 @@ _START = "import sys; from pathlib import Path; from faser_align.pool import per
 
 @pytest.fixture
 def own(pool: personal.Pool, workdir: Path) -> Iterator[Path]:
-    """Folder (with a space in its name) of a pool that a test may treat as it likes; it is stopped afterwards."""
+    """Provide the folder (with a space in its name) of a pool that a test may change; it is stopped afterwards."""
     folder = workdir / "my pool"
     yield folder
     personal.stop(folder)
 
 
 def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) -> str:
-    """Submit a shell script to a schedd, wait for its end and return what it wrote."""
+    """Submit a shell script to a schedd, wait for its end and return its output."""
     import htcondor2
 
     log = folder / "job.log"
@@ -50,7 +50,7 @@ def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) ->
 
 
 def kill(*pids: int) -> None:
-    """Kill processes that are not our children and wait until they are gone (what nobody reaps counts as gone)."""
+    """Kill processes that are not our children and wait until they have ended (zombies count as ended)."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):  # daemons have children that end by themselves
             os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_a_job_runs(pool: personal.Pool, workdir: Path) -> None:
 
 
 def test_start_status_stop(own: Path) -> None:
-    """A pool runs once started, a second start leaves it alone, and once stopped no process of it is left."""
+    """A second start leaves a running pool alone, and after a stop no process of it is left."""
     assert personal.status(own).running is False
     first = personal.start(own, cpus=1)
     second = personal.start(own, cpus=1)
@@ -89,7 +89,7 @@ def test_start_status_stop(own: Path) -> None:
 
 
 def test_two_pools_do_not_meet(pool: personal.Pool, own: Path, workdir: Path) -> None:
-    """A second pool runs its jobs itself, asking it leaves this process with the first, and stopping spares the first."""
+    """A second pool runs its own jobs; querying it does not change this process's pool, and a stop spares the first."""
     personal.start(own, cpus=1)
     before = os.environ["CONDOR_CONFIG"]
     personal.status(own)
@@ -103,14 +103,14 @@ def test_two_pools_do_not_meet(pool: personal.Pool, own: Path, workdir: Path) ->
 
 
 def test_two_starts_at_once(own: Path) -> None:
-    """Of two starts at the same time one starts the pool and the other finds it ready."""
+    """Of two simultaneous starts one starts the pool and the other finds it ready."""
     command = [sys.executable, "-I", "-c", _START, str(own)]
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(start.communicate(timeout=300)[0] for start in starts) == ["False\n", "True\n"]
 
 
 def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
-    """Files of daemons that were all killed at once do not keep the pool from starting and working again."""
+    """Files of daemons that were all killed at once do not prevent the next start."""
     personal.start(own, cpus=1)
     kill(*(daemon.pid for daemon in processes.daemons(own / "condor_config")))
     with pytest.raises(UserError, match="pool start"):
@@ -123,7 +123,7 @@ def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
 
 
 def test_start_after_the_master_was_killed(own: Path) -> None:
-    """Daemons whose master was killed are ended before new ones start, and by stop."""
+    """Daemons whose master was killed are ended by stop, and before new ones start."""
     for again in (personal.start, personal.stop):
         first = personal.start(own, cpus=1)
         kill(first.master_pid)
@@ -132,7 +132,7 @@ def test_start_after_the_master_was_killed(own: Path) -> None:
 
 
 def test_stop_ends_a_start_whose_parent_was_killed(own: Path) -> None:
-    """A start that was killed half-way does not bring up a pool behind the back of stop."""
+    """stop also ends a start that was killed half-way, so that it cannot start the pool later."""
     starting = subprocess.Popen([sys.executable, "-I", "-c", _START, str(own)])
     while not processes.launchers(own / "condor_config"):
         assert starting.poll() is None
@@ -146,7 +146,7 @@ def test_stop_ends_a_start_whose_parent_was_killed(own: Path) -> None:
 
 
 def test_the_pool_outlives_its_terminal(own: Path) -> None:
-    """The daemons are in a session of their own, where neither Ctrl-C nor a closed terminal reaches them."""
+    """The daemons have their own session, which neither Ctrl-C nor a closed terminal reaches."""
     started = personal.start(own, cpus=1)
     assert os.getsid(started.master_pid) != os.getsid(0)
 
@@ -161,14 +161,14 @@ def test_nothing_listens_to_the_network(own: Path) -> None:
                 with contextlib.suppress(FileNotFoundError):  # a file that was closed meanwhile
                     sockets.add(os.readlink(f"/proc/{daemon.pid}/fd/{descriptor}"))
     listening = "0A"
-    tables = [Path(f"/proc/net/{table}") for table in ("tcp", "tcp6")]  # the latter where the kernel has IPv6
+    tables = [Path(f"/proc/net/{table}") for table in ("tcp", "tcp6")]  # the latter if the kernel has IPv6
     rows = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()]
     bound = {row[1].partition(":")[0] for row in rows if row[3] == listening and f"socket:[{row[9]}]" in sockets}
     assert bound == {"0100007F"}
 
 
 def test_a_long_path(pool: personal.Pool, workdir: Path) -> None:
-    """A folder whose path is longer than a socket's name may be does as well."""
+    """A folder may have a path longer than a socket name can be."""
     folder = workdir / ("x" * 100) / "pool"
     try:
         personal.start(folder, cpus=1)
@@ -179,7 +179,7 @@ def test_a_long_path(pool: personal.Pool, workdir: Path) -> None:
 
 
 def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:
-    """A job that waits is still there after the pool was stopped and started, and tidy sees to whom it belongs."""
+    """A waiting job survives a stop and start of the pool, and tidy finds its folder."""
     import htcondor2
 
     personal.start(own, cpus=1)
@@ -191,7 +191,7 @@ def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:
             tidy.main(str(own), str(workdir / "elsewhere"))
         personal.stop(own)
         personal.start(own, cpus=1)
-        job["universe"] = "scheduler"  # as DAGMan's jobs are
+        job["universe"] = "scheduler"  # like DAGMan's jobs
         schedd.schedd(folder=own).submit(job)
         asked = personal.status(own)
         assert (asked.jobs["held"], asked.campaigns) == (1, 1)
@@ -222,7 +222,7 @@ def test_no_htcondor(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
 def test_no_htcondor_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pool start` without HTCondor is one sentence and exit status 2, and makes no folder."""
+    """`pool start` without HTCondor gives one sentence and exit status 2, and makes no folder."""
     monkeypatch.setenv("PATH", str(workdir))
     monkeypatch.setattr(machine, "_SYSTEM", ())
     monkeypatch.setattr(machine, "refuse_root", lambda: None)
@@ -235,7 +235,7 @@ def test_no_htcondor_leaves_nothing(
 
 
 def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    """Root gets the reason and the cure, and no folder is made."""
+    """Root gets the reason and the fix, and no folder is made."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(UserError, match="refuses jobs of root"):
         personal.start(workdir / "pool")
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_written(pool: personal.Pool, workdir: Path) -> 
 
 
 def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
-    """The pool lies where FASER_ALIGN_POOL says, else in the XDG state home, else below the home folder."""
+    """The pool's folder is FASER_ALIGN_POOL, else in the XDG state home, else below the home folder."""
     assert personal.default_folder() == Path(os.environ["FASER_ALIGN_POOL"])
     monkeypatch.delenv("FASER_ALIGN_POOL")
     assert personal.default_folder() == Path(os.environ["XDG_STATE_HOME"]) / "faser-align" / "pool"
@@ -262,12 +262,12 @@ def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> N
 
 
 def test_condor_master_is_found_without_sbin_in_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The PATH of an ordinary user, which may lack the folders of system programs, is enough."""
+    """An ordinary user's PATH without the folders of system programs is sufficient."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert machine.condor_master().name == "condor_master"
 
 
 def test_a_pool_starts_whatever_path_says(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the PATH leads to none of HTCondor's programs those in the system's folders are found."""
+    """If PATH has none of HTCondor's programs, those in the system's folders are found."""
     monkeypatch.setenv("PATH", "/nonexistent")
     assert personal.start(own, cpus=1).started

@@ -1,4 +1,4 @@
-"""Finding the schedd: whatever the bindings raise, the user gets one sentence."""
+"""Test that finding the schedd gives one sentence for every error of the bindings."""
 
 import htcondor2
 import pytest
