@@ -1,4 +1,4 @@
-"""Kerberos credentials on a real pool with a condor_credd: who gets one, and what happens without."""
+"""Test Kerberos credentials on a real pool with a condor_credd."""
 
 import os
 import re
@@ -65,7 +65,7 @@ events = ["end"]
 [htcondor]
 retries = 0
 """
-# A file system that wants a valid ticket, as AFS and EOS do.
+# A file system that needs a valid ticket, as AFS and EOS do.
 COPY = """\
 #!/bin/sh
 {python} -I -c '
@@ -94,7 +94,7 @@ SCRIPT POST node /bin/sh -c env>post.env
 def credential_pool(
     pool: personal.Pool, tmp_path_factory: pytest.TempPathFactory, session_folder: Path
 ) -> Iterator[Path]:
-    """A pool with credentials, besides that of the test run."""
+    """Provide a pool with credentials, besides that of the test run."""
     folder = session_folder / "credentials"
     personal.start(folder, cpus=2, credentials=True)
     with open(folder / "condor_config", "a") as config:
@@ -105,7 +105,7 @@ def credential_pool(
 
 @pytest.fixture
 def kinit(credential_pool: Path, workdir: Path) -> Iterator[Site]:
-    """The pool with credentials, used by somebody who has a ticket; its queue is empty before ``workdir`` is removed."""
+    """Use the pool with credentials as a user with a ticket; its queue is empty before ``workdir`` is removed."""
     assert workdir.is_dir()
     with site(credential_pool) as made:
         yield made
@@ -114,7 +114,7 @@ def kinit(credential_pool: Path, workdir: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def desk(kinit: Site, workdir: Path) -> Iterator[Desk]:
-    """A desk with a mail server on that pool."""
+    """Provide a desk with a mail server on that pool."""
     with Mailbox(workdir / "mail") as mailbox:
         made = Desk(workdir, NAME, mailbox)
         made.configure(CONFIG)
@@ -122,7 +122,7 @@ def desk(kinit: Site, workdir: Path) -> Iterator[Desk]:
 
 
 def use_tools(desk: Desk, lxplus: Lxplus) -> None:
-    """Let the campaign's jobs find the stand-ins of tools first."""
+    """Put the stand-ins of tools first in the PATH of the campaign's jobs."""
     wrapper = desk.campaign / layout.WRAPPER
     head, rest = wrapper.read_text().split("\n", 1)
     with replacing(wrapper, mode=0o755) as file:
@@ -130,7 +130,7 @@ def use_tools(desk: Desk, lxplus: Lxplus) -> None:
 
 
 def refused(desk: Desk, status: int) -> str:
-    """Type ``submit``; what it says when it refuses, and that it has left nothing."""
+    """Run ``submit``; return its refusal, and check that nothing is left."""
     done = subprocess.run(
         [*COMMAND, *SUBMIT], cwd=desk.folder, capture_output=True, text=True, timeout=600, check=False
     )
@@ -141,7 +141,7 @@ def refused(desk: Desk, status: int) -> str:
 
 
 def marks(cluster: int) -> tuple[object, set[object]]:
-    """SendCredential of a DAGMan job, and of its node jobs; from the schedd's history."""
+    """Return SendCredential of a DAGMan job and of its node jobs, from the schedd's history."""
     schedd, wanted = htcondor2.Schedd(), ["SendCredential"]
     (dagman,) = until(lambda: list(schedd.history(f"ClusterId == {cluster}", wanted, 1)))
     return dagman.get(*wanted), {job.get(*wanted) for job in schedd.history(f"DAGManJobId == {cluster}", wanted)}
@@ -209,7 +209,7 @@ def test_a_producer_that_cannot_be_run(desk: Desk, kinit: Site) -> None:
 
 
 def test_a_page_to_visit_first(kinit: Site) -> None:
-    """Where the condor_credd wants a login in a browser first, the message has the address."""
+    """If the condor_credd requires a login in a browser first, the message has the address."""
     oauth = kinit.folder / "oauth"
     oauth.mkdir(mode=0o2770, exist_ok=True)
     secret = kinit.folder / "client.secret"
@@ -260,7 +260,7 @@ def test_elsewhere_nothing_is_asked(pool: personal.Pool) -> None:
 
 
 def test_a_campaign_is_extended_resumed_and_converges(desk: Desk, kinit: Site) -> None:
-    """A whole campaign converges; `extend` and `resume` store a new ticket, and change nothing if there is none."""
+    """A whole campaign converges; `extend` and `resume` store a new ticket, and change nothing without one."""
     first = cluster_of(desk.run(*SUBMIT, "-i", "1"))
     desk.wait(NAME, status=10)
     until(no_dagman)
@@ -300,7 +300,7 @@ def test_the_probe_looks_for_the_credential(desk: Desk, kinit: Site) -> None:
 def test_without_issued_credentials_every_node_fails(
     kinit: Site, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If submission issued none, DAGMan would run the producer itself, without a ticket, and could submit no node."""
+    """Without issued credentials, DAGMan runs the producer itself, without a ticket, and can submit no node."""
     monkeypatch.setattr(credentials, "issue", lambda description: None)
     campaign = PoolCampaign(workdir / NAME, files=2, config={"htcondor": {"retries": 0}})
     cluster = campaign.submit()

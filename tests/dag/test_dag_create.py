@@ -1,4 +1,4 @@
-"""Making a campaign's folder: complete or not at all."""
+"""Test making a campaign's folder atomically."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def make_plan(workdir: Path, extra: str = "", *, files: int = 3, force: bool = F
 
 
 def no_store(folder: str, record: dict[str, Any]) -> None:
-    """The store of these tests: one file."""
+    """Make a placeholder for the state database: one file."""
     Path(folder, "state.db").write_text(record["name"])
 
 
@@ -44,13 +44,13 @@ def tree(folder: Path) -> set[str]:
 
 
 def test_a_campaign_without_raw_files_is_refused(workdir: Path) -> None:
-    """A campaign that has no raw files is not planned."""
+    """A campaign without raw files is not planned."""
     with pytest.raises(UserError, match=r"^a campaign without raw files has nothing to align; give them with -f$"):
         make_plan(workdir, files=0)
 
 
 def test_a_campaign_has_all_it_begins_with(workdir: Path) -> None:
-    """Record, configuration, DAG, start constants, store and the folders of all iterations are there, and no more."""
+    """Manifest, configuration, DAG, initial constants, state database and all folders exist, and no more."""
     created = create_campaign(make_plan(workdir), no_store)
     camp = workdir / "camp"
     assert created.folders == (str(camp),)
@@ -67,7 +67,7 @@ def test_a_campaign_has_all_it_begins_with(workdir: Path) -> None:
 
 
 def test_the_number_of_files_does_not_grow(workdir: Path) -> None:
-    """Thirty times the nodes take as many files as before."""
+    """Thirty times the nodes need the same number of files."""
     counts = []
     for name, files in (("small", 1), ("large", 30)):
         create_campaign(make_plan(workdir, files=files, name=name), no_store)
@@ -84,7 +84,7 @@ def test_large_files_may_lie_elsewhere(workdir: Path) -> None:
 
 
 def test_an_existing_campaign_is_refused(workdir: Path) -> None:
-    """A campaign of that name, and any other folder, is left as it is."""
+    """An existing campaign of that name, and any other folder, stays unchanged."""
     create_campaign(make_plan(workdir), no_store)
     before = tree(workdir)
     with pytest.raises(UserError, match=r"the campaign .*/camp exists already.*--name.*--force"):
@@ -96,7 +96,7 @@ def test_an_existing_campaign_is_refused(workdir: Path) -> None:
 
 
 def test_force_moves_the_old_one_aside(workdir: Path) -> None:
-    """With force nothing is deleted: the old campaign gets another name, and undo gives it back its own."""
+    """With force the old campaign is renamed, and undo restores its name."""
     create_campaign(make_plan(workdir), no_store)
     (workdir / "camp/mine").write_text("kept")
     created = create_campaign(make_plan(workdir, force=True), no_store)
@@ -108,7 +108,7 @@ def test_force_moves_the_old_one_aside(workdir: Path) -> None:
 
 
 def test_what_goes_wrong_on_the_way_leaves_nothing(workdir: Path) -> None:
-    """If the store cannot be made, neither the campaign nor a part of it is there."""
+    """If the state database cannot be made, no part of the campaign is left."""
 
     def broken(folder: str, record: dict[str, Any]) -> None:
         raise StoreError("no store today")
@@ -119,7 +119,7 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(workdir: Path) -> None:
 
 
 def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> None:
-    """Of two submissions at once one makes the campaign, the other is refused."""
+    """Of two simultaneous submissions one makes the campaign, and the other is refused."""
     planned = make_plan(workdir)
 
     def late(folder: str, record: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> 
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra: str, said: str) -> None:
-    """Each thing that is missing gets one sentence, and nothing is written."""
+    """Each missing thing gets one sentence, and nothing is written."""
     key = extra.partition(" ")[0]
     lines = ['campaign.folder = "."', 'campaign.constants = "start.txt"', "campaign.iterations = 2", extra]
     text = "\n".join(line for line in lines if line is extra or not line.startswith(f"{key} "))
@@ -181,7 +181,7 @@ def test_constants_that_are_not_whole_are_refused(workdir: Path, text: str) -> N
 
 
 def test_missing_raw_files_are_counted_and_the_first_named(workdir: Path) -> None:
-    """All missing files are counted, three are named, and those that exist are not."""
+    """Missing files are counted and three are named; existing ones are not."""
     (workdir / "raw").mkdir()
     (workdir / "raw/011705-00401.raw").write_text("")
     with pytest.raises(UserError) as caught:
@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_written_is_refused(workdir: Path) -> None:
 
 
 def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:
-    """A name has what the template asks for unless the user gives one; what cannot be a folder is refused."""
+    """A name comes from the template unless the user gives one; an invalid folder name is refused."""
     config = parse_config("[campaign]", "/x.toml")
     assert campaign_name(config, 2023, "011705", list(range(400, 451))) == "Y2023_R011705_F400-450"
     assert campaign_name(config, 2023, "011705", [400, 402]) == "Y2023_R011705_F400_402"

@@ -1,4 +1,4 @@
-"""The rendered DAG on a real pool, with a stand-in for interpreter, hook and jobs that obeys a file."""
+"""Test the rendered DAG on a real pool, with a stand-in for interpreter, hook and jobs that follows a file."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from faser_align.dag.submit import dagman_jobs, rescue_file, resume_dag, stop_da
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pool.personal import Pool
 
-END_WAIT_S = 240.0  # long enough for a machine with much else to do
+END_WAIT_S = 240.0  # enough for a busy machine
 
 # Called as `<stand-in> -I -S <hook> PHASE CAMPAIGN NODE MACROS...` and as `<stand-in> -I -m faser_align.jobs.X . ...`.
 STAND_IN = """#!/bin/sh
@@ -37,7 +37,7 @@ exit 0
 
 
 class Campaign:
-    """A campaign whose scripts and jobs do as ``orders`` say: lines of a pattern of the call and its status."""
+    """A campaign whose scripts and jobs follow ``orders``: lines with a pattern of the call and its status."""
 
     def __init__(self, workdir: Path, text: str) -> None:
         self.folder = workdir / "my camp 100%"
@@ -80,7 +80,7 @@ class Campaign:
             time.sleep(0.2)
 
     def end(self, cluster: int) -> int:
-        """Wait until the DAGMan job has left the queue; returns its exit status."""
+        """Wait until the DAGMan job has left the queue; return its exit status."""
         self.wait(lambda: not dagman_jobs(self.schedd, str(self.folder)))
         ads: list[Any] = []
         self.wait(lambda: ads.extend(self.schedd.history(f"ClusterId == {cluster}", ["ExitCode"], match=1)) or ads)
@@ -89,7 +89,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(pool: Pool, workdir: Path) -> Iterator[Campaign]:
-    """Three iterations of two files in a folder with spaces and a percent sign."""
+    """Provide three iterations of two files in a folder with spaces and a percent sign."""
     made = Campaign(workdir, "campaign.iterations = 3\nhtcondor.reco.memory_mb = 64\nhtcondor.mille.memory_mb = 64")
     yield made
     for job in dagman_jobs(made.schedd, str(made.folder)):
@@ -97,7 +97,7 @@ def campaign(pool: Pool, workdir: Path) -> Iterator[Campaign]:
 
 
 def test_a_dag_that_converges_ends_early(campaign: Campaign, capfd: pytest.CaptureFixture[str]) -> None:
-    """42 from the second Millepede POST ends the DAG with success: no third iteration, and nothing to resume."""
+    """Status 42 of the second Millepede POST ends the DAG with success, with nothing left to resume."""
     campaign.orders("*post*mille_s1_i02* 42\n")
     cluster = submit_dag(campaign.schedd, str(campaign.folder))
     assert capfd.readouterr().out == ""
@@ -122,7 +122,7 @@ def test_a_dag_that_converges_ends_early(campaign: Campaign, capfd: pytest.Captu
 
 
 def test_nothing_of_the_callers_environment_arrives(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hooks and jobs run the same whatever the caller's PATH, HOME and PYTHONPATH are, and wherever he stands."""
+    """Hooks and jobs do not depend on the caller's PATH, HOME, PYTHONPATH and current folder."""
     for name in ("HOME", "PATH", "PYTHONPATH", "LC_ALL"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.chdir("/")
@@ -134,7 +134,7 @@ def test_nothing_of_the_callers_environment_arrives(campaign: Campaign, monkeypa
 
 
 def test_a_failure_leaves_a_rescue_and_resume_finishes(campaign: Campaign) -> None:
-    """A fatal failure is not retried, another is twice; resume goes on where it ended, under a new job id."""
+    """A fatal failure is not retried, another one is, twice; resume continues from there with a new job id."""
     campaign.orders("*reconstruct*1?1?401* 61\n*post*i01_00401* 43\n*solve* 1\n")
     folder = str(campaign.folder)
     first = submit_dag(campaign.schedd, folder)
@@ -159,7 +159,7 @@ def test_a_failure_leaves_a_rescue_and_resume_finishes(campaign: Campaign) -> No
 
 
 def test_skipped_nodes_run_no_job(campaign: Campaign) -> None:
-    """A PRE that answers 77 passes its node over: no job, no POST, and the DAG goes on."""
+    """A PRE with status 77 skips its node: no job, no POST, and the DAG continues."""
     campaign.orders("*pre*_i01* 77\n*post*mille_s1_i02* 42\n")
     assert campaign.end(submit_dag(campaign.schedd, str(campaign.folder))) == 0
     assert campaign.calls("solve . 1 1") == campaign.calls("reconstruct . 1 1") == []
@@ -167,7 +167,7 @@ def test_skipped_nodes_run_no_job(campaign: Campaign) -> None:
 
 
 def test_stop_lets_final_run(campaign: Campaign) -> None:
-    """A stopped DAG halts, leaves the queue, has told its FINAL node that it was removed, and can be resumed."""
+    """A stopped DAG halts, leaves the queue, runs FINAL with the status of a removal, and can be resumed."""
     (campaign.folder.parent / "stand-in").write_text(
         STAND_IN.format(here=campaign.folder.parent).replace("exit 0", '[ "$2" = -m ] && exec sleep 600; exit 0')
     )
@@ -182,10 +182,10 @@ def test_stop_lets_final_run(campaign: Campaign) -> None:
 
 
 def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
-    """Without a job in the queue a halted DAGMan ends by itself; its FINAL script is not killed half-way."""
+    """Without jobs in the queue a halted DAGMan ends by itself, and its FINAL script is not killed."""
     here = campaign.folder.parent
     text = STAND_IN.format(here=here)
-    text = text.replace("exit 0", '[ "$4" = pre ] && sleep 100; exit 0')  # it is killed by a DAGMan that ends halted
+    text = text.replace("exit 0", '[ "$4" = pre ] && sleep 100; exit 0')  # a halted DAGMan that ends would kill it
     text = text.replace('exit "$7"', 'sleep 2; echo "- told $7" >> "$here/calls"; exit "$7"')
     (here / "stand-in").write_text(text)
     folder = str(campaign.folder)
@@ -198,7 +198,7 @@ def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
 
 
 class Refusing:
-    """A schedd that answers questions and takes nothing, as one that dies just then."""
+    """A schedd that answers queries and refuses submissions, as one that is dying."""
 
     def __init__(self, schedd: Any) -> None:
         self.query = schedd.query
@@ -208,7 +208,7 @@ class Refusing:
 
 
 def test_a_refused_submission_can_be_typed_again(pool: Pool, workdir: Path) -> None:
-    """What HTCondor's library has written before its schedd refused is not in the way of the next try."""
+    """Files that HTCondor's library wrote before the schedd refused do not prevent the next attempt."""
     campaign = Campaign(workdir, "campaign.iterations = 1\nhtcondor.scan_interval_s = 1")
     with pytest.raises(CampaignError, match="HTCondor did not take"):
         submit_dag(Refusing(campaign.schedd), str(campaign.folder))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The rendered DAG, read back word by word."""
+"""Test the rendered DAG by parsing it."""
 
 import re
 from collections import Counter
@@ -54,7 +54,7 @@ def test_one_node_per_file_and_iteration_and_one_to_solve() -> None:
 
 
 def test_iterations_follow_one_another() -> None:
-    """Every reconstruction waits for the last solution, every solution for all its reconstructions; no more edges."""
+    """Every reconstruction depends on the previous solution, every solution on all its reconstructions; no more edges."""
     expected = set()
     for iteration in (1, 2, 3):
         for file in range(400, 404):
@@ -66,7 +66,7 @@ def test_iterations_follow_one_another() -> None:
 
 
 def test_only_the_last_stage_can_end_the_dag() -> None:
-    """ABORT-DAG-ON stands once on each Millepede node of the last stage, and the stages are chained."""
+    """Each Millepede node of the last stage has ABORT-DAG-ON once, and the stages are chained."""
     dag = render(make(TWO_STAGES))
     assert lines(dag, "ABORT-DAG-ON") == [
         ["ABORT-DAG-ON", f"mille_s2_i{iteration:02d}", "42", "RETURN", "0"] for iteration in (1, 2, 3)
@@ -76,7 +76,7 @@ def test_only_the_last_stage_can_end_the_dag() -> None:
 
 
 def test_all_nodes_have_their_scripts() -> None:
-    """PRE, POST and HOLD are said once for all nodes; FINAL has a PRE only, and no job."""
+    """PRE, POST and HOLD are declared once for all nodes; FINAL has only a PRE, and no job."""
     dag = render(make())
     scripts = {tuple(words[4:6]): " ".join(words[6:]) for words in lines(dag, "SCRIPT")}
     start = "/v/python -I -S /v/hook.py"
@@ -91,7 +91,7 @@ def test_all_nodes_have_their_scripts() -> None:
 
 
 def test_retries_are_the_dags_alone() -> None:
-    """RETRY stands in the DAG, not for fatal failures, and no submit description retries on its own."""
+    """Only the DAG has RETRY, except for fatal failures; no submit description retries."""
     assert lines(render(make()), "RETRY") == [["RETRY", "ALL_NODES", "2", "UNLESS-EXIT", "43"]]
     dag = render(make("[htcondor]\nretries = 0"))
     assert lines(dag, "RETRY") == []
@@ -99,7 +99,7 @@ def test_retries_are_the_dags_alone() -> None:
 
 
 def test_optional_lines_stand_only_when_configured() -> None:
-    """Throttle, scan interval, flavour, requirements and accounting group appear when they are set."""
+    """Throttle, scan interval, flavour, requirements and accounting group appear only when set."""
     words = ("MAXJOBS", "CATEGORY", "SCAN_INTERVAL", "JobFlavour", "requirements", "AccountingGroup")
     assert not [word for word in words if word in render(make("[htcondor]\nscan_interval_s = 0"))]
     text = '[htcondor]\nmax_running = 7\nscan_interval_s = 5\naccounting_group = "group_u_FASER.users"\n'
@@ -116,7 +116,7 @@ def test_optional_lines_stand_only_when_configured() -> None:
 
 
 def test_memory_waits_and_releases_are_configured() -> None:
-    """A wait before a retry is DAGMan's deferral; more memory and releases of held jobs stand in the descriptions."""
+    """A wait before a retry is DAGMan's deferral; more memory and releases are in the submit descriptions."""
     dag = render(make("[htcondor]\nreleases = 0"))
     assert not [word for word in ("DEFER", "periodic_release", "RequestMemory", "LastHoldReason") if word in dag]
     text = "[htcondor]\nretry_wait_s = 300\nreleases = 2\n[htcondor.reco]\nmemory_mb = 4000\nmemory_max_mb = 8000\n"
@@ -130,7 +130,7 @@ def test_memory_waits_and_releases_are_configured() -> None:
 
 
 def test_jobs_have_their_own_interpreter() -> None:
-    """Hooks and jobs can have different interpreters, and with Calypso a reconstruction is bash's."""
+    """Hooks and jobs can have different interpreters, and with Calypso bash runs the reconstruction."""
     dag = render(make(job_python="/j/python"))
     assert dag.count("executable = /j/python\n") == 2
     assert "/v/python -I -S /v/hook.py pre" in dag
@@ -141,7 +141,7 @@ def test_jobs_have_their_own_interpreter() -> None:
 
 
 def test_a_space_in_the_folder_is_encoded_where_dagman_splits() -> None:
-    """Script lines have the folder as one word; everywhere else it stands as it is."""
+    """Script lines encode the folder as one word; other lines have it unchanged."""
     dag = render(make(folder="/var/my camp 100%"))
     assert {words[11] for words in lines(dag, "SCRIPT")} == {"/var/my%20camp%20100%25"}
     assert "    initialdir = /var/my camp 100%" in dag.splitlines()
@@ -162,13 +162,13 @@ def test_a_space_in_the_folder_is_encoded_where_dagman_splits() -> None:
     ],
 )
 def test_paths_that_a_dag_cannot_hold_are_refused(changes: dict[str, str], said: str) -> None:
-    """What DAGMan would misread gets a sentence that names the path."""
+    """A path that DAGMan would misread gets a sentence that names it."""
     with pytest.raises(UserError, match=re.escape(said)):
         render(make(**changes))
 
 
 def test_the_dag_grows_by_lines_not_by_descriptions() -> None:
-    """Two submit descriptions and four scripts serve any number of nodes; a node costs less than 160 bytes."""
+    """Two submit descriptions and four scripts serve any number of nodes; a node needs less than 160 bytes."""
     small, large = render(make(files=1)), render(make("[campaign]\niterations = 10", files=100))
     for keyword in ("SUBMIT-DESCRIPTION", "SCRIPT", "RETRY"):
         assert len(lines(small, keyword)) == len(lines(large, keyword))

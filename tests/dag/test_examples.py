@@ -1,4 +1,4 @@
-"""The complete configurations in examples/: each is rendered as it stands, with the places that it names made elsewhere."""
+"""Test that each configuration in examples/ can be rendered unchanged."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def submit(config: Path, *words: str) -> Result:
 
 @pytest.fixture
 def place(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the examples, and with the folders of CERN that they name made in it."""
+    """Provide a folder with the examples, and with the CERN folders that they name."""
     monkeypatch.setenv("HOME", str(workdir))
     for folder in ("afs/cern.ch/user/y/you/alignment", "eos/user/y/you/faser-align", "eos/user/y/you/www/alignment"):
         (workdir / folder).mkdir(parents=True)
@@ -49,12 +49,12 @@ def place(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", COMPLETE)
 def test_a_complete_configuration_is_rendered(pool: Pool, place: Path, name: str) -> None:
-    """submit --dry-run takes the example as it is, shows its stages and steps, and every table that a campaign may need is in it."""
+    """submit --dry-run accepts the example and shows its stages and steps; it has every optional table."""
     assert pool.master_pid
     text = (EXAMPLES / f"{name}.toml").read_text()
     needed = {"campaign", "reconstruction", "mille", "stages", "convergence", "notify", "htcondor"}
     assert needed <= set(tomllib.loads(text))
-    # Everything that is not obvious has a word about it.
+    # Every value that is not obvious has a comment.
     assert text.count("#") > 15
     result = submit(place / f"{name}.toml", "--dry-run")
     assert result.exit_code == 0, result.output
@@ -75,7 +75,7 @@ def test_a_complete_configuration_is_rendered(pool: Pool, place: Path, name: str
 
 
 def test_what_they_say(place: Path) -> None:
-    """The demonstration is simulated here; the IFT's has four stations on lxplus; the third has its three stages in this order."""
+    """The demonstration is simulated, the IFT example has four stations, the workflow three stages in order."""
     records = {
         name: json.loads(
             CliRunner()

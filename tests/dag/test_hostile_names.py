@@ -1,4 +1,4 @@
-"""Names and paths with anything in them: in every place where one goes they are taken as they are, or refused in a sentence."""
+"""Test that names and paths are used unchanged or refused in a sentence, wherever they occur."""
 
 import json
 import os
@@ -29,27 +29,27 @@ from faser_align.fsm.errors import UserError
 from faser_align.state import queries
 
 START = '"00": [1, 0, 0, 0, 0, 0]'
-# What no DAG can hold, by the characters; everything else in the list is used as it is.
+# Characters that no DAG supports; everything else in the list is used unchanged.
 REFUSED = set("\"'\\$\n\r\t\x00\x7f\u0085\u2028\u00a0\udcff")
 
 
 def refused(name: str) -> bool:
-    """Whether DAGMan could not use a folder of this name."""
+    """Return whether DAGMan cannot use a folder of this name."""
     return bool(REFUSED & set(name))
 
 
 def confusing(name: str) -> bool:
-    """Whether the solver's steering text could not name files in a folder of this name."""
+    """Return whether the solver's steering text cannot name files in a folder of this name."""
     return any(sign in name for sign in ("!", " -- ", "  "))
 
 
 def controls(name: str) -> bool:
-    """Whether TOML could not carry it, or the configuration does not take it."""
+    """Return whether TOML cannot contain it, or the configuration refuses it."""
     return any((character < " " and character != "\t") or character in "\x7f\udcff" for character in name)
 
 
 def make_plan(workdir: Path, *, folder: str = ".", name: str = "camp", **tables: dict[str, Any]) -> Plan:
-    """A plan with two files and two iterations; further tables of the configuration by name."""
+    """Return a plan with two files and two iterations; further tables of the configuration by name."""
     (workdir / "start.txt").write_text(START)
     campaign = {"folder": folder, "constants": "start.txt", "iterations": 2, **tables.pop("campaign", {})}
     tables = {"campaign": campaign, **tables}
@@ -62,7 +62,7 @@ def make_plan(workdir: Path, *, folder: str = ".", name: str = "camp", **tables:
 
 
 def make_folder(workdir: Path, name: str) -> Path | None:
-    """A folder of this name in which the plan's files may lie; None where no file system can have it."""
+    """Make a folder of this name for the plan's files; return None if no file system supports it."""
     folder = workdir / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def make_folder(workdir: Path, name: str) -> Path | None:
 
 
 def descriptions(dag: str) -> list[htcondor2.Submit]:
-    """The submit descriptions inside a DAG, as HTCondor itself reads them."""
+    """Return the submit descriptions inside a DAG, as HTCondor itself reads them."""
     found, body = [], None
     for line in dag.splitlines():
         if line.startswith("SUBMIT-DESCRIPTION"):
@@ -87,7 +87,7 @@ def descriptions(dag: str) -> list[htcondor2.Submit]:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_folder_in_a_dag(workdir: Path, name: str) -> None:
-    """A campaign's folder is in DAG, submit descriptions, script arguments and ClassAds what it is, or it is refused."""
+    """A campaign's folder is unchanged in DAG, submit descriptions, script arguments and ClassAds, or refused."""
     make_folder(workdir, name)
     if refused(name) or confusing(name):
         with pytest.raises(UserError) as problem:
@@ -113,7 +113,7 @@ def test_the_folder_in_a_dag(workdir: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_name_of_a_campaign(workdir: Path, name: str) -> None:
-    """A campaign's name is letters, digits, inner spaces and a few signs; everything else is refused with what is allowed."""
+    """A campaign's name has letters, digits, inner spaces and a few signs; everything else is refused with this rule."""
     allowed = set(string.ascii_letters + string.digits + ".,+=@- _äÖß")
     if set(name) <= allowed and name == name.strip() and not name.startswith("-") and not confusing(name):
         planned = make_plan(workdir, name=name)
@@ -128,7 +128,7 @@ def test_the_name_of_a_campaign(workdir: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_folder_of_large_files_in_a_steering_text(workdir: Path, name: str) -> None:
-    """The solver finds the Mille files of a folder with any name that is not refused."""
+    """The solver finds Mille files in a folder with any accepted name."""
     folder = make_folder(workdir, name)
     if refused(name) or confusing(name):
         with pytest.raises((UserError, UnicodeEncodeError)) as problem:
@@ -146,7 +146,7 @@ def test_the_folder_of_large_files_in_a_steering_text(workdir: Path, name: str) 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_paths_that_only_programs_of_ours_open(workdir: Path, name: str) -> None:
-    """Constants, truth and raw files may have any name that TOML can carry; the record has it as it is, the DAG not at all."""
+    """Constants, truth and raw files may have any name in TOML, which is in the manifest and not in the DAG."""
     folder = make_folder(workdir, name)
     if folder is None or controls(name):
         with pytest.raises((UserError, UnicodeEncodeError)):
@@ -157,7 +157,7 @@ def test_paths_that_only_programs_of_ours_open(workdir: Path, name: str) -> None
         (folder / f"{file:05d}.raw").touch()
     pattern = f"{folder}/{{file}}.raw"
     tables = {"simulation": {"truth": f"{name}/start.txt"}, "campaign": {"constants": f"{name}/start.txt"}}
-    if "{" in name:  # a field of the pattern, which can only be one of ours
+    if "{" in name:  # a field of the pattern, which must be one of ours
         with pytest.raises(UserError, match=r"reconstruction\.raw"):
             make_plan(workdir, reconstruction={"raw": pattern}, **tables)
         return
@@ -170,7 +170,7 @@ def test_paths_that_only_programs_of_ours_open(workdir: Path, name: str) -> None
 
 
 def test_a_configuration_in_a_folder_with_braces(workdir: Path) -> None:
-    """The fields of a relative pattern are those that the user wrote, not what the folder of the file is called."""
+    """The fields of a relative pattern are those that the user wrote, not braces in the file's folder."""
     folder = workdir / "{run} {c} }{"
     folder.mkdir()
     for file in (400, 401):
@@ -182,7 +182,7 @@ def test_a_configuration_in_a_folder_with_braces(workdir: Path) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_the_user_is_told_to_type(name: str) -> None:
-    """In a command that is shown a name is one word again for the user's shell."""
+    """A name in a displayed command is one word for the user's shell."""
     (step,) = next_steps("failed", command="faser-align", name=name, constants=None, start="start.txt")
     assert shlex.split(step.command) == ["faser-align", "resume", name]
     _, step = next_steps("imported", command="faser-align", name="camp", constants=name, start="start.txt")
@@ -191,7 +191,7 @@ def test_what_the_user_is_told_to_type(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_of_stages_and_steps(workdir: Path, name: str) -> None:
-    """Stages and steps may have any name of one line; the DAG and the solver's texts are the same with it as with another."""
+    """Stages and steps may have any one-line name, which does not change the DAG and the solver's texts."""
     stages = (
         f'[[stages]]\nname = {json.dumps(name)}\n[[stages.steps]]\nname = {json.dumps(name)}\nfix = ["layer", "3ST"]\n'
     )
@@ -214,7 +214,7 @@ def test_names_of_stages_and_steps(workdir: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", [name for name in HOSTILE if not name.strip().isdigit()])
 def test_runs_and_files(text: str) -> None:
-    """A run or a range of files that is not one is refused in a sentence that shows it in one line."""
+    """A malformed run or range is refused in a sentence that shows it on one line."""
     for parse in (parse_run, parse_files):
         with pytest.raises(UserError) as problem:
             parse(text)
@@ -222,7 +222,7 @@ def test_runs_and_files(text: str) -> None:
 
 
 def test_an_expression_cannot_go_on_in_the_next_line(workdir: Path) -> None:
-    """Requirements that end with a backslash, or have lines of their own, are refused."""
+    """Requirements that end with a backslash, or have several lines, are refused."""
     for expression in ("true \\", "true\nnotify_user = someone", "true\0"):
         text = f"[htcondor.reco]\nrequirements = {json.dumps(expression)}\n"
         with pytest.raises(UserError, match=r"htcondor\.reco\.requirements"):
@@ -231,7 +231,7 @@ def test_an_expression_cannot_go_on_in_the_next_line(workdir: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if not refused(name) and set(name) & set("%#? ;'")])
 def test_a_hook_finds_its_campaign(workdir: Path, name: str) -> None:
-    """A hook, whose argument DAGMan splits at blanks, works in a folder of any name, and nothing is taken for SQL."""
+    """A hook, whose argument DAGMan splits at blanks, works in a folder of any name, and no name is executed as SQL."""
     record = make_campaign(workdir / name / "campaign", files=1, name=name)
     node = layout.reco_node(1, 1, 400)
     assert hook("pre", record["folder"], node, 0, 2).returncode == 0
@@ -244,7 +244,7 @@ def test_a_hook_finds_its_campaign(workdir: Path, name: str) -> None:
 
 
 def test_the_dagman_job_in_a_hostile_folder(workdir: Path) -> None:
-    """HTCondor's own description of the DAGMan job names DAG and folder as they are."""
+    """HTCondor's own description of the DAGMan job names DAG and folder unchanged."""
     folder = workdir / "a b; (c) 100% {d} <e> #f"
     folder.mkdir()
     planned = make_plan(workdir, folder=folder.name)
@@ -252,13 +252,13 @@ def test_the_dagman_job_in_a_hostile_folder(workdir: Path) -> None:
     Path(planned.folder, layout.DAG).write_text(planned.dag)
     description = describe_dagman(planned.folder)
     assert description["initialdir"] == planned.folder
-    words = shlex.split(description["arguments"].strip('"'))  # its quoting is that of a shell, inside double quotes
+    words = shlex.split(description["arguments"].strip('"'))  # it is quoted as in a shell, inside double quotes
     assert words[words.index("-Dag") + 1] == f"{planned.folder}/{layout.DAG}"
 
 
 @pytest.mark.parametrize("name", [n for n in HOSTILE if n.isprintable() and set(n) & set("'\"$`;&<\\")])
 def test_a_job_wrapper_runs_nothing_of_a_value(workdir: Path, name: str) -> None:
-    """Values of the configuration stand in the wrapper as one word each: bash reads them and runs nothing in them."""
+    """Values of the configuration are one word each in the wrapper: bash executes nothing in them."""
     paths = ("atlas_base", "asetup", "setup", "write_constants", "reconstruct", "database")
     calypso = "".join(f"{key} = {json.dumps(f'/none/{name}')}\n" for key in paths)
     text = f'[reconstruction]\nbackend = "calypso"\nraw = "/none/{{file}}.raw"\n[reconstruction.calypso]\n{calypso}release = {json.dumps(name)}\n'

@@ -1,4 +1,4 @@
-"""A job that needs more memory than it asked for, on a pool whose machines measure that and hold it."""
+"""Test a job that exceeds its requested memory, on a pool that measures memory and holds such jobs."""
 
 import subprocess
 from pathlib import Path
@@ -11,12 +11,12 @@ from faser_align.state import queries
 
 HUNGRY = layout.reco_node(1, 1, 401)
 ASKED_MB, MOST_MB, EATEN_MB = 64, 256, 150
-# HTCondor's own policy for that; its jobs' use is looked at every few seconds.
+# HTCondor's own policy; the use of memory is checked every few seconds.
 POLICY = "\nuse POLICY : HOLD_IF_MEMORY_EXCEEDED\nSTARTER_UPDATE_INTERVAL = 1\nPERIODIC_EXPR_INTERVAL = 2\n"
 
 
 def test_a_job_that_a_machine_held_for_its_memory_gets_more(pool: Pool, workdir: Path) -> None:
-    """A machine holds the job, it is released at once with memory_max_mb and ends well; the hold is told once, with its reason."""
+    """A job held for its memory is released at once with memory_max_mb, and the hold is notified once."""
     with own_pool(workdir / "pool", 2) as own:
         with open(own / "condor_config", "a") as config:
             config.write(POLICY)

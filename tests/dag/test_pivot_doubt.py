@@ -1,4 +1,4 @@
-"""Layers that turn about Calypso's pivot are doubted before a campaign runs."""
+"""Test the warnings about layer rotations with Calypso's pivot before a campaign runs."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def run(*words: str) -> Result:
 
 
 def test_check_and_submit_warn(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The standard steps of three stations free rx and ry of layers; those of four do not, and pivot = "layer" is right."""
+    """Standard steps of three stations free rx and ry of layers and warn; those of four, and pivot = "layer", do not."""
     monkeypatch.chdir(workdir)
     assert run("init").exit_code == 0
     doubt = "frees rx or ry of layers"
@@ -34,7 +34,7 @@ def test_check_and_submit_warn(workdir: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_check_warns_of_a_cut_that_takes_tilted_layers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """check warns of the cut of faser-alignment-script, which removes hits of the tilted IFT, and not of the default."""
+    """check warns of faser-alignment-script's cut, which rejects hits of the tilted IFT, and not of the default."""
     monkeypatch.chdir(workdir)
     assert run("init").exit_code == 0
     doubt = "cuts a good part of the hits of layers 00, 01, 02"

@@ -1,4 +1,4 @@
-"""init, check and submit, as typed: what they say, and that a mistake writes nothing."""
+"""Test init, check and submit as commands: their output, and that an error writes nothing."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def run(*words: str) -> Result:
 
 
 def mistake(*words: str) -> str:
-    """The sentence with which a command refuses."""
+    """Return the sentence of a refused command."""
     result = run(*words)
     assert isinstance(result.exception, UserError), (result.output, result.exception)
     return str(result.exception)
@@ -37,7 +37,7 @@ def mistake(*words: str) -> str:
 
 @pytest.fixture
 def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the configuration of profile local."""
+    """Provide a current folder with the configuration of profile local."""
     monkeypatch.chdir(workdir)
     assert run("init").exit_code == 0
     return workdir
@@ -45,7 +45,7 @@ def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_init_writes_a_profile_once(workdir: Path, profile: str) -> None:
-    """init writes what its profile asks for, refuses to overwrite it, and moves it aside when told to."""
+    """init writes the profile, refuses to overwrite it, and moves it aside with --force."""
     path = workdir / "a.toml"
     result = run("init", "--profile", profile, "-o", str(path))
     assert f"faser-align check --config {path}" in result.output
@@ -58,13 +58,13 @@ def test_init_writes_a_profile_once(workdir: Path, profile: str) -> None:
 
 
 def test_init_names_the_profiles(workdir: Path) -> None:
-    """An unknown profile is refused with those that there are."""
+    """An unknown profile is refused with the known ones."""
     assert "choose local or lxplus" in mistake("init", "--profile", "x", "-o", str(workdir / "x"))
     assert "cannot be written" in mistake("init", "-o", str(workdir / "none" / "x.toml"))
 
 
 def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
-    """submit --dry-run shows campaign, files, stages and constants, warns that nobody is told, and writes nothing."""
+    """submit --dry-run shows campaign, files, stages and constants, warns of missing recipients, and writes nothing."""
     result = run(*GOOD, "-i", "7", "--threest")
     assert result.exit_code == 0
     for words in (
@@ -81,7 +81,7 @@ def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
 
 
 def test_a_dry_run_says_that_the_real_one_would_be_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As root, and where no pool runs, --dry-run succeeds with a warning that names the cure."""
+    """As root, and without a pool, --dry-run succeeds with a warning that names the fix."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(here / "pool"))
     monkeypatch.delenv("CONDOR_CONFIG", raising=False)
     result = run(*GOOD)
@@ -91,7 +91,7 @@ def test_a_dry_run_says_that_the_real_one_would_be_refused(here: Path, monkeypat
 
 
 def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another campaign of the name, elsewhere, is named before both can be meant; the same folder is no other one."""
+    """Another campaign of the same name in another folder is named; one in the same folder is not."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     other = tmp_path / "elsewhere"
     registry.add("mine", make_campaign(other, name="mine")["folder"])
@@ -100,7 +100,7 @@ def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
-    """With --json the record is all that stands on standard output."""
+    """With --json standard output has only the manifest."""
     record = json.loads(run(*GOOD, "--json", "--name", "mine").stdout)
     assert (record["name"], record["files"], record["cluster"]) == ("mine", [400, 401, 402, 405], None)
 
@@ -129,7 +129,7 @@ def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
     ],
 )
 def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], said: str) -> None:
-    """Every mistake gets one sentence and leaves the folder as it was, without a dry run too."""
+    """Every error gives one sentence and leaves the folder unchanged, also without a dry run."""
     (here / "empty.toml").write_text("")
     (here / "bad.toml").write_text("[campaign]\niteration = 1\n")
     (here / "told.toml").write_text(f'notify.targets = ["me"]\nnotify.file = "{here}/targets.toml"\n')
@@ -165,7 +165,7 @@ def test_without_a_pool_nothing_is_written(here: Path, monkeypatch: pytest.Monke
 
 
 def test_check_names_what_is_wrong(here: Path) -> None:
-    """check looks at everything at once and fails if a campaign could not run."""
+    """check reports all problems at once and fails if a campaign could not run."""
     (here / "faser-align.toml").write_text('campaign.folder = "/tmp"\ncampaign.constants = "none.txt"\n')
     result = run("check", "--json")
     found = {check["name"]: check["result"] for check in json.loads(result.stdout)}
@@ -175,7 +175,7 @@ def test_check_names_what_is_wrong(here: Path) -> None:
 
 @pytest.mark.parametrize("words", [("check",), ("check", "--json")])
 def test_check_of_a_configuration_that_cannot_be_used(here: Path, words: tuple[str, ...]) -> None:
-    """There is nothing to look for then: it is a mistake with the sentences that submit has for it."""
+    """A configuration that cannot be used gives the same sentences as submit."""
     (here / "faser-align.toml").write_text("x = 1\n[campaign]\niterations = 0\n")
     said = mistake(*words)
     assert "x is not a key of the configuration" in said
@@ -185,11 +185,11 @@ def test_check_of_a_configuration_that_cannot_be_used(here: Path, words: tuple[s
 
 
 def test_submit_submits(here: Path, pool: Pool) -> None:
-    """submit makes the campaign, puts its DAGMan job into the queue and says what to type next; --force waits its turn."""
+    """submit makes the campaign, submits its DAGMan job and prints the next command; --force is refused while it runs."""
     import htcondor2
 
     words = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "1", "--name", "my camp")
-    with no_job_begins():  # so that it runs as long as it is looked at
+    with no_job_begins():  # so that it is still running when it is examined
         result = run(*words)
         assert result.exit_code == 0, result.exception
         assert "faser-align status 'my camp'" in result.output
@@ -208,7 +208,7 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
 
 
 def test_steering_texts_are_shown(here: Path) -> None:
-    """A dry run says what each step frees; with --show-steering all its texts are there, and nothing is written."""
+    """A dry run says what each step frees; --show-steering adds all its texts, and nothing is written."""
     before = sorted(here.iterdir())
     assert (
         "IFT fix layer: 72 free: 48 x of module sides (two per module give module.x and module.y), 24 module.rz; 276 fixed"
@@ -224,7 +224,7 @@ def test_steering_texts_are_shown(here: Path) -> None:
 
 
 def test_check_says_whether_pede_runs(here: Path) -> None:
-    """A pede that answers is named with its version; a program that is none fails the check."""
+    """A working pede is named with its version; another program fails the check."""
     program = here / "pede"
     config = here / "faser-align.toml"
     config.write_text(config.read_text().replace('backend = "builtin"', 'backend = "pede"\npede = "./pede"'))

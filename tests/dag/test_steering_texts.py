@@ -1,4 +1,4 @@
-"""The steering texts of steps: the predecessor's named steps to the line, experts' additions, what a dry run shows."""
+"""Test the steering texts of steps: faser-alignment-script's named steps, experts' additions, dry runs."""
 
 import re
 from importlib.resources import files
@@ -22,7 +22,7 @@ OF_21_AND_41 = [label for label in PARAMETERS if re.fullmatch(r"(21|41)\d\d?\d?\
 
 
 def record_of(text: str, folder: str = "/campaign") -> dict[str, Any]:
-    """The record of a campaign with this configuration."""
+    """Return the manifest of a campaign with this configuration."""
     return make_record(
         parse_config(text, f"{folder}/faser-align.toml"),
         name="C",
@@ -37,12 +37,12 @@ def record_of(text: str, folder: str = "/campaign") -> dict[str, Any]:
 
 
 def example(name: str) -> list[StepTexts]:
-    """The steps of an example."""
+    """Return the steps of an example."""
     return steering_texts(record_of((files("faser_align.examples") / f"steps_{name}.toml").read_text()))
 
 
 def presigmas(texts: StepTexts) -> dict[int, float]:
-    """Presigma of each label in a parameter file, of which every start value is zero."""
+    """Return the presigma of each label in a parameter file whose start values are all zero."""
     lines = [line.split() for line in texts.texts["par.txt"].splitlines()]
     assert lines[0] == ["Parameter"]
     assert {line[1] for line in lines[1:]} == {"0"}
@@ -53,7 +53,7 @@ SIDES = "x of module sides (two per module give module.x and module.y)"
 
 
 def described(free: set[int]) -> dict[int, float]:
-    """Presigma of all 348 labels: -1 fixed, 0.05 mm or 0.005 rad."""
+    """Return the presigma of all 348 labels: -1 fixed, 0.05 mm or 0.005 rad."""
     return {
         label: -1.0 if label not in free else 0.05 if parameter.translation else 0.005
         for label, parameter in PARAMETERS.items()
@@ -61,7 +61,7 @@ def described(free: set[int]) -> dict[int, float]:
 
 
 def test_three_stations_take_two_steps() -> None:
-    """First layers 21 and 41 with their modules and x of every layer are fixed, then everything but those two layers."""
+    """The first step fixes layers 21 and 41 with their modules and x of every layer, the second all but these layers."""
     first, second = example("3st_two_steps")
     layers_x = {label for label, parameter in PARAMETERS.items() if parameter.kind == "layer.x"}
     outside = {label for label, parameter in PARAMETERS.items() if parameter.station == 0}
@@ -74,7 +74,7 @@ def test_three_stations_take_two_steps() -> None:
 
 
 def test_three_stations_can_be_aligned_in_one_step() -> None:
-    """Layers 21, 31 and 41 hold the frame, with the mean of their modules along the strips; the rest is free."""
+    """Layers 21, 31 and 41 define the frame, with the mean of their modules along the strips; the rest is free."""
     folder = files("faser_align.examples")
     (step,) = steering_texts(record_of((folder / "steps_3st_one_step.toml").read_text(), folder=str(folder)))
     assert step.free == f"240 free: 6 layer.y, 6 layer.rx, 6 layer.ry, 6 layer.rz, 144 {SIDES}, 72 module.rz; 108 fixed"
@@ -110,7 +110,7 @@ def test_ift_with_sides_fixed() -> None:
 
 
 def test_the_whole_workflow_is_an_example() -> None:
-    """The predecessor's three sets are three stages with the same steps."""
+    """faser-alignment-script's three sets are three stages with the same steps."""
     whole = example("workflow")
     assert [texts.stage for texts in whole] == ["3ST alignment"] * 2 + [
         "IFT alignment (global)",
@@ -121,7 +121,7 @@ def test_the_whole_workflow_is_an_example() -> None:
 
 
 def test_the_steering_is_the_predecessors() -> None:
-    """Binaries, 24 constraints and the keywords that the predecessor uses are there, and nothing else of weight."""
+    """Binaries, 24 constraints and faser-alignment-script's keywords are there, and no other setting."""
     (step,) = example("ift_fix_layer")
     assert step.texts["str.txt"].splitlines() == [
         "Cfiles",
@@ -151,7 +151,7 @@ def test_the_steering_is_the_predecessors() -> None:
 
 
 def test_rules_free_what_fasers_own_alignment_freed() -> None:
-    """In the recorded result of 2024 two layers are free with all others fixed; the rules name the same labels."""
+    """In the recorded result of 2024 two layers are free with all others fixed; the rules give the same labels."""
     result = read_result(Path(__file__).parents[1] / "data" / "pede" / "millepede_2024.res")
     free = {label for label, row in result.items() if row.difference is not None}
     others = [10, 12, 20, 21, 22, 30, 32, 40, 41, 42]
@@ -159,7 +159,7 @@ def test_rules_free_what_fasers_own_alignment_freed() -> None:
 
 
 def test_a_later_step_holds_what_an_earlier_one_found(tmp_path: Path) -> None:
-    """What is fixed is fixed at its start value, which is the value of the step before."""
+    """A fixed parameter keeps its start value, which is the previous step's result."""
     found = {102: 0.00125, 10001: -0.5}
     fixed = step_fixed({"fix": ["layer", "3ST"]}, 4)
     (tmp_path / "x.bin").touch()
@@ -169,7 +169,7 @@ def test_a_later_step_holds_what_an_earlier_one_found(tmp_path: Path) -> None:
 
 
 def test_presigmas_of_kinds_go_before_the_general_ones() -> None:
-    """A step's presigma of a kind goes before that of the solver, that before presigma_mm and presigma_rad."""
+    """A step's presigma of a kind takes precedence over the solver's, and that over presigma_mm and presigma_rad."""
     text = """
     [solver]
     presigma_mm = 0.1
@@ -187,7 +187,7 @@ def test_presigmas_of_kinds_go_before_the_general_ones() -> None:
 
 
 def test_own_parameters_go_before_the_rules(tmp_path: Path) -> None:
-    """The expert's file is read behind the generated one, as pede does: later numbers other than zero count."""
+    """The expert's file is read after the generated one, as in pede: later numbers other than zero count."""
     own = tmp_path / "mine.txt"
     own.write_text("* mine\nParameter\n102 0.5 -1\n 10001 0.0 0.01 ! tighter\n21101 0 0.05\nConstraint 0\n102 1.0\n")
     text = '[[stages]]\nname = "s"\n[[stages.steps]]\nname = "t"\nfix = ["layer", "3ST"]\nparameters = "mine.txt"\n'
@@ -228,14 +228,14 @@ def test_own_parameters_must_be_there(tmp_path: Path) -> None:
     ],
 )
 def test_own_parameters_are_looked_at(text: str, words: str) -> None:
-    """A line that means nothing is told with file and line."""
+    """An invalid line is reported with file and line."""
     with pytest.raises(UserError, match=words) as raised:
         parse_parameters(text, "mine.txt")
     assert str(raised.value).startswith("mine.txt: ")
 
 
 def test_own_parameters_are_read_as_the_solvers_read_them() -> None:
-    """Fortran's exponents, comments of both kinds and keywords inside a list are what they are to pede."""
+    """Fortran exponents, comments of both kinds and keywords inside a list mean the same as in pede."""
     text = (
         "Parametre ! mine\n102 0.0 1.d-3 % of 2024\nhugecut 50.\n  105 - 2.0D-4 -1.\nConstraint 0\n102 1.\nend\n1 2 3\n"
     )
@@ -260,7 +260,7 @@ def test_own_parameters_are_read_as_the_solvers_read_them() -> None:
     ],
 )
 def test_own_lines_are_looked_at(line: str, backend: Any, words: str) -> None:
-    """A line that would end the run is refused before anything is submitted."""
+    """A line that would end the run is refused before the submission."""
     if not words:
         check_lines([line], "extra_lines", backend)
         return

@@ -1,4 +1,4 @@
-"""What others could write is not run in the user's name: submit refuses it, and makes nothing like it."""
+"""Test that submit refuses programs that others can write, and makes nothing writable by others."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ TEXT = 'campaign.constants = "start.txt"\ncampaign.iterations = 2\n'
 
 
 def make_plan(workdir: Path, extra: str = "") -> Plan:
-    """A plan for a campaign in ``workdir``."""
+    """Return a plan for a campaign in ``workdir``."""
     (workdir / "start.txt").write_text('"00": [1, 0, 0, 0, 0, 0]')
     config = parse_config(TEXT + extra, str(workdir / "x.toml"))
     return plan(config, TEXT, year=2023, run="011705", files=[400], name="camp", utc="2026-11-24T07:30:00Z")
@@ -26,7 +26,7 @@ def make_plan(workdir: Path, extra: str = "") -> Plan:
 
 @pytest.mark.parametrize("mode", [0o777, 0o707, 0o1777])
 def test_a_folder_that_others_could_write(workdir: Path, mode: int) -> None:
-    """A campaign is not put into a folder in which everybody may replace it; a sticky one, as /var/tmp, will do."""
+    """A folder that everybody can write is refused for a campaign; a sticky one, such as /var/tmp, is accepted."""
     workdir.chmod(mode)
     if mode & stat.S_ISVTX:
         make_plan(workdir)
@@ -40,7 +40,7 @@ def test_a_folder_that_others_could_write(workdir: Path, mode: int) -> None:
 
 
 def test_submit_says_it_in_one_sentence(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As typed: exit status 2, one sentence, nothing written."""
+    """The command gives exit status 2 and one sentence, and writes nothing."""
     make_plan(workdir)
     (workdir / "faser-align.toml").write_text(TEXT)
     monkeypatch.chdir(workdir)
@@ -53,7 +53,7 @@ def test_submit_says_it_in_one_sentence(workdir: Path, monkeypatch: pytest.Monke
 
 
 def test_an_interpreter_that_others_could_write(workdir: Path) -> None:
-    """An interpreter, or a folder on the way to the one that a link means, must be the user's or the administrator's."""
+    """An interpreter, and each folder on its resolved path, must be owned by the user or the administrator."""
     hook = make_plan(workdir).record["hook"]
     (workdir / "open").mkdir()
     (workdir / "open" / "python").touch(mode=0o755)
@@ -70,10 +70,10 @@ def test_an_interpreter_that_others_could_write(workdir: Path) -> None:
 
 
 def test_a_program_that_others_could_write(workdir: Path) -> None:
-    """Any file of faser-align itself counts, however deep; where only root has it, as in a copy made for a user, all is well."""
+    """Every file of faser-align itself is checked at any depth; a copy owned by root is accepted."""
     record = make_plan(workdir).record
     package = workdir / "faser_align"
-    # What a Python beside compiles comes and goes.
+    # Files that a Python compiles meanwhile come and go.
     source, ignored = Path(record["hook"]).parents[1] / "state", shutil.ignore_patterns("__pycache__")
     shutil.copytree(source, package / "state", symlinks=False, ignore=ignored)
     (package / "hooks").mkdir()
@@ -88,7 +88,7 @@ def test_a_program_that_others_could_write(workdir: Path) -> None:
 
 
 def test_a_campaign_is_closed_to_others_whatever_the_mask(workdir: Path) -> None:
-    """With a mask that lets everybody write the campaign's folders are still the user's alone, and the mask is put back."""
+    """With a umask of 0 only the user can write the campaign's folders, and the umask is restored."""
 
     def no_store(folder: str, record: dict[str, Any]) -> None:
         Path(folder, "state.db").touch()

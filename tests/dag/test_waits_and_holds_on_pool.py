@@ -1,4 +1,4 @@
-"""What is waited for on a real pool: before a node is tried again, and for jobs that HTCondor held."""
+"""Test waits before retries, and releases of held jobs, on a real pool."""
 
 import datetime
 from pathlib import Path
@@ -12,13 +12,13 @@ from faser_align.campaign import layout
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-WAIT_S, BUSY_S = 10, 60  # and what a machine with much else to do may add
+WAIT_S, BUSY_S = 10, 60  # and an allowance for a busy machine
 TRIED, HELD, HUNGRY = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
 HELD_JOB = 5  # HTCondor's JobStatus
 
 
 def submit(folder: Path) -> PoolCampaign:
-    """A campaign whose jobs wait, and are released and given more memory, as configured."""
+    """Submit a campaign whose jobs wait, and are released and given more memory, as configured."""
     campaign = PoolCampaign(
         folder,
         files=3,
@@ -35,14 +35,14 @@ def submit(folder: Path) -> PoolCampaign:
             },
         },
     )
-    # As a machine does that watches its jobs' memory.
+    # As a machine does that measures its jobs' memory.
     hold = (
         f'on_exit_hold = FaserNode == "{HUNGRY}" && (NumHolds ?: 0) == 0\n'
         '    on_exit_hold_reason = "Error: memory usage exceeded request_memory"\n'
     )
     dag = campaign.folder / layout.DAG
     dag.write_text(dag.read_text().replace("    request_cpus", f"    {hold}    request_cpus", 1))
-    (campaign.folder / f"iter01/1reco/logs/{HELD}.out").mkdir()  # in the way: the output cannot be opened
+    (campaign.folder / f"iter01/1reco/logs/{HELD}.out").mkdir()  # blocks the output
     campaign.submit()
     return campaign
 
@@ -52,7 +52,7 @@ def events(campaign: PoolCampaign, node: str, event: str) -> list[dict[str, Any]
 
 
 def test_nodes_wait_and_held_jobs_go_on(pool: Pool, workdir: Path) -> None:
-    """A node is tried again after the configured wait; held jobs are released, with more memory where that was why, each hold told once."""
+    """A retry waits as configured; held jobs are notified once and released, with more memory if needed."""
     campaign = submit(workdir / "waits")
     campaign.wait(lambda: events(campaign, TRIED, "failed"))
     (campaign.orders / TRIED).unlink()
@@ -83,7 +83,7 @@ def test_nodes_wait_and_held_jobs_go_on(pool: Pool, workdir: Path) -> None:
 
 
 def test_a_stop_does_not_wait(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A campaign that is stopped while a node waits for its next attempt ends at once."""
+    """A campaign that is stopped while a node waits for its retry ends at once."""
     campaign = PoolCampaign(
         workdir / "stops",
         files=1,

@@ -1,4 +1,4 @@
-"""Which message goes next: in the order of events, one for a cause, and none held up for ever by one that cannot be sent."""
+"""Test which message is sent next: in the order of events, one per cause, none delayed by an undeliverable one."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ KINDS = ("submitted", "iteration", "held", "lost", "failed")
 
 
 def queue(*kinds: str, target: str = "me", **changed: object) -> list[Open]:
-    """Messages of one target, all of them due and never tried, unless changed."""
+    """Return messages to one target, all due and never tried, with changes."""
     return [Open(i, i, target, kind, 0, "", True)._replace(**changed) for i, kind in enumerate(kinds)]  # type: ignore[arg-type]
 
 
@@ -39,7 +39,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES)
 def test_the_order_is_that_of_events(waiting: list[Open]) -> None:
-    """A message is sent before an earlier one only while that waits after two refusals; what is sent together is of one kind."""
+    """A message overtakes an earlier one only if that waits after two refusals; a combined message has one kind."""
     choice = choose(waiting)
     if choice is None:
         assert not any(message.due for message in waiting)
@@ -54,7 +54,7 @@ def test_the_order_is_that_of_events(waiting: list[Open]) -> None:
 
 @given(MESSAGES, st.integers(0, 5))
 def test_everything_is_sent_in_the_end(waiting: list[Open], refused: int) -> None:
-    """The last script tries every message, however many are refused, and the end of a campaign at a silent target, too."""
+    """The last script tries every message, however many are refused, and the campaign's end also at a silent target."""
     left = [message._replace(due=True) for message in waiting]
     tried = 0
     while choice := choose(left, unresponsive={"me"} if tried > refused else ()):
@@ -64,14 +64,14 @@ def test_everything_is_sent_in_the_end(waiting: list[Open], refused: int) -> Non
 
 
 def test_holds_between_other_events_keep_their_place() -> None:
-    """Holds and dropped files that follow one another are one message of each kind; an iteration in between parts them."""
+    """Consecutive holds and dropped files are one message of each kind; an iteration in between separates them."""
     assert kinds_of(queue("held", "lost", "held", "iteration", "held")) == ["held", "held"]
     assert kinds_of(queue("lost", "held", "lost")) == ["lost", "lost"]
     assert kinds_of(queue("iteration", "iteration")) == ["iteration"]
 
 
 def test_what_is_due_takes_along_what_came_before() -> None:
-    """A message in its pause, or one that failed once, waits for the next that is due, and then goes before it."""
+    """A message in its pause, or one that failed once, waits for the next due one, and then precedes it."""
     paused = queue("held", due=False)
     assert choose(paused) is None
     assert kinds_of([*paused, *queue("x", "iteration")[1:]]) == ["held"]
@@ -80,7 +80,7 @@ def test_what_is_due_takes_along_what_came_before() -> None:
 
 
 def test_a_message_that_cannot_be_sent_is_passed() -> None:
-    """After two refusals it waits for its next try, and then has its place again; what killed two scripts comes last."""
+    """After two refusals others overtake a message until its next attempt; one that killed two scripts comes last."""
     refused, killing = (
         queue("submitted", due=False, tries=PASSED_AT),
         queue("submitted", leased="8:00", tries=PASSED_AT),
@@ -93,7 +93,7 @@ def test_a_message_that_cannot_be_sent_is_passed() -> None:
 
 
 def test_a_lease_is_repeated_as_it_was() -> None:
-    """What a killed script had leased is sent without the holds that came since: its key is the same."""
+    """A killed script's leased message is sent without later holds, so its key is the same."""
     leased = [message._replace(leased="08:00", tries=1) for message in queue("held", "held")]
     choice = choose([*leased, *queue("x", "x", "held")[2:]])
     assert choice is not None
@@ -101,16 +101,16 @@ def test_a_lease_is_repeated_as_it_was() -> None:
 
 
 def test_a_pause_doubles_while_messages_keep_coming() -> None:
-    """The first message begins the pause; one that follows within the pause's length after it doubles it, up to an hour."""
+    """The first message begins a pause; one that follows soon after it doubles the pause, up to an hour."""
     assert pause_end_s([]) == 0
     assert pause_end_s([1000.0]) == 1000 + PAUSE_S
     assert pause_end_s([1000.0, 1000.0]) == 1000 + PAUSE_S  # one message about two jobs
     assert pause_end_s([1000.0, 1000 + PAUSE_S]) == 1000 + 3 * PAUSE_S
-    assert pause_end_s([1000.0, 1001 + 2 * PAUSE_S]) == 1001 + 3 * PAUSE_S  # long after it: another story
+    assert pause_end_s([1000.0, 1001 + 2 * PAUSE_S]) == 1001 + 3 * PAUSE_S  # long afterwards: a new pause
     sent = [0.0]
     while sent[-1] < 86400:
         sent.append(pause_end_s(sent))
     pauses = [after - before for before, after in pairwise(sent)]
     assert pauses[:4] == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S, 8 * PAUSE_S]
     assert max(pauses) == PAUSE_S_MAX
-    assert len(sent) < 35  # of a day in which a job is held every second
+    assert len(sent) < 35  # a day with a held job every second

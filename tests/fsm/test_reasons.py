@@ -1,4 +1,4 @@
-"""Reasons of nodes, as they are read by people."""
+"""Test the normalisation of nodes' reasons."""
 
 import pytest
 
@@ -15,5 +15,5 @@ from faser_align.fsm.reasons import alike
     ],
 )
 def test_what_differs_from_node_to_node_is_left_out(reason: str, told: str) -> None:
-    """Short numbers, which a reason may be about, stay; sizes, hosts, files and jobs do not."""
+    """Short numbers stay in a normalised reason; sizes, hosts, files and jobs are removed."""
     assert alike(reason) == told

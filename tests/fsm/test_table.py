@@ -1,4 +1,4 @@
-"""The transition tables, and what is made from them."""
+"""Test the transition tables, and what is generated from them."""
 
 import pytest
 from hypothesis import given
@@ -19,13 +19,13 @@ def test_states_of_the_table_are_the_declared_ones() -> None:
 
 @pytest.mark.parametrize("rows", [table.CAMPAIGN, table.NODE])
 def test_a_state_and_an_event_lead_to_one_place(rows: tuple[tuple[str, str, str], ...]) -> None:
-    """No pair of state and event stands in a table twice."""
+    """No table has a pair of state and event twice."""
     pairs = [(source, event) for source, event, _ in rows]
     assert len(pairs) == len(set(pairs))
 
 
 def test_every_state_can_be_reached() -> None:
-    """From the initial state every other one can be reached."""
+    """Every state can be reached from the initial one."""
     reached = {table.INITIAL}
     for _ in table.STATES:
         reached |= {destination for source, _, destination in table.CAMPAIGN if source in reached}
@@ -33,14 +33,14 @@ def test_every_state_can_be_reached() -> None:
 
 
 def test_ends_are_left_by_resuming_and_extending_only() -> None:
-    """A campaign that ended continues only if its user says so, and never after a success."""
+    """An ended campaign continues only on the user's request, and never after a success."""
     leaving = {(a, event) for a, event, b in table.CAMPAIGN if a in table.ENDS and b not in table.ENDS}
     assert {event for _, event in leaving} == {"resumed", "extended"}
     assert not set(table.SUCCESSES) & {source for source, _ in leaving}
 
 
 def test_every_end_state_has_a_message_of_its_own() -> None:
-    """Whatever ends a campaign asks for the message that names the end state."""
+    """Every end of a campaign requests the message of its end state."""
     for source, event, destination in table.CAMPAIGN:
         if destination in table.ENDS and source != destination:
             assert table.MESSAGES[event] == destination
@@ -48,7 +48,7 @@ def test_every_end_state_has_a_message_of_its_own() -> None:
 
 @given(st.lists(st.sampled_from([*EVENTS, "nonsense"]), max_size=30))
 def test_the_machine_and_the_table_agree(events: list[str]) -> None:
-    """The machine made with the library goes exactly where the table says, and stays where it says nothing."""
+    """The machine built with the library makes exactly the table's transitions."""
     built, state = machine.CampaignMachine(), table.INITIAL
     for event in events:
         expected = table.campaign_after(state, event)
@@ -60,7 +60,7 @@ def test_the_machine_and_the_table_agree(events: list[str]) -> None:
 
 @pytest.mark.parametrize("which", ["campaign", "node"])
 def test_the_diagram_shows_every_transition(which: str) -> None:
-    """Both drawings name every pair of states and every event of the table."""
+    """Both diagrams have every pair of states and every event of the table."""
     for text, arrow in ((diagram.mermaid(which), "-->"), (diagram.dot(which), "->")):
         for source, event, destination in diagram.rows(which):
             lines = [line for line in text.splitlines() if f"{source} {arrow} {destination}" in line]
@@ -86,18 +86,18 @@ def test_the_diagram_shows_every_transition(which: str) -> None:
 def test_what_a_verdict_becomes(
     verdict: str, last: bool, validated: bool, at_limit: str, event: str, answer: int
 ) -> None:
-    """Only who has converged ends the DAG early; an end without success fails its node while anything is left that could run."""
+    """Only convergence ends the DAG early; an end without success fails its node while other nodes could run."""
     assert table.after_verdict(verdict, last=last, validated=validated, at_limit=at_limit) == event
     assert exit_codes.verdict_exit(event, last=last) == answer
 
 
 def test_what_a_validation_answers() -> None:
-    """A validation that is refuted has failed for good."""
+    """A failed validation is a fatal failure."""
     assert [exit_codes.verdict_exit(event, last=True) for event in ("confirmed", "refuted")] == [0, exit_codes.FATAL]
 
 
 def test_a_job_says_nothing_to_dagman_by_itself() -> None:
-    """Whatever a job ended with, its script answers with success, with failure, or with failure for good."""
+    """Whatever a job's exit status, its script returns success, failure, or fatal failure."""
     fatal = {status for status, (_, for_good, _) in exit_codes.JOB_FAILURES.items() if for_good}
     assert fatal
     assert fatal < set(exit_codes.JOB_FAILURES)

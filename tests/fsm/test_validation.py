@@ -1,4 +1,4 @@
-"""The validation: whether the last constants describe the data no worse than the first."""
+"""Test the validation: the last constants must describe the data at least as well as the first."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_a_better_description_is_confirmed() -> None:
     ],
 )
 def test_a_worse_description_is_refuted(found: dict[str, Any], words: str) -> None:
-    """A risen chi2/ndf, wider residuals of a module, or an unknown number refutes the constants, and says where."""
+    """A higher chi2/ndf, wider residuals of a module, or an unknown number rejects the constants, and names the place."""
     said = confirm(LIMITS, found)
     assert said.name == "refuted"
     assert said.reason.startswith("the new constants describe the data worse: ")
@@ -45,19 +45,19 @@ def test_a_worse_description_is_refuted(found: dict[str, Any], words: str) -> No
 
 
 def test_chance_is_allowed() -> None:
-    """A rise within the limit, and a module with few hits, refute nothing."""
+    """A rise within the limit, and a module with few hits, do not reject."""
     assert confirm(LIMITS, compared((half(1.0), half(1.002)))).name == "confirmed"
     assert confirm(LIMITS, compared((half(1.0), half(1.0, 40.0, hits=900)))).name == "confirmed"
 
 
 def test_limits_come_from_the_configuration() -> None:
-    """The thresholds of the configuration are those that judge; other keys of the table are left alone."""
+    """The configuration's thresholds apply; other keys of the table are ignored."""
     limits = Limits.from_config({"enabled": True, "files": "1", "chi2_rise_max": 0.5, "module_rise_max": 1.0})
     assert confirm(limits, compared((half(1.0), half(1.4, 45.0)))).name == "confirmed"
 
 
 def test_what_just_refutes_and_what_does_not() -> None:
-    """So much as the limits say may chi2/ndf rise and residuals become wider; a module counts with as many hits as asked for, in both halves."""
+    """chi2/ndf and residual widths may reach their limits; a module needs its minimum hits in both halves."""
     limits = Limits(chi2_rise_max=0.25, module_rise_max=0.25, module_hits_min=1000)
     for before, after, name in (
         (half(1.0), half(1.25), "confirmed"),

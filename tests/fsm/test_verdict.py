@@ -1,4 +1,4 @@
-"""The verdict on an iteration."""
+"""Test the decision on an iteration."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ RULES = Rules()
 
 
 def metrics(**changes: Any) -> dict[str, Any]:
-    """Metrics of a healthy iteration that passes, with changes."""
+    """Return metrics of a healthy iteration that passes, with changes."""
     value: dict[str, Any] = {
         "files": {"expected": 6, "used": 6, "lost": []},
         "tracks": {"read": 20000, "used": 18000},
@@ -57,20 +57,20 @@ def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
     ],
 )
 def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> None:
-    """Cut hits, parameters without entries and numbers above their thresholds each forbid convergence by name."""
+    """Hits cut, parameters without entries and numbers above their thresholds each prevent convergence by name."""
     said = judge(RULES, [MOVING, metrics(), metrics(**change)], limit=10)
     assert said.name == "go_on"
     assert criterion in [c.name for c in said.criteria if not c.passed]
 
 
 def test_a_module_that_is_not_free_may_lose_its_hits() -> None:
-    """Only modules that the steps may move are held to the share of cut hits."""
+    """The limit on the fraction of hits cut applies only to modules that the steps can move."""
     cut = metrics(hits={"modules": {"100": [80, 20], "001": [9000, 0]}}, free_modules=["001"])
     assert judge(RULES, [MOVING, cut, cut], limit=10).name == "converged"
 
 
 def test_a_changed_set_of_files_never_counts() -> None:
-    """The iteration in which a file was lost does not count towards patience."""
+    """An iteration that dropped a file does not count towards patience."""
     lost = metrics(files={"expected": 6, "used": 5, "lost": [417]})
     assert judge(RULES, [metrics(), lost], limit=10).name == "go_on"
     assert judge(RULES, [metrics(), lost, lost], limit=10).name == "go_on"
@@ -86,28 +86,28 @@ def test_rules_can_be_required_together() -> None:
 
 @pytest.mark.parametrize(("rule", "change"), [("absolute", {"corrections": {}}), ("relative", {"relative": 0.1})])
 def test_the_other_rules(rule: str, change: dict[str, Any]) -> None:
-    """The rules absolute and relative pass on small corrections and not otherwise."""
+    """The rules absolute and relative pass on small corrections only."""
     rules = RULES._replace(rules=(rule,), patience=1)
     assert judge(rules, [metrics()], limit=10).name == "converged"
     assert judge(rules, [metrics(**change)], limit=10).name == "go_on"
 
 
 def test_the_last_iteration_is_a_limit() -> None:
-    """A campaign whose iterations are used up has not converged."""
+    """A campaign that has used up its iterations has not converged."""
     said = judge(RULES, [MOVING, MOVING, MOVING], limit=3)
     assert said.name == "limit"
     assert "significance" in said.reason
 
 
 def test_starved_by_few_tracks() -> None:
-    """Too few tracks per parameter, or a fifth lost since the best iteration, is starved, before all else."""
+    """Too few tracks per parameter, or a fifth fewer than in the best iteration, is starved and takes precedence."""
     few = metrics(tracks={"used": 1000})
     assert judge(RULES, [few], limit=10).name == "starved"
     assert judge(RULES, [metrics(), metrics(tracks={"used": 14000})], limit=10).name == "starved"
 
 
 def test_diverged_needs_two_bad_iterations_running() -> None:
-    """One iteration with a larger chi2/ndf is no divergence, two are; not-a-number is one at once."""
+    """Divergence needs two consecutive iterations with a larger chi2/ndf, or one that is not a number."""
     worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
     assert judge(RULES, [MOVING, worse], limit=10).name == "go_on"
     assert judge(RULES, [MOVING, worse, worse], limit=10).name == "diverged"
@@ -126,7 +126,7 @@ def test_stalled_when_neither_number_falls() -> None:
 
 
 def test_the_reason_names_what_really_forbids_convergence() -> None:
-    """A rule that another one makes up for is not the reason; a condition that is broken is, in a stall, too."""
+    """The reason omits a rule that another one makes unnecessary, and names a violated condition, also in a stall."""
     one = metrics(significance=0.03)
     assert (
         judge(RULES, [MOVING, one], limit=10).reason
@@ -146,7 +146,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 
 
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
-    """Only what every one of the iterations has met is said of all of them; the rest is said of the last, or of each."""
+    """The reason attributes to all iterations only rules that each has passed; others to the last, or individually."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
     effect, significance = "effect 0.1 um is below 0.5 um", "significance 0.0003 is below 0.01"
     assert (
@@ -162,27 +162,27 @@ def test_the_reason_says_how_long_each_rule_was_met() -> None:
 
 
 def test_large_numbers_have_no_exponent() -> None:
-    """A number that can be read is written out."""
+    """A large number has no exponent where it is readable."""
     far = metrics(significance=1352.4, effect_um=12345.6)
     said = judge(RULES, [far], limit=10).reason
     assert said == "significance 1352 is not below 0.01 and effect 12346 um is not below 0.5 um"
 
 
 def test_thresholds_come_from_the_configuration() -> None:
-    """The keys of the configuration are the rules' names."""
+    """The configuration's keys are the rules' names."""
     assert Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"}) == RULES._replace(
         rules=("effect",), patience=3
     )
 
 
 def test_no_metrics_is_a_programming_error() -> None:
-    """A verdict needs at least one iteration."""
+    """A decision without an iteration is a programming error."""
     with pytest.raises(ValueError, match="at least one"):
         judge(RULES, [], limit=3)
 
 
 def test_a_correction_that_is_no_number_never_counts() -> None:
-    """Whatever the rules are, numbers that are none forbid convergence instead of passing for small."""
+    """Numbers that are not finite prevent convergence under every rule."""
     broken = metrics(corrections={"module.x": {"rms": None, "largest": None, "where": "003", "unit": "um"}}, nan=True)
     rules = RULES._replace(rules=("absolute",), patience=1)
     assert judge(rules, [metrics(), broken], limit=10).name == "diverged"
@@ -199,7 +199,7 @@ def test_an_iteration_that_was_converted_again_does_not_count() -> None:
 
 
 def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
-    """What is still to come at the present pace must be small, too: 0.5 standard deviations after 0.5 is no end."""
+    """The extrapolated remaining correction must be small, too: 0.5 standard deviations after 0.5 are not the end."""
 
     def step(sigma: float) -> dict[str, Any]:
         return metrics(significance=sigma**2, effect_um=0.2, determined={"sigma": sigma, "effect_um": 0.2 * sigma})
@@ -208,12 +208,12 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     assert slow.name == "go_on"
     assert "at this pace 4" in slow.reason
     assert judge(RULES, [MOVING, step(0.6), step(0.1), step(0.01)], limit=10).name == "converged"
-    # Corrections at the bottom do not shrink any more, and need not.
+    # Corrections at the noise level do not shrink any more, and need not.
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
 
 
 def test_a_description_that_became_worse_does_not_count() -> None:
-    """Corrections that shrink towards constants which describe the same tracks worse are no convergence."""
+    """Shrinking corrections towards constants that describe the same tracks worse do not converge."""
 
     def step(chi2: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:
         files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
@@ -229,14 +229,14 @@ def test_a_description_that_became_worse_does_not_count() -> None:
 
 
 def test_few_entries_are_named_in_words() -> None:
-    """A parameter that was fixed by the entries cut is named as people call it, if the metrics have the words."""
+    """A parameter fixed by the entries cut is named in words, if the metrics have them."""
     step = {"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_names": ["rotation of module 3"]}
     said = judge(RULES, [metrics(), metrics(steps=[step])], limit=10)
     assert "(rotation of module 3)" in said.reason
 
 
 def test_order_of_the_verdicts() -> None:
-    """Starved before converged, converged before diverged, diverged before stalled, stalled before limit."""
+    """Decisions have the order starved, converged, diverged, stalled, limit."""
     assert judge(RULES, [metrics(), metrics(), metrics(tracks={"used": 10})], limit=3).name == "starved"
     bad = metrics(chi2_per_ndf=2.0)
     assert judge(RULES, [metrics(), bad, bad], limit=3).name == "converged"
@@ -246,7 +246,7 @@ def test_order_of_the_verdicts() -> None:
 
 
 def test_a_healthy_campaign_whose_solver_looks_worse_converges() -> None:
-    """The solver's own chi2/ndf rises while hits come back into the fit, and is not judged."""
+    """The solver's own chi2/ndf, which rises while hits return to the fit, is not used."""
     history = [
         metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": own})
         for s, e, c, own in (
@@ -260,7 +260,7 @@ def test_a_healthy_campaign_whose_solver_looks_worse_converges() -> None:
 
 
 def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
-    """Significance that rises at first, with a chi2/ndf that falls (three layers fixed, 100 um), is no stall."""
+    """Significance that rises at first while chi2/ndf falls (three layers fixed, 100 um) is not a stall."""
     numbers = ((224, 10.7), (633, 8.0), (456, 5.0), (413, 2.0), (50, 1.2), (0.005, 1.0))
     for last in range(1, len(numbers)):
         history = [metrics(significance=s, effect_um=9.0 + s / 100, chi2_per_ndf=c) for s, c in numbers[:last]]
@@ -268,7 +268,7 @@ def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
 
 
 def largest(value: float | None, unit: str) -> dict[str, Any]:
-    """Metrics whose largest correction in a unit is this; that of the other unit is small."""
+    """Return metrics with this largest correction in a unit, and a small one in the other."""
     other = {"um": "urad", "urad": "um"}[unit]
     return metrics(corrections={"a": {"largest": value, "unit": unit}, "b": {"largest": 0.01, "unit": other}})
 
@@ -289,7 +289,7 @@ def largest(value: float | None, unit: str) -> dict[str, Any]:
     ],
 )
 def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any], first: dict[str, Any]) -> None:
-    """A rule wants its number below the threshold; of everything else so much may just be."""
+    """A rule needs a value below its threshold; every other condition also allows equality."""
     rules = RULES._replace(rules=("significance", "effect", "relative", "absolute"))
     for of, passes in ((last, True), (first, False)):
         said = judge(rules, [metrics(), of], limit=10)
@@ -297,7 +297,7 @@ def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any]
 
 
 def test_progress_is_against_the_best_before() -> None:
-    """The effect must fall by its share of the best until then, or chi2/ndf by its step; just so much is enough."""
+    """The effect must fall by its fraction of the best so far, or chi2/ndf by its step; equality is sufficient."""
     rules = RULES._replace(stalled_effect=0.5, stalled_chi2=0.25)
 
     def progresses(effect_um: float, chi2: float) -> bool:
@@ -311,7 +311,7 @@ def test_progress_is_against_the_best_before() -> None:
 
 
 def test_one_bad_iteration_is_no_divergence() -> None:
-    """Also behind several good ones, and with a bad one before the last good one."""
+    """One bad iteration is not a divergence, also after good ones, and with an earlier bad one."""
     worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
     for history in ([MOVING, MOVING, worse], [MOVING, worse, MOVING, worse]):
         assert judge(RULES, history, limit=10).name == "go_on"
@@ -320,14 +320,14 @@ def test_one_bad_iteration_is_no_divergence() -> None:
 
 
 def test_corrections_of_a_unit_that_are_no_numbers_are_not_small() -> None:
-    """The rule absolute fails for a number that is none, and says of which unit."""
+    """The rule absolute fails for a number that is not finite, and names its unit."""
     (found,) = rules_asked(RULES._replace(rules=("absolute",)), largest(None, "urad"))
     assert not found.passed
     assert found.text == "largest correction 0.01 um (limit 1 um), a correction in urad is not a number"
 
 
 def test_each_rule_draws_its_own_limit() -> None:
-    """A chart of a number has the limit of the rule that asks for it, and none where no rule does."""
+    """A chart has the limit of the rule that uses its quantity, and none otherwise."""
     asked = {"rules": ["absolute", "relative"], "absolute_um_max": 2.0, "absolute_urad_max": 30.0, "relative_max": 0.5}
     assert limits(asked) == {"largest_um": 2.0, "largest_urad": 30.0, "relative": 0.5}
     assert limits({"significance_max": 0.1}) == {"significance": 0.1, "effect_um": 0.5}
@@ -335,14 +335,14 @@ def test_each_rule_draws_its_own_limit() -> None:
 
 
 def test_who_passes_and_waits_for_patience_is_not_stalled() -> None:
-    """Iterations that have met the rules need not improve while they are counted."""
+    """Iterations that meet the rules need not improve while patience counts them."""
     patient = RULES._replace(patience=9)
     assert judge(patient, [metrics()] * 7, limit=20).name == "go_on"
     assert judge(patient, [*[metrics()] * 6, metrics(residual_max_final=False)], limit=20).name == "stalled"
 
 
 def test_what_is_still_to_come() -> None:
-    """It follows from the last two corrections; both what they are in their errors and what they do to residuals must be small."""
+    """The last two corrections give the remaining one, which must be small both in errors and as residual shift."""
 
     def step(sigma: float, effect_um: float) -> dict[str, Any]:
         return metrics(determined={"sigma": sigma, "effect_um": effect_um})
@@ -358,7 +358,7 @@ def test_what_is_still_to_come() -> None:
 
 
 def test_a_rise_that_is_not_known() -> None:
-    """An iteration of the same files without chi2/ndf leaves open whether the last one is worse; others do not matter."""
+    """An iteration with the same files and unknown chi2/ndf leaves a rise undecided; others do not matter."""
 
     def step(chi2: float | None, *lost: int) -> dict[str, Any]:
         files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}

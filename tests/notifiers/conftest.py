@@ -1,4 +1,4 @@
-"""Receivers on loopback: a mail server and the part of a Mattermost server that takes webhooks."""
+"""Provide receivers on loopback: a mail server, and a Mattermost server's webhooks."""
 
 import socket
 import threading
@@ -15,21 +15,21 @@ from faser_align.notifiers.mailbox import Mailbox
 
 @pytest.fixture
 def smtp_server(tmp_path: Path) -> Iterator[Mailbox]:
-    """A mail server that refuses nobody@example.org."""
+    """Provide a mail server that refuses nobody@example.org."""
     with Mailbox(tmp_path / "mail", refused={"nobody@example.org"}) as mailbox:
         yield mailbox
 
 
 @pytest.fixture
 def mattermost_server() -> Iterator[Mattermost]:
-    """A server that takes Mattermost's webhook payload, with Mattermost's answers."""
+    """Provide a server for Mattermost's webhook payload, with Mattermost's answers."""
     with mattermost() as received:
         yield received
 
 
 @pytest.fixture
 def web_page() -> Iterator[str]:
-    """The apprise address of a server that answers whatever it is asked with a page."""
+    """Provide the apprise address of a server that answers every request with a page."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -40,7 +40,7 @@ def web_page() -> Iterator[str]:
             self.wfile.write(b"<!doctype html><title>Log in</title>")
 
         def log_message(self, *_: object) -> None:
-            """Tests stay quiet."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -54,21 +54,21 @@ def web_page() -> Iterator[str]:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
+    """Provide a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port at which nobody listens."""
+    """Provide a port without a listener."""
     with kept_port() as port:
         yield port
 
 
 @pytest.fixture
 def facts() -> dict[str, Any]:
-    """All facts of a campaign that converged in its fourth iteration."""
+    """Return the full payload of a campaign that converged in its fourth iteration."""
     rows = [
         {
             "stage": 1,

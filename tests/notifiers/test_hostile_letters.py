@@ -1,4 +1,4 @@
-"""Names with anything in them, in a letter: no header, part or tag comes of one."""
+"""Test that names cannot become a header, part or tag of a mail."""
 
 import re
 from email import message_from_bytes, policy
@@ -14,7 +14,7 @@ from faser_align.notifiers.message import compose
 from faser_align.notifiers.services import open_service
 
 ADDRESS = "mailto://127.0.0.1:25?from=faser@example.org&to=me@example.org"
-# A name may also be what a header, a MIME part or a page would end with.
+# A name may also contain the end of a header, a MIME part or a page.
 MORE = [
     "a\r\nBcc: all@example.org\r\n\r\n<b>",
     "=?utf-8?q?x?=",
@@ -25,7 +25,7 @@ MORE = [
 
 
 def letter(name: str) -> EmailMessage:
-    """The letter about a failed campaign in which everything that can have a name has this one, as it is received."""
+    """Return the received mail about a failed campaign in which everything that has a name has this one."""
     facts: dict[str, Any] = {
         "campaign": name,
         "event": "failed",
@@ -43,7 +43,7 @@ def letter(name: str) -> EmailMessage:
     }
     key = f"{name}/7"
     written = write_mail(open_service(ADDRESS), compose(facts), key=key, thread=name)
-    # As smtplib sends it; a byte that is no text goes out as a question mark.
+    # As smtplib sends it; an undecodable byte becomes a question mark.
     received = message_from_bytes(written.as_bytes(policy=policy.SMTP), policy=policy.default)
     assert isinstance(received, EmailMessage)
     return received
@@ -63,7 +63,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", [*HOSTILE, *MORE])
 def test_a_letter_has_the_same_build_with_any_name(name: str) -> None:
-    """Headers, parts, tags and attributes are those of a letter about a plain name; the subject is one line."""
+    """Headers, parts, tags and attributes equal those of a mail about a plain name; the subject is one line."""
     plain, found = letter("plain name"), letter(name)
     assert found.keys() == plain.keys()
     assert [part.get_content_type() for part in found.walk()] == [part.get_content_type() for part in plain.walk()]

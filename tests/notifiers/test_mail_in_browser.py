@@ -1,4 +1,4 @@
-"""A letter as it arrived by SMTP: its parts, its headers, and how its HTML looks in a real browser."""
+"""Test a mail received by SMTP: parts, headers, and its HTML in a real browser."""
 
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -22,20 +22,20 @@ UTC = "2026-11-25T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Provide headless Chromium."""
     with chromium() as started:
         yield started
 
 
 def html_of(letter: EmailMessage) -> str:
-    """The letter's HTML, as the reader's program decodes it."""
+    """Return the mail's decoded HTML."""
     body = letter.get_body(("html",))
     assert body is not None
     return str(body.get_content())
 
 
 def test_a_letter_with_everything(smtp_server: Mailbox, facts: dict[str, Any]) -> None:
-    """Both parts, the plot byte by byte, names beyond ASCII and the thread come out of SMTP as they went in."""
+    """Both parts, the plot byte by byte, non-ASCII names and the thread survive SMTP."""
     facts |= {"campaign": NAME, "picture": PNG, "plot": f"/data/{NAME}/convergence.png"}
     target = Target("me", smtp_server.url("me@example.org"))
     for event, key in (("held", "7"), ("converged", "9")):
@@ -59,7 +59,7 @@ def test_a_letter_with_everything(smtp_server: Mailbox, facts: dict[str, Any]) -
 
 @pytest.mark.parametrize("event", ["converged", "failed", "held", "lost", "submitted"])
 def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_path: Path, event: str) -> None:
-    """The HTML of a letter is sound on a phone in the dark and on a large screen in the light, and shows its words."""
+    """The HTML of a mail is readable on a phone in dark mode and on a large screen in light mode."""
     message = compose(samples.facts(UTC, event) | {"campaign": NAME, "page": "https://align.example.org/a.html"})
     assert deliver(Target("me", smtp_server.url("me@example.org")), message, key="1", thread="t") is None
     path = tmp_path / "letter.html"
@@ -75,7 +75,7 @@ def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_pat
 
 
 def test_a_hostile_letter_in_the_browser(browser: Browser, tmp_path: Path, facts: dict[str, Any]) -> None:
-    """Names with a script, numbers that are none, and lines without an end stay words, run nothing and fit a phone."""
+    """Names with a script, malformed numbers, and very long lines are shown as text and fit a phone."""
     name = '<script>document.title="owned"</script><img src=x onerror=alert(1)>' + "x" * 300
     facts |= dict.fromkeys(("campaign", "reason", "solver", "constants", "page", "no_plot", "key"), name)
     facts["steps"] = [("next", name)]

@@ -1,4 +1,4 @@
-"""The mail server on loopback."""
+"""Test the mail server on loopback."""
 
 import smtplib
 import socket
@@ -16,7 +16,7 @@ def _send(port: int, text: str) -> None:
 
 
 def test_letters_are_kept_in_order(tmp_path: Path) -> None:
-    """Letters are numbered files, also over two lives of the mailbox, and nothing half written is left."""
+    """Mails are numbered files, also over two runs of the mailbox, and no partial file is left."""
     for part in ("one", "two"):
         with Mailbox(tmp_path / "new" / "mail") as mailbox:
             _send(mailbox.port, f"Subject: {part}\r\n\r\nText\r\n")
@@ -26,7 +26,7 @@ def test_letters_are_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_mailbox_leaves_nothing_behind(tmp_path: Path) -> None:
-    """After the context no thread runs and nobody listens, even if a client is still connected."""
+    """After the context no thread runs and no socket listens, even if a client is still connected."""
     threads = set(threading.enumerate())
     with Mailbox(tmp_path) as mailbox:
         client = socket.create_connection((HOST, mailbox.port), timeout=60)
@@ -38,7 +38,7 @@ def test_mailbox_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_a_temporary_refusal(tmp_path: Path) -> None:
-    """A letter that cannot be kept is not accepted."""
+    """A mail that cannot be stored is not accepted."""
     with Mailbox(tmp_path / "mail") as mailbox:
         mailbox.folder.rmdir()
         with pytest.raises(smtplib.SMTPDataError, match="452"):

@@ -1,4 +1,4 @@
-"""What Mattermost is sent keeps within what it documents: length of a post, form of a table, mentions."""
+"""Test that posts stay within Mattermost's documented limits: length, tables, mentions."""
 
 import json
 import re
@@ -20,7 +20,7 @@ CELL = re.compile(r"(?<!\\)\|")
 
 
 def post_of(server: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the server received of a message."""
+    """Return what the server received of a message."""
     answer = ask(Target("group", server.url()), compose(facts), key="1", thread="t")
     assert answer == (True, "200 ok")
     post: dict[str, Any] = server.posts.pop()
@@ -29,8 +29,8 @@ def post_of(server: Any, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(post: dict[str, Any]) -> list[str]:
-    """Check a post; returns the rows of its table."""
-    assert set(post) <= {"text", "username", "channel", "icon_url", "attachments"}  # what an incoming webhook takes
+    """Check a post; return the rows of its table."""
+    assert set(post) <= {"text", "username", "channel", "icon_url", "attachments"}  # what an incoming webhook accepts
     assert 0 < len(words_of(post)) <= POST_MAX
     assert len(json.dumps(post["attachments"], ensure_ascii=False)) <= PROPERTIES_MAX
     assert len({part["color"] for part in post["attachments"]}) == 1
@@ -39,12 +39,12 @@ def check(post: dict[str, Any]) -> list[str]:
     for text in (post["text"], *(part["text"] for part in post["attachments"])):
         assert text.count("```") % 2 == 0
     words = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", re.sub(r"\\.", "", words_of(post)))
-    assert not re.search(r"@(all|channel|here)\b", words)  # in code it calls nobody
+    assert not re.search(r"@(all|channel|here)\b", words)  # mentions nobody inside code
     tables = [part["text"] for part in post["attachments"] if part["text"].startswith("**Iterations**")]
     if not tables:
         return []
     (part,) = tables
-    heading, table, *others = part.split("\n\n")  # a table begins after an empty line, with no line between its rows
+    heading, table, *others = part.split("\n\n")  # a table follows an empty line and contains none
     assert heading == "**Iterations**"
     assert not any(other.startswith("|") for other in others)
     rows = table.splitlines()
@@ -56,7 +56,7 @@ def check(post: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("event", sorted(EVENTS - {"end"}))
 def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) -> None:
-    """The post of each event has its colour, a table that Mattermost shows as one, the page, and the next command by itself."""
+    """The post of each event has its colour, a recognised table, the page, and the next command separately."""
     facts = samples.facts(UTC, event) | {"page": "https://align.example.org/pages/A%20B.html"}
     post = post_of(mattermost_server, facts)
     rows = check(post)
@@ -64,18 +64,18 @@ def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) ->
     assert post["text"][0] in "\U0001f7e2\U0001f7e0\U0001f534\U0001f535"
     assert "\n- Page: https://align.example.org/pages/A%20B.html" in words_of(post)
     last = post["attachments"][-1]["text"]
-    assert re.match(r"\*\*[^*]+:\*\* `(faser-align|condor_qedit) [^`]+`\n", last)  # alone in its span
+    assert re.match(r"\*\*[^*]+:\*\* `(faser-align|condor_qedit) [^`]+`\n", last)  # alone in its code span
     tone = compose(facts).tone
     assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
 
 
 def spelled(number: int) -> str:
-    """A number in letters, so that reasons differ in what they say."""
+    """Return a number spelled in letters, so that reasons differ in their words."""
     return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
 def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str, Any]) -> None:
-    """Thousands of failures with long logs, hostile names and four-byte letters make one post that is accepted."""
+    """Thousands of failures with long logs, hostile names and four-byte characters make one accepted post."""
     name = "|@channel ``` \N{ROCKET}\n" * 40
     facts |= {"campaign": name, "reason": name, "solver": name, "notes": [name] * 50, "event": "failed"}
     facts["failed"] = [
@@ -86,13 +86,13 @@ def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str,
     facts["weak"] = [{"name": f"{spelled(i)}{name}", "moved_um": 1.0} for i in range(300)]
     facts["rows"] = [row | {"largest": {"value": 1.0, "where": name, "dof": name}} for row in facts["rows"] * 30]
     post = post_of(mattermost_server, facts)
-    assert len(check(post)) == 14  # twelve iterations, the names of the columns, and the line below them
+    assert len(check(post)) == 14  # twelve iterations, the column names, and the line below them
     assert "**Failed: 3,000**" in words_of(post)
     assert "The 108 iterations before these are not shown." in words_of(post)
 
 
 def test_a_post_is_parted_at_its_headings() -> None:
-    """A paragraph that begins in bold begins a part; a fence with such a paragraph, or with a table, stays together."""
+    """A bold paragraph begins a part; a fenced block with such a paragraph, or with a table, stays together."""
     fence = "- `n`: why\n\n```\n| a |\n\n**b**\n```"
     assert parts(f"**head**\n\nsentence\n\n**Failed: 1**\n\n{fence}\n\n**Next:** `c`\n\nfoot\n") == [
         "**head**",
@@ -104,6 +104,6 @@ def test_a_post_is_parted_at_its_headings() -> None:
 
 
 def test_a_web_page_is_no_webhook(web_page: str, facts: dict[str, Any]) -> None:
-    """A server that answers with a page, as one that wants a log-in does, has not taken the message."""
+    """An answer with a web page, such as a log-in page, means that the message was not accepted."""
     said_not = ask(Target("group", web_page), compose(facts), key="1", thread="t")
     assert said_not == (False, "target 'group': at its address is a web page, not a webhook of Mattermost")

@@ -1,4 +1,4 @@
-"""What a message says, in its three forms."""
+"""Test the content of a message in its three forms."""
 
 import re
 from html.parser import HTMLParser
@@ -35,7 +35,7 @@ SUBJECTS = {
 
 
 class _Words(HTMLParser):
-    """The words that a reader of the page sees, and the tags around them."""
+    """The visible words of the page, and the tags around them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class _Words(HTMLParser):
 
 
 def _parts(message: Message) -> list[str]:
-    """The words of text, HTML and Markdown without their marks."""
+    """Return the words of text, HTML and Markdown without markup."""
     markdown = re.sub(r"\\([\\`*_{}\[\]<>#|~])", r"\1", message.markdown).replace("\u200b", "")
     return [" ".join(part.split()) for part in (message.text, _Words(message.html).words, markdown)]
 
 
 def test_message_of_a_converged_campaign(facts: dict[str, Any]) -> None:
-    """The text of a converged campaign, word for word."""
+    """The text of a converged campaign's message is exactly this."""
     assert compose(facts).text == (
         """\
 Y2023_R011705_F400-450 converged after 4 of 10 iterations
@@ -102,7 +102,7 @@ Y2023_R011705_F400-450/17 · 2026-11-24T07:30:00Z
 
 @pytest.mark.parametrize("event", SUBJECTS)
 def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: str) -> None:
-    """Subject, sentence, table, failures, held jobs and losses stand in text, HTML and Markdown alike."""
+    """Subject, sentence, table, failures, held jobs and dropped files are in text, HTML and Markdown alike."""
     facts["event"] = facts["state"] = event
     facts["held"] = [{"node": "reco_s1_i04_00418", "reason": "memory use exceeded the request"}]
     facts["failed"] = [
@@ -129,14 +129,14 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
 
 
 def _spoken(part: str) -> list[str]:
-    """The words one after the other, without marks and signs of punctuation."""
+    """Return the words in order, without markup and punctuation."""
     words = (text.strip(":|*`.,") for text in part.split())
     return [word for word in words if any(map(str.isalnum, word))]
 
 
 @pytest.mark.parametrize("event", SUBJECTS)
 def test_all_parts_say_the_same_words_in_the_same_order(smtp_server: Mailbox, event: str) -> None:
-    """Text and HTML, as a mail server hands them on, and Markdown have the same words, for the sample of every event."""
+    """Delivered text and HTML, and Markdown, have the same words for the sample of every event."""
     facts = samples.facts("2026-11-25T12:00:00Z", event) | {"page": "https://align.example.org/a.html"}
     facts |= {"constants": "/data/iter03/inputforalign.txt", "folder": "/data", "notes": ["a file was changed by hand"]}
     for place, key in enumerate(("held", "failed", "files_lost")):
@@ -156,7 +156,7 @@ def test_all_parts_say_the_same_words_in_the_same_order(smtp_server: Mailbox, ev
 
 
 def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
-    """What a list says with its node is not in the sentence, and a log of one line not below its reason."""
+    """A reason listed with its node is not repeated in the sentence, nor a one-line log below its reason."""
     why = "raw file missing or unreadable: /r/417 is not there"
     failed = {"node": "reco_s1_i01_00417", "why": why, "cure": "put it in place", "log": ["/r/417 is not there"]}
     text = compose(facts | {"event": "failed", "reason": f"reco_s1_i01_00417: {why}", "failed": [failed]}).text
@@ -173,7 +173,7 @@ def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
     ],
 )
 def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: str, sentence: str) -> None:
-    """Subject and sentence have the number of jobs; the list alone has the reason, once."""
+    """Subject and sentence have the number of jobs, and the list has the reason, once."""
     held = [{"node": f"n{i}", "job": f"{i}.0", "reason": "too large", "cure": "make room"} for i in range(jobs)]
     message = compose(facts | {"event": "held", "reason": "n0: too large", "count": jobs, "held": held})
     assert subject in message.subject
@@ -183,7 +183,7 @@ def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: st
 
 
 def test_a_small_correction_is_not_nothing(facts: dict[str, Any]) -> None:
-    """The largest correction of an iteration that moves next to nothing has its digits."""
+    """A very small largest correction is shown with its digits."""
     facts["rows"][-1]["largest"]["value"] = -0.0005123
     text = compose(facts).text
     assert text.count("-0.00051 um (module.y 003)") == 2
@@ -191,7 +191,7 @@ def test_a_small_correction_is_not_nothing(facts: dict[str, Any]) -> None:
 
 
 def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
-    """Of nodes that the same befell one log is shown, and it is said whose it is and how many are not."""
+    """Of nodes with the same problem one log is shown, with its node and the number of the others."""
     first = {"node": "n1", "why": "crashed", "log": ["reading", "no geometry"]}
     for others, words in ((2, "those of the other 2 are left out"), (1, "that of the other is left out")):
         failed = [first, *({"node": f"n{n + 2}", "why": "crashed"} for n in range(others))]
@@ -203,7 +203,7 @@ def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
 
 
 def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> None:
-    """A reason stands once for all its nodes, and the total counts them all."""
+    """A reason is shown once for all its nodes, with their total number."""
     failed = [{"node": f"reco_s1_i01_{file:05d}", "why": "disk full", "cure": "make room"} for file in range(50)]
     text = compose(
         facts | {"event": "failed", "failed": [*failed, {"node": "reco_s1_i01_00077", "why": "no output"}]}
@@ -227,7 +227,7 @@ def test_reasons_that_are_alike_are_told_together(facts: dict[str, Any]) -> None
 
 
 def test_a_file_of_several_runs_is_named_with_its_run(facts: dict[str, Any]) -> None:
-    """A lost file is told by its number, and where a campaign has several runs by its run, too."""
+    """A dropped file is named by its number, and in a campaign of several runs by its run, too."""
     facts["files_lost"] = [{"file": 400, "why": "no output"}, {"file": 11706 * RUN + 1, "why": "raw file missing"}]
     text = compose(facts).text
     assert "- file 400: no output" in text
@@ -235,13 +235,13 @@ def test_a_file_of_several_runs_is_named_with_its_run(facts: dict[str, Any]) -> 
 
 
 def test_one_iteration_that_is_not_shown(facts: dict[str, Any]) -> None:
-    """A table of one iteration too many says so in the singular."""
+    """A table that omits one iteration says so in the singular."""
     text = compose(facts | {"rows": [facts["rows"][0]] * 13}).text
     assert "The 1 iteration before these is not shown." in text
 
 
 def test_stages_are_named(facts: dict[str, Any]) -> None:
-    """With several stages subject and table say which one."""
+    """With several stages subject and table name the stage."""
     facts |= {"stage": 2, "stages": 3}
     facts["rows"][-1]["stage"] = 2
     message = compose(facts)
@@ -250,7 +250,7 @@ def test_stages_are_named(facts: dict[str, Any]) -> None:
 
 
 def test_no_facts_at_all() -> None:
-    """Without facts there is a message nevertheless, without holes and empty headings."""
+    """An empty payload still gives a message, without gaps and empty headings."""
     message = compose({})
     assert message.subject == "[faser-align] campaign test message"
     assert message.text == "campaign test message\n\nThis is a test; nothing happened to the campaign.\n\nState: test\n"
@@ -259,13 +259,13 @@ def test_no_facts_at_all() -> None:
 
 
 def test_least_facts() -> None:
-    """Campaign, event and state are enough; an event of a later version is named as it is."""
+    """Campaign, event and state are sufficient; an event of a later version is shown by its name."""
     assert compose({"campaign": "A", "event": "failed", "state": "failed"}).subject == "[faser-align] A failed"
     assert compose({"campaign": "A", "event": "paused", "state": "paused"}).subject == "[faser-align] A paused"
 
 
 def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
-    """A number that is missing is a dash, one that is not finite is said in words."""
+    """A missing number is a dash, one that is not finite is a word."""
     facts["rows"] = [{"iteration": 1, "chi2_per_ndf": float("nan"), "effect_um": None, "tracks": "many"}]
     facts["wall_s"] = float("inf")
     row = next(row for row in compose(facts).text.splitlines() if "not finite" in row and row.startswith(" "))
@@ -273,7 +273,7 @@ def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
 
 
 def words(number: int) -> str:
-    """A number in letters, so that reasons differ in what they say."""
+    """Return a number spelled in letters, so that reasons differ in their words."""
     return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
@@ -297,7 +297,7 @@ HOSTILE = "<script>alert(1)</script>\r\nBcc: all@example.org\n![x](http://evil/)
 
 
 def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
-    """A name can be neither a header, a tag, an attribute, a link, a table cell nor a mention."""
+    """A name cannot become a header, a tag, an attribute, a link, a table cell or a mention."""
     facts |= {"campaign": HOSTILE, "reason": HOSTILE, "solver": HOSTILE, "steps": [(HOSTILE, HOSTILE)], "key": HOSTILE}
     facts["rows"][0]["largest"] |= {"where": HOSTILE, "dof": HOSTILE}
     facts["failed"] = [{"node": HOSTILE, "why": HOSTILE, "cure": HOSTILE, "log": [HOSTILE, "```", HOSTILE]}]
@@ -315,7 +315,7 @@ def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
 
 
 def test_page_asks_nothing_of_anybody(facts: dict[str, Any]) -> None:
-    """The HTML loads nothing and runs nothing, and knows dark mode and small screens."""
+    """The HTML loads nothing, runs nothing, and supports dark mode and small screens."""
     html = compose(facts).html
     assert not re.search(r"https?:|url\(|<script|<img|@import", html)
     assert "prefers-color-scheme: dark" in html
@@ -340,7 +340,7 @@ _ROW = st.dictionaries(st.sampled_from(["iteration", "stage", "tracks", "effect_
     )
 )
 def test_any_facts_make_a_message(facts: dict[str, Any]) -> None:
-    """Facts of the wrong kind never keep a message from being written."""
+    """Values of the wrong type in the payload still give a message."""
     message = compose(facts)
     assert message.subject.startswith("[faser-align] ")
     assert message.text
@@ -348,7 +348,7 @@ def test_any_facts_make_a_message(facts: dict[str, Any]) -> None:
 
 
 def test_colour_by_state(facts: dict[str, Any]) -> None:
-    """Chat shows the state by the colour of the first letter, the page by that of a bar."""
+    """Chat shows the state by the colour of the first character, the page by that of a bar."""
     for event, tone, light in (
         ("converged", "success", "\U0001f7e2"),
         ("exhausted", "warning", "\U0001f7e0"),
@@ -362,7 +362,7 @@ def test_colour_by_state(facts: dict[str, Any]) -> None:
 
 
 def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
-    """Modes that did not move, or whose move is no number, are not told; many are cut with a count."""
+    """Modes without a finite move are omitted; many are cut with a count."""
     facts["weak"] = [{"name": "a", "moved_um": value} for value in (0.01, None, "far", float("nan"), True)]
     assert "Weak modes" not in compose(facts).text
     facts["weak"] = [{"name": f"mode {number}", "moved_um": 1.0 + number, "error_um": 2.0} for number in range(30)]
@@ -381,20 +381,20 @@ def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
     ],
 )
 def test_what_was_saved(facts: dict[str, Any], saved: object, said: str) -> None:
-    """Of iterations that were not needed only those costs are told that are known, and nothing if none was left."""
+    """Only known costs of iterations that were not needed are shown, and none if there were no such iterations."""
     text = compose(facts | {"saved": saved}).text
     assert said in text
     assert ("Saved" in text) == bool(said)
 
 
 def test_notes_beyond_the_fourth_are_counted(facts: dict[str, Any]) -> None:
-    """Of many notes four are told and the rest is counted."""
+    """Of many remarks four are shown and the rest is counted."""
     text = compose(facts | {"notes": [f"note {number}" for number in range(9)]}).text
     assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text
 
 
 def test_an_effect_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> None:
-    """An effect of some nanometres is told with two digits, as status does, and not as 0.00 or 0.01 um."""
+    """An effect of some nanometres is shown with two digits, as in status, instead of 0.00 or 0.01 um."""
     facts["rows"][-1]["effect_um"] = 0.00354
     text = compose(facts).text
     assert "Effect: 0.0035 um, before 0.41 um\n" in text
@@ -402,7 +402,7 @@ def test_an_effect_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> 
 
 
 def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
-    """A job's log that was meant for a terminal is told without its colours."""
+    """Colour codes in a job's log are removed."""
     why = "no output: \x1b[1;31mFATAL\x1b[0m no geometry"
     failed = {"node": "n", "why": why, "log": ["\x1b[33mWARNING\x1b[0m", "\x1b]0;title\x07b"]}
     text = compose(facts | {"event": "failed", "failed": [failed]}).text
@@ -410,7 +410,7 @@ def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
 
 
 def test_a_validation_is_shown_with_both_constants() -> None:
-    """The message of a rejected campaign has the validation as a table, as `status` shows it, in every form."""
+    """The message of a rejected campaign has the validation as a table, as in `status`, in every form."""
     groups = {
         name: {when: {"tracks": 5660, "chi2_per_ndf": value} for when, value in (("before", 1.003), ("after", after))}
         for name, after in (("all", 1.0199), ("unused", 1.5))

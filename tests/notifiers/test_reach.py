@@ -1,4 +1,4 @@
-"""Whether a target's server can be reached, without sending anything."""
+"""Test whether a target's server is reachable, without sending anything."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ from faser_align.notifiers.targets import Target
 
 
 def seen(url: str) -> str:
-    """What is seen of the server of an address."""
+    """Return what is seen of the server of an address."""
     server = server_of(Target("me", url))
     assert server is not None
     return reach(server)
@@ -24,14 +24,14 @@ def seen(url: str) -> str:
 
 @contextmanager
 def saying(words: bytes) -> Iterator[int]:
-    """A server that greets its first visitor with these words; its port."""
+    """Start a server that greets its first client with these words; return its port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.sendall(words)
-                with suppress(OSError):  # who hangs up may do so with our words unread
+                with suppress(OSError):  # the client may disconnect before it has read the greeting
                     connection.recv(1)
 
         thread = threading.Thread(target=serve)
@@ -41,7 +41,7 @@ def saying(words: bytes) -> Iterator[int]:
 
 
 def test_servers_that_answer(tmp_path: Path) -> None:
-    """A mail server is heard greeting, a web server only answers; nothing is delivered."""
+    """A mail server must greet, a web server only accept the connection; nothing is delivered."""
     with Mailbox(tmp_path / "mail") as mailbox, mattermost() as chat:
         assert seen(mailbox.url("me@example.org")) == f"127.0.0.1:{mailbox.port} answers and greets"
         assert seen(chat.url()) == f"127.0.0.1:{chat.port} answers"
@@ -50,19 +50,19 @@ def test_servers_that_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [b"554 no service\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
 def test_what_is_no_mail_server(words: bytes) -> None:
-    """Who does not greet as mail servers do is none."""
+    """A server that does not greet like a mail server is rejected."""
     with saying(words) as port, pytest.raises(UserError, match="is no mail server: it does not greet as one"):
         seen(f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org")
 
 
 def test_nobody_is_there(closed_port: int) -> None:
-    """A port where nobody listens is told with the system's words."""
+    """A port without a listener is reported with the system's message."""
     with pytest.raises(UserError, match=f"^127.0.0.1:{closed_port} cannot be reached: Connection refused$"):
         seen(f"mmost://127.0.0.1:{closed_port}/token")
 
 
 def test_certificates_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server whose certificate proves nothing is refused, unless the address says that it need not."""
+    """An invalid certificate is rejected, unless the address disables the check."""
     monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
     with SecureMailbox(tmp_path / "good", "good", "ssl") as good:
         assert seen(good.url()).endswith(", and greets)")
@@ -83,5 +83,5 @@ def test_certificates_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_the_server_of_an_address(url: str, server: Server | None) -> None:
-    """Where messages go first follows from the address, or is not known."""
+    """The server of an address follows from the address, or is unknown."""
     assert server_of(Target("me", url)) == server

@@ -1,4 +1,4 @@
-"""Deliveries to real receivers on loopback, and what is said when they refuse."""
+"""Test deliveries to real receivers on loopback, and the reasons for refusals."""
 
 import ctypes
 import logging
@@ -24,12 +24,12 @@ from faser_align.notifiers.targets import Target
 
 THREAD = "Y2023_R011705_F400-450"
 PASSWORD = "s3cr3t-Pa55"
-SOON_S = 20.0  # after an alarm of half a second, on a machine that has much else to do; the servers would never answer
+SOON_S = 20.0  # seconds after an alarm of 0.5 s, on a busy machine; the servers would never answer
 
 
 @pytest.fixture
 def message(facts: dict[str, Any]) -> Message:
-    """The message of a converged campaign with a name beyond ASCII in it."""
+    """Return the message of a converged campaign with a non-ASCII name."""
     return compose(facts | {"reason": "Überprüft von Łukasz"})
 
 
@@ -53,7 +53,7 @@ def _alarm(seconds: float, error: BaseException) -> Iterator[None]:
 
 
 def test_mail_arrives_once_with_both_parts(smtp_server: Mailbox, message: Message) -> None:
-    """A letter has our text and our HTML as alternatives, sender, recipients, subject and key."""
+    """A mail has our text and our HTML as alternatives, sender, recipients, subject and key."""
     url = (
         f"mailto://127.0.0.1:{smtp_server.port}?from=align@example.org&to=a@example.org,b@example.org&cc=c@example.org"
     )
@@ -78,7 +78,7 @@ def test_mail_arrives_once_with_both_parts(smtp_server: Mailbox, message: Messag
 
 
 def test_letters_of_a_campaign_are_one_thread(smtp_server: Mailbox, message: Message) -> None:
-    """All letters refer to the campaign; one that is sent again is the same letter, another one is not."""
+    """All mails refer to the campaign's thread; a repeated mail has the same Message-ID, another one does not."""
     url = smtp_server.url("me@example.org")
     for key in ("C/1", "C/2", "C/2"):
         assert _deliver(url, message, key) is None
@@ -90,7 +90,7 @@ def test_letters_of_a_campaign_are_one_thread(smtp_server: Mailbox, message: Mes
 
 
 def test_headers_of_the_address_are_kept(smtp_server: Mailbox, message: Message) -> None:
-    """Headers that the user asks for in the address are in the letter; ours cannot be replaced."""
+    """Headers requested in the address are in the mail; ours cannot be replaced."""
     url = (
         smtp_server.url("me@example.org") + "&+X-List=align&+X-Faser-Align-Key=other&name=Alignment&reply=r@example.org"
     )
@@ -103,7 +103,7 @@ def test_headers_of_the_address_are_kept(smtp_server: Mailbox, message: Message)
 
 
 def test_refused_recipient(smtp_server: Mailbox, message: Message) -> None:
-    """A refused recipient is named with the server's words, also if another one was accepted."""
+    """A refused recipient is named with the server's answer, also if another one was accepted."""
     said = _deliver(smtp_server.url("nobody@example.org"), message)
     assert said == "target 'me': the mail server refused nobody@example.org: 550 5.1.1 no such user here"
     assert smtp_server.messages() == []
@@ -114,7 +114,7 @@ def test_refused_recipient(smtp_server: Mailbox, message: Message) -> None:
 def test_a_goodbye_that_fails_loses_no_letter(
     smtp_server: Mailbox, message: Message, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that has taken the letter and hangs up at once has taken it, and is not offered it again."""
+    """A mail that was accepted before the server disconnects counts as delivered and is not sent again."""
     put = smtplib.SMTP.putcmd
 
     def hung_up(server: smtplib.SMTP, command: str, words: str = "") -> None:
@@ -133,7 +133,7 @@ def test_a_goodbye_that_fails_loses_no_letter(
 def test_no_other_log_hears_of_an_address(
     mattermost_server: Mattermost, message: Message, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What libraries log of a request may hold its token: however much somebody else logs, that is not in it."""
+    """Tokens in requests do not reach other logs, whatever their level."""
     caplog.set_level(logging.DEBUG)
     said = _deliver(f"json://127.0.0.1:{mattermost_server.port}/{PASSWORD}", message)
     assert "403" in str(said)
@@ -141,7 +141,7 @@ def test_no_other_log_hears_of_an_address(
 
 
 def test_refused_recipients_are_counted(tmp_path: Path, message: Message) -> None:
-    """Of several that are refused one is named and the others are counted."""
+    """Of several refused recipients one is named and the others are counted."""
     with Mailbox(tmp_path / "mail", refused={"a@example.org", "b@example.org", "c@example.org"}) as mailbox:
         for recipients, more in (("a", ""), ("a,b", " and 1 more"), ("a,b,c", " and 2 more")):
             to = ",".join(f"{name}@example.org" for name in recipients.split(","))
@@ -150,14 +150,14 @@ def test_refused_recipients_are_counted(tmp_path: Path, message: Message) -> Non
 
 
 def test_a_delivery_leaves_lookups_as_they_were(closed_port: int, message: Message) -> None:
-    """Names are looked up by a thread only while something is sent."""
+    """Name lookups use a thread only during a delivery."""
     before = socket.getaddrinfo, socket.gethostbyaddr
     assert _deliver(f"mmost://127.0.0.1:{closed_port}/{TOKEN}", message)
     assert (socket.getaddrinfo, socket.gethostbyaddr) == before
 
 
 def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> None:
-    """A letter that one recipient was refused is offered to that one alone the next time."""
+    """After a partial refusal, the next attempt sends the mail to the refused recipient only."""
     reached: list[str] = []
     for refused in ({"nobody@example.org"}, set[str]()):
         with Mailbox(tmp_path / "mail", refused=refused) as mailbox:
@@ -170,7 +170,7 @@ def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> N
 
 
 def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> None:
-    """A server that offers no login gets no password, and the reason does not hold it."""
+    """A server without login gets no password, and the reason does not contain it."""
     url = f"mailto://anna:{PASSWORD}@127.0.0.1:{smtp_server.port}?from=a@example.org&to=b@example.org"
     said = str(_deliver(url, message))
     assert "AUTH" in said
@@ -178,7 +178,7 @@ def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> No
 
 
 def test_mattermost_gets_markdown(mattermost_server: Any, message: Message) -> None:
-    """The webhook gets all of the Markdown in one post, under our name and without a picture from elsewhere."""
+    """The webhook gets the whole Markdown in one post, under our name and without an external picture."""
     assert _deliver(mattermost_server.url(), message) is None
     (post,) = mattermost_server.posts
     assert set(post) == {"text", "username", "attachments"}
@@ -187,7 +187,7 @@ def test_mattermost_gets_markdown(mattermost_server: Any, message: Message) -> N
 
 
 def test_mattermost_is_told_name_channels_and_picture_of_the_address(mattermost_server: Any, message: Message) -> None:
-    """A post goes to each channel of the address, under its name and with its picture."""
+    """A post goes to each channel of the address, with its name and picture."""
     url = (
         mattermost_server.url().replace("://", "://shift@") + "/?channels=a,b&icon_url=https://align.example.org/i.png"
     )
@@ -199,7 +199,7 @@ def test_mattermost_is_told_name_channels_and_picture_of_the_address(mattermost_
 
 
 def test_no_channel_is_told_twice(mattermost_server: Any, message: Message) -> None:
-    """A channel that is refused keeps the message from no other; the next try is for those that have not got it."""
+    """A refused channel does not affect others; the next attempt is for channels without the message."""
     target = Target("group", f"{mattermost_server.url()}/?channels=a,gone,b,gone")
     mattermost_server.closed = {"gone"}
     reached: list[str] = []
@@ -216,14 +216,14 @@ def test_no_channel_is_told_twice(mattermost_server: Any, message: Message) -> N
 
 
 def test_a_bot_of_mattermost_gets_markdown(message: Message, silent_port: int) -> None:
-    """An account of a bot is told by apprise, which knows how; nothing of it goes to a webhook."""
+    """A bot account is served by apprise, and nothing goes to a webhook."""
     with _alarm(0.5, TimeoutError()):
         said_not = _deliver(f"mmost://127.0.0.1:{silent_port}/{TOKEN}?mode=bot&to=a", message)
     assert said_not == "target 'me' timed out: its server did not answer in time"
 
 
 def test_mattermost_refuses_the_token(mattermost_server: Any, message: Message) -> None:
-    """A wrong token is told with the server's status and without the token."""
+    """A wrong token is reported with the server's status and without the token."""
     said = str(_deliver(mattermost_server.url("wr0ngt0kenwr0ngt0ken"), message))
     assert "403" in said
     assert "wr0ngt0ken" not in said
@@ -239,7 +239,7 @@ def test_mattermost_refuses_the_token(mattermost_server: Any, message: Message) 
     ],
 )
 def test_server_is_down(url: str, closed_port: int, message: Message, capfd: pytest.CaptureFixture[str]) -> None:
-    """A server that is down is told in one sentence with its cause; nothing is logged or printed."""
+    """An unreachable server is reported in one sentence with its cause; nothing is logged or printed."""
     said = str(_deliver(url.format(port=closed_port, password=PASSWORD), message))
     assert "Connection refused" in said
     assert PASSWORD not in said
@@ -267,20 +267,20 @@ class _Harder(BaseException):
     ids=["mail", "encrypted mail", "mattermost", "other"],
 )
 def test_silent_server_and_alarm(url: str, error: BaseException, silent_port: int, message: Message) -> None:
-    """Whatever the alarm raises and whoever swallows it: the delivery ends at once and says that it timed out."""
+    """The delivery ends at once with a timeout, whatever the alarm raises and whoever swallows it."""
     threads = set(threading.enumerate())
     started = time.monotonic()
     with _alarm(0.5, error):
         said = _deliver(url.format(port=silent_port), message)
     assert said == "target 'me' timed out: its server did not answer in time"
     assert time.monotonic() - started < SOON_S
-    while left := set(threading.enumerate()) - threads:  # one that has looked up a name may be about to end
+    while left := set(threading.enumerate()) - threads:  # a lookup's thread may be about to end
         assert time.monotonic() - started < SOON_S, left
         time.sleep(0.05)
 
 
 def test_an_alarm_that_is_swallowed_rings_again() -> None:
-    """Who takes the alarm for a failure of one recipient and goes on is interrupted again; behind the delivery it is silent."""
+    """An alarm that a library swallows is repeated until the delivery ends, and not afterwards."""
     with counted(2.0) as rang:
         own = signal.getsignal(signal.SIGALRM)
         with _watched_alarm() as alarm:
@@ -308,7 +308,7 @@ def _interrupted(seconds: float) -> Iterator[None]:
 
 
 def test_interrupt_passes(silent_port: int, message: Message) -> None:
-    """Ctrl-C during a delivery, when no alarm rang, is not taken for an answer."""
+    """Ctrl-C during a delivery is not taken for an answer."""
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt), _interrupted(0.3):
@@ -325,7 +325,7 @@ def test_address_that_apprise_cannot_use(message: Message) -> None:
 
 
 def test_other_service_gets_text(mattermost_server: Any, message: Message) -> None:
-    """Any other service gets subject and text; its refusal is told."""
+    """Any other service gets subject and text; its refusal is reported."""
     said = str(_deliver(f"json://127.0.0.1:{mattermost_server.port}/elsewhere", message))
     assert "403" in said
 
@@ -333,7 +333,7 @@ def test_other_service_gets_text(mattermost_server: Any, message: Message) -> No
 def test_a_lookup_that_nothing_interrupts_does_not_outlast_the_alarm(
     message: Message, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The C library asks name servers that are silent for a minute, deaf to signals: the delivery ends with its alarm."""
+    """A lookup at silent name servers, which ignores signals for a minute, ends with the delivery's alarm."""
     library, lock = ctypes.CDLL(None), (ctypes.c_byte * 64)()
     library.pthread_mutex_lock(lock)
     with monkeypatch.context() as patch, _alarm(0.5, TimeoutError()):

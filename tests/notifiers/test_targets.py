@@ -1,4 +1,4 @@
-"""The user's file of targets: what is accepted, what is refused, and what is never shown."""
+"""Test the user's file of targets: accepted and rejected content, and secrecy."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The configuration may write the file with ~."""
+    """The configured path of the file may begin with ~."""
     monkeypatch.setenv("HOME", str(tmp_path))
     _write(tmp_path, "")
     assert load_targets("~/targets.toml") == {}
@@ -43,21 +43,21 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [("held", True), ("converged", True), ("failed", True), ("iteration", False), ("test", True)],
 )
 def test_events_of_a_target(event: str, wanted: bool) -> None:
-    """A target that lists events gets those, "end" being every end state, and any test."""
+    """A target with events receives those, "end" meaning every end state, and every test message."""
     assert Target("a", "x://y", ("held", "end")).wants(event) is wanted
     assert Target("a", "x://y").wants(event)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
 def test_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    """Credentials that others can read or change are not used; the cure is in the sentence."""
+    """Credentials that others can read or change are not used; the sentence names the fix."""
     file = _write(tmp_path, f'[targets]\nme = "{MAIL}"\n', mode)
     with pytest.raises(UserError, match=rf"chmod 600 {file}"):
         load_targets(file)
 
 
 def test_afs_gets_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On AFS mode bits decide nothing: the file is read and a note names the access list."""
+    """On AFS, which ignores mode bits, the file is read and a note names the ACL."""
     file = _write(tmp_path, "", 0o644)
     assert access_note(file) is None
     monkeypatch.setattr(module.os.path, "realpath", lambda path: f"/afs/cern.ch{path}")
@@ -85,7 +85,7 @@ def test_afs_gets_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_mistakes_are_told_without_secrets(tmp_path: Path, text: str) -> None:
-    """Every mistake is one sentence that names the file, and nothing of its contents that is secret."""
+    """Every error is one sentence that names the file, without secrets from it."""
     file = _write(tmp_path, text)
     with pytest.raises(UserError) as caught:
         load_targets(file)
@@ -98,7 +98,7 @@ def test_mistakes_are_told_without_secrets(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None])
 def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
-    """A missing file and one that is not text are the user's to mend."""
+    """A missing file and one that is not text are the user's errors."""
     file = tmp_path / "targets.toml"
     if content is not None:
         file.write_bytes(content)
@@ -111,7 +111,7 @@ def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
 
 @pytest.mark.parametrize("url", [MAIL, "mmosts://chat.example.org/abcdefgh", "json://localhost/path"])
 def test_addresses_that_apprise_knows(url: str) -> None:
-    """Checking an address sends nothing and passes what apprise can use."""
+    """Checking an address sends nothing and accepts what apprise accepts."""
     check_target(Target("me", url))
 
 
@@ -119,7 +119,7 @@ def test_addresses_that_apprise_knows(url: str) -> None:
     "url", [f"nonsense://{SECRET}@host", f"mmost://u:{SECRET}@host", f"{SECRET}://host", "mailto://"]
 )
 def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """An address that apprise cannot use is told by the target's name; nothing is written anywhere."""
+    """An address that apprise cannot use is reported by the target's name, and written nowhere."""
     with pytest.raises(UserError, match="target 'me'") as caught:
         check_target(Target("me", url, source="/home/u/targets.toml"))
     assert SECRET.lower() not in str(caught.value).lower()
@@ -139,7 +139,7 @@ def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFix
     ],
 )
 def test_redaction(url: str, secrets: list[str], kept: list[str]) -> None:
-    """Addresses, passwords and tokens disappear in every spelling; servers and recipients can still be read."""
+    """Addresses, passwords and tokens are redacted in every spelling; servers and recipients stay readable."""
     text = redact(" ".join([*secrets, *kept]), [Target("a", url)])
     for secret in secrets:
         assert secret not in text
@@ -150,16 +150,16 @@ def test_redaction(url: str, secrets: list[str], kept: list[str]) -> None:
 
 
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="/?@:"), min_size=4), around=st.text())
-@example(password="1000", around="0010")  # what is around it spells it, too
+@example(password="1000", around="0010")  # the surrounding text contains it, too
 def test_no_password_survives(password: str, around: str) -> None:
-    """Whatever the password, no text keeps it."""
+    """No text keeps any password."""
     target = Target("a", f"mailto://user:{password}@example.org")
-    parts = redact(f"{around}{password}{around}", [target]).split("***")  # of which a password may consist, too
+    parts = redact(f"{around}{password}{around}", [target]).split("***")  # a password may consist of these, too
     assert not any(password in part for part in parts)
 
 
 def test_a_secret_that_begins_another_hides_no_half_of_it() -> None:
-    """Of secrets that hold one another the longest is hidden first, and nothing of it is left."""
+    """Of overlapping secrets the longest is redacted first, and no part of it is left."""
     targets = [Target("a", "json://server/secret1234"), Target("b", "json://server/secret1234-and-more")]
     for order in (targets, targets[::-1]):
         assert redact("secret1234-and-more, secret1234", order) == "***, ***"
@@ -167,6 +167,6 @@ def test_a_secret_that_begins_another_hides_no_half_of_it() -> None:
 
 @pytest.mark.parametrize(("password", "told"), [("abi", "cabins, ***, abiter"), ("abit", "cabins, abi, ***er")])
 def test_a_short_secret_is_hidden_where_it_stands_alone(password: str, told: str) -> None:
-    """A password of three letters leaves the words readable that have them; one of four is hidden everywhere."""
+    """A password of three letters is redacted only as a whole word, one of four everywhere."""
     target = Target("a", f"mailto://me:{password}@server?from=a@b.ch&to=c@d.ch")
     assert redact("cabins, abi, abiter", [target]) == told

@@ -1,4 +1,4 @@
-"""Templates of messages: each event has its own, the user's win, and a broken one harms nobody."""
+"""Test message templates: per event, the user's first, and ours if they fail."""
 
 import time
 from pathlib import Path
@@ -16,12 +16,12 @@ FORMS = {"txt": "text", "html": "html", "md": "markdown"}
 
 
 def test_every_event_has_a_template() -> None:
-    """Whatever a target may want to be told has a template of its own, and so has each end of a campaign."""
+    """Every event that a target may receive, and each end of a campaign, has its own template."""
     assert {path.name.removesuffix(".j2") for path in OURS.glob("*.j2")} >= (EVENTS - {"end"}) | set(table.ENDS)
 
 
 def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
-    """What the user's template of an event sets counts in all three forms; what it leaves out is ours; others are as they were."""
+    """The user's template of an event sets all three forms; missing parts are ours, other events are unchanged."""
     (tmp_path / "converged.j2").write_text(
         '{% set subject = "Hurra: " ~ campaign ~ " steht " ~ after %}{% set parts = ["details", "numbers"] %}'
     )
@@ -40,7 +40,7 @@ def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_of_the_user(facts: dict[str, Any], tmp_path: Path, form: str) -> None:
-    """A form of one event wins over that of all, which wins over ours; the other forms are ours."""
+    """A form of one event takes precedence over that of all, which takes precedence over ours; other forms are ours."""
     (tmp_path / f"message.{form}.j2").write_text("all: {{ view.campaign }}")
     (tmp_path / f"failed.{form}.j2").write_text("<b>failed</b>: {{ view.state }}\n")
     facts["campaign"] = "<script>"
@@ -54,7 +54,7 @@ def test_a_form_of_the_user(facts: dict[str, Any], tmp_path: Path, form: str) ->
 
 
 def test_ours_can_be_extended(facts: dict[str, Any], tmp_path: Path) -> None:
-    """A template of the user may put something around ours, whose name begins with ours/."""
+    """A template of the user may extend ours, whose name begins with ours/."""
     (tmp_path / "message.txt.j2").write_text('{% include "ours/message.txt.j2" %}\nGreetings from the shift\n')
     (tmp_path / "converged.j2").write_text(
         '{% import "ours/converged.j2" as ours with context %}{% set subject = ours.subject ~ "!" %}'
@@ -79,7 +79,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("name", ["converged.j2", "converged.html.j2", "message.txt.j2", "message.md.j2"])
 def test_a_broken_template_falls_back(facts: dict[str, Any], tmp_path: Path, name: str, kind: str) -> None:
-    """A template that cannot be used is named once with the reason, and the message is the one by our own."""
+    """A template that cannot be used is named once with the reason, and ours is used."""
     text, reason = BROKEN[kind]
     (tmp_path / name).write_text(text)
     message, ours = compose(facts, str(tmp_path)), compose(facts)
@@ -99,7 +99,7 @@ def test_a_broken_template_falls_back(facts: dict[str, Any], tmp_path: Path, nam
     ],
 )
 def test_words_that_are_none(facts: dict[str, Any], tmp_path: Path, text: str, reason: str) -> None:
-    """Words of the wrong kind are told, and ours are used."""
+    """Variables of the wrong type are reported, and ours are used."""
     (tmp_path / "converged.j2").write_text(text)
     message = compose(facts, str(tmp_path))
     assert reason in message.problems[0]
@@ -107,7 +107,7 @@ def test_words_that_are_none(facts: dict[str, Any], tmp_path: Path, text: str, r
 
 
 def test_a_template_without_an_end(facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template that does not come to an end is given up, well before the delivery's own alarm."""
+    """A template that does not end is stopped well before the delivery's own alarm."""
     monkeypatch.setattr(templates, "CPU_S_MAX", 0.2)
     numbers = "range(99999)"
     (tmp_path / "message.html.j2").write_text(
@@ -130,7 +130,7 @@ def test_markdown_that_is_too_long(facts: dict[str, Any], tmp_path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there(facts: dict[str, Any], tmp_path: Path) -> None:
-    """A folder of templates that is gone is told, and the message goes out by our own."""
+    """A missing folder of templates is reported, and the message uses ours."""
     message = compose(facts, str(tmp_path / "gone"))
     assert message.problems == (
         f"notify.templates = {tmp_path / 'gone'} is no folder that can be read; the program's own are used",
@@ -139,7 +139,7 @@ def test_a_folder_that_is_not_there(facts: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_an_event_cannot_name_a_file(facts: dict[str, Any], tmp_path: Path) -> None:
-    """An event with a path for a name finds no template outside the folder."""
+    """An event named like a path finds no template outside the folder."""
     (tmp_path / "in").mkdir()
     (tmp_path / "x.txt.j2").write_text("outside")
     assert "outside" not in compose(facts | {"event": "../x"}, str(tmp_path / "in")).text
