@@ -32,6 +32,13 @@ from faser_align.system.atomic import write_text
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
 PICTURES = ("campaign", "node")
 FORMATS = (*files.FORMATS, store.EVENT_FORMAT, store.REGISTRY_FORMAT, ENTRY_FORMAT, EXPORTED_FORMAT, EXPORT_FORMAT)
+_OF_JOBS = (
+    "Messages, `status` and `history` show the name, the sentence of the step that failed, and what to do. Where the third column "
+    "says *yes*, DAGMan retries the node up to `htcondor.retries` times, each `htcondor.retry_wait_s` after the attempt before. Where "
+    "it says *no*, another attempt would fail again: the file is dropped, or the campaign fails if `reconstruction.min_files` does not "
+    "allow that. Values from -1001 to -1004 are DAGMan's own (`$RETURN`): the job did not end by itself. Any other negative value is "
+    "the signal that killed the job. [Troubleshooting](troubleshooting.md#a-job-that-failed) says where the logs are."
+)
 _MADE = "This page is made from the code; `make refresh` makes it anew."
 
 
@@ -56,7 +63,6 @@ def blocks() -> dict[tuple[str, str], str]:
         ("alignment.md", "metrics"): numbers.metrics_tables(),
         ("files.md", "files"): files.files_tables(),
         ("files.md", "formats"): files.formats_tables(FORMATS),
-        ("when-it-fails.md", "statuses"): failures(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }
 
@@ -109,7 +115,7 @@ def _draw(path: Path, which: str) -> Iterator[str]:
 
 def failures() -> str:
     """Return the table of the jobs' exit statuses and of DAGMan's own values."""
-    rows = ["| status | name | tried again | cure |", "|---|---|---|---|"]
+    rows = ["| status | name | retried | what to do |", "|---|---|---|---|"]
     for status, (name, fatal, cure) in (exit_codes.JOB_FAILURES | exit_codes.DAGMAN_FAILURES).items():
         rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
     return "\n".join(rows) + "\n"
@@ -144,7 +150,7 @@ def statuses_page() -> str:
         "",
         "## Jobs, to their hooks",
         "",
-        "What each of them means in full is in [when it fails](when-it-fails.md).",
+        _OF_JOBS,
         "",
     ]
     return "\n".join(lines) + "\n" + failures()

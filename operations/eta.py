@@ -82,8 +82,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return how long nodes of a kind took from PRE to POST (s): a sample of the latest iterations with finished ones.
-    """
+    """Return how long nodes of a kind took from PRE to POST (s): a sample of the latest iterations with finished ones."""
     done = [row for row in rows if row["stage"] and row.get("done")][-SAMPLED:]
     prefixes = [f"{kind}_s{row['stage']}_i{row['iteration']:02d}_" for row in done] if kind == "reco" else [f"{kind}_"]
     found: list[float] = []

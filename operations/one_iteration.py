@@ -127,8 +127,7 @@ def _zeros() -> str:
 
 
 def _constants(options: Options, config: Config, base: str) -> str:
-    """Return the constants to reconstruct with: the given file, the previous iteration's result, or the configured one.
-    """
+    """Return the constants to reconstruct with: the given file, the previous iteration's result, or the configured one."""
     if options.constants:
         return os.path.abspath(os.path.expanduser(options.constants))
     if options.iteration == 1:

@@ -20,9 +20,7 @@ def to_pool(record: Manifest, config: str = "") -> str:
     return f"CONDOR_CONFIG={shlex.quote(config or personal.environment()['CONDOR_CONFIG'])} "
 
 
-def release_held(
-    record: Manifest, held: Iterable[tuple[str, str, str]], dag_id: str, config: str = ""
-) -> list[Step]:
+def release_held(record: Manifest, held: Iterable[tuple[str, str, str]], dag_id: str, config: str = "") -> list[Step]:
     """Return the commands that let held jobs continue; empty if no job's id is known.
 
     Args:

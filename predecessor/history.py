@@ -15,9 +15,7 @@ DAGMAN = "imported"  # in place of the DAGMan job's id
 JUDGED = "imported: faser-alignment-script judged nothing"
 
 
-def replay(
-    db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Manifest
-) -> int:
+def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Manifest) -> int:
     """Record all events as hooks would have.
 
     Args:

@@ -120,8 +120,7 @@ def _vanished(seen: Row, program: str) -> list[Block]:
 
 
 def _disconnected(seen: Row) -> list[Block]:
-    """Return jobs whose machine HTCondor has lost, until when it tries to reconnect, and the command that reruns them.
-    """
+    """Return jobs whose machine HTCondor has lost, until when it tries to reconnect, and the command that reruns them."""
     told = [
         (
             f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {formatting.duration(i['lease_s'])}, or reconnects",
