@@ -1,4 +1,5 @@
-"""Hooks in bad worlds: the disk full, read-only or gone, locks that others hold, a stopped hook, a wrong clock, odd readers."""
+"""Test hooks with a full, read-only or missing disk, foreign locks, a stopped hook, a wrong clock, and stopped readers.
+"""
 
 import concurrent.futures
 import importlib.util
@@ -31,12 +32,12 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    """A campaign of three files."""
+    """Return the manifest of a campaign of three files."""
     return make_campaign(tmp_path / "campaign", files=3)
 
 
 def stored(record: Record, sql: str, *, folder: Path | None = None, name: str = layout.STATE) -> list[Any]:
-    """Rows of the store, which must be sound."""
+    """Return rows of the state database, which must be valid."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.deserialize(Path(folder or record["folder"], name).read_bytes())
         assert verify.findings(db) == []
@@ -44,7 +45,7 @@ def stored(record: Record, sql: str, *, folder: Path | None = None, name: str = 
 
 
 def life(record: Record, file: int, interpreter: tuple[str, ...] = ()) -> list[str]:
-    """PRE and POST of a reconstruction that succeeds, each answered with 0; returns what they said."""
+    """Run PRE and POST of a successful reconstruction, each with status 0; return their output."""
     node = layout.reco_node(1, 1, file)
     before = hook("pre", record["folder"], node, 0, 2, interpreter=interpreter)
     after = hook("post", record["folder"], node, 0, 2, 0, f"{file}.0", 0, interpreter=interpreter)
@@ -61,11 +62,11 @@ def done(*files: int) -> list[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("leave", [0, 12288], ids=["to the last byte", "but for the spool"])
 def test_a_disk_that_is_full(leave: int, record: Record) -> None:
-    """On a full disk DAGMan gets the job's verdict; events wait in the spool if that has room, and come in afterwards."""
+    """On a full disk DAGMan gets the job's outcome, and queued events are ingested later."""
     for file in record["files"]:
         write_output(record, 1, 1, file)
     with small_disk(Path(record["folder"]), size="1m") as disk:
-        if disk is None:  # nobody may mount here: the test of the quota stands in
+        if disk is None:  # mounting is not permitted here: the quota's test covers this
             return
         filler = disk.fill(leave)
         said = life(record, 400, disk.program)
@@ -81,7 +82,7 @@ def test_a_disk_that_is_full(leave: int, record: Record) -> None:
 
 
 def test_a_quota_that_is_used_up(record: Record) -> None:
-    """A store that may not grow sends events to the spool; nothing is lost and nothing doubled afterwards."""
+    """A state database that cannot grow sends events to the event queue; none is lost or duplicated."""
     for file in record["files"]:
         write_output(record, 1, 1, file)
     limited = ("/bin/sh", "-c", 'ulimit -f 8; exec "$@"', "sh", sys.executable, "-I", "-S", HOOK)
@@ -93,7 +94,7 @@ def test_a_quota_that_is_used_up(record: Record) -> None:
 
 
 def test_a_folder_that_cannot_be_written(record: Record) -> None:
-    """On a read-only file system DAGMan gets the job's verdict and one line per event; afterwards the campaign goes on."""
+    """On a read-only file system DAGMan gets the job's outcome and one line per event; later the campaign continues."""
     for file in record["files"]:
         write_output(record, 1, 1, file)
     folder = Path(record["folder"])
@@ -124,7 +125,8 @@ def _protect(folder: Path, mode: int) -> None:
 
 
 def test_a_folder_that_is_gone_for_a_while(record: Record, tmp_path: Path) -> None:
-    """While the file system is away every script answers the job's verdict; a node whose PRE is unknown is known from its POST."""
+    """While the file system is away every script returns the job's outcome; a POST creates a node whose PRE is unknown.
+    """
     folder = Path(record["folder"])
     assert hook("pre", folder, NODE, 0, 2).returncode == 0
     folder.rename(tmp_path / "away")
@@ -139,14 +141,14 @@ def test_a_folder_that_is_gone_for_a_while(record: Record, tmp_path: Path) -> No
     assert hook("post", folder, second, 0, 2, 0, "14.0", 0).returncode == 0
     assert hook("pre", folder, NODE, 1, 2).returncode == 0
     assert stored(record, "SELECT node, state, attempts FROM nodes WHERE attempts > 0 ORDER BY node") == [
-        (NODE, "running", 1),  # its POST was never recorded, so that this PRE is taken for a repeat
+        (NODE, "running", 1),  # its POST was never recorded, so this PRE counts as a repeat
         (second, "done", 1),
     ]
 
 
 @contextmanager
 def holding(program: str, *arguments: str) -> Iterator[None]:
-    """Another process that holds something while the context is open."""
+    """Run another process that holds something while the context is open."""
     words = [sys.executable, "-c", program + "\nprint('in', flush=True)\nsys.stdin.read()", *arguments]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -162,7 +164,7 @@ SQLITE = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level
 
 @pytest.mark.parametrize("name", [layout.STATE_LOCK, layout.STATE_DOOR])
 def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
-    """Who has waited long enough behind a lock file that another process holds goes on without it, and nothing is lost."""
+    """A hook that has waited long enough for a lock file continues without it, and no event is lost."""
     for file in record["files"]:
         write_output(record, 1, 1, file)
     with holding(FLOCK, f"{record['folder']}/{name}"):
@@ -171,7 +173,7 @@ def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
 
 
 def test_a_store_that_is_locked_for_long(record: Record) -> None:
-    """A store that another process keeps locked sends every event to the spool after half a minute at the most."""
+    """If another process keeps the state database locked, every event goes to the event queue within half a minute."""
     assert database.QUEUE_S_MAX + database.BUSY_S_MAX <= 30
     for file in record["files"]:
         write_output(record, 1, 1, file)
@@ -189,7 +191,7 @@ def test_a_store_that_is_locked_for_long(record: Record) -> None:
 
 
 def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
-    """While a hook sleeps in its transaction the others leave their events in the spool; once it wakes all is there, once."""
+    """While a hook is stopped in its transaction others queue their events; afterwards each is recorded once."""
     for file in record["files"]:
         write_output(record, 1, 1, file)
     stopping = altered(
@@ -212,7 +214,7 @@ def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
 
 
 def test_a_clock_that_is_set_back(record: Record) -> None:
-    """With the clock an hour back events keep their order, in the store and in the spool, and the copy is made at once."""
+    """With the clock an hour back events keep their order everywhere, and the snapshot is made at once."""
     back = altered(
         "now, now_ns = time.time, time.time_ns\ntime.time = lambda: now() - 3600\ntime.time_ns = lambda: now_ns() - 3600 * 10**9\n"
         "database.QUEUE_S_MAX, database.BUSY_S_MAX = 0.3, 0.3"
@@ -222,7 +224,7 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
     life(record, 400)
     started = time.monotonic()
     life(record, 401, back)
-    assert time.monotonic() - started < 600  # on any machine less than the hour by which the clock is wrong
+    assert time.monotonic() - started < 600  # on any machine less than the hour of the clock's error
     with queries.published(record["folder"]) as copy:
         assert queries.node_counts(queries.all_counts(copy))["done"] == 2
     node = layout.reco_node(1, 1, 402)
@@ -243,7 +245,7 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
     ],
 )
 def test_a_verdict_without_a_store(record: Record, changes: dict[str, Any], answer: int, state: str) -> None:
-    """POST of a Millepede node answers what the metrics say while the store is locked; the history has it afterwards."""
+    """POST of a Millepede node returns the decision while the database is locked; later the history has it."""
     for i in (1, 2, 3):
         run_iteration(record, i)
     for file in record["files"]:
@@ -276,7 +278,7 @@ while True:
 
 @pytest.mark.alone
 def test_readers_never_harm_and_the_copy_is_complete(tmp_path: Path) -> None:
-    """With one reader in a loop, one stopped half-way and hooks killed while they publish, the copy soon holds the last event."""
+    """With a looping reader, a stopped one and hooks killed while publishing, the snapshot soon has the last event."""
     record = make_campaign(tmp_path / "campaign", files=24)
     folder, chance = record["folder"], random.Random(5)
     readers = [_reader(folder, how) for how in ("tight", "stopped")]
@@ -307,7 +309,7 @@ def test_readers_never_harm_and_the_copy_is_complete(tmp_path: Path) -> None:
             time.sleep(0.1)
         store, copy_ = (Path(folder, name).stat().st_mtime for name in (layout.STATE, layout.PUBLISHED))
         took_s = float(Path(folder, f"{layout.PUBLISHED}.now").read_text().split()[1])
-        # Where a copy takes longer the pause behind it is most of the 5 s, and a machine that has much to do takes the rest.
+        # A slow copy lengthens the publish interval to most of the 5 s, and a busy machine takes the rest.
         assert copy_ - store < 5.0 or took_s > 0.1
         assert stored(record, "SELECT count(*) FROM nodes WHERE state = 'running' AND attempts = 1") == [(48,)]
         readers[1].send_signal(signal.SIGCONT)
@@ -339,13 +341,13 @@ def _benchmark(name: str) -> ModuleType:
 
 
 def test_a_storm(tmp_path: Path) -> None:
-    """Of twenty hooks at a time none loses or doubles an event, and none says anything."""
+    """Twenty simultaneous hooks lose and duplicate no event, and print nothing."""
     found = _benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 160)
     assert (found.lost, found.doubled, found.said, found.findings) == (0, 0, [], [])
 
 
 def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
-    """The same where each fsync takes 10 ms longer."""
+    """The same is true if each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
     program = Path(__file__).parents[2] / "benchmarks" / "storm.py"
     words = [

@@ -22,11 +22,11 @@ from faser_align.notifiers.mailbox import Mailbox
 
 STRIDE_LINES, STRIDE_LINES_HEAVY = 97, 397
 STRIDE_CHANGES = 1 if SOAK else 29
-STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # of calls that only look
+STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # calls that only read
 PACKAGES = str(Path(HOOK).parents[2])
 CRASH = Path(__file__).parents[1] / "support" / "crash.py"
 CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
-# A process that dies before a call that only looks leaves what it leaves if it dies before the next of these.
+# A process killed before a reading call leaves the same as one killed before the next of these.
 CHANGES = {
     *["write", "pwrite64", "writev", "sendfile", "copy_file_range", "ftruncate", "truncate", "fsync", "fdatasync"],
     *["unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "rmdir", "chmod"],
@@ -36,7 +36,7 @@ CHANGES = {
 
 @pytest.fixture
 def stage(tmp_path: Path, prepare: Prepare) -> Iterator[Stage]:
-    """The prepared hook."""
+    """Provide the prepared hook."""
     with Mailbox(tmp_path / "mail") as mailbox:
         yield Stage(tmp_path, mailbox, prepare)
 
@@ -46,7 +46,7 @@ def stage(tmp_path: Path, prepare: Prepare) -> Iterator[Stage]:
 def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
     stage: Stage, prepare: Prepare, tmp_path: Path
 ) -> None:
-    """Killed at any line and run again, a hook has done everything once, and answers as it should."""
+    """A hook that is killed at any line and run again has done everything once, with the right exit status."""
     counted = tmp_path / "counted"
 
     def run(last: int) -> int:
@@ -66,7 +66,7 @@ def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
 
 
 def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
-    """Where to kill: (name of a system call, which of them), for a hook that makes ``calls``."""
+    """Return where to kill a hook that makes ``calls``: (name of a system call, which of them)."""
     numbers: Counter[str] = Counter()
     found: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
     for name in calls:
@@ -81,7 +81,8 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
 def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     stage: Stage, prepare: Prepare, tmp_path: Path
 ) -> None:
-    """Killed before any system call and run again, a hook has done everything once, and answers as it should."""
+    """A hook that is killed before any system call and run again has done everything once, with the right exit status.
+    """
     if not may_trace(tmp_path):
         pytest.skip("strace may not trace here: the test that kills hooks at lines is complete instead")
     log = tmp_path / "calls"
@@ -97,8 +98,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
         if hook(*stage.call, interpreter=killing_at(*place, *PROMPT)).returncode != -9:
             missed.append(place[0])
         touched = stage.complete(place)
-    # How often a program looks may differ a little from run to run (it waits for a thread, or asks for memory), what it
-    # changes may not.
+    # The number of reading calls may vary slightly (waiting for a thread, allocating memory), that of changes may not.
     assert not CHANGES.intersection(missed)
     assert len(missed) <= max(1, 0.02 * len(places))
     changes = sum(name in CHANGES for name in calls)

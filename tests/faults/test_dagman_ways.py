@@ -1,4 +1,4 @@
-"""The ways of DAGMan and of its jobs, one by one on a pool of its own: each leads to the state that the documentation names."""
+"""Test DAGMan's and its jobs' faults on a separate pool: each leads to the documented state."""
 
 import os
 import re
@@ -29,7 +29,7 @@ Make = Callable[..., PoolCampaign]
 
 @pytest.fixture(scope="module")
 def ground(session_folder: Path) -> Iterator[Path]:
-    """A folder with a running pool of its own, whose daemons may be killed."""
+    """Provide a folder with a running pool whose daemons may be killed."""
     root = session_folder / "ways"
     root.mkdir()
     with own_pool(root / "pool", 64):
@@ -38,14 +38,14 @@ def ground(session_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def mailbox(ground: Path, request: pytest.FixtureRequest) -> Iterator[Mailbox]:
-    """Where the letters of a test's campaigns arrive."""
+    """Provide the mailbox for a test's campaigns."""
     with Mailbox(ground / f"mail {request.node.name}") as box:
         yield box
 
 
 @pytest.fixture
 def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Makes campaigns of two files and one iteration that tell of holds and of their end; what is left of them is removed."""
+    """Provide a function that makes campaigns of two files and one iteration with messages about holds and the end."""
     made: list[PoolCampaign] = []
     targets = ground / "targets.toml"
     targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
@@ -65,7 +65,7 @@ def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iter
 
 
 def runs(campaign: PoolCampaign, node: str) -> Callable[[], str]:
-    """The id of a node's job once it runs."""
+    """Return the id of a node's job once it runs."""
 
     def running() -> str:
         jobs = [job for job in campaign.jobs(status=2) if job["FaserNode"] == node]
@@ -84,10 +84,10 @@ def events(campaign: PoolCampaign, subject: str) -> list[str]:
 
 @ON_POOL
 def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
-    """FINAL's script dies with DAGMan and runs again: the end is told once, and DAGMan leaves."""
+    """If FINAL's script is killed with DAGMan it runs again: the end is notified once, and DAGMan leaves."""
     campaign = make()
     campaign.submit()
-    # The end is recorded by the Millepede node; whoever has this lock keeps FINAL waiting in the middle.
+    # The Millepede node records the end; this lock makes FINAL wait in the middle.
     campaign.wait(lambda: campaign.state() == "exhausted")
     turn = database.Turn(f"{campaign.folder}/{layout.STATE_LOCK}", 5)
     try:
@@ -105,7 +105,7 @@ def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
 @ON_POOL
 @pytest.mark.parametrize("end", ["exhausted", "converged"])
 def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox, end: str) -> None:
-    """Killed when FINAL is over, just before its own end, DAGMan is gone soon all the same, and the end is told once."""
+    """A DAGMan killed after FINAL and before its own end is soon removed, and the end is notified once."""
     campaign = make(quiet_from=1 if end == "converged" else 99)
     campaign.submit()
     log = campaign.folder / layout.JOBSTATE_LOG
@@ -119,7 +119,7 @@ def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox, end: st
 
 @ON_POOL
 def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> None:
-    """DAGMan restarted after it had passed a node over passes over once more and ends: its own numbers must not meet again."""
+    """A DAGMan restarted after it skipped a node skips it again and ends, without an assertion on its own numbers."""
     lost = {layout.reco_node(1, i, 401): 61 for i in (1, 2, 3)}
     campaign = make(iterations=3, fails=lost, config={"reconstruction": {"min_files": 0.5}})
     campaign.submit()
@@ -136,7 +136,7 @@ def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> 
 
 @ON_POOL
 def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> None:
-    """Both holds are recorded and told, with their reason, and none again by the DAGMan that recovers; the reason goes with the hold."""
+    """Both holds are recorded and notified once, also by a recovering DAGMan; a release clears the reason."""
     campaign = make(wait_s=600)
     campaign.submit()
     for count in (1, 2):
@@ -165,7 +165,7 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
 
 @ON_POOL
 def test_what_befalls_a_job(make: Make) -> None:
-    """An evicted job runs again in its attempt; one that is removed or killed costs an attempt, with the reason in the history."""
+    """An evicted job runs again in its attempt; a removed or killed one costs an attempt, with its reason."""
     campaign = make(files=3, wait_s=600)
     campaign.submit()
     evicted, removed, killed = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
@@ -186,7 +186,7 @@ def test_what_befalls_a_job(make: Make) -> None:
     "restarted", [True, False] if os.environ.get("FASER_ALIGN_SOAK") else [True]
 )  # a stop takes 2 min
 def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
-    """A job that is gone without a word keeps its node running: stop and resume, also after a restarted DAGMan gave up by itself."""
+    """A job that vanishes leaves its node running until a stop and resume, also after a restarted DAGMan gave up."""
     campaign = make(files=1, wait_s=100)
     campaign.submit()
     job = campaign.wait(runs(campaign, NODE))
@@ -212,7 +212,7 @@ def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
 
 @ON_POOL
 def test_dagman_held_and_released(make: Make) -> None:
-    """While DAGMan is on hold status says so and what releases it; released, it goes on from where it was."""
+    """For a held DAGMan status shows that and the release command; after the release it continues."""
     campaign = make(wait_s=600)
     cluster = campaign.submit()
     campaign.wait(runs(campaign, NODE))
@@ -230,7 +230,7 @@ def test_dagman_held_and_released(make: Make) -> None:
 
 @ON_POOL
 def test_the_schedd_is_killed(make: Make, ground: Path, mailbox: Mailbox) -> None:
-    """A schedd that dies and comes back starts DAGMan again, which goes on; no job is done twice that was done."""
+    """A restarted schedd restarts DAGMan, which continues without repeating completed jobs."""
     campaign = make(wait_s=1, iterations=2)
     campaign.submit()
     campaign.wait(lambda: campaign.nodes()[NODE]["state"] == "done")
@@ -243,7 +243,7 @@ def test_the_schedd_is_killed(make: Make, ground: Path, mailbox: Mailbox) -> Non
     assert len(subjects(mailbox)) == 1
 
 
-# When a campaign is ended: how many files it has, which node takes long, and what is waited for before.
+# Times of the end: number of files, which node is slow, and what to wait for first.
 PHASES: dict[str, tuple[int, str, Callable[[PoolCampaign], Any]]] = {
     "before a hook": (2, NODE, lambda c: True),
     "many PREs wait": (40, NODE, lambda c: events(c, NODE)),
@@ -251,7 +251,7 @@ PHASES: dict[str, tuple[int, str, Callable[[PoolCampaign], Any]]] = {
     "a job is held": (2, NODE, lambda c: _held(c)),
     "the solution runs": (2, MILLE, lambda c: runs(c, MILLE)()),
 }
-RESUMED = ("before a hook", "jobs run", "the solution runs")  # to the end; the others have no other way
+RESUMED = ("before a hook", "jobs run", "the solution runs")  # until the end; the others have no other choice
 
 
 def _held(campaign: PoolCampaign) -> bool:
@@ -262,7 +262,7 @@ def _held(campaign: PoolCampaign) -> bool:
 
 @ON_POOL
 def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
-    """Stopped or removed by hand, whenever, a campaign is removed, or said to be moved by nothing; resumed, it comes to its end."""
+    """A campaign stopped or removed at any time is removed, or reported as stuck; resumed, it reaches its end."""
 
     def end(way: str, phase: str) -> None:
         campaign, ready = made[way, phase], PHASES[phase][2]
@@ -283,7 +283,7 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
     with ThreadPoolExecutor(len(made)) as threads:
         list(threads.map(lambda which: end(*which), made))
     for (way, phase), campaign in made.items():
-        # A DAGMan that was removed before it ran a hook says nothing; then the schedd is asked, and knows of none.
+        # A DAGMan removed before its first hook leaves no event; then the schedd is asked, and knows none.
         silent = way == "condor_rm" and campaign.state() != "removed"
         assert campaign.state() == "removed" or (silent and "next:\n  faser-align repair" in _said(campaign)), (
             way,
@@ -310,7 +310,7 @@ def _said(campaign: PoolCampaign) -> str:
 
 @pytest.mark.parametrize("order", ["before", "after", "without"])
 def test_posts_of_removed_jobs_around_final(tmp_path: Path, order: str) -> None:
-    """A removed DAGMan runs the POSTs of its jobs before FINAL, after it, or never: removed each time, and resumed alike."""
+    """A removed DAGMan runs the POSTs of its jobs before FINAL, after it, or never: the result is the same."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     hook("pre", folder, NODE, 0, 2)
     post = ("post", folder, NODE, 0, 2, -1002, "13.0", 0)
@@ -330,7 +330,7 @@ def test_posts_of_removed_jobs_around_final(tmp_path: Path, order: str) -> None:
 
 
 def test_a_dagman_that_goes_on_after_final(tmp_path: Path) -> None:
-    """A DAGMan that was killed behind its FINAL and begins nodes again resumes its campaign, and its next FINAL counts."""
+    """A DAGMan killed after FINAL that starts nodes again resumes its campaign, and its next FINAL counts."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     hook("pre", folder, NODE, 0, 2)
     assert hook("final", folder, "final", 6, 0).returncode == 6

@@ -1,4 +1,4 @@
-"""Faults on a real pool: whatever is killed, held, removed or stopped, a campaign ends as the undisturbed one did, told once."""
+"""Test faults on a real pool: a disturbed campaign ends like an undisturbed one, and notifies each event once."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from faser_align.state import queries
 pytestmark = [pytest.mark.alone, pytest.mark.pool]
 
 SEEDS = seeds(8, first=8088)
-LEFT_S = 60.0  # HTCondor's own processes go a moment after the jobs
+LEFT_S = 60.0  # HTCondor's own processes end a moment after the jobs
 
-# What campaigns there are: how each is made, and how it ends.
+# Kinds of campaigns: how each is made, and how it ends.
 BROKEN = layout.reco_node(1, 2, 401)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "converges": ("converged", {"quiet_from": 2}),
@@ -33,7 +33,7 @@ MESSAGES = ["held", "lost", "end"]
 
 
 class Disturbed(Laboratory):
-    """A mail server, and what undisturbed campaigns came to."""
+    """A mail server, and the results of undisturbed campaigns."""
 
     def __init__(self, root: Path, mailbox: Mailbox) -> None:
         super().__init__(root)
@@ -56,13 +56,13 @@ class Disturbed(Laboratory):
         return PoolCampaign(self.root / name, **(made | {"config": {**made.get("config", {}), "notify": notify}}))
 
     def campaign(self, trial: Trial) -> PoolCampaign:
-        """One of the cases, by the trial's seed."""
+        """Return one of the cases, by the trial's seed."""
         trial.case = list(CASES)[trial.seed % len(CASES)]
         trial.counts.update({"events lost": 0, "events doubled": 0, "messages repeated with their key": 0})
         return self._made(trial.case, f"trial-{trial.seed}")
 
     def next_command(self, campaign: PoolCampaign, trial: Trial, *, faults_left: bool) -> tuple[str, ...] | None:
-        """The user resumes what was stopped or has died."""
+        """Resume what was stopped or has failed."""
         return None if campaign.state() == CASES[trial.case][0] else ("resume",)
 
     def judge(self, campaign: PoolCampaign, trial: Trial) -> None:
@@ -76,7 +76,7 @@ class Disturbed(Laboratory):
         if (campaign.folder / layout.HOOKS_LOG).exists():
             trial.problems.append((campaign.folder / layout.HOOKS_LOG).read_text()[-2000:])
         self._events(campaign, trial)
-        said = campaign.command("status")  # sends what a FINAL that was killed left
+        said = campaign.command("status")  # sends what a killed FINAL left
         trial.problems += [f"status: {said.returncode} {said.stderr}"] if said.stderr else []
         self._messages(campaign, trial)
         deadline = time.monotonic() + LEFT_S
@@ -86,10 +86,11 @@ class Disturbed(Laboratory):
             trial.problems.append(f"processes are left: {campaign.processes()}")
 
     def _events(self, campaign: PoolCampaign, trial: Trial) -> None:
-        """Every job whose POST DAGMan saw succeed has one attempt that succeeded, and no job has two.
+        """Check that every job with a successful POST has one successful attempt, and no job has two.
 
-        But for jobs of nodes that are passed over after DAGMan has begun anew: they end at once by a mark (``hooks.skip_guard``).
-        Such a node may have been done, or have lost its file, before; then its state is that of the undisturbed campaign.
+        Exceptions are jobs of skipped nodes after a restart of DAGMan: they end at once because of a mark
+        (``hooks.skip_guard``). Such a node may have been done, or have dropped its file, before; then its state is that
+        of the undisturbed campaign.
         """
         log = (campaign.folder / layout.JOBSTATE_LOG).read_text()
         succeeded = set(re.findall(r"^\d+ (\w+) POST_SCRIPT_SUCCESS (\d+\.\d+)", log, re.MULTILINE))
@@ -107,7 +108,7 @@ class Disturbed(Laboratory):
             trial.problems.append(f"events lost: {sorted(lost)}; events doubled: {doubled}")
 
     def _messages(self, campaign: PoolCampaign, trial: Trial) -> None:
-        """Each transition that is to be told is in one letter; only a hook that was killed may repeat one, with its key."""
+        """Check that each transition is in one mail; only a killed hook may repeat one, with its key."""
         with queries.published(str(campaign.folder)) as db:
             asked = [(row["history_id"], row["kind"], row["node"], row["state"]) for row in queries.outbox(db)]
         letters = [m for m in self.mailbox.messages() if m["X-Faser-Align-Key"].startswith(f"{campaign.name}/")]
@@ -138,7 +139,7 @@ def _difference(found: Any, expected: Any) -> str:
 
 @pytest.fixture(scope="module")
 def laboratory(session_folder: Path) -> Iterator[Disturbed]:
-    """A pool of its own: its schedd will be killed."""
+    """Provide a pool whose schedd may be killed."""
     with folder_with_pool(session_folder, "faults") as root, Mailbox(root / "mail") as mailbox:
         yield Disturbed(root, mailbox)
 
@@ -147,7 +148,7 @@ def laboratory(session_folder: Path) -> Iterator[Disturbed]:
 def test_a_disturbed_campaign_ends_as_an_undisturbed_one(
     laboratory: Disturbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """DAGMan, the schedd, jobs and hooks killed, held, removed, evicted, stopped: the same history, each event told once."""
+    """A campaign ends with the same history and messages, whatever is killed, held, removed, evicted or stopped."""
     summary, failed = laboratory.run(SEEDS)
     with capsys.disabled():
         print(f"\n{summary}")

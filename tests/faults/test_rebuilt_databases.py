@@ -1,4 +1,4 @@
-"""A campaign that was disturbed in any way, and then loses its state database: repair rebuilds what was lost."""
+"""Test that repair rebuilds the lost state database of a campaign with any faults."""
 
 import json
 import random
@@ -26,8 +26,8 @@ from faser_align.state.repair import rebuild as repair
 pytestmark = [pytest.mark.alone, pytest.mark.pool]
 
 SEEDS = seeds(6, first=9000)
-ACTIONS_MAX = 3  # how often the user of a campaign goes on with it
-ITERATIONS_MAX = 8  # that metrics are prepared for
+ACTIONS_MAX = 3  # how often the user continues the campaign
+ITERATIONS_MAX = 8  # with prepared metrics
 
 JOB = f"""#!{sys.executable} -IS
 import os, sys
@@ -39,7 +39,7 @@ os.execv({sys.executable!r}, [{sys.executable!r}, "-I", "-S", {str(STUB)!r}, "or
 
 
 class Campaign(PoolCampaign):
-    """Two files, two iterations, and jobs that an extension has, too; one file may fail for good."""
+    """A campaign of two files and two iterations, with jobs for an extension; one file may fail for good."""
 
     def __init__(self, folder: Path, numbers: random.Random) -> None:
         broken = {layout.reco_node(1, 2, 401): 61} if numbers.random() < 0.3 else {}
@@ -70,11 +70,11 @@ class Rebuilt(Laboratory):
     kinds = ROUGH_KINDS
 
     def campaign(self, trial: Trial) -> PoolCampaign:
-        """One of the user's choice."""
+        """Return one of the user's choice."""
         return Campaign(self.root / f"trial-{trial.seed}", trial.numbers)
 
     def next_command(self, campaign: PoolCampaign, trial: Trial, *, faults_left: bool) -> tuple[str, ...] | None:
-        """The user goes on with it, or leaves it, a few times."""
+        """Continue the campaign, or leave it, a few times."""
         actions = trial.counts["turns of the user"]
         trial.counts["turns of the user"] += 1
         command = _next(campaign.state(), trial.numbers) if actions < ACTIONS_MAX else ()
@@ -109,7 +109,7 @@ class Rebuilt(Laboratory):
 
 
 def _next(state: str, numbers: random.Random) -> tuple[str, ...]:
-    """What the user types of a campaign without a DAGMan; nothing if they leave it."""
+    """Return the user's command for a campaign without a DAGMan; empty if there is none."""
     if state in table.UNFINISHED:
         return numbers.choice([("repair",), ("resume",)])
     choices = [(), ("extend", "-i", "1")]
@@ -128,7 +128,7 @@ def _content(path: str) -> list[str]:
         return list(db.iterdump())
 
 
-# What a rebuilt database must say as the lost one did.
+# Values that must be the same in a rebuilt database.
 KEPT = {
     "end of an attempt": "SELECT node, job_id, outcome, return_value, exit_status FROM attempts WHERE job_id LIKE '%_.0' AND job_id NOT LIKE '0.%'",
     "decision": "SELECT stage, iteration, verdict, metrics FROM iterations WHERE ended_utc != ''",
@@ -142,9 +142,9 @@ KEYS = {"end of an attempt": 2, "decision": 2, "end of the campaign": 0, "end of
 
 
 def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
-    """What the rebuilt database says otherwise than the lost one; and, if it should be complete, what it lacks.
+    """Return what differs between the rebuilt and the lost database, and, if it should be complete, what is missing.
 
-    DAGMan's logs do not tell whether a script that was killed had committed: from them alone attempts may be missing.
+    DAGMan's logs do not tell whether a killed script had committed: attempts may be missing if only these are used.
     """
     found = []
     for what, sql in KEPT.items():
@@ -164,14 +164,15 @@ def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
 
 @pytest.fixture(scope="module")
 def laboratory(session_folder: Path) -> Iterator[Rebuilt]:
-    """A pool of its own: its daemons will be killed."""
+    """Provide a pool whose daemons may be killed."""
     with folder_with_pool(session_folder, "rebuilt") as root:
         yield Rebuilt(root)
 
 
 @pytest.mark.timeout(timeout_s(SEEDS))
 def test_a_lost_database_is_rebuilt_as_it_was(laboratory: Rebuilt, capsys: pytest.CaptureFixture[str]) -> None:
-    """After faults, stops, resumptions, extensions and changes at random moments a rebuilt database contradicts nothing."""
+    """After faults, stops, resumptions, extensions and changes at random a rebuilt database agrees with the lost one.
+    """
     summary, failed = laboratory.run(SEEDS)
     with capsys.disabled():
         print(f"\n{summary}")

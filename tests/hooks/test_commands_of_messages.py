@@ -1,4 +1,4 @@
-"""The commands of messages run as they are: pasted into a shell from text, HTML, Markdown, page and terminal."""
+"""Test the commands in messages: pasted into a shell from text, HTML, Markdown, page and terminal."""
 
 import html
 import json
@@ -23,7 +23,7 @@ NAME = "it's mine"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A campaign with a name that a shell must be given in quotes, and a folder with the programs that are typed."""
+    """Provide a campaign whose name needs quotes in a shell, and a folder with the programs."""
     notify = {"targets": ["me"], "events": ["end", "held"]}
     record = make_campaign(tmp_path / NAME, files=1, config={"notify": notify}, name=NAME)
     registry.add(NAME, record["folder"])
@@ -58,7 +58,7 @@ def forms(folder: str) -> dict[str, list[str]]:
 
 
 def run(command: str) -> str:
-    """Paste a command into a shell; returns what it printed."""
+    """Paste a command into a shell; return its output."""
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
@@ -66,7 +66,7 @@ def run(command: str) -> str:
 
 @pytest.mark.parametrize("converges", [True, False])
 def test_the_commands_of_an_end_run(converges: bool, folder: str) -> None:
-    """Each command is alone in its place, the same everywhere, and does what it says."""
+    """Each command is alone on its line, the same in all forms, and works."""
     record = read_record(folder)
     for number in range(1, 5):
         run_iteration(record, number, **({} if converges else {"effect_um": 9.0, "significance": 9.0}))
@@ -75,14 +75,14 @@ def test_the_commands_of_an_end_run(converges: bool, folder: str) -> None:
     assert len(found["text"]) == 2
     page = found.pop("page")
     assert len({json.dumps(commands) for commands in found.values()}) == 1, found
-    assert page == found["text"][-1:] if converges else found["text"]  # who reads the page has the report
+    assert page == found["text"][-1:] if converges else found["text"]  # a reader of the page has the report
     for command in found["text"]:
-        if " extend " not in command:  # which needs a pool
+        if " extend " not in command:  # needs a pool
             run(command)
 
 
 def test_the_commands_about_a_held_job_run(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Message and `status` have the same commands of HTCondor, with the pool's configuration, and a shell takes them as words."""
+    """Message and `status` have the same HTCondor commands, with the pool's configuration, and a shell accepts them."""
     node = layout.reco_node(1, 1, 400)
     hook("pre", folder, node, 0, 2)
     log = Path(folder, layout.NODES_LOG)

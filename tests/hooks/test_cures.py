@@ -1,4 +1,4 @@
-"""What to do about a lost file and a held job stands in their messages; each hold of a job is told once."""
+"""Test the fixes in messages about dropped files and held jobs, and one message per hold."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ NODE = layout.reco_node(1, 1, 400)
 
 
 def due(folder: str) -> dict[str, Any]:
-    """The facts of the message that is due."""
+    """Return the payload of the due message."""
     database.transact(folder, lambda db: db.execute("UPDATE outbox SET state = 'pending', next_utc = ''").rowcount)
     claimed = claim(folder, final=True)
     assert claimed is not None
@@ -31,7 +31,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
-    """The message about a lost file says how to get it back, and that resuming does not take it in again."""
+    """The message about a dropped file says how to get it back, and that a resume does not include it."""
     folder = record(tmp_path / "campaign")["folder"]
     hook("pre", folder, NODE, 0, 2)
     Path(layout.job_log(folder, NODE, "err")).write_text("inputs: raw file /r/400 cannot be read\n")
@@ -42,7 +42,7 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
 
 
 def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
-    """What can only be put right in another campaign says so already."""
+    """A failure that only another campaign can fix says so."""
     folder = record(tmp_path / "campaign")["folder"]
     why = "conversion to Mille failed: no track is left"
     take(folder, PRE, {**FAILED, "fatal": True, "ret": exit_codes.CONVERSION, "exit": exit_codes.FATAL, "reason": why})
@@ -51,7 +51,7 @@ def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
 
 
 def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
-    """Of nodes that failed alike the first one's log is told, and that of the one that failed otherwise, however late it comes."""
+    """Of nodes with the same failure the first one's log is shown, and that of a different failure, however late."""
     notify = {"targets": ["me"], "events": ["end"]}
     folder = make_campaign(tmp_path / "campaign", files=9, config={"notify": notify})["folder"]
     for file in range(400, 409):
@@ -68,7 +68,7 @@ def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
 
 
 def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> None:
-    """The message about a job on hold for want of memory says what gives it more; a second hold is a second message, a hook that comes twice is none."""
+    """The message about a job held for its memory says how to give it more; a second hold is a second message."""
     folder = record(tmp_path / "campaign")["folder"]
     hook("pre", folder, NODE, 0, 2)
     log = Path(folder, layout.NODES_LOG)
@@ -93,7 +93,8 @@ def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> N
 
 
 def test_why_a_job_failed(tmp_path: Path) -> None:
-    """A reason names DAGMan's own value, a signal, or a status with the job's last line; an unknown status is shown as it is."""
+    """A reason names DAGMan's own value, a signal, or a status with the job's last line; an unknown status is a number.
+    """
     folder = record(tmp_path / "campaign")["folder"]
     assert judging.why(-1002, folder, NODE) == "the job was removed"
     assert judging.why(-1001, folder, NODE) == "the job could not be submitted"
@@ -108,7 +109,7 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ret", sorted(exit_codes.DAGMAN_FAILURES))
 def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
-    """A node that failed with a value of DAGMan's own has its sentence and its fix in message, `status` and `analyze`."""
+    """A node that failed with a value of DAGMan has its sentence and fix in message, `status` and `analyze`."""
     notify = {"targets": ["me"], "events": ["end"]}
     folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"]
     hook("pre", folder, NODE, 2, 2)

@@ -1,4 +1,4 @@
-"""Sending what waits, in this process: whose turn it is, how long one may take, and what is left behind."""
+"""Test deliveries in this process: order, time limits, and cleanup."""
 
 import contextlib
 import signal
@@ -28,7 +28,7 @@ Send = Callable[[str, Claim, list[str]], str | None]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """A campaign with a job that was held, and its end, which it tells three targets."""
+    """Provide a campaign with a held job and an end, notified to three targets."""
     notify = {"targets": ["slow", "me", "group"], "events": ["end", "held"]}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"])
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
@@ -37,14 +37,14 @@ def folder(tmp_path: Path) -> str:
 
 
 def rows(folder: str) -> list[Any]:
-    """What has become of each message."""
+    """Return the state of each message."""
     with contextlib.closing(database.connect(folder)) as db:
         return db.execute("SELECT target, kind, state, tries FROM outbox ORDER BY id").fetchall()
 
 
 @contextlib.contextmanager
 def alarmed() -> Iterator[None]:
-    """A handler of SIGALRM that must be there again, with no alarm set, when the block ends."""
+    """Check that a handler of SIGALRM is restored, without an alarm, after the block."""
 
     def own(number: int, frame: FrameType | None) -> None:
         raise AssertionError("the alarm of somebody who is done")
@@ -61,13 +61,13 @@ def alarmed() -> Iterator[None]:
 
 
 def asleep(*_: object) -> None:
-    """A server that is silent, for as long as an alarm bounds that."""
+    """Act as a server that does not answer until an alarm."""
     assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 10.0
     time.sleep(600)
 
 
 def failing(problem: BaseException) -> Send:
-    """A way of sending that ends so."""
+    """Return a sender that raises this error."""
 
     def send(*_: object) -> None:
         raise problem
@@ -79,7 +79,7 @@ def failing(problem: BaseException) -> Send:
     ("send", "budget_s", "said"),
     [
         (asleep, 0.2, "no answer within 0 s"),
-        (asleep, -1.0, "no answer within -1 s"),  # the time was up while the message was claimed
+        (asleep, -1.0, "no answer within -1 s"),  # the time was up while the message was leased
         (failing(CampaignError("no target of that name")), 600.0, "no target of that name"),
         (failing(ValueError("https://chat/hooks/secret")), 600.0, "ValueError while sending"),
         (lambda *_: "refused", 600.0, "refused"),
@@ -89,24 +89,24 @@ def failing(problem: BaseException) -> Send:
 def test_each_try_ends_and_leaves_no_alarm(
     send: Send, budget_s: float, said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence ends with the time that one message has; what a library raises is told by its kind; the caller's alarm is as before."""
+    """An attempt at a silent server ends with its time limit; errors are reported by type; the caller's alarm stays."""
     monkeypatch.setattr(delivery, "_send", send)
     with alarmed():
         assert delivery._attempt("/campaign", CLAIM, budget_s, []) == said
 
 
 def test_what_a_target_does_not_want_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That a target wants no such message is told to who delivers, and no alarm is left either."""
+    """A target that does not want a message is reported to the caller, and no alarm is left."""
     monkeypatch.setattr(delivery, "_send", failing(delivery.Unwanted()))
     with alarmed(), pytest.raises(delivery.Unwanted):
         delivery._attempt("/campaign", CLAIM, 600.0, [])
 
 
 class Tries:
-    """Stands for sending, with a clock that only it moves: ``slow`` takes all of its share, ``group`` wants nothing.
+    """A sender with a simulated clock: ``slow`` uses its whole share, ``group`` wants nothing.
 
     Attributes:
-        made: (target, kind, share of the time, who has it already) of each try.
+        made: (target, kind, share of the time, who has it already) of each attempt.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ class Tries:
 
 
 def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages go in the order of events; a target that does not answer has only its share, and is asked again for the end alone."""
+    """Messages keep the order of events; a silent target has only its share, and another attempt for the end."""
     tries = Tries(monkeypatch)
     assert delivery._deliver_in_turn(folder, 30.0, final=True) == 2
     assert tries.made == [
@@ -148,7 +148,7 @@ def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.
 
 
 def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next try knows whom the last one reached; before its time there is none, except by the last script."""
+    """The next attempt knows whom the previous one reached; it waits for its time, except in the last script."""
     tries = Tries(monkeypatch)
     assert delivery._deliver_in_turn(folder, 12.0, final=False) == 2
     tries.made.clear()
@@ -162,7 +162,7 @@ def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyP
 
 
 def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the time is up nothing more is leased: what was not tried waits."""
+    """After the time limit nothing is leased, and untried messages wait."""
     tries = Tries(monkeypatch)
     assert delivery._deliver_in_turn(folder, 2.0, final=True) == 1
     assert [made[:2] for made in tries.made] == [("slow", "held"), ("me", "held"), ("group", "held")]
@@ -170,7 +170,7 @@ def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused at once is passed by the ones behind it, and waits for its time or for `notify retry`."""
+    """A refused message is overtaken, and waits for its time or for `notify retry`."""
     tried = refusing(monkeypatch)
     order = [(target, kind) for kind in ("held", "failed") for target in ("slow", "me", "group")]
     for _ in range(2):
@@ -182,7 +182,7 @@ def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypat
 def test_a_refused_message_is_tried_again_before_the_ones_behind_it_pass(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that is refused twice with others due behind it lets them pass; alone it is tried once, then at its time."""
+    """A message refused twice with others due after it lets them pass; alone it is tried once, then at its time."""
     tried = refusing(monkeypatch)
     assert delivery.deliver(folder) == 0
     once = [(target, "failed") for target in ("slow", "me", "group")]
@@ -195,7 +195,7 @@ def test_a_refused_message_is_tried_again_before_the_ones_behind_it_pass(
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Let every message be refused at once, and no time pass afterwards; returns the list of what is tried."""
+    """Refuse every message at once without passing time; return the list of attempts."""
     tried: list[tuple[str, str]] = []
 
     def refuse(folder: str, claimed: Claim, share_s: float, reached: list[str]) -> str:
@@ -210,7 +210,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not get the turn in its time sends nothing; who had it leaves it, whatever happened."""
+    """A process that does not get the lock in time sends nothing; the holder always releases it."""
     path = f"{folder}/{layout.OUTBOX_LOCK}"
     monkeypatch.setattr(delivery, "_attempt", lambda *_: None)
     monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 0.1)
@@ -218,7 +218,7 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
         assert turn.mine
         assert delivery.deliver(folder) == 0
         monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
-        with counted(0.1, 0.1):  # of a caller who has less time, whenever it begins to wait
+        with counted(0.1, 0.1):  # the caller has less time, whenever it begins to wait
             assert delivery.deliver(folder) == 0
     assert {state for _, _, state, _ in rows(folder)} == {"pending"}
     with monkeypatch.context() as patch:
@@ -232,13 +232,13 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
 
 
 def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is away, and a lock that is none, are told in the scripts' log, and fail nobody."""
+    """A missing folder, and an invalid lock, are written to the scripts' log, and fail no node."""
     assert delivery.deliver(str(tmp_path / "away")) == 0
     assert "wait for the next hook" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:
-    """A user's template may hold what stands in an address: the log of the hooks does not."""
+    """The hooks' log of a template error contains no secrets of an address."""
     with Mailbox(tmp_path / "mail") as mailbox:
         targets, mine = tmp_path / "targets.toml", tmp_path / "mine"
         other = f"mmost://127.0.0.1/{TOKEN}"

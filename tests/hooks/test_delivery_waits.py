@@ -1,4 +1,4 @@
-"""Hooks whose receivers are silent, down, or refuse: nobody waits longer than the alarm, and nobody else's message suffers."""
+"""Test hooks with silent, unreachable or refusing receivers: no hook exceeds its alarm, and no other message suffers."""
 
 import importlib.util
 import json
@@ -22,21 +22,21 @@ from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries, verify
 
-ALARM_S, ALARM_FINAL_S = 12.0, 14.0  # in half of which a machine that is busy sends the other target its letter
-SLACK_S = 30.0  # starting a hook and loading its libraries, on such a machine; without an alarm it would wait for ever
+ALARM_S, ALARM_FINAL_S = 12.0, 14.0  # within half of it a busy machine sends the other target its mail
+SLACK_S = 30.0  # start of a hook with its libraries on such a machine; without an alarm it would wait forever
 BRIEF = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
     f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}\n"
-    "from faser_align.state import publish\npublish.SHARE = 1"  # no pause after a copy, be the disk as slow as it may
+    "from faser_align.state import publish\npublish.SHARE = 1"  # no publish interval, even with a slow disk
 )
 
 
 class World:
-    """A campaign that tells two targets: ``me``, which works, and ``other``, which does not.
+    """A campaign with two targets: ``me``, which works, and ``other``, which does not.
 
     Attributes:
-        record: the campaign's record.
-        took_s: how long each hook took (s).
+        record: the campaign's manifest.
+        took_s: duration of each hook (s).
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class World:
         self.record = make_campaign(base / "campaign", files=1, config={"notify": notify})
 
     def point(self, address: str, **others: str) -> None:
-        """Let ``other``, and others, have these addresses."""
+        """Set the addresses of ``other``, and others."""
         addresses = {"other": address, "me": self.mailbox.url("me@example.org"), **others}
         self.targets.write_text("[targets]\n" + "".join(f'{name} = "{at}"\n' for name, at in addresses.items()))
         self.targets.chmod(0o600)
 
     def call(self, *words: object) -> int:
-        """Run a hook with the short alarms; returns its exit status, once nothing of it is left."""
+        """Run a hook with short alarms; return its exit status after all its processes have ended."""
         mark = f"FASER_TEST_MARK={os.urandom(8).hex()}"
         name, _, value = mark.partition("=")
         environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": "12.0", name: value}
@@ -72,18 +72,18 @@ class World:
         return child.returncode
 
     def rows(self, sql: str) -> list[Any]:
-        """Rows of the published copy, which must be sound."""
+        """Return rows of the snapshot, which must be valid."""
         with queries.published(self.record["folder"]) as copy:
             assert verify.findings(copy) == []
             return [tuple(row) for row in copy.execute(sql)]
 
     def letters(self) -> list[str]:
-        """The keys of what ``me`` has got."""
+        """Return the keys of the mails to ``me``."""
         return [str(letter["X-Faser-Align-Key"]) for letter in self.mailbox.messages()]
 
 
 def marked(mark: bytes) -> list[str]:
-    """Processes, wherever they hide, that have ``mark`` in their environment."""
+    """Return all processes with ``mark`` in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -95,7 +95,7 @@ def marked(mark: bytes) -> list[str]:
 
 
 def broken(kind: str, world: World, port: int, stack: ExitStack) -> int:
-    """Break ``other`` in this way while the stack is open; returns the port that a server comes back to, 0 for a corrected address."""
+    """Break ``other`` while the stack is open; return the port where a server returns, 0 for a corrected address."""
     if kind == "recipients":
         refusing = stack.enter_context(Mailbox(world.targets.parent / "refused", refused=["gone@example.org"]))
         world.point(refusing.url("gone@example.org"))
@@ -112,7 +112,7 @@ def broken(kind: str, world: World, port: int, stack: ExitStack) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a pool `status` cannot know that no DAGMan is there, and sends no message about that."""
+    """Hide the pool, because `status` would find that no DAGMan is there and send a message."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
 
 
@@ -128,7 +128,7 @@ def _no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Path) -> None:
-    """No node fails, no hook waits beyond its alarm, the other target gets all once; `status` says why; what waits arrives later."""
+    """No node fails, no hook exceeds its alarm, the other target gets all once, and the rest arrives later."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as kept:
         never = kind in ("silent", "dripping")
         alarms = (ALARM_S, ALARM_FINAL_S) if never else (20.0, 30.0)
@@ -153,7 +153,7 @@ def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Pat
         assert "other" in faser_align("status", world.record["folder"]).out
         with mattermost(port) as back:
             world.point(back.url())
-            # No hook comes after FINAL: it does not wait for the back-off.
+            # No hook follows FINAL, so it does not wait for the retry interval.
             assert world.call("final", "final", 4, 0) == 4
             assert world.took_s["final"] < alarms[1] + SLACK_S
             assert world.rows("SELECT DISTINCT state FROM outbox") == [("sent",)]
@@ -163,7 +163,7 @@ def test_a_receiver_that_fails_harms_nobody(kind: str, words: str, tmp_path: Pat
 
 
 def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
-    """What a hook has taken in is in the published copy while the hook still tries to tell of it."""
+    """The snapshot has a hook's event while the hook still tries to deliver its message."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port, listening(port, drip=False):
         world = World(tmp_path, mailbox)
         world.point(f"mmost://127.0.0.1:{port}/{TOKEN}")
@@ -172,7 +172,7 @@ def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
         held = threading.Thread(target=world.call, args=("hold", node, "13.0", 0))
         held.start()
         try:
-            # Of one copy: the next one may have the letter of the other target already.
+            # Of one snapshot: the next one may include the mail to the other target.
             told = "SELECT DISTINCT outbox.state FROM outbox, history WHERE event = 'held'"
             while not (states := world.rows(told)):
                 assert held.is_alive()
@@ -184,7 +184,7 @@ def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
 
 
 def test_what_a_target_does_not_want_is_closed(tmp_path: Path) -> None:
-    """A target that by the user's own file wants other kinds of messages is not tried, and its message does not count as sent."""
+    """A target that does not want this kind of message is skipped, and its message does not count as sent."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port:
         world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK))
         nobody = f"mmost://127.0.0.1:{port}/{TOKEN}"
@@ -200,7 +200,7 @@ def test_what_a_target_does_not_want_is_closed(tmp_path: Path) -> None:
 
 
 def test_each_channel_is_told_once(tmp_path: Path) -> None:
-    """A channel that is refused gets its messages later, and those that have them get no more; the history says who has."""
+    """A refused channel gets its messages later, others get no duplicates; the history says who has them."""
     with Mailbox(tmp_path / "mail") as mailbox, mattermost() as server:
         world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK))
         world.point(f"{server.url()}/?channels=early,late,other")
@@ -222,14 +222,14 @@ WAYS = ("post", "ssl", "starttls")  # Mattermost, and mail with TLS from the fir
 
 
 def secured(way: str, certificate: str, base: Path, stack: ExitStack) -> Mattermost | SecureMailbox:
-    """A server that shows this certificate while the stack is open."""
+    """Run a server with this certificate while the stack is open."""
     if way == "post":
         return stack.enter_context(mattermost(certificate=certificate))
     return stack.enter_context(SecureMailbox(base / f"{way} {certificate}", certificate, way))
 
 
 def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
-    """Self-signed, of another host, or expired: nothing is sent there, `status` and history say why, and no node fails."""
+    """A self-signed, foreign or expired certificate prevents sending, with a reason in `status`, and fails no node."""
     kinds = {f"{way}-{certificate}": (way, certificate) for way in WAYS for certificate in DOUBTFUL}
     with Mailbox(tmp_path / "mail") as mailbox, ExitStack() as stack:
         world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK), kinds)
@@ -248,7 +248,7 @@ def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
         seen = faser_align("status", "--json", world.record["folder"]).out
         assert {row["target"]: row["error"] for row in json.loads(seen)["undelivered"]} == reasons
         assert TOKEN not in f"{reasons} {seen} {faser_align('history', '--all', world.record['folder']).out}"
-        # With certificates that are good all of it arrives.
+        # With valid certificates everything arrives.
         world.point(good["post"].url(), **{kind: good[way].url() for kind, (way, _) in kinds.items()})
         assert world.call("final", "final", 4, 0) == 4
         assert world.rows("SELECT DISTINCT state FROM outbox") == [("sent",)]
@@ -258,7 +258,7 @@ def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"])
 def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Path) -> None:
-    """FINAL hands DAGMan's outcome on within its alarm, and the next hook, run by hand, sends what it could not."""
+    """FINAL returns DAGMan's outcome within its alarm, and the next hook, run by hand, sends the rest."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port:
         world = World(tmp_path, mailbox)
         with ExitStack() as stack:
@@ -274,7 +274,7 @@ def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Pa
 
 
 def test_a_silent_server_delays_no_hook_beyond_its_alarm(tmp_path: Path) -> None:
-    """Several HOLDs and FINAL with one silent target end within their alarms; the other target gets every message once."""
+    """Several HOLDs and FINAL with a silent target end within their alarms; the other target gets every message once."""
     path = Path(__file__).parents[2] / "benchmarks" / "delivery.py"
     spec = importlib.util.spec_from_file_location("benchmark_delivery", path)
     assert spec is not None

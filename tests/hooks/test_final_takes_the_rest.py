@@ -1,4 +1,4 @@
-"""FINAL, the last hook of a campaign, takes in whatever the hooks before it had to leave in the spool."""
+"""Test that FINAL ingests what earlier hooks left in the event queue."""
 
 import sqlite3
 from pathlib import Path
@@ -13,7 +13,7 @@ from faser_align.state import queries, spool, verify
 
 @pytest.mark.parametrize("dag_status", [0, 2, 4])
 def test_final_replays_what_is_left_of_the_spool(tmp_path: Path, dag_status: int) -> None:
-    """Events that waited, the last of them the failure of a node, are in the history before the end, and the spool is empty."""
+    """Queued events, the last of them a node's failure, are in the history before the end, and the queue is empty."""
     record = make_campaign(tmp_path / "campaign", files=1)
     folder = record["folder"]
     assert run_iteration(record, 1) == 0

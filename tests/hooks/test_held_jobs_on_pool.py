@@ -1,4 +1,4 @@
-"""Held jobs on a real pool, counted by a mail server and a webhook on loopback."""
+"""Test held jobs on a real pool, counted by a mail server and a webhook on loopback."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-SCRIPTS = 25  # of HOLD scripts that are waited for: DAGMan runs one at a time
+SCRIPTS = 25  # for HOLD scripts, which DAGMan runs one at a time
 CAUSE = "quota of /eos/faser exceeded"
 
 
@@ -42,13 +42,13 @@ class World(NamedTuple):
             return 0
 
     def subjects(self) -> list[str]:
-        """Return the subjects of the letters, without what is common to all."""
+        """Return the subjects of the mails, without their common part."""
         return [str(letter["Subject"]).partition(self.campaign.name)[2].strip() for letter in self.mailbox.messages()]
 
 
 @contextmanager
 def world(folder: Path, files: int) -> Iterator[World]:
-    """A campaign with this many files, submitted, all of whose jobs are idle in the queue."""
+    """Submit a campaign with this many files, and wait until all its jobs are idle."""
     with Mailbox(folder / "mail") as mailbox, mattermost() as chat:
         targets = folder / "targets.toml"
         targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{chat.url()}"\n')
@@ -66,14 +66,14 @@ def world(folder: Path, files: int) -> Iterator[World]:
 
 
 def held(campaign: PoolCampaign) -> list[str]:
-    """Return the nodes that are on hold, as `status` shows them."""
+    """Return the held nodes in `status`."""
     said = campaign.command("status", "--json")
     return [row["node"] for row in json.loads(said.stdout)["held"]]
 
 
 @pytest.mark.parametrize("files", [9, 200])
 def test_one_cause_is_one_message(pool: Pool, workdir: Path, files: int) -> None:
-    """Jobs held by one condor_hold are one letter and one post with their number, and `status` shows all of them by then."""
+    """Jobs held by one condor_hold are one mail and one post with their number, and `status` shows all of them."""
     with world(workdir, files) as w:
         w.hold()
         w.campaign.wait(lambda: w.mailbox.messages() and w.chat.posts)

@@ -1,4 +1,4 @@
-"""The hooks as DAGMan calls them: whole processes on a real store."""
+"""Test hooks as DAGMan calls them: as processes with a real state database."""
 
 import concurrent.futures
 import contextlib
@@ -21,7 +21,7 @@ from faser_align.state import database, holds, queries, writer
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of three files in a folder whose name has a space, a percent sign, and what looks like a space that is written with one."""
+    """Return a campaign of three files in a folder with a space, a percent sign, and text like an encoded space."""
     return make_campaign(tmp_path / "a b 100%20" / "campaign", files=3)
 
 
@@ -41,7 +41,7 @@ def node(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_a_campaign_that_converges(record: dict[str, Any]) -> None:
-    """PRE and POST of every node lead to converged, and only then POST answers 42."""
+    """PRE and POST of every node lead to converged, and only the last POST returns 42."""
     assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
     assert run_iteration(record, 4) == exit_codes.CONVERGED
     assert state(record) == "converged"
@@ -79,7 +79,7 @@ def test_a_campaign_whose_iterations_end_is_exhausted(record: dict[str, Any]) ->
 def test_an_end_without_success_fails_the_node_for_good(
     record: dict[str, Any], change: dict[str, Any], expected: str
 ) -> None:
-    """A verdict that ends without success answers the status that is not tried again, and FINAL changes nothing."""
+    """A decision that ends without success returns the fatal status, and FINAL changes nothing."""
     assert run_iteration(record, 1, **change) == exit_codes.FATAL
     assert state(record) == expected
     assert hook("final", record["folder"], "final", 2, 1).returncode == 2
@@ -88,7 +88,7 @@ def test_an_end_without_success_fails_the_node_for_good(
 
 
 def test_scripts_that_run_again_change_nothing(record: dict[str, Any]) -> None:
-    """PRE, POST, HOLD and FINAL give the same answer the second time and leave no second trace."""
+    """A repeated PRE, POST, HOLD or FINAL returns the same status and records nothing."""
     name, mille = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
     Path(layout.job_log(record["folder"], name, "err")).write_text("first\nno such file: /raw\n\n")
     calls = [
@@ -121,7 +121,7 @@ def test_a_retry_is_the_next_attempt(record: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("damage", [1, 999, 1000])
 def test_a_job_without_a_whole_output_has_failed(record: dict[str, Any], damage: int) -> None:
-    """POST forgives no output that is missing, cut short or no ROOT file, although the job said 0."""
+    """POST fails a job with status 0 if its output is missing, truncated or not a ROOT file."""
     name = layout.reco_node(1, 1, 400)
     hook("pre", record["folder"], name, 0, 2)
     assert hook("post", record["folder"], name, 0, 2, 0, "13.0", 0).returncode == 1
@@ -137,7 +137,7 @@ def test_a_job_without_a_whole_output_has_failed(record: dict[str, Any], damage:
 
 
 def test_a_mille_file_that_lost_its_end(record: dict[str, Any]) -> None:
-    """POST compares the Mille file's size with what its counts say, where they say it."""
+    """POST compares the Mille file's size with that in its counts, if they have one."""
     name = layout.reco_node(1, 1, 400)
     mille = Path(layout.mille_file(record["data"], 1, 1, record["run"], 400))
     for attempt, (told, size, status) in enumerate(
@@ -153,7 +153,7 @@ def test_a_mille_file_that_lost_its_end(record: dict[str, Any]) -> None:
 
 
 def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], tmp_path: Path) -> None:
-    """A hook goes by the published copy, and by the record where data were moved, of which the copy may not know yet."""
+    """A hook uses the snapshot, and the manifest after a move, which the snapshot may not have yet."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     write_output(record, 1, 1, 400)
     assert node_hook.output_problem(folder, name) is None
@@ -168,7 +168,7 @@ def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], 
 
 
 def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
-    """HOLD takes time and reason from the nodes log; a second hold of the job is a second hold."""
+    """HOLD reads time and reason from the nodes log; a second hold of the job is a second hold."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     log = Path(folder, layout.NODES_LOG)
@@ -188,7 +188,7 @@ def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
 
 
 def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
-    """PRE of another try is deferred until the wait since the last attempt is over; not the first try, nor one whose clock was set back."""
+    """PRE of a retry is deferred for the wait since the last attempt, except after a clock change."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     for retry in (0, 1):  # the last attempt counts
         assert hook("pre", folder, name, retry, 2).returncode == 0
@@ -202,7 +202,7 @@ def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
     ended(1, 400)
     assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     assert node(record, name)["attempts"] == 2
-    ended(2, 100)  # long before the time is over, which goes on while the hook begins
+    ended(2, 100)  # long before the end of the wait, which continues while the hook starts
     assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     for ago_s in (300, -3600):
         ended(2, ago_s)
@@ -214,7 +214,7 @@ def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
 
 
 def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, Any]) -> None:
-    """DAGMan runs HOLD scripts one by one: the first one may come after the second hold, and notes both, and the second none again."""
+    """DAGMan runs HOLD scripts one by one: the first may follow the second hold and record both, the second then none."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
@@ -231,7 +231,7 @@ def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, 
 def test_only_the_last_hold_says_whether_the_store_can_be_written(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A first hold that had to wait in the spool is taken in by the second, after which the hook publishes and sends."""
+    """A first hold in the event queue is ingested by the second, after which the hook publishes and sends."""
     folder, name = record["folder"], layout.reco_node(1, 1, 401)
     held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
     Path(folder, layout.NODES_LOG).write_text(held.format(1) + held.format(2))
@@ -253,7 +253,7 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
 
 
 def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:
-    """A hold of a job whose attempt is over moves nothing, although the node runs again."""
+    """A hold of a job whose attempt is over changes nothing, although the node runs again."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     hook("post", folder, name, 0, 2, 1, "33.0", 0)
@@ -264,7 +264,7 @@ def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> 
 
 
 def test_a_removed_campaign(record: dict[str, Any]) -> None:
-    """FINAL after condor_rm ends the campaign as removed; POST scripts of removed jobs may come later."""
+    """FINAL after condor_rm ends the campaign as removed; POST scripts of removed jobs may follow."""
     name = layout.reco_node(1, 1, 400)
     hook("pre", record["folder"], name, 0, 2)
     assert hook("final", record["folder"], "final", 4, 0).returncode == 4
@@ -275,7 +275,7 @@ def test_a_removed_campaign(record: dict[str, Any]) -> None:
 
 
 def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
-    """The first hook of another DAGMan resumes a failed campaign; its FINAL is recorded as its own."""
+    """The first hook of another DAGMan resumes a failed campaign, whose FINAL is recorded as its own."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     hook("pre", folder, name, 0, 2)
     hook("post", folder, name, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
@@ -295,7 +295,7 @@ def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
 
 
 def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> None:
-    """A file that fails for good is lost, its node forgiven, and later iterations go on without it."""
+    """A file that fails for good is dropped, its node succeeds, and later iterations omit it."""
     record = make_campaign(tmp_path / "campaign", files=4, config={"reconstruction": {"min_files": 0.75}})
     folder = record["folder"]
     lost = layout.reco_node(1, 1, 401)
@@ -315,7 +315,7 @@ def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> N
 
 
 def test_an_early_stage_is_passed_over_and_the_next_begins(tmp_path: Path) -> None:
-    """A stage that converges early lets its remaining nodes be passed over; only the last one ends the DAG."""
+    """A stage that converges early skips its remaining nodes; only the last stage ends the DAG."""
     step = {"name": "IFT", "fix": ["layer", "3ST"]}
     stages = [{"name": name, "iterations": 4, "steps": [step]} for name in ("first", "second")]
     record = make_campaign(tmp_path / "campaign", files=1, config={"stages": stages})
@@ -335,7 +335,7 @@ def test_an_early_stage_is_passed_over_and_the_next_begins(tmp_path: Path) -> No
 
 
 def test_a_solution_without_metrics_fails(record: dict[str, Any]) -> None:
-    """A Millepede job that left no metrics, or another iteration's, has failed for good, and nothing is judged."""
+    """A Millepede job without metrics, or with another iteration's, is a fatal failure, and nothing is judged."""
     name, folder = layout.mille_node(1, 1), record["folder"]
     hook("pre", folder, name, 0, 2)
     assert hook("post", folder, name, 0, 2, 0, "13.0", 0).returncode == exit_codes.FATAL
@@ -347,7 +347,7 @@ def test_a_solution_without_metrics_fails(record: dict[str, Any]) -> None:
 
 
 def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, Any]) -> None:
-    """While the store is away the job's verdict is still answered, and the events come in order afterwards."""
+    """While the state database is unavailable the job's outcome is returned; the events are recorded later, in order."""
     name, folder = layout.reco_node(1, 1, 400), Path(record["folder"])
     store = folder / layout.STATE
     store.rename(folder / "away.db")
@@ -367,7 +367,7 @@ def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, 
 
 
 def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
-    """Convergence is answered with 42 although the store cannot be written, and recorded when it can."""
+    """Convergence returns 42 although the state database cannot be written, and is recorded later."""
     for i in (1, 2, 3):
         run_iteration(record, i)
     for file in record["files"]:
@@ -402,12 +402,12 @@ def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
     ],
 )
 def test_a_hook_never_fails_a_node_because_of_itself(call: tuple[Any, ...], expected: int) -> None:
-    """Without a campaign at all DAGMan still gets the job's own outcome, and never a status that means more."""
+    """Without any campaign DAGMan still gets the job's own outcome, and never a special status."""
     assert hook(*call).returncode == expected
 
 
 def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> None:
-    """PRE and POST of a reconstruction load sqlite3 and our own light modules, nothing else that costs."""
+    """PRE and POST of a reconstruction import sqlite3 and our own light modules, nothing else that is slow."""
     name = layout.reco_node(1, 1, 400)
     hook("pre", record["folder"], layout.reco_node(1, 1, 401), 0, 2)
     program = (
@@ -457,7 +457,7 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
 
 
 def test_two_hooks_at_the_same_moment_do_the_work_once(record: dict[str, Any]) -> None:
-    """Of several copies of one script at once, one does the work and all answer alike."""
+    """Of several simultaneous copies of a script, one does the work and all return the same status."""
     name = layout.reco_node(1, 1, 400)
     with concurrent.futures.ThreadPoolExecutor(8) as crowd:
         answers = list(crowd.map(lambda _: hook("pre", record["folder"], name, 0, 2).returncode, range(8)))

@@ -1,4 +1,4 @@
-"""The job's own log: its last 20 lines and its last ERROR or FATAL line are in message, page and `analyze`, whatever it holds."""
+"""Test the end of the job's own log in message, page and `analyze`: 20 lines, and the last ERROR or FATAL line."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ PRINTED = [ERROR, *(f"ApplicationMgr   INFO event {i:03d}" for i in range(30))]
 def leave(
     folder: str, printed: bytes, *, node: str = NODE, said: str = "reconstruction: it ended with status 1"
 ) -> str:
-    """Leave what `reconstruct.sh` leaves of a job that failed; returns the path of its own log."""
+    """Write what `reconstruct.sh` leaves of a failed job; return the path of its own log."""
     own = layout.job_log(folder, node, "log")
     Path(own).write_bytes(printed)
     Path(layout.job_log(folder, node, "err")).write_text(f"{said} (log: {own})\n")
@@ -35,7 +35,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> None:
-    """All three have the last lines and the last error, and none has a secret of the targets or a line of the wrapper again."""
+    """All three have the last lines and the last error, without secrets of the targets and lines of the wrapper."""
     with Mailbox(tmp_path / "mail") as mailbox:
         targets = tmp_path / "targets.toml"
         me, group = mailbox.url("me@example.org"), f"mmost://127.0.0.1:1/{TOKEN}"
@@ -55,8 +55,8 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
         assert [line for line in PRINTED if line in text] == PRINTED[-LINES:]
         assert "FATAL no geometry, asked with ***" in text
         assert TOKEN not in text
-        assert text.count("it ended with status 1") <= text.count(f"/{NODE}.log)")  # the reason, and nowhere else
-    targets.chmod(0o644)  # what is secret cannot be known now
+        assert text.count("it ended with status 1") <= text.count(f"/{NODE}.log)")  # the reason, and only there
+    targets.chmod(0o644)  # secrets are unknown now
     assert "ApplicationMgr" not in faser_align("analyze", folder).out
 
 
@@ -73,7 +73,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
     ids=["empty", "blank", "binary", "one line", "terminal", "huge"],
 )
 def test_a_log_can_hold_anything(record: dict[str, Any], printed: bytes) -> None:
-    """Whatever a log holds, its end is at most 20 short lines of text without control characters."""
+    """The end of any log is at most 20 short lines of text without control characters."""
     leave(record["folder"], printed)
     end = log_end(record["folder"], NODE, "reconstruction crashed")
     assert len(end.lines) <= LINES
@@ -86,7 +86,7 @@ def test_a_log_can_hold_anything(record: dict[str, Any], printed: bytes) -> None
 
 
 def test_which_log_is_the_jobs_own(record: dict[str, Any]) -> None:
-    """A log that this attempt did not name is an earlier one's; without one of its own, what the job printed counts."""
+    """A log that this attempt did not name is an earlier one's; without an own log, the job's output counts."""
     folder = record["folder"]
     own = leave(folder, b"of this attempt\n")
     assert log_end(folder, NODE, "reconstruction crashed") == LogEnd(own, ("of this attempt",))
@@ -103,7 +103,7 @@ def test_which_log_is_the_jobs_own(record: dict[str, Any]) -> None:
 
 
 def test_a_millepede_job_without_a_solution_shows_its_solver(record: dict[str, Any]) -> None:
-    """Where there is no solution the log is what pede printed; for any other failure it is what the job printed."""
+    """Without a solution the log is pede's output; for any other failure it is the job's."""
     folder, node = record["folder"], layout.mille_node(1, 1)
     Path(layout.job_log(folder, node, "err")).write_text("trace\nno solution: pede ended with 26\n")
     printed = layout.solver_logs(folder, node)[0]

@@ -1,4 +1,4 @@
-"""What a job printed goes into a message without the secrets of the user's targets."""
+"""Test that messages hide secrets of the user's targets in a job's output."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ TOKEN = "yobjmukpaw3r3urc5h6i369yima"
 
 
 def test_a_log_with_a_token_is_told_without_it(tmp_path: Path) -> None:
-    """The lines of a failed job's log, and the reason that is its last one, hide a token that stands in them."""
+    """The end of a failed job's log, and the reason taken from it, hide a token."""
     with Mailbox(tmp_path / "mail") as mailbox:
         targets = tmp_path / "targets.toml"
         targets.write_text(

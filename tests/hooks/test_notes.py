@@ -1,4 +1,4 @@
-"""What should be known beside a verdict reaches the history and the message."""
+"""Test that remarks on an iteration reach the history and the message."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ NOTE = "their hits were taken again up to 0.5 mm, ten times the cut"
 
 
 def test_notes_are_told(tmp_path: Path) -> None:
-    """An iteration's notes stand in the history of its verdict, in words, and in the facts of a message."""
+    """An iteration's remarks are in the history of its decision, and in a message's payload."""
     notify = {"targets": ["me"], "events": ["iteration"]}
     record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
     assert run_iteration(record, 1, notes=[NOTE], converted_again=True) == 0
@@ -33,7 +33,7 @@ def test_notes_are_told(tmp_path: Path) -> None:
 
 
 def message(folder: str) -> dict[str, Any]:
-    """The facts of the message that is due."""
+    """Return the payload of the due message."""
     claimed = claim(folder, final=True)
     assert claimed is not None
     db = database.connect(folder)
@@ -44,7 +44,7 @@ def message(folder: str) -> dict[str, Any]:
 
 
 def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
-    """History, status and every later message say which iteration's constants somebody changed."""
+    """History, status and every later message name the iteration whose constants somebody changed."""
     notify = {"targets": ["me"], "events": ["end"], "file": str(tmp_path / "targets.toml")}
     record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
     by_hand, as_found = ({"start_sha256": "1", "result_sha256": "1", "changed_by_hand": who} for who in (True, False))
@@ -61,6 +61,6 @@ def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
 
 
 def snapshot_history(folder: str) -> list[dict[str, Any]]:
-    """The campaign's own history as readers have it."""
+    """Return the campaign's own history as readers get it."""
     with queries.published(folder) as db:
         return queries.history(db, nodes=False)

@@ -1,4 +1,4 @@
-"""Many jobs that one cause holds, and many files that one cause drops, are few messages; no hold is lost, none is sent twice."""
+"""Test that jobs held, and files dropped, by one cause give few messages, without loss or repetition."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from faser_align.state import holds
 
 FILES = 9
 QUICK = altered("from faser_align.state import publish\npublish.SHARE = 1")
-# A script that is killed once its first message has arrived, before that is marked.
+# A script that is killed after its first message has arrived and before that is recorded.
 KILLED = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.state import outbox\n"
     "outbox.mark = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
@@ -31,7 +31,7 @@ def chat() -> Iterator[Mattermost]:
 
 @pytest.fixture
 def folder(chat: Mattermost, tmp_path: Path) -> str:
-    """A campaign whose jobs run, and whose messages go to the webhook."""
+    """Provide a campaign with running jobs whose messages go to the webhook."""
     targets = tmp_path / "targets.toml"
     targets.write_text(f'[targets]\ngroup = "{chat.url()}"\n')
     targets.chmod(0o600)
@@ -44,7 +44,7 @@ def folder(chat: Mattermost, tmp_path: Path) -> str:
 
 
 def log(folder: str, *files: int, reason: str = "quota of /eos exceeded", minute: int = 0, more: str = "") -> None:
-    """Let HTCondor write into the nodes log that the jobs of these files were submitted and held."""
+    """Make HTCondor write into the nodes log that the jobs of these files were submitted and held."""
     with Path(folder, layout.NODES_LOG).open("a") as nodes:
         for file in files:
             job = f"({file:03d}.000.000) 2026-11-24 08:{minute:02d}:00"
@@ -55,17 +55,17 @@ def log(folder: str, *files: int, reason: str = "quota of /eos exceeded", minute
 
 
 def hold(folder: str, file: int, interpreter: tuple[str, ...] = QUICK) -> int:
-    """Run the HOLD script of a file's job; returns its exit status."""
+    """Run the HOLD script of a file's job; return its exit status."""
     return hook("hold", folder, layout.reco_node(1, 1, file), f"{file}.0", 0, interpreter=interpreter).returncode
 
 
 def headlines(chat: Mattermost) -> list[str]:
-    """Return the first lines of the posts, without what is common to all."""
+    """Return the first lines of the posts, without their common part."""
     return [post["text"].partition("F400-405 ")[2].strip("* ").replace("\\", "") for post in chat.posts]
 
 
 def test_the_first_hold_script_takes_in_all(chat: Mattermost, folder: str) -> None:
-    """One message has all jobs of the log; the other HOLD scripts find theirs recorded."""
+    """One message has all jobs of the log, and the other HOLD scripts find theirs recorded."""
     log(folder, *range(400, 409))
     assert [hold(folder, file) for file in range(400, 409)] == [0] * FILES
     assert headlines(chat)[1:] == [f"has {FILES} held jobs in iteration 1 of 4"]
@@ -74,7 +74,7 @@ def test_the_first_hold_script_takes_in_all(chat: Mattermost, folder: str) -> No
 
 
 def test_a_later_hold_of_the_same_cause_waits_for_the_end_of_the_pause(chat: Mattermost, folder: str) -> None:
-    """A hold soon after a message of its cause is sent with those that came meanwhile; another cause is sent at once."""
+    """A hold soon after a message of the same cause waits for the pause; another cause is sent at once."""
     pause = "import faser_align.fsm.next_message as rules\nrules.PAUSE_S = "
     log(folder, 400)
     hold(folder, 400)
@@ -93,7 +93,7 @@ def test_a_later_hold_of_the_same_cause_waits_for_the_end_of_the_pause(chat: Mat
 def test_a_hold_whose_script_was_killed_is_not_lost(
     phase: str, macros: tuple[int, int], chat: Mattermost, folder: str
 ) -> None:
-    """A Millepede node's script and FINAL take in the holds that no HOLD script has recorded, and FINAL sends what pauses."""
+    """A Millepede node's script and FINAL record holds without a HOLD script, and FINAL sends what pauses."""
     log(folder, 400, 401)
     hook(phase, folder, layout.mille_node(1, 1) if phase == "pre" else "final", *macros)
     ends = ["removed in iteration 1 of 4"] if phase == "final" else []
@@ -103,9 +103,9 @@ def test_a_hold_whose_script_was_killed_is_not_lost(
 
 
 def test_a_message_is_repeated_with_its_key(chat: Mattermost, folder: str) -> None:
-    """A HOLD script that is killed after its message arrived has it repeated with its key, without the holds that came since."""
+    """A HOLD script killed after its message arrived has it repeated with its key, without later holds."""
     take(folder, {**PRE, "phase": "control", "event": "submitted"})
-    hold(folder, 408)  # the submission's own message, and one job's
+    hold(folder, 408)  # the submission's message, and one job's
     log(folder, 400, 401)
     assert hold(folder, 400, KILLED) == -9
     log(folder, 402, 403)
@@ -116,7 +116,7 @@ def test_a_message_is_repeated_with_its_key(chat: Mattermost, folder: str) -> No
 
 
 def test_a_log_can_hold_anything(folder: str) -> None:
-    """Torn and foreign events, other jobs' holds and bytes that are no text are skipped; what can be read is recorded."""
+    """Truncated and foreign events, other jobs' holds and undecodable bytes are skipped; the rest is recorded."""
     log(folder, 400, reason="x" * 10_000, more="012 (999.000.000) 2026-11-24 08:00:00 Job was held.\n\tnobody's\n...\n")
     with Path(folder, layout.NODES_LOG).open("ab") as nodes:
         nodes.write(b"\xff\xfe\x00 000 (\n012 (\n012 (401.000.000) 2026-11-24 08:00:00 Job was held.\n\ttorn")
@@ -128,7 +128,7 @@ def test_a_log_can_hold_anything(folder: str) -> None:
 
 
 def test_the_log_of_another_dagman_is_left_to_its_scripts(folder: str) -> None:
-    """A HOLD script of an earlier DAGMan records its own hold, and none of those in the next one's log."""
+    """A HOLD script of an earlier DAGMan records its own hold, and none from the next one's log."""
     log(folder, 400, 401)
     take(folder, {**PRE, "dag_id": "20.0"})
     hold(folder, 401)
@@ -136,7 +136,7 @@ def test_the_log_of_another_dagman_is_left_to_its_scripts(folder: str) -> None:
 
 
 def test_dropped_files_are_one_message(chat: Mattermost, folder: str) -> None:
-    """Files that are dropped one after the other, between holds of one cause, are one message with their number."""
+    """Consecutively dropped files, between holds of one cause, are one message with their number."""
     gone: dict[str, Any] = {
         "fatal": True,
         "ret": exit_codes.RAW_MISSING,

@@ -1,4 +1,4 @@
-"""What hooks tell another process of the same DAGMan, and how the wish to stop after an iteration is answered."""
+"""Test skipping across processes of a DAGMan, and requests to stop after an iteration."""
 
 import fcntl
 import json
@@ -20,13 +20,13 @@ from faser_align.hooks import node as node_hook
 from faser_align.hooks import skip_guard, stopping
 from faser_align.state import queries
 
-# A process of its own between this one and the hook, as DAGMan is when it was started again.
+# A process between this one and the hook, like a restarted DAGMan.
 OTHER = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-I", "-S", HOOK)
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of two files, one of which is lost in its first iteration."""
+    """Return a campaign of two files, one of which is dropped in its first iteration."""
     config = {"campaign": {"iterations": 2}, "reconstruction": {"min_files": 0.5}}
     made = make_campaign(tmp_path / "campaign", files=2, config=config)
     node = layout.reco_node(1, 1, 400)
@@ -41,10 +41,10 @@ def reasons(folder: str) -> list[str]:
 
 
 def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) -> None:
-    """A later process of a DAGMan lets the job of a node that is passed over run, which ends at once; another DAGMan begins anew."""
+    """After a restart, DAGMan runs the job of a skipped node, which ends at once; a new DAGMan skips again."""
     folder, node = record["folder"], layout.reco_node(1, 2, 400)
     mark = Path(layout.passed_file(folder, node))
-    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 1  # without a verdict: of its own accord
+    assert hook("final", folder, layout.FINAL_NODE, 0, 0).returncode == 1  # without a decision
     for _ in range(2):
         assert hook("pre", folder, node, 0, 2).returncode == exit_codes.SKIP
     assert not mark.exists()
@@ -57,7 +57,7 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
 
 
 def test_a_hook_that_can_do_nothing_hands_on_the_outcome(tmp_path: Path) -> None:
-    """Without any campaign DAGMan is told what its own words say: the job's outcome, its own end; a node begins, and a hold is no matter."""
+    """Without any campaign hooks return the job's outcome or DAGMan's status; PRE and HOLD succeed."""
     said = {status: hook("final", tmp_path / "nowhere", layout.FINAL_NODE, status, 0).returncode for status in range(7)}
     assert said == {0: 0, 1: 1, 2: 2, 3: 0, 4: 4, 5: 5, 6: 6}
     node = layout.reco_node(1, 1, 400)
@@ -69,7 +69,7 @@ def test_a_hook_that_can_do_nothing_hands_on_the_outcome(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["", layout.STATE, layout.PUBLISHED])
 def test_a_solution_waits_for_no_file_that_is_lost(name: str, record: dict[str, Any]) -> None:
-    """What is lost is known to the Millepede job from the store, and from the published copy where that is away; nothing lost, no list."""
+    """The Millepede job gets the dropped files from the database, or else from the snapshot."""
     folder, node = record["folder"], layout.mille_node(1, 1)
     if name:
         Path(folder, name).rename(Path(folder, "elsewhere"))
@@ -81,7 +81,7 @@ def test_a_solution_waits_for_no_file_that_is_lost(name: str, record: dict[str, 
 
 
 def test_a_solution_that_is_passed_over_waits_for_nothing(tmp_path: Path) -> None:
-    """A list of lost files is left for a job, not where there is none."""
+    """A list of dropped files is written only for nodes with a job."""
     config: dict[str, Any] = {"campaign": {"iterations": 2}, "reconstruction": {"min_files": 0.5}}
     config["stages"] = [{"name": name, "iterations": 2, "steps": [{"name": "IFT", "fix": []}]} for name in "ab"]
     folder = make_campaign(tmp_path / "campaign", files=2, config=config)["folder"]
@@ -97,7 +97,7 @@ def test_a_solution_that_is_passed_over_waits_for_nothing(tmp_path: Path) -> Non
 
 
 def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None:
-    """No hook comes any more where somebody asks for deliveries: what was refused a moment ago is tried at once, by FINAL as well."""
+    """A delivery by hand tries refused messages at once, because no hook follows, and so does FINAL."""
     notify = {"targets": ["me"], "events": ["end", "held"], "file": str(tmp_path / "none.toml")}
     folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
     node = layout.reco_node(1, 1, 400)
@@ -113,7 +113,7 @@ def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None
 
 
 def test_what_is_only_to_be_taken_in_is_not_told(tmp_path: Path) -> None:
-    """Somebody who asks by hand that what waits be taken in sends nothing with that, and what is due stays due."""
+    """Ingesting the event queue by hand sends nothing, and due messages stay due."""
     notify = {"targets": ["me"], "events": ["held"], "file": str(tmp_path / "none.toml")}
     folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
     take(folder, PRE, {**PRE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"})
@@ -130,7 +130,7 @@ def _tries(folder: str) -> list[int]:
 
 
 def test_when_another_try_is_too_early(tmp_path: Path) -> None:
-    """A try waits for the pause since the last attempt ended, less the second that DAGMan may come early, and for nothing else."""
+    """A retry waits for the pause since the last attempt ended, minus the second that DAGMan may be early."""
     folder = make_campaign(tmp_path / "campaign", files=2)["folder"]
     again = {**PRE, "utc": "2026-11-24T08:10:00.000Z"}
     take(folder, PRE, FAILED, again, {**FAILED, "utc": "2026-11-24T08:20:00.000Z", "job_id": "14.0"})
@@ -142,13 +142,13 @@ def test_when_another_try_is_too_early(tmp_path: Path) -> None:
     assert [early(clock) for clock in times] == [False, True, True, False, False]
     assert not early(times[1], node=layout.reco_node(1, 1, 401))
     take(folder, {**again, "utc": "2026-11-24T08:30:00.000Z"})
-    assert early(times[1])  # an attempt that is open has not ended
+    assert early(times[1])  # an open attempt has not ended
     Path(folder, layout.STATE).unlink()
     assert not early(times[1])
 
 
 def test_a_process_is_known_by_its_beginning() -> None:
-    """A number is given again: a process is the one that began when it did."""
+    """A process is identified by its number and start time, because numbers are reused."""
     time.sleep(0.05)  # the kernel counts hundredths of a second
     with subprocess.Popen(["sleep", "600"]) as other:
         child, own, again = (skip_guard._process(pid).split() for pid in (other.pid, os.getpid(), os.getpid()))
@@ -156,11 +156,11 @@ def test_a_process_is_known_by_its_beginning() -> None:
     assert own == again
     assert own[0] == str(os.getpid())
     assert int(own[1]) < int(child[1])
-    assert skip_guard._process(2**22 + 1) == str(2**22 + 1)  # none has this number
+    assert skip_guard._process(2**22 + 1) == str(2**22 + 1)  # no process has this number
 
 
 def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """FINAL succeeds unless another process of its DAGMan has passed a node over; it is none that has."""
+    """FINAL succeeds unless another process of its DAGMan has skipped a node."""
     folder = record["folder"]
     monkeypatch.setenv("CONDOR_ID", "12.0")
     assert skip_guard.answer(folder, layout.FINAL_NODE, 0) == 0
@@ -176,7 +176,7 @@ def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch:
 
 
 def test_what_a_final_script_answers(tmp_path: Path) -> None:
-    """The script asks who passed a node over: FINAL of a campaign that has its end succeeds, or ends DAGMan with an error."""
+    """FINAL of an ended campaign succeeds, or ends a DAGMan whose earlier process skipped a node with an error."""
     folder = make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 1}})["folder"]
     mille = {"node": layout.mille_node(1, 1), "job_id": "14.0"}
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
@@ -187,7 +187,7 @@ def test_what_a_final_script_answers(tmp_path: Path) -> None:
 
 
 def test_final_leaves_the_copy_to_nobody(tmp_path: Path) -> None:
-    """DAGMan's end kills whoever comes to publish behind FINAL: its script makes the copy itself, though somebody has come later."""
+    """FINAL's script makes the snapshot itself, because DAGMan's end kills any later publisher."""
     folder = make_campaign(tmp_path / "campaign", files=1)["folder"]
     numbers, now = (Path(folder, f"{layout.PUBLISHED}.{name}") for name in ("next", "now"))
     before = numbers.read_bytes()
@@ -205,7 +205,7 @@ def test_final_leaves_the_copy_to_nobody(tmp_path: Path) -> None:
 
 
 def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -> None:
-    """DAGMan is halted behind an iteration after which it would begin further nodes, and only if somebody wants that."""
+    """DAGMan is halted after an iteration only if further nodes would start and a stop was requested."""
     folder = record["folder"]
     halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)
     events = {event for _, event, _ in table.CAMPAIGN} | {""}
@@ -234,7 +234,7 @@ def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -
 def test_why_it_ended_is_told_and_the_wish_forgotten(
     wish: str, status: int, words: str, record: dict[str, Any]
 ) -> None:
-    """FINAL of a halted DAGMan names who wanted it, where that is known, and leaves no wish for the next one."""
+    """FINAL of a halted DAGMan names who requested the stop, if known, and removes the request."""
     folder = record["folder"]
     node = layout.reco_node(1, 1, 401)
     assert hook("pre", folder, node, 0, 2).returncode == 0

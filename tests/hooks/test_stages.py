@@ -1,4 +1,4 @@
-"""Several stages in one campaign, and the validation behind them, as the hooks carry them through."""
+"""Test several stages in one campaign, and the validation after them, in the hooks."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ VALIDATED = {"enabled": True, "files": "500"}
 
 
 def seen(record: dict[str, Any]) -> dict[str, Any]:
-    """State of the campaign, and of some nodes, from the published copy; the store must be sound."""
+    """Return the state of the campaign and of some nodes from the snapshot; the state database must be valid."""
     with queries.published(record["folder"]) as db:
         assert verify.findings(db) == []
         nodes = dict(db.execute("SELECT node, state FROM nodes"))
@@ -43,7 +43,7 @@ def final(record: dict[str, Any], status: int, dag_id: str = "12.0") -> int:
 
 
 def validate(record: dict[str, Any], after: float, dag_id: str = "12.0", **changes: Any) -> int:
-    """Run the hooks of a validation whose chi2/ndf goes from 1.2 to ``after``; returns the last POST's status."""
+    """Run the hooks of a validation whose chi2/ndf changes from 1.2 to ``after``; return the last POST's status."""
     for half in (layout.BEFORE, layout.AFTER):
         for file in layout.files_of(record, layout.VALIDATION):
             node = layout.reco_node(layout.VALIDATION, half, file)
@@ -62,10 +62,10 @@ def validate(record: dict[str, Any], after: float, dag_id: str = "12.0", **chang
 
 
 def test_a_stage_that_converges_hands_on(workdir: Path) -> None:
-    """An early stop ends only its stage: its remaining nodes are passed over, the next stage begins, the last one ends the DAG."""
+    """A stage that converges early skips its remaining nodes, the next stage begins, and the last one ends the DAG."""
     record = make_campaign(workdir / "c", files=2, config={**TWO, "stages": [COARSE, FINE]})
     assert run_iteration(record, 1) == 0
-    assert run_iteration(record, 2, significance=0.001) == 0  # quiet: the stage is over
+    assert run_iteration(record, 2, significance=0.001) == 0  # below the limits: the stage is over
     assert seen(record)["state"] == "solving"
     assert (
         run_iteration(record, 1, stage=2, significance=0.001, residual_max_final=True, chi2_per_ndf=1.003)
@@ -75,7 +75,7 @@ def test_a_stage_that_converges_hands_on(workdir: Path) -> None:
 
 
 def test_what_is_left_of_a_stage_is_passed_over(workdir: Path) -> None:
-    """Nodes of a stage that has ended end at once, without a job, and are shown as skipped."""
+    """Nodes of an ended stage end at once, without a job, and are shown as skipped."""
     record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": [COARSE, FINE]})
     run_iteration(record, 1, significance=0.001, residual_max_final=True)
     for node in (layout.reco_node(1, 2, 400), layout.mille_node(1, 2)):
@@ -87,7 +87,7 @@ def test_what_is_left_of_a_stage_is_passed_over(workdir: Path) -> None:
     ("at_limit", "status", "state"), [("continue", 0, "solving"), ("stop", exit_codes.FATAL, "exhausted")]
 )
 def test_a_stage_at_its_limit(workdir: Path, at_limit: str, status: int, state: str) -> None:
-    """A stage that has not converged in its last iteration is followed by the next, or ends the campaign, as configured."""
+    """A stage that has not converged at its limit is followed by the next, or ends the campaign, as configured."""
     stages = [{**COARSE, "iterations": 1, "at_limit": at_limit}, FINE]
     record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": stages})
     assert run_iteration(record, 1) == status
@@ -114,7 +114,7 @@ def test_a_stage_has_criteria_of_its_own(workdir: Path) -> None:
 def test_a_validation_confirms_or_rejects(
     workdir: Path, after: float, status: int, dag_status: int, state: str
 ) -> None:
-    """A campaign that converged is confirmed by its validation, or ends as rejected, with the numbers; unused files are seen."""
+    """A validation confirms a converged campaign or ends it as rejected, with the numbers, also from unused files."""
     record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED})
     assert record["validation"] == {"files": [400, 500], "unused": [500]}
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
@@ -130,7 +130,7 @@ def test_a_validation_confirms_or_rejects(
 
 
 def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: Path) -> None:
-    """History, status and the message of the end say that the validation had other constants than were handed to it."""
+    """History, status and the final message say that the validation had other constants than it was given."""
     notify = {"targets": ["me"], "events": ["end"], "file": str(workdir / "targets.toml")}
     record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED, "notify": notify})
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
@@ -147,7 +147,7 @@ def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: P
 
 
 def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
-    """After the last iteration without convergence the validation's nodes are passed over."""
+    """After the last iteration without convergence the validation's nodes are skipped."""
     config = {**TWO, "validation": VALIDATED, "campaign": {"iterations": 1}}
     record = make_campaign(workdir / "c", files=1, config=config)
     assert run_iteration(record, 1) == 0
@@ -160,7 +160,7 @@ def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
 
 
 def test_a_failed_validation_is_resumed(workdir: Path) -> None:
-    """A campaign whose validation failed is failed; resumed, it validates what is left and converges."""
+    """A campaign whose validation failed is failed; resumed, it validates the rest and converges."""
     record = make_campaign(workdir / "c", files=1, config={**TWO, "validation": VALIDATED})
     run_iteration(record, 1, significance=0.001, residual_max_final=True)
     assert pre(record, "before_00400") == 0
@@ -173,7 +173,7 @@ def test_a_failed_validation_is_resumed(workdir: Path) -> None:
 
 
 def test_a_list_of_stages_is_gone_through_again(workdir: Path) -> None:
-    """``repeat`` puts the stages into the record as often, by numbered names."""
+    """``repeat`` puts the stages into the manifest that many times, with numbered names."""
     config = {"campaign": {"iterations": 2, "repeat": 2}, "stages": [COARSE, FINE]}
     record = make_campaign(workdir / "c", files=1, config=config)
     names = [stage["name"] for stage in record["stages"]]

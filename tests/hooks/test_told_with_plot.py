@@ -1,4 +1,4 @@
-"""A campaign that ends tells all of it: plot, page, weak modes, what was saved, by the user's own templates."""
+"""Test the final message: plot, page, weak modes, savings, and the user's own templates."""
 
 import json
 from email.message import EmailMessage
@@ -21,7 +21,7 @@ MODES = [
 
 
 def told(tmp_path: Path, *, drawn: bytes | None = PNG, report: dict[str, str] | None = None, **changes: Any) -> Any:
-    """Run a campaign that converges in its fourth iteration; returns its letter and its record."""
+    """Run a campaign that converges in its fourth iteration; return its mail and its manifest."""
     with Mailbox(tmp_path / "mail") as mailbox:
         targets = tmp_path / "targets.toml"
         targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
@@ -39,14 +39,14 @@ def told(tmp_path: Path, *, drawn: bytes | None = PNG, report: dict[str, str] | 
 
 
 def text_of(letter: EmailMessage) -> str:
-    """The letter's text."""
+    """Return the mail's text."""
     body = letter.get_body(("plain",))
     assert body is not None
     return str(body.get_content()).replace("\r\n", "\n")
 
 
 def test_the_plot_is_attached_and_all_is_told(tmp_path: Path) -> None:
-    """The letter has the last iteration's plot, the weak modes that moved, the CPU time, what was saved, and the page."""
+    """The mail has the last iteration's plot, the weak modes that moved, CPU time, savings, and the page."""
     steps = [{"name": "all", "free_parameters": 66, "parts": {"modes": MODES}, "entries_fixed": []}]
     report = {"publish": str(tmp_path / "pages"), "url": "https://align.example.org/pages/"}
     letter, record = told(tmp_path, report=report, steps=steps)
@@ -60,7 +60,7 @@ def test_the_plot_is_attached_and_all_is_told(tmp_path: Path) -> None:
     assert "- curvature in y: moved by 12.3 um, not determined by the data\n" in text
     assert "- tilt in x: moved by 0.4 um, known to 5 um\n" in text
     assert "CPU time: 4 h 04 min\n" in text
-    # four of ten ran, at 61 minutes of CPU time each; the hooks of the test take no wall time to speak of
+    # four of ten ran, with 61 minutes of CPU time each; the test's hooks take negligible wall time
     assert "Saved: 6 iterations of the 10 allowed not needed: about " in text
     assert "6 h 06 min of CPU time (an estimate by the mean of those that ran)\n" in text
     assert "Page: https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html\n" in text
@@ -71,7 +71,7 @@ def test_the_plot_is_attached_and_all_is_told(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
-    """Where the job could draw no plot the message says why, and nothing is attached, an older picture neither."""
+    """Without a plot the message says why, and attaches nothing, not even an older picture."""
     why = "matplotlib is not installed for the jobs' Python (/usr/bin/python3): install faser-align[plot] there"
     letter, _ = told(tmp_path, no_plot=why)
     assert f"Plot: none: {why}\n" in text_of(letter)
@@ -81,7 +81,7 @@ def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"<script>", PNG + bytes(3_000_000)], ids=["missing", "other", "huge"])
 def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None) -> None:
-    """A picture that is missing is left out in silence; one that is none, or too large for a letter, is told."""
+    """A missing picture is omitted silently; an invalid or too large one is reported."""
     path = tmp_path / "convergence.png"
     if content is not None:
         path.write_bytes(content)
@@ -90,7 +90,7 @@ def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None
 
 
 def test_metrics_that_lack_everything(tmp_path: Path) -> None:
-    """Metrics without steps, times and corrections make a message that claims nothing of them."""
+    """Metrics without steps, times and corrections give a message that omits them."""
     nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}
     letter, _ = told(tmp_path, drawn=None, **nothing)
     text = text_of(letter)
@@ -100,7 +100,7 @@ def test_metrics_that_lack_everything(tmp_path: Path) -> None:
 
 
 def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
-    """A hook uses the user's templates, and says in hooks.log which one it could not use."""
+    """A hook uses the user's templates, and logs in hooks.log which one it could not use."""
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "converged.j2").write_text('{% set subject = "Hurra, " ~ campaign %}')

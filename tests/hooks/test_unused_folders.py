@@ -1,4 +1,4 @@
-"""Folders of iterations that an early end left unused: FINAL removes them, and what continues a campaign makes them again."""
+"""Test that FINAL removes unused folders of iterations, and that a continued campaign makes them again."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from faser_align.hooks import skip_guard
 
 
 def make(place: Path, **config: Any) -> dict[str, Any]:
-    """A campaign of one file and six iterations, with its large files elsewhere."""
+    """Return a campaign of one file and six iterations, with its large files elsewhere."""
     record = make_campaign(place / "campaign", files=1, config={"campaign": {"iterations": 6}, **config})
     for iteration in range(1, 7):
         shutil.rmtree(Path(record["folder"], f"iter{iteration:02d}"))
@@ -23,7 +23,7 @@ def make(place: Path, **config: Any) -> dict[str, Any]:
 
 
 def run(record: dict[str, Any], last: int, **changes: Any) -> None:
-    """Run iterations whose jobs leave logs and whose Millepede job hands its constants on."""
+    """Run iterations whose jobs leave logs and whose Millepede job passes its constants on."""
     folder = record["folder"]
     for iteration in range(1, last + 1):
         for part in (layout.RECO, layout.MILLEPEDE):
@@ -37,7 +37,7 @@ def iterations(record: dict[str, Any]) -> list[str]:
 
 
 def test_an_early_end_leaves_no_unused_folders(tmp_path: Path) -> None:
-    """After convergence in iteration 4 of 6 only the folders of iterations 1 to 4 remain, with all that is in them."""
+    """After convergence in iteration 4 of 6 only the folders of iterations 1 to 4 remain, with their content."""
     record = make(tmp_path)
     run(record, 4)
     before = sorted(Path(record["folder"]).glob("iter0[1-4]/**/*"))
@@ -47,7 +47,7 @@ def test_an_early_end_leaves_no_unused_folders(tmp_path: Path) -> None:
 
 
 def test_what_somebody_put_there_stays(tmp_path: Path) -> None:
-    """A file of the user's in an unused folder, and constants that the user changed there, stay."""
+    """A file of the user in an unused folder, and constants that the user changed there, stay."""
     record = make(tmp_path)
     run(record, 4)
     Path(layout.constants_file(record["folder"], 1, 5)).write_text("{}")
@@ -59,7 +59,7 @@ def test_what_somebody_put_there_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "answer"), [(4, 4), (2, 2)])
 def test_a_campaign_that_may_continue_keeps_its_folders(status: int, answer: int, tmp_path: Path) -> None:
-    """A campaign that failed or was removed keeps all folders: its DAGMan may continue by itself, or it is resumed."""
+    """A failed or removed campaign keeps all folders: its DAGMan may continue, or it is resumed."""
     record = make(tmp_path)
     run(record, 2)
     assert hook("final", record["folder"], layout.FINAL_NODE, status, 0).returncode == answer
@@ -67,7 +67,7 @@ def test_a_campaign_that_may_continue_keeps_its_folders(status: int, answer: int
 
 
 def test_a_skipped_job_has_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A DAGMan that restarts after FINAL lets the job of a skipped node run, for which its PRE script makes the folder."""
+    """After FINAL, a restarted DAGMan runs the job of a skipped node, whose PRE script makes its folder."""
     record = make(tmp_path)
     folder, node = record["folder"], layout.reco_node(1, 6, 400)
     run(record, 4)

@@ -1,4 +1,4 @@
-"""Pages and letters in a real browser: what they ask for, what they complain of, whether everybody can use them."""
+"""Check pages and mails in a real browser: requests, errors, accessibility."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = ((360, "dark"), (1600, "light"))
-PATIENCE_MS = 120_000  # with a machine that has much else to do
+PATIENCE_MS = 120_000  # on a busy machine
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# A browser that stays by itself: no sandbox of its own inside a container, no calls home.
+# No sandbox inside a container, and no requests of the browser itself.
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
@@ -21,7 +21,7 @@ ARGUMENTS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Start headless Chromium."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Seen:
-    """A page, what it asked for, and what it complained about."""
+    """A page, its requests, and its errors."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -43,13 +43,13 @@ class Seen:
         page.on("request", lambda request: self.asked.append(request.url))
 
     def violations(self) -> list[str]:
-        """What axe-core finds serious."""
+        """Return what axe-core finds serious."""
         found = Axe().run(self.page).response["violations"]
         return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
 
 
 def look(browser: Browser, path: Path, width: int, scheme: str) -> Seen:
-    """Open a file and see that it is sound: it asks for nothing, complains of nothing, fits, and everybody can use it."""
+    """Open a file and check it: no requests, no errors, it fits the screen, and it is accessible."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
     seen = Seen(context.new_page())

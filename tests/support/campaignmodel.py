@@ -1,6 +1,6 @@
-"""A campaign in plain dictionaries: what the store must say, written from the design and not from the store.
+"""Model a campaign in plain dictionaries, written from the design and not from the code.
 
-It knows nothing of SQLite, of the tables of ``fsm`` or of the modules of ``state``. An event is the dictionary that a hook or
+It uses neither SQLite, nor the tables of ``fsm``, nor modules of ``state``. An event is the dictionary that a hook or
 the command line makes.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 Event = dict[str, Any]
 Iteration = tuple[int, int]  # stage and iteration
 
-# State and event of a campaign, and where that leads.
+# State and event of a campaign, and the next state.
 MOVES = {
     ("created", "submitted"): "submitted",
     **{(state, "reconstruction_started"): "reconstructing" for state in ("submitted", "solving")},
@@ -32,22 +32,22 @@ MOVES = {
     },
 }
 ENDS = ("converged", "exhausted", "diverged", "stalled", "starved", "failed", "removed")
-# What a verdict at the end of the last stage makes of a campaign that has not taken it, because it came too early.
+# Effect of a final decision of the last stage that the campaign had ignored because it came too early.
 LATE_VERDICTS, GOOD_ENDS = ("limit", "converged"), ("exhausted", "converged")
 SETTLED = ("done", "skipped", "lost")
 CONVERGED, FATAL, SKIP = 42, 43, 77
 ANSWERS = {"go_on": 0, "stage_finished": 0, "limit": 0, "converged": CONVERGED}
 DAG_OK, DAG_REMOVED = (0, 3), (4, 6)
-NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
+NO_JOB = "0.2147483647"  # DAGMan's value for a job that could not be submitted
 TOGETHER, TRIES_MAX, PASSED_AT = ("held", "lost"), 6, 2
 
 
 class Row(NamedTuple):
-    """A row of the history, but for times and words."""
+    """A row of the history, without times and words."""
 
     subject: str
     event: str
-    moved: bool  # whether it was not ignored
+    moved: bool  # whether it changed the state
     at: Iteration = (0, 0)
     attempt: int = 0
     job: str = ""
@@ -72,21 +72,21 @@ class Letter:
     node: str
     state: str = "pending"
     tries: int = 0
-    failed: bool = field(default=False, compare=False)  # just now: it has to wait
+    failed: bool = field(default=False, compare=False)  # just now: it must wait
     lease: int = field(default=0, compare=False)  # number of the lease, 0 without one
 
 
 class Model:
-    """What has become of a campaign.
+    """State of a campaign.
 
     Attributes:
-        state, at: where the campaign is.
+        state, at: state and position of the campaign.
         dag: its latest DAGMan.
-        nodes, reasons: state of each node, and why.
-        attempts: of each node, oldest first.
-        verdicts: of each iteration that has begun; '' while there is none.
-        finished: stages that are over, from the first.
-        rows: how often each thing stands in the history.
+        nodes, reasons: state of each node, and the reason.
+        attempts: attempts of each node, oldest first.
+        verdicts: decisions on each iteration that has begun; '' while there is none.
+        finished: ended stages, from the first.
+        rows: how often each row is in the history.
         letters: the outbox, oldest first.
     """
 
@@ -110,7 +110,7 @@ class Model:
         return Counter(self._history)
 
     def take(self, event: Event) -> int:
-        """Take an event in; returns what its script is answered."""
+        """Process an event; return its script's exit status."""
         self._event = event
         if event["phase"] == "control" and event["event"] in ("notify_retried", "changed"):
             return self._wish(event)
@@ -125,11 +125,11 @@ class Model:
         return 0 if event["phase"] == "control" else int(getattr(self, f"_{event['phase']}")(event))
 
     def set_aside(self) -> None:
-        """Something that is no event has lain in the spool."""
+        """Quarantine a malformed file of the event queue."""
         self._note("spooled", moved=False)
 
     def lost(self) -> set[int]:
-        """Files that are lost for good."""
+        """Return the dropped files."""
         return {self._about[node][2] for node, state in self.nodes.items() if state == "lost"}
 
     def _is_over(self, node: str) -> bool:
@@ -173,7 +173,7 @@ class Model:
         self.reasons[node] = ""
 
     def _is_open(self, node: str) -> bool:
-        """Whether the node's latest attempt is of this DAGMan, and goes on."""
+        """Return whether the node's latest attempt is open and of this DAGMan."""
         latest = self.attempts[node][-1] if self.attempts[node] else None
         return latest is not None and not latest.outcome and latest.dag == self._event["dag_id"]
 
@@ -199,15 +199,15 @@ class Model:
     def _post(self, event: Event) -> int:
         node, job = event["node"], event["job_id"]
         stage, iteration, file = self._about[node]
-        # A job that has no name of its own is known by its attempt.
+        # A job without a name of its own is identified by its attempt.
         about = (event["dag_id"], node, "post", job)
         key = (*about, len(self.attempts[node])) if job == NO_JOB else about
         if key in self._answers:
             return self._answers[key]
         if not self._is_open(node):
             if self._is_over(node):
-                return 0  # it had a job all the same, because the store could not be asked in time
-            self._begin(node)  # of its PRE nothing is known
+                return 0  # it had a job anyway, because the database could not be read in time
+            self._begin(node)  # its PRE is unknown
             key = (*about, len(self.attempts[node])) if job == NO_JOB else about
         answer, outcome = event["exit"], "done" if event["ret"] == 0 else "failed"
         last = event["fatal"] or event["retry"] == event["max_retries"]
@@ -258,7 +258,7 @@ class Model:
         return answer
 
     def _take_up(self) -> bool:
-        """Let the last verdict count that the campaign could not take when it came, unless it has moved since."""
+        """Apply the last decision that the campaign ignored when it came, unless it has moved since."""
         past = [row for row in self._history if row.subject == "campaign"]
         early = [place for place, row in enumerate(past) if row.event in LATE_VERDICTS and not row.moved]
         unmoving = ("resumed", "final_failed", "final_removed", "notify_retried", "changed", "delivery_failed")
@@ -270,10 +270,10 @@ class Model:
         self._move(verdict.event, verdict.at, verdict.attempt)
         return self.state in GOOD_ENDS
 
-    # Wishes, and messages
+    # Control requests, and messages
 
     def _wish(self, event: Event) -> int:
-        """Messages are to be tried again, or other people are to be told."""
+        """Process a request to retry messages, or to change recipients."""
         if event["event"] == "changed":
             self.targets = event["after"]
         else:
@@ -284,12 +284,13 @@ class Model:
         return 0
 
     def claim(self, *, final: bool, unresponsive: Collection[str]) -> list[Letter]:
-        """The next message, which may be about several nodes; empty if none is due.
+        """Lease the next message, which may be about several nodes; return empty if none is due.
 
-        In the order of events; what is due takes along what came before it, and passes what failed twice and waits.
+        Messages keep the order of events; a due one includes earlier ones, and overtakes those that failed twice and
+        wait.
         """
         for letter in self.letters:
-            if letter.state == "claimed" and letter.tries >= TRIES_MAX:  # it kills who sends it
+            if letter.state == "claimed" and letter.tries >= TRIES_MAX:  # it kills its sender
                 letter.state, letter.failed = "failed", True
                 self._note("delivery_failed")
         waiting = [letter for letter in self.letters if letter.state in ("claimed", "pending")]
@@ -315,7 +316,7 @@ class Model:
         return claimed
 
     def mark(self, claimed: Collection[Letter], *, sent: bool) -> None:
-        """A message that was claimed has arrived, or has not."""
+        """Record whether a leased message has arrived."""
         given_up = max(letter.tries for letter in claimed) >= TRIES_MAX
         for letter in claimed:
             letter.state, letter.failed = ("sent", False) if sent else ("failed" if given_up else "pending", True)

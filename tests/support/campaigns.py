@@ -1,4 +1,4 @@
-"""Campaigns for tests: a record, a store, metrics, and the hook program run as DAGMan runs it."""
+"""Make campaigns for tests: manifest, state database, metrics, and the hook program run as by DAGMan."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from faser_align.config.schema import Config
 from faser_align.state import publish, views
 from faser_align.state.create import create_store
 
-# As the record names it: not resolved, since a checkout's packages are links.
+# As in the manifest: not resolved, because a checkout's packages are links.
 HOOK = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
 NAME = "Y2023_R011705_F400-405"
 
@@ -23,7 +23,7 @@ NAME = "Y2023_R011705_F400-405"
 def make_campaign(
     folder: Path, *, files: int = 6, config: dict[str, Any] | None = None, name: str = NAME
 ) -> dict[str, Any]:
-    """Make the folder, record and store of a campaign, as submission does, without a DAG; returns the record."""
+    """Make folder, manifest and state database of a campaign as a submission does, without a DAG; return the manifest."""
     values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, **(config or {})}
     values["campaign"] = {"iterations": 4, **values.get("campaign", {})}
     folder.mkdir(parents=True)
@@ -48,7 +48,7 @@ def make_campaign(
 
 
 def metrics(iteration: int, *, stage: int = 1, files: int = 6, **changes: Any) -> dict[str, Any]:
-    """Metrics of a healthy iteration, quiet enough to converge from the third on."""
+    """Return metrics of a healthy iteration, below the limits from the third on."""
     quiet = iteration >= 3
     return {
         "format": 1,
@@ -76,14 +76,14 @@ def metrics(iteration: int, *, stage: int = 1, files: int = 6, **changes: Any) -
 
 
 def write_metrics(record: dict[str, Any], value: dict[str, Any]) -> None:
-    """Leave ``metrics.json`` and the constants where the Millepede job leaves them."""
+    """Write ``metrics.json`` and the constants where the Millepede job writes them."""
     path = Path(layout.metrics_file(record["folder"], value["stage"], value["iteration"]))
     path.write_text(json.dumps(value))
     Path(layout.result_file(record["folder"], value["stage"], value["iteration"])).write_text("constants\n")
 
 
 def write_output(record: dict[str, Any], stage: int, iteration: int, file: int, *, damage: int = 0) -> None:
-    """Leave what a reconstruction leaves: a ROOT header whose end is the file's size (less ``damage``), a binary."""
+    """Write a reconstruction's output: a ROOT header whose end is the file's size (minus ``damage``), a binary."""
     size = 1000
     head = b"root" + (62400).to_bytes(4, "big") + (100).to_bytes(4, "big") + size.to_bytes(4, "big")
     where = (record["data"], stage, iteration, record["run"], file)
@@ -94,7 +94,7 @@ def write_output(record: dict[str, Any], stage: int, iteration: int, file: int, 
 def hook(
     *arguments: object, dag_id: str = "12.0", interpreter: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run the hook program with (phase, campaign, node, macros...) in the environment that DAGMan gives it."""
+    """Run the hook program with (phase, campaign, node, macros...) in the environment from DAGMan."""
     words = [
         str(word).replace("%", "%25").replace(" ", "%20") if i == 1 else str(word) for i, word in enumerate(arguments)
     ]
@@ -104,12 +104,12 @@ def hook(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,  # all its own limits together are 2 min
+        timeout=300,  # the sum of its own limits is 2 min
     )
 
 
 def make_old(folder: str) -> None:
-    """Give the store in ``folder`` the first schema, as a campaign has it that an older program began."""
+    """Give the state database in ``folder`` the first schema, as made by an older program."""
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     for name in views.VIEWS:
         db.execute(f"DROP VIEW {name}")
@@ -122,7 +122,7 @@ def make_old(folder: str) -> None:
 def run_iteration(
     record: dict[str, Any], iteration: int, *, stage: int = 1, dag_id: str = "12.0", **changes: Any
 ) -> int:
-    """Run all hooks of an iteration whose jobs succeed; returns the exit status of the Millepede node's POST."""
+    """Run all hooks of an iteration whose jobs succeed; return the exit status of the Millepede node's POST."""
     folder = record["folder"]
     for file in record["files"]:
         node = layout.reco_node(stage, iteration, file)

@@ -1,4 +1,4 @@
-"""The command line as tests run it."""
+"""Run the command line in tests."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ from faser_align.cli import main
 
 
 class Result(NamedTuple):
-    """What a command left: exit status, standard output, standard error."""
+    """Result of a command: exit status, standard output, standard error."""
 
     status: int
     out: str
     err: str
 
 
-# Runs the command line with some words.
+# Runs the command line with arguments.
 Command = Callable[..., Result]
 
 
@@ -31,7 +31,7 @@ def faser_align(*words: str) -> Result:
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """What runs the command line in this process."""
+    """Return a function that runs the command line in this process."""
 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["faser-align", *words])

@@ -1,7 +1,8 @@
-"""Run a hook and kill it at its n-th executed line of ours: crash.py N COUNT_FILE PACKAGES PHASE CAMPAIGN NODE MACROS...
+"""Kill a hook at its n-th executed line of ours.
 
-With N = 0 nothing is killed, and the number of lines in PLACES goes into COUNT_FILE. There is no pause between two copies, so
-that each run goes through the same lines however fast the disk is.
+Usage: crash.py N COUNT_FILE PACKAGES PHASE CAMPAIGN NODE MACROS... With N = 0 nothing is killed, and the number of lines
+in PLACES is written to COUNT_FILE. There is no publish interval, so that each run executes the same lines however fast
+the disk is.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Where something is written or sent. A kill while a message is being worded is one before it is sent.
+# Where something is written or sent. A kill while a message is composed is equivalent to one before it is sent.
 PLACES = ("/hooks/", "/state/", "/notifiers/send.py", "/notifiers/mail.py")
 
 

@@ -1,4 +1,4 @@
-"""What is in a JSON value or in a campaign's folder against the names by which it is described."""
+"""Compare a JSON value or a campaign's folder with its description."""
 
 import json
 import re
@@ -14,13 +14,13 @@ Keys = tuple[str, ...]
 
 
 def words(name: str) -> Keys:
-    """A described name as the keys on the way to it, ``[]`` for each of a list."""
+    """Return a described name as the keys of its path, ``[]`` for each element of a list."""
     below = name.endswith("...")
     return (*name.removesuffix("...").replace("[]", ".[]").split("."), *(["..."] if below else []))
 
 
 def fits(path: Keys, described: Keys) -> bool:
-    """Whether a description is that of a path: capitals stand for any key, three dots at the end for whatever is below."""
+    """Return whether a description matches a path: capitals match any key, trailing dots everything below."""
     if described[-1:] == ("...",):
         return fits(path[: len(described) - 1], described[:-1])
     return len(path) == len(described) and all(
@@ -29,7 +29,7 @@ def fits(path: Keys, described: Keys) -> bool:
 
 
 def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Paths of all numbers, texts, and lists of such; empty tables and lists have none."""
+    """Return the paths of all numbers, texts, and lists of such; empty tables and lists have none."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from leaves(inner, (*path, key))
@@ -41,7 +41,7 @@ def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
 
 
 def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Paths of all empty tables and lists, and of what is null, which may stand for either."""
+    """Return the paths of all empty tables and lists, and of null, which may replace either."""
     if value in ({}, [], None):
         yield path
     elif isinstance(value, dict):
@@ -53,7 +53,7 @@ def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
 
 
 def undescribed(value: Any, names: Collection[str]) -> list[str]:
-    """What is in a JSON value without a description; of an empty one, that of what may be in it is enough."""
+    """Return what has no description; for an empty value, a description of its content suffices."""
     known = [words(name) for name in names]
     vague = set(empties(value))
     unknown = [path for path in leaves(value) if path not in vague and not any(fits(path, one) for one in known)]
@@ -64,20 +64,20 @@ def undescribed(value: Any, names: Collection[str]) -> list[str]:
 
 
 def found(value: Any, names: Collection[str]) -> set[str]:
-    """Which of the described names are in a JSON value."""
+    """Return which described names are in a JSON value."""
     paths = set(leaves(value))
     return {name for name in names if any(fits(path, words(name)) for path in paths)}
 
 
 def names_of(metrics: dict[str, Any]) -> list[str]:
-    """The described names of an iteration's metrics, or of a validation's."""
+    """Return the described names of an iteration's metrics, or of a validation's."""
     if metrics["stage"] == layout.VALIDATION:
         return [*describe.OF_VALIDATION, *(one.name for one in describe.VALIDATION)]
     return list(describe.METRICS)
 
 
 class Watched(dict[str, Any]):
-    """A table of JSON that notes which of its numbers somebody looks at, by their paths, in ``seen``."""
+    """A JSON table that records in ``seen`` the paths of the numbers that are read."""
 
     def __init__(self, value: dict[str, Any], seen: set[Keys], path: Keys = ()) -> None:
         super().__init__({key: _watch(inner, seen, (*path, key)) for key, inner in value.items()})
@@ -112,7 +112,7 @@ def _watch(value: Any, seen: set[Keys], path: Keys) -> Any:
 
 
 def looked_at(seen: set[Keys], names: Collection[str]) -> set[str]:
-    """The described names of what was looked at."""
+    """Return the described names of what was read."""
     return {name for name in names if any(fits(path, words(name)) for path in seen)}
 
 
@@ -131,19 +131,19 @@ _FILES = [
 
 
 def is_described(name: str) -> bool:
-    """Whether a file of this name below a campaign's folder has a description."""
+    """Return whether a file of this name below a campaign's folder has a description."""
     flat = re.sub(r"/(step|earlier)\d+/", "/", name)
     return any(one.fullmatch(flat) for one in _FILES)
 
 
 def undescribed_files(campaign: Path) -> list[str]:
-    """Files in a campaign's folder that have no description."""
+    """Return files in a campaign's folder without a description."""
     names = (str(path.relative_to(campaign)) for path in campaign.rglob("*") if not path.is_dir())
     return sorted(name for name in names if not is_described(name))
 
 
 def undescribed_keys(campaign: Path) -> dict[str, list[str]]:
-    """Keys without a description in the JSON files of a campaign's folder that have a format of ours, by file."""
+    """Return keys without a description in the JSON files of a campaign's folder in our formats, by file."""
     formats = {one.heading: [key.name for key in one.keys] for one in contents.FORMATS}
     unknown = {}
     for path in campaign.rglob("*.json"):
@@ -157,7 +157,7 @@ def undescribed_keys(campaign: Path) -> dict[str, list[str]]:
 
 
 def undescribed_below(folder: Path) -> list[str]:
-    """What all campaigns below a folder have without a description: files, and keys of files that are ours."""
+    """Return files, and keys of our files, without a description in all campaigns below a folder."""
     found = []
     for record in folder.glob(f"**/{layout.RECORD}"):
         campaign = record.parent

@@ -1,4 +1,4 @@
-"""A folder in which somebody works: configuration, targets that are received here, and commands."""
+"""Provide a working folder: configuration, targets received here, and commands."""
 
 import contextlib
 import json
@@ -18,12 +18,12 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import joblogs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-END_S = 600  # in which a campaign of a test ends, on a machine with much else to do
+END_S = 600  # time limit of a test's campaign on a busy machine
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 
 
 class Desk:
-    """Commands about the campaign ``name``, typed in ``folder``; messages go to ``mailbox`` and ``channel``."""
+    """Commands about the campaign ``name`` in ``folder``; messages go to ``mailbox`` and ``channel``."""
 
     def __init__(self, folder: Path, name: str, mailbox: Mailbox, channel: Mattermost | None = None) -> None:
         self.folder, self.name, self.mailbox, self.channel = folder, name, mailbox, channel
@@ -34,11 +34,11 @@ class Desk:
         targets.chmod(0o600)
 
     def configure(self, text: str, file: str = "faser-align.toml", **values: object) -> None:
-        """Write a configuration; it may name ``examples`` and what else is given."""
+        """Write a configuration; it may use ``examples`` and other given names."""
         (self.folder / file).write_text(text.format(examples=EXAMPLES, **values))
 
     def run(self, *words: str, status: int = 0) -> str:
-        """Type a command; its standard output, if it ended as expected."""
+        """Run a command; return its standard output if it ended as expected."""
         done = subprocess.run(
             [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=END_S + 60, check=False
         )
@@ -46,7 +46,7 @@ class Desk:
         return done.stdout
 
     def wait(self, name: str, status: int = 0) -> None:
-        """Wait until a campaign has ended, in the way that ``status`` says."""
+        """Wait until a campaign has ended according to ``status``."""
         self.run("wait", name, "--timeout", str(END_S), status=status)
 
     def read(self, *words: str) -> Any:
@@ -58,11 +58,11 @@ class Desk:
         return found
 
     def events(self) -> list[str]:
-        """The campaign's own transitions, in order."""
+        """Return the campaign's own transitions, in order."""
         return [row["event"] for row in self.history() if row["subject"] == "campaign" and not row["ignored"]]
 
     def dagman(self, cluster: int) -> Any:
-        """What the schedd remembers of a DAGMan job that has left the queue."""
+        """Return the schedd's history of a DAGMan job that has left the queue."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with contextlib.suppress(htcondor2.HTCondorException):  # it is busy
@@ -75,12 +75,12 @@ class Desk:
         raise AssertionError(f"DAGMan job {cluster} has not left the queue")
 
     def jobs(self) -> set[str]:
-        """Nodes whose job was submitted, from HTCondor's own log."""
+        """Return the nodes whose job was submitted, from HTCondor's own log."""
         log = (self.campaign / layout.JOB_LOG).read_text()
         return {node for line in log.splitlines() if (node := joblogs.logged_node(line))}
 
     def letters(self, subject: str) -> str:
-        """The texts of all letters with ``subject`` in their subjects, as soon as there is one: an end is told after it is shown."""
+        """Wait for mails with ``subject`` in their subjects and return their texts: an end is sent after it is shown."""
 
         def found() -> list[EmailMessage]:
             return [one for one in self.mailbox.messages() if subject in one["Subject"]]
@@ -89,11 +89,11 @@ class Desk:
         return "\n".join(str(body.get_content()) for body in bodies if body is not None)
 
     def kinds(self) -> list[str]:
-        """What each letter is about, once no hook is there that would write more."""
+        """Return the subject of each mail, once no hook is left to send more."""
         until(no_dagman)
         return [str(letter["Subject"]).split()[2] for letter in self.mailbox.messages()]
 
 
 def cluster_of(said: str) -> int:
-    """The job that submit or resume says."""
+    """Return the job id printed by submit or resume."""
     return int(said.partition("as job ")[2].partition(";")[0].partition(".")[0])

@@ -1,6 +1,6 @@
-"""The command line, loaded once: each command runs in a fork of that process, on streams that the test chooses.
+"""Load the command line once, and run each command in a fork of that process, with chosen streams.
 
-Starting Python and importing the program costs a second of the processor, the fork some milliseconds.
+Starting Python and importing the program takes a second of CPU time, the fork some milliseconds.
 """
 
 import importlib
@@ -30,9 +30,9 @@ class Forks:
     """Runs commands, one after the other.
 
     Args:
-        server: the process that has the program loaded.
+        server: the process that has loaded the program.
         folder: where commands run.
-        scratch: where their output is kept meanwhile.
+        scratch: folder for their output.
     """
 
     def __init__(self, server: "subprocess.Popen[str]", folder: Path, scratch: Path) -> None:
@@ -53,10 +53,10 @@ class Forks:
 
 @contextmanager
 def forks(folder: Path, scratch: Path) -> Iterator[Forks]:
-    """While the context is open, commands run in forks of a process that has the program loaded."""
+    """Run commands in forks of a process that has loaded the program, while the context is open."""
     with subprocess.Popen(
         [sys.executable, __file__],
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # a process with threads does not fork well
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # forking a process with threads is unsafe
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,7 +81,7 @@ def _serve() -> None:
 
 
 def _run(asked: dict[str, Any]) -> int:
-    """Run a command as a new interpreter would: a stream that is closed is None."""
+    """Run a command as a new interpreter would: a closed stream is None."""
     from faser_align.cli import main
 
     for number, (name, path) in enumerate(zip(("stdin", "stdout", "stderr"), asked["streams"], strict=True)):

@@ -1,6 +1,6 @@
-"""Names with anything in them that somebody may type, or may have called a folder."""
+"""List names that somebody may type, or give to a folder, with any characters."""
 
-# Each with a canary that a shell would leave if it read the name.
+# Each has a canary command that a shell would execute.
 HOSTILE = [
     *(
         "a b",

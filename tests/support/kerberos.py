@@ -1,4 +1,4 @@
-"""A real pool with a condor_credd, and the tickets of the user who submits there."""
+"""Provide a real pool with a condor_credd, and the user's tickets."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,7 @@ DAGMAN_MAX_SUBMIT_ATTEMPTS = 2
 
 
 class Site:
-    """The pool in ``folder``, as its user sees it; what the producer was called with is counted from here on."""
+    """The pool in ``folder`` as its user sees it; calls of the producer are counted from here on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ticket = folder, folder / "ticket"
@@ -33,7 +33,7 @@ class Site:
         return [line.partition("KRB5CCNAME=")[2] for line in self._lines()[self._before :]]
 
     def stored(self) -> list[Path]:
-        """Files of credentials that the condor_credd and the credmon hold."""
+        """Return the credential files of the condor_credd and the credmon."""
         return sorted((self.folder / credentials.FOLDER).glob("*.c*"))
 
     def _lines(self) -> list[str]:
@@ -41,7 +41,10 @@ class Site:
 
     @contextlib.contextmanager
     def configured(self, text: str, *, daemons: bool = False) -> Iterator[None]:
-        """Change the pool's configuration for a while, for this process and what it starts, or also for the daemons."""
+        """Change the pool's configuration within the context.
+
+        It applies to this process and its children, or also to the daemons.
+        """
         config = self.folder / "condor_config"
         before = config.read_text()
 
@@ -76,5 +79,5 @@ def site(folder: Path) -> Iterator[Site]:
 
 
 def environment_of(path: Path) -> dict[str, str]:
-    """What `env` wrote."""
+    """Return the output of `env`."""
     return dict(line.partition("=")[::2] for line in path.read_text().splitlines() if "=" in line)

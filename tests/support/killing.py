@@ -1,4 +1,4 @@
-"""Killing a program at one of its system calls, by strace."""
+"""Kill a program at one of its system calls, with strace."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ STRACE = shutil.which("strace")
 
 
 def may_trace(folder: Path) -> bool:
-    """Whether strace is here and may trace a process of ours, and kill it; tried in ``folder``."""
+    """Return whether strace may trace and kill a process of ours; tried in ``folder``."""
     if STRACE is None:
         return False
     try:
@@ -18,11 +18,11 @@ def may_trace(folder: Path) -> bool:
 
 
 def killing_at(name: str, number: int, *program: str) -> tuple[str, ...]:
-    """Words that run a program and kill it before its call ``number`` of the system call ``name``."""
+    """Return a command prefix that kills a program before its call ``number`` of the system call ``name``."""
     return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *fault_at(name, number), *program)
 
 
 def fault_at(name: str, number: int | str, fault: str = "signal=KILL") -> tuple[str, ...]:
-    """Options of strace for a fault at call ``number`` of the system call ``name``."""
-    calls = "link,linkat" if name == "link" else name  # os.link calls linkat from Python 3.14
+    """Return strace's options for a fault at call ``number`` of the system call ``name``."""
+    calls = "link,linkat" if name == "link" else name  # os.link calls linkat since Python 3.14
     return ("-e", f"trace={calls}", "-e", f"inject={calls}:{fault}:when={number}")

@@ -1,4 +1,4 @@
-"""Campaigns of any size, put into a store by SQL: what hooks would have written one event after the other."""
+"""Fill a state database by SQL with a campaign of any size, as hooks would."""
 
 import json
 import random
@@ -14,8 +14,8 @@ from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
 from faser_align.state import publish
 
-BEGIN_S = 1_795_000_000  # Unix time at which the campaign was submitted
-RECO_S, MILLE_S, WAIT_S = 600, 240, 90  # typical times of jobs, and how long each waited
+BEGIN_S = 1_795_000_000  # Unix time of the campaign's submission
+RECO_S, MILLE_S, WAIT_S = 600, 240, 90  # typical durations and waiting time of jobs
 LAYERS = [key for key in KEYS if len(key) == 2]
 MODULES = [key for key in KEYS if len(key) == 3]
 TIME = "strftime('%Y-%m-%dT%H:%M:%S.000Z', ?, 'unixepoch')"
@@ -24,14 +24,14 @@ TIME = "strftime('%Y-%m-%dT%H:%M:%S.000Z', ?, 'unixepoch')"
 def make_large(
     folder: Path, *, files: int, iterations: int, ended: bool = True, name: str = "large", lost: int = 0
 ) -> dict[str, Any]:
-    """A campaign whose nodes are all done, each at the first try; returns its record.
+    """Make a campaign whose nodes are all done in one attempt; return its manifest.
 
     Args:
-        folder: where it is made.
+        folder: where to make it.
         files, iterations: its size; it has ``files * iterations`` reconstruction nodes.
-        ended: whether it is exhausted; else the last iteration has half of its nodes running.
-        name: of the campaign.
-        lost: files that were lost in the first iteration.
+        ended: whether it is exhausted; otherwise half of the last iteration's nodes are running.
+        name: name of the campaign.
+        lost: files dropped in the first iteration.
     """
     record = make_campaign(folder, files=files, config={"campaign": {"iterations": iterations}}, name=name)
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
@@ -58,7 +58,7 @@ def make_large(
 
 
 def _iteration(db: sqlite3.Connection, record: dict[str, Any], iteration: int, at: int, *, running: bool) -> int:
-    """All nodes of an iteration, begun at Unix time ``at``; returns when it was solved."""
+    """Write all nodes of an iteration that begins at Unix time ``at``; return the time of its solution."""
     files = record["files"]
     chance = random.Random(iteration)
     _campaign_event(db, at, ("solving", "reconstruction_started", "reconstructing"), iteration)
@@ -94,7 +94,7 @@ def _iteration(db: sqlite3.Connection, record: dict[str, Any], iteration: int, a
 
 
 def _node(db: sqlite3.Connection, node: str, job: str, iteration: int, begin: int, end: int | None) -> None:
-    """One node with its only attempt, which is open without an ``end``."""
+    """Write a node with its only attempt, which is open without an ``end``."""
     state = "running" if end is None else "done"
     db.execute("UPDATE nodes SET state = ?, attempts = 1 WHERE node = ?", (state, node))
     db.execute(
@@ -122,7 +122,7 @@ def _campaign_event(db: sqlite3.Connection, at: int, change: tuple[str, str, str
 
 
 def _metrics(iteration: int, files: int) -> dict[str, Any]:
-    """Metrics of the size that a Millepede job writes."""
+    """Return metrics of a typical size."""
     dofs = {"module.x": "um", "module.y": "um", "module.rz": "urad", "layer.x": "um", "layer.ry": "urad"}
     return metrics(
         iteration,
@@ -141,7 +141,7 @@ def _metrics(iteration: int, files: int) -> dict[str, Any]:
 
 
 def _files(record: dict[str, Any], iteration: int, value: dict[str, Any]) -> None:
-    """What the Millepede job of an iteration leaves, and the constants that it began with."""
+    """Write what the Millepede job of an iteration writes, and its initial constants."""
     folder = record["folder"]
     six = {key: tuple(0.001 * iteration / (1 + n) for n in range(6)) for key in KEYS}
     write_constants(layout.constants_file(folder, 1, iteration), six)  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def _files(record: dict[str, Any], iteration: int, value: dict[str, Any]) -> Non
 
 
 def _job_log(folder: Path) -> None:
-    """HTCondor's log of all jobs: submitted, executing, terminated."""
+    """Write HTCondor's log of all jobs: submitted, executing, terminated."""
     db = sqlite3.connect(f"{folder}/{layout.STATE}")
     with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
         for node, job, begin, end in db.execute(

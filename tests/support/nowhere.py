@@ -1,4 +1,4 @@
-"""Campaigns on the pool whose jobs wait in the queue, since no machine will do, or for a moment."""
+"""Make campaigns on the pool whose jobs stay in the queue, for good or for a moment."""
 
 import subprocess
 import time
@@ -15,7 +15,7 @@ from faser_align.system.atomic import replacing
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
-    """Wait until something is true; returns it."""
+    """Wait until a condition is true; return its value."""
     deadline = time.monotonic() + wait_s
     while not (found := what()):
         assert time.monotonic() < deadline
@@ -24,7 +24,7 @@ def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
 
 
 def no_dagman() -> bool:
-    """Whether no DAGMan is in the queue, so that its hooks have done and told all; a schedd that is busy does not know."""
+    """Return whether no DAGMan is in the queue, so that its hooks have finished; a busy schedd counts as no."""
     try:
         return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
     except (htcondor2.HTCondorException, KeyError):
@@ -32,9 +32,9 @@ def no_dagman() -> bool:
 
 
 def leave_queue(folder: Path, wait_s: float = 15) -> None:
-    """Wait until the DAGMans of campaigns below ``folder`` have left the queue, and remove those that have not.
+    """Wait until the DAGMans of campaigns below ``folder`` have left the queue, and remove the others.
 
-    One whose folder is deleted can neither end nor start again, and stays: the tests after it would wait for it.
+    A DAGMan whose folder is deleted can neither end nor start again, and stays: later tests would wait for it.
     """
     constraint = f'JobUniverse == 7 && regexp("^{folder}/", FaserFolder)'
 
@@ -56,7 +56,7 @@ def leave_queue(folder: Path, wait_s: float = 15) -> None:
 
 @contextmanager
 def no_job_begins() -> Iterator[None]:
-    """While the context is open the pool's machine takes no job: what is done to the files of one is done before it begins."""
+    """Start no jobs on the pool's machine within the context, so that their files can be changed before."""
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
@@ -69,7 +69,7 @@ def no_job_begins() -> Iterator[None]:
 
 @contextmanager
 def cool_down(duration_s: int) -> Iterator[None]:
-    """While the context is open the schedd waits so long before it starts a DAGMan again that failed (from HTCondor 25.10)."""
+    """Set how long the schedd waits before it restarts a failed DAGMan, within the context (since HTCondor 25.10)."""
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
@@ -80,14 +80,14 @@ def cool_down(duration_s: int) -> Iterator[None]:
 
 
 def _configure(config: Path, text: str, daemon: str) -> None:
-    """Give a daemon another configuration; a DAGMan or a tool that starts just now reads a whole file."""
+    """Replace a daemon's configuration atomically, because a DAGMan or a tool may be starting."""
     with replacing(config) as stream:
         stream.write(text.encode())
     subprocess.run(["condor_reconfig", f"-{daemon}"], check=True, capture_output=True)
 
 
 def _slots() -> list[Any]:
-    """What the collector says of the machine; nothing while it is busy."""
+    """Return the collector's ads of the machine; none while it is busy."""
     try:
         return list(htcondor2.Collector().query(htcondor2.AdType.Startd, projection=["Start"]))
     except htcondor2.HTCondorException:
@@ -96,13 +96,13 @@ def _slots() -> list[Any]:
 
 @contextmanager
 def waiting(command: Command, name: str, files: str, jobs: int) -> Iterator[Path]:
-    """A campaign in the current folder, whose jobs wait; its folder. It is stopped at the end.
+    """Provide the folder of a campaign in the current folder whose jobs wait; it is stopped at the end.
 
     Args:
         command: the command line.
         name: the campaign.
-        files: its raw files, as they are typed.
-        jobs: how many there are.
+        files: its raw files as typed.
+        jobs: number of jobs.
     """
     assert command("init").status == 0
     config = Path("faser-align.toml")

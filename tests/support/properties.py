@@ -1,4 +1,4 @@
-"""Which examples tests of properties see: drawn by the test itself in `make test`, ten times as many by chance in `make soak`."""
+"""Choose the examples of property tests: fixed in `make test`, ten times as many random ones in `make soak`."""
 
 import os
 
@@ -8,14 +8,14 @@ SOAK = bool(os.environ.get("FASER_ALIGN_SOAK"))
 
 
 def examples(number: int) -> int:
-    """How many examples a property sees that is to see ``number`` in `make test`."""
+    """Return how many examples a property test draws, if ``number`` in `make test`."""
     return 10 * number if SOAK else number
 
 
 def load_profile() -> None:
-    """Let no chance choose the examples, so that a run that fails accuses what was changed.
+    """Make examples deterministic, so that a failure is due to a change of the code.
 
-    How long an example takes says as much about the machine as about the test.
+    The duration of an example depends on the machine as much as on the test.
     """
     settings.register_profile(
         "any machine",

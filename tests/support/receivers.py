@@ -1,4 +1,4 @@
-"""Receivers on loopback: what of Mattermost takes webhooks and a mail server, both with TLS if asked, and a server that never answers."""
+"""Provide receivers on loopback: Mattermost's webhooks and a mail server, with optional TLS, and a silent server."""
 
 import asyncio
 import json
@@ -18,30 +18,30 @@ from faser_align.notifiers import mailbox
 
 TOKEN = "yobjmukpaw3r3urc5h6i369yima"
 CERTIFICATES = Path(__file__).parents[1] / "data" / "tls"
-AUTHORITY = CERTIFICATES / "authority.pem"  # who trusts it trusts ``good``
+AUTHORITY = CERTIFICATES / "authority.pem"  # clients that trust it accept ``good``
 DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
 
 
 def serving(certificate: str) -> ssl.SSLContext:
-    """TLS of a server that shows one of the ``CERTIFICATES``."""
+    """Return the TLS context of a server with one of the ``CERTIFICATES``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
     return context
 
 
 class SecureMailbox(mailbox.Mailbox):
-    """A mailbox behind TLS, from the first byte (``mode`` ssl) or on request (starttls); it takes any password."""
+    """A mailbox with TLS from the first byte (``mode`` ssl) or on request (starttls); it accepts any password."""
 
     def __init__(self, folder: Path, certificate: str, mode: str) -> None:
         super().__init__(folder)
         self._tls, self._mode = serving(certificate), mode
 
     def url(self, recipient: str = "you@example.org", sender: str = "faser-align@localhost.localdomain") -> str:
-        """The apprise address under which a target reaches this mailbox, with ``TOKEN`` as its password."""
+        """Return the apprise address of this mailbox, with ``TOKEN`` as its password."""
         return f"mailtos://me:{TOKEN}@{mailbox.HOST}:{self.port}?from={sender}&to={recipient}&mode={self._mode}"
 
     def received(self) -> int:
-        """How many letters have come."""
+        """Return how many mails have arrived."""
         return len(self.files())
 
     async def _listen(self) -> asyncio.Server:
@@ -58,7 +58,7 @@ class SecureMailbox(mailbox.Mailbox):
 
 @dataclass
 class Mattermost:
-    """What a webhook received; ``token`` is the only one that is accepted, and channels that are ``closed`` are not."""
+    """A webhook's requests; it accepts only ``token``, and refuses channels in ``closed``."""
 
     port: int
     secure: bool = False
@@ -67,33 +67,33 @@ class Mattermost:
     posts: list[dict[str, Any]] = field(default_factory=list)
 
     def url(self, token: str = TOKEN) -> str:
-        """The apprise address of the webhook."""
+        """Return the apprise address of the webhook."""
         return f"mmost{'s' * self.secure}://127.0.0.1:{self.port}/{token}"
 
     def received(self) -> int:
-        """How many posts have come."""
+        """Return how many posts have arrived."""
         return len(self.posts)
 
 
 def words_of(post: dict[str, Any]) -> str:
-    """All words of a post, those of its attachments too."""
+    """Return all words of a post, including its attachments."""
     return "\n\n".join([post["text"], *(part["text"] for part in post["attachments"])])
 
 
 @contextmanager
 def kept_port() -> Iterator[int]:
-    """A port that nobody else is given while the context is open; who is told its number may listen there, and nobody does now."""
+    """Reserve a port while the context is open; nobody listens there until a server is started on it."""
     with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as every server of ours does
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like each of our servers
         holder.bind((mailbox.HOST, 0))
         yield int(holder.getsockname()[1])
 
 
 @contextmanager
 def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
-    """A server that takes Mattermost's webhook payload, with Mattermost's answers; at ``port``, or at any that is free.
+    """Provide a server for Mattermost's webhook payload, with Mattermost's answers, at ``port`` or any free one.
 
-    With one of the ``CERTIFICATES`` it speaks TLS.
+    With one of the ``CERTIFICATES`` it uses TLS.
     """
     received = Mattermost(0, secure=bool(certificate))
 
@@ -121,7 +121,7 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
             self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None:
-            """Tests stay quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     if certificate:
@@ -139,7 +139,7 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
 
 @contextmanager
 def listening(port: int = 0, *, drip: bool) -> Iterator[int]:
-    """A server that takes connections and says nothing, or an answer without end at a byte a second, to each of them; its port."""
+    """Return the port of a server that accepts connections and is silent, or sends one byte per second forever."""
     over = threading.Event()
 
     def serve() -> None:
@@ -156,7 +156,7 @@ def listening(port: int = 0, *, drip: bool) -> Iterator[int]:
                 except (OSError, StopIteration):
                     continue
         for connection, _ in known:
-            connection.close()  # who comes back to the port later must find it free
+            connection.close()  # a later server must find the port free
 
     with socket.create_server((mailbox.HOST, port), backlog=64) as server:
         server.setblocking(False)

@@ -1,4 +1,4 @@
-"""Campaigns that were recorded on a real pool (tests/data/dagman), unpacked to be repaired; and what a store says."""
+"""Unpack recorded campaigns (tests/data/dagman) for repairs, and read a state database's content."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ from faser_align.campaign.manifest import read_record, write_record
 
 ARCHIVES = Path(__file__).parents[1] / "data" / "dagman"
 RECORDED = ("converged", "failed", "held", "removed", "gone", "killed", "lost", "stages")
-CASES = (*RECORDED, *(f"25.14/{case}" for case in RECORDED))  # of HTCondor 23.9, and of 25.14
+CASES = (*RECORDED, *(f"25.14/{case}" for case in RECORDED))  # of HTCondor 23.9 and 25.14
 TEXTS = (
     layout.JOBSTATE_LOG,
     layout.SCRIPTS_LOG,
@@ -29,7 +29,7 @@ TEXTS = (
 
 @contextmanager
 def in_utc() -> Iterator[None]:
-    """HTCondor's logs have the local time of their machine: while the context is open that of the recorded campaigns."""
+    """Use the recorded campaigns' time zone within the context, because HTCondor's logs have local time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -38,7 +38,7 @@ def in_utc() -> Iterator[None]:
 
 
 def unpack(case: str, folder: Path) -> dict[str, Any]:
-    """Put the recorded campaign ``case`` into ``folder``, as if it had run there; returns its record."""
+    """Unpack the recorded campaign ``case`` into ``folder``, as if it had run there; return its manifest."""
     with tarfile.open(ARCHIVES / f"{case}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     place = f"/data/{Path(case).name}"
@@ -54,7 +54,7 @@ def unpack(case: str, folder: Path) -> dict[str, Any]:
     return record
 
 
-# Columns that no log knows, by table; the history's order within a second is that of the logs.
+# Columns that no log has, by table; the logs define the history's order within a second.
 _TIMES = {
     "campaign": ("created_utc", "updated_utc"),
     "nodes": (),
@@ -67,11 +67,11 @@ _NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked", "stuck")
 
 
 def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
-    """What a store says, without what only hooks could know (``state.repair.rebuild.UNKNOWN``).
+    """Return the content of a state database, without what only hooks knew (``state.repair.rebuild.UNKNOWN``).
 
     Args:
-        path: the store.
-        words: also the words of verdicts, which are those of the program's version.
+        path: the state database.
+        words: include the words of decisions, which depend on the program's version.
     """
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
@@ -79,7 +79,7 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
         for table, unknown in _TIMES.items():
             rows = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]
             found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in rows]
-        # Who waited in the spool, only hooks knew; older programs wrote down PRE, of which its attempt tells.
+        # Only hooks knew what waited in the event queue; older programs recorded PRE, which follows from its attempt.
         found["events"] = [row for row in found["events"] if row["phase"] not in ("spool", "pre")]
         # The recorded campaigns are older than these kinds of messages.
         campaign, newer = found["campaign"][0], ("reconstructed", "stuck")
@@ -103,17 +103,17 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
             continue
         facts = json.loads(row.pop("facts"))
         if row["event"] == "failed":
-            facts["reason"] = facts["reason"].partition(":")[0]  # its job's last words were overwritten
+            facts["reason"] = facts["reason"].partition(":")[0]  # its job's last output was overwritten
         if "verdict" in facts and not words:
             facts.pop("reason")
         if row["event"] == "reconstruction_started":
-            row.pop("node")  # the first of several that began in one second
+            row.pop("node")  # the first of several that began in the same second
         found["paths"].setdefault(row.pop("subject"), []).append((row, facts))
     return found
 
 
 def jobstate_of(path: Path) -> str:
-    """The JOBSTATE_LOG that DAGMan would have written of what a store says, for campaigns whose hooks were run by hand."""
+    """Return the JOBSTATE_LOG that DAGMan would have written, for campaigns whose hooks were run by hand."""
     with closing(sqlite3.connect(path)) as db:
         attempts = db.execute(
             "SELECT node, dag_id, opened_utc, closed_utc, job_id, return_value, exit_status FROM attempts WHERE outcome != 'abandoned'"

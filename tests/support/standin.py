@@ -1,4 +1,4 @@
-"""A stand-in for pede, which cannot be installed from a package registry."""
+"""Provide a stand-in for pede, which no package registry has."""
 
 import stat
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make_pede(folder: Path) -> str:
-    """A program that does what pede does with a steering file, and ends with 0 whatever happens, as pede does."""
+    """Make a program that behaves like pede with a steering file and, like pede, always ends with 0."""
     path = folder / "pede"
     path.write_text(
         f"#!{sys.executable}\n"

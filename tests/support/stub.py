@@ -1,8 +1,9 @@
-"""A job of a fraction of a second: python -I -S stub.py ORDERS NODE, in the campaign's folder.
+"""Run as a job of a fraction of a second: python -I -S stub.py ORDERS NODE, in the campaign's folder.
 
-It leaves what the hooks look for, whole or not at all, as the real jobs do. ORDERS is a folder: a file NODE in it holds the
-exit status with which that node fails every time; ``metrics_ITERATION.json`` what a Millepede node leaves; ``wait_s`` how
-long a job takes, ``NODE.wait_s`` how long that of a node does, ``NODE.eats_mb`` how much memory it fills meanwhile. What it waits for may change.
+It writes the files that hooks expect, atomically, like the real jobs. ORDERS is a folder: a file NODE in it has the
+exit status with which that node always fails; ``metrics_ITERATION.json`` is a Millepede node's output; ``wait_s`` is
+the duration of jobs, ``NODE.wait_s`` that of one node, ``NODE.eats_mb`` the memory it uses. The durations may change
+meanwhile.
 """
 
 import os
@@ -44,7 +45,7 @@ def main(orders: str, node: str) -> int:
 def wait_s(orders: str, node: str) -> float:
     own = f"{orders}/{node}.wait_s"
     with open(own if os.path.exists(own) else f"{orders}/wait_s") as file:
-        return float(file.read() or "0.1")  # it is empty just before something else is written
+        return float(file.read() or "0.1")  # it is empty just before it is rewritten
 
 
 def leave(path: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Events of a node as hooks hand them over, taken into a store in this process, and rows of a store that is sound."""
+"""Process events of a node as hooks do, in this process, and read a valid state database."""
 
 import sqlite3
 from contextlib import closing
@@ -19,12 +19,12 @@ AGAIN = {"dag_id": "20.0"}
 
 
 def take(folder: str, *events: dict[str, Any]) -> list[int]:
-    """The answers to events, each in a transaction of its own."""
+    """Return the exit statuses for events, each in its own transaction."""
     return [writer.record(folder, dict(event)) for event in events]
 
 
 def rows(folder: str, sql: str) -> list[Any]:
-    """What the campaign's store, which must be sound, answers."""
+    """Return rows of the campaign's state database, which must be valid."""
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
         assert verify.findings(db, files=False) == []
         assert redolog.compare(db, folder) == redolog.Comparison([])

@@ -1,6 +1,6 @@
-"""Trials: campaigns with faults that are planned from a seed, several at a time, on a pool of their own.
+"""Run trials: campaigns with faults planned from a seed, several at a time, on a pool of their own.
 
-``make test`` runs a few trials, with the same seeds each time; ``make soak TRIALS=200`` draws new seeds. A trial that fails
+``make test`` runs a few trials, with the same seeds each time; ``make soak TRIALS=200`` draws new seeds. A failed trial
 prints its seed, and FASER_ALIGN_SEED=SEED FASER_ALIGN_TRIALS=1 repeats its plan.
 """
 
@@ -23,8 +23,8 @@ from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
 
 AT_A_TIME = 10  # campaigns wait for HTCondor most of the time
-SLOTS = 64  # some stay claimed by a schedd that was killed
-END_S = 600.0  # longest life of a trial, on a busy machine; an undisturbed campaign takes 17 s
+SLOTS = 64  # some stay claimed by a killed schedd
+END_S = 600.0  # maximum duration of a trial on a busy machine; an undisturbed campaign takes 17 s
 
 
 def seeds(number: int, first: int) -> range:
@@ -118,7 +118,7 @@ class Laboratory(ABC):
         trial.problems.append(f"it has not ended: {campaign.state()}, {campaign.dagmans()}: {dagman}")
 
     def run(self, of: range) -> tuple[str, str]:
-        """Run all trials: one line of what was done and what came of it, and a paragraph for each trial that failed."""
+        """Run all trials; print a summary line, and a paragraph for each failed trial."""
         with ThreadPoolExecutor(AT_A_TIME) as threads:
             trials = list(threads.map(self.trial, of))
         injected: Counter[str] = Counter()
@@ -142,7 +142,7 @@ class Laboratory(ABC):
 
 @contextmanager
 def folder_with_pool(session_folder: Path, name: str) -> Iterator[Path]:
-    """A new folder with a pool of its own, whose daemons may be killed."""
+    """Provide a new folder with its own pool, whose daemons may be killed."""
     root = session_folder / name
     root.mkdir()
     with own_pool(root / "pool", SLOTS):
@@ -150,7 +150,7 @@ def folder_with_pool(session_folder: Path, name: str) -> Iterator[Path]:
 
 
 def _submitted(campaign: PoolCampaign) -> bool:
-    """Submit, which a schedd that was killed for another trial may refuse for a second."""
+    """Submit and retry for a second if a schedd killed in another trial refuses."""
     try:
         return campaign.submit() > 0
     except CampaignError:

@@ -1,4 +1,4 @@
-"""Worlds that are bad for hooks: a small disk, impatient hooks, a clock that is wrong, a hook that stops half-way."""
+"""Provide bad environments for hooks: a small disk, short time limits, a wrong clock, a hook that stops half-way."""
 
 import os
 import shutil
@@ -12,24 +12,27 @@ from campaigns import HOOK
 
 
 def altered(program: str) -> tuple[str, ...]:
-    """The hook program after the lines of ``program``, for which ``database``, ``history``, ``os``, ``time`` are imported."""
+    """Return the hook program with the lines of ``program`` before it.
+
+    They can use ``database``, ``history``, ``os`` and ``time``.
+    """
     head = f"import os, signal, sys, time\nsys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
     head += "from faser_align.state import database, history\n"
     tail = "\nfrom faser_align.hooks import node\nos._exit(node.main(sys.argv[1:]))"
     return (sys.executable, "-I", "-S", "-c", head + program + tail)
 
 
-# Nobody waits for half a minute in a test.
+# No test waits for half a minute.
 IMPATIENT = altered("database.QUEUE_S_MAX, database.BUSY_S_MAX = 0.3, 0.3")
-# Nobody waits for the pause after a copy, whose length is that of the disk: each run takes the same way.
+# No publish interval, which depends on the disk: each run takes the same course.
 PROMPT = altered("from faser_align.state import publish\npublish.SHARE = 1")
 
 
 class SmallDisk:
-    """A disk in memory that covers a folder, in a mount namespace of its own.
+    """A disk in memory that covers a folder, in its own mount namespace.
 
     Attributes:
-        path: the folder as it is there, for every process of this user; SQLite follows no such path.
+        path: the folder for every process of this user; SQLite does not follow such a path.
         program: the hook program in that namespace, where the folder has its own name.
     """
 
@@ -41,7 +44,7 @@ class SmallDisk:
         self.program = (*enter, sys.executable, "-I", "-S", HOOK)
 
     def say(self, command: str) -> bool:
-        """Run a line of shell as root of the disk; whether it succeeded."""
+        """Run a shell command as the disk's root; return whether it succeeded."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f"{{ {command}; }} >/dev/null 2>&1; echo $?\n")
@@ -53,7 +56,7 @@ class SmallDisk:
         assert self.say(f"mount -o remount,bind,{how} '{self._where}'")
 
     def fill(self, leave: int = 0) -> Path:
-        """Fill the disk up to ``leave`` bytes; returns the file to remove afterwards."""
+        """Fill the disk up to ``leave`` bytes; return the file to remove afterwards."""
         filler = self.path / "filler"
         with filler.open("wb", buffering=0) as file:
             with suppress(OSError):
@@ -66,7 +69,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(where: Path, *, size: str) -> Iterator[SmallDisk | None]:
-    """A disk of ``size`` (as mount takes it) with what ``where`` holds, mounted there; None where a user may not do that."""
+    """Mount a disk of ``size`` (as for mount) with the content of ``where`` there; return None if not permitted."""
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(words, text=True, **pipes) as shell:

@@ -1,8 +1,8 @@
-"""Stand-ins for what a job meets on lxplus: CVMFS with ATLASLocalRootBase and Athena, a Calypso checkout, raw files, EOS.
+"""Provide stand-ins for lxplus: CVMFS with ATLASLocalRootBase and Athena, a Calypso checkout, raw files, EOS.
 
-They take what the real ones take and leave what those leave, and misbehave on demand: a raw file of the stand-in says in
-its text what reconstructing it does, and a file ``orders`` names programs that fail. Like their originals the scripts that
-are sourced are not made for ``set -eu``, and they leave the shell with other options, variables and search paths.
+They have the arguments and outputs of the real programs, and fail on demand: the text of a raw file of the stand-in
+defines what its reconstruction does, and a file ``orders`` names programs that fail. As in the originals, sourced
+scripts do not support ``set -eu``, and change options, variables and search paths of the shell.
 """
 
 import json
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 class Lxplus:
-    """The tree of stand-ins in ``folder``, and the configuration that leads to it."""
+    """The tree of stand-ins in ``folder``, and its configuration."""
 
     def __init__(self, folder: Path, tracks: int = 300) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class Lxplus:
         for source in ("cvmfs", "calypso", "bin"):
             shutil.copytree(HERE / source, folder / source)
         athena = folder / "cvmfs" / "atlas" / "athena"
-        (athena / "AtlCoolConsole").rename(athena / "AtlCoolConsole.py")  # of bash, in spite of its name
+        (athena / "AtlCoolConsole").rename(athena / "AtlCoolConsole.py")  # a bash script, despite its name
         for program in (*athena.iterdir(), *self.bin.iterdir()):
             program.write_text(program.read_text().replace("@python@", sys.executable).replace("@folder@", str(folder)))
             program.chmod(0o755)
@@ -42,18 +42,18 @@ class Lxplus:
         self.orders("")
 
     def orders(self, *words: str) -> None:
-        """Programs that fail from now on, each as NAME:HOW."""
+        """Set the programs that fail from now on, each as NAME:HOW."""
         (self.folder / "orders").write_text("".join(f"{word}\n" for word in words))
 
     def raw(self, file: int, **does: object) -> Path:
-        """Make a raw file; keywords say what reconstructing it does besides, for example ``crash=True``."""
+        """Make a raw file; keywords define what its reconstruction does, for example ``crash=True``."""
         path = self.folder / "raw" / "2023" / "011705" / f"Faser-Physics-011705-{file:05d}.raw"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"tracks": self.tracks, "truth": str(self.folder / "truth.txt"), **does}))
         return path
 
     def reconstruction(self, **changes: object) -> dict[str, object]:
-        """The table ``[reconstruction]`` with which jobs find all this."""
+        """Return the table ``[reconstruction]`` for these stand-ins."""
         return {
             "backend": "calypso",
             "raw": f"{self.folder}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw",
@@ -69,6 +69,6 @@ class Lxplus:
         }
 
     def environment(self, scratch: Path) -> dict[str, str]:
-        """What a job finds in its environment, with the stand-ins for programs of the machine in front."""
+        """Return a job's environment, with the stand-ins first in PATH."""
         path = os.pathsep.join((str(self.bin), "/usr/local/bin:/usr/bin:/bin"))
         return {"PATH": path, "HOME": str(scratch), "_CONDOR_SCRATCH_DIR": str(scratch)}

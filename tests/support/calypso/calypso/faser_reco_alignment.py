@@ -35,7 +35,7 @@ if does.get("full"):
 if does.get("silent"):
     sys.exit(0)
 
-# Faster than its original: the detector is that of faser_align's simulation.
+# Faster than the original: the detector is that of faser_align's simulation.
 from faser_align.alignment.parameters.constants import parse_constants, read_constants
 from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
 
