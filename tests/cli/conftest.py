@@ -1,4 +1,4 @@
-"""Campaigns in every state that a reader meets, made by the real hooks, and the command line to read them with."""
+"""Provide campaigns in every state, made by the real hooks, and the command line to read them."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def plain_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command line with some words, in this process."""
+    """Run the command line with arguments, in this process."""
     return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture
 def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, campaigns: Path) -> Command:
-    """The same, with the registry of the campaigns of every state and without a pool."""
+    """Run the command line with the registry of these campaigns and without a pool."""
     monkeypatch.setenv("XDG_STATE_HOME", str(campaigns / "state"))
     monkeypatch.setenv("FASER_ALIGN_POOL", str(campaigns / "pool"))
     return plain_command
@@ -29,7 +29,7 @@ def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, campaigns: 
 
 @pytest.fixture(scope="session")
 def campaigns(session_folder: Path) -> Path:
-    """A folder with one campaign per case, each known to the registry by its name."""
+    """Provide a folder with one registered campaign per case."""
     root = session_folder / "reading"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(root / "state"))
@@ -40,7 +40,7 @@ def campaigns(session_folder: Path) -> Path:
 
 
 def converged(root: Path) -> Record:
-    """Four iterations, the last two quiet."""
+    """Make a campaign of four iterations, the last two below the limits."""
     record = make_campaign(root / "converged", files=2, name="converged")
     assert [run_iteration(record, i) for i in range(1, 5)] == [0, 0, 0, 42]
     assert hook("final", record["folder"], "final", 0, 0).returncode == 0
@@ -48,7 +48,7 @@ def converged(root: Path) -> Record:
 
 
 def failed(root: Path) -> Record:
-    """The second iteration's first file cannot be read; one late event is ignored."""
+    """Make a campaign whose second iteration's first file cannot be read; one late event is ignored."""
     record = make_campaign(root / "failed", files=2, name="failed")
     folder = record["folder"]
     run_iteration(record, 1)
@@ -64,7 +64,7 @@ def failed(root: Path) -> Record:
 
 
 def running(root: Path) -> Record:
-    """In its second iteration: one file done, one running."""
+    """Make a campaign in its second iteration: one file done, one running."""
     record = make_campaign(root / "running", files=2, name="running")
     run_iteration(record, 1)
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
@@ -75,7 +75,7 @@ def running(root: Path) -> Record:
 
 
 def held(root: Path) -> Record:
-    """A job on hold, about which a message could not be delivered."""
+    """Make a campaign with a held job and an undelivered message about it."""
     targets = {"targets": ["nobody"], "file": str(root / "no-targets.toml")}
     record = make_campaign(root / "held", files=2, name="held", config={"notify": targets})
     folder, name = record["folder"], layout.reco_node(1, 1, 400)
@@ -89,7 +89,7 @@ def held(root: Path) -> Record:
 
 
 def lost(root: Path) -> Record:
-    """One of three files is given up, as the quorum allows."""
+    """Make a campaign that dropped one of three files, as allowed."""
     quorum = {"reconstruction": {"min_files": 0.6}}
     record = make_campaign(root / "lost", files=3, name="lost", config=quorum)
     name = layout.reco_node(1, 1, 401)
@@ -99,12 +99,12 @@ def lost(root: Path) -> Record:
 
 
 def created(root: Path) -> Record:
-    """Made, and never submitted."""
+    """Make a campaign that was never submitted."""
     return make_campaign(root / "created", files=2, name="created")
 
 
 def removed(root: Path) -> Record:
-    """Stopped by its user in the second iteration."""
+    """Make a campaign that its user stopped in the second iteration."""
     record = make_campaign(root / "removed", files=2, name="removed")
     run_iteration(record, 1)
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
@@ -113,7 +113,7 @@ def removed(root: Path) -> Record:
 
 
 def one(root: Path) -> Record:
-    """A single iteration was allowed, and is used up."""
+    """Make a campaign that has used its single allowed iteration."""
     record = make_campaign(root / "one", files=2, name="one", config={"campaign": {"iterations": 1}})
     run_iteration(record, 1)
     hook("final", record["folder"], "final", 2, 1)

@@ -1,4 +1,4 @@
-"""Metrics that are missing, cut, no numbers or no metrics: pages and readers say so, and the campaign is told of it."""
+"""Test metrics that are missing, truncated or malformed: pages and readers say so, and the campaign gets a message."""
 
 import json
 import math
@@ -48,7 +48,7 @@ BROKEN: dict[str, bytes] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A campaign at the end of its second Millepede job, whose hook has not come yet."""
+    """Provide a campaign after its second Millepede job and before its hook."""
     record = make_campaign(tmp_path_factory.mktemp("bad") / "c", files=1)
     folder = str(record["folder"])
     run_iteration(record, 1)
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
-    """What is no metrics is named on the page and not judged; pages are made without it."""
+    """Malformed metrics are named on the page and not judged."""
     path = Path(layout.metrics_file(folder, 1, 2))
     path.write_bytes(BROKEN[kind])
     found = collect(folder)
@@ -75,7 +75,7 @@ def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
 
 
 def test_metrics_that_are_none_fail_their_node(folder: str) -> None:
-    """The hook takes nothing in that is no metrics: the node fails, and the campaign says why."""
+    """The hook rejects malformed metrics: the node fails, and the campaign gives the reason."""
     Path(layout.metrics_file(folder, 1, 2)).write_bytes(BROKEN["words for tables"])
     answer = hook("post", folder, layout.mille_node(1, 2), 2, 2, 0, "902.0", 0)
     assert answer.returncode == exit_codes.FATAL
@@ -86,7 +86,7 @@ def test_metrics_that_are_none_fail_their_node(folder: str) -> None:
 
 
 def test_numbers_that_are_none_are_shown_as_none(workdir: Path, plain_command: Command) -> None:
-    """NaN and infinities are dashes on the page, the screens, in the export and the API, and the campaign goes on."""
+    """NaN and infinities are dashes on the page, the screens, in the export and the API, and the campaign continues."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     folder = record["folder"]
@@ -101,7 +101,7 @@ def test_numbers_that_are_none_are_shown_as_none(workdir: Path, plain_command: C
 
 
 def test_a_store_with_odd_metrics_has_a_page(workdir: Path) -> None:
-    """Metrics that an older program let into the store are left out and named."""
+    """Malformed metrics that an older program stored are omitted and named."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     with closing(sqlite3.connect(f"{record['folder']}/{layout.STATE}", isolation_level=None)) as db:
@@ -114,7 +114,7 @@ def test_a_store_with_odd_metrics_has_a_page(workdir: Path) -> None:
 
 
 def test_what_is_wrong_is_named() -> None:
-    """The sentence names the place and what stands there; unknown keys are no fault."""
+    """The sentence names the place and the value; unknown keys are accepted."""
     assert fault(metrics(1, new={"a": [1]})) == ""
     assert fault(metrics(1, solver={"rejects": None})) == ""
     assert fault(metrics(1, notes=["a", 2])) == "notes.1 is 2"
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named() -> None:
 
 
 def test_a_steering_text_that_cannot_be_read_is_named(workdir: Path) -> None:
-    """A steering text that is none is left out, and the page says so."""
+    """An unreadable steering text is omitted, and the page says so."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     path = Path(layout.metrics_file(record["folder"], 1, 1)).with_name("str.txt")
@@ -134,7 +134,7 @@ def test_a_steering_text_that_cannot_be_read_is_named(workdir: Path) -> None:
 
 
 def test_a_copy_of_a_campaign_has_its_own_page(workdir: Path) -> None:
-    """A campaign's folder that was copied elsewhere is read there, and names the constants there."""
+    """A copied campaign folder is read at its new place, and names the constants there."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     Path(record["folder"]).rename(workdir / "moved")

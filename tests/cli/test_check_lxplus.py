@@ -1,4 +1,4 @@
-"""``check`` with everything that a campaign on lxplus needs, in stand-ins; and on the access point of a real pool."""
+"""Test ``check`` with stand-ins for lxplus, and on the access point of a real pool."""
 
 import json
 import os
@@ -45,7 +45,7 @@ Found = dict[str, dict[str, Any]]
 
 
 def tool(folder: Path, name: str, text: str) -> None:
-    """A stand-in for a tool of the site: a program that prints ``text``, or a script of its own."""
+    """Make a stand-in for a site tool: a program that prints ``text``, or a script."""
     path = folder / name
     path.unlink(missing_ok=True)
     path.write_text(text if text.startswith("#!") else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
@@ -54,7 +54,7 @@ def tool(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
-    """The tree, three raw files, tools that are content, a configuration in the current folder."""
+    """Provide the tree, three raw files, working tools, and a configuration in the current folder."""
     made = Lxplus(workdir / "lxplus")
     for number in (400, 401, 402):
         made.raw(number)
@@ -75,12 +75,12 @@ def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
 
 
 def look(command: Command, *words: str) -> Found:
-    """What ``check`` found, by name."""
+    """Return the results of ``check`` by name."""
     return {one["name"]: one for one in json.loads(command("check", *words, "--json").out)}
 
 
 def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None:
-    """With all in place each look is ok and says what it saw, each raw file with its size among it."""
+    """With everything in place each check is ok and has details, including each raw file's size."""
     found = look(plain_command, *DATA)
     bad = {name: one["text"] for name, one in found.items() if one["result"] == "failed"}
     assert set(bad) <= {"user", "HTCondor"}, bad  # root, or no pool of this test
@@ -100,12 +100,12 @@ def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None
 
 
 def sizes(lxplus: Lxplus) -> list[tuple[Path, int]]:
-    """Raw files with their sizes."""
+    """Return raw files with their sizes."""
     return [(path, path.stat().st_size) for path in sorted((lxplus.folder / "raw").rglob("*.raw"))]
 
 
 def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, lxplus: Lxplus) -> None:
-    """Each thing that is not there fails the check by its key; a second bad raw file is counted."""
+    """Each missing thing fails the check with its key; a second bad raw file is counted."""
     (lxplus.checkout / "faser_reco_alignment.py").unlink()
     lxplus.database.unlink()
     raw = lxplus.folder / "raw" / "2023" / "011705"
@@ -131,7 +131,7 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
 
 
 def test_scripts_that_disagree_with_the_configuration(plain_command: Command, lxplus: Lxplus) -> None:
-    """`check` warns of a script that writes another database or does not know an option, and names the key."""
+    """`check` warns of a script that writes another database or lacks an option, and names the key."""
     write, reconstruct = (
         lxplus.checkout / name for name in ("WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py")
     )
@@ -160,7 +160,7 @@ def test_scripts_that_disagree_with_the_configuration(plain_command: Command, lx
 def test_tickets_that_end_soon_and_tools_that_are_absent(
     plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No ticket fails on CERN's pool, a short one is doubted; where there is no such tool nothing is said to be wrong."""
+    """A missing ticket fails on CERN's pool, a short one gives a warning; without the tool the check is skipped."""
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + '[htcondor]\npool = "system"\n[check]\nticket_h = 1e6\n')
     assert look(plain_command)["Kerberos"]["result"] == "warning"
@@ -177,7 +177,7 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
 
 
 def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus: Lxplus) -> None:
-    """A method that pede does not have and requirements that HTCondor cannot read are told by their key before submission."""
+    """A method unknown to pede and requirements that HTCondor cannot parse are reported with their key."""
     config = Path("faser-align.toml")
     config.write_text(
         config.read_text() + '[solver]\nmethod = "inverse"\n[htcondor.mille]\nrequirements = "OpSys = LINUX &&"\n'
@@ -189,7 +189,7 @@ def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus
 
 
 def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus) -> None:
-    """A campaign's folder on EOS fails the check, with the keys that belong where."""
+    """A campaign's folder on EOS fails the check, with the right keys for both places."""
     config = Path("faser-align.toml")
     config.write_text(config.read_text().replace(f'folder = "{Path.cwd()}"', 'folder = "/eos/user/m/me"'))
     found = look(plain_command)["folder"]
@@ -198,7 +198,7 @@ def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus
 
 
 def test_constants_that_are_none_are_named_with_their_key(plain_command: Command, lxplus: Lxplus) -> None:
-    """Constants that cannot be read, and those with a number that is none, fail the check; so does a folder that is not there."""
+    """Constants that are missing, unreadable or not finite fail the check."""
     config = Path("faser-align.toml")
     text = config.read_text()
     Path("nan.txt").write_text('"00": [0, nan, 0, 0, 0, 0]\n')
@@ -214,7 +214,7 @@ def test_constants_that_are_none_are_named_with_their_key(plain_command: Command
 
 
 def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command, lxplus: Lxplus) -> None:
-    """A Python that is none, or lacks faser-align, fails the check by its key."""
+    """A Python that cannot run, or lacks faser-align, fails the check with its key."""
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + '[python]\njobs = "/usr/bin/python3"\nhooks = "/bin/false"\n')
     found = look(plain_command)
@@ -226,7 +226,7 @@ def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command
 
 
 def virtual_environment(folder: Path, base: Path, *, copied: bool = False) -> Path:
-    """The Python of a virtual environment as `python -m venv` leaves it, linked or copied."""
+    """Make a virtual environment as `python -m venv` does, with a linked or copied Python."""
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
     if copied:
@@ -240,7 +240,7 @@ def virtual_environment(folder: Path, base: Path, *, copied: bool = False) -> Pa
 def test_a_python_that_other_machines_lack_is_doubted(
     plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """check names a virtual environment on a local disk, and one whose base is there; one on AFS made from CVMFS is right."""
+    """check warns of a virtual environment or its base on a local disk; one on AFS made from CVMFS is ok."""
     afs, cvmfs, local = (lxplus.folder / name for name in ("afs", "cvmfs/sft/bin", "usr/bin"))
     monkeypatch.setattr(interpreters, "SHARED", (f"{afs}/", f"{lxplus.folder}/cvmfs/"))
     for folder in (cvmfs, local):
@@ -275,7 +275,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
 
 @pytest.fixture
 def told(workdir: Path) -> Iterator[tuple[Path, str]]:
-    """A targets file with a mail server and a webhook that answer, and a webhook where nobody listens."""
+    """Provide a targets file with a working mail server and webhook, and a webhook without a listener."""
     with Mailbox(workdir / "mail") as mailbox, mattermost() as chat, socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # not listening: refused
         path = workdir / "targets.toml"
@@ -294,7 +294,7 @@ def told(workdir: Path) -> Iterator[tuple[Path, str]]:
 def test_the_probe_tries_on_the_access_point_what_hooks_need(
     plain_command: Command, pool: Pool, workdir: Path, told: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """check --probe goes through DAGMan: interpreter, locks, servers by TCP without a message; it leaves nothing behind."""
+    """check --probe tests interpreter, locks and servers through DAGMan, sends no message, and leaves nothing."""
     path, secret = told
     here = workdir / "with space"
     here.mkdir(mode=0o755)
@@ -313,13 +313,13 @@ def test_the_probe_tries_on_the_access_point_what_hooks_need(
     assert found["target gone"]["result"] == "failed"
     assert "cannot be reached" in found["target gone"]["text"]
     assert found["DAGMan"]["result"] == "ok"
-    assert left.status == 1  # one target cannot be reached
+    assert left.status == 1  # one target is unreachable
     assert secret not in left.out
     assert sorted(os.listdir()) == ["faser-align.toml"]
 
 
 def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submit refuses what check finds impossible, with the cure, and submits nothing; --no-check leaves the look out."""
+    """submit refuses what check finds impossible, with the fix, and submits nothing; --no-check skips the checks."""
     here = workdir / "here"
     here.mkdir(mode=0o755)
     monkeypatch.chdir(here)
@@ -339,7 +339,7 @@ def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, m
 def test_a_probe_that_cannot_run_says_why(
     plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interpreter that does not work on the access point fails the probe in seconds, and nothing is left behind."""
+    """An interpreter that does not work on the access point fails the probe in seconds, and nothing is left."""
     here = workdir / "here"
     here.mkdir(mode=0o755)
     monkeypatch.chdir(here)
@@ -361,7 +361,7 @@ def test_a_probe_that_cannot_run_says_why(
 def test_a_campaign_of_the_same_name_in_the_queue_is_named(
     plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """check and submit see a campaign of that name that runs in another folder; after its end the name is free."""
+    """check and submit report a running campaign of that name in another folder; after its end the name is free."""
     folders = [workdir / "first", workdir / "second"]
     for folder in folders:
         folder.mkdir(mode=0o755)
@@ -369,7 +369,7 @@ def test_a_campaign_of_the_same_name_in_the_queue_is_named(
         assert plain_command("init").status == 0
     words = ("submit", *DATA, "-i", "1")
     monkeypatch.chdir(folders[0])
-    with no_job_begins():  # so that it runs as long as it is looked at
+    with no_job_begins():  # so that it is still running when it is examined
         assert plain_command(*words).status == 0
         name = "Y2023_R011705_F400-402"
         monkeypatch.chdir(folders[1])

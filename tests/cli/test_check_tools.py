@@ -1,4 +1,4 @@
-"""What the site's tools print is read by pure functions; the tools themselves are found by PATH."""
+"""Test parsing the output of site tools, and finding them by PATH."""
 
 import os
 from datetime import datetime
@@ -47,7 +47,7 @@ AFS = "Volume Name                    Quota       Used %Used   Partition\nuser.s
     ],
 )
 def test_the_ticket_s_life_is_read(text: str, hours: float | None) -> None:
-    """MIT's and Heimdal's klist tell until when the ticket-granting ticket is good; other tickets do not count."""
+    """klist of MIT and Heimdal gives the end of the ticket-granting ticket; other tickets do not count."""
     found = site_tools.parse_klist(text, NOW)
     assert (None if found is None else found / 3600) == hours
 
@@ -63,13 +63,13 @@ def test_the_ticket_s_life_is_read(text: str, hours: float | None) -> None:
     ],
 )
 def test_the_token_s_life_is_read(line: str, now: datetime, hours: float | None) -> None:
-    """tokens gives dates without a year: the nearest one is meant, also over New Year."""
+    """Dates of tokens without a year mean the nearest one, also across New Year."""
     found = site_tools.parse_tokens(f"\nTokens held by the Cache Manager:\n\n{line}\n   --End of list--\n", now)
     assert (None if found is None else found / 3600) == hours
 
 
 def test_quotas_are_read() -> None:
-    """fs lq tells kilobytes, eos quota bytes; a quota without limit has no end, and of two the tighter one counts."""
+    """fs lq prints kilobytes, eos quota bytes; a quota may be unlimited, and of two the tighter one counts."""
     assert site_tools.parse_afs_quota(AFS.format(quota="10000000")) == Quota(7_300_000 * 1024, 10_000_000 * 1024)
     assert site_tools.parse_afs_quota(AFS.format(quota="no limit")) == Quota(7_300_000 * 1024, None)
     assert site_tools.parse_afs_quota("fs: Invalid argument") is None
@@ -83,7 +83,7 @@ def test_quotas_are_read() -> None:
 
 
 def test_tools_are_found_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tool in PATH is run with dates in a language that is known; one that fails says why; none is told apart."""
+    """A tool in PATH runs with a known date language; a failing one gives its reason; a missing one is distinguished."""
     tool = tmp_path / "klist"
     tool.write_text('#!/bin/sh\nif [ "$1" = fail ]; then echo no credentials >&2; exit 1; fi\necho "$LC_ALL $MORE"\n')
     tool.chmod(0o755)

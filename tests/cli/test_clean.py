@@ -1,4 +1,4 @@
-"""``clean``: large files that nothing needs any more."""
+"""Test ``clean``, which removes large files that nothing needs any more."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def tracks(record: dict[str, Any], iteration: int) -> list[Path]:
 
 @pytest.fixture
 def judged(workdir: Path) -> dict[str, Any]:
-    """A campaign that goes on: two iterations were judged, the third is being reconstructed."""
+    """Provide a running campaign with two judged iterations and a third in reconstruction."""
     record = make_campaign(workdir / "c", files=2)
     run_iteration(record, 1)
     run_iteration(record, 2)
@@ -30,7 +30,7 @@ def judged(workdir: Path) -> dict[str, Any]:
 
 
 def test_only_what_is_not_needed_goes(judged: dict[str, Any], command: Command) -> None:
-    """The tracks of judged iterations but the latest go; those of an iteration that is not judged stay, whatever is asked."""
+    """Tracks of judged iterations except the latest are removed; those of an unjudged one always stay."""
     said = command("clean", judged["folder"])
     assert said.status == 0
     assert "iter01" in said.out
@@ -42,7 +42,7 @@ def test_only_what_is_not_needed_goes(judged: dict[str, Any], command: Command) 
 
 
 def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> None:
-    """--dry-run says what would go, in bytes too, and leaves it; what an interrupted job left is among it."""
+    """--dry-run lists files with their sizes and removes nothing; it includes leftovers of interrupted jobs."""
     partial = tracks(judged, 1)[0].with_name(".kfalignment_011705_00400.root.77.tmp")
     partial.write_bytes(b"x" * 10)
     found = json.loads(command("clean", judged["folder"], "--dry-run", "--json").out)
@@ -54,7 +54,7 @@ def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> 
 
 
 def test_files_may_go_meanwhile(judged: dict[str, Any]) -> None:
-    """A job that tidies up beside takes a file away between the look at the folder and the look at the file: no mistake."""
+    """A file that a job removes during the command is not an error."""
     first, second = tracks(judged, 1)
     found = leftovers._of(judged, 1, 1, mille=False)
     assert next(found).path == str(first)
@@ -70,7 +70,7 @@ def test_mille_files_stay_while_they_are_compared(judged: dict[str, Any], comman
 
 
 def test_a_file_that_stays_is_told(judged: dict[str, Any], command: Command) -> None:
-    """What cannot be removed is named with the reason, and the exit status is 1."""
+    """A file that cannot be removed is named with the reason, and the exit status is 1."""
     if os.geteuid() == 0:
         pytest.skip("root may remove everything")
     place = tracks(judged, 1)[0].parent

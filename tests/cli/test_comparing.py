@@ -1,4 +1,4 @@
-"""``compare``: campaigns against the first of them."""
+"""Test ``compare``."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from faser_align.campaign import layout
 def solved(
     folder: Path, name: str, *, files: int = 1, shift_mm: float, patience: int = 2, place: str = "", **limits: float
 ) -> dict[str, Any]:
-    """A campaign with one solved iteration whose constants are shifted in one module, with an error of 3 um."""
+    """Make a campaign with one solved iteration whose constants are shifted in one module, with an error of 3 um."""
     where = folder / (place or name)
     record = make_campaign(where, name=name, files=files, config={"convergence": {"patience": patience, **limits}})
     run_iteration(record, 1)
@@ -36,7 +36,7 @@ def two(workdir: Path) -> tuple[str, str]:
 
 
 def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
-    """Configuration, files in common, last numbers and constants are compared, the latter over their errors."""
+    """Configuration, common files, last metrics and constants are compared, the latter relative to their errors."""
     found = json.loads(command("compare", *two, "--json").out)
     assert found["common"] == "run 011705 files 400-402"
     assert found["shares"] == [{"campaigns": ["a"], "files": "run 011705 files 403"}]
@@ -44,12 +44,12 @@ def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
     (row,) = found["apart"]["b"]
     assert (row["kind"], row["dof"], row["where"], row["unit"]) == ("module", "x", "003", "um")
     assert row["rms"] == pytest.approx(6.0)
-    # Two sides of 3 um each are 2.1 um for the module; two campaigns of that are 3 um.
+    # Two sides with 3 um each give 2.1 um for the module, and the difference of two campaigns 3 um.
     assert row["sigma"] == pytest.approx(2.0)
 
 
 def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> None:
-    """On the terminal there are the tables."""
+    """The terminal shows the tables."""
     said = command("compare", *two).out
     for text in (
         "files in common: run 011705 files 400-402",
@@ -61,7 +61,7 @@ def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> Non
 
 
 def test_files_that_some_have_are_told_with_whose_they_are(workdir: Path, command: Command, tmp_path: Path) -> None:
-    """Of three campaigns a file that two have is that of these two, and not that of one of them alone."""
+    """A file that two of three campaigns have is listed once with both."""
     for name, files in (("a", 4), ("b", 3), ("c", 2)):
         solved(workdir, name, files=files, shift_mm=0.010)
     three = [f"{workdir}/{name}" for name in "abc"]
@@ -76,7 +76,7 @@ def test_files_that_some_have_are_told_with_whose_they_are(workdir: Path, comman
 
 
 def test_a_page_is_written_on_request(two: tuple[str, str], command: Command, tmp_path: Path) -> None:
-    """-o writes a page with the curves over each other; it replaces nothing without --force."""
+    """-o writes a page with overlaid curves; it replaces a file only with --force."""
     path = tmp_path / "both.html"
     assert f"{path} written" in command("compare", *two, "-o", str(path)).out
     page = path.read_text()
@@ -93,7 +93,7 @@ def test_one_campaign_is_not_enough(two: tuple[str, str], command: Command) -> N
 
 
 def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], command: Command) -> None:
-    """A campaign in which nothing was solved yet has dashes, and no constants."""
+    """A campaign without a solution has dashes, and no constants."""
     make_campaign(workdir / "c", name="c")
     found = json.loads(command("compare", two[0], f"{workdir}/c", "--json").out)
     assert found["apart"] == {}
@@ -102,7 +102,7 @@ def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], 
 
 
 def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, command: Command) -> None:
-    """The terminal and JSON have the curves as numbers, iteration by iteration, also of campaigns of other lengths."""
+    """Terminal and JSON have the curves as numbers per iteration, also for campaigns of different lengths."""
     record = make_campaign(workdir / "c", name="c", files=1)
     for iteration in (1, 2):
         run_iteration(record, iteration)
@@ -113,7 +113,7 @@ def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, command
 
 
 def test_campaigns_of_one_name_are_told_apart(workdir: Path, command: Command, tmp_path: Path) -> None:
-    """Campaigns with the same name stand under their folders, each with its own difference; none is compared with itself."""
+    """Campaigns with the same name are listed by folder, and none is compared with itself."""
     solved(workdir, "a", shift_mm=0.010)
     for number in (2, 3):
         solved(workdir, "x", shift_mm=0.010 * number, place=f"x{number}")
@@ -127,7 +127,7 @@ def test_campaigns_of_one_name_are_told_apart(workdir: Path, command: Command, t
 
 
 def test_what_cannot_be_read_is_told(two: tuple[str, str], command: Command, tmp_path: Path) -> None:
-    """Constants that are damaged are named, on the terminal and on the page, with the campaign that they are of."""
+    """Damaged constants are named with their campaign, on the terminal and on the page."""
     path = Path(layout.result_file(two[1], 1, 1))
     path.write_text("garbage")
     page = tmp_path / "both.html"
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_told(two: tuple[str, str], command: Command, tmp
 
 
 def test_limits_that_differ_are_told(workdir: Path, command: Command, tmp_path: Path) -> None:
-    """A limit is drawn if it is that of all; limits that differ stand above the chart."""
+    """A common limit is drawn; different limits are listed above the chart."""
     solved(workdir, "a", shift_mm=0.010)
     solved(workdir, "b", shift_mm=0.010, effect_um_max=3.0)
     page = tmp_path / "both.html"
@@ -147,7 +147,7 @@ def test_limits_that_differ_are_told(workdir: Path, command: Command, tmp_path: 
 
 
 def test_six_campaigns_with_odd_names(workdir: Path, command: Command, tmp_path: Path) -> None:
-    """Six campaigns, with blanks, marks and other letters in their names, stand beside each other on one page."""
+    """Six campaigns, with blanks, special characters and other scripts in their names, fit on one page."""
     names = ["a b", "Łódź", "<b>bold</b>", '"q"', "=1+1", "naïve λ"]
     for at, name in enumerate(names):
         solved(workdir, name, shift_mm=0.001 * at, place=f"c{at}")
@@ -156,4 +156,4 @@ def test_six_campaigns_with_odd_names(workdir: Path, command: Command, tmp_path:
     assert command("compare", *folders, "-o", str(page)).status == 0
     text = page.read_text()
     assert "<b>bold" not in text
-    assert text.count("<table") == 6  # the numbers, and what five are apart from the first
+    assert text.count("<table") == 6  # the metrics, and differences of five from the first

@@ -1,4 +1,4 @@
-"""Shell completion knows the campaigns."""
+"""Test shell completion of campaign names."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ import pytest
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("verb", ["status", "resume", "compare", "clean"])
 def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path) -> None:
-    """Behind a command that takes a campaign the shell offers the names that begin with what was typed."""
+    """After a command the shell offers the campaigns that begin with the typed text."""
     words = f"faser-align {verb} con"
     environment = {
         "PATH": os.environ["PATH"],
@@ -33,7 +33,7 @@ def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path
     assert "failed" not in done.stdout
 
 
-# What stands in each shell's own file, as the page "First campaign on lxplus" has it, and what makes its prompt known.
+# Each shell's configuration from the page "First campaign on lxplus", and how to recognise its prompt.
 SET_UP = {
     "bash": (".bashrc", 'eval "$(faser-align --show-completion)"\n', "PS1='ready'\n"),
     "zsh": (
@@ -48,12 +48,12 @@ SET_UP = {
     ),
 }
 WAIT_S = 60.0
-# What fish asks a terminal, and what one answers.
+# Queries of fish to a terminal, and the answers.
 ASKED = {b"\x1b[c": b"\x1b[?62;c", b"\x1b[0c": b"\x1b[?62;c", b"\x1b[6n": b"\x1b[1;1R"}
 
 
 def _read_until(terminal: int, wanted: str) -> str:
-    """What a shell writes on its terminal until it has written ``wanted``, or nothing more comes for long."""
+    """Read a shell's terminal output until ``wanted`` appears, or until a timeout."""
     written = b""
     while wanted not in re.sub(r"\x1b\[[0-9;?>=]*[A-Za-z]", "", written.decode(errors="replace")):
         ready, _, _ = select.select([terminal], [], [], WAIT_S)
@@ -69,7 +69,7 @@ def _read_until(terminal: int, wanted: str) -> str:
 
 @pytest.mark.parametrize("shell", [shell for shell in SET_UP if shutil.which(shell)])
 def test_a_real_shell_completes_names(shell: str, campaigns: Path, tmp_path: Path) -> None:
-    """On a terminal the first Tab completes a campaign's name, with what the documentation says to put into the shell's file."""
+    """On a terminal the first Tab completes a campaign's name, with the documented shell configuration."""
     page = (Path(__file__).parents[2] / "docs" / "first-campaign-on-lxplus.md").read_text(encoding="utf-8")
     name, text, prompt = SET_UP[shell]
     assert text.splitlines()[-1] in page

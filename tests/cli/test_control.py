@@ -1,4 +1,4 @@
-"""Stopping and resuming: what is refused, and the real thing on a pool."""
+"""Test stopping and resuming: refusals, and real runs on a pool."""
 
 import io
 import shutil
@@ -17,13 +17,13 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")
 
 
 def test_stop_of_a_campaign_that_has_ended(command: Command) -> None:
-    """There is nothing to stop, whether or not a pool runs."""
+    """A campaign that has ended cannot be stopped, with or without a pool."""
     left = command("stop", "failed", "--yes")
     assert left == (2, "", "error: failed is failed already, so there is nothing to stop\n")
 
 
 def test_stop_and_resume_without_a_pool(command: Command) -> None:
-    """Where no schedd answers both say how to start one."""
+    """Without a schedd both commands say how to start one."""
     for words in (("stop", "running", "--yes"), ("resume", "failed")):
         left = command(*words)
         assert left.status == 2
@@ -31,14 +31,14 @@ def test_stop_and_resume_without_a_pool(command: Command) -> None:
 
 
 def test_resume_of_a_campaign_that_converged(command: Command) -> None:
-    """What has converged is not resumed."""
+    """A converged campaign cannot be resumed."""
     left = command("resume", "converged")
     assert left.status == 2
     assert left.err.startswith("error: converged is converged, so there is nothing to resume; see `faser-align report")
 
 
 def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """A copied campaign can be read, but not run from where its DAG does not lie."""
+    """A copied campaign can be read, but not run, because its DAG is elsewhere."""
     copy = tmp_path / "copy"
     shutil.copytree(campaigns / "failed", copy)
     assert command("status", str(copy)).out.startswith("failed  failed\n")
@@ -49,7 +49,7 @@ def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tm
 
 
 def test_a_dag_that_ended_halted_was_stopped(plain_command: Command, tmp_path: Path) -> None:
-    """Where no job runs a halted DAGMan ends by itself before it can be removed; the campaign is removed all the same."""
+    """Without running jobs a halted DAGMan may end before its removal; the campaign is removed anyway."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     assert hook("final", folder, "final", 6, 0).returncode == 6
     assert plain_command("wait", folder).status == 16
@@ -57,7 +57,7 @@ def test_a_dag_that_ended_halted_was_stopped(plain_command: Command, tmp_path: P
 
 @pytest.fixture
 def here(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Path:
-    """The current folder, with a configuration that asks for a raw file of each number, and a running pool."""
+    """Provide a current folder with a configuration that needs raw files, and a running pool."""
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     assert plain_command("init").status == 0
@@ -68,7 +68,7 @@ def here(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A campaign that failed says why; it goes on when the cause is removed, can be stopped, and resumed again."""
+    """A failed campaign gives the reason, continues after the fix, can be stopped, and resumed again."""
     raw = [here / "raw_00400", here / "raw_00401"]
     for path in raw:
         path.write_bytes(b"raw")
@@ -84,7 +84,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     assert "cure: put the raw file in place, then resume" in status
 
     raw[0].write_bytes(b"raw")
-    with no_job_begins():  # before it was looked at
+    with no_job_begins():  # before the test looked
         resumed = plain_command("resume", "stops")
         assert resumed.status == 0, resumed.err
         assert "stops continues as job " in resumed.out
@@ -95,7 +95,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     )
     stopped = plain_command("stop", "stops", "--yes")
     assert stopped.status == 0, stopped.err
-    assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted where no job ran yet
+    assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted before any job ran
     assert plain_command("wait", "stops").status == 16
     history = plain_command("history", "stops", "--campaign-only").out
     assert "failed -> submitted  resumed" in history
@@ -104,7 +104,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
 
 
 def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command) -> None:
-    """Of an unfinished campaign that the schedd does not know, every command says so, and nobody waits in vain."""
+    """If the schedd does not know an unfinished campaign, every command says so, and none waits forever."""
     assert pool.master_pid
     record = make_campaign(workdir / "gone", files=1, name="gone")
     folder = record["folder"]

@@ -1,4 +1,4 @@
-"""What status says to type does what it says, on a real pool."""
+"""Test on a real pool that the commands shown by status work."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from faser_align.pool.personal import Pool
 
 @pytest.fixture
 def two(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
-    """A campaign whose two jobs wait in the queue, since no machine will do; its folder."""
+    """Provide the folder of a campaign whose two jobs wait in the queue, because no machine matches."""
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
@@ -29,12 +29,12 @@ def two(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, 
 
 
 def jobs(chosen: str) -> list[Any]:
-    """Status of the jobs that a constraint chooses."""
+    """Return the status of the jobs that match a constraint."""
     return [int(ad["JobStatus"]) for ad in htcondor2.Schedd().query(constraint=chosen, projection=["JobStatus"])]
 
 
 def typed(command: str) -> str:
-    """Type a command line into a shell that knows nothing of the pool."""
+    """Run a command line in a shell without the pool's environment."""
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     done = subprocess.run(
         ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -44,7 +44,7 @@ def typed(command: str) -> str:
 
 
 def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> None:
-    """Jobs on hold for one reason are told together and released by the command that is shown; that of a slow one moves it."""
+    """Jobs held for one reason are listed together and released by the shown command; a slow job's command moves it."""
     seen = json.loads(plain_command("status", "two", "--json").out)
     cluster = seen["dag_id"].partition(".")[0]
     ours = f"DAGManJobId == {cluster}"
@@ -57,7 +57,7 @@ def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> 
     prefix = snapshot.to_pool(read_record(str(two)))
     chosen = f'{ours} && FaserNode == "reco_s1_i01_00401"'
     assert len(jobs(chosen)) == 1
-    # It may run now, and does so for long.
+    # It may run now, for a long time.
     for key, value in (("Cmd", '"/bin/sleep"'), ("Arguments", '"600"'), ("Requirements", "true")):
         htcondor2.Schedd().edit(chosen, key, value)
     until(lambda: jobs(chosen) == [2])
@@ -68,7 +68,7 @@ def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> 
 
 
 def as_shown(chosen: str) -> str:
-    """A constraint as the screen has it."""
+    """Return a constraint as the screen shows it."""
     return f"-constraint '{chosen}'"
 
 

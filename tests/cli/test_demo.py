@@ -1,4 +1,4 @@
-"""The demonstration, as a person runs it, on the pool of this test run."""
+"""Test the demonstration as a person runs it, on the pool of this test run."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from standin import make_pede
 from faser_align.cli.commands.demonstration import LOOK_AT
 from faser_align.pool import personal
 
-# What a newcomer wants to know, and where the page of the demonstration says it.
+# Questions of a newcomer, and the places on the demonstration's page that answer them.
 QUESTIONS = {
     "did it converge": r"<h1>demo-1 .*converged.*</h1>",
     "by which rule": r"</h1>\s*<p>[^<]*effect \S+ um is below 0.5 um, in 2 iterations running[^<]*</p>",
@@ -29,7 +29,7 @@ QUESTIONS = {
 
 
 def program(*words: str, status: int = 0) -> str:
-    """Run ``faser-align`` with the typed form of its name and return what it wrote."""
+    """Run ``faser-align`` under its typed name and return its output."""
     command = [sys.executable, "-I", "-m", "faser_align.cli", *words]
     variables = {**os.environ, "FASER_ALIGN_COMMAND": "build/faser-align"}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=800, check=False)
@@ -38,7 +38,7 @@ def program(*words: str, status: int = 0) -> str:
 
 
 def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
-    """It converges early, no job of a later iteration runs, one e-mail arrives, and its hints can be typed."""
+    """The demonstration converges early, runs no job of a later iteration, delivers one mail, and its hints work."""
     shown = program("demo")
     seen = json.loads(program("status", "demo-1", "--json"))
     assert (seen["state"], seen["ended"]) == ("converged", True)
@@ -60,13 +60,13 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
     assert all(question in shown and where in shown for question, where in LOOK_AT)
     for question, answer in QUESTIONS.items():
         assert re.search(answer, page, re.DOTALL), question
-    # A pool that ran before runs on.
+    # A pool that ran before keeps running.
     nothing = {"idle": 0, "running": 0, "held": 0, "other": 0}
     until(lambda: personal.status(pool.folder).jobs == nothing)  # a job leaves the queue a moment after its end
 
 
 def test_the_demonstration_runs_with_pede(pool: personal.Pool, tmp_path: Path) -> None:
-    """With pede (a stand-in, whose exit status is always 0) it converges as well, and its metrics name the solver."""
+    """With pede (a stand-in whose exit status is always 0) it converges too, and its metrics name the solver."""
     shown = program("demo", "--pede", make_pede(tmp_path))
     name = next(line.split()[-1] for line in shown.splitlines() if line.startswith("$ build/faser-align watch "))
     seen = json.loads(program("status", name, "--json"))
@@ -77,6 +77,6 @@ def test_the_demonstration_runs_with_pede(pool: personal.Pool, tmp_path: Path) -
 
 
 def test_a_demonstration_needs_a_pede_that_runs(pool: personal.Pool, tmp_path: Path) -> None:
-    """A program that is missing, or is no pede, is refused before anything is started."""
+    """A missing program, or one that is not pede, is refused before anything starts."""
     program("demo", "--pede", str(tmp_path / "pede"), status=2)
     program("demo", "--pede", "/bin/true", status=2)

@@ -1,4 +1,4 @@
-"""``why`` and ``analyze``: the verdict spelled out, and failures by kind."""
+"""Test ``why`` and ``analyze``: explained decisions, and failures by kind."""
 
 import json
 
@@ -11,7 +11,7 @@ from faser_align.state.logends import LogEnd
 
 
 def test_why_spells_out_the_latest_verdict(command: Command) -> None:
-    """Each criterion stands there with its number, its limit, whether it is met, and in words."""
+    """why lists each criterion with its value, its limit, whether it is met, and a sentence."""
     said = command("why", "converged")
     assert said.status == 0
     assert "converged, iteration 4: converged" in said.out
@@ -21,7 +21,7 @@ def test_why_spells_out_the_latest_verdict(command: Command) -> None:
 
 
 def test_why_of_an_earlier_iteration(command: Command) -> None:
-    """An iteration that went on says what it lacked."""
+    """why names the criteria that an earlier iteration did not meet."""
     found = json.loads(command("why", "converged", "--iteration", "2", "--json").out)
     assert (found["iteration"], found["verdict"]) == (2, "go_on")
     assert [c["name"] for c in found["criteria"] if not c["passed"]] == ["significance", "effect"]
@@ -36,14 +36,14 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
     ],
 )
 def test_what_was_not_judged_is_said(command: Command, words: tuple[str, ...], said: str) -> None:
-    """A question about a verdict that does not exist is answered with those that do."""
+    """why for an iteration without a decision lists those that have one."""
     result = command("why", *words)
     assert result.status == 2
     assert said in result.err
 
 
 def test_failures_are_grouped_by_kind(command: Command) -> None:
-    """analyze tells how often a kind of failure came, on which nodes, in which words, and what helps."""
+    """analyze shows each kind of failure with its frequency, nodes, messages and fix."""
     said = command("analyze", "failed")
     assert said.status == 0
     assert "raw file missing or unreadable: 1 attempt of 1 node" in said.out
@@ -53,7 +53,7 @@ def test_failures_are_grouped_by_kind(command: Command) -> None:
 
 
 def test_holds_are_among_the_failures(command: Command) -> None:
-    """A job on hold has HTCondor's reason and the command that releases it; one that was on hold has no command."""
+    """A held job has HTCondor's reason and the release command; one that was held before has no command."""
     said = command("analyze", "held").out
     assert "\non hold: 1 attempt of 1 node" in said
     assert said.endswith("condor_release 31.0\n")
@@ -71,7 +71,7 @@ def test_nothing_wrong_is_said(command: Command) -> None:
 
 
 def test_failures_that_are_alike_are_one_text() -> None:
-    """Of thousands of holds the kinds are told apart, each with its own cure; texts that differ in hosts are told once."""
+    """Thousands of holds are grouped by kind with its fix; texts that differ only in hosts are shown once."""
     on_hold = {f"{n}.0" for n in range(3000)}
     why = ["memory usage exceeded request_memory", "cannot send to slot1@wn{n:04d}.cern.ch", "quota used up"]
     attempts = [

@@ -1,4 +1,4 @@
-"""A campaign's data in other hands: views that any SQLite tool reads, and what export writes."""
+"""Test views for SQLite tools, and the output of export."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ BY_HAND = {"start_sha256": "1", "result_sha256": "2", "changed_by_hand": True}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A campaign of two files with a failed node, whose first iteration is solved."""
+    """Provide a campaign of two files with a failed node, whose first iteration is solved."""
     record = make_campaign(tmp_path_factory.mktemp("export") / "campaign", files=2)
     assert run_iteration(record, 1, constants=BY_HAND) == 0
     node = layout.reco_node(1, 2, 400)
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_any_sqlite_tool_reads_the_views(folder: str) -> None:
-    """The published copy has the three views, with plain columns for what people ask."""
+    """The snapshot has the three views, with plain columns for common questions."""
     db = sqlite3.connect(f"{folder}/{layout.PUBLISHED}")
     try:
         columns = "iteration, verdict, tracks_used, chi2_per_ndf, module_y_rms_um, module_y_largest_um, changed_by_hand"
@@ -56,7 +56,7 @@ def test_any_sqlite_tool_reads_the_views(folder: str) -> None:
 
 
 def test_export_as_json(folder: str, plain_command: Command) -> None:
-    """As JSON all tables are one document, with the JSON of the store as values."""
+    """JSON of all tables is one document, with stored JSON decoded."""
     found: dict[str, Any] = json.loads(plain_command("export", folder).out)
     assert list(found) == ["campaign", *TABLES]
     assert found["campaign"]["state"] == "reconstructing"
@@ -69,7 +69,7 @@ def test_export_as_json(folder: str, plain_command: Command) -> None:
 
 
 def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> None:
-    """As CSV each table is a file with names of columns; what is None is an empty field."""
+    """In CSV each table is a file with column names; None is an empty field."""
     done = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"))
     assert done.out.splitlines() == [f"wrote {tmp_path}/out/{name}.csv" for name in TABLES]
     with queries.published(folder) as db:
@@ -98,14 +98,14 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
     ],
 )
 def test_mistakes_of_export(folder: str, plain_command: Command, words: tuple[str, ...], sentence: str) -> None:
-    """A word that is wrong is one sentence with what is right."""
+    """A wrong word gives one sentence with the right ones."""
     done = plain_command("export", folder, *words)
     assert (done.status, done.out) == (2, "")
     assert sentence in done.err
 
 
 def test_an_older_store_is_exported_alike(folder: str, plain_command: Command, tmp_path: Path) -> None:
-    """A copy of the first schema, which has no views, gives the same export."""
+    """A copy with the first schema, which has no views, gives the same export."""
     expected = plain_command("export", folder).out
     older = tmp_path / "older"
     older.mkdir()
@@ -116,12 +116,12 @@ def test_an_older_store_is_exported_alike(folder: str, plain_command: Command, t
 
 
 def test_the_page_of_the_schema_is_current() -> None:
-    """docs/schema.md is what the code says."""
+    """docs/schema.md agrees with the code."""
     assert PAGE.read_text() == schema_page(), "run: make refresh"
 
 
 def test_every_column_is_explained() -> None:
-    """No table, view or column of the store is without a meaning, and the numbers of the schema are there."""
+    """Every table, view and column has a meaning, and the page has the schema numbers."""
     known = relations()
     assert {relation.name for relation in known} >= {
         *views.VIEWS,
@@ -138,7 +138,7 @@ def test_every_column_is_explained() -> None:
 
 
 def test_the_examples_of_the_page_run(folder: str) -> None:
-    """The SQL that the page shows is understood by SQLite."""
+    """SQLite accepts the SQL on the page."""
     block = re.search(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert block is not None
     with queries.published(folder) as db:

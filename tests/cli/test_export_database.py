@@ -1,4 +1,4 @@
-"""``constants export --sqlite``: the database with the constants, as the reconstruction jobs make it."""
+"""Test ``constants export --sqlite``."""
 
 import json
 import sqlite3
@@ -21,7 +21,7 @@ POOL = "data/poolcond/PoolFileCatalog.xml"
 
 @pytest.fixture
 def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
-    """The stand-ins, and a configuration that leads to them in the current folder."""
+    """Provide the stand-ins, and a configuration for them in the current folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = Lxplus(tmp_path / "lxplus")
     here = tmp_path / "here"
@@ -36,13 +36,13 @@ def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
 
 
 def in_the_database(folder: Path) -> str:
-    """What the stand-in's database says of the alignment."""
+    """Return the alignment in the stand-in's database."""
     with closing(sqlite3.connect(folder / "data" / "sqlite200" / "ALLP200.db")) as db:
         return str(db.execute("SELECT * FROM folders").fetchall())
 
 
 def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> None:
-    """Text, database, POOL files and a JSON with run range, tag and geometry stand in one folder; the text is the file."""
+    """One folder has the unchanged text, database, POOL files and a JSON with run range, tag and geometry."""
     left = plain_command(
         *("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out", "--runs", "11705-11800", "--year", "2023")
     )
@@ -77,7 +77,7 @@ def test_a_campaign_gives_runs_and_year(plain_command: Command, lxplus: Lxplus, 
 
 
 def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:
-    """The export takes database, POOL file and tag from the names that the jobs use."""
+    """The export uses the jobs' names for database, POOL file and tag."""
     lxplus.orders("write:05")
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + 'written = "FASER-05_ALLP200.db"\npool = "FASER-05_Align.pool.root"\n')
@@ -89,7 +89,7 @@ def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:
 
 
 def test_what_fails_is_said_and_leaves_nothing(plain_command: Command, lxplus: Lxplus) -> None:
-    """A failing script is named with exit status 1, and mistakes with 2; no half-made folder is left."""
+    """A failing script is named with exit status 1, and usage errors with 2; no partial folder is left."""
     words = ("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out")
     assert "give it with --year" in plain_command(*words, "--runs", "1-2").err
     assert "write the first and the last run" in plain_command(*words, "--year", "2023").err

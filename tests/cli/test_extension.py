@@ -1,4 +1,4 @@
-"""What an extension is made of: its nodes in the store, its DAG, and what a command that was killed leaves."""
+"""Test an extension: its nodes, its DAG, and what a killed command leaves."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from faser_align.state import control_requests, queries, spool, verify, writer
 
 
 def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
-    """The wish moves the campaign on and inserts the nodes in one transaction; replayed it changes nothing."""
+    """The request changes the campaign's state and adds the nodes in one transaction; a repeat changes nothing."""
     record = make_campaign(tmp_path / "c", files=2, config={"campaign": {"iterations": 2}})
     folder = record["folder"]
     assert [run_iteration(record, i) for i in (1, 2)] == [0, 0]
@@ -41,7 +41,7 @@ def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
 
 
 def test_an_extension_of_what_runs_is_ignored(tmp_path: Path) -> None:
-    """A wish that the state does not allow leaves a row in the history, and no nodes."""
+    """A request that the state does not allow adds a row to the history, and no nodes."""
     record = make_campaign(tmp_path / "c", files=1)
     run_iteration(record, 1)
     control_requests.put(record["folder"], "extended", {"stage": 1, "before": 4, "after": 6})
@@ -55,7 +55,7 @@ def test_an_extension_of_what_runs_is_ignored(tmp_path: Path) -> None:
 
 
 def test_the_dag_of_an_extension(tmp_path: Path) -> None:
-    """It begins with the first iteration that was not judged, and leaves out what is done of it."""
+    """The DAG begins with the first unjudged iteration, without its completed nodes."""
     record = make_campaign(tmp_path / "c", files=2, config={"campaign": {"iterations": 3}})
     text = render(record, (1, 2), {layout.reco_node(1, 2, 400)})
     assert "_i01" not in text
@@ -67,7 +67,7 @@ def test_the_dag_of_an_extension(tmp_path: Path) -> None:
 
 
 def test_without_htcondor_nothing_is_changed(command: Command, campaigns: Path) -> None:
-    """Where no schedd answers an extension is refused, and leaves nothing behind."""
+    """Without a schedd an extension is refused, and nothing is left."""
     left = command("extend", "failed", "-i", "2")
     assert left.status == 2
     assert "faser-align pool start" in left.err
@@ -77,7 +77,7 @@ def test_without_htcondor_nothing_is_changed(command: Command, campaigns: Path) 
 
 
 def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
-    """A DAG that no DAGMan has seen goes with its change, other changes stay; one that has run is kept."""
+    """A DAG that no DAGMan has used is removed with its change; other changes, and one that ran, stay."""
     record = make_campaign(tmp_path / "c", files=1)
     folder = record["folder"]
     hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
@@ -102,7 +102,7 @@ def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
 def test_an_extension_that_adds_nothing_is_refused(
     workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A campaign that diverged after 3 of 10 iterations has 7 left: fewer are refused with the number, as many are not."""
+    """A campaign that diverged after 3 of 10 iterations has 7 left: fewer are refused with the number, 7 are not."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     record = make_campaign(workdir / "early", files=1, config={"campaign": {"iterations": 10}})
     worse = [

@@ -1,6 +1,6 @@
-"""What the reading commands show, character by character: on terminals of 80 and 200 columns, and plain.
+"""Test the reading commands' output character by character: on terminals of 80 and 200 columns, and plain.
 
-After a change that is meant: ``FASER_ALIGN_SCREENS=write python -m pytest tests/cli/test_golden_screens.py``, then look at
+After an intended change run ``FASER_ALIGN_SCREENS=write python -m pytest tests/cli/test_golden_screens.py``, then check
 the difference with git.
 """
 
@@ -33,7 +33,7 @@ STEP_S = 60  # between two hooks
 NOW = BEGIN + 900
 NAMES = ("converged", "created", "failed", "held", "lost", "one", "removed", "running")
 FORMS = ("80", "200", "plain")
-# Every column of the store that holds a time.
+# Every column of the state database with a time.
 TIMES = {
     "campaign": ("created_utc", "updated_utc"),
     "attempts": ("opened_utc", "closed_utc"),
@@ -44,7 +44,7 @@ TIMES = {
 
 
 class Terminal(io.StringIO):
-    """Standard output that says it is a terminal."""
+    """Standard output that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -52,7 +52,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(scope="module")
 def quiet(campaigns: Path) -> Iterator[Path]:
-    """The campaigns once more, in a folder whose name is as long everywhere, with a hook at every minute."""
+    """Provide the campaigns in a folder with a name of fixed length, with one hook per minute."""
     with tempfile.TemporaryDirectory(prefix="faser-align-screens-", dir="/var/tmp") as folder:
         root = Path(folder)
         with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ def quiet(campaigns: Path) -> Iterator[Path]:
 
 
 def _move(folder: Path, before: str, after: str) -> None:
-    """Let a copied campaign speak of its new place, and give its events times that are the same in every run."""
+    """Change a copied campaign's paths, and set its events' times to fixed values."""
     record = folder / layout.RECORD
     record.write_text(record.read_text().replace(before, after))
     db = sqlite3.connect(folder / layout.STATE, isolation_level=None)
@@ -89,7 +89,7 @@ def _move(folder: Path, before: str, after: str) -> None:
 
 @pytest.fixture
 def screen(plain_command: Command, quiet: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a command shows in a form: on a terminal of so many columns, or plain; stable in times, paths and version."""
+    """Return a command's output on a terminal of some columns, or plain, with stable times, paths and version."""
     for name, value in (
         ("XDG_STATE_HOME", str(quiet / "state")),
         ("FASER_ALIGN_POOL", str(quiet / "pool")),
@@ -130,7 +130,7 @@ CASES = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_screens_are_as_they_were(form: str, screen: Callable[..., str]) -> None:
-    """Every screen in every form is the one that was looked at."""
+    """Every screen in every form is the recorded one."""
     differing = []
     for words in CASES:
         path = SCREENS / form / f"{'-'.join(word.lstrip('-') for word in words)}.txt"
@@ -144,14 +144,14 @@ def test_screens_are_as_they_were(form: str, screen: Callable[..., str]) -> None
 
 
 def test_there_is_no_screen_too_many() -> None:
-    """Each file of a screen belongs to a command that is tried."""
+    """Each recorded screen belongs to a tested command."""
     wanted = {f"{form}/{'-'.join(word.lstrip('-') for word in words)}.txt" for form in FORMS for words in CASES}
     assert {str(path.relative_to(SCREENS)) for path in SCREENS.glob("*/*")} == wanted
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_screens_fit_the_terminal(columns: int, screen: Callable[..., str]) -> None:
-    """No line is wider than the terminal, down to 40 columns, except a word that must stay whole, a command to paste, and curves."""
+    """No line exceeds the terminal, down to 40 columns, except unbreakable words, commands to paste, and curves."""
     command = re.compile(r" *(CONDOR_CONFIG=\S+ )?(faser-align|condor_\w+) [^`]+")
     for words in (case for case in CASES if "--plot" not in case):
         for line in screen(str(columns), *words).splitlines():
@@ -160,7 +160,7 @@ def test_screens_fit_the_terminal(columns: int, screen: Callable[..., str]) -> N
 
 
 def test_plain_output_is_plain(screen: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither lines nor Braille are drawn; the environment asks for it as well as the option."""
+    """Plain output has neither lines nor Braille, by option or by environment variable."""
     for words in CASES:
         shown = screen("plain", *words)
         assert [c for c in shown if 0x2500 <= ord(c) < 0x2900] == []
@@ -170,13 +170,13 @@ def test_plain_output_is_plain(screen: Callable[..., str], monkeypatch: pytest.M
 
 
 def test_watching_plainly(screen: Callable[..., str]) -> None:
-    """On a terminal, too, plain watching writes lines that stay, and never draws a screen again."""
+    """Plain watching writes lines that stay, also on a terminal, and never redraws a screen."""
     assert screen("plain", "watch", "converged").splitlines()[0].startswith("converged  converged: ")
     assert "\x1b" not in screen("plain", "watch", "converged")
 
 
 def test_colours_are_for_who_wants_them(screen: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal gets colours; NO_COLOR, a dumb terminal and plain output have none, and say the same."""
+    """A terminal gets colours; NO_COLOR, a dumb terminal and plain output have none, with the same text."""
     without = screen("80", "status", "converged")
     monkeypatch.setenv("TERM", "dumb")
     assert screen("80", "status", "converged") == without
@@ -189,12 +189,12 @@ def test_colours_are_for_who_wants_them(screen: Callable[..., str], monkeypatch:
 
 
 def written_to(terminal: int) -> bytes:
-    """All that was written to a pseudo-terminal whose other end is closed here; closes this one, too."""
+    """Return everything written to a pseudo-terminal after closing both ends."""
     found = b""
     while True:
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # what Linux says when the other end is closed
+        except OSError:  # Linux's answer when the other end is closed
             break
         if not part:
             break
@@ -207,7 +207,7 @@ def written_to(terminal: int) -> bytes:
     ("wanted", "shown"), [({"NO_COLOR": "1"}, b"%s\r\n"), ({}, b"\x1b[33m%s\x1b[0m\r\n")], ids=["without", "with"]
 )
 def test_colours_of_warnings(wanted: dict[str, str], shown: bytes) -> None:
-    """A warning has a colour on a terminal, but not with NO_COLOR, and no command to the terminal that is none of ours."""
+    """A warning has a colour on a terminal, but not with NO_COLOR, and foreign control sequences are removed."""
     ours, theirs = pty.openpty()
     program = "from faser_align.cli import console; console.warn('\\x1b[5mno \\x1b]0;title\\x07room')"
     environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **wanted}
@@ -217,7 +217,7 @@ def test_colours_of_warnings(wanted: dict[str, str], shown: bytes) -> None:
 
 
 def test_a_real_terminal(quiet: Path) -> None:
-    """On a pseudo-terminal of 80 columns the screen is that of the file, whose width the terminal says itself."""
+    """On a pseudo-terminal of 80 columns the screen is that of the file."""
     import fcntl
     import struct
     import termios

@@ -1,4 +1,4 @@
-"""The help of every command."""
+"""Test the help of every command."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from faser_align.cli import main
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of all commands that do something, groups left out."""
+    """Return the paths of all commands, without groups."""
     inner = getattr(command, "commands", None)
     if inner is None:
         yield path
@@ -25,19 +25,19 @@ COMMANDS = sorted(_commands(typer.main.get_command(main.app)))
 
 @pytest.fixture(autouse=True)
 def _80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However wide the terminal is from which the tests were started."""
+    """Set 80 columns, whatever the terminal of the tests."""
     monkeypatch.setenv("COLUMNS", "80")
 
 
 def test_the_commands_of_this_area_are_there() -> None:
-    """Reading and control commands can be typed."""
+    """Reading and control commands exist."""
     wanted = ["list", "status", "watch", "wait", "history", "metrics", "report", "diagram", "stop", "resume"]
     assert {(name,) for name in wanted} | {("notify", "test")} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("group", sorted({path[:-1] for path in COMMANDS}), ids=" ".join)
 def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command) -> None:
-    """In the list of commands each has a whole sentence, on 80 columns."""
+    """In the list of commands each has a complete sentence, on 80 columns."""
     listed = command(*group, "--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert len(listed) >= 1
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
@@ -46,7 +46,7 @@ def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example(path: tuple[str, ...], command: Command) -> None:
-    """The help of a command has one example, of that very command, on 80 columns."""
+    """The help of each command has one example of that command, on 80 columns."""
     left = command(*path, "--help")
     assert left.status == 0
     assert f"Example: faser-align {' '.join(path)}" in left.out

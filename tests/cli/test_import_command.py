@@ -1,4 +1,4 @@
-"""``import config.json``, as typed: what it writes and says, and that a campaign can be planned with it."""
+"""Test ``import config.json``: its output, and planning a campaign with its result."""
 
 import json
 import re
@@ -22,7 +22,7 @@ DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 @pytest.fixture
 def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder outside /tmp, where campaigns may lie."""
+    """Provide an empty current folder outside /tmp, where campaigns may be."""
     folder = workdir / "here"
     folder.mkdir(mode=0o755)
     monkeypatch.chdir(folder)
@@ -30,7 +30,7 @@ def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None:
-    """The fault is told in one sentence; with --lenient the file is written, and what has no key is listed with why."""
+    """The fault gives one sentence; with --lenient the file is written, and unknown keys are listed."""
     shutil.copy(THEIRS / "config.json", here)
     refused = plain_command("import", "config.json")
     assert refused.status == 2
@@ -50,7 +50,7 @@ def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None
 
 
 def test_many_faults_and_lines_are_told_in_few(plain_command: Command, here: Path) -> None:
-    """Of faults of one kind three are told and the others counted; lines of a template stand together behind its key."""
+    """Three faults of a kind are shown and the others counted; a template's lines are grouped after its key."""
     old = json.loads((THEIRS / "config.json").read_text().replace('_layer"\n', '_layer",\n'))
     old["tpl"]["dir"] = str(here)
     (here / "reco.sub.tpl").write_text("universe = vanilla\noutput = x\nrequest_cpus = 3\nmine = 1\n")
@@ -67,7 +67,7 @@ def test_many_faults_and_lines_are_told_in_few(plain_command: Command, here: Pat
 
 
 def in_the_tree(text: str, tree: Path) -> str:
-    """An old configuration whose paths lead into the tree of stand-ins."""
+    """Return an old configuration whose paths lead into the tree of stand-ins."""
     for old, new in (
         ("/afs/cern.ch/user/u/user", "/afs/cern.ch/user/y/yourusername"),
         ("/eos/home-u/user", "/eos/user/y/yourusername"),
@@ -87,7 +87,7 @@ def in_the_tree(text: str, tree: Path) -> str:
 
 
 def in_stand_ins(command: Command, here: Path, lxplus: Lxplus, name: str, options: list[str]) -> Path:
-    """Import one of their configurations that leads into the stand-ins, whose tree is returned."""
+    """Import an old configuration with paths in the stand-ins; return their tree."""
     tree = lxplus.folder
     for folder in ("templates", "dag_files", "eos/Alignment/data", "eos/faser-alignment-output", "calypso/install"):
         (tree / folder).mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -125,7 +125,7 @@ def in_stand_ins(command: Command, here: Path, lxplus: Lxplus, name: str, option
 def test_a_campaign_can_be_planned_with_it(
     plain_command: Command, here: Path, workdir: Path, name: str, options: list[str], typed: str
 ) -> None:
-    """What import writes loads without error, and submit --dry-run plans the campaign with it, unchanged but for raw files."""
+    """submit --dry-run plans a campaign with the imported file, unchanged except for raw files."""
     tree = in_stand_ins(plain_command, here, Lxplus(workdir / "lxplus"), name, options)
     left = plain_command("submit", *DATA, "--dry-run", "--json")
     assert left.status == 0, left.err
@@ -147,7 +147,7 @@ def test_a_campaign_can_be_planned_with_it(
 
 
 def on_this_pool(lxplus: Lxplus) -> None:
-    """Adapt what import wrote to a personal pool without pede and CVMFS: one iteration a set, small jobs."""
+    """Adapt the imported file to a personal pool without pede and CVMFS: one iteration per set, small jobs."""
     config = Path("faser-align.toml")
     text = re.sub(r"(?m)^(iterations = )\d+", r"\g<1>1", config.read_text())
     text = re.sub(
@@ -169,9 +169,7 @@ def test_a_campaign_runs_with_it(plain_command: Command, pool: Pool, here: Path,
     tree = in_stand_ins(plain_command, here, lxplus, "pede-dev.yaml", [])
     shutil.copy(ROOT / "examples" / "ift_misplaced.txt", tree / "templates" / "align_2022_3ST.txt")
     on_this_pool(lxplus)
-    left = plain_command(
-        "submit", *DATA, "--name", "imported", "--json"
-    )  # other tests use the name that the file gives
+    left = plain_command("submit", *DATA, "--name", "imported", "--json")  # other tests use the name in the file
     assert left.status == 0, left.err
     folder = json.loads(left.out)["folder"]
     ended = plain_command("wait", folder, "--timeout", "600")
@@ -185,7 +183,7 @@ def test_a_campaign_runs_with_it(plain_command: Command, pool: Pool, here: Path,
 
 
 def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, here: Path) -> None:
-    """Each problem is a line with key and fix; what was understood is shown, and nothing is written."""
+    """Each problem is a line with key and fix; the converted part is shown, and nothing is written."""
     old = json.loads((THEIRS / "pede-dev.json").read_text())
     del old["src"], old["env"]["pede"]
     Path("config.json").write_text(json.dumps(old))
@@ -207,7 +205,7 @@ def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, h
 
 
 def test_yaml_is_known_by_its_name_or_its_beginning(plain_command: Command, here: Path) -> None:
-    """A configuration in YAML is read whatever it is called; what was chosen for its version is a warning."""
+    """YAML is recognised under any file name; the choice for its version is a warning."""
     for name in ("config.yaml", "config.yml", "config.txt"):
         shutil.copy(THEIRS / "pede-dev.yaml", name)
         made = plain_command("import", name, "--force")

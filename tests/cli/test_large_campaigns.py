@@ -1,4 +1,4 @@
-"""The reading commands in a campaign of many nodes: they say what matters, and what they left out."""
+"""Test the reading commands in a campaign of many nodes: they show what matters, and count the rest."""
 
 import io
 import json
@@ -20,7 +20,7 @@ COLUMNS = ("dag_id", "opened_utc", "closed_utc", "job_id", "outcome", "return_va
 
 
 class Terminal(io.StringIO):
-    """Standard output that says it is a terminal."""
+    """Standard output that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def large(plain_command: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command line with a campaign of 802 nodes and 1,609 events, whose first two files are lost."""
+    """Provide the command line with a campaign of 802 nodes and 1,609 events, whose first two files are dropped."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     make_large(workdir / "large", files=FILES, iterations=ITERATIONS, lost=2)
     registry.add("large", str(workdir / "large"))
@@ -36,7 +36,7 @@ def large(plain_command: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_long_history_is_cut_and_says_so(large: Command) -> None:
-    """Of more than a thousand events only the campaign's own and unusual ones are shown, the others counted; --all has every one."""
+    """Of more than a thousand events only the campaign's own and unusual ones are shown; --all shows all."""
     everything = json.loads(large("history", "large", "--json").out)
     own = [row for row in everything if row["subject"] == "campaign"]
     brief = large("history", "large").out.splitlines()
@@ -52,7 +52,7 @@ def test_a_long_history_is_cut_and_says_so(large: Command) -> None:
 
 
 def test_counts_of_many_nodes(large: Command) -> None:
-    """Nodes are counted right whatever states they are in."""
+    """Nodes are counted correctly in all states."""
     seen = json.loads(large("status", "large", "--json").out)
     assert seen["nodes"] == {"done": 800, "lost": 2}
     assert [row["nodes"] for row in seen["iterations"]] == [{"done": 399, "lost": 2}, {"done": 401}]
@@ -61,7 +61,7 @@ def test_counts_of_many_nodes(large: Command) -> None:
 
 @pytest.fixture
 def troubled(large: Command, workdir: Path) -> Command:
-    """The same while its last iteration runs, in which a hundred jobs are held, each for its own host, and others are tried again."""
+    """Provide the same campaign in its last iteration, with a hundred held jobs on different hosts, and retries."""
     folder = workdir / "troubled"
     make_large(folder, files=FILES * 3, iterations=10, ended=False)
     why = "'cannot send to wn' || (1000 + file) || '.cern.ch'"
@@ -81,7 +81,7 @@ def troubled(large: Command, workdir: Path) -> Command:
 def test_the_status_of_a_large_campaign_is_one_screen(
     columns: int, most: int, troubled: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 12,000 nodes, hundreds held and tried again, status stays one screen, on a narrow terminal too."""
+    """With 12,000 nodes, hundreds held and retried, status stays one screen, also on a narrow terminal."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
@@ -96,7 +96,7 @@ def test_the_status_of_a_large_campaign_is_one_screen(
 
 
 def test_plain_words_need_no_pydantic() -> None:
-    """Reading a campaign's name, or a state, imports none of what costs as much as the command; a number is still checked."""
+    """A campaign's name or a state is read without slow imports; a number is still checked."""
     code = "import sys; from faser_align.cli import main; sys.argv = {!r}\ntry: main.main()\nfinally: print({})"
     loaded = "sorted({'pydantic', 'rich', 'statistics', 'jinja2'} & set(sys.modules), key=str)"
     for words in (["list", "--state", "failed"], ["status", "no-such"], ["history", "no-such", "--node", "x"]):
@@ -111,7 +111,7 @@ def test_plain_words_need_no_pydantic() -> None:
 
 
 def test_numbers_are_still_checked(plain_command: Command) -> None:
-    """A word where a number belongs is one sentence."""
+    """A word instead of a number gives one sentence."""
     wrong = plain_command("list", "--year", "soon")
     assert wrong.status == 2
     assert "--year" in wrong.err

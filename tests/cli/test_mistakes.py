@@ -1,4 +1,4 @@
-"""Words that cannot be understood: every command says so in the same way."""
+"""Test usage errors, which every command reports in the same way."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
     ],
 )
 def test_one_sentence(words: tuple[str, ...], said: str, plain_command: Command) -> None:
-    """A mistake in the words is exit status 2 and one line, as every other mistake, with where the help is."""
+    """A usage error gives exit status 2 and one line that refers to the help."""
     left = plain_command(*words)
     assert (left.status, left.out) == (2, "")
     assert left.err.startswith(f"error: {said}")
@@ -36,7 +36,7 @@ def test_one_sentence(words: tuple[str, ...], said: str, plain_command: Command)
 def test_each_mistake_of_a_file_has_its_line(
     plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two mistakes in one configuration are two lines on standard error."""
+    """Two errors in one configuration are two lines on standard error."""
     monkeypatch.chdir(tmp_path)
     Path("faser-align.toml").write_text('[campaign]\niterations = 0\n[reconstruction]\ndirection = "up"\n')
     left = plain_command(*SUBMIT, "--dry-run")
@@ -49,7 +49,7 @@ def test_each_mistake_of_a_file_has_its_line(
 
 
 def test_the_command_is_named_as_it_was_typed(plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launcher's name stands in the hint."""
+    """The hint has a launcher's name."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")
     assert plain_command("pool", "start", "now").err.endswith("; see `build/faser-align pool start --help`\n")
 
@@ -63,7 +63,7 @@ def test_without_a_command_the_help_is_shown(words: tuple[str, ...], plain_comma
 
 
 def test_help_and_version_succeed(plain_command: Command) -> None:
-    """What is asked for is on standard output, with exit status 0."""
+    """--help and --version write to standard output, with exit status 0."""
     for words in (("--help",), ("--version",), ("pool", "--help")):
         left = plain_command(*words)
         assert (left.status, left.err) == (0, "")
@@ -75,7 +75,7 @@ def test_help_and_version_succeed(plain_command: Command) -> None:
     ("to", "status", "said"), [("/dev/full", 1, "error: No space left on device\n"), (None, 1, "")]
 )
 def test_output_that_nobody_takes(words: tuple[str, ...], to: str | None, status: int, said: str) -> None:
-    """A full disk is told in one sentence, a reader that has left not at all; neither gives a traceback."""
+    """A full disk is reported in one sentence, a reader that has left not at all; neither gives a traceback."""
     command = [sys.executable, "-m", "faser_align.cli", *words]
     if to is not None:
         with Path(to).open("w") as full:

@@ -1,4 +1,4 @@
-"""``move``: large files to another place, whatever comes between."""
+"""Test ``move`` of large files, with interruptions."""
 
 import json
 import os
@@ -17,8 +17,7 @@ from faser_align.campaign.manifest import read_record
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-# Calls of the kernel at which a move is killed, one after the other: while a file is copied or gets its name, while the record
-# is changed, before the hooks are told of it, while what is old is removed.
+# System calls at which a move is killed: while copying, renaming, changing the manifest, notifying the hooks, removing.
 KILLS = [["fsync:1", "rename:2", "link:1", "unlink:3", "rmdir:1"], ["rename:7", "unlink:3"]]
 IN_FULL = {"fsync": 17, "rename": 7, "link": 1, "unlink": 14, "rmdir": 4}
 if os.environ.get("FASER_ALIGN_SOAK"):
@@ -26,7 +25,7 @@ if os.environ.get("FASER_ALIGN_SOAK"):
 
 
 def contents(record: dict[str, Any], place: str) -> dict[str, bytes]:
-    """The large files that lie below ``place``, by their paths there."""
+    """Return the large files below ``place`` by path."""
     found = {}
     for stage, number in layout.iterations(record):
         folder = Path(layout.iteration_folder(place, stage, number), layout.KFALIGNMENT)
@@ -41,7 +40,7 @@ def published(record: dict[str, Any]) -> str:
 
 
 def moves(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """Before and after of each move in the history."""
+    """Return source and target of each move in the history."""
     with queries.published(record["folder"]) as db:
         rows = [row["facts"] for row in queries.history(db) if row["event"] == "changed"]
     return [(row["before"], row["after"]) for row in rows if row["key"] == changes.DATA]
@@ -49,7 +48,7 @@ def moves(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def stopped(workdir: Path) -> dict[str, Any]:
-    """A campaign that was removed in its second iteration, one file of which is done; something unfinished lies there, too."""
+    """Provide a campaign removed in its second iteration, with one completed file and a partial one."""
     record = make_campaign(workdir / "c", files=2, name="camp")
     for logs in (workdir / "c").glob(f"iter*/{layout.KFALIGNMENT}/logs"):
         logs.rmdir()
@@ -65,7 +64,7 @@ def stopped(workdir: Path) -> dict[str, Any]:
 
 
 def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.CompletedProcess[str]:
-    """Move, with a fault at a call of the kernel, such as ``fsync:3``, the third fsync."""
+    """Move with a fault at a system call, such as ``fsync:3``, the third fsync."""
     name, _, number = call.partition(":")
     strace = (str(STRACE), "-o", "/dev/null", *fault_at(name, number, fault))
     command = (sys.executable, "-m", "faser_align.cli", "move", folder, str(place))
@@ -73,7 +72,7 @@ def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.Complet
 
 
 def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
-    """Large files and nothing else go; record, store, copy, hooks and clean know the new place; the history has who moved them."""
+    """Only large files move; all readers and hooks use the new place; the history names the user."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
     before, older = contents(stopped, folder), Path(folder, layout.STATE).read_bytes()
@@ -107,7 +106,7 @@ def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_comman
 
 
 def test_there_and_back(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
-    """What was moved can be moved on; with --keep the old files stay until the same is typed without it."""
+    """Moved files can be moved again; with --keep the old files stay until the command is repeated without it."""
     assert pool.master_pid
     folder, eos, other = stopped["folder"], workdir / "eos", workdir / "other"
     other.mkdir()
@@ -130,7 +129,7 @@ def test_there_and_back(pool: Pool, stopped: dict[str, Any], workdir: Path, plai
 def test_a_move_that_is_killed(
     pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command, calls: list[str]
 ) -> None:
-    """Killed at any point a move leaves every file whole in the place that record and hooks know; typed again it ends."""
+    """A move killed at any point leaves every file complete where manifest and hooks use it; repeating it finishes."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
     before = contents(stopped, folder)
@@ -139,7 +138,7 @@ def test_a_move_that_is_killed(
         assert moved(folder, eos, call, "signal=KILL").returncode == -9, call
         place = read_record(folder)["data"]
         assert contents(stopped, place) == before, (call, place)
-        # A hook of a campaign that was resumed now finds the output where jobs put it.
+        # A hook of a resumed campaign finds the output where jobs write it.
         found = subprocess.run(
             [
                 sys.executable,
@@ -163,7 +162,7 @@ def test_a_move_that_is_killed(
 
 
 def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
-    """/tmp, the campaign itself, no folder, a folder of others, files in the way: refused in one sentence, nothing is changed."""
+    """Unsuitable targets and foreign files there are refused in one sentence without changes."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
     before = contents(stopped, folder)
@@ -200,7 +199,7 @@ def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path
 def test_nobody_can_tell_whether_it_runs(
     stopped: dict[str, Any], workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the schedd cannot be asked for the campaign's DAGMan nothing is moved."""
+    """If the schedd cannot be asked for the campaign's DAGMan nothing is moved."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
     refused = plain_command("move", stopped["folder"], str(workdir / "eos"))
     assert refused.status == 2
@@ -209,7 +208,7 @@ def test_nobody_can_tell_whether_it_runs(
 
 
 def test_a_full_disk(pool: Pool, stopped: dict[str, Any], workdir: Path) -> None:
-    """A copy that finds no room is told with its cause, and the campaign keeps its files where they were."""
+    """A copy without space is reported with its cause, and the campaign keeps its files."""
     assert pool.master_pid
     done = moved(stopped["folder"], workdir / "eos", "fsync:4", "error=ENOSPC")
     assert done.returncode == 1

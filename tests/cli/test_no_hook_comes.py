@@ -1,4 +1,4 @@
-"""When no hook can run any more: what the commands say of it on a real pool, and what helps."""
+"""Test commands for a campaign whose hooks cannot run any more, on a real pool."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from faser_align.pool.personal import Pool
 
 @pytest.fixture
 def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
-    """A campaign whose only job waits in the queue, since no machine will do; the folder."""
+    """Provide the folder of a campaign whose only job waits in the queue, because no machine matches."""
     assert pool.master_pid
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
@@ -37,7 +37,7 @@ def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def dagman(folder: Path) -> list[queue.DagmanJob]:
-    """The campaign's DAGMan jobs in the queue, as soon as the schedd says."""
+    """Return the campaign's DAGMan jobs in the queue, once the schedd answers."""
     answer = until(lambda: (told := queue.ask(queue.of_campaign(str(folder)), os.environ)).problem == "" and told)
     return list(answer.jobs)
 
@@ -48,7 +48,7 @@ def act(folder: Path, action: htcondor2.JobAction) -> None:
 
 
 def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -> None:
-    """On hold every command says so with the cure; removed from there it is gone; resume goes on without a rescue file."""
+    """Commands report a held DAGMan with the fix; after its removal resume works without a rescue file."""
     seen = json.loads(plain_command("status", "stuck", "--json").out)
     assert (seen["dagman"], seen["dagman_stuck"]) == ("", False)
     assert seen["iterations"][0]["nodes"] == {"running": 0, "queued": 1, "waiting": 1}
@@ -71,7 +71,7 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
     assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT
 
     act(stuck, htcondor2.JobAction.Hold)
-    until(lambda: not processes_in(stuck))  # one that still runs would hear of its removal, and call FINAL
+    until(lambda: not processes_in(stuck))  # a running one would handle its removal, and call FINAL
     act(stuck, htcondor2.JobAction.Remove)
     until(lambda: not dagman(stuck))
     assert not list(stuck.glob("*.rescue*"))
@@ -106,7 +106,7 @@ def test_starts_of_a_dagman_are_counted(
 
 
 def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
-    """HTCondor 25.10 waits minutes before it starts a failed DAGMan again: `status` says so, `stop` and `resume` need not wait."""
+    """`status` reports HTCondor 25.10's wait before it restarts a failed DAGMan; `stop` and `resume` do not wait."""
     if daemons_version() < (25, 10):
         pytest.skip("this HTCondor starts a failed DAGMan again at once")
     with cool_down(300):  # HTCondor's default
@@ -126,7 +126,7 @@ def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
 
 
 def resume_in_vain(folder: Path, plain_command: Command) -> None:
-    """Stop the campaign, keep DAGMan from writing its nodes log, and resume: DAGMan then ends with exit status 4."""
+    """Stop the campaign, prevent DAGMan from writing its nodes log, and resume: DAGMan ends with exit status 4."""
     plain_command("stop", "stuck", "--yes")
     log = folder / layout.NODES_LOG
     log.unlink()
@@ -135,20 +135,20 @@ def resume_in_vain(folder: Path, plain_command: Command) -> None:
 
 
 def daemons_version() -> tuple[int, ...]:
-    """Version of the HTCondor whose daemons run here."""
+    """Return the version of the running HTCondor daemons."""
     said = subprocess.run(["condor_version"], capture_output=True, text=True, check=True).stdout
     return tuple(int(number) for number in said.split()[1].split("."))
 
 
 def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command) -> None:
-    """A schedd that does not answer is said within seconds and harms nothing; resume and --force refuse."""
-    # One that answers a question has children of its name.
+    """A schedd that does not answer is reported within seconds; resume and --force refuse."""
+    # A schedd that answers a query has children of the same name.
     (schedd,) = until(lambda: len(found := _schedds(pool.folder)) == 1 and found)
     os.kill(schedd, signal.SIGSTOP)
     try:
         started = time.monotonic()
         status = plain_command("status", "stuck")
-        assert time.monotonic() - started < 20  # what HTCondor's bindings would wait
+        assert time.monotonic() - started < 20  # HTCondor's bindings would wait this long
         assert status.status == 0
         assert "whether its DAGMan runs is not known: the schedd did not answer within 8 s" in status.out
         assert "in HTCondor" in status.out
@@ -166,7 +166,7 @@ def _schedds(pool: Path) -> list[int]:
 
 
 def test_the_personal_pool_has_a_short_lease(pool: Pool) -> None:
-    """A job on a personal pool is begun again a minute after its machine was lost, not after 40."""
+    """A job on a personal pool restarts a minute after its machine was lost, instead of 40."""
     assert pool.master_pid
     done = subprocess.run(
         ["condor_config_val", "JOB_DEFAULT_LEASE_DURATION"], capture_output=True, text=True, check=True
@@ -175,7 +175,7 @@ def test_the_personal_pool_has_a_short_lease(pool: Pool) -> None:
 
 
 def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -> None:
-    """Where another machine's schedd has the DAGMan, nothing is concluded from the silence of this one."""
+    """If another machine's schedd has the DAGMan, this one's answer is not used."""
     known = json.loads((stuck / layout.SUBMITTED).read_text())
     assert known["host"] == os.uname().nodename
     (stuck / layout.SUBMITTED).write_text(json.dumps({**known, "host": "elsewhere", "schedd": "me@elsewhere"}))
@@ -187,7 +187,7 @@ def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -
 
 
 def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
-    """A campaign of another schedd than this machine's is asked for there, or nowhere."""
+    """A campaign of another schedd is looked up there, or not at all."""
     assert pool.master_pid
     answer = queue.ask(queue.of_all(), os.environ, "schedd-of-nobody")
     assert answer.jobs == ()
@@ -195,7 +195,7 @@ def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
 
 
 def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
-    """Without news for a while it is asked whether any can come; the answer ends the waiting."""
+    """Without events for a while HTCondor is asked whether any can come; the answer ends the wait."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
     asked: list[str] = []
@@ -210,7 +210,7 @@ def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
 
 
 def test_what_makes_a_crash_loop() -> None:
-    """Four starts that ended soon with a status of DAGMan's own; being killed by hand is none."""
+    """Four short starts with a DAGMan failure are a crash loop; a kill by hand is not."""
     ad = {"JobUniverse": 7, "ClusterId": 3, "JobStatus": 1, "NumJobStarts": 4, "JobLastStartDate": 100}
     ad |= {"JobCurrentStartDate": 102, "ExitCode": 4}
     assert queue.read([ad], "s", 110.0).jobs[0].crashes == 4
@@ -223,7 +223,7 @@ def test_what_makes_a_crash_loop() -> None:
 
 
 def test_what_makes_a_crash_loop_with_a_cool_down() -> None:
-    """Of a DAGMan that cools down between its starts the second short life counts, the first is only a pause."""
+    """With waits between starts the second short life of a DAGMan is a crash loop."""
     ad = {"JobUniverse": 7, "ClusterId": 3, "JobStatus": 1, "NumJobStarts": 1, "JobCurrentStartDate": 1000}
     ad |= {"ExitCode": 4, "EnteredCurrentStatus": 1002, "JobCoolDownExpiration": 1302}
     first = queue.read([ad], "s", 1010.0).jobs[0]
@@ -233,13 +233,13 @@ def test_what_makes_a_crash_loop_with_a_cool_down() -> None:
     assert queue.read([ad | second | {"JobLastStartDate": 100}], "s", 1300.0).jobs[0].crashes == 0
     assert queue.read([ad], "s", 1303.0).jobs[0].works
     assert queue.read([ad | {"JobStatus": 2}], "s", 1010.0).jobs[0].works
-    short = ad | second | {"JobCoolDownExpiration": 1012, "JobLastStartDate": 988}  # that of a personal pool
+    short = ad | second | {"JobCoolDownExpiration": 1012, "JobLastStartDate": 988}  # of a personal pool
     assert queue.read([short], "s", 1010.0).jobs[0].crashes == 0
     assert queue.read([short | {"NumJobStarts": 4}], "s", 1010.0).jobs[0].crashes == 4
 
 
 def test_where_it_was_submitted_may_be_unknown(tmp_path: Path) -> None:
-    """A campaign of an older version has no such note, and a damaged one counts as none."""
+    """A campaign of an older version has no submission file, and a damaged one is ignored."""
     assert submissions.latest(str(tmp_path)) == ("", "", "")
     (tmp_path / layout.SUBMITTED).write_text("{")
     assert submissions.latest(str(tmp_path)) == ("", "", "")

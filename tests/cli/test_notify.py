@@ -1,4 +1,4 @@
-"""``notify test``: real receivers on loopback, and what is said when they refuse."""
+"""Test ``notify test`` with real receivers on loopback, and refusals."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from faser_align.operations import samples
 
 @pytest.fixture
 def mailbox(tmp_path: Path) -> "Mailbox":
-    """A mail server that refuses nobody@example.org."""
+    """Provide a mail server that refuses nobody@example.org."""
     return Mailbox(tmp_path / "mail", refused={"nobody@example.org"})
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of the user's own, and a folder without a configuration."""
+    """Provide a home folder, and a folder without a configuration."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -35,7 +35,7 @@ def _targets(home: Path, port: int) -> Path:
 
 
 def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
-    """Each target's answer stands on its own line; one refusal is enough for exit status 1."""
+    """Each target's answer is on its own line; one refusal gives exit status 1."""
     with mailbox:
         path = _targets(home, mailbox.port)
         left = plain_command("notify", "test")
@@ -48,7 +48,7 @@ def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailb
 
 
 def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox: Mailbox, tmp_path: Path) -> None:
-    """With --config only its own targets are told, out of the file that it names."""
+    """With --config only that configuration's targets get a sample, from the file that it names."""
     with mailbox:
         path = _targets(home, mailbox.port)
         config = tmp_path / "a.toml"
@@ -62,7 +62,7 @@ def test_targets_of_a_configuration(plain_command: Command, home: Path, mailbox:
 
 
 def test_the_configuration_that_is_here(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
-    """Without --config that of this folder counts, as for check and submit; one that names nobody is a mistake."""
+    """Without --config this folder's configuration is used; one without targets is an error."""
     with mailbox:
         path = _targets(home, mailbox.port).rename(home / "other.toml")
         Path("faser-align.toml").write_text(f'[notify]\ntargets = ["good"]\nfile = "{path}"\n')
@@ -76,7 +76,7 @@ def test_the_configuration_that_is_here(plain_command: Command, home: Path, mail
 
 
 def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
-    """A missing file, an empty one and an unknown name are the user's mistakes."""
+    """A missing file, an empty one and an unknown name are usage errors."""
     missing = plain_command("notify", "test")
     assert missing.status == 2
     assert "targets.toml does not exist" in missing.err
@@ -89,7 +89,7 @@ def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
 
 
 def test_a_server_that_is_silent(plain_command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes the connection and says nothing is not waited for without end."""
+    """A server that accepts the connection and stays silent is given up after a time limit."""
     import socket
 
     monkeypatch.setattr(samples, "ANSWER_S_MAX", 0.5)
@@ -101,7 +101,7 @@ def test_a_server_that_is_silent(plain_command: Command, home: Path, monkeypatch
 
 
 def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
-    """With --event all every event is told once, each with its own subject, and what the server answered to each."""
+    """--event all sends every event once, each with its own subject, and shows the server's answers."""
     with mailbox:
         _targets(home, mailbox.port)
         left = plain_command("notify", "test", "good", "--event", "all")
@@ -120,7 +120,7 @@ def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Ma
 
 
 def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
-    """Templates of the user are tried by a sample; one that is broken is the user's mistake, and nothing is sent."""
+    """A sample uses the user's templates; a broken one is a usage error, and nothing is sent."""
     (home / "mine").mkdir()
     mine = home / "mine" / "converged.j2"
     mine.write_text('{% set subject = "Hurra, " ~ campaign %}')
@@ -137,7 +137,7 @@ def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, m
 
 
 def test_an_event_that_is_not_known(plain_command: Command, home: Path) -> None:
-    """A word that is no event is the user's mistake, with the nearest one."""
+    """An unknown event is a usage error, with the most similar one."""
     _targets(home, 1)
     unknown = plain_command("notify", "test", "--event", "converge")
     assert unknown.status == 2
@@ -145,7 +145,7 @@ def test_an_event_that_is_not_known(plain_command: Command, home: Path) -> None:
 
 
 def test_check_looks_at_templates(plain_command: Command, home: Path) -> None:
-    """A template that cannot be used is named by check before anything is submitted."""
+    """check names a template that cannot be used."""
     (home / "mine").mkdir()
     mine = home / "mine" / "held.md.j2"
     mine.write_text("{{ nonsense }}")

@@ -1,4 +1,4 @@
-"""How fast a campaign goes: estimates of the end, slow nodes, nodes that were tried again."""
+"""Test estimates of the end, slow nodes, and retried nodes."""
 
 import sqlite3
 from pathlib import Path
@@ -16,7 +16,7 @@ EACH_S = 1200.0
 
 
 def row(iteration: int, effect: float | None = None, *, stage: int = 1, done: int = 7) -> dict[str, Any]:
-    """An iteration of 7 nodes, solved after 20 minutes if it has an effect."""
+    """Return an iteration of 7 nodes, solved after 20 minutes if it has an effect."""
     begun, ended = BEGIN + EACH_S * (iteration - 1), BEGIN + EACH_S * iteration
     solved = effect is not None
     return {
@@ -39,19 +39,19 @@ def utc(at_s: float) -> str:
 
 
 def record(*stages: int, **convergence: Any) -> dict[str, Any]:
-    """A record with stages of so many iterations."""
+    """Return a manifest with stages of these numbers of iterations."""
     rules = {"rules": ["effect"], "require": "any", "effect_um_max": 0.5, "significance_max": 0.01, "patience": 2}
     config = {"convergence": rules | convergence}
     return {"stages": [{"iterations": n, "convergence": {}} for n in stages], "config": config}
 
 
 def test_the_end_is_estimated_from_the_times_so_far() -> None:
-    """Three of ten iterations took 20 minutes each and the fourth runs for 5: at most 6 h 15 min are to come."""
+    """With three of ten iterations at 20 minutes each and 5 minutes of the fourth, at most 6 h 15 min are left."""
     rows = [row(1, 8.0), row(2, 4.0), row(3, 2.0), row(4)]
     found = eta.estimate(record(10), rows, BEGIN + 3 * EACH_S + 300)
     assert (found["iteration_s"], found["iterations"], found["left"]) == (1200.0, 3, 7)
     assert found["left_s"] == 900 + 6 * 1200
-    # 2 um halves each time: below 0.5 um in the fifth, and once more.
+    # 2 um halves each time: below 0.5 um in the fifth, plus one more.
     assert found["converges"] == 6
     assert found["converges_utc"] == utc(BEGIN + 3 * EACH_S + 300 + 900 + 2 * 1200)
 
@@ -59,25 +59,29 @@ def test_the_end_is_estimated_from_the_times_so_far() -> None:
 @pytest.mark.parametrize(
     ("effects", "rules", "converges"),
     [
-        ([8.0, 7.9], {}, None),  # no pace
-        ([8.0], {}, None),  # none known yet
-        ([0.4, 0.3], {}, 3),  # below: once more
+        ([8.0, 7.9], {}, None),  # no steady decrease
+        ([8.0], {}, None),  # unknown so far
+        ([0.4, 0.3], {}, 3),  # below: one more
         ([8.0, 4.0], {"rules": ["relative"]}, None),
         ([8.0, 4.0], {"rules": ["effect", "relative"], "require": "all"}, None),
-        ([8.0, 4.0], {"rules": ["effect", "significance"], "require": "all"}, 9),  # 16 to 0.01 by a quarter each
+        (
+            [8.0, 4.0],
+            {"rules": ["effect", "significance"], "require": "all"},
+            9,
+        ),  # 16 to 0.01 by factors of 4
         ([8.0, 4.0], {"rules": ["effect", "significance"]}, 6),
         ([8.0, None, 2.0], {}, None),
     ],
 )
 def test_the_pace_of_convergence(effects: list[float | None], rules: dict[str, Any], converges: int | None) -> None:
-    """An iteration is named only where the numbers that judge shrink steadily."""
+    """A converging iteration is predicted only if the judged quantities shrink steadily."""
     rows = [row(n, effect) | {"verdict": "go_on"} for n, effect in enumerate(effects, start=1)]
     rows[-1] |= {"ended_utc": utc(BEGIN), "wall_s": 1200.0}
     assert eta.estimate(record(20, **rules), rows, BEGIN)["converges"] == converges
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
-    """Before a tenth of the first iteration is done, and in one that takes three times as long, nothing is estimated."""
+    """There is no estimate before a tenth of the first iteration, or in one that takes three times as long."""
     assert eta.estimate(record(10), [], BEGIN) == {}
     assert eta.estimate(record(10), [row(1, done=0)], BEGIN + 60) == {}
     part = eta.estimate(record(10), [row(1, done=1)], BEGIN + 60)
@@ -88,7 +92,7 @@ def test_what_cannot_be_told_is_not_told() -> None:
 
 
 def test_a_validation_is_estimated_as_one_iteration() -> None:
-    """While a campaign is validating, no iteration is to come, and what is left is the rest of an iteration's time."""
+    """During the validation no iteration is left, and the rest is the remainder of one iteration's time."""
     ended = {**row(2, 2.0), "ended_utc": utc(BEGIN + 2 * EACH_S)}
     found = eta.estimate(record(5), [row(1, 8.0), ended], BEGIN + 2 * EACH_S + 300, validating=True)
     assert (found["left"], found["left_s"], found["converges"]) == (0, EACH_S - 300, None)
@@ -96,7 +100,7 @@ def test_a_validation_is_estimated_as_one_iteration() -> None:
 
 
 def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
-    """A node that runs three times as long as the median, and a minute more, is slow; one in HTCondor's queue is not."""
+    """A node that runs three times the median, plus a minute, is slow; one in HTCondor's queue is not."""
     made = make_campaign(workdir / "c", files=6)
     folder = made["folder"]
     for file in made["files"]:
@@ -119,12 +123,12 @@ def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
 
 
 def test_nodes_that_were_tried_again(workdir: Path) -> None:
-    """A node that needed two attempts is told with what befell the first."""
+    """A node with two attempts is shown with the first one's failure."""
     made = make_campaign(workdir / "c", files=1)
     node = layout.reco_node(1, 1, 400)
     hook("pre", made["folder"], node, 0, 2)
     hook("post", made["folder"], node, 0, 2, 1, "31.0", 0)
-    assert snapshot.take(made["folder"])["retried"] == []  # it failed, and is told as such
+    assert snapshot.take(made["folder"])["retried"] == []  # it failed, and is listed there
     hook("pre", made["folder"], node, 1, 2)
     assert snapshot.take(made["folder"])["retried"] == [
         {"node": node, "state": "running", "attempts": 2, "why": "the job ended with status 1"}

@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is asked of anybody, nothing is wrong, everybody can use them."""
+"""Test the pages in a real browser: no requests, no errors, accessible."""
 
 import os
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ NOW = "2026-11-25T12:00:00.000Z"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Provide headless Chromium."""
     with chromium() as started:
         yield started
 
 
 @pytest.mark.parametrize("name", ["converged", "failed", "removed", "running", "held", "lost", "created", "one"])
 def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """Whatever has become of a campaign, its report is sound on a phone in the dark and on a large screen in the light."""
+    """The report of every campaign is valid on a phone in dark mode and on a large screen in light mode."""
     path = tmp_path / f"{name}.html"
     path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
     for width, scheme in SIZES:
@@ -37,7 +37,7 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
 
 
 def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """The points of the curves carry the campaign's numbers, and the limits stand across them."""
+    """The curves have the campaign's numbers, with the limits across them."""
     path = tmp_path / "converged.html"
     path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
     page = look(browser, path, 1600, "light").page
@@ -52,7 +52,7 @@ def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_pat
 
 
 def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """A heading sorts its column both ways, from the keyboard too; the picture shows the iteration that is chosen."""
+    """A heading sorts its column both ways, also from the keyboard; the picture shows the chosen iteration."""
     path = tmp_path / "converged.html"
     path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
     page = look(browser, path, 1600, "light").page
@@ -73,7 +73,7 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
 
 
 def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
-    """What users and programs wrote is shown as it is and never becomes part of the page."""
+    """Texts of users and programs are shown unchanged and never become markup."""
     record = make_campaign(workdir / "c", files=1, name="<script>alert(1)</script>")
     run_iteration(record, 1, notes=["</script><img src=x onerror=alert(2)>"])
     path = workdir / "page.html"
@@ -84,7 +84,7 @@ def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
 
 
 def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
-    """Metrics with holes, and results that are gone, give a page that says what is missing."""
+    """With incomplete metrics and missing results the page says what is missing."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1, chi2_per_ndf=None, effect_um=None, corrections={}, hits={}, residuals={})
     path = workdir / "page.html"
@@ -95,7 +95,7 @@ def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
 
 
 def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir: Path) -> None:
-    """At the end of a Millepede job its iteration is on the page, before its hook has judged it."""
+    """After a Millepede job its iteration is on the page, before its hook has judged it."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     run_iteration(record, 2)
@@ -108,7 +108,7 @@ def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir:
 
 
 def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
-    """A report of 10,000 files stays small, since it sums up, and says what: jobs by iteration, lost files by reason."""
+    """A report of 10,000 files stays small by summarising jobs by iteration and dropped files by reason."""
     record = make_large(workdir / "c", files=10_000, iterations=2, lost=200)
     path = workdir / "page.html"
     path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
@@ -125,7 +125,7 @@ def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
 def test_a_single_iteration_is_a_point(
     name: str, words: str, browser: Browser, campaigns: Path, tmp_path: Path
 ) -> None:
-    """A campaign with one solved iteration has charts of one point each, with its value, and says how it ended."""
+    """A campaign with one solved iteration has charts of one point each, with its value and its end."""
     path = tmp_path / f"{name}.html"
     path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
     page = look(browser, path, 360, "light").page
@@ -139,20 +139,20 @@ def test_a_single_iteration_is_a_point(
 
 
 def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """Published pages have an index with the newest campaign first, whose links lead to them."""
+    """The index of published pages lists the newest campaign first and links to all."""
     names = ("converged", "created", "failed", "one", "removed")
     for name in names:
         publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
     seen = look(browser, tmp_path / "index.html", 360, "dark")
     links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
     assert sorted(os.path.basename(link) for link in links) == [f"{name}.html" for name in names]
-    with seen.page.expect_navigation():  # to the end: what is loaded by half has no title yet
+    with seen.page.expect_navigation():  # wait for the end: a partially loaded page has no title
         seen.page.locator("tbody a", has_text="failed").click()
     assert "failed" in seen.page.title()
 
 
 def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """Campaigns against each other have their curves over each other."""
+    """The page of a comparison has overlaid curves and is valid."""
     path = tmp_path / "both.html"
     found = [collect(str(campaigns / name)) for name in ("converged", "running", "created", "removed", "one")]
     path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``check --probe`` on execute nodes of a real pool, with what a campaign on lxplus needs in stand-ins."""
+"""Test ``check --probe`` on execute nodes of a real pool, with stand-ins for lxplus."""
 
 import json
 import os
@@ -59,7 +59,7 @@ Found = dict[str, dict[str, Any]]
 
 @pytest.fixture
 def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
-    """The stand-ins, two raw files, and a configuration in the current folder, whose name has a space."""
+    """Provide the stand-ins, two raw files, and a configuration in the current folder, whose name has a space."""
     made = Lxplus(workdir / "lxplus")
     for number in (400, 401):
         made.raw(number)
@@ -73,14 +73,14 @@ def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
 
 
 def configure(old: str, new: str) -> None:
-    """Replace a line of the configuration, or add one before the first table that has it."""
+    """Replace a line of the configuration, or add one to the first table with that key."""
     path = Path("faser-align.toml")
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
 
 
 def execute_node(command: Command, *words: str) -> Found:
-    """Return what ``check --probe`` found on execute nodes, by name; nothing of the probe may be left."""
+    """Return the results of ``check --probe`` on execute nodes by name, after checking that nothing is left."""
     left = command("check", "--probe", "--json", *words)
     start = "execute node: "
     found = {one["name"].removeprefix(start): one for one in json.loads(left.out) if one["name"].startswith(start)}
@@ -90,18 +90,18 @@ def execute_node(command: Command, *words: str) -> Found:
 
 
 def nothing_is_left() -> None:
-    """The folder has the configuration alone, and the queue no job."""
+    """Check that the folder has only the configuration, and the queue no job."""
     assert sorted(os.listdir()) == ["faser-align.toml"]
     until(lambda: not htcondor2.Schedd().query(projection=["ClusterId"]), 30)
 
 
 def results(found: Found) -> dict[str, str]:
-    """Results by name."""
+    """Return results by name."""
     return {name: one["result"] for name, one in found.items()}
 
 
 def test_jobs_try_on_an_execute_node_what_they_need(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """One job of each kind starts Python there, imports faser-align, reads and writes the configured paths, and measures scratch."""
+    """One job of each kind starts Python, imports faser-align, uses the configured paths, and measures scratch space."""
     found = execute_node(plain_command, *DATA)
     names = ("Python", "scratch space", "campaign folder", "data folder")
     expected = [
@@ -118,7 +118,7 @@ def test_jobs_try_on_an_execute_node_what_they_need(plain_command: Command, pool
 
 
 def test_a_path_that_the_execute_node_cannot_read_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """Each path that cannot be read or written on the execute node fails by its key, with the host, the reason and a fix."""
+    """Each path that cannot be used on the execute node fails with its key, host, reason and fix."""
     (lxplus.checkout / "setup.sh").unlink()
     (lxplus.folder / "raw" / "2023" / "011705" / "Faser-Physics-011705-00401.raw").chmod(0)
     (lxplus.folder / "eos").chmod(0o555)
@@ -137,7 +137,7 @@ def test_a_path_that_the_execute_node_cannot_read_is_named(plain_command: Comman
 
 
 def test_an_environment_that_cannot_be_set_up_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """The reconstruction job sets up Calypso on the execute node; a set-up that fails is named with the script's last line."""
+    """A failing set-up of Calypso on the execute node is named with the script's last line."""
     setup = lxplus.checkout / "setup.sh"
     setup.write_text("echo 'no Calypso for this system' >&2\nexit 3\n")
     found = execute_node(plain_command, *DATA)
@@ -150,7 +150,7 @@ def test_an_environment_that_cannot_be_set_up_is_named(plain_command: Command, p
 def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
     plain_command: Command, pool: Pool, lxplus: Lxplus
 ) -> None:
-    """A job that HTCondor holds because python.jobs does not exist there fails at once, with the reason and the key."""
+    """A job held because python.jobs does not exist on the execute node fails at once, with the reason and the key."""
     configure("[storage]", '[python]\njobs = "/nowhere/python"\n\n[storage]')
     found = execute_node(plain_command)
     for kind in ("reco", "mille"):
@@ -164,7 +164,7 @@ def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
 
 
 def test_a_python_that_the_access_point_lacks_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """A PRE script whose interpreter does not exist on the access point fails the probe by python.hooks, within seconds."""
+    """A PRE script whose interpreter is missing on the access point fails the probe with python.hooks, within seconds."""
     configure("[storage]", '[python]\nhooks = "/nowhere/python"\n\n[storage]')
     started = time.monotonic()
     found = json.loads(plain_command("check", "--probe", "--json").out)[-1]
@@ -177,7 +177,7 @@ def test_a_python_that_the_access_point_lacks_is_named(plain_command: Command, p
 def test_a_python_without_faser_align_is_named_with_its_last_words(
     plain_command: Command, pool: Pool, lxplus: Lxplus
 ) -> None:
-    """A Python that starts but cannot import faser-align fails with its exit status and the last line that it wrote."""
+    """A Python that cannot import faser-align fails with its exit status and last line."""
     configure("[storage]", '[python]\njobs = "/usr/bin/python3"\n\n[storage]')
     found = execute_node(plain_command)
     text = found["reco job"]["text"]
@@ -190,7 +190,7 @@ def test_a_python_without_faser_align_is_named_with_its_last_words(
 def test_a_job_that_no_machine_takes_is_a_warning_after_the_wait(
     plain_command: Command, pool: Pool, lxplus: Lxplus
 ) -> None:
-    """Requirements that no machine meets end in a warning with what the job requests, once --wait is over."""
+    """Requirements that no machine meets give a warning with the job's requests, after --wait."""
     configure("[htcondor.reco]", "[htcondor.reco]\nrequirements = 'OpSysAndVer =?= \"AlmaLinux99\"'")
     found = execute_node(plain_command, "--wait", "20")
     text = found["reco job"]["text"]
@@ -201,9 +201,9 @@ def test_a_job_that_no_machine_takes_is_a_warning_after_the_wait(
 
 
 def test_a_job_that_does_not_return_names_what_it_tried(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """A path whose file server hangs fails after --wait, with its line; what was tried before is shown, and the job is removed."""
+    """A path whose file server hangs fails after --wait; earlier results are shown, and the job is removed."""
     (lxplus.checkout / "setup.sh").unlink()
-    os.mkfifo(lxplus.checkout / "setup.sh")  # opening it waits for somebody who writes
+    os.mkfifo(lxplus.checkout / "setup.sh")  # opening it waits for a writer
     found = execute_node(plain_command, "--wait", "15", *DATA)
     assert found["reco job"]["result"] == "failed"
     assert 'the job runs but did not get past "Calypso" within 1' in found["reco job"]["text"]
@@ -213,14 +213,14 @@ def test_a_job_that_does_not_return_names_what_it_tried(plain_command: Command, 
 def test_a_probe_that_cannot_be_submitted_is_one_line(
     plain_command: Command, pool: Pool, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a schedd, or without the campaign's folder, the other checks are shown all the same."""
+    """Without a schedd, or without the campaign's folder, the other checks are still shown."""
     configure(f'folder = "{Path.cwd()}"', 'folder = "nowhere"')
     found = json.loads(plain_command("check", "--probe", "--json").out)
     assert found[-1]["name"] == "there: DAGMan"
     assert "nowhere: No such file or directory; the probe needs a folder that you can write" in found[-1]["text"]
     assert len(found) > 15
     configure('folder = "nowhere"', f'folder = "{Path.cwd()}"')
-    monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / "nowhere"))  # where no pool is
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / "nowhere"))  # no pool here
     monkeypatch.setattr("faser_align.pool.personal.default_folder", lambda: Path.cwd() / "nowhere")
     found = json.loads(plain_command("check", "--probe", "--json").out)
     assert found[-1]["name"] == "there: DAGMan"
@@ -229,7 +229,7 @@ def test_a_probe_that_cannot_be_submitted_is_one_line(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_probe_removes_itself(pool: Pool, lxplus: Lxplus, number: signal.Signals) -> None:
-    """A probe that is interrupted while its jobs wait removes its DAGMan, its jobs and its folder, with exit status 130."""
+    """A probe interrupted while its jobs wait removes its DAGMan, jobs and folder, with exit status 130."""
     with no_job_begins():
         running = subprocess.Popen(
             [sys.executable, "-m", "faser_align.cli", "check", "--probe"],
@@ -245,7 +245,7 @@ def test_an_interrupted_probe_removes_itself(pool: Pool, lxplus: Lxplus, number:
 
 
 def test_the_probe_has_the_submit_descriptions_of_the_campaign(lxplus: Lxplus) -> None:
-    """The probe's jobs differ from the campaign's in the program, its arguments and the folder of its output alone."""
+    """The probe's jobs differ from the campaign's only in the program, its arguments and the output folder."""
     configure("[htcondor.reco]", '[htcondor.reco]\nflavour = "workday"\nrequirements = "HasSingularity"')
     configure("[storage]", '[htcondor]\naccounting_group = "group_u_FASER.users"\n\n[storage]')
     look = look_at("faser-align.toml", year=2023, runs=["11705"], files=["400-401"])
@@ -279,7 +279,7 @@ def test_the_probe_has_the_submit_descriptions_of_the_campaign(lxplus: Lxplus) -
 
 
 def answers(folder: Path, kind: str) -> dict[str, dict[str, str]]:
-    """What the job of a kind answers when it runs in this process, by name."""
+    """Return a job kind's answers, by name, when run in this process."""
     wanted = requests(look_at("faser-align.toml"), str(folder))[kind]
     (folder / f"{kind}.request.json").write_text(json.dumps(wanted))
     assert probe.main(str(folder), kind) == 0
@@ -292,7 +292,7 @@ def answers(folder: Path, kind: str) -> dict[str, dict[str, str]]:
 def test_only_what_jobs_need_must_be_installed(
     workdir: Path, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Packages of extras may be missing on an execute node; without numpy the line of Python names it, with the fix."""
+    """Packages of extras may be missing on an execute node; missing numpy is named with the fix."""
     for extra in ("matplotlib", "yaml", "awkward"):
         monkeypatch.setitem(sys.modules, extra, None)
     assert answers(workdir, kind)["Python"]["result"] == "ok"
@@ -305,7 +305,7 @@ def test_only_what_jobs_need_must_be_installed(
 
 
 def test_pede_is_tried_where_it_will_run(workdir: Path, lxplus: Lxplus) -> None:
-    """With solver.backend = "pede" the Millepede job tries pede with its environment; a program that is missing is named."""
+    """With solver.backend = "pede" the Millepede job tries pede in its environment; a missing program is named."""
     configure("[storage]", '[solver]\nbackend = "pede"\npede = "/nowhere/pede"\n\n[storage]')
     found = answers(workdir, "mille")
     assert found["pede"]["result"] == "failed"

@@ -1,4 +1,4 @@
-"""A folder of published pages that others use, too: nothing of theirs is lost, nothing of theirs is in the way."""
+"""Test a shared folder of published pages: foreign files are kept, and do no harm."""
 
 import json
 import os
@@ -30,7 +30,7 @@ ODD = {
 
 
 def solved(folder: Path, name: str) -> dict[str, Any]:
-    """A campaign with one iteration."""
+    """Make a campaign with one iteration."""
     record = make_campaign(folder, files=1, name=name)
     run_iteration(record, 1)
     return record
@@ -38,7 +38,7 @@ def solved(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_a_broken_entry_is_passed_over(text: str, workdir: Path) -> None:
-    """Whatever lies in the folder with the ending of an entry, the index is written without it."""
+    """The index is written whatever files with an entry's suffix are in the folder."""
     record = solved(workdir / "c", "c")
     pages = workdir / "pages"
     pages.mkdir()
@@ -51,7 +51,7 @@ def test_a_broken_entry_is_passed_over(text: str, workdir: Path) -> None:
 
 
 def test_what_is_none_of_ours_stays(workdir: Path) -> None:
-    """A home page and a file of the campaign's name are not replaced; one sentence says which and what to do."""
+    """A home page and a foreign file of the campaign's name are not replaced; one sentence names the file and the fix."""
     record = solved(workdir / "c", "c")
     pages = workdir / "pages"
     pages.mkdir()
@@ -72,7 +72,7 @@ def test_what_is_none_of_ours_stays(workdir: Path) -> None:
 
 
 def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> None:
-    """Two campaigns of one name cannot share a page; one that was moved or made anew keeps its own."""
+    """Two campaigns of one name cannot share a page; a moved or resubmitted one keeps its own."""
     first, second = solved(workdir / "a" / "c", "c"), make_campaign(workdir / "b" / "c", files=1, name="c")
     pages = workdir / "pages"
     publish(first["folder"], str(pages), written_utc=NOW)
@@ -88,7 +88,7 @@ def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> Non
 
 
 def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
-    """A campaign called index is refused in one sentence, since its page would be the index."""
+    """A campaign called index is refused in one sentence, because its page would be the index."""
     record = solved(workdir / "c", "index")
     with pytest.raises(CampaignError, match="a campaign called index cannot be published"):
         publish(record["folder"], str(workdir / "pages"), written_utc=NOW)
@@ -96,7 +96,7 @@ def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
 
 
 def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) -> None:
-    """``check`` warns of a folder for pages that is none or that has another index, and names the key."""
+    """``check`` warns of an invalid folder for pages, or one with a foreign index, and names the key."""
     home = workdir / "www"
     home.mkdir()
     config = workdir / "faser-align.toml"
@@ -114,7 +114,7 @@ def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) ->
 
 
 def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What never answers on the way of a page is given up after its time, whoever waits for it."""
+    """A page's file that never answers is given up after a time limit."""
     record = make_campaign(workdir / "c", files=1, config={"report": {"publish": str(workdir / "pages")}})
     run_iteration(record, 1)
     page.publish(record["folder"])
@@ -126,7 +126,7 @@ def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
-    """A folder for pages that cannot be made fails no hook: the campaign converges, and the hooks' log says what kept its page."""
+    """If pages cannot be written, the campaign still converges, and the hooks' log has the reason."""
     record = make_campaign(workdir / "c", files=1, config={"report": {"publish": "/proc/none"}})
     assert [run_iteration(record, at) for at in range(1, 5)] == [0, 0, 0, 42]
     assert hook("final", record["folder"], "final", 0, 0).returncode == 0
@@ -136,7 +136,7 @@ def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
 
 
 def test_who_waits_for_a_page_loads_nothing_of_it() -> None:
-    """The hook that has a page written takes its bounds alone: numpy, templates and charts are for the process that writes."""
+    """The hook that publishes a page does not import numpy, templates and charts; the child process does."""
     asked = "import sys; from faser_align.pages import bounded; print({'numpy', 'jinja2', 'faser_align.pages.publish'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

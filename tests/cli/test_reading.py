@@ -1,4 +1,4 @@
-"""The reading commands on campaigns in every state, as text and as JSON."""
+"""Test the reading commands on campaigns in every state, as text and as JSON."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ ENDED = ("converged", "failed", "removed", "one")
 
 
 def test_list_has_all_campaigns_newest_first(command: Command) -> None:
-    """Every campaign of the registry is listed with its state and numbers."""
+    """Every registered campaign is listed with its state and metrics."""
     left = command("list", "--json")
     rows = json.loads(left.out)
     assert left.status == 0
@@ -38,11 +38,11 @@ def test_list_has_all_campaigns_newest_first(command: Command) -> None:
     text = command("list").out
     assert all(name in text for name in STATES)
     assert "4/4" in text
-    assert "2/3" in text  # of three files one is lost
+    assert "2/3" in text  # one of three files is dropped
 
 
 def test_list_of_a_state(command: Command) -> None:
-    """``--state`` leaves the others out; a state that does not exist is the user's mistake."""
+    """``--state`` filters the list; an unknown state is a usage error."""
     assert [row["name"] for row in json.loads(command("list", "--state", "failed", "--json").out)] == ["failed"]
     assert "no campaign is diverged" in command("list", "--state", "diverged").out
     wrong = command("list", "--state", "convergd")
@@ -52,7 +52,7 @@ def test_list_of_a_state(command: Command) -> None:
 
 
 def test_list_without_a_campaign(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has no campaign is told how to begin, and programs get an empty list."""
+    """Without campaigns list says how to begin, and --json gives an empty list."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert "faser-align init" in command("list").out
     assert command("list", "--json").out == "[]\n"
@@ -61,7 +61,7 @@ def test_list_without_a_campaign(command: Command, tmp_path: Path, monkeypatch: 
 def test_list_with_a_campaign_that_cannot_be_read(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A campaign without a published copy is named, and hides no other."""
+    """A campaign without a snapshot is named, and does not hide others."""
     from faser_align.state import registry
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -75,7 +75,7 @@ def test_list_with_a_campaign_that_cannot_be_read(
 
 
 def test_status_of_a_campaign_that_converged(command: Command) -> None:
-    """State and reason first, the iterations, where the constants are, and the next command."""
+    """status shows state and reason first, then iterations, the path of the constants, and the next command."""
     left = command("status", "converged")
     lines = left.out.splitlines()
     assert left.status == 0
@@ -91,7 +91,7 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
 
 
 def test_status_of_a_campaign_that_failed(command: Command) -> None:
-    """The failed node is named with its reason and the cure, and the next command resumes."""
+    """The failed node is named with its reason and fix, and the next command resumes."""
     out = command("status", "failed").out
     assert "reco_s1_i02_00400: raw file missing or unreadable: FASER-p0001-011705-00400.raw cannot be opened" in out
     assert "cure: put the raw file in place, then resume" in out
@@ -99,7 +99,7 @@ def test_status_of_a_campaign_that_failed(command: Command) -> None:
 
 
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
-    """Nodes whose jobs wait or run are in HTCondor; for programs they are running. Nobody could be asked for DAGMan."""
+    """Nodes whose jobs wait or run are "in HTCondor", and "running" in JSON, if HTCondor could not be asked."""
     out = command("status", "running").out
     assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in out
     assert next(line for line in out.splitlines() if line.startswith("2 ")).endswith("1 in HTCondor")
@@ -109,7 +109,7 @@ def test_status_of_a_campaign_that_runs(command: Command) -> None:
 
 
 def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
-    """A held job has its reason and its cure; a message that was refused says what the server said."""
+    """A held job has its reason and fix; a refused message has the server's answer."""
     out = command("status", "held").out
     assert "reco_s1_i01_00400: Transfer input files failure" in out
     assert "remove the cause, then release the job:\n    CONDOR_CONFIG=" in out
@@ -119,12 +119,12 @@ def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
 
 
 def test_status_of_a_lost_file(command: Command) -> None:
-    """A file that was given up is named with the node and the reason."""
+    """A dropped file is named with its node and the reason."""
     assert "file 401 (reco_s1_i01_00401): raw file missing or unreadable" in command("status", "lost").out
 
 
 def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
-    """What the command line put into the spool counts already."""
+    """A queued event of the command line is shown before any hook has recorded it."""
     waiting = campaigns / "created" / layout.SPOOL / "0000000000000001.json"
     event = {"phase": "control", "event": "submitted", "dag_id": "77.0", "utc": "2026-11-24T07:30:00.000Z", "host": "h"}
     waiting.write_text(json.dumps(event))
@@ -137,7 +137,7 @@ def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command
 
 @pytest.mark.parametrize("name", STATES)
 def test_status_as_json_and_on_80_columns(name: str, command: Command) -> None:
-    """JSON says what the screen says; no line of the screen but one with a path or a reason is too long."""
+    """JSON and screen agree; only lines with a path or a reason exceed 80 columns."""
     seen = json.loads(command("status", name, "--json").out)
     assert (seen["name"], seen["state"], seen["ended"]) == (name, STATES[name], name in ENDED)
     assert seen["next"].startswith("faser-align ")
@@ -147,25 +147,25 @@ def test_status_as_json_and_on_80_columns(name: str, command: Command) -> None:
 
 
 def test_status_by_folder(command: Command, campaigns: Path) -> None:
-    """The folder of a campaign is as good as its name."""
+    """A campaign can be given by its folder or its name."""
     assert command("status", str(campaigns / "converged")).out == command("status", "converged").out
 
 
 def test_hints_name_the_command_as_it_was_typed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launcher that says how it is called is what the hints repeat."""
+    """Hints use the name of a launcher."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "./faser-align")
     assert "next:\n  ./faser-align report converged\n" in command("status", "converged").out
 
 
 @pytest.mark.parametrize("words", ["status", "watch", "wait", "history", "metrics", "report", "stop", "resume"])
 def test_unknown_campaign(words: str, command: Command) -> None:
-    """Every command names the nearest campaign, with exit status 2 and nothing on standard output."""
+    """For an unknown name every command suggests the most similar campaign, with exit status 2 and no output."""
     left = command(words, "convergd")
     assert left == (2, "", "error: there is no campaign 'convergd'; the nearest is 'converged'\n")
 
 
 def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """A copy that is missing or damaged is one sentence."""
+    """A missing or damaged snapshot gives one sentence."""
     folder = tmp_path / "copy"
     folder.mkdir()
     (folder / layout.RECORD).write_bytes((campaigns / "converged" / layout.RECORD).read_bytes())
@@ -178,7 +178,7 @@ def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, 
 
 
 def test_history_in_words(command: Command) -> None:
-    """Time, node and attempt, from, to, event and facts stand there; ignored events say why."""
+    """history shows time, node and attempt, from, to, event and payload; ignored events have the reason."""
     out = command("history", "failed", "--utc").out
     assert "times in UTC" in out.splitlines()[0]
     assert "reco_s1_i02_00400  1  running -> failed\n" in out
@@ -191,7 +191,7 @@ def test_history_in_words(command: Command) -> None:
 
 
 def test_history_in_part(command: Command) -> None:
-    """Nodes can be left out, one node or a time asked for; nothing found is said."""
+    """history can be limited to the campaign, a node or a time; an empty result says so."""
     everything = json.loads(command("history", "failed", "--json").out)
     own = json.loads(command("history", "failed", "--campaign-only", "--json").out)
     assert {row["subject"] for row in own} == {"campaign"}
@@ -204,7 +204,7 @@ def test_history_in_part(command: Command) -> None:
 
 
 def test_history_of_what_is_not_there(command: Command) -> None:
-    """An unknown node and a text that is no time are the user's mistakes."""
+    """An unknown node and an invalid time are usage errors."""
     node = command("history", "failed", "--node", "reco_s1_i02_0400")
     assert node.status == 2
     assert "there is no node 'reco_s1_i02_0400' in this campaign; the nearest is 'reco_s1_i02_00400'" in node.err
@@ -214,7 +214,7 @@ def test_history_of_what_is_not_there(command: Command) -> None:
 
 
 def test_metrics(command: Command) -> None:
-    """Each iteration's numbers are there as tables, as JSON as the job wrote them, and as CSV."""
+    """metrics shows each iteration as tables, as JSON as the job wrote it, and as CSV."""
     text = command("metrics", "converged").out
     assert "15.0, -60.2 003" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -228,7 +228,7 @@ def test_metrics(command: Command) -> None:
 
 
 def test_metrics_before_the_first_solution(command: Command) -> None:
-    """Without a finished iteration that is said; programs get nothing but the names of columns."""
+    """metrics without a finished iteration says so; CSV has only the column names."""
     assert command("metrics", "created").out == "created has no finished iteration yet; it is created\n"
     assert json.loads(command("metrics", "created", "--json").out) == []
     assert command("metrics", "created", "--csv").out == "stage,iteration\n"
@@ -255,14 +255,14 @@ def test_report(command: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 def test_report_of_every_campaign(name: str, command: Command) -> None:
-    """A campaign that has nothing to report yet still has a report, and JSON has all of it."""
+    """Every campaign has a report, and JSON has all of it."""
     assert f"Report of {name}" in command("report", name, "--text").out
     found = json.loads(command("report", name, "--json").out)
     assert set(found) == {"campaign", "record", "history"}
 
 
 def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
-    """A file that exists is kept unless --force; a folder that does not is one sentence."""
+    """A file is replaced only with --force; a missing folder gives one sentence."""
     path = tmp_path / "report.txt"
     for form in ((), ("--text",)):
         path.write_text("mine")
@@ -274,7 +274,7 @@ def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
 
 
 def test_report_is_a_page(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without options the report is NAME.html in this folder; the next one of the same campaign takes its place."""
+    """Without options the report is NAME.html in this folder, and replaces an older one of the same campaign."""
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert command("report", "converged").out == f"{tmp_path / 'converged.html'} written\n"
@@ -284,7 +284,7 @@ def test_report_is_a_page(command: Command, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """The commands for constants take a campaign's name for its latest constants, and say where there are none."""
+    """The commands for constants accept a campaign's name for its latest constants, and say if there are none."""
     found = Path(json.loads(command("status", "converged", "--json").out)["constants"])
     text = found.read_text()
     found.write_text('"00": [1, 0, 0, 0, 0, 0]')
@@ -302,7 +302,7 @@ def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, 
 
 
 def test_diagram(command: Command) -> None:
-    """Both tables are drawn in both forms; another form is the user's mistake."""
+    """Both tables are drawn in both formats; another format is a usage error."""
     assert command("diagram").out.startswith("stateDiagram-v2\n")
     assert "waiting --> running: started" in command("diagram", "--node").out
     assert command("diagram", "--format", "dot").out.startswith('digraph "campaign" {')
@@ -311,7 +311,7 @@ def test_diagram(command: Command) -> None:
 
 
 def test_reading_touches_no_database(command: Command, campaigns: Path) -> None:
-    """The store itself is not even opened: it may be locked for good."""
+    """Reading commands do not open the state database, which may be locked."""
     store = sqlite3.connect(campaigns / "converged" / layout.STATE, isolation_level=None)
     try:
         store.execute("BEGIN EXCLUSIVE")
@@ -322,7 +322,7 @@ def test_reading_touches_no_database(command: Command, campaigns: Path) -> None:
 
 
 def test_list_by_run_and_year(command: Command) -> None:
-    """The list can be cut to runs and years; a run may be typed without its zeros."""
+    """The list can be limited to runs and years; a run needs no leading zeros."""
     everything = json.loads(command("list", "--json").out)
     assert json.loads(command("list", "-r", "11705", "-y", "2023", "--json").out) == everything
     assert command("list", "-r", "11706").out == "no campaign is like that; see all with `faser-align list`\n"
@@ -339,14 +339,14 @@ def test_curves_on_the_terminal(command: Command) -> None:
 
 
 def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, workdir: Path) -> None:
-    """metrics --plot draws the limits by which the latest stage is judged: its own, and for the rest those of all stages."""
+    """metrics --plot draws the latest stage's limits: its own, and otherwise those of all stages."""
     common: dict[str, Any] = {"patience": 1, "rules": ["significance"], "significance_max": 100.0, "effect_um_max": 0.5}
     own: dict[str, Any] = {"rules": ["effect", "significance"], "effect_um_max": 1e-6}
     stages = [{"name": "coarse", "steps": [{}]}, {"name": "fine", "steps": [{}], "convergence": own}]
     record = make_campaign(workdir / "c", files=1, config={"convergence": common, "stages": stages})
 
     def limited() -> dict[str, tuple[float, float]]:
-        """The curves with a limit, each with both ends of its axis."""
+        """Return the curves that have a limit, each with both ends of its axis."""
         drawings = plain_command("metrics", record["folder"], "--plot").out.split("\n\n")
         curves = [drawing.splitlines() for drawing in drawings if ", and its limit\n" in drawing]
         axes = {lines[0].partition(",")[0]: [line.partition("|")[0] for line in lines[2:-2]] for lines in curves}
@@ -362,7 +362,7 @@ def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, work
 
 
 def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Curves are seen on a white terminal and on a black one: in its own colour; without a number there is none."""
+    """Curves have the terminal's own colour, and are empty without a number."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     row = {"metrics": {"format": 1}, "chi2_per_ndf": 1.2, "effect_um": 3.0, "significance": None}
     rules: dict[str, Any] = {"effect_um_max": 0.5, "significance_max": 0.01}
@@ -370,7 +370,7 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(drawn) == 2
     assert "\x1b" not in "".join(drawn)
     assert curves.plots({"iterations": [{"metrics": {"format": 1}}]}, rules, 80) == []
-    # Those of an imported campaign have no limit, and no line anywhere that looks like one.
+    # Those of an imported campaign have no limit, and no line that looks like one.
     effects = [{"metrics": {"format": 1}, "effect_um": effect} for effect in (30.0, 0.1)]
     bare, limited = (curves.plots({"iterations": effects}, asked, 80)[0] for asked in ({}, rules))
     assert bare.startswith("effect\n")

@@ -1,4 +1,4 @@
-"""``reco``, ``solve`` and ``mille``: an iteration by hand, as main.py and millepede.py of faser-alignment-script did it."""
+"""Test ``reco``, ``solve`` and ``mille``: iterations by hand, as with faser-alignment-script."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 @pytest.fixture
 def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
+    """Provide an empty current folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     (workdir / "here").mkdir(mode=0o755)
     monkeypatch.chdir(workdir / "here")
@@ -29,7 +29,7 @@ def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def configure(here: Path, **simulation: object) -> None:
-    """A configuration of the simulation whose IFT is misplaced."""
+    """Write a configuration of the simulation with a misaligned IFT."""
     lines = [f"{key} = {value}" for key, value in simulation.items()]
     (here / "faser-align.toml").write_text(
         f'[campaign]\nconstants = "{EXAMPLES}/ift_misplaced.txt"\n[simulation]\ntruth = "{EXAMPLES}/align_2025.txt"\n'
@@ -38,7 +38,7 @@ def configure(here: Path, **simulation: object) -> None:
 
 
 def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, here: Path) -> None:
-    """reco -n 1, solve, reco -n 2 with the constants found: each a small DAG whose campaign ends as reconstructed, and sound."""
+    """reco -n 1, solve, and reco -n 2 with the result work as small DAGs, whose campaigns end as reconstructed."""
     configure(here, tracks=600)
     made = plain_command("reco", *DATA, "-n", "1", "--fourst")
     assert made.status == 0, made.err
@@ -67,7 +67,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     assert [(row["verdict"], row["tracks"] > 0) for row in status["iterations"]] == [("solved", True)]
     assert plain_command("report", name).status == 0
     assert f"faser-align constants export {name}" in (here / f"{name}.html").read_text()
-    again = plain_command("solve", name)  # nothing keeps a user from solving it twice
+    again = plain_command("solve", name)  # a user may solve it twice
     assert again.status == 0, again.err
     second = plain_command("reco", *DATA, "-n", "2", "--dry-run")
     assert (second.status, str(found) in second.out, second.err) == (0, True, "")
@@ -80,7 +80,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     assert binary.stat().st_size > 10_000
     (here / name / "state.db").unlink()
     (here / name / "published.db").unlink()
-    repaired = plain_command("repair", name)  # DAGMan has left by now
+    repaired = plain_command("repair", name)  # DAGMan has left
     assert repaired.status == 0, repaired
     with queries.published(str(here / name)) as db:
         assert verify.findings(db) == []
@@ -89,11 +89,11 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
 
 
 def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:
-    """As main.py, reco takes --calypso_path or --env_script alone, --file ranges of both forms, and 3 stations."""
+    """Like main.py, reco accepts --calypso_path or --env_script alone, --file ranges of both forms, and 3 stations."""
     tree = Lxplus(here.parent / "lxplus")
     words = ("--year", "2023", "--run", "11705", "--file", "400:401", "--iteration", "1")
     left = plain_command("reco", *words, "--threest", "--calypso_path", str(tree.checkout), "--dry-run", "--json")
-    # Raw files of the predecessor's place are not on this machine.
+    # Raw files at the old default path do not exist on this machine.
     assert (
         "2 of 2 raw files do not exist: /eos/experiment/faser/raw/2023/011705/Faser-Physics-011705-00400.raw"
         in left.err
@@ -103,7 +103,7 @@ def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here
 
 
 def test_options_of_the_environment_go_over_the_configuration(plain_command: Command, here: Path) -> None:
-    """--calypso_path and --env_script replace what the configuration has, --fourst and --threest its stations."""
+    """--calypso_path and --env_script override the configuration, --fourst and --threest its stations."""
     tree = Lxplus(here.parent / "lxplus")
     for number in (400, 401):
         tree.raw(number)
@@ -138,7 +138,7 @@ def test_options_of_the_environment_go_over_the_configuration(plain_command: Com
 
 
 def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
-    """What is neither a steering file nor made by reco is refused in a sentence that says what may be named."""
+    """What is neither a steering file nor made by reco is refused in a sentence that lists what is accepted."""
     left = plain_command("solve", "nothing.txt")
     assert left.status == 2
     assert "nothing.txt is no file here; name a steering file, or what `reco` has made" in left.err
@@ -152,7 +152,7 @@ def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
     ],
 )
 def test_solve_refuses_what_is_not_reconstructed(begun: bool, said: str, plain_command: Command, here: Path) -> None:
-    """A `reco` that runs or has failed is not solved; the sentence says what to do first."""
+    """A running or failed `reco` is not solved; the sentence says what to do first."""
     record = make_campaign(here / "by-hand", files=1, config={"campaign": {"iterations": 1}})
     write_record(f"{record['folder']}/{layout.RECORD}", record | {"only": 1})
     if begun:

@@ -1,4 +1,4 @@
-"""``notify retry``, ``set`` and what is refused of ``extend`` and ``stop --after``, with and without a pool."""
+"""Test ``notify retry``, ``set``, and refusals of ``extend`` and ``stop --after``, with and without a pool."""
 
 import json
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ NODE = layout.reco_node(1, 1, 400)
 
 
 def rows(folder: str) -> list[tuple[str, str, int]]:
-    """The outbox: target, state and tries of each message."""
+    """Return the outbox: target, state and tries of each message."""
     with queries.published(folder) as db:
         return [(row["target"], row["state"], row["tries"]) for row in queries.outbox(db)]
 
 
 def history(folder: str, event: str) -> list[dict[str, Any]]:
-    """Facts of the history's rows with this event."""
+    """Return the payloads of the history's rows with this event."""
     with queries.published(folder) as db:
         return [row["facts"] for row in queries.history(db) if row["event"] == event]
 
 
 @pytest.fixture
 def failed(tmp_path: Path) -> dict[str, Any]:
-    """A campaign that failed, and told nobody, since the targets' file has no such name."""
+    """Provide a failed campaign that notified nobody, because the targets file has no such name."""
     targets = tmp_path / "targets.toml"
     targets.write_text("[targets]\n")
     targets.chmod(0o600)
@@ -45,14 +45,14 @@ def failed(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def mailbox(tmp_path: Path, failed: dict[str, Any]) -> Iterator[Mailbox]:
-    """A mail server that takes what is for one of the targets, the other being unknown still."""
+    """Provide a mail server for one of the targets; the other stays unknown."""
     with Mailbox(tmp_path / "mail") as found:
         Path(failed["targets_file"]).write_text(f'[targets]\nme = "{found.url("me@example.org")}"\n')
         yield found
 
 
 def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: Mailbox, plain_command: Command) -> None:
-    """With no DAGMan in the queue the command delivers: what was given up gets fresh tries, what was sent is not doubled."""
+    """Without a DAGMan the command delivers: messages given up get new attempts, sent ones are not repeated."""
     assert pool.master_pid
     folder = failed["folder"]
     while (claimed := outbox.claim(folder, final=True)) and claimed.target == "me":
@@ -82,7 +82,7 @@ def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: M
 def test_retry_while_a_hook_may_come(
     failed: dict[str, Any], mailbox: Mailbox, plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody knows whether a hook comes the wish waits for it, and says so; taken in twice it counts once."""
+    """If it is unknown whether a hook will run, the request is queued, and ingested only once."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
     folder = failed["folder"]
     left = plain_command("notify", "retry", folder, "--target", "me")
@@ -99,7 +99,7 @@ def test_retry_while_a_hook_may_come(
 
 
 def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command) -> None:
-    """The next verdict goes by the new limit; the record as submitted stays; the history has who, what and when."""
+    """The next decision uses the new limit; the submitted manifest stays; the history has user, key and time."""
     record = make_campaign(tmp_path / "c", files=2, config={"notify": {"file": str(tmp_path / "none")}})
     folder = record["folder"]
     assert run_iteration(record, 1) == 0
@@ -135,7 +135,7 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
 
 
 def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Command) -> None:
-    """A stage's own criteria can be changed, others stay; what is no stage, no criterion or no value is refused."""
+    """A stage's own criteria can be changed, others stay; unknown stages, criteria and values are refused."""
     own = {"name": "first", "convergence": {"patience": 1}}
     stages = {"stages": [own, {"name": "second"}], "notify": {"file": str(tmp_path / "none")}}
     folder = make_campaign(tmp_path / "c", files=1, config=stages)["folder"]
@@ -170,7 +170,7 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
 
 
 def test_set_knows_criteria_that_a_record_lacks(tmp_path: Path, plain_command: Command) -> None:
-    """A criterion that the program which began the campaign did not have is at its default before it is set, for a stage, too."""
+    """A criterion that an older manifest lacks has its default before it is set, also for a stage."""
     record = make_campaign(tmp_path / "c", files=1, config={"notify": {"file": str(tmp_path / "none")}})
     del record["config"]["convergence"]["remaining_sigma_max"]
     write_record(f"{record['folder']}/{layout.RECORD}", record)
@@ -182,7 +182,7 @@ def test_set_knows_criteria_that_a_record_lacks(tmp_path: Path, plain_command: C
 def test_targets_that_change_while_a_campaign_runs(
     failed: dict[str, Any], mailbox: Mailbox, plain_command: Command
 ) -> None:
-    """Messages of before the change stay as they were; ``verify`` knows who was told when."""
+    """Earlier messages keep their recipients; ``verify`` knows the recipients at any time."""
     folder = failed["folder"]
     assert plain_command("set", folder, "notify.targets=me").status == 0
     assert hook("final", folder, "final", 4, 0, dag_id="13.0").returncode == 4
@@ -193,7 +193,7 @@ def test_targets_that_change_while_a_campaign_runs(
 
 
 def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, plain_command: Command) -> None:
-    """Killed between the file and the spool, a change counts, and the next ``set`` brings it into the history."""
+    """A change that was killed before it was queued applies, and the next ``set`` adds it to the history."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     assert plain_command("set", folder, "convergence.patience=1").status == 0
     spool.remove(folder, spool.waiting(folder))
@@ -216,7 +216,7 @@ def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, pla
     ],
 )
 def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, Any], plain_command: Command) -> None:
-    """A key or value that cannot be gets one sentence with the cure, and nothing is changed, not even the others."""
+    """An invalid key or value gives one sentence with the fix, and nothing is changed, not even the others."""
     left = plain_command("set", failed["folder"], "convergence.patience=1", *words)
     assert left.status == 2
     assert said in left.err
@@ -224,7 +224,7 @@ def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, A
 
 
 def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
-    """Neither works on a campaign whose state does not allow it; nothing is written."""
+    """extend and stop --after are refused in the wrong state, and write nothing."""
     for words, said in (
         (("extend", "running", "-i", "2"), "running is reconstructing; it can be extended when it has ended"),
         (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
@@ -241,7 +241,7 @@ def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) ->
 
 
 def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_command: Command) -> None:
-    """The Millepede POST of the iteration leaves DAGMan's halt file; the campaign ends as removed, with who asked."""
+    """The iteration's Millepede POST writes DAGMan's halt file; the campaign ends as removed, with the user's name."""
     record = make_campaign(tmp_path / "c", files=1)
     folder = record["folder"]
     hook("pre", folder, NODE, 0, 2)

@@ -1,4 +1,4 @@
-"""Screens and tables out of snapshots, without a campaign and without a terminal."""
+"""Test screens and tables from snapshots, without a campaign and without a terminal."""
 
 from datetime import UTC
 from typing import Any
@@ -13,7 +13,7 @@ from faser_align.state.logends import LogEnd
 
 
 def snapshot(**changes: Any) -> dict[str, Any]:
-    """A campaign of two stages in its second, with nothing unusual."""
+    """Return a campaign in the second of two stages, without incidents."""
     return {
         "name": "a b",
         "state": "reconstructing",
@@ -46,7 +46,7 @@ def snapshot(**changes: Any) -> dict[str, Any]:
 
 
 def iteration(**metrics: Any) -> dict[str, Any]:
-    """A solved iteration with some metrics."""
+    """Return a solved iteration with some metrics."""
     counts = {"nodes": {"done": 7}, "files_used": 6, "files_expected": 6, "tracks": None, "chi2_per_ndf": None}
     judged = {"effect_um": None, "significance": None, "largest": None, "verdict": "go_on", "reason": "", "wall_s": 9.0}
     return {"stage": 2, "iteration": 1, **counts, **judged, "metrics": {"format": 1, **metrics}}
@@ -57,7 +57,7 @@ def lines(blocks: list[draw.Block]) -> list[str]:
 
 
 def test_a_campaign_with_stages() -> None:
-    """Stage and iteration are said, and names with spaces are quoted in what is to be typed."""
+    """Stage and iteration are shown, and names with spaces are quoted in commands."""
     found = lines(screens.status(snapshot(), program="faser-align"))
     assert found[:3] == [
         "a b  reconstructing",
@@ -92,7 +92,7 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_messages_that_were_not_delivered_are_told_by_target() -> None:
-    """Of each target the message of the end comes first, and only its refusal is told; the others are counted."""
+    """For each target the message about the end comes first, with its refusal; the others are counted."""
     kinds = ("submitted", "iteration", "iteration", "diverged", "held")
     waiting = [
         {"target": target, "kind": kind, "state": "waiting", "tries": n, "error": f"no {n}"}
@@ -112,7 +112,7 @@ def test_messages_that_were_not_delivered_are_told_by_target() -> None:
 
 
 def test_the_spool_is_unusual() -> None:
-    """Events that wait and events that cannot be read are said, a submission that waits is not."""
+    """Queued and unreadable events are shown, a queued submission is not."""
     found = lines(incidents.blocks(snapshot(spool_waiting=2, spool_aside=1)))
     assert found == [
         "2 events in the spool until the next hook",
@@ -137,13 +137,13 @@ def test_the_spool_is_unusual() -> None:
     ],
 )
 def test_the_next_command_of_every_end(state: str, steps: list[tuple[str, str]]) -> None:
-    """What is proposed suits the end."""
+    """The proposed command fits the end state."""
     seen = snapshot(name="c", state=state, ended=True, constants="/last.txt")
     assert screens.steps(seen, "faser-align") == steps
 
 
 def test_metrics_that_are_missing() -> None:
-    """Numbers that the job did not write are dashes, and tables are drawn all the same."""
+    """Missing metrics are dashes in the tables."""
     seen = snapshot(iterations=[iteration(), iteration(chi2_per_ndf=None, solver={"rejects": {"a": 1, "b": 2}})])
     found = lines(figures.tables(seen))
     assert found[3].split() == ["2.1", *"-----", "-", "go", "on"]
@@ -161,14 +161,14 @@ def test_many_degrees_of_freedom_are_told_below_each_other() -> None:
 
 
 def test_text_is_never_cut_or_interpreted() -> None:
-    """What looks like markup is shown as it is, and a long line stays whole without a terminal."""
+    """Text that looks like markup is shown unchanged, and a long line stays whole without a terminal."""
     text = "[red]x[/red] :smile: " + "/long" * 50
     assert draw.text([Line(text, "red"), Grid(("a",), [("[bold]y",)])]).splitlines()[0] == text
     assert "[bold]y" in draw.text([Grid(("a",), [("[bold]y",)])])
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """A row of the history."""
+    """Return a row of the history."""
     row = {"subject": "campaign", "source": "", "event": "created", "destination": "created", "ignored": "", "stage": 0}
     return row | {"iteration": 0, "node": "", "attempt": 0, "facts": {}, "utc": "2026-11-24T07:30:00Z", **changes}
 
@@ -184,13 +184,13 @@ def event(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_the_event_of_a_node_is_shown_where_it_says_more(source: str, name: str, destination: str, shown: str) -> None:
-    """What the new state says already is not repeated."""
+    """An event is not shown if the new state says the same."""
     row = event(subject="mille_s1_i01", source=source, event=name, destination=destination, attempt=1)
     assert history_view.entry(row, UTC)[0].text == f"07:30:00  mille_s1_i01       1  {shown}"
 
 
 def test_the_end_of_a_dag_that_a_verdict_stopped() -> None:
-    """That DAGMan fails after such a verdict is expected; after another end it is an ignored event."""
+    """A failure of DAGMan after a decision that causes it is expected; after another end it is an ignored event."""
     ignored = "a campaign that is so takes no event final_failed"
     about = {"event": "final_failed", "ignored": ignored, "facts": {"reason": "the DAG ended: 1 node failed"}}
     told = history_view.entry(event(source="diverged", destination="diverged", **about), UTC)
@@ -204,7 +204,7 @@ def test_the_end_of_a_dag_that_a_verdict_stopped() -> None:
 
 
 def test_a_new_day_in_the_history() -> None:
-    """Each day has a heading of its own."""
+    """Each day in the history has a heading."""
     row = event()
     days = [{**row, "utc": f"2026-11-{day}T07:30:00.000Z"} for day in (24, 24, 25)]
     found = lines(history_view.lines(days, UTC))
@@ -212,7 +212,7 @@ def test_a_new_day_in_the_history() -> None:
 
 
 def test_a_validation_is_no_iteration_to_come() -> None:
-    """While a campaign is validating, the estimate assumes the time of the validation and counts no iterations."""
+    """During the validation the estimate uses the validation's time and counts no iterations."""
     pace = {"iteration_s": 1800.0, "iterations": 3, "left": 0, "end_utc": "2026-11-24T20:00:00Z", "converges": None}
     found = screens.estimate(snapshot(state="validating", estimate=pace), UTC)
     most = "if the validation takes as long as an iteration, about 30 min 00 s (median of 3)"
@@ -231,7 +231,7 @@ def test_a_rejected_campaign_says_its_reason_once() -> None:
 
 
 def test_the_estimate_says_what_it_assumes() -> None:
-    """The end is told as an estimate, with the number of iterations and their time that it takes for granted."""
+    """The estimate of the end states the assumed number of iterations and their duration."""
     known = {"iteration_s": 1200.0, "iterations": 3, "left": 7, "end_utc": "2026-11-24T20:00:00.000Z"}
     pace = {"converges": 6, "converges_utc": "2026-11-24T18:00:00.000Z"}
     found = screens.estimate(snapshot(estimate={**known, **pace}), UTC)
@@ -247,7 +247,7 @@ def test_the_estimate_says_what_it_assumes() -> None:
 
 
 def test_nodes_that_were_tried_again_are_told_together() -> None:
-    """Those that the same befell make one line, with what has become of them."""
+    """Retried nodes with the same problem make one line, with their present states."""
     again = [
         {"node": f"n{n}", "state": "running" if n else "done", "attempts": 2, "why": "no scratch"} for n in range(3)
     ]
@@ -266,7 +266,7 @@ def test_many_iterations_fit_one_screen() -> None:
 
 
 def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live, a small terminal shows fewer iterations, so that what is unusual and what comes next stay in sight."""
+    """Live, a small terminal shows fewer iterations, so that incidents and the next command stay visible."""
     rows = [{**iteration(), "iteration": n} for n in range(1, 31)]
     seen = snapshot(iterations=rows, lost=[{"file": 1, "node": "n", "why": "gone"}])
     monkeypatch.setenv("COLUMNS", "80")
@@ -280,7 +280,7 @@ def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_table_that_does_not_fit() -> None:
-    """Columns first move together, then words are folded, and at last each row is told fact by fact."""
+    """A wide table first narrows its gaps, then wraps text, and finally shows one value per line."""
     grid = Grid(("name", ">number", "in words"), [("first", "1,234", "some words that say it all"), ("no", "-", "")])
     wide = [line.text for line in draw._table(grid, 80)]
     assert wide == [
@@ -308,14 +308,14 @@ def test_wide_characters_keep_columns_straight() -> None:
 
 
 def held_jobs(*reasons: str, tools: str = "A=b ") -> dict[str, Any]:
-    """The snapshot's part of as many jobs on hold."""
+    """Return the snapshot's part with this many held jobs."""
     held = [{"node": f"n{n}", "why": why, "job_id": f"{n}.0"} for n, why in enumerate(reasons)]
     steps = held_steps(tools, [row["job_id"] for row in held], "12.0", 2000 if "memory" in reasons[0] else 0)
     return {"held": held, "dag_id": "12.0", "to_pool": tools, "release": [step._asdict() for step in steps]}
 
 
 def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
-    """One command releases them all."""
+    """Jobs held for one reason are listed together, with one command to release them."""
     cure = "A=b condor_release -constraint 'DAGManJobId == 12 && JobStatus == 5'"
     assert lines(incidents.blocks(snapshot(**held_jobs(*["quota"] * 5000)))) == [
         "5,000 jobs on hold",
@@ -326,7 +326,7 @@ def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
 
 
 def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
-    """Of thousands of reasons that are alike the first is told; a small number, as of a status, is not passed over."""
+    """Of thousands of similar reasons the first is shown; small numbers, such as a status, keep reasons apart."""
     hosts = [f"cannot send to slot1_{n % 8}@wn{n:04d}.cern.ch (errno 5)" for n in range(2000)]
     others = [f"cannot send to slot1_1@wn{n:04d}.cern.ch (errno 13)" for n in range(3)]
     assert lines(incidents.blocks(snapshot(**held_jobs(*hosts, *others))))[:-2] == [
@@ -346,7 +346,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
 
 
 def test_a_job_that_lacks_memory_is_not_only_released() -> None:
-    """For a job that is held for its memory the command that gives it more comes first."""
+    """For a job held for its memory the command that gives it more comes first."""
     assert lines(incidents.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
         "1 job on hold",
         "  n0: memory usage exceeded request_memory",
@@ -358,7 +358,7 @@ def test_a_job_that_lacks_memory_is_not_only_released() -> None:
 
 
 def test_the_table_of_a_narrow_terminal() -> None:
-    """Where not all columns have room the most important stay, and the others are named."""
+    """A narrow terminal shows the most important columns, and names the others."""
     grid = Grid(
         ("iter", ">chi2\n/ndf", "largest\ncorrection", "verdict"), [("1", "1.2", "-120 um y 003", "go on")], (0, 1, 3)
     )
@@ -373,7 +373,7 @@ def test_the_table_of_a_narrow_terminal() -> None:
 
 
 def test_counts_of_a_large_iteration_stay_short() -> None:
-    """Of thousands of nodes the share is shown, which says that all are done only when all are; of files those used."""
+    """Of thousands of nodes a percentage is shown, 100 % only when all are done; of files the number used."""
     row = iteration() | {"nodes": {"done": 9999, "failed": 1}, "files_used": 9_999, "files_expected": 10_000}
     many = screens.iterations(snapshot(iterations=[row], stages=1)).rows[0]
     assert many[1:3] == ("99.9%", "9,999")
@@ -382,7 +382,7 @@ def test_counts_of_a_large_iteration_stay_short() -> None:
 
 
 def test_what_a_job_printed_does_not_command_the_terminal() -> None:
-    """Colours, titles and cursor commands in a reason, a log or a name are not written; the words are, in one line."""
+    """Control sequences in a reason, a log or a name are removed, and the text is shown on one line."""
     why = "\x1b[1;31mERROR\x1b[0m no\tgeometry\r\n\x1b]0;owned\x07\x9b2Jat \x1bcall"
     failed = [{"node": "n0", "attempts": 1, "why": why, "cure": ""}]
     assert lines(incidents.blocks(snapshot(failed=failed))) == ["1 node failed", "  n0: ERROR no geometry  at all"]

@@ -1,4 +1,4 @@
-"""What the user is told of a mistake: one plain sentence for each, with its fix."""
+"""Test error messages: one plain sentence per error, with its fix."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ DATA = ("-y", "2023", "-r", "11705", "-f")
 
 @pytest.fixture
 def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a configuration whose raw files are looked for in it."""
+    """Provide a folder with a configuration that looks for raw files there."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     (workdir / "here").mkdir(mode=0o755)
     monkeypatch.chdir(workdir / "here")
@@ -37,7 +37,7 @@ def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool, here: Path) -> None:
-    """Several checks that fail are one error each, and no line has a literal line break."""
+    """Several failed checks are one error each, without literal line breaks."""
     raw = here / "raw"
     raw.mkdir()
     (raw / "00400.raw").write_bytes(b"raw")
@@ -54,7 +54,7 @@ def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool
 
 @pytest.mark.parametrize("key", ["campaign.folder", "storage.data"])
 def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> None:
-    """No disk space is claimed for a folder that does not exist."""
+    """No disk space is reported for a missing folder."""
     table, name = key.split(".")
     config = parse_config(f'[{table}]\n{name} = "{tmp_path}/nowhere"\n', str(tmp_path / "faser-align.toml"))
     with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* is not there"):
@@ -62,7 +62,7 @@ def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> No
 
 
 def test_raw_files_that_are_not(plain_command: Command, here: Path) -> None:
-    """A directory in place of a raw file is called one; a single file is named without counting."""
+    """A directory in place of a raw file is named as one; a single file is named without a count."""
     one = plain_command("submit", *DATA, "400", "--dry-run")
     assert one.err == (
         f"error: the raw file {here}/raw/00400.raw does not exist; correct -y, -r, -f or reconstruction.raw\n"
@@ -82,7 +82,7 @@ def test_years_without_data(year: int, why: str) -> None:
 
 
 def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Path) -> None:
-    """All characters that a name or a path must not have are in one sentence."""
+    """All forbidden characters of a name or path are in one sentence."""
     named = plain_command("submit", *DATA, "400", "--name", "a/b:c%d", "--dry-run")
     assert "with --name, and none of '/' ':' '%'" in named.err
     bad = here / """it's "5 $"""
@@ -94,7 +94,7 @@ def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Pa
 
 
 def test_suggestions_are_near() -> None:
-    """A slip gets a suggestion; a word that is only a little alike gets none."""
+    """A misspelling gets a suggestion; a word that is only slightly similar gets none."""
     assert nearest("convergd", ["converged", "stopme"]) == "converged"
     assert nearest("god", ["good"]) == "good"
     assert nearest("nope", ["stopme", "one", "opened"]) == ""
@@ -104,7 +104,7 @@ def test_suggestions_are_near() -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, here: Path) -> None:
-    """A campaign without a readable snapshot names the command that makes it again, and that command does."""
+    """For an unreadable snapshot the message names the command that makes it again, and that command works."""
     record = make_campaign(here / "it", files=1, name="it")
     registry.add("it", record["folder"])
     snapshot = Path(record["folder"], "published.db")
@@ -130,7 +130,7 @@ def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, her
     ],
 )  # fmt: skip
 def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Command, here: Path) -> None:
-    """What a library says of a value is told in plain words."""
+    """Messages of libraries about values are translated to plain words."""
     done = plain_command(*words)
     assert done.status == 2
     assert f"error: {said}" in done.err

@@ -1,4 +1,4 @@
-"""Every command with streams that are closed, that lack characters, or whose reader has left."""
+"""Test every command with streams that are closed, lack characters, or have no reader."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from faser_align.state import registry
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 NAME = "żółw"
 
-# What each command is typed with; {name} is a converged campaign, {old} a file of constants, {new} a file to make.
+# Arguments of each command; {name} is a converged campaign, {old} a file of constants, {new} a new file.
 WORDS = {
     "init": ("init", "-o", "{new}"),
     "check": ("check", "--config", "nowhere-ż.toml"),
@@ -66,7 +66,7 @@ WORDS = {
 
 
 def commands(group: Any, before: str = "") -> Iterator[str]:
-    """The names of all commands."""
+    """Return the names of all commands."""
     for name, command in group.commands.items():
         if getattr(command, "commands", None):
             yield from commands(command, f"{before}{name} ")
@@ -76,7 +76,7 @@ def commands(group: Any, before: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def place(session_folder: Path) -> Iterator[Path]:
-    """A folder with two campaigns that converged, one with a name that ASCII lacks, and a file of constants."""
+    """Provide a folder with two converged campaigns, one with a non-ASCII name, and a file of constants."""
     root = session_folder / "streams"
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("STATE", "CONFIG", "CACHE"):
@@ -92,13 +92,13 @@ def place(session_folder: Path) -> Iterator[Path]:
 
 
 def typed(command: str, place: Path) -> list[str]:
-    """The words of a command."""
+    """Return the arguments of a command."""
     (place / "new").unlink(missing_ok=True)
     return [word.format(name=NAME, old=place / "old.txt", new=place / "new") for word in WORDS[command]]
 
 
 def run(words: list[str], place: Path, redirection: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command line by a shell, which redirects its streams."""
+    """Run the command line in a shell, which redirects its streams."""
     shell = ["bash", "-c", f'"$@" {redirection}', "bash", *COMMAND, *words]
     env = os.environ | {"LC_ALL": "C.UTF-8"} | environment
     return subprocess.run(
@@ -114,14 +114,14 @@ def test_every_command_is_tried() -> None:
 
 @pytest.fixture(scope="module")
 def forked(place: Path) -> Iterator[Forks]:
-    """Runs commands in forks of one process, whose streams the caller chooses."""
+    """Run commands in forks of one process, with chosen streams."""
     with forks(place, place) as run:
         yield run
 
 
 @pytest.mark.parametrize("command", WORDS)
 def test_streams_that_lack_something(command: str, place: Path, forked: Forks) -> None:
-    """With ASCII or Latin-1 output, or with a closed stream, a command ends as it does otherwise, without a traceback."""
+    """With ASCII or Latin-1 output, or with a closed stream, a command ends in the same way, without a traceback."""
     expected = forked(typed(command, place))
     ascii_only = forked(typed(command, place), encoding="ascii")
     unseen = forked(typed(command, place), closed=(1,))
@@ -133,7 +133,7 @@ def test_streams_that_lack_something(command: str, place: Path, forked: Forks) -
 
 
 def test_a_drawing_in_ascii(place: Path) -> None:
-    """Where the encoding has no curves, `metrics --plot` draws them in ASCII."""
+    """If the encoding lacks Braille, `metrics --plot` draws curves in ASCII."""
     drawn = run(typed("metrics", place), place, PYTHONIOENCODING="ascii").stdout
     assert re.search(r"\| .*o", drawn)
     assert drawn.isascii()
@@ -141,7 +141,7 @@ def test_a_drawing_in_ascii(place: Path) -> None:
 
 
 def test_a_closed_stream_takes_no_file_of_a_campaign(place: Path) -> None:
-    """With closed streams nothing that is printed gets into a file that the command writes."""
+    """With closed streams no output gets into a file that the command writes."""
     assert run(typed("init", place), place, ">&- 2>&- <&-").returncode == 0
     text = (place / "new").read_text()
     assert run(typed("init", place), place).returncode == 0
@@ -159,7 +159,7 @@ def unread(words: list[str], place: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
-    """A command that changes something does so although its reader has left, and says that; one that only shows ends."""
+    """A command that changes something completes without a reader, and says so; one that only shows ends."""
     done = unread(typed("init", place), place)
     assert (done.returncode, (place / "new").exists()) == (0, True)
     assert done.stderr == "warning: the reader of the output has left; the command was carried out all the same\n"
@@ -168,7 +168,7 @@ def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
 
 
 def test_commands_that_only_show_are_named() -> None:
-    """Each command that ends without a reader is one of the program's."""
+    """Each command listed as ending without a reader exists."""
     assert set(streams.SHOWING) <= set(WORDS)
 
 

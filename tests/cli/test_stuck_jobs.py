@@ -1,4 +1,4 @@
-"""Jobs that the state database calls running and HTCondor's queue does not: what the commands say of them."""
+"""Test jobs that run according to the state database but not in HTCondor's queue."""
 
 import contextlib
 import json
@@ -32,19 +32,19 @@ Make = Callable[..., PoolCampaign]
 
 @pytest.fixture(scope="module")
 def ground(session_folder: Path) -> Iterator[Path]:
-    """A folder with a running pool of its own, whose daemons may be killed."""
+    """Provide a folder with a running pool whose daemons may be killed."""
     root = session_folder / "stuck"
     root.mkdir()
     with own_pool(root / "pool", 8):
         with open(root / "pool" / "condor_config", "a") as config:
-            config.write("JOB_DEFAULT_LEASE_DURATION = 60\n")  # as a personal pool has it
+            config.write("JOB_DEFAULT_LEASE_DURATION = 60\n")  # as in a personal pool
         subprocess.run(["condor_reconfig"], check=True, capture_output=True)
         yield root
 
 
 @pytest.fixture
 def make(ground: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Submits a campaign of two files and one iteration, whose DAG may be changed, and waits until its jobs run."""
+    """Provide a function that submits a campaign of two files and one iteration, and waits until its jobs run."""
     monkeypatch.setattr(queued, "UNSEEN_S", 5)
     made: list[PoolCampaign] = []
 
@@ -75,7 +75,7 @@ def job_of(campaign: PoolCampaign, node: str) -> str:
 
 
 def end_unseen(campaign: PoolCampaign, node: str) -> None:
-    """Let the node's job end, and tear its event in DAGMan's log as a full disk does: only the beginning was written."""
+    """End the node's job, and truncate its event in DAGMan's log as a full disk does."""
     dagman = campaign.dagman_pids()
     jobs = len(campaign.jobs())
     for pid in dagman:
@@ -90,7 +90,7 @@ def end_unseen(campaign: PoolCampaign, node: str) -> None:
 
 @ON_POOL
 def test_a_torn_log(make: Make, plain_command: Command) -> None:
-    """A job whose end is torn in DAGMan's log is shown as vanished, and the campaign as stuck once nothing else runs."""
+    """A job whose end is truncated in DAGMan's log has vanished; the campaign is stuck once nothing else runs."""
     campaign = make()
     name, job = campaign.name, job_of(campaign, FIRST)
     end_unseen(campaign, FIRST)
@@ -143,7 +143,7 @@ def test_a_hold_that_no_script_recorded(make: Make, plain_command: Command) -> N
 
 @ON_POOL
 def test_the_whole_pool_is_killed(make: Make, plain_command: Command, ground: Path) -> None:
-    """Jobs of a pool that was killed are shown as disconnected, and HTCondor runs them again when their leases end."""
+    """Jobs of a killed pool are shown as disconnected, and HTCondor reruns them when their leases end."""
     campaign = make()
     assert "disconnected" not in plain_command("status", campaign.name).out
     job, began = job_of(campaign, FIRST), time.time()
@@ -154,7 +154,7 @@ def test_the_whole_pool_is_killed(make: Make, plain_command: Command, ground: Pa
     status = until(lambda: "nodes done, 2 disconnected" in (out := plain_command("status", campaign.name).out) and out)
     assert "2 jobs disconnected from the execute machine" in status
     assert f"{FIRST} (job {job}): HTCondor runs it again within 1 min 00 s, or reconnects\n" in status
-    assert "condor_hold" not in status  # it takes effect only when the lease ends
+    assert "condor_hold" not in status  # effective only when the lease ends
     assert f"{campaign.name}: 2 jobs disconnected from the execute machine; see" in plain_command("list").out
     (campaign.orders / "wait_s").write_text("0.1")
     assert campaign.wait_end() == "exhausted"
@@ -172,7 +172,7 @@ LOG = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A campaign whose first node runs, as far as the state database knows, in a job that DAGMan submitted an hour ago."""
+    """Provide a campaign whose first node runs in a job that DAGMan submitted an hour ago."""
     record = make_campaign(tmp_path / "c", files=2)
     assert hook("pre", record["folder"], FIRST, 0, 2).returncode == 0
     (tmp_path / "c" / layout.JOBSTATE_LOG).write_text(LOG.format(start=int(NOW_S) - 3600))
@@ -184,7 +184,7 @@ def vanished(folder: Path, *jobs: queue.NodeJob, dagman: queue.DagmanJob = DAGMA
 
 
 def test_a_job_that_dagman_waits_for_has_vanished(folder: Path) -> None:
-    """A job without an end in DAGMan's log that is not in the queue has vanished, and one that is there has not."""
+    """A job without an end in DAGMan's log has vanished if it is not in the queue."""
     assert vanished(folder) == [FIRST]
     assert queued.look(str(folder), DAGMAN, (), NOW_S).all_vanished
     assert vanished(folder, queue.NodeJob(FIRST, "13.0", 12, queue.IDLE)) == []
@@ -202,7 +202,7 @@ def test_a_job_that_has_just_ended_has_not_vanished(folder: Path, age_s: int, fo
 
 
 def test_what_has_no_job_yet_has_not_vanished(folder: Path) -> None:
-    """A node that waits for its submission, whose job was submitted just now, or that DAGMan has seen end has not vanished."""
+    """A node before its submission, just submitted, or seen to end by DAGMan has not vanished."""
     log = folder / layout.JOBSTATE_LOG
     text = log.read_text()
     for more in (
@@ -222,13 +222,13 @@ def test_what_has_no_job_yet_has_not_vanished(folder: Path) -> None:
 
 
 def test_a_dagman_that_does_not_read_has_lost_no_job(folder: Path) -> None:
-    """While DAGMan is on hold, waits, or has just begun nothing is concluded."""
+    """While DAGMan is held, idle, or has just started, no job counts as vanished."""
     for change in ({"status": queue.HELD}, {"status": queue.IDLE}, {"started_s": int(NOW_S) - 10}):
         assert vanished(folder, dagman=DAGMAN._replace(**change)) == []
 
 
 def test_attributes_of_a_job() -> None:
-    """A running job whose shadow counts attempts to reconnect is disconnected; on hold or idle it is not."""
+    """A running job whose shadow counts reconnection attempts is disconnected; a held or idle one is not."""
     ad = {"JobUniverse": 5, "ClusterId": 13, "ProcId": 0, "DAGManJobId": 12, "FaserNode": FIRST, "JobStatus": 2}
     ad |= {"JobCurrentReconnectAttempt": 3, "JobLeaseDuration": 2400, "HoldReason": "an earlier one"}
     (job,) = queue.read([ad], "s", NOW_S).nodes

@@ -1,4 +1,4 @@
-"""Recipients are notified once of a campaign that no script can advance, by whichever command sees it first."""
+"""Test that the first command to see a stuck campaign notifies the recipients once."""
 
 import json
 import re
@@ -28,14 +28,14 @@ RETRIES = 3
 
 @pytest.fixture
 def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
-    """Where the messages of a test arrive."""
+    """Provide the mailbox of a test."""
     with Mailbox(tmp_path / "mail") as box:
         yield box
 
 
 @pytest.fixture
 def notify(tmp_path: Path, mailbox: Mailbox) -> dict[str, Any]:
-    """A configuration that sends the ends of campaigns there."""
+    """Write a configuration that sends the ends of campaigns there."""
     targets = tmp_path / "targets.toml"
     targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
     targets.chmod(0o600)
@@ -44,7 +44,7 @@ def notify(tmp_path: Path, mailbox: Mailbox) -> dict[str, Any]:
 
 @pytest.fixture
 def make(workdir: Path, pool: Pool, notify: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Submits a campaign of one file and one iteration, whose DAG may be changed."""
+    """Provide a function that submits a campaign of one file and one iteration, with a modified DAG."""
     assert pool.master_pid
     made: list[PoolCampaign] = []
 
@@ -69,7 +69,7 @@ def subjects(mailbox: Mailbox) -> list[str]:
 
 
 def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]) -> None:
-    """The request to notify is taken in once per key; a campaign that has ended is not stuck."""
+    """The request to notify is ingested once per key; a campaign that has ended is not stuck."""
     folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
     hook("pre", folder, NODE, 0, 2)
     for key in ("gone 12.0", "gone 12.0", "held 13 1"):
@@ -93,7 +93,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
 def test_an_older_campaign_that_wants_failures_is_notified(
     tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]
 ) -> None:
-    """A campaign whose kinds of messages an older program wrote is notified if it wants to know of its failure."""
+    """An older program's campaign notifies that it is stuck if it notifies of failures."""
     folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
     hook("pre", folder, NODE, 0, 2)
 
@@ -112,7 +112,7 @@ def test_an_older_campaign_that_wants_failures_is_notified(
 def test_nobody_is_notified_from_elsewhere(
     tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While its DAGMan is in the queue only the machine of its scripts notifies, and nobody while another command works on it."""
+    """While its DAGMan is queued only its scripts' machine notifies, and only without another command."""
     folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
     hook("pre", folder, NODE, 0, 2)
     found = dagman.Look(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
@@ -140,7 +140,7 @@ def test_nobody_is_notified_from_elsewhere(
 def test_what_a_killed_final_left_is_sent(
     left: str, tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that FINAL had not tried, or was sending as it was killed, is sent once DAGMan has left; one that was refused waits."""
+    """A message that FINAL had not tried, or was sending when killed, is sent later; a refused one waits."""
     folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
     hook("pre", folder, NODE, 0, 2)
     hook("final", folder, "final", 2, 1)
@@ -169,7 +169,7 @@ def test_what_a_killed_final_left_is_sent(
 
 @ON_POOL
 def test_a_held_dagman_is_notified(make: Any, mailbox: Mailbox, plain_command: Command) -> None:
-    """The first command that sees a DAGMan on hold notifies, no other one does; the next hold is another cause."""
+    """The first command that sees a held DAGMan notifies, others do not; the next hold is another cause."""
     campaign = make(wait_s=600)
     cluster = str(campaign.wait(lambda: campaign.dagmans())[0].cluster)
     campaign.wait(lambda: campaign.jobs(status=queue.RUNNING))
@@ -203,7 +203,7 @@ exec "$@"
 
 @ON_POOL
 def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_command: Command, workdir: Path) -> None:
-    """Killed POST scripts cost a node all its retries, and with FINAL killed, too, its campaign stays solving: status says so."""
+    """If its POST scripts and FINAL are killed, a campaign uses all retries and stays in solving: status says so."""
     killer = workdir / "killer.sh"
 
     def through_killer(dag: str) -> str:
@@ -215,7 +215,7 @@ def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_co
     campaign = make(lambda dag: (orders / "kills").touch() or through_killer(dag))
     assert campaign.wait_end() == "solving"
     assert (campaign.folder / layout.JOBSTATE_LOG).read_text().count(f"{MILLE} SUBMIT") == RETRIES + 1
-    assert campaign.nodes()[MILLE]["attempts"] == 1  # a PRE that finds the attempt open takes it for its own
+    assert campaign.nodes()[MILLE]["attempts"] == 1  # a PRE that finds an open attempt takes it for its own
     assert subjects(mailbox) == []
     assert not processes_in(campaign.folder)
 

@@ -1,4 +1,4 @@
-"""verify, as typed."""
+"""Test verify."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ CASES = ["converged", "failed", "running", "held", "lost", "created"]
 
 @pytest.mark.parametrize("name", CASES)
 def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None:
-    """What hooks leave behind is sound at every moment."""
+    """The state database is valid after every hook."""
     left = command("verify", name)
     assert left.status == 0, left.out
     assert left.out.startswith(f"{name} is sound: ")
@@ -29,7 +29,7 @@ def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None
 
 
 def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """Findings are sentences, one a line, and the exit status is 1."""
+    """Problems are sentences, one per line, with exit status 1."""
     shutil.copytree(campaigns / "converged", tmp_path / "damaged")
     with sqlite3.connect(tmp_path / "damaged" / layout.PUBLISHED) as db:
         db.execute("UPDATE campaign SET lost = 3")

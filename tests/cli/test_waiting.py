@@ -1,4 +1,4 @@
-"""Waiting for campaigns and following them."""
+"""Test waiting for campaigns and following them."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from faser_align.state import create, database, publish, writer
 
 
 def test_every_end_has_an_exit_status_of_its_own() -> None:
-    """Successes exit with 0; each other end has a status of its own, which no error and no timeout has."""
+    """Successes exit with 0; each other end has its own status, different from errors and the timeout."""
     assert set(waiting.STATUSES) == set(table.ENDS)
     assert {end for end, status in waiting.STATUSES.items() if status == 0} == set(table.SUCCESSES)
     statuses = [*(status for status in waiting.STATUSES.values() if status), waiting.TIMEOUT, 0, 1, 2]
@@ -32,7 +32,7 @@ def test_every_end_has_an_exit_status_of_its_own() -> None:
 
 
 def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
-    """A copy of a campaign whose published copy says that it is in ``state``."""
+    """Copy a campaign and set its snapshot's state to ``state``."""
     import sqlite3
 
     shutil.copytree(campaigns / "converged", folder)
@@ -45,14 +45,14 @@ def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
 
 @pytest.mark.parametrize("state", table.ENDS)
 def test_wait_says_how_it_ended(state: str, command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """The exit status and the sentence tell the end state."""
+    """The exit status and the sentence give the end state."""
     left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)))
     assert left.status == waiting.STATUSES[state]
     assert left.out.startswith(f"converged  {state}: ")
 
 
 def test_wait_gives_up(command: Command) -> None:
-    """A campaign that has not ended in time has an exit status for that."""
+    """A timeout has its own exit status."""
     left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05")
     assert left.status == waiting.TIMEOUT
     assert "(not ended in time)" in left.out
@@ -62,7 +62,7 @@ def test_wait_gives_up(command: Command) -> None:
 
 
 def test_wait_sees_the_end_come(tmp_path: Path) -> None:
-    """An end that is published while it waits ends the waiting."""
+    """An end that is published meanwhile ends the wait."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
     timer = threading.Timer(0.3, hook, ("final", record["folder"], "final", 4, 0))
@@ -74,7 +74,7 @@ def test_wait_sees_the_end_come(tmp_path: Path) -> None:
 
 
 def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
-    """After ``resume`` the old end state does not count any more, though no hook has run yet."""
+    """After ``resume`` the old end state does not count, even before a hook has run."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("final", record["folder"], "final", 4, 0)
     assert waiting.ended(record["folder"]) == "removed"
@@ -84,12 +84,12 @@ def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
-    """Between the moment in which a hook took in a resumption and its copy the old end is not believed."""
+    """Between a hook's recording of a resumption and its snapshot the old end is ignored."""
     record = make_campaign(tmp_path / "c", files=1)
     folder = record["folder"]
     hook("final", folder, "final", 4, 0)
     event = {"phase": "control", "event": "resumed", "dag_id": "13.0", "utc": database.utc(), "host": "h"}
-    # The copy before took so long that the next one begins 3 s after it.
+    # The previous copy took so long that the next one begins 3 s after it.
     Path(folder, f"{layout.PUBLISHED}.now").write_text(f"{time.time():.6f} 0.13".ljust(64))
     writer.take(folder, event)
     hooks = threading.Thread(target=publish.publish, args=(folder,))
@@ -101,14 +101,17 @@ def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) -> None:
-    """What happens while it looks is told in order, the end last, and it leaves by itself."""
+    """Without a terminal watch prints changes in order, the end last, and exits."""
     record = make_campaign(tmp_path / "c", files=1, config={"campaign": {"iterations": 2}})
     watching = subprocess.Popen(
         [sys.executable, "-m", "faser_align.cli", "watch", record["folder"], "--interval", "0.05"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "FASER_ALIGN_POOL": str(tmp_path / "no-pool")},  # one that runs knows no DAGMan of it
+        env={
+            **os.environ,
+            "FASER_ALIGN_POOL": str(tmp_path / "no-pool"),
+        },  # no DAGMan in a running pool
     )
     try:
         assert watching.stdout is not None
@@ -132,7 +135,7 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
 
 
 def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Path) -> None:
-    """Whoever watches sees every hold; what `status` would have released is the job that is on hold, not one that is over."""
+    """watch shows every hold; `status` names only currently held jobs for release."""
     record = make_campaign(tmp_path / "c", files=1)
     folder, node = record["folder"], layout.reco_node(1, 1, 400)
     hook("pre", folder, node, 0, 2)
@@ -149,7 +152,7 @@ def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Pat
 
 
 def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
-    """There is nothing to wait for: it says how it ended, and where the constants are."""
+    """For an ended campaign watch shows the end and the path of the constants."""
     left = command("watch", "converged")
     assert left.status == 0
     assert left.out.startswith("converged  converged: significance 0.004")
@@ -157,10 +160,10 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
 
 
 def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"", command: str = "watch") -> tuple[int, bytes]:
-    """Watch on a terminal, or wait there, with Ctrl-C once it has shown something; the exit status, and all that was written."""
+    """Watch or wait on a terminal, with Ctrl-C after the first output; return the exit status and the output."""
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
-    environment["FASER_ALIGN_POOL"] = str(folder / "no-pool")  # one that runs knows no DAGMan of it
+    environment["FASER_ALIGN_POOL"] = str(folder / "no-pool")  # no DAGMan in a running pool
     watching = subprocess.Popen(
         [sys.executable, "-m", "faser_align.cli", command, str(folder)],
         stdout=other,
@@ -193,7 +196,7 @@ def _plain(shown: bytes) -> str:
 
 
 def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
-    """On a terminal the status is drawn, and stays when the campaign has ended."""
+    """On a terminal the status is drawn, and remains after the campaign's end."""
     status, shown = _on_a_terminal(campaigns / "converged")
     assert status == 0
     assert "converged  converged" in _plain(shown)
@@ -202,7 +205,7 @@ def test_watch_on_a_terminal_draws_the_status(campaigns: Path) -> None:
 
 
 def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path) -> None:
-    """After Ctrl-C it is said what to type to wait again."""
+    """After Ctrl-C wait prints the command to wait again."""
     folder = campaigns / "running"
     status, shown = _on_a_terminal(folder, interrupt_at=b"pool start`", command="wait")
     assert status == 130
@@ -210,11 +213,11 @@ def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path
 
 
 def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
-    """After Ctrl-C the last screen stays, and what to type to look again; the campaign is not touched."""
+    """After Ctrl-C the last screen and the command to watch again remain; the campaign is unchanged."""
     folder = campaigns / "running"
     status, shown = _on_a_terminal(folder, interrupt_at=b"watch running")
     assert status == 130
-    last = _plain(shown.rpartition(b"\x1b[2K")[2])  # what the live display drew is wiped out
+    last = _plain(shown.rpartition(b"\x1b[2K")[2])  # the live display was erased
     assert last.lstrip("\n").startswith("running  reconstructing\n")
     assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in last
     end = " ".join(last.partition("next:\n")[2].split())

@@ -1,4 +1,4 @@
-"""Numbers, durations and times in words."""
+"""Test the format of numbers, durations and times."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from faser_align.system import formatting
     ],
 )
 def test_sizes_have_three_digits(value: float | None, shown: str) -> None:
-    """Lengths are written with the digits that mean something, and without an exponent where possible."""
+    """Lengths have three significant digits, and no exponent where possible."""
     assert formatting.size(value) == shown
 
 
@@ -42,7 +42,7 @@ def test_durations(seconds: float | None, shown: str) -> None:
 
 
 def test_numbers_that_are_none() -> None:
-    """What is missing is a dash, what is not finite is said, and truth is no number."""
+    """A missing number is a dash, one that is not finite a word, and a boolean is not a number."""
     assert [formatting.number(value) for value in (None, float("nan"), True, "7")] == ["-", "not finite", "-", "-"]
     assert formatting.chi2(123.456) == "123.5"
     assert formatting.largest(None) == "-"
@@ -56,7 +56,7 @@ def test_numbers_that_are_none() -> None:
     [(None, "-"), (0.0003439, "0.0003439"), (1352.45, "1352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],
 )
 def test_large_values_are_written_out(given: float | None, shown: str) -> None:
-    """Four digits, and no exponent where a person can read the number without."""
+    """Values have four digits, and no exponent where readable."""
     assert formatting.value(given) == shown
 
 
@@ -64,7 +64,7 @@ def test_large_values_are_written_out(given: float | None, shown: str) -> None:
     ("share", "shown"), [(None, "-"), (0, "0.0%"), (0.0021, "0.21%"), (0.051, "5.1%"), (0.4, "40%")]
 )
 def test_shares(share: float | None, shown: str) -> None:
-    """A share keeps a digit that says something."""
+    """A fraction keeps at least one significant digit."""
     assert formatting.percent(share) == shown
 
 
@@ -83,5 +83,5 @@ def test_shares(share: float | None, shown: str) -> None:
     ],
 )
 def test_points_in_time(text: str, utc: str | None) -> None:
-    """Times before now and dates are understood, anything else is not."""
+    """Times before now and dates are parsed, anything else is not."""
     assert formatting.since_utc(text, datetime(2026, 11, 24, 7, 30, tzinfo=UTC)) == utc

@@ -1,8 +1,9 @@
-"""Every hook is killed at one place after another, run again, and must leave what an undisturbed run leaves.
+"""Test that a hook killed at any place and run again leaves what an undisturbed run leaves.
 
 Places are system calls, where strace may trace, and executed lines. `make soak` tries every call that changes something
-outside the process, and of the scripts of reconstruction nodes every call and every line; of the other scripts every line
-only where strace may not trace, since nothing changes between two calls. `make test` tries some, the same ones each time.
+outside the process, and of the scripts of reconstruction nodes every call and every line; of the other scripts every
+line only where strace may not trace, since nothing changes between two calls. `make test` tries some, the same ones
+each time.
 """
 
 import re
@@ -81,8 +82,7 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
 def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     stage: Stage, prepare: Prepare, tmp_path: Path
 ) -> None:
-    """A hook that is killed before any system call and run again has done everything once, with the right exit status.
-    """
+    """A hook killed before any system call and run again has done everything once, with the right exit status."""
     if not may_trace(tmp_path):
         pytest.skip("strace may not trace here: the test that kills hooks at lines is complete instead")
     log = tmp_path / "calls"

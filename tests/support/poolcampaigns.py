@@ -1,4 +1,4 @@
-"""Campaigns of short nodes on a real pool, with our hooks and a stub for each job; and what they come to."""
+"""Run campaigns of short nodes on a real pool, with our hooks and a stub for each job, and read their results."""
 
 import contextlib
 import json
@@ -26,10 +26,10 @@ from faser_align.state import create, queries, registry, verify
 STUB = Path(__file__).with_name("stub.py")
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
-WAIT_S = 240.0  # long enough for a machine with much else to do
+WAIT_S = 240.0  # enough for a busy machine
 
-# The pool's own pauses after a daemon's death, shortened: 10 s until a schedd is there again, minutes until the slots that it
-# had claimed are free, 40 min until a job is begun anew with which its shadow has lost touch.
+# The pool's waits after a daemon's death, shortened: by default 10 s until a schedd returns, minutes until its claimed
+# slots are free, 40 min until a job whose shadow has lost contact restarts.
 SETTINGS = """
 MASTER_BACKOFF_CONSTANT = 1
 MASTER_BACKOFF_FACTOR = 1
@@ -43,10 +43,10 @@ SCHEDULER_UNIVERSE_COOL_DOWN_DURATION = 2
 
 @contextlib.contextmanager
 def own_pool(folder: Path, processors: int) -> Iterator[Path]:
-    """A pool of its own in ``folder``, the one that commands use meanwhile, whose daemons may be killed."""
+    """Provide a pool of its own in ``folder``, used by commands meanwhile, whose daemons may be killed."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CONDOR_CONFIG", "PATH"):
-            patch.setenv(name, os.environ.get(name, ""))  # what personal.use sets is put back at the end
+            patch.setenv(name, os.environ.get(name, ""))  # restores what personal.use sets
         if not os.environ["CONDOR_CONFIG"]:
             patch.delenv("CONDOR_CONFIG")
         patch.setenv("FASER_ALIGN_POOL", str(folder))
@@ -65,7 +65,7 @@ def own_pool(folder: Path, processors: int) -> Iterator[Path]:
 
 
 class Picture(NamedTuple):
-    """What a campaign came to, without times, ids and attempts: the same however often it was disturbed."""
+    """A campaign's result without times, ids and attempts: the same however often it was disturbed."""
 
     state: str
     nodes: dict[str, str]
@@ -75,13 +75,13 @@ class Picture(NamedTuple):
 
 
 class PoolCampaign:
-    """A campaign whose hooks and DAG are the real ones and whose jobs are stubs.
+    """A campaign with real hooks and DAG, and stubs as jobs.
 
     Args:
         folder: where to make it; its name is that of the campaign.
-        files, iterations: how large it is.
-        wait_s: how long a job takes (s).
-        fails: exit status of nodes that fail every time, by name.
+        files, iterations: its size.
+        wait_s: duration of a job (s).
+        fails: exit status of nodes that always fail, by name.
         config: further configuration.
     """
 
@@ -124,20 +124,20 @@ class PoolCampaign:
         registry.add(self.name, str(folder))
 
     def submit(self) -> int:
-        """Hand the DAG to HTCondor as ``submit`` does; returns the cluster."""
+        """Submit the DAG as ``submit`` does; return the cluster."""
         cluster = submit_dag(self.schedd, str(self.folder))
         create.record_submitted(str(self.folder), cluster)
         return cluster
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Type a command of ours about this campaign."""
+        """Run a command about this campaign."""
         first, *rest = words
         return subprocess.run(
             [*COMMAND, first, str(self.folder), *rest], capture_output=True, text=True, timeout=600, check=False
         )
 
     def dagmans(self) -> list[DagmanJob] | None:
-        """The campaign's DAGMan jobs in the queue, or None while the schedd does not answer."""
+        """Return the campaign's DAGMan jobs in the queue, or None while the schedd does not answer."""
         try:
             return dagman_jobs(self.schedd, str(self.folder))
         except CampaignError:
@@ -146,14 +146,14 @@ class PoolCampaign:
 
     @staticmethod
     def _schedd() -> Any:
-        """Return the schedd, None while it is away: one that was killed comes back at another port."""
+        """Return the schedd, None while it is unavailable: a restarted one has another port."""
         try:
             return htcondor2.Schedd()
         except (htcondor2.HTCondorException, KeyError):  # KeyError: the collector has an ad without an address
             return None
 
     def jobs(self, *wanted: str, status: int | None = None) -> list[Any]:
-        """Ads of the campaign's jobs; none while the schedd does not answer."""
+        """Return the ads of the campaign's jobs; none while the schedd does not answer."""
         constraint = f'FaserCampaign =?= "{self.name}" && JobUniverse != 7'
         if status is not None:
             constraint += f" && JobStatus == {status}"
@@ -164,7 +164,7 @@ class PoolCampaign:
             return []
 
     def act(self, action: Any, ids: str) -> bool:
-        """condor_hold, condor_release, condor_rm, condor_vacate_job; whether the schedd did it."""
+        """Run condor_hold, condor_release, condor_rm or condor_vacate_job; return whether the schedd did it."""
         try:
             return int(self.schedd.act(action, ids).get("TotalSuccess", 0)) > 0
         except htcondor2.HTCondorException:
@@ -172,7 +172,7 @@ class PoolCampaign:
             return False
 
     def hold(self, job: str, reason: str) -> None:
-        """condor_hold with a reason."""
+        """Hold jobs with a reason."""
         subprocess.run(["condor_hold", "-reason", reason, job], check=True, capture_output=True)
 
     def state(self) -> str:
@@ -188,7 +188,7 @@ class PoolCampaign:
             return {row["node"]: row for row in queries.nodes(db)}
 
     def wait(self, what: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
-        """Wait until something is true; returns it."""
+        """Wait until a condition is true; return its value."""
         end = time.monotonic() + wait_s
         while not (found := what()):
             if time.monotonic() > end:
@@ -199,28 +199,28 @@ class PoolCampaign:
         return found
 
     def wait_end(self, wait_s: float = WAIT_S) -> str:
-        """Wait until its DAGMan has left the queue; returns the campaign's state."""
+        """Wait until its DAGMan has left the queue; return the campaign's state."""
         self.wait(lambda: self.dagmans() == [], wait_s)
         return self.state()
 
     def dagman_pids(self) -> list[int]:
-        """Processes of condor_dagman that work in the campaign's folder."""
+        """Return the condor_dagman processes in the campaign's folder."""
         return [pid for pid, name in processes_in(self.folder) if name.startswith(("condor_dagman", "condor_schedun"))]
 
     def processes(self) -> list[str]:
-        """All processes that work in the campaign's folder, for whoever wonders what is left."""
+        """Return all processes in the campaign's folder."""
         return [f"{name} ({pid})" for pid, name in processes_in(self.folder)]
 
     def job_pids(self) -> list[int]:
-        """Processes of jobs."""
+        """Return the processes of jobs."""
         return [pid for pid, name in processes_in(self.folder) if name.startswith("python") and not is_hook(pid)]
 
     def hook_pids(self) -> list[int]:
-        """Hooks that run: children of DAGMan."""
+        """Return running hooks: children of DAGMan."""
         return [child for pid in self.dagman_pids() for child in children(pid)]
 
     def picture(self) -> Picture:
-        """What the campaign came to."""
+        """Return the campaign's result."""
         with queries.published(str(self.folder)) as db:
             campaign, told = queries.campaign(db), queries.history(db, nodes=False)
             return Picture(
@@ -232,20 +232,20 @@ class PoolCampaign:
             )
 
     def unsound(self) -> list[str]:
-        """What ``verify`` finds, and events that were quarantined."""
+        """Return what ``verify`` finds, and quarantined events."""
         found = verify.check(str(self.folder)).findings
         aside = self.folder / layout.SPOOL / "aside"
         return found + ([f"set aside: {sorted(p.name for p in aside.iterdir())}"] if aside.exists() else [])
 
 
 def _path(told: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
-    """States of a campaign in order, as (state, stage, iteration), without the detours of a stop or failure that was resumed."""
+    """Return the states in order as (state, stage, iteration), without stops or failures that were resumed."""
     moves = [row for row in told if not row["ignored"] and row["source"] != row["destination"]]
     path: list[tuple[str, int, int]] = []
     for row in moves:
         at = (row["destination"], row["stage"], row["iteration"])
         if row["event"] == "resumed":
-            path.pop()  # the end that was resumed from
+            path.pop()  # the resumed end
             continue
         if not path or path[-1] != at:
             path.append(at)
@@ -253,7 +253,7 @@ def _path(told: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
 
 
 def processes_in(folder: Path) -> list[tuple[int, str]]:
-    """Id and name of every process that works in a folder."""
+    """Return id and name of every process in a folder."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -270,7 +270,7 @@ def is_hook(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Child processes, as the kernel knows them; cheap enough to be asked often."""
+    """Return the child processes from the kernel, cheaply enough for polling."""
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

@@ -1,7 +1,7 @@
-"""Faults on a real pool: a plan made from a seed, and how each of its faults is done to a campaign.
+"""Plan faults on a real pool from a seed, and inject them into a campaign.
 
-A plan is the same whenever it is made from the same seed; whether a fault meets anything (a job that runs, a hook) depends on
-the moment, and only faults that did are counted.
+The same seed gives the same plan. Whether a fault hits anything (a running job, a hook) depends on the moment, and only
+faults that did are counted.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from poolcampaigns import PoolCampaign, children, is_hook
 
 from faser_align.pool import processes
 
-# How often each kind is chosen, in parts.
+# Relative frequency of each kind.
 KINDS = {
     "dagman killed": 5,
     "hook killed": 6,
@@ -32,15 +32,15 @@ KINDS = {
     "stopped": 2,
     "dagman removed": 1,
 }
-# What a user does, besides, and what is worse: for tests that do not expect a certain end.
+# Actions of a user, and worse faults, for tests without a fixed end.
 ROUGH_KINDS = {**KINDS, "stopped": 4, "dagman removed": 4, "dagman forced out": 3, "changed": 3, "pool killed": 1}
 FAULTS_MIN, FAULTS_MAX = 3, 6
-SPAN_S = 14.0  # in which faults begin: as long as an undisturbed campaign takes
-MEET_S = 3.0  # how long a fault waits for what it is to meet
+SPAN_S = 14.0  # duration of an undisturbed campaign, in which faults begin
+MEET_S = 3.0  # how long a fault waits for its target
 
 
 class Fault(NamedTuple):
-    """A fault: when it begins (s after submission), of which kind, a choice, and how long what is held stays so (s)."""
+    """A fault: its begin (s after submission), its kind, a random choice, and how long a hold lasts (s)."""
 
     at_s: float
     kind: str
@@ -52,7 +52,7 @@ class Fault(NamedTuple):
 
 
 def plan(seed: int, kinds: dict[str, int] = KINDS) -> list[Fault]:
-    """The faults of a trial, in order."""
+    """Return the faults of a trial, in order."""
     numbers = random.Random(seed)
     faults = [
         Fault(
@@ -67,14 +67,14 @@ def plan(seed: int, kinds: dict[str, int] = KINDS) -> list[Fault]:
 
 
 class Injector:
-    """Does faults to one campaign, and counts those that met something."""
+    """Injects faults into one campaign, and counts those that hit something."""
 
     campaign: PoolCampaign
 
     def __init__(self, pool: Path) -> None:
         self.pool = pool
         self.done: Counter[str] = Counter()
-        self.told: list[str] = []  # what commands of ours said
+        self.told: list[str] = []  # output of our commands
         self._does: dict[str, Callable[[Fault], bool]] = {
             "dagman killed": self._kill_dagman,
             "hook killed": self._kill_hook,
@@ -92,12 +92,12 @@ class Injector:
         }
 
     def do(self, fault: Fault) -> None:
-        """Do a fault; it is counted if it met something within its time."""
+        """Inject a fault; it is counted if it hit something within its time."""
         if self._does[fault.kind](fault):
             self.done[fault.kind] += 1
 
     def release(self) -> None:
-        """Release whatever of the campaign is on hold, as its user would."""
+        """Release all held jobs of the campaign, as its user would."""
         for job in self.campaign.jobs(status=5):
             self.campaign.act(htcondor2.JobAction.Release, f"{job['ClusterId']}.{job['ProcId']}")
         for dagman in self.campaign.dagmans() or []:
@@ -108,7 +108,7 @@ class Injector:
         return _meet(lambda: _kill(*self.campaign.dagman_pids()))
 
     def _kill_hook(self, fault: Fault) -> bool:
-        """At a random moment of the life of the next hook that runs; looking must not cost the processor that it needs."""
+        """Kill the next hook at a random moment; polling must not take the CPU that it needs."""
         dagmans = self.campaign.dagman_pids()
 
         def meet() -> bool:
@@ -152,7 +152,7 @@ class Injector:
         return bool(self._act_on_a_job(htcondor2.JobAction.Vacate, fault, status=2))
 
     def _act_on_a_job(self, action: Any, fault: Fault, status: int | None = None) -> str:
-        """Do something to one of the campaign's jobs; its id, empty if there was none."""
+        """Act on one of the campaign's jobs; return its id, empty if there was none."""
         found = ""
 
         def meet() -> bool:
@@ -173,7 +173,7 @@ class Injector:
         return bool(dagmans) and self.campaign.act(htcondor2.JobAction.Remove, f"{dagmans[0].cluster}.0")
 
     def _force_dagman_out(self, fault: Fault) -> bool:
-        """condor_rm -forcex after condor_rm: DAGMan is gone without FINAL, as when its machine is lost."""
+        """Run condor_rm -forcex after condor_rm: DAGMan vanishes without FINAL, as if its machine were lost."""
         dagmans = self.campaign.dagmans()
         if not dagmans:
             return False
@@ -191,13 +191,14 @@ class Injector:
         return said.returncode == 0
 
     def _kill_pool(self, fault: Fault) -> bool:
-        """Kill the daemons of jobs; the master starts them again.
+        """Kill the daemons of jobs; the master restarts them.
 
-        The collector stays, because the others would not learn its new port, and the procd, since all others die with it.
+        The collector stays, because the others would not learn its new port, and the procd, because all others would
+        end with it.
         """
         daemons = processes.daemons(self.pool / "condor_config")
         names = ("condor_master", "condor_collector", "condor_shared_port", "condor_procd")
-        spared = [name[:15] for name in names]  # as the kernel shows them
+        spared = [name[:15] for name in names]  # the kernel shows at most 15 characters
         return _kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
 
 
@@ -213,7 +214,7 @@ def _one(found: list[Any], fault: Fault) -> Any:
 
 
 def _kill(*pids: int) -> bool:
-    """Kill processes; whether one of them was still there."""
+    """Kill processes; return whether one of them still existed."""
     met = False
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""One hook of each kind, prepared and ready to run; what it leaves behind; a campaign that is put back again and again."""
+"""Prepare one hook of each kind, record what it leaves, and restore its campaign."""
 
 import re
 import shutil
@@ -22,31 +22,31 @@ Prepare = Callable[[Record], Call]
 
 
 def first(record: Record) -> Call:
-    """PRE of the campaign's very first node: submitted and reconstructing as well."""
+    """Prepare PRE of the campaign's first node, which also makes the campaign submitted and reconstructing."""
     return ("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
 
 
 def after_spool(record: Record) -> Call:
-    """PRE that has an event of the spool to take in before its own."""
+    """Prepare PRE that must first ingest an event of the event queue."""
     create.record_submitted(record["folder"], 12)
     return first(record)
 
 
 def succeeded(record: Record) -> Call:
-    """POST of a reconstruction that is whole."""
+    """Prepare POST of a complete reconstruction."""
     hook(*first(record))
     write_output(record, 1, 1, 400)
     return ("post", record["folder"], layout.reco_node(1, 1, 400), 0, 2, 0, "13.0", 0)
 
 
 def failed(record: Record) -> Call:
-    """POST of a reconstruction that failed for good."""
+    """Prepare POST of a reconstruction that failed for good."""
     hook(*first(record))
     return ("post", record["folder"], layout.reco_node(1, 1, 400), 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
 
 
 def lost(record: Record) -> Call:
-    """POST of a reconstruction that failed for good and may be done without, which sends a message."""
+    """Prepare POST of a reconstruction that failed for good and is dropped, which sends a message."""
     call = failed(record)
     db = sqlite3.connect(Path(record["folder"], layout.STATE), isolation_level=None)
     db.execute("UPDATE campaign SET lost_max = 1")
@@ -56,20 +56,20 @@ def lost(record: Record) -> Call:
 
 
 def held(record: Record) -> Call:
-    """HOLD, which sends a message."""
+    """Prepare HOLD, which sends a message."""
     hook(*first(record))
     return ("hold", record["folder"], layout.reco_node(1, 1, 400), "13.0", 0)
 
 
 def solving(record: Record) -> Call:
-    """PRE of a Millepede node."""
+    """Prepare PRE of a Millepede node."""
     for file in record["files"]:
         hook("pre", record["folder"], layout.reco_node(1, 1, file), 0, 2)
     return ("pre", record["folder"], layout.mille_node(1, 1), 0, 2)
 
 
 def going_on(record: Record) -> Call:
-    """POST of a Millepede node after which the campaign goes on."""
+    """Prepare POST of a Millepede node after which the campaign continues."""
     solving(record)
     hook("pre", record["folder"], layout.mille_node(1, 1), 0, 2)
     write_metrics(record, metrics(1, files=1))
@@ -77,14 +77,14 @@ def going_on(record: Record) -> Call:
 
 
 def unsolved(record: Record) -> Call:
-    """POST of a Millepede node that found no solution."""
+    """Prepare POST of a Millepede node without a solution."""
     solving(record)
     hook("pre", record["folder"], layout.mille_node(1, 1), 0, 2)
     return ("post", record["folder"], layout.mille_node(1, 1), 0, 2, exit_codes.SOLVER, "901.0", 0)
 
 
 def converged(record: Record) -> Call:
-    """POST of the Millepede node that ends the campaign, which sends a message."""
+    """Prepare POST of the Millepede node that ends the campaign, which sends a message."""
     for i in (1, 2, 3):
         run_iteration(record, i)
     hook("pre", record["folder"], layout.reco_node(1, 4, 400), 0, 2)
@@ -94,13 +94,13 @@ def converged(record: Record) -> Call:
 
 
 def removed(record: Record) -> Call:
-    """FINAL of a campaign that was removed, which sends a message."""
+    """Prepare FINAL of a removed campaign, which sends a message."""
     hook(*first(record))
     return ("final", record["folder"], "final", 4, 0)
 
 
 def ended_failed(record: Record) -> Call:
-    """FINAL of a campaign of which a node failed, which sends a message, with an event in the spool."""
+    """Prepare FINAL of a campaign with a failed node, which sends a message, with an event in the event queue."""
     hook(*failed(record))
     create.record_submitted(record["folder"], 12)
     return ("final", record["folder"], "final", 2, 1)
@@ -111,7 +111,7 @@ HEAVY: tuple[Prepare, ...] = (held, solving, going_on, unsolved, converged, remo
 
 
 def picture(folder: Path) -> list[Any]:
-    """Everything in the store and in its published copy but times, and what waits in the spool."""
+    """Return the content of state database and snapshot without times, and of the event queue."""
     seen: list[Any] = []
     for name in (layout.STATE, layout.PUBLISHED):
         db = sqlite3.connect(":memory:")
@@ -119,7 +119,7 @@ def picture(folder: Path) -> list[Any]:
             db.deserialize((folder / name).read_bytes())
             assert verify.findings(db) == []
             assert redolog.compare(db, str(folder)) == redolog.Comparison([])
-            db.execute("UPDATE outbox SET tries = 0")  # a claim that was killed counts as a try
+            db.execute("UPDATE outbox SET tries = 0")  # a killed lease counts as an attempt
             seen.append([TIME.sub("then", line) for line in db.iterdump()])
         finally:
             db.close()
@@ -127,10 +127,10 @@ def picture(folder: Path) -> list[Any]:
 
 
 class Stage:
-    """A prepared hook, its campaign as it was before, and the receiver of its messages.
+    """A prepared hook, its campaign before it, and the receiver of its messages.
 
     Attributes:
-        call: the hook's words.
+        call: the hook's arguments.
         folder: the campaign.
     """
 
@@ -146,34 +146,34 @@ class Stage:
         self._undisturbed: tuple[int, list[str], list[Any]] = (0, [], [])
 
     def reset(self) -> None:
-        """Put everything back to where it was before the hook."""
+        """Restore the state before the hook."""
         shutil.rmtree(self.folder)
         shutil.copytree(self._saved, self.folder)
         self._letters = len(self._mailbox.files())
 
     def letters(self) -> list[str]:
-        """The keys of the messages that have arrived since."""
+        """Return the keys of the messages that have arrived since."""
         new = self._mailbox.files()[self._letters :]
         return [str(message_from_bytes(letter.read_bytes())["X-Faser-Align-Key"]) for letter in new]
 
     def record_undisturbed(self, run: Callable[[], int]) -> None:
-        """Run the hook twice without a fault (the first time it may have to compile modules), and keep what the second left."""
+        """Run the hook twice without a fault (the first run may compile modules), and keep the second's result."""
         for _ in range(2):
             self.reset()
             answer = run()
         self._undisturbed = (answer, self.letters(), picture(self.folder))
 
     def complete(self, place: object) -> bool:
-        """Run the hook again after it was killed at a place, and compare; False if the killed one had changed nothing."""
+        """Run the hook again after it was killed, and compare; return False if the killed one had changed nothing."""
         if not self.letters() and _contents(self.folder) == _contents(self._saved):
-            return False  # what would run now is the undisturbed hook
+            return False  # the next run would be an undisturbed one
         pause = self.folder / f"{layout.PUBLISHED}.now"
         if pause.exists():
-            pause.write_text("0.0 0.0")  # as if some seconds had gone by
+            pause.write_text("0.0 0.0")  # as if some seconds had passed
         answer, told, undisturbed = self._undisturbed
         assert hook(*self.call).returncode == answer, place
         assert picture(self.folder) == undisturbed, place
-        # Between sending and marking a message may be repeated; it is never lost.
+        # A message may be repeated after a kill between sending and marking; it is never lost.
         letters = self.letters()
         assert len(told) <= len(letters) <= 2 * len(told), place
         assert set(letters) == set(told), place
