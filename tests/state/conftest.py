@@ -1,4 +1,4 @@
-"""What tests of the store share: the time of the recorded campaigns."""
+"""Set the time zone of the recorded campaigns."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from recorded import in_utc
 
 @pytest.fixture(autouse=True)
 def _utc(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever the machine's time is, in which a pool of today writes its logs."""
+    """Set UTC, whatever time zone a pool of this machine uses in its logs."""
     if "pool" in request.fixturenames:
         yield
         return

@@ -1,4 +1,4 @@
-"""Each script has an attempt of its own, whatever DAGMan lost, repeated, or began although there was nothing to do."""
+"""Test that each script has its own attempt, whatever DAGMan lost, repeated, or started unnecessarily."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from faser_align.fsm import exit_codes
 
 OTHER, MILLE = layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
 GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": exit_codes.FATAL}
-NO_JOB = "0.2147483647"  # what DAGMan calls a job that it could not submit
+NO_JOB = "0.2147483647"  # DAGMan's value for a job that it could not submit
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """A campaign of three files, one of which may be lost."""
+    """Provide a campaign of three files, one of which may be dropped."""
     config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 2}}
     return str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
 
@@ -27,7 +27,7 @@ def attempts(folder: str) -> list[Any]:
 
 
 def test_a_post_whose_pre_was_lost_has_an_attempt_of_its_own(folder: str) -> None:
-    """Neither a closed attempt of its DAGMan nor an open one of an earlier DAGMan is taken for that of a job."""
+    """A job is never assigned to a closed attempt of its DAGMan or an open one of an earlier DAGMan."""
     assert take(folder, PRE, FAILED, {**DONE, "job_id": "14.0"}) == [0, 1, 0]
     assert attempts(folder) == [("12.0", "13.0", "failed"), ("12.0", "14.0", "succeeded")]
     assert take(folder, {**PRE, **AGAIN}, {**DONE, "dag_id": "30.0", "job_id": "31.0"}) == [0, 0]
@@ -35,7 +35,7 @@ def test_a_post_whose_pre_was_lost_has_an_attempt_of_its_own(folder: str) -> Non
 
 
 def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
-    """Where the store could not be asked in time a node that is to be passed over has a job: its end is answered, and no more."""
+    """A node that should have been skipped may have a job: its end is answered and changes nothing."""
     assert take(folder, PRE, GIVEN_UP) == [0, 0]
     later = {"node": layout.reco_node(1, 2, 400)}
     assert take(folder, {**PRE, **later}, {**PRE, **later}) == [exit_codes.SKIP, exit_codes.SKIP]
@@ -47,7 +47,7 @@ def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
 
 
 def test_only_a_raw_file_is_given_up(folder: str) -> None:
-    """A Millepede node that fails for good has failed, though the quorum would allow to lose a file."""
+    """A Millepede node that fails for good has failed, even if a file could be dropped."""
     mille = {"node": MILLE}
     assert take(folder, {**PRE, **mille}, {**GIVEN_UP, **mille}) == [0, exit_codes.FATAL]
     assert rows(folder, f"SELECT state FROM nodes WHERE node = '{MILLE}'") == [("failed",)]
@@ -55,7 +55,7 @@ def test_only_a_raw_file_is_given_up(folder: str) -> None:
 
 
 def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
-    """A file is given up with its last try or at once, not before; one more than may be lost has failed."""
+    """A file is dropped at its last attempt or a fatal failure; one more than allowed has failed."""
     tried = {**FAILED, "retry": 1, "job_id": "14.0"}
     assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, tried) == [0, 1, 0, 1]
     last = {**FAILED, "retry": 2, "job_id": "15.0"}
@@ -67,7 +67,7 @@ def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
 
 
 def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
-    """Both halves of a validation reconstruct a file at the same time: the second may give it up whose loss is counted already."""
+    """A file that fails in both halves of a validation counts as dropped once."""
     config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 1}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
     said = {
@@ -88,7 +88,7 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_what_is_validated(tmp_path: Path) -> None:
-    """Nodes of a validation begin once the last stage has converged, and not an earlier one, and until the campaign has ended."""
+    """Nodes of a validation start only after the last stage has converged, and before the campaign's end."""
     config: dict[str, Any] = {"validation": {"enabled": True}, "campaign": {"iterations": 1}}
     config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "ab"]
     record = make_campaign(tmp_path / "campaign", files=1, config=config)
@@ -123,7 +123,7 @@ def test_what_is_validated(tmp_path: Path) -> None:
 
 
 def test_posts_of_jobs_that_were_never_submitted(folder: str) -> None:
-    """They all have one name: a repeat is answered as before, and the next attempt's is another one."""
+    """POSTs of unsubmitted jobs have the same job name: a repeat is recognised, and the next attempt's is new."""
     never = {**FAILED, "job_id": NO_JOB}
     answers = take(folder, PRE, never, never, {**PRE, "retry": 1}, {**never, "exit": 5}, {**never, "exit": 7})
     assert answers == [0, 1, 1, 0, 5, 5]
@@ -132,16 +132,16 @@ def test_posts_of_jobs_that_were_never_submitted(folder: str) -> None:
 
 
 def test_a_repeat_is_answered_as_the_first(folder: str) -> None:
-    """The answer is that of the script's own DAGMan and job, whatever the second run of it would say."""
+    """A repeat returns the status for its own DAGMan and job, whatever a second run would decide."""
     assert take(folder, PRE, GIVEN_UP, {**GIVEN_UP, "exit": 9}) == [0, 0, 0]
     first = {**FAILED, "node": OTHER}
     assert take(folder, {**PRE, "node": OTHER}, first, {**first, "exit": 9}) == [0, 1, 1]
-    # A job of this name is another one where a schedd has begun to count anew.
+    # A job of this name is another one if a schedd has restarted its ids.
     assert take(folder, {**PRE, **AGAIN, "node": OTHER}, {**first, **AGAIN, "exit": 5}) == [0, 5]
 
 
 def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
-    """A second hold of a job is another one, that of another DAGMan's job of the same name too; the same one again is none."""
+    """A hold is identified by DAGMan, job and time; the same hold again is a repeat."""
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
     later = {**hold, "hold_time": "2026-11-24 08:00:02", "reason": "memory"}
     take(folder, PRE, hold, later, hold, later)
@@ -156,7 +156,7 @@ def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
 
 
 def test_whose_attempt_a_hold_is(folder: str) -> None:
-    """A hold moves the attempt that is open, also one of an earlier DAGMan; not the next one of its job's node, nor a node that is done."""
+    """A hold changes the open attempt, also of an earlier DAGMan, but not the job's next one, nor a node that is done."""
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
     now = "SELECT state, reason FROM nodes WHERE node = '{}'"
     take(folder, PRE, FAILED, {**PRE, "retry": 1}, hold)
@@ -168,7 +168,7 @@ def test_whose_attempt_a_hold_is(folder: str) -> None:
 
 
 def test_each_attempt_begins_without_a_reason(folder: str) -> None:
-    """What went wrong with a node before is not said of the attempt that runs."""
+    """A running attempt does not have the reason of an earlier failure."""
     assert take(folder, PRE, FAILED) == [0, 1]
     assert rows(folder, f"SELECT reason FROM nodes WHERE node = '{RECO}'") == [("because",)]
     take(folder, {**PRE, "retry": 1})
@@ -177,7 +177,7 @@ def test_each_attempt_begins_without_a_reason(folder: str) -> None:
 
 @pytest.mark.parametrize(("status", "end"), [(2, "failed"), (4, "removed")])
 def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str) -> None:
-    """A node begins behind FINAL of its DAGMan: the campaign goes on, once, and ends by the next FINAL."""
+    """A node that begins after FINAL of its DAGMan continues the campaign, once, which ends by the next FINAL."""
     final = {**FINAL, "dag_status": status}
     assert take(folder, PRE, final, final) == [0, status, status]
     assert rows(folder, "SELECT state FROM campaign") == [(end,)]
@@ -190,25 +190,25 @@ def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str
 
 
 def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
-    """A PRE that comes after the end of its campaign, and before any FINAL of its DAGMan, is that of a new one: resumed once."""
+    """A PRE after its campaign's end, and before any FINAL of its DAGMan, is from a new one: the campaign resumes once."""
     take(folder, PRE, {**FINAL, "dag_status": 4}, {**PRE, **AGAIN, "node": OTHER})
     events = rows(folder, "SELECT event, ignored FROM history WHERE subject = 'campaign' ORDER BY id")
     assert [event for event, _ in events].count("resumed") == 1
     assert {ignored for _, ignored in events} == {""}
-    assert take(folder, {**PRE, "node": MILLE}) == [0]  # it slept, and the campaign is the new one's all the same
+    assert take(folder, {**PRE, "node": MILLE}) == [0]  # it slept, and the campaign belongs to the new one anyway
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "solving")]
 
 
 @pytest.mark.parametrize(("status", "end"), [(2, "failed"), (4, "removed")])
 def test_a_script_that_outlived_its_campaign_opens_nothing(status: int, end: str, folder: str) -> None:
-    """A node that a DAGMan of before begins after the end of the campaign's own leaves the campaign at its end."""
+    """A node that an earlier DAGMan starts after the end leaves the campaign at its end."""
     take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, {**FINAL, **AGAIN, "dag_status": status})
     assert take(folder, {**PRE, "node": MILLE}) == [0]
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", end)]
 
 
 def test_a_final_of_an_earlier_dagman_keeps_no_later_one_from_going_on(folder: str) -> None:
-    """FINAL of a DAGMan of before may come behind the first PRE of the next: the campaign goes on with the second, and ends by it."""
+    """A late FINAL of an earlier DAGMan does not end the campaign; the second DAGMan's own FINAL does."""
     take(folder, PRE, {**PRE, **AGAIN, "node": OTHER}, FINAL)
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "failed")]
     assert take(folder, {**PRE, **AGAIN, "node": MILLE}, {**FINAL, **AGAIN, "dag_status": 4}) == [0, 4]
@@ -217,7 +217,7 @@ def test_a_final_of_an_earlier_dagman_keeps_no_later_one_from_going_on(folder: s
 
 
 def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
-    """An earlier stage whose last verdict comes late takes nothing back: what follows in the later one is passed over."""
+    """A late decision on an earlier stage changes nothing in the current one."""
     config: dict[str, Any] = {"campaign": {"iterations": 2}}
     config["stages"] = [{"name": name, "iterations": 2, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
@@ -257,13 +257,13 @@ def test_what_the_history_says_of_each_event(folder: str) -> None:
 
 
 def _asked(event: str, name: str, **about: Any) -> dict[str, Any]:
-    """A wish of the command line."""
+    """Queue a request of the command line."""
     return {"phase": "control", "event": event, "id": name, "who": "me", "utc": BASE["utc"], "host": "ap", **about}
 
 
 @pytest.mark.parametrize(("stage", "over"), [(1, 0), (2, 1), (3, 1)])
 def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None:
-    """A stage gets the nodes of its further iterations, and what comes after it has its turn; stages that are not over stay so."""
+    """A stage gets the nodes of its further iterations, and later ones can run; unfinished stages stay so."""
     config: dict[str, Any] = {"campaign": {"iterations": 1}}
     config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
     folder = str(make_campaign(tmp_path / "campaign", files=2, config=config)["folder"])
@@ -282,7 +282,7 @@ def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None
 
 
 def test_a_change_reaches_only_what_may_change(folder: str) -> None:
-    """What follows from a change of the record is taken over, and nothing else that stands in the spool."""
+    """Only documented effects of a change of the manifest are applied, and nothing else in its event."""
     columns = {"lost_max": 2, "state": "converged", "dag_id": "99.0"}
     about = {"key": "reconstruction.min_files", "before": 0.6, "after": 0.3, "columns": columns}
     assert take(folder, PRE, _asked("changed", "b" * 16, **about)) == [0, 0]

@@ -1,4 +1,4 @@
-"""How a campaign ends: by its verdict, by its DAGMan, or by a verdict that came before it could be taken."""
+"""Test the ends of a campaign: by a decision, by its DAGMan, or by a decision that came too early."""
 
 import sqlite3
 from contextlib import closing
@@ -21,7 +21,7 @@ DONE, FAILED = ({**event, "max_retries": 0} for event in (taking.DONE, taking.FA
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """A campaign of one file and two iterations."""
+    """Provide a campaign of one file and two iterations."""
     return str(make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 2}})["folder"])
 
 
@@ -30,7 +30,7 @@ def state(folder: str) -> str:
 
 
 def reason(folder: str) -> str:
-    """Why the DAG ended."""
+    """Return why the DAG ended."""
     (*_, told) = rows(
         folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event LIKE 'final%' ORDER BY id"
     )
@@ -38,13 +38,13 @@ def reason(folder: str) -> str:
 
 
 def verdict(name: str, node: str = MILLE, **changes: Any) -> dict[str, Any]:
-    """POST of a Millepede job that says this of its iteration."""
+    """Return the POST of a Millepede job with this decision on its iteration."""
     said = {"verdict": name, "moves": name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
     return {**DONE, "node": node, "job_id": f"14.{node[-1]}", **said, **changes}
 
 
 def test_a_verdict_counts_once(folder: str) -> None:
-    """A campaign that ended by its verdict, and is resumed to end without another one, has failed."""
+    """A campaign that ended by a decision, and is resumed without another one, has failed."""
     assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("limit"), FINAL, FINAL) == [0] * 6
     assert state(folder) == "exhausted"
     assert take(folder, {**FINAL, **AGAIN}) == [1]
@@ -53,7 +53,7 @@ def test_a_verdict_counts_once(folder: str) -> None:
 
 
 def test_the_last_of_early_verdicts_counts(folder: str) -> None:
-    """Of verdicts that came before their solutions had begun the last one ends the campaign."""
+    """Of several early decisions the last one ends the campaign."""
     take(folder, PRE, DONE, verdict("limit"), verdict("converged", NEXT))
     assert state(folder) == "reconstructing"
     assert take(folder, {**FINAL, "dag_status": 3}) == [0]
@@ -62,7 +62,7 @@ def test_the_last_of_early_verdicts_counts(folder: str) -> None:
 
 
 def test_an_early_verdict_outlives_the_failure_of_its_dagman(folder: str) -> None:
-    """A DAGMan that lost track of a job failed the campaign before the verdict came; the next one has nothing to do, and ends by it."""
+    """After a DAGMan that lost a job failed the campaign, an early decision still ends the next one, which has no work."""
     assert take(folder, PRE, {**FINAL, "dag_status": 2}, DONE, verdict("limit")) == [0, 2, 0, 0]
     assert state(folder) == "failed"
     assert take(folder, {**FINAL, **AGAIN}) == [0]
@@ -75,7 +75,7 @@ def test_an_early_verdict_outlives_the_failure_of_its_dagman(folder: str) -> Non
 
 @pytest.mark.parametrize(("status", "end"), [(0, "reconstructed"), (2, "failed"), (4, "removed"), (6, "removed")])
 def test_a_campaign_that_only_reconstructs(status: int, end: str, folder: str) -> None:
-    """A campaign without Millepede nodes ends as reconstructed if its DAG succeeds, and as any other if it does not."""
+    """A campaign without Millepede nodes ends as reconstructed if its DAG succeeds, otherwise like any other."""
     only_reconstructs(folder)
     take(folder, PRE, DONE)
     assert take(folder, {**FINAL, "dag_status": status}) == [status]
@@ -83,14 +83,14 @@ def test_a_campaign_that_only_reconstructs(status: int, end: str, folder: str) -
 
 
 def only_reconstructs(folder: str) -> None:
-    """Make the campaign one of `reco`, which has no Millepede node."""
+    """Make the campaign a `reco`, without a Millepede node."""
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
         db.execute("DELETE FROM nodes WHERE kind = 'mille' OR iteration > 1")
     redolog.begin(folder)
 
 
 def test_nothing_is_left_to_reconstruct(folder: str) -> None:
-    """A `reco` whose DAG was removed after its last job ends as reconstructed when it is resumed."""
+    """A `reco` whose DAG was removed after its last job ends as reconstructed when resumed."""
     only_reconstructs(folder)
     take(folder, PRE, DONE, {**FINAL, "dag_status": 4})
     assert take(folder, {**FINAL, **AGAIN}) == [0]
@@ -103,7 +103,7 @@ SOLVED = {"phase": "control", "event": "solved", "id": "s", "who": "me", "utc": 
 
 @pytest.mark.parametrize("end", ["reconstructed", "exhausted"])
 def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
-    """The solution of a `reco` has its iteration and constants, once per solution, also if an earlier version ended it as exhausted."""
+    """A manual solution of a `reco` is recorded once, also if an earlier version ended the campaign as exhausted."""
     only_reconstructs(folder)
     take(folder, PRE, DONE, FINAL)
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
@@ -123,7 +123,7 @@ def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
 
 
 def test_a_solution_of_a_campaign_that_runs_is_ignored(folder: str) -> None:
-    """A campaign that is not reconstructed records why it ignores a solution, and has no iteration from it."""
+    """A campaign that is not reconstructed records why it ignores a solution."""
     take(folder, PRE, {**SOLVED, "stage": 1, "iteration": 1, "metrics": "{}"})
     assert rows(folder, "SELECT ignored FROM history WHERE event = 'solved'") == [
         ("a campaign that is reconstructing takes no event solved",)
@@ -132,7 +132,7 @@ def test_a_solution_of_a_campaign_that_runs_is_ignored(folder: str) -> None:
 
 
 def test_a_campaign_of_an_earlier_version_sends_the_new_message(tmp_path: Path) -> None:
-    """A campaign whose kinds of messages lack `reconstructed` sends it to those who asked for exhausted."""
+    """A campaign whose kinds of messages lack `reconstructed` sends it to recipients of exhausted."""
     config = {"notify": {"targets": ["me"], "events": ["exhausted"]}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     only_reconstructs(folder)
@@ -141,7 +141,7 @@ def test_a_campaign_of_an_earlier_version_sends_the_new_message(tmp_path: Path) 
 
 
 def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
-    """A Millepede job that finds too few measurements for any parameter ends the campaign as starved, with its reason."""
+    """A Millepede job without enough entries for any parameter ends the campaign as starved, with its reason."""
     why = "insufficient statistics: of 60 tracks no free parameter has enough"
     post = {
         **FAILED,
@@ -159,7 +159,7 @@ def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
 
 
 def test_the_end_names_what_failed(folder: str) -> None:
-    """Nodes that failed are named beside whatever else ended the DAG."""
+    """Failed nodes are named besides any other reason for the DAG's end."""
     take(folder, PRE, FAILED, {**FINAL, "dag_status": 4})
     assert reason(folder) == f"the DAG ended: it was removed; 1 node failed ({RECO})"
     take(folder, {**FINAL, **AGAIN, "dag_status": 2})
@@ -167,7 +167,7 @@ def test_the_end_names_what_failed(folder: str) -> None:
 
 
 def test_an_end_by_verdict_stays(folder: str) -> None:
-    """The failed DAG behind a verdict that failed its node is noted, and moves nothing."""
+    """A failed DAG after a decision that failed its node is recorded and changes nothing."""
     take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("diverged", exit=43), {**FINAL, "dag_status": 2})
     assert state(folder) == "diverged"
     ((event, ignored),) = rows(folder, "SELECT event, ignored FROM history WHERE ignored != ''")
@@ -175,7 +175,7 @@ def test_an_end_by_verdict_stays(folder: str) -> None:
 
 
 def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) -> None:
-    """Verdict, words, criteria, numbers and end of an iteration are those of its last solution; when it began stays."""
+    """Decision, reason, criteria, metrics and end of an iteration are those of its last solution; its begin stays."""
     mille = {**PRE, "node": MILLE}
     take(folder, PRE, DONE, mille, verdict("go_on"))
     ((_, _, began, *_),) = rows(folder, "SELECT * FROM iterations")
@@ -187,14 +187,14 @@ def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) ->
 
 
 def test_a_dagman_that_is_new_to_a_campaign_that_runs(folder: str) -> None:
-    """A DAG that was submitted a second time by hand is noted, and resumes nothing."""
+    """A DAG that was submitted a second time by hand is recorded, and resumes nothing."""
     take(folder, PRE, {**PRE, **AGAIN})
     assert rows(folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored != ''") == []
     assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "reconstructing")]
 
 
 def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> None:
-    """A verdict on another iteration came while the campaign was validated: FINAL does not take it for the validation's."""
+    """FINAL does not take an early decision on another iteration for the validation's."""
     config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     take(folder, PRE, DONE, *({**PRE, "node": node} for node in (MILLE, NEXT)))
@@ -207,13 +207,13 @@ def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("status", "answer"), [(1, 1), (2, 2), (4, 4), (5, 5), (6, 6), (-1, 1), (42, 7), (77, 7)])
 def test_what_final_answers(status: int, answer: int, folder: str) -> None:
-    """It hands DAGMan's outcome on, and of none, however odd, what would mean something else to DAGMan."""
+    """FINAL returns DAGMan's outcome, without values that have another meaning to DAGMan."""
     assert take(folder, PRE, {**FINAL, "dag_status": status}) == [0, answer]
     assert state(folder) == ("removed" if status in (4, 6) else "failed")
 
 
 def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None:
-    """The verdict of the validation moves the campaign, and neither its stage nor its iteration."""
+    """The validation's decision changes the campaign's state, but not its stage and iteration."""
     config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     validate = verdict("confirmed", layout.VALIDATE_NODE, job_id="15.0")
@@ -225,7 +225,7 @@ def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("files", "named"), [(1, "1 node failed (400)"), (3, "3 nodes failed (400, 401, 402)")])
 def test_a_few_that_failed_are_all_named(files: int, named: str, tmp_path: Path) -> None:
-    """Up to three nodes that failed are named, and of more that there are more."""
+    """Up to three failed nodes are named, and further ones are indicated."""
     folder = str(make_campaign(tmp_path / "campaign", files=4)["folder"])
     for count in (files, 4):
         for place in range(count):

@@ -1,6 +1,6 @@
-"""A DAGMan that does what it likes, hooks that are killed, a store that is locked or away: the store always equals a plain model.
+"""Test the state database against a plain model under random DAGMan behaviour, killed hooks and locks.
 
-Hypothesis makes up the story; ``campaignmodel.Model`` says what must have become of the campaign after each of its steps.
+Hypothesis generates the story; ``campaignmodel.Model`` defines the campaign's state after each step.
 """
 
 import json
@@ -54,7 +54,7 @@ RECORD = make_campaign(
 )
 KEPT = (layout.STATE, layout.PUBLISHED)
 
-# How a hook fares. Most are well, so that stories get somewhere.
+# Outcomes of a hook. Most are normal, so that stories get somewhere.
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
@@ -65,14 +65,14 @@ FARES = st.sampled_from([WELL] * 8 + [USUAL] * 5 + [LOCKED, AWAY, *TROUBLES])
 PICK = st.integers(0, 11)
 QUIET = st.integers(0, 2 * len(ABOUT) - 6)  # scripts
 
-# What the spool may hold that is no event: half of one, nothing of ours, one that breaks off when half of it is done.
+# Malformed files in the event queue: a truncated event, a foreign file, one that fails half-way.
 BROKEN = {**BASE, "phase": "final", "dag_id": "9999999.0", "node": "final"}
 LITTER = ('{"phase": "po', "[]", json.dumps(BROKEN), json.dumps({**BROKEN, "phase": "pre", "node": "nobody"}))
 SENT, REFUSED, KILLED = "sent", "refused", "killed before it says what became of it"
 
 DAGMANS = 6
 EITHER, SELDOM = st.booleans(), st.sampled_from([False, False, True])
-# What each step is drawn with. One rule chooses them: of several hypothesis leaves out so many that little happens.
+# Random values of each step. A single rule chooses among them, because hypothesis disables too many of several rules.
 STEPS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "submit": {"told": EITHER},
     "a_quiet_while": {"steps": PICK, "verdict": PICK},
@@ -105,13 +105,13 @@ MOODS = st.fixed_dictionaries({name: st.sampled_from([1, 1, 3, 0]) for name in S
 
 
 def die(*_: object, **__: object) -> NoReturn:
-    """End this process as SIGKILL does: nothing is tidied up."""
+    """End this process as SIGKILL does: nothing is cleaned up."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
 class Stories(RuleBasedStateMachine):
-    """DAGMan as seen by its scripts, the hooks, the people who are told, and the model that goes along."""
+    """DAGMan as its scripts see it, the hooks, the recipients, and the model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,15 +122,15 @@ class Stories(RuleBasedStateMachine):
         Path(self.folder, layout.SPOOL).mkdir()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(database, "BUSY_S_MAX", 0.0)
-        self.patch.setattr(publish, "SHARE", 1)  # no pauses
-        self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # however slow the machine, not over before the story is
+        self.patch.setattr(publish, "SHARE", 1)  # no publish interval
+        self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # not over before the story, on any machine
         self.patch.setattr(next_message, "PAUSE_S", 0.0)
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)
-        self.queue: list[Event] = []  # what waits in the spool
+        self.queue: list[Event] = []  # queued events
         self.litter, self.changes, self.asked = 0, 0, 0
         self.told = list(TARGETS)
         self.copied = self.picture(layout.PUBLISHED)
-        # DAGMan: its number, what became of each node, and what it has to run again.
+        # DAGMan: its number, the state of each node, and what it must run again.
         self.dagman, self.alive, self.job = 1, False, 100
         self.at: dict[str, str] = {}
         self.retry: dict[str, int] = {}
@@ -148,7 +148,7 @@ class Stories(RuleBasedStateMachine):
 
     @initialize(told=EITHER, lost=SELDOM, quiet=QUIET, mood=MOODS, usual=USUALLY)
     def begin(self, told: bool, lost: bool, quiet: int, mood: dict[str, int], usual: str) -> None:
-        """The campaign is submitted, may lose a file at once, and for a while nothing happens to it."""
+        """Submit the campaign, which may drop a file at once, and run some steps without faults."""
         self.mood, self.usual = mood, usual
         self.submit(told)
         if lost:
@@ -158,7 +158,7 @@ class Stories(RuleBasedStateMachine):
             self.one_more(verdict=0)
 
     def submit(self, told: bool) -> None:
-        """A DAGMan begins, the first or one that goes on with what is not done; the command line tells the hooks, or dies first."""
+        """Start a DAGMan, the first or one that continues; the command line queues its event, or is killed first."""
         self.alive, first = True, not self.at
         self.dagman += 1
         if told:
@@ -168,13 +168,13 @@ class Stories(RuleBasedStateMachine):
             ABOUT, "ready"
         )
         self.retry, self.jobs, self.again = dict.fromkeys(ABOUT, 0), {}, []
-        self.past = [event for event in self.past if event["phase"] == "post"]  # of the DAGMan before, too
+        self.past = [event for event in self.past if event["phase"] == "post"]  # also of the previous DAGMan
 
     def submittable(self) -> bool:
         return not self.at or any(state != "done" for state in self.at.values())
 
     def ready(self) -> list[str]:
-        """Nodes whose parents are done and whose PRE may run."""
+        """Return nodes whose parents are done and whose PRE may run."""
         found = []
         for node, (*at, file) in ABOUT.items():
             parents = [n for n, (*a, f) in ABOUT.items() if a < at or (a == at and f >= 0 > file)]
@@ -186,12 +186,12 @@ class Stories(RuleBasedStateMachine):
         return [node for node, state in self.at.items() if state == "running"]
 
     def waits(self, node: str) -> bool:
-        """Whether a script of the node was killed with DAGMan, and must run again first."""
+        """Return whether a script of the node was killed with DAGMan, and must run again first."""
         return any(event["node"] == node for event in self.again)
 
     @rule(data=st.data())
     def a_step(self, data: st.DataObject) -> None:
-        """Something that is possible now happens, in each story some things more often than others, and some never."""
+        """Do a possible step, with random frequencies in each story, some of them zero."""
         weights = self.possible()
         moody = {name: weight * self.mood[name] for name, weight in weights.items()}
         chosen = moody if any(moody.values()) else weights
@@ -200,7 +200,7 @@ class Stories(RuleBasedStateMachine):
         getattr(self, what)(**{key: self.usual if value == USUAL else value for key, value in drawn.items()})
 
     def possible(self) -> dict[str, int]:
-        """What may happen now, and how often it is to happen."""
+        """Return the possible steps, and their weights."""
         letters = {letter.state for letter in self.model.letters}
         runs, stuck = self.alive, not (self.alive or self.submittable())
         return {
@@ -222,17 +222,17 @@ class Stories(RuleBasedStateMachine):
         }
 
     def pre(self, pick: int, fares: str, recovers: bool) -> None:
-        """PRE of a node."""
+        """Run PRE of a node."""
         node = self.ready()[pick % len(self.ready())]
         self.at[node] = "pre"
         self.script({**self.about(node), "phase": "pre", "retry": self.retry[node]}, fares, recovers)
 
     def succeeds(self, pick: int, verdict: int, fares: str, recovers: bool) -> None:
-        """POST of a node whose job has done its work."""
+        """Run POST of a node whose job succeeded."""
         self.post(pick, 0, verdict, fares, recovers)
 
     def fails(self, pick: int, ret: int | None, fares: str, recovers: bool) -> None:
-        """POST of a node whose job has failed, for good (61) or not, or could not be submitted (None)."""
+        """Run POST of a node whose job failed for good (61) or not, or could not be submitted (None)."""
         self.post(pick, ret, 0, fares, recovers)
 
     def post(self, pick: int, ret: int | None, verdict: int, fares: str, recovers: bool) -> None:
@@ -247,7 +247,7 @@ class Stories(RuleBasedStateMachine):
         if file < 0 and ret == 0:
             limit = (stage, iteration + 1) not in ITERATIONS
             possible = ("limit" if limit else "go_on", "converged", "diverged", "starved")
-            # It follows from the metrics: a script that runs again, and a job that does, find the same.
+            # It follows from the metrics: a repeated script or job finds the same.
             name = self.verdicts.setdefault(
                 f"{node} {self.dagman}", possible[verdict % 6 if verdict % 6 < len(possible) else 0]
             )
@@ -257,7 +257,7 @@ class Stories(RuleBasedStateMachine):
         self.script(event, fares, recovers)
 
     def a_quiet_while(self, steps: int, verdict: int) -> None:
-        """Some scripts run, and nothing happens to them: so stories reach later iterations."""
+        """Run some scripts without faults, so that stories reach later iterations."""
         for _ in range(1 + steps // 4):
             self.one_more(verdict)
 
@@ -268,47 +268,47 @@ class Stories(RuleBasedStateMachine):
             self.post(0, 0, verdict, WELL, recovers=False)
 
     def with_jobs(self) -> list[str]:
-        """Nodes that have, or have had, a job."""
+        """Return nodes that have, or have had, a job."""
         return [node for node in self.jobs if not self.waits(node)]
 
     def hold(self, pick: int, when: str, reason: str, fares: str) -> None:
-        """HOLD of a job that runs, or of one that has ended long ago."""
+        """Run HOLD of a job that runs, or has ended."""
         pairs = [(node, job) for node in self.with_jobs() for job in self.jobs[node]]
-        lively = [(node, job) for node, job in pairs if self.at[node] == "running"]  # an earlier job of theirs, too
+        lively = [(node, job) for node, job in pairs if self.at[node] == "running"]  # also of an earlier job of theirs
         pairs = lively if lively and pick <= 8 else pairs
         node, job = pairs[-1 - pick % len(pairs)]
         event = {**self.about(node), "phase": "hold", "job_id": job, "hold_time": when, "reason": reason}
-        self.run(event, fares)  # DAGMan does not care how it ends
+        self.run(event, fares)  # DAGMan ignores its exit status
 
     def recover(self, pick: int, fares: str, recovers: bool) -> None:
-        """DAGMan was killed with its script, and runs it again."""
+        """Kill DAGMan with its script, and run that again."""
         self.script(self.again.pop(pick % len(self.again)), fares, recovers)
 
     def repeat(self, pick: int, fares: str) -> None:
-        """A script runs a second time, and finds the answer of the first: a POST also when its node has gone on."""
+        """Repeat a script, which returns the first one's status: a POST also after its node has continued."""
         event = self.past[-1 - pick % len(self.past)]
         if (event["phase"] == "post" and event["job_id"] != NO_JOB) or event is self.latest[event["node"]]:
             self.run(event, fares)
 
     def final(self, fares: str, recovers: bool, stays: bool) -> None:
-        """DAGMan ends: all is done, a node has failed, or it was ended early."""
+        """End DAGMan: all is done, a node has failed, or it was ended early."""
         self.ends(
             3 if "aborted" in self.at.values() else 2 if "failed" in self.at.values() else 0, fares, recovers, stays
         )
 
     def removed(self, status: int | None, fares: str, recovers: bool, stays: bool) -> None:
-        """DAGMan is removed, or halted, or dies for good without FINAL (None)."""
+        """Remove or halt DAGMan, or kill it for good without FINAL (None)."""
         if status is None:
             self.alive = False
         else:
             self.ends(status, fares, recovers, stays)
 
     def is_over(self) -> bool:
-        """Whether DAGMan has nothing more to do."""
+        """Return whether DAGMan has nothing more to do."""
         return "aborted" in self.at.values() or not (self.again or self.ready() or self.running())
 
     def ends(self, status: int, fares: str, recovers: bool, stays: bool) -> None:
-        """FINAL runs, twice if DAGMan was killed meanwhile; a DAGMan that was killed behind it stays, and goes on."""
+        """Run FINAL, twice if DAGMan was killed meanwhile; a DAGMan killed after it stays, and continues."""
         event = {**BASE, "dag_id": f"{self.dagman}.0", "phase": "final", "node": "final", "dag_status": status}
         event["exit"] = 0 if status in (0, 3) else status
         self.run(event, fares)
@@ -322,20 +322,20 @@ class Stories(RuleBasedStateMachine):
         return {**BASE, "dag_id": f"{self.dagman}.0", "node": node}
 
     def script(self, event: Event, fares: str, recovers: bool) -> None:
-        """Run a PRE or a POST as DAGMan does, and let it go on from the answer."""
+        """Run a PRE or a POST as DAGMan does, and continue with its status."""
         self.latest[event["node"]] = event
         answer = self.run(event, fares)
         if answer is None and recovers:
             self.again.append(event)
             return
         if answer is not None and recovers:
-            answer = self.run(event, WELL)  # DAGMan was killed before it could write the answer down
+            answer = self.run(event, WELL)  # DAGMan was killed before it recorded the status
         if answer is not None and (recovers or fares != AWAY):
             self.past.append(event)
         self.answered(event["node"], event["phase"], 1 if answer is None else answer)
 
     def answered(self, node: str, phase: str, answer: int) -> None:
-        """What DAGMan makes of a script's exit status."""
+        """Process a script's exit status as DAGMan does."""
         if phase == "pre" and answer == 0:
             self.at[node] = "running"
             self.job += 1
@@ -350,14 +350,14 @@ class Stories(RuleBasedStateMachine):
             self.at[node] = "ready"
             self.retry[node] += 1
 
-    # The command line, and strangers
+    # Commands, and other programs
 
     def take_what_waits(self, fares: str) -> None:
-        """The spool is taken in without an event."""
+        """Ingest the event queue without an event."""
         self.run(None, fares)
 
     def drop_litter(self, what: str, ahead_s: int) -> None:
-        """Something that is no event lies in the spool, maybe from a machine whose clock is ahead."""
+        """Put a malformed file into the event queue, perhaps from a machine whose clock is ahead."""
         waiting = spool.waiting(self.folder)
         number = max(
             [int(name[: spool.DIGITS]) + 1 for name in waiting] + [time.time_ns() // 1000 + ahead_s * 1_000_000]
@@ -367,7 +367,7 @@ class Stories(RuleBasedStateMachine):
         self.queue.append({"phase": "litter"})
 
     def tell_others(self, after: list[str]) -> None:
-        """Somebody changes who is told."""
+        """Change the recipients."""
         self.changes += 1
         change = {"key": "notify.targets", "before": self.told, "after": after}
         control_requests.put(self.folder, "changed", {**change, "columns": {"targets": json.dumps(after)}})
@@ -375,13 +375,13 @@ class Stories(RuleBasedStateMachine):
         self.told = after
 
     def ask_to_deliver(self, who: str) -> None:
-        """Somebody wants messages to be tried again."""
+        """Request another delivery."""
         self.asked += 1
         control_requests.put(self.folder, "notify_retried", {"target": who})
         self.queue.append({"phase": "control", "event": "notify_retried", "target": who})
 
     def deliver(self, final: bool, tired: tuple[str, ...], fate: str, times: int) -> None:
-        """A hook claims messages and sends them, or tries to, or is killed meanwhile."""
+        """Lease messages and send them, try to, or be killed meanwhile."""
         for _ in range(times):
             claimed = outbox.claim(self.folder, final=final, unresponsive=tired)
             letters = self.model.claim(final=final, unresponsive=tired)
@@ -398,7 +398,7 @@ class Stories(RuleBasedStateMachine):
     # The hook
 
     def run(self, event: Event | None, fares: str) -> int | None:
-        """Let a hook run; returns its exit status, None if it was killed."""
+        """Run a hook; return its exit status, None if it was killed."""
         if fares in (LOCKED, SPOOLING, AWAY):
             return self.run_locked(event, fares)
         deaths: dict[str, tuple[Any, str, Callable[..., Any]]] = {
@@ -424,7 +424,7 @@ class Stories(RuleBasedStateMachine):
         return answer
 
     def run_locked(self, event: Event | None, fares: str) -> int | None:
-        """A hook that finds the store locked by a stranger, and leaves its event in the spool, cannot, or dies before."""
+        """Run a hook while another process has the lock: it queues its event, cannot, or is killed first."""
         assert event is not None
         with closing(sqlite3.connect(Path(self.folder, layout.STATE), isolation_level=None)) as stranger:
             stranger.execute("BEGIN EXCLUSIVE")
@@ -454,9 +454,9 @@ class Stories(RuleBasedStateMachine):
         return work
 
     def dies(self, what: Callable[[], object], where: tuple[Any, str, Callable[..., Any]] | None = None) -> None:
-        """Do ``what`` in a process of its own, which is killed."""
+        """Run ``what`` in its own process, which is killed."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which the child has no use for
+            warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which the child does not use
             child = os.fork()
         if child == 0:
             try:
@@ -468,7 +468,7 @@ class Stories(RuleBasedStateMachine):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
     def expect(self, event: Event | None, *, files_stay: bool = False) -> int:
-        """The same in the model: what waits is taken in once, then the event."""
+        """Do the same in the model: ingest the queue once, then the event."""
         for waiting in self.queue:
             if waiting["phase"] == "litter":
                 self.model.set_aside()
@@ -477,10 +477,10 @@ class Stories(RuleBasedStateMachine):
         self.queue = [{"phase": "taken"} for _ in self.queue] if files_stay else []
         return 0 if event is None else self.model.take(event)
 
-    # What must hold
+    # Invariants
 
     def picture(self, name: str) -> dict[str, Any]:
-        """What a store says. Its bytes are read, since the lock of a stranger is none of a reader's business."""
+        """Return the database's content, read from its bytes, because other processes' locks do not matter to readers."""
         return _picture(Path(self.folder, name).read_bytes())
 
     @invariant()
@@ -513,7 +513,7 @@ class Stories(RuleBasedStateMachine):
 
 @lru_cache(maxsize=4)
 def _picture(store: bytes) -> dict[str, Any]:
-    """What a store says to those who read it, and that it is sound."""
+    """Return the database's content for readers, and check that it is valid."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.deserialize(store)
         assert verify.findings(db, files=False) == []
@@ -560,4 +560,4 @@ Stories.TestCase.settings = settings(
 
 @pytest.mark.timeout(7200 if SOAK else 1800)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
-    """Whatever DAGMan does in whatever order, killed, repeated or locked out, the store is as the model says."""
+    """The database equals the model whatever DAGMan does in any order, killed, repeated or locked out."""

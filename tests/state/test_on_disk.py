@@ -1,4 +1,4 @@
-"""What is written for others is on the disk, whole, before anybody can find it."""
+"""Test that files for other processes are completely on disk before they can be found."""
 
 import contextlib
 import os
@@ -18,12 +18,12 @@ from faser_align.system import atomic
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of one file."""
+    """Provide a campaign of one file."""
     return make_campaign(tmp_path / "campaign", files=1)
 
 
 def test_a_store_that_shrinks_is_no_copy(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is cut off while it is copied keeps nobody for ever, and leaves the copy before in its place."""
+    """If a database shrinks while it is copied, the copy ends, and the previous snapshot stays."""
     folder, sendfile, sent = record["folder"], os.sendfile, []
     before = Path(folder, layout.PUBLISHED).read_bytes()
 
@@ -42,7 +42,7 @@ def test_a_store_that_shrinks_is_no_copy(record: dict[str, Any], monkeypatch: py
 
 
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is called from now on to bring files and names onto the disk: the call, and the last part of a name."""
+    """Record later calls that sync files and names: the call, and the last part of a name."""
     called: list[str] = []
 
     def watch(name: str) -> None:
@@ -66,7 +66,7 @@ def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_readers_find_is_on_the_disk(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy and an event of the spool are on the disk before they have their names, and the names before anybody goes on."""
+    """A snapshot and a queued event are synced before their rename, and the names before the script continues."""
     folder = record["folder"]
     os.rmdir(f"{folder}/{layout.SPOOL}")
     called = on_disk(monkeypatch)
@@ -83,14 +83,14 @@ def test_what_readers_find_is_on_the_disk(record: dict[str, Any], monkeypatch: p
 def test_a_file_is_on_the_disk_before_it_has_its_name(
     write: Callable[[Path, str], None], name_it: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes the place of a file, or is new, is written in full by then."""
+    """A file that replaces another, or is new, is completely written before its rename."""
     called = on_disk(monkeypatch)
     write(tmp_path / "file", "text")
     assert [call.split(".")[0] for call in called] == ["fsync ", f"{name_it} file"]
 
 
 def test_a_store_that_was_made_anew_is_on_the_disk(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repair brings the new database onto the disk before it takes the old one's place, then its name, then its redo log."""
+    """Repair syncs the new database before it replaces the old one, then its name, then its redo log."""
     folder = record["folder"]
     scratch = rebuild.scratch_of(folder)
     shutil.copy(f"{folder}/{layout.STATE}", f"{scratch}/fresh.db")
@@ -104,7 +104,7 @@ def test_a_store_that_was_made_anew_is_on_the_disk(record: dict[str, Any], monke
 
 
 def test_a_commit_is_on_the_disk(record: dict[str, Any]) -> None:
-    """SQLite brings what a hook commits onto the disk, and the end of its journal with it."""
+    """SQLite syncs a hook's commit, including the end of its journal."""
     with contextlib.closing(database.connect(record["folder"])) as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
         assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,4 +1,4 @@
-"""The outbox: what is claimed, for whom, how often, and what is noted of it."""
+"""Test the outbox: leases, recipients, attempts and records."""
 
 import contextlib
 import json
@@ -18,20 +18,20 @@ from faser_align.state import database, facts, outbox, writer
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of three files that tells two targets about its end and about held jobs."""
+    """Provide a campaign of three files that notifies two targets of its end and of held jobs."""
     notify = {"targets": ["me", "group"], "events": ["end", "held"]}
     return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
 
 
 def _claimed(folder: str, **more: Any) -> outbox.Claim:
-    """The next message, which must be one."""
+    """Return the next message, which must be a single one."""
     found = outbox.claim(folder, **more)
     assert found is not None
     return found
 
 
 def _hold_all(record: dict[str, Any]) -> None:
-    """Let the job of each file of the first iteration be held, which is told to both targets."""
+    """Hold the job of each file of the first iteration, which notifies both targets."""
     for file in record["files"]:
         about = {"dag_id": "12.0", "node": layout.reco_node(1, 1, file), "host": "ap", "exit": 0}
         about["utc"] = "2026-11-24T08:00:00.000Z"
@@ -41,7 +41,7 @@ def _hold_all(record: dict[str, Any]) -> None:
 
 
 def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
-    """What is told together goes to one target, the next claim to the other: who works is not told for who does not."""
+    """A lease has messages of one target only, so that a working target does not repeat for a failing one."""
     folder = record["folder"]
     _hold_all(record)
     first = _claimed(folder)
@@ -51,11 +51,11 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     assert not {*first.ids} & {*second.ids}
     with contextlib.closing(database.connect(folder)) as db:
         keys = [facts.facts(db, claimed)["key"] for claimed in (first, second)]
-    assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # of the latest that it is about
+    assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # the latest of its messages
 
 
 def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
-    """A claim of several rows, and what became of them, are in the store with all of their rows or with none."""
+    """A lease of several rows, and its result, are recorded for all of them or none."""
     folder = record["folder"]
     _hold_all(record)
     with contextlib.closing(database.connect(folder)) as db:
@@ -63,7 +63,7 @@ def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
         last = "(SELECT max(id) FROM outbox WHERE target = 'me')"
 
         def unkept(work: Callable[[], object], before: tuple[str, int, str]) -> None:
-            """Nothing of ``work`` is kept, whose last row finds no room."""
+            """Check that nothing of ``work`` is recorded, whose last row finds no space."""
             full = "BEGIN SELECT RAISE(ABORT, 'full'); END"
             db.execute(f"CREATE TRIGGER full BEFORE UPDATE ON outbox WHEN new.id = {last} {full}")
             with pytest.raises(sqlite3.IntegrityError, match="full"):
@@ -76,7 +76,7 @@ def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
         unkept(lambda: outbox.mark(folder, first, "refused"), ("claimed", 1, ""))
         unkept(lambda: outbox.mark(folder, first, None), ("claimed", 1, ""))
         unkept(lambda: outbox.decline(folder, first), ("claimed", 1, ""))
-        # What a claim gives up, and why a message did not arrive, stand in the history as well.
+        # What a lease gives up, and why a message did not arrive, is in the history too.
         db.execute("CREATE TRIGGER full BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, 'full'); END")
         with pytest.raises(sqlite3.IntegrityError, match="full"):
             outbox.mark(folder, first, "refused")
@@ -88,7 +88,7 @@ def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
 
 
 def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was refused is not tried before its time, but for who comes last; a claim that its hook has left is tried at once."""
+    """A refused message waits for its time, except in the last script; the lease of a killed hook is retried at once."""
     folder = record["folder"]
     monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)
     _hold_all(record)
@@ -110,7 +110,7 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
 
 
 def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
-    """Told together, messages are tried as often as the one that was tried most; it is that one that ends the tries of all."""
+    """A combined message counts as many attempts as its most tried part, which decides when all are given up."""
     folder = record["folder"]
     _hold_all(record)
     with contextlib.closing(database.connect(folder)) as db:
@@ -128,7 +128,7 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
 
 
 def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
-    """Of several tries that reached somebody the last one says whom, of each target for itself."""
+    """Of several attempts with partial success the last one has the recipients, for each target separately."""
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):
@@ -140,7 +140,7 @@ def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
 
 
 def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
-    """What was given up and what waits is due at once with all its tries, of the target that was asked for; what was sent is not."""
+    """A requested retry makes messages of the target due with all attempts again, but not those sent."""
     folder = record["folder"]
     _hold_all(record)
     with contextlib.closing(database.connect(folder)) as db:
@@ -161,7 +161,7 @@ def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
 
 
 def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
-    """Whoever asked for it is told of a file that is given up, one message to each, also where a target is named twice."""
+    """A dropped file is one message per target, also if a target is named twice."""
     config = {
         "reconstruction": {"min_files": 0.6},
         "notify": {"targets": ["me", "group", "me"], "events": ["lost"]},
@@ -174,7 +174,7 @@ def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_message_is_about_its_own_event(record: dict[str, Any]) -> None:
-    """What else happened at the same moment is not taken for the reason."""
+    """A simultaneous event is not taken for a message's reason."""
     folder = record["folder"]
     take(folder, PRE, FAILED, FINAL)
     with contextlib.closing(database.connect(folder)) as db:

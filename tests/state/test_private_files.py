@@ -1,4 +1,4 @@
-"""Who may open a campaign's files: its owner writes and locks them, everybody else has the snapshot."""
+"""Test permissions: the owner writes and locks a campaign's files, others read the snapshot."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from faser_align.state import control_requests, create, database, publish, queri
 from faser_align.state.repair import rebuild
 from faser_align.system import atomic
 
-OWNERS = {  # what can be locked, and so keep a script waiting
+OWNERS = {  # files whose lock can delay a script
     *(layout.STATE, f"{layout.STATE}-journal", layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
     *(layout.CONTROL_LOCK, f"{layout.PUBLISHED}.now", f"{layout.PUBLISHED}.next"),
 }
@@ -26,7 +26,7 @@ OWNERS = {  # what can be locked, and so keep a script waiting
 
 @pytest.fixture(params=[0o002, 0o022, 0o077], ids=oct)
 def mask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The umask of the user's shell."""
+    """Provide the umask of the user's shell."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -37,7 +37,7 @@ def mode(path: Path) -> int:
 
 
 def opened_by_others(folder: Path) -> list[str]:
-    """Files that another user could lock, and files and folders, but those of jobs, that another user could write."""
+    """Return files that another user could lock, and files and folders, except those of jobs, that they could write."""
     found = [f"{name}: {mode(folder / name):o}" for name in sorted(OWNERS) if (folder / name).exists()]
     locks = [line for line in found if not line.endswith(": 600")]
     ours = [path for path in [folder, *folder.rglob("*")] if path.relative_to(folder).parts[:1] != ("iter01",)]
@@ -45,7 +45,7 @@ def opened_by_others(folder: Path) -> list[str]:
 
 
 def live(record: dict[str, Any]) -> None:
-    """An iteration, a request and a message that cannot be delivered."""
+    """Run an iteration, a request and an undeliverable message."""
     folder = record["folder"]
     assert run_iteration(record, 1) == 0
     with alone(folder):
@@ -60,14 +60,14 @@ def live(record: dict[str, Any]) -> None:
 
 @pytest.fixture
 def record(tmp_path: Path, mask: int) -> dict[str, Any]:
-    """A campaign that was made with a umask."""
+    """Provide a campaign that was made with a umask."""
     notify = {"targets": ["nobody"], "file": str(tmp_path / "no-targets.toml"), "events": ["held", "end"]}
     with atomic.closed_to_others():  # as `submit` makes its folders
         return make_campaign(tmp_path / "c", files=2, config={"notify": notify})
 
 
 def test_a_campaign_belongs_to_its_owner(record: dict[str, Any], mask: int) -> None:
-    """Whatever the umask, only the owner can lock a file of a campaign that is made and runs, and only the owner can write one."""
+    """With any umask, only the owner can lock or write a campaign's files, from its creation on."""
     folder = Path(record["folder"])
     assert opened_by_others(folder) == []
     live(record)
@@ -77,7 +77,7 @@ def test_a_campaign_belongs_to_its_owner(record: dict[str, Any], mask: int) -> N
 
 
 def test_the_journal_belongs_to_the_owner(record: dict[str, Any]) -> None:
-    """SQLite's journal of a transaction that is open has the mode of the database."""
+    """SQLite's journal of an open transaction has the mode of the database."""
     folder = Path(record["folder"])
     seen: list[int] = []
 
@@ -91,7 +91,7 @@ def test_the_journal_belongs_to_the_owner(record: dict[str, Any]) -> None:
 
 
 def test_an_older_campaign_is_closed_at_the_next_write(record: dict[str, Any]) -> None:
-    """The files of a campaign that an older program made are the owner's alone after the next command and the next script."""
+    """The files of an older program's campaign become private with the next command and the next script."""
     folder = Path(record["folder"])
     live(record)
     for name in OWNERS - {f"{layout.STATE}-journal"}:
@@ -103,7 +103,7 @@ def test_an_older_campaign_is_closed_at_the_next_write(record: dict[str, Any]) -
 
 @pytest.mark.parametrize("lost", ["the store", "both", "nothing"])
 def test_a_repaired_database_belongs_to_the_owner(tmp_path: Path, mask: int, lost: str) -> None:
-    """Repair leaves no database that others can lock, whatever it is made from."""
+    """Repair makes no database that others can lock, whatever it is made from."""
     record = unpack("failed", tmp_path / "c")
     folder = Path(record["folder"])
     publish.publish(str(folder))
@@ -123,7 +123,7 @@ def test_a_repaired_database_belongs_to_the_owner(tmp_path: Path, mask: int, los
 
 
 def test_a_migrated_or_copied_database_belongs_to_the_owner(record: dict[str, Any], tmp_path: Path) -> None:
-    """A database that is migrated, or copied with its folder, is the owner's alone as soon as it is written."""
+    """A migrated database, or one copied with its folder, becomes private as soon as it is written."""
     folder = record["folder"]
     make_old(folder)
     os.chmod(f"{folder}/{layout.STATE}", 0o644)
@@ -137,7 +137,7 @@ def test_a_migrated_or_copied_database_belongs_to_the_owner(record: dict[str, An
 
 
 def test_readers_have_the_snapshot(record: dict[str, Any]) -> None:
-    """Reading commands open nothing that belongs to the owner alone."""
+    """Reading commands open no private file."""
     folder = Path(record["folder"])
     live(record)
     for name in OWNERS - {f"{layout.STATE}-journal"}:

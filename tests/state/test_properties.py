@@ -1,4 +1,4 @@
-"""What holds for every sequence of events, on a real store."""
+"""Test invariants of every sequence of events, with a real state database."""
 
 import sqlite3
 import tempfile
@@ -35,7 +35,7 @@ NODES = [layout.reco_node(1, i, f) for i in (1, 2) for f in (400, 401)] + [layou
 
 @contextmanager
 def store() -> Iterator[sqlite3.Connection]:
-    """A store as it is before the first event, in memory."""
+    """Return an initial state database in memory."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
         db.deserialize(TEMPLATE)
@@ -45,7 +45,7 @@ def store() -> Iterator[sqlite3.Connection]:
 
 
 def events() -> st.SearchStrategy[Event]:
-    """Any event that a hook may bring, in any order."""
+    """Draw events of hooks, in any order."""
     final = {"phase": st.just("final"), "dag_id": DAGS, "node": st.just("final"), "dag_status": st.integers(0, 6)}
     control = {"phase": st.just("control"), "dag_id": DAGS, "event": st.sampled_from(["submitted", "resumed"])}
     others = [st.fixed_dictionaries(final), st.fixed_dictionaries(control)]
@@ -53,12 +53,12 @@ def events() -> st.SearchStrategy[Event]:
 
 
 def events_of(node: str) -> st.SearchStrategy[Event]:
-    """Any event of one node."""
+    """Draw events of one node."""
     return st.one_of(*_of_nodes([node])).map(_complete)
 
 
 def _of_nodes(nodes: list[str]) -> list[st.SearchStrategy[Event]]:
-    """Events of PRE, POST and HOLD."""
+    """Draw events of PRE, POST and HOLD."""
     common = {"dag_id": DAGS, "node": st.sampled_from(nodes)}
     job, retry = st.sampled_from(["11.0", "12.0", "13.0"]), st.integers(0, 2)
     pre = {"phase": st.just("pre"), "retry": retry}
@@ -102,7 +102,7 @@ def _finish_post(event: Event) -> Event:
 
 
 def picture(db: sqlite3.Connection) -> list[Any]:
-    """All that must not depend on accidents: states and counters of the campaign and of its nodes."""
+    """Return states and counters of the campaign and its nodes, which must not depend on accidents."""
     return [
         db.execute("SELECT state, stage, iteration, stages_done, lost FROM campaign").fetchall(),
         db.execute("SELECT node, state, attempts, reason FROM nodes").fetchall(),
@@ -113,7 +113,7 @@ def picture(db: sqlite3.Connection) -> list[Any]:
 @settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=40))
 def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
-    """Every change in the history is a row of a table, each starts where the last one ended, ends are left by name only."""
+    """Every change in the history is a row of a table and starts where the last one ended; ends need a named event."""
     with store() as db:
         for event in sequence:
             apply(db, event)
@@ -137,7 +137,7 @@ def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
 @settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=30))
 def test_every_sequence_leaves_a_sound_store(sequence: list[Event]) -> None:
-    """Whatever comes in whatever order, verifying the store finds nothing."""
+    """Verification finds no problem after any sequence of events."""
     with store() as db:
         for event in sequence:
             apply(db, event)
@@ -147,7 +147,7 @@ def test_every_sequence_leaves_a_sound_store(sequence: list[Event]) -> None:
 @settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=30))
 def test_the_same_history_gives_the_same_state(sequence: list[Event]) -> None:
-    """Two stores that take in the same events are the same, answer for answer."""
+    """Two databases with the same events are equal, with equal exit statuses."""
     with store() as one, store() as two:
         assert [apply(one, e) for e in sequence] == [apply(two, e) for e in sequence]
         assert list(one.iterdump()) == list(two.iterdump())
@@ -156,7 +156,7 @@ def test_the_same_history_gives_the_same_state(sequence: list[Event]) -> None:
 @settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=25))
 def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event]) -> None:
-    """A script that runs again at once finds its answer and leaves no trace."""
+    """A script that is repeated at once returns its status and changes nothing."""
     with store() as db:
         for event in sequence:
             first = apply(db, event)
@@ -181,7 +181,7 @@ def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
             pick = data.draw(st.sampled_from([i for i, life in enumerate(rest) if life]))
             merged.append(rest[pick].pop(0))
         orders.append(merged)
-    # The quorum is a budget for all files together: who asks first gets it. It is left out here.
+    # Without the limit on dropped files, which is common to all files: the first ones use it.
     with store() as one, store() as two:
         for db, order in zip((one, two), orders, strict=True):
             db.execute("UPDATE campaign SET lost_max = 0")

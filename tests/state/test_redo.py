@@ -1,4 +1,4 @@
-"""The redo log: it brings the state database back as it was, and shows what has changed in it since."""
+"""Test the redo log: it restores the state database exactly, and detects changes."""
 
 import os
 import random
@@ -23,7 +23,7 @@ SEEDS = range(2000 if os.environ.get("FASER_ALIGN_SOAK") else 80)
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """A campaign of two files that was held once, converged, and could not send its messages."""
+    """Provide a campaign of two files with a hold, convergence, and undelivered messages."""
     notify = {"targets": ["me"], "events": ["end", "held"], "file": "/nowhere.toml"}
     record = make_campaign(tmp_path_factory.mktemp("redo") / "campaign", files=2, config={"notify": notify})
     folder, node = record["folder"], layout.reco_node(1, 1, 400)
@@ -47,12 +47,12 @@ def differences(folder: str) -> redolog.Comparison:
 
 
 def copied(record: Record, tmp_path: Path) -> str:
-    """A copy of the campaign's folder, which its record and database take for the original."""
+    """Copy the campaign's folder, with its manifest and database referring to the original."""
     return str(shutil.copytree(record["folder"], tmp_path / "copy"))
 
 
 def test_a_lost_database_comes_back_as_it_was(ended: Record, tmp_path: Path) -> None:
-    """Without database and snapshot the redo log alone brings every row back, to the byte, messages included."""
+    """Without database and snapshot the redo log alone restores every row exactly, including messages."""
     folder = copied(ended, tmp_path)
     original = dump(f"{folder}/{layout.STATE}")
     for name in (layout.STATE, layout.PUBLISHED):
@@ -69,7 +69,7 @@ def test_a_lost_database_comes_back_as_it_was(ended: Record, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> None:
-    """Seven flipped bytes in one page of the database are found, unless SQLite reads the same schema and rows as before."""
+    """Seven flipped bytes in one page of the database are found, unless schema and rows are unaffected."""
     numbers = random.Random(seed)
     folder = copied(ended, tmp_path)
     store = Path(folder, layout.STATE)
@@ -90,7 +90,7 @@ def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> No
 
 
 def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
-    """A value that no other check knows is named by its table, its row and its column."""
+    """A changed value that no other check covers is named by table, row and column."""
     folder = copied(ended, tmp_path)
     with closing(sqlite3.connect(f"{folder}/{layout.STATE}")) as db, db:
         db.execute("UPDATE attempts SET host = 'elsewhere' WHERE node = 'mille_s1_i02'")
@@ -102,7 +102,7 @@ def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> None:
-    """A script that was killed before its COMMIT leaves a line that the next transaction's line replaces."""
+    """The line of a script killed before its COMMIT is replaced by the next transaction's."""
     folder = make_campaign(tmp_path / "c", files=2)["folder"]
     take(folder, PRE)
     with closing(database.connect(folder)) as db:
@@ -117,7 +117,7 @@ def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> No
 
 
 def test_a_line_that_was_cut_does_not_count(tmp_path: Path) -> None:
-    """What a full disk has cut belongs to no transaction, and the line after it begins anew."""
+    """A line truncated by a full disk belongs to no transaction, and the next line is separate."""
     folder = make_campaign(tmp_path / "c", files=2)["folder"]
     take(folder, PRE)
     with open(f"{folder}/{layout.REDO}", "a") as log:
@@ -127,7 +127,7 @@ def test_a_line_that_was_cut_does_not_count(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_rolls_the_transaction_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event whose line does not fit is not committed; it goes to the fallback event queue."""
+    """An event whose line does not fit is not committed and goes to the fallback event queue."""
     folder = make_campaign(tmp_path / "c", files=2)["folder"]
     write = os.write
 
@@ -143,7 +143,7 @@ def test_a_full_disk_rolls_the_transaction_back(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_gap_is_named(tmp_path: Path) -> None:
-    """A log that lacks transactions rebuilds nothing; verify names the gap, and repair begins the log anew."""
+    """A log that lacks transactions rebuilds nothing; verify names the gap, and repair restarts the log."""
     record = make_campaign(tmp_path / "c", files=2)
     folder = record["folder"]
     take(folder, PRE)
@@ -160,7 +160,7 @@ def test_a_gap_is_named(tmp_path: Path) -> None:
 
 
 def test_an_older_campaign_gets_a_redo_log(tmp_path: Path) -> None:
-    """A campaign that an older program began is written without a redo log until it is resumed."""
+    """An older program's campaign has no redo log until it is resumed."""
     folder = make_campaign(tmp_path / "c", files=2)["folder"]
     Path(folder, layout.REDO).unlink()
     take(folder, PRE)

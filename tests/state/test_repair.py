@@ -1,4 +1,4 @@
-"""Repairing a store: what it is made from, what is kept, and that nothing is told twice."""
+"""Test repairing a state database: its sources, what is kept, and that nothing is notified twice."""
 
 import json
 import os
@@ -31,21 +31,21 @@ Record = dict[str, Any]
 
 
 def rebuilt(record: Record, scratch: Path) -> repair.Rebuilt:
-    """What a repair of the campaign would bring."""
+    """Return what a repair of the campaign would make."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     return repair.rebuild(record["folder"], record, str(scratch))
 
 
 class Repaired(NamedTuple):
-    """What was made, and what is said about it."""
+    """The result of a repair, and its report."""
 
     made: repair.Rebuilt
     said: list[str]
 
 
 def repaired(record: Record) -> Repaired:
-    """Repair the campaign, as the command does behind its questions."""
+    """Repair the campaign as the command does after its questions."""
     folder = record["folder"]
     with repair.locked(folder):
         scratch = repair.scratch_of(folder)
@@ -64,7 +64,7 @@ def findings(path: Path | str) -> list[str]:
 
 
 def change_by_hand(store: Path, sql: str) -> None:
-    """Change the state database as no script does, and begin its redo log anew with the change."""
+    """Change the state database as no script does, and restart its redo log with the change."""
     with closing(sqlite3.connect(store)) as db, db:
         db.execute(sql)
     redolog.begin(str(store.parent))
@@ -83,7 +83,7 @@ def rows(path: Path | str, sql: str) -> list[Any]:
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("gone")])
 def test_a_store_made_from_logs_equals_the_original(case: str, tmp_path: Path) -> None:
-    """Nodes, attempts, iterations, history and messages come back but for the columns that only hooks could know."""
+    """Nodes, attempts, iterations, history and messages are restored, except columns that only hooks know."""
     record = unpack(case, tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     original = picture(store)
@@ -99,7 +99,7 @@ def test_a_store_made_from_logs_equals_the_original(case: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("gone")])
 def test_a_sound_store_is_left_as_it_is(case: str, tmp_path: Path) -> None:
-    """Where the store has what the logs have there is nothing to repair, a second time as little."""
+    """If the database has everything in the logs a repair changes nothing, also the second time."""
     record = unpack(case, tmp_path / "c")
     found = rebuilt(record, tmp_path / "s")
     assert (found.path, found.made_from, found.taken, found.left_out) == ("", "the store", 0, 0)
@@ -111,7 +111,7 @@ def test_a_sound_store_is_left_as_it_is(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("back", ["the store", "the published copy"])
 def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Path) -> None:
-    """Whatever moment the copy is of, the logs bring the rest, and what the copy knew to the millisecond stays."""
+    """The logs complete a copy of any age, and its times in milliseconds stay."""
     record = unpack(case, tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     original = picture(store)
@@ -142,7 +142,7 @@ def _events(record: Record) -> list[Any]:
 
 
 def _store_after(record: Record, events: list[Any], path: Path) -> Path:
-    """The store of a campaign of which only these events were taken in."""
+    """Return the database of a campaign that recorded only these events."""
     from faser_align.state.repair import replay
 
     replay.begin(str(path), record)
@@ -152,7 +152,7 @@ def _store_after(record: Record, events: list[Any], path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "empty", "no database", "a row that is wrong"])
 def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> None:
-    """The published copy, if it is sound, brings everything back exactly, and the damaged file is kept."""
+    """A valid snapshot restores everything exactly, and the damaged database is kept."""
     record = unpack("failed", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     publish.publish(folder)
@@ -186,7 +186,7 @@ def _dump(path: Path) -> list[str]:
 
 
 def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
-    """No last hook ran: the campaign ends as removed, with the reason from DAGMan's own log, is told, and can be resumed."""
+    """Without a last hook the campaign ends as removed, with DAGMan's logged reason, notifies, and can be resumed."""
     record = unpack("gone", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     made, said = repaired(record)
@@ -205,7 +205,7 @@ def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
 
 
 def test_a_campaign_whose_machine_was_lost_has_failed(tmp_path: Path) -> None:
-    """Where DAGMan's own log does not say how it went the campaign has failed, and the log's end is named."""
+    """If DAGMan's own log lacks its end the campaign has failed, and the log's end is named."""
     record = unpack("gone", tmp_path / "c")
     log = Path(record["folder"], layout.DAG + layout.ENDING_DAGMAN_LOG)
     log.write_text(log.read_text().partition("004 (")[0])
@@ -215,7 +215,7 @@ def test_a_campaign_whose_machine_was_lost_has_failed(tmp_path: Path) -> None:
 
 
 def test_a_campaign_that_was_never_submitted_is_left(tmp_path: Path) -> None:
-    """There is nothing to close where no DAGMan ever was."""
+    """A campaign without any DAGMan is not closed."""
     record = make_campaign(tmp_path / "c", files=1)
     made = rebuilt(record, tmp_path / "s")
     assert (made.path, made.closed, made.stale) == ("", "", False)
@@ -225,7 +225,7 @@ def test_a_campaign_that_was_never_submitted_is_left(tmp_path: Path) -> None:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Record:
-    """A campaign that tells somebody, in its second iteration."""
+    """Provide a campaign with a recipient, in its second iteration."""
     notify = {"targets": ["me"], "events": ["iteration", "end"], "file": str(tmp_path / "none.toml")}
     record = make_campaign(tmp_path / "told", files=1, config={"notify": notify, "campaign": {"iterations": 2}})
     record_submitted(record["folder"], 12)
@@ -234,7 +234,7 @@ def told(tmp_path: Path) -> Record:
 
 
 def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Path) -> None:
-    """After the store was deleted hooks left their events in the spool: they come in as they are, and their end is told."""
+    """Events that hooks queued after the database was deleted are ingested unchanged, and the end is notified."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
     change_by_hand(store, "UPDATE outbox SET state = 'sent', sent_utc = '2026-11-25T10:00:00.000Z'")
     publish.publish(folder)
@@ -261,7 +261,7 @@ def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Pa
 
 
 def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
-    """A hook that found the store locked has left an event, and no hook came after it."""
+    """An event that a hook queued because of a lock is ingested, even if no hook followed."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
     event = {
         "phase": "final",
@@ -282,7 +282,7 @@ def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
 
 
 def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
-    """What a damaged store still knows of a message is believed; what nobody knows is not sent, and that is said."""
+    """A message's state is taken from the damaged database; unknown messages are not sent, and the report says so."""
     record = unpack("failed", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
@@ -310,7 +310,7 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     ],
 )
 def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[str], tmp_path: Path) -> None:
-    """Of what the logs tell messages wait until a hook that sends, which that of a hold does; what the spool brings nobody had."""
+    """Messages from the logs are pending until a sending hook; those from the event queue always are."""
     config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
     record = make_campaign(tmp_path / "c", files=2, config=config)
     pre = {**BASE, "phase": "pre", "retry": 0}
@@ -329,7 +329,7 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
 
 
 def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -> None:
-    """What a killed writer has left beside a store that nobody can read is kept with it."""
+    """The journal of a killed writer is kept with the unreadable database."""
     record = unpack("failed", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     publish.publish(folder)
@@ -351,7 +351,7 @@ def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -
 
 
 def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> None:
-    """A store is looked at with the journal beside it, which takes back what was written before its writer died."""
+    """A database is read with its journal, which rolls back the transaction of a killed writer."""
     from faser_align.state.repair import copies
 
     record = unpack("failed", tmp_path / "c")
@@ -373,7 +373,7 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
 
 
 def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
-    """A store that went back behind a delivery does not repeat it, if any copy still knows of it, in whatever state that is."""
+    """A database older than a delivery does not repeat it, if any damaged copy still has it."""
     record = unpack("failed", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     publish.publish(folder)
@@ -390,7 +390,7 @@ def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
 
 
 def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
-    """A file was lost, and DAGMan died before any hook that sends: both are told, since surely nobody was."""
+    """If DAGMan died before any sending hook, both messages about a dropped file are sent."""
     record = unpack("lost", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     store.unlink()
@@ -403,7 +403,7 @@ def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
 
 
 def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
-    """A hook that could write neither store nor spool left a gap: the history is made from the logs, which have it."""
+    """Events of a hook that could write neither database nor event queue are restored from the logs."""
     record = unpack("failed", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     original = picture(store)
@@ -420,7 +420,7 @@ def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
 
 
 def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
-    """A copy was made after the jobs' end and before the hooks of their holds: the logs bring each hold and its message, once."""
+    """Holds whose hooks ran after the snapshot are restored from the logs with their messages, once."""
     record = unpack("held", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     original = picture(store)
@@ -441,7 +441,7 @@ def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
 
 
 def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
-    """A second hold of a job and a FINAL after another attempt are others than the first; a PRE or FINAL that ran again is the same."""
+    """A second hold and a FINAL after another attempt are new events; a repeated PRE or FINAL is the same."""
     from faser_align.state.repair import replay
 
     record = make_campaign(tmp_path / "c", files=2)
@@ -456,7 +456,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         tail, middle = replay.missing(str(known), events)
         lacking = [one for place, one in enumerate(events) if {1: 0, 5: 4}.get(place, place) >= count]
         assert (tail, middle) == (lacking, [])
-    # What waits in the spool is as late as a hook's replay of it: it stands before nothing.
+    # A queued event is as late as its ingestion by a hook: it precedes nothing.
     post = {
         **BASE,
         "phase": "post",
@@ -475,7 +475,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
 
 
 def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
-    """An event of the spool takes the place of its like in the logs: of a PRE that of the same time, of a POST that of its job."""
+    """A queued event takes the place of the same event in the logs: a PRE by time, a POST by job."""
     from faser_align.state.repair import replay
 
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
@@ -490,7 +490,7 @@ def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
 
 
 def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
-    """An older store that is sound gives way to a published copy with more history, and a copy that is behind is made anew."""
+    """A valid older database is replaced by a snapshot with more history, and an older snapshot is made anew."""
     record = unpack("failed", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     publish.publish(folder)
@@ -517,7 +517,7 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     ],
 )
 def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
-    """One that lacks an end of an attempt, of a DAGMan or of an iteration, or a hold, of another does not cover it."""
+    """A database that lacks an end of an attempt, DAGMan or iteration, or a hold, does not cover another."""
     from faser_align.state.repair import copies
 
     store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))
@@ -530,7 +530,7 @@ def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
 
 
 def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
-    """Logs know no less than a second: what was changed within it stands behind what scripts did, who were not judged by it."""
+    """Logs have whole seconds: a change follows the scripts of the same second, which did not use it."""
     from faser_align.state.repair import events
 
     record = make_campaign(tmp_path / "c", files=1)
@@ -542,7 +542,7 @@ def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
 
 
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
-    """A store is not made anew from logs that lack one of its holds, though they know of events that it has no place for."""
+    """A database is not replaced by logs that lack one of its holds, even if they have additional events."""
     record = unpack("failed", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     events = _events(record)
@@ -557,13 +557,13 @@ def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
-    """Where the logs lack what the store has the store stays, and what has no place in it is counted."""
+    """If the logs lack events of the database it stays, and events that do not fit are counted."""
     record = unpack("failed", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     events = _events(record)
     first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
     shutil.copy(_store_after(record, events[:first] + events[first + 2 :], tmp_path / "gap.db"), store)
-    for name in TEXTS:  # the logs of the first day are gone
+    for name in TEXTS:  # the logs of the first day are missing
         path = Path(folder, name)
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if layout.reco_node(1, 1, 400) not in line))
@@ -575,7 +575,7 @@ def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
 
 
 def test_metrics_that_are_gone(tmp_path: Path) -> None:
-    """Without an iteration's metrics what DAGMan was told decides: it goes on, or it has converged."""
+    """Without an iteration's metrics the recorded status for DAGMan decides: it continues, or has converged."""
     record = unpack("converged", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     for number in (2, 4):
@@ -584,7 +584,7 @@ def test_metrics_that_are_gone(tmp_path: Path) -> None:
     repaired(record)
     assert [one.partition(":")[0] for one in findings(store)] == [
         f"the metrics of iteration {number} of stage 1 cannot be read"
-        for number in (2, 3, 4)  # a decision is made of those before, too
+        for number in (2, 3, 4)  # a decision also uses earlier ones
     ]
     verdicts = rows(
         store,
@@ -595,7 +595,7 @@ def test_metrics_that_are_gone(tmp_path: Path) -> None:
 
 
 def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
-    """Metrics that would be judged otherwise today do not change what has happened."""
+    """Metrics that would be judged differently today do not change past decisions."""
     record = unpack("converged", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     original = picture(store)
@@ -608,7 +608,7 @@ def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
 
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
-    """What a newer program has written is not touched."""
+    """A newer program's database is not changed."""
     record = unpack("converged", tmp_path / "c")
     with closing(sqlite3.connect(Path(record["folder"], layout.STATE))) as db:
         db.execute("PRAGMA user_version = 99")
@@ -617,7 +617,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_older_store_is_migrated(tmp_path: Path) -> None:
-    """A sound store of an older version is brought to the newest schema."""
+    """A valid database of an older version is migrated to the newest schema."""
     record = unpack("converged", tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     old = Path(__file__).parents[1] / "data" / "stores" / "0001" / layout.STATE
@@ -633,7 +633,7 @@ def test_an_older_store_is_migrated(tmp_path: Path) -> None:
 
 
 def test_the_store_of_another_campaign_is_none_of_ours(tmp_path: Path) -> None:
-    """A store that was copied from elsewhere is not believed."""
+    """A database copied from another campaign is not used."""
     record = unpack("converged", tmp_path / "c")
     other = unpack("failed", tmp_path / "d")
     shutil.copy(Path(other["folder"], layout.STATE), Path(record["folder"], layout.STATE))
@@ -643,7 +643,7 @@ def test_the_store_of_another_campaign_is_none_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    """To find out what would be done the campaign's folder is only read, a hot journal included."""
+    """A dry run only reads the campaign's folder, even with a hot journal."""
     record = unpack("gone", tmp_path / "c")
     folder = Path(record["folder"])
     (folder / f"{layout.STATE}-journal").write_bytes(b"left by a hook that was killed")
@@ -653,7 +653,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -> None:
-    """The new store takes the place of the old one at once; what is left of a killed repair the next one removes."""
+    """A repair killed at any line leaves the old or the new database, and the next one removes its remains."""
     record = unpack("gone", tmp_path / "c")
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     spool.put(
@@ -683,7 +683,7 @@ def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -
 
 
 def _killed_at(line: int, record: Record, folder: str) -> bool:
-    """Repair in a process of its own that dies at its n-th line of ``install`` and of what it calls; whether it died."""
+    """Repair in a process that is killed at its n-th line of ``install`` and its callees; return whether it was."""
     child = os.fork()
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -710,7 +710,7 @@ def _killed_at(line: int, record: Record, folder: str) -> bool:
 
 @pytest.mark.parametrize("case", CASES)
 def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
-    """Whatever is left of the logs a repair does not fail, and what it makes is sound."""
+    """A repair from truncated logs does not fail, and makes a valid database."""
     record = unpack(case, tmp_path / "c")
     folder = record["folder"]
     Path(folder, layout.STATE).unlink()
@@ -720,7 +720,7 @@ def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
         for name, lines in texts.items():
             begin, end = sorted(draw.randrange(len(lines) + 1) for _ in range(2))
             kept = [lines[:end], lines[begin:], lines[:begin] + lines[end:], []][draw.randrange(4)]
-            # A line may be cut in two, too.
+            # A line may be cut, too.
             Path(folder, name).write_text(
                 "".join(kept)[: -draw.randrange(1, 40)] if kept and number % 2 else "".join(kept)
             )
@@ -730,7 +730,7 @@ def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
 
 
 def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
-    """A campaign of which JOBSTATE_LOG alone is left, up to any line, is made as far as it goes."""
+    """From JOBSTATE_LOG alone, up to any line, a campaign is restored as far as possible."""
     record = unpack("failed", tmp_path / "c")
     folder = record["folder"]
     Path(folder, layout.STATE).unlink()
@@ -751,7 +751,7 @@ def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith(("gone", "removed"))])
 def test_how_a_dag_ended_follows_from_its_nodes(case: str, tmp_path: Path) -> None:
-    """Where JOBSTATE_LOG alone is left, FINAL is what its nodes make it: those that failed and did not succeed afterwards."""
+    """From JOBSTATE_LOG alone, FINAL's outcome follows from the nodes that failed and did not succeed later."""
     record = unpack(case, tmp_path / "c")
     store = Path(record["folder"], layout.STATE)
     finals = "SELECT dag_id, attempt, exit_status FROM events WHERE phase = 'final' ORDER BY dag_id"
@@ -763,7 +763,7 @@ def test_how_a_dag_ended_follows_from_its_nodes(case: str, tmp_path: Path) -> No
 
 
 def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None:
-    """A job that succeeded without leaving what it should has failed, as its script said."""
+    """A job that succeeded without its output has failed, as its script decided."""
     folder = told["folder"]
     node = layout.reco_node(1, 2, 400)
     hook("pre", folder, node, 0, 2)
@@ -781,7 +781,7 @@ def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None
 
 
 def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
-    """An extension brings its nodes back, and each iteration is judged by the limits of its day."""
+    """An extension's nodes are restored, and each iteration is judged with the limits of its time."""
     record = make_campaign(tmp_path / "c", files=1, config={"campaign": {"iterations": 2}})
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     record_submitted(folder, 12)
@@ -804,7 +804,7 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
         control_requests.put(
             folder, "changed", {key: one[key] for key in ("key", "before", "after")} | columns, one["id"]
         )
-    time.sleep(1.1)  # logs know no less than a second
+    time.sleep(1.1)  # logs have whole seconds
     record_submitted(folder, 14, resumed=True)
     assert run_iteration(record, 3, dag_id="14.0") == exit_codes.CONVERGED
     assert hook("final", folder, "final", 0, 0, dag_id="14.0").returncode == 0
@@ -822,10 +822,10 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
 
 
 def _judged(store: Path) -> list[Any]:
-    """What each iteration was asked, with the limits of its day and the answers.
+    """Return each iteration's criteria, with their limits at the time and results.
 
-    Without the words, which belong to the program's version: hooks are programs of their own, and begin with whatever words
-    the checkout has at that moment.
+    Without the sentences, which depend on the program's version: hooks are separate processes, and use the checkout's
+    current sentences.
     """
     found = rows(store, "SELECT stage, iteration, criteria FROM iterations ORDER BY stage, iteration")
     return [(*at, [c | {"text": ""} for c in json.loads(criteria)]) for *at, criteria in found]
@@ -833,7 +833,7 @@ def _judged(store: Path) -> list[Any]:
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
-    """The nodes and the verdict of a validation come back, from its metrics or from what DAGMan was told."""
+    """The nodes and the decision of a validation are restored, from its metrics or from the status for DAGMan."""
     config = {"campaign": {"iterations": 1}, "convergence": {"patience": 1}, "validation": {"enabled": True}}
     record = make_campaign(tmp_path / "c", files=1, config=config)
     folder, store = record["folder"], Path(record["folder"], layout.STATE)

@@ -1,4 +1,4 @@
-"""The logs of DAGMan as events: what was recorded on a real pool, whole and cut anywhere."""
+"""Test reading events from DAGMan's recorded logs, complete and truncated."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,13 +13,13 @@ from faser_align.state.joblogs import Logs
 from faser_align.state.repair import events
 from faser_align.state.repair.rebuild import read_logs
 
-# What decides a node's fate, which three logs tell alike.
+# Fields that determine a node's state, which all three logs have.
 WORDS = ("PRESKIP", "POST_SCRIPT_SUCCESS", "POST_SCRIPT_FAILURE", "JOB_HELD")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_three_logs_tell_the_same(case: str, tmp_path: Path) -> None:
-    """JOBSTATE_LOG, dagman.out and the scripts' log tell of the same ends of scripts and of the same holds."""
+    """JOBSTATE_LOG, dagman.out and the scripts' log have the same ends of scripts and the same holds."""
     unpack(case, tmp_path)
     logs = read_logs(str(tmp_path))
     told = [
@@ -40,7 +40,7 @@ def test_three_logs_tell_the_same(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kept", [("jobstate",), ("dagman_out",), ("scripts", "dagman_log")])
 def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> None:
-    """From any one of the three logs the ends of all attempts come out with their job, value and DAGMan."""
+    """Each of the three logs gives the ends of all attempts with their job, value and DAGMan."""
     unpack(case, tmp_path)
     logs = read_logs(str(tmp_path))
     alone = Logs(**{name: getattr(logs, name) for name in (*kept, "jobs")})
@@ -52,7 +52,7 @@ def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> 
 
 
 def test_a_job_that_was_killed_or_removed(tmp_path: Path) -> None:
-    """A signal and a removal have the values that DAGMan gives its scripts, in every log."""
+    """A signal and a removal have DAGMan's values for its scripts, in every log."""
     unpack("killed", tmp_path)
     logs = read_logs(str(tmp_path))
     events = joblogs.job_events(logs.jobs)
@@ -84,7 +84,7 @@ def test_why_jobs_were_held(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path) -> None:
-    """DAGMan's own event log says how it left the queue, and why it was on hold before."""
+    """DAGMan's own event log gives how it left the queue, and why it was on hold before."""
     unpack(case, tmp_path)
     logs = read_logs(str(tmp_path))
     dagmans = [line.value for line in joblogs.jobstate(logs.jobstate) if line.what == "DAGMAN_STARTED"]
@@ -95,7 +95,7 @@ def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path)
 
 
 def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
-    """Only a hold that lasted to the end has to do with it, and only that DAGMan's own lines tell."""
+    """Only a hold that lasted to the end counts, and only in that DAGMan's own lines."""
     lines = ["012 (007.000.000) 2026-11-25 10:00:00 Job was held.\n\tquota\n\tCode 13 Subcode 2\n..."]
     lines.append("013 (007.000.000) 2026-11-25 10:01:00 Job was released.\n\tvia condor_release\n...")
     lines.append("009 (007.000.000) 2026-11-25 10:02:00 Job was aborted.\n\tvia condor_rm\n...")
@@ -107,7 +107,7 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
 
 
 def test_what_only_one_log_tells_stands_behind_its_second() -> None:
-    """What a second log alone tells comes after all of the same second in the first, and in its own order."""
+    """Events only in a second log follow all of the same second in the first, in their own order."""
     first = [events.Happening(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
     second = [events.Happening(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
     found = [one.node for one in events._complete(first, second)]
@@ -118,7 +118,7 @@ def test_what_only_one_log_tells_stands_behind_its_second() -> None:
 
 
 def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
-    """Of one second the scripts come first, then what was changed, in its order, then the resumption that goes by it."""
+    """Within a second, scripts precede changes, in order, and these precede the resumption that uses them."""
     told = [("post", 0), ("resumed", 0), ("pre", 0), ("pre", 1)]
     found: list[events.Event] = [
         {"phase": phase, "event": phase, "utc": f"2026-11-25T10:00:0{second}.000Z"} for phase, second in told
@@ -131,7 +131,7 @@ def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path:
 
 
 def test_lines_that_are_none(tmp_path: Path) -> None:
-    """What is no line of a log is passed over, whatever it is."""
+    """Malformed lines are skipped."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
     assert joblogs.jobstate(rubbish) == joblogs.dagman_out(rubbish) == joblogs.scripts(rubbish) == []
     assert events.happenings(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []

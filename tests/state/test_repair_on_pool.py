@@ -1,4 +1,4 @@
-"""Repairing campaigns that ran on a real pool, with the command that a person types."""
+"""Test repairing campaigns from a real pool with the command."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def dump(path: Path) -> list[str]:
 
 @pytest.fixture
 def mailbox(workdir: Path) -> Iterator[Mailbox]:
-    """A mail server, and a file that makes it the target ``me``."""
+    """Provide a mail server, and a targets file with it as ``me``."""
     with Mailbox(workdir / "mail") as received:
         targets = workdir / "targets.toml"
         targets.write_text(f'[targets]\nme = "{received.url("me@example.org")}"\n')
@@ -33,7 +33,7 @@ def mailbox(workdir: Path) -> Iterator[Mailbox]:
 
 
 def campaign(workdir: Path, name: str, *, fails: dict[str, int] | None = None, wait_s: float = 0.1) -> PoolCampaign:
-    """Two files, converged in the second iteration; nothing is tried again."""
+    """Provide a campaign of two files that converged in the second iteration, without retries."""
     notify = {"targets": ["me"], "file": str(workdir / "targets.toml")}
     config = {"notify": notify, "htcondor": {"retries": 0}}
     return PoolCampaign(workdir / name, files=2, iterations=3, quiet_from=2, wait_s=wait_s, fails=fails, config=config)
@@ -44,7 +44,7 @@ def subjects(mailbox: Mailbox) -> list[str]:
 
 
 def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
-    """A campaign failed and was resumed to convergence: whatever becomes of its store, repair brings it back, telling nobody."""
+    """After a failure, resumption and convergence, repair restores the database in every case and notifies nobody."""
     assert pool.master_pid
     node = layout.reco_node(1, 1, 401)
     one = campaign(workdir, "lost-store", fails={node: 63})
@@ -110,14 +110,14 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
 
 
 def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
-    """DAGMan was removed while it was on hold: repair closes the campaign, who is to be told is told, and it is resumed."""
+    """After the removal of a held DAGMan repair closes the campaign and notifies its end, and it can be resumed."""
     assert pool.master_pid
     one = campaign(workdir, "gone", wait_s=600.0)
     cluster = one.submit()
     one.wait(lambda: one.state() == "reconstructing" and len(one.jobs(status=2)) == 2)
     assert one.act(htcondor2.JobAction.Hold, f"{cluster}.0")
     one.wait(lambda: any(job.status == 5 for job in one.dagmans() or ()))
-    one.wait(lambda: not one.dagman_pids())  # one that still runs would hear of its removal, and call FINAL
+    one.wait(lambda: not one.dagman_pids())  # a running one would handle its removal, and call FINAL
     assert one.act(htcondor2.JobAction.Remove, f"{cluster}.0")
     assert one.wait_end() == "reconstructing"
     done = one.command("repair")
@@ -140,7 +140,7 @@ def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, ma
 def test_a_schedd_that_does_not_answer(
     pool: Pool, workdir: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether a DAGMan runs must be known, unless somebody says on purpose that none does."""
+    """Repair refuses if it is unknown whether a DAGMan runs, unless the user says that none does."""
     assert pool.master_pid
     one = campaign(workdir, "unasked")
     monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))

@@ -1,4 +1,4 @@
-"""What DAGMan's logs alone tell of scripts that were killed, overtaken or never ended; all lines are of one second."""
+"""Test repairs from DAGMan's logs alone of scripts that were killed, overtaken or never ended, within one second."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ class Story:
 
     Args:
         folder: where it is made.
-        iterations: that it may have.
+        iterations: its number of iterations.
     """
 
     def __init__(self, folder: Path, iterations: int = 1) -> None:
@@ -41,7 +41,7 @@ class Story:
             log.writelines(f"{AT_S} {line}\n" for line in lines)
 
     def scripts(self, *ended: tuple[str, str, int, str]) -> None:
-        """Scripts in the order of their ends: node, PRE or POST, status of waitpid(), macros."""
+        """Write scripts in the order of their ends: node, PRE or POST, status of waitpid(), macros."""
         with (self.folder / layout.SCRIPTS_LOG).open("a") as log:
             for node, kind, status, macros in ended:
                 phase = "final" if node == layout.FINAL_NODE else kind.lower()
@@ -82,7 +82,7 @@ def story(tmp_path: Path) -> Story:
 
 @pytest.mark.parametrize("waited", [True, False])
 def test_a_removal_during_the_last_millepede_post(story: Story, waited: bool, tmp_path: Path) -> None:
-    """A POST that ends before FINAL does decides, whenever FINAL began, and also if DAGMan did not wait to read its end."""
+    """A POST that ends before FINAL does decides, whenever FINAL began, even if DAGMan did not read its end."""
     story.metrics(1)
     end = ("mille_s1_i01 POST_SCRIPT_SUCCESS 14.0 - - 2",) if waited else ()
     story.jobstate(
@@ -116,7 +116,7 @@ def test_a_stop_as_a_millepede_node_begins(tmp_path: Path) -> None:
 
 
 def _extend(story: Story) -> None:
-    """One iteration more, in a DAG of its own, and a DAGMan that comes to its end."""
+    """Add an iteration in its own DAG, and a DAGMan that completes it."""
     second = layout.dag_name(2)
     (story.folder / second).write_text("")
     key = changes.iterations_key(1)
@@ -147,7 +147,7 @@ def _extend(story: Story) -> None:
 
 
 def test_an_extension_proves_an_end(tmp_path: Path) -> None:
-    """A DAGMan that left without FINAL had an end, since the campaign was extended: its new nodes are there."""
+    """A DAGMan without FINAL has an end if the campaign was extended, and the new nodes exist."""
     story = Story(tmp_path / "c", iterations=1)
     story.jobstate(BEGIN, *reconstructed(), f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2")
     _extend(story)
@@ -157,7 +157,7 @@ def test_an_extension_proves_an_end(tmp_path: Path) -> None:
 
 
 def test_a_later_dagman_proves_an_end(story: Story, tmp_path: Path) -> None:
-    """A DAGMan that another one followed is closed by what its own log says of it, once."""
+    """A DAGMan that another one followed is closed once, as its own log says."""
     story.metrics(1)
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***")
     story.jobstate(*reconstructed(), *reconstructed(MILLE, "14.0"), "final PRE_SCRIPT_SUCCESS - - - 9")
@@ -196,7 +196,7 @@ def test_a_post_that_was_killed_is_no_success(story: Story, log: str, tmp_path: 
 
 
 def test_a_killed_post_whose_job_failed_has_its_end(story: Story, tmp_path: Path) -> None:
-    """The exit status of a job that failed decides by itself, whatever became of its POST."""
+    """A failed job's exit status decides, whatever happened to its POST."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 63 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1")
     story.scripts((RECO, "POST", 9, "0 2 63 13.0 0"))
@@ -217,7 +217,7 @@ def test_a_post_that_never_ended(story: Story, resumed: bool, tmp_path: Path) ->
 
 
 def test_a_pre_that_was_killed_has_begun_its_attempt(story: Story, tmp_path: Path) -> None:
-    """The attempt of a PRE that died on a signal is there, and the next PRE of the same DAGMan repeats it."""
+    """A PRE that died on a signal has opened its attempt, and the next PRE of the same DAGMan repeats it."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_FAILURE - - - 1")
     story.scripts((RECO, "PRE", 9, "0 2"))
     assert rows(story.rebuilt(tmp_path), "SELECT node, attempt FROM attempts") == [(RECO, 1)]
@@ -237,7 +237,7 @@ def test_a_pre_that_never_ended_has_begun_its_attempt(story: Story, tmp_path: Pa
 
 
 def test_a_job_that_was_removed_after_its_end(story: Story, tmp_path: Path) -> None:
-    """A POST has the exit status that DAGMan knew when it began, whatever condor_rm adds to the logs meanwhile."""
+    """A POST has the exit status that DAGMan knew when it began, whatever condor_rm adds to the logs later."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1", f"{RECO} JOB_FAILURE -1002 - - 1")
     found = rows(story.rebuilt(tmp_path), "SELECT job_id, outcome FROM attempts")
@@ -245,7 +245,7 @@ def test_a_job_that_was_removed_after_its_end(story: Story, tmp_path: Path) -> N
 
 
 def test_events_that_do_not_fit_are_counted(story: Story, tmp_path: Path) -> None:
-    """A script of a node that the campaign does not have is named in the report, with how many there are."""
+    """Scripts of unknown nodes are named in the report, with their number."""
     story.jobstate(BEGIN, *reconstructed(), *reconstructed(layout.reco_node(1, 7, 400), "15.0"))
     made = story.rebuilt(tmp_path)
     assert len(made.refused) == 2
@@ -256,7 +256,7 @@ def test_events_that_do_not_fit_are_counted(story: Story, tmp_path: Path) -> Non
 
 
 def test_scripts_end_in_the_order_of_their_log(story: Story, tmp_path: Path) -> None:
-    """DAGMan reads the end of a POST late: the scripts' log has it before a PRE that ended after it."""
+    """If DAGMan reads the end of a POST late, the scripts' log still orders it before a PRE that ended after it."""
     other = layout.reco_node(1, 2, 400)
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
     story.jobstate(f"{other} PRE_SCRIPT_SUCCESS - - - 2", f"{RECO} POST_SCRIPT_SUCCESS 13.0 - - 1")
@@ -269,7 +269,7 @@ def test_scripts_end_in_the_order_of_their_log(story: Story, tmp_path: Path) -> 
 
 
 def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Path) -> None:
-    """FINAL commits when it begins and delivers messages afterwards: a POST that begins meanwhile ends before it and counts after it."""
+    """A POST that begins while FINAL delivers messages ends before it and counts after it."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", "final PRE_SCRIPT_STARTED - - - 3")
     story.jobstate(f"{RECO} JOB_FAILURE -1002 - - 1", f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", "final PRE_SCRIPT_FAILURE - - - 3")
@@ -281,7 +281,7 @@ def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Pa
 
 
 def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path: Path) -> None:
-    """The job of a POST that a recovered DAGMan runs is in the lines that it read again: no attempt without a job is made up."""
+    """Lines that a recovered DAGMan reads again name the job of its POST, so no attempt without a job is added."""
     story.jobstate(BEGIN, *reconstructed())
     story.dagman(
         *("12.0", f"Event: ULOG_SUBMIT for HTCondor Node {RECO} (13.0.0) {{11/25/26 11:09:04}} [recovery mode]"),
@@ -293,7 +293,7 @@ def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path
 @pytest.mark.parametrize("value", [0, 63])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_a_copy_knows_what_killed_scripts_recorded(value: int, recorded: bool, tmp_path: Path) -> None:
-    """Killed scripts add nothing to a sound copy: it says whether a killed POST closed its attempt."""
+    """A valid copy says whether a killed POST closed its attempt, and killed scripts add nothing to it."""
     story = Story(tmp_path / "c")
     create_store(str(story.folder), story.record)
     write_output(story.record, 1, 1, 400)

@@ -1,4 +1,4 @@
-"""What waits in the spool is taken in once, whatever becomes of its file."""
+"""Test that a queued event is ingested once, whatever happens to its file."""
 
 import json
 import sqlite3
@@ -19,14 +19,14 @@ NODE = layout.reco_node(1, 1, 400)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """The folder of a campaign of one file."""
+    """Provide the folder of a campaign of one file."""
     record = make_campaign(tmp_path / "campaign", files=1)
     write_output(record, 1, 1, 400)
     return str(record["folder"])
 
 
 def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hook killed between commit and removal leaves the file; the next one does not open an attempt for it."""
+    """A hook killed between commit and removal leaves the file; the next one does not ingest it again."""
     name = spool.put(folder, PRE)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "remove", lambda folder, names: None)
@@ -56,7 +56,7 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("content", ODD)
 def test_what_is_no_event_is_set_aside_and_told_once(folder: str, content: Any) -> None:
-    """Half-written files, foreign ones and folders go aside with a reason, and the events around them come in."""
+    """Truncated files, foreign ones and folders are quarantined with a reason, and other events are ingested."""
     odd = Path(folder, layout.SPOOL, "0000000000000001.json")
     if content is None:
         odd.mkdir()
@@ -74,7 +74,7 @@ def test_what_is_no_event_is_set_aside_and_told_once(folder: str, content: Any) 
 
 
 def test_what_has_no_number_is_left_alone(folder: str) -> None:
-    """Files that only look like events are none, and disturb neither the order nor the numbers of those that are."""
+    """Files with similar names are ignored, and do not affect order and numbers of events."""
     strangers = ["copy-of-an-event.json", f"{'9' * spool.DIGITS}.jsox", f"{'9' * (spool.DIGITS + 1)}.json", "notes"]
     assert len(strangers[0]) == spool.DIGITS + len(".json")
     for name in strangers:
@@ -86,7 +86,7 @@ def test_what_has_no_number_is_left_alone(folder: str) -> None:
 
 
 def test_what_is_set_aside_is_kept(folder: str) -> None:
-    """A stranger's file of a name that was there before takes the place of none."""
+    """A quarantined file does not replace an earlier one of the same name."""
     for text in ("one", "two"):
         Path(folder, layout.SPOOL, "0000000000000001.json").write_text(text)
         assert hook("final", folder, "final", 4, 0).returncode == 4
@@ -95,7 +95,7 @@ def test_what_is_set_aside_is_kept(folder: str) -> None:
 
 
 def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the files cannot be removed after the commit, the hook answers all the same, and nothing is taken in twice."""
+    """If files cannot be removed after the commit, the hook still answers, and nothing is ingested twice."""
 
     def refuse(*_: object) -> None:
         raise OSError("read-only")
@@ -113,7 +113,7 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
 
 
 def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
-    """A POST that slept while its node went on gets the answer of the first; the attempt that is open stays open."""
+    """A delayed POST gets the first one's status, and the open attempt stays open."""
     failed = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because", "fatal": False}
     assert [writer.record(folder, dict(event)) for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [0, 1, 0, 1]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
@@ -132,7 +132,7 @@ def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> No
 def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     name: str, about: dict[str, Any], folder: str
 ) -> None:
-    """A campaign whose last verdict overtook its solution's beginning ends by it, also if somebody asked for something meanwhile."""
+    """An early last decision ends the campaign, also if a request was recorded since."""
     ended = {**POST, "reason": "", "fatal": False}
     assert [writer.record(folder, dict(event)) for event in (PRE, ended)] == [0, 0]
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
@@ -145,7 +145,7 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
 
 
 def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Path) -> None:
-    """A HOLD script that slept until another DAGMan has begun the node anew is recorded and told, and moves nothing."""
+    """A delayed HOLD script of an earlier DAGMan is recorded and notified, and changes nothing."""
     folder = make_campaign(tmp_path / "campaign", config={"notify": {"targets": ["me"], "events": ["held"]}})["folder"]
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:00", "reason": "quota"}
     for event in (PRE, {**PRE, "dag_id": "20.0"}, hold, hold):
@@ -166,7 +166,7 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Pat
 
 
 def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:
-    """A DAGMan died with a node of a file that another node has given up: the next one passes it over, and nothing stays open."""
+    """A node of a dropped file that was open when its DAGMan died is skipped by the next, without an open attempt."""
     folder = make_campaign(tmp_path / "campaign", files=2, config={"reconstruction": {"min_files": 0.5}})["folder"]
     node = layout.reco_node(1, 2, 400)
     gives_up = {**POST, "outcome": "failed", "reason": "", "fatal": True, "ret": 61, "exit": 1}
@@ -177,7 +177,7 @@ def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Pa
 
 
 def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
-    """FINAL of a DAG that calls itself a success, while no iteration was judged, ends the campaign as failed, and says so."""
+    """FINAL of a successful DAG without any decision ends the campaign as failed, and says so."""
     final = {**BASE, "phase": "final", "node": "final", "dag_status": 0, "failed": 0}
     for event in (PRE, {**POST, "reason": "", "fatal": False}):
         assert writer.record(folder, event) == 0
@@ -188,14 +188,14 @@ def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
 
 
 def test_a_store_that_is_full_makes_no_event_unfit(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits and finds no room in the store goes on waiting: it is the disk's fault and not the event's."""
+    """An event that finds no space in the database stays queued and is not quarantined."""
     ended = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "x" * 100_000, "fatal": False}
     waiting = [spool.put(folder, event) for event in (PRE, ended)]
     connect = database.connect
 
     def full(folder: str) -> sqlite3.Connection:
         db = connect(folder)
-        db.execute("PRAGMA max_page_count = 1")  # no page more than it has
+        db.execute("PRAGMA max_page_count = 1")  # no more pages than now
         return db
 
     with monkeypatch.context() as patch:
@@ -209,7 +209,7 @@ def test_a_store_that_is_full_makes_no_event_unfit(folder: str, monkeypatch: pyt
 
 
 def test_a_hook_that_must_leave_its_event_does_no_more(folder: str) -> None:
-    """Where the store is no store, or its lock no file, the event is in the spool, and nothing is published or sent."""
+    """With an invalid database or lock the event is queued, and nothing is published or sent."""
     copy = Path(folder, layout.PUBLISHED)
     before = copy.stat().st_mtime_ns
     for place in (layout.STATE, layout.STATE_LOCK):
@@ -230,7 +230,7 @@ def test_a_hook_that_must_leave_its_event_does_no_more(folder: str) -> None:
 
 
 def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The store is none, then the spool is none either: DAGMan is told what the job has earned, and one line says where its event is."""
+    """If database and event queue are unavailable DAGMan gets the job's outcome, and one line has the event."""
     store, spooled = Path(folder, layout.STATE), Path(folder, layout.SPOOL)
     failed = {**FAILED, "node": NODE}
     store.rename(f"{folder}/elsewhere")
@@ -250,7 +250,7 @@ def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsy
 
 
 def test_a_spool_that_a_copy_left_out_is_made_again(folder: str) -> None:
-    """Whoever copies a campaign may leave out an empty folder: what is to wait makes it anew, but not a campaign's folder that is away."""
+    """A missing event queue is made again for an event, but not in a missing campaign folder."""
     Path(folder, layout.SPOOL).rmdir()
     assert writer.take(folder, None) == 0
     name = spool.put(folder, PRE)
@@ -263,12 +263,12 @@ def test_a_spool_that_a_copy_left_out_is_made_again(folder: str) -> None:
 
 
 def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events keep their order whatever the clock says, and two that take one number at the same moment are both kept."""
+    """Events keep their order with any clock, and two simultaneous ones with the same number are both kept."""
     ahead = f"{10**15 * 9}.json"
     Path(folder, layout.SPOOL, ahead).write_text(json.dumps(PRE))
     behind = spool.put(folder, {**PRE, "retry": 1})
     assert spool.waiting(folder) == [ahead, behind]
-    seen = iter([[ahead]])  # another hook looked at the same moment
+    seen = iter([[ahead]])  # another hook looked at the same time
     now = spool.waiting
     monkeypatch.setattr(spool, "waiting", lambda folder: next(seen, None) or now(folder))
     last = spool.put(folder, {**PRE, "retry": 2})
@@ -278,7 +278,7 @@ def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pyte
 
 
 def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what another hook has taken away already nothing is left to do; the files behind it are taken away, and set aside."""
+    """A file that another hook has removed does not prevent removing or quarantining later ones."""
     name = spool.put(folder, PRE)
     odd = Path(folder, layout.SPOOL, "0000000000000002.json")
     odd.write_text("odd")
@@ -289,7 +289,7 @@ def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch:
 
 
 def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
-    """Reconstruction and solution of an iteration that was judged are begun anew by another DAGMan: the verdict stays until the next."""
+    """If another DAGMan repeats a judged iteration, the decision stays until the next one."""
     mille = {"node": layout.mille_node(1, 1)}
     done = {**POST, "reason": "", "fatal": False}
     said = {"verdict": "go_on", "moves": "go_on", "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
@@ -311,7 +311,7 @@ def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
 
 
 def test_a_verdict_that_came_too_early_is_forgotten_once_the_campaign_moves(folder: str) -> None:
-    """FINAL does not end a campaign by an ignored verdict if a solution was begun after it: the one that counts did not come."""
+    """FINAL does not use an ignored decision if a solution began after it."""
     ended = {**POST, "reason": "", "fatal": False}
     mille = {"node": layout.mille_node(1, 1)}
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}

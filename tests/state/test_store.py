@@ -1,4 +1,4 @@
-"""The store's parts: schema, spool, published copy, outbox, registry."""
+"""Test schema, event queue, snapshot, outbox and registry."""
 
 import concurrent.futures
 import contextlib
@@ -35,13 +35,13 @@ from faser_align.state import (
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """A campaign of three files that tells somebody about its end and about held jobs."""
+    """Provide a campaign of three files that notifies of its end and of held jobs."""
     notify = {"targets": ["me", "group"], "events": ["end", "held"]}
     return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
 
 
 def test_migrations_can_be_applied_again(record: dict[str, Any]) -> None:
-    """A store that is up to date is left as it is."""
+    """Migrations do not change a current database."""
     path = Path(record["folder"], layout.STATE)
     before = path.read_bytes()
     schema.migrate(str(path))
@@ -49,7 +49,7 @@ def test_migrations_can_be_applied_again(record: dict[str, Any]) -> None:
 
 
 def test_a_new_store_knows_all_nodes(record: dict[str, Any]) -> None:
-    """The store begins with every node waiting and the campaign created, and is published at once."""
+    """A new database has every node waiting and the campaign created, and is published at once."""
     with queries.published(record["folder"]) as db:
         assert queries.node_counts(queries.all_counts(db)) == {"waiting": 4 * 3 + 4}
         assert queries.campaign(db)["state"] == "created"
@@ -59,20 +59,20 @@ def test_a_new_store_knows_all_nodes(record: dict[str, Any]) -> None:
 
 
 def test_a_store_is_never_made_by_a_writer(tmp_path: Path) -> None:
-    """Opening a store that is not there fails and leaves nothing."""
+    """Opening a missing database fails and leaves no file."""
     with pytest.raises(sqlite3.OperationalError):
         database.connect(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_published_copy_is_one_sentence(tmp_path: Path) -> None:
-    """A reader without a copy gets an error that names the file."""
+    """A reader without a snapshot gets an error that names the file."""
     with pytest.raises(StoreError, match=r"published\.db is missing"), queries.published(str(tmp_path)):
         pass
 
 
 def test_a_failed_transaction_leaves_nothing(record: dict[str, Any]) -> None:
-    """An error inside the transaction rolls everything back and passes on."""
+    """An error inside the transaction rolls it back and is raised."""
 
     def work(db: sqlite3.Connection) -> int:
         db.execute("UPDATE campaign SET state = 'converged'")
@@ -86,7 +86,7 @@ def test_a_failed_transaction_leaves_nothing(record: dict[str, Any]) -> None:
 
 
 def test_spooled_events_keep_their_order_and_their_names(record: dict[str, Any]) -> None:
-    """Many writers at once get different numbers, and nothing of theirs is lost."""
+    """Simultaneous writers get different numbers, and no event is lost."""
     folder = record["folder"]
     with concurrent.futures.ThreadPoolExecutor(8) as crowd:
         names = list(crowd.map(lambda i: spool.put(folder, {"phase": "control", "i": i}), range(40)))
@@ -97,7 +97,7 @@ def test_spooled_events_keep_their_order_and_their_names(record: dict[str, Any])
 
 
 def test_a_name_of_the_spool_is_never_used_again(record: dict[str, Any]) -> None:
-    """A hook that is slow to remove what it replayed cannot remove an event that came later."""
+    """A slow hook that removes its ingested events cannot remove a later one."""
     folder = record["folder"]
     first = spool.put(folder, {"phase": "control"})
     spool.remove(folder, [first])
@@ -110,7 +110,7 @@ def test_a_name_of_the_spool_is_never_used_again(record: dict[str, Any]) -> None
 def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hook removes what it replayed after its commit, so the next one may list a file that is then gone."""
+    """An event file that another hook removes after its commit is not an error."""
     folder = record["folder"]
     monkeypatch.setattr(spool, "waiting", lambda _: ["00000001.json"])
     event = {"phase": "control", "event": "submitted", "dag_id": "12.0", "host": "ap"}
@@ -121,7 +121,7 @@ def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
 
 
 def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> None:
-    """A submission is seen by readers at once, and by the store at the next hook, in either order, once."""
+    """Readers see a queued submission at once, and the next hook records it once, in either order."""
     folder = record["folder"]
     create.record_submitted(folder, 12)
     with queries.published(folder) as db:
@@ -137,7 +137,7 @@ def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> No
 
 
 def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
-    """After many hooks at once the copy holds them all, although most of them left the copying to another."""
+    """After many simultaneous hooks the snapshot has all events, although most hooks left publishing to others."""
     folder = record["folder"]
     nodes = [layout.reco_node(1, 1, file) for file in record["files"]]
     with concurrent.futures.ThreadPoolExecutor(12) as crowd:
@@ -148,7 +148,7 @@ def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
 
 
 def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
-    """Who waits for the pause, or for a copy that is being made, leaves as soon as somebody comes later; the last one copies."""
+    """A hook that waits to publish leaves when a later one comes; the last one publishes."""
     import fcntl
 
     folder = record["folder"]
@@ -166,7 +166,7 @@ def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
 
 
 def test_nobody_writes_while_a_copy_is_made(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes of the store are read behind SQLite's shared lock, which keeps strangers out, too."""
+    """The database's bytes are read under SQLite's shared lock, which excludes other writers, too."""
     folder, copied = record["folder"], []
     sendfile = os.sendfile
 
@@ -183,7 +183,7 @@ def test_nobody_writes_while_a_copy_is_made(record: dict[str, Any], monkeypatch:
 
 
 def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
-    """A copy that finds no room for all of it leaves the copy before in its place, and takes no room itself."""
+    """A copy without space keeps the previous snapshot and frees its own space."""
     folder = record["folder"]
     before = Path(folder, layout.PUBLISHED).read_bytes()
     program = (
@@ -196,14 +196,14 @@ def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
     assert "File too large" in found.stderr
     assert Path(folder, f"{layout.PUBLISHED}.new").stat().st_size == 0
     assert Path(folder, layout.PUBLISHED).read_bytes() == before
-    # A store that was made anew may be smaller than what a hook left that was killed while it copied.
+    # A new database may be smaller than the remains of a hook killed while copying.
     Path(folder, f"{layout.PUBLISHED}.new").write_bytes(b"x" * 2_000_000)
     publish.publish(folder)
     assert Path(folder, layout.PUBLISHED).read_bytes() == Path(folder, layout.STATE).read_bytes()
 
 
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
-    """The hook after whose end DAGMan kills all others copies by itself, although another has come later."""
+    """The hook after which DAGMan kills all others publishes itself, even if a later one has come."""
     import fcntl
 
     folder = record["folder"]
@@ -219,15 +219,15 @@ def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
 
 
 def _number(folder: str) -> str:
-    """The number that whoever came last to publish has taken."""
+    """Return the number of the latest hook that came to publish."""
     return Path(folder, f"{layout.PUBLISHED}.next").read_text()
 
 
 def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
-    """The next copy begins nineteen times as long after a copy as that took, at most four seconds; a wrong clock delays none."""
+    """The interval between snapshots is nineteen times the copy's duration, at most 4 s, with any clock."""
     folder = record["folder"]
     for ended, took, waited in ((0.0, 0.02, 0.38), (-1.0, 100.0, 3.0), (0.0, 0.0, 0.0), (3600.0, 0.02, 0.0)):
-        for _ in range(5):  # the machine may have stood still, but not each time
+        for _ in range(5):  # the machine may have stalled, but not each time
             started = time.monotonic()
             Path(folder, f"{layout.PUBLISHED}.now").write_text(f"{time.time() + ended:.6f} {took}".ljust(64))
             assert publish.publish(folder) is True
@@ -240,7 +240,7 @@ def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
 
 
 def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> None:
-    """A writer behind a transaction of a second gets its turn."""
+    """A writer waits for a transaction of one second."""
     folder = record["folder"]
     holder = subprocess.Popen(
         [
@@ -263,7 +263,7 @@ def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> N
 
 
 def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for the lock is bounded by an alarm of its own, and by the caller's, which is put back."""
+    """Waiting for the lock has its own alarm, and respects and restores the caller's."""
     import fcntl
     import signal
 
@@ -273,7 +273,7 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
         assert database.transact(record["folder"], lambda db: 3) == 3
         time.sleep(0.6)
         assert rang == [signal.SIGALRM]
-        signal.setitimer(signal.ITIMER_REAL, 2.0)  # it must not ring before somebody waits
+        signal.setitimer(signal.ITIMER_REAL, 2.0)  # must not ring before the wait
         started = time.monotonic()
         with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
             assert not turn.mine
@@ -283,7 +283,7 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
 
 
 def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> None:
-    """Who queues leaves when it wants to, though its caller's alarm rings much later, and leaves that as it was."""
+    """A caller's late alarm does not extend the wait for the lock, and stays set."""
     import fcntl
     import signal
 
@@ -292,7 +292,7 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
             fcntl.flock(taken, fcntl.LOCK_EX)
             with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as turn:
                 assert not turn.mine
-        time.sleep(0.1)  # one that had been waited for would ring now
+        time.sleep(0.1)  # one that was waited for would ring now
         assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 300.0
         assert rang == []
 
@@ -300,7 +300,7 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
 def test_who_has_waited_in_vain_waits_at_no_second_door(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer queues once: one that did not get its turn in time goes to SQLite's own lock at once."""
+    """A writer that did not get the FIFO lock in time goes to SQLite's own lock at once."""
     import fcntl
 
     waits: list[float] = []
@@ -320,7 +320,7 @@ def test_who_has_waited_in_vain_waits_at_no_second_door(
 
 
 def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
-    """Readers and writers keep nobody waiting once they have finished, or failed."""
+    """Readers and writers release all locks when they finish or fail."""
     folder = record["folder"]
 
     def failing(db: sqlite3.Connection) -> int:
@@ -336,7 +336,7 @@ def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
 
 
 def test_a_transaction_that_failed_is_over(record: dict[str, Any]) -> None:
-    """A failure in the middle of a query takes back what was written, and lets others begin to write while its error is kept."""
+    """A failed query rolls its transaction back and releases the lock while its error is kept."""
 
     def failing(db: sqlite3.Connection) -> int:
         db.execute("UPDATE campaign SET state = 'converged'")
@@ -354,7 +354,7 @@ def test_a_transaction_that_failed_is_over(record: dict[str, Any]) -> None:
 
 
 def test_a_store_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
-    """What means something in the address of a file means nothing in a folder's name."""
+    """Characters with a meaning in a file URI work in a folder's name."""
     folder = make_campaign(tmp_path / "what? 100%41 #1&mode=ro", files=1)["folder"]
     database.transact(folder, lambda db: db.execute("UPDATE campaign SET stage = 7").rowcount)
     assert database.read(folder, lambda db: db.execute("SELECT stage FROM campaign").fetchone()) == (7,)
@@ -364,7 +364,7 @@ def test_a_store_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
 
 
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
-    """The end of a campaign is told to every target once, with the facts of its iterations."""
+    """The end of a campaign is one message per target, with the data of its iterations."""
     folder = record["folder"]
     for i in (1, 2, 3, 4):
         run_iteration(record, i)
@@ -393,7 +393,7 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
 
 
 def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
-    """What an iteration's message says of numbers and constants is as it was then, however many iterations came since."""
+    """A late message about an iteration has the numbers and constants of its time."""
     notify = {"targets": ["me"], "events": ["iteration"]}
     record = make_campaign(workdir / "campaign", files=1, config={"notify": notify})
     folder = record["folder"]
@@ -411,7 +411,7 @@ def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
 
 
 def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
-    """Each message is claimed once a turn; sent it stays sent; refused it waits, longer each time, and is given up."""
+    """Each message is leased once at a time; sent it stays sent; refused it waits longer each time, and is given up."""
     folder = record["folder"]
     hook("final", folder, "final", 2, 0)
     db = database.connect(folder)
@@ -424,7 +424,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     assert second is not None
     assert (first.target, second.target) == ("me", "group")
     assert outbox.claim(folder, seen=frozenset(first.ids + second.ids)) is None
-    assert outbox.due(folder)  # for who has the turn next: whoever claimed these is gone then
+    assert outbox.due(folder)  # by the next holder of the lock, whose predecessor is gone
     outbox.mark(folder, first, None)
     outbox.mark(folder, second, "refused")
     assert not outbox.due(folder)
@@ -433,7 +433,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     for _ in range(outbox.TRIES_MAX - 1):
         again = outbox.claim(folder, final=True)
         assert again is not None
-        assert outbox.due(folder)  # whatever its back-off: who claimed it may be killed now
+        assert outbox.due(folder)  # at any retry interval: its holder may have been killed
         waits_s.append(_back_off_s(folder, again, "refused again"))
     assert [round(wait_s, -1) for wait_s in waits_s[:-1]] == [120, 240, 480, 960]
     assert not outbox.due(folder, final=True)
@@ -445,7 +445,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
 
 
 def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> None:
-    """A message whose scripts are killed goes first twice and then last, and rests after six; `notify retry` sends it again."""
+    """A message whose scripts are killed comes last after two, and rests after six, until `notify retry`."""
     folder = record["folder"]
     hook("final", folder, "final", 2, 1)
     with contextlib.closing(database.connect(folder)) as db:
@@ -473,7 +473,7 @@ def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> N
 
 
 def _back_off_s(folder: str, claimed: outbox.Claim, problem: str) -> float:
-    """How long a message waits after this problem (s)."""
+    """Return how long a message waits after this failure (s)."""
     before = time.time()
     outbox.mark(folder, claimed, problem)
     with contextlib.closing(database.connect(folder)) as db:
@@ -482,7 +482,7 @@ def _back_off_s(folder: str, claimed: outbox.Claim, problem: str) -> float:
 
 
 def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str, Any]) -> None:
-    """Holds that follow one another are one message, sent before the campaign's end; what nodes did since is not in it."""
+    """Consecutive holds are one message before the campaign's end, with the state of their time."""
     folder = record["folder"]
     for file in record["files"]:
         node = layout.reco_node(1, 1, file)
@@ -499,7 +499,7 @@ def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str,
         "me",
         3,
         3,
-    )  # the ends of both have one each
+    )  # each has an end
     about = facts.facts(db, held)
     assert [row["node"] for row in about["held"]] == [layout.reco_node(1, 1, file) for file in record["files"]]
     assert (about["count"], about["state"], about["failed"]) == (3, "reconstructing", [])
@@ -516,7 +516,7 @@ def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str,
 
 
 def test_who_has_a_message_already_is_remembered(record: dict[str, Any]) -> None:
-    """A try that reached some of a target's recipients is known to the next one; later holds are sent to all by themselves."""
+    """The next attempt knows the recipients reached by the previous one; later holds go to all separately."""
     folder = record["folder"]
     first_node, *others = (layout.reco_node(1, 1, file) for file in record["files"])
     hook("pre", folder, first_node, 0, 2)
@@ -542,7 +542,7 @@ def test_who_has_a_message_already_is_remembered(record: dict[str, Any]) -> None
 def test_the_registry_finds_by_name_and_by_folder(
     record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A campaign is found by its name or its folder; a wrong name is answered with the nearest."""
+    """A campaign is found by its name or its folder; a wrong name is answered with the most similar."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert registry.entries() == []
     with pytest.raises(UserError, match="none is known"):
@@ -566,7 +566,7 @@ def test_the_registry_finds_by_name_and_by_folder(
 
 
 def test_the_spool_can_be_replayed_without_an_event(record: dict[str, Any]) -> None:
-    """What waits is taken in although nothing new happened."""
+    """Queued events can be ingested without a new event."""
     create.record_submitted(record["folder"], 12)
     writer.take(record["folder"], None)
     assert spool.waiting(record["folder"]) == []

@@ -1,4 +1,4 @@
-"""Verifying a store: sound after everything that hooks do, and every kind of damage is found."""
+"""Test verifying a state database: valid after all hooks, and all damage is found."""
 
 import hashlib
 import sqlite3
@@ -18,7 +18,7 @@ RESULT, BY_HAND = b"constants\n", b"constants of an expert\n"
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A campaign of two files that failed once, was resumed, and converged."""
+    """Provide a campaign of two files that failed once, was resumed, and converged."""
     notify = {"targets": ["me", "group"], "events": ["end", "held"]}
     record = make_campaign(tmp_path_factory.mktemp("verify") / "campaign", files=2, config={"notify": notify})
     folder, node = record["folder"], layout.reco_node(1, 1, 400)
@@ -26,7 +26,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hook("hold", folder, node, "13.0", 0)
     hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
     hook("final", folder, "final", 2, 1)
-    # As the helpers leave it: every result is the same text; somebody changed what iteration 3 begins with.
+    # As the helpers make it: every result is the same text, and iteration 3's initial constants were changed.
     found, by_hand = (hashlib.sha256(text).hexdigest() for text in (RESULT, BY_HAND))
     for i in (1, 2, 3, 4):
         Path(layout.constants_file(folder, 1, i)).write_bytes(BY_HAND if i == 3 else RESULT)
@@ -37,7 +37,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def db(record: dict[str, Any]) -> Iterator[sqlite3.Connection]:
-    """A copy of the campaign's store in memory, for damage."""
+    """Return a copy of the campaign's database in memory, to be damaged."""
     copy = sqlite3.connect(":memory:", isolation_level=None)
     with queries.published(record["folder"]) as published:
         published.backup(copy)
@@ -46,7 +46,7 @@ def db(record: dict[str, Any]) -> Iterator[sqlite3.Connection]:
 
 
 def test_what_hooks_made_is_sound(db: sqlite3.Connection) -> None:
-    """After a failure, a resumption and convergence there is nothing to find."""
+    """After a failure, a resumption and convergence verify finds nothing."""
     assert verify.findings(db) == []
 
 
@@ -84,7 +84,7 @@ def test_damage_is_found(db: sqlite3.Connection, damage: str, finding: str) -> N
 def test_constants_that_were_changed_are_found(
     record: dict[str, Any], db: sqlite3.Connection, path_of: Callable[[str, int, int], str], what: str
 ) -> None:
-    """Constants that are gone, or not those that the job read or wrote, are named with their file."""
+    """Constants that are missing, or differ from those of the job, are named with their file."""
     path = Path(path_of(record["folder"], 1, 2))
     path.write_text("other\n")
     (found,) = verify.findings(db)
@@ -95,7 +95,7 @@ def test_constants_that_were_changed_are_found(
 
 
 def test_metrics_that_were_changed_are_found(record: dict[str, Any], db: sqlite3.Connection) -> None:
-    """A decision whose metrics are not those on disk, or do not lead to it, is named."""
+    """A decision whose metrics differ from those on disk, or do not give it, is named."""
     path = Path(layout.metrics_file(record["folder"], 1, 2))
     original = path.read_text()
     path.write_text(original.replace('"used": 18000', '"used": 17999'))
@@ -108,7 +108,7 @@ def test_metrics_that_were_changed_are_found(record: dict[str, Any], db: sqlite3
 
 
 def test_constants_that_do_not_follow_are_found(db: sqlite3.Connection) -> None:
-    """An iteration that started from something else than it was handed must say so."""
+    """An iteration that started from other constants than it was given must say so."""
     db.execute(
         "UPDATE iterations SET metrics = json_set(metrics, '$.constants.changed_by_hand', json('false')) WHERE iteration = 3"
     )
@@ -119,7 +119,7 @@ def test_constants_that_do_not_follow_are_found(db: sqlite3.Connection) -> None:
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
-    """Damage that SQLite itself cannot read is said, not raised."""
+    """Damage that SQLite itself cannot read is reported, not raised."""
     path = tmp_path / "broken.db"
     path.write_bytes(b"no database, but long enough to be looked at" * 40)
     db = sqlite3.connect(path)

@@ -1,4 +1,4 @@
-"""Old and new versions: stores of every schema that was released go on, and one from the future is left alone."""
+"""Test versions: released schemas continue to work, and a newer one is not changed."""
 
 import concurrent.futures
 import json
@@ -20,12 +20,12 @@ from faser_align.state import database, publish, queries, redolog, schema, spool
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 RELEASED = sorted(folder.name for folder in STORES.iterdir() if folder.is_dir())
-DAG = "14.0"  # of the campaign that is kept, which is in its third iteration
+DAG = "14.0"  # of the stored campaign, which is in its third iteration
 FUTURE = database.SCHEMA + 1
 
 
 def restore(version: str, folder: Path) -> dict[str, Any]:
-    """The campaign that is kept of a version, in ``folder``, with what its iterations need; returns its record."""
+    """Restore a version's stored campaign in ``folder``, with files for its iterations; return its manifest."""
     folder.mkdir()
     shutil.copy(STORES / version / layout.STATE, folder)
     record: dict[str, Any] = json.loads((STORES / version / layout.RECORD).read_text())
@@ -58,7 +58,7 @@ def go_on(record: dict[str, Any]) -> None:
 
 
 def version(folder: str, name: str = layout.STATE) -> int:
-    """``PRAGMA user_version`` of a store."""
+    """Return ``PRAGMA user_version`` of a database."""
     db = sqlite3.connect(f"{folder}/{name}")
     try:
         return int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -67,7 +67,7 @@ def version(folder: str, name: str = layout.STATE) -> int:
 
 
 def contents(path: Path) -> list[str]:
-    """Schema and rows of a database, but for the time at which a migration was applied."""
+    """Return schema and rows of a database, except the times of migrations."""
     db = sqlite3.connect(path)
     try:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -78,7 +78,7 @@ def contents(path: Path) -> list[str]:
 
 
 def test_every_schema_is_kept_but_the_newest() -> None:
-    """Each schema that was released, all before the newest, has a store in the test data; the numbers agree."""
+    """Each released schema before the newest has a database in the test data, with the right number."""
     names = schema.names()
     assert [name[:4] for name in names[:-1]] == RELEASED
     assert schema.version_of(len(names)) == database.SCHEMA
@@ -86,7 +86,7 @@ def test_every_schema_is_kept_but_the_newest() -> None:
 
 @pytest.mark.parametrize("kept", RELEASED)
 def test_an_old_campaign_goes_on_without_migration(kept: str, tmp_path: Path) -> None:
-    """Hooks of today take in the events of a campaign that an older program began, and leave its schema alone."""
+    """Current hooks record events in an older program's campaign, and keep its schema."""
     record = restore(kept, tmp_path / "campaign")
     folder = record["folder"]
     before = version(folder)
@@ -100,7 +100,7 @@ def test_an_old_campaign_goes_on_without_migration(kept: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kept", RELEASED)
 def test_an_old_store_is_migrated_and_sound(kept: str, tmp_path: Path) -> None:
-    """Migrated, the store of every older schema is sound, has the rows it had, and its campaign goes on."""
+    """A migrated database of every older schema is valid, keeps its rows, and its campaign continues."""
     record = restore(kept, tmp_path / "campaign")
     folder = record["folder"]
     with queries.published(folder) as db:
@@ -117,7 +117,7 @@ def test_an_old_store_is_migrated_and_sound(kept: str, tmp_path: Path) -> None:
         assert verify.findings(db) == []
 
 
-# Migrates copies of the store, each in a child that is killed at another statement; prints how many statements there are.
+# Migrates copies of the database, each in a child killed at another statement; prints the number of statements.
 KILLED = """
 import os, shutil, signal, sqlite3, sys
 from faser_align.state import schema
@@ -155,7 +155,7 @@ print(last - 1)
 
 @pytest.mark.parametrize("begin", ["nothing", *RELEASED])
 def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> None:
-    """Killed at any statement a migration leaves the store as it was; run again, it ends like an undisturbed one."""
+    """A migration killed at any statement leaves the database unchanged, and a second run completes it."""
     source = tmp_path / "store"
     if begin == "nothing":
         source.touch()
@@ -182,7 +182,7 @@ def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> No
 
 @pytest.fixture
 def newer(tmp_path: Path) -> dict[str, Any]:
-    """A campaign whose store a newer program has changed."""
+    """Provide a campaign whose database a newer program has changed."""
     record = make_campaign(tmp_path / "campaign", files=2)
     db = sqlite3.connect(f"{record['folder']}/{layout.STATE}")
     db.execute(f"PRAGMA user_version = {FUTURE}")
@@ -193,7 +193,7 @@ def newer(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
-    """An event that finds a newer store goes to the spool, with the job's own verdict, and nothing is written."""
+    """With a newer database an event is queued, the job's own outcome is returned, and nothing is written."""
     folder, node = newer["folder"], layout.reco_node(1, 1, 400)
     before = Path(folder, layout.STATE).read_bytes()
     assert hook("pre", folder, node, 0, 2).returncode == 0
@@ -202,7 +202,7 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
     assert f"schema {FUTURE}" in done.stderr
     assert Path(folder, layout.STATE).read_bytes() == before
     assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "post"]
-    # The program that knows the schema takes in what waits.
+    # The program that knows the schema ingests the queued event.
     db = sqlite3.connect(f"{folder}/{layout.STATE}")
     db.execute(f"PRAGMA user_version = {database.SCHEMA}")
     db.close()
@@ -214,7 +214,7 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
 
 
 def test_a_verdict_is_given_beside_a_newer_store(newer: dict[str, Any]) -> None:
-    """The hooks of a Millepede node answer as ever: the verdict needs configuration and metrics alone."""
+    """The hooks of a Millepede node decide as usual, because a decision needs only configuration and metrics."""
     folder = newer["folder"]
     for iteration in (3, 4):
         for earlier in range(1, iteration):
@@ -227,7 +227,7 @@ def test_a_verdict_is_given_beside_a_newer_store(newer: dict[str, Any]) -> None:
 
 
 def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
-    """A hook that is late and still writes is waited for, and what it wrote is in the new schema."""
+    """A migration waits for a late hook, whose changes are in the new schema."""
     folder = restore(RELEASED[0], tmp_path / "campaign")["folder"]
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
@@ -245,7 +245,7 @@ def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("status",), ("history",), ("metrics",), ("verify",), ("report",)])
 def test_a_command_refuses_a_newer_store(newer: dict[str, Any], words: tuple[str, ...]) -> None:
-    """A command that finds a newer store says so in one sentence that names the cure."""
+    """A command that finds a newer database says so in one sentence that names the fix."""
     done = faser_align(*words, newer["folder"])
     assert done.status == 1
     assert len(done.err.splitlines()) == 1
@@ -254,7 +254,7 @@ def test_a_command_refuses_a_newer_store(newer: dict[str, Any], words: tuple[str
 
 
 def test_a_newer_store_is_not_migrated(newer: dict[str, Any]) -> None:
-    """What resume, extend and repair call refuses a newer store, and one that is not there, in one sentence."""
+    """resume, extend and repair refuse a newer database, and a missing one, in one sentence."""
     with pytest.raises(StoreError, match=f"has schema {FUTURE}.*use the newer version"):
         upgrade.bring_up_to_date(newer["folder"])
     Path(newer["folder"], layout.STATE).unlink()
@@ -266,7 +266,7 @@ def test_a_newer_store_is_not_migrated(newer: dict[str, Any]) -> None:
     "damage", ["PRAGMA user_version = 1", "PRAGMA user_version = 0", "DELETE FROM _sqlite_migrations WHERE id = 2"]
 )
 def test_a_store_whose_versions_disagree_is_found(tmp_path: Path, damage: str) -> None:
-    """The table of migrations and the store's number say the same, or verify names it."""
+    """verify reports a table of migrations that disagrees with the database's number."""
     record = make_campaign(tmp_path / "campaign", files=1)
     with queries.published(record["folder"]) as published:
         db = sqlite3.connect(":memory:", isolation_level=None)
