@@ -1,4 +1,4 @@
-"""What convergence rules do: the measured facts behind the default rules, one row each.
+"""What convergence rules do: the measurements that the default rules are based on, one row each.
 
 ``python benchmarks/convergence.py`` runs a dozen simulated campaigns of fixed length and judges their iterations with
 different rules afterwards. Every row says what is expected and what was found.

@@ -196,7 +196,7 @@ def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: 
     """Normal equations with derivatives about the layers' own z, whatever pivot the campaign has.
 
     Calypso's derivatives take some directions for determined that are not: a layer that turns about x or y shifts its
-    modules, which stand before and behind it.
+    modules, which are upstream and downstream of it.
     """
     iteration = open_iteration(campaign["folder"], 1, number)
     mille = campaign["config"]["mille"] | {

@@ -4,7 +4,7 @@
 
 Each row is a process of its own: a ROOT file of so many tracks (the source's, repeated) in one layout of baskets, converted
 by ``faser_align.alignment.mille.conversion`` and read by ``uproot``, all branches at once and in steps. The ratio is the time of
-the conversion over that of reading everything at once; 45,000 tracks/s and 300 MB are the limits that are asked for. CPU
+the conversion over that of reading everything at once; 45,000 tracks/s and 300 MB are the required limits. CPU
 time (us a track) tells on a machine that is busy otherwise.
 """
 

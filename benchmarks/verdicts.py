@@ -9,7 +9,7 @@ outliers, reach in 15 more iterations without a residual cut; only directions th
 A part of that distance is no matter of convergence. The last cut of 0.05 mm takes 0.2 % of good hits, which alone moves the
 estimate by 0.15 standard deviations; an outlier draws its track along, so that good hits of it are cut, too: with 0.2 %
 outliers 1.2 % of all hits are missing and the distance is 0.18 to 0.23, with 0.5 % it is 2.8 % and 0.28, and the
-condition on cut hits keeps such campaigns from converging. Constants that stand still cannot show this.
+condition on cut hits keeps such campaigns from converging. Converged constants cannot show this.
 """
 
 import argparse

@@ -362,7 +362,7 @@ class Convergence(Table):
     absolute_um_max: Positive = key(1.0, "Largest correction of a translation (um), rule `absolute`.")
     absolute_urad_max: Positive = key(10.0, "Largest correction of a rotation (urad), rule `absolute`.")
     relative_max: Positive = key(0.001, "Largest norm(correction) / norm(constants), rule `relative`.")
-    patience: Annotated[int, Field(ge=1, le=99)] = key(2, "Iterations in a row that must be still.")
+    patience: Annotated[int, Field(ge=1, le=99)] = key(2, "Consecutive iterations that must pass.")
     min_iterations: Annotated[int, Field(ge=1, le=99)] = key(1, "Iterations before a stage may count as converged.")
     module_cut_max: Share = key(0.10, "Largest share of a free module's hits that the residual cut may take.")
     detector_cut_max: Share = key(0.02, "Largest share of all hits that the residual cut may take.")
@@ -373,7 +373,7 @@ class Convergence(Table):
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf above its best by this factor, twice running."
     )
-    stalled_iterations: Annotated[int, Field(ge=2, le=99)] = key(4, "Stalled: iterations in a row without progress.")
+    stalled_iterations: Annotated[int, Field(ge=2, le=99)] = key(4, "Stalled: consecutive iterations without progress.")
     stalled_effect: Share = key(0.10, "Progress: the best effect falls by at least this share.")
     stalled_chi2: NotNegative = key(0.001, "Progress: the best chi2/ndf falls by at least this much.")
     starved_fraction: Share = key(0.80, "Starved: tracks used below this share of the stage's best.")

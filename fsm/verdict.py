@@ -72,8 +72,8 @@ def _met(rules: Rules, running: Sequence[Metrics]) -> str:
     if len(running) == 1:
         return all_along
     if not all_along:
-        return f"{at_last}; each of {len(running)} iterations running has met a rule"
-    return f"{all_along}, in {len(running)} iterations running" + (f"; in the last, {at_last}, too" if at_last else "")
+        return f"{at_last}; each of {len(running)} consecutive iterations has met a rule"
+    return f"{all_along}, in {len(running)} consecutive iterations" + (f"; in the last, {at_last}, too" if at_last else "")
 
 
 def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:
@@ -95,7 +95,7 @@ def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
     passed = " and ".join(criterion.text for criterion in asked if criterion.passed)
     if len(history) < rules.min_iterations:
         return f"{passed}, but {rules.min_iterations} iterations at least are asked for"
-    return f"{passed}, but not yet in {rules.patience} iterations running"
+    return f"{passed}, but not yet in {rules.patience} consecutive iterations"
 
 
 def _criteria(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:

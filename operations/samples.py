@@ -56,8 +56,8 @@ _HELD = "memory usage exceeded request_memory"
 # Reasons of the samples, worded as in a campaign; missing ones have none.
 _REASONS = {
     "test": "somebody typed `faser-align notify test` to see whether messages arrive",
-    "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 iterations running",
-    "converged": "effect 0.41 um is below 0.5 um, in 2 iterations running; in the last, significance 0.008 is below 0.01, too",
+    "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 consecutive iterations",
+    "converged": "effect 0.41 um is below 0.5 um, in 2 consecutive iterations; in the last, significance 0.008 is below 0.01, too",
     "reconstructed": "all of its files are reconstructed",
     "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
     "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",

@@ -55,7 +55,7 @@ def drawn(found: Facts) -> list[tuple[str, Markup]]:
 
 def asked(record: Manifest) -> list[str]:
     """Return the criteria for convergence: one sentence, or one per stage where they differ."""
-    told: dict[str, str] = {}
+    limits: dict[str, str] = {}
     for place, stage in enumerate(record["stages"], start=1):
         convergence = convergence_of(record, place)
         if convergence:
@@ -63,11 +63,11 @@ def asked(record: Manifest) -> list[str]:
             every = rules.require == "all" and len(rules.rules) > 1
             names = (" and " if every else " or ").join(_RULES[rule] for rule in rules.rules)
             below = f"{names} {'are below their limits' if every else 'is below its limit'} (dashed)"
-            in_a_row = f" in {rules.patience} iterations running" if rules.patience > 1 else ""
-            told[f"stage {place}, {stage['name']}"] = f"{below}{in_a_row}"
-    if len(set(told.values())) > 1:
-        return [f"In {stage}, the constants stand still when {words}." for stage, words in told.items()]
-    return [f"The constants stand still when {words}; no other curve has a limit." for words in set(told.values())]
+            in_a_row = f" in {rules.patience} consecutive iterations" if rules.patience > 1 else ""
+            limits[f"stage {place}, {stage['name']}"] = f"{below}{in_a_row}"
+    if len(set(limits.values())) > 1:
+        return [f"In {stage}, the alignment has converged when {words}." for stage, words in limits.items()]
+    return [f"The alignment has converged when {words}; no other curve has a limit." for words in set(limits.values())]
 
 
 def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:

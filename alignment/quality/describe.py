@@ -96,7 +96,7 @@ DATA = (
     Metric(
         "converted_again",
         "",
-        "whether that cut is ten times the one asked for, since the solver rejected more than a third of the tracks (end code 26)",
+        "whether that cut is ten times the configured one, because the solver rejected more than a third of the tracks (end code 26)",
         "",
         "job",
         "final_cuts notes",
@@ -492,7 +492,7 @@ ABOUT = (
         "notes report status",
     ),
     Metric("notes", "", "what should be known beside the verdict, in sentences", "", "job", "metrics report status"),
-    Metric("wall_s", "s", "time of the job by the clock", "", "job"),
+    Metric("wall_s", "s", "wall time of the job", "", "job"),
     Metric("cpu_s", "s", "CPU time of the job and of what it started", "", "job", "status"),
     Metric("max_memory_mb", "MB", "its largest memory", "", "job"),
     Metric(

@@ -116,7 +116,7 @@ def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Ma
     failed = next(letter for letter in mailbox.messages() if " failed " in letter["Subject"]).get_body(("plain",))
     assert failed is not None
     assert "reconstruction crashed: RuntimeError: no geometry" in failed.get_content()
-    assert "Cure: read the job's log" in failed.get_content()
+    assert "Fix: read the job's log" in failed.get_content()
 
 
 def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, mailbox: Mailbox) -> None:

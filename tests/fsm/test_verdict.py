@@ -130,7 +130,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     one = metrics(significance=0.03)
     assert (
         judge(RULES, [MOVING, one], limit=10).reason
-        == "effect 0.1 um is below 0.5 um, but not yet in 2 iterations running"
+        == "effect 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
     )
     both = judge(RULES, [MOVING], limit=10).reason
     assert both == "significance 5 is not below 0.01 and effect 9 um is not below 0.5 um"
@@ -150,14 +150,14 @@ def test_the_reason_says_how_long_each_rule_was_met() -> None:
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
     effect, significance = "effect 0.1 um is below 0.5 um", "significance 0.0003 is below 0.01"
     assert (
-        judge(RULES, [MOVING, last, last], limit=10).reason == f"{significance} and {effect}, in 2 iterations running"
+        judge(RULES, [MOVING, last, last], limit=10).reason == f"{significance} and {effect}, in 2 consecutive iterations"
     )
     one = judge(RULES, [MOVING, first, last], limit=10)
     assert one.name == "converged"
-    assert one.reason == f"{effect}, in 2 iterations running; in the last, {significance}, too"
+    assert one.reason == f"{effect}, in 2 consecutive iterations; in the last, {significance}, too"
     turns = judge(RULES, [MOVING, metrics(effect_um=0.8, significance=0.004), first], limit=10)
     assert turns.name == "converged"
-    assert turns.reason == f"{effect}; each of 2 iterations running has met a rule"
+    assert turns.reason == f"{effect}; each of 2 consecutive iterations has met a rule"
     assert judge(RULES._replace(patience=1), [MOVING, first], limit=10).reason == effect
 
 

@@ -67,7 +67,7 @@ def test_message_of_a_converged_campaign(facts: dict[str, Any]) -> None:
         """\
 Y2023_R011705_F400-450 converged after 4 of 10 iterations
 
-The constants stand still: the effect of 0.20 um is below 0.5 um for 2 iterations.
+The alignment has converged: the effect of 0.20 um is below 0.5 um for 2 iterations.
 
 State: converged
 Progress: iteration 4 of 10
@@ -119,7 +119,7 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     assert message.subject == SUBJECTS[event]
     words = [message.subject.removeprefix("[faser-align] "), facts["reason"], "118.3 um (module.y 003)", "16,999"]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
-    words += ["Cure: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
+    words += ["Fix: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
     words += [facts["constants"], facts["steps"][0][1], facts["key"], "1.003", "before 1.004", facts["page"]]
     words += ["curvature in y", "moved by 12.3 um, not determined by the data", "none: matplotlib is not installed"]
     words += ["16 h 40 min", "6 iterations of the 10 allowed not needed: about 2 h 00 min of wall time and 25 h 00 min"]
@@ -210,7 +210,7 @@ def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> 
     ).text
     assert "Failed: 51\n" in text
     assert (
-        "- reco_s1_i01_00000, reco_s1_i01_00001, reco_s1_i01_00002 and 47 more: disk full\n  Cure: make room\n" in text
+        "- reco_s1_i01_00000, reco_s1_i01_00001, reco_s1_i01_00002 and 47 more: disk full\n  Fix: make room\n" in text
     )
     assert "- reco_s1_i01_00077: no output\n" in text
     assert " more\n" not in text

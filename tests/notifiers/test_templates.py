@@ -29,7 +29,7 @@ def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
     assert message.problems == ()
     assert message.subject == f"[faser-align] Hurra: {facts['campaign']} steht after 4 of 10 iterations"
     assert message.tone == "success"
-    assert "The constants stand still: the effect" in message.text
+    assert "The alignment has converged: the effect" in message.text
     for form in FORMS.values():
         text = getattr(message, form)
         assert "Hurra" in text
@@ -62,7 +62,7 @@ def test_ours_can_be_extended(facts: dict[str, Any], tmp_path: Path) -> None:
     message = compose(facts, str(tmp_path))
     assert message.problems == ()
     assert message.text.endswith("Greetings from the shift\n")
-    assert "The constants stand still" in message.text
+    assert "The alignment has converged" in message.text
     assert message.subject.endswith("iterations!")
 
 

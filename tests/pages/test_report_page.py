@@ -139,12 +139,12 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
         (
             {"rules": ["absolute"], "absolute_um_max": 2.5, "patience": 1},
             {"corrections, largest, in um": "limit 2.5 um", "corrections, largest, in urad": "limit 10 urad"},
-            "The constants stand still when the largest correction is below its limit (dashed); no other curve has a limit.",
+            "The alignment has converged when the largest correction is below its limit (dashed); no other curve has a limit.",
         ),
         (
             {"rules": ["relative", "effect"], "require": "all"},
             {"relative": "limit 0.001", "effect": "limit 0.5 um"},
-            "The constants stand still when relative and effect are below their limits (dashed)",
+            "The alignment has converged when relative and effect are below their limits (dashed)",
         ),
     ],
     ids=["absolute", "relative and effect"],
