@@ -73,7 +73,9 @@ def _met(rules: Rules, running: Sequence[Metrics]) -> str:
         return all_along
     if not all_along:
         return f"{at_last}; each of {len(running)} consecutive iterations has met a rule"
-    return f"{all_along}, in {len(running)} consecutive iterations" + (f"; in the last, {at_last}, too" if at_last else "")
+    return f"{all_along}, in {len(running)} consecutive iterations" + (
+        f"; in the last, {at_last}, too" if at_last else ""
+    )
 
 
 def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:

@@ -122,7 +122,9 @@ def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
     """Return the iteration as ``open_iteration`` does, and check that it reconstructs raw file ``file``."""
     iteration = open_iteration(folder, stage, number)
     if file not in iteration.files:
-        raise NodeError(f"raw file {file} is none of the campaign {iteration.record['name']}", exit_codes.CONFIG)
+        raise NodeError(
+            f"raw file {file} does not belong to the campaign {iteration.record['name']}", exit_codes.CONFIG
+        )
     return iteration
 
 
@@ -179,7 +181,7 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
         stage, number, *file = (int(word) for word in arguments[1:])
         node = layout.reco_node(stage, number, file[0]) if file else layout.mille_node(stage, number)
         if os.path.exists(layout.passed_file(arguments[0], node)):
-            sys.stderr.write(f"{node} is passed over\n")
+            sys.stderr.write(f"{node} is skipped\n")
             return 0
         work(arguments[0], stage, number, *file)
     except CampaignError as error:

@@ -159,7 +159,7 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
             found = one if found is None else found + one
         return found
     except CampaignError as error:
-        sys.stderr.write(f"what the data leave open is not known: {error}\n")
+        sys.stderr.write(f"the weak modes are not known: {error}\n")
         return None
 
 

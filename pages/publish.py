@@ -30,7 +30,7 @@ ENTRY_FORMAT = Format(
         Key("reason", "why, in words"),
         Key("year", "of the data"),
         Key("run", "likewise"),
-        Key("folder", "of the campaign, by which two of the same name are told apart"),
+        Key("folder", "of the campaign, which distinguishes two of the same name"),
         Key("files", "how many raw files"),
         Key("iterations", "how many were solved"),
         Key("chi2_per_ndf", "of the last one"),

@@ -123,7 +123,7 @@ def read_monitor(path: str | os.PathLike[str]) -> tuple[Monitored, ...]:
         try:
             rows.append(Monitored(*(int(field) for field in fields[:3]), *(float(field) for field in fields[3:])))
         except ValueError:
-            raise UserError(f"{path}: line {number} is none of a monitor: {line.strip()[:60]!r}") from None
+            raise UserError(f"{path}: line {number} does not belong to a monitor: {line.strip()[:60]!r}") from None
     return tuple(rows)
 
 

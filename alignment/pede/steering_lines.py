@@ -24,7 +24,7 @@ def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "ped
             continue
         where = f"{key} has {line.strip()!r}"
         if whole.lower() == "end":
-            raise UserError(f"{where}, behind which nothing is read; leave it out, it is written at the end")
+            raise UserError(f"{where}, after which nothing is read; leave it out, faser-align writes it at the end")
         if whole.lower() in FILE_KINDS or "." in whole.split(" ")[0]:
             continue
         keyword = find_keyword(word)

@@ -88,7 +88,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         "constraint_rank": constraints.rank,
         "sizes": problem.sizes,
         "notes": tuple(
-            f"{steering.binaries[number].path}: the {size} bytes behind its last record are left out, as pede does"
+            f"{steering.binaries[number].path}: the {size} bytes after its last record are left out, as pede does"
             for number, size in problem.source.leftovers.items()
         ),
     }

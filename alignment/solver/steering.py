@@ -156,7 +156,7 @@ class _Reader:
             self._take_method(line)
         elif keyword in _NUMBERS_OF_LISTS:
             if len(line.numbers) not in _NUMBERS_OF_LISTS[keyword]:
-                raise BadNumbersError(f"does not have {len(line.numbers)} numbers behind it")
+                raise BadNumbersError(f"does not have {len(line.numbers)} numbers after it")
             self._list = keyword
             if keyword == "constraint":
                 self._constraints.append((line.numbers, []))

@@ -378,7 +378,7 @@ def test_what_follows_the_last_record_is_noted(tmp_path: Path) -> None:
     case = make_case(14)
     solution = run(tmp_path, pack(case) + b"\1\2\3", "")
     assert_is(solution, *dense(case))
-    assert "the 3 bytes behind its last record" in (tmp_path / "millepede.log").read_text()
+    assert "the 3 bytes after its last record" in (tmp_path / "millepede.log").read_text()
     (note,) = solution.notes
     assert "data.bin" in note
 

@@ -253,7 +253,7 @@ def test_own_parameters_are_read_as_the_solvers_read_them() -> None:
         ("method full MINRES 3 % of 2 names", "pede", ""),
         ("\thugecut 50\tx", "builtin", ""),
         ("method\tinversion 3", "pede", "put blanks instead of tabs"),
-        ("end", "pede", "behind which nothing is read"),
+        ("end", "pede", "after which nothing is read"),
         ("method guessing 3", "pede", "pede's methods are"),
         ("weightedcons 1", "builtin", "the built-in solver does not have"),
         ("weightedcons 1", "pede", ""),

@@ -171,8 +171,7 @@ def laboratory(session_folder: Path) -> Iterator[Rebuilt]:
 
 @pytest.mark.timeout(timeout_s(SEEDS))
 def test_a_lost_database_is_rebuilt_as_it_was(laboratory: Rebuilt, capsys: pytest.CaptureFixture[str]) -> None:
-    """After faults, stops, resumptions, extensions and changes at random a rebuilt database agrees with the lost one.
-    """
+    """After faults, stops, resumptions, extensions and changes at random a rebuilt database agrees with the lost one."""
     summary, failed = laboratory.run(SEEDS)
     with capsys.disabled():
         print(f"\n{summary}")

@@ -150,7 +150,8 @@ def test_the_reason_says_how_long_each_rule_was_met() -> None:
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
     effect, significance = "effect 0.1 um is below 0.5 um", "significance 0.0003 is below 0.01"
     assert (
-        judge(RULES, [MOVING, last, last], limit=10).reason == f"{significance} and {effect}, in 2 consecutive iterations"
+        judge(RULES, [MOVING, last, last], limit=10).reason
+        == f"{significance} and {effect}, in 2 consecutive iterations"
     )
     one = judge(RULES, [MOVING, first, last], limit=10)
     assert one.name == "converged"

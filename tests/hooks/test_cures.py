@@ -93,8 +93,7 @@ def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> N
 
 
 def test_why_a_job_failed(tmp_path: Path) -> None:
-    """A reason names DAGMan's own value, a signal, or a status with the job's last line; an unknown status is a number.
-    """
+    """A reason names DAGMan's own value, a signal, or a status with the job's last line; an unknown status is a number."""
     folder = record(tmp_path / "campaign")["folder"]
     assert judging.why(-1002, folder, NODE) == "the job was removed"
     assert judging.why(-1001, folder, NODE) == "the job could not be submitted"
