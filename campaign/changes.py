@@ -47,8 +47,8 @@ def read(folder: str) -> list[Change]:
     path = f"{folder}/{layout.CHANGES}"
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        return [{**change, "key": str(change["key"]), "after": change["after"]} for change in found]
+            stored = json.load(file)
+        return [{**change, "key": str(change["key"]), "after": change["after"]} for change in stored]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -19,19 +19,21 @@ def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int
     """
     if len(runs) != len(files):
         raise UserError(f"there are {len(runs)} -r and {len(files)} -f; give one -f for each -r, in the same order")
-    found: dict[str, set[int]] = {}
+    files_of: dict[str, set[int]] = {}
     for run, text in zip(runs, files, strict=True):
-        found.setdefault(parse_run(run), set()).update(parse_files(text))
-    if len(found) == 1:
-        run, numbers = next(iter(found.items()))
+        files_of.setdefault(parse_run(run), set()).update(parse_files(text))
+    if len(files_of) == 1:
+        run, numbers = next(iter(files_of.items()))
         return run, sorted(numbers)
-    return "+".join(sorted(found)), sorted(int(run) * layout.RUN + file for run in found for file in found[run])
+    return "+".join(sorted(files_of)), sorted(
+        int(run) * layout.RUN + file for run in files_of for file in files_of[run]
+    )
 
 
 def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
     """Return the raw files by run, numbered as in the run; ``run`` is used for campaigns with one run only."""
-    found: dict[str, list[int]] = {}
+    files_of: dict[str, list[int]] = {}
     for file in files:
         of_run, number = layout.raw(run, file)
-        found.setdefault(of_run, []).append(number)
-    return found
+        files_of.setdefault(of_run, []).append(number)
+    return files_of

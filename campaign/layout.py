@@ -77,10 +77,10 @@ def dag_name(number: int) -> str:
 
 def dag_files(folder: str) -> "list[str]":
     """Return the names of the campaign's DAG files, oldest first."""
-    found: list[str] = []
-    while not found or os.path.exists(f"{folder}/{dag_name(len(found) + 1)}"):
-        found.append(dag_name(len(found) + 1))
-    return found
+    names: list[str] = []
+    while not names or os.path.exists(f"{folder}/{dag_name(len(names) + 1)}"):
+        names.append(dag_name(len(names) + 1))
+    return names
 
 
 def newest_dag(folder: str) -> str:
@@ -133,18 +133,18 @@ def iterations(record: "Record") -> "list[tuple[int, int]]":
     """Return (stage, iteration) of all iterations in order of execution, the validation's two last."""
     if "only" in record:  # only the reconstruction of one iteration, solved by hand
         return [(1, record["only"])]
-    found = [
+    pairs = [
         (stage, number)
         for stage, described in enumerate(record["stages"], start=1)
         for number in range(1, described["iterations"] + 1)
     ]
-    return [*found, (VALIDATION, BEFORE), (VALIDATION, AFTER)] if "validation" in record else found
+    return [*pairs, (VALIDATION, BEFORE), (VALIDATION, AFTER)] if "validation" in record else pairs
 
 
 def files_of(record: "Record", stage: int) -> "list[int]":
     """Return the raw files reconstructed in a stage; the validation adds files that were not used before."""
-    found: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
-    return found
+    files: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
+    return files
 
 
 def stations_of(record: "Record", stage: int) -> int:

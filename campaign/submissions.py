@@ -30,8 +30,8 @@ def latest(folder: str) -> Submission:
     """Return the latest submission of the campaign in ``folder``, with empty fields where unknown."""
     try:
         with open(f"{folder}/{layout.SUBMITTED}", encoding="utf-8") as file:
-            found = json.load(file)
-        return Submission(*(str(found[key]) for key in Submission._fields))
+            stored = json.load(file)
+        return Submission(*(str(stored[key]) for key in Submission._fields))
     except (OSError, ValueError, KeyError, TypeError):
         return Submission("", "", "")
 

@@ -46,11 +46,11 @@ def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
     Raises:
         OSError: constants cannot be read.
     """
-    found = {"before": _sha256(Path(before.constants_file()).read_bytes())}
-    found["after"] = _sha256(Path(after.constants_file()).read_bytes())
+    facts = {"before": _sha256(Path(before.constants_file()).read_bytes())}
+    facts["after"] = _sha256(Path(after.constants_file()).read_bytes())
     handed = {"before": _submitted(before), "after": _handed_on(after)}
-    changed = [half for half, begun in found.items() if handed[half] not in (None, begun)]
-    return {**{f"{half}_sha256": begun for half, begun in found.items()}, "changed_by_hand": changed}
+    changed = [half for half, begun in facts.items() if handed[half] not in (None, begun)]
+    return {**{f"{half}_sha256": begun for half, begun in facts.items()}, "changed_by_hand": changed}
 
 
 def _handed_on(iteration: Iteration) -> str | None:
@@ -72,10 +72,10 @@ def _submitted(iteration: Iteration) -> str | None:
 def _found(metrics: Path) -> str | None:
     """Return the result's checksum in an iteration's metrics; None in metrics of an older program."""
     try:
-        found = json.loads(metrics.read_text(encoding="utf-8"))["constants"]["result_sha256"]
+        checksum = json.loads(metrics.read_text(encoding="utf-8"))["constants"]["result_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, str) else None
+    return checksum if isinstance(checksum, str) else None
 
 
 def _of_file(path: str) -> str | None:

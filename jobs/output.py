@@ -17,9 +17,9 @@ from faser_align.system.root_file import problem
 def check(path: str) -> str:
     """Return what is wrong with the file as a sentence, or an empty string."""
     try:
-        found = problem(path)
-        if found:
-            return found
+        reason = problem(path)
+        if reason:
+            return reason
         next(read_tracks(path, 1))
     except (CampaignError, OSError) as error:
         return str(error)

@@ -60,21 +60,21 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     chi2, small, moved = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 3))
     figure.suptitle(name.replace("$", r"\$"), fontsize="medium")
     x = list(range(1, len(history) + 1))
-    chi2.plot(x, [_number(one.get("chi2_per_ndf")) for one in history], "o-", color=_BLUE)
+    chi2.plot(x, [_number(metrics.get("chi2_per_ndf")) for metrics in history], "o-", color=_BLUE)
     chi2.set_ylabel("chi2/ndf")
     curves = [("effect_um", "effect [um]", _BLUE), ("significance", "significance", _ORANGE)]
     curves += [("relative", "relative", _COLOURS[2])] if "relative" in limits else []
     for key, label, colour in curves:
-        _log(small, x, label, [_number(one.get(key)) for one in history], colour)
+        _log(small, x, label, [_number(metrics.get(key)) for metrics in history], colour)
         _limit(small, limits.get(key), colour)
     small.set_ylabel("still to come" + _DASHED * any(key in limits for key, _, _ in curves))
-    kinds = sorted({kind for one in history for kind in _mapping(one.get("corrections"))})
+    kinds = sorted({kind for metrics in history for kind in _mapping(metrics.get("corrections"))})
     absolute = [key for key in limits if key.startswith("largest_")]
     size = "largest" if absolute else "rms"
     for kind, colour in zip(kinds, _COLOURS, strict=False):
-        found = [_mapping(_mapping(one.get("corrections")).get(kind)) for one in history]
-        unit = next((one["unit"] for one in found if "unit" in one), "")
-        _log(moved, x, f"{kind} [{unit}]", [abs(_number(one.get(size))) for one in found], colour)
+        corrections = [_mapping(_mapping(metrics.get("corrections")).get(kind)) for metrics in history]
+        unit = next((correction["unit"] for correction in corrections if "unit" in correction), "")
+        _log(moved, x, f"{kind} [{unit}]", [abs(_number(correction.get(size))) for correction in corrections], colour)
     for key in absolute:
         _limit(moved, limits[key], _GREY, key.removeprefix("largest_"))
     moved.set_ylabel(f"correction, {size}" + _DASHED * bool(absolute))
@@ -103,8 +103,11 @@ def _limit(axes: "Axes", value: float | None, colour: str, unit: str = "") -> No
 
 def _tick(axes: "Axes", x: Sequence[int], history: Sequence[Metrics]) -> None:
     """Label iterations by number, with several stages as stage.number."""
-    staged = len({one.get("stage") for one in history}) > 1
-    names = [f"{one.get('stage')}.{one.get('iteration')}" if staged else f"{one.get('iteration')}" for one in history]
+    staged = len({metrics.get("stage") for metrics in history}) > 1
+    names = [
+        f"{metrics.get('stage')}.{metrics.get('iteration')}" if staged else f"{metrics.get('iteration')}"
+        for metrics in history
+    ]
     every = max(1, math.ceil(len(x) / 20))
     axes.set_xticks(x[::every], names[::every])
 

@@ -69,10 +69,10 @@ def _scratch(request: Request) -> str:
     """Compare the free space of the scratch folder with the job's request."""
     folder = os.environ.get("_CONDOR_SCRATCH_DIR") or os.environ.get("TMPDIR") or "/tmp"
     free_mb, wanted_mb = shutil.disk_usage(folder).free / MB, request["disk_mb"]
-    found = f"{free_mb:,.0f} MB free in {folder} on {platform.node()}; the job requests {wanted_mb:,} MB"
+    sentence = f"{free_mb:,.0f} MB free in {folder} on {platform.node()}; the job requests {wanted_mb:,} MB"
     if free_mb < wanted_mb:
-        raise UserWarning(f"{found}: jobs there may fail; require more with htcondor.{request['kind']}.disk_mb")
-    return found
+        raise UserWarning(f"{sentence}: jobs there may fail; require more with htcondor.{request['kind']}.disk_mb")
+    return sentence
 
 
 def _read(request: Request) -> str:
@@ -152,10 +152,10 @@ def _pede(request: Request) -> str:
     from faser_align.alignment.pede.runner import probe, sourced
 
     environment = sourced(request["environment"])
-    found = shutil.which(request["pede"], path=environment.get("PATH"))
-    if found is None:
+    program = shutil.which(request["pede"], path=environment.get("PATH"))
+    if program is None:
         raise UserError(f"solver.pede = {request['pede']} is not a program on {platform.node()}; give a path that is")
-    return f"{found} runs ({probe(found, environment) or 'it does not tell its version'})"
+    return f"{program} runs ({probe(program, environment) or 'it does not tell its version'})"
 
 
 def _ticket(request: Request) -> str:

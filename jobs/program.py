@@ -112,7 +112,7 @@ def open_iteration(folder: str, stage: int, number: int) -> Iteration:
     """
     with failing(exit_codes.CONFIG, file_system=exit_codes.ENVIRONMENT):
         record = read_record(folder)
-    known = {one for one, _ in layout.iterations(record)}
+    known = {known_stage for known_stage, _ in layout.iterations(record)}
     if stage not in known or number < 1:
         raise NodeError(f"{folder} has no iteration {number} of stage {stage}", exit_codes.CONFIG)
     return Iteration(record, os.path.abspath(folder), stage, number)
@@ -154,13 +154,13 @@ def failing(status: int, file_system: int | None = None, missing: int | None = N
     except NodeError:
         raise
     except (CampaignError, OSError) as error:
-        said = str(error)
+        message = str(error)
         if isinstance(error, OSError):
-            said = (f"{error.filename}: " if error.filename else "") + (error.strerror or said)
+            message = (f"{error.filename}: " if error.filename else "") + (error.strerror or message)
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError):
             status = (isinstance(cause, FileNotFoundError) and missing) or file_system or status
-        raise NodeError(said, exit_codes.NO_SPACE if _disk_is_full(error) else status) from error
+        raise NodeError(message, exit_codes.NO_SPACE if _disk_is_full(error) else status) from error
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:

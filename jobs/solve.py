@@ -105,9 +105,9 @@ def solve(folder: str, stage: int, number: int) -> None:
 def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
     history = []
-    for one in iteration.before():
+    for earlier in iteration.before():
         try:
-            text = Path(layout.metrics_file(iteration.folder, one.stage, one.number)).read_text(encoding="utf-8")
+            text = Path(layout.metrics_file(iteration.folder, earlier.stage, earlier.number)).read_text(encoding="utf-8")
             history.append(json.loads(text))
         except (OSError, ValueError):
             continue  # a stage that ended early has no more metrics
@@ -133,15 +133,15 @@ def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
     """Compare the momenta with the previous iteration and the stage's first; empty if unknown."""
     now = read_momenta([iteration.momenta_file(file) for file in used])
     window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
-    found = {}
+    drift = {}
     for name, number in (("since_before", iteration.number - 1), ("since_first", 1)):
         if now is None or number < 1 or number == iteration.number:
             continue
         earlier = iteration._replace(number=number)
         before = read_momenta([earlier.momenta_file(file) for file in used])
         if before is not None:
-            found[name] = compare(before, now, window)
-    return found
+            drift[name] = compare(before, now, window)
+    return drift
 
 
 def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | None:
@@ -153,11 +153,11 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
     try:
         if iteration.config["mille"]["pivot"] == "layer" or not any(turns_layers(step.free) for step in solved.steps):
             return normal_equations(solved.steering)
-        found: Normal | None = None
+        total: Normal | None = None
         for file in used:
-            one = _about_layers(iteration, file, solved.residual_max_mm)
-            found = one if found is None else found + one
-        return found
+            part = _about_layers(iteration, file, solved.residual_max_mm)
+            total = part if total is None else total + part
+        return total
     except CampaignError as error:
         sys.stderr.write(f"the weak modes are not known: {error}\n")
         return None
@@ -203,8 +203,8 @@ def _resources(started: float) -> Resources:
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Resources(
         wall_s=round(time.monotonic() - started, 3),
-        cpu_s=round(sum(one.ru_utime + one.ru_stime for one in usage), 3),
-        max_memory_mb=round(max(one.ru_maxrss for one in usage) / 1024, 1),
+        cpu_s=round(sum(used.ru_utime + used.ru_stime for used in usage), 3),
+        max_memory_mb=round(max(used.ru_maxrss for used in usage) / 1024, 1),
     )
 
 

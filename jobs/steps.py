@@ -118,12 +118,12 @@ def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tu
 
 def _solution(steering: Path, settings: Solver) -> Solution:
     if settings["backend"] == "builtin":
-        found = run_builtin(steering)
+        solution = run_builtin(steering)
     else:
         with failing(exit_codes.ENVIRONMENT):
             environment = sourced(settings.get("environment", ""))
         try:
-            found = run_pede(steering, settings["pede"], settings["threads"], environment)
+            solution = run_pede(steering, settings["pede"], settings["threads"], environment)
         except NotStartedError as problem:
             raise NodeError(str(problem), exit_codes.ENVIRONMENT) from problem
-    return accept(found, settings.get("warnings_ok", DOUBTFUL_CODES))
+    return accept(solution, settings.get("warnings_ok", DOUBTFUL_CODES))

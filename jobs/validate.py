@@ -57,12 +57,12 @@ def validate(folder: str, stage: int, number: int) -> None:
 def _compare(after: Iteration, files: Sequence[int]) -> dict[str, Any]:
     """Return the counts with each set of constants for these files, and the momentum changes of common tracks."""
     before = after._replace(number=layout.BEFORE)
-    found: dict[str, Any] = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
+    comparison: dict[str, Any] = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
     old, new = (read_momenta([half.momenta_file(file) for file in files]) for half in (before, after))
     if old is not None and new is not None:
         window = after.config["mille"]["pz_min"], after.config["mille"]["pz_max"]
-        found["momentum"] = compare(old, new, window)
-    return found
+        comparison["momentum"] = compare(old, new, window)
+    return comparison
 
 
 def _counts(half: Iteration, files: Sequence[int]) -> Counts:

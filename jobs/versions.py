@@ -14,15 +14,15 @@ PACKAGES = ("numpy", "uproot")
 
 def versions(folder: Path) -> dict[str, str]:
     """Return versions by name: faser-align, Python and its packages, and pede if its log is in ``folder``."""
-    found = {"faser-align": faser_align.__version__, "Python": platform.python_version()}
+    by_name = {"faser-align": faser_align.__version__, "Python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_name[package] = version(package)
         except PackageNotFoundError:
             continue
     try:
         with open(folder / LOG, "rb") as log:
-            said = VERSION.search(log.read(HEAD_BYTES).decode(errors="replace"))
+            match = VERSION.search(log.read(HEAD_BYTES).decode(errors="replace"))
     except OSError:
-        said = None
-    return found | ({"pede": said[0]} if said else {})
+        match = None
+    return by_name | ({"pede": match[0]} if match else {})

@@ -29,16 +29,16 @@ def interruptible() -> Iterator[None]:
 
 
 def _look_up(lookup: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    found: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
     def work() -> None:
         try:
-            found.put((lookup(*arguments, **named), None))
+            results.put((lookup(*arguments, **named), None))
         except BaseException as error:  # noqa: BLE001 - raised again in the caller
-            found.put((None, error))
+            results.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()
-    answer, error = found.get()
+    answer, error = results.get()
     if error is not None:
         raise error
     return answer

@@ -34,9 +34,9 @@ def send_mail(service: Any, message: Message, *, key: str, thread: str, reached:
     if not recipients:
         return Answer(True, "")
     letter = write_mail(service, message, key=key, thread=thread)
-    said = ""
+    answer = ""
     try:
-        refused, said = _hand_over(service, letter, recipients)
+        refused, answer = _hand_over(service, letter, recipients)
     except smtplib.SMTPRecipientsRefused as error:
         refused = error.recipients
     except smtplib.SMTPResponseException as error:
@@ -45,7 +45,7 @@ def send_mail(service: Any, message: Message, *, key: str, thread: str, reached:
         return Answer(False, f"the mail server could not be used: {error}")
     reached += [address for address in recipients if address not in refused]
     if not refused:
-        return Answer(True, said)
+        return Answer(True, answer)
     address, (code, reason) = next(iter(refused.items()))
     others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     return Answer(False, f"the mail server refused {address}{others}: {_answer(code, reason)}")

@@ -38,7 +38,7 @@ def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
     channels = list(dict.fromkeys(_channels(service))) or [""]
     accepted, refused = Answer(True, ""), []
     try:
-        for channel in (one for one in channels if one not in reached):
+        for channel in (name for name in channels if name not in reached):
             answer = _post(service, address, write_post(service, message, channel))
             if answer.accepted:
                 reached.append(channel)
@@ -61,8 +61,8 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
             return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())
     except HTTPError as error:
         with error:
-            said = f"{error.code} {error.reason}: {_words(error.read(ANSWER_BYTES_MAX))}".rstrip(": ")
-        return Answer(False, f"the Mattermost server answered {said}")
+            reason = f"{error.code} {error.reason}: {_words(error.read(ANSWER_BYTES_MAX))}".rstrip(": ")
+        return Answer(False, f"the Mattermost server answered {reason}")
 
 
 def write_post(service: Any, message: Message, channel: str = "") -> dict[str, Any]:
@@ -78,20 +78,20 @@ def write_post(service: Any, message: Message, channel: str = "") -> dict[str, A
 def parts(markdown: str) -> list[str]:
     """Split into the first paragraph, the text after it, and each part with its heading; keep fenced blocks together."""
     headline, *paragraphs = markdown.strip().split("\n\n")
-    found: list[list[str]] = []
+    blocks: list[list[str]] = []
     fenced = False
     for paragraph in paragraphs:
-        if not found or (paragraph.startswith(_PART) and not fenced):
-            found.append([])
-        found[-1].append(paragraph)
+        if not blocks or (paragraph.startswith(_PART) and not fenced):
+            blocks.append([])
+        blocks[-1].append(paragraph)
         fenced ^= paragraph.count(_FENCE) % 2 == 1
-    return [headline, *("\n\n".join(part) for part in found)]
+    return [headline, *("\n\n".join(part) for part in blocks)]
 
 
 def _channels(service: Any) -> list[str]:
     """Return the channels of the address; before version 2 apprise stored names, since then pairs of kind and name."""
-    found = getattr(service, "targets", None) or getattr(service, "channels", None) or []
-    return [each if isinstance(each, str) else each[1] for each in found]
+    targets = getattr(service, "targets", None) or getattr(service, "channels", None) or []
+    return [each if isinstance(each, str) else each[1] for each in targets]
 
 
 def _timeout_s(service: Any) -> float:

@@ -62,7 +62,7 @@ def reach(server: Server, wait_s: float = WAIT_S) -> str:
 def _greeted(connection: socket.socket, server: Server) -> bool:
     if not server.greets:
         return False
-    said = connection.recv(4)
-    if not said.startswith(b"220"):
+    greeting = connection.recv(4)
+    if not greeting.startswith(b"220"):
         raise UserError(f"{server.host}:{server.port} is no mail server: it does not greet as one")
     return True

@@ -61,9 +61,9 @@ def heard() -> Iterator[list[logging.LogRecord]]:
 @contextmanager
 def http_statuses() -> Iterator[list[int]]:
     """Collect the status codes of web servers, and nothing else of that log, which contains tokens."""
-    found: list[int] = []
-    with _only_to(_StatusListener(found), _REQUESTS):
-        yield found
+    statuses: list[int] = []
+    with _only_to(_StatusListener(statuses), _REQUESTS):
+        yield statuses
 
 
 @contextmanager
@@ -117,11 +117,11 @@ class _Listener(logging.Handler):
 
 
 class _StatusListener(logging.Handler):
-    def __init__(self, found: list[int]) -> None:
+    def __init__(self, statuses: list[int]) -> None:
         super().__init__(logging.DEBUG)
-        self._found = found
+        self._statuses = statuses
 
     def emit(self, record: logging.LogRecord) -> None:
         arguments = record.args
         if isinstance(arguments, tuple) and len(arguments) >= 2 and isinstance(arguments[-2], int):
-            self._found.append(arguments[-2])
+            self._statuses.append(arguments[-2])

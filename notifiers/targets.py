@@ -214,20 +214,20 @@ def _secrets(target: Target) -> set[str]:
     authority, path, query = _parts(rest)
     account, _, server = authority.rpartition("@")
     user, _, password = account.partition(":")
-    found = {password, account if password else ""}
+    secrets = {password, account if password else ""}
     if target.scheme not in _MAIL_SCHEMES:
         shortest = _WEB_TOKEN_MIN if target.scheme in _WEB_SCHEMES else 1
-        found.update(piece for piece in path.split("/") if len(piece) >= shortest)
+        secrets.update(piece for piece in path.split("/") if len(piece) >= shortest)
     if target.scheme not in _SERVER_SCHEMES:
-        found.update([user, *(piece for piece in server.split(":") if "." not in piece and not piece.isdecimal())])
-        found.add(server if "." not in server else "")
-    found.update(value for key, value in parse_qsl(query) if key.lower() not in _OPEN_ARGUMENTS)
-    found |= {spelled for value in found for spelled in (unquote(value), quote(unquote(value), safe=""))}
+        secrets.update([user, *(piece for piece in server.split(":") if "." not in piece and not piece.isdecimal())])
+        secrets.add(server if "." not in server else "")
+    secrets.update(value for key, value in parse_qsl(query) if key.lower() not in _OPEN_ARGUMENTS)
+    secrets |= {spelled for value in secrets for spelled in (unquote(value), quote(unquote(value), safe=""))}
     if password:
         plain = unquote(password)
         for login in (f"\0{unquote(user)}\0{plain}", plain):  # as in SMTP's AUTH PLAIN and LOGIN
-            found.add(base64.b64encode(login.encode()).decode())
-    return (found | {target.url, rest}) - {""}
+            secrets.add(base64.b64encode(login.encode()).decode())
+    return (secrets | {target.url, rest}) - {""}
 
 
 def _parts(rest: str) -> tuple[str, str, str]:

@@ -45,14 +45,14 @@ class Templates:
     def words(self, event: str, names: Mapping[str, Any]) -> dict[str, Any]:
         """Return what an event's template sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
         known = event if _EVENT.fullmatch(event) and f"{event}.j2" in _names() else UNKNOWN
-        found = _set_by(_ours(), f"{known}.j2", names)
+        variables = _set_by(_ours(), f"{known}.j2", names)
         for name in self._of_the_user([f"{event}.j2"], event):
             try:
                 with _bounded():
-                    found |= _checked(_set_by(_users(self.folder), name, names))
+                    variables |= _checked(_set_by(_users(self.folder), name, names))
             except Exception as problem:  # noqa: BLE001 -- a template is a program of the user's
                 self._tell(name, problem)
-        return found
+        return variables
 
     def render(self, event: str, form: str, view: View, *, ours: bool = False) -> str:
         """Render a form of the message, ``txt``, ``html`` or ``md``; with ``ours`` ignore the user's templates."""
@@ -81,14 +81,14 @@ class Templates:
         if isinstance(problem, TimeoutError):
             raise problem  # the delivery's alarm, not an error of the template
         line = getattr(problem, "lineno", None)
-        said = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
-        self._note(name, f"line {line}: {said}" if line else said)
+        reason = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+        self._note(name, f"line {line}: {reason}" if line else reason)
 
     def _note(self, name: str, why: str) -> None:
         if name not in self._refused:
             self._refused.add(name)
-            said = " ".join(f"{self.folder}/{name} cannot be used: {why}".split())
-            self.problems.append(f"{said}; the program's own is used")
+            sentence = " ".join(f"{self.folder}/{name} cannot be used: {why}".split())
+            self.problems.append(f"{sentence}; the program's own is used")
 
 
 class _TooLong(Exception):

@@ -85,8 +85,8 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
 
 def _steps(facts: Facts) -> tuple[Step, ...]:
     """Return the commands to type next; a command is never cut, so that it can be pasted."""
-    found = facts.get("steps")
-    steps = found if isinstance(found, list | tuple) else ()
+    listed = facts.get("steps")
+    steps = listed if isinstance(listed, list | tuple) else ()
     return tuple(Step(line(words), " ".join(printable(command).split("\n"))) for words, command in steps)
 
 
@@ -125,7 +125,7 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     if not rows:
         return ()
     now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
-    found = [
+    changes = [
         Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
         Change("Effect", *(with_unit(size(row.get("effect_um"), ".2f"), "um") for row in (now, before))),
         Change("Significance", *(number(row.get("significance"), ".3g") for row in (now, before))),
@@ -133,14 +133,14 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     ]
     return tuple(
         Change(change.label, change.now, "" if change.before == NONE else change.before)
-        for change in found
+        for change in changes
         if change.now != NONE
     )
 
 
 def _validation(groups: object) -> Table:
     """Return the table of the validation, as `status` shows it; without rows if there was none."""
-    found = groups if isinstance(groups, Mapping) else {}
+    halves = groups if isinstance(groups, Mapping) else {}
     rows = [
         (
             label,
@@ -148,7 +148,7 @@ def _validation(groups: object) -> Table:
             *(number(_half(group, when).get("chi2_per_ndf"), ".3f") for when in ("before", "after")),
         )
         for name, label in (("all", "all files"), ("unused", "files not used"))
-        if isinstance(group := found.get(name), Mapping)
+        if isinstance(group := halves.get(name), Mapping)
     ]
     note = "Before: with the campaign's first constants; after: with its last ones."
     return Table(("files", "tracks", "chi2/ndf before", "chi2/ndf after"), tuple(rows), note)
@@ -189,13 +189,13 @@ def _row(row: Facts, staged: bool) -> tuple[str, ...]:
 
 
 def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -> tuple[Listing, ...]:
-    found = []
+    listings = []
     for title, key in wanted:
         entries = _entries(facts, key)
         if entries:
             groups = _grouped(entries, limits)[: limits.items]
-            found.append(Listing(title, tuple(_item(group, limits) for group in groups), len(entries)))
-    return tuple(found)
+            listings.append(Listing(title, tuple(_item(group, limits) for group in groups), len(entries)))
+    return tuple(listings)
 
 
 def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:

@@ -28,7 +28,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(os.getpid()), campaign, folder, written_utc, *sys.path]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, said = child.communicate(timeout=PUBLISH_S_MAX)
+        _, output = child.communicate(timeout=PUBLISH_S_MAX)
     except subprocess.TimeoutExpired:
         raise CampaignError(f"the page was not written within {PUBLISH_S_MAX:.0f} s") from None
     finally:
@@ -37,7 +37,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.communicate(timeout=KILLED_S_MAX)
     if child.returncode:
-        raise CampaignError(said.decode("utf-8", "replace").strip() or f"exit status {child.returncode}")
+        raise CampaignError(output.decode("utf-8", "replace").strip() or f"exit status {child.returncode}")
 
 
 def write(parent: str, campaign: str, folder: str, written_utc: str) -> None:

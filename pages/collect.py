@@ -167,8 +167,8 @@ def _text(path: str) -> str:
 
 def _reason(campaign: Row, history: list[Row]) -> str:
     """Return the reason for the campaign's state, or its last decision."""
-    told = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
-    moved = [row for row in told if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else told
+    reasons = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
+    moved = [row for row in reasons if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else reasons
     return str(moved[-1]["facts"]["reason"]) if moved else ""
 
 
@@ -233,12 +233,12 @@ def _modules(row: Row, result: Result | None) -> Modules:
     """Return per module the largest correction (um), its ratio to the error, and the fraction of hits cut."""
     hits = row["metrics"].get("hits", {}).get("modules", {})
     cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}
-    found = {"cut": cut}
+    values = {"cut": cut}
     if result is not None:
         sizes = _sizes(result)
-        found["correction"] = {key: size for key, (size, _) in sizes.items()}
-        found["significance"] = {key: sigma for key, (_, sigma) in sizes.items()}
-    return found
+        values["correction"] = {key: size for key, (size, _) in sizes.items()}
+        values["significance"] = {key: sigma for key, (_, sigma) in sizes.items()}
+    return values
 
 
 def _errors(result: Result | None) -> Constants:
@@ -257,18 +257,18 @@ def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: 
 
 def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
     """Return per module the largest shift across the strips of its sides (um), and the largest in units of its error."""
-    found: dict[str, tuple[float | None, float | None]] = {}
+    sizes: dict[str, tuple[float | None, float | None]] = {}
     for label, row in result.items():
         parameter = PARAMETERS.get(label)
         if parameter is None or parameter.kind not in MODULE_DOFS or row.difference is None:
             continue
-        size, sigma = found.get(parameter.key, (None, None))
+        size, sigma = sizes.get(parameter.key, (None, None))
         if parameter.kind == "module.x":
             size = max(size or 0.0, abs(row.value) * 1e3)
         if row.error and math.isfinite(row.value / row.error):
             sigma = max(sigma or 0.0, abs(row.value) / row.error)
-        found[parameter.key] = (size, sigma)
-    return found
+        sizes[parameter.key] = (size, sigma)
+    return sizes
 
 
 def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tuple[str, str]]:
@@ -277,7 +277,7 @@ def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tu
     if not solved:
         return []
     place = Path(layout.metrics_file(folder, solved[-1]["stage"], solved[-1]["iteration"])).parent
-    found = []
+    texts = []
     for path in sorted(place.glob("**/*.txt")):
         if path.name in ("str.txt", "par.txt", "con.txt", "own.txt"):
             try:
@@ -286,5 +286,5 @@ def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tu
                 missing.append(f"{path} cannot be read: {problem.strerror}")
                 continue
             more = f"\n... and {len(text) - TEXT_BYTES_MAX:,} characters more" if len(text) > TEXT_BYTES_MAX else ""
-            found.append((str(path.relative_to(place)), text[:TEXT_BYTES_MAX] + more))
-    return found
+            texts.append((str(path.relative_to(place)), text[:TEXT_BYTES_MAX] + more))
+    return texts

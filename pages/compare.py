@@ -114,10 +114,10 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
             apart[name] = _apart(first, other)
-            found = changes(first.found, other.found)
+            differences = changes(first.found, other.found)
             moved[name] = [
-                *movers(found, MOVERS_MAX, rotations=False),
-                *movers(found, MOVERS_MAX, rotations=True),
+                *movers(differences, MOVERS_MAX, rotations=False),
+                *movers(differences, MOVERS_MAX, rotations=True),
             ]
     return Comparison(
         names=names,
@@ -145,9 +145,9 @@ def _shares(names: Sequence[str], files: Sequence[set[tuple[str, int]]]) -> list
 
 def _missing(campaign: Facts) -> list[str]:
     """Return what could not be read of a campaign, its constants first; a long list is cut with a count."""
-    found = sorted(campaign.missing, key=lambda text: not campaign.found_path or campaign.found_path not in text)
-    more = len(found) - MISSING_MAX
-    return [*found[:MISSING_MAX], *([f"and {more} more, which its report names"] if more > 0 else [])]
+    missing = sorted(campaign.missing, key=lambda text: not campaign.found_path or campaign.found_path not in text)
+    more = len(missing) - MISSING_MAX
+    return [*missing[:MISSING_MAX], *([f"and {more} more, which its report names"] if more > 0 else [])]
 
 
 def _names(campaigns: Sequence[Facts]) -> tuple[str, ...]:
@@ -188,8 +188,8 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
 def _differences(campaigns: Sequence[Facts]) -> list[Difference]:
     flat = [dict(_flat("", c.record["config"] | {"stages": c.record["stages"]})) for c in campaigns]
     keys = list(dict.fromkeys(key for values in flat for key in values))
-    found = [Difference(key, tuple(values.get(key, "") for values in flat)) for key in keys]
-    return [d for d in found if len(set(d.values)) > 1 and not d.key.startswith(NOT_COMPARED)]
+    differences = [Difference(key, tuple(values.get(key, "") for values in flat)) for key in keys]
+    return [d for d in differences if len(set(d.values)) > 1 and not d.key.startswith(NOT_COMPARED)]
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -205,13 +205,13 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _apart(first: Facts, other: Facts) -> list[Apart]:
     difference = subtract_constants(other.found or {}, first.found or {})
-    found = []
+    rows = []
     for kind, length in (("layer", 2), ("module", 3)):
         for place, dof in enumerate(DOFS):
             values = {key: six[place] for key, six in difference.items() if len(key) == length and six[place]}
             if values:
-                found.append(_row(kind, dof, place, values, (first.errors, other.errors)))
-    return found
+                rows.append(_row(kind, dof, place, values, (first.errors, other.errors)))
+    return rows
 
 
 def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: tuple[Constants, Constants]) -> Apart:
@@ -219,7 +219,7 @@ def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: t
     where = max(values, key=lambda key: abs(values[key]))
     sigmas = []
     for key, value in values.items():
-        error = math.hypot(*(one.get(key, ZERO)[place] for one in errors))
+        error = math.hypot(*(constants.get(key, ZERO)[place] for constants in errors))
         if error > 0:
             sigmas.append((value / error) ** 2)
     return Apart(
@@ -236,15 +236,15 @@ def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: t
 
 def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
     """Return the comparison as an HTML page."""
-    found = compare(campaigns)
+    comparison = compare(campaigns)
     return (
         environment()
         .get_template("compare.html.j2")
         .render(
-            found=found,
-            charts=_charts(found, campaigns),
+            found=comparison,
+            charts=_charts(comparison, campaigns),
             written_utc=written_utc,
-            title=" and ".join(found.names),
+            title=" and ".join(comparison.names),
         )
     )
 
@@ -254,20 +254,20 @@ def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
     return [Curve(*curve, [[m.get(curve[0]) for m in metrics] for metrics in solved]) for curve in CURVES]
 
 
-def _charts(found: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
+def _charts(comparison: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
     """Return the overlaid convergence curves, each with its heading."""
     drawn = []
-    for curve in found.curves:
+    for curve in comparison.curves:
         limits = [_limits(c.record, curve.key) for c in campaigns]
         known = sorted({value for of in limits for value in of})
         heading = curve.title
         if len(known) > 1:
-            told = [f"{name} {_then(of)}" for name, of in zip(found.names, limits, strict=True) if of]
-            heading += f" (limits: {'; '.join(told)})"
+            ends = [f"{name} {_then(of)}" for name, of in zip(comparison.names, limits, strict=True) if of]
+            heading += f" (limits: {'; '.join(ends)})"
         chart = charts.line_chart(
             curve.title,
             [str(number + 1) for number in range(len(curve.rows))],
-            [Series(*series) for series in zip(found.names, curve.values, strict=True)],
+            [Series(*series) for series in zip(comparison.names, curve.values, strict=True)],
             unit=curve.unit,
             log=curve.log,
             limit=Limit("limit", known[0]) if len(known) == 1 else None,
@@ -282,7 +282,7 @@ def _then(limits: Sequence[float]) -> str:
 
 def _limits(record: Manifest, number: str) -> list[float]:
     """Return a quantity's limit in each stage that has one; empty for an imported campaign."""
-    found = [
+    limits = [
         criteria.limits(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)
     ]
-    return [value for value in found if value is not None]
+    return [value for value in limits if value is not None]

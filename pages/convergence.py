@@ -20,11 +20,11 @@ _RULES = {
 }
 
 
-def drawn(found: Facts) -> list[tuple[str, Markup]]:
+def drawn(facts: Facts) -> list[tuple[str, Markup]]:
     """Return heading and drawing of each chart: the judged quantities with their limits, and the corrections."""
-    judged = found.judged
-    places = [found.name_of(row["stage"], row["iteration"]) for row in judged]
-    limited = [criteria.limits(convergence_of(found.record, row["stage"])) for row in judged]
+    judged = facts.judged
+    places = [facts.name_of(row["stage"], row["iteration"]) for row in judged]
+    limited = [criteria.limits(convergence_of(facts.record, row["stage"])) for row in judged]
 
     def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
         limits = [of.get(number) for of in limited]
@@ -72,7 +72,7 @@ def asked(record: Manifest) -> list[str]:
 
 def _corrections(judged: Sequence[Mapping[str, Any]], unit: str, size: str) -> list[Series]:
     """Return the corrections per degree of freedom of a unit: their ``rms``, or the absolute ``largest``."""
-    of = [row["metrics"].get("corrections", {}) for row in judged]
-    dofs = dict.fromkeys(dof for one in of for dof, found in one.items() if found.get("unit") == unit)
-    sizes = {dof: [one.get(dof, {}).get(size) for one in of] for dof in dofs}
-    return [Series(dof, [None if value is None else abs(value) for value in found]) for dof, found in sizes.items()]
+    corrections = [row["metrics"].get("corrections", {}) for row in judged]
+    dofs = dict.fromkeys(dof for by_dof in corrections for dof, of in by_dof.items() if of.get("unit") == unit)
+    sizes = {dof: [by_dof.get(dof, {}).get(size) for by_dof in corrections] for dof in dofs}
+    return [Series(dof, [None if value is None else abs(value) for value in values]) for dof, values in sizes.items()]

@@ -113,15 +113,15 @@ def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | No
     of_node: dict[str, list[_Logged]] = {}
     for job in logged:
         of_node.setdefault(job.node, []).append(job)
-    found = []
+    nodes = []
     for name, jobs in of_node.items():
         try:
             kind, stage, iteration, file = layout.parse_node(name)
         except ValueError:
             continue
         until_s = last_s if now_s is None else max(now_s, last_s)
-        found.append(Node(name, kind, stage, iteration, file, list(_jobs(jobs, outcomes, until_s))))
-    return found
+        nodes.append(Node(name, kind, stage, iteration, file, list(_jobs(jobs, outcomes, until_s))))
+    return nodes
 
 
 def spent(nodes: Iterable[Node]) -> list[Spent]:
@@ -182,7 +182,7 @@ def _jobs(logged: list[_Logged], outcomes: Mapping[tuple[str, str], str], until_
 
 def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
     """Return the jobs of a log in order of submission, and the time of its last event, in one pass."""
-    found: list[_Logged] = []
+    jobs: list[_Logged] = []
     now: dict[str, _Logged] = {}
     at = 0.0
     job: _Logged | None = None
@@ -199,9 +199,9 @@ def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
             job = now.get(job_id)
             if job is None or (code == SUBMITTED and not job.changes[-1][0]):  # a move restarts job ids
                 job = now[job_id] = _Logged(job_id)
-                found.append(job)
+                jobs.append(job)
             job.changes.append((_STATES[code], at))
             job.aborted = code == ABORTED
         elif line.startswith("    ") and job is not None:  # the lines of other events begin with a tab
             job.node = job.node or joblogs.logged_node(line)
-    return found, at
+    return jobs, at

@@ -41,26 +41,26 @@ ENTRY_FORMAT = Format(
 )
 
 
-def write_report(path: str, found: Facts, *, written_utc: str, force: bool = False) -> None:
+def write_report(path: str, facts: Facts, *, written_utc: str, force: bool = False) -> None:
     """Write a campaign's page to ``path``; an older page of the same campaign is replaced.
 
     Raises:
         UserError: another file exists there (without ``force``), or the file cannot be written.
     """
-    if os.path.lexists(path) and not force and _campaign_of(path) != found.record["name"]:
+    if os.path.lexists(path) and not force and _campaign_of(path) != facts.record["name"]:
         raise UserError(
             f"{path} exists already and is no report of this campaign; name another with -o, or give --force"
         )
     try:
-        write_text(path, render(found, written_utc=written_utc))
+        write_text(path, render(facts, written_utc=written_utc))
     except OSError as problem:
         raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 
 
 def _campaign_of(path: str) -> str:
     """Return the name of the campaign whose report a file is; empty for any other file."""
-    found = MARK.search(_head(path).decode("utf-8", "replace"))
-    return html.unescape(found[1]) if found else ""
+    match = MARK.search(_head(path).decode("utf-8", "replace"))
+    return html.unescape(match[1]) if match else ""
 
 
 def _head(path: str) -> bytes:
@@ -88,14 +88,14 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
     Raises:
         CampaignError: the campaign cannot be read, the folder cannot be written, or another file is in the way.
     """
-    found = collect(campaign)
-    name = found.record["name"]
+    facts = collect(campaign)
+    name = facts.record["name"]
     path, entry = os.path.join(folder, f"{name}.html"), os.path.join(folder, f"{name}.json")
-    _look_out(found, folder, path, entry)
+    _look_out(facts, folder, path, entry)
     try:
         os.makedirs(folder, exist_ok=True)
-        write_text(path, render(found, written_utc=written_utc))
-        write_text(entry, json.dumps(_entry(found, written_utc), allow_nan=False))
+        write_text(path, render(facts, written_utc=written_utc))
+        write_text(entry, json.dumps(_entry(facts, written_utc), allow_nan=False))
         if _other_index(folder):
             raise CampaignError(f"{path} is written, but {_other_index(folder)}")
         write_text(os.path.join(folder, INDEX), index(entries(folder), written_utc=written_utc))
@@ -123,39 +123,39 @@ def _other_index(folder: str) -> str:
     return f"{path} is no index of faser-align and stays as it is; publish to a folder of its own"
 
 
-def _look_out(found: Facts, folder: str, path: str, entry: str) -> None:
+def _look_out(facts: Facts, folder: str, path: str, entry: str) -> None:
     """Raise CampaignError if the campaign's page would replace something else."""
     if os.path.basename(path) == INDEX:
         raise CampaignError(f"a campaign called index cannot be published: {path} is the index of {folder}")
-    if os.path.lexists(path) and _campaign_of(path) != found.record["name"]:
+    if os.path.lexists(path) and _campaign_of(path) != facts.record["name"]:
         raise CampaignError(f"{path} is no page of this campaign and stays as it is; publish to a folder of its own")
     there = _read(Path(entry))
-    owner = there.get("folder", found.record["folder"])
+    owner = there.get("folder", facts.record["folder"])
     # A campaign submitted again has the same folder, a moved one the same creation time.
-    if owner != found.record["folder"] and there["created_utc"] != found.campaign["created_utc"]:
+    if owner != facts.record["folder"] and there["created_utc"] != facts.campaign["created_utc"]:
         raise CampaignError(
             f"{path} is the page of the campaign in {owner}, which has the same name, and stays as it is; "
             "publish to another folder"
         )
 
 
-def _entry(found: Facts, written_utc: str) -> dict[str, Any]:
+def _entry(facts: Facts, written_utc: str) -> dict[str, Any]:
     """Return the index entry of a campaign."""
-    solved = [row for row in found.iterations if row["metrics"]]
+    solved = [row for row in facts.iterations if row["metrics"]]
     last = solved[-1] if solved else {}
     return {
         "faser-align": 1,
-        "name": found.record["name"],
-        "state": found.campaign["state"],
-        "reason": found.reason,
-        "year": found.record["year"],
-        "run": found.record["run"],
-        "folder": found.record["folder"],
-        "files": len(found.record["files"]),
+        "name": facts.record["name"],
+        "state": facts.campaign["state"],
+        "reason": facts.reason,
+        "year": facts.record["year"],
+        "run": facts.record["run"],
+        "folder": facts.record["folder"],
+        "files": len(facts.record["files"]),
         "iterations": len(solved),
         "chi2_per_ndf": last.get("chi2_per_ndf"),
         "effect_um": last.get("effect_um"),
-        "created_utc": found.campaign["created_utc"],
+        "created_utc": facts.campaign["created_utc"],
         "written_utc": written_utc,
     }
 
@@ -170,8 +170,8 @@ ENTRY = Whole(
 def entries(folder: str) -> list[dict[str, Any]]:
     """Return the entries in a folder, newest campaign first; foreign files are skipped."""
     read = [(path, _read(path)) for path in sorted(Path(folder).glob("*.json"))]
-    found = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
-    return sorted(found, key=lambda entry: entry["created_utc"], reverse=True)
+    published = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
+    return sorted(published, key=lambda entry: entry["created_utc"], reverse=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,46 +14,46 @@ QUANTITIES = {
 }
 
 
-def picture(found: Facts) -> Markup:
+def picture(facts: Facts) -> Markup:
     """Draw the detector as shown before a script runs: the last iteration's corrections."""
-    if not found.corrections:
+    if not facts.corrections:
         return Markup("")
-    quantity = first(found)
+    quantity = first(facts)
     title, unit = QUANTITIES[quantity]
-    return detector.picture(_last(found)[quantity], title=title, unit=unit)
+    return detector.picture(_last(facts)[quantity], title=title, unit=unit)
 
 
-def first(found: Facts) -> str:
+def first(facts: Facts) -> str:
     """Return the quantity that the picture shows first: the first with values in the last iteration."""
-    last = _last(found)
+    last = _last(facts)
     return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
 
 
-def most(found: Facts) -> str:
+def most(facts: Facts) -> str:
     """Return the largest value of that picture with its unit: the upper end of the scale."""
-    quantity = first(found)
-    known = [abs(value) for value in _last(found).get(quantity, {}).values() if value is not None]
+    quantity = first(facts)
+    known = [abs(value) for value in _last(facts).get(quantity, {}).values() if value is not None]
     return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
 
 
-def by_module(found: Facts) -> list[tuple[str, list[float | None]]]:
+def by_module(facts: Facts) -> list[tuple[str, list[float | None]]]:
     """Return the modules that have values in the last iteration, with all quantities."""
-    last = _last(found)
+    last = _last(facts)
     keys = sorted({key for values in last.values() for key, value in values.items() if value is not None})
     return [(key, [last.get(quantity, {}).get(key) for quantity in QUANTITIES]) for key in keys]
 
 
-def by_iteration(found: Facts) -> dict[str, Any]:
+def by_iteration(facts: Facts) -> dict[str, Any]:
     """Return the picture's values per iteration, with four digits."""
     return {
-        found.name_of(stage, iteration): {
+        facts.name_of(stage, iteration): {
             quantity: {key: None if value is None else float(f"{value:.4g}") for key, value in values.items()}
             for quantity, values in by_quantity.items()
         }
-        for (stage, iteration), by_quantity in sorted(found.corrections.items())
+        for (stage, iteration), by_quantity in sorted(facts.corrections.items())
     }
 
 
-def _last(found: Facts) -> Modules:
+def _last(facts: Facts) -> Modules:
     """Return the values of the last iteration."""
-    return found.corrections[max(found.corrections)] if found.corrections else {}
+    return facts.corrections[max(facts.corrections)] if facts.corrections else {}

@@ -23,54 +23,54 @@ from faser_align.pages.templating import environment
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 
-def render(found: Facts, *, written_utc: str) -> str:
+def render(facts: Facts, *, written_utc: str) -> str:
     """Return the page.
 
     Args:
         found: the campaign.
         written_utc: now.
     """
-    judged = found.judged
+    judged = facts.judged
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            found=found,
-            title=f"{found.record['name']} {found.campaign['state']}",
+            found=facts,
+            title=f"{facts.record['name']} {facts.campaign['state']}",
             written_utc=written_utc,
             version=faser_align.__version__,
-            data=_data(found.record),
+            data=_data(facts.record),
             judged=judged,
-            meaning=_meaning(found.campaign["state"]),
-            progress=_progress(found),
-            lost=_lost(found),
+            meaning=_meaning(facts.campaign["state"]),
+            progress=_progress(facts),
+            lost=_lost(facts),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
-            staged=found.staged,
-            charts=convergence.drawn(found),
-            asked=convergence.asked(found.record),
+            staged=facts.staged,
+            charts=convergence.drawn(facts),
+            asked=convergence.asked(facts.record),
             residuals=_residuals(judged),
-            picture=quantities.picture(found),
-            pictures=Markup(json.dumps(quantities.by_iteration(found)).replace("</", "<\\/")),
+            picture=quantities.picture(facts),
+            pictures=Markup(json.dumps(quantities.by_iteration(facts)).replace("</", "<\\/")),
             quantities=quantities.QUANTITIES,
-            quantity=quantities.first(found),
-            upper=quantities.most(found),
-            modules=quantities.by_module(found),
+            quantity=quantities.first(facts),
+            upper=quantities.most(facts),
+            modules=quantities.by_module(facts),
             corrections=[(row, dof, of) for row in judged for dof, of in row["metrics"].get("corrections", {}).items()],
             scale=detector.SCALE,
-            spent=_times(found),
-            panels=timeline.panels(found.nodes, staged=found.staged),
-            unusual=timeline.unusual(found.nodes, UNUSUAL_MAX),
+            spent=_times(facts),
+            panels=timeline.panels(facts.nodes, staged=facts.staged),
+            unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),
             slowest=timeline.SLOWEST,
             segment=timeline.segment,
             node_name=timeline.node_name,
             node_words=_node_words,
-            moved=_moved(found),
-            configuration=json.dumps(found.record["config"], indent=1),
-            repeat=None if "imported" in found.record else recipe(found.record),
-            ends=_ends(found),
-            history=found.history[-HISTORY_MAX:],
-            history_left_out=max(0, len(found.history) - HISTORY_MAX),
+            moved=_moved(facts),
+            configuration=json.dumps(facts.record["config"], indent=1),
+            repeat=None if "imported" in facts.record else recipe(facts.record),
+            ends=_ends(facts),
+            history=facts.history[-HISTORY_MAX:],
+            history_left_out=max(0, len(facts.history) - HISTORY_MAX),
             listed_max=LISTED_MAX,
         )
     )
@@ -82,13 +82,13 @@ def _meaning(state: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _progress(found: Facts) -> str:
+def _progress(facts: Facts) -> str:
     """Return the progress of the latest iteration: how many of its nodes are in which state."""
-    row = found.latest
+    row = facts.latest
     if not row:
         return ""
     counts = ", ".join(f"{row[state]:,} {state}" for state in NODE_STATES if row.get(state))
-    return f"iteration {found.name_of(row['stage'], row['iteration'])}: {counts}"
+    return f"iteration {facts.name_of(row['stage'], row['iteration'])}: {counts}"
 
 
 def _node_words(row: Mapping[str, Any]) -> str:
@@ -101,12 +101,12 @@ def _node_words(row: Mapping[str, Any]) -> str:
     return f"{what} in {place}"
 
 
-def _lost(found: Facts) -> list[tuple[str, int, str]]:
+def _lost(facts: Facts) -> list[tuple[str, int, str]]:
     """Return the dropped files by reason: reason, number, names."""
     reasons: dict[str, list[int]] = {}
-    for row in found.lost:
+    for row in facts.lost:
         reasons.setdefault(row["why"], []).append(row["file"])
-    run = found.record["run"]
+    run = facts.record["run"]
     return [
         (why, len(files), "; ".join(f"run {r} files {format_files(of)}" for r, of in by_run(run, files).items()))
         for why, files in sorted(reasons.items(), key=lambda item: -len(item[1]))
@@ -127,9 +127,9 @@ def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[s
     return [(layer, first.get(layer, {}), last.get(layer, {})) for layer in sorted({*first, *last})]
 
 
-def _ends(found: Facts) -> Callable[[Change], str]:
+def _ends(facts: Facts) -> Callable[[Change], str]:
     """Return a function that describes a change by its old and new value."""
-    start, last = found.start or {}, found.found or {}
+    start, last = facts.start or {}, facts.found or {}
 
     def ends(change: Change) -> str:
         place, factor = DOFS.index(change.dof), URAD if change.rotation else UM
@@ -139,9 +139,9 @@ def _ends(found: Facts) -> Callable[[Change], str]:
     return ends
 
 
-def _times(found: Facts) -> list[dict[str, Any]]:
+def _times(facts: Facts) -> list[dict[str, Any]]:
     """Return the times by iteration and kind of job, each with a bar: (kind, begin, length) in per cent."""
-    times = nodetimes.spent(found.nodes)
+    times = nodetimes.spent(facts.nodes)
     if not times:
         return []
     begin = min(spent.begin_s for spent in times)
@@ -164,11 +164,11 @@ def _bar(spent: Mapping[str, Any], begin_s: float, whole_s: float) -> Iterator[t
             left += share
 
 
-def _moved(found: Facts) -> dict[str, Any]:
+def _moved(facts: Facts) -> dict[str, Any]:
     """Return how the constants changed: per degree of freedom, and the largest corrections."""
-    if found.start is None or found.found is None:
+    if facts.start is None or facts.found is None:
         return {}
-    changed = changes(found.start, found.found)
+    changed = changes(facts.start, facts.found)
     return {
         "dofs": moved(changed),
         "lengths": movers(changed, MOVERS_MAX, rotations=False),

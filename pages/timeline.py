@@ -85,14 +85,14 @@ def _rank(node: Node) -> tuple[bool, bool, bool, float]:
 
 def _chosen(group: Sequence[Node], most: int) -> list[Node]:
     """Return the nodes of an iteration to draw, in order of submission, Millepede's last."""
-    found = list(group)
+    drawn = list(group)
     if len(group) > most:
         files = [node for node in group if node.kind == "reco"]
-        found = [node for node in group if node.kind != "reco"]
-        found += sorted(files, key=lambda node: -node.length_s)[:SLOWEST]
-        names = {node.name for node in found}
-        found += unusual([node for node in files if node.name not in names], UNUSUAL_MAX - len(found))
-    return sorted(found, key=lambda node: (node.kind != "reco", node.begin_s, node.name))
+        drawn = [node for node in group if node.kind != "reco"]
+        drawn += sorted(files, key=lambda node: -node.length_s)[:SLOWEST]
+        names = {node.name for node in drawn}
+        drawn += unusual([node for node in files if node.name not in names], UNUSUAL_MAX - len(drawn))
+    return sorted(drawn, key=lambda node: (node.kind != "reco", node.begin_s, node.name))
 
 
 def _others(group: Sequence[Node], drawn: Sequence[Node]) -> list[Node]:

@@ -97,22 +97,22 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     is_first = _is_first(given, source)
     old, problems = resolve(given)
     context = Context(old, base, version(old, base))
-    found = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if is_first else ()))}
-    found |= {key: Entry(key, *value) for key, value in context.version.values.items()}
+    by_key = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if is_first else ()))}
+    by_key |= {key: Entry(key, *value) for key, value in context.version.values.items()}
     left: list[Left] = []
     for key, value in _leaves(_without_sets(old), ""):
         rule = No(_EMPTY) if value in (None, "") else _rule(key)
-        left += _take_over(key, value, rule, context, found)
+        left += _take_over(key, value, rule, context, by_key)
     left += [
         Left(f"{RUN_ALIGNMENT}: {option}", "", "its value is a variable of that script; add it to reconstruct_options")
         for option in context.version.unused
     ]
     left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
     left += [Left(key, "0", "a set without iterations is no stage") for key in without_iterations(old)]
-    _complete(found, zeros)
-    entries = sorted(found.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
+    _complete(by_key, zeros)
+    entries = sorted(by_key.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
     sets, wrong = sets_of(old)
-    problems += [*wrong, *_missing(old, found, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
+    problems += [*wrong, *_missing(old, by_key, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
     stages = _stages(sets) if old.get("workflow") or old.get("set") else _no_stages()
     text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
@@ -124,31 +124,31 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     return imported
 
 
-def _complete(found: dict[str, Entry], zeros: str) -> None:
+def _complete(entries: dict[str, Entry], zeros: str) -> None:
     """Add the keys that follow from others."""
-    if "campaign.constants" not in found:
-        found["campaign.constants"] = Entry(
+    if "campaign.constants" not in entries:
+        entries["campaign.constants"] = Entry(
             "campaign.constants", zeros, "zeros: faser-alignment-script began with an empty inputforalign.txt"
         )
     for kind in ("reco", "mille"):
-        memory = found[f"htcondor.{kind}.memory_mb"].value
+        memory = entries[f"htcondor.{kind}.memory_mb"].value
         most = min(2 * memory, 1_000_000) if isinstance(memory, int) else 0
-        found[f"htcondor.{kind}.memory_max_mb"] = Entry(
+        entries[f"htcondor.{kind}.memory_max_mb"] = Entry(
             f"htcondor.{kind}.memory_max_mb", most, "after HTCondor held a job because it needed more memory"
         )
 
 
-def _missing(old: Old, found: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
+def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
     """Return the required old keys that are missing or empty."""
     needed = dict(all_needed)
     given = dict(_leaves(_without_sets(old), ""))
-    if "reconstruction.environment" in found:
+    if "reconstruction.environment" in entries:
         del needed["reconstruction.calypso.asetup"], needed["reconstruction.calypso.setup"]
-    script = found.get("solver.environment")
+    script = entries.get("solver.environment")
     brings_pede = script is not None and not script.origin.startswith("env.root")
     if brings_pede or (all_needed is NEEDED_FIRST and "paths.pede_install" not in given):
         del needed["solver.pede"]
-    wanted = dict.fromkeys(need for key, need in needed.items() if not (key in found and found[key].value))
+    wanted = dict.fromkeys(need for key, need in needed.items() if not (key in entries and entries[key].value))
     return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
 
 
@@ -162,13 +162,13 @@ def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Se
     return []
 
 
-def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[str, Entry]) -> list[Left]:
+def _take_over(key: str, value: Any, rule: Rule, context: Context, entries: dict[str, Entry]) -> list[Left]:
     """Add to ``found`` what an old key becomes by its rule; return what has no counterpart."""
     shown = json.dumps(value, ensure_ascii=False)
     if isinstance(rule, (No, Script)):
         return [Left(key, shown, rule.why)]
     if isinstance(rule, Template):
-        return _from_template(key, value, rule.kind, context, found)
+        return _from_template(key, value, rule.kind, context, entries)
     left = []
     for to in (rule,) if isinstance(rule, To) else rule:
         origin = f"{key}: {to.note}" if to.note else key
@@ -176,7 +176,7 @@ def _take_over(key: str, value: Any, rule: Rule, context: Context, found: dict[s
         if isinstance(changed, No):
             left.append(Left(key, shown, changed.why))
         elif changed != "":
-            found.update({name: Entry(name, changed, origin) for name in to.keys})
+            entries.update({name: Entry(name, changed, origin) for name in to.keys})
     return left
 
 
@@ -184,13 +184,13 @@ def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) 
     """Replace our key's name in a sentence by the old one, also in sets and steps."""
     for entry in entries:
         reason = reason.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
-    for number, one in enumerate(sets, start=1):
-        for at, step in enumerate(one.steps, start=1):
+    for number, described in enumerate(sets, start=1):
+        for at, step in enumerate(described.steps, start=1):
             place = f"stages[{number}].steps[{at}].fix"
             reason = reason.replace(place, f"{step.key} (our {place.replace('[', '<')})")
-        for ours, theirs in one.keys.items():
+        for ours, theirs in described.keys.items():
             reason = reason.replace(f"stages[{number}].{ours}", theirs)
-        reason = reason.replace(f"stages[{number}].steps", one.key)
+        reason = reason.replace(f"stages[{number}].steps", described.key)
     return reason.replace("<", "[")
 
 
@@ -212,7 +212,7 @@ def _rule(key: str) -> Rule:
     return next((rule for pattern, rule in _RULES.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
 
 
-def _from_template(key: str, value: Any, kind: str, context: Context, found: dict[str, Entry]) -> list[Left]:
+def _from_template(key: str, value: Any, kind: str, context: Context, entries: dict[str, Entry]) -> list[Left]:
     """Add the settings of the user's submit template to ``found``; return its lines without a key."""
     path = str(initial(value, context))
     try:
@@ -227,11 +227,15 @@ def _from_template(key: str, value: Any, kind: str, context: Context, found: dic
     for line in lines:
         if isinstance(line, templates.Refused):
             left.append(Left(f"{key}: {line.name}", json.dumps(line.value, ensure_ascii=False), line.why))
-        elif line.key in found and found[line.key].origin.startswith("tpl.") and found[line.key].value != line.value:
-            why = f"{found[line.key].origin} is taken, since there is one {line.key}"
+        elif (
+            line.key in entries
+            and entries[line.key].origin.startswith("tpl.")
+            and entries[line.key].value != line.value
+        ):
+            why = f"{entries[line.key].origin} is taken, since there is one {line.key}"
             left.append(Left(f"{key}: {line.origin}", json.dumps(line.value, ensure_ascii=False), why))
         else:
-            found[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
+            entries[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
     return left
 
 
@@ -284,12 +288,12 @@ def as_their_code(files: Any) -> str:
     """Return the raw files that the old code uses: it omits the end of each range."""
     parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
     ranges = re.findall(r"[^,]+", parts)
-    return format_files(parse_files(",".join(_without_end(one) for one in ranges) or parts))
+    return format_files(parse_files(",".join(_without_end(part) for part in ranges) or parts))
 
 
 def _without_end(files: str) -> str:
-    found = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
-    return f"{int(found[1])}-{int(found[2]) - 1}" if found and int(found[2]) > int(found[1]) else files
+    match = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
+    return f"{int(match[1])}-{int(match[2]) - 1}" if match and int(match[2]) > int(match[1]) else files
 
 
 def _no_stages() -> Iterator[str]:
@@ -299,13 +303,13 @@ def _no_stages() -> Iterator[str]:
 
 def _stages(sets: Sequence[Set]) -> Iterator[str]:
     """Yield the tables of the stages, one per set, in order."""
-    for one in sets:
+    for described in sets:
         yield "\n[[stages]]"
-        yield _line("name", one.name, one.keys["name"])
-        yield _line("iterations", one.iterations, one.keys["iterations"])
-        if one.stations is not None:
-            yield _line("stations", one.stations, one.keys["stations"])
-        for step in one.steps:
+        yield _line("name", described.name, described.keys["name"])
+        yield _line("iterations", described.iterations, described.keys["iterations"])
+        if described.stations is not None:
+            yield _line("stations", described.stations, described.keys["stations"])
+        for step in described.steps:
             yield "\n[[stages.steps]]"
             yield _line("name", step.name, "")
             yield _line("fix", step.fix, step.key)

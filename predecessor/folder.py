@@ -100,7 +100,7 @@ def read_folder(folder: str) -> Campaign:
     if (root / layout.RECORD).exists():
         raise UserError(f"{folder} is a campaign of faser-align already; read it with `faser-align status {folder}`")
     numbered = sorted(
-        (int(found[1]), path) for path in root.iterdir() if (found := ITERATION.fullmatch(path.name)) and path.is_dir()
+        (int(match[1]), path) for path in root.iterdir() if (match := ITERATION.fullmatch(path.name)) and path.is_dir()
     )
     kept = [path for _, path in numbered if _has_anything(path)]
     solved = [path for path in kept if (path / layout.MILLEPEDE).is_dir() or (path / layout.KFALIGNMENT).is_dir()]
@@ -121,7 +121,11 @@ def read_folder(folder: str) -> Campaign:
     raw = config.get("raw", {}) if isinstance(config.get("raw"), dict) else {}
     named = NAME.search(root.name)
     stations = STATIONS.search(root.name)
-    run = str(raw.get("run") or (named["run"] if named else "") or next((one.run for one in past if one.run), ""))
+    run = str(
+        raw.get("run")
+        or (named["run"] if named else "")
+        or next((iteration.run for iteration in past if iteration.run), "")
+    )
     year = raw.get("year") or (named["year"] if named else None)
     files, said = _files(root.name, raw, past)
     count = raw.get("stations") or (stations[1] if stations else None)
@@ -145,7 +149,7 @@ def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tup
         raw: the section ``raw`` of its configuration.
         past: its iterations.
     """
-    tracks = {file for one in past for file in one.tracks}
+    tracks = {file for iteration in past for file in iteration.tracks}
     if tracks:
         return tuple(sorted(tracks)), []
     named = FILES.search(name)
@@ -249,10 +253,10 @@ def _tracks(folder: Path) -> tuple[dict[int, float], str]:
     """Return the raw files that have tracks, with the time of each, and their run."""
     tracks, run = {}, ""
     for path in sorted(folder.glob("*.root")) if folder.is_dir() else []:
-        found = TRACKS.fullmatch(path.name)
-        if found:
-            tracks[int(found[2])] = _time(path, folder)
-            run = found[1] or run
+        match = TRACKS.fullmatch(path.name)
+        if match:
+            tracks[int(match[2])] = _time(path, folder)
+            run = match[1] or run
     return tracks, run
 
 

@@ -25,27 +25,29 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[
     """Write the iteration's metrics beside its result; unknown values are None or left out."""
     past = place.past
     solved = [run for run in past.runs if run.solution.result]
-    said = correction_from_parameters(solved[-1].solution.values) if solved else None
-    if past.start is not None and past.result is None and said is not None:
+    computed = correction_from_parameters(solved[-1].solution.values) if solved else None
+    if past.start is not None and past.result is None and computed is not None:
         notes.append(f"{past.name}: its constants are those it started from plus pede's result; none were handed on")
-        write_constants(layout.result_file(new, place.stage, place.number), add_constants(past.start, said))
+        write_constants(layout.result_file(new, place.stage, place.number), add_constants(past.start, computed))
     applied = (
-        subtract_constants(past.result, past.start) if past.start is not None and past.result is not None else said
+        subtract_constants(past.result, past.start) if past.start is not None and past.result is not None else computed
     )
-    found = _of_runs(place, solved, past.start or {}, applied or {}, files) if solved else _of_constants(place, applied)
-    found |= {
+    metrics = (
+        _of_runs(place, solved, past.start or {}, applied or {}, files) if solved else _of_constants(place, applied)
+    )
+    metrics |= {
         "files": {"expected": files, "used": len(past.tracks), "lost": []} if past.tracks else {},
         "relative": relative_size(applied, past.start) if applied is not None and past.start else None,
         "imported": past.name,
     }
-    if applied is not None and said is not None and not _agree(applied, said, past.start or {}):
+    if applied is not None and computed is not None and not _agree(applied, computed, past.start or {}):
         odd = f"{past.name}: the constants that it handed on are not those it started from plus pede's result"
         notes.append(odd)
-        found["notes"] = [*found.get("notes", []), odd]
+        metrics["notes"] = [*metrics.get("notes", []), odd]
     if past.runs and not solved:
-        found["solver"] = {"backend": "pede", **_end(past.runs[-1])}
-    write_text(layout.metrics_file(new, place.stage, place.number), json.dumps(found, allow_nan=False))
-    return found
+        metrics["solver"] = {"backend": "pede", **_end(past.runs[-1])}
+    write_text(layout.metrics_file(new, place.stage, place.number), json.dumps(metrics, allow_nan=False))
+    return metrics
 
 
 def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Constants, files: int) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
         fixed = frozenset(label for label, row in result.items() if row.presigma < 0 or row.difference is None)
         before = steps[-1].solution.values if steps else {}
         steps.append(Step(run.name, fixed | (frozenset(PARAMETERS) - result.keys()), run.solution, before))
-    found = iteration_metrics(
+    metrics = iteration_metrics(
         stage=place.stage,
         iteration=place.number,
         data=Data(files, [], Counts(), 0.0, False),
@@ -69,17 +71,17 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
     )
     log = runs[-1].solution
     for key in ("residual_max_mm", "residual_max_final", "converted_again", "wall_s", "cpu_s", "max_memory_mb"):
-        found[key] = None
-    found |= {"hits": {}, "momentum": {}, "residuals": {}, "tracks": {"used": log.records or None}}
-    found["solver"] |= _end(runs[-1])
+        metrics[key] = None
+    metrics |= {"hits": {}, "momentum": {}, "residuals": {}, "tracks": {"used": log.records or None}}
+    metrics["solver"] |= _end(runs[-1])
     if not log.records:
-        found["solver"] |= {"records": None, "rejects": None}
-    for step, run in zip(found["steps"], runs, strict=True):
+        metrics["solver"] |= {"records": None, "rejects": None}
+    for step, run in zip(metrics["steps"], runs, strict=True):
         step |= _end(run)
         if not run.solution.n_variable:
             step |= {"free_parameters": None, "variable": None}
         step["measurements"] = None
-    return found
+    return metrics
 
 
 def _end(run: Run) -> dict[str, Any]:
@@ -103,11 +105,11 @@ def _of_constants(place: Place, applied: Constants | None) -> dict[str, Any]:
     }
 
 
-def _agree(applied: Constants, said: Constants, start: Constants) -> bool:
+def _agree(applied: Constants, computed: Constants, start: Constants) -> bool:
     """Return whether two corrections agree within the digits of pede and the constants."""
     zero = (0.0,) * 6
-    for key in applied.keys() | said.keys():
-        for a, b, c in zip(applied.get(key, zero), said.get(key, zero), start.get(key, zero), strict=True):
+    for key in applied.keys() | computed.keys():
+        for a, b, c in zip(applied.get(key, zero), computed.get(key, zero), start.get(key, zero), strict=True):
             if abs(a - b) > DIGITS * abs(b) + 2e-5 * abs(c) + 1e-9:
                 return False
     return True

@@ -106,10 +106,10 @@ class _Reader:
         return _FOREIGN[word[0]] if word[0] in _FOREIGN else _WORDS[word[0]]
 
     def _object(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         opened = self.at
         self.at += 1
-        while self._goes_on("}", opened, first=not found):
+        while self._goes_on("}", opened, first=not members):
             at = self.at
             if self.text[at] not in "\"'":
                 self._stop(f"a key is expected, and {self._here()} stands there", 'keys stand in double quotes: "key"')
@@ -118,18 +118,18 @@ class _Reader:
             if self.text[self.at : self.at + 1] != ":":
                 self._stop(f'a colon is missing behind the key "{name}"', "put it in")
             self.at += 1
-            if name in found:
+            if name in members:
                 self._fault(f'the key "{name}" is given twice', "remove one of the two", at)
-            found[name] = self._value()
-        return found
+            members[name] = self._value()
+        return members
 
     def _list(self) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         opened = self.at
         self.at += 1
-        while self._goes_on("]", opened, first=not found):
-            found.append(self._value())
-        return found
+        while self._goes_on("]", opened, first=not items):
+            items.append(self._value())
+        return items
 
     def _goes_on(self, closing: str, opened: int, *, first: bool) -> bool:
         """Skip the comma before the next member; return False after the closing bracket."""
@@ -165,13 +165,13 @@ class _Reader:
         )
 
     def _string(self) -> str:
-        found = _STRING.match(self.text, self.at)
-        if found:
-            self.at = found.end()
+        match = _STRING.match(self.text, self.at)
+        if match:
+            self.at = match.end()
             try:
-                return str(json.loads(found[0]))
+                return str(json.loads(match[0]))
             except ValueError:
-                self.at = found.start()
+                self.at = match.start()
                 self._stop(f"{self._here()} holds what JSON does not know", "write \\\\ for a backslash")
         single = _QUOTED.match(self.text, self.at)
         if single is None:

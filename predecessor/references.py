@@ -39,8 +39,8 @@ def resolve(old: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) -> str:
     """Return the key's ``text`` with its references replaced; ``path`` are the keys that led there."""
 
-    def value(found: re.Match[str]) -> str:
-        named = found[1].strip()
+    def value(match: re.Match[str]) -> str:
+        named = match[1].strip()
         block = key.partition("[")[0].rpartition(".")[0]
         target = next((name for name in (f"{block}.{named}", named) if _at(old, name) is not None), "")
         if not target:

@@ -37,15 +37,15 @@ class Set(NamedTuple):
 def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem]]:
     """Return the sets that have iterations in order, and the problems of the others."""
     problems: list[Problem] = []
-    found: list[Set] = []
+    sets: list[Set] = []
     described = _described(old, problems)
     numbers = [item for _, set_ in described for item in _numbers(set_)]
     components = isinstance(old.get("set"), Mapping) or any(number > max(LAYERS) for number in numbers)
     for key, value in described:
-        one = _set(key, value, components, problems)
-        if one is not None and one.iterations:
-            found.append(one)
-    return found, problems
+        parsed = _set(key, value, components, problems)
+        if parsed is not None and parsed.iterations:
+            sets.append(parsed)
+    return sets, problems
 
 
 def without_iterations(old: Mapping[str, Any]) -> list[str]:
@@ -66,7 +66,7 @@ def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def words_of(old: Mapping[str, Any]) -> set[str]:
     """Return every word that the sets use; parts such as in ``IFT_local`` separately."""
-    found: set[str] = set()
+    words: set[str] = set()
     stack: list[Any] = [old.get("workflow"), old.get("set")]
     while stack:
         value = stack.pop()
@@ -75,8 +75,8 @@ def words_of(old: Mapping[str, Any]) -> set[str]:
         elif isinstance(value, list):
             stack += value
         elif isinstance(value, str):
-            found.update(value.split("_"))
-    return found
+            words.update(value.split("_"))
+    return words
 
 
 def _described(old: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
@@ -138,12 +138,12 @@ def _steps(key: str, value: Mapping[str, Any], components: bool, problems: list[
 def _items(place: str, item: Any, components: bool, problems: list[Problem]) -> list[Any]:
     """Return our words for an item to fix; an old layer number may be quoted."""
     if _is_whole(item) or (isinstance(item, str) and item.isdecimal()):
-        found, fix = _of_number(int(item), components)
+        items, fix = _of_number(int(item), components)
     else:
-        found, fix = _of_word(item)
+        items, fix = _of_word(item)
     if fix:
         problems.append(Problem(place, f"fixes {json.dumps(item, ensure_ascii=False)}, which has no meaning here", fix))
-    return found
+    return items
 
 
 def _of_word(item: Any) -> tuple[list[Any], str]:

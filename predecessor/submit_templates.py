@@ -102,10 +102,10 @@ def megabytes(unit: str) -> Callable[[str], int]:
     """Return a converter of HTCondor sizes to MB; ``unit`` applies to sizes without a unit."""
 
     def change(value: str) -> int:
-        found = _SIZE.fullmatch(_plain(value))
-        if not found:
+        match = _SIZE.fullmatch(_plain(value))
+        if not match:
             raise UserError("it is no plain size")
-        return math.ceil(float(found[1]) * _UNITS[(found[2] or unit).upper()])
+        return math.ceil(float(match[1]) * _UNITS[(match[2] or unit).upper()])
 
     return change
 

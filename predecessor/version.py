@@ -62,8 +62,8 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
     values: dict[str, tuple[Any, str]] = {}
     choices: list[str] = []
     unused = _of_commands(commands, script, values)
-    for key, found in (("calypso.release", _RELEASE.search(text)), ("raw", _RAW.search(text))):
-        value = re.sub(r"\$\{?(\w+)\}?", lambda one: _VARIABLES.get(one[1], "$"), found[1]) if found else ""
+    for key, match in (("calypso.release", _RELEASE.search(text)), ("raw", _RAW.search(text))):
+        value = re.sub(r"\$\{?(\w+)\}?", lambda one: _VARIABLES.get(one[1], "$"), match[1]) if match else ""
         if value and "$" not in value:
             values[f"reconstruction.{key}"] = (value, f"as {script}")
     tag = _TAG.search(calypso_scripts.read(f"{os.path.dirname(write_constants)}/{COPY_DATABASE}"))
@@ -73,8 +73,8 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
         values["reconstruction.calypso.folder_tag"] = (tag[1], f"as {COPY_DATABASE}")
     _by_words(old, values, choices, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
-        told = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
-        origin = f"{RECONSTRUCT} {told}does not know it"
+        remark = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
+        origin = f"{RECONSTRUCT} {remark}does not know it"
         values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], origin)
     return Version(write_constants, reconstruct, values, choices, unused)
 
@@ -104,23 +104,23 @@ def _by_words(
 ) -> None:
     """Add what could not be read, inferred from the configuration's keys; record it in ``choices``."""
     newest = "workflow" in old and words_of(old) & {"local", "global"} != set()
-    told = "as in the version of 12 March 2026" if newest else "as in versions before 12 March 2026"
+    origin = "as in the version of 12 March 2026" if newest else "as in versions before 12 March 2026"
     direction, number = ("backward", "05") if newest else ("forward", "04")
     if "reconstruction.direction" not in values:
-        values["reconstruction.direction"] = (direction, told)
+        values["reconstruction.direction"] = (direction, origin)
         other = "forward" if newest else "backward"
         choices.append(
-            f'reconstruction.direction = "{direction}", {told}: {_silent(script)}; set it to "{other}" if your jobs use '
+            f'reconstruction.direction = "{direction}", {origin}: {_silent(script)}; set it to "{other}" if your jobs use '
             f"{'--noBackward' if newest else '--noForward'}"
         )
     names = {"written": f"FASER-{number}_ALLP200.db", "folder_tag": "TRACKER-ALIGN-05"}
     if "reconstruction.calypso.written" not in values:
         choices.append(
-            f'reconstruction.calypso.written = "{names["written"]}", {told}: {_silent(write_constants)}; set it to the database '
+            f'reconstruction.calypso.written = "{names["written"]}", {origin}: {_silent(write_constants)}; set it to the database '
             f"that yours writes, for example FASER-{'04' if newest else '05'}_ALLP200.db"
         )
     for key, value in names.items():
-        values.setdefault(f"reconstruction.calypso.{key}", (value, told))
+        values.setdefault(f"reconstruction.calypso.{key}", (value, origin))
     for key, value in (("geometry", GEOMETRY), ("tag", TAG)):
         values.setdefault(f"reconstruction.calypso.{key}", (value, "as in every version, for data of any year"))
 

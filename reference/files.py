@@ -404,29 +404,29 @@ def files_tables() -> str:
             "| file | format | written by | read by | removed |",
             "|---|---|---|---|---|",
         ]
-        for one in files:
-            lines.append(f"| {_names(one)} | {one.form} | {one.written} | {one.read} | {one.gone or '-'} |")
+        for file in files:
+            lines.append(f"| {_names(file)} | {file.form} | {file.written} | {file.read} | {file.gone or '-'} |")
     return "\n".join(lines[1:]) + "\n"
 
 
-def _names(one: File) -> str:
+def _names(file: File) -> str:
     """Return the names of a file, with each folder written once."""
-    folder = os.path.dirname(one.names[0])
-    return ", ".join([f"`{one.names[0]}`", *(f"`{name.removeprefix(f'{folder}/')}`" for name in one.names[1:])])
+    folder = os.path.dirname(file.names[0])
+    return ", ".join([f"`{file.names[0]}`", *(f"`{name.removeprefix(f'{folder}/')}`" for name in file.names[1:])])
 
 
 def formats_tables(formats: Sequence[Format]) -> str:
     """Return a Markdown section with the keys of each format."""
-    return "\n".join(line for one in formats for line in _section(one)) + "\n"
+    return "\n".join(line for form in formats for line in _section(form)) + "\n"
 
 
-def _section(one: Format) -> Iterator[str]:
-    yield from (f"## {one.heading}", "")
-    if one.about:
-        yield from (one.about, "")
-    several = any(key.of for key in one.keys)
+def _section(form: Format) -> Iterator[str]:
+    yield from (f"## {form.heading}", "")
+    if form.about:
+        yield from (form.about, "")
+    several = any(key.of for key in form.keys)
     yield from ("| key | in | meaning |", "|---|---|---|") if several else ("| key | meaning |", "|---|---|")
-    for key in one.keys:
+    for key in form.keys:
         cells = (f"`{key.name.removesuffix('...')}`", *([key.of or "all"] if several else []), key.meaning)
         yield f"| {' | '.join(cells)} |"
     yield ""

@@ -87,7 +87,7 @@ def _parameters(differences: Floats) -> Floats:
 
 
 def _errors(errors: Mapping[int, float]) -> Floats:
-    found = [
+    variances = [
         [
             *(errors[module_x_label(IFT, layer, module, side)] for side in (0, 1)),
             errors[module_rz_label(IFT, layer, module)],
@@ -95,4 +95,4 @@ def _errors(errors: Mapping[int, float]) -> Floats:
         for layer in LAYERS
         for module in MODULES
     ]
-    return np.array(found).reshape(len(LAYERS), len(MODULES), 3)
+    return np.array(variances).reshape(len(LAYERS), len(MODULES), 3)

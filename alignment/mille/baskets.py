@@ -46,12 +46,12 @@ class Basket:
     def read(self, start: int, stop: int) -> Bytes:
         """Return the bytes from ``start`` up to ``stop`` (exclusive); raise ValueError if there are fewer."""
         if isinstance(self._data, np.ndarray):
-            found = self._data[start:stop]
+            piece = self._data[start:stop]
         else:
-            found = np.frombuffer(_pread(self._data, start, stop - start), np.uint8)
-        if len(found) != stop - start:
+            piece = np.frombuffer(_pread(self._data, start, stop - start), np.uint8)
+        if len(piece) != stop - start:
             raise ValueError("fewer bytes than entries")
-        return found
+        return piece
 
     def offsets(self, first: int, last: int) -> IntArray:
         """Return the offsets of the entries from ``first`` up to ``last`` (exclusive), one more than entries.
@@ -142,8 +142,8 @@ def _unpack(block: bytes, original: int) -> bytes:
     data = np.frombuffer(block, np.uint8)
     chunk = uproot.source.chunk.Chunk.wrap(_NoSource(), data)
     cursor = uproot.source.cursor.Cursor(0)
-    found = uproot.compression.decompress(chunk, cursor, {}, len(block), original)
-    return bytes(np.asarray(found.raw_data, np.uint8))
+    content = uproot.compression.decompress(chunk, cursor, {}, len(block), original)
+    return bytes(np.asarray(content.raw_data, np.uint8))
 
 
 class _NoSource:
@@ -153,10 +153,10 @@ class _NoSource:
 
 
 def _pread(file: BinaryIO, at: int, size: int) -> bytes:
-    found = os.pread(file.fileno(), size, at)
-    if len(found) != size:
+    content = os.pread(file.fileno(), size, at)
+    if len(content) != size:
         raise ValueError("the file breaks off there")
-    return found
+    return content
 
 
 def _check_size(found: int, expected: int) -> None:

@@ -166,9 +166,9 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
         seek = int(seeks[basket]) if basket < len(seeks) else 0
         if seek:
             return read_basket(file, seek, int(edges[basket + 1] - edges[basket]), jagged=jagged)
-        found = branch.basket(basket)  # not yet written with the tree, so it is in the tree's description
-        offsets = None if found.byte_offsets is None else np.asarray(found.byte_offsets, np.int64)
-        return Basket(np.asarray(found.data, np.uint8), offsets)
+        content = branch.basket(basket)  # not yet written with the tree, so it is in the tree's description
+        offsets = None if content.byte_offsets is None else np.asarray(content.byte_offsets, np.int64)
+        return Basket(np.asarray(content.data, np.uint8), offsets)
 
     return Column(str(branch.name), edges, read, layouts, _Stored(stored.base, stored.shape, header, jagged))
 
@@ -192,9 +192,9 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
     def read(cluster: int) -> Basket:
         import awkward
 
-        found = field.array(entry_start=int(edges[cluster]), entry_stop=int(edges[cluster + 1]))
-        values = np.asarray(awkward.flatten(found, axis=None), np.float64)
-        offsets = None if scalar else 8 * np.concatenate([[0], np.cumsum(np.asarray(awkward.num(found)))])
+        content = field.array(entry_start=int(edges[cluster]), entry_stop=int(edges[cluster + 1]))
+        values = np.asarray(awkward.flatten(content, axis=None), np.float64)
+        offsets = None if scalar else 8 * np.concatenate([[0], np.cumsum(np.asarray(awkward.num(content)))])
         data = values.view(np.uint8)
         return Basket(data if len(data) <= SPILL_BYTES else spill([data], len(data)), offsets)
 

@@ -174,25 +174,25 @@ class Counts:
 
     def module_counts(self) -> dict[str, list[int]]:
         """Return the hits kept and the hits cut by residual per module with hits, by its key of the constants."""
-        found = {}
+        hits = {}
         for layer, key in enumerate(LAYER_KEYS):
             for module in range(8):
                 kept, cut = self.modules[layer, module].tolist()
                 if kept or cut:
-                    found[f"{key}{module}"] = [kept, cut]
-        return found
+                    hits[f"{key}{module}"] = [kept, cut]
+        return hits
 
     def module_residuals_um(self) -> dict[str, dict[str, float]]:
         """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""
-        found = {}
+        residuals = {}
         for layer, key in enumerate(LAYER_KEYS):
             for module in range(8):
                 hits, total, squares = self.module_residuals[layer, module].tolist()
                 if hits:
                     mean = total / hits / 1000
                     rms = math.sqrt(max(squares / hits / 1e6 - mean**2, 0.0))
-                    found[f"{key}{module}"] = {"hits": hits, "mean_um": mean, "rms_um": rms}
-        return found
+                    residuals[f"{key}{module}"] = {"hits": hits, "mean_um": mean, "rms_um": rms}
+        return residuals
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of JSON types, which ``from_json`` reads."""

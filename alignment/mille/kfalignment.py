@@ -160,15 +160,15 @@ def _short(error: Exception) -> str:
 
 def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
     names = {key.split(";")[0] for key in file.keys(recursive=False)}
-    found = next((name for name in TREES if name in names), None)
-    if found is None:
+    tree_name = next((name for name in TREES if name in names), None)
+    if tree_name is None:
         held = ", ".join(sorted(names)) or "nothing"
         raise UserError(f"{path} has no tree named {' or '.join(TREES)} (it holds {held}); give a kfalignment file")
-    tree = file[found]
+    tree = file[tree_name]
     if not hasattr(tree, "num_entries"):
-        raise UserError(f"{path}: {found} is no tree but {tree.classname}; give a kfalignment file")
+        raise UserError(f"{path}: {tree_name} is no tree but {tree.classname}; give a kfalignment file")
     if not tree.num_entries:
-        raise UserError(f"{path}: its tree {found} has no entries, so there are no tracks; reconstruct this file again")
+        raise UserError(f"{path}: its tree {tree_name} has no entries, so there are no tracks; reconstruct this file again")
     return tree
 
 
@@ -220,15 +220,15 @@ def _chunk(
         _check_finite(flat[name], None, path, columns[name].name, start)
     for name in (name for name in HIT_BRANCHES if name in columns):
         column = columns[name]
-        hits[name], found = column.take(start, stop)
-        if found is None:
+        hits[name], hit_counts = column.take(start, stop)
+        if hit_counts is None:
             raise UserError(f"{path}: branch {column.name} has one number a track; a vector with its hits is needed")
         if lengths is None:
-            lengths = found
-        elif not np.array_equal(lengths, found):
-            entry = int(np.flatnonzero(lengths != found)[0])
+            lengths = hit_counts
+        elif not np.array_equal(lengths, hit_counts):
+            entry = int(np.flatnonzero(lengths != hit_counts)[0])
             raise UserError(
-                f"{path}: branch {column.name} has {found[entry]} hits and {columns[HIT_BRANCHES[0]].name} "
+                f"{path}: branch {column.name} has {hit_counts[entry]} hits and {columns[HIT_BRANCHES[0]].name} "
                 f"{lengths[entry]} in entry {start + entry}; reconstruct this file again"
             )
         _check_finite(hits[name], lengths, path, column.name, start)

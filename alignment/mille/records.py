@@ -168,22 +168,22 @@ def measurement_markers(records: Records, record: int) -> tuple[list[int], list[
     ends: list[int] = []
     at = start
     while at < last:
-        found = []
+        markers = []
         for _ in range(2):
             at += 1
             while at <= last and indices[at] != 0:
                 at += 1
             if at > last:
                 return None
-            found.append(at)
-        if found[0] + 1 == found[1] and values[found[1]] < 0:
-            at += nearest(-float(values[found[1]]))
+            markers.append(at)
+        if markers[0] + 1 == markers[1] and values[markers[1]] < 0:
+            at += nearest(-float(values[markers[1]]))
             if at > last:
                 return None
             continue
         while at < last and indices[at + 1] != 0:
             at += 1
-        measured.append(found[0])
-        errors.append(found[1])
+        measured.append(markers[0])
+        errors.append(markers[1])
         ends.append(at + 1)
     return measured, errors, ends

@@ -160,15 +160,15 @@ def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
     have no error and get 0.
     """
     # All parameters except the sides' x are copied.
-    found = correction_from_parameters(errors)
+    propagated = correction_from_parameters(errors)
     for s in STATIONS:
         for layer in LAYERS:
             for m in MODULES:
                 sides = [errors.get(module_x_label(s, layer, m, side), 0.0) for side in (0, 1)]
                 key = constants_key(s, layer, m)
                 x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(_STEREO_RAD)
-                found[key] = (x, y, 0.0, 0.0, 0.0, found[key][5])
-    return found
+                propagated[key] = (x, y, 0.0, 0.0, 0.0, propagated[key][5])
+    return propagated
 
 
 def _six(text: str, key: str, source: str) -> Six:

@@ -75,12 +75,12 @@ def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]
     ]
 
 
-def moved(found: list[Change]) -> list[Moved]:
+def moved(differences: list[Change]) -> list[Moved]:
     """Summarise changes by degree of freedom, layers first, without degrees of freedom that did not change."""
     summary = []
     for kind, length in (("layer", 2), ("module", 3)):
         for dof in DOFS:
-            those = [change for change in found if len(change.key) == length and change.dof == dof]
+            those = [change for change in differences if len(change.key) == length and change.dof == dof]
             if those:
                 values = [change.value for change in those]
                 rms = math.sqrt(sum(value**2 for value in values) / len(values))
@@ -89,7 +89,7 @@ def moved(found: list[Change]) -> list[Moved]:
     return summary
 
 
-def movers(found: list[Change], count: int, *, rotations: bool) -> list[Change]:
+def movers(differences: list[Change], count: int, *, rotations: bool) -> list[Change]:
     """Return the ``count`` largest shifts or rotations, largest first."""
-    those = [change for change in found if change.rotation == rotations]
+    those = [change for change in differences if change.rotation == rotations]
     return sorted(those, key=lambda change: (-abs(change.value), KEYS.index(change.key)))[:count]

@@ -99,18 +99,18 @@ def constants_key(station: int, layer: int, module: int = -1) -> str:
 
 
 def _parameters() -> dict[int, Parameter]:
-    found = []
+    parameters = []
     for station in STATIONS:
         for layer in LAYERS:
             for dof, kind in enumerate(LAYER_KINDS, start=1):
-                found.append(Parameter(layer_label(station, layer, dof), kind, station, layer))
+                parameters.append(Parameter(layer_label(station, layer, dof), kind, station, layer))
             for module in MODULES:
                 for side in SIDES:
                     label = module_x_label(station, layer, module, side)
-                    found.append(Parameter(label, "module.x", station, layer, module, side))
+                    parameters.append(Parameter(label, "module.x", station, layer, module, side))
                 label = module_rz_label(station, layer, module)
-                found.append(Parameter(label, "module.rz", station, layer, module))
-    return {parameter.label: parameter for parameter in sorted(found)}
+                parameters.append(Parameter(label, "module.rz", station, layer, module))
+    return {parameter.label: parameter for parameter in sorted(parameters)}
 
 
 PARAMETERS = _parameters()
@@ -138,9 +138,9 @@ def describe(label: int) -> str:
 
 def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
     """Return labels in words with their numbers; only the first ``at_most`` if there are more."""
-    found = list(labels)
-    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in found[:at_most]]
-    more = len(found) - len(named)
+    all_labels = list(labels)
+    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in all_labels[:at_most]]
+    more = len(all_labels) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 

@@ -40,10 +40,10 @@ class BadNumbersError(ValueError):
 def matching(pattern: str, text: str) -> int:
     """Return how many letters of ``pattern`` occur in ``text`` in the same order."""
     pattern, text = pattern.lower(), text.lower()
-    i = j = found = last = 0
+    i = j = matched = last = 0
     while i < len(pattern) and j < len(text):
         if pattern[i] == text[j]:
-            found, i, j = found + 1, i + 1, j + 1
+            matched, i, j = matched + 1, i + 1, j + 1
             continue
         left, right = len(pattern) - i, len(text) - j
         if left == right:  # equal length: skip one letter on either side in turn
@@ -53,7 +53,7 @@ def matching(pattern: str, text: str) -> int:
             i, last = i + 1, 0
         else:
             j, last = j + 1, 1
-    return found
+    return matched
 
 
 def agrees(word: str, keyword: str) -> bool:

@@ -90,7 +90,7 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; pede did not run there") from error
     sizes = {name: int(value) for name, value in _SIZE.findall(text)}
-    found = _SUM.search(text)
+    sums = _SUM.search(text)
     memory = _MEMORY.search(text)
     rows = _rows(text)
     decrease, exact = _first_decrease(text, rows)
@@ -99,9 +99,9 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
         records=sizes.get("NREC", 0),
         n_variable=sizes.get("NVGB", 0),
         n_fit=sizes.get("NFGB", 0),
-        chi2=float(found[1]) if found else 0.0,
-        ndf=int(found[2]) - int(found[3]) if found else 0,
-        mean_weight=float(found[4]) if found and found[4] else 1.0,
+        chi2=float(sums[1]) if sums else 0.0,
+        ndf=int(sums[2]) - int(sums[3]) if sums else 0,
+        mean_weight=float(sums[4]) if sums and sums[4] else 1.0,
         rejects=_rejects(text),
         expected_decrease=decrease,
         iterations=rows,
@@ -119,9 +119,9 @@ def read_log(path: str | os.PathLike[str]) -> PedeLog:
 
 
 def _rejects(text: str) -> Rejects:
-    found = _REJECTS.search(text)
-    if found:
-        return Rejects(*(int(value) for value in found.groups()))
+    match = _REJECTS.search(text)
+    if match:
+        return Rejects(*(int(value) for value in match.groups()))
     newer = _REJECTS_NEWER.search(text)
     counts = [0, 0, 0, 0]
     for number, reason in re.findall(r"(\d+)\s+\(local (.*)\)", newer[1] if newer else ""):
@@ -130,9 +130,9 @@ def _rejects(text: str) -> Rejects:
 
 
 def _rank_defect(text: str) -> int | None:
-    found = _DEFECT.search(text)
-    if found:
-        return int(found[1])
+    match = _DEFECT.search(text)
+    if match:
+        return int(match[1])
     return 0 if _NO_DEFECT in text else None
 
 
@@ -168,7 +168,7 @@ def _first_decrease(text: str, rows: tuple[IterationRow, ...]) -> tuple[float | 
     slope = _FIRST_SLOPE.search(text, 0, first.start() if first else len(text))
     if slope and first:
         return -float(slope[1]), True
-    said = _SAID.search(text)
-    if said:
-        return float(said[1]), True
+    printed = _SAID.search(text)
+    if printed:
+        return float(printed[1]), True
     return next((row.expected_decrease for row in rows if row.iteration == 1 and row.expected_decrease), None), False

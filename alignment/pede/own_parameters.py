@@ -20,7 +20,7 @@ def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
 
     Raises UserError with file, line and fix for a line that is not ``label start presigma`` or an unknown label.
     """
-    found: dict[int, tuple[float, float]] = {}
+    parameters: dict[int, tuple[float, float]] = {}
     within = ""  # keyword of the current list
     for number, raw in enumerate(text.splitlines(), start=1):
         line = take_apart(raw)
@@ -39,9 +39,9 @@ def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
         if within != "parameter":
             continue
         label, start, presigma = _entry(line.whole, line.numbers, where)
-        before = found.get(label, (0.0, 0.0))
-        found[label] = (start or before[0], presigma or before[1])
-    return found
+        before = parameters.get(label, (0.0, 0.0))
+        parameters[label] = (start or before[0], presigma or before[1])
+    return parameters
 
 
 def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, float]:

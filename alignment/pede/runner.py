@@ -44,11 +44,11 @@ def sourced(script: str) -> dict[str, str]:
         capture_output=True,
         check=False,
     )
-    found = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
-    if not found:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
-        raise UserError(f"solver.environment = {script} ended the shell (status {done.returncode}: {said}); correct it")
-    return found
+    variables = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
+    if not variables:
+        message = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
+        raise UserError(f"solver.environment = {script} ended the shell (status {done.returncode}: {message}); correct it")
+    return variables
 
 
 def run_pede(
@@ -88,8 +88,8 @@ def run_pede(
     except OSError as error:
         raise NotStartedError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
     if status in NOT_RUN and not (folder / END).exists():
-        said = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it says nothing"
-        raise NotStartedError(f"{executable} cannot run: {said}; see solver.pede and solver.environment")
+        message = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it says nothing"
+        raise NotStartedError(f"{executable} cannot run: {message}; see solver.pede and solver.environment")
     return read_outputs(path, status)
 
 
@@ -124,8 +124,8 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
             ) from None
         log = Path(folder) / LOG
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        found = VERSION.search(text + done.stdout.decode(errors="replace"))
-        return found[0] if found else ""
+        version = VERSION.search(text + done.stdout.decode(errors="replace"))
+        return version[0] if version else ""
 
 
 def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solution:

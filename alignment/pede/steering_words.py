@@ -35,9 +35,9 @@ def take_apart(raw: str) -> Line:
         return Line("", "", "", [])
     whole = raw.split("!", 1)[0]
     text = whole.split("%", 1)[0]
-    found = list(_NUMBER.finditer(text))
-    word, _, argument = (text[: found[0].start()] if found else text).strip(" ").partition(" ")
-    return Line(whole.strip(" "), word, argument.strip(" "), [_value(match) for match in found])
+    matches = list(_NUMBER.finditer(text))
+    word, _, argument = (text[: matches[0].start()] if matches else text).strip(" ").partition(" ")
+    return Line(whole.strip(" "), word, argument.strip(" "), [_value(match) for match in matches])
 
 
 def numbers_in(text: str) -> list[float]:

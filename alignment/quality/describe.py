@@ -621,8 +621,8 @@ def metrics_tables() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield from ("| made from | |", "|---|---|", *(f"| {name} | {said} |" for name, said in SOURCES.items()), "")
-    yield from ("| read by | |", "|---|---|", *(f"| {name} | {said} |" for name, said in READERS.items()))
+    yield from ("| made from | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in SOURCES.items()), "")
+    yield from ("| read by | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in READERS.items()))
     yield "| `code` | the criterion of that name, as `faser-align why` shows it |"
     for heading, metrics in TABLES.items():
         yield from ("", f"### {heading}", "", *_table(metrics))
@@ -633,8 +633,8 @@ def _lines() -> Iterator[str]:
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
     yield "| name (unit) | what it is, formula | made from | read by |"
     yield "|---|---|---|---|"
-    for one in metrics:
-        unit = f" ({one.unit})" if one.unit else ""
-        said = f"{one.words}<br>{one.formula}" if one.formula else one.words
-        readers = ", ".join(name if name in READERS else f"`{name}`" for name in one.readers.split())
-        yield f"| `{one.name}`{unit} | {said} | {one.source} | {readers} |"
+    for metric in metrics:
+        unit = f" ({metric.unit})" if metric.unit else ""
+        description = f"{metric.words}<br>{metric.formula}" if metric.formula else metric.words
+        readers = ", ".join(name if name in READERS else f"`{name}`" for name in metric.readers.split())
+        yield f"| `{metric.name}`{unit} | {description} | {metric.source} | {readers} |"

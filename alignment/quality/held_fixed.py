@@ -39,13 +39,13 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
         groups["all"] = set().union(*groups.values())
     gradient = normal.gradient_at(values)
     before = _decrease(normal, set(free), gradient)
-    found = {}
+    gains = {}
     for name, labels in groups.items():
         decrease, parameters = _decrease(normal, labels | set(free), gradient)
         gained, more = max(decrease - before[0], 0.0), parameters - before[1]
         if more > 0:
-            found[name] = {"parameters": more, "expected_decrease": gained, "significance": gained / more}
-    return found
+            gains[name] = {"parameters": more, "expected_decrease": gained, "significance": gained / more}
+    return gains
 
 
 def _group(parameter: Parameter) -> str:

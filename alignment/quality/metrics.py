@@ -121,7 +121,7 @@ def iteration_metrics(
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
-    found = [_step(step, counts, normal) for step in steps]
+    step_metrics = [_step(step, counts, normal) for step in steps]
     effect = effect_um((step.solution for step in steps), counts.measurements)
     near_end = last or (effect is not None and effect < NEAR_END_UM)
     return {
@@ -151,8 +151,8 @@ def iteration_metrics(
         "residuals": _residuals(counts),
         "momentum": _momentum(counts) | dict(data.momentum),
         "solver": _solver(backend, steps),
-        "steps": found,
-        "determined": _determined([step["parts"] for step in found], counts.measurements),
+        "steps": step_metrics,
+        "determined": _determined([step["parts"] for step in step_metrics], counts.measurements),
         "significance": _worst(significance(step.solution) for step in steps),
         "effect_um": _number(effect),
         "corrections": corrections(correction, free),
@@ -194,15 +194,15 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
     keys: dict[str, set[str]] = {}
     for label in free:
         keys.setdefault(PARAMETERS[label].kind, set()).add(PARAMETERS[label].key)
-    found: dict[str, dict[str, Any]] = {}
+    by_dof: dict[str, dict[str, Any]] = {}
     for name, (kind, place, factor, unit) in _CORRECTIONS.items():
         if kind not in keys:
             continue
         values = {key: correction.get(key, ZERO)[place] * factor for key in sorted(keys[kind])}
         where = max(values, key=lambda key: abs(values[key]))
         rms = math.sqrt(sum(value**2 for value in values.values()) / len(values))
-        found[name] = {"rms": _number(rms), "largest": _number(values[where]), "where": where, "unit": unit}
-    return found
+        by_dof[name] = {"rms": _number(rms), "largest": _number(values[where]), "where": where, "unit": unit}
+    return by_dof
 
 
 def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -> float | None:
@@ -279,12 +279,12 @@ def _errors(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _residuals(counts: Counts) -> dict[str, dict[str, float]]:
-    found = {}
+    by_layer = {}
     for layer, key in enumerate(LAYER_KEYS):
         quantiles = counts.residual_quantiles_um(layer)
         if quantiles is not None:
-            found[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
-    return found
+            by_layer[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
+    return by_layer
 
 
 def _momentum(counts: Counts) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def parse_metrics(text: str, source: str) -> dict[str, Any]:
     wrong = fault(value)
     if wrong:
         raise ValueError(f"{source} is malformed: {wrong}")
-    found: dict[str, Any] = value
-    return found
+    metrics: dict[str, Any] = value
+    return metrics
 
 
 def finite(value: Any) -> Any:
@@ -77,7 +77,7 @@ def fault(value: object, shape: Any = SHAPE, where: str = "") -> str:
     """Return where ``value`` differs from ``shape``, as a sentence; empty if it matches."""
     odd = f"{where or 'it'} is {value!r:.60}"
     if isinstance(shape, tuple):
-        return "" if any(not fault(value, one) for one in shape) else odd
+        return "" if any(not fault(value, alternative) for alternative in shape) else odd
     if isinstance(shape, list):
         if not isinstance(value, list) or len(shape) not in (1, len(value)):
             return odd

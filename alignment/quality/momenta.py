@@ -84,18 +84,18 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
     old, new = before[first], now[second]
     was, stays = (_side(tracks["pz"], window_gev) for tracks in (old, new))
     common = (was == 0) & (stays == 0)
-    found: dict[str, Any] = {"common": int(common.sum())}
+    comparison: dict[str, Any] = {"common": int(common.sum())}
     for name, sign in (("plus", 1), ("minus", -1)):
         chosen = common & (np.sign(old["q_over_p"]) == sign)
         medians = (
             [float(np.median(tracks["q_over_p"][chosen])) for tracks in (old, new)] if chosen.any() else [None] * 2
         )
-        found[f"median_q_over_p_{name}"] = medians
-        found[f"momentum_change_{name}"] = _change(*medians)
+        comparison[f"median_q_over_p_{name}"] = medians
+        comparison[f"momentum_change_{name}"] = _change(*medians)
     for name, edge in (("low", -1), ("high", 1)):
-        found[f"lost_{name}"] = int(((was == 0) & (stays == edge)).sum())
-        found[f"gained_{name}"] = int(((was == edge) & (stays == 0)).sum())
-    return found
+        comparison[f"lost_{name}"] = int(((was == 0) & (stays == edge)).sum())
+        comparison[f"gained_{name}"] = int(((was == edge) & (stays == 0)).sum())
+    return comparison
 
 
 def _change(before: float | None, now: float | None) -> float | None:

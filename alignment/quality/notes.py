@@ -87,7 +87,7 @@ def _weakest(metrics: Mapping[str, Any]) -> str:
     if not modes:
         return ""
     bending = [mode for mode in modes if mode["name"] == "curvature in y"]
-    found = max(bending or modes, key=lambda mode: mode["moved_um"])
+    weakest = max(bending or modes, key=lambda mode: mode["moved_um"])
     return (
-        f"{found['name']} is weakly determined by the data (moved by {found['moved_um']:.3g} um in this iteration) and "
+        f"{weakest['name']} is weakly determined by the data (moved by {weakest['moved_um']:.3g} um in this iteration) and "
     )

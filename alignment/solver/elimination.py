@@ -55,7 +55,7 @@ def reflectors(matrix: FloatArray) -> FloatArray | None:
     """
     n_constraints, n = matrix.shape
     work = matrix.copy()
-    found = np.zeros((n_constraints, n))
+    vectors = np.zeros((n_constraints, n))
     for k in range(n_constraints - 1, -1, -1):
         end = n + k - n_constraints + 1
         if end < 1:
@@ -70,8 +70,8 @@ def reflectors(matrix: FloatArray) -> FloatArray | None:
         work[: k + 1, :end] -= (2.0 * normal) * products[:, None]
         if work[k, end - 1] == 0.0:
             return None
-        found[n_constraints - 1 - k, :end] = normal
-    return found
+        vectors[n_constraints - 1 - k, :end] = normal
+    return vectors
 
 
 def basis(normals: FloatArray) -> FloatArray:

@@ -135,11 +135,11 @@ def _without_special_data(
             np.concatenate([np.zeros(1, np.int32), indices[start:stop]]),
             np.array([0, stop - start + 1]),
         )
-        found = measurement_markers(alone, 0)
-        if found is None:
+        markers = measurement_markers(alone, 0)
+        if markers is None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
         keep[start:stop] = False
-        for measured, _, end in zip(*found, strict=True):
+        for measured, _, end in zip(*markers, strict=True):
             keep[start + measured - 1 : start + end - 1] = True
     sizes = np.add.reduceat(np.append(keep, False), offsets)[:-1] if len(keep) else np.zeros(0, np.int64)
     sizes[np.diff(offsets) == 0] = 0
@@ -198,8 +198,8 @@ def _largest_local(
 ) -> npt.NDArray[np.int64]:
     largest = np.zeros(len(measured), np.int64)
     for place in range(n_max):
-        found = indices[np.minimum(measured + 1 + place, len(indices) - 1)]
-        np.maximum(largest, np.where(local_words > place, found, 0), out=largest)
+        numbers = indices[np.minimum(measured + 1 + place, len(indices) - 1)]
+        np.maximum(largest, np.where(local_words > place, numbers, 0), out=largest)
     return largest
 
 
@@ -221,14 +221,14 @@ def _locals(
     indices: npt.NDArray[np.int32], values: Floats, measured: IntArray, lengths: IntArray, n_locals: int
 ) -> Floats:
     """Return the derivatives by number of the local parameter, shape (n_locals, equations)."""
-    found = np.zeros((n_locals, len(measured)), values.dtype)
+    derivatives = np.zeros((n_locals, len(measured)), values.dtype)
     for place in range(int(np.max(lengths))):
         there = np.flatnonzero(lengths > place)
         at = measured[there] + (1 + place)
         number = indices[at]
         if place < n_locals and (number == place + 1).all():
-            found[place, there] = values[at]
+            derivatives[place, there] = values[at]
         else:
             useful = number <= n_locals
-            found[number[useful] - 1, there[useful]] = values[at[useful]]
-    return found
+            derivatives[number[useful] - 1, there[useful]] = values[at[useful]]
+    return derivatives

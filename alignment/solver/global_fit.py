@@ -50,8 +50,8 @@ class Constraints:
         n = matrix.shape[1]
         if not len(matrix):
             return Constraints(matrix, values, np.zeros((n, 0)), np.eye(n), 0)
-        inverse, found = invert_symmetric((matrix @ matrix.T)[None])
-        rank, normals = int(found[0]), reflectors(matrix)
+        inverse, ranks = invert_symmetric((matrix @ matrix.T)[None])
+        rank, normals = int(ranks[0]), reflectors(matrix)
         if normals is None or (multipliers and rank < len(matrix)):
             null_space = np.linalg.svd(matrix)[2][rank:].T
         else:
@@ -95,8 +95,8 @@ class Inverse:
         reduced, rank = invert_symmetric(fitted, _EPSILON, equal=_EQUAL)
         covariance = z @ reduced[0] @ z.T if len(constraints.matrix) else reduced[0]
         defect = z.shape[1] - int(rank[0])
-        found = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
-        return Inverse(covariance, defect, found, _correlations(matrix, covariance))
+        undetermined = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
+        return Inverse(covariance, defect, undetermined, _correlations(matrix, covariance))
 
     def step(self, gradient: FloatArray) -> FloatArray:
         """Return the Newton step for the right-hand side ``gradient``."""

@@ -40,9 +40,9 @@ class LabelSets:
         numbers = self._slot_number[slots]
         others = np.flatnonzero((self._slot_hash[slots] != hashes) | (numbers < 0))
         if len(others):
-            found, at, which = np.unique(hashes[others], return_index=True, return_inverse=True)
-            self._learn(found, labels[:, others[at]])
-            known = np.array([self._numbers[value] for value in found.tolist()], np.int32)
+            unique, at, which = np.unique(hashes[others], return_index=True, return_inverse=True)
+            self._learn(unique, labels[:, others[at]])
+            known = np.array([self._numbers[value] for value in unique.tolist()], np.int32)
             numbers[others] = known[which]
         return np.asarray(numbers, np.int32)
 
@@ -51,9 +51,9 @@ class LabelSets:
         places, numbers = np.nonzero(self.labels)
         labels = self.labels[places, numbers]
         order = np.lexsort((numbers, labels))
-        found, begins = np.unique(labels[order], return_index=True)
+        unique, begins = np.unique(labels[order], return_index=True)
         parts = np.split(numbers[order], begins[1:])
-        return {int(label): np.unique(part) for label, part in zip(found, parts, strict=False)}
+        return {int(label): np.unique(part) for label, part in zip(unique, parts, strict=False)}
 
     def _learn(self, hashes: IntArray, labels: npt.NDArray[np.int32]) -> None:
         new = [at for at, value in enumerate(hashes.tolist()) if value not in self._numbers]

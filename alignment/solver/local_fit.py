@@ -153,19 +153,19 @@ def invert_symmetric(
             alike = (candidates > 0) & (candidates >= largest - equal * diagonal)
             unique = (candidates == largest).sum(axis=1) == 1
             pivot = np.where(unique, n - 1 - np.argmax(alike[:, ::-1], axis=1), pivot)
-        found = candidates[every, pivot] > 0
-        if not found.any():
+        has_pivot = candidates[every, pivot] > 0
+        if not has_pivot.any():
             break
-        value = np.where(found, work[every, pivot, pivot], 1.0)
-        column = np.where(found[:, None], work[every, :, pivot], 0.0)
+        value = np.where(has_pivot, work[every, pivot, pivot], 1.0)
+        column = np.where(has_pivot[:, None], work[every, :, pivot], 0.0)
         scaled = column / value[:, None]
         work -= column[:, :, None] * scaled[:, None, :]
-        at, k = every[found], pivot[found]
-        work[at, :, k] = scaled[found]
-        work[at, k, :] = scaled[found]
-        work[at, k, k] = -1.0 / value[found]
+        at, k = every[has_pivot], pivot[has_pivot]
+        work[at, :, k] = scaled[has_pivot]
+        work[at, k, :] = scaled[has_pivot]
+        work[at, k, k] = -1.0 / value[has_pivot]
         free[at, k] = False
-        rank += found
+        rank += has_pivot
     work = -work
     work[np.broadcast_to(free[:, :, None], work.shape) | np.broadcast_to(free[:, None, :], work.shape)] = 0.0
     return work, rank

@@ -82,10 +82,10 @@ class Sums:
 
     def accepted(self) -> IntArray:
         """Return the entries of each variable parameter."""
-        found = np.zeros(self._n, np.int64)
+        entries = np.zeros(self._n, np.int64)
         for row in self._columns:
-            np.add.at(found, row[row >= 0], self._accepted[row >= 0])
-        return found
+            np.add.at(entries, row[row >= 0], self._accepted[row >= 0])
+        return entries
 
     def matrix(self) -> FloatArray | None:
         """Return the symmetric matrix, or None."""

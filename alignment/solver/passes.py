@@ -281,7 +281,7 @@ def _judge(
     if steering.downweighting > 1 and steering.downweight_max and downweighting:
         down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)
         sums.chi2 += chunk.weight * float(fits.chi2[down].sum())
-    found = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
-    deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in found)
+    rejected = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
+    deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in rejected)
     sums.rejects = (deficit, freedom, of_huge, of_large)
     return np.asarray(fitted & ~huge & ~large & ~down)

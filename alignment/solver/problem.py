@@ -55,16 +55,16 @@ class Problem:
         A group has neighbouring labels that always occur together.
         """
         with_label = self.source.sets.by_label()
-        found = np.zeros(len(self.parameters.labels), np.int64)
+        group_of = np.zeros(len(self.parameters.labels), np.int64)
         before = nothing = np.zeros(0, np.int64)
         count = 0
         for at, label in enumerate(self.parameters.labels.tolist()):
             sets = with_label.get(label, nothing)
             if len(sets):
                 count += not np.array_equal(sets, before)
-                found[at] = count
+                group_of[at] = count
             before = sets
-        return found
+        return group_of
 
     @property
     def sizes(self) -> dict[str, int]:

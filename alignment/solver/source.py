@@ -140,8 +140,8 @@ def _not_stored(block: Block) -> list[int]:
     """Return the writer's nonzero error counts, which are the index of each record's first word."""
     lengths = np.array(block.lengths, np.int64)
     first_index = np.array(block.starts, np.int64) + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)
-    found = block.words[first_index]
-    return [int(number) for number in found[found != 0]]
+    counts = block.words[first_index]
+    return [int(number) for number in counts[counts != 0]]
 
 
 def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:

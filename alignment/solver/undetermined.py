@@ -39,16 +39,16 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
     if not np.isfinite(scaled).all():
         return np.zeros((0, len(matrix)))
     vectors = np.linalg.eigh(scaled)[1][:, :count]
-    found = (basis @ (vectors / sizes[:, None])).T * effects
+    modes = (basis @ (vectors / sizes[:, None])).T * effects
     for row in range(count):
-        pivot = int(np.argmax(np.abs(found[row])))
-        found[row] /= found[row, pivot]
+        pivot = int(np.argmax(np.abs(modes[row])))
+        modes[row] /= modes[row, pivot]
         for other in range(count):
             if other != row:
-                found[other] -= found[other, pivot] * found[row]
-    found[np.abs(found) < _SHARE_MIN * np.abs(found).max(axis=1, keepdims=True)] = 0.0
-    largest = np.argmax(np.abs(found), axis=1)
-    weights = found / effects
+                modes[other] -= modes[other, pivot] * modes[row]
+    modes[np.abs(modes) < _SHARE_MIN * np.abs(modes).max(axis=1, keepdims=True)] = 0.0
+    largest = np.argmax(np.abs(modes), axis=1)
+    weights = modes / effects
     return np.asarray(weights / weights[np.arange(count), largest][:, None])
 
 

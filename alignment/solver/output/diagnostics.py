@@ -95,9 +95,9 @@ class PassObserver:
             self._singles["Pulls", True],
             self._singles["Pulls", False],
         ]
-        found = [line for histogram in order for line in histogram.lines(version)]
+        written = [line for histogram in order for line in histogram.lines(version)]
         single = {1: (self._ndf, self._locals), 2: (self._downweight,)}.get(self.number, ())
-        return found + [line for histogram in single for line in histogram.lines(0)]
+        return written + [line for histogram in single for line in histogram.lines(0)]
 
 
 class Diagnostics:
@@ -148,14 +148,14 @@ class Diagnostics:
         monitor = self._problem.steering.monitor
         if monitor:
             wanted = {1: monitor & 1, max(self._observers, default=1): monitor & 2}
-            found = [
+            parts = [
                 line
                 for number, observer in self._observers.items()
                 if wanted.get(number)
                 for line in observer.monitor.lines(number)
             ]
             pulls = self._problem.steering.monitor_pulls
-            write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *found]) + "\n")
+            write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *parts]) + "\n")
 
 
 def _groups(problem: Problem) -> Groups:
@@ -175,16 +175,16 @@ def _of_binaries(problem: Problem, last: Pass) -> list[str]:
     counts = problem.source.records_in
     if len(counts) < 2:
         return []
-    found: dict[int, list[tuple[float, float]]] = {6: [], 7: [], 8: [], 9: []}
+    rows: dict[int, list[tuple[float, float]]] = {6: [], 7: [], 8: [], 9: []}
     for number, records in enumerate(counts):
         accepted, chi2, ndf = last.files.get(number, np.zeros(3)).tolist()
         if records:
-            found[6].append((number + 1.0, math.log10(records)))
-            found[7].append((number + 1.0, (records - accepted) / records))
+            rows[6].append((number + 1.0, math.log10(records)))
+            rows[7].append((number + 1.0, (records - accepted) / records))
         if accepted:
-            found[8].append((number + 1.0, chi2 / accepted))
-            found[9].append((number + 1.0, ndf / accepted))
+            rows[8].append((number + 1.0, chi2 / accepted))
+            rows[9].append((number + 1.0, ndf / accepted))
     lines = []
     for number, title in _BINARY_TITLES.items():
-        lines += points(number, title, found[number], errors=False) if found[number] else []
+        lines += points(number, title, rows[number], errors=False) if rows[number] else []
     return lines

@@ -119,14 +119,14 @@ class LogHistogram(Histogram):
 
 def points(number: int, title: str, rows: Iterable[tuple[float, ...]], *, errors: bool = True) -> list[str]:
     """Return points as pede's XY data (GMPWRT): type 4 with x, y and their errors in a row, type 1 with x and y."""
-    found = list(rows)
+    all_rows = list(rows)
     return [
         " ",
         f"XY-Data {number:4d}          version    0          type {4 if errors else 1}",
         f"{title:<60}",
-        f"          stored  not-stored {len(found):10d}",
+        f"          stored  not-stored {len(all_rows):10d}",
         "x-y-dx-dy" if errors else "x-y",
-        *("   " + "".join(general(value, 15, 7) for value in row) for row in found),
+        *("   " + "".join(general(value, 15, 7) for value in row) for row in all_rows),
         "end of xy-data",
     ]
 

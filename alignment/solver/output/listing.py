@@ -115,8 +115,8 @@ def _accepted(problem: Problem) -> list[list[list[int]]]:
     steering = problem.steering
     labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
     skipped = set(problem.empty) if steering.skip_empty_constraints else set()
-    found = [[labels[number] for number in group if number not in skipped] for group in groups(labels)]
-    return [group for group in found if group]
+    accepted = [[labels[number] for number in group if number not in skipped] for group in groups(labels)]
+    return [group for group in accepted if group]
 
 
 def _state(problem: Problem, at: int) -> str:
@@ -144,10 +144,10 @@ def _appearances(problem: Problem) -> _Seen:
 
 def _ranges(of_label: OfLabel, chosen: set[int]) -> list[tuple[int, int]]:
     """Return first and last labels of consecutive chosen ones among those with data."""
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     before = False
     for label in (label for label, sets in of_label.items() if len(sets)):
         if label in chosen:
-            found = [*found[:-1], (found[-1][0], label)] if before else [*found, (label, label)]
+            ranges = [*ranges[:-1], (ranges[-1][0], label)] if before else [*ranges, (label, label)]
         before = label in chosen
-    return found
+    return ranges

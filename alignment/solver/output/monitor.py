@@ -62,13 +62,13 @@ class Monitor:
 
     def lines(self, number: int) -> list[str]:
         """Return the rows of pass ``number``, one per label."""
-        found = []
+        formatted = []
         rows = zip(self._groups.labels.tolist(), self._counts, self._groups.errors.tolist(), strict=True)
         for label, counts, error in rows:
             median, spread = _median(counts) if counts.any() else (0.0, 0.0)
             numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))
-            found.append(f"{number:5d}{label:10d}{int(counts.sum()):10d}{numbers}")
-        return found
+            formatted.append(f"{number:5d}{label:10d}{int(counts.sum()):10d}{numbers}")
+        return formatted
 
 
 def header(*, pulls: bool) -> list[str]:
@@ -92,8 +92,8 @@ def _median(counts: IntArray) -> tuple[float, float]:
 
 def _half(sums: IntArray, total: int) -> int:
     """Return the bin that contains the median entry, never the first one."""
-    found = np.flatnonzero(2 * sums[1:] > total)
-    return int(found[0]) + 1 if len(found) else len(sums) - 1
+    reached = np.flatnonzero(2 * sums[1:] > total)
+    return int(reached[0]) + 1 if len(reached) else len(sums) - 1
 
 
 def _fraction(sums: IntArray, at: int, total: int) -> float:
