@@ -105,9 +105,9 @@ def solve(folder: str, stage: int, number: int) -> None:
 def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
     history = []
-    for earlier in iteration.before():
+    for past in iteration.before():
         try:
-            text = Path(layout.metrics_file(iteration.folder, earlier.stage, earlier.number)).read_text(encoding="utf-8")
+            text = Path(layout.metrics_file(iteration.folder, past.stage, past.number)).read_text(encoding="utf-8")
             history.append(json.loads(text))
         except (OSError, ValueError):
             continue  # a stage that ended early has no more metrics

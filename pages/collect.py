@@ -167,8 +167,8 @@ def _text(path: str) -> str:
 
 def _reason(campaign: Row, history: list[Row]) -> str:
     """Return the reason for the campaign's state, or its last decision."""
-    reasons = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
-    moved = [row for row in reasons if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else reasons
+    given = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
+    moved = [row for row in given if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else given
     return str(moved[-1]["facts"]["reason"]) if moved else ""
 
 

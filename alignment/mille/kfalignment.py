@@ -160,15 +160,17 @@ def _short(error: Exception) -> str:
 
 def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
     names = {key.split(";")[0] for key in file.keys(recursive=False)}
-    tree_name = next((name for name in TREES if name in names), None)
-    if tree_name is None:
+    chosen = next((name for name in TREES if name in names), None)
+    if chosen is None:
         held = ", ".join(sorted(names)) or "nothing"
         raise UserError(f"{path} has no tree named {' or '.join(TREES)} (it holds {held}); give a kfalignment file")
-    tree = file[tree_name]
+    tree = file[chosen]
     if not hasattr(tree, "num_entries"):
-        raise UserError(f"{path}: {tree_name} is no tree but {tree.classname}; give a kfalignment file")
+        raise UserError(f"{path}: {chosen} is no tree but {tree.classname}; give a kfalignment file")
     if not tree.num_entries:
-        raise UserError(f"{path}: its tree {tree_name} has no entries, so there are no tracks; reconstruct this file again")
+        raise UserError(
+            f"{path}: its tree {chosen} has no entries, so there are no tracks; reconstruct this file again"
+        )
     return tree
 
 

@@ -138,9 +138,9 @@ def describe(label: int) -> str:
 
 def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
     """Return labels in words with their numbers; only the first ``at_most`` if there are more."""
-    all_labels = list(labels)
-    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in all_labels[:at_most]]
-    more = len(all_labels) - len(named)
+    given = list(labels)
+    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in given[:at_most]]
+    more = len(given) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 

@@ -46,8 +46,10 @@ def sourced(script: str) -> dict[str, str]:
     )
     variables = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
     if not variables:
-        message = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
-        raise UserError(f"solver.environment = {script} ended the shell (status {done.returncode}: {message}); correct it")
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
+        raise UserError(
+            f"solver.environment = {script} ended the shell (status {done.returncode}: {reason}); correct it"
+        )
     return variables
 
 

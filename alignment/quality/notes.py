@@ -87,7 +87,5 @@ def _weakest(metrics: Mapping[str, Any]) -> str:
     if not modes:
         return ""
     bending = [mode for mode in modes if mode["name"] == "curvature in y"]
-    weakest = max(bending or modes, key=lambda mode: mode["moved_um"])
-    return (
-        f"{weakest['name']} is weakly determined by the data (moved by {weakest['moved_um']:.3g} um in this iteration) and "
-    )
+    chosen = max(bending or modes, key=lambda mode: mode["moved_um"])
+    return f"{chosen['name']} is weakly determined by the data (moved by {chosen['moved_um']:.3g} um in this iteration) and "
