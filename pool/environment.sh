@@ -94,6 +94,7 @@ provide() {
 needs() {
     case $1 in
     demo) echo python htcondor ;;
+    check) echo python htcondor ;;
     test | soak) echo python htcondor browser strace ;;
     refresh) echo python graphviz ;;
     screenshots) echo python htcondor browser ;;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepare this checkout and do one thing with it: pool/prepare.sh demo|test|soak|lint|types|docs|refresh|screenshots|clean
+# Prepare this checkout and do one thing with it: pool/prepare.sh demo|check|test|soak|lint|types|docs|refresh|screenshots|clean
 #
 # An ordinary user gets a virtual environment in the checkout. HTCondor refuses jobs of root, so for root everything
 # happens in a copy that belongs to the user faser-align (pool/as-root.sh). Asks nothing, needs no terminal, and
@@ -72,26 +72,41 @@ types() {
     run "$here/.venv/bin/mypy"
 }
 
-# Style and types come first because they are quick, and do not keep the tests from running.
+# What is quick: style, types and the tests that need no pool.
+check() {
+    style_types_and quick_tests "make check"
+}
+
 tests() {
+    style_types_and run_tests "make test"
+}
+
+# Style and types come first because they are quick, and do not keep the tests from running.
+style_types_and() {
     local failed=()
-    provide test
+    provide "${target/tests/test}"
     environment test
     check_style || failed+=(style)
     run "$here/.venv/bin/mypy" || failed+=(types)
     scratch_folder
-    run_tests || failed+=(tests)
-    ((${#failed[@]} == 0)) || fail "make test: failed: ${failed[*]}"
+    "$1" || failed+=(tests)
+    ((${#failed[@]} == 0)) || fail "$2: failed: ${failed[*]}"
 }
 
-# Most of the tests named (all without names) two at a time, then those that need the machine for themselves. pytest says 5 if a
-# choice leaves it none. The first part's folder has a short name: each worker lengthens it.
+quick_tests() {
+    FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --quiet --numprocesses 2 --dist loadfile \
+        --basetemp "$scratch/t" -m "not pool and not alone and not slow"
+}
+
+# Most of the tests named (all without names) several at a time, then those that need the machine for themselves. Most tests on
+# a pool wait; they begin first, and what needs the processor runs beside them. pytest says 5 if a choice leaves it none. The
+# first part's folder has a short name: each worker lengthens it.
 run_tests() {
     local together=0 alone=0
     export FASER_ALIGN_TEST_FOLDER=$scratch
     short=$(mktemp -d /var/tmp/fa-XXXX)
-    FASER_ALIGN_TESTS=together run "$here/.venv/bin/python" -m pytest --numprocesses 2 --dist "${dist:-loadfile}" \
-        --basetemp "$short/t" "$@" || together=$?
+    FASER_ALIGN_TESTS=together run "$here/.venv/bin/python" -m pytest --numprocesses 3 --dist "${dist:-loadfile}" \
+        --no-loadscope-reorder --basetemp "$short/t" "$@" || together=$?
     FASER_ALIGN_TESTS=alone run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" "$@" || alone=$?
     ((together == 0 || together == 5)) && ((alone == 0 || alone == 5)) && ((together + alone < 10))
 }
@@ -104,7 +119,7 @@ soak() {
     scratch_folder
     export FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0}
     dist=worksteal # a hook's kills take an hour: not two hooks to the same worker while the other has none
-    run_tests tests/faults tests/state tests/alignment tests/config tests/fsm tests/notifiers || fail "make soak: failed"
+    run_tests tests/faults tests/campaigns tests/state tests/alignment tests/config tests/fsm tests/notifiers || fail "make soak: failed"
 }
 
 # The site, without a request to anywhere; a link that leads nowhere is an error.
@@ -203,9 +218,9 @@ remove_built() {
 main() {
     cd "$here"
     case ${1-} in
-    demo | soak | lint | types | docs | refresh | screenshots | clean | missing) target=$1 ;;
+    demo | check | soak | lint | types | docs | refresh | screenshots | clean | missing) target=$1 ;;
     test) target=tests ;;
-    *) fail "usage: pool/prepare.sh demo|test|soak|lint|types|docs|refresh|screenshots|clean" ;;
+    *) fail "usage: pool/prepare.sh demo|check|test|soak|lint|types|docs|refresh|screenshots|clean" ;;
     esac
     if [[ $(id -u) == 0 ]]; then
         as_root "$1"

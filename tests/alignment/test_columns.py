@@ -68,6 +68,7 @@ def test_every_layout_gives_the_same_bytes(
     assert (tmp_path / "out.bin").read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, uproot.ZLIB(1), uproot.LZ4(1)])
 def test_huge_baskets_need_little_memory(tracks: Any, tmp_path: Path, compression: Any) -> None:
     """60,000 tracks in one basket per branch, 200 MB in total, are converted in less than 300 MB."""

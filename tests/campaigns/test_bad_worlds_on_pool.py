@@ -1,4 +1,7 @@
-"""Test jobs in broken environments on a real pool: each failure is named with its fix, and a resume loses nothing."""
+"""Test jobs in broken environments on a real pool: each failure is named with its fix, and a resume loses nothing.
+
+`make soak` breaks environments in all of these ways, `make test` in some: tests of the jobs do all of it without a pool.
+"""
 
 import shutil
 import subprocess
@@ -11,6 +14,7 @@ import pytest
 from calypso import Lxplus
 from desk import COMMAND, EXAMPLES, Desk
 from nowhere import no_job_begins
+from properties import SOAK
 from standin import make_pede
 
 from faser_align.campaign import layout
@@ -31,18 +35,6 @@ file = "targets.toml"
 events = ["end"]
 [htcondor]
 retries = 0
-"""
-CALYPSO = """
-[reconstruction]
-backend = "calypso"
-raw = "{place}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
-[reconstruction.calypso]
-atlas_base = "{place}/cvmfs/atlas"
-asetup = "{place}/calypso/asetup.faser"
-setup = "{place}/calypso/setup.sh"
-write_constants = "{place}/calypso/WriteAlignmentConfig_Faser04.py"
-reconstruct = "{place}/calypso/faser_reco_alignment.py"
-database = "{place}/cvmfs/faser/ALLP200.db"
 """
 SIMULATION = '[simulation]\ntruth = "{examples}/align_2025.txt"\ntracks = 300\n'
 PEDE = '[solver]\nbackend = "pede"\npede = "{pede}"\n'
@@ -90,18 +82,27 @@ def end(desk: Desk, worlds: list[World]) -> None:
 
 
 RECONSTRUCTION = {
-    "refused": (["cp:refused"], {}, exit_codes.COPY, "cannot be written"),
-    "truncated": (["cp:truncated"], {}, exit_codes.COPY, "is not what was sent"),
-    "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
     "token": (["cp:refused", "klist:expired"], {}, exit_codes.TOKEN, "Permission denied"),
     "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
-    "environment": (
-        ["asetup:fail"],
-        {},
-        exit_codes.ENVIRONMENT,
-        "the environment's scripts ended the shell with status 3",
-    ),
     "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
+}
+if SOAK:
+    RECONSTRUCTION |= {
+        "refused": (["cp:refused"], {}, exit_codes.COPY, "cannot be written"),
+        "truncated": (["cp:truncated"], {}, exit_codes.COPY, "is not what was sent"),
+        "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
+        "environment": (["asetup:fail"], {}, exit_codes.ENVIRONMENT, "scripts ended the shell with status 3"),
+    }
+PEDE_DOES = {
+    "aborts": ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26"),
+    "crashes": ("kill -SEGV $$", "exit status -11"),
+    **({"ends": ("echo '    5   Ended without solution' > millepede.end", "ended with code 5")} if SOAK else {}),
+}
+# How the constants of the second iteration are spoilt.
+CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "missing": ("No such file", Path.unlink),
+    "nan": ("finite number", lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]')),
+    **({"empty": ("is empty", lambda path: path.write_text(""))} if SOAK else {}),
 }
 
 
@@ -112,7 +113,7 @@ def bad_reconstruction(desk: Desk, name: str) -> World:
     shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
     lxplus.raw(400, **{key: value for key, value in does.items() if key != "setup"})
     lxplus.orders(*orders)
-    full = begin(desk, name, CALYPSO.format(place=lxplus.folder))
+    full = begin(desk, name, lxplus.toml())
     wrapper = desk.folder / full / layout.WRAPPER
     text = wrapper.read_text()
     head, rest = text.split("\n", 1)
@@ -170,11 +171,7 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
     """Failures of pede, and missing, empty or malformed constants, are named, and the campaign resumes."""
     good = Path(make_pede(desk.folder)).read_text()
     worlds = []
-    for name, does, words in (
-        ("aborts", "echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26"),
-        ("ends", "echo '    5   Ended without solution' > millepede.end", "ended with code 5"),
-        ("crashes", "kill -SEGV $$", "exit status -11"),
-    ):
+    for name, (does, words) in PEDE_DOES.items():
         pede = desk.folder / f"pede-{name}"
         pede.write_text(f"#!/bin/bash\n{does}\n")
         pede.chmod(0o755)
@@ -188,21 +185,16 @@ def test_worlds_that_are_bad_for_a_solution(desk: Desk) -> None:
 
         worlds.append(World(full, exit_codes.SOLVER, words, cure))
 
-    changed: dict[str, Callable[[Path], object]] = {
-        "missing": Path.unlink,
-        "empty": lambda path: path.write_text(""),
-        "nan": lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]'),
-    }
-    third = {}
-    with no_job_begins():  # until somebody looks for their files
-        for name, words in (("missing", "No such file"), ("empty", "is empty"), ("nan", "finite number")):
-            full = begin(desk, name, SIMULATION, 3)
-            path = Path(layout.constants_file(str(desk.folder / full), 1, 3))
-            result = layout.result_file(str(desk.folder / full), 1, 2)
-            third[name] = path
+    second = {}
+    with no_job_begins():  # until somebody looks for what they leave
+        for name, (words, _) in CONSTANTS.items():
+            full = begin(desk, name, SIMULATION, 2)
+            path = Path(layout.constants_file(str(desk.folder / full), 1, 2))
+            result = layout.result_file(str(desk.folder / full), 1, 1)
+            second[name] = path
             worlds.append(World(full, exit_codes.CONSTANTS, words, lambda r=result, p=path: shutil.copy(r, p)))
-    while third:
-        for name in [name for name, path in third.items() if path.exists()]:
-            changed[name](third.pop(name))
+    while second:
+        for name in [name for name, path in second.items() if path.exists()]:
+            CONSTANTS[name][1](second.pop(name))
         time.sleep(0.05)
     end(desk, worlds)

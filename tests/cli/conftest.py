@@ -1,9 +1,13 @@
 """Provide campaigns in every state, made by the real hooks, and the command line to read them."""
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from calypso import Lxplus
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command, in_process
 
@@ -11,6 +15,25 @@ from faser_align.campaign import layout
 from faser_align.state import registry
 
 Record = dict[str, Any]
+LXPLUS = """\
+[campaign]
+folder = "{here}"
+constants = "{constants}"
+iterations = 3
+
+{reconstruction}
+[storage]
+data = "{tree}/eos"
+
+[htcondor.reco]
+memory_mb = 300
+disk_mb = 50
+
+[htcondor.mille]
+memory_mb = 300
+disk_mb = 50
+
+"""
 
 
 @pytest.fixture
@@ -25,6 +48,29 @@ def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, campaigns: 
     monkeypatch.setenv("XDG_STATE_HOME", str(campaigns / "state"))
     monkeypatch.setenv("FASER_ALIGN_POOL", str(campaigns / "pool"))
     return plain_command
+
+
+@pytest.fixture
+def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
+    """Provide stand-ins for lxplus, three raw files, and a configuration in the current folder, whose name has a space."""
+    made = Lxplus(workdir / "lxplus")
+    for number in (400, 401, 402):
+        made.raw(number)
+    (made.folder / "eos").mkdir()
+    here = workdir / "with space"
+    here.mkdir(mode=0o755)
+    constants = Path(__file__).parents[2] / "examples" / "align_2025.txt"
+    text = LXPLUS.format(here=here, constants=constants, reconstruction=made.toml(), tree=made.folder)
+    (here / "faser-align.toml").write_text(text)
+    made.tool("fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000000   100000   10%   40%")
+    space = "maxlogicalbytes=99000000000"
+    made.tool("eos", f"quota=node uid=me space=/eos/user/ usedlogicalbytes=0 {space} usedbytes=0 maxbytes=0")
+    made.tool("klist", "01/01/2020 00:00:00  01/01/2099 00:00:00  krbtgt/CERN.CH@CERN.CH")
+    made.tool("tokens", "User's (AFS ID 1) tokens for afs@cern.ch [>> Expired <<]")
+    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(here)
+    yield made
+    shutil.rmtree(here, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,59 +19,8 @@ from faser_align.operations import interpreters
 from faser_align.pool.personal import Pool
 
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-402")
-TOML = """\
-[campaign]
-folder = "{here}"
-constants = "{constants}"
-iterations = 3
-
-[reconstruction]
-backend = "calypso"
-raw = "{tree}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
-
-[reconstruction.calypso]
-atlas_base = "{tree}/cvmfs/atlas"
-asetup = "{tree}/calypso/asetup.faser"
-setup = "{tree}/calypso/setup.sh"
-write_constants = "{tree}/calypso/WriteAlignmentConfig_Faser04.py"
-reconstruct = "{tree}/calypso/faser_reco_alignment.py"
-database = "{tree}/cvmfs/faser/ALLP200.db"
-
-[storage]
-data = "{tree}/eos"
-"""
 CONSTANTS = Path(__file__).parents[2] / "examples" / "align_2025.txt"
 Found = dict[str, dict[str, Any]]
-
-
-def tool(folder: Path, name: str, text: str) -> None:
-    """Make a stand-in for a site tool: a program that prints ``text``, or a script."""
-    path = folder / name
-    path.unlink(missing_ok=True)
-    path.write_text(text if text.startswith("#!") else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
-    path.chmod(0o755)
-
-
-@pytest.fixture
-def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
-    """Provide the tree, three raw files, working tools, and a configuration in the current folder."""
-    made = Lxplus(workdir / "lxplus")
-    for number in (400, 401, 402):
-        made.raw(number)
-    (made.folder / "eos").mkdir()
-    here = workdir / "here"
-    here.mkdir(mode=0o755)
-    text = TOML.format(here=here, tree=made.folder, constants=CONSTANTS)
-    (here / "faser-align.toml").write_text(text)
-    tool(made.bin, "fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000000   100000   10%   40%")
-    space = "maxlogicalbytes=99000000000"
-    tool(made.bin, "eos", f"quota=node uid=me space=/eos/user/ usedlogicalbytes=0 {space} usedbytes=0 maxbytes=0")
-    tool(made.bin, "klist", "01/01/2020 00:00:00  01/01/2099 00:00:00  krbtgt/CERN.CH@CERN.CH")
-    tool(made.bin, "tokens", "User's (AFS ID 1) tokens for afs@cern.ch [>> Expired <<]")
-    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(here)
-    yield made
-    shutil.rmtree(workdir / "here", ignore_errors=True)
 
 
 def look(command: Command, *words: str) -> Found:
@@ -111,8 +60,8 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
     raw = lxplus.folder / "raw" / "2023" / "011705"
     (raw / "Faser-Physics-011705-00401.raw").write_text("")
     (raw / "Faser-Physics-011705-00402.raw").unlink()
-    tool(lxplus.bin, "fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000   999   99%   40%")
-    tool(lxplus.bin, "eos", "#!/bin/sh\necho 'permission denied' >&2\nexit 2\n")
+    lxplus.tool("fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000   999   99%   40%")
+    lxplus.tool("eos", "#!/bin/sh\necho 'permission denied' >&2\nexit 2\n")
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + '[htcondor]\npool = "system"\n')
     found = look(plain_command, *DATA)
@@ -164,7 +113,7 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + '[htcondor]\npool = "system"\n[check]\nticket_h = 1e6\n')
     assert look(plain_command)["Kerberos"]["result"] == "warning"
-    tool(lxplus.bin, "klist", "#!/bin/sh\necho 'klist: No credentials cache found' >&2\nexit 1\n")
+    lxplus.tool("klist", "#!/bin/sh\necho 'klist: No credentials cache found' >&2\nexit 1\n")
     found = look(plain_command)["Kerberos"]
     assert (found["result"], "type `kinit`" in found["text"]) == ("failed", True)
     for name in ("fs", "eos", "klist", "tokens"):
@@ -179,9 +128,8 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
 def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus: Lxplus) -> None:
     """A method unknown to pede and requirements that HTCondor cannot parse are reported with their key."""
     config = Path("faser-align.toml")
-    config.write_text(
-        config.read_text() + '[solver]\nmethod = "inverse"\n[htcondor.mille]\nrequirements = "OpSys = LINUX &&"\n'
-    )
+    text = config.read_text().replace("[htcondor.mille]", '[htcondor.mille]\nrequirements = "OpSys = LINUX &&"')
+    config.write_text(text + '[solver]\nmethod = "inverse"\n')
     found = look(plain_command)
     assert (found["solver"]["result"], found["HTCondor"]["result"]) == ("failed", "failed")
     assert found["solver"]["text"].startswith("solver.method has 'method inverse'")

@@ -15,6 +15,8 @@ from faser_align.pages.collect import collect
 from faser_align.pages.publish import publish
 from faser_align.pages.report import render
 
+pytestmark = pytest.mark.slow
+
 NOW = "2026-11-25T12:00:00.000Z"
 
 

@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +22,8 @@ from faser_align.operations.checks import look_at
 from faser_align.operations.probe_requests import requests
 from faser_align.pool.personal import Pool
 
-CONSTANTS = Path(__file__).parents[2] / "examples" / "align_2025.txt"
-TOML = """\
-[campaign]
-folder = "{here}"
-constants = "{constants}"
-
-[reconstruction]
-backend = "calypso"
-raw = "{tree}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
-
-[reconstruction.calypso]
-atlas_base = "{tree}/cvmfs/atlas"
-asetup = "{tree}/calypso/asetup.faser"
-setup = "{tree}/calypso/setup.sh"
-write_constants = "{tree}/calypso/WriteAlignmentConfig_Faser04.py"
-reconstruct = "{tree}/calypso/faser_reco_alignment.py"
-database = "{tree}/cvmfs/faser/ALLP200.db"
-
-[storage]
-data = "{tree}/eos"
-
-[htcondor.reco]
-memory_mb = 300
-disk_mb = 50
-
-[htcondor.mille]
-memory_mb = 300
-disk_mb = 50
-"""
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 Found = dict[str, dict[str, Any]]
-
-
-@pytest.fixture
-def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
-    """Provide the stand-ins, two raw files, and a configuration in the current folder, whose name has a space."""
-    made = Lxplus(workdir / "lxplus")
-    for number in (400, 401):
-        made.raw(number)
-    (made.folder / "eos").mkdir()
-    here = workdir / "with space"
-    here.mkdir(mode=0o755)
-    (here / "faser-align.toml").write_text(TOML.format(here=here, tree=made.folder, constants=CONSTANTS))
-    monkeypatch.chdir(here)
-    yield made
-    shutil.rmtree(here, ignore_errors=True)
 
 
 def configure(old: str, new: str) -> None:

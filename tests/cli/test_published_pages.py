@@ -18,6 +18,8 @@ from faser_align.pages import bounded
 from faser_align.pages.collect import collect
 from faser_align.pages.publish import entries, publish
 
+pytestmark = pytest.mark.slow
+
 NOW = "2026-11-25T12:00:00.000Z"
 ODD = {
     "nothing else": '{"faser-align": 1}',

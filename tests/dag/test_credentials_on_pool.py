@@ -48,17 +48,7 @@ constants = "{examples}/ift_misplaced.txt"
 starved_per_parameter = 0.0
 min_iterations = 9
 stalled_iterations = 9
-[reconstruction]
-backend = "calypso"
-raw = "{place}/raw/{{year}}/{{run}}/Faser-Physics-{{run}}-{{file}}.raw"
-[reconstruction.calypso]
-atlas_base = "{place}/cvmfs/atlas"
-asetup = "{place}/calypso/asetup.faser"
-setup = "{place}/calypso/setup.sh"
-write_constants = "{place}/calypso/WriteAlignmentConfig_Faser04.py"
-reconstruct = "{place}/calypso/faser_reco_alignment.py"
-database = "{place}/cvmfs/faser/ALLP200.db"
-[notify]
+{reconstruction}[notify]
 targets = ["me"]
 file = "targets.toml"
 events = ["end"]
@@ -340,7 +330,7 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
     shutil.copy(EXAMPLES / "align_2025.txt", lxplus.folder / "truth.txt")
     lxplus.raw(400)
     (lxplus.bin / "cp").write_text(COPY.format(python=sys.executable))
-    desk.configure(CALYPSO, place=lxplus.folder)
+    desk.configure(CALYPSO, reconstruction=lxplus.toml())
     lifetime_s, renewable_s = 20, 40
     submit = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "20", "--name", NAME, "--no-check")
     with no_job_begins():

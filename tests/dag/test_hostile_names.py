@@ -28,6 +28,8 @@ from faser_align.dag.wrapper import render_wrapper
 from faser_align.fsm.errors import UserError
 from faser_align.state import queries
 
+pytestmark = pytest.mark.slow
+
 START = '"00": [1, 0, 0, 0, 0, 0]'
 # Characters that no DAG supports; everything else in the list is used unchanged.
 REFUSED = set("\"'\\$\n\r\t\x00\x7f\u0085\u2028\u00a0\udcff")

@@ -25,6 +25,8 @@ from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.state import database, queries, spool, verify
 
+pytestmark = pytest.mark.slow
+
 NODE = layout.reco_node(1, 1, 400)
 Record = dict[str, Any]
 

@@ -21,6 +21,8 @@ from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
 
+pytestmark = pytest.mark.slow
+
 STRIDE_LINES, STRIDE_LINES_HEAVY = 97, 397
 STRIDE_CHANGES = 1 if SOAK else 29
 STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # calls that only read

@@ -18,6 +18,8 @@ from faser_align.hooks.delivery import message_facts
 from faser_align.notifiers.message import compose
 from faser_align.state import database, outbox, registry
 
+pytestmark = pytest.mark.slow
+
 NAME = "it's mine"
 
 

@@ -22,6 +22,8 @@ from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries, verify
 
+pytestmark = pytest.mark.slow
+
 ALARM_S, ALARM_FINAL_S = 12.0, 14.0  # within half of it a busy machine sends the other target its mail
 SLACK_S = 30.0  # start of a hook with its libraries on such a machine; without an alarm it would wait forever
 BRIEF = altered(

@@ -14,6 +14,8 @@ from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.state import holds
 
+pytestmark = pytest.mark.slow
+
 FILES = 9
 QUICK = altered("from faser_align.state import publish\npublish.SHARE = 1")
 # A script that is killed after its first message has arrived and before that is recorded.

@@ -15,6 +15,8 @@ from faser_align.notifiers.send import ask, deliver
 from faser_align.notifiers.targets import Target
 from faser_align.operations import samples
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 300
 NAME = "Łódź_Ünï_中文 🚀"
 UTC = "2026-11-25T12:00:00Z"

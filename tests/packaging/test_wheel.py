@@ -14,6 +14,8 @@ import pytest
 
 from faser_align.pool.personal import Pool
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 PACKAGES = sorted(name.partition(".")[2] for name in SETUP["packages"] if name.count(".") == 1)

@@ -52,6 +52,13 @@ class Lxplus:
         path.write_text(json.dumps({"tracks": self.tracks, "truth": str(self.folder / "truth.txt"), **does}))
         return path
 
+    def tool(self, name: str, text: str) -> None:
+        """Replace a tool of the site by a program that prints ``text``, or by a script."""
+        path = self.bin / name
+        path.unlink(missing_ok=True)
+        path.write_text(text if text.startswith("#!") else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        path.chmod(0o755)
+
     def reconstruction(self, **changes: object) -> dict[str, object]:
         """Return the table ``[reconstruction]`` for these stand-ins."""
         return {
@@ -67,6 +74,17 @@ class Lxplus:
             },
             **changes,
         }
+
+    def toml(self, **changes: object) -> str:
+        """Return the same table as TOML; keywords are further keys of it."""
+        table = self.reconstruction(**changes)
+        calypso = table.pop("calypso")
+        assert isinstance(calypso, dict)
+        tables = {"reconstruction": table, "reconstruction.calypso": calypso}
+        return "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+            for name, keys in tables.items()
+        )
 
     def environment(self, scratch: Path) -> dict[str, str]:
         """Return a job's environment, with the stand-ins first in PATH."""
