@@ -6,13 +6,13 @@ STATES = {
     "reconstructing": "raw files of an iteration are reconstructed",
     "solving": "Millepede solves an iteration, or its verdict is there",
     "validating": "it has converged, and a validation pass compares first and last constants",
-    "converged": "the constants stand still",
+    "converged": "the corrections are below threshold",
     "reconstructed": "the iteration of `faser-align reco` is reconstructed, and ready to be solved",
     "rejected": "a validation pass refuted the constants",
     "exhausted": "the allowed iterations are used up",
-    "diverged": "chi2/ndf grows, or a number is none",
+    "diverged": "chi2/ndf grows, or a number is not finite",
     "stalled": "corrections neither shrink nor pass",
-    "starved": "too few tracks or files for the free parameters",
+    "starved": "insufficient statistics: too few tracks for the free parameters",
     "failed": "a node failed for good",
     "removed": "stopped by you or by HTCondor",
 }
@@ -23,7 +23,7 @@ NODE_STATES = {
     "done": "succeeded",
     "failed": "an attempt failed; DAGMan may try again",
     "lost": "failed for good, and the campaign does without it (`reconstruction.min_files`)",
-    "skipped": "passed over: its file is lost, or its stage has ended early",
+    "skipped": "skipped: its file was dropped, or its stage has ended early",
 }
 EVENTS = {
     "submitted": "HTCondor took the DAG",

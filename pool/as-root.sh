@@ -41,7 +41,7 @@ make_user() {
     id "$user" >/dev/null 2>&1 ||
         useradd --system --user-group --create-home --home-dir "$home" --shell /bin/bash \
             --comment 'runs the HTCondor pool of faser-align' "$user"
-    chmod a+x -- "$home" # whoever has a browser here can open a report by its path
+    chmod a+x -- "$home" # other users with a browser here can open a report by its path
 }
 
 # Become the user for good (no parent is left that would turn a signal into SIGKILL, as runuser's does).
@@ -62,7 +62,7 @@ as_user() (
 )
 
 # A fresh copy replaces the last one, so that a file that vanished here vanishes there; what was built there is kept.
-# The user unpacks it himself: he owns it whatever the modes are here.
+# The user unpacks it, and so owns it whatever the modes are here.
 copy_checkout() {
     # shellcheck disable=SC2016  # the user's shell expands this
     tar -C "$here" --create --file=- --exclude=./.git --exclude=./.venv --exclude=./build --exclude='./.*_cache' \
@@ -78,7 +78,7 @@ copy_checkout() {
             rm -rf old' bash "$copy"
 }
 
-# Like the user's launcher, but it becomes the user first. It stays in the current folder where he may be in it.
+# Like the user's launcher, but it becomes the user first. It stays in the current folder if the user may enter it.
 root_launcher() {
     local path=$here/build/faser-align
     {

@@ -82,7 +82,7 @@ mirror() {
     echo "$MIRROR"
 }
 
-# Network, certificates, apt and pip as on this machine; the clock of a mirror may be behind.
+# Network, certificates, apt and pip as on this machine; the clock of a mirror may be late.
 configure() {
     local root=$1 suite
     suite=$(cat "$root/etc/faser-align-suite")

@@ -127,7 +127,7 @@ apt_install() {
     return 1
 }
 
-# Write the program that a person types afterwards; $1 is how he types it.
+# Write the program that a person types afterwards; $1 is how they type it.
 launcher() {
     local path=$here/build/faser-align
     cat >"$path.new" <<EOF

@@ -32,7 +32,7 @@ run() {
     local status
     ((signalled == 0)) || exit "$signalled"
     (
-        trap - INT TERM HUP # background processes of a script ignore Ctrl-C unless told otherwise
+        trap - INT TERM HUP # background processes of a script ignore Ctrl-C by default
         [[ -z $lock ]] || exec {lock}>&- # a pool would hold it for as long as it runs
         if [[ $(type -t "$1") == function ]]; then
             "$@"

@@ -256,7 +256,7 @@ FIRST: dict[str, Rule] = {
         "retries are counted in one place, htcondor.retries; that of htcondor.reco is taken"
     ),
     "alignment.default_iterations": To(("campaign.iterations",)),
-    "alignment.polling_interval_seconds": No("nothing polls: DAGMan calls a hook when a node begins and ends"),
+    "alignment.polling_interval_seconds": No("not needed: DAGMan runs a script when a node begins and ends"),
     "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
     "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
     "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),

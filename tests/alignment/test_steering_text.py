@@ -69,7 +69,7 @@ printcounts 2
 monitorresiduals
 threads 4
 end
-nonsense behind the end"""
+nonsense after the end"""
     steering = parse(folder, text)
     assert (steering.entries_min, steering.accepted_min) == (20, 5)
     assert (steering.huge_cut, steering.iterations, steering.delta_f_max) == (2000.0, 4, 0.001)

@@ -199,7 +199,7 @@ def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path
 def test_nobody_can_tell_whether_it_runs(
     stopped: dict[str, Any], workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the schedd cannot be asked for the campaign's DAGMan nothing is moved."""
+    """Nothing is moved if the schedd does not answer whether the campaign's DAGMan is in its queue."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
     refused = plain_command("move", stopped["folder"], str(workdir / "eos"))
     assert refused.status == 2

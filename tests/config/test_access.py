@@ -90,7 +90,7 @@ def test_links_in_a_circle_are_a_mistake(tmp_path: Path) -> None:
 
 
 def test_a_whole_tree_counts(tmp_path: Path) -> None:
-    """A single writable file deep in a folder, behind a link as in a checkout, is found."""
+    """A single writable file deep in a folder, reached by a link as in a checkout, is found."""
     (tmp_path / "real" / "deep").mkdir(parents=True)
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "package").symlink_to("../real")

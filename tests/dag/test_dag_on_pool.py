@@ -186,13 +186,13 @@ def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
     here = campaign.folder.parent
     text = STAND_IN.format(here=here)
     text = text.replace("exit 0", '[ "$4" = pre ] && sleep 100; exit 0')  # a halted DAGMan that ends would kill it
-    text = text.replace('exit "$7"', 'sleep 2; echo "- told $7" >> "$here/calls"; exit "$7"')
+    text = text.replace('exit "$7"', 'sleep 2; echo "- status $7" >> "$here/calls"; exit "$7"')
     (here / "stand-in").write_text(text)
     folder = str(campaign.folder)
     cluster = submit_dag(campaign.schedd, folder)
     campaign.wait(lambda: campaign.calls(" pre "))
     assert stop_dag(campaign.schedd, folder, cluster) == (True, True)
-    assert [call[2] for call in campaign.calls("told")] == ["6"]
+    assert [call[2] for call in campaign.calls("status")] == ["6"]
     assert not (campaign.folder / "alignment.dag.halt").exists()
     assert rescue_file(folder)
 

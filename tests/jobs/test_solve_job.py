@@ -430,7 +430,7 @@ def without_answer(reconstructed: Make, pages: Path) -> tuple[Path, Path]:
 
 
 def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path: Path) -> None:
-    """If a page's file never answers, the job continues after its time limit, says so, and leaves no process behind."""
+    """If a page's file never answers, the job continues after its time limit, says so, and leaves no process."""
     campaign, _ = without_answer(reconstructed, tmp_path / "pages")
     program = (
         "import faser_align.pages.bounded as bounded\n"

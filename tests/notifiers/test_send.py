@@ -267,7 +267,7 @@ class _Harder(BaseException):
     ids=["mail", "encrypted mail", "mattermost", "other"],
 )
 def test_silent_server_and_alarm(url: str, error: BaseException, silent_port: int, message: Message) -> None:
-    """The delivery ends at once with a timeout, whatever the alarm raises and whoever swallows it."""
+    """The delivery ends at once with a timeout, whatever the alarm raises and whatever code swallows it."""
     threads = set(threading.enumerate())
     started = time.monotonic()
     with _alarm(0.5, error):

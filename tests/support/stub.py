@@ -22,7 +22,7 @@ def main(orders: str, node: str) -> int:
         time.sleep(min(left_s, 0.5))
     del memory
     if os.path.exists(f"{orders}/{node}"):
-        print(f"{node} fails as it was told", file=sys.stderr)
+        print(f"{node} fails as ordered", file=sys.stderr)
         with open(f"{orders}/{node}") as file:
             return int(file.read())
     kind, _, iteration, *rest = node.split("_")
