@@ -31,7 +31,7 @@ from faser_align.cli.commands import (
 from faser_align.fsm.errors import CampaignError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
-MISUSED = 2  # as for UserError
+MISUSED = 2  # the exit status of UserError
 
 # click's exceptions; some versions of typer bundle a copy of click.
 _UsageError: Any = typer.BadParameter.__base__

@@ -54,7 +54,7 @@ def attempts(folder: str, on_hold: Collection[str]) -> list[Row]:
         on_hold: ids of the jobs that are on hold now.
 
     Raises:
-        StoreError: the published copy cannot be read.
+        StoreError: the snapshot cannot be read.
     """
     hosts = _hosts(folder)
     with queries.published(folder) as db:

@@ -19,7 +19,7 @@ from faser_align.state import queries, registry
 class Parent:
     """The campaign to fork, and its initial constants: the result of ``iteration`` of ``stage``.
 
-    Iteration 0 stands for the constants at the begin of the stage.
+    Iteration 0 stands for the constants at the start of the stage.
     """
 
     folder: str

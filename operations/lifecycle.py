@@ -18,7 +18,7 @@ from faser_align.state import control_requests, create, database, queries
 from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic, program
 
-END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be late
+END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
 WHEN = ("iteration", "never")  # of `stop --after`
 NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
 JUDGED = ("diverged", "stalled", "starved")  # ended by a decision that the same data would cause again

@@ -25,7 +25,7 @@ _STATES = {
 
 
 class Span(NamedTuple):
-    """A period of a job: ``waiting``, ``running`` or ``held``, with begin and end (Unix time, s)."""
+    """A period of a job: ``waiting``, ``running`` or ``held``, with start and end (Unix time, s)."""
 
     state: str
     begin_s: float
@@ -82,7 +82,7 @@ class Node(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """How the jobs of one kind in one iteration spent their time (s, summed over jobs; begin and end in wall time)."""
+    """How the jobs of one kind in one iteration spent their time (s, summed over jobs; start and end in wall time)."""
 
     stage: int
     iteration: int
@@ -125,7 +125,7 @@ def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | No
 
 
 def spent(nodes: Iterable[Node]) -> list[Spent]:
-    """Return times by iteration and kind of job, in order of their begin."""
+    """Return times by iteration and kind of job, in order of their start."""
     sums: dict[tuple[int, int, str], list[Node]] = {}
     for node in nodes:
         sums.setdefault((node.stage, node.iteration, node.kind), []).append(node)

@@ -140,7 +140,7 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
 
 
 def _times(facts: Facts) -> list[dict[str, Any]]:
-    """Return the times by iteration and kind of job, each with a bar: (kind, begin, length) in per cent."""
+    """Return the times by iteration and kind of job, each with a bar: (kind, start, length) in per cent."""
     times = nodetimes.spent(facts.nodes)
     if not times:
         return []

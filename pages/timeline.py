@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A line: the node, its label, its periods (kind, begin and length in s, words), its marks (character, s)."""
+    """A line: the node, its label, its periods (kind, start and length in s, words), its marks (character, s)."""
 
     node: str
     label: str
@@ -43,7 +43,7 @@ class _Line(NamedTuple):
 
 
 def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
-    """Return one panel per iteration, in order of their begin.
+    """Return one panel per iteration, in order of their start.
 
     Args:
         nodes: nodes of the campaign.

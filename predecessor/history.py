@@ -52,7 +52,7 @@ def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[di
 
 
 def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Manifest) -> None:
-    """Record the origin of the history, and date its begin as theirs."""
+    """Record the origin of the history, and give it their start time."""
     began, last = database.utc(places[0].past.began), places[-1]
     source = record["imported"]["from"]
     db.execute("UPDATE campaign SET created_utc = ?", (began,))

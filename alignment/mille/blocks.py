@@ -106,7 +106,7 @@ def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike
 
 
 def _split(words: Words) -> tuple[list[int], list[int], int, int]:
-    """Return starts and lengths of the whole records, the begin of the first other one, and its code, 0 if incomplete."""
+    """Return starts and lengths of the whole records, the start of the first other one, and its code, 0 if incomplete."""
     starts: list[int] = []
     lengths: list[int] = []
     position, end = 0, len(words)

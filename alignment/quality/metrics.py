@@ -206,7 +206,7 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
 
 
 def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -> float | None:
-    """Return the norm of the correction divided by that of the constants (mm and rad alike); None for zero constants."""
+    """Return the norm of the correction divided by that of the constants (mm and rad together); None for zero constants."""
     size = _norm(constants)
     return _norm(correction) / size if size > 0 else None
 

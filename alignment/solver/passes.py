@@ -70,12 +70,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The labels.
+    """Labels of all parameters, and which of them are variable.
 
     Attributes:
         labels: ascending.
-        variable: number of each among the variable ones, -1 for the others.
-        n_variable: number of variable ones.
+        variable: index of each label among the variable ones, -1 for the others.
+        n_variable: number of variable labels.
     """
 
     labels: IntArray

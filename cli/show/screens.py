@@ -67,7 +67,7 @@ def status(
 
 
 def _place(seen: Row, where: tzinfo | None) -> list[str]:
-    """Return the data, the current iteration, and the begin."""
+    """Return the data, the current iteration, and the start time."""
     stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
     at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
     news = (

@@ -86,7 +86,7 @@ def test_a_log_can_hold_anything(record: dict[str, Any], printed: bytes) -> None
 
 
 def test_which_log_is_the_jobs_own(record: dict[str, Any]) -> None:
-    """A log that this attempt did not name is an earlier one's; without an own log, the job's output counts."""
+    """A log that this attempt did not name is ignored; without one of its own, the job's output is shown."""
     folder = record["folder"]
     own = leave(folder, b"of this attempt\n")
     assert log_end(folder, NODE, "reconstruction crashed") == LogEnd(own, ("of this attempt",))

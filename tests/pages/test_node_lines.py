@@ -249,7 +249,7 @@ def test_the_axis_has_round_times(seconds: int, ticks: list[str]) -> None:
 
 
 def _log(folder: Path, events: list[tuple[str, int, str, str]]) -> None:
-    """Write a job event log: (code, seconds after the begin, job id, node)."""
+    """Write a job event log: (code, seconds after the start, job id, node)."""
     with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
         for code, at, job, node in events:
             cluster, proc = map(int, job.split("."))

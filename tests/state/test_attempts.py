@@ -47,7 +47,7 @@ def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
 
 
 def test_only_a_raw_file_is_given_up(folder: str) -> None:
-    """A Millepede node that fails for good has failed, even if a file could be dropped."""
+    """A Millepede node that fails for good fails the campaign, even if a file could still be dropped."""
     mille = {"node": MILLE}
     assert take(folder, {**PRE, **mille}, {**GIVEN_UP, **mille}) == [0, exit_codes.FATAL]
     assert rows(folder, f"SELECT state FROM nodes WHERE node = '{MILLE}'") == [("failed",)]

@@ -175,7 +175,7 @@ def test_an_end_by_verdict_stays(folder: str) -> None:
 
 
 def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) -> None:
-    """Decision, reason, criteria, metrics and end of an iteration are those of its last solution; its begin stays."""
+    """Decision, reason, criteria, metrics and end of an iteration are those of its last solution; its start time stays."""
     mille = {**PRE, "node": MILLE}
     take(folder, PRE, DONE, mille, verdict("go_on"))
     ((_, _, began, *_),) = rows(folder, "SELECT * FROM iterations")

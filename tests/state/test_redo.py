@@ -64,7 +64,7 @@ def test_a_lost_database_comes_back_as_it_was(ended: Record, tmp_path: Path) -> 
     assert dump(f"{folder}/{layout.STATE}") == original
     assert differences(folder) == redolog.Comparison([])
     assert take(folder, {**PRE, "node": layout.reco_node(1, 2, 401)}) == [0]
-    assert differences(folder) == redolog.Comparison([])  # its new redo log goes on
+    assert differences(folder) == redolog.Comparison([])  # its new redo log continues
 
 
 @pytest.mark.parametrize("seed", SEEDS)

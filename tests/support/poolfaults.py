@@ -40,7 +40,7 @@ MEET_S = 3.0  # how long a fault waits for its target
 
 
 class Fault(NamedTuple):
-    """A fault: its begin (s after submission), its kind, a random choice, and how long a hold lasts (s)."""
+    """A fault: its start (s after submission), its kind, a random choice, and how long a hold lasts (s)."""
 
     at_s: float
     kind: str

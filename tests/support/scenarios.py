@@ -22,7 +22,7 @@ Prepare = Callable[[Record], Call]
 
 
 def first(record: Record) -> Call:
-    """Prepare PRE of the campaign's first node, which also makes the campaign submitted and reconstructing."""
+    """Prepare PRE of the campaign's first node, which also moves the campaign to reconstructing."""
     return ("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
 
 
