@@ -154,7 +154,7 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
 
 def _final_cuts(metrics: Metrics, *, final: bool) -> str:
     if metrics.get("converted_again"):
-        return "the residual cut was ten times the one that was asked for, since the solver rejected too many tracks"
+        return "the residual cut was ten times the configured one, because the solver rejected too many tracks"
     return "the final residual cut is in force" if final else "the residual cut is not yet the final one"
 
 
@@ -212,7 +212,7 @@ def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
         text = f"only {records:.0f} tracks are left of {best:.0f}, below {share}"
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     enough = records >= rules.starved_per_parameter * free
-    per = f"{count(free, 'free parameter')} ({rules.starved_per_parameter:g} per parameter are asked for)"
+    per = f"{count(free, 'free parameter')} ({rules.starved_per_parameter:g} per parameter are required)"
     return [
         Criterion("tracks_left", records, rules.starved_fraction * best, left, text),
         Criterion(

@@ -1,4 +1,4 @@
-"""Which message of the outbox is sent next: a pure function of the messages that are open and of those that were sent.
+"""Choose the next message of the outbox: a pure function of the messages that were not sent and of those that were.
 
 The rules, for each target by itself:
 
@@ -34,7 +34,7 @@ class Open(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The messages that are sent as one, whether others of the target are due behind them, and the shares of the time left.
+    """The messages that are sent as one, whether later ones of the target are due, and the shares of the time left.
 
     One share is for each target, and one more for each end of a campaign that has other messages before it.
     """
@@ -93,7 +93,7 @@ def _group(first: Open, queue: Sequence[Open]) -> tuple[Open, ...]:
 def pause_end_s(sent_s: Iterable[float]) -> float:
     """Return until when a further message about a cause waits, after those sent at the times ``sent_s``; 0 without any.
 
-    The pause doubles if the message was sent within the length of the last pause after its end, and else begins anew.
+    The pause doubles if the message was sent within the length of the last pause after its end; otherwise it starts at its shortest.
     """
     pause_s, end_s = 0.0, 0.0
     for at_s in sorted(set(sent_s)):

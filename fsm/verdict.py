@@ -1,8 +1,8 @@
-"""The verdict on an iteration: do the constants stand still?
+"""Decide on an iteration: has the alignment converged?
 
-Pure: a function of the configuration's ``[convergence]`` and of the metrics of the stage's iterations,
-so that it is the same with the store and without it. The rules are looked at in a fixed order:
-starved, converged, diverged, stalled, limit; the first that speaks decides, else the campaign goes on.
+Pure: a function of the configuration's ``[convergence]`` and of the metrics of the stage's iterations, so that it does not
+depend on the database. The first of these that applies is the decision: starved, converged, diverged, stalled, limit. If
+none applies, the campaign continues.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def judge(rules: Rules, history: Sequence[Metrics], *, limit: int) -> Verdict:
         limit: number of iterations that the stage may have.
 
     Returns:
-        The verdict on iteration i, with every criterion that convergence asked for or that may end the stage.
+        The decision on iteration i, with every criterion that the configuration requires or that may end the stage.
     """
     if not history:
         raise ValueError("a verdict needs the metrics of at least one iteration")
@@ -96,7 +96,7 @@ def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
         return forbidden
     passed = " and ".join(criterion.text for criterion in asked if criterion.passed)
     if len(history) < rules.min_iterations:
-        return f"{passed}, but {rules.min_iterations} iterations at least are asked for"
+        return f"{passed}, but {rules.min_iterations} iterations at least are required"
     return f"{passed}, but not yet in {rules.patience} consecutive iterations"
 
 

@@ -111,7 +111,7 @@ def validation_notes(found: Mapping[str, Any]) -> list[str]:
 
 
 def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Directions that the data leave open and that an iteration moved: of all its steps, each once with its longest move."""
+    """Return the weak modes that an iteration moved: of all its steps, each once, with its longest move."""
     found: dict[str, dict[str, Any]] = {}
     for step in metrics.get("steps") or ():
         for mode in (step.get("parts") or {}).get("modes") or ():
@@ -180,7 +180,7 @@ def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of an iteration that stand in every table; None where there is no number (yet)."""
+    """Return the numbers of an iteration that every table has; None for those that are not known yet."""
     metrics = iteration.get("metrics", {})
     files, solver = metrics.get("files", {}), metrics.get("solver", {})
     return {

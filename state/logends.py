@@ -30,7 +30,7 @@ class LogEnd(NamedTuple):
 def log_end(folder: str, node: str, why: str) -> LogEnd:
     """Return the end of the own log of a node's last job, which failed for the reason ``why``.
 
-    The line that is the reason itself is left out, and a log that has nothing else is passed over for the next one.
+    The line that is the reason itself is left out. A log that has no other line is skipped.
     """
     printed = _lines(layout.job_log(folder, node, "err"))
     reason = printed[-1].strip() if printed else ""

@@ -1,6 +1,6 @@
 """The outbox: messages are leased in a transaction before they are sent, and marked in another afterwards.
 
-One process of a campaign delivers at a time, behind a lock that ends with it. So two scripts never send one message, and
+One process of a campaign delivers at a time; it holds a lock that ends with it. So two scripts never send one message, and
 a lease that the holder of the lock finds is that of a script that was killed: the message is sent again, with its key.
 ``fsm.next_message`` decides what goes next.
 """
@@ -31,7 +31,7 @@ class Claim(NamedTuple):
     tries: int
     shares: int  # into how many parts the time that is left is divided, see ``next_message.Choice``
     reached: tuple[str, ...] = ()  # recipients or channels of the target that have it already, from an earlier try
-    behind: bool = False  # whether others of the target are due behind it
+    behind: bool = False  # whether later ones of the target are due
 
 
 def due(folder: str, *, final: bool = False) -> bool:
@@ -159,7 +159,7 @@ def _reached(db: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
 
 
 def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str] = ()) -> None:
-    """Write down what became of a claimed message: sent, to be tried again, or given up.
+    """Record the result of a leased message: sent, to be retried, or given up.
 
     ``reached`` are the recipients or channels of the target that have it although it failed.
     """

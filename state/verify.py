@@ -118,7 +118,7 @@ def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) ->
         if files:
             found += iterations.findings(db, folder or db.execute("SELECT folder FROM campaign").fetchone()[0])
     except (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError) as problem:
-        found.append(f"a value in it is none that a script writes: {type(problem).__name__}: {problem}")
+        found.append(f"a value in it is not one that a script writes: {type(problem).__name__}: {problem}")
     return found
 
 
@@ -210,7 +210,7 @@ def _counters(db: sqlite3.Connection) -> Findings:
 
 
 def _repeats(db: sqlite3.Connection) -> Findings:
-    """What a script that runs again would be answered must be known for everything that was taken in."""
+    """Check that the exit status of a repeat is known for every event that was applied."""
     for node, attempt in db.execute(
         "SELECT node, attempt FROM attempts WHERE outcome NOT IN ('', 'abandoned') "
         "EXCEPT SELECT node, attempt FROM events WHERE phase = 'post'"
@@ -224,7 +224,7 @@ def _repeats(db: sqlite3.Connection) -> Findings:
 
 def _messages(db: sqlite3.Connection) -> Findings:
     """Every transition that asks for a message has one row per target in the outbox, and so has every hold; nothing else has."""
-    wanted, targets = _who_began(db)
+    wanted, targets = _recipients_at_start(db)
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):
         sent.setdefault(row, set()).add(target)
@@ -232,7 +232,7 @@ def _messages(db: sqlite3.Connection) -> Findings:
         "SELECT id, event, facts FROM history WHERE ignored = '' OR event = 'held' ORDER BY id"
     ):
         if event == "changed":
-            wanted, targets = _who_is_told(json.loads(facts), "after", (wanted, targets))
+            wanted, targets = _recipients(json.loads(facts), "after", (wanted, targets))
         expected = targets if wanted & {table.MESSAGES.get(event), table.FORMER.get(event)} else set()
         if sent.pop(row, set()) != expected:
             yield f"history {row}: {event} has not exactly one message for each target"
@@ -243,17 +243,17 @@ def _messages(db: sqlite3.Connection) -> Findings:
 Told = tuple[set[str], set[str]]  # the kinds of messages that are wanted, and the targets
 
 
-def _who_began(db: sqlite3.Connection) -> Told:
-    """Who was told what when the campaign began: as it is now, but for what was changed meanwhile."""
+def _recipients_at_start(db: sqlite3.Connection) -> Told:
+    """Return the kinds of messages and the recipients at the start: those of today without the changes."""
     wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
     targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
     for (facts,) in db.execute("SELECT facts FROM history WHERE event = 'changed' ORDER BY id DESC").fetchall():
-        wanted, targets = _who_is_told(json.loads(facts), "before", (wanted, targets))
+        wanted, targets = _recipients(json.loads(facts), "before", (wanted, targets))
     return wanted, targets
 
 
-def _who_is_told(change: dict[str, Any], when: str, now: Told) -> Told:
-    """Who is told what ``before`` or ``after`` a change."""
+def _recipients(change: dict[str, Any], when: str, now: Told) -> Told:
+    """Return the kinds of messages and the recipients ``before`` or ``after`` a change."""
     if change["key"] == "notify.targets":
         return now[0], set(change[when])
     return (set(table.kinds(change[when])), now[1]) if change["key"] == "notify.events" else now

@@ -196,7 +196,7 @@ def test_an_iteration_that_was_converted_again_does_not_count() -> None:
     wide = metrics(residual_max_final=False, converted_again=True, residual_max_mm=0.5)
     said = judge(RULES, [metrics(), wide], limit=10)
     assert said.name == "go_on"
-    assert "ten times the one that was asked for" in said.reason
+    assert "ten times the configured one" in said.reason
 
 
 def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
