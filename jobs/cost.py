@@ -10,8 +10,7 @@ from typing import NamedTuple
 from faser_align.campaign import layout
 from faser_align.state import joblogs
 
-_SUBMITTED, _TERMINATED = "000", "005"  # codes of the event log (HTCondor manual, "Job event log codes")
-_USED = re.compile(r"\s+Usr (\d+) (\d\d):(\d\d):(\d\d), Sys (\d+) (\d\d):(\d\d):(\d\d)  -  Run Remote Usage")
+_USED = re.compile(r"Usr (\d+) (\d\d):(\d\d):(\d\d), Sys (\d+) (\d\d):(\d\d):(\d\d)  -  Run Remote Usage")
 _UNITS_S = (86_400, 3600, 60, 1)
 
 
@@ -34,15 +33,12 @@ def reconstruction_cost(folder: str, stage: int, number: int) -> Cost | None:
 def _sum(lines: Iterable[str], wanted: tuple[int, int]) -> Cost | None:
     """Sum over the terminated jobs in the log, in one pass."""
     ours: set[str] = set()
-    code = job = ""
     cpu_s = jobs = 0
-    for line in lines:
-        if line[3:5] == " (":
-            code, job = line[:3], line[5:].partition(")")[0]
-        elif code == _SUBMITTED and (node := joblogs.logged_node(line)):
-            if _is_of(node, wanted):
-                ours.add(job)
-        elif code == _TERMINATED and job in ours and (used := _USED.match(line)):
+    for event in joblogs.job_events(lines, (joblogs.SUBMITTED, joblogs.TERMINATED)):
+        if event.code == joblogs.SUBMITTED:
+            if _is_of(event.node, wanted):
+                ours.add(event.job_id)
+        elif event.job_id in ours and (used := next(filter(None, map(_USED.match, event.said)), None)):
             cpu_s += sum(int(number) * unit for number, unit in zip(used.groups(), _UNITS_S * 2, strict=True))
             jobs += 1
     return Cost(cpu_s, jobs) if jobs else None

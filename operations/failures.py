@@ -1,5 +1,6 @@
 """Collect a campaign's failed attempts and holds from the state database and HTCondor's log."""
 
+import contextlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,6 @@ _HOLDS = (
     ("", "remove the cause, then release the job"),
 )
 _PAST = "the job is not on hold any more; to avoid further holds, remove the cause"
-
-EXECUTING = 1  # code of the event with a job's host (HTCondor manual, "Job event log codes")
 
 
 class Failure(NamedTuple):
@@ -85,15 +84,11 @@ def _hosts(folder: str) -> dict[str, str]:
     """Return the last host of each job by its id."""
     from faser_align.state import joblogs
 
-    try:
-        text = Path(folder, layout.JOB_LOG).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
     found = {}
-    for event in joblogs.job_events(text):
-        slot = next((line for line in event.said if line.startswith("SlotName: ")), "")
-        if event.code == EXECUTING and slot:
-            found[event.job_id] = slot.partition("@")[2]
+    with contextlib.suppress(OSError), Path(folder, layout.JOB_LOG).open(encoding="utf-8", errors="replace") as log:
+        for event in joblogs.job_events(log, (joblogs.EXECUTING,)):
+            if slot := next((line for line in event.said if line.startswith("SlotName: ")), ""):
+                found[event.job_id] = slot.partition("@")[2]
     return found
 
 

@@ -27,7 +27,7 @@ from faser_align.fsm.errors import CampaignError
 from faser_align.operations import probe_jobs
 from faser_align.operations.checking import Check, Look
 from faser_align.operations.probe_requests import requests
-from faser_align.state import joblogs
+from faser_align.state import dagmanlogs
 
 REQUEST, ANSWER = "request.json", "answer.json"
 SEND = "SendCredential"
@@ -221,7 +221,7 @@ def _failed(why: str) -> Check:
 def _script_failed(folder: str) -> bool:
     # scripts.log does not mention a script that could not be executed, dagman.out does.
     return any(
-        script.kind == "PRE" and script.status for script in joblogs.scripts(_text(folder, layout.SCRIPTS_LOG))
+        script.kind == "PRE" and script.status for script in dagmanlogs.scripts(_text(folder, layout.SCRIPTS_LOG))
     ) or bool(SCRIPT_FAILED.search(_text(folder, layout.DAGMAN_OUT)))
 
 

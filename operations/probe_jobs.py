@@ -15,7 +15,6 @@ from faser_align.state.judging import last_line
 
 EXECUTE_NODE = "execute node"
 ANSWER = "answer.json"
-SUBMITTED, EXECUTES = 0, 1  # event codes
 
 
 class Progress(NamedTuple):
@@ -46,22 +45,22 @@ def progress(folder: str, kind: str) -> Progress:
     with contextlib.suppress(OSError, ValueError), open(f"{folder}/{kind}.{ANSWER}", encoding="utf-8") as file:
         answer = json.load(file)
     events = _events(_text(f"{folder}/{layout.JOB_LOG}"), kind)
-    state = next((e for e in reversed(events) if e.code in (joblogs.HELD, joblogs.RELEASED, EXECUTES)), None)
+    state = next((e for e in reversed(events) if e.code in (joblogs.HELD, joblogs.RELEASED, joblogs.EXECUTING)), None)
     return Progress(
         entries=answer["entries"],
         running=answer["running"],
         answered=bool(answer["entries"]) and not answer["running"],
         submitted=bool(events),
-        executes=any(event.code == EXECUTES for event in events),
-        held=joblogs.why_held(state) or "no reason given" if state and state.code == joblogs.HELD else "",
-        value=next((value for value in map(joblogs.value_of, events) if value is not None), None),
+        executes=any(event.code == joblogs.EXECUTING for event in events),
+        held=state.why_held or "no reason given" if state and state.code == joblogs.HELD else "",
+        value=next((event.value for event in events if event.value is not None), None),
         said=last_line(f"{folder}/{kind}.err"),
     )
 
 
 def _events(text: str, kind: str) -> list[joblogs.JobEvent]:
-    events = joblogs.job_events(text)
-    ids = {event.job_id for event in events if event.code == SUBMITTED and kind in map(joblogs.logged_node, event.said)}
+    events = list(joblogs.job_events(text.splitlines()))
+    ids = {event.job_id for event in events if event.code == joblogs.SUBMITTED and event.node == kind}
     return [event for event in events if event.job_id in ids]
 
 

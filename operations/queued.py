@@ -6,13 +6,12 @@ and a job that left the queue without DAGMan having seen its end (a full disk ha
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
-from faser_align.state import database, joblogs, queries
+from faser_align.state import dagmanlogs, database, joblogs, queries
 
 Row = dict[str, Any]
 
@@ -87,12 +86,12 @@ def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) ->
 
 def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: float) -> dict[str, str]:
     """Return nodes whose job DAGMan has believed to be in the queue for a while, with the job's id."""
-    names = {node.encode() for node in nodes} | {joblogs.DAGMAN.encode()}
+    names = {node.encode() for node in nodes} | {dagmanlogs.DAGMAN.encode()}
     lines = [line for line in jobstate.splitlines() if not names.isdisjoint(line.split(None, 2)[1:2])]
-    latest: dict[str, joblogs.Line] = {}
+    latest: dict[str, dagmanlogs.Line] = {}
     running = ""
-    for line in joblogs.jobstate(b"\n".join(lines).decode("utf-8", "replace")):
-        if line.node != joblogs.DAGMAN:
+    for line in dagmanlogs.jobstate(b"\n".join(lines).decode("utf-8", "replace")):
+        if line.node != dagmanlogs.DAGMAN:
             latest[line.node] = line
         elif line.what == "DAGMAN_STARTED" and line.value != running:
             running, latest = line.value, {}  # a new DAGMan resubmits what the previous one waited for
@@ -103,15 +102,10 @@ def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: flo
     }
 
 
-_END = re.compile(rb"^(?:005|009) \((\d+)\.(\d+)\.\d+\) (\S+ \S+)", re.MULTILINE)
-
-
 def _ends(nodes_log: bytes) -> Mapping[str, float]:
     """Return the jobs whose end is in DAGMan's log, truncated or not, by id, with the Unix time (s)."""
-    return {
-        f"{int(cluster)}.{int(proc)}": joblogs.local_s(when.decode("utf-8", "replace")) or 0.0
-        for cluster, proc, when in _END.findall(nodes_log)
-    }
+    events = joblogs.job_events(nodes_log.decode("utf-8", "replace").split("\n"), (joblogs.TERMINATED, joblogs.ABORTED))
+    return {event.job_id: joblogs.local_s(event.time) or 0.0 for event in events}
 
 
 def _end_of(path: str) -> bytes:

@@ -1,7 +1,6 @@
 """Read from HTCondor's job event log what each node of a campaign did when."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -9,18 +8,15 @@ from typing import NamedTuple
 from faser_align.campaign import layout
 from faser_align.state import joblogs
 
-# Codes of the job event log (HTCondor manual, "Job event log codes").
-SUBMITTED, EXECUTING, TERMINATED, ABORTED, HELD, RELEASED = "000", "001", "005", "009", "012", "013"
-EVICTED, RECONNECT_FAILED = "004", "024"
 _STATES = {
-    SUBMITTED: "waiting",
-    EXECUTING: "running",
-    EVICTED: "waiting",
-    RECONNECT_FAILED: "waiting",
-    HELD: "held",
-    RELEASED: "waiting",
-    TERMINATED: "",
-    ABORTED: "",
+    joblogs.SUBMITTED: "waiting",
+    joblogs.EXECUTING: "running",
+    joblogs.EVICTED: "waiting",
+    joblogs.RECONNECT_FAILED: "waiting",
+    joblogs.HELD: "held",
+    joblogs.RELEASED: "waiting",
+    joblogs.TERMINATED: "",
+    joblogs.ABORTED: "",
 }
 
 
@@ -184,24 +180,17 @@ def _logged(lines: Iterable[str]) -> tuple[list[_Logged], float]:
     """Return the jobs of a log in order of submission, and the time of its last event, in one pass."""
     jobs: list[_Logged] = []
     now: dict[str, _Logged] = {}
-    at = 0.0
-    job: _Logged | None = None
-    for line in lines:
-        code = line[:3]
-        if code in _STATES and line[3:5] == " (":
-            number, _, rest = line[5:].partition(") ")
-            try:
-                cluster, proc, _ = number.split(".", 2)
-                job_id = f"{int(cluster)}.{int(proc)}"
-                at = datetime.fromisoformat(rest[:19]).timestamp()
-            except ValueError:
-                continue
-            job = now.get(job_id)
-            if job is None or (code == SUBMITTED and not job.changes[-1][0]):  # a move restarts job ids
-                job = now[job_id] = _Logged(job_id)
-                jobs.append(job)
-            job.changes.append((_STATES[code], at))
-            job.aborted = code == ABORTED
-        elif line.startswith("    ") and job is not None:  # the lines of other events begin with a tab
-            job.node = job.node or joblogs.logged_node(line)
-    return jobs, at
+    last_s = 0.0
+    for event in joblogs.job_events(lines, _STATES):
+        at_s = joblogs.local_s(event.time)
+        if at_s is None:
+            continue
+        last_s = float(at_s)
+        job = now.get(event.job_id)
+        if job is None or (event.code == joblogs.SUBMITTED and not job.changes[-1][0]):  # a move restarts job ids
+            job = now[event.job_id] = _Logged(event.job_id)
+            jobs.append(job)
+        job.changes.append((_STATES[event.code], last_s))
+        job.aborted = event.code == joblogs.ABORTED
+        job.node = job.node or event.node
+    return jobs, last_s

@@ -4,7 +4,6 @@ Every script that is not startup-critical takes in all of them, so that one caus
 holds, and a hold whose own HOLD script was killed is not lost.
 """
 
-import re
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ from faser_align.state import apply, joblogs, judging
 
 Event = dict[str, Any]
 
-# Events 000 and 012, each up to the line that ends it or to the next one where that line was torn off.
-_EVENTS = re.compile(rb"^(?:000|012) \(.*\n(?:(?!\.\.\.|\d{3} \().*\n)*", re.MULTILINE)
 _HELD = b"012 ("
 
 
@@ -38,24 +35,15 @@ def read(folder: str) -> list[Hold]:
         return []
     if _HELD not in log:
         return []
-    events = joblogs.job_events(b"".join(_EVENTS.findall(log)).decode("utf-8", "replace"))
-    nodes = {
-        event.job_id: node
-        for event in events
-        if event.code == joblogs.SUBMITTED
-        for line in event.said
-        if (node := joblogs.logged_node(line))
-    }
-    return [
-        Hold(
-            nodes.get(event.job_id, ""),
-            event.job_id,
-            event.time,
-            joblogs.why_held(event)[: judging.REASON_CHARS_MAX],
-        )
-        for event in events
-        if event.code == joblogs.HELD
-    ]
+    nodes: dict[str, str] = {}
+    found = []
+    for event in joblogs.job_events(log.decode("utf-8", "replace").split("\n"), (joblogs.SUBMITTED, joblogs.HELD)):
+        job_id = event.job_id
+        if event.code == joblogs.SUBMITTED:
+            nodes[job_id] = event.node
+        else:
+            found.append(Hold(nodes.get(job_id, ""), job_id, event.time, event.why_held[: judging.REASON_CHARS_MAX]))
+    return found
 
 
 def take(db: sqlite3.Connection, event: Event, found: Sequence[Hold]) -> None:

@@ -19,9 +19,9 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, joblogs, redolog, spool
+from faser_align.state import dagmanlogs, database, redolog, spool
 from faser_align.state.apply import apply
-from faser_align.state.joblogs import Logs
+from faser_align.state.dagmanlogs import Logs
 from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
 from faser_align.state.repair.events import events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
@@ -74,7 +74,7 @@ def read_logs(folder: str) -> Logs:
     return Logs(
         jobstate=_text(f"{folder}/{layout.JOBSTATE_LOG}"),
         dagman_out="".join(outs),
-        extended_by=tuple(joblogs.first_dagman(out) for out in outs[1:]),
+        extended_by=tuple(dagmanlogs.first_dagman(out) for out in outs[1:]),
         dagman_log="".join(_text(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
         scripts=_text(f"{folder}/{layout.SCRIPTS_LOG}"),
         jobs=_text(f"{folder}/{layout.JOB_LOG}"),

@@ -10,7 +10,8 @@ from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
 from faser_align.state.apply import apply
 from faser_align.state.repair.copies import UNTOLD, opened
-from faser_align.state.repair.events import NEAR_S, PROVED, UNDECIDED, UNSURE
+from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE
+from faser_align.state.repair.runs import NEAR_S
 
 Event = dict[str, Any]
 

@@ -16,7 +16,7 @@ from recorded import unpack
 
 from faser_align.campaign import layout
 from faser_align.pages import nodetimes, timeline
-from faser_align.state import joblogs
+from faser_align.state import dagmanlogs, joblogs
 
 Pages = Callable[[str], Path]
 LINES = """pictures => pictures.map(picture => [...picture.querySelectorAll('g[data-node]')].map(line => ({
@@ -39,9 +39,9 @@ def _events(folder: Path) -> list[tuple[int, int, str]]:
     """Return each change of a node according to another log reader: (code, Unix time, node)."""
     nodes: dict[str, str] = {}
     found = []
-    for event in joblogs.job_events((folder / layout.JOB_LOG).read_text()):
+    for event in joblogs.job_events((folder / layout.JOB_LOG).read_text().splitlines()):
         if event.code == 0:
-            nodes[event.job_id] = joblogs.logged_node(event.said[1])
+            nodes[event.job_id] = event.node
         if event.code in (0, 1, 4, joblogs.TERMINATED, joblogs.ABORTED, joblogs.HELD, joblogs.RELEASED):
             found.append((event.code, int(datetime.fromisoformat(event.time).timestamp()), nodes[event.job_id]))
     return found
@@ -208,7 +208,7 @@ def test_the_logs_of_both_versions_have_all_nodes(case: str, tmp_path: Path) -> 
     """Logs of HTCondor 23.9 and 25.14 give the node of every job."""
     unpack(case, tmp_path)
     submitted = {
-        line.node for line in joblogs.jobstate((tmp_path / layout.JOBSTATE_LOG).read_text()) if line.what == "SUBMIT"
+        line.node for line in dagmanlogs.jobstate((tmp_path / layout.JOBSTATE_LOG).read_text()) if line.what == "SUBMIT"
     }
     found = nodetimes.read(str(tmp_path), {}, None)
     assert {node.name for node in found} == submitted - {layout.FINAL_NODE}

@@ -8,9 +8,9 @@ import pytest
 from campaigns import make_campaign
 from recorded import CASES, unpack
 
-from faser_align.state import joblogs
-from faser_align.state.joblogs import Logs
-from faser_align.state.repair import events
+from faser_align.state import dagmanlogs, joblogs
+from faser_align.state.dagmanlogs import Logs
+from faser_align.state.repair import events, runs
 from faser_align.state.repair.rebuild import read_logs
 
 # Fields that determine a node's state, which all three logs have.
@@ -29,9 +29,9 @@ def test_three_logs_tell_the_same(case: str, tmp_path: Path) -> None:
             if line.what in WORDS and line.node != "final"
         }
         for lines in (
-            joblogs.jobstate(logs.jobstate),
-            joblogs.dagman_out(logs.dagman_out),
-            joblogs.script_lines(joblogs.scripts(logs.scripts)),
+            dagmanlogs.jobstate(logs.jobstate),
+            dagmanlogs.dagman_out(logs.dagman_out),
+            dagmanlogs.script_lines(dagmanlogs.scripts(logs.scripts)),
         )
     ]
     assert told[0] == told[1] == told[2] != set()
@@ -45,26 +45,21 @@ def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> 
     logs = read_logs(str(tmp_path))
     alone = Logs(**{name: getattr(logs, name) for name in (*kept, "jobs")})
 
-    def ends(found: list[events.Happening]) -> set[tuple[str, str, str, int | None]]:
+    def ends(found: list[runs.ScriptRun]) -> set[tuple[str, str, str, int | None]]:
         return {(one.dag_id, one.node, one.job_id, one.ret) for one in found if one.phase == "post"}
 
-    assert ends(events.happenings(alone)) == ends(events.happenings(logs))
+    assert ends(runs.script_runs(alone)) == ends(runs.script_runs(logs))
 
 
-def test_a_job_that_was_killed_or_removed(tmp_path: Path) -> None:
-    """A signal and a removal have DAGMan's values for its scripts, in every log."""
+def test_a_job_that_failed_or_was_removed(tmp_path: Path) -> None:
+    """An exit status and a removal have the values that DAGMan gives its scripts, in every log."""
     unpack("killed", tmp_path)
     logs = read_logs(str(tmp_path))
-    events = joblogs.job_events(logs.jobs)
-    values = Counter(value for event in events if (value := joblogs.value_of(event)) is not None)
+    values = Counter(event.value for event in joblogs.job_events(logs.jobs.splitlines()))
     assert values[joblogs.REMOVED] == 1
     assert values[63] == 1
-    failed = [line.value for line in joblogs.dagman_out(logs.dagman_out) if line.what == "JOB_FAILURE"]
+    failed = [line.value for line in dagmanlogs.dagman_out(logs.dagman_out) if line.what == "JOB_FAILURE"]
     assert sorted(set(failed)) == ["-1002", "63"]
-    killed = joblogs.job_events(
-        "005 (037.000.000) 2026-11-25 10:53:50 Job terminated.\n\t(0) Abnormal termination (signal 9)\n"
-    )
-    assert joblogs.value_of(killed[0]) == -9
 
 
 def test_why_jobs_were_held(tmp_path: Path) -> None:
@@ -87,7 +82,7 @@ def test_how_a_dagman_left(case: str, removed: bool, words: str, tmp_path: Path)
     """DAGMan's own event log gives how it left the queue, and why it was on hold before."""
     unpack(case, tmp_path)
     logs = read_logs(str(tmp_path))
-    dagmans = [line.value for line in joblogs.jobstate(logs.jobstate) if line.what == "DAGMAN_STARTED"]
+    dagmans = [line.value for line in dagmanlogs.jobstate(logs.jobstate) if line.what == "DAGMAN_STARTED"]
     left = events.how_dagman_left(logs.dagman_log, dagmans[-1])
     assert left.removed is removed
     assert words in left.words
@@ -107,10 +102,10 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
 
 
 def test_what_only_one_log_tells_stands_behind_its_second() -> None:
-    """Events only in a second log follow all of the same second in the first, in their own order."""
-    first = [events.Happening(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
-    second = [events.Happening(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
-    found = [one.node for one in events._complete(first, second)]
+    """What a second log alone tells comes after all of the same second in the first, and in its own order."""
+    first = [runs.ScriptRun(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
+    second = [runs.ScriptRun(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
+    found = [one.node for one in runs._complete(first, second)]
     assert found == [
         *("second9b", "second9a", "first0", "first1", "second10b", "second10a", "second11b", "second11a"),
         *("first2", "first3", "first4"),
@@ -133,5 +128,5 @@ def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path:
 def test_lines_that_are_none(tmp_path: Path) -> None:
     """Malformed lines are skipped."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
-    assert joblogs.jobstate(rubbish) == joblogs.dagman_out(rubbish) == joblogs.scripts(rubbish) == []
-    assert events.happenings(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []
+    assert dagmanlogs.jobstate(rubbish) == dagmanlogs.dagman_out(rubbish) == dagmanlogs.scripts(rubbish) == []
+    assert runs.script_runs(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []

@@ -261,9 +261,9 @@ def test_scripts_end_in_the_order_of_their_log(story: Story, tmp_path: Path) -> 
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
     story.jobstate(f"{other} PRE_SCRIPT_SUCCESS - - - 2", f"{RECO} POST_SCRIPT_SUCCESS 13.0 - - 1")
     story.scripts((RECO, "PRE", 0, "0 2"), (RECO, "POST", 0, "0 2 0 13.0 0"), (other, "PRE", 0, "0 2"))
-    from faser_align.state.repair.events import happenings
+    from faser_align.state.repair.runs import script_runs
 
-    found = [(one.phase, one.node) for one in happenings(repair.read_logs(str(story.folder)))]
+    found = [(one.phase, one.node) for one in script_runs(repair.read_logs(str(story.folder)))]
     assert found == [("dagman", ""), ("pre", RECO), ("post", RECO), ("pre", other)]
     assert tmp_path.exists()
 

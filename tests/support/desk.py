@@ -77,7 +77,7 @@ class Desk:
     def jobs(self) -> set[str]:
         """Return the nodes whose job was submitted, from HTCondor's own log."""
         log = (self.campaign / layout.JOB_LOG).read_text()
-        return {node for line in log.splitlines() if (node := joblogs.logged_node(line))}
+        return {event.node for event in joblogs.job_events(log.splitlines(), (joblogs.SUBMITTED,))}
 
     def letters(self, subject: str) -> str:
         """Wait for mails with ``subject`` in their subjects and return their texts: an end is sent after it is shown."""

@@ -1,0 +1,164 @@
+"""DAGMan's own logs of scripts and jobs, as lines of JOBSTATE_LOG. Pure: texts in, tuples out.
+
+JOBSTATE_LOG, dagman.out and the log of the scripts' output describe the same scripts and jobs. All become lines of
+JOBSTATE_LOG, so that one reader serves them all. A line that is cut off, or that is not a line of the log, is skipped.
+
+Sources: HTCondor manual, "DAGMan: machine-readable event history" (JOBSTATE_LOG); the rest as HTCondor 23.9 and 25.14 write it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
+from faser_align.state.joblogs import REMOVED, local_s
+
+DAGMAN = "INTERNAL"  # in place of a node's name, in lines about DAGMan itself
+
+
+class Logs(NamedTuple):
+    """The texts of a campaign's logs, empty where there is none; and of each extension's DAG its first DAGMan."""
+
+    jobstate: str = ""
+    dagman_out: str = ""
+    dagman_log: str = ""
+    scripts: str = ""
+    jobs: str = ""
+    extended_by: tuple[str, ...] = ()
+
+
+class Line(NamedTuple):
+    """A line of JOBSTATE_LOG: Unix time (s), node, what happened, and a value: a job's id, its value, a DAGMan's id."""
+
+    at_s: int
+    node: str
+    what: str
+    value: str
+
+
+class Script(NamedTuple):
+    """A script that ended: PRE, POST or HOLD of a node, when (Unix time, s), its exit status or -signal, and its macros."""
+
+    at_s: int
+    kind: str
+    node: str
+    status: int
+    macros: tuple[str, ...]
+
+
+def jobstate(text: str) -> list[Line]:
+    """The lines of JOBSTATE_LOG: ``TIME NODE EVENT VALUE SITE - SEQUENCE``, or ``TIME INTERNAL *** EVENT VALUE ***``."""
+    found = []
+    for words in (line.split() for line in text.splitlines()):
+        if len(words) >= 5 and words[0].isdigit():
+            if words[1] == DAGMAN:
+                words = [*words[:2], *words[3:], ""]
+            found.append(Line(int(words[0]), words[1], words[2], words[3].strip("*")))
+    return found
+
+
+# What JOBSTATE_LOG calls a failed PRE, and what it cannot tell from a failed POST: that it was killed.
+PRE_FAILED, POST_KILLED = "PRE_SCRIPT_FAILURE", "POST_SCRIPT_KILLED"
+_OUT_TIME = re.compile(r"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (.*)")
+_JOB = re.compile(r"Event: ULOG_\w+ for HTCondor Node (\S+) \((-?\d+)\.(-?\d+)\.")
+# What dagman.out says -> the line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
+_OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str, str]]], ...] = (
+    (
+        # The name of the program that starts up; from HTCondor 25.11 it has no job id, and only the batch names it.
+        re.compile(r"(?:\*\* condor_scheduniv_exec\.|Workflow batch-id: <)(\d+\.\d+)"),
+        lambda m, job: (DAGMAN, "DAGMAN_STARTED", m[1]),
+    ),
+    (re.compile(r"PRE Script of node (\S+) completed succ"), lambda m, job: (m[1], "PRE_SCRIPT_SUCCESS", "-")),
+    (re.compile(r"PRE_SKIP return value .* with node (\S+)"), lambda m, job: (m[1], "PRESKIP", "-")),
+    (
+        re.compile(r"PRE Script of (?:node|Job) (\S+) died on signal (\d+)"),
+        lambda m, job: (m[1], PRE_FAILED, f"-{m[2]}"),
+    ),
+    (re.compile(r"PRE Script of (?:node|Job) (\S+) failed"), lambda m, job: (m[1], PRE_FAILED, "-")),
+    (re.compile(r"Running PRE script of Node (\S+)\.\.\."), lambda m, job: (m[1], "PRE_SCRIPT_STARTED", "-")),
+    (re.compile(r"Running POST script of Node (\S+)\.\.\."), lambda m, job: (m[1], "POST_SCRIPT_STARTED", job)),
+    (re.compile(r"Node (\S+) job proc \(\S+\) completed succ"), lambda m, job: (m[1], "JOB_SUCCESS", "0")),
+    (re.compile(r"Node (\S+) job proc \(\S+\) failed with status (\d+)"), lambda m, job: (m[1], "JOB_FAILURE", m[2])),
+    (
+        re.compile(r"Node (\S+) job proc \(\S+\) failed with signal (\d+)"),
+        lambda m, job: (m[1], "JOB_FAILURE", f"-{m[2]}"),
+    ),
+    (
+        re.compile(r"Event: ULOG_JOB_ABORTED for HTCondor Node (\S+)"),
+        lambda m, job: (m[1], "JOB_FAILURE", str(REMOVED)),
+    ),
+    (re.compile(r"Event: ULOG_JOB_HELD for HTCondor Node (\S+)"), lambda m, job: (m[1], "JOB_HELD", job)),
+    (re.compile(r"POST Script of node (\S+) completed succ"), lambda m, job: (m[1], "POST_SCRIPT_SUCCESS", job)),
+    (re.compile(r"POST Script of node (\S+) failed"), lambda m, job: (m[1], "POST_SCRIPT_FAILURE", job)),
+    (re.compile(r"POST Script of node (\S+) died on signal"), lambda m, job: (m[1], POST_KILLED, job)),
+    (re.compile(r"DAG status: (\d+) "), lambda m, job: (DAGMAN, "DAG_STATUS", m[1])),
+)
+
+
+def dagman_out(text: str) -> list[Line]:
+    """What dagman.out says of nodes and of DAGMan, as lines of JOBSTATE_LOG; and ``DAG_STATUS``, which that has not."""
+    found: list[Line] = []
+    jobs: dict[str, str] = {}
+    for line in text.splitlines():
+        timed = _OUT_TIME.match(line)
+        if timed is None:
+            continue
+        event = _JOB.match(timed[2])
+        if event is not None:
+            jobs[event[1]] = f"{event[2]}.{event[3]}"  # also of what a DAGMan that recovers reads again
+        if "[recovery mode]" in line:
+            continue
+        for pattern, translate in _OUT:
+            said = pattern.match(timed[2])
+            if said is not None and (at_s := local_s(timed[1])) is not None:
+                node, what, value = translate(said, jobs.get(said[1], "-"))
+                found.append(Line(at_s, node, what, value))
+                break
+    return found
+
+
+def first_dagman(text: str) -> str:
+    """The id of the first DAGMan that dagman.out names; empty if there is none."""
+    return next((line.value for line in dagman_out(text) if line.what == "DAGMAN_STARTED"), "")
+
+
+PHASES = ("pre", "post", "hold", "final")
+_SCRIPT = re.compile(r"\*\*\* Node=(\S+) Type=(\w+) (Status|ExitCode|Signal)=(-?\d+) Completion=(\d+) Cmd='(.*)'")
+
+
+def scripts(text: str) -> list[Script]:
+    """The scripts that ended, in order; of each what stands behind its node's name in its command."""
+    found = []
+    for node, kind, what, status, at_s, command in _SCRIPT.findall(text):
+        words = command.split()
+        # PHASE CAMPAIGN NODE MACROS...; FINAL's phase and node are one word.
+        place = next((i for i in range(2, len(words)) if words[i] == node and words[i - 2] in PHASES), len(words))
+        macros = words[place + 1 :]
+        # Status (HTCondor 23) and Signal have the status of waitpid(): its first byte is the signal, its second the exit status.
+        signal = 0 if what == "ExitCode" else int(status) & 0x7F
+        answer = int(status) >> (0 if what == "ExitCode" else 8)
+        found.append(Script(int(at_s), kind, node, -signal if signal else answer, tuple(macros)))
+    return found
+
+
+def script_lines(ended: list[Script]) -> list[Line]:
+    """Scripts that ended, as lines of JOBSTATE_LOG; PRE and HOLD know no value of a job, POST does."""
+    return [line for script in ended for line in _lines_of(script)]
+
+
+def _lines_of(script: Script) -> Iterator[Line]:
+    at_s, node = script.at_s, script.node
+    if script.kind == "PRE" and script.status != exit_codes.DEFER:
+        what = {0: "PRE_SCRIPT_SUCCESS", exit_codes.SKIP: "PRESKIP"}.get(script.status, PRE_FAILED)
+        value = f"{script.status}" if script.status < 0 else "-"
+        if node == layout.FINAL_NODE and script.macros:
+            value = script.macros[0]  # $DAG_STATUS
+        yield Line(at_s, node, what, value)
+    elif script.kind == "POST" and len(script.macros) >= 4:
+        value, job_id = script.macros[2:4]
+        yield Line(at_s, node, "JOB_SUCCESS" if value == "0" else "JOB_FAILURE", value)
+        what = "POST_SCRIPT_FAILURE" if script.status else "POST_SCRIPT_SUCCESS"
+        yield Line(at_s, node, POST_KILLED if script.status < 0 else what, job_id)
+    elif script.kind == "HOLD" and script.macros:
+        yield Line(at_s, node, "JOB_HELD", script.macros[0])
