@@ -93,11 +93,12 @@ _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str
     (re.compile(r"POST Script of node (\S+) failed"), lambda m, job: (m[1], "POST_SCRIPT_FAILURE", job)),
     (re.compile(r"POST Script of node (\S+) died on signal"), lambda m, job: (m[1], POST_KILLED, job)),
     (re.compile(r"DAG status: (\d+) "), lambda m, job: (DAGMAN, "DAG_STATUS", m[1])),
+    (re.compile(r"Received (SIGUSR1)"), lambda m, job: (DAGMAN, "REMOVED", m[1])),
 )
 
 
 def dagman_out(text: str) -> list[Line]:
-    """What dagman.out says of nodes and of DAGMan, as lines of JOBSTATE_LOG; and ``DAG_STATUS``, which that has not."""
+    """Return what dagman.out says of nodes and of DAGMan as lines of JOBSTATE_LOG, with ``DAG_STATUS`` and ``REMOVED`` besides."""
     found: list[Line] = []
     jobs: dict[str, str] = {}
     for line in text.splitlines():
@@ -158,6 +159,7 @@ def _lines_of(script: Script) -> Iterator[Line]:
     elif script.kind == "POST" and len(script.macros) >= 4:
         value, job_id = script.macros[2:4]
         yield Line(at_s, node, "JOB_SUCCESS" if value == "0" else "JOB_FAILURE", value)
+        yield Line(at_s, node, "POST_SCRIPT_STARTED", job_id)
         what = "POST_SCRIPT_FAILURE" if script.status else "POST_SCRIPT_SUCCESS"
         yield Line(at_s, node, POST_KILLED if script.status < 0 else what, job_id)
     elif script.kind == "HOLD" and script.macros:

@@ -15,7 +15,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.state import control_requests, create, dagmanlogs, database, joblogs, judging
 from faser_align.state.dagmanlogs import Logs
-from faser_align.state.repair.runs import UNKNOWN, ScriptRun, script_runs
+from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun, script_runs
 
 Event = dict[str, Any]
 
@@ -53,7 +53,7 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
             "exit": 0,
         }
         attempt = (one.dag_id, one.node)
-        if one.phase in ("pre", "post") and (one.status or 0) < 0:
+        if (one.phase in ("pre", "post") and (one.status or 0) < 0) or (one.phase == "final" and one.ret == UNENDED):
             event[UNSURE] = True
         if one.phase == "dagman":
             del event["node"]
@@ -192,6 +192,10 @@ def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> N
     if ret != 0:
         # A job's last word is that of its node's last attempt: the log is written anew by each.
         event["reason"] = judging.why(ret, record["folder"] if latest else "", one.node)
+        if kind == "reco" and one.status == 0:
+            event |= {"outcome": "lost", "exit": 0}
+        elif kind == "reco":  # DAGMan was told that the node failed: its file was not dropped
+            event |= {"fatal": False, "max_retries": event["retry"] + 1}
     elif kind == "reco":
         if one.status:
             event["outcome"], event["reason"], event["exit"] = "failed", "no output", 1

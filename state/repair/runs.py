@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import operator
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -11,16 +12,18 @@ from faser_align.state import dagmanlogs, joblogs
 from faser_align.state.dagmanlogs import Line, Logs
 
 NEAR_S = 30  # two logs that tell of one script give it times that are nearer than that
+UNENDED_S = 5  # the same of a script that never ended
 UNKNOWN = "unknown"  # id of a DAGMan that no log names
 # Instead of an exit status: of a script that died on a signal, and of one whose end no log has.
 KILLED, UNENDED = -9, -1000
+NODES_FAILED = 2  # $DAG_STATUS
 
 
 class ScriptRun(NamedTuple):
     """One script's run: Unix time (s), DAGMan's id, phase (``dagman``: it began), node, job, and what the phase adds.
 
     ``status`` is an exit status, or -signal of a script that was killed; 1 if only its failure is known. Of FINAL it is
-    $DAG_STATUS. ``late`` says that the script began while FINAL ran.
+    $DAG_STATUS, and ``ret`` is UNENDED if it never ended. ``late`` says that the script began while FINAL ran.
     """
 
     at_s: int
@@ -84,11 +87,14 @@ class _Reader:
         self._running: dict[
             str, tuple[int, str, int | None]
         ] = {}  # POST scripts: when they began, job, its exit status
-        self._ended: set[tuple[str, str]] = set()
+        self._ended: set[tuple[str, str]] = set()  # POST scripts, by node and job
+        self._killed: set[tuple[str, str]] = set()  # of these; DAGMan may run them again
         self._final: ScriptRun | None = None  # which waits for its $DAG_STATUS
         self._dag_status: int | None = None  # since FINAL began
+        self._removed = False  # whether condor_rm removed the DAGMan
         self._final_began = False
-        self._late: set[str] = set()  # nodes whose script began after that
+        self._unended: ScriptRun | None = None  # FINAL of a DAG whose nodes failed, while it runs
+        self._late: set[str] = set()  # nodes whose script began after FINAL
 
     def read(self, lines: Sequence[Line]) -> Iterator[ScriptRun]:
         for line in _with_lost_pres(lines):
@@ -96,28 +102,45 @@ class _Reader:
                 (self._late.add if self._final_began else self._late.discard)(line.node)
             if line.what == "DAGMAN_STARTED":
                 yield from self._started(line)
-            elif line.what == "DAG_STATUS":
-                self._dag_status = int(line.value)
-                yield from self._finish_final()
+            elif line.node == dagmanlogs.DAGMAN:
+                yield from self._dagman(line)
             elif line.what in ("JOB_SUCCESS", "JOB_FAILURE"):
                 if line.value.lstrip("-").isdigit():
                     self._returned[line.node] = int(line.value)
             elif line.what == "POST_SCRIPT_STARTED":
+                self._ended -= self._killed & {(line.node, line.value)}
                 self._running[line.node] = (line.at_s, line.value, self._returned.get(line.node))
             elif _is_final(line.node) and line.what == "PRE_SCRIPT_STARTED":
+                if self._dag_status == NODES_FAILED and not self._removed:
+                    self._unended = self._happening(line.at_s, "final", line.node)._replace(
+                        status=NODES_FAILED, ret=UNENDED
+                    )
                 self._dag_status, self._final_began = None, True
             else:
                 yield from self._ended_script(line)
+        yield from self._left()
+
+    def _dagman(self, line: Line) -> Iterator[ScriptRun]:
+        if line.what == "REMOVED":
+            self._removed = True
+        elif line.what == "DAG_STATUS":
+            self._dag_status = int(line.value)
+            yield from self._finish_final()
+
+    def _left(self) -> Iterator[ScriptRun]:
+        """Yield what never ended of a DAGMan that is there no more."""
         yield from self._lost_posts()
         yield from self._finish_final()
+        if self._unended is not None:  # it commits as soon as it begins, and delivers messages after that
+            yield self._unended
+            self._unended = None
 
     def _started(self, line: Line) -> Iterator[ScriptRun]:
-        self._final_began = False
+        self._final_began = self._removed = False
         if line.value == self._dag_id:
-            self._running = {}  # a DAGMan that recovers runs them again
+            self._running, self._unended = {}, None  # a DAGMan that recovers runs them again
             return
-        yield from self._lost_posts()
-        yield from self._finish_final()
+        yield from self._left()
         self._dag_id, self._returned = line.value, {}  # one that recovers does not write again what it knew
         yield ScriptRun(line.at_s, line.value, "dagman")
 
@@ -147,7 +170,7 @@ class _Reader:
         if phase == "final":
             yield from self._finish_final()
             known = int(value) if value.isdigit() else self._dag_status
-            self._final = this._replace(status=known)
+            self._final, self._unended = this._replace(status=known), None
             if known is not None:
                 yield from self._finish_final()
             return
@@ -161,8 +184,9 @@ class _Reader:
             self._returned.pop(node, None)
             if (node, value) in self._ended:
                 return  # recovering, DAGMan writes it again
-            if what != dagmanlogs.POST_KILLED:
-                self._ended.add((node, value))
+            self._ended.add((node, value))
+            if what == dagmanlogs.POST_KILLED:
+                self._killed.add((node, value))
             status = {"POST_SCRIPT_SUCCESS": 0, dagmanlogs.POST_KILLED: KILLED}.get(what, 1)
             ret = self._values.get(value, max(status, 0)) if returned is None else returned
             this = this._replace(job_id=value, ret=ret, status=status)
@@ -220,23 +244,53 @@ def _dagman_at(began: Sequence[tuple[int, str]], at_s: int) -> str:
 
 
 def _places(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[int | None]:
-    """Of each of ``second`` the place in ``first`` of the same run of a script; None where there is none.
-
-    Times only tell runs of one script apart that have no job's id.
-    """
+    """Return of each of ``second`` the place in ``first`` of the same run of a script; None where there is none."""
     known: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, one in enumerate(first):
         known[_name(one)].append(place)
-    found: list[int | None] = []
-    for one in second:
-        same = known[_name(one)]
-        certain = one.phase == "dagman" or (one.phase == "post" and one.job_id[:1].isdigit())
-        near = [place for place in same if certain or abs(first[place].at_s - one.at_s) <= NEAR_S]
-        nearest = min(near, key=lambda place: abs(first[place].at_s - one.at_s), default=None)
-        if nearest is not None:
-            same.remove(nearest)
-        found.append(nearest)
+    named: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, one in enumerate(second):
+        named[_name(one)].append(place)
+    found: list[int | None] = [None] * len(second)
+    for name, places in named.items():
+        same = known[name]
+        for i, j in _aligned([first[place] for place in same], [second[place] for place in places]):
+            found[places[j]] = same[i]
     return found
+
+
+def _aligned(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[tuple[int, int]]:
+    """Pair the runs of one script in two logs, in order: of all ways the one with the nearest times (s) and the fewest left over."""
+    steps: list[list[tuple[float, int, int]]] = [[(0.0, 0, 0)] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i in range(len(first), -1, -1):
+        for j in range(len(second), -1, -1):
+            ways = []
+            if i < len(first) and j < len(second):
+                ways.append((_apart_s(first[i], second[j]) + steps[i + 1][j + 1][0], 1, 1))
+            if i < len(first):
+                ways.append((_left_out_s(first[i]) + steps[i + 1][j][0], 1, 0))
+            if j < len(second):
+                ways.append((_left_out_s(second[j]) + steps[i][j + 1][0], 0, 1))
+            steps[i][j] = min(ways, key=operator.itemgetter(0), default=(0.0, 0, 0))
+    pairs: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(first) and j < len(second):
+        _, of_first, of_second = steps[i][j]
+        pairs += [(i, j)] * (of_first and of_second)
+        i, j = i + of_first, j + of_second
+    return pairs
+
+
+def _left_out_s(one: ScriptRun) -> float:
+    """Return how unlikely it is that one log alone has a run: less so if the run never ended, since DAGMan was killed then."""
+    return UNENDED_S if UNENDED in (one.status, one.ret) else NEAR_S
+
+
+def _apart_s(one: ScriptRun, other: ScriptRun) -> float:
+    """Return the time between two runs that may be one; almost none if DAGMan or job name the run."""
+    apart_s = float(abs(one.at_s - other.at_s))
+    certain = one.phase == "dagman" or (one.phase == "post" and one.job_id[:1].isdigit())
+    return min(apart_s, 1e6) / 1e6 if certain else apart_s
 
 
 def _name(one: ScriptRun) -> tuple[str, ...]:
@@ -267,6 +321,8 @@ def _complete(first: list[ScriptRun], second: list[ScriptRun]) -> list[ScriptRun
 
 def _surer(first: ScriptRun, second: ScriptRun) -> int | None:
     """What JOBSTATE_LOG and dagman.out say of a script's exit status: the former does not tell a signal, and may lack an end."""
+    if second.status == UNENDED:
+        return first.status
     killed = second.status == KILLED
     return second.status if killed or first.status in (None, UNENDED) else first.status
 

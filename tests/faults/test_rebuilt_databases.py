@@ -144,9 +144,12 @@ KEYS = {"end of an attempt": 2, "decision": 2, "end of the campaign": 0, "end of
 def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
     """Return what differs between the rebuilt and the lost database, and, if it should be complete, what is missing.
 
-    DAGMan's logs do not tell whether a killed script had committed: attempts may be missing if only these are used.
+    DAGMan's logs do not tell whether a killed script had committed: if only these are used, attempts may be missing, and
+    the campaign may have ended in an iteration of which the lost database has no attempt.
     """
     found = []
+    with closing(sqlite3.connect(lost)) as db:
+        begun = set(db.execute("SELECT stage, iteration FROM attempts JOIN nodes USING (node)"))
     for what, sql in KEPT.items():
         if what in ("number of attempts", "end of a node") and not complete:
             continue
@@ -157,6 +160,8 @@ def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
             after: dict[Any, Any] = {row[: KEYS[what]]: row for row in db.execute(text)}
         for row in before:
             other = after.get(row[: KEYS[what]])
+            if what == "end of the campaign" and not complete and other and other[1:] not in begun:
+                other = (other[0], *row[1:])
             if other != row and (other is not None or complete):
                 found.append(f"{what}: {row} is {other or 'missing'}")
     return found

@@ -112,6 +112,17 @@ def test_what_only_one_log_tells_stands_behind_its_second() -> None:
     ]
 
 
+def test_runs_of_one_script_pair_in_order() -> None:
+    """A run that never ended is not mistaken for the next run of its script, and no later run is found twice."""
+    one = runs.ScriptRun(30, "7.0", "pre", "n")
+    post = runs.ScriptRun(34, "7.0", "post", "n", "12.0", ret=1, status=1)
+    first = [one, post, one._replace(at_s=42)]
+    lost = one._replace(at_s=29, status=runs.UNENDED)
+    second = [lost, one._replace(at_s=33), post, one._replace(at_s=44)]
+    assert runs._complete([*first], second) == [lost, *first]
+    assert runs._complete([lost, *first], [one, post]) == [lost, *first]
+
+
 def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
     """Within a second, scripts precede changes, in order, and these precede the resumption that uses them."""
     told = [("post", 0), ("resumed", 0), ("pre", 0), ("pre", 1)]

@@ -14,6 +14,7 @@ from faser_align.campaign import changes, layout
 from faser_align.state.create import create_store
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.report import report, sentences
+from faser_align.state.repair.runs import script_runs
 
 Record = dict[str, Any]
 AT_S = 1795604944
@@ -22,16 +23,19 @@ BEGIN = "INTERNAL *** DAGMAN_STARTED 12.0 ***"
 
 
 class Story:
-    """A campaign of one file without a database, whose logs a test writes line by line.
+    """A campaign without a database, whose logs a test writes line by line.
 
     Args:
         folder: where it is made.
         iterations: its number of iterations.
+        files: its number of files.
+        min_files: minimum fraction of files.
     """
 
-    def __init__(self, folder: Path, iterations: int = 1) -> None:
+    def __init__(self, folder: Path, iterations: int = 1, *, files: int = 1, min_files: float = 1.0) -> None:
         config = {"campaign": {"iterations": iterations}, "htcondor": {"retries": 2}}
-        self.record = make_campaign(folder, files=1, config=config)
+        config["reconstruction"] = {"min_files": min_files}
+        self.record = make_campaign(folder, files=files, config=config)
         self.folder = folder
         for name in (layout.STATE, layout.PUBLISHED, layout.REDO):
             (folder / name).unlink(missing_ok=True)
@@ -261,8 +265,6 @@ def test_scripts_end_in_the_order_of_their_log(story: Story, tmp_path: Path) -> 
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
     story.jobstate(f"{other} PRE_SCRIPT_SUCCESS - - - 2", f"{RECO} POST_SCRIPT_SUCCESS 13.0 - - 1")
     story.scripts((RECO, "PRE", 0, "0 2"), (RECO, "POST", 0, "0 2 0 13.0 0"), (other, "PRE", 0, "0 2"))
-    from faser_align.state.repair.runs import script_runs
-
     found = [(one.phase, one.node) for one in script_runs(repair.read_logs(str(story.folder)))]
     assert found == [("dagman", ""), ("pre", RECO), ("post", RECO), ("pre", other)]
     assert tmp_path.exists()
@@ -278,6 +280,48 @@ def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Pa
         story.rebuilt(tmp_path), "SELECT event FROM history WHERE event IN ('failed', 'final_removed') ORDER BY id"
     )
     assert events == [("final_removed",), ("failed",)]
+
+
+def test_a_dagman_that_recovers_repeats_the_end_of_a_killed_post(story: Story, tmp_path: Path) -> None:
+    """A killed POST that a recovered DAGMan reports again is one run; one that begins again is another."""
+    ends = f"POST Script of node {RECO} died on signal 9"
+    job = f"Event: ULOG_JOB_TERMINATED for HTCondor Node {RECO} (13.0.0)"
+    failed = f"Node {RECO} job proc (13.0.0) failed with status 63."
+    story.dagman("12.0", f"PRE Script of node {RECO} completed successfully.", job, failed, ends)
+    story.dagman("12.0", f"{job} {{11/25/26 11:09:04}} [recovery mode]", failed, ends)
+    found = [one.phase for one in script_runs(repair.read_logs(str(story.folder)))]
+    assert found == ["dagman", "pre", "post"]
+    story.dagman("12.0", job, failed, f"Running POST script of Node {RECO}...", ends)
+    assert [one.phase for one in script_runs(repair.read_logs(str(story.folder)))] == [*found, "post"]
+    assert rows(story.rebuilt(tmp_path), "SELECT job_id FROM attempts") == [("13.0",)]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_final_that_never_ended(story: Story, removed: bool, tmp_path: Path) -> None:
+    """FINAL of a DAG whose node failed has closed the campaign as soon as it began, unless DAGMan was removed before."""
+    failed = (
+        f"Node {RECO} job proc (13.0.0) failed with status 61.",
+        f"POST Script of node {RECO} failed with status 43",
+    )
+    (story.folder / (layout.DAG + layout.ENDING_DAGMAN_LOG)).write_text(
+        "009 (012.000.000) 2026-11-25 11:09:05 Job was aborted.\n...\n"
+    )
+    signal = ["Received SIGUSR1"]
+    lines = ["DAG status: 2 (DAG_STATUS_NODE_FAILED)", *signal * removed, "Running PRE script of Node final..."]
+    story.dagman("12.0", *failed, *lines, *signal * (not removed))
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT state FROM campaign") == [("removed" if removed else "failed",)]
+
+
+@pytest.mark.parametrize(("told", "outcome"), [(0, "lost"), (43, "failed"), (-9, "failed")])
+@pytest.mark.parametrize("min_files", [0.5, 1.0])
+def test_a_file_was_dropped_if_dagman_was_told_so(told: int, outcome: str, min_files: float, tmp_path: Path) -> None:
+    """A POST that succeeded after a failed job has dropped its file, and one that failed or was killed has not."""
+    story = Story(tmp_path / "c", files=2, min_files=min_files)
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 61 - - 1")
+    story.jobstate(f"{RECO} POST_SCRIPT_{'FAILURE' if told else 'SUCCESS'} 13.0 - - 1")
+    story.scripts((RECO, "PRE", 0, "0 2"), (RECO, "POST", told << 8 if told >= 0 else -told, "0 2 61 13.0 0"))
+    assert rows(story.rebuilt(tmp_path), "SELECT outcome FROM attempts") == [(outcome,)]
 
 
 def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path: Path) -> None:
