@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
-from taking import BASE
+from taking import BASE, DONE, FAILED, FINAL, PRE
 
 from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record, read_submitted
@@ -25,6 +26,7 @@ from faser_align.fsm.errors import StoreError
 from faser_align.state import control_requests, create, database, publish, redolog, spool, verify
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import rebuild as repair
+from faser_align.state.repair.events import UNDECIDED, UNSURE
 from faser_align.state.repair.report import report, sentences
 
 Record = dict[str, Any]
@@ -472,6 +474,46 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     events = [replay.Taken(pre), replay.Taken(late, "1.json"), replay.Taken(last)]
     assert replay.missing(str(known), events) == ([events[1]], [])
     assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [replay.Taken(late)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: Path) -> None:
+    """Whichever killed scripts committed, the logs complete a copy of any moment in order, and add nothing to the last one."""
+    from faser_align.state.repair import replay
+
+    record = make_campaign(tmp_path / "c", files=1)
+    story = list(_story(random.Random(seed)))
+    logs = [replay.Taken({**event, **marks}) for event, marks, _ in story]
+    ends = {event["job_id"] for event, marks, _ in story if event["phase"] == "post" and not marks}
+    for count in range(1, len(story) + 1):
+        committed = [replay.Taken(event) for event, _, committed in story[:count] if committed]
+        copy = _store_after(record, committed, tmp_path / f"{count}.db")
+        tail, middle = replay.missing(str(copy), logs)
+        assert middle == []
+        applied = replay.replay(str(copy), record["folder"], tail)
+        assert ends <= {job_id for (job_id,) in rows(copy, "SELECT job_id FROM attempts")}
+    assert applied == replay.Replayed([], 0, [])
+
+
+def _story(numbers: random.Random) -> Iterator[tuple[dict[str, Any], dict[str, bool], bool]]:
+    """Yield the events of a node under three DAGMans, as repair marks those of killed scripts, and whether each was committed."""
+    job = 12
+    for dag in (12, 20, 28):
+        about = {"dag_id": f"{dag}.0"}
+        yield {**BASE, **about, "phase": "control", "event": "submitted" if dag == 12 else "resumed"}, {}, True
+        for retry in range(3):
+            pre = {**PRE, **about, "retry": retry}
+            while numbers.random() < 0.3:
+                yield pre, {UNSURE: True}, numbers.random() < 0.5
+            yield pre, {}, True
+            job += 1
+            post = {**numbers.choice((DONE, FAILED)), **about, "job_id": f"{job}.0", "retry": retry}
+            while numbers.random() < 0.3:
+                yield post, {UNSURE: True} | ({} if post["ret"] else {UNDECIDED: True}), numbers.random() < 0.5
+            if numbers.random() < 0.7:  # else DAGMan took a killed POST for a failure, or was killed itself
+                yield post, {}, True
+        for _ in range(numbers.randrange(3)):
+            yield {**FINAL, **about}, {}, True
 
 
 def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
