@@ -42,7 +42,8 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
     posts: dict[int, ScriptRun] = {}
     found: list[Event] = []
     for one in told:
-        if one.phase == "pre" and (one.status or 0) > 0:
+        hold = holds.next(one.job_id) if one.phase == "hold" else None
+        if (one.phase == "pre" and (one.status or 0) > 0) or (one.phase == "hold" and hold is None):
             continue
         event: Event = {
             "phase": one.phase,
@@ -63,9 +64,9 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
             event |= {"phase": "control", "event": "resumed" if found else "submitted"}
         elif one.phase == "pre":
             event["retry"] = tries[attempt]
-        elif one.phase == "hold":
+        elif hold is not None:
             event["job_id"] = one.job_id
-            event["hold_time"], event["reason"] = holds.next(one.job_id)
+            event["hold_time"], event["reason"] = hold
         elif one.phase == "final":
             event |= {"dag_status": one.status, "failed_count": 0}
         else:
@@ -175,11 +176,16 @@ class _Holds:
             self._of[event.job_id].append((event.time, event.why_held[: judging.REASON_CHARS_MAX]))
         self._seen: Counter[str] = Counter()
 
-    def next(self, job_id: str) -> tuple[str, str]:
-        """Time and reason of the job's next hold; empty if the event log does not have it."""
-        place = self._seen[job_id]
+    def next(self, job_id: str) -> tuple[str, str] | None:
+        """Return time and reason of the hold of the job's next HOLD script, empty if the event log has none of the job.
+
+        None for a HOLD script that a restarted DAGMan repeats: the log has all holds of a job or none.
+        """
+        place, known = self._seen[job_id], self._of.get(job_id)
         self._seen[job_id] += 1
-        return self._of[job_id][place] if place < len(self._of[job_id]) else ("", "")
+        if known is None:
+            return "", ""
+        return known[place] if place < len(known) else None
 
 
 def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> None:

@@ -296,6 +296,19 @@ def test_a_dagman_that_recovers_repeats_the_end_of_a_killed_post(story: Story, t
     assert rows(story.rebuilt(tmp_path), "SELECT job_id FROM attempts") == [("13.0",)]
 
 
+@pytest.mark.parametrize("logged", [False, True])
+def test_a_hold_script_that_dagman_repeats(story: Story, logged: bool, tmp_path: Path) -> None:
+    """A job has as many holds as the event log, however often DAGMan ran its HOLD script."""
+    story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", *[f"{RECO} JOB_HELD 13.0 - - 1"] * 2)
+    if logged:
+        held = "012 (013.000.000) 2026-11-25 11:09:04 Job was held.\n\tquota\n...\n"
+        (story.folder / layout.JOB_LOG).write_text(held)
+    made = story.rebuilt(tmp_path)
+    assert rows(made, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'held'") == (
+        [("quota",)] if logged else [("",)]
+    )
+
+
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_final_that_never_ended(story: Story, removed: bool, tmp_path: Path) -> None:
     """FINAL of a DAG whose node failed has closed the campaign as soon as it began, unless DAGMan was removed before."""
