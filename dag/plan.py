@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faser_align.alignment.parameters.constants import parse_constants, read_constants
-from faser_align.alignment.pede.steering_lines import check_lines
+from faser_align.alignment.pede.keywords import check_lines
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record

@@ -21,6 +21,7 @@ from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.system import atomic, credential
+from faser_align.system.attempt import first_line, wait_until
 
 HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; since 24.8 it is in DAGMan's job ad
 DAG_STATUS_HALTED = 6  # in the ad
@@ -112,7 +113,7 @@ def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
     try:
         ads = schedd.query(constraint=queue.of_campaign(folder), projection=list(queue.ATTRIBUTES))
     except htcondor2.HTCondorException as error:
-        raise CampaignError(f"the schedd does not answer ({_first_line(error)}); try again later") from error
+        raise CampaignError(f"the schedd does not answer ({first_line(error)}); try again later") from error
     return list(queue.read(ads, "", time.time()).jobs)
 
 
@@ -136,13 +137,13 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     with atomic.closed_to_others(), open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
     try:
-        halted = running[0].works and _wait(
-            lambda: _log_says_halted(dagman_out, read_from) or _ad_says_halted(schedd, cluster), HALT_WAIT_S
+        halted = running[0].works and wait_until(
+            lambda: _log_says_halted(dagman_out, read_from) or _ad_says_halted(schedd, cluster), HALT_WAIT_S, POLL_S
         )
-        gone = halted and not _has_jobs(schedd, cluster) and _wait(has_left, ENDS_WAIT_S)
+        gone = halted and not _has_jobs(schedd, cluster) and wait_until(has_left, ENDS_WAIT_S, POLL_S)
         if not gone:
             _remove(schedd, cluster)
-            gone = _wait(has_left, LEAVE_WAIT_S)
+            gone = wait_until(has_left, LEAVE_WAIT_S, POLL_S)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(halt)
@@ -161,7 +162,7 @@ def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
     try:
         schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align stop")
     except htcondor2.HTCondorException as error:
-        raise CampaignError(f"job {cluster}.0 could not be removed: {_first_line(error)}") from error
+        raise CampaignError(f"job {cluster}.0 could not be removed: {first_line(error)}") from error
 
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
@@ -176,7 +177,7 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
                 os.unlink(dag + layout.ENDING_HALT)  # it was meant for the previous DAGMan
             result = schedd.submit(description)
         except htcondor2.HTCondorException as error:
-            raise CampaignError(f"HTCondor did not take {dag}: {_first_line(error)}") from error
+            raise CampaignError(f"HTCondor did not take {dag}: {first_line(error)}") from error
         except OSError as error:
             raise CampaignError(
                 f"{folder} cannot be written: {error.strerror}; make room, then type the same again"
@@ -269,19 +270,6 @@ def _size(path: str) -> int:
     with contextlib.suppress(FileNotFoundError):
         return os.path.getsize(path)
     return 0
-
-
-def _wait(condition: Any, wait_s: float) -> bool:
-    end = time.monotonic() + wait_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ A job ends with a status of ``faser_align.fsm.exit_codes`` and writes the reason
 """
 
 import errno
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.campaign import layout
@@ -126,6 +128,19 @@ def open_raw(folder: str, stage: int, number: int, file: int) -> Iteration:
             f"raw file {file} does not belong to the campaign {iteration.record['name']}", exit_codes.CONFIG
         )
     return iteration
+
+
+def lost_files(iteration: Iteration) -> list[int]:
+    """Return the dropped raw files; raise NodeError (INPUT_MISSING) for a malformed list."""
+    path = Path(layout.lost_file(iteration.record["folder"], iteration.stage, iteration.number))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    try:
+        return sorted(int(file) for file in json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise NodeError(f"{path} is no JSON list of raw files ({error})", exit_codes.INPUT_MISSING) from error
 
 
 def raw_path(iteration: Iteration, file: int) -> str:

@@ -6,14 +6,18 @@
 import json
 import math
 import os
+import platform
 import resource
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import faser_align
 from faser_align.alignment.mille.conversion import convert
 from faser_align.alignment.parameters.constants import (
     Constants,
@@ -22,6 +26,8 @@ from faser_align.alignment.parameters.constants import (
     parse_constants,
     write_constants,
 )
+from faser_align.alignment.pede.results import LOG
+from faser_align.alignment.pede.runner import VERSION
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
 from faser_align.alignment.quality.momenta import compare, read_momenta
@@ -34,12 +40,9 @@ from faser_align.fsm import criteria, exit_codes
 from faser_align.fsm.errors import CampaignError
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
-from faser_align.jobs.lost import lost_files
 from faser_align.jobs.plot import plot
-from faser_align.jobs.program import Iteration, failing, open_iteration, reading_constants, run
+from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.jobs.steps import Solved, run_steps
-from faser_align.jobs.tidy import drop_tracks
-from faser_align.jobs.versions import versions
 from faser_align.state.database import utc
 from faser_align.system.atomic import temporary, write_text
 
@@ -91,14 +94,14 @@ def solve(folder: str, stage: int, number: int) -> None:
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
-    metrics["versions"] = versions(solved.steering.parent)
+    metrics["versions"] = _versions(solved.steering.parent)
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = cost._asdict() if cost else {}
     metrics["no_plot"] = _plot(iteration, metrics)
     with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
-    drop_tracks(iteration)
+    _drop_tracks(iteration)
     _publish(iteration)
 
 
@@ -206,6 +209,45 @@ def _resources(started: float) -> Resources:
         cpu_s=round(sum(used.ru_utime + used.ru_stime for used in usage), 3),
         max_memory_mb=round(max(used.ru_maxrss for used in usage) / 1024, 1),
     )
+
+
+def _kept_iterations(config: Mapping[str, Any]) -> int:
+    """Return how many of the latest iterations keep their ROOT files; 0: all."""
+    storage = config.get("storage")
+    if storage is None:  # a campaign of an older version
+        return 0 if config["reconstruction"].get("keep_root", True) else 1
+    return int(storage["keep_iterations"]) if storage["keep_intermediate_root_files"] else 1
+
+
+def _drop_tracks(iteration: Iteration) -> None:
+    """Remove the tracks of iterations before the latest ones to keep; ``iteration`` has just been solved.
+
+    DAGMan started this iteration after earlier ones were judged. Its own tracks stay for a second solution with a wider
+    cut. A file that cannot be removed is reported on stderr, because the solution does not depend on it.
+    """
+    kept = _kept_iterations(iteration.config)
+    for old in [*iteration.before(), iteration][:-kept] if kept else ():
+        for file in old.files:
+            try:
+                Path(old.kfalignment_file(file)).unlink(missing_ok=True)
+            except OSError as error:
+                sys.stderr.write(f"{error.filename} stays: {error.strerror}\n")
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """Return versions by name: faser-align, Python and its packages, and pede if its log is in ``folder``."""
+    by_name = {"faser-align": faser_align.__version__, "Python": platform.python_version()}
+    for package in ("numpy", "uproot"):
+        try:
+            by_name[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    try:
+        with open(folder / LOG, "rb") as log:
+            match = VERSION.search(log.read(400).decode(errors="replace"))
+    except OSError:
+        match = None
+    return by_name | ({"pede": match[0]} if match else {})
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.jobs.checksums import validation_facts
-from faser_align.jobs.lost import lost_files
-from faser_align.jobs.program import Iteration, failing, open_iteration, reading_constants, run
+from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.system.atomic import write_text
 
 FORMAT = 1

@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from faser_align.operations import probe_jobs
 from faser_align.operations.checking import Check, Look
 from faser_align.operations.probe_requests import requests
 from faser_align.state import dagmanlogs
+from faser_align.system.attempt import wait_until
 
 REQUEST, ANSWER = "request.json", "answer.json"
 SEND = "SendCredential"
@@ -87,7 +88,7 @@ def _folder(parent: str) -> Iterator[str]:
         yield folder
     finally:
         # The schedd may still write the last event of DAGMan's job, which would recreate files in the folder.
-        _wait(lambda: _removed(folder), REMOVE_S_MAX)
+        wait_until(lambda: _removed(folder), REMOVE_S_MAX, LOOK_S)
 
 
 def _removed(folder: str) -> bool:
@@ -156,14 +157,14 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     def jobs() -> dict[str, probe_jobs.Progress]:
         return {kind: probe_jobs.progress(probe.folder, kind) for kind in PROBED}
 
-    _wait(lambda: all(job.over for job in jobs().values()) or _has_left(probe.folder), wait_s)
+    wait_until(lambda: all(job.over for job in jobs().values()) or _has_left(probe.folder), wait_s, LOOK_S)
     waited_s, state = time.monotonic() - started, jobs()
     for kind, job in state.items():
         rejected = "" if job.over else _rejection(probe.schedd, cluster, kind)
         found += probe_jobs.report(kind, job, probe.record, waited_s, rejected)
     found += _marks(probe.schedd, cluster)
     if all(job.answered for job in state.values()):
-        _wait(lambda: _has_left(probe.folder), LEAVE_S_MAX)
+        wait_until(lambda: _has_left(probe.folder), LEAVE_S_MAX, LOOK_S)
         found.append(Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s"))
     return found
 
@@ -198,7 +199,9 @@ def _access_point(probe: Probe) -> list[dict[str, str]]:
     """Return the PRE script's answer; raise CampaignError without one."""
     folder = probe.folder
     answer = os.path.join(folder, ANSWER)
-    answered = _wait(lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX)
+    answered = wait_until(
+        lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX, LOOK_S
+    )
     if not os.path.exists(answer):
         if _script_failed(folder):
             said = _text(folder, layout.SCRIPTS_LOG).strip().splitlines()
@@ -244,7 +247,7 @@ def _clear(probe: Probe) -> None:
     with contextlib.suppress(htcondor2.HTCondorException):
         if not _has_left(probe.folder):
             probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
-        _wait(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX)
+        wait_until(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX, LOOK_S)
 
 
 def _has_left(folder: str) -> bool:
@@ -264,15 +267,6 @@ def _text(folder: str, name: str) -> str:
     with contextlib.suppress(OSError), open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
         return file.read()
     return ""
-
-
-def _wait(condition: Callable[[], bool], wait_s: float) -> bool:
-    end = time.monotonic() + wait_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(LOOK_S)
-    return True
 
 
 def _named(entry: dict[str, str]) -> Check:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from faser_align.fsm.errors import UserError
 from faser_align.pool import machine, personal
+from faser_align.system.attempt import first_line
 
 PoolKind = Literal["personal", "system"]
 
@@ -28,11 +29,7 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
         # The constructor accepts an address file older than the last reboot; a query does not.
         found.query(constraint="false", projection=["ClusterId"])
     except htcondor2.HTCondorException as error:
-        raise UserError(f"no HTCondor schedd answers ({_first_line(error)}): {cure}") from error
+        raise UserError(f"no HTCondor schedd answers ({first_line(error)}): {cure}") from error
     except KeyError as error:  # raised by the bindings for an ad without MyAddress
         raise UserError(f"no HTCondor schedd answers (the collector does not know its address): {cure}") from error
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")

@@ -1,5 +1,6 @@
-"""Try one thing and describe the outcome, as an entry of an answer that another machine writes (standard library only)."""
+"""Try things, wait for them, and describe failures in one line (standard library only)."""
 
+import time
 from collections.abc import Callable
 
 from faser_align.system.site_tools import AbsentError
@@ -17,3 +18,18 @@ def attempt(name: str, look: Callable[[], str]) -> Entry:
         return {"name": name, "result": "warning", "text": str(warning)}
     except Exception as problem:  # noqa: BLE001 -- the waiting machine must get an answer whatever happens here
         return {"name": name, "result": "failed", "text": str(problem) or type(problem).__name__}
+
+
+def wait_until(condition: Callable[[], object], wait_s: float, poll_s: float) -> bool:
+    """Wait until ``condition()`` is true, for at most ``wait_s``; return whether it is."""
+    end = time.monotonic() + wait_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(poll_s)
+    return True
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text without its full stop."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")

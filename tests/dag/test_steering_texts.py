@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from faser_align.alignment.parameters.labels import PARAMETERS, module_x_label
+from faser_align.alignment.pede.keywords import check_lines
 from faser_align.alignment.pede.own_parameters import parse_parameters
 from faser_align.alignment.pede.results import read_result
-from faser_align.alignment.pede.steering_lines import check_lines
 from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
 from faser_align.alignment.solver.steering import parse_steering
 from faser_align.campaign.manifest import make_record
