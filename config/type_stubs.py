@@ -27,7 +27,7 @@ def module() -> str:
 
 
 def _classes(model: type[BaseModel], seen: set[str]) -> Iterator[str]:
-    """Yield the type of a table behind those of the tables in it."""
+    """Yield the type of a table after those of the tables in it."""
     seen.add(model.__name__)
     for field in model.model_fields.values():
         for inner in _models(field.annotation):

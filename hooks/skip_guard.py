@@ -1,10 +1,10 @@
-"""Passing a node over, and ending, where an answer that is usual otherwise would kill DAGMan for good.
+"""Skip a node, and let FINAL succeed, without killing DAGMan.
 
-DAGMan (23.9) numbers the nodes that a PRE passes over and the FINAL node, for which there is no job. A DAGMan process that takes
-up where a killed, held or restarted one was begins to number anew, finds the same number twice in its log, and dies of that
-("Assertion ERROR ... dag.cpp"), again and again, as often as the schedd starts it. So the first process of a DAGMan job that
-passes a node over leaves its name, and a later one of the same job passes over by letting the job run, which sees a mark and
-ends at once. A rescue run begins a new log, and may pass over again.
+DAGMan (23.9) numbers the nodes that a PRE script skips, and the FINAL node, for which there is no job. A DAGMan process that
+continues for one that was killed, held or restarted counts from the start again, finds the same number twice in its log, and
+dies of that ("Assertion ERROR ... dag.cpp") each time the schedd starts it. So the first process of a DAGMan job that skips a
+node leaves its name. A later process of the same job skips a node by letting the job run, which sees a mark and ends at once.
+A rescue run starts a new log, and may skip nodes again.
 """
 
 import os
@@ -17,7 +17,7 @@ ENDED = 1  # exit status of a FINAL that must not be submitted: the campaign has
 
 
 def answer(folder: str, node: str, status: int) -> int:
-    """What DAGMan is to be told instead of ``status``, which passes ``node`` over or lets FINAL succeed.
+    """Return the exit status for DAGMan instead of ``status``, which skips ``node`` or lets FINAL succeed.
 
     Raises:
         OSError: the campaign's folder cannot be written.
@@ -33,7 +33,7 @@ def answer(folder: str, node: str, status: int) -> int:
 
 
 def _first(folder: str, *, leave_name: bool = False) -> bool:
-    """Whether no earlier process of this DAGMan job has passed a node over."""
+    """Return whether no earlier process of this DAGMan job has skipped a node."""
     path = f"{folder}/{layout.PASSING}"
     job, process = os.environ.get("CONDOR_ID", ""), _process(os.getppid())
     try:
@@ -49,7 +49,7 @@ def _first(folder: str, *, leave_name: bool = False) -> bool:
 
 
 def _process(pid: int) -> str:
-    """A process by its number and when it began (proc(5): field 22 of stat, the third behind the name's parenthesis is 5)."""
+    """Return a process's number and start time (proc(5): field 22 of stat; after the name's parenthesis comes field 3)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return f"{pid} {file.read().rpartition(')')[2].split()[19]}"
