@@ -1,4 +1,4 @@
-"""DAGMan's own logs of scripts and jobs, as lines of JOBSTATE_LOG. Pure: texts in, tuples out.
+"""Parse DAGMan's logs of scripts and jobs into lines of JOBSTATE_LOG. Pure: texts in, tuples out.
 
 JOBSTATE_LOG, dagman.out and the log of the scripts' output describe the same scripts and jobs. All become lines of
 JOBSTATE_LOG, so that one reader serves them all. A line that is cut off, or that is not a line of the log, is skipped.
@@ -18,7 +18,7 @@ DAGMAN = "INTERNAL"  # in place of a node's name, in lines about DAGMan itself
 
 
 class Logs(NamedTuple):
-    """The texts of a campaign's logs, empty where there is none; and of each extension's DAG its first DAGMan."""
+    """The texts of a campaign's logs, empty without a log, and the first DAGMan of each extension's DAG."""
 
     jobstate: str = ""
     dagman_out: str = ""
@@ -29,7 +29,7 @@ class Logs(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of JOBSTATE_LOG: Unix time (s), node, what happened, and a value: a job's id, its value, a DAGMan's id."""
+    """A line of JOBSTATE_LOG: Unix time (s), node, event, and a value: job id, job's exit status or DAGMan's id."""
 
     at_s: int
     node: str
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class Script(NamedTuple):
-    """A script that ended: PRE, POST or HOLD of a node, when (Unix time, s), its exit status or -signal, and its macros."""
+    """A script's end: Unix time (s), PRE, POST or HOLD, node, exit status or -signal, and macros."""
 
     at_s: int
     kind: str
@@ -48,7 +48,7 @@ class Script(NamedTuple):
 
 
 def jobstate(text: str) -> list[Line]:
-    """The lines of JOBSTATE_LOG: ``TIME NODE EVENT VALUE SITE - SEQUENCE``, or ``TIME INTERNAL *** EVENT VALUE ***``."""
+    """Return the lines of JOBSTATE_LOG: ``TIME NODE EVENT VALUE SITE - SEQUENCE``, or ``TIME INTERNAL *** EVENT VALUE ***``."""
     found = []
     for words in (line.split() for line in text.splitlines()):
         if len(words) >= 5 and words[0].isdigit():
@@ -58,14 +58,14 @@ def jobstate(text: str) -> list[Line]:
     return found
 
 
-# What JOBSTATE_LOG calls a failed PRE, and what it cannot tell from a failed POST: that it was killed.
+# A failed PRE in JOBSTATE_LOG, and a killed POST, which JOBSTATE_LOG calls failed.
 PRE_FAILED, POST_KILLED = "PRE_SCRIPT_FAILURE", "POST_SCRIPT_KILLED"
 _OUT_TIME = re.compile(r"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (.*)")
 _JOB = re.compile(r"Event: ULOG_\w+ for HTCondor Node (\S+) \((-?\d+)\.(-?\d+)\.")
-# What dagman.out says -> the line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
+# Line of dagman.out -> line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
 _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str, str]]], ...] = (
     (
-        # The name of the program that starts up; from HTCondor 25.11 it has no job id, and only the batch names it.
+        # The program's name at its start; from HTCondor 25.11 only the batch has the job id.
         re.compile(r"(?:\*\* condor_scheduniv_exec\.|Workflow batch-id: <)(\d+\.\d+)"),
         lambda m, job: (DAGMAN, "DAGMAN_STARTED", m[1]),
     ),
@@ -98,7 +98,7 @@ _OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str
 
 
 def dagman_out(text: str) -> list[Line]:
-    """Return what dagman.out says of nodes and of DAGMan as lines of JOBSTATE_LOG, with ``DAG_STATUS`` and ``REMOVED`` besides."""
+    """Return dagman.out as lines of JOBSTATE_LOG, with two further events, ``DAG_STATUS`` and ``REMOVED``."""
     found: list[Line] = []
     jobs: dict[str, str] = {}
     for line in text.splitlines():
@@ -107,7 +107,7 @@ def dagman_out(text: str) -> list[Line]:
             continue
         event = _JOB.match(timed[2])
         if event is not None:
-            jobs[event[1]] = f"{event[2]}.{event[3]}"  # also of what a DAGMan that recovers reads again
+            jobs[event[1]] = f"{event[2]}.{event[3]}"  # also in the lines that a recovering DAGMan reads again
         if "[recovery mode]" in line:
             continue
         for pattern, translate in _OUT:
@@ -120,7 +120,7 @@ def dagman_out(text: str) -> list[Line]:
 
 
 def first_dagman(text: str) -> str:
-    """The id of the first DAGMan that dagman.out names; empty if there is none."""
+    """Return the id of the first DAGMan in dagman.out; empty without one."""
     return next((line.value for line in dagman_out(text) if line.what == "DAGMAN_STARTED"), "")
 
 
@@ -129,7 +129,7 @@ _SCRIPT = re.compile(r"\*\*\* Node=(\S+) Type=(\w+) (Status|ExitCode|Signal)=(-?
 
 
 def scripts(text: str) -> list[Script]:
-    """The scripts that ended, in order; of each what stands behind its node's name in its command."""
+    """Return the scripts that ended, in order, with the macros after the node's name."""
     found = []
     for node, kind, what, status, at_s, command in _SCRIPT.findall(text):
         words = command.split()
@@ -144,7 +144,7 @@ def scripts(text: str) -> list[Script]:
 
 
 def script_lines(ended: list[Script]) -> list[Line]:
-    """Scripts that ended, as lines of JOBSTATE_LOG; PRE and HOLD know no value of a job, POST does."""
+    """Return the ends of scripts as lines of JOBSTATE_LOG; only POST has the job's exit status."""
     return [line for script in ended for line in _lines_of(script)]
 
 

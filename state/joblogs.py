@@ -1,4 +1,4 @@
-"""HTCondor's event log of jobs, as values: when each job was submitted, ran, was held and ended. Pure: lines in, tuples out.
+"""Parse HTCondor's job event log. Pure: lines in, tuples out.
 
 Source: HTCondor manual, "Job event log codes"; the text of events as HTCondor 23.9 and 25.14 write it.
 """
@@ -18,7 +18,7 @@ _DAG_NODE, _DAG_NODE_NAME = "DAG Node: ", 'DAGNodeName = "'
 
 
 class JobEvent(NamedTuple):
-    """An event: its code, the job's id, its time as it is in the log, and the text of its lines."""
+    """An event: code, job id, time as in the log, and the text of its lines."""
 
     code: int
     job_id: str
@@ -61,7 +61,7 @@ class JobEvent(NamedTuple):
 def job_events(lines: Iterable[str], codes: Collection[int] = range(1000)) -> Iterator[JobEvent]:
     """Yield the events with one of ``codes`` from the lines of an event log.
 
-    An event is ``CODE (CLUSTER.PROC.SUBPROC) TIME TEXT``, indented lines, and ``...``, which a full disk may have torn off.
+    An event is ``CODE (CLUSTER.PROC.SUBPROC) TIME TEXT``, indented lines, and ``...``; a full disk may have cut it off.
     """
     head: re.Match[str] | None = None
     said: list[str] = []

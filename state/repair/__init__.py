@@ -1,1 +1,1 @@
-"""A store made whole again from DAGMan's logs, the published copy and the metrics files (``faser-align repair``)."""
+"""Rebuild a state database from the redo log, the snapshot, DAGMan's logs and metrics files (``faser-align repair``)."""

@@ -1,4 +1,4 @@
-"""What is left of a campaign's store, in two places: the store itself and its published copy; and what each of them knows."""
+"""Examine what is left of a campaign's state database: the file, its snapshot and its redo log."""
 
 import contextlib
 import os
@@ -17,18 +17,18 @@ FILES = ((STORE, layout.STATE), (PUBLISHED, layout.PUBLISHED))
 
 
 class Copy(NamedTuple):
-    """What is left of the store somewhere: which one, a copy of its file, what is wrong with it, and how much it knows."""
+    """A source of the state database: its name, a copy of its file, the damage, and how much history it has."""
 
     name: str
     path: str
     damage: tuple[str, ...]
     rows: int = 0
     migrated: bool = False
-    transactions: int = 0  # how many it has (state.redo)
+    transactions: int = 0  # that it has (state.redo)
 
 
 def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -> Copy:
-    """Copy what is there of ``file``, its journal included, bring it up to date, and look what is wrong with it."""
+    """Copy ``file`` with its journal, migrate the copy, and look for damage."""
     path = f"{scratch}/{file}"
     try:
         shutil.copyfile(f"{folder}/{file}", path)
@@ -40,7 +40,7 @@ def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -
         return Copy(name, path, (f"{file} cannot be read: {problem.strerror}",))
     try:
         with opened(path) as db:
-            # A newer program's store is its own to repair.
+            # Only a newer program can repair its database.
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > database.SCHEMA:
                 raise StoreError(database.newer(f"{folder}/{file}", version))
@@ -58,7 +58,7 @@ def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -
 
 
 def _size(db: sqlite3.Connection) -> tuple[int, int]:
-    """Rows of the history, and transactions."""
+    """Return the numbers of rows of the history and of transactions."""
     return (
         db.execute("SELECT max(id) FROM history").fetchone()[0],
         db.execute("PRAGMA application_id").fetchone()[0],
@@ -66,7 +66,7 @@ def _size(db: sqlite3.Connection) -> tuple[int, int]:
 
 
 def replayed(folder: str, record: Manifest, scratch: str) -> Copy | None:
-    """A database made from the redo log; None for a campaign that has no redo log."""
+    """Return a database made from the redo log; None for a campaign without one."""
     path = f"{scratch}/redo.db"
     try:
         redolog.rebuild(folder, path)
@@ -96,12 +96,12 @@ def opened(path: str) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
-# Numbered, since the logs may not know when each was.
+# Numbered, since the logs may lack the time of a hold.
 _HOLDS = "SELECT node, job_id, 'held', row_number() OVER (PARTITION BY node, job_id) FROM events WHERE phase = 'hold'"
 
 
 def covers(fresh: str, base: str) -> bool:
-    """Whether the store ``fresh`` has every end of an attempt, of a DAGMan and of an iteration, and every hold, that ``base`` has."""
+    """Return whether ``fresh`` has every end of an attempt, a DAGMan and an iteration, and every hold, of ``base``."""
     found = []
     for path in (fresh, base):
         with opened(path) as db:
@@ -119,13 +119,13 @@ _MESSAGE = (
     "coalesce(json_extract(h.facts, '$.held_at'), ''), o.state, o.tries, o.next_utc, o.claimed_utc, o.sent_utc, o.error, o.id "
     "FROM outbox AS o JOIN history AS h ON h.id = o.history_id"
 )
-_KEY = 9  # columns that say which message it is
+_KEY = 9  # columns that identify a message
 UNTOLD = "whether it was sent is not known: its event was taken from DAGMan's logs"
-_SETTLED = ("sent", "unwanted", "failed")  # what a copy may know of a message; the first one is believed
+_SETTLED = ("sent", "unwanted", "failed")  # final states of a message in a copy, the most certain first
 
 
 def tell_as_known(path: str, copies: tuple[Copy, ...]) -> int:
-    """Give messages the end that copies of the store know of them, the damaged included; returns how many changed."""
+    """Copy the final states of messages from all copies, the damaged included; return how many changed."""
     ends: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for copy in copies:
         for row in _read(copy.path, _MESSAGE):
@@ -152,7 +152,7 @@ def _rank(end: tuple[Any, ...]) -> int:
 
 
 def _read(path: str, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query, as far as the file can be read."""
+    """Return the rows of a query, as far as the file can be read."""
     found: list[tuple[Any, ...]] = []
     if os.path.exists(path):
         with contextlib.suppress(sqlite3.Error), opened(path) as db:

@@ -1,7 +1,7 @@
-"""The events of a campaign, made again from the logs of DAGMan, in the form in which hooks make them (``state.apply``).
+"""Make a campaign's events from DAGMan's logs, in the form in which scripts make them.
 
-Pure but for the metrics and the last words of jobs, which are read from the campaign's folder as hooks read them. What
-only hooks could know is not made up: times are DAGMan's, to the second, and the host of the access point is empty.
+Pure, except that metrics and the ends of jobs' logs are read from the campaign's folder. Times are DAGMan's, to the second,
+and the host is empty: the logs do not have it.
 """
 
 import copy
@@ -19,19 +19,19 @@ from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun, script_ru
 
 Event = dict[str, Any]
 
-SECOND = len("2026-11-24T07:30:00")  # of a time: logs know no more
-PROVED = "proved"  # marks an end that no script told, and a later event proves
-UNSURE = "unsure"  # marks an event of a script that was killed, and may have recorded nothing
+SECOND = len("2026-11-24T07:30:00")  # precision of times in the logs
+PROVED = "proved"  # marks an end without a script, which a later event proves
+UNSURE = "unsure"  # marks an event of a killed script, which may not have committed
 UNDECIDED = "undecided"  # marks a killed POST whose end no log has: it is not applied
 
 
 def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Event]:
-    """The events of a campaign, in order, as its hooks and its command line have made them.
+    """Return the events of a campaign in order, as scripts and commands made them.
 
     Args:
         logs: the campaign's logs.
-        record: the campaign's record as it was submitted; its folder has the metrics.
-        changed: what was changed in it since.
+        record: the manifest as it was submitted; its folder has the metrics.
+        changed: later changes of the manifest.
     """
     scripts = dagmanlogs.scripts(logs.scripts)
     told = script_runs(logs)
@@ -84,7 +84,7 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
 
 
 def _judge(events: list[Event], posts: Mapping[int, ScriptRun], record: Manifest, changed: Sequence[Change]) -> None:
-    """Add to each POST what it says of its job, by the limits of its place among the changes."""
+    """Add the outcome of its job to each POST, judged by the manifest as it was then."""
     last = {one.node: one.job_id for one in posts.values()}
     by_id = {change["id"]: change for change in changed}
     for event in events:
@@ -95,12 +95,12 @@ def _judge(events: list[Event], posts: Mapping[int, ScriptRun], record: Manifest
 
 
 def _is_undecided(one: ScriptRun) -> bool:
-    """Whether a POST was killed whose job succeeded: its decision depends on more than the job's exit status."""
+    """Return whether a POST of a successful job was killed: the exit status alone does not give its decision."""
     return one.phase == "post" and (one.status or 0) < 0 and one.ret == 0
 
 
 def _end_of(dag_id: str, utc: str, logs: Logs) -> Event:
-    """The end of a DAGMan of which a later one is known. It only counts for a campaign that has not ended by then.
+    """Return the end of a DAGMan that another one followed. It only counts if the campaign has not ended by then.
 
     A DAGMan that left without FINAL was closed by ``repair``, or goes on in the next one.
     """
@@ -120,7 +120,7 @@ def _end_of(dag_id: str, utc: str, logs: Logs) -> Event:
 
 
 def _solved(record: Manifest) -> list[Event]:
-    """The request that records the solution of a `reco`, as the metrics on disk have it."""
+    """Return the control request that records the solution of a `reco`, from the metrics on disk."""
     if "only" not in record:
         return []
     try:
@@ -133,10 +133,10 @@ def _solved(record: Manifest) -> list[Event]:
 def _with_changes(
     found: list[Event], record: Manifest, changed: Sequence[Change], extended_by: Sequence[str] = ()
 ) -> list[Event]:
-    """The events with the changes among them.
+    """Return the events with the changes inserted.
 
     An extension is before its own DAGMan and after the end of the one before it. Of other changes there is a time: within a second
-    they are behind what scripts did, and before a resumption.
+    they follow the scripts and precede a resumption.
     """
     result = list(found)
     dagmans = iter(extended_by)
@@ -158,7 +158,7 @@ def _with_changes(
 
 
 def _change_event(change: Change, record: Manifest) -> Event:
-    """The wish that a change was to the hooks (``state.control_requests``); ``record`` has it."""
+    """Return the control request of a change; ``record`` includes the change."""
     key = change["key"]
     event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
     event |= {name: change[name] for name in ("id", "utc", "who", "host", "key", "before", "after")}
@@ -168,7 +168,7 @@ def _change_event(change: Change, record: Manifest) -> Event:
 
 
 class _Holds:
-    """When and why each job was held, hold by hold."""
+    """Time and reason of every hold, by job."""
 
     def __init__(self, jobs: str) -> None:
         self._of: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -189,18 +189,18 @@ class _Holds:
 
 
 def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> None:
-    """What POST says of an ended job. What DAGMan was told stands in the logs; files may have changed since."""
+    """Add the outcome of a job to its POST. The logs have POST's exit status; files may have changed since."""
     ret = one.ret or 0
     event |= {"job_id": one.job_id, "ret": ret, "exit": exit_codes.job_exit(ret), "reason": ""}
     event["fatal"] = event["exit"] == exit_codes.FATAL
     event["outcome"] = "succeeded" if ret == 0 else "failed"
     kind = layout.parse_node(one.node)[0]
     if ret != 0:
-        # A job's last word is that of its node's last attempt: the log is written anew by each.
+        # Each attempt overwrites the job's log: only the last attempt has its last line.
         event["reason"] = judging.why(ret, record["folder"] if latest else "", one.node)
         if kind == "reco" and one.status == 0:
             event |= {"outcome": "lost", "exit": 0}
-        elif kind == "reco":  # DAGMan was told that the node failed: its file was not dropped
+        elif kind == "reco":  # POST failed: it did not drop the file
             event |= {"fatal": False, "max_retries": event["retry"] + 1}
     elif kind == "reco":
         if one.status:
@@ -211,7 +211,7 @@ def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> N
 
 
 def _agree(event: Event, told: int, record: Manifest) -> None:
-    """Where DAGMan was told otherwise than the metrics say now, what it was told has happened."""
+    """Let POST's exit status decide where the metrics now say something else."""
     says = event["exit"]
     if told == says or (told == 1 and says) or {told, says}.isdisjoint((0, exit_codes.CONVERGED)):
         return  # JOBSTATE_LOG only knows that a script failed: 1 may stand for any other status
@@ -239,7 +239,7 @@ def _agree(event: Event, told: int, record: Manifest) -> None:
 
 
 def _as_told(record: Manifest, stage: int, iteration: int, told: int) -> tuple[str, str]:
-    """The verdict and the campaign's event that fit what DAGMan was told, 0 or ``CONVERGED``."""
+    """Return the verdict and the campaign's event for POST's exit status, 0 or ``CONVERGED``."""
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"
     if told == exit_codes.CONVERGED:
@@ -251,14 +251,14 @@ def _as_told(record: Manifest, stage: int, iteration: int, told: int) -> tuple[s
 
 
 class Left(NamedTuple):
-    """How a DAGMan left HTCondor's queue: whether it was removed, and in words."""
+    """How a DAGMan left HTCondor's queue: whether it was removed, and a sentence."""
 
     removed: bool
     words: str
 
 
 def how_dagman_left(dagman_log: str, dag_id: str) -> Left:
-    """How the DAGMan ``dag_id``, which is in no queue any more, has gone, from its own event log."""
+    """Return how the DAGMan ``dag_id`` left the queue, from its own event log."""
     own = [event for event in joblogs.job_events(dagman_log.splitlines()) if event.job_id == dag_id]
     why = ""
     for event in own:

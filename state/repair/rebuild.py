@@ -1,4 +1,4 @@
-"""Making a campaign's store whole again, from what is left of it and from the logs of DAGMan.
+"""Rebuild a campaign's state database from what is left of it and from DAGMan's logs.
 
 Everything is built beside the store and takes its place at once: killed at any moment, a repair leaves the old store or
 the new one. Two ways lead to a new store. The better one starts from a copy that is sound (the store, the published copy or
@@ -29,7 +29,7 @@ from faser_align.system import atomic
 
 LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
-# What no log tells, where a history is made from logs.
+# What a history made from logs lacks.
 UNKNOWN = (
     "times are those of DAGMan's logs, to the second, and the order is that in which scripts ended",
     "whether a script that was killed had recorded anything: an attempt of such a script may be missing",
@@ -41,7 +41,7 @@ UNKNOWN = (
 
 
 class Rebuilt(NamedTuple):
-    """What a repair found and made.
+    """The result of a repair.
 
     The copies; the new store's file, empty if there is nothing to repair; what it was made from; how many events it took
     in beyond that; files of the spool that it holds, and that could not be taken in; how the campaign was closed,
@@ -60,7 +60,7 @@ class Rebuilt(NamedTuple):
 
     @property
     def stale(self) -> bool:
-        """Whether the published copy is not that of the store, though the store is as it should be."""
+        """Whether the snapshot is out of date though the state database needs no repair."""
         store, copy = self.copies[:2]
         return not self.path and (
             bool(copy.damage) or (copy.rows, copy.transactions) != (store.rows, store.transactions)
@@ -68,7 +68,7 @@ class Rebuilt(NamedTuple):
 
 
 def read_logs(folder: str) -> Logs:
-    """The logs of the campaign in ``folder``; those of all its DAGs, one after the other."""
+    """Return the logs of the campaign in ``folder``, those of all its DAGs in order."""
     beside = [f"{folder}/{name}" for name in layout.dag_files(folder)]
     outs = [_text(dag + layout.ENDING_DAGMAN_OUT) for dag in beside]
     return Logs(
@@ -91,7 +91,7 @@ def _text(path: str) -> str:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Have the store's lock, and nothing left of a repair that was killed.
+    """Hold the database's lock, and remove what a killed repair left.
 
     Raises:
         StoreError: somebody else has it, or the folder cannot be written.
@@ -115,14 +115,14 @@ _SCRATCH = ".repair."
 
 
 def scratch_of(folder: str) -> str:
-    """A new folder in which a repair of the campaign in ``folder`` builds: on the same file system."""
+    """Make a new folder for a repair of the campaign in ``folder``, on the same file system."""
     path = f"{folder}/{_SCRATCH}{os.getpid()}"
     os.mkdir(path)
     return path
 
 
 def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
-    """Make the store anew in the folder ``scratch``, if there is anything to repair. The campaign's folder is only read.
+    """Rebuild the database in the folder ``scratch`` if it needs repair. The campaign's folder is only read.
 
     Only while no DAGMan of the campaign is in the queue: an unfinished campaign is closed.
 
@@ -170,7 +170,7 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
 def _from_copies(
     folder: str, copies: tuple[Copy, ...], events: list[Taken], scratch: str
 ) -> tuple[str, str, Replayed, int]:
-    """A store made from the sound copy that knows most, with what it lacks; no path if none is sound.
+    """Complete the valid copy with the longest history; return no path if no copy is valid.
 
     Returns:
         What it is made from, its path, what came of the events that it lacks, and how many of these have no place in it any more.
@@ -179,7 +179,7 @@ def _from_copies(
     if not sound:
         return "", "", Replayed([], 0, []), 0
     best = max(sound, key=lambda copy: (copy.transactions, copy.rows, -copies.index(copy)))
-    # The last transaction of the redo log may be one that a killed script did not commit: a sound store is right about that.
+    # A killed script may not have committed the last transaction of the redo log: a valid database decides.
     if best.name == REDO and sound[0].name == STORE and sound[0].transactions == best.transactions - 1:
         best = sound[0]
     tail, middle = missing(best.path, events)
@@ -191,7 +191,7 @@ def _from_copies(
 
 
 def _close(path: str, logs: Logs) -> str:
-    """Close a campaign that was submitted and has not ended, since nothing will move it any more; returns why."""
+    """Close a submitted campaign that has not ended, since no script will run any more; return the reason."""
     with opened(path) as db:
         state, dag_id = db.execute("SELECT state, dag_id FROM campaign").fetchone()
         if state not in table.UNFINISHED or not dag_id:
@@ -215,13 +215,13 @@ def _close(path: str, logs: Logs) -> str:
 
 
 def _count_on(path: str, count: int) -> None:
-    """Give the new store a count of transactions that no redo log has, so that it is compared with none of before."""
+    """Give the new database a transaction count beyond any redo log, so that it is not compared with an old one."""
     with opened(path) as db:
         db.execute(f"PRAGMA application_id = {count}")
 
 
 def install(folder: str, rebuilt: Rebuilt) -> str:
-    """Put the new store in the place of the old one, which is kept, and begin its redo log.
+    """Replace the old database, which is kept, with the new one, and start its redo log.
 
     Returns:
         Path of the old store's file; empty if there was none.
@@ -236,7 +236,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
     if os.path.lexists(store):
         aside = f"{store}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{ASIDE}"
         _keep(store, aside)
-    # A journal that is left all the same would be played into the new store.
+    # SQLite would apply a remaining journal to the new database.
     if os.path.lexists(f"{store}-journal"):
         os.replace(f"{store}-journal", f"{aside or store}-journal{'' if aside else '.' + ASIDE}")
     os.chmod(rebuilt.path, database.PRIVATE)
@@ -250,7 +250,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
 
 
 def _settle(store: str) -> None:
-    """Let SQLite roll back what a killed writer has left in the store's journal, if the store can still be read."""
+    """Let SQLite roll back a killed writer's journal if the database can be read."""
     if os.path.exists(f"{store}-journal") and os.path.exists(store):
         with contextlib.suppress(sqlite3.Error), opened(store) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -258,7 +258,7 @@ def _settle(store: str) -> None:
 
 
 def _keep(path: str, aside: str) -> None:
-    """Give a file a second name, so that it is there at every moment; where links are not known, a copy."""
+    """Link a file to a second name, so that it always exists; copy it where links are not supported."""
     try:
         os.link(path, aside)
     except OSError:

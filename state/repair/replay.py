@@ -1,4 +1,4 @@
-"""Taking the events of a campaign in again: those of its logs, those that wait in its spool, and only those that a store lacks."""
+"""Apply events again: those of DAGMan's logs and of the spool, or only those that a database lacks."""
 
 import sqlite3
 from collections import Counter
@@ -17,14 +17,14 @@ Event = dict[str, Any]
 
 
 class Taken(NamedTuple):
-    """An event to take in; ``spooled`` is its file in the spool, if it waits there."""
+    """An event to apply; ``spooled`` is its file in the spool, if it is there."""
 
     event: Event
     spooled: str = ""
 
 
 def begin(path: str, record: Manifest) -> None:
-    """Make a new store at ``path``, of a campaign of which nothing has happened yet."""
+    """Make a new database at ``path`` for a campaign without events."""
     schema.migrate(path)
     with opened(path) as db:
         created = record["created_utc"].removesuffix("Z")
@@ -34,7 +34,7 @@ def begin(path: str, record: Manifest) -> None:
 
 
 def with_spool(folder: str, events: list[Event]) -> list[Taken]:
-    """The events of the logs with those of the spool, which take the place of their like; what is no event comes last.
+    """Return the events of logs and spool; the spool's replace the same events of the logs. Files without an event come last.
 
     An event in the spool is as its hook has made it, and surely in no store yet: whatever message it brings was not sent.
     """
@@ -60,9 +60,9 @@ _WORDS = ("phase", "event", "id", "dag_id", "node", "job_id", "hold_time", "utc"
 
 
 def _like(found: list[Taken], event: Event) -> int | None:
-    """Where the same event stands as the logs tell it."""
+    """Return the place of the same event from the logs; None without one."""
     if event["phase"] == "control" and event.get("event") not in table.NEW_DAGMAN:
-        return None  # a wish has an identity, and a second time changes nothing
+        return None  # a control request has an identity, and changes nothing a second time
     keys = {"post": ("job_id",), "hold": ("job_id", "hold_time")}.get(event["phase"], ())
     near: list[tuple[float, int]] = []
     for place, other in enumerate(found):
@@ -82,7 +82,7 @@ def _seconds(utc: str) -> float:
 
 
 class Replayed(NamedTuple):
-    """Files of the spool whose event could not be applied, how many events changed anything, and those that do not fit, in words."""
+    """Files of the spool that could not be applied, the number of events with an effect, and sentences about events that do not fit."""
 
     unfit: list[str]
     effective: int
@@ -119,14 +119,14 @@ def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False)
 
 
 def _delivers(event: Event) -> bool:
-    """Whether the hook of an event has sent messages, too: that of no reconstruction does."""
+    """Return whether the script of an event delivers messages: no reconstruction's does."""
     return event["phase"] in ("hold", "final") or (
         event["phase"] in ("pre", "post") and layout.parse_node(event["node"])[0] != "reco"
     )
 
 
 def _apply(db: sqlite3.Connection, event: Event) -> list[str]:
-    """Apply an event of the logs; one that does not fit this campaign changes nothing, and is returned in words."""
+    """Apply an event of the logs; return a sentence about one that does not fit this campaign and changes nothing."""
     if event.get(UNDECIDED):
         return []
     if event.get(PROVED) and db.execute("SELECT state FROM campaign").fetchone()[0] in table.ENDS:
@@ -147,13 +147,13 @@ def _last_message(db: sqlite3.Connection) -> int:
 
 
 class _Known(NamedTuple):
-    """What a store holds already, by the keys of events."""
+    """What a database has, by the keys of events."""
 
     attempts: Counter[tuple[str, str]]  # (DAGMan, node)
     closed: set[tuple[str, str]]  # (node, job)
     holds: Counter[tuple[str, str]]  # (node, job)
     dagmans: set[str]
-    finals: Counter[str]  # DAGMan; one that is killed behind its FINAL has another one
+    finals: Counter[str]  # DAGMan; one that is killed after its FINAL runs another one
     wishes: set[str]  # identities
 
 
@@ -170,13 +170,13 @@ def _known(db: sqlite3.Connection) -> _Known:
 
 
 def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
-    """Events that the store at ``path`` lacks: those that may follow what it has, and those that should stand before it."""
+    """Return the events that the database at ``path`` lacks: those that can follow its history, and those within it."""
     with opened(path) as db:
         known = _known(db)
     lacking = _Lacking(known)
     is_new = [lacking(one.event) for one in events]
     for place, one in enumerate(events):
-        if one.event.get(PROVED):  # of a DAGMan that the store knows to have gone
+        if one.event.get(PROVED):  # of a DAGMan whose end the database has
             is_new[place] = is_new[place + 1 : place + 2] == [True]
     last: dict[str, int] = {}
     for place, one in enumerate(events):
@@ -185,17 +185,17 @@ def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
     tail: list[Taken] = []
     middle: list[Taken] = []
     for place, one in enumerate(events):
-        # Whether a killed script recorded anything, the store knows.
+        # The database knows whether a killed script committed.
         if is_new[place] and not one.event.get(UNSURE):
             moves = one.event["phase"] in ("pre", "post")
-            # What waits in the spool is as late as a hook's own replay of it would be.
+            # A script would apply the spool as late.
             before = moves and not one.spooled and place < last.get(one.event.get("node", ""), -1)
             (middle if before else tail).append(one)
     return tail, middle
 
 
 class _Lacking:
-    """Follows the events of the logs, one after the other, and says of each whether a store lacks it."""
+    """Follows the events of the logs in order, and returns of each whether a database lacks it."""
 
     def __init__(self, known: _Known) -> None:
         self._known = known
@@ -214,7 +214,7 @@ class _Lacking:
                 self._open[attempt] = self._opened[attempt] > self._known.attempts[attempt]
                 if not (self._open[attempt] and event.get(UNSURE)):
                     self._over.pop(attempt[0], None)  # it may have reopened the campaign
-            return self._open[attempt]  # of a repeat, too: it is as new as the first
+            return self._open[attempt]  # also of a repeat
         if phase == "post":
             lacking = job not in self._known.closed
             if not (lacking and event.get(UNSURE)):  # a killed POST that closed nothing leaves the attempt open
@@ -228,7 +228,7 @@ class _Lacking:
             if dag_id not in self._over:
                 self._ended[dag_id] += 1
                 self._over[dag_id] = self._ended[dag_id] > self._known.finals[dag_id]
-            return self._over[dag_id]  # of a repeat, too
+            return self._over[dag_id]  # also of a repeat
         if event.get("event") in table.NEW_DAGMAN:
             return attempt[0] not in self._known.dagmans
         return event.get("id", "") not in self._known.wishes

@@ -1,4 +1,4 @@
-"""What a repair has changed, as values of JSON, and in sentences for one screen."""
+"""Report the changes of a repair, as JSON values and as sentences."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _TABLES = ("attempts", "iterations", "history")
 
 
 def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
-    """Compare the new store with the old one, as far as that can be read.
+    """Compare the new database with the old one, as far as that can be read.
 
     Returns:
         ``campaign``; ``repaired`` (whether there was anything to repair); ``damage``; ``made_from``; ``events`` that were taken
@@ -49,7 +49,7 @@ def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
 
 
 def _picture(path: str) -> dict[str, Any]:
-    """What a store says of the campaign; empty if it cannot be read."""
+    """Return what a database has of the campaign; empty if it cannot be read."""
     if not os.path.exists(path):
         return {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
@@ -66,7 +66,7 @@ def _picture(path: str) -> dict[str, Any]:
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """What a report says, for a person."""
+    """Return a report as sentences."""
     if not found["repaired"]:
         return [f"{found['campaign']}: nothing to repair; it is {found['after']['state']}", *_left_out(found)]
     lines = [f"{name}: {damage[0]}{_more(len(damage) - 1)}" for name, damage in found["damage"].items()]
@@ -106,7 +106,7 @@ def _more(count: int) -> str:
 
 
 def _changes(found: dict[str, Any]) -> list[str]:
-    """What stands otherwise in the new store than in the old one."""
+    """Return the differences between the new and the old database."""
     before, after = found["before"], found["after"]
     if not before:
         counts = ", ".join(f"{after[table]} {table}" for table in ("attempts", "iterations"))
@@ -122,7 +122,7 @@ def _changes(found: dict[str, Any]) -> list[str]:
 
 
 def _messages(found: dict[str, Any]) -> list[str]:
-    """What becomes of messages, and what of the spool was set aside."""
+    """Return sentences about messages and quarantined files of the spool."""
     counts = found["after"]["messages"]
     waiting = counts.get("pending", 0) + counts.get("claimed", 0)
     lines = []

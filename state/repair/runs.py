@@ -1,4 +1,4 @@
-"""The runs of a campaign's scripts, in the order in which they ended, from the logs of DAGMan. Pure: texts in, tuples out."""
+"""Read the runs of a campaign's scripts from DAGMan's logs, in the order of their ends. Pure: texts in, tuples out."""
 
 import bisect
 import itertools
@@ -11,10 +11,10 @@ from faser_align.campaign import layout
 from faser_align.state import dagmanlogs, joblogs
 from faser_align.state.dagmanlogs import Line, Logs
 
-NEAR_S = 30  # two logs that tell of one script give it times that are nearer than that
-UNENDED_S = 5  # the same of a script that never ended
-UNKNOWN = "unknown"  # id of a DAGMan that no log names
-# Instead of an exit status: of a script that died on a signal, and of one whose end no log has.
+NEAR_S = 30  # times of one run in two logs differ by less
+UNENDED_S = 5  # of a run that never ended
+UNKNOWN = "unknown"  # id of a DAGMan that is not in the logs
+# In place of an exit status: the script died on a signal; its end is in no log.
 KILLED, UNENDED = -9, -1000
 NODES_FAILED = 2  # $DAG_STATUS
 
@@ -37,9 +37,9 @@ class ScriptRun(NamedTuple):
 
 
 def script_runs(logs: Logs) -> list[ScriptRun]:
-    """Return the scripts' runs in the order in which they ended, but for those that began while FINAL ran: they follow it.
+    """Return the scripts' runs in the order of their ends; those that began while FINAL ran follow it.
 
-    Each script commits soon after it begins; FINAL delivers messages after that.
+    A script commits soon after its start; FINAL then delivers messages.
 
     The order is that of the logs' lines, never that of their seconds. JOBSTATE_LOG is completed with what only dagman.out has.
     Then the scripts' log decides: DAGMan adds a line to it as soon as a script has ended, and sees the end of a POST in its
@@ -67,18 +67,18 @@ def script_runs(logs: Logs) -> list[ScriptRun]:
 
 
 def _submissions(dagman_log: str) -> list[tuple[int, str]]:
-    """When DAGMans were submitted: (Unix time (s), id)."""
+    """Return when DAGMans were submitted: (Unix time (s), id)."""
     events = joblogs.job_events(dagman_log.splitlines(), (joblogs.SUBMITTED,))
     return [(at_s, event.job_id) for event in events if (at_s := joblogs.local_s(event.time)) is not None]
 
 
 def _told(lines: Sequence[Line], began: Sequence[tuple[int, str]], values: Mapping[str, int]) -> list[ScriptRun]:
-    """What one log tells; ``began`` says which DAGMan it was where the log itself does not."""
+    """Return the runs in one log; ``began`` gives the DAGMan where the log does not."""
     return list(_Reader(began, values).read(lines))
 
 
 class _Reader:
-    """Reads the lines of one log one after the other."""
+    """Reads the lines of one log in order."""
 
     def __init__(self, began: Sequence[tuple[int, str]], values: Mapping[str, int]) -> None:
         self._began, self._values = began, values
@@ -88,8 +88,8 @@ class _Reader:
             str, tuple[int, str, int | None]
         ] = {}  # POST scripts: when they began, job, its exit status
         self._ended: set[tuple[str, str]] = set()  # POST scripts, by node and job
-        self._killed: set[tuple[str, str]] = set()  # of these; DAGMan may run them again
-        self._final: ScriptRun | None = None  # which waits for its $DAG_STATUS
+        self._killed: set[tuple[str, str]] = set()  # of these, which DAGMan may run again
+        self._final: ScriptRun | None = None  # without its $DAG_STATUS yet
         self._dag_status: int | None = None  # since FINAL began
         self._removed = False  # whether condor_rm removed the DAGMan
         self._final_began = False
@@ -128,24 +128,24 @@ class _Reader:
             yield from self._finish_final()
 
     def _left(self) -> Iterator[ScriptRun]:
-        """Yield what never ended of a DAGMan that is there no more."""
+        """Yield the scripts of a past DAGMan that never ended."""
         yield from self._lost_posts()
         yield from self._finish_final()
-        if self._unended is not None:  # it commits as soon as it begins, and delivers messages after that
+        if self._unended is not None:  # it commits soon after its start, and then delivers messages
             yield self._unended
             self._unended = None
 
     def _started(self, line: Line) -> Iterator[ScriptRun]:
         self._final_began = self._removed = False
         if line.value == self._dag_id:
-            self._running, self._unended = {}, None  # a DAGMan that recovers runs them again
+            self._running, self._unended = {}, None  # a recovering DAGMan runs them again
             return
         yield from self._left()
-        self._dag_id, self._returned = line.value, {}  # one that recovers does not write again what it knew
+        self._dag_id, self._returned = line.value, {}  # a recovering DAGMan does not repeat JOB_SUCCESS
         yield ScriptRun(line.at_s, line.value, "dagman")
 
     def _lost_posts(self) -> Iterator[ScriptRun]:
-        """Yield POST scripts that DAGMan did not wait for, whose end the job's exit status alone decides."""
+        """Yield POST scripts of failed jobs that DAGMan did not wait for: the exit status alone decides these."""
         for node, (at_s, job_id, told) in self._running.items():
             ret = self._values.get(job_id, 0) if told is None else told
             if ret != 0 and _phase(Line(at_s, node, "POST_SCRIPT_FAILURE", job_id)) == "post":
@@ -183,7 +183,7 @@ class _Reader:
             returned = self._returned.pop(node, None) if told is None else told
             self._returned.pop(node, None)
             if (node, value) in self._ended:
-                return  # recovering, DAGMan writes it again
+                return  # a recovering DAGMan repeats it
             self._ended.add((node, value))
             if what == dagmanlogs.POST_KILLED:
                 self._killed.add((node, value))
@@ -194,7 +194,7 @@ class _Reader:
 
 
 def _with_lost_pres(lines: Sequence[Line]) -> list[Line]:
-    """The lines, with the end of a killed PRE after the start of one that never ended: its DAGMan was killed with it."""
+    """Return the lines, with the end of a killed PRE after the start of one that was killed with its DAGMan."""
     found: list[Line] = []
     ended: set[str] = set()
     for line in reversed(lines):
@@ -203,7 +203,7 @@ def _with_lost_pres(lines: Sequence[Line]) -> list[Line]:
         elif line.what == "PRE_SCRIPT_STARTED" and not _is_final(line.node):
             if line.node not in ended:
                 found.append(line._replace(what=dagmanlogs.PRE_FAILED, value=f"{UNENDED}"))
-            ended.add(line.node)  # what began before has ended before, or was deferred
+            ended.add(line.node)  # an earlier start has its end, or was deferred
         elif _PHASES.get(line.what) == "pre":
             ended.add(line.node)
         found.append(line)
@@ -226,7 +226,7 @@ def _is_final(node: str) -> bool:
 
 
 def _phase(line: Line) -> str | None:
-    """The script that a line is about, or None; each counts from its end, FINAL from that of its PRE."""
+    """Return the script whose end a line reports, or None; for FINAL that of its PRE."""
     try:
         kind = layout.parse_node(line.node)[0]
     except ValueError:
@@ -238,13 +238,13 @@ def _phase(line: Line) -> str | None:
 
 
 def _dagman_at(began: Sequence[tuple[int, str]], at_s: int) -> str:
-    """The DAGMan that ran at a time, as far as is known."""
+    """Return the DAGMan that ran at a time."""
     before = [dag_id for started_s, dag_id in began if started_s <= at_s]
     return before[-1] if before else began[0][1] if began else UNKNOWN
 
 
 def _places(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[int | None]:
-    """Return of each of ``second`` the place in ``first`` of the same run of a script; None where there is none."""
+    """Return for each of ``second`` the index of the same run in ``first``; None without one."""
     known: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, one in enumerate(first):
         known[_name(one)].append(place)
@@ -260,7 +260,7 @@ def _places(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[int
 
 
 def _aligned(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[tuple[int, int]]:
-    """Pair the runs of one script in two logs, in order: of all ways the one with the nearest times (s) and the fewest left over."""
+    """Pair the runs of one script in two logs in order, with the smallest sum of time differences and unpaired runs (s)."""
     steps: list[list[tuple[float, int, int]]] = [[(0.0, 0, 0)] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i in range(len(first), -1, -1):
         for j in range(len(second), -1, -1):
@@ -282,12 +282,12 @@ def _aligned(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[tu
 
 
 def _left_out_s(one: ScriptRun) -> float:
-    """Return how unlikely it is that one log alone has a run: less so if the run never ended, since DAGMan was killed then."""
+    """Return the cost (s) of an unpaired run: small if it never ended, since DAGMan was killed before it wrote all logs."""
     return UNENDED_S if UNENDED in (one.status, one.ret) else NEAR_S
 
 
 def _apart_s(one: ScriptRun, other: ScriptRun) -> float:
-    """Return the time between two runs that may be one; almost none if DAGMan or job name the run."""
+    """Return the time between two runs (s); almost 0 if a DAGMan or job identifies the run."""
     apart_s = float(abs(one.at_s - other.at_s))
     certain = one.phase == "dagman" or (one.phase == "post" and one.job_id[:1].isdigit())
     return min(apart_s, 1e6) / 1e6 if certain else apart_s
@@ -300,7 +300,7 @@ def _name(one: ScriptRun) -> tuple[str, ...]:
 
 
 def _complete(first: list[ScriptRun], second: list[ScriptRun]) -> list[ScriptRun]:
-    """``first``, and those of ``second`` that it does not tell of: each after what precedes it in ``second``."""
+    """Return ``first`` with the runs that only ``second`` has: each after what precedes it in ``second``."""
     if not first or not second:
         return first or second
     places = _places(first, second)
@@ -313,14 +313,14 @@ def _complete(first: list[ScriptRun], second: list[ScriptRun]) -> list[ScriptRun
             after = place + 0.5
             first[place] = first[place]._replace(status=_surer(first[place], one))
         else:
-            # Two logs that tell of nothing in common have only their times.
+            # Logs without a common run are merged by time.
             added.append((after if after is not None else bisect.bisect_right(latest, one.at_s) - 0.5, one))
-    # Sorting keeps the order of those that have one place.
+    # Sorting is stable: runs with equal places keep their order.
     return [one for _, one in sorted([*enumerate(first), *added], key=lambda pair: pair[0])]
 
 
 def _surer(first: ScriptRun, second: ScriptRun) -> int | None:
-    """What JOBSTATE_LOG and dagman.out say of a script's exit status: the former does not tell a signal, and may lack an end."""
+    """Return the status by JOBSTATE_LOG and dagman.out: the former has no signals, and may lack an end."""
     if second.status == UNENDED:
         return first.status
     killed = second.status == KILLED
@@ -328,7 +328,7 @@ def _surer(first: ScriptRun, second: ScriptRun) -> int | None:
 
 
 def _in_order_of_ends(found: list[ScriptRun], ended: list[ScriptRun]) -> list[ScriptRun]:
-    """``found`` with the scripts of each DAGMan in the order of the scripts' log, and with those that only this log has."""
+    """Return ``found`` in the order of the scripts' log for each DAGMan, with the runs that only this log has."""
     places = _places(found, ended)
     dags = [found[place].dag_id if place is not None else None for place in places]
     slots = {
@@ -339,7 +339,7 @@ def _in_order_of_ends(found: list[ScriptRun], ended: list[ScriptRun]) -> list[Sc
     added: list[tuple[float, ScriptRun]] = []
     seen = {_name(one) for one in found if one.phase == "post"}
     slot = -1.0
-    waiting: list[ScriptRun] = []  # which only this log has, of the DAGMan of the next one that is known
+    waiting: list[ScriptRun] = []  # only in this log, of the next known run's DAGMan
     for number, (one, place) in enumerate(zip(ended, places, strict=True)):
         if place is not None:
             slot = next(slots[found[place].dag_id])
@@ -350,7 +350,7 @@ def _in_order_of_ends(found: list[ScriptRun], ended: list[ScriptRun]) -> list[Sc
                 status=known.status if one.status is None and known.status != UNENDED else one.status,
                 ret=one.ret if one.phase == "post" else None,
             )
-        elif _name(one) not in seen:  # a POST that ran again has its first end
+        elif _name(one) not in seen:  # a repeated POST keeps its first end
             before = next((dag_id for dag_id in reversed(dags[:number]) if dag_id), None)
             after = next((dag_id for dag_id in dags[number:] if dag_id), None)
             own = one.dag_id if one.dag_id in (before, after) else before or after or one.dag_id
@@ -363,7 +363,7 @@ def _in_order_of_ends(found: list[ScriptRun], ended: list[ScriptRun]) -> list[Sc
 
 
 def _after_final(found: Sequence[ScriptRun]) -> list[ScriptRun]:
-    """The scripts that began while FINAL ran, behind it or at the end of their DAGMan."""
+    """Move the scripts that began while FINAL ran after it, or to the end of their DAGMan."""
     result: list[ScriptRun] = []
     late: list[ScriptRun] = []
     for one in found:
@@ -381,8 +381,7 @@ def _with_status(found: Sequence[ScriptRun]) -> list[ScriptRun]:
     result = []
     for one in found:
         if one.phase == "post":
-            # A POST that fails behind a job that succeeded may mean that the constants stand still, and one that succeeds
-            # behind a job that failed that its file was given up.
+            # A POST that fails after a successful job may mean convergence, and one that succeeds after a failed job a dropped file.
             (failed.add if one.ret and one.status else failed.discard)((one.dag_id, one.node))
         if one.phase == "final" and one.status is None:
             one = one._replace(status=2 * any(dag_id == one.dag_id for dag_id, _ in failed))
