@@ -29,10 +29,10 @@ WHOLE = [sys.executable, "-I", "-S", HOOK]
 APART = f"""
 import os, sys
 sys.path.insert(0, {str(Path(HOOK).parents[2])!r})
-from faser_align.hooks import node
+from faser_align.hooks import entry
 from faser_align.state import publish
 publish.publish = lambda folder, last=False: False
-os._exit(node.main(sys.argv[1:]))
+os._exit(entry.main(sys.argv[1:]))
 """
 BASELINE = [sys.executable, "-I", "-S", "-c", "import sqlite3"]
 

@@ -33,14 +33,14 @@ WITH_FLOCK = (sys.executable, "-I", "-S", HOOK)
 NO_FLOCK = """
 import os, sys
 sys.path.insert(0, %r)
-from faser_align.hooks import node
+from faser_align.hooks import entry
 from faser_align.state import database
 class Turn:
     mine = True
     def __init__(self, path, wait_s): pass
     def close(self): pass
 database.Turn = Turn
-os._exit(node.main(sys.argv[1:]))
+os._exit(entry.main(sys.argv[1:]))
 """
 WITHOUT_FLOCK = (sys.executable, "-I", "-S", "-c", NO_FLOCK % str(Path(HOOK).parents[2]))
 ALONE = 20  # hooks that run alone, for the ratio

@@ -6,6 +6,8 @@ FATAL = 43  # RETRY n UNLESS-EXIT 43: trying again cannot help
 DEFER = 75  # SCRIPT DEFER 75: not yet, ask again
 SKIP = 77  # PRE_SKIP 77: the node is done without a job
 
+DAG_OK = (0, 3)  # $DAG_STATUS: the DAG succeeded, or ABORT-DAG-ON ended it
+
 # What jobs say to their hooks: status -> (name, fatal, cure).
 CONFIG = 60
 RAW_MISSING = 61
@@ -106,6 +108,11 @@ def verdict_exit(event: str, *, last: bool) -> int:
     if event == "limit":
         return 0 if last else FATAL
     return FATAL if event in ("diverged", "stalled", "starved", "refuted") else 0
+
+
+def final_exit(dag_status: int) -> int:
+    """Return the exit status of FINAL: DAGMan's outcome (``$DAG_STATUS``), because FINAL's own replaces it."""
+    return 0 if dag_status in DAG_OK else min(max(dag_status, 1), 7)
 
 
 def job_exit(ret: int) -> int:

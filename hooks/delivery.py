@@ -19,8 +19,9 @@ from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.next_message import PASSED_AT
 from faser_align.fsm.reasons import alike
+from faser_align.hooks import log
 from faser_align.pool.tools import release_held
-from faser_align.state import database, outbox, publish
+from faser_align.state import database, outbox, publish, writer
 from faser_align.state.facts import facts as about
 from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
@@ -45,6 +46,15 @@ class Unwanted(Exception):
 
 
 def deliver(folder: str, *, final: bool = False) -> int:
+    """Send what is due, as ``send_due`` does; problems go to standard error, because they fail no node."""
+    try:
+        return send_due(folder, final=final)
+    except (sqlite3.Error, OSError) as problem:
+        print(f"faser-align: messages of {folder} wait for the next script: {problem}", file=sys.stderr)
+        return 0
+
+
+def send_due(folder: str, *, final: bool = False) -> int:
     """Send the messages that are due, in the order of ``fsm.next_message``, until the time is up.
 
     Args:
@@ -53,23 +63,34 @@ def deliver(folder: str, *, final: bool = False) -> int:
 
     Returns:
         The number of messages that were accepted.
+
+    Raises:
+        sqlite3.Error, OSError: the messages wait.
     """
     budget_s = DELIVERY_FINAL_S_MAX if final else DELIVERY_S_MAX
     deadline = time.monotonic() + budget_s
-    try:
-        if not outbox.due(folder, final=final):
-            return 0
-        # Readers do not wait for a server that is silent; what keeps a copy from being made is told behind the delivery.
-        with contextlib.suppress(sqlite3.Error, OSError):
-            publish.publish(folder)
-        turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
-        try:
-            return _deliver_in_turn(folder, deadline, final=final) if turn.mine else 0
-        finally:
-            turn.close()
-    except (sqlite3.Error, OSError) as problem:
-        print(f"faser-align: messages of {folder} wait for the next hook: {problem}", file=sys.stderr)
+    if not outbox.due(folder, final=final):
         return 0
+    # Readers do not wait for a silent server; the script publishes again after the delivery, and reports errors then.
+    with contextlib.suppress(sqlite3.Error, OSError):
+        publish.publish(folder)
+    turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
+    try:
+        return _deliver_in_turn(folder, deadline, final=final) if turn.mine else 0
+    finally:
+        turn.close()
+
+
+def without_dagman(folder: str, send: bool) -> None:
+    """Do what a script would do if DAGMan were there: ingest the event queue, and send what is due if ``send``.
+
+    Raises:
+        sqlite3.Error, OSError: the database could not be read or written.
+    """
+    writer.take(folder, None)
+    if send:
+        send_due(folder, final=True)
+    publish.publish(folder)
 
 
 def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
@@ -145,17 +166,8 @@ def _send(folder: str, claimed: Claim, reached: list[str]) -> str | None:
     foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
     message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
     for problem in message.problems:
-        _log(folder, redact_all(problem, targets.values()))
+        log.write(folder, f"message: {redact_all(problem, targets.values())}")
     return send(target, message, key=facts["key"], thread=facts["thread"], reached=reached)
-
-
-def _log(folder: str, text: str) -> None:
-    """Leave a line in ``hooks.log``, or on standard error if that cannot be written."""
-    try:
-        with open(f"{folder}/{layout.HOOKS_LOG}", "a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"{database.utc()} message: {text}\n")
-    except OSError:
-        sys.stderr.write(f"{text}\n")
 
 
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:

@@ -40,9 +40,9 @@ def main(folder: str) -> int:
 
 
 def _interpreter() -> str:
-    from faser_align.hooks import node
+    from faser_align.hooks import entry
 
-    return f"{sys.executable} {platform.python_version()} loads {node.__name__} on {os.uname().nodename}"
+    return f"{sys.executable} {platform.python_version()} loads {entry.__name__} on {os.uname().nodename}"
 
 
 def _libraries(site_packages: Callable[[], None]) -> str:
@@ -75,4 +75,6 @@ def _target(name: str, path: str) -> Callable[[], str]:
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    sys.exit(main(sys.argv[1].replace("%20", " ").replace("%25", "%")))
+    from faser_align.hooks.entry import decode
+
+    sys.exit(main(decode(sys.argv[1])))

@@ -1,7 +1,7 @@
 """The program that DAGMan calls: ``python -I -S run.py pre|post|hold|final CAMPAIGN MACROS...``.
 
-It is the one file of a hook that has no compiled copy, so that it only finds the package and begins.
-Without site-packages a hook starts in a tenth of the time; whoever needs them calls ``config.libraries.site_packages``.
+Python keeps no compiled copy of this file, so that it only finds the package and starts ``hooks.entry``. Without
+site-packages a script starts in a tenth of the time; what needs them calls ``system.libraries.site_packages``.
 """
 
 import os
@@ -10,9 +10,9 @@ import sys
 if __name__ == "__main__":
     os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from faser_align.hooks import node
+    from faser_align.hooks import entry
 
-    status = node.main(sys.argv[1:])
-    # Nothing is left to be done: freeing every object one by one would take longer than the hook.
+    status = entry.main(sys.argv[1:])
+    # Freeing every object one by one would take longer than the script.
     sys.stderr.flush()
     os._exit(status)

@@ -158,7 +158,9 @@ def _hook(look: Look) -> str:
         raise UserError(f"{hook} is missing; install faser-align anew")
     check_programs(python, hook)
     package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
-    loads = "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import node; print('ready')"
+    loads = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import entry, post, pre; print('ready')"
+    )
     _start([python, "-I", "-S", "-c", loads, package], "python.hooks", "the hook")
     return f"{python} starts {hook} with an empty environment"
 

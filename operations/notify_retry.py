@@ -1,18 +1,15 @@
 """Deliver messages again: by the next script, or from here if there is no DAGMan to run one."""
 
 import os
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
-import faser_align
-from faser_align.dag.paths import encode_argument
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import dagman, lifecycle, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries
+from faser_align.system import bounded
 
-DELIVERY_S_MAX = 120.0  # for the hook, which limits its own sending to half a minute
+DELIVERY_S_MAX = 120.0  # the hooks limit their own sending to half a minute
 WAITING = ("failed", "pending", "claimed")
 DELIVERED = ("sent", "unwanted")
 
@@ -72,29 +69,33 @@ def _waiting(folder: str, target: str) -> list[Row]:
 
 
 def deliver(folder: str) -> None:
-    """Run the hooks' delivery if there is no DAGMan to run one; raise CampaignError on failure."""
-    _run_hook(folder, "deliver", "the messages could not be delivered")
+    """Deliver what is due if there is no DAGMan to run a script.
+
+    Raises:
+        CampaignError: the messages could not be delivered.
+    """
+    _without_dagman(folder, "the messages could not be delivered", send=True)
 
 
 def take_in(folder: str) -> None:
-    """Let a hook ingest the event queue if there is no DAGMan to run one; raise CampaignError on failure."""
-    _run_hook(folder, "take", f"the store of {folder} could not be written")
+    """Ingest the event queue if there is no DAGMan to run a script.
+
+    Raises:
+        CampaignError: the database could not be written.
+    """
+    _without_dagman(folder, f"the store of {folder} could not be written", send=False)
 
 
-def _run_hook(folder: str, phase: str, failed: str) -> None:
-    """Run the program of the hooks, the only writer of the state database."""
-    hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
-    command = [sys.executable, "-I", "-S", hook, phase, encode_argument(folder), "final"]
+def _without_dagman(folder: str, failed: str, *, send: bool) -> None:
+    """Let the hooks, which alone write the database, work in a process that can be killed."""
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=DELIVERY_S_MAX, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CampaignError(f"{failed}: {error}") from None
-    if done.returncode or done.stderr:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise CampaignError(f"{failed}: {said}; see hooks.log in {folder}")
+    ended = bounded.call(
+        "faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX, environment=environment
+    )
+    if ended.late:
+        raise CampaignError(f"{failed}: this took longer than {DELIVERY_S_MAX:.0f} s")
+    if ended.problem:
+        raise CampaignError(f"{failed}: {ended.problem}")
 
 
 def _rows(folder: str, ids: list[int]) -> tuple[Row, ...]:

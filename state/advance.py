@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
 # A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
-DAG_OK, DAG_REMOVED, DAG_NODE_FAILED = (0, 3), (4, 6), 2
+DAG_REMOVED, DAG_NODE_FAILED = (4, 6), 2
 FAILED_NAMED = 3
 VERDICTS_AT_THE_END = ("limit", "converged")  # the others fail their node, which a resumption runs again
 GOOD_ENDS = ("exhausted", "converged")
@@ -120,7 +120,7 @@ def final(campaign: "Campaign") -> int:
     """DAGMan ends: hand its outcome on, and close a campaign that no verdict has closed."""
     event = campaign.event
     status = event["dag_status"]
-    exit_status = 0 if status in DAG_OK else min(max(status, 1), 7)
+    exit_status = exit_codes.final_exit(status)
     known = campaign.db.execute(
         "SELECT exit_status, attempt FROM events WHERE dag_id = ? AND phase = 'final' ORDER BY attempt DESC LIMIT 1",
         (event["dag_id"],),
@@ -132,12 +132,12 @@ def final(campaign: "Campaign") -> int:
     reason = event.get("reason") or DAG_STATUSES.get(status, f"its status is {status}")
     if failed:
         reason = _failed(campaign, failed) if status == DAG_NODE_FAILED else f"{reason}; {_failed(campaign, failed)}"
-    if status in DAG_OK and campaign.state in ("submitted", "reconstructing") and _has_no_solution(campaign):
+    if status in exit_codes.DAG_OK and campaign.state in ("submitted", "reconstructing") and _has_no_solution(campaign):
         _move(campaign, "reconstructed", *_only_iteration(campaign), "json_object('reason', ?)", (RECONSTRUCTED,))
-    if status in DAG_OK and campaign.state in table.UNFINISHED and not _take_up_verdict(campaign):
+    if status in exit_codes.DAG_OK and campaign.state in table.UNFINISHED and not _take_up_verdict(campaign):
         reason, exit_status = "it ended normally, but no verdict was recorded", 1
     name = "final_removed" if status in DAG_REMOVED else "final_failed"
-    if status not in DAG_OK or campaign.state in table.UNFINISHED:
+    if status not in exit_codes.DAG_OK or campaign.state in table.UNFINISHED:
         facts = "json_object('dag_status', ?, 'failed_nodes', ?, 'reason', ?)"
         _move(campaign, name, campaign.stage, campaign.iteration, facts, (status, failed, f"the DAG ended: {reason}"))
     campaign.db.execute(

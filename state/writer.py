@@ -20,18 +20,20 @@ UNFIT = (
 )
 
 
-def record(folder: str, event: "Event", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:
+def record(
+    folder: str, event: "Event", before: "Callable[[sqlite3.Connection], None] | None" = None
+) -> "tuple[int, bool]":
     """Record ``event`` in the state database of the campaign in ``folder``, after whatever waits in the spool.
 
     ``before`` records what happened before it, in the same transaction. If the database cannot be written the event goes to
     the spool; if that fails too, one line goes to standard error. Either way DAGMan must be told the job's own outcome,
-    ``event['exit']``, and ``event['spooled']`` says that the database is not worth another try for now.
+    ``event['exit']``.
 
     Returns:
-        The exit status of the hook.
+        The exit status of the script, and whether the database holds the event: if not it is not worth another try for now.
     """
     try:
-        return take(folder, event, before)
+        return take(folder, event, before), True
     except (sqlite3.Error, OSError) as problem:
         try:
             name = spool.put(folder, event)
@@ -41,8 +43,7 @@ def record(folder: str, event: "Event", before: "Callable[[sqlite3.Connection], 
             )
         else:
             print(f"faser-align: {event['phase']} of {event.get('node', '')} is in {name}: {problem}", file=sys.stderr)
-        event["spooled"] = True
-        return int(event["exit"])
+        return int(event["exit"]), False
 
 
 def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:

@@ -143,7 +143,7 @@ def test_a_move_that_is_killed(
             [
                 sys.executable,
                 "-c",
-                f"from faser_align.hooks.node import output_problem as p; print(p({folder!r}, {node!r}))",
+                f"from faser_align.hooks.post import output_problem as p; print(p({folder!r}, {node!r}))",
             ],
             capture_output=True,
             text=True,

@@ -13,7 +13,7 @@ from commandline import Command
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
-from faser_align.hooks import page
+from faser_align.hooks import final
 from faser_align.pages import bounded
 from faser_align.pages.collect import collect
 from faser_align.pages.publish import entries, publish
@@ -119,12 +119,12 @@ def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch
     """A page's file that never answers is given up after a time limit."""
     record = make_campaign(workdir / "c", files=1, config={"report": {"publish": str(workdir / "pages")}})
     run_iteration(record, 1)
-    page.publish(record["folder"])
+    final.publish_page(record["folder"])
     assert (workdir / "pages" / f"{record['name']}.html").exists()
     os.mkfifo(Path(layout.result_file(record["folder"], 1, 1)).parent / "own.txt")
     monkeypatch.setattr(bounded, "PUBLISH_S_MAX", 3.0)
     with pytest.raises(CampaignError, match="the page was not written within 3 s"):
-        page.publish(record["folder"])
+        final.publish_page(record["folder"])
 
 
 def test_a_campaign_ends_without_its_page(workdir: Path) -> None:

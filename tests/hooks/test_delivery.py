@@ -234,7 +234,7 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
 def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing folder, and an invalid lock, are written to the scripts' log, and fail no node."""
     assert delivery.deliver(str(tmp_path / "away")) == 0
-    assert "wait for the next hook" in capsys.readouterr().err
+    assert "wait for the next script" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from worlds import altered
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import notify_retry
 from faser_align.state import queries, verify
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,9 @@ BRIEF = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
     f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}\n"
     "from faser_align.state import publish\npublish.SHARE = 1"  # no publish interval, even with a slow disk
+)
+PATIENT = altered(  # where all targets answer, and many of them share the time
+    "from faser_align.hooks import delivery\ndelivery.DELIVERY_S_MAX = delivery.DELIVERY_FINAL_S_MAX = 300.0"
 )
 
 
@@ -234,7 +238,7 @@ def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
     """A self-signed, foreign or expired certificate prevents sending, with a reason in `status`, and fails no node."""
     kinds = {f"{way}-{certificate}": (way, certificate) for way in WAYS for certificate in DOUBTFUL}
     with Mailbox(tmp_path / "mail") as mailbox, ExitStack() as stack:
-        world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK), kinds)
+        world = World(tmp_path, mailbox, PATIENT, kinds)
         doubtful = {kind: secured(*about, tmp_path, stack) for kind, about in kinds.items()}
         good = {way: secured(way, "good", tmp_path, stack) for way in WAYS}
         world.point(good["post"].url(), **{kind: server.url() for kind, server in doubtful.items()})
@@ -270,7 +274,7 @@ def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Pa
         assert world.took_s["final"] < ALARM_FINAL_S + SLACK_S
         assert len(world.letters()) == 1
         with mattermost(port) as back:
-            assert world.call("deliver", "final") == 0
+            notify_retry.deliver(world.record["folder"])
             assert len(back.posts) == 1
         assert len(world.letters()) == 1
 

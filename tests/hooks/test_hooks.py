@@ -14,8 +14,7 @@ from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_m
 
 from faser_align.campaign import changes, layout
 from faser_align.fsm import exit_codes
-from faser_align.hooks import campaign as campaign_hook
-from faser_align.hooks import node as node_hook
+from faser_align.hooks import hold, post
 from faser_align.state import database, holds, queries, writer
 
 
@@ -156,15 +155,15 @@ def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], 
     """A hook uses the snapshot, and the manifest after a move, which the snapshot may not have yet."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     write_output(record, 1, 1, 400)
-    assert node_hook.output_problem(folder, name) is None
+    assert post.output_problem(folder, name) is None
     moved = tmp_path / "elsewhere"
     about = {"id": "1", "utc": "2026-11-24T08:00:00.000Z", "who": "me", "host": "ap"}
     changes.write(folder, [{**about, "key": changes.DATA, "before": record["data"], "after": str(moved)}])
-    assert str(moved) in str(node_hook.output_problem(folder, name))
+    assert str(moved) in str(post.output_problem(folder, name))
     changes.write(folder, [])
-    assert node_hook.output_problem(folder, name) is None
+    assert post.output_problem(folder, name) is None
     Path(folder, layout.PUBLISHED).unlink()
-    assert node_hook.output_problem(folder, name) is None
+    assert post.output_problem(folder, name) is None
 
 
 def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
@@ -245,8 +244,7 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
     take(folder, {**event, "phase": "pre", "retry": 0})
     monkeypatch.setattr(writer, "take", locked)
     event["job_id"] = "33.0"
-    assert campaign_hook._held(folder, event, holds.read(folder)) == 0
-    assert "spooled" not in event
+    assert hold.record(folder, event, holds.read(folder)) == (0, True)
     with contextlib.closing(database.connect(folder)) as db:
         held_at = db.execute("SELECT facts ->> 'held_at' FROM history WHERE event = 'held' ORDER BY id").fetchall()
     assert held_at == [("2026-11-24 08:00:01",), ("2026-11-24 08:00:02",)]
@@ -413,47 +411,37 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
     program = (
         "import sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
         f"sys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
-        "from faser_align.hooks import node\n"
-        "status = node.main(sys.argv[1:])\n"
+        "from faser_align.hooks import entry\n"
+        "status = entry.main(sys.argv[1:])\n"
         "print(' '.join(sorted(sys.modules)))\n"
         "raise SystemExit(status)\n"
     )
-    allowed = {
-        *[
-            "faser_align",
-            "faser_align.campaign",
-            "faser_align.system",
-            "faser_align.campaign.layout",
-            "faser_align.system.root_file",
-            "faser_align.fsm",
-            "faser_align.fsm.exit_codes",
-        ],
-        *["faser_align.fsm.table", "faser_align.hooks", "faser_align.hooks.node", "faser_align.state"],
-        *[
-            f"faser_align.state.{name}"
-            for name in ("apply", "database", "history", "publish", "redo", "spool", "writer")
-        ],
+    ours = {
+        *("hooks", "hooks.entry", "campaign", "campaign.layout", "fsm", "fsm.exit_codes", "fsm.table", "state"),
+        *(f"state.{module}" for module in ("apply", "database", "history", "publish", "redo", "spool", "writer")),
     }
-    bare = {
-        "enum",
-        "typing",
-        "json",
+    further = {"pre": {"hooks.pre"}, "post": {"hooks.post", "system", "system.root_file"}}
+    dear = {
         "dataclasses",
-        "re",
-        "pathlib",
-        "logging",
-        "subprocess",
-        "site",
+        "enum",
         "inspect",
+        "json",
+        "logging",
+        "pathlib",
+        "re",
         "signal",
+        "site",
+        "subprocess",
+        "typing",
     }
     write_output(record, 1, 1, 400)
     for call in (("pre", name, 0, 2), ("post", name, 0, 2, 0, "13.0", 0)):
         answer = hook(call[0], record["folder"], *call[1:], interpreter=(sys.executable, "-I", "-S", "-c", program))
         assert answer.returncode == 0, answer.stderr
         loaded = set(answer.stdout.split())
-        assert {name for name in loaded if name.startswith("faser_align")} == allowed
-        assert loaded & bare == set()
+        packages = {name.partition(".")[2] for name in loaded if name.startswith("faser_align.")}
+        assert packages == ours | further[call[0]]
+        assert loaded & dear == set()
 
 
 def test_two_hooks_at_the_same_moment_do_the_work_once(record: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ from taking import DONE, FAILED, PRE, take
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes, table
-from faser_align.hooks import node as node_hook
-from faser_align.hooks import skip_guard, stopping
+from faser_align.hooks import post, pre, skip_guard
+from faser_align.operations import notify_retry
 from faser_align.state import queries
 
 # A process between this one and the hook, like a restarted DAGMan.
@@ -106,8 +106,8 @@ def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None
     for words in (("hold", node, "13.0", 0), ("hold", node, "13.0", 0), ("final", layout.FINAL_NODE, 4, 0)):
         hook(words[0], folder, *words[1:])
         tries.append(_tries(folder))
-    for phase in ("take", "deliver"):
-        assert hook(phase, folder, layout.FINAL_NODE).returncode == 0
+    for by_hand in (notify_retry.take_in, notify_retry.deliver):
+        by_hand(folder)
         tries.append(_tries(folder))
     assert tries == [[1], [1], [2, 1], [2, 1], [3, 2]]
 
@@ -118,8 +118,8 @@ def test_what_is_only_to_be_taken_in_is_not_told(tmp_path: Path) -> None:
     folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
     take(folder, PRE, {**PRE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"})
     tries = []
-    for phase in ("take", "deliver"):
-        assert hook(phase, folder, layout.FINAL_NODE).returncode == 0
+    for by_hand in (notify_retry.take_in, notify_retry.deliver):
+        by_hand(folder)
         tries.append(_tries(folder))
     assert tries == [[0], [1]]
 
@@ -136,7 +136,7 @@ def test_when_another_try_is_too_early(tmp_path: Path) -> None:
     take(folder, PRE, FAILED, again, {**FAILED, "utc": "2026-11-24T08:20:00.000Z", "job_id": "14.0"})
 
     def early(clock: str, **about: str) -> bool:
-        return node_hook._too_early(folder, {**again, "utc": f"2026-11-24T{clock}Z", **about}, 300.0)
+        return pre._too_early(folder, {**again, "utc": f"2026-11-24T{clock}Z", **about}, 300.0)
 
     times = ("08:19:59.900", "08:20:00.100", "08:24:58.900", "08:24:59.100", "09:00:00.000")
     assert [early(clock) for clock in times] == [False, True, True, False, False]
@@ -210,12 +210,12 @@ def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -
     halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)
     events = {event for _, event, _ in table.CAMPAIGN} | {""}
     for event in events:
-        stopping.halt_if_asked(folder, event)
+        post.halt_if_requested(folder, event)
     assert not halt.exists()
     Path(folder, layout.STOP).write_text(json.dumps({"who": "me"}))
     halted = set()
     for event in events:
-        stopping.halt_if_asked(folder, event)
+        post.halt_if_requested(folder, event)
         if halt.exists():
             halted.add(event)
             halt.unlink()

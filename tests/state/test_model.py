@@ -412,7 +412,7 @@ class Stories(RuleBasedStateMachine):
             self.dies(lambda: writer.take(self.folder, event), deaths[fares])
             self.expect(event, files_stay=True)
             return None
-        answer = writer.take(self.folder, None) if event is None else writer.record(self.folder, dict(event))
+        answer = writer.take(self.folder, None) if event is None else writer.record(self.folder, dict(event))[0]
         assert answer == self.expect(event)
         if fares == PUBLISHING:
             self.dies(lambda: publish.publish(self.folder), deaths[fares])
@@ -435,7 +435,7 @@ class Stories(RuleBasedStateMachine):
             if fares == AWAY:
                 place = place.rename(place.with_name("elsewhere"))
                 Path(self.folder, layout.SPOOL).touch()
-            assert writer.record(self.folder, dict(event)) == event["exit"]
+            assert writer.record(self.folder, dict(event))[0] == event["exit"]
             if fares == AWAY:
                 Path(self.folder, layout.SPOOL).unlink()
                 place.rename(Path(self.folder, layout.SPOOL))

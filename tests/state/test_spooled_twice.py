@@ -30,7 +30,7 @@ def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkey
     name = spool.put(folder, PRE)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "remove", lambda folder, names: None)
-        assert writer.record(folder, {**POST, "reason": "", "fatal": False}) == 0
+        assert writer.record(folder, {**POST, "reason": "", "fatal": False})[0] == 0
     assert spool.waiting(folder) == [name]
     assert hook("final", folder, "final", 4, 0).returncode == 4
     assert spool.waiting(folder) == []
@@ -115,7 +115,12 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
 def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
     """A delayed POST gets the first one's status, and the open attempt stays open."""
     failed = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because", "fatal": False}
-    assert [writer.record(folder, dict(event)) for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [0, 1, 0, 1]
+    assert [writer.record(folder, dict(event))[0] for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [
+        0,
+        1,
+        0,
+        1,
+    ]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
     assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
 
@@ -134,13 +139,13 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
 ) -> None:
     """An early last decision ends the campaign, also if a request was recorded since."""
     ended = {**POST, "reason": "", "fatal": False}
-    assert [writer.record(folder, dict(event)) for event in (PRE, ended)] == [0, 0]
+    assert [writer.record(folder, dict(event))[0] for event in (PRE, ended)] == [0, 0]
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said}) == 0
+    assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said})[0] == 0
     assert rows(folder, "SELECT state FROM campaign") == [("reconstructing",)]
     control_requests.put(folder, name, about)
     final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
-    assert writer.record(folder, final) == 0
+    assert writer.record(folder, final)[0] == 0
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
 
 
@@ -149,14 +154,14 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Pat
     folder = make_campaign(tmp_path / "campaign", config={"notify": {"targets": ["me"], "events": ["held"]}})["folder"]
     hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:00", "reason": "quota"}
     for event in (PRE, {**PRE, "dag_id": "20.0"}, hold, hold):
-        assert writer.record(folder, event) == 0
+        assert writer.record(folder, event)[0] == 0
     assert rows(folder, "SELECT state, attempts, reason FROM nodes WHERE attempts > 0") == [("running", 2, "")]
     assert rows(folder, "SELECT attempt, ignored FROM history WHERE event = 'held'") == [
         (1, "attempt 1, whose job this was, is over")
     ]
     letters = "SELECT event, ignored != '' FROM outbox JOIN history ON history.id = history_id"
     assert rows(folder, letters) == [("held", 1)]
-    assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"}) == 0
+    assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"})[0] == 0
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
     assert rows(folder, letters) == [("held", 1), ("held", 0)]
     claimed = outbox.claim(folder)
@@ -171,8 +176,8 @@ def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Pa
     node = layout.reco_node(1, 2, 400)
     gives_up = {**POST, "outcome": "failed", "reason": "", "fatal": True, "ret": 61, "exit": 1}
     for event in (PRE, {**PRE, "node": node}, gives_up):
-        assert writer.record(folder, event) == 0
-    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node}) == exit_codes.SKIP
+        assert writer.record(folder, event)[0] == 0
+    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node})[0] == exit_codes.SKIP
     assert rows(folder, f"SELECT outcome, closed_utc != '' FROM attempts WHERE node = '{node}'") == [("abandoned", 1)]
 
 
@@ -180,9 +185,9 @@ def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
     """FINAL of a successful DAG without any decision ends the campaign as failed, and says so."""
     final = {**BASE, "phase": "final", "node": "final", "dag_status": 0, "failed": 0}
     for event in (PRE, {**POST, "reason": "", "fatal": False}):
-        assert writer.record(folder, event) == 0
+        assert writer.record(folder, event)[0] == 0
     for _ in range(2):
-        assert writer.record(folder, final) == 1
+        assert writer.record(folder, final)[0] == 1
     (ended,) = rows(folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'final_failed'")
     assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
 
@@ -236,15 +241,14 @@ def test_where_nothing_can_be_written_the_verdict_is_answered(folder: str, capsy
     store.rename(f"{folder}/elsewhere")
     for answer in (0, 1, exit_codes.FATAL, exit_codes.CONVERGED):
         event: dict[str, Any] = {**failed, "exit": answer}
-        assert writer.record(folder, event) == answer
-        assert event["spooled"]
+        assert writer.record(folder, event) == (answer, False)
         (said,) = capsys.readouterr().err.splitlines()
         assert f"post of {NODE} is in {spool.waiting(folder)[-1]}: " in said
     assert len(spool.waiting(folder)) == 4
     spooled.rename(f"{folder}/spooled")
     spooled.write_text("no folder")
     for answer in (0, 1, exit_codes.FATAL, exit_codes.CONVERGED):
-        assert writer.record(folder, {**failed, "exit": answer}) == answer
+        assert writer.record(folder, {**failed, "exit": answer})[0] == answer
         (said,) = capsys.readouterr().err.splitlines()
         assert f"post of {NODE} is lost: " in said
 
@@ -294,19 +298,19 @@ def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
     done = {**POST, "reason": "", "fatal": False}
     said = {"verdict": "go_on", "moves": "go_on", "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
     for event in (PRE, done, {**PRE, **mille}, {**done, **mille, **said, "job_id": "14.0"}):
-        assert writer.record(folder, dict(event)) == 0
+        assert writer.record(folder, dict(event))[0] == 0
     judged = rows(folder, "SELECT * FROM iterations")
     assert [row[4:6] for row in judged] == [("go_on", "so")]
     removed = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 4, "failed_count": 0}
-    assert writer.record(folder, removed) == 4
+    assert writer.record(folder, removed)[0] == 4
     again = {"dag_id": "20.0"}
     for event in ({**PRE, **again}, {**done, **again, "job_id": "21.0"}, {**PRE, **mille, **again}):
-        assert writer.record(folder, dict(event)) == 0
+        assert writer.record(folder, dict(event))[0] == 0
         assert rows(folder, "SELECT * FROM iterations") == judged
     begun = "SELECT event FROM history WHERE event LIKE '%\\_started' ESCAPE '\\' AND ignored = '' AND dag_id = '20.0'"
     assert rows(folder, begun) == [("reconstruction_started",), ("solving_started",)]
     anew = {**done, **mille, **said, **again, "job_id": "22.0", "verdict_reason": "so again"}
-    assert writer.record(folder, anew) == 0
+    assert writer.record(folder, anew)[0] == 0
     assert rows(folder, "SELECT verdict, reason FROM iterations") == [("go_on", "so again")]
 
 
@@ -316,8 +320,8 @@ def test_a_verdict_that_came_too_early_is_forgotten_once_the_campaign_moves(fold
     mille = {"node": layout.mille_node(1, 1)}
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
     for event in (PRE, ended, {**ended, **mille, **said, "job_id": "14.0"}, {**PRE, **mille, "dag_id": "20.0"}):
-        assert writer.record(folder, dict(event)) == 0
+        assert writer.record(folder, dict(event))[0] == 0
     assert rows(folder, "SELECT state FROM campaign") == [("solving",)]
     final = {**BASE, "dag_id": "20.0", "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
-    assert writer.record(folder, final) == 1
+    assert writer.record(folder, final)[0] == 1
     assert rows(folder, "SELECT state FROM campaign") == [("failed",)]

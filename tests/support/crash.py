@@ -31,12 +31,12 @@ def main() -> None:
         return trace
 
     sys.path.insert(0, sys.argv[3])
-    from faser_align.hooks import node
+    from faser_align.hooks import entry
     from faser_align.state import publish
 
     publish.SHARE = 1
     sys.settrace(trace)
-    status = node.main(sys.argv[4:])
+    status = entry.main(sys.argv[4:])
     sys.settrace(None)
     if not last:
         counted.write_text(str(seen))

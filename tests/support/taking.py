@@ -20,7 +20,7 @@ AGAIN = {"dag_id": "20.0"}
 
 def take(folder: str, *events: dict[str, Any]) -> list[int]:
     """Return the exit statuses for events, each in its own transaction."""
-    return [writer.record(folder, dict(event)) for event in events]
+    return [writer.record(folder, dict(event))[0] for event in events]
 
 
 def rows(folder: str, sql: str) -> list[Any]:

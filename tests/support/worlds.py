@@ -18,7 +18,7 @@ def altered(program: str) -> tuple[str, ...]:
     """
     head = f"import os, signal, sys, time\nsys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
     head += "from faser_align.state import database, history\n"
-    tail = "\nfrom faser_align.hooks import node\nos._exit(node.main(sys.argv[1:]))"
+    tail = "\nfrom faser_align.hooks import entry\nos._exit(entry.main(sys.argv[1:]))"
     return (sys.executable, "-I", "-S", "-c", head + program + tail)
 
 

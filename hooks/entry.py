@@ -1,0 +1,135 @@
+"""Every script of DAGMan from its macros to its exit status. Startup-critical: standard library only.
+
+A script never fails a node because of itself: whatever goes wrong here, DAGMan gets the job's own outcome.
+"""
+
+import os
+import sqlite3
+
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
+from faser_align.state import database, publish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Event = dict[str, Any]
+
+CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # system.credential.VARIABLE: other pools need no import
+
+
+def main(argv: "list[str]") -> int:
+    """Run the script of a phase and return its exit status.
+
+    Args:
+        argv: phase, campaign folder, node, and DAGMan's macros for the phase.
+    """
+    status = fallback(argv)
+    try:
+        if CREDENTIAL in os.environ:
+            from faser_align.system import credential
+
+            credential.adopt()
+        phase, folder, node, *macros = argv
+        return run(phase, decode(folder), node, macros, status)
+    except BaseException as problem:  # noqa: BLE001 - as the module says
+        _log(argv, problem)
+        return status
+
+
+def decode(folder: str) -> str:
+    """Return the path that ``dag.paths.encode_argument`` wrote: DAGMan splits at white space and knows no quotes."""
+    return folder.replace("%20", " ").replace("%25", "%")
+
+
+def fallback(argv: "list[str]") -> int:
+    """Return the outcome that the macros carry, for a script that can do nothing at all."""
+    try:
+        if argv[0] == "post":
+            return exit_codes.job_exit(int(argv[5]))
+        if argv[0] == "final":
+            return exit_codes.final_exit(int(argv[3]))
+    except (IndexError, ValueError):
+        return 1
+    return 0
+
+
+def event_of(phase: str, node: str, macros: "list[str]", status: int) -> "Event":
+    """Return the event of a script.
+
+    Args:
+        phase: ``pre``, ``post``, ``hold`` or ``final``.
+        node: name of the node.
+        macros: PRE ``$RETRY $MAX_RETRIES [seconds between attempts]``; HOLD ``$JOBID $RETRY``;
+            POST ``$RETRY $MAX_RETRIES $RETURN $JOBID $PRE_SCRIPT_RETURN``; FINAL ``$DAG_STATUS $FAILED_COUNT``.
+        status: exit status of a script that can do nothing.
+
+    Raises:
+        ValueError, IndexError: these are not the macros of a phase.
+    """
+    about: Event = {"phase": phase, "dag_id": os.environ.get("CONDOR_ID", ""), "node": node, "utc": database.utc()}
+    about |= {"host": os.uname().nodename, "exit": status}
+    if phase == "pre":
+        return about | {"retry": int(macros[0])}
+    if phase == "hold":
+        return about | {"job_id": macros[0]}
+    if phase == "final":
+        return about | {"dag_status": int(macros[0]), "failed_count": int(macros[1])}
+    if phase != "post":
+        raise ValueError(f"{phase!r} is not a phase of a script")
+    retry, max_retries, ret = (int(word) for word in macros[:3])
+    about |= {"retry": retry, "max_retries": max_retries, "ret": ret, "job_id": macros[3]}
+    return about | {
+        "outcome": "failed" if ret else "succeeded",
+        "reason": "",
+        "fatal": status == exit_codes.FATAL,
+    }
+
+
+def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) -> int:
+    """Record the event of a script, publish, and return the exit status for DAGMan."""
+    kind = layout.parse_node(node)[0]
+    event = event_of(phase, node, macros, status)
+    if phase == "pre":
+        from faser_align.hooks import pre
+
+        status, stored = pre.run(folder, kind, event, float(macros[2]) if len(macros) > 2 else 0.0)
+    elif phase == "post":
+        from faser_align.hooks import post
+
+        status, stored = post.run(folder, kind, event)
+    elif phase == "hold":
+        from faser_align.hooks import hold
+
+        status, stored = hold.run(folder, event)
+    else:
+        from faser_align.hooks import final
+
+        status, stored = final.run(folder, event)
+    if status == exit_codes.SKIP or (phase == "final" and status == 0):
+        from faser_align.hooks import skip_guard
+
+        status = skip_guard.answer(folder, node, status)
+    if not stored:
+        return status
+    try:
+        publish.publish(folder, last=phase == "final")
+    except (sqlite3.Error, OSError) as problem:
+        _log([phase, folder, node], problem)
+    if phase == "final":
+        for finish in final.FINISHES:
+            try:
+                finish(folder)
+            except Exception as problem:  # noqa: BLE001 - the campaign's end depends on none of them
+                _log([phase, folder, node], problem)
+    return status
+
+
+def _log(argv: "list[str]", problem: BaseException) -> None:
+    import traceback
+
+    from faser_align.hooks import log
+
+    folder = decode(argv[1]) if len(argv) > 1 else ""
+    log.write(folder, f"{' '.join(argv)}: {''.join(traceback.format_exception(problem))}")
