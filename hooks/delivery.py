@@ -1,14 +1,13 @@
-"""Sending what waits in the outbox: after the commit, bounded by an alarm, never a node's failure."""
+"""Send what waits in the outbox: after the commit, in a process that is killed when its time is up; never a node's failure."""
 
 import contextlib
 import os
-import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from faser_align.campaign import layout
@@ -25,6 +24,7 @@ from faser_align.state import database, outbox, publish, writer
 from faser_align.state.facts import facts as about
 from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
+from faser_align.system.bounded import Worker
 
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
@@ -41,8 +41,12 @@ PICTURE_BYTES_MAX = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Unwanted(Exception):
-    """The target does not want this kind of message."""
+class Outcome(NamedTuple):
+    """What became of a message: why it was not accepted, or None; and the recipients or channels that have it."""
+
+    problem: str | None
+    reached: tuple[str, ...]
+    wanted: bool = True
 
 
 def deliver(folder: str, *, final: bool = False) -> int:
@@ -76,24 +80,27 @@ def send_due(folder: str, *, final: bool = False) -> int:
         publish.publish(folder)
     turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
     try:
-        return _deliver_in_turn(folder, deadline, final=final) if turn.mine else 0
+        if not turn.mine:
+            return 0
+        with Worker() as worker:
+            return _deliver_in_turn(worker, folder, deadline, final=final)
     finally:
         turn.close()
 
 
-def without_dagman(folder: str, send: bool) -> None:
-    """Do what a script would do if DAGMan were there: ingest the event queue, and send what is due if ``send``.
+def without_dagman(folder: str, sending: bool) -> None:
+    """Do what a script would do if DAGMan were there: ingest the event queue, and send what is due if ``sending``.
 
     Raises:
         sqlite3.Error, OSError: the database could not be read or written.
     """
     writer.take(folder, None)
-    if send:
+    if sending:
         send_due(folder, final=True)
     publish.publish(folder)
 
 
-def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
+def _deliver_in_turn(worker: Worker, folder: str, deadline: float, *, final: bool) -> int:
     """Send what is due while nobody else delivers; returns how many were accepted.
 
     Each message is tried once, or twice where others of its target are due behind it: a server that refuses one by chance
@@ -111,63 +118,73 @@ def _deliver_in_turn(folder: str, deadline: float, *, final: bool) -> int:
         # A server that is silent may take its own share of the time, not that of the others, nor that of the campaign's end.
         share_s = (deadline - time.monotonic()) / claimed.shares
         started = time.monotonic()
-        reached = list(claimed.reached)
-        try:
-            problem = _attempt(folder, claimed, share_s, reached)
-        except Unwanted:
+        outcome = _attempt(worker, folder, claimed, share_s)
+        if not outcome.wanted:
             outbox.decline(folder, claimed)
             continue
-        if problem is not None and time.monotonic() - started >= 0.9 * share_s:
+        if outcome.problem is not None and time.monotonic() - started >= 0.9 * share_s:
             unresponsive.add(claimed.target)
             seen.update(claimed.ids)
-        outbox.mark(folder, claimed, problem, reached)
-        sent += problem is None
+        outbox.mark(folder, claimed, outcome.problem, outcome.reached)
+        sent += outcome.problem is None
     return sent
 
 
-def _attempt(folder: str, claimed: Claim, budget_s: float, reached: list[str]) -> str | None:
-    """Send one message within ``budget_s``; None if it was accepted, else why not; adds to ``reached`` who has got it."""
-    previous = signal.signal(signal.SIGALRM, _late)
-    signal.setitimer(signal.ITIMER_REAL, max(0.1, budget_s))
+def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Outcome:
+    """Send one message within ``budget_s``."""
+    ended = worker.call(__name__, "send", folder, claimed, wait_s=max(0.1, budget_s))
+    reached = (*claimed.reached, *(name for kind, name in ended.found if kind == "reached"))
+    kind, words = ended.found[-1] if ended.found else ("", "")
+    if kind in ("accepted", "unwanted"):
+        return Outcome(None, reached, wanted=kind != "unwanted")
+    if kind == "refused":
+        return Outcome(words, reached)
+    if not ended.late:
+        return Outcome(ended.problem, reached)
+    from faser_align.notifiers.send import LATE
+
+    return Outcome(LATE.format(claimed.target), reached)
+
+
+def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
+    """Compose a message and send it, in a process that may be killed.
+
+    Yields:
+        ("reached", recipient or channel) for each that has it now; then ("accepted", ""), ("refused", why) or ("unwanted", "").
+    """
     try:
-        return _send(folder, claimed, reached)
-    except TimeoutError:
-        return f"no answer within {budget_s:.0f} s"
-    except Unwanted:
-        raise
+        yield from _send(folder, claimed)
     except CampaignError as problem:
-        return str(problem)
+        yield "refused", str(problem)
     except Exception as problem:  # noqa: BLE001 - a library's failure must not become the node's
         # The text of a foreign exception may carry an address with its password.
-        return f"{type(problem).__name__} while sending"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, previous)
+        yield "refused", f"{type(problem).__name__} while sending"
 
 
-def _late(signum: int, frame: object) -> None:
-    raise TimeoutError
-
-
-def _send(folder: str, claimed: Claim, reached: list[str]) -> str | None:
+def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
+    from faser_align.notifiers import send as notifier
     from faser_align.notifiers.message import compose
-    from faser_align.notifiers.send import deliver as send
     from faser_align.notifiers.targets import load_targets, redact_all
 
     record = read_record(folder)
     targets = load_targets(Path(record["targets_file"]))
     target = targets.get(claimed.target)
     if target is None:
-        return f"{record['targets_file']} has no target {claimed.target!r}"
+        raise CampaignError(f"{record['targets_file']} has no target {claimed.target!r}")
     if not target.wants(claimed.kind):
-        raise Unwanted
+        yield "unwanted", ""
+        return
     facts = message_facts(folder, claimed)
     # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
     foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
     message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
     for problem in message.problems:
         log.write(folder, f"message: {redact_all(problem, targets.values())}")
-    return send(target, message, key=facts["key"], thread=facts["thread"], reached=reached)
+    for found in notifier.send(target, message, facts["key"], facts["thread"], claimed.reached):
+        if isinstance(found, str):
+            yield "reached", found
+        else:
+            yield ("accepted", "") if found.accepted else ("refused", found.words)
 
 
 def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:

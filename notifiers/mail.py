@@ -7,6 +7,7 @@ duplicates.
 
 import hashlib
 import smtplib
+from collections.abc import Collection, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -22,10 +23,12 @@ HEADER_CHARS_MAX = 200  # longer than any subject here; RFC 5322 allows 998
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
-def send_mail(service: Any, message: Message, *, key: str, thread: str, reached: list[str]) -> Answer:
+def send_mail(
+    service: Any, message: Message, *, key: str, thread: str, reached: Collection[str]
+) -> Generator[str, None, Answer]:
     """Send one mail to the recipients of an apprise mail service; return the server's answer or the error.
 
-    Recipients in ``reached`` are skipped; those that the server accepts are added.
+    Recipients in ``reached`` are skipped. Yields those that the server accepts.
     """
     everybody = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
     recipients = [address for address in everybody if address not in reached]
@@ -43,7 +46,7 @@ def send_mail(service: Any, message: Message, *, key: str, thread: str, reached:
         return Answer(False, f"the mail server answered {_answer(error.smtp_code, error.smtp_error)}")
     except (OSError, smtplib.SMTPException) as error:
         return Answer(False, f"the mail server could not be used: {error}")
-    reached += [address for address in recipients if address not in refused]
+    yield from (address for address in recipients if address not in refused)
     if not refused:
         return Answer(True, answer)
     address, (code, reason) = next(iter(refused.items()))
@@ -128,7 +131,7 @@ def _hand_over(service: Any, letter: EmailMessage, recipients: list[str]) -> tup
 def _connect(service: Any) -> _Closing:
     """Connect, start TLS and log in as the address requires."""
     host, port, timeout_s = service.smtp_host, service.port, service.socket_connect_timeout
-    # Otherwise smtplib looks up our own name in the DNS, which no alarm can interrupt; loopback does not need it.
+    # Otherwise smtplib looks up our own name in the DNS; loopback does not need it.
     own_name = "localhost" if host.lower().startswith(_LOOPBACK) else None
     if service.secure_mode == "ssl":
         tls = secured(verified=service.verify_certificate)

@@ -5,6 +5,7 @@ beside a coloured bar. Mattermost would fold a single long attachment and hide t
 """
 
 import json
+from collections.abc import Collection, Generator
 from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
@@ -27,11 +28,11 @@ def is_webhook(service: Any) -> bool:
     return getattr(service, "mode", "webhook") == "webhook"
 
 
-def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
+def send_post(service: Any, message: Message, reached: Collection[str]) -> Generator[str, None, Answer]:
     """Post a message to the channels of an apprise Mattermost service; return the unredacted answer.
 
-    Channels in ``reached`` are skipped; those that accept are added. A channel that refuses does not keep the message
-    from others, and the answer is then its refusal.
+    Channels in ``reached`` are skipped. Yields those that accept. A channel that refuses does not keep the message from
+    others, and the answer is then its refusal.
     """
     server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
     address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"
@@ -41,7 +42,7 @@ def send_post(service: Any, message: Message, reached: list[str]) -> Answer:
         for channel in (name for name in channels if name not in reached):
             answer = _post(service, address, write_post(service, message, channel))
             if answer.accepted:
-                reached.append(channel)
+                yield channel
                 accepted = answer
             else:
                 refused.append(f"channel {channel}: {answer.words}" if len(channels) > 1 else answer.words)

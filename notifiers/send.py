@@ -1,63 +1,59 @@
-"""Deliver a message to a target through apprise, which reports failures instead of raising them.
+"""Deliver a message to a target through apprise, which reports failures instead of raising them."""
 
-Nothing remains afterwards: no process, no connection, and no thread except one that asks silent name servers
-(``notifiers.dns``).
-"""
-
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from collections.abc import Collection, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
 from faser_align.notifiers.targets import Target, redact
+from faser_align.system.bounded import Worker
 
 if TYPE_CHECKING:
     from faser_align.notifiers.services import Answer
 
 _REASON_MAX = 300
-_INSIST_S = 0.5  # repeats the alarm's exception after this time if a library swallowed it
+LATE = "target {!r} timed out: its server did not answer in time"
 
 
-def deliver(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> str | None:
-    """Send a message to a target; return None if it was accepted, else the reason as ``ask`` gives it."""
-    answer = ask(target, message, key=key, thread=thread, reached=reached)
-    return None if answer.accepted else answer.words
-
-
-def ask(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> "Answer":
-    """Send a message to a target and wait for the answer.
-
-    ``key`` identifies this message; a repeated one has the same key. ``thread`` is common to all messages of a
-    campaign. ``reached`` lists the target's recipients or channels that already received this message in an earlier
-    attempt: they are skipped, and new ones are added whatever happens afterwards. Returns the server's answer if it
-    accepted, else one sentence with the reason; neither contains a credential.
-
-    The caller bounds the time with SIGALRM and a handler that raises. Its exception ends here: the answer is then a
-    timeout. A delivery that some of several recipients refused counts as refused.
-    """
-    from faser_align.notifiers.dns import interruptible
+def ask(worker: Worker, target: Target, message: Message, *, key: str, thread: str, wait_s: float) -> "Answer":
+    """Send a message as ``send`` does, in a process that is killed after ``wait_s``; return the answer."""
     from faser_align.notifiers.services import Answer
 
-    with _watched_alarm() as alarm, interruptible():
-        try:
-            answer = _send(target, message, key, thread, [] if reached is None else reached)
-        except BaseException as error:
-            if not alarm.rang and not isinstance(error, Exception):
-                raise
-            answer = Answer(False, f"{type(error).__name__}: {error}")
-    if answer.accepted:
-        return Answer(True, line(redact(answer.words, [target]), _REASON_MAX))
-    if alarm.rang:
-        return Answer(False, f"target {target.name!r} timed out: its server did not answer in time")
-    return Answer(False, line(f"target {target.name!r}: {redact(answer.words, [target])}", _REASON_MAX))
+    ended = worker.call(__name__, "send", target, message, key, thread, wait_s=wait_s)
+    if ended.found and isinstance(ended.found[-1], Answer):
+        return ended.found[-1]
+    return Answer(False, LATE.format(target.name) if ended.late else f"target {target.name!r}: {ended.problem}")
 
 
-def _send(target: Target, message: Message, key: str, thread: str, reached: list[str]) -> "Answer":
+def send(
+    target: Target, message: Message, key: str, thread: str, reached: Collection[str] = ()
+) -> "Iterator[str | Answer]":
+    """Send a message to a target and wait for the answer; the caller bounds the time by killing the process.
+
+    Args:
+        target: the target.
+        message: the message.
+        key: identifies this message; a repeated one has the same key.
+        thread: common to all messages of a campaign.
+        reached: recipients or channels of the target that received this message in an earlier attempt; they are skipped.
+
+    Yields:
+        Each recipient or channel as soon as it has the message, and at last the answer: the server's if it accepted, else one
+        sentence with the reason; neither contains a credential. A delivery that some recipients refused counts as refused.
+    """
+    from faser_align.notifiers.services import Answer
+
+    try:
+        answer = yield from _send(target, message, key, thread, reached)
+    except Exception as error:  # noqa: BLE001 - a library's failure is the answer
+        answer = Answer(False, f"{type(error).__name__}: {error}")
+    words = redact(answer.words, [target])
+    yield Answer(answer.accepted, line(words if answer.accepted else f"target {target.name!r}: {words}", _REASON_MAX))
+
+
+def _send(
+    target: Target, message: Message, key: str, thread: str, reached: Collection[str]
+) -> "Generator[str, None, Answer]":
     """Send through the transport of the target; return the unredacted answer."""
     from faser_align.notifiers.services import Answer, complaint, heard, http_statuses, open_service
 
@@ -67,12 +63,12 @@ def _send(target: Target, message: Message, key: str, thread: str, reached: list
     if target.is_mail and not _is_encrypted(service):
         from faser_align.notifiers.mail import send_mail
 
-        return send_mail(service, message, key=key, thread=thread, reached=reached)
+        return (yield from send_mail(service, message, key=key, thread=thread, reached=reached))
     if target.is_mattermost:
         from faser_align.notifiers.mattermost import is_webhook, send_post
 
         if is_webhook(service):
-            return send_post(service, message, reached)
+            return (yield from send_post(service, message, reached))
     with heard() as records, http_statuses() as statuses:
         accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
     if not accepted:
@@ -94,35 +90,3 @@ def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
 def _is_encrypted(service: Any) -> bool:
     """Return whether the mail is to be signed or encrypted with PGP, which only apprise can do."""
     return str(getattr(service, "pgp_mode", "no")) not in {"no", "none"}
-
-
-@dataclass
-class _Alarm:
-    rang: bool = False
-
-
-@contextmanager
-def _watched_alarm() -> Iterator[_Alarm]:
-    """Watch the caller's alarm and repeat it until the delivery has returned.
-
-    apprise, smtplib and requests catch exceptions of their sockets, including TimeoutError, and some continue with the
-    next recipient.
-    """
-    alarm = _Alarm()
-    handler = signal.getsignal(signal.SIGALRM)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield alarm
-        return
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        alarm.rang = True
-        signal.setitimer(signal.ITIMER_REAL, _INSIST_S)
-        handler(number, frame)
-
-    signal.signal(signal.SIGALRM, ring)
-    try:
-        yield alarm
-    finally:
-        if alarm.rang:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)

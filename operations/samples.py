@@ -1,9 +1,7 @@
 """Send sample messages to targets."""
 
 import os
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from faser_align.campaign.next_steps import Step, held_steps, next_steps
@@ -12,6 +10,7 @@ from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
 from faser_align.state import database
+from faser_align.system.bounded import Worker
 
 ANSWER_S_MAX = 20.0  # as in a hook
 
@@ -112,12 +111,13 @@ def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
     from faser_align.notifiers.send import ask
 
     utc = database.utc()
-    for event in events:
-        message = sample(event, utc, choice.templates)
-        for one in choice.targets:
-            with _alarm():
-                answer = ask(one, message, key=f"test/{event}/{utc}", thread="faser-align-test")
-            yield Sent(one.name, event, answer.accepted, answer.words)
+    with Worker() as worker:
+        for event in events:
+            message = sample(event, utc, choice.templates)
+            about = {"key": f"test/{event}/{utc}", "thread": "faser-align-test"}
+            for target in choice.targets:
+                answer = ask(worker, target, message, **about, wait_s=ANSWER_S_MAX)
+                yield Sent(target.name, event, answer.accepted, answer.words)
 
 
 def sample(event: str, utc: str, templates: str) -> Any:
@@ -234,19 +234,3 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
             advice = f"the nearest is {near!r}" if near else f"there are {', '.join(known)}"
             raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
     return Choice([known[name] for name in wanted], os.path.expanduser(path), config, templates)
-
-
-@contextmanager
-def _alarm() -> Iterator[None]:
-    """Limit the time of a delivery to a server that does not answer."""
-
-    def late(signum: int, frame: object) -> None:
-        raise TimeoutError
-
-    previous = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, ANSWER_S_MAX)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, previous)

@@ -16,10 +16,12 @@ import pytest
 from campaigns import HOOK, hook
 from killing import STRACE, killing_at, may_trace
 from properties import SOAK
-from scenarios import HEAVY, LIGHT, Prepare, Stage
+from scenarios import HEAVY, LIGHT, Prepare, Stage, held
 from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.operations import notify_retry
+from faser_align.state import queries
 
 pytestmark = pytest.mark.slow
 
@@ -28,12 +30,12 @@ STRIDE_CHANGES = 1 if SOAK else 29
 STRIDE_LOOKS, STRIDE_LOOKS_HEAVY = (1, 40) if SOAK else (400, 4000)  # calls that only read
 PACKAGES = str(Path(HOOK).parents[2])
 CRASH = Path(__file__).parents[1] / "support" / "crash.py"
-CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
+CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
 # A process killed before a reading call leaves the same as one killed before the next of these.
 CHANGES = {
     *["write", "pwrite64", "writev", "sendfile", "copy_file_range", "ftruncate", "truncate", "fsync", "fdatasync"],
     *["unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "rmdir", "chmod"],
-    *["flock", "connect", "sendto", "sendmsg", "shutdown", "exit_group"],
+    *["flock", "exit_group"],
 }
 
 
@@ -88,7 +90,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     if not may_trace(tmp_path):
         pytest.skip("strace may not trace here: the test that kills hooks at lines is complete instead")
     log = tmp_path / "calls"
-    whole = (str(STRACE), "-f", "-qq", "-o", str(log), *PROMPT)
+    whole = (str(STRACE), "-qq", "-o", str(log), *PROMPT)
     stage.record_undisturbed(lambda: hook(*stage.call, interpreter=whole).returncode)
     calls = CALL.findall(log.read_text(errors="replace"))
     places = points(calls, heavy=prepare in HEAVY)
@@ -100,10 +102,28 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
         if hook(*stage.call, interpreter=killing_at(*place, *PROMPT)).returncode != -9:
             missed.append(place[0])
         touched = stage.complete(place)
-    # The number of reading calls may vary slightly (waiting for a thread, allocating memory), that of changes may not.
+    # The number of reading calls may vary slightly (reading a pipe, allocating memory), that of changes may not.
     assert not CHANGES.intersection(missed)
     assert len(missed) <= max(1, 0.02 * len(places))
     changes = sum(name in CHANGES for name in calls)
     print(
         f"{prepare.__name__}: killed {len(places) - len(missed)} times; it makes {len(calls)} system calls, {changes} change something"
     )
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("prepare", [held])
+def test_a_sender_that_is_killed_costs_one_attempt(stage: Stage, tmp_path: Path) -> None:
+    """Killing the process that sends fails no script; its message arrives with the next attempt, at most twice."""
+    if not may_trace(tmp_path):
+        pytest.skip("strace may not trace here")
+    # Of SMTP: EHLO, MAIL, RCPT, DATA, the mail, QUIT.
+    for place in (("connect", 1), *(("sendto", number) for number in (range(1, 7) if SOAK else (1, 5, 6)))):
+        stage.reset()
+        assert hook(*stage.call, interpreter=killing_at(*place, *PROMPT, children=True)).returncode == 0
+        with queries.published(str(stage.folder)) as copy:
+            (row,) = queries.outbox(copy)
+        assert row["error"] == "the process ended early with status -9"
+        notify_retry.deliver(str(stage.folder))
+        assert len(set(stage.letters())) == 1, place
+        assert len(stage.letters()) == 1 + (place == ("sendto", 6)), place

@@ -1,13 +1,10 @@
 """Test deliveries in this process: order, time limits, and cleanup."""
 
 import contextlib
-import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from alarms import counted
@@ -18,12 +15,14 @@ from taking import BASE, FINAL, PRE, take
 from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
 from faser_align.hooks import delivery
+from faser_align.hooks.delivery import Outcome
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import database, outbox
 from faser_align.state.outbox import Claim
+from faser_align.system.bounded import Ended, Worker
 
-CLAIM = Claim((1,), (1,), "me", "held", 1, 1)
-Send = Callable[[str, Claim, list[str]], str | None]
+CLAIM = Claim((1,), (1,), "me", "held", 1, 1, ("first",))
+NOBODY = cast(Worker, None)  # of whom nothing is wanted
 
 
 @pytest.fixture
@@ -42,64 +41,53 @@ def rows(folder: str) -> list[Any]:
         return db.execute("SELECT target, kind, state, tries FROM outbox ORDER BY id").fetchall()
 
 
-@contextlib.contextmanager
-def alarmed() -> Iterator[None]:
-    """Check that a handler of SIGALRM is restored, without an alarm, after the block."""
+class Answering:
+    """Stands for the process that sends, with what it has yielded when it ended or was killed."""
 
-    def own(number: int, frame: FrameType | None) -> None:
-        raise AssertionError("the alarm of somebody who is done")
+    def __init__(self, *found: tuple[str, str], late: bool = False, problem: str = "") -> None:
+        self._ended = Ended(list(found), late, problem)
 
-    before = signal.signal(signal.SIGALRM, own)
-    signal.setitimer(signal.ITIMER_REAL, 0.0)
-    try:
-        yield
-        assert signal.getsignal(signal.SIGALRM) is own
-        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def asleep(*_: object) -> None:
-    """Act as a server that does not answer until an alarm."""
-    assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 10.0
-    time.sleep(600)
-
-
-def failing(problem: BaseException) -> Send:
-    """Return a sender that raises this error."""
-
-    def send(*_: object) -> None:
-        raise problem
-
-    return send
+    def call(self, module: str, function: str, folder: str, claimed: Claim, *, wait_s: float) -> Ended:
+        assert (module, function, folder, claimed) == (delivery.__name__, "send", "/campaign", CLAIM)
+        assert wait_s > 0.0
+        return self._ended
 
 
 @pytest.mark.parametrize(
-    ("send", "budget_s", "said"),
+    ("worker", "outcome"),
     [
-        (asleep, 0.2, "no answer within 0 s"),
-        (asleep, -1.0, "no answer within -1 s"),  # the time was up while the message was leased
-        (failing(CampaignError("no target of that name")), 600.0, "no target of that name"),
-        (failing(ValueError("https://chat/hooks/secret")), 600.0, "ValueError while sending"),
-        (lambda *_: "refused", 600.0, "refused"),
-        (lambda *_: None, 600.0, None),
+        (Answering(("reached", "a"), ("accepted", "")), Outcome(None, ("first", "a"))),
+        (Answering(("reached", "a"), ("refused", "no such user")), Outcome("no such user", ("first", "a"))),
+        (Answering(("unwanted", "")), Outcome(None, ("first",), wanted=False)),
+        (
+            Answering(("reached", "a"), late=True),
+            Outcome("target 'me' timed out: its server did not answer in time", ("first", "a")),
+        ),
+        (Answering(problem="it died"), Outcome("it died", ("first",))),
     ],
 )
-def test_each_try_ends_and_leaves_no_alarm(
-    send: Send, budget_s: float, said: str | None, monkeypatch: pytest.MonkeyPatch
+def test_what_became_of_a_message(worker: Any, outcome: Outcome) -> None:
+    """Who has a message by then counts, whether it was accepted, refused or unwanted, or its sender was killed or died."""
+    assert delivery._attempt(worker, "/campaign", CLAIM, -1.0) == outcome
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (CampaignError("no target of that name"), "no target of that name"),
+        (ValueError("https://chat/hooks/secret"), "ValueError while sending"),
+    ],
+)
+def test_what_a_library_raises_is_named_without_its_words(
+    problem: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt at a silent server ends with its time limit; errors are reported by type; the caller's alarm stays."""
-    monkeypatch.setattr(delivery, "_send", send)
-    with alarmed():
-        assert delivery._attempt("/campaign", CLAIM, budget_s, []) == said
+    """An error of ours is the reason as it is; of another one, whose text may hold an address, only the kind."""
 
+    def fail(*_: object) -> Iterator[tuple[str, str]]:
+        raise problem
 
-def test_what_a_target_does_not_want_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A target that does not want a message is reported to the caller, and no alarm is left."""
-    monkeypatch.setattr(delivery, "_send", failing(delivery.Unwanted()))
-    with alarmed(), pytest.raises(delivery.Unwanted):
-        delivery._attempt("/campaign", CLAIM, 600.0, [])
+    monkeypatch.setattr(delivery, "_send", fail)
+    assert list(delivery.send("/campaign", CLAIM)) == [("refused", words)]
 
 
 class Tries:
@@ -116,19 +104,20 @@ class Tries:
         monkeypatch.setattr(delivery.time, "monotonic", lambda: self._now)
         monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)  # longer than any test
 
-    def __call__(self, folder: str, claimed: Claim, share_s: float, reached: list[str]) -> str | None:
-        self.made.append((claimed.target, claimed.kind, share_s, tuple(reached)))
+    def __call__(self, worker: Worker, folder: str, claimed: Claim, share_s: float) -> Outcome:
+        self.made.append((claimed.target, claimed.kind, share_s, claimed.reached))
         self._now += share_s if claimed.target == "slow" else 1.0
         if claimed.target == "group":
-            raise delivery.Unwanted
-        reached.append(f"one of {claimed.target}")
-        return "no answer" if claimed.target == "slow" else None
+            return Outcome(None, (), wanted=False)
+        return Outcome(
+            "no answer" if claimed.target == "slow" else None, (*claimed.reached, f"one of {claimed.target}")
+        )
 
 
 def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages keep the order of events; a silent target has only its share, and another attempt for the end."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(folder, 30.0, final=True) == 2
+    assert delivery._deliver_in_turn(NOBODY, folder, 30.0, final=True) == 2
     assert tries.made == [
         ("slow", "held", 5.0, ()),
         ("me", "held", 5.0, ()),
@@ -150,11 +139,11 @@ def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.
 def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next attempt knows whom the previous one reached; it waits for its time, except in the last script."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(folder, 12.0, final=False) == 2
+    assert delivery._deliver_in_turn(NOBODY, folder, 12.0, final=False) == 2
     tries.made.clear()
-    assert delivery._deliver_in_turn(folder, 100.0, final=False) == 0
+    assert delivery._deliver_in_turn(NOBODY, folder, 100.0, final=False) == 0
     assert tries.made == []
-    assert delivery._deliver_in_turn(folder, 1000.0, final=True) == 0
+    assert delivery._deliver_in_turn(NOBODY, folder, 1000.0, final=True) == 0
     assert [(*made[:2], made[3]) for made in tries.made] == [
         ("slow", "held", ("one of slow",)),
         ("slow", "failed", ("one of slow",)),
@@ -164,9 +153,9 @@ def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyP
 def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time limit nothing is leased, and untried messages wait."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(folder, 2.0, final=True) == 1
+    assert delivery._deliver_in_turn(NOBODY, folder, 2.0, final=True) == 1
     assert [made[:2] for made in tries.made] == [("slow", "held"), ("me", "held"), ("group", "held")]
-    assert delivery._deliver_in_turn(folder, 0.0, final=True) == 0
+    assert delivery._deliver_in_turn(NOBODY, folder, 0.0, final=True) == 0
 
 
 def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +187,9 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Refuse every message at once without passing time; return the list of attempts."""
     tried: list[tuple[str, str]] = []
 
-    def refuse(folder: str, claimed: Claim, share_s: float, reached: list[str]) -> str:
+    def refuse(worker: Worker, folder: str, claimed: Claim, share_s: float) -> Outcome:
         tried.append((claimed.target, claimed.kind))
-        return "refused"
+        return Outcome("refused", ())
 
     monkeypatch.setattr(delivery, "_attempt", refuse)
     monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
@@ -211,8 +200,12 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that does not get the lock in time sends nothing; the holder always releases it."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk full")
+
     path = f"{folder}/{layout.OUTBOX_LOCK}"
-    monkeypatch.setattr(delivery, "_attempt", lambda *_: None)
+    monkeypatch.setattr(delivery, "_attempt", lambda *_: Outcome(None, ()))
     monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 0.1)
     with contextlib.closing(database.Turn(path, 0.0)) as turn:
         assert turn.mine
@@ -222,7 +215,7 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
             assert delivery.deliver(folder) == 0
     assert {state for _, _, state, _ in rows(folder)} == {"pending"}
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "mark", failing(sqlite3.OperationalError("disk full")))
+        patch.setattr(outbox, "mark", fail)
         assert delivery.deliver(folder) == 0
     with contextlib.closing(database.Turn(path, 0.0)) as turn:
         assert turn.mine

@@ -457,9 +457,9 @@ def test_a_page_is_written_by_nobody_when_its_job_is_gone(reconstructed: Make, t
     program = f"from faser_align.jobs.solve import solve; solve({str(campaign)!r}, 1, 1)"
     with subprocess.Popen([sys.executable, "-I", "-c", program], start_new_session=True) as job:
         silence = until(lambda: _read_by_somebody(silent))
-        assert _writers(campaign)
+        assert _writers(job.pid)
         job.kill()
-    until(lambda: not _writers(campaign))
+    until(lambda: not _writers(job.pid))
     os.close(silence)
 
 
@@ -473,13 +473,13 @@ def _read_by_somebody(pipe: Path) -> int | None:
         return None
 
 
-def _writers(campaign: Path) -> list[Path]:
-    """Return the processes that write a campaign's page."""
+def _writers(parent: int) -> list[Path]:
+    """Return the workers of a process."""
     found = []
     for words in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             text = words.read_text(errors="replace")
-            found += [words] if "bounded.write" in text and str(campaign) in text else []
+            found += [words] if f"bounded.serve(int(sys.argv[1]))\0{parent}\0" in text else []
     return found
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from browsing import SIZES, chromium, look
 from playwright.sync_api import Browser
+from sending import ask, deliver
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import compose
-from faser_align.notifiers.send import ask, deliver
 from faser_align.notifiers.targets import Target
 from faser_align.operations import samples
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from receivers import words_of
+from sending import ask
 
 from faser_align.notifiers.mattermost import COLOURS, parts
 from faser_align.notifiers.message import compose
-from faser_align.notifiers.send import ask
 from faser_align.notifiers.targets import EVENTS, Target
 from faser_align.operations import samples
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sending import deliver
 
 from faser_align.campaign.layout import RUN
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
-from faser_align.notifiers.send import deliver
 from faser_align.notifiers.targets import Target
 from faser_align.operations import samples
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Where something is written or sent. A kill while a message is composed is equivalent to one before it is sent.
-PLACES = ("/hooks/", "/state/", "/notifiers/send.py", "/notifiers/mail.py")
+# Where something is written; a process of its own sends, and dies with the hook.
+PLACES = ("/hooks/", "/state/")
 
 
 def main() -> None:

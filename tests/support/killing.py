@@ -17,9 +17,9 @@ def may_trace(folder: Path) -> bool:
         return False
 
 
-def killing_at(name: str, number: int, *program: str) -> tuple[str, ...]:
-    """Return a command prefix that kills a program before its call ``number`` of the system call ``name``."""
-    return (str(STRACE), "-f", "-qq", "-o", "/dev/null", *fault_at(name, number), *program)
+def killing_at(name: str, number: int, *program: str, children: bool = False) -> tuple[str, ...]:
+    """Return a command prefix that kills a program, or also a child of it, before its call ``number`` of ``name``."""
+    return (str(STRACE), *(["-f"] if children else []), "-qq", "-o", "/dev/null", *fault_at(name, number), *program)
 
 
 def fault_at(name: str, number: int | str, fault: str = "signal=KILL") -> tuple[str, ...]:

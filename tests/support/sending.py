@@ -1,0 +1,57 @@
+"""Sending in the test's own process, without the one that may be killed."""
+
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from faser_align.notifiers.message import Message
+from faser_align.notifiers.send import send
+from faser_align.notifiers.services import Answer
+from faser_align.notifiers.targets import Target
+
+
+def ask(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> Answer:
+    """Send a message and return the answer; recipients or channels that have it are added to ``reached``."""
+    *names, answer = send(target, message, key, thread, tuple(reached or ()))
+    if reached is not None:
+        reached += [str(name) for name in names]
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def deliver(target: Target, message: Message, *, key: str, thread: str, reached: list[str] | None = None) -> str | None:
+    """Send a message; returns None if it was accepted, else why not."""
+    answer = ask(target, message, key=key, thread=thread, reached=reached)
+    return None if answer.accepted else answer.words
+
+
+# What a process that may be killed is given to do.
+
+
+def counting(*values: object) -> Iterator[object]:
+    """Print and yield the values."""
+    for value in values:
+        print(value)
+        yield value
+
+
+def deaf(path: str) -> Iterator[int]:
+    """Yield the process's number, write it into a file, and wait for a lock of the C library, which no Python code interrupts."""
+    yield os.getpid()
+    Path(path).write_text(f"{os.getpid()}")
+    library, lock = ctypes.PyDLL(None), (ctypes.c_byte * 64)()
+    library.pthread_mutex_lock(lock)
+    library.pthread_mutex_lock(lock)
+
+
+def failing(words: str) -> None:
+    """Fail."""
+    raise ValueError(words)
+
+
+def until_gone(process: int) -> None:
+    """Wait for the end of a process."""
+    while Path(f"/proc/{process}").exists():
+        time.sleep(0.02)
