@@ -3,8 +3,8 @@
 A script never fails a node because of itself: whatever goes wrong here, DAGMan gets the job's own outcome.
 """
 
+import _sqlite3 as sqlite3
 import os
-import sqlite3
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes

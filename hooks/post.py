@@ -1,7 +1,7 @@
 """POST of every node: an attempt ends, and a Millepede job's metrics are judged. Startup-critical for a reconstruction."""
 
+import _sqlite3 as sqlite3
 import os
-import sqlite3
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes

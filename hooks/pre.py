@@ -1,6 +1,6 @@
 """PRE of every node: an attempt begins, or the node is skipped. Startup-critical for a reconstruction."""
 
-import sqlite3
+import _sqlite3 as sqlite3
 
 from faser_align.fsm import exit_codes
 from faser_align.state import database, writer

@@ -4,10 +4,12 @@ Python keeps no compiled copy of this file, so that it only finds the package an
 site-packages a script starts in a tenth of the time; what needs them calls ``system.libraries.site_packages``.
 """
 
+import gc
 import os
 import sys
 
 if __name__ == "__main__":
+    gc.disable()  # a script ends before that would pay
     os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from faser_align.hooks import entry

@@ -6,7 +6,7 @@ event in twice changes nothing and gives the same answer. Hot: standard library 
 functions instead of json; what moves a campaign as a whole is in ``state.advance``, imported when needed.
 """
 
-import sqlite3
+import _sqlite3 as sqlite3
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes, table

@@ -4,9 +4,9 @@ Hot: standard library only. The lock is a fair queue; SQLite's own busy handler 
 poll with growing pauses starve each other), so that it only has to serve the rare reader.
 """
 
+import _sqlite3 as sqlite3
 import fcntl
 import os
-import sqlite3
 import time
 
 from faser_align.campaign import layout
@@ -31,8 +31,12 @@ def utc(at_s: float | None = None) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 
-def connect(folder: str) -> sqlite3.Connection:
-    """Open the store of the campaign in ``folder`` for writing.
+def connect(folder: str, *, writing: bool = True) -> sqlite3.Connection:
+    """Open the state database of the campaign in ``folder``.
+
+    Args:
+        folder: the campaign.
+        writing: whether a COMMIT must last. SQLite reads the whole schema for that, which some readers do not need.
 
     Raises:
         sqlite3.Error: there is no store, or it cannot be opened. A store is never made here.
@@ -40,7 +44,8 @@ def connect(folder: str) -> sqlite3.Connection:
     db = sqlite3.connect(uri(f"{folder}/{layout.STATE}", "mode=rw"), timeout=BUSY_S_MAX, isolation_level=None, uri=True)
     try:
         close_to_others(f"{folder}/{layout.STATE}")
-        db.execute("PRAGMA synchronous = EXTRA")
+        if writing:
+            db.execute("PRAGMA synchronous = EXTRA")
     except BaseException:
         db.close()
         raise
@@ -140,7 +145,7 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
     """
     door = Turn(f"{folder}/{layout.STATE_DOOR}", QUEUE_S_MAX)
     try:
-        db = connect(folder)
+        db = connect(folder, writing=False)
         try:
             return work(db)
         finally:

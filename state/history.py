@@ -1,6 +1,6 @@
 """The history's rows: how an event moves a node or the campaign, and what is written about it. Hot."""
 
-import sqlite3
+import _sqlite3 as sqlite3
 
 from faser_align.campaign import layout
 from faser_align.fsm import table

@@ -9,9 +9,9 @@ last line of a count is the one that was committed. Nothing waits for the disk h
 database, and a line that a power failure swallows leaves a gap in the counts, which readers notice.
 """
 
+import _sqlite3 as sqlite3
 import errno
 import os
-import sqlite3
 
 from faser_align.campaign import layout
 

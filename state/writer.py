@@ -1,6 +1,6 @@
 """What a hook calls: take an event in, whatever state the store is in. Hot: standard library only."""
 
-import sqlite3
+import _sqlite3 as sqlite3
 import sys
 
 from faser_align.state import database, spool
