@@ -35,7 +35,7 @@ PUBLISHED = "published.db"
 SPOOL = "spool"
 HOOKS_LOG = "hooks.log"
 SCRIPTS_LOG = "scripts.log"
-PASSING = "passing"  # which DAGMan process first skipped a node (hooks.passing)
+PASSING = "passing"  # which DAGMan process first skipped a node (hooks.skip_guard)
 JOBSTATE_LOG = "jobstate.log"  # DAGMan's own log of its nodes; a rescue DAG appends to it
 
 CONSTANTS = "inputforalign.txt"

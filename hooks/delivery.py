@@ -1,4 +1,4 @@
-"""Send what waits in the outbox: after the commit, in a process that is killed when its time is up; never a node's failure."""
+"""Send the messages that wait in the outbox, in a process that is killed at its time limit; no error here fails a node."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Outcome(NamedTuple):
-    """What became of a message: why it was not accepted, or None; and the recipients or channels that have it."""
+    """Result of an attempt: the problem, or None if the message was accepted; the recipients or channels that have it."""
 
     problem: str | None
     reached: tuple[str, ...]
@@ -131,7 +131,7 @@ def _deliver_in_turn(worker: Worker, folder: str, deadline: float, *, final: boo
 
 
 def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Outcome:
-    """Send one message within ``budget_s``."""
+    """Send one message within ``budget_s``, in the worker's process."""
     ended = worker.call(__name__, "send", folder, claimed, wait_s=max(0.1, budget_s))
     reached = (*claimed.reached, *(name for kind, name in ended.found if kind == "reached"))
     kind, words = ended.found[-1] if ended.found else ("", "")
@@ -147,10 +147,10 @@ def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Ou
 
 
 def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
-    """Compose a message and send it, in a process that may be killed.
+    """Compose a message and send it; runs in the worker's process.
 
     Yields:
-        ("reached", recipient or channel) for each that has it now; then ("accepted", ""), ("refused", why) or ("unwanted", "").
+        ("reached", recipient or channel) for each that has it; then ("accepted", ""), ("refused", reason) or ("unwanted", "").
     """
     try:
         yield from _send(folder, claimed)

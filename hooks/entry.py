@@ -1,4 +1,4 @@
-"""Every script of DAGMan from its macros to its exit status. Startup-critical: standard library only.
+"""Run a script of DAGMan, from its macros to its exit status. Startup-critical: standard library only.
 
 A script never fails a node because of itself: whatever goes wrong here, DAGMan gets the job's own outcome.
 """

@@ -1,4 +1,4 @@
-"""HOLD of any job: record the hold, and deliver one message per cause."""
+"""HOLD script of any job: record the hold, and deliver one message per cause."""
 
 import sqlite3
 import sys

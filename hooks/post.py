@@ -1,4 +1,4 @@
-"""POST of every node: an attempt ends, and a Millepede job's metrics are judged. Startup-critical for a reconstruction."""
+"""POST script of every node: an attempt ends, and a Millepede job's metrics are judged. Startup-critical for reconstructions."""
 
 import _sqlite3 as sqlite3
 import os
@@ -39,7 +39,7 @@ def run(folder: str, kind: str, event: "Event") -> "tuple[int, bool]":
 
 
 def _after_millepede(folder: str, event: "Event") -> "tuple[int, bool]":
-    """Judge the metrics of a Millepede job, or of the validation's last one, whatever state the database is in."""
+    """Judge the metrics of a Millepede job or of the validation, whatever the state of the database, and record the result."""
     from faser_align.campaign.manifest import read_record
     from faser_align.hooks import delivery
     from faser_align.state import holds, judging
@@ -71,7 +71,7 @@ def halt_if_requested(folder: str, moved: str) -> None:
 
 
 def failure(folder: str, node: str, ret: int) -> str:
-    """Return why a job failed; an expired credential comes first, because it explains whatever the job says."""
+    """Return why a job failed; an expired credential comes first, because it explains every other message of the job."""
     from faser_align.state import judging
 
     reason = judging.why(ret, folder, node)
@@ -87,7 +87,7 @@ def failure(folder: str, node: str, ret: int) -> str:
 
 
 def output_problem(folder: str, node: str) -> "str | None":
-    """Return what is wrong with the files of a reconstruction, or None; cheap, and without the whole files."""
+    """Return the problem with the output files of a reconstruction, or None; reads little of them."""
     data, run = _place(folder)
     _, stage, iteration, file = layout.parse_node(node)
     try:

@@ -1,4 +1,4 @@
-"""PRE of every node: an attempt begins, or the node is skipped. Startup-critical for a reconstruction."""
+"""PRE script of every node: an attempt begins, or the node is skipped. Startup-critical for a reconstruction."""
 
 import _sqlite3 as sqlite3
 
@@ -65,7 +65,7 @@ def _too_early(folder: str, event: "Event", wait_s: float) -> bool:
 def _list_dropped_files(folder: str, node: str) -> None:
     """Write the list of raw files that the Millepede job must not wait for.
 
-    The snapshot has them where the database cannot be read.
+    The snapshot names them if the database cannot be read.
     """
     import json
 

@@ -87,7 +87,7 @@ def take_in(folder: str) -> None:
 
 
 def _without_dagman(folder: str, failed: str, *, send: bool) -> None:
-    """Let the hooks, which alone write the database, work in a process that can be killed."""
+    """Let the hooks, the only writers of the state database, work in a process that can be killed."""
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
     with bounded.Worker(environment) as worker:
         ended = worker.call("faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX)

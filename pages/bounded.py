@@ -20,7 +20,7 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
 
 
 def write(campaign: str, folder: str, written_utc: str) -> None:
-    """Publish, in the process that may be killed."""
-    from faser_align.pages import publish as pages  # with all that pages need, of which who waits needs nothing
+    """Publish a page; runs in the child process."""
+    from faser_align.pages import publish as pages  # imports much that the waiting process does not need
 
     pages.publish(campaign, folder, written_utc=written_utc)

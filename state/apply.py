@@ -94,7 +94,7 @@ def _post(campaign: Campaign) -> int:
         return answered  # also where the node has gone on since: a script that slept comes late
     if latest is None or latest[1] != event["dag_id"] or latest[2]:
         if _is_over(campaign, stage, file):
-            return 0  # it was passed over, and had a job all the same (hooks.passing)
+            return 0  # it was passed over, and had a job all the same (hooks.skip_guard)
         # Its PRE could not be recorded at all; the attempt is known from its end alone.
         attempts += 1
         state = _open(campaign, node, state, attempts, latest)

@@ -1,7 +1,7 @@
 """Run functions of ours in a process that can be killed.
 
-A process that waits for a server, a name server or a file server that is gone hears no alarm, but can be killed; where not
-even that helps, it is left to the system. It ends with its parent.
+A process that waits for a lost file server or name server handles no alarm but can usually be killed; if not, it is left to
+the system. It dies with its parent.
 """
 
 import os
@@ -17,7 +17,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-KILLED_S_MAX = 2.0  # a process that was killed and does not end within this time is left to the system
+KILLED_S_MAX = 2.0  # limit for the end of a killed process
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[2:]; from faser_align.system import bounded; bounded.serve(int(sys.argv[1]))"
 )
@@ -28,9 +28,9 @@ class Ended(NamedTuple):
     """How a function ended.
 
     Attributes:
-        found: what it has yielded by then.
-        late: whether it was killed because its time was up.
-        problem: why it failed, in a sentence; empty if it did not.
+        found: the values that it yielded.
+        late: whether it was killed at its time limit.
+        problem: one sentence if it failed, else empty.
     """
 
     found: list[Any]
@@ -39,10 +39,10 @@ class Ended(NamedTuple):
 
 
 class Worker:
-    """A process that runs one function after the other, started by the first call and again after a kill.
+    """A process that runs functions one after the other; the first call starts it, and the first after its end another.
 
     Args:
-        environment: of the process; None: as here.
+        environment: environment variables of the process; None: those of this process.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -56,16 +56,16 @@ class Worker:
         self._end()
 
     def call(self, module: str, function: str, *arguments: object, wait_s: float) -> Ended:
-        """Run a function of a module, which returns an iterable or None, for at most ``wait_s``.
+        """Run a function that returns an iterable or None for at most ``wait_s``.
 
-        Arguments and what it yields can be pickled.
+        Its arguments and the values that it yields must be picklable.
         """
         deadline = time.monotonic() + wait_s
         found: list[Any] = []
         child = self._child = self._child or self._start()
         assert child.stdin
         assert child.stdout
-        with suppress(BrokenPipeError):  # it has died, which its output tells
+        with suppress(BrokenPipeError):  # it died: its output ends
             pickle.dump((module, function, arguments), child.stdin)
             child.stdin.flush()
         for line in _lines(child.stdout.fileno(), deadline):
@@ -84,7 +84,7 @@ class Worker:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing, env=self._environment)
 
     def _end(self) -> int | None:
-        """Kill the process, and return the exit status that it had before or has now."""
+        """Kill the process if it still runs; return its exit status."""
         child, self._child = self._child, None
         if child is None:
             return None
@@ -113,14 +113,14 @@ def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
 
 
 def serve(parent: int) -> None:
-    """Run the functions that standard input names, in the process that may be killed."""
+    """Run the functions that standard input names; the main program of a ``Worker``."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the parent is gone")
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is not a result
+    os.dup2(2, 1)  # libraries may print
 
     def write(kind: bytes, value: object) -> None:
         results.write(kind + b" " + pickle.dumps(value).hex().encode() + b"\n")
@@ -133,5 +133,5 @@ def serve(parent: int) -> None:
                 for value in getattr(import_module(module), function)(*arguments) or ():
                     write(b"found", value)
                 write(b"ended", "")
-            except Exception as problem:  # noqa: BLE001 - whatever it is, the parent gets it in a sentence
+            except Exception as problem:  # noqa: BLE001 - the parent reports it
                 write(b"ended", str(problem) or type(problem).__name__)

@@ -1,4 +1,4 @@
-"""Functions that run in a process that may be killed."""
+"""Functions that run in a process that can be killed."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from faser_align.system.bounded import Worker, call
 
 
 def test_a_worker_runs_one_function_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
-    """A worker yields what its functions yield, prints nothing, and goes on after an error, which it tells in a sentence."""
+    """A worker returns the values of each function, prints nothing, and continues after an error, which it reports."""
     with Worker() as worker:
         assert worker.call("sending", "counting", 1, "two", wait_s=60.0) == ([1, "two"], False, "")
         assert worker.call("sending", "failing", "no luck", wait_s=60.0) == ([], False, "no luck")
@@ -38,7 +38,7 @@ def test_a_worker_that_dies_is_replaced() -> None:
 
 
 def test_a_function_that_no_signal_reaches_is_killed(tmp_path: Path) -> None:
-    """A function that waits in the C library ends with its time, what it has yielded counts, and the next call works."""
+    """A function that waits in the C library is killed at its time limit, its values count, and the next call works."""
     with Worker() as worker:
         worker.call("sending", "counting", wait_s=60.0)  # has started, however busy the machine is
         started = time.monotonic()
@@ -51,7 +51,7 @@ def test_a_function_that_no_signal_reaches_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    """However the process that waits was killed, nothing of it goes on."""
+    """The kernel kills a worker whose parent was killed."""
     file = tmp_path / "process"
     program = (
         "import sys; sys.path[:] = sys.argv[2:]\n"

@@ -22,7 +22,7 @@ from faser_align.state.outbox import Claim
 from faser_align.system.bounded import Ended, Worker
 
 CLAIM = Claim((1,), (1,), "me", "held", 1, 1, ("first",))
-NOBODY = cast(Worker, None)  # of whom nothing is wanted
+NOBODY = cast(Worker, None)  # of which these tests need nothing
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def rows(folder: str) -> list[Any]:
 
 
 class Answering:
-    """Stands for the process that sends, with what it has yielded when it ended or was killed."""
+    """Stands for a worker whose function yielded these values before it ended or was killed."""
 
     def __init__(self, *found: tuple[str, str], late: bool = False, problem: str = "") -> None:
         self._ended = Ended(list(found), late, problem)
@@ -67,7 +67,7 @@ class Answering:
     ],
 )
 def test_what_became_of_a_message(worker: Any, outcome: Outcome) -> None:
-    """Who has a message by then counts, whether it was accepted, refused or unwanted, or its sender was killed or died."""
+    """Recipients that have the message are remembered, whether it was accepted, refused or unwanted, or its sender was killed."""
     assert delivery._attempt(worker, "/campaign", CLAIM, -1.0) == outcome
 
 
@@ -81,7 +81,7 @@ def test_what_became_of_a_message(worker: Any, outcome: Outcome) -> None:
 def test_what_a_library_raises_is_named_without_its_words(
     problem: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of ours is the reason as it is; of another one, whose text may hold an address, only the kind."""
+    """The reason is the text of an error of ours; of any other error, whose text may contain an address, only its type."""
 
     def fail(*_: object) -> Iterator[tuple[str, str]]:
         raise problem

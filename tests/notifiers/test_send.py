@@ -235,7 +235,7 @@ def test_server_is_down(url: str, closed_port: int, message: Message, capfd: pyt
     ids=["mail", "encrypted mail", "mattermost", "other"],
 )
 def test_a_silent_server_is_given_up(url: str, silent_port: int, message: Message) -> None:
-    """Whichever library waits for a silent server, the delivery ends with its time and says that it timed out."""
+    """Whichever library waits for a silent server, the delivery ends at its time limit and reports a timeout."""
     started = time.monotonic()
     said = _ask(url.format(port=silent_port), message, 0.5)
     assert said == "target 'me' timed out: its server did not answer in time"
@@ -243,7 +243,7 @@ def test_a_silent_server_is_given_up(url: str, silent_port: int, message: Messag
 
 
 def test_a_killable_delivery_answers_as_any(smtp_server: Mailbox, message: Message, closed_port: int) -> None:
-    """The words of the server, and a refusal without the password, come from the process that sends."""
+    """The process that sends returns the server's answer, and a refusal without the password."""
     assert _ask(smtp_server.url("me@example.org"), message, 120.0).startswith("250")
     assert len(smtp_server.messages()) == 1
     said = _ask(f"mmost://127.0.0.1:{closed_port}/{PASSWORD}", message, 120.0)

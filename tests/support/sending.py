@@ -1,4 +1,4 @@
-"""Sending in the test's own process, without the one that may be killed."""
+"""Send messages in the test's own process; functions for a worker to run."""
 
 import ctypes
 import os
@@ -27,9 +27,6 @@ def deliver(target: Target, message: Message, *, key: str, thread: str, reached:
     return None if answer.accepted else answer.words
 
 
-# What a process that may be killed is given to do.
-
-
 def counting(*values: object) -> Iterator[object]:
     """Print and yield the values."""
     for value in values:
@@ -38,7 +35,7 @@ def counting(*values: object) -> Iterator[object]:
 
 
 def deaf(path: str) -> Iterator[int]:
-    """Yield the process's number, write it into a file, and wait for a lock of the C library, which no Python code interrupts."""
+    """Yield the process's number, write it to a file, and wait for a lock in the C library, which no signal handler interrupts."""
     yield os.getpid()
     Path(path).write_text(f"{os.getpid()}")
     library, lock = ctypes.PyDLL(None), (ctypes.c_byte * 64)()
