@@ -45,6 +45,7 @@ ALLOWED = {
     ("state/repair/rebuild.py", "_keep"): "moved as it is, with no moment without",
     ("state/repair/copies.py", "examine"): "in a scratch folder",
     ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
+    ("system/bounded.py", "serve"): "a pipe",
     ("system/folder_probe.py", "try_folder"): "to try whether it can be done, in a folder of its own",
     ("state/spool.py", "set_aside"): "moved as it is",
 }
