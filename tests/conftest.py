@@ -7,12 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from nowhere import leave_queue
 from properties import load_profile
 
 from faser_align.pool import personal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
@@ -40,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.pool)
     part = os.environ.get("FASER_ALIGN_TESTS")
     if part:
-        on_pool = {item.path for item in items if "pool" in getattr(item, "fixturenames", ())}
+        on_pool = {item.path for item in items if item.get_closest_marker("pool")}
         items.sort(key=lambda item: item.path not in on_pool)
         chosen = [item for item in items if (item.get_closest_marker("alone") is not None) == (part == "alone")]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
@@ -85,6 +89,15 @@ def pool(session_folder: Path) -> Iterator[personal.Pool]:
         personal.use(folder)
         yield started
         personal.stop(folder)
+
+
+@pytest.fixture(scope="module")  # only one Playwright can run at a time
+def browser() -> "Iterator[Browser]":
+    """Provide headless Chromium."""
+    from browsing import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

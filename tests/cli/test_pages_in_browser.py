@@ -1,11 +1,10 @@
 """Test the pages in a real browser: no requests, no errors, accessible."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import SIZES, chromium, look
+from browsing import SIZES, look
 from campaigns import make_campaign, metrics, run_iteration, write_metrics
 from largecampaigns import make_large
 from playwright.sync_api import Browser
@@ -18,13 +17,6 @@ from faser_align.pages.report import render
 pytestmark = pytest.mark.slow
 
 NOW = "2026-11-25T12:00:00.000Z"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Provide headless Chromium."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.mark.parametrize("name", ["converged", "failed", "removed", "running", "held", "lost", "created", "one"])

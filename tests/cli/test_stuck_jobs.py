@@ -16,14 +16,13 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 from nowhere import until
-from poolcampaigns import PoolCampaign, own_pool
+from poolcampaigns import PoolCampaign, making, own_pool
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
 from faser_align.operations import queued, waiting
 from faser_align.pool import personal, processes
 
-pytestmark = pytest.mark.alone
 ON_POOL = pytest.mark.pool
 
 FIRST = layout.reco_node(1, 1, 400)
@@ -46,21 +45,15 @@ def ground(session_folder: Path) -> Iterator[Path]:
 def make(ground: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Provide a function that submits a campaign of two files and one iteration, and waits until its jobs run."""
     monkeypatch.setattr(queued, "UNSEEN_S", 5)
-    made: list[PoolCampaign] = []
+    with making(ground, request.node.name, files=2, iterations=1, wait_s=600) as function:
 
-    def one(change: Callable[[str], str] = str, **how: Any) -> PoolCampaign:
-        name = re.sub("[^a-z]+", "-", request.node.name[5:])
-        made.append(PoolCampaign(ground / name, **{"files": 2, "iterations": 1, "wait_s": 600, **how}))
-        dag = made[0].folder / layout.DAG
-        dag.write_text(change(dag.read_text()))
-        made[0].submit()
-        made[0].wait(lambda: len(made[0].jobs(status=2)) == 2)
-        return made[0]
+        def one(*change: Callable[[str], str], **how: Any) -> PoolCampaign:
+            campaign = function(*change, **how)
+            campaign.submit()
+            campaign.wait(lambda: len(campaign.jobs(status=2)) == 2)
+            return campaign
 
-    yield one
-    for campaign in made:
-        for job in campaign.dagmans() or []:
-            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+        yield one
 
 
 def kill(pids: list[int]) -> None:

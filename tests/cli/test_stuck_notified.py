@@ -10,7 +10,8 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
-from poolcampaigns import PoolCampaign, processes_in
+from poolcampaigns import PoolCampaign, making, processes_in
+from receivers import notify
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
@@ -34,43 +35,33 @@ def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
 
 
 @pytest.fixture
-def notify(tmp_path: Path, mailbox: Mailbox) -> dict[str, Any]:
-    """Write a configuration that sends the ends of campaigns there."""
-    targets = tmp_path / "targets.toml"
-    targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
-    targets.chmod(0o600)
-    return {"notify": {"targets": ["me"], "file": str(targets), "events": ["end"]}}
+def config(tmp_path: Path, mailbox: Mailbox) -> dict[str, Any]:
+    """Provide a configuration that sends the ends of campaigns there."""
+    return {"notify": notify(tmp_path, mailbox, "end")}
 
 
 @pytest.fixture
-def make(workdir: Path, pool: Pool, notify: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+def make(workdir: Path, pool: Pool, config: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Any]:
     """Provide a function that submits a campaign of one file and one iteration, with a modified DAG."""
     assert pool.master_pid
-    made: list[PoolCampaign] = []
+    config |= {"htcondor": {"retries": RETRIES}}
+    with making(workdir, request.node.name, files=1, iterations=1, config=config) as function:
 
-    def one(change: Callable[[str], str] = str, **how: Any) -> PoolCampaign:
-        name = re.sub("[^a-z]+", "-", request.node.name[5:])
-        config = {**notify, "htcondor": {"retries": RETRIES}}
-        made.append(PoolCampaign(workdir / name, **{"files": 1, "iterations": 1, "config": config, **how}))
-        dag = made[0].folder / layout.DAG
-        dag.write_text(change(dag.read_text()))
-        made[0].submit()
-        return made[0]
+        def one(*change: Callable[[str], str], **how: Any) -> PoolCampaign:
+            campaign = function(*change, **how)
+            campaign.submit()
+            return campaign
 
-    yield one
-    for campaign in made:
-        for job in campaign.dagmans() or []:
-            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
-        campaign.wait(lambda c=campaign: c.dagmans() == [])
+        yield one
 
 
 def subjects(mailbox: Mailbox) -> list[str]:
     return [str(letter["Subject"]) for letter in mailbox.messages()]
 
 
-def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]) -> None:
+def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, config: dict[str, Any]) -> None:
     """The request to notify is ingested once per key; a campaign that has ended is not stuck."""
-    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
     for key in ("gone 12.0", "gone 12.0", "held 13 1"):
         control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
@@ -91,10 +82,10 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
 
 
 def test_an_older_campaign_that_wants_failures_is_notified(
-    tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any]
+    tmp_path: Path, mailbox: Mailbox, config: dict[str, Any]
 ) -> None:
     """An older program's campaign notifies that it is stuck if it notifies of failures."""
-    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
 
     def older(db: Any) -> int:
@@ -110,10 +101,10 @@ def test_an_older_campaign_that_wants_failures_is_notified(
 
 
 def test_nobody_is_notified_from_elsewhere(
-    tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mailbox: Mailbox, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While its DAGMan is queued only its scripts' machine notifies, and only without another command."""
-    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
     found = dagman.Look(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
     monkeypatch.setattr(dagman, "look", lambda folder: found)
@@ -138,10 +129,10 @@ def test_nobody_is_notified_from_elsewhere(
 
 @pytest.mark.parametrize("left", ["pending", "claimed"])
 def test_what_a_killed_final_left_is_sent(
-    left: str, tmp_path: Path, mailbox: Mailbox, notify: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    left: str, tmp_path: Path, mailbox: Mailbox, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that FINAL had not tried, or was sending when killed, is sent later; a refused one waits."""
-    folder = make_campaign(tmp_path / "c", files=1, config=notify)["folder"]
+    folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
     hook("final", folder, "final", 2, 1)
     (letter,) = mailbox.messages()

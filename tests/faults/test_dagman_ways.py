@@ -1,7 +1,6 @@
 """Test DAGMan's and its jobs' faults on a separate pool: each leads to the documented state."""
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,15 +11,14 @@ from typing import Any
 import htcondor2
 import pytest
 from campaigns import hook, make_campaign
-from poolcampaigns import PoolCampaign, own_pool
+from poolcampaigns import PoolCampaign, making, own_pool
+from receivers import notify
 
 from faser_align.campaign import layout
 from faser_align.dag.queue import HELD
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes
 from faser_align.state import database, queries, verify
-
-pytestmark = pytest.mark.alone
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
@@ -46,22 +44,9 @@ def mailbox(ground: Path, request: pytest.FixtureRequest) -> Iterator[Mailbox]:
 @pytest.fixture
 def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iterator[Make]:
     """Provide a function that makes campaigns of two files and one iteration with messages about holds and the end."""
-    made: list[PoolCampaign] = []
-    targets = ground / "targets.toml"
-    targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
-    targets.chmod(0o600)
-    notify = {"targets": ["me"], "file": str(targets), "events": ["held", "lost", "end"]}
-
-    def one(**how: Any) -> PoolCampaign:
-        name = f"{re.sub('[^a-z]+', '-', request.node.name[5:])}-{len(made)}"
-        config = {"notify": notify, **how.pop("config", {})}
-        made.append(PoolCampaign(ground / name, **{"files": 2, "iterations": 1, "config": config, **how}))
-        return made[-1]
-
-    yield one
-    for campaign in made:
-        for job in campaign.dagmans() or []:
-            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+    config = {"notify": notify(ground, mailbox, "held", "lost", "end")}
+    with making(ground, request.node.name, files=2, iterations=1, config=config) as function:
+        yield function
 
 
 def runs(campaign: PoolCampaign, node: str) -> Callable[[], str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from poolcampaigns import PoolCampaign
+from receivers import notify
 from trials import END_S, Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
@@ -29,7 +30,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fails": ("failed", {"fails": {BROKEN: 61}}),
     "loses a file": ("exhausted", {"fails": {BROKEN: 61}, "config": {"reconstruction": {"min_files": 0.75}}}),
 }
-MESSAGES = ["held", "lost", "end"]
 
 
 class Disturbed(Laboratory):
@@ -38,9 +38,7 @@ class Disturbed(Laboratory):
     def __init__(self, root: Path, mailbox: Mailbox) -> None:
         super().__init__(root)
         self.mailbox = mailbox
-        self.targets = root / "targets.toml"
-        self.targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
-        self.targets.chmod(0o600)
+        self.notify = notify(root, mailbox, "held", "lost", "end")
         campaigns = {case: self._made(case, f"undisturbed-{number}") for number, case in enumerate(CASES)}
         for campaign in campaigns.values():
             campaign.submit()
@@ -52,8 +50,7 @@ class Disturbed(Laboratory):
 
     def _made(self, case: str, name: str) -> PoolCampaign:
         made = {"iterations": 3, **CASES[case][1]}
-        notify = {"targets": ["me"], "file": str(self.targets), "events": MESSAGES}
-        return PoolCampaign(self.root / name, **(made | {"config": {**made.get("config", {}), "notify": notify}}))
+        return PoolCampaign(self.root / name, **(made | {"config": {**made.get("config", {}), "notify": self.notify}}))
 
     def campaign(self, trial: Trial) -> PoolCampaign:
         """Return one of the cases, by the trial's seed."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from alarms import counted
 from campaigns import make_campaign
-from receivers import TOKEN
+from receivers import TOKEN, notify
 from taking import BASE, FINAL, PRE, take
 
 from faser_align.campaign import layout
@@ -233,14 +233,11 @@ def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.
 def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:
     """The hooks' log of a template error contains no secrets of an address."""
     with Mailbox(tmp_path / "mail") as mailbox:
-        targets, mine = tmp_path / "targets.toml", tmp_path / "mine"
-        other = f"mmost://127.0.0.1/{TOKEN}"
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{other}"\n')
-        targets.chmod(0o600)
+        mine = tmp_path / "mine"
         mine.mkdir()
         (mine / "message.html.j2").write_text(f"{{{{ {TOKEN} }}}}")
-        notify = {"targets": ["me"], "events": ["end"], "file": str(targets), "templates": str(mine)}
-        folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"])
+        table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1/{TOKEN}", templates=str(mine))
+        folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"])
         take(folder, PRE, FINAL)
         assert delivery.deliver(folder) == 1
         assert len(mailbox.messages()) == 1

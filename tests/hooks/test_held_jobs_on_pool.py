@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from poolcampaigns import PoolCampaign
-from receivers import Mattermost, mattermost, words_of
+from receivers import Mattermost, mattermost, notify, words_of
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -50,15 +50,12 @@ class World(NamedTuple):
 def world(folder: Path, files: int) -> Iterator[World]:
     """Submit a campaign with this many files, and wait until all its jobs are idle."""
     with Mailbox(folder / "mail") as mailbox, mattermost() as chat:
-        targets = folder / "targets.toml"
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "{chat.url()}"\n')
-        targets.chmod(0o600)
-        notify = {"targets": ["me", "group"], "events": ["held", "end"], "file": str(targets)}
+        table = notify(folder, mailbox, "held", "end", group=chat.url(), targets=["me", "group"])
         campaign = PoolCampaign(
             folder / f"held{files}",
             files=files,
             iterations=1,
-            config={"notify": notify, "htcondor": {"retries": 0, "reco": {"requirements": "false"}}},
+            config={"notify": table, "htcondor": {"retries": 0, "reco": {"requirements": "false"}}},
         )
         campaign.submit()
         campaign.wait(lambda: len(campaign.jobs(status=1)) == files)

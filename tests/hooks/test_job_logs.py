@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign
 from commandline import faser_align
+from receivers import notify
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -37,12 +38,8 @@ def record(tmp_path: Path) -> dict[str, Any]:
 def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> None:
     """All three have the last lines and the last error, without secrets of the targets and lines of the wrapper."""
     with Mailbox(tmp_path / "mail") as mailbox:
-        targets = tmp_path / "targets.toml"
-        me, group = mailbox.url("me@example.org"), f"mmost://127.0.0.1:1/{TOKEN}"
-        targets.write_text(f'[targets]\nme = "{me}"\ngroup = "{group}"\n')
-        targets.chmod(0o600)
-        notify = {"targets": ["me"], "events": ["end"], "file": str(targets)}
-        folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"]
+        table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
+        folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]
         hook("pre", folder, NODE, 2, 2)
         leave(folder, "\n".join(PRINTED).encode())
         hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
@@ -56,7 +53,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
         assert "FATAL no geometry, asked with ***" in text
         assert TOKEN not in text
         assert text.count("it ended with status 1") <= text.count(f"/{NODE}.log)")  # the reason, and only there
-    targets.chmod(0o644)  # secrets are unknown now
+    Path(table["file"]).chmod(0o644)  # secrets are unknown now
     assert "ApplicationMgr" not in faser_align("analyze", folder).out
 
 

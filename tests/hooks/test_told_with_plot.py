@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from campaigns import make_campaign, run_iteration
+from receivers import notify
 
 from faser_align.campaign import layout
 from faser_align.hooks.delivery import picture
@@ -23,11 +24,8 @@ MODES = [
 def told(tmp_path: Path, *, drawn: bytes | None = PNG, report: dict[str, str] | None = None, **changes: Any) -> Any:
     """Run a campaign that converges in its fourth iteration; return its mail and its manifest."""
     with Mailbox(tmp_path / "mail") as mailbox:
-        targets = tmp_path / "targets.toml"
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
-        targets.chmod(0o600)
-        notify = {"targets": ["me"], "events": ["end"], "file": str(targets), "templates": changes.pop("templates", "")}
-        config = {"notify": notify, "report": report or {}, "campaign": {"iterations": 10}}
+        table = notify(tmp_path, mailbox, "end", templates=changes.pop("templates", ""))
+        config = {"notify": table, "report": report or {}, "campaign": {"iterations": 10}}
         record = make_campaign(tmp_path / "a b", files=1, config=config, name="Łódź")
         for iteration in (1, 2, 3, 4):
             if drawn is not None:

@@ -24,6 +24,8 @@ from faser_align.dag.wrapper import conditions, reconstruct_options, render_wrap
 from faser_align.fsm import exit_codes
 from faser_align.state.logends import log_end
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 KFALIGNMENT = Path(__file__).parents[1] / "data" / "mille" / "kfalignment_4st.root"
 COMMAND = "cp {constants} seen.txt && program {raw} {run} {file} {stations} {iteration} {output}"

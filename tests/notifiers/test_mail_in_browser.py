@@ -1,12 +1,11 @@
 """Test a mail received by SMTP: parts, headers, and its HTML in a real browser."""
 
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import SIZES, chromium, look
+from browsing import SIZES, look
 from playwright.sync_api import Browser
 from sending import ask, deliver
 
@@ -20,13 +19,6 @@ pytestmark = pytest.mark.slow
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 300
 NAME = "Łódź_Ünï_中文 🚀"
 UTC = "2026-11-25T12:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Provide headless Chromium."""
-    with chromium() as started:
-        yield started
 
 
 def html_of(letter: EmailMessage) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import chromium
-from playwright.sync_api import Browser
 from recorded import in_utc, unpack
 
 from faser_align.pages.collect import collect
@@ -20,13 +18,6 @@ def _utc() -> Iterator[None]:
     """Set the time zone to UTC."""
     with in_utc():
         yield
-
-
-@pytest.fixture(scope="module")  # only one Playwright can run at a time
-def browser() -> Iterator[Browser]:
-    """Provide headless Chromium."""
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

@@ -238,6 +238,25 @@ class PoolCampaign:
         return found + ([f"set aside: {sorted(p.name for p in aside.iterdir())}"] if aside.exists() else [])
 
 
+@contextlib.contextmanager
+def making(folder: Path, test: str, **usual: Any) -> Iterator[Callable[..., PoolCampaign]]:
+    """Provide a function that makes campaigns named after a test, with a changed DAG; remove their DAGMans at the end."""
+    made: list[PoolCampaign] = []
+
+    def make(change: Callable[[str], str] = str, **how: Any) -> PoolCampaign:
+        name = re.sub("[^a-z]+", "-", test[5:]) + (f"-{len(made)}" if made else "")
+        config = {**usual.get("config", {}), **how.pop("config", {})}
+        made.append(PoolCampaign(folder / name, **(usual | how | {"config": config})))
+        dag = made[-1].folder / layout.DAG
+        dag.write_text(change(dag.read_text()))
+        return made[-1]
+
+    yield make
+    for campaign in made:
+        for job in campaign.dagmans() or []:
+            campaign.act(htcondor2.JobAction.Remove, f"{job.cluster}.0")
+
+
 def _path(told: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
     """Return the states in order as (state, stage, iteration), without stops or failures that were resumed."""
     moves = [row for row in told if not row["ignored"] and row["source"] != row["destination"]]

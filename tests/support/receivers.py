@@ -22,6 +22,14 @@ AUTHORITY = CERTIFICATES / "authority.pem"  # clients that trust it accept ``goo
 DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
 
 
+def notify(folder: Path, me: mailbox.Mailbox, *events: str, group: str = "", **values: Any) -> dict[str, Any]:
+    """Write a targets file with the mail server as ``me``; return the table ``[notify]`` that sends it these events."""
+    targets = folder / "targets.toml"
+    targets.write_text(f'[targets]\nme = "{me.url("me@example.org")}"\n' + (f'group = "{group}"\n' if group else ""))
+    targets.chmod(0o600)
+    return {"targets": ["me"], "file": str(targets), "events": list(events), **values}
+
+
 def serving(certificate: str) -> ssl.SSLContext:
     """Return the TLS context of a server with one of the ``CERTIFICATES``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

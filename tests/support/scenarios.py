@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+from receivers import notify
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -136,11 +137,9 @@ class Stage:
 
     def __init__(self, base: Path, mailbox: Mailbox, prepare: Prepare) -> None:
         self.folder, self._saved, self._mailbox = base / "campaign", base / "saved", mailbox
-        targets = base / "targets.toml"
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n')
-        targets.chmod(0o600)
-        notify = {"targets": ["me"], "events": ["end", "held", "lost"], "file": str(targets)}
-        self.call = prepare(make_campaign(self.folder, files=1, config={"notify": notify}))
+        self.call = prepare(
+            make_campaign(self.folder, files=1, config={"notify": notify(base, mailbox, "end", "held", "lost")})
+        )
         shutil.copytree(self.folder, self._saved)
         self._letters = 0
         self._undisturbed: tuple[int, list[str], list[Any]] = (0, [], [])
