@@ -1,1 +1,1 @@
-"""The store of a campaign: schema, writer, published copy, queries, spool, registry."""
+"""Store a campaign's state: schema, writer, snapshot, queries, event queue, registry."""

@@ -1,6 +1,6 @@
-"""What the store's schema says about itself: every table and view with its columns; and the keys of the files around it.
+"""Describe the tables, views and columns of the state database, and keys of the files around it.
 
-``docs/schema.md`` and a part of ``docs/files.md`` are made from this.
+``docs/schema.md`` and a part of ``docs/files.md`` are generated from this.
 """
 
 import contextlib
@@ -11,7 +11,8 @@ from typing import NamedTuple
 from faser_align.reference.files import Format, Key
 from faser_align.state import database, schema, views
 
-# What the text of the schema does not say, or not any more: it is never changed. A column by its name, or by its table and name.
+# What the text of the schema, which never changes, does not say, or says differently. The key is a column's name, or
+# its table and name.
 MEANING = {
     "campaign": "the one row about the campaign itself",
     "nodes": "one row for each node of the DAG",
@@ -121,7 +122,7 @@ _COMMENT = re.compile(r"^\s*(.+?),?\s*-- (.+)$")
 
 
 class Column(NamedTuple):
-    """A column: its name, its type as SQLite has it (empty in views), and what it means (empty if nothing says it)."""
+    """A column: its name, its SQLite type (empty in views), and its meaning (empty if undocumented)."""
 
     name: str
     kind: str
@@ -129,7 +130,7 @@ class Column(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """A table or a view: its name, what it has, and its columns."""
+    """A table or a view: its name, its content, and its columns."""
 
     name: str
     meaning: str
@@ -137,7 +138,7 @@ class Relation(NamedTuple):
 
 
 def relations() -> list[Relation]:
-    """All views, then all tables of a store of today, without those that only keep account of migrations."""
+    """Return all views, then all tables of a current database, without those that record migrations."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         schema.upgrade(db)
         found = db.execute(
@@ -161,7 +162,7 @@ def _columns(db: sqlite3.Connection, relation: str, sql: str) -> list[Column]:
 
 
 def schema_page() -> str:
-    """The text of ``docs/schema.md``."""
+    """Return the text of ``docs/schema.md``."""
     lines = [
         "# The store of a campaign",
         "",

@@ -1,4 +1,4 @@
-"""The facts of a message: those of its event, and of the campaign as it was at that event, however late the message is sent."""
+"""Collect the payload of a message: its event, and the campaign at that time, however late it is sent."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ from faser_align.state.outbox import Claim
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
-    """Return what a message says of its event, and of the campaign as it was then.
+    """Return what a message says of its event, and of the campaign at that time.
 
     Args:
-        db: the store.
+        db: the state database.
         claimed: the message.
 
     Returns:
@@ -28,7 +28,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
     told = queries.history(db, since=event["utc"])
     about = next(row["facts"] for row in told if row["id"] == event["id"])
-    # A message may arrive late: its numbers are those of its time.
+    # A message may be late: its numbers are those of its time.
     iterations = [row for row in queries.iterations(db) if row["ended_utc"] and row["ended_utc"] <= event["utc"]]
     solved = iterations[-1] if iterations else None
     then = _nodes_then(db, event["id"])
@@ -60,7 +60,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
         "cpu_s": _sum_of(_cpu_s(row["metrics"]) for row in iterations),
         "key": f"{campaign['name']}/{event['id']}",
-        # Two campaigns may have one name, at different times.
+        # Two campaigns may have the same name at different times.
         "thread": f"{campaign['name']}/{campaign['created_utc']}",
     }
     if claimed.kind in TOGETHER:
@@ -87,7 +87,7 @@ def _state_then(db: sqlite3.Connection, event: int) -> str:
 
 
 def _nodes_then(db: sqlite3.Connection, event: int) -> list[dict[str, Any]]:
-    """Return the nodes that were held, failed or lost after the event with this id, with state and reason, in their order."""
+    """Return the nodes that were held, failed or dropped after the event with this id, with state and reason, in order."""
     states = "('held', 'failed', 'lost')"
     # SQLite takes the other columns of a group from the row that has the maximum.
     sql = (
@@ -106,12 +106,12 @@ def _validation_then(db: sqlite3.Connection, utc: str) -> Mapping[str, Any]:
 
 
 def validation_notes(found: Mapping[str, Any]) -> list[str]:
-    """What should be known of a validation (its row, or {}) beside its verdict."""
+    """Return remarks about a validation (its row, or {}) besides its decision."""
     return [str(note) for note in found.get("metrics", {}).get("notes", [])]
 
 
 def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the weak modes that an iteration moved: of all its steps, each once, with its longest move."""
+    """Return the weak modes that an iteration moved in any step, each once, with its largest move."""
     found: dict[str, dict[str, Any]] = {}
     for step in metrics.get("steps") or ():
         for mode in (step.get("parts") or {}).get("modes") or ():
@@ -122,20 +122,20 @@ def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _cpu_s(metrics: Mapping[str, Any]) -> float | None:
-    """CPU time of an iteration (s), of its reconstruction and of its Millepede job; None if one of them is not known."""
+    """Return the CPU time of an iteration (s), of its reconstruction and its Millepede job; None if one is unknown."""
     reconstruction, solution = (metrics.get("reconstruction") or {}).get("cpu_s"), metrics.get("cpu_s")
     return None if reconstruction is None or solution is None else float(reconstruction + solution)
 
 
 def _sum_of(values: Iterable[float | None]) -> float | None:
-    """The sum, or None if nothing is known or not all of it."""
+    """Return the sum, or None if a value is unknown or there is none."""
     found = list(values)
     known = [value for value in found if value is not None]
     return sum(known) if known and len(known) == len(found) else None
 
 
 def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the iterations that were allowed and not needed would have cost at the mean cost (s) of those that ran."""
+    """Return the cost of allowed iterations that were not needed, at the mean cost (s) of those that ran."""
     allowed = db.execute("SELECT count(*) FROM nodes WHERE kind = 'mille' AND stage > 0").fetchone()[0]
     left = allowed - len(iterations)
     saved: dict[str, Any] = {"iterations": left, "allowed": allowed}
@@ -149,7 +149,7 @@ def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> d
 
 
 def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
-    """Return what one message says of several holds, or of several dropped files: how many, and of the first one why."""
+    """Return how many holds, or dropped files, one message is about, with the reason of the first."""
     query = "SELECT node, job_id AS job, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?"
     nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
     first, jobs = nodes[0], len({(node["node"], node["job"]) for node in nodes})
@@ -163,24 +163,24 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
 
 
 def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
-    """What should be known beside the verdict: of the last iteration, and of the campaign as it was set up."""
+    """Return remarks besides the decision: on the last iteration, and on the campaign's configuration."""
     from faser_align.alignment.quality.pivot import (
-        pivot_doubt,  # steering and labels, which readers of facts do not need
+        pivot_doubt,  # imports steering and labels, which readers of facts do not need
     )
 
-    # What somebody did to the constants of any iteration concerns everything that came after.
+    # A manual change of any iteration's constants affects all later ones.
     found = [note for row in iterations[:-1] if (note := changed_by_hand(row["metrics"]))]
     found += [str(note) for note in iterations[-1]["metrics"].get("notes", [])] if iterations else []
     try:
         record = read_record(folder)
         doubt = pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
     except (CampaignError, KeyError, TypeError):
-        doubt = ""  # a message goes out whatever has become of the record
+        doubt = ""  # a message is sent even if the manifest is unreadable
     return [*found, doubt] if doubt else found
 
 
 def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers of an iteration that every table has; None for those that are not known yet."""
+    """Return the metrics of an iteration that every table has; None for unknown ones."""
     metrics = iteration.get("metrics", {})
     files, solver = metrics.get("files", {}), metrics.get("solver", {})
     return {
@@ -199,7 +199,7 @@ def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def largest(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """The largest correction of an iteration in length, or in angle where no length was free; one that is no number is left out."""
+    """Return the largest finite correction of an iteration as a length, or as an angle if no length was free."""
     known = {dof: c for dof, c in metrics.get("corrections", {}).items() if c["largest"] is not None}
     found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in known.items()]
     lengths = [c for c in found if c["unit"] == "um"] or found

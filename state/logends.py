@@ -1,7 +1,7 @@
-"""The end of a failed job's own log, bounded and harmless whatever the log holds.
+"""Read the end of a failed job's own log, with bounded length and without control characters.
 
-The own log of a reconstruction job is what its programs printed: ``NODE.log``, which ``reconstruct.sh`` keeps of an attempt
-that failed. That of a Millepede job that found no solution is what the solver printed. Other jobs print to standard error.
+The own log of a reconstruction job is the output of its programs: ``NODE.log``, which ``reconstruct.sh`` keeps of a
+failed attempt. That of a Millepede job without a solution is the solver's output. Other jobs use standard error.
 """
 
 import os
@@ -15,8 +15,8 @@ from faser_align.fsm.reasons import harmless
 
 LINES = 20
 LINE_CHARS_MAX = 300
-BYTES_MAX = 2_000_000  # read of a log; ``reconstruct.sh`` keeps as much
-_LEVEL = re.compile(r"\b(?:ERROR|FATAL)\b")  # as Athena and pede write it
+BYTES_MAX = 2_000_000  # bytes read from a log; ``reconstruct.sh`` keeps as many
+_LEVEL = re.compile(r"\b(?:ERROR|FATAL)\b")  # as in Athena's and pede's output
 
 
 class LogEnd(NamedTuple):
@@ -30,7 +30,7 @@ class LogEnd(NamedTuple):
 def log_end(folder: str, node: str, why: str) -> LogEnd:
     """Return the end of the own log of a node's last job, which failed for the reason ``why``.
 
-    The line that is the reason itself is left out. A log that has no other line is skipped.
+    The line with the reason itself is omitted. A log without other lines is skipped.
     """
     printed = _lines(layout.job_log(folder, node, "err"))
     reason = printed[-1].strip() if printed else ""
@@ -46,9 +46,9 @@ def log_end(folder: str, node: str, why: str) -> LogEnd:
 
 
 def _paths(folder: str, node: str, why: str, reason: str) -> list[str]:
-    """Return the logs in which the node's job may have printed, the most telling one first."""
+    """Return the logs to which the node's job may have written, most informative first."""
     own = layout.job_log(folder, node, "log")
-    # A log that this attempt did not name was left by an earlier one. Its folder may be named otherwise on the execute node.
+    # A log that this attempt did not name is an earlier one's. Its folder may have another name on the execute node.
     found = [own] if reason.endswith(f"/{node}.log)") else []
     if layout.parse_node(node)[0] == "mille" and why.startswith(exit_codes.JOB_FAILURES[exit_codes.SOLVER][0]):
         found += layout.solver_logs(folder, node)
@@ -56,7 +56,7 @@ def _paths(folder: str, node: str, why: str, reason: str) -> list[str]:
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines at the end of a log that are not blank; none if it is no file that can be read."""
+    """Return the nonblank lines at the end of a log; none if it is not a readable file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a job may have put a pipe in its place
         with open(descriptor, "rb") as log:
@@ -70,6 +70,6 @@ def _lines(path: str) -> list[str]:
 
 
 def _shown(line: str) -> str:
-    """Return a line without what would command a terminal, cut if it is long."""
+    """Return a line without control characters, cut if it is long."""
     text = harmless(line[: 4 * LINE_CHARS_MAX]).replace("\n", " ").rstrip()
     return text if len(text) <= LINE_CHARS_MAX else f"{text[: LINE_CHARS_MAX - 1]}…"

@@ -1,9 +1,9 @@
-"""The published copy, which every reading command uses on any host.
+"""Publish the snapshot, which every reading command uses on any host.
 
-Copies take less than a twentieth of the time: between two of them lies a pause. Whoever has written something takes a
-number and waits for the end of the pause, but only until somebody takes a later number: he will copy later than now,
-so that everybody else may leave. So a storm of hooks delays none of them much, and the last one always copies. Hot:
-standard library only.
+Copies take less than a twentieth of the time, because of a publish interval between them. A process that has written
+something takes a number and waits for the end of the interval, but only until another one takes a later number: that
+one copies later, so the others can leave. Thus many simultaneous hooks are delayed little, and the last one always
+copies. Startup-critical: standard library only.
 """
 
 import _sqlite3 as sqlite3
@@ -14,23 +14,23 @@ import time
 from faser_align.campaign import layout
 from faser_align.state import database
 
-SHARE = 24  # one part in so many of the time may go into copies: a twentieth, and something for where one counts from
-PAUSE_S_MAX = 4.3  # so that the copy holds the last event within 5 s
-STEP_S = 0.03  # how often who waits looks whether somebody came later
+SHARE = 24  # copies take at most one part in this many of the time: a twentieth, with a margin
+PAUSE_S_MAX = 4.3  # so that the snapshot has the last event within 5 s
+STEP_S = 0.03  # how often a waiting process checks whether a later one has come
 
 
 def publish(folder: str, *, last: bool = False) -> bool:
-    """Copy the store of the campaign in ``folder`` for its readers, soon.
+    """Copy the database of the campaign in ``folder`` for its readers, soon.
 
     Args:
         folder: the campaign.
-        last: leave the copy to nobody: who comes later may be killed with DAGMan, which ends when this hook has.
+        last: copy even if a later process has come: it may be killed with DAGMan, which ends after this hook.
 
     Returns:
         Whether this call made a copy; if not, another process has yet to begin one.
 
     Raises:
-        sqlite3.Error, OSError: no copy was made; the next hook repairs that.
+        sqlite3.Error, OSError: no copy was made; the next hook makes one.
     """
     numbers = _open(f"{folder}/{layout.PUBLISHED}.next")
     try:
@@ -54,7 +54,7 @@ def publish(folder: str, *, last: bool = False) -> bool:
 
 
 def _free(folder: str) -> int | None:
-    """The lock of who copies, if nobody does and the pause is over; it ends with its descriptor."""
+    """Return the publishing lock if nobody holds it and the interval is over; it ends with its descriptor."""
     descriptor = _open(f"{folder}/{layout.PUBLISHED}.now")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,13 +70,13 @@ def _free(folder: str) -> int | None:
 
 
 def _rest_s(current: int) -> float:
-    """How long the pause still lasts (s); the end and the duration of the last copy stand in the lock's file."""
+    """Return how long the interval still lasts (s); the lock's file has the end and duration of the last copy."""
     try:
         ended, took = (float(word) for word in os.pread(current, 64, 0).split())
     except ValueError:
         return 0.0
     rest_s = ended + min(PAUSE_S_MAX, (SHARE - 1) * took) - time.time()
-    return rest_s if rest_s <= PAUSE_S_MAX else 0.0  # else somebody has set the clock back
+    return rest_s if rest_s <= PAUSE_S_MAX else 0.0  # otherwise somebody has set the clock back
 
 
 def _open(path: str) -> int:
@@ -86,7 +86,7 @@ def _open(path: str) -> int:
 
 
 def _copy(folder: str) -> float:
-    """Replace the published copy by one of now, whole at every instant; returns how long that took (s)."""
+    """Replace the snapshot atomically by a current one; return how long that took (s)."""
     target = f"{folder}/{layout.PUBLISHED}"
     temporary = f"{target}.new"
     copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -95,7 +95,7 @@ def _copy(folder: str) -> float:
         started = time.monotonic()
         os.fsync(copy)
     except OSError:
-        os.ftruncate(copy, 0)  # half a copy must not be what keeps a disk full
+        os.ftruncate(copy, 0)  # a partial copy must not fill the disk
         raise
     finally:
         os.close(copy)
@@ -109,12 +109,11 @@ def _copy(folder: str) -> float:
 
 
 def _fill(folder: str, copy: int) -> float:
-    """Copy the store's bytes into the open file ``copy``; returns how long writers had to wait for it (s).
+    """Copy the database's bytes into the open file ``copy``; return how long writers had to wait (s).
 
-    While SQLite's shared lock is held nobody changes the file, and a journal that a killed hook left has been rolled
-    back.
+    While SQLite's shared lock is held nobody changes the file, and a killed hook's journal has been rolled back.
     """
-    # POSIX drops all locks of a process on a file when it closes any descriptor of it: this one goes last.
+    # POSIX drops all locks of a process on a file when it closes any descriptor of it: close this one last.
     source = os.open(f"{folder}/{layout.STATE}", os.O_RDONLY | os.O_CLOEXEC)
     try:
 

@@ -1,6 +1,6 @@
-"""What a campaign's store says, as plain values: for the commands that read, and for messages.
+"""Read plain values from a campaign's state database, for reading commands and messages.
 
-Readers open the published copy, which nobody writes any more: they never touch the database.
+Readers open the snapshot, which nobody changes, and never the database itself.
 """
 
 import json
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 @contextmanager
 def published(folder: str) -> Iterator[sqlite3.Connection]:
-    """The published copy of the campaign in ``folder``.
+    """Open the snapshot of the campaign in ``folder``.
 
     Raises:
         StoreError: there is none, it cannot be read, or a newer program made it.
@@ -54,19 +54,19 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
 
 
 def age_s(folder: str) -> float:
-    """Seconds since the copy was published."""
+    """Return the seconds since the snapshot was published."""
     return max(0.0, time.time() - os.stat(f"{folder}/{layout.PUBLISHED}").st_mtime)
 
 
 def rows(db: sqlite3.Connection, sql: str, values: tuple[object, ...] = ()) -> list[Row]:
-    """The rows of a query as dictionaries, in the query's order."""
+    """Return the rows of a query as dictionaries, in the query's order."""
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def campaign(db: sqlite3.Connection) -> Row:
-    """The campaign's own row, its lists decoded."""
+    """Return the campaign's own row with decoded lists."""
     row = rows(db, "SELECT * FROM campaign")[0]
     if row["state"] == "exhausted" and not _has_solution(db):
         row["state"] = "reconstructed"  # earlier versions ended a `reco` as exhausted
@@ -74,13 +74,13 @@ def campaign(db: sqlite3.Connection) -> Row:
 
 
 def _has_solution(db: sqlite3.Connection) -> bool:
-    """Whether the campaign has Millepede nodes; an imported one has no nodes at all, and was solved."""
+    """Return whether the campaign has Millepede nodes; an imported one has no nodes at all, and was solved."""
     sql = "SELECT EXISTS (SELECT 1 FROM nodes WHERE kind = 'mille') OR NOT EXISTS (SELECT 1 FROM nodes)"
     return bool(db.execute(sql).fetchone()[0])
 
 
 def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
-    """``campaign``, and what waits in the spool for the next hook: a submission that no hook has seen yet."""
+    """Return ``campaign`` including a queued submission that no hook has recorded yet."""
     row = campaign(db)
     pending = []
     for name in spool.waiting(folder):
@@ -95,13 +95,13 @@ def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
 
 
 def iterations(db: sqlite3.Connection) -> list[Row]:
-    """All iterations that began, in order, with their metrics and criteria decoded and their wall time (s)."""
+    """Return all iterations that began, in order, with decoded metrics and criteria, and their wall time (s)."""
     return _iterations(db, "stage != ?")
 
 
 def validation(db: sqlite3.Connection) -> Row:
-    """The validation's row, of the form of an iteration's, with the number of its nodes in each state; {} before it begins."""
-    # By name, which is the key: not every node of a large campaign is to be looked at.
+    """Return the validation's row, like an iteration's, with its nodes' counts by state; {} before it begins."""
+    # By name, which is the key: a large campaign's nodes are not all read.
     names = "(node BETWEEN 'after_' AND 'before_~' OR node = 'validate')"
     states = f"SELECT state, count(*) FROM nodes WHERE {names} AND stage = ? GROUP BY state ORDER BY state"
     nodes = dict(db.execute(states, (layout.VALIDATION,)))
@@ -126,29 +126,29 @@ def _span_s(row: Mapping[str, Any]) -> float | None:
 
 
 def seconds(utc: str) -> float:
-    """Unix time of a time of the store."""
+    """Return the Unix time of a stored time."""
     from datetime import datetime
 
     return datetime.fromisoformat(utc).timestamp()
 
 
 def node_counts(counts: Iterable[Row]) -> Row:
-    """Number of the campaign's nodes in each state, from the rows of ``all_counts``."""
+    """Return the number of the campaign's nodes in each state, from the rows of ``all_counts``."""
     rows = list(counts)
     found = {state: sum(row.get(state, 0) for row in rows) for state in sorted(table.NODE_STATES)}
     return {state: count for state, count in found.items() if count}
 
 
 def begun(counts: Iterable[Row]) -> list[Row]:
-    """Of the rows of ``all_counts`` those of iterations, the validation's not, that anything happened in."""
+    """Return the rows of ``all_counts`` of iterations that have begun, without the validation."""
     return [row for row in counts if row["stage"] != layout.VALIDATION and set(row) - {"stage", "iteration", "waiting"}]
 
 
 def all_counts(db: sqlite3.Connection) -> list[Row]:
-    """Number of nodes in each state, by stage and iteration, of the whole campaign; states that no node is in are left out.
+    """Return the number of nodes in each occurring state, by stage and iteration.
 
-    The names of an iteration's nodes lie together in the table's key, so that each is counted in one go: grouping would
-    sort all nodes of a large campaign first.
+    The names of an iteration's nodes are consecutive in the table's key, so that each is counted in one pass: grouping
+    would sort all nodes of a large campaign first.
     """
     found: dict[tuple[int, int], Row] = {}
     last = ""
@@ -162,7 +162,7 @@ def all_counts(db: sqlite3.Connection) -> list[Row]:
 
 
 def _counts(db: sqlite3.Connection, first: str, last: str) -> list[tuple[str, int]]:
-    """Number of nodes in each state between two names; most iterations have all of theirs in one state."""
+    """Return the number of nodes in each state between two names; most iterations have only one state."""
     low, high, count = db.execute(
         "SELECT min(state), max(state), count(*) FROM nodes WHERE node BETWEEN ? AND ?", (first, last)
     ).fetchone()
@@ -173,7 +173,7 @@ def _counts(db: sqlite3.Connection, first: str, last: str) -> list[tuple[str, in
 
 
 def nodes(db: sqlite3.Connection, *states: str) -> list[Row]:
-    """Nodes in the given states (all without any), with their latest attempt."""
+    """Return the nodes in the given states (all without any), with their latest attempt."""
     where = f"WHERE n.state IN ({', '.join('?' * len(states))})" if states else ""
     return rows(
         db,
@@ -184,21 +184,21 @@ def nodes(db: sqlite3.Connection, *states: str) -> list[Row]:
     )
 
 
-# Of the events of nodes those that tell of something unusual.
+# Events of nodes that are unusual.
 _UNUSUAL = "(subject = 'campaign' OR ignored != '' OR attempt > 1 OR destination IN ('held', 'failed', 'lost'))"
 
 
 def history(
     db: sqlite3.Connection, *, node: str | None = None, since: str = "", after: int = 0, nodes: bool = True
 ) -> list[Row]:
-    """The history in order, its facts decoded.
+    """Return the history in order, with decoded payloads.
 
     Args:
-        db: a published copy.
-        node: only what concerns this node.
-        since: only what came at this UTC time or later.
-        after: only what was recorded after the row with this id.
-        nodes: also the events of nodes, not only those of the campaign.
+        db: a snapshot.
+        node: only events of this node.
+        since: only events at this UTC time or later.
+        after: only events recorded after the row with this id.
+        nodes: include the events of nodes.
     """
     where, values = _chosen(node, since, after, nodes)
     return _decoded(rows(db, f"SELECT * FROM history WHERE {where} ORDER BY id", values))
@@ -207,12 +207,12 @@ def history(
 def history_in_brief(
     db: sqlite3.Connection, most: int, *, node: str | None = None, since: str = "", nodes: bool = True
 ) -> tuple[list[Row], int]:
-    """The history as ``history`` has it and how many events were left out: none unless there are more than ``most``.
+    """Return ``history`` shortened to ``most`` events if there are more, and how many were omitted.
 
-    Then those of nodes that only went their usual way, and of what remains the earliest ones.
+    Usual events of nodes are omitted first, then the earliest of the others.
     """
     where, values = _chosen(node, since, 0, nodes)
-    # Every event has the next number, so that without conditions nothing has to be counted.
+    # Event numbers are consecutive, so that without conditions nothing must be counted.
     what = "count(*)" if node or since or not nodes else "coalesce(max(id), 0)"
     count = int(db.execute(f"SELECT {what} FROM history WHERE {where}", values).fetchone()[0])
     if count > most:
@@ -222,7 +222,7 @@ def history_in_brief(
 
 
 def _chosen(node: str | None, since: str, after: int, nodes: bool) -> tuple[str, tuple[object, ...]]:
-    """The condition of a query of the history, and its values."""
+    """Return the condition of a history query, and its values."""
     conditions = {"utc >= ?": since, "id > ?": after, "node = ?": node or ""}
     wanted = {text: value for text, value in conditions.items() if value}
     return " AND ".join([*wanted, *([] if nodes else ["subject = 'campaign'"])]) or "true", tuple(wanted.values())
@@ -233,7 +233,7 @@ def _decoded(found: Iterable[Row]) -> list[Row]:
 
 
 def last_reason(db: sqlite3.Connection) -> str:
-    """Why the campaign came into its state, empty if nothing was said: found from the end, whatever lies before."""
+    """Return why the campaign entered its state, empty without a reason; this reads from the end."""
     row = db.execute(
         "SELECT json_extract(facts, '$.reason') FROM history WHERE subject = 'campaign' AND ignored = '' "
         "AND source != destination ORDER BY id DESC LIMIT 1"
@@ -242,7 +242,7 @@ def last_reason(db: sqlite3.Connection) -> str:
 
 
 def view(db: sqlite3.Connection, name: str) -> Table:
-    """All of a view of ``views.VIEWS``; for a store of the first schema, which has none, it is made beside it."""
+    """Return all rows of a view of ``views.VIEWS``; for a database of the first schema it is created temporarily."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'view' AND name = ?", (name,)).fetchone():
         db.execute(views.VIEWS[name].strip().replace("CREATE VIEW", "CREATE TEMP VIEW IF NOT EXISTS", 1))
     cursor = db.execute(f"SELECT * FROM {name}")
@@ -250,7 +250,7 @@ def view(db: sqlite3.Connection, name: str) -> Table:
 
 
 def outbox(db: sqlite3.Connection) -> list[Row]:
-    """All messages with what became of them."""
+    """Return all messages with their delivery states."""
     return rows(
         db,
         "SELECT o.*, h.utc, h.event, h.node FROM outbox AS o JOIN history AS h ON h.id = o.history_id ORDER BY o.id",
@@ -258,12 +258,12 @@ def outbox(db: sqlite3.Connection) -> list[Row]:
 
 
 def lost_files(db: sqlite3.Connection) -> list[Row]:
-    """Files that are lost for good, with the node that lost each and why."""
+    """Return the dropped files, with the node and reason of each."""
     return rows(db, "SELECT file, node, reason AS why FROM nodes WHERE state = 'lost' ORDER BY file")
 
 
 def latest_constants(db: sqlite3.Connection) -> str | None:
-    """Path of the constants of the last iteration that was solved, or None before the first."""
+    """Return the path of the constants of the last solved iteration, or None before the first."""
     row = db.execute(
         "SELECT i.stage, i.iteration, c.folder FROM iterations AS i, campaign AS c WHERE i.ended_utc != '' "
         "ORDER BY i.stage DESC, i.iteration DESC LIMIT 1"

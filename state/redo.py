@@ -1,12 +1,12 @@
-"""The redo log: every transaction's statements, appended before they are committed. Startup-critical.
+"""Write the redo log: every transaction's statements, appended before they are committed. Startup-critical.
 
-``state.db`` can be lost or damaged, and DAGMan's logs know neither control requests, nor messages, nor which script was killed
-after its COMMIT. The redo log knows them: ``state.redolog`` replays it.
+``state.db`` can be lost or damaged, and DAGMan's logs contain neither control requests, nor messages, nor which script
+was killed after its COMMIT. The redo log contains them: ``state.redolog`` replays it.
 
-The database counts its transactions in ``PRAGMA application_id``, and each line begins with the count that its transaction found.
-A script that was killed between its line and its COMMIT leaves the count as it was, so that the next line has the same one: the
-last line of a count is the one that was committed. Nothing waits for the disk here: SQLite's own journal protects the
-database, and a line that a power failure swallows leaves a gap in the counts, which readers notice.
+The database counts its transactions in ``PRAGMA application_id``, and each line begins with the count before its
+transaction. A script that was killed between its line and its COMMIT does not change the count, so the next line has
+the same one: the last line of a count is the committed one. Nothing is synced here: SQLite's own journal protects the
+database, and a line lost in a power failure leaves a gap in the counts, which readers detect.
 """
 
 import _sqlite3 as sqlite3
@@ -21,7 +21,7 @@ READING = ("SELECT", "PRAGMA", "WITH")
 def append(folder: str, db: sqlite3.Connection, statements: "list[str]") -> None:
     """Append what the open transaction of ``db`` has executed to the redo log, and count the transaction.
 
-    A campaign of an older program has no redo log until it is resumed; nothing is appended then.
+    An older program's campaign has no redo log until it is resumed; nothing is appended then.
 
     Raises:
         OSError, sqlite3.Error: the transaction must be rolled back.
@@ -35,7 +35,7 @@ def append(folder: str, db: sqlite3.Connection, statements: "list[str]") -> None
         return
     count = db.execute("PRAGMA application_id").fetchone()[0]
     try:
-        # A line begins with its line break: it ends what a killed writer or a full disk may have left half-written.
+        # A line begins with its line break, which ends a partial line of a killed writer or a full disk.
         line = f"\n{count} {written!r}".encode()
         if os.write(log, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), layout.REDO)

@@ -1,7 +1,7 @@
-"""Read the redo log: make a state database from it, and compare one with it.
+"""Read the redo log: rebuild a state database from it, or compare one with it.
 
-The log begins with an image: the statements that make the database as it was then, and its count of transactions. Each further
-line is one transaction (``state.redo``).
+The log begins with an image: the statements that make the database at that time, and its transaction count. Each
+further line is one transaction (``state.redo``).
 """
 
 import ast
@@ -15,12 +15,12 @@ from faser_align.campaign import layout
 from faser_align.state import database
 from faser_align.system import atomic
 
-IMAGE = b"="  # an image's lines begin with it
-_IMAGE_STATEMENTS = 500  # of an image in one line
+IMAGE = b"="  # prefix of an image's lines
+_IMAGE_STATEMENTS = 500  # statements of an image per line
 
 
 class Line(NamedTuple):
-    """A line: the count of transactions before it, where its text is (bytes), whether it belongs to the image."""
+    """A line: the transaction count before it, its position (bytes), and whether it belongs to the image."""
 
     before: int
     start: int
@@ -29,19 +29,19 @@ class Line(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """The lines of transactions that were committed, and why the log is not complete; empty if it is."""
+    """The lines of committed transactions, and why the log is incomplete; empty if it is complete."""
 
     lines: tuple[Line, ...]
     gap: str
 
     @property
     def transactions(self) -> int:
-        """Transactions that the log knows."""
+        """Transactions in the log."""
         return self.lines[-1].before + (not self.lines[-1].image) if self.lines else 0
 
 
 def begin(folder: str) -> None:
-    """Begin the redo log of the campaign in ``folder`` anew, with its state database as it is. Only while nobody writes.
+    """Restart the redo log of the campaign in ``folder`` with its current state database. Only while nobody writes.
 
     Raises:
         OSError, sqlite3.Error: there is no new redo log.
@@ -63,9 +63,9 @@ def begin(folder: str) -> None:
 
 
 def lines_of(path: str) -> Lines:
-    """The lines of the redo log at ``path`` whose transactions were committed, as far as the log itself can say.
+    """Return the lines of the redo log at ``path`` whose transactions were committed, according to the log.
 
-    The last one may not have been: the database's own count tells.
+    The last one may not have been: the database's own count decides.
 
     Raises:
         OSError: it cannot be read.
@@ -77,7 +77,7 @@ def lines_of(path: str) -> Lines:
             line = _line(text, start)
             start += len(text)
             if line is None:
-                continue  # cut: its transaction was rolled back
+                continue  # truncated: its transaction was rolled back
             while found and not found[-1].image and found[-1].before >= line.before:
                 found.pop()  # its script was killed before its COMMIT
             expected = found[-1].before + (not found[-1].image) if found else line.before
@@ -105,10 +105,12 @@ def _line(text: bytes, start: int) -> Line | None:
 
 
 def replay(db: sqlite3.Connection, path: str, lines: tuple[Line, ...]) -> None:
-    """Execute the statements of lines of the redo log at ``path``, all in one transaction, in an empty database or after earlier ones.
+    """Execute the statements of lines of the redo log at ``path``, all in one transaction.
+
+    The database is empty or has the earlier lines.
 
     Raises:
-        OSError, ValueError, sqlite3.Error: the log cannot be read, or is not what a script wrote.
+        OSError, ValueError, sqlite3.Error: the log cannot be read, or has lines that no script wrote.
     """
     with open(path, "rb") as file:
         db.execute("BEGIN")
@@ -135,11 +137,11 @@ def _statements(text: bytes) -> list[str]:
 
 
 def rebuild(folder: str, path: str) -> None:
-    """Make a database at ``path`` of the redo log of the campaign in ``folder``.
+    """Make a database at ``path`` from the redo log of the campaign in ``folder``.
 
     Raises:
         FileNotFoundError: there is no redo log.
-        ValueError: it is not complete, or is damaged.
+        ValueError: it is incomplete or damaged.
         OSError, sqlite3.Error: it cannot be read, or the database cannot be written.
     """
     log = f"{folder}/{layout.REDO}"
@@ -151,13 +153,13 @@ def rebuild(folder: str, path: str) -> None:
 
 
 def _empty(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, cached_statements=0)  # no statement comes twice
+    db = sqlite3.connect(path, isolation_level=None, cached_statements=0)  # no statement occurs twice
     db.execute("PRAGMA synchronous = OFF")
     return db
 
 
 class Comparison(NamedTuple):
-    """What a database has otherwise than its redo log, and why the log cannot say; both empty if they agree."""
+    """Differences of a database from its redo log, and why the log cannot say; both empty if they agree."""
 
     differences: list[str]
     problem: str = ""
@@ -196,7 +198,7 @@ _SCHEMA = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
 
 
 def _differ(db: sqlite3.Connection, replayed: sqlite3.Connection) -> Iterator[str]:
-    """Differences of two databases: their schema, then table by table."""
+    """Return the differences of two databases: their schema, then table by table."""
     for name in ("user_version", "application_id"):
         found, expected = (one.execute(f"PRAGMA {name}").fetchone()[0] for one in (db, replayed))
         if found != expected:
@@ -214,7 +216,7 @@ def _rows_differ(db: sqlite3.Connection, replayed: sqlite3.Connection, table: st
     names = [column[1] for column in columns]
     key = [column[1] for column in columns if column[5]]
     order = f" ORDER BY {', '.join(key)}" if key else ""
-    # quote() tells 1 from 1.0 and a text from a blob, and reads what is no UTF-8.
+    # quote() distinguishes 1 from 1.0 and a text from a blob, and accepts invalid UTF-8.
     sql = f"SELECT {', '.join(f'quote({name})' for name in names)} FROM {table}{order}"
     differing, first = 0, ""
     with _bytes(db), _bytes(replayed):
@@ -230,7 +232,7 @@ def _rows_differ(db: sqlite3.Connection, replayed: sqlite3.Connection, table: st
 def _first(
     found: tuple[bytes, ...] | None, expected: tuple[bytes, ...] | None, names: list[str], key: list[str]
 ) -> str:
-    """A row that differs, by its key, and the column in which it does."""
+    """Return the key of the first differing row, and the column."""
     row = dict(zip(names, expected or found or (), strict=True))
     named = ", ".join(f"{name} {row[name].decode('utf-8', 'replace')}" for name in key) or "a row"
     if found is None or expected is None:

@@ -1,7 +1,7 @@
-"""The registry: where this user's campaigns are, so that a name is enough to find one.
+"""Keep the registry of this user's campaigns, so that they can be found by name.
 
-One small file per campaign folder, so that two submissions at once do not meet and a broken file costs
-one entry. It holds nothing that a campaign does not hold itself.
+There is one small file per campaign folder, so that simultaneous submissions do not conflict and a damaged file affects
+one entry. It contains nothing that the campaign itself does not.
 """
 
 import json
@@ -14,7 +14,7 @@ from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import write_text
 
-NAMES_MAX = 5  # in a sentence
+NAMES_MAX = 5  # named in a sentence
 
 
 class Entry(NamedTuple):
@@ -25,25 +25,25 @@ class Entry(NamedTuple):
 
 
 def home() -> Path:
-    """Folder of the registry: ``$XDG_STATE_HOME/faser-align/campaigns`` (default ``~/.local/state``)."""
+    """Return the registry's folder: ``$XDG_STATE_HOME/faser-align/campaigns`` (default ``~/.local/state``)."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base) / "faser-align" / "campaigns"
 
 
 def add(name: str, folder: str) -> None:
-    """Remember a campaign; a second time changes nothing."""
+    """Add a campaign; a second time changes nothing."""
     path = _path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"name": name, "folder": folder}))
 
 
 def remove(folder: str) -> None:
-    """Forget a campaign; one that is not known is no error."""
+    """Remove a campaign; an unknown one is not an error."""
     _path(folder).unlink(missing_ok=True)
 
 
 def entries() -> list[Entry]:
-    """All campaigns that are known and still there, by name."""
+    """Return all registered campaigns that still exist, by name."""
     found = []
     for path in sorted(home().glob("*.json")):
         try:
@@ -57,10 +57,10 @@ def entries() -> list[Entry]:
 
 
 def find(name: str) -> str:
-    """Folder of the campaign ``name``: a path to its folder, or a name of the registry.
+    """Return the folder of the campaign ``name``: a path to its folder, or a registered name.
 
     Raises:
-        UserError: there is no such campaign (names the nearest), or several of that name.
+        UserError: there is no such campaign (suggests the most similar), or several of that name.
     """
     path = os.path.abspath(os.path.expanduser(name))
     if os.path.exists(f"{path}/{layout.RECORD}"):
@@ -83,7 +83,7 @@ def find(name: str) -> str:
 
 
 def _path(folder: str) -> Path:
-    import hashlib  # who only reads needs none
+    import hashlib  # only needed here
 
     digest = hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:16]
     return home() / f"{digest}.json"

@@ -1,7 +1,7 @@
-"""The schema of a campaign's store, as numbered migrations (sqlite-utils).
+"""Define the schema of a campaign's state database as numbered migrations (sqlite-utils).
 
-Each migration runs in one transaction together with the row that says that it was applied. They are
-applied at submission and by ``repair``, never by a hook. A migration that was released is not changed.
+Each migration runs in one transaction together with the row that records it. Submission and ``repair`` apply them,
+never a hook. A released migration is never changed.
 """
 
 import contextlib
@@ -126,29 +126,29 @@ def _initial(db: sqlite_utils.Database) -> None:
 def _views(db: sqlite_utils.Database) -> None:
     for text in views.VIEWS.values():
         db.execute(text.strip())
-    # Older stores have 0 here: what hooks ask, who cannot afford sqlite-utils.
+    # Older databases have 0 here; hooks read this number, because sqlite-utils is slow to import.
     db.execute("PRAGMA user_version = 2")
 
 
 def version_of(applied: int) -> int:
-    """``PRAGMA user_version`` of a store that has so many migrations; it counts from the second on."""
+    """Return ``PRAGMA user_version`` for this number of migrations; it counts from the second on."""
     return applied if applied > 1 else 0
 
 
 def applied(db: sqlite3.Connection) -> list[str]:
-    """Names of the migrations that the store says were applied, in their order."""
+    """Return the names of the migrations recorded in the database, in order."""
     sql = "SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY id"
     return [name for (name,) in db.execute(sql, (SET,))]
 
 
 def names() -> list[str]:
-    """Names of all migrations that this version knows, in their order."""
+    """Return the names of all known migrations, in order."""
     with contextlib.closing(sqlite3.connect(":memory:")) as empty:
         return [migration.name for migration in migrations.pending(sqlite_utils.Database(empty, execute_plugins=False))]
 
 
 def migrate(path: str) -> None:
-    """Bring the store at ``path`` up to the newest schema, all in one transaction; makes the file where there is none.
+    """Migrate the database at ``path`` to the newest schema in one transaction; create it if missing.
 
     Raises:
         sqlite3.Error: nothing was changed.
@@ -160,8 +160,8 @@ def migrate(path: str) -> None:
 
 
 def upgrade(db: sqlite3.Connection) -> None:
-    """The same for a connection; one that fails half-way is to be closed."""
-    # sqlite-utils begins deferred transactions, which fail at once where another one writes: it finds one of ours.
+    """Migrate the database of a connection, which must be closed after an error."""
+    # sqlite-utils begins deferred transactions, which fail at once beside another writer, so begin one here.
     db.execute("BEGIN IMMEDIATE")
     migrations.apply(sqlite_utils.Database(db, execute_plugins=False))
     db.execute("COMMIT")

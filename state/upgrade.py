@@ -1,4 +1,4 @@
-"""Old stores in a newer program: brought up to date between two DAGMans, never by a hook and never beside one."""
+"""Migrate an older program's state database between two DAGMans, never in or beside a hook."""
 
 import os
 import sqlite3
@@ -9,16 +9,16 @@ from faser_align.state import database, publish
 
 
 def bring_up_to_date(folder: str) -> bool:
-    """Migrate the store of the campaign in ``folder`` to the newest schema, and publish it.
+    """Migrate the database of the campaign in ``folder`` to the newest schema, and publish it.
 
-    Only while no DAGMan of the campaign is in the queue: its hooks would wait for it. Killed half-way it leaves the store
-    as it was.
+    Only while no DAGMan of the campaign is in the queue: its hooks would wait for it. If killed it leaves the database
+    unchanged.
 
     Returns:
         Whether there was anything to migrate, or no redo log.
 
     Raises:
-        StoreError: a newer program has changed the store, or it cannot be read or written.
+        StoreError: a newer program has changed the database, or it cannot be read or written.
     """
     try:
         turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
@@ -32,7 +32,7 @@ def bring_up_to_date(folder: str) -> bool:
                 from faser_align.state import schema
 
                 schema.migrate(f"{folder}/{layout.STATE}")
-            redolog.begin(folder)  # its statements are those of the new schema
+            redolog.begin(folder)  # its statements have the new schema
         finally:
             turn.close()
         publish.publish(folder)

@@ -1,6 +1,6 @@
-"""The views of the store, for people who read it with their own tools. Pure text: also what ``export`` reads.
+"""Define the database's views, for people with their own SQL tools and for ``export``. Pure text.
 
-They are part of the schema's second version: what was released is not changed, a new view is a new migration.
+They are part of the schema's second version: released views are never changed, a new view is a new migration.
 """
 
 HISTORY = """
