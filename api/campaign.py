@@ -1,4 +1,4 @@
-"""Campaigns for programs: read them from the snapshot, submit and control them as the commands do."""
+"""Read campaigns from their snapshots, and submit and control them as the commands do."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def campaigns() -> list["Campaign"]:
-    """All campaigns of this account that are still there, by name.
+    """Return all existing campaigns of this account, by name.
 
     >>> [campaign.name for campaign in campaigns()]
     ['Y2023_R011705_F400-405']
@@ -35,21 +35,21 @@ def submit(
     name: str = "",
     check: bool = True,
 ) -> "Campaign":
-    """Submit a campaign, as ``faser-align submit`` does, and return it.
+    """Submit a campaign as ``faser-align submit`` does, and return it.
 
     Args:
         year, run: the data, for example 2023 and "011705".
         files: raw files, both ends included, for example "400-450".
-        iterations: at most so many; None: as the configuration says.
-        stations: 3 without the IFT, 4 with it; None: as the configuration says.
-        constants: the file to start from; empty: that of the configuration.
+        iterations: maximum number of iterations; None: as configured.
+        stations: 3 without the IFT, 4 with it; None: as configured.
+        constants: the file to start from; empty: as configured.
         config: the configuration file; empty: ``faser-align.toml`` here.
-        name: of the campaign and its folder; empty: as the configuration says.
-        check: look first whether it could run, and refuse it otherwise.
+        name: name of the campaign and its folder; empty: as configured.
+        check: check first whether it could run, and refuse it otherwise.
 
     Raises:
         UserError: a value is wrong, or this user cannot submit here.
-        CampaignError: the campaign could not run, or HTCondor refuses it. Then nothing is left of it.
+        CampaignError: the campaign could not run, or HTCondor refuses it; nothing is left of it.
     """
     from faser_align.operations import submission
 
@@ -101,20 +101,20 @@ class Campaign:
 
     @property
     def state(self) -> str:
-        """The state, one of those that ``faser-align diagram`` draws."""
+        """State of the campaign, one of those drawn by ``faser-align diagram``."""
         with queries.published(self.folder) as db:
             return str(queries.campaign_now(db, self.folder)["state"])
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to an end, a good or a bad one."""
+        """Whether it has ended, successfully or not."""
         return self.state in table.ENDS
 
     def iterations(self) -> list[Row]:
-        """One row of numbers for each iteration that has begun, ready for a table.
+        """Return one row of numbers per iteration that has begun, ready for a table.
 
-        Keys: stage, iteration, files_used, files_expected, tracks, chi2_per_ndf, effect_um, significance, verdict, solver,
-        and the largest correction with its unit and place. None where there is no number.
+        Keys: stage, iteration, files_used, files_expected, tracks, chi2_per_ndf, effect_um, significance, verdict,
+        solver, and the largest correction with its unit and place. Missing numbers are None.
 
         >>> campaign = Campaign("Y2023_R011705_F400-405")
         >>> [(row["iteration"], row["verdict"]) for row in campaign.iterations()]
@@ -148,7 +148,7 @@ class Campaign:
             return queries.history(db, nodes=nodes)
 
     def constants(self, stage: int = 0, iteration: int = 0) -> Constants:
-        """Constants that an iteration found, by key, as six numbers (mm, rad); those of the latest one without arguments.
+        """Return the constants of an iteration by key, as six numbers (mm, rad); by default the latest.
 
         >>> campaign = Campaign("Y2023_R011705_F400-405")
         >>> campaign.constants()["003"][1]
@@ -157,7 +157,7 @@ class Campaign:
         False
 
         Raises:
-            UserError: the iteration has found none, they cannot be read, or a stage is named without an iteration.
+            UserError: the iteration has no constants, they cannot be read, or a stage is given without an iteration.
         """
         if stage and not iteration:
             raise UserError(f"stage {stage} of {self.name} has several iterations; name the iteration, too")
@@ -170,7 +170,7 @@ class Campaign:
         return read_constants(layout.result_file(self.folder, stage or 1, iteration))
 
     def start_constants(self) -> Constants:
-        """Constants that the campaign started from (mm, rad)."""
+        """Return the constants that the campaign started from (mm, rad)."""
         return read_constants(layout.constants_file(self.folder, 1, 1))
 
     def stop(self) -> str:
@@ -185,13 +185,13 @@ class Campaign:
         return lifecycle.stop(self.folder).state
 
     def stop_after_iteration(self, *, wanted: bool = True) -> None:
-        """Request that the campaign stops after the current iteration, or take that back."""
+        """Request that the campaign stops after the current iteration, or withdraw the request."""
         from faser_align.operations import lifecycle
 
         lifecycle.stop_after(self.folder, "iteration" if wanted else "never")
 
     def resume(self) -> int:
-        """Continue a campaign that failed or was removed; returns the cluster of its new DAGMan job.
+        """Continue a campaign that failed or was removed; return the cluster of its new DAGMan job.
 
         Raises:
             UserError: there is nothing to resume, or its DAGMan is in the queue.
@@ -202,7 +202,7 @@ class Campaign:
         return lifecycle.resume(self.folder).cluster
 
     def extend(self, iterations: int) -> int:
-        """Allow that many more iterations; returns the cluster of the new DAGMan job.
+        """Allow that many more iterations; return the cluster of the new DAGMan job.
 
         Raises:
             UserError: it has not ended, has converged, or cannot have so many.
@@ -216,7 +216,7 @@ class Campaign:
         """Change limits while the campaign runs, for example ``{"convergence.patience": 3}``.
 
         Raises:
-            UserError: a key cannot be changed or a value is not allowed; then nothing is changed.
+            UserError: a key cannot be changed or a value is not allowed; nothing is changed.
         """
         from faser_align.operations import limits
 
@@ -242,7 +242,7 @@ class Campaign:
         return _submit(submission.Request(iterations=iterations, config=config, name=name, parent=parent), check=check)
 
     def wait(self, timeout_s: float | None = None) -> str | None:
-        """Wait until the campaign has ended; returns its end state, None if the time was up or no script can end it."""
+        """Wait until the campaign has ended; return its end state, or None after a timeout or if no script can end it."""
         from faser_align.operations import dagman, waiting
 
         return waiting.wait(self.folder, timeout_s=timeout_s, stuck=dagman.look_again).end

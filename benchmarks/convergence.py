@@ -1,7 +1,7 @@
-"""What convergence rules do: the measurements that the default rules are based on, one row each.
+"""Measure the convergence criteria on simulated campaigns; the defaults are based on this.
 
 ``python benchmarks/convergence.py`` runs a dozen simulated campaigns of fixed length and judges their iterations with
-different rules afterwards. Every row says what is expected and what was found.
+different criteria afterwards. Each row has an expectation and the result.
 """
 
 import json
@@ -23,7 +23,7 @@ from faser_align.fsm.criteria import Rules
 from faser_align.fsm.verdict import judge
 
 History = list[dict[str, Any]]
-# Nothing but a rule: no condition, no patience.
+# A single criterion without conditions and patience.
 BARE = Rules(
     patience=1,
     module_cut_max=1.0,
@@ -35,7 +35,7 @@ BARE = Rules(
 
 
 class Run(NamedTuple):
-    """A campaign of a fixed number of iterations; ``drop`` leaves out another of its files in each."""
+    """A campaign with a fixed number of iterations; ``drop`` omits another of its files in each."""
 
     case: Case
     iterations: int
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 def case(
     steps: str, tracks: int, start_um: float, *, pivot: str = "layer", cuts: Sequence[float] = (0.5, 0.05)
 ) -> Case:
-    """A case without outliers."""
+    """Return a case without outliers."""
     return Case(11, steps, tracks, start_um, pivot, tuple(cuts), 0.0, 0)
 
 
@@ -69,7 +69,7 @@ RUNS = {
 
 
 def run(one: Run, root: str) -> History:
-    """The metrics of all iterations of a campaign."""
+    """Return the metrics of all iterations of a campaign."""
     folder = Path(tempfile.mkdtemp(dir=root))
     truth = true_constants()
     write_constants(folder / "truth.txt", truth)
@@ -85,7 +85,7 @@ def run(one: Run, root: str) -> History:
 
 
 def passes(history: History, rules: Rules) -> int | None:
-    """First iteration that is judged converged by ``rules``; by a bare rule whatever parameters were fixed."""
+    """Return the first iteration that converges by ``rules``; by a bare rule whatever parameters were fixed."""
     if rules.module_cut_max == BARE.module_cut_max:
         none: dict[str, Any] = {"entries_fixed": [], "entries_fixed_names": []}
         history = [{**one, "steps": [{**step, **none} for step in one["steps"]]} for one in history]
@@ -96,7 +96,7 @@ def passes(history: History, rules: Rules) -> int | None:
 
 
 def column(history: History, *path: str) -> str:
-    """A number of all iterations."""
+    """Return a quantity of all iterations."""
     values: list[Any] = list(history)
     for key in path:
         values = [value[key] for value in values]
@@ -108,7 +108,7 @@ def _worst_cut(metrics: dict[str, Any]) -> float:
 
 
 def rows(found: dict[str, History]) -> list[tuple[str, str]]:
-    """Facts, each with what was found."""
+    """Return expectations, each with its result."""
     significance, effect = BARE._replace(rules=("significance",)), BARE._replace(rules=("effect",))
     relative = BARE._replace(rules=("relative",))
     narrow, wide = found["far, narrow"], found["far, wide first"]
@@ -179,7 +179,7 @@ def rows(found: dict[str, History]) -> list[tuple[str, str]]:
 
 
 def main() -> int:
-    """Run the campaigns and show the facts."""
+    """Run the campaigns and show the results."""
     started = time.perf_counter()
     place = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with (

@@ -1,10 +1,10 @@
-"""How long hooks wait for a receiver that never answers: nobody longer than the alarm.
+"""Measure how long hooks wait for a receiver that never answers: no longer than the alarm.
 
     python benchmarks/delivery.py [--alarm 20] [--final 30] [--hooks 4] [--servers silent dripping tls dns]
 
-A server on loopback accepts connections and stays silent, answers at one byte a second, or stays silent where TLS would
-begin; or the name servers (root may have some of his own) never say where the server is. Several HOLD hooks run at once,
-then FINAL. Beside that target there is one that works: it must get every message once.
+A server on loopback accepts connections and stays silent, answers at one byte per second, or stays silent where TLS
+would begin; or name servers (root can run them) never answer. Several HOLD hooks run at once, then FINAL. A second
+target works: it must get every message once.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Waited(NamedTuple):
         pre_s: wall time of a reconstruction node's PRE meanwhile (s).
         hold_s, final_s: wall times of the HOLD hooks and of FINAL (s).
         statuses: exit statuses of all of them.
-        letters: how many letters the target that works has got, and how many different ones.
+        letters: number of mails to the working target, and of different ones.
     """
 
     pre_s: float
@@ -45,18 +45,18 @@ class Waited(NamedTuple):
     letters: tuple[int, int]
 
 
-# What never answers -> the address of the target, with the server's port.
+# Kind of silent server -> address of the target, with the server's port.
 SERVERS = {
     "silent": "mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org",
     "dripping": "mmost://127.0.0.1:{port}/yobjmukpaw3r3urc5h6i369yima",
     "tls": "mailtos://127.0.0.1:{port}?from=a@example.org&to=b@example.org&mode=ssl",
     "dns": "mailto://mail.example.org:{port}?from=a@example.org&to=b@example.org",
 }
-NAME_SERVERS = ("127.0.0.51", "127.0.0.52", "127.0.0.53")  # glibc asks three at most
+NAME_SERVERS = ("127.0.0.51", "127.0.0.52", "127.0.0.53")  # glibc uses at most three
 
 
 def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:
-    """Words in front of a command that let it ask name servers that never answer, for as long as the stack is open."""
+    """Return a command prefix for silent name servers, which run while the stack is open."""
     for address in NAME_SERVERS:
         stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((address, 53))
     names = base / "resolv.conf"
@@ -65,7 +65,7 @@ def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:
 
 
 def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int, server: str = "silent") -> Waited:
-    """Run hooks of a campaign in ``base`` with one target that never answers, one that works, and alarms of these lengths (s)."""
+    """Run hooks of a campaign in ``base`` with one silent target, one working target, and these alarms (s)."""
     program = altered(
         "from faser_align.system.libraries import site_packages\nsite_packages()\n"
         "from faser_align.hooks import delivery\n"

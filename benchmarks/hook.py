@@ -25,7 +25,7 @@ from faser_align.campaign import layout
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "CONDOR_ID": "12.0"}
 WHOLE = [sys.executable, "-I", "-S", HOOK]
-# hooks/run.py as it is, but for the copy.
+# hooks/run.py without publishing.
 APART = f"""
 import os, sys
 sys.path.insert(0, {str(Path(HOOK).parents[2])!r})
@@ -38,7 +38,7 @@ BASELINE = [sys.executable, "-I", "-S", "-c", "import sqlite3"]
 
 
 def took_ms(command: list[str]) -> float:
-    """Wall time of a whole process (ms)."""
+    """Return the wall time of a whole process (ms)."""
     started = time.perf_counter()
     subprocess.run(command, env=ENVIRONMENT, check=True)
     return (time.perf_counter() - started) * 1e3

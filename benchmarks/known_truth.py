@@ -1,6 +1,6 @@
-"""Simulated campaigns whose truth is known: how they are set up and run, and where their tracks lead in the end.
+"""Set up and run simulated campaigns with a known truth, and find where their tracks lead in the end.
 
-For ``verdicts.py`` and ``convergence.py``: the jobs' own programs, in one process and without HTCondor.
+For ``verdicts.py`` and ``convergence.py``: the jobs' own functions, in one process and without HTCondor.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one campaign a core; numpy reads it when it is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one campaign per core; numpy reads it when it is imported
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from faser_align.jobs.solve import solve
 from faser_align.jobs.steps import run_steps
 
 ITERATIONS, MORE = 12, 15
-STILL = 1e-6  # significance from which a fixed point is reached
+STILL = 1e-6  # significance below which a fixed point is reached
 _EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 _TRUTH, _FRAME = _EXAMPLES / "align_2025.txt", _EXAMPLES / "frame_3st.txt"
 STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
@@ -57,7 +57,7 @@ STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One campaign: what is aligned, with how much data, from how far."""
+    """One campaign: what is aligned, with how much data, and the initial misalignment."""
 
     seed: int
     steps: str
@@ -66,30 +66,30 @@ class Case:
     pivot: str
     cuts: tuple[float, ...]
     outliers: float
-    lost_in: int  # iteration in which a file is lost; 0 for never
+    lost_in: int  # iteration in which a file is dropped; 0 for never
 
     @property
     def files(self) -> int:
-        """Raw files: so many that one may be lost, or few, which is quicker."""
+        """Return the number of raw files: enough to drop one, or few, which is faster."""
         return 6 if self.lost_in else 2
 
 
 def true_constants() -> Constants:
-    """FASER's constants of 2025, which the simulated detector has."""
+    """Return FASER's constants of 2025, which the simulated detector has."""
     return parse_constants(_TRUTH.read_text(encoding="utf-8"), str(_TRUTH))
 
 
 def free_labels(case: Case) -> set[int]:
-    """Labels that a step of the case frees."""
+    """Return the labels that a step of the case frees."""
     stations, steps = STEPS[case.steps]
     return set().union(*(set(PARAMETERS) - fix_rules(step["fix"], stations) for step in steps))
 
 
 def misplace(truth: Constants, case: Case) -> Constants:
-    """Constants beside the truth in what the case's steps free.
+    """Return constants that differ from the truth in what the case's steps free.
 
-    ``start_um`` is the rms shift of modules across their strips where only these are free, else that of layers along
-    y; the other degrees of freedom go with it as they do in FASER. Each layer's mean module shift and turn stay zero.
+    ``start_um`` is the rms shift of modules across their strips if only these are free, else that of layers along y;
+    the other degrees of freedom scale with it as in FASER. Each layer's mean module shift and rotation stay zero.
     """
     rng = np.random.default_rng([case.seed, 7])
     keys = {PARAMETERS[label].key for label in free_labels(case)}
@@ -115,7 +115,7 @@ def _sum(a: Sequence[float], b: Sequence[float]) -> Any:
 
 
 def make(case: Case, folder: Path, start: Constants, **mille: Any) -> dict[str, Any]:
-    """A campaign's folder and record, as submit makes them; keywords change ``[mille]``."""
+    """Make a campaign's folder and manifest as submit does; keywords change ``[mille]``."""
     stations, steps = STEPS[case.steps]
     loose = {"derivative_max": 1e6} if case.pivot == "layer" else {}
     tables = {
@@ -160,7 +160,7 @@ def solve_iteration(campaign: dict[str, Any], iteration: int, lost: Sequence[int
 
 
 def forget(campaign: dict[str, Any], iteration: int) -> None:
-    """Make room: of an iteration that is over only small files are needed."""
+    """Remove the large files of an iteration that is over."""
     if iteration > 0:
         for path in Path(layout.iteration_folder(campaign["folder"], 1, iteration), layout.KFALIGNMENT).iterdir():
             if path.suffix in (".root", ".bin"):
@@ -168,7 +168,7 @@ def forget(campaign: dict[str, Any], iteration: int) -> None:
 
 
 def fixed_point(case: Case, folder: Path, start: Constants, lost: Sequence[int]) -> tuple[Constants, Normal, int]:
-    """Where the same tracks lead in MORE iterations without residual cut and outliers, and their normal equations."""
+    """Return where the same tracks lead in MORE iterations without residual cut, and their normal equations."""
     campaign = make(replace(case, outliers=0.0), folder / "settled", start, residual_max=[1000.0])
     used = [file for file in campaign["files"] if file not in lost]
     constants = start
@@ -193,10 +193,10 @@ def fixed_point(case: Case, folder: Path, start: Constants, lost: Sequence[int])
 
 
 def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: Path) -> Normal:
-    """Normal equations with derivatives about the layers' own z, whatever pivot the campaign has.
+    """Return normal equations with derivatives about the layers' own z, whatever pivot the campaign has.
 
-    Calypso's derivatives take some directions for determined that are not: a layer that turns about x or y shifts its
-    modules, which are upstream and downstream of it.
+    Calypso's derivatives make some undetermined directions look determined: a layer that rotates about x or y shifts
+    its modules, which are upstream and downstream of it.
     """
     iteration = open_iteration(campaign["folder"], 1, number)
     mille = campaign["config"]["mille"] | {
@@ -211,7 +211,7 @@ def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: 
 
 
 def parameters(first: Constants, second: Constants) -> dict[int, float]:
-    """Difference of constants as the solver's parameters (mm, rad), the inverse of what a correction is made of."""
+    """Return a difference of constants as the solver's parameters (mm, rad), the inverse of making a correction."""
     found = {}
     for label, parameter in PARAMETERS.items():
         x, y, _, rx, ry, rz = np.subtract(first.get(parameter.key, ZERO), second.get(parameter.key, ZERO))

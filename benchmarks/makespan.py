@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hook  # noqa: F401 - puts what tests share on the path
+import hook  # noqa: F401 - adds tests/support to the path
 from campaigns import make_campaign
 
 from faser_align.campaign import layout
@@ -25,13 +25,13 @@ STUB = Path(__file__).with_name("stub_job.py")
 
 
 def dag(record: dict[str, Any], *, scripts: bool) -> str:
-    """The campaign's own DAG with the jobs replaced, and without ``scripts`` the hooks as well."""
+    """Return the campaign's own DAG with the jobs replaced, and without ``scripts`` the hooks as well."""
     text = re.sub(r'arguments = ".*"', f'arguments = "-I -S {STUB} $(JOB)"', render(record))
     return text if scripts else re.sub(rf"{re.escape(record['python'])} -I -S \S+/run\.py .*", "/bin/true", text)
 
 
 def makespan_s(folder: Path, files: int, iterations: int, *, scripts: bool) -> float:
-    """Time from the submission until DAGMan has left the queue (s)."""
+    """Return the time from the submission until DAGMan has left the queue (s)."""
     from faser_align.dag.submit import dagman_jobs, submit_dag
     from faser_align.pool.schedd import schedd
 

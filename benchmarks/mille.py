@@ -41,7 +41,7 @@ with open("/proc/self/status") as status:
     peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
 print(seconds, int(peak) / 1024, time.process_time() - before)
 """
-LAYOUTS = (  # name, tracks in a basket (0: all), compression
+LAYOUTS = (  # name, tracks per basket (0: all), compression
     ("400 tracks a basket, zlib", 400, 1),
     ("10,000 tracks a basket, zlib", 10_000, 1),
     ("one basket, zlib", 0, 1),
@@ -88,14 +88,14 @@ def _write(path: str, source: str, tracks: int, per_basket: int, level: int) -> 
 
 
 def _measure(program: str, path: str) -> tuple[float, float, float]:
-    """Seconds, peak memory (MB) and CPU seconds of a program without its start."""
+    """Return seconds, peak memory (MB) and CPU seconds of a program without its start."""
     done = subprocess.run([sys.executable, "-c", program + REPORT, path], capture_output=True, text=True, check=True)
     seconds, memory_mb, cpu_s = map(float, done.stdout.split())
     return seconds, memory_mb, cpu_s
 
 
 def _vectors(source: str, repeats: int = 100) -> None:
-    """Real ``std::vector<double>`` branches, which no Python program can write: the source, read over and over."""
+    """Write real ``std::vector<double>`` branches, which no Python program can: the source, read repeatedly."""
     import uproot
 
     from faser_align.alignment.mille.conversion import Cuts, convert

@@ -28,7 +28,7 @@ SIZES = ((50, 10, 5.0, 3.0), (10_000, 10, 30.0, 6.0))
 
 
 def took_s(command: list[str]) -> float:
-    """Wall time of a whole process (s)."""
+    """Return the wall time of a whole process (s)."""
     started = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started

@@ -30,7 +30,7 @@ RATIO_MAX = 2.0
 
 
 def took_ms(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU time of a whole process (ms)."""
+    """Return wall and CPU time of a whole process (ms)."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -44,7 +44,7 @@ def measure(commands: list[list[str]], rounds: int) -> None:
         base = took_ms(BASELINE)
         for words in commands:
             wall, cpu = took_ms([PROGRAM, *words])
-            if turn:  # the first one warms the files
+            if turn:  # the first round warms the file cache
                 found.setdefault(" ".join(words), []).append((wall, wall / base[0], cpu / base[1]))
     for name, rows in found.items():
         wall, ratio, cpu = (statistics.median(column) for column in zip(*rows, strict=True))

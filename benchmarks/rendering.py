@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hook  # noqa: F401 - puts what tests share on the path
+import hook  # noqa: F401 - adds tests/support to the path
 from campaigns import make_campaign
 
 from faser_align.campaign import layout
@@ -18,7 +18,7 @@ from faser_align.dag.render import render
 
 
 def by_hand(record: dict[str, Any]) -> str:
-    """The nodes and edges alone, joined by hand: the least that any generator has to do."""
+    """Return only the nodes and edges, joined by hand: the minimum work of any generator."""
     lines = []
     before = ""
     for iteration in range(1, record["stages"][0]["iterations"] + 1):

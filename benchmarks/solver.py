@@ -1,11 +1,11 @@
-"""Time and memory of the built-in solver, as a function of the number of tracks.
+"""Measure time and memory of the built-in solver as a function of the number of tracks.
 
 ``python benchmarks/solver.py [TRACKS...] [--large] [--threads N]`` solves 348 free parameters under 24 constraints by
 ``inversion 3``, for 1e4 and 1e5 tracks, with ``--large`` also for a million (2.1 GB of scratch space). The tracks are
-those of the reference data of ``tests/data``, each used many times with other hits left out and other residuals, so
-that a record has 19 measurements in the mean. Each number of tracks is solved in a process of its own, so that the
-memory is that of one solution. The table has microseconds a track: of the wall, of the processor, and of each pass
-(count reads, FMS makes the matrix, F the gradient, his the histograms).
+those of the reference data of ``tests/data``, each used many times with other hits omitted and other residuals, so that
+a record has 19 measurements on average. Each number of tracks is solved in its own process, so that the memory is that
+of one solution. The table has microseconds per track: wall time, CPU time, and each pass (count reads, FMS computes the
+matrix, F the gradient, his the histograms).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from faser_align.alignment.mille.records import read_records
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 
 REFERENCE = Path(__file__).parents[1] / "tests/data/pede/case1_free_constraints/mp2input.bin.gz"
-KEEP = 0.82  # of the measurements, 23 of which are in a track of the reference data
+KEEP = 0.82  # fraction of the measurements, 23 of which are in a track of the reference data
 NOISE_MM = 0.02
 SEED = 1
 
@@ -69,7 +69,7 @@ def _write(file: BinaryIO, values: NDArray[Any], indices: NDArray[Any], sizes: N
 
 
 def measure(steering: Path) -> dict[str, Any]:
-    """Solve, and tell times and memory of this process."""
+    """Solve, and return times and memory of this process."""
     from faser_align.alignment.solver.builtin import solve
 
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -91,7 +91,7 @@ def measure(steering: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Run the requested measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracks", nargs="*", type=int)
     parser.add_argument("--large", action="store_true", help="a million tracks, too")

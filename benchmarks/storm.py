@@ -47,16 +47,16 @@ ALONE = 20  # hooks that run alone, for the ratio
 
 
 class Storm(NamedTuple):
-    """What a storm was like.
+    """Results of many simultaneous hooks.
 
     Attributes:
-        events: how many events were sent.
+        events: number of events sent.
         took_s: wall time of each hook (s), without those that ran alone.
         alone_s: wall time of each hook that ran alone (s).
-        wall_s: duration of the storm (s).
-        lost, doubled: events that are not in the store, and those that are there more than once.
-        said: what hooks wrote to standard error, one line each.
-        findings: what is wrong with the store, in sentences.
+        wall_s: total duration (s).
+        lost, doubled: events missing from the database, and recorded more than once.
+        said: output of hooks to standard error, one line each.
+        findings: problems of the database, in sentences.
     """
 
     events: int
@@ -69,12 +69,12 @@ class Storm(NamedTuple):
     findings: list[str]
 
     def percentile(self, share: float) -> float:
-        """The duration (s) that a ``share`` of the hooks did not exceed."""
+        """Return the duration (s) that a ``share`` of the hooks did not exceed."""
         return sorted(self.took_s)[max(0, round(share * len(self.took_s)) - 1)]
 
 
 def storm(folder: Path, events: int, *, parallel: int = 20, program: Sequence[str] = WITH_FLOCK) -> Storm:
-    """Make a campaign in ``folder`` and send it ``events`` events, ``parallel`` at a time; then look what is there."""
+    """Make a campaign in ``folder``, send it ``events`` events, ``parallel`` at a time, and check the result."""
     nodes = -(-(events + ALONE) // 2)
     iterations = max(1, min(20, nodes // 100))
     files = -(-nodes // iterations)
@@ -97,7 +97,7 @@ def storm(folder: Path, events: int, *, parallel: int = 20, program: Sequence[st
 
 
 def calls(record: dict[str, Any], iteration: int, file: int) -> Iterator[list[str]]:
-    """The words of a node's PRE and POST, with the job's output made in between."""
+    """Yield the arguments of a node's PRE and POST, and write the job's output in between."""
     node = layout.reco_node(1, iteration, file)
     yield ["pre", record["folder"], node, "0", "2"]
     write_output(record, 1, iteration, file)
@@ -105,7 +105,7 @@ def calls(record: dict[str, Any], iteration: int, file: int) -> Iterator[list[st
 
 
 def _run(words: list[str], said: int) -> float:
-    """Run a hook; returns its wall time (s)."""
+    """Run a hook; return its wall time (s)."""
     started = time.perf_counter()
     actions = [(os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
     child = os.posix_spawn(words[0], words, ENVIRONMENT, file_actions=actions)
@@ -116,7 +116,7 @@ def _run(words: list[str], said: int) -> float:
 
 
 def accounts(record: dict[str, Any], lives: list[tuple[int, int]]) -> tuple[int, int]:
-    """How many of the nodes' events are missing in history, attempts and table of events, and how many are too many."""
+    """Return how many of the nodes' events are missing in the database, and how many are extra."""
     names = [layout.reco_node(1, i, f) for i, f in lives]
     wanted = {(name, event) for name in names for event in ("started", "succeeded")}
     with closing(sqlite3.connect(Path(record["folder"], layout.STATE))) as db:
@@ -129,7 +129,7 @@ def accounts(record: dict[str, Any], lives: list[tuple[int, int]]) -> tuple[int,
 
 
 def report(title: str, found: Storm) -> None:
-    """Print what a storm was like."""
+    """Print the results."""
     p50, p99, alone = found.percentile(0.5), found.percentile(0.99), statistics.median(found.alone_s)
     print(
         f"{title}: {found.events} events, {found.events / found.wall_s:.1f} events/s; one hook: p50 {p50 * 1e3:.0f} ms, "
@@ -145,7 +145,7 @@ def report(title: str, found: Storm) -> None:
 
 
 def slow_fsync(delay_ms: int) -> None:
-    """Begin anew under strace, which delays every fsync of this process and of its children by ``delay_ms``."""
+    """Restart under strace, which delays every fsync of this process and its children by ``delay_ms``."""
     strace = shutil.which("strace")
     if strace is None:
         raise SystemExit("--fsync-ms needs strace")

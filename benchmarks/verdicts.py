@@ -56,7 +56,7 @@ DRAWN = {"IFT modules": 0.35, "IFT layers": 0.15, "3ST two-step": 0.3, "3ST thre
 
 @dataclass
 class Outcome:
-    """What became of a campaign; distances are None where there is no result to judge."""
+    """The result of a campaign; distances are None without a result to judge."""
 
     case: Case
     verdict: str = "failed"
@@ -72,14 +72,14 @@ class Outcome:
 
     @property
     def false(self) -> bool:
-        """Whether it converged beside its fixed point."""
+        """Return whether it converged away from its fixed point."""
         if self.verdict != "converged" or self.effect_um is None or self.sigma is None:
             return False
         return self.effect_um > EFFECT_UM or self.sigma > SIGMA
 
 
 def draw(seed: int) -> Case:
-    """The case of a seed."""
+    """Return the case of a seed."""
     rng = np.random.default_rng([2026, seed])
     steps = str(rng.choice(list(DRAWN), p=list(DRAWN.values())))
     return Case(
@@ -151,7 +151,7 @@ def _measure(
     iterations: int,
     outcome: Outcome,
 ) -> None:
-    """Distances of the campaign's constants from their fixed point, and from the truth in units of their errors."""
+    """Measure the constants' distances from their fixed point, and from the truth in units of their errors."""
     found = read_constants(layout.result_file(campaign["folder"], 1, iterations))
     settled, normal, measurements = fixed_point(case, folder, found, lost)
     values, directions = normal.directions(free_labels(case))
@@ -166,7 +166,7 @@ def _measure(
 
 
 def upper_limit(false: int, converged: int, confidence: float = 0.95) -> float:
-    """Clopper and Pearson's one-sided upper limit of a share: the largest that still has a chance of so few."""
+    """Return Clopper and Pearson's one-sided upper limit of a fraction, for ``false`` out of ``converged``."""
     if converged == 0:
         return 1.0
     low, high = false / converged, 1.0
@@ -178,7 +178,7 @@ def upper_limit(false: int, converged: int, confidence: float = 0.95) -> float:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Write the table of campaigns and what follows from it."""
+    """Print the table of campaigns and its summary."""
     print(
         "seed steps            tracks start cuts     pivot   outl lost  verdict    it  effect  sigma   pull  weak  us"
     )
@@ -209,7 +209,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def main() -> int:
-    """Run the campaigns that the command line asks for."""
+    """Run the requested campaigns."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--campaigns", type=int, default=12)
     options.add_argument("--first", type=int, default=1, help="seed of the first campaign")
