@@ -103,8 +103,8 @@ def without_dagman(folder: str, sending: bool) -> None:
 def _deliver_in_turn(worker: Worker, folder: str, deadline: float, *, final: bool) -> int:
     """Send what is due while nobody else delivers; returns how many were accepted.
 
-    Each message is tried once, or twice where others of its target are due behind it: a server that refuses one by chance
-    gets it before the others, and one that cannot be sent does not hold them up.
+    Each message is tried once, or twice if later ones of its target are due: a server that refuses one by chance gets it
+    before the others, and one that cannot be sent does not delay them.
     """
     sent = 0
     seen: set[int] = set()

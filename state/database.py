@@ -1,4 +1,4 @@
-"""The connection of a writer: one hook, one ``BEGIN IMMEDIATE`` transaction behind a file lock.
+"""The connection of a writer: one script, one ``BEGIN IMMEDIATE`` transaction, in the order of a file lock.
 
 Hot: standard library only. The lock is a fair queue; SQLite's own busy handler is not (writers that
 poll with growing pauses starve each other), so that it only has to serve the rare reader.
@@ -84,11 +84,11 @@ def newer(name: str, version: int) -> str:
 
 
 class Turn:
-    """A turn behind a lock file, left by ``close`` or when the process ends, however it ends.
+    """A FIFO lock on a file, released by ``close`` or when the process ends, however it ends.
 
     Args:
         path: the lock file.
-        wait_s: how long to queue; afterwards ``mine`` is False, and whoever asked decides what that means.
+        wait_s: how long to queue; afterwards ``mine`` is False, and the caller decides what to do without the lock.
     """
 
     __slots__ = ("_fd", "mine")
@@ -134,11 +134,10 @@ def _wait(fd: int, wait_s: float) -> bool:
 
 
 def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
-    """Run ``work``, which only reads, as soon as the writer whose turn it is has finished; return what it returned.
+    """Run ``work``, which only reads, after the present writer has finished; return what it returned.
 
-    Behind the door no writer of ours is in the midst of a commit. A reader that knocked at SQLite's own lock would find
-    it closed for most of the time while many write, and might never get in; in the writers' queue it would wait
-    for all of them.
+    With the commit lock held, no script is inside a commit. With SQLite's own lock alone, a reader would find the database
+    locked for most of a burst of writers, and might never read; in the writers' queue it would wait for all of them.
 
     Raises:
         sqlite3.Error, OSError: the store cannot be read.
@@ -163,7 +162,7 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
     Raises:
         sqlite3.Error, OSError: nothing was written.
     """
-    # Whoever waited long enough goes on without the lock: SQLite's own will do.
+    # After the wait the script continues without the lock: SQLite's own lock is enough.
     turn = Turn(f"{folder}/{layout.STATE_LOCK}", QUEUE_S_MAX)
     door = None
     try:

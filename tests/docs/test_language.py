@@ -37,8 +37,10 @@ def files() -> Iterator[Path]:
 
 def retired() -> Iterator[tuple[str, int, str, str]]:
     """Yield file, line, phrase and equivalent of each retired phrase of the checkout."""
-    patterns = [(re.compile(rf"\b(?:{phrase})\b"), instead) for phrase, instead in DATA["retired"].items()]
-    any_of = re.compile(rf"\b(?:{'|'.join(DATA['retired'])})\b")
+    patterns = [
+        (re.compile(rf"\b(?:{phrase})\b", re.IGNORECASE), instead) for phrase, instead in DATA["retired"].items()
+    ]
+    any_of = re.compile(rf"\b(?:{'|'.join(DATA['retired'])})\b", re.IGNORECASE)
     for path in files():
         name = path.relative_to(ROOT).as_posix()
         if path.suffix in (".py", *TEXT) and path.is_file() and path != LIST and not name.startswith("tests/data/"):
@@ -49,7 +51,7 @@ def retired() -> Iterator[tuple[str, int, str, str]]:
 
 def test_no_retired_phrase_is_used() -> None:
     """Each retired phrase is gone, except where the list allows it for a file and says why."""
-    allowed = [(one["file"], re.compile(one["phrase"])) for one in DATA["allowed"]]
+    allowed = [(one["file"], re.compile(one["phrase"], re.IGNORECASE)) for one in DATA["allowed"]]
     assert [
         f"{name}:{number}: {phrase!r}: write {instead}"
         for name, number, phrase, instead in retired()
