@@ -70,7 +70,7 @@ class Case:
 
     @property
     def files(self) -> int:
-        """Return the number of raw files: enough to drop one, or few, which is faster."""
+        """Number of raw files: enough to drop one, or few, which is faster."""
         return 6 if self.lost_in else 2
 
 

@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def false(self) -> bool:
-        """Return whether it converged away from its fixed point."""
+        """Whether it converged away from its fixed point."""
         if self.verdict != "converged" or self.effect_um is None or self.sigma is None:
             return False
         return self.effect_um > EFFECT_UM or self.sigma > SIGMA

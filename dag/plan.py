@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def folder(self) -> str:
-        """Return the absolute path of the campaign's folder."""
+        """Absolute path of the campaign's folder."""
         return str(self.record["folder"])
 
     @property
     def data(self) -> str:
-        """Return the absolute path of the folder of large files; by default the campaign's."""
+        """Absolute path of the folder of large files; by default the campaign's."""
         return str(self.record["data"])
 
 

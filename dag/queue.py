@@ -77,7 +77,7 @@ class Queue(NamedTuple):
 
     @property
     def waiting(self) -> frozenset[str]:
-        """Return the nodes whose job waits in the queue."""
+        """Nodes whose job waits in the queue."""
         return frozenset(job.node for job in self.nodes if job.status == IDLE)
 
 

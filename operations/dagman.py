@@ -35,7 +35,7 @@ class Look(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Return why no script can advance the campaign, with the fix; empty if one can, or if unknown."""
+        """Why no script can advance the campaign, with the fix; empty if one can, or if unknown."""
         if not self.stuck:
             return ""
         return f"{self.seen['name']} is {self.seen['state']}, but {self.trouble}; next: {spoken(self.cure)}"

@@ -46,7 +46,7 @@ class Move(NamedTuple):
 
     @property
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Return number of files and their size (bytes), by iteration."""
+        """Number of files and their size (bytes), by iteration."""
         sums: dict[str, tuple[int, int]] = {}
         for file in self.files:
             count, size = sums.get(file.whose, (0, 0))

@@ -26,7 +26,7 @@ class Retried(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        """Return whether no message that was tried was refused."""
+        """Whether no message that was tried was refused."""
         return all(row["state"] in DELIVERED for row in self.tried)
 
 

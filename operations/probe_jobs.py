@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Return whether waiting any longer would change nothing."""
+        """Whether waiting any longer would change nothing."""
         return self.answered or bool(self.held) or self.value is not None
 
 

@@ -68,7 +68,7 @@ class Curve(NamedTuple):
 
     @property
     def rows(self) -> list[list[float | None]]:
-        """Return for each iteration the value of each campaign, None after its end."""
+        """For each iteration the value of each campaign, None after its end."""
         longest = max(map(len, self.values), default=0)
         return [[of[at] if at < len(of) else None for of in self.values] for at in range(longest)]
 

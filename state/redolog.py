@@ -198,7 +198,7 @@ _SCHEMA = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
 
 
 def _differ(db: sqlite3.Connection, replayed: sqlite3.Connection) -> Iterator[str]:
-    """Return the differences of two databases: their schema, then table by table."""
+    """Yield the differences of two databases: their schema, then table by table."""
     for name in ("user_version", "application_id"):
         found, expected = (one.execute(f"PRAGMA {name}").fetchone()[0] for one in (db, replayed))
         if found != expected:

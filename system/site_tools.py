@@ -26,7 +26,7 @@ class Quota(NamedTuple):
 
     @property
     def left(self) -> int | None:
-        """Return the bytes that may still be written; None: no limit."""
+        """Bytes that may still be written; None: no limit."""
         return None if self.limit is None else max(0, self.limit - self.used)
 
 

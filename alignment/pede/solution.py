@@ -26,7 +26,7 @@ class Rejects(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Return their sum."""
+        """Number of rejected records."""
         return sum(self)
 
 
@@ -107,12 +107,12 @@ class Solution:
 
     @property
     def values(self) -> dict[int, float]:
-        """Return the value of each parameter by label (mm, rad)."""
+        """Value of each parameter by label (mm, rad)."""
         return {label: row.value for label, row in self.result.items()}
 
     @property
     def errors(self) -> dict[int, float]:
-        """Return the error of each variable parameter by label (mm, rad)."""
+        """Error of each variable parameter by label (mm, rad)."""
         return {label: row.error for label, row in self.result.items() if row.error is not None}
 
     @property

@@ -51,12 +51,12 @@ class Step:
 
     @property
     def free(self) -> frozenset[int]:
-        """Return the labels that could move: fixed neither by the rules nor by the entries cut."""
+        """Labels that could move: fixed neither by the rules nor by the entries cut."""
         return frozenset(PARAMETERS) - self.fixed - frozenset(self.solution.entries_fixed)
 
     @property
     def moved(self) -> dict[int, float]:
-        """Return by how much each free label moved (mm, rad)."""
+        """By how much each free label moved (mm, rad)."""
         values = self.solution.values
         return {label: values[label] - self.start.get(label, 0.0) for label in self.free if label in values}
 

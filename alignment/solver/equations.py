@@ -55,7 +55,7 @@ class Equations(NamedTuple):
 
 
 def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:
-    """Return the equations of a block, in one piece if it is not too large.
+    """Yield the equations of a block, in one piece if it is not too large.
 
     Special data are skipped, whatever their indices are.
 

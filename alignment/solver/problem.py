@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def groups(self) -> IntArray:
-        """Return the group of each label, from 1; 0 for labels without data.
+        """Group of each label, from 1; 0 for labels without data.
 
         A group has neighbouring labels that always occur together.
         """
@@ -68,7 +68,7 @@ class Problem:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Return sizes by their names in pede's log."""
+        """Sizes by their names in pede's log."""
         count = len(self.constraints.matrix)
         total = self.parameters.n_variable + (count if self.steering.multipliers else 0)
         groups = self.groups

@@ -22,7 +22,7 @@ class How(NamedTuple):
 
     @property
     def really(self) -> bool:
-        """Return whether to submit anything."""
+        """Whether to submit anything."""
         return not (self.dry_run or self.steering)
 
 

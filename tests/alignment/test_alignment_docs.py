@@ -19,7 +19,7 @@ OWN_KEYS = ("layer", "module", "message", "iterations", "label", "words", "weigh
 
 
 def keys(value: Any) -> set[str]:
-    """Yield the names at every depth, without those of detector elements."""
+    """Return the names at every depth, without those of detector elements."""
     if isinstance(value, dict):
         return {key for key in value if re.fullmatch("[a-z_]+", key)} | {k for v in value.values() for k in keys(v)}
     return {k for v in value for k in keys(v)} if isinstance(value, list) else set()

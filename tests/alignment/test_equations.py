@@ -29,7 +29,7 @@ def read(path: Path, block_bytes: int = 1 << 20) -> tuple[list[Equations], Label
 
 
 def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
-    """Yield the equations one by one."""
+    """Return the equations one by one."""
     found = []
     for chunk in chunks:
         for at in range(len(chunk.values)):

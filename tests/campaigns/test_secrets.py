@@ -100,7 +100,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 
 
 def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
-    """Return the names of all commands that can write JSON."""
+    """Yield the names of all commands that can write JSON."""
     command = command or typer.main.get_command(main.app)
     for word, inner in getattr(command, "commands", {}).items():
         yield from commands_with_json(inner, f"{name} {word}".strip())
@@ -109,7 +109,7 @@ def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
 
 
 def files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Return every readable regular file below a folder with its content; a pool's files may vanish meanwhile."""
+    """Yield every readable regular file below a folder with its content; a pool's files may vanish meanwhile."""
     for path in (Path(top, name) for top, _, names in os.walk(folder) for name in names):
         with contextlib.suppress(OSError):
             if stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK):

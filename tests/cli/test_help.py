@@ -11,7 +11,7 @@ from faser_align.cli import main
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Return the paths of all commands, without groups."""
+    """Yield the paths of all commands, without groups."""
     inner = getattr(command, "commands", None)
     if inner is None:
         yield path

@@ -208,7 +208,7 @@ def test_nobody_can_tell_whether_it_runs(
 
 
 def test_a_full_disk(pool: Pool, stopped: dict[str, Any], workdir: Path) -> None:
-    """A copy without space is reported with its cause, and the campaign keeps its files."""
+    """A move that runs out of space reports the cause, and the campaign keeps its files."""
     assert pool.master_pid
     done = moved(stopped["folder"], workdir / "eos", "fsync:4", "error=ENOSPC")
     assert done.returncode == 1

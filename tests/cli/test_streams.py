@@ -66,7 +66,7 @@ WORDS = {
 
 
 def commands(group: Any, before: str = "") -> Iterator[str]:
-    """Return the names of all commands."""
+    """Yield the names of all commands."""
     for name, command in group.commands.items():
         if getattr(command, "commands", None):
             yield from commands(command, f"{before}{name} ")

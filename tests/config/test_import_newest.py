@@ -52,7 +52,7 @@ JUNK = st.sampled_from(
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return one of their configurations."""
+    """Return a configuration of faser-alignment-script."""
     text = (THEIRS / name).read_text()
     return read_yaml(text, name) if name.endswith(".yaml") else read_json(text, name, lenient=True)[0]
 

@@ -140,7 +140,7 @@ def command(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def lines_of(runner: str) -> list[list[str]]:
-    """Yield the words of each line of those blocks, without comments."""
+    """Return the words of each line of those blocks, without comments."""
     lines = [shlex.split(line, comments=True) for block in those_of(runner) for line in block.text.splitlines()]
     return [words for words in lines if words]
 

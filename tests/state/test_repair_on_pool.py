@@ -33,7 +33,7 @@ def mailbox(workdir: Path) -> Iterator[Mailbox]:
 
 
 def campaign(workdir: Path, name: str, *, fails: dict[str, int] | None = None, wait_s: float = 0.1) -> PoolCampaign:
-    """Provide a campaign of two files that converged in the second iteration, without retries."""
+    """Make a campaign of two files that converged in the second iteration, without retries."""
     notify = {"targets": ["me"], "file": str(workdir / "targets.toml")}
     config = {"notify": notify, "htcondor": {"retries": 0}}
     return PoolCampaign(workdir / name, files=2, iterations=3, quiet_from=2, wait_s=wait_s, fails=fails, config=config)

@@ -29,7 +29,7 @@ def fits(path: Keys, described: Keys) -> bool:
 
 
 def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Return the paths of all numbers, texts, and lists of such; empty tables and lists have none."""
+    """Yield the paths of all numbers, texts, and lists of such; empty tables and lists have none."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from leaves(inner, (*path, key))
@@ -41,7 +41,7 @@ def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
 
 
 def empties(value: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Return the paths of all empty tables and lists, and of null, which may replace either."""
+    """Yield the paths of all empty tables and lists, and of null, which may replace either."""
     if value in ({}, [], None):
         yield path
     elif isinstance(value, dict):
