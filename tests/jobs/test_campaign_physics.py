@@ -15,6 +15,8 @@ from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
 from faser_align.simulation.misalign import distance_to_truth
 
+pytestmark = pytest.mark.slow
+
 FILES = tuple(range(400, 406))
 TRACKS = 1000
 ITERATIONS = 4

@@ -15,6 +15,8 @@ from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
 from faser_align.simulation.misalign import misplace_ift
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 History = list[dict[str, Any]]
 FILES = (400, 401)
