@@ -1,7 +1,7 @@
-"""Check that a campaign's state database is sound.
+"""Check that a campaign's state database is valid.
 
-The checks, in this order: SQLite's own; the rules between our tables; the files of each iteration; the redo log, which has every
-value that was ever written. Only reads. Every finding is one sentence.
+The checks, in this order: SQLite's own; the rules between our tables; the files of each iteration; the redo log, which
+has every value that was ever written. Everything is only read. Every finding is one sentence.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Findings = Iterator[str]
 
 
 class Checked(NamedTuple):
-    """What is wrong, in sentences; rows of the history; why the database was not checked but its snapshot, or empty."""
+    """Findings as sentences; rows of the history; why the snapshot was checked instead of the database, or empty."""
 
     findings: list[str]
     rows: int
@@ -33,11 +33,11 @@ class Checked(NamedTuple):
 
 
 def check(folder: str) -> Checked:
-    """Check the state database and the snapshot of the campaign in ``folder``, each as far as it may be read.
+    """Check the state database and the snapshot of the campaign in ``folder``, each as far as it is readable.
 
     Raises:
         StoreError: a newer program has changed one of them.
-        OSError: the snapshot cannot be read, or there is no room for copies.
+        OSError: the snapshot cannot be read, or there is no space for copies.
     """
     found: list[str] = []
     rows, note = 0, ""
@@ -58,9 +58,9 @@ _TRIES = 5
 
 
 def _checked(folder: str, scratch: str, name: str, *, files: bool) -> tuple[list[str], int]:
-    """Findings about a copy of the file ``name``, and the rows of its history.
+    """Return findings about a copy of the file ``name``, and the rows of its history.
 
-    A lock does not keep off writers of another host: a copy is made again if the file has changed meanwhile.
+    A lock does not exclude writers on another host, so the copy is repeated if the file has changed meanwhile.
     """
     path = f"{folder}/{name}"
     for _ in range(_TRIES):
@@ -101,16 +101,16 @@ def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int
 
 
 def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) -> list[str]:
-    """What SQLite, the rules between our tables and the files of the iterations say against ``db``; empty if it is sound.
+    """Return what is wrong with ``db`` according to SQLite, our tables and the iterations' files; empty if valid.
 
     Args:
         db: the snapshot, or any other connection.
-        folder: where the campaign's files are; where it was submitted if that is not given.
-        files: whether to look at the files of the iterations, too, which are not in the database.
+        folder: folder of the campaign's files; by default where it was submitted.
+        files: check the files of the iterations, too, which are not in the database.
     """
     damage = list(_integrity(db))
     if damage:
-        return damage  # what a damaged file says about itself is not worth checking
+        return damage  # the content of a damaged file is not worth checking
     found: list[str] = []
     try:
         for check in (_versions, _campaign_path, _node_paths, _attempts, _counters, _repeats, _messages):
@@ -134,7 +134,7 @@ def _integrity(db: sqlite3.Connection) -> Findings:
 
 
 def _versions(db: sqlite3.Connection) -> Findings:
-    """The table of migrations and ``PRAGMA user_version``, which is all that hooks read, say the same."""
+    """Check that the table of migrations agrees with ``PRAGMA user_version``, which is all that hooks read."""
     from faser_align.state import schema
 
     applied, known = schema.applied(db), schema.names()
@@ -150,14 +150,14 @@ Step = tuple[int, str, str, str, str, str]
 
 
 def _path(steps: Iterable[Step], subject: str, start: str, now: str, *, campaign: bool) -> Findings:
-    """A history must be a path in its table that begins at ``start`` and ends ``now``."""
+    """Check that a history is a path in its table that begins at ``start`` and ends ``now``."""
     after = table.campaign_after if campaign else table.node_after
     at = start
     for row, _, source, event, destination, ignored in steps:
         if source != at:
             yield f"history {row}: {subject} was {at or 'not there'} and {event} finds it {source}"
         if ignored or event in table.NOTES:
-            to = source  # also where the table would allow it: a late hold, say, is that of an attempt that is over
+            to = source  # even if the table would allow it: a late hold, for example, belongs to a closed attempt
         elif campaign and event == "created":
             to = table.INITIAL
         else:
@@ -175,7 +175,7 @@ def _campaign_path(db: sqlite3.Connection) -> Findings:
 
 
 def _node_paths(db: sqlite3.Connection) -> Findings:
-    """All histories in one pass: the table has no index of its subjects."""
+    """Check all nodes' histories in one pass, because the table has no index of its subjects."""
     paths = itertools.groupby(db.execute(_STEPS.format("!=")), key=operator.itemgetter(1))
     states = dict(db.execute("SELECT node, state FROM nodes ORDER BY node").fetchall())
     for node, steps in paths:
@@ -185,7 +185,7 @@ def _node_paths(db: sqlite3.Connection) -> Findings:
 
 
 def _attempts(db: sqlite3.Connection) -> Findings:
-    """At most one attempt of a node is open, the latest, and only while the node runs or is held."""
+    """Check that only a node's latest attempt may be open, and only while the node runs or is held."""
     for node, state, open_attempts, latest in db.execute(
         "SELECT n.node, n.state, total(a.closed_utc = ''), max(CASE WHEN a.closed_utc = '' THEN a.attempt END) = max(a.attempt) "
         "FROM nodes AS n JOIN attempts AS a ON a.node = n.node GROUP BY n.node"
@@ -223,7 +223,7 @@ def _repeats(db: sqlite3.Connection) -> Findings:
 
 
 def _messages(db: sqlite3.Connection) -> Findings:
-    """Every transition that asks for a message has one row per target in the outbox, and so has every hold; nothing else has."""
+    """Check that every notified transition, and every hold, has one row per target in the outbox, and nothing else has."""
     wanted, targets = _recipients_at_start(db)
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):
@@ -240,11 +240,11 @@ def _messages(db: sqlite3.Connection) -> Findings:
         yield f"the outbox has a message about history {row}, which is not there or was ignored"
 
 
-Told = tuple[set[str], set[str]]  # the kinds of messages that are wanted, and the targets
+Told = tuple[set[str], set[str]]  # the notified kinds of messages, and the targets
 
 
 def _recipients_at_start(db: sqlite3.Connection) -> Told:
-    """Return the kinds of messages and the recipients at the start: those of today without the changes."""
+    """Return the kinds of messages and the recipients at the start: the current ones without the changes."""
     wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
     targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
     for (facts,) in db.execute("SELECT facts FROM history WHERE event = 'changed' ORDER BY id DESC").fetchall():
