@@ -15,8 +15,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Resources
 from faser_align.dag.paths import check_path, encode_argument
-from faser_align.dag.texttemplates import environment
-from faser_align.dag.wrapper import has_wrapper
+from faser_align.dag.wrapper import environment, has_wrapper
 from faser_align.fsm import exit_codes
 
 TEMPLATE, PROBE_TEMPLATE = "alignment.dag.j2", "probe.dag.j2"

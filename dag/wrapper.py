@@ -3,17 +3,38 @@
 It contains its values, so that an expert can read and run it; ``jobs.inputs`` provides those that depend on the node.
 """
 
+import os
 import shlex
 import string
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import faser_align.templates
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Reconstruction
-from faser_align.dag.texttemplates import environment
 from faser_align.fsm import exit_codes
 
 TEMPLATE = "reconstruct.sh.j2"
 # Geometry and conditions tag, by the first year in which they apply.
 CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCOND-FASER-04"))
+
+
+def environment(**options: Any) -> Environment:
+    """Return an environment without escaping, in which a missing value is an error.
+
+    Args:
+        options: further options of :class:`jinja2.Environment`.
+    """
+    return Environment(
+        loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
 
 
 def has_wrapper(record: Manifest) -> bool:

@@ -5,13 +5,22 @@ Its JSON refers to a key of the same block (``${dir}``), its YAML to any key by 
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from faser_align.predecessor.problems import Problem
+from typing import Any, NamedTuple
 
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 # Values that differ between campaigns stay fields, so that names and paths with them stay templates.
 _FIELDS = {"raw.year": "{year}", "raw.run": "{run}", "raw.files": "{files}", "raw.format": "{format}"}
+
+
+class Problem(NamedTuple):
+    """An old key, what is wrong with it, and the fix; both are parts of a sentence."""
+
+    key: str
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.what}; {self.fix}"
 
 
 class _Unknown(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from faser_align.config.values import DEPTHS, LAYERS, PARTS
-from faser_align.predecessor.problems import Problem
+from faser_align.predecessor.references import Problem
 
 _WORDS_HERE = "IFT, 3ST, tracker, local, global, layer, side, modules, a part and a depth such as IFT_local"
 _CORRECT = "correct it there"
