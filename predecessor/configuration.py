@@ -14,7 +14,8 @@ from faser_align.config.files import check_year, format_files, parse_files, pars
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError, UserErrors
 from faser_align.predecessor import submit_templates as templates
-from faser_align.predecessor.references import Problem, resolve, resolve
+from faser_align.predecessor.references import Problem, resolve
+from faser_align.predecessor.rules import (
     FIRST,
     FIRST_TABLES,
     FIXED,
