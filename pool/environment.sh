@@ -6,7 +6,7 @@
 environment() {
     local kind=$1 want python
     take_lock
-    want="$(cksum <"$here/pyproject.toml") $here"
+    want="$(cat "$here/pyproject.toml" "$here/pool/constraints.txt" | cksum) $here"
     if ! environment_works; then
         python=$(find_python)
         "$python" -m venv --clear "$here/.venv"
@@ -35,11 +35,15 @@ release_lock() {
 
 # A server that fails for a moment is asked again: pip by itself asks no further once a download has begun.
 install_packages() {
-    local what=".[plot]" tries
+    local what=".[plot]" tries pip=("$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check)
     [[ $1 == demo ]] || what=".[$1]"
+    # A newer Python may need newer packages than those that were tried.
+    "$here/.venv/bin/python" -I -c 'import sys; sys.exit(sys.version_info >= (3, 15))' &&
+        pip+=(--constraint "$here/pool/constraints.txt")
     say "installing Python packages into $here/.venv (a minute or two, this once)"
     for tries in 1 2 3; do
-        run "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$what" && return
+        # Without build isolation, in which pip would take the newest setuptools.
+        run "${pip[@]}" --upgrade setuptools && run "${pip[@]}" --no-build-isolation --editable "$what" && return
         ((tries == 3)) || run sleep 5
     done
     fail "pip could not install the packages (above is why): with a network or a package mirror run this again"

@@ -64,7 +64,7 @@ def distance_to_truth(
 
 def _without_means(values: Floats) -> Floats:
     """Subtract each layer's mean of u and rz from values (layers, modules, [u, v, rz])."""
-    means = values.mean(axis=1, keepdims=True)
+    means: Floats = values.mean(axis=1, keepdims=True)
     means[..., 1] = 0.0
     return values - means
 

@@ -108,7 +108,7 @@ def spill(pieces: Iterable[bytes | Bytes], size: int) -> BinaryIO:
     spilled = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
     try:
         for piece in pieces:
-            spilled.write(piece)
+            spilled.write(piece if isinstance(piece, bytes) else piece.data)
         spilled.flush()
         _check_size(spilled.tell(), size)
     except BaseException:

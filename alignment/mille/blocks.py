@@ -100,7 +100,7 @@ def _bytes_left(file: BinaryIO) -> int | None:
 
 def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> int:
     try:
-        return int(file.readinto(memoryview(target)))  # type: ignore[attr-defined]
+        return int(file.readinto(target.data))  # type: ignore[attr-defined]
     except (OSError, EOFError, zlib.error) as error:
         raise MilleError(f"cannot read the Mille binary {path} to its end: {error}", 18) from error
 

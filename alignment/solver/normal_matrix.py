@@ -78,7 +78,7 @@ class Sums:
     def gradient(self) -> FloatArray:
         """Return the negative gradient of half the chi2."""
         there = self._columns >= 0
-        return np.bincount(self._columns[there], self._gradient[there], self._n)
+        return np.asarray(np.bincount(self._columns[there], self._gradient[there], self._n), np.float64)
 
     def accepted(self) -> IntArray:
         """Return the entries of each variable parameter."""
@@ -106,7 +106,7 @@ class Sums:
         count = self._columns.shape[1]
         for i, first in enumerate(places):
             for j in range(i + 1):
-                sums = np.bincount(sets, weighted[i] * factors[j], count)
+                sums = np.asarray(np.bincount(sets, weighted[i] * factors[j], count), np.float64)
                 key = (first, places[j])
                 self._moments[key] = self._moments[key] + sums if key in self._moments else sums
 

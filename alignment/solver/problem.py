@@ -177,7 +177,7 @@ def _iterates(steering: Steering) -> bool:
 
 def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
     """Return the entries in equations without ``labels``, which the entries cut fixes (LOOP1I of pede)."""
-    return source.entries(~np.isin(source.sets.labels, labels).any(axis=0))
+    return source.entries(~np.any(np.isin(source.sets.labels, labels), axis=0))
 
 
 def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:

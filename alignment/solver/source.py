@@ -69,7 +69,7 @@ class Source:
                 self.locals_max = max(self.locals_max, int(np.max(np.abs(chunk.n_locals))))
                 self.equations_max = max(self.equations_max, int(np.max(np.diff(chunk.offsets))))
                 counts = np.bincount(chunk.sets, minlength=len(self.sets))
-                sigmas = np.bincount(chunk.sets, chunk.sigmas, len(self.sets))
+                sigmas = np.asarray(np.bincount(chunk.sets, chunk.sigmas, len(self.sets)), np.float64)
                 counts[: len(self.set_counts)] += self.set_counts
                 sigmas[: len(self.set_sigmas)] += self.set_sigmas
                 self.set_counts, self.set_sigmas = counts, sigmas
