@@ -173,10 +173,3 @@ def test_bad_constants_get_a_sentence(run: Run, tmp_path: Path) -> None:
     done = run("constants", "show", tmp_path / "bad.txt")
     assert done.status == 2
     assert 'bad.txt: key "00" has 3 values' in done.err
-
-
-@pytest.mark.parametrize("command", [["mille"], ["solve"], ["constants", "show"], ["constants", "export"]])
-def test_every_command_has_an_example(run: Run, command: list[str]) -> None:
-    """The help of each command has an example."""
-    done = run(*command, "--help")
-    assert f"Example: faser-align {' '.join(command)}" in " ".join(done.out.split())

@@ -1,6 +1,5 @@
 """Test whole campaigns on a real pool, from the command line to the delivered message: the four ends."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from campaigns import make_old
 from desk import COMMAND, Desk, cluster_of
 from nowhere import no_job_begins
 from receivers import mattermost, words_of
-from standin import make_pede
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -33,9 +31,6 @@ tracks = 1500
 [notify]
 targets = ["me", "group"]
 file = "targets.toml"
-[solver]
-backend = "{backend}"
-pede = "{pede}"
 [htcondor]
 retries = 1
 [htcondor.reco]
@@ -44,10 +39,9 @@ requirements = "{requirements}"
 """
 
 
-def configure(desk: Desk, *, raw: str = "", requirements: str = "", pede: str = "") -> None:
+def configure(desk: Desk, *, raw: str = "", requirements: str = "") -> None:
     """Write the configuration of a campaign of the simulation."""
-    backend = "pede" if pede else "builtin"
-    desk.configure(CONFIG, raw=raw, requirements=requirements, backend=backend, pede=pede or "pede")
+    desk.configure(CONFIG, raw=raw, requirements=requirements)
 
 
 @pytest.fixture
@@ -84,17 +78,6 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     assert (desk.campaign / f"iter{last:02d}" / layout.MILLEPEDE / layout.CONSTANTS).exists()
     assert desk.events()[-1] == "converged"
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
-
-
-def test_a_campaign_converges_with_pede(desk: Desk) -> None:
-    """With pede (a stand-in whose exit status is always 0) instead of the built-in solver a campaign ends the same."""
-    configure(desk, pede=make_pede(desk.folder))
-    desk.run(*SUBMIT)
-    desk.wait(NAME)
-    status = desk.read("status", NAME)
-    assert status["state"] == "converged"
-    metrics = json.loads((desk.campaign / "iter01" / layout.MILLEPEDE / layout.METRICS).read_text())
-    assert metrics["solver"]["backend"] == "pede"
 
 
 def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:

@@ -115,11 +115,6 @@ def test_an_older_store_is_exported_alike(folder: str, plain_command: Command, t
     assert plain_command("export", str(older)).out == expected
 
 
-def test_the_page_of_the_schema_is_current() -> None:
-    """docs/schema.md agrees with the code."""
-    assert PAGE.read_text() == schema_page(), "run: make refresh"
-
-
 def test_every_column_is_explained() -> None:
     """Every table, view and column has a meaning, and the page has the schema numbers."""
     known = relations()

@@ -29,12 +29,6 @@ def _80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def test_the_commands_of_this_area_are_there() -> None:
-    """Reading and control commands exist."""
-    wanted = ["list", "status", "watch", "wait", "history", "metrics", "report", "diagram", "stop", "resume"]
-    assert {(name,) for name in wanted} | {("notify", "test")} <= set(COMMANDS)
-
-
 @pytest.mark.parametrize("group", sorted({path[:-1] for path in COMMANDS}), ids=" ".join)
 def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command) -> None:
     """In the list of commands each has a complete sentence, on 80 columns."""

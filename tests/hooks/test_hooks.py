@@ -312,26 +312,6 @@ def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> N
     assert node(record, later)["state"] == "skipped"
 
 
-def test_an_early_stage_is_passed_over_and_the_next_begins(tmp_path: Path) -> None:
-    """A stage that converges early skips its remaining nodes; only the last stage ends the DAG."""
-    step = {"name": "IFT", "fix": ["layer", "3ST"]}
-    stages = [{"name": name, "iterations": 4, "steps": [step]} for name in ("first", "second")]
-    record = make_campaign(tmp_path / "campaign", files=1, config={"stages": stages})
-    assert [run_iteration(record, i) for i in (1, 2, 3, 4)] == [0, 0, 0, 0]
-    record = make_campaign(
-        tmp_path / "other",
-        files=1,
-        config={"stages": stages, "convergence": {"patience": 1}, "campaign": {"iterations": 4}},
-    )
-    assert [run_iteration(record, i) for i in (1, 2, 3)] == [0, 0, 0]
-    assert state(record) == "solving"
-    for name in (layout.reco_node(1, 4, 400), layout.mille_node(1, 4)):
-        assert hook("pre", record["folder"], name, 0, 2).returncode == exit_codes.SKIP
-    assert [run_iteration(record, i, stage=2) for i in (1, 2)] == [0, 0]
-    assert run_iteration(record, 3, stage=2) == exit_codes.CONVERGED
-    assert state(record) == "converged"
-
-
 def test_a_solution_without_metrics_fails(record: dict[str, Any]) -> None:
     """A Millepede job without metrics, or with another iteration's, is a fatal failure, and nothing is judged."""
     name, folder = layout.mille_node(1, 1), record["folder"]
