@@ -10,6 +10,7 @@ import pwd
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -272,16 +273,20 @@ def _size(path: str) -> int:
     return 0
 
 
+_stdout = threading.Lock()  # of two threads at once, one would restore the other's sink
+
+
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Discard what the bindings print from C++, which bypasses Python's streams."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with tempfile.TemporaryFile() as sink:
-            os.dup2(sink.fileno(), 1)
-            yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # C's own buffer would otherwise be printed at exit
-        os.dup2(kept, 1)
-        os.close(kept)
+    with _stdout:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        try:
+            with tempfile.TemporaryFile() as sink:
+                os.dup2(sink.fileno(), 1)
+                yield
+        finally:
+            ctypes.CDLL(None).fflush(None)  # C's own buffer would otherwise be printed at exit
+            os.dup2(kept, 1)
+            os.close(kept)

@@ -5,6 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from forking import Forks, forks
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.cli import main, streams
+from faser_align.dag import submit
 from faser_align.pool.personal import Pool
 from faser_align.state import registry
 
@@ -193,3 +196,20 @@ def test_submit_into_head_submits(pool: Pool, workdir: Path) -> None:
         [*COMMAND, "wait", "headed", "--timeout", "300"], cwd=workdir, capture_output=True, check=False
     )
     assert ended.returncode in (10, 13)  # one iteration of few tracks
+
+
+def test_two_threads_that_submit_keep_standard_output() -> None:
+    """Standard output is the same file after two threads have silenced HTCondor's bindings at the same time."""
+    expected, leave = os.fstat(1), threading.Event()
+
+    def other() -> None:
+        with submit._silent():
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with submit._silent():
+        thread.start()
+        time.sleep(0.2)
+    leave.set()
+    thread.join()
+    assert os.path.samestat(os.fstat(1), expected)
