@@ -1,44 +1,19 @@
 """Send the messages that wait in the outbox, in a process that is killed at its time limit; no error here fails a node."""
 
 import contextlib
-import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple
 
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import read_record
-from faser_align.campaign.manifest_types import Manifest
-from faser_align.campaign.next_steps import next_steps
-from faser_align.fsm import exit_codes, table
-from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.next_message import PASSED_AT
-from faser_align.fsm.reasons import alike
-from faser_align.hooks import log
-from faser_align.pool.tools import release_held
 from faser_align.state import database, outbox, publish, writer
-from faser_align.state.facts import facts as about
-from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
 from faser_align.system.bounded import Worker
 
 DELIVERY_S_MAX = 20.0
 DELIVERY_FINAL_S_MAX = 30.0
-FOREIGN = (
-    "reason",
-    "failed",
-    "held",
-    "files_lost",
-    "notes",
-    "no_plot",
-)  # of a message's facts: may have words of other programs
-LOGS_MAX = 8  # one of each kind of failure
-PICTURE_BYTES_MAX = 2_000_000
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Outcome(NamedTuple):
@@ -132,7 +107,7 @@ def _deliver_in_turn(worker: Worker, folder: str, deadline: float, *, final: boo
 
 def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Outcome:
     """Send one message within ``budget_s``, in the worker's process."""
-    ended = worker.call(__name__, "send", folder, claimed, wait_s=max(0.1, budget_s))
+    ended = worker.call("faser_align.hooks.message", "send", folder, claimed, wait_s=max(0.1, budget_s))
     reached = (*claimed.reached, *(name for kind, name in ended.found if kind == "reached"))
     kind, words = ended.found[-1] if ended.found else ("", "")
     if kind in ("accepted", "unwanted"):
@@ -144,107 +119,3 @@ def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Ou
     from faser_align.notifiers.send import LATE
 
     return Outcome(LATE.format(claimed.target), reached)
-
-
-def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
-    """Compose a message and send it; runs in the worker's process.
-
-    Yields:
-        ("reached", recipient or channel) for each that has it; then ("accepted", ""), ("refused", reason) or ("unwanted", "").
-    """
-    try:
-        yield from _send(folder, claimed)
-    except CampaignError as problem:
-        yield "refused", str(problem)
-    except Exception as problem:  # noqa: BLE001 - a library's failure must not become the node's
-        # The text of a foreign exception may carry an address with its password.
-        yield "refused", f"{type(problem).__name__} while sending"
-
-
-def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
-    from faser_align.notifiers import send as notifier
-    from faser_align.notifiers.message import compose
-    from faser_align.notifiers.targets import load_targets, redact_all
-
-    record = read_record(folder)
-    targets = load_targets(Path(record["targets_file"]))
-    target = targets.get(claimed.target)
-    if target is None:
-        raise CampaignError(f"{record['targets_file']} has no target {claimed.target!r}")
-    if not target.wants(claimed.kind):
-        yield "unwanted", ""
-        return
-    facts = message_facts(folder, claimed)
-    # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
-    foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
-    message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
-    for problem in message.problems:
-        log.write(folder, f"message: {redact_all(problem, targets.values())}")
-    for found in notifier.send(target, message, facts["key"], facts["thread"], claimed.reached):
-        if isinstance(found, str):
-            yield "reached", found
-        else:
-            yield ("accepted", "") if found.accepted else ("refused", found.words)
-
-
-def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
-    """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
-    facts = database.read(folder, lambda db: about(db, claimed))
-    _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
-    for failed in facts["failed"]:
-        failed["cure"] = exit_codes.cure(failed["why"])
-    for lost in facts["files_lost"]:
-        # What is lost stays lost in its campaign: resuming would not take it in again.
-        what, resume, _ = exit_codes.cure(lost["why"]).partition(", then resume")
-        lost["cure"] = f"{what}; a campaign that is submitted anew takes it in again" if resume else what
-    record = read_record(folder)
-    facts |= picture(facts)
-    if facts["rows"] or claimed.kind in table.ENDS:
-        facts["page"] = published_page(record)
-    steps = next_steps(
-        claimed.kind,
-        command=record.get("command", "faser-align"),
-        name=facts["campaign"],
-        constants=facts.get("constants"),
-        start=record["constants"]["source"],
-    )
-    if claimed.kind == "held":
-        held = ((one["node"], one["job"], one["reason"] or "") for one in facts["held"])
-        # DAGMan was submitted to the pool of its own environment.
-        steps = release_held(record, held, facts["dag_id"], os.environ.get("CONDOR_CONFIG", "")) + steps
-    return facts | {"steps": steps}
-
-
-def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:
-    """Add the end of the job's own log to the first node of each kind of failure."""
-    first: dict[str, dict[str, Any]] = {}
-    for row in failed:
-        first.setdefault(alike(row["why"]), row)
-    for row in list(first.values())[:LOGS_MAX]:
-        end = log_end(folder, row["node"], row["why"])
-        row |= {"log": list(end.lines), "error": end.error}
-
-
-def picture(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The plot that the last Millepede job drew, or why there is none; nothing for iterations of older programs."""
-    if facts.get("no_plot") or not facts.get("plot"):
-        return {}
-    try:
-        with open(facts["plot"], "rb") as file:
-            picture = file.read(PICTURE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return {}
-    except OSError as problem:
-        return {"no_plot": f"{facts['plot']} cannot be read: {problem.strerror}"}
-    if not picture.startswith(_PNG) or len(picture) > PICTURE_BYTES_MAX:
-        return {"no_plot": f"{facts['plot']} is no picture that the Millepede job drew"}
-    return {"picture": picture}
-
-
-def published_page(record: Manifest) -> str:
-    """Where the campaign's published page is: its address, or its file where no address is known; empty without one."""
-    report = record["config"].get("report", {})
-    name = f"{record['name']}.html"
-    if not report.get("publish"):
-        return ""
-    return f"{report['url'].rstrip('/')}/{quote(name)}" if report.get("url") else f"{report['publish']}/{name}"

@@ -14,7 +14,7 @@ from commandline import faser_align
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
-from faser_align.hooks.delivery import message_facts
+from faser_align.hooks.message import message_facts
 from faser_align.notifiers.message import compose
 from faser_align.state import database, outbox, registry
 

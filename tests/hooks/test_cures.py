@@ -9,7 +9,7 @@ from taking import FAILED, PRE, take
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
-from faser_align.hooks.delivery import message_facts
+from faser_align.hooks.message import message_facts
 from faser_align.operations import failures, snapshot
 from faser_align.state import database, judging
 from faser_align.state.outbox import claim

@@ -14,7 +14,7 @@ from taking import BASE, FINAL, PRE, take
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
-from faser_align.hooks import delivery
+from faser_align.hooks import delivery, message
 from faser_align.hooks.delivery import Outcome
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import database, outbox
@@ -48,7 +48,7 @@ class Answering:
         self._ended = Ended(list(found), late, problem)
 
     def call(self, module: str, function: str, folder: str, claimed: Claim, *, wait_s: float) -> Ended:
-        assert (module, function, folder, claimed) == (delivery.__name__, "send", "/campaign", CLAIM)
+        assert (module, function, folder, claimed) == (message.__name__, "send", "/campaign", CLAIM)
         assert wait_s > 0.0
         return self._ended
 
@@ -86,8 +86,8 @@ def test_what_a_library_raises_is_named_without_its_words(
     def fail(*_: object) -> Iterator[tuple[str, str]]:
         raise problem
 
-    monkeypatch.setattr(delivery, "_send", fail)
-    assert list(delivery.send("/campaign", CLAIM)) == [("refused", words)]
+    monkeypatch.setattr(message, "_send", fail)
+    assert list(message.send("/campaign", CLAIM)) == [("refused", words)]
 
 
 class Tries:

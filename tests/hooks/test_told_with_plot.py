@@ -10,7 +10,7 @@ from campaigns import make_campaign, run_iteration
 from receivers import notify
 
 from faser_align.campaign import layout
-from faser_align.hooks.delivery import picture
+from faser_align.hooks.message import picture
 from faser_align.notifiers.mailbox import Mailbox
 
 PNG = b"\x89PNG\r\n\x1a\nand so on"
