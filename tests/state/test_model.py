@@ -24,7 +24,7 @@ from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from properties import SOAK, examples
+from properties import SOAK
 
 from faser_align.campaign import layout
 from faser_align.fsm import next_message
@@ -551,13 +551,14 @@ def _picture(store: bytes) -> dict[str, Any]:
 
 
 Stories.TestCase.settings = settings(
-    max_examples=examples(120),
+    max_examples=1200 if SOAK else 50,
     stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(7200 if SOAK else 1800)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
     """The database equals the model whatever DAGMan does in any order, killed, repeated or locked out."""
