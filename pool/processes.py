@@ -30,6 +30,7 @@ _DAEMONS = frozenset(
     )
 )
 _POLL_S = 0.1
+_KILLED_S = 60.0  # for a killed process to end
 
 
 class Daemon(NamedTuple):
@@ -73,8 +74,11 @@ def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None
     The master is asked to shut down, then to shut down fast; remaining processes are killed. ``patience_s`` is how long
     each of the two requests may take. Raises TimeoutError if a killed process does not end.
     """
-    for launcher in launchers(config):  # first, so that no new master can follow
-        _send(launcher.pid, signal.SIGKILL)
+    until = time.monotonic() + _KILLED_S
+    while (starting := launchers(config)) and time.monotonic() < until:  # first, so that no new master can follow
+        for launcher in starting:
+            _send(launcher.pid, signal.SIGKILL)
+        time.sleep(_POLL_S)
     for request, wait_s in zip((signal.SIGTERM, signal.SIGQUIT), patience_s, strict=True):
         chief = master(config)
         if chief is None:
@@ -84,7 +88,7 @@ def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None
             return
     for daemon in daemons(config):
         _send(daemon.pid, signal.SIGKILL)
-    if not _gone(config, 60.0):
+    if not _gone(config, _KILLED_S):
         raise TimeoutError(", ".join(f"{daemon.name} ({daemon.pid})" for daemon in daemons(config)))
 
 
