@@ -165,7 +165,7 @@ class Campaign:
             with queries.published(self.folder) as db:
                 path = queries.latest_constants(db)
             if path is None:
-                raise UserError(f"{self.name} has found no constants yet; it is {self.state}")
+                raise UserError(f"{self.name} has no constants yet; it is {self.state}")
             return read_constants(path)
         return read_constants(layout.result_file(self.folder, stage or 1, iteration))
 

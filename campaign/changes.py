@@ -52,9 +52,9 @@ def read(folder: str) -> list[Change]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path}: cannot read: {error.strerror}; correct its permissions") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path} is no list of changes ({error}); restore it from a copy") from None
+        raise StoreError(f"{path} is not a list of changes ({error}); restore it from a copy") from None
 
 
 def write(folder: str, changes: list[Change]) -> None:
@@ -69,7 +69,7 @@ def write(folder: str, changes: list[Change]) -> None:
         elif os.path.exists(path):
             os.unlink(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}; make room there, then try again") from None
+        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there, then try again") from None
 
 
 def apply(record: Manifest, changes: list[Change]) -> Manifest:
@@ -94,5 +94,7 @@ def apply(record: Manifest, changes: list[Change]) -> Manifest:
                 table[words[1]] = change["after"]
         except (LookupError, ValueError, TypeError):
             where = f"{record.get('folder')}/{layout.CHANGES}"
-            raise StoreError(f"{where} changes {change['key']}, which the campaign does not have") from None
+            raise StoreError(
+                f"{where} changes {change['key']}, which the campaign does not have; restore the file from a copy"
+            ) from None
     return record

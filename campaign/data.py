@@ -18,7 +18,7 @@ def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int
         UserError: a run or range is malformed, or the number of ranges differs from the number of runs.
     """
     if len(runs) != len(files):
-        raise UserError(f"there are {len(runs)} -r and {len(files)} -f; give one -f for each -r, in the same order")
+        raise UserError(f"found {len(runs)} -r and {len(files)} -f; add one -f for each -r, in the same order")
     files_of: dict[str, set[int]] = {}
     for run, text in zip(runs, files, strict=True):
         files_of.setdefault(parse_run(run), set()).update(parse_files(text))

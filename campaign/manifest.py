@@ -114,13 +114,15 @@ def read_submitted(folder: str) -> Manifest:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no campaign: it has no {layout.RECORD}; name a folder that submit made") from None
+        raise UserError(
+            f"{folder} is not a campaign: it has no {layout.RECORD}; name a folder that submit created"
+        ) from None
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path}: cannot read: {error.strerror}; correct its permissions") from error
     except ValueError as error:
         raise StoreError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise StoreError(f"{path} is not a campaign's record of format {FORMAT}; use the version that made it")
+        raise StoreError(f"{path} is not a manifest of format {FORMAT}; use the version of faser-align that wrote it")
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")

@@ -26,7 +26,7 @@ _RESUME = Step(_FIRST, "{command} resume {name}")
 _METRICS = Step(_FIRST, "{command} metrics {name}")
 _REPORT = Step(_FIRST, "{command} report {name}")
 _EXPORT = "{command} constants export {name} -o FILE"
-_CHOOSE = Step("then submit anew with another choice of free parameters", "")
+_CHOOSE = Step("then submit a new campaign with other free parameters", "")
 
 # {command} is how the user calls the program, {name} the campaign, {constants} the file of its latest constants,
 # {start} the file of the constants it started from.
@@ -36,7 +36,7 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "lost": (_STATUS,),
     "stuck": (_STATUS,),  # its output names the command that helps
     "iteration": (_STATUS,),
-    "converged": (_REPORT, Step("then take the constants", _EXPORT)),
+    "converged": (_REPORT, Step("then export the constants", _EXPORT)),
     # The report of a converged campaign leaves only this step.
     "reported": (Step(_FIRST, _EXPORT),),
     "exhausted": (_METRICS, Step("for five more iterations", "{command} extend {name} -i 5")),
@@ -44,12 +44,12 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "imported": (_METRICS, Step("to continue from its constants: submit --constants {constants}", "")),
     "reconstructed": (Step(_FIRST, "{command} solve {name}"),),
     # A `reco` campaign that its user has solved.
-    "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number begins from these constants", "")),
+    "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number starts from these constants", "")),
     "diverged": (_METRICS, _CHOOSE),
     "stalled": (_METRICS, _CHOOSE),
-    "starved": (_METRICS, Step("then submit anew with more files, fewer free parameters or wider cuts", "")),
-    "rejected": (_REPORT, Step("keep the constants that it started from: {start}", "")),
-    "failed": (Step("next, once the cause is removed", _RESUME.command),),
+    "starved": (_METRICS, Step("then submit a new campaign with more files, fewer free parameters or wider cuts", "")),
+    "rejected": (_REPORT, Step("keep the initial constants: {start}", "")),
+    "failed": (Step("next, after removing the cause", _RESUME.command),),
     "removed": (_RESUME,),
 }
 

@@ -30,7 +30,10 @@ Campaigns = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
-Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in this machine's zone.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC instead of this machine's time zone.")]
 Plain = Annotated[
-    bool, typer.Option("--plain", help="No tables, one fact in each line; FASER_ALIGN_PLAIN=1 does so always.")
+    bool,
+    typer.Option(
+        "--plain", help="Show one value per line instead of tables; FASER_ALIGN_PLAIN=1 makes this the default."
+    ),
 ]

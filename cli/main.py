@@ -42,8 +42,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Iterative detector alignment on HTCondor: submit once, be told when the constants stand still.",
-    epilog="Exit status: 0 done, 1 the thing failed, 2 the user's mistake; `wait` has one for each end state.",
+    help="Iterative detector alignment on HTCondor: submit once, get one message when the campaign ends.",
+    epilog="Exit status: 0 success, 1 failure, 2 mistake in the command line or a file; `wait` has one for each end state.",
 )
 
 
@@ -57,7 +57,7 @@ def _version(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     """Options before the command."""
@@ -130,7 +130,7 @@ def main() -> None:
     except _UsageError as problem:
         sys.exit(_misused(problem))
     except typer.Abort:
-        typer.echo("aborted, nothing was done", err=True)
+        typer.echo("aborted; nothing was done", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -147,7 +147,7 @@ def main() -> None:
 def _warn_if_unread() -> None:
     """Report that a command was carried out although the reader of its output has left."""
     if streams.reader_left():
-        typer.echo("warning: the reader of the output has left; the command was carried out all the same", err=True)
+        typer.echo("warning: the reader of the output has left; the command ran to its end", err=True)
 
 
 def _write_no_more() -> None:

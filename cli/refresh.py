@@ -39,7 +39,7 @@ _OF_JOBS = (
     "allow that. Values from -1001 to -1004 are DAGMan's own (`$RETURN`): the job did not end by itself. Any other negative value is "
     "the signal that killed the job. [Troubleshooting](troubleshooting.md#a-job-that-failed) says where the logs are."
 )
-_MADE = "This page is made from the code; `make refresh` makes it anew."
+_MADE = "This page is generated from the code; `make refresh` rewrites it."
 
 
 def pages() -> dict[str, str]:
@@ -71,7 +71,7 @@ def between(text: str, name: str) -> re.Match[str]:
     """Return the match of the part ``name`` in a page's text (group 1). Raise UserError if there is none."""
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
     if found is None:
-        raise UserError(f"the page has no part between <!-- {name} --> and <!-- end -->; put the two lines back")
+        raise UserError(f"the page has no part between <!-- {name} --> and <!-- end -->; restore the two lines")
     return found
 
 
@@ -106,7 +106,9 @@ def _draw(path: Path, which: str) -> Iterator[str]:
         return
     program = shutil.which("dot")
     if program is None:
-        raise UserError(f"{path} is not current, and Graphviz draws it: sudo apt-get install graphviz, then this again")
+        raise UserError(
+            f"{path} is out of date, and drawing it needs Graphviz; run: sudo apt-get install graphviz, then try again"
+        )
     drawn = subprocess.run([program, "-Tsvg"], input=source, capture_output=True, text=True, check=True).stdout
     path.parent.mkdir(exist_ok=True)
     write_text(path, f"{drawn[drawn.index('<svg') :].rstrip()}\n{mark}\n")
@@ -123,32 +125,34 @@ def failures() -> str:
 
 def statuses_page() -> str:
     """Return the text of ``docs/exit-statuses.md``."""
-    ends = [(status, f"it ended as *{state}*: {meanings.STATES[state]}") for state, status in STATUSES.items()]
+    ends = [
+        (status, f"the campaign ended as *{state}*: {meanings.STATES[state]}") for state, status in STATUSES.items()
+    ]
     ends += [
-        (TIMEOUT, "not ended within `--timeout`"),
-        (STUCK, "no hook can end it: its DAGMan is held, gone, cannot run, or waits in vain"),
+        (TIMEOUT, "the campaign did not end within `--timeout`"),
+        (STUCK, "no script can end the campaign: its DAGMan is held, gone, cannot run, or waits in vain"),
     ]
     hooks = [
-        (0, "go on"),
-        (1, "failed: DAGMan may try the node again"),
-        (exit_codes.CONVERGED, "converged: the DAG ends early, with success"),
-        (exit_codes.FATAL, "failed, and trying again cannot help"),
-        (exit_codes.DEFER, "not yet: DAGMan asks again"),
+        (0, "continue"),
+        (1, "failed: DAGMan may retry the node"),
+        (exit_codes.CONVERGED, "converged: DAGMan ends the DAG early, with success"),
+        (exit_codes.FATAL, "failed, and a retry cannot help"),
+        (exit_codes.DEFER, "not yet: DAGMan runs the script again later"),
         (exit_codes.SKIP, "skipped: the node is done without a job"),
     ]
     every = [
-        (0, "done"),
-        (1, "the thing failed"),
-        (commandline.MISUSED, "the user's mistake: one sentence says which, and the cure"),
+        (0, "success"),
+        (1, "failure"),
+        (commandline.MISUSED, "a mistake in the command line or a file: one sentence names it, and the fix"),
         (commandline.INTERRUPTED, "interrupted"),
     ]
     lines = ["# Exit statuses", "", _MADE]
-    for heading, rows in (("Every command", every), ("`faser-align wait`", ends), ("Hooks, to DAGMan", hooks)):
+    for heading, rows in (("Every command", every), ("`faser-align wait`", ends), ("Scripts, for DAGMan", hooks)):
         lines += ["", f"## {heading}", "", "| status | meaning |", "|---|---|"]
         lines += [f"| {status} | {meaning} |" for status, meaning in rows]
     lines += [
         "",
-        "## Jobs, to their hooks",
+        "## Jobs, for their POST scripts",
         "",
         _OF_JOBS,
         "",
@@ -159,19 +163,19 @@ def statuses_page() -> str:
 def states_page() -> str:
     """Return the text of ``docs/states.md``."""
     lines = ["# States and events", "", _MADE, ""]
-    lines += ["An event that the table does not allow changes nothing; the history keeps it, with the reason. "]
+    lines += ["An event that the table does not allow changes nothing; the history records it with the reason. "]
     lines[-1] += "`faser-align diagram` draws the same pictures."
     parts = (("campaign", "a campaign", meanings.STATES), ("node", "a node", meanings.NODE_STATES))
     for which, whose, states in parts:
         rows = diagram.rows(which)
-        lines += ["", f"## The states of {whose}", "", f"```mermaid\n{diagram.mermaid(which)}```", ""]
+        lines += ["", f"## States of {whose}", "", f"```mermaid\n{diagram.mermaid(which)}```", ""]
         lines += ["| state | meaning |", "|---|---|", *(f"| `{state}` | {said} |" for state, said in states.items())]
-        lines += ["", f"## The events of {whose}", "", "| event | what happened | from | to |", "|---|---|---|---|"]
+        lines += ["", f"## Events of {whose}", "", "| event | what happened | from | to |", "|---|---|---|---|"]
         for event in dict.fromkeys(row[1] for row in rows):
             sources = ", ".join(f"`{a}`" for a, happened, _ in rows if happened == event)
             targets = ", ".join(dict.fromkeys(f"`{b}`" for _, happened, b in rows if happened == event))
             lines.append(f"| `{event}` | {meanings.EVENTS[event]} | {sources} | {targets} |")
-    lines += ["", "## Notes", "", "Rows of the history that report something and move nothing:", ""]
+    lines += ["", "## Notes", "", "Rows of the history that report an event and change no state:", ""]
     lines += [
         "| event | what happened |",
         "|---|---|",
@@ -187,12 +191,12 @@ def commands_page() -> str:
         "",
         _MADE,
         "",
-        "Every command has `--help`, and `--json` where programs may want to read it.",
+        "Every command has `--help`; every command that reads has `--json`.",
         "",
     ]
     lines.append(
-        "Colours are for terminals alone, and not where `NO_COLOR` is set. With `FASER_ALIGN_PLAIN=1` every command tells "
-        "its tables fact by fact, one in each line, for screen readers. Exit statuses are on [their own page](exit-statuses.md)."
+        "Colours appear only on terminals, unless `NO_COLOR` is set. With `FASER_ALIGN_PLAIN=1` every command prints "
+        "its tables as one value per line, for screen readers. [Exit statuses](exit-statuses.md) lists the exit statuses."
     )
     for words, command in _walk(typer.main.get_command(commandline.app), ()):
         said, _, example = str(command.help or "").partition("Example: ")
@@ -241,13 +245,13 @@ def main() -> None:
     """Refresh the checkout that contains this program."""
     docs, types = Path("docs"), Path("config/stored_types.py")
     if not (docs / "how-it-works.md").exists():
-        sys.exit("error: run it at the top of a checkout of faser-align, where docs/ is")
+        sys.exit("error: no docs/ here; run this at the top of a checkout of faser-align")
     try:
         changed = [f"docs/{name}" for name in refresh(docs)]
     except UserError as problem:
         sys.exit(f"error: {problem}")
     changed += [str(types)] if _write(types, type_stubs.module()) else []
-    sys.stdout.write("".join(f"{name} is made anew\n" for name in changed) or "everything is current\n")
+    sys.stdout.write("".join(f"{name}: rewritten\n" for name in changed) or "everything is up to date\n")
 
 
 if __name__ == "__main__":

@@ -58,10 +58,10 @@ def configuration_page() -> str:
         "# Configuration",
         "",
         "One TOML file, `faser-align.toml` unless `--config` names another; `faser-align init` writes one with comments.",
-        "Every key may be left out and then has the default given here. A key that is not listed is an error.",
-        "Relative paths are relative to the folder of the file; `~` is the home folder, and `{examples}` the folder of the examples that faser-align brings.",
+        "A key that is left out has the default given here. A key that is not listed is an error.",
+        "Relative paths start at the folder of the file; `~` is the home folder, and `{examples}` the folder of the examples that come with faser-align.",
         "",
-        "This page is made from `config/schema.py`; `make refresh` makes it anew.",
+        "This page is generated from `config/schema.py`; `make refresh` rewrites it.",
     ]
     for heading, keys in tables():
         bracket = f"[[{heading.name}]]" if heading.repeated else f"[{heading.name}]"

@@ -10,7 +10,7 @@ FILE_MAX = 99_999  # raw file names have five digits
 FILES_MAX = 100_000
 RUN_MAX = 999_999
 YEAR_MIN = 2021  # FASER was installed in 2021
-HOW = "write 400-450, 400:450, 400, or several such parts with commas"
+HOW = "write 400-450, 400:450, 400, or several of these separated by commas"
 
 
 def parse_files(text: str) -> list[int]:
@@ -26,11 +26,11 @@ def parse_files(text: str) -> list[int]:
             raise UserError(f"{shown} names no raw files; {HOW}")
         # Refuse a number of thousands of digits before Python does.
         if max(len(digits.lstrip("0")) for digits in match.groups(default="")) > len(str(FILE_MAX)):
-            raise UserError(f"-f {_short(text)} is out of range; raw files have numbers from 0 to {FILE_MAX}")
+            raise UserError(f"-f {_short(text)} is out of range; raw files are numbered from 0 to {FILE_MAX}")
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:
-            raise UserError(f"-f {text} runs backwards; write {last}-{first}")
+            raise UserError(f"-f {text}: the first file is larger than the last; write {last}-{first}")
         found.update(range(first, last + 1))
     return sorted(found)
 

@@ -46,7 +46,7 @@ def load_config(path: str) -> Config:
 def parse_config(text: str, path: str) -> Config:
     """Validate the text of the configuration file ``path``; see :func:`load_config`."""
     if not text.strip():
-        raise UserError(f"{path} is empty; write one with `faser-align init`")
+        raise UserError(f"{path} is empty; create a configuration with `faser-align init`")
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -69,12 +69,12 @@ def read_text(path: str) -> str:
             return file.read()
     except FileNotFoundError:
         raise UserError(
-            f"there is no configuration file {path}; write one with `faser-align init` or name another with --config"
+            f"{path}: no such configuration file; create one with `faser-align init`, or name another with --config"
         ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file in UTF-8; write one with `faser-align init`") from None
+        raise UserError(f"{path} is not UTF-8 text; create a configuration with `faser-align init`") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; correct its name or its permissions") from None
+        raise UserError(f"{path}: cannot read: {error.strerror}; correct the name or the permissions") from None
 
 
 def absolute(path: str, base: str) -> str:
@@ -141,7 +141,7 @@ def _sentence(problem: dict[str, Any], allowed: dict[str, str]) -> str:
             words = words.removeprefix(A_LIST).removeprefix(SOME)
         detail = str(problem["ctx"]["error"]) + "; " if problem["type"] == "value_error" else ""
         if problem["type"] == "string_pattern_mismatch" and CONTROL.search(problem["input"]):
-            detail = "it has a line break or another control character; "
+            detail = "it contains a line break or another control character; "
         elif problem["type"] == "string_pattern_mismatch" and problem["input"].endswith("\\"):
             detail = "it ends with a backslash; "
         return f"{shown} = {value} is not allowed: {detail}it must be {words}"

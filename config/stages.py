@@ -45,9 +45,9 @@ def _own_text(step: Step) -> str:
         with open(step.parameters, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(
-            f"step {step.name!r}: parameters = {step.parameters} cannot be read: {reason}; correct its name"
+            f"step {step.name!r}: parameters = {step.parameters}: cannot read: {reason}; correct the path"
         ) from error
 
 

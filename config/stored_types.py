@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 
 class Campaign(TypedDict):
-    """What is aligned, from which constants, and where the files go."""
+    """What to align, the constants to start from, and where the files go."""
 
     folder: str
     name: str
@@ -18,7 +18,7 @@ class Campaign(TypedDict):
 
 
 class Calypso(TypedDict):
-    """FASER's reconstruction (backend `calypso`): where its parts lie. The standard values are those of CERN's lxplus."""
+    """FASER's reconstruction (backend `calypso`): where to find its parts. The defaults are those of CERN's lxplus."""
 
     atlas_base: str
     asetup: str
@@ -39,7 +39,7 @@ class Calypso(TypedDict):
 
 
 class Reconstruction(TypedDict):
-    """How a raw file becomes a file of tracks."""
+    """How raw files are reconstructed."""
 
     backend: Literal["simulation", "calypso", "command"]
     raw: str
@@ -54,7 +54,7 @@ class Reconstruction(TypedDict):
 
 
 class Storage(TypedDict):
-    """Where the large files lie, and how long they are kept."""
+    """Where the large files are stored, and for how long."""
 
     data: str
     use_eos_for_output: bool
@@ -75,7 +75,7 @@ class Simulation(TypedDict):
 
 
 class Mille(TypedDict):
-    """Which tracks and hits enter the alignment."""
+    """Selection of tracks and hits for the alignment."""
 
     chi2_max: float
     pz_min: float
@@ -87,7 +87,7 @@ class Mille(TypedDict):
 
 
 class Presigma(TypedDict):
-    """Presigma of single kinds of parameters; 0: `presigma_mm` or `presigma_rad`, in a step that of `[solver.presigma]`."""
+    """Presigma of one kind of parameter; 0: that of `[solver.presigma]` in a step, else `presigma_mm` or `presigma_rad`."""
 
     layer_x: float
     layer_y: float
@@ -109,7 +109,7 @@ class Step(TypedDict):
 
 
 class Stage(TypedDict):
-    """Iterations that free the same parameters; stages follow one another."""
+    """Iterations that free the same parameters; stages run one after another."""
 
     name: str
     iterations: int
@@ -120,7 +120,7 @@ class Stage(TypedDict):
 
 
 class Solver(TypedDict):
-    """The solution of an iteration."""
+    """How each iteration is solved."""
 
     backend: Literal["builtin", "pede"]
     pede: str
@@ -138,7 +138,7 @@ class Solver(TypedDict):
 
 
 class Convergence(TypedDict):
-    """When the constants stand still, and when to give up."""
+    """When the alignment has converged, and when to stop without convergence."""
 
     rules: list[Literal["significance", "effect", "absolute", "relative"]]
     require: Literal["any", "all"]
@@ -163,7 +163,7 @@ class Convergence(TypedDict):
 
 
 class Validation(TypedDict):
-    """A last look: the tracks reconstructed with the first and with the last constants, before *converged* is believed."""
+    """A validation pass before *converged*: compare tracks reconstructed with the first and with the last constants."""
 
     enabled: bool
     files: str
@@ -173,7 +173,7 @@ class Validation(TypedDict):
 
 
 class Notify(TypedDict):
-    """Who is told what. Addresses and passwords stand in the user's own file, never here."""
+    """Recipients and events of notifications. Addresses and passwords are in the user's own file, never here."""
 
     targets: list[str]
     file: str
@@ -182,7 +182,7 @@ class Notify(TypedDict):
 
 
 class Check(TypedDict):
-    """What `check` counts with, and what it takes for enough."""
+    """Sizes with which `check` estimates disk space, and its limit for tickets."""
 
     tracks_mb: float
     mille_mb: float
@@ -191,21 +191,21 @@ class Check(TypedDict):
 
 
 class Python(TypedDict):
-    """Interpreters, each with faser-align installed in its environment. The user's shell does not matter for them."""
+    """Python interpreters, each with faser-align installed in its environment. They do not depend on the user's shell."""
 
     jobs: str
     hooks: str
 
 
 class Report(TypedDict):
-    """The page about a campaign that is kept up to date while it runs."""
+    """The campaign's HTML report, rewritten while the campaign runs."""
 
     publish: str
     url: str
 
 
 class Resources(TypedDict):
-    """What a job asks of HTCondor."""
+    """Resources that a job requests from HTCondor."""
 
     cpus: int
     memory_mb: int

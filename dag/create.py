@@ -52,7 +52,9 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
         try:
             _fill(planned, new_folder, new_data or new_folder)
         except OSError as error:
-            raise UserError(f"{folder} cannot be made: {error.strerror}; make room or choose another folder") from None
+            raise UserError(
+                f"{folder}: cannot create: {error.strerror}; free space, or choose another folder"
+            ) from None
         make_store(new_folder, planned.record)
         # The campaign's own folder comes last: its manifest makes the campaign exist.
         return _put_in_place(planned, [(new_data, data)] * bool(new_data) + [(new_folder, folder)])
@@ -71,7 +73,7 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
             created = Created((*created.folders, folder), created.moved)
     except OSError as error:
         created.undo()
-        raise UserError(f"{folder} cannot be made: {error.strerror}; choose another name with --name") from None
+        raise UserError(f"{folder}: cannot create: {error.strerror}; choose another name with --name") from None
     except UserError:
         created.undo()
         raise
@@ -89,7 +91,7 @@ def _under_construction(folder: str) -> Iterator[str]:
     try:
         os.mkdir(temporary)
     except OSError as error:
-        raise UserError(f"{parent} cannot be written: {error.strerror}; choose another folder") from None
+        raise UserError(f"{parent}: cannot write: {error.strerror}; choose another folder") from None
     try:
         yield temporary
     finally:

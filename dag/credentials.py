@@ -36,7 +36,7 @@ def issue(description: htcondor2.Submit) -> None:
         raise _refusal(str(htcondor2.param[PRODUCER]), answer["error"])
     if answer["url"]:
         raise UserError(
-            f"HTCondor needs a credential that you grant in a browser: visit {answer['url']}, then repeat the command"
+            f"HTCondor needs a credential that you approve in a browser: visit {answer['url']}, then repeat the command"
         )
     description[MARK] = "true"
 
@@ -49,9 +49,12 @@ def _ask(description: str) -> dict[str, str]:
             command, input=description, stdout=subprocess.PIPE, text=True, timeout=ISSUE_S_MAX, check=True
         )
     except subprocess.TimeoutExpired:
-        return {"url": "", "error": f"no answer of the producer or the condor_credd within {ISSUE_S_MAX:.0f} s"}
+        return {
+            "url": "",
+            "error": f"no answer from the credential producer or the condor_credd within {ISSUE_S_MAX:.0f} s",
+        }
     except subprocess.CalledProcessError as failed:
-        return {"url": "", "error": f"HTCondor's library ended with status {failed.returncode}"}
+        return {"url": "", "error": f"HTCondor's library exited with status {failed.returncode}"}
     answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -77,15 +80,15 @@ def _refusal(producer: str, reason: str) -> CampaignError:
     """Return the error for HTCondor's ``reason`` for not issuing a credential."""
     if reason.startswith("Failed to read any data"):
         return UserError(
-            f"{producer} produced no Kerberos credential: get a ticket with `kinit`, then repeat the command"
+            f"{producer} produced no Kerberos credential; get a ticket with `kinit`, then repeat the command"
         )
     if reason.startswith("Failed to launch"):
         return CampaignError(
-            f"the pool's credential producer cannot be run ({reason}): correct {PRODUCER} in HTCondor's configuration, or ask its "
+            f"the pool's credential producer cannot run ({reason}); correct {PRODUCER} in HTCondor's configuration, or ask its "
             "administrators"
         )
     return CampaignError(
-        f"HTCondor could not store your credential ({reason}): repeat the command in a few minutes; if that fails, too, ask the "
+        f"HTCondor could not store your credential ({reason}); repeat the command in a few minutes, then ask the "
         "administrators of the pool"
     )
 

@@ -24,7 +24,7 @@ def check_path(path: str, what: str, *, spaces: bool = True) -> None:
     if found:
         _refuse(path, what, "DAGMan", found)
     if path != path.strip():
-        raise UserError(f"{what} is {path!r}, and DAGMan cannot use a path that ends with a space; rename it")
+        raise UserError(f"{what} is {path!r}, but DAGMan cannot use a path that ends with a space; rename it")
 
 
 def check_steering(path: str, what: str) -> None:
@@ -34,13 +34,13 @@ def check_steering(path: str, what: str) -> None:
         _refuse(path, what, "the solver", found)
 
 
-_IN_WORDS = {" ": "a space", "  ": "spaces in a row"}
+_IN_WORDS = {" ": "a space", "  ": "consecutive spaces"}
 
 
 def _refuse(path: str, what: str, who: str, characters: Iterable[str]) -> None:
     shown = " or ".join(_IN_WORDS.get(one) or repr(one) for one in dict.fromkeys(characters))
     name = path if path.isprintable() else repr(path)
-    raise UserError(f"{what} is {name}, and {who} cannot use a path with {shown}; move it to another one")
+    raise UserError(f"{what} is {name}, but {who} cannot use a path with {shown}; choose another path")
 
 
 def encode_argument(text: str) -> str:

@@ -69,9 +69,9 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
     if not NAME.fullmatch(made):
         shown = made if len(made) <= 60 else made[:57] + "..."
         wrong = dict.fromkeys(re.findall(r"[^\w.,+=@ -]", made))
-        none_of = f", and none of {' '.join(map(repr, wrong))}" if wrong else ""
+        none_of = f", but not {' '.join(map(repr, wrong))}" if wrong else ""
         raise UserError(
-            f"{shown!r} cannot name a campaign: use at most 100 letters, digits, spaces inside and . , + = @ - _ with --name{none_of}"
+            f"{shown!r} is not a valid campaign name; choose with --name at most 100 letters, digits, inner spaces and . , + = @ - _{none_of}"
         )
     return made
 
@@ -105,7 +105,7 @@ def plan(
         UserError: something is missing or wrong; the sentence says what.
     """
     if not files:
-        raise UserError("a campaign without raw files has nothing to align; give them with -f")
+        raise UserError("there are no raw files; name them with -f")
     folder = os.path.join(os.path.abspath(config.campaign.folder), name)
     check_place(folder)
     constants, source = _start_constants(config)
@@ -128,13 +128,13 @@ def plan(
     jobs = record["job_python"]
     if os.path.lexists(jobs):  # it may exist on execute nodes only
         check_trusted(jobs, "python.jobs")
-    check_steering(record["data"], "the data's folder (in storage.data)")
+    check_steering(record["data"], "the data folder (storage.data)")
     check_requirements(config)
     check_steps(record["stages"], config.solver)
     planned = Plan(record, constants, configuration, render(record), force)
     refuse_existing(planned)
     if record["data"] != folder:
-        check_path(record["data"], "the data's folder (in storage.data)")
+        check_path(record["data"], "the data folder (storage.data)")
         _check_writable(os.path.dirname(record["data"]), "storage.data")
     _check_raw_files(config, year, run, files)
     if config.simulation.truth:
@@ -166,14 +166,14 @@ def check_requirements(config: Config) -> None:
                 classad2.ExprTree(text)
         except classad2.ClassAdException:
             raise UserError(
-                f"htcondor.{kind}.requirements = {text} is no expression of HTCondor's; look at its brackets, quotes and operators"
+                f"htcondor.{kind}.requirements = {text} is not a ClassAd expression; check its brackets, quotes and operators"
             ) from None
 
 
 def check_programs(python: str, hook: str) -> None:
     """Raise UserError if others can write the hooks' interpreter, its libraries, or faser-align itself."""
     if not os.path.exists(python):
-        raise UserError(f"{python}, which is to run the hooks, is not there; correct python.hooks")
+        raise UserError(f"python.hooks = {python}: no such file; correct the path")
     check_trusted(python, "the Python interpreter")
     if python == sys.executable:
         check_trusted(sysconfig.get_path("purelib"), "the folder of Python's libraries")
@@ -182,14 +182,14 @@ def check_programs(python: str, hook: str) -> None:
 
 def check_place(folder: str) -> None:
     """Raise UserError if a campaign cannot live in ``folder``, whose parent must exist and be writable."""
-    check_path(folder, "the campaign's folder (in campaign.folder)")
+    check_path(folder, "the campaign's folder (campaign.folder)")
     for place in (os.path.abspath(folder), os.path.realpath(folder)):
         if place == "/tmp" or place.startswith("/tmp/"):
-            raise UserError(f"{folder} is under /tmp, which DAGMan refuses; set campaign.folder to another one")
+            raise UserError(f"{folder} is under /tmp, which DAGMan refuses; set campaign.folder to another folder")
         if place.startswith("/eos/"):
             raise UserError(
-                f"{folder} is on EOS, from where HTCondor takes no jobs; "
-                "set campaign.folder to one on AFS, and storage.data to one on EOS"
+                f"{folder} is on EOS, from where HTCondor accepts no jobs; "
+                "set campaign.folder to a folder on AFS, and storage.data to one on EOS"
             )
     _check_writable(os.path.dirname(folder), "campaign.folder")
     check_trusted(os.path.dirname(folder), "campaign.folder")
@@ -201,29 +201,29 @@ def refuse_existing(planned: Plan) -> None:
         if os.path.lexists(folder) and not planned.force:
             what = "campaign" if os.path.exists(os.path.join(folder, layout.RECORD)) else "folder"
             raise UserError(
-                f"the {what} {folder} exists already; choose another name with --name, or move it aside with --force"
+                f"the {what} {folder} already exists; choose another name with --name, or rename it with --force"
             )
 
 
 def _check_writable(parent: str, key: str) -> None:
     if not os.path.isdir(parent):
-        raise UserError(f"{key} = {parent} is not a folder; make it with `mkdir -p`, or set {key} to another one")
+        raise UserError(f"{key} = {parent}: not a folder; create it with `mkdir -p`, or set {key} to another one")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"{key} = {parent} cannot be written; set {key} to a folder of yours")
+        raise UserError(f"{key} = {parent}: cannot write; set {key} to a folder that you may write to")
 
 
 def _start_constants(config: Config) -> tuple[bytes, str]:
     """Return contents and path of the initial constants, after parsing them as a check."""
     path = config.campaign.constants
     if not path:
-        raise UserError("there are no constants to start from; set campaign.constants or give --constants FILE")
+        raise UserError("there are no initial constants; set campaign.constants, or add --constants FILE")
     try:
         with open(path, "rb") as file:
             content = file.read()
         parse_constants(content.decode(), path)
     except OSError as error:
         raise UserError(
-            f"the constants {path} cannot be read: {error.strerror}; correct campaign.constants or --constants"
+            f"the constants {path}: cannot read: {error.strerror}; correct campaign.constants or --constants"
         ) from None
     except UnicodeDecodeError:
         raise UserError(

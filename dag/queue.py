@@ -116,7 +116,7 @@ def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Qu
     except subprocess.TimeoutExpired:
         return Queue(problem=f"the schedd did not answer within {ANSWER_S_MAX:.0f} s")
     except (OSError, ValueError):
-        return Queue(problem="HTCondor's bindings gave no answer")
+        return Queue(problem="HTCondor's Python bindings did not answer")
     if "problem" in answer:
         return Queue(problem=answer["problem"])
     return read(answer["ads"], answer["schedd"], time.time())
@@ -186,7 +186,7 @@ def _answer(constraint: str, wanted: str) -> dict[str, Any]:
         if wanted and (place is None or place.get("Name") != wanted):
             place = collector.locate(htcondor2.DaemonType.Schedd, wanted)
         if place is None:
-            return {"problem": f"the schedd {wanted} is not known here" if wanted else "no schedd is known here"}
+            return {"problem": f"this machine knows no schedd {wanted}" if wanted else "this machine knows no schedd"}
         ads = htcondor2.Schedd(place).query(constraint=constraint, projection=list(ATTRIBUTES))
     except (htcondor2.HTCondorException, OSError, RuntimeError, TypeError) as error:
         said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")

@@ -122,7 +122,7 @@ def _template(name: str) -> Template:
 def _described(record: Manifest, jobs: list[Job]) -> dict[str, Any]:
     """Return the input of the submit descriptions; raise UserError for a path that a DAG does not support."""
     folder, htcondor = record["folder"], record["config"]["htcondor"]
-    check_path(folder, "the campaign's folder (in campaign.folder)")
+    check_path(folder, "the campaign's folder (campaign.folder)")
     check_path(record["python"], "the Python interpreter (python.hooks)", spaces=False)
     check_path(_job_python(record), "python.jobs")
     return {

@@ -83,11 +83,11 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     began = any(os.path.exists(dag + ending) for ending in (layout.ENDING_DAGMAN_OUT, ENDING_DESCRIPTION))
     if os.path.exists(lock) or (not latest and began):
         if done is None:
-            raise UserError(f"{folder} has no rescue DAG, so there is nothing to resume; submit a new campaign")
+            raise UserError(f"{folder} has no rescue DAG to resume from; submit a new campaign")
         nodes = set(re.findall(r"^JOB (\S+)", _text(dag), re.MULTILINE))
         lines = "".join(f"DONE {node}\n" for node in done if node in nodes)
         number = int(latest[-RESCUE_DIGITS:] or 0) + 1
-        content = f"# The DAGMan before this left no rescue file.\n{lines}"
+        content = f"# The DAGMan before this left no rescue DAG.\n{lines}"
         atomic.write_text(f"{dag}.rescue{number:0{RESCUE_DIGITS}d}", content)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lock)
@@ -99,7 +99,7 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; restore it from a copy") from None
+        raise UserError(f"{path}: cannot read: {error.strerror}; restore it from a copy") from None
 
 
 def rescue_file(folder: str) -> str:
@@ -163,7 +163,7 @@ def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
     try:
         schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align stop")
     except htcondor2.HTCondorException as error:
-        raise CampaignError(f"job {cluster}.0 could not be removed: {first_line(error)}") from error
+        raise CampaignError(f"job {cluster}.0 could not be removed: {first_line(error)}; try again") from error
 
 
 def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
@@ -178,11 +178,9 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
                 os.unlink(dag + layout.ENDING_HALT)  # it was meant for the previous DAGMan
             result = schedd.submit(description)
         except htcondor2.HTCondorException as error:
-            raise CampaignError(f"HTCondor did not take {dag}: {first_line(error)}") from error
+            raise CampaignError(f"HTCondor did not accept {dag}: {first_line(error)}") from error
         except OSError as error:
-            raise CampaignError(
-                f"{folder} cannot be written: {error.strerror}; make room, then type the same again"
-            ) from error
+            raise CampaignError(f"{folder}: cannot write: {error.strerror}; free space, then try again") from error
     return int(result.cluster())
 
 
@@ -248,8 +246,8 @@ def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
     jobs = dagman_jobs(schedd, folder)
     if jobs:
         raise UserError(
-            f"the campaign {folder} runs already as job {jobs[0].cluster}.0, and a second DAGMan would ruin both; "
-            "stop it first, or wait for its end"
+            f"the campaign {folder} is already running as job {jobs[0].cluster}.0, and two DAGMans would corrupt it; "
+            "stop it first, or wait until it ends"
         )
 
 

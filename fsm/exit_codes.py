@@ -1,14 +1,14 @@
-"""Exit statuses of hooks and jobs, with their meaning (standard library only: hooks load this)."""
+"""Exit statuses of scripts and jobs, with their meaning (standard library only: scripts load this)."""
 
-# What hooks say to DAGMan.
-CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the constants stand still
-FATAL = 43  # RETRY n UNLESS-EXIT 43: trying again cannot help
-DEFER = 75  # SCRIPT DEFER 75: not yet, ask again
+# Exit statuses of scripts, for DAGMan.
+CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the alignment has converged
+FATAL = 43  # RETRY n UNLESS-EXIT 43: a retry cannot help
+DEFER = 75  # SCRIPT DEFER 75: not yet, run the script again
 SKIP = 77  # PRE_SKIP 77: the node is done without a job
 
 DAG_OK = (0, 3)  # $DAG_STATUS: the DAG succeeded, or ABORT-DAG-ON ended it
 
-# What jobs say to their hooks: status -> (name, fatal, cure).
+# Exit statuses of jobs, for POST: status -> (name, fatal, fix).
 CONFIG = 60
 RAW_MISSING = 61
 CONSTANTS = 62
@@ -28,32 +28,36 @@ JOB_FAILURES = {
     CONFIG: (
         "bad configuration",
         True,
-        "put right what it names, then resume; to change the configuration itself, submit anew",
+        "correct what the reason names, then resume; to change the configuration itself, submit a new campaign",
     ),
     RAW_MISSING: ("raw file missing or unreadable", True, "put the raw file in place, then resume"),
-    CONSTANTS: ("constants missing or malformed", True, "correct inputforalign.txt of the iteration, then resume"),
+    CONSTANTS: ("constants missing or malformed", True, "correct the iteration's inputforalign.txt, then resume"),
     CRASHED: ("reconstruction crashed", False, "read the job's log, which the reason names, then resume"),
     NO_OUTPUT: ("no output", False, "read the job's log, which the reason names, then resume"),
-    COPY: ("output could not be copied", False, "see that the data folder is there and yours to write, then resume"),
+    COPY: (
+        "output could not be copied",
+        False,
+        "check that the data folder exists and you may write to it, then resume",
+    ),
     CONVERSION: (
         "conversion to Mille failed",
         True,
-        "compare the cuts of [mille] with what the reason counts; then submit anew",
+        "compare the cuts of [mille] with the counts in the reason, then submit a new campaign",
     ),
     INPUT_MISSING: (
         "a file of the reconstruction is missing",
         True,
-        "put the file back, then resume; or submit a new campaign",
+        "restore the file, then resume; or submit a new campaign",
     ),
-    SOLVER: ("no solution", True, "read millepede.log and millepede.end of the iteration"),
-    NO_SPACE: ("disk full", False, "make room (quota of AFS or EOS, request_disk), then resume"),
+    SOLVER: ("no solution", True, "read the iteration's millepede.log and millepede.end"),
+    NO_SPACE: ("disk full", False, "free space (AFS or EOS quota, request_disk), then resume"),
     ENVIRONMENT: (
         "environment could not be set up",
         False,
-        "see that the scripts and programs it names can be read on execute nodes, then resume",
+        "check that execute nodes can read the scripts and programs that the reason names, then resume",
     ),
     DATABASE: ("conditions database could not be made", False, "read the job's log, then resume"),
-    TOKEN: ("Kerberos ticket or AFS token refused", False, "renew it with kinit and aklog, then resume"),
+    TOKEN: ("Kerberos ticket or AFS token refused", False, "renew them with kinit and aklog, then resume"),
     STATISTICS: (
         "insufficient statistics",
         True,
@@ -61,7 +65,7 @@ JOB_FAILURES = {
     ),
 }
 
-# Failures of a Millepede job that end the campaign by an event of their own.
+# Failures of a Millepede job that end the campaign with an event of their own.
 CAMPAIGN_EVENTS = {STATISTICS: "starved"}
 
 # Values of DAGMan's $RETURN that are not the job's own (HTCondor's source, dagman/node.h): as above. Other negative values are signals.
@@ -72,11 +76,11 @@ DAGMAN_FAILURES = {
         False,
         "read the end of alignment.dag.dagman.out, renew an expired Kerberos ticket with kinit, then resume",
     ),
-    REMOVED: ("the job was removed", False, "ask `condor_history` who removed it, then resume"),
+    REMOVED: ("the job was removed", False, "find out with `condor_history` who removed it, then resume"),
     LOG_UNREADABLE: (
         "DAGMan could not read the job's event log",
         False,
-        "see that the disk of the campaign's folder is there and not full, then resume",
+        "check that the file system of the campaign's folder is mounted and not full, then resume",
     ),
     PRE_FAILED: (
         "the PRE script failed or was skipped",
@@ -98,10 +102,10 @@ def cure(why: str) -> str:
 
 
 def verdict_exit(event: str, *, last: bool) -> int:
-    """Exit status of a POST script whose verdict became the campaign's ``event`` (``table.after_verdict``).
+    """Return POST's exit status after a verdict that became the campaign's ``event`` (``table.after_verdict``).
 
-    Only *converged* may end the DAG early; an end without success must fail the DAG, unless nothing is left of it that
-    could run: ``last`` says that the stage is the last one.
+    Only *converged* may end the DAG early; an end without success must fail the DAG, unless no node of it could still
+    run: ``last`` says that the stage is the last one.
     """
     if event == "converged":
         return CONVERGED
@@ -116,9 +120,9 @@ def final_exit(dag_status: int) -> int:
 
 
 def job_exit(ret: int) -> int:
-    """Exit status of POST after a job that returned ``ret``: 0, fatal, or 1 for what may be tried again.
+    """Return POST's exit status after a job that returned ``ret``: 0, fatal, or 1 for a failure that a retry may fix.
 
-    The job's own value is never passed on as it is: 42, 43 and 77 mean something to DAGMan.
+    The job's own value is never passed on: DAGMan interprets 42, 43 and 77.
     """
     if ret == 0:
         return 0

@@ -75,7 +75,7 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     for lost in facts["files_lost"]:
         # What is lost stays lost in its campaign: resuming would not take it in again.
         what, resume, _ = exit_codes.cure(lost["why"]).partition(", then resume")
-        lost["cure"] = f"{what}; a campaign that is submitted anew takes it in again" if resume else what
+        lost["cure"] = f"{what}; a new campaign uses it again" if resume else what
     record = read_record(folder)
     facts |= picture(facts)
     if facts["rows"] or claimed.kind in table.ENDS:

@@ -91,7 +91,7 @@ def _check(name: str, function: Callable[[Look], Looked], look: Look) -> Check:
 def _constants(look: Look) -> str:
     path = look.config.campaign.constants
     if not path:
-        raise Doubt("campaign.constants is empty: give --constants FILE to submit")
+        raise Doubt("campaign.constants is empty; set it, or pass --constants FILE to submit")
     return _read(path, "campaign.constants")
 
 
@@ -116,7 +116,7 @@ def _folder(look: Look) -> str:
     check_place(os.path.join(campaign.folder, "campaign"))
     data = look.config.storage.folder
     if data and not (os.path.isdir(data) and os.access(data, os.W_OK | os.X_OK)):
-        raise UserError(f"storage.data = {data} is not a folder that you can write; make it with `mkdir -p`")
+        raise UserError(f"storage.data = {data}: not a folder that you may write to; create it with `mkdir -p`")
     return campaign.folder + (f"; large files in {data}" if data else "")
 
 
@@ -130,11 +130,11 @@ def _solver(look: Look) -> str:
     environment = sourced(solver.environment)
     found = shutil.which(solver.pede, path=environment.get("PATH"))
     if found is None and os.path.isfile(solver.pede):
-        raise UserError(f"solver.pede = {solver.pede} may not be run by you; type `chmod +x` or name another one")
+        raise UserError(f"solver.pede = {solver.pede}: not executable; run `chmod +x` on it, or name another program")
     if found is None:
-        raise UserError(f"solver.pede = {solver.pede} is not a program here; give its path")
+        raise UserError(f"solver.pede = {solver.pede}: no such program; give its path")
     version = probe(found, environment)
-    return f"{found} runs ({version or 'it does not tell its version'})"
+    return f"{found} runs ({version or 'unknown version'})"
 
 
 def _pivot(look: Look) -> str:
@@ -155,7 +155,7 @@ def _hook(look: Look) -> str:
     python = look.config.python.hooks or sys.executable
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
     if not os.path.isfile(hook):
-        raise UserError(f"{hook} is missing; install faser-align anew")
+        raise UserError(f"{hook} is missing; reinstall faser-align")
     check_programs(python, hook)
     package = os.path.dirname(os.path.dirname(os.path.abspath(faser_align.__file__)))
     loads = (
@@ -187,7 +187,7 @@ def _interpreters(look: Look) -> str:
 
 def _start(command: list[str], key: str, what: str) -> None:
     python = command[0]
-    cure = f"correct {key}, or install faser-align anew"
+    cure = f"correct {key}, or reinstall faser-align"
     try:
         done = subprocess.run(
             command,
@@ -198,10 +198,10 @@ def _start(command: list[str], key: str, what: str) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{python} could not run {what}: {error}; {cure}") from None
+        raise UserError(f"{python} cannot run {what}: {error}; {cure}") from None
     if done.stdout.strip() != "ready":
         why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{python} could not run {what} ({why}); {cure}")
+        raise UserError(f"{python} cannot run {what} ({why}); {cure}")
 
 
 def _user(look: Look) -> str:
@@ -222,17 +222,17 @@ def _htcondor(look: Look) -> str:
 def _queue(look: Look) -> str:
     """Check that no campaign of the same name is in the queue, whatever its folder."""
     if not look.name:
-        raise Skipped("which campaign is not known without -y, -r and -f")
+        raise Skipped("the campaign's name is unknown without -y, -r and -f")
     from faser_align.dag import queue
     from faser_align.operations import dagman
 
     answer = dagman.ask_pool(look.config.htcondor.pool, queue.of_all())
     if answer.problem:
-        raise Doubt(f"whether a campaign {look.name} is in the queue is not known: {answer.problem}")
+        raise Doubt(f"cannot tell whether a campaign {look.name} is in the queue: {answer.problem}")
     found = [job for job in answer.jobs if os.path.basename(job.folder) == look.name]
     if found:
         raise UserError(
-            f"a campaign {look.name} is in the queue already ({found[0].folder}, job {found[0].cluster}); "
+            f"a campaign {look.name} is already in the queue ({found[0].folder}, job {found[0].cluster}); "
             "stop it, or choose another name with --name"
         )
     return f"no other {look.name} among {count(len(answer.jobs), 'campaign')}"
@@ -252,7 +252,7 @@ def _notification(look: Look) -> str:
     notify = look.config.notify
     _templates(notify.templates)
     if not notify.targets:
-        raise Doubt("nobody will be told how a campaign ends; name targets in notify.targets")
+        raise Doubt("notify.targets is empty: nobody is notified when a campaign ends; add targets to it")
     check_targets(look.config)
     from faser_align.notifiers.targets import access_note, check_target, load_targets
 

@@ -28,12 +28,14 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
     """Check each raw file; without ``-y -r -f`` the folder of all."""
     pattern = look.config.reconstruction.raw
     if not pattern:
-        return "simulated, none is needed", []
+        return "simulated; no file is needed", []
     if not look.files:
         top = raw_top(pattern)
         if not os.path.isdir(top):
-            raise UserError(f"reconstruction.raw: there is no folder {top}; correct the pattern, or mount it")
-        return f"{pattern} (each is looked for with -y, -r and -f, and at submission)", []
+            raise UserError(
+                f"reconstruction.raw: folder {top} does not exist; correct the pattern, or mount the file system"
+            )
+        return f"{pattern} (submit checks each file; check does with -y, -r and -f)", []
     told, total, bad = [], 0, []
     for path in raw_paths(look):
         try:
@@ -47,7 +49,7 @@ def raw_files(look: Look) -> tuple[str, list[str]]:
         bad += [f"{path} {problem}"] if problem else []
     if bad:
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise Failed(f"{bad[0]}{more}; correct -y, -r, -f or reconstruction.raw, or have them put in place", told)
+        raise Failed(f"{bad[0]}{more}; correct -y, -r, -f or reconstruction.raw, or make the files available", told)
     return f"{count(len(look.files), 'file')}, {total / MB:,.1f} MB", told
 
 
@@ -92,11 +94,11 @@ def cvmfs(look: Look) -> str:
     """Check the paths on CVMFS, or those configured instead."""
     paths = cvmfs_paths(look.config)
     if not paths:
-        raise Skipped("nothing of it is needed")
+        raise Skipped("not needed")
     missing = [path for path in paths.values() if not os.access(path, os.R_OK)]
     if missing:
         raise UserError(
-            f"{missing[0]} cannot be read; mount CVMFS, or correct reconstruction.calypso or solver.environment"
+            f"{missing[0]}: cannot read; mount CVMFS, or correct reconstruction.calypso or solver.environment"
         )
     return ", ".join(paths.values())
 
@@ -109,7 +111,7 @@ def calypso(look: Look) -> str:
     paths = calypso_paths(look.config)
     for key, path in paths.items():
         if not os.path.isfile(path) or not os.access(path, os.R_OK):
-            raise UserError(f"{key} = {path} is no file that can be read; correct it, or install Calypso there")
+            raise UserError(f"{key} = {path}: not a readable file; correct the path, or install Calypso there")
     _agree_with_scripts(look)
     return f"{told.calypso.release}; {told.direction} tracking; " + ", ".join(paths.values())
 
@@ -122,7 +124,7 @@ def _agree_with_scripts(look: Look) -> None:
         is_an_argument = any(f"{{{key}}}" in option for option in told.calypso.write_options)
         if configured and found != configured and not is_an_argument:
             raise Doubt(
-                f"{told.calypso.write_constants} has {found}, and reconstruction.calypso.{key} is {configured}; set it to "
+                f"reconstruction.calypso.{key} = {configured}, but {told.calypso.write_constants} has {found}; set the key to "
                 f'"{found}"'
             )
     known = calypso_scripts.options_known(calypso_scripts.read(told.calypso.reconstruct))
@@ -130,8 +132,8 @@ def _agree_with_scripts(look: Look) -> None:
     unknown = [word for word in options if word.startswith("--") and word.partition("=")[0] not in known]
     if known and unknown:
         raise Doubt(
-            f"{told.calypso.reconstruct} does not know {', '.join(unknown)}; correct reconstruction.calypso.reconstruct_options, "
-            "or name what it does not know in .reconstruct_without"
+            f"{told.calypso.reconstruct} does not accept {', '.join(unknown)}; correct reconstruction.calypso.reconstruct_options, "
+            "or list the options in reconstruction.calypso.reconstruct_without"
         )
 
 
@@ -144,7 +146,7 @@ def pages(look: Look) -> str:
 
     problem = in_the_way(where)
     if problem:
-        raise Doubt(f"no page will be published: {problem}; correct report.publish")
+        raise Doubt(f"no report will be published: {problem}; correct report.publish")
     return where
 
 
@@ -179,7 +181,7 @@ def afs(look: Look) -> str:
     text = _site("fs", "lq", folder, beyond="is not on AFS")
     quota = site_tools.parse_afs_quota(text)
     if quota is None:
-        raise Doubt(f"what `fs lq {folder}` says is not understood; look yourself")
+        raise Doubt(f"the output of `fs lq {folder}` is not understood; check the quota by hand")
     return _enough(quota.left, control_mb(look), f"AFS volume of {folder}", "campaign.folder")
 
 
@@ -187,17 +189,17 @@ def eos(look: Look) -> str:
     """Check the user's quota on EOS for the large files."""
     data = look.config.storage.folder
     if not data:
-        raise Skipped("storage.data is empty: large files lie in the campaign's folder")
+        raise Skipped("storage.data is empty: large files go to the campaign's folder")
     url = look.config.reconstruction.eos_url
     try:
         text = site_tools.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
     except site_tools.AbsentError:
         raise Skipped(ABSENT) from None
     except CampaignError as problem:
-        raise UserError(f"{problem}; look at your ticket (`klist`), storage.data and reconstruction.eos_url") from None
+        raise UserError(f"{problem}; check your ticket (`klist`), storage.data and reconstruction.eos_url") from None
     quota = site_tools.parse_eos_quota(text)
     if quota is None:
-        raise Doubt(f"what `eos quota ls -m -p {data}` says is not understood; look yourself")
+        raise Doubt(f"the output of `eos quota ls -m -p {data}` is not understood; check the quota by hand")
     return _enough(quota.left, data_mb(look), f"EOS quota for {data}", "storage.data")
 
 
@@ -206,7 +208,7 @@ def room(look: Look) -> str:
     folder, data = look.config.campaign.folder, look.config.storage.folder
     for key, place in (("campaign.folder", folder), ("storage.data", data)):
         if place and not os.path.isdir(place):
-            raise Skipped(f"{key} = {place} is not there")
+            raise Skipped(f"{key} = {place} does not exist")
     if data:
         _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
         return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
@@ -240,12 +242,12 @@ def token(look: Look) -> str:
 
 def _ticketless(look: Look, problem: str, cure: str = "kinit") -> str:
     if look.config.htcondor.pool == "personal":
-        raise Doubt(f"{problem}; if your files need one, type `{cure}`")
-    raise UserError(f"{problem}: HTCondor could not act for you; type `{cure}`")
+        raise Doubt(f"{problem}; if your files need one, run `{cure}`")
+    raise UserError(f"{problem}, so HTCondor cannot access your files; run `{cure}`")
 
 
 def _lasting(look: Look, left_s: float, what: str, cure: str) -> str:
-    told = f"{what} good for {left_s / HOUR_S:.1f} h"
+    told = f"{what} valid for {left_s / HOUR_S:.1f} h"
     if left_s < look.config.check.ticket_h * HOUR_S:
         raise Doubt(f"{told}, less than check.ticket_h = {look.config.check.ticket_h:g}; renew it with `{cure}`")
     return told
@@ -260,7 +262,7 @@ def _site(tool: str, *arguments: str, beyond: str = "") -> str:
     except CampaignError as problem:
         if beyond and arguments and not os.path.realpath(arguments[-1]).startswith("/afs/"):
             raise Skipped(f"{arguments[-1]} {beyond}") from None
-        raise UserError(f"{problem}; is the folder there, and your token valid?") from None
+        raise UserError(f"{problem}; check that the folder exists and that your token is valid") from None
 
 
 def _files(look: Look) -> int:
@@ -276,7 +278,7 @@ def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:
         return f"{what}: no limit; this campaign needs about {need_mb:,.0f} MB"
     told = f"{what}: {left / MB:,.0f} MB left, and this campaign needs about {need_mb:,.0f} MB"
     if left < need_mb * MB:
-        raise UserError(f"{told}; make room, or set {key} to another place")
+        raise UserError(f"{told}; free space, or set {key} to another folder")
     if left < ROOMY * need_mb * MB:
-        raise Doubt(f"{told}; make room soon")
+        raise Doubt(f"{told}; free space soon")
     return told

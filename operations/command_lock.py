@@ -26,12 +26,10 @@ def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
     try:
         while (descriptor := _taken(path)) is None:
             if time.monotonic() > deadline:
-                raise UserError(
-                    f"another command works on {folder} just now; wait for its end, then type the same again"
-                )
+                raise UserError(f"another command is working on {folder}; wait until it ends, then try again")
             time.sleep(POLL_S)
     except OSError as error:
-        raise UserError(f"{path} cannot be locked: {error.strerror}; work in a folder that you may write") from None
+        raise UserError(f"{path}: cannot lock: {error.strerror}; use a folder that you may write to") from None
     try:
         with atomic.closed_to_others():
             yield

@@ -25,23 +25,23 @@ DESCRIPTION = "export.json"
 FORMAT = 1
 EXPORT_FORMAT = Format(
     "The folder of `constants export --sqlite`",
-    f"`{DESCRIPTION}` says what is in it:",
+    f"`{DESCRIPTION}` describes the contents:",
     (
         Key("format", "version of the format: 1"),
-        Key("constants", "the text of the constants"),
-        Key("sha256", "its checksum"),
+        Key("constants", "text of the constants"),
+        Key("sha256", "checksum of that text"),
         Key("database", "the conditions database, SQLite"),
         Key("catalog", "the catalogue of the POOL files"),
         Key("pool", "the POOL files"),
         Key("tag", "conditions tag"),
-        Key("folder_tag", "tag of the folder of the alignment"),
-        Key("written", "database that Calypso's script wrote, from which the alignment was copied"),
+        Key("folder_tag", "tag of the alignment folder"),
+        Key("written", "database that Calypso's script wrote and from which the alignment was copied"),
         Key("geometry", "version of the geometry"),
-        Key("instance", "of the database"),
-        Key("source", "file that the constants were read from"),
-        Key("version", "of faser-align"),
-        Key("runs", "first and last run for which they are valid"),
-        Key("campaign", "that found them; empty if it is not known"),
+        Key("instance", "instance of the database"),
+        Key("source", "file with the constants"),
+        Key("version", "version of faser-align"),
+        Key("runs", "first and last run for which the constants are valid"),
+        Key("campaign", "campaign that produced the constants; empty if unknown"),
     ),
 )
 
@@ -77,7 +77,7 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
     runs = _runs(typed.runs, campaign)
     output = typed.output.absolute()
     if os.path.lexists(output) and not typed.force:
-        raise UserError(f"{typed.output} exists already; name another folder with -o, or move it aside with --force")
+        raise UserError(f"{typed.output} already exists; name another folder with -o, or rename it with --force")
     new = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
         found = _fill(new, constants, record)
@@ -87,7 +87,7 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
             os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         os.rename(new, output)
     except OSError as error:
-        raise UserError(f"{typed.output} cannot be written: {error.strerror}; name another folder with -o") from None
+        raise UserError(f"{typed.output}: cannot write: {error.strerror}; name another folder with -o") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return found
@@ -130,17 +130,17 @@ def _record(constants: Path, campaign: str, typed: Typed) -> Manifest:
         if record["config"].get("reconstruction", {}).get("backend") == "calypso":
             return record
         raise UserError(
-            f"{record['name']} was not reconstructed with Calypso; name a configuration that leads to one with --config"
+            f"{record['name']} was not reconstructed with Calypso; name a configuration with the paths of Calypso with --config"
         )
     config = load_config(typed.config or "faser-align.toml")
     if config.reconstruction.backend != "calypso":
         raise UserError(
-            f'reconstruction.backend is "{config.reconstruction.backend}", and the database is written by Calypso\'s '
-            "own scripts; name a configuration that leads to one with --config"
+            f'reconstruction.backend = "{config.reconstruction.backend}", but only Calypso\'s scripts write the database; '
+            "name a configuration with the paths of Calypso with --config"
         )
     year = typed.year or (read_record(campaign)["year"] if campaign else 0)
     if not year:
-        raise UserError("geometry and tag depend on the year; give it with --year")
+        raise UserError("--year is missing: geometry and tag depend on the year")
     needed: Any = {
         "name": os.path.basename(campaign) or str(constants),
         "version": faser_align.__version__,
@@ -163,7 +163,7 @@ def _runs(text: str, campaign: str) -> list[int]:
         raise UserError(f"--runs {text or 'is missing'}: write the first and the last run, for example 11705-11800")
     first, last = int(found[1]), int(found[2] or found[1])
     if last < first:
-        raise UserError(f"--runs {text} runs backwards; write {last}-{first}")
+        raise UserError(f"--runs {text}: the first run is larger than the last; write {last}-{first}")
     return [first, last]
 
 
@@ -179,5 +179,5 @@ def _run(script: Path, constants: Path, work: Path, scratch: str) -> None:
     )
     Path(f"{work}.log").unlink(missing_ok=True)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise CampaignError(f"the database was not made (status {done.returncode}): {said}")
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CampaignError(f"Calypso's scripts did not write the database (exit status {done.returncode}): {said}")

@@ -60,7 +60,9 @@ def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
     here = os.uname().nodename
     if kind == "personal" and known.host not in ("", here):
         # On another host, the pool's address may lead to a pool of this machine, which does not know the campaign.
-        return queue.Queue(problem=f"it belongs to the personal pool of {known.host}, and this is {here}; ask there")
+        return queue.Queue(
+            problem=f"it belongs to the personal pool of {known.host}, and this is {here}; run the command there"
+        )
     return ask_pool(kind, queue.of_campaign(record["folder"], dag_id), known.schedd if kind == "system" else "")
 
 
@@ -74,13 +76,13 @@ def refuse_second(record: Manifest, what: str) -> None:
     answer = ask(record)
     if answer.problem:
         raise UserError(
-            f"whether a DAGMan of {record['name']} is in HTCondor's queue is not known ({answer.problem}), "
-            f"and a second one would ruin both; {what} was refused, nothing was done"
+            f"cannot tell whether a DAGMan of {record['name']} is in HTCondor's queue ({answer.problem}), "
+            f"and two would corrupt the campaign; {what} was refused, nothing was done"
         )
     if answer.jobs:
         raise UserError(
-            f"{record['name']} runs already as job {answer.jobs[0].cluster}.0, and a second DAGMan would ruin both; "
-            f"stop it before {what}, or wait for its end"
+            f"{record['name']} is already running as job {answer.jobs[0].cluster}.0, and two DAGMans would corrupt the campaign; "
+            f"stop it before {what}, or wait until it ends"
         )
 
 
@@ -148,7 +150,7 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
         asked_s = time.time()
         answer = ask_pool(kind, queue.of_all())
         if answer.problem:
-            problems.append(f"whether DAGMan runs is not known: {answer.problem}")
+            problems.append(f"cannot tell whether DAGMan runs: {answer.problem}")
             continue
         for folder, record in records.items():
             if record["config"]["htcondor"]["pool"] == kind and _is_of(record, answer.schedd):
@@ -180,36 +182,34 @@ def _is_of(record: Manifest, schedd: str) -> bool:
 def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> Look:
     """Interpret the schedd's answer for an unfinished campaign."""
     if answer.problem:
-        return Look(seen, f"whether its DAGMan runs is not known: {answer.problem}")
+        return Look(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")
     name, typed = shlex.quote(record["name"]), program()
     if not answer.jobs:
         if snapshot.state_now(record["folder"]) in table.ENDS:
             return Look(seen)
         resume = f"{typed} resume {name}"
         if seen["state"] == table.INITIAL:
-            sentence = "it was never submitted: HTCondor has no DAGMan of it in its queue"
+            sentence = "it was never submitted: HTCondor's queue has no DAGMan of it"
             return Look(seen, sentence, stuck=True, gone=True, cure=(Step("next", resume),))
-        sentence = "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more"
+        sentence = "its DAGMan left HTCondor's queue without recording an end: no script will run any more"
         cure = (Step("next", f"{typed} repair {name}"), Step("then", resume))
         return Look(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
     job = answer.jobs[0]
     again = (Step("next", f"{typed} stop {name}"), Step("then", f"{typed} resume {name}"))
     if job.status == queue.HELD:
         release = (Step("next", snapshot.release(record, f"{job.cluster}.0")),)
-        sentence = f"its DAGMan is on hold ({job.hold_reason}), and no hook can run until it is released"
+        sentence = f"its DAGMan is on hold ({job.hold_reason}); no script runs until it is released"
         return Look(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         times = formatting.count(job.crashes, "time")
-        sentence = f"its DAGMan was started {times} and ends at once each time; see {out}"
+        sentence = f"its DAGMan was started {times} and exits immediately each time; see {out}"
         return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
-        return Look(seen, f"its DAGMan ended, and HTCondor starts it again in about {minutes} min; see {out}")
+        return Look(seen, f"its DAGMan exited; HTCondor restarts it in about {minutes} min; see {out}")
     if found.all_vanished:
         jobs = formatting.count(len(found.vanished), "job")
-        sentence = (
-            f"its DAGMan waits for {jobs} that left HTCondor's queue without its notice: nothing moves it any more"
-        )
+        sentence = f"its DAGMan waits for {jobs} that left HTCondor's queue without an event in its log: no script will run any more"
         return Look(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
     return Look(seen)

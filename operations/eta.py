@@ -36,12 +36,12 @@ def retried(db: sqlite3.Connection) -> list[Row]:
 def _befell(row: Mapping[str, Any]) -> str:
     value = row["return_value"]
     if row["outcome"] == "succeeded":
-        return "repeated, though it had succeeded"
+        return "repeated after success"
     if known := exit_codes.failure(value):
         return known[0]
     if value is None:
-        return "its DAGMan ended meanwhile" if row["outcome"] in ("", "abandoned") else "failed before its job ran"
-    return "no good result was left" if value == 0 else f"the job ended with status {value}"
+        return "its DAGMan ended" if row["outcome"] in ("", "abandoned") else "failed before its job ran"
+    return "the job left no valid output" if value == 0 else f"the job ended with exit status {value}"
 
 
 def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[Row]:

@@ -17,11 +17,11 @@ JSON_COLUMNS = ("facts", "criteria", "metrics")
 ALL = ""  # name of the text with all tables
 EXPORTED_FORMAT = Format(
     "What `export` writes",
-    "One JSON file with all of it, or with `--table` the rows of one table; as CSV each table is a file of its own.",
+    "One JSON file with everything, or with `--table` the rows of one table; as CSV each table is a separate file.",
     (
         Key("campaign...", "the row of the table [`campaign`](schema.md#campaign)"),
         *(
-            Key(f"{table}[]...", f"rows of the view [`v_{table}`](schema.md#v_{table}), JSON in them as what it says")
+            Key(f"{table}[]...", f"rows of the view [`v_{table}`](schema.md#v_{table}), with JSON columns decoded")
             for table in TABLES
         ),
     ),
@@ -31,12 +31,12 @@ EXPORTED_FORMAT = Format(
 def check(form: str, table: str, output: str) -> None:
     """Raise UserError for an unknown format or table, or for several tables in one CSV stream."""
     if form not in FORMATS:
-        raise UserError(f"--format {form} is unknown; choose {' or '.join(FORMATS)}")
+        raise UserError(f"--format {form}: must be {' or '.join(FORMATS)}")
     if table and table not in TABLES:
-        raise UserError(f"--table {table} is unknown; choose {', '.join(TABLES[:-1])} or {TABLES[-1]}")
+        raise UserError(f"--table {table}: must be {', '.join(TABLES[:-1])} or {TABLES[-1]}")
     if form == "csv" and not table and not output:
         raise UserError(
-            f"as CSV each table is a file of its own: give -o FOLDER, or --table with one of {', '.join(TABLES)}"
+            f"as CSV each table is a separate file; add -o FOLDER, or --table with one of {', '.join(TABLES)}"
         )
 
 
@@ -64,14 +64,14 @@ def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list
     paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
     there = [path for path in paths.values() if os.path.lexists(path)]
     if there and not force:
-        raise UserError(f"{there[0]} exists already; give another name with -o, or --force to replace it")
+        raise UserError(f"{there[0]} already exists; choose another name with -o, or replace it with --force")
     try:
         if len(texts) > 1:
             os.makedirs(output, exist_ok=True)
         for name, path in paths.items():
             write_text(path, texts[name])
     except OSError as problem:
-        raise UserError(f"{output} cannot be written: {problem.strerror}; give another name with -o") from None
+        raise UserError(f"{output}: cannot write: {problem.strerror}; choose another name with -o") from None
     return list(paths.values())
 
 

@@ -99,11 +99,11 @@ def discard_leftover(folder: str, state: str) -> None:
 def _refuse(record: Manifest, state: str) -> None:
     name = record["name"]
     if "imported" in record or "only" in record:
-        raise UserError(f"{name} has no iterations of its own to go on with; submit a campaign from its constants")
+        raise UserError(f"{name} has no iterations to continue from; submit a campaign from its constants")
     if state in table.UNFINISHED:
         raise UserError(
-            f"{name} is {state}; it can be extended when it has ended. Wait for that or stop it; if its DAGMan is gone, close "
-            f"it with {lifecycle.hint('repair', record)}"
+            f"{name} is {state}; only a campaign that has ended can be extended. Wait until it ends, or stop it; if its DAGMan is "
+            f"gone, record the end with {lifecycle.hint('repair', record)}"
         )
     if table.campaign_after(state, "extended") is None:
         raise UserError(
@@ -124,13 +124,13 @@ def _plan(record: Manifest, state: str, iterations: int) -> Extension:
     after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
     if iterations < 1 or after > ITERATIONS_MAX:
         raise UserError(
-            f"-i {iterations} is not allowed: stage {stage} has {count(before, 'iteration')}, and may have 1 to {ITERATIONS_MAX}"
+            f"-i {iterations}: stage {stage} has {count(before, 'iteration')} and may have 1 to {ITERATIONS_MAX}; choose another number"
         )
     if state in BY_VERDICT and iterations < before - judged:
         left = before - judged
         raise UserError(
-            f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged} of the {before} that stage "
-            f"{stage} may have; continue with the other {left} with {lifecycle.hint('extend', record, f'-i {left}')}"
+            f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged}, and the limit of stage "
+            f"{stage} is {before}; run the remaining {left} with {lifecycle.hint('extend', record, f'-i {left}')}"
         )
     first = judged + 1
     done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}
@@ -167,7 +167,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
             os.unlink(dag)
         changes.write(folder, known)
         if isinstance(problem, OSError):
-            raise StoreError(f"{folder} cannot be written: {problem.strerror}; make room, then try again") from None
+            raise StoreError(f"{folder}: cannot write: {problem.strerror}; free space, then try again") from None
         raise
     try:
         create.record_submitted(folder, cluster, resumed=True)
@@ -206,7 +206,7 @@ def _hand_on(record: Manifest, added: Extension) -> None:
     result = layout.result_file(folder, stage, first - 1)
     if first == 1 or not os.path.exists(result):
         raise UserError(
-            f"there are no constants for iteration {first}: {result} is not there; start another campaign from those of an "
+            f"iteration {first} has no constants: {result} does not exist; start another campaign from those of an "
             f"earlier iteration with {lifecycle.hint('submit --from', record)} and --iteration"
         )
     os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -31,15 +31,13 @@ class Parent:
     def config(self) -> tuple[str, Config]:
         """Return the parent's configuration including changes while it ran: the user's text, and the values."""
         if "imported" in self.record:
-            raise UserError(
-                f"{self.record['name']} was imported, and with what it ran is not known; give --config FILE"
-            )
+            raise UserError(f"{self.record['name']} was imported, and its configuration is unknown; add --config FILE")
         try:
             with open(f"{self.folder}/{layout.CONFIG}", encoding="utf-8") as file:
                 text = file.read()
         except (OSError, UnicodeDecodeError):
             text = ""
-        return text, validate(self.record["config"], f"{self.record['name']} (give --config FILE)")
+        return text, validate(self.record["config"], f"{self.record['name']} (or use --config FILE)")
 
     def facts(self) -> dict[str, Any]:
         """Return what a child's manifest says about it."""
@@ -67,14 +65,14 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
     if stage is None:
         stage = found[-1][0] if found else 1
     if not 1 <= stage <= len(record["stages"]):
-        raise UserError(f"--stage {stage} is not there: {record['name']} has {count(len(record['stages']), 'stage')}")
+        raise UserError(f"--stage {stage}: {record['name']} has {count(len(record['stages']), 'stage')}")
     if iteration is None:
         of_stage = [number for of, number in found if of == stage]
         iteration = of_stage[-1] if of_stage else 0
     path = layout.result_file(folder, stage, iteration) if iteration else layout.constants_file(folder, stage, 1)
     if not os.path.isfile(path):
-        there = ", ".join(f"--stage {of} --iteration {number}" for of, number in found) or "none but --iteration 0"
-        raise UserError(f"{record['name']} has no constants of stage {stage}, iteration {iteration}; there are {there}")
+        there = ", ".join(f"--stage {of} --iteration {number}" for of, number in found) or "only --iteration 0"
+        raise UserError(f"{record['name']} has no constants of stage {stage}, iteration {iteration}; it has {there}")
     return Parent(folder, record, stage, iteration, path)
 
 

@@ -47,15 +47,15 @@ def _home(file: str) -> str:
 
 def doubt(found: Interpreter) -> str:
     """Return a sentence if other machines may lack the Python, else an empty string."""
-    try_it = "try it with `faser-align check --probe`"
+    try_it = "test it with `faser-align check --probe`"
     if not found.path.startswith(SHARED):
         return (
-            f"{found.key} = {found.path} is on this machine's own disk, which the access point and execute nodes do not see; "
-            "install faser-align into a virtual environment on AFS"
+            f"{found.key} = {found.path} is on this machine's local disk, which the access point and execute nodes cannot read; "
+            "install faser-align in a virtual environment on AFS"
         )
     if not found.base.startswith(SHARED):
         return (
-            f"the virtual environment of {found.key} = {found.path} was made from {found.base}, which is on this machine's own disk; "
-            f"{try_it}, or make it from a Python on CVMFS such as {ON_CVMFS}"
+            f"the virtual environment of {found.key} = {found.path} uses {found.base}, which is on this machine's local disk; "
+            f"{try_it}, or create it with a Python on CVMFS such as {ON_CVMFS}"
         )
     return ""

@@ -46,8 +46,8 @@ def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Lefto
     ended = state in table.ENDS
     if mille and not ended:
         raise UserError(
-            f"{record['name']} is {state}, and the momenta beside its Mille files are compared in every iteration; "
-            "wait for its end, or leave --mille out"
+            f"{record['name']} is {state}, and every iteration compares the momenta stored with its Mille files; "
+            "wait until it ends, or omit --mille"
         )
     over = judged[: len(judged) - keep] if keep else judged
     halves = [(layout.VALIDATION, half) for half in (layout.BEFORE, layout.AFTER)] if validated and ended else []

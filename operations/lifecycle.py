@@ -71,14 +71,14 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
     name, again = record["name"], hint("resume", record)
     state = snapshot.state_now(folder)
     if state in table.ENDS:
-        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+        raise UserError(f"{name} is already {state}; there is nothing to stop")
     schedd = dagman.schedd_of(record)
     from faser_align.dag.submit import dagman_jobs, stop_dag
 
     jobs = dagman_jobs(schedd, record["folder"])
     if not jobs:
         raise UserError(
-            f"{name} is {state}, but HTCondor has no DAGMan of it in its queue, so there is nothing to stop; "
+            f"{name} is {state}, but HTCondor's queue has no DAGMan of it, so there is nothing to stop; "
             f"see {hint('status', record)}"
         )
     confirm(name)
@@ -88,7 +88,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
         stopped = stop_dag(schedd, record["folder"], job.cluster)
         if not stopped.gone:
             raise CampaignError(
-                f"job {job.cluster}.0 was removed but has not left the queue yet; look again with {hint('status', record)}"
+                f"job {job.cluster}.0 was removed but is still in the queue; check again with {hint('status', record)}"
             )
         if not stopped.halted:
             warnings.append("DAGMan did not report that it had halted before it was removed")
@@ -97,7 +97,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
     if end is None:
         closing = hint("repair", record)
         raise CampaignError(
-            f"{name} left the queue, but no end was recorded; go on with {again}, or close it with {closing}"
+            f"{name} left the queue without recording an end; continue it with {again}, or record the end with {closing}"
         )
     return Ended(name, end, snapshot.take(folder)["reason"], tuple(warnings))
 
@@ -114,9 +114,9 @@ def stop_after(folder: str, when: str) -> StopRequest:
     record = in_place(folder)
     name, state = record["name"], snapshot.state_now(folder)
     if when not in WHEN:
-        raise UserError(f"--after {when} is not known; it must be {' or '.join(WHEN)}")
+        raise UserError(f"--after {when}: must be {' or '.join(WHEN)}")
     if state in table.ENDS:
-        raise UserError(f"{name} is {state} already, so there is nothing to stop")
+        raise UserError(f"{name} is already {state}; there is nothing to stop")
     path = f"{folder}/{layout.STOP}"
     wanted = when == "iteration"
     with alone(folder):
@@ -128,9 +128,7 @@ def stop_after(folder: str, when: str) -> StopRequest:
             else:
                 os.unlink(path)
         except OSError as error:
-            raise CampaignError(
-                f"{path} cannot be written: {error.strerror}; make room there, then try again"
-            ) from None
+            raise CampaignError(f"{path}: cannot write: {error.strerror}; free space there, then try again") from None
         control_requests.put(folder, "stop_asked", {"after": when})
     trouble = dagman.look(folder).trouble if wanted else ""
     return StopRequest(name, wanted, changed=True, warnings=(trouble,) if trouble else ())
@@ -174,7 +172,7 @@ def _make_folders(record: Manifest) -> None:
     try:
         make_folders(record)
     except OSError as error:
-        raise StoreError(f"{error.filename} cannot be made: {error.strerror}; make room, then try again") from None
+        raise StoreError(f"{error.filename}: cannot create: {error.strerror}; free space, then try again") from None
 
 
 def _forget_earlier(folder: str, state: str) -> None:
@@ -190,16 +188,16 @@ def _refuse_to_resume(record: Manifest, state: str) -> None:
     name = record["name"]
     if state in table.ENDS and table.campaign_after(state, "resumed") is None:
         raise UserError(
-            f"{name} is {state}, so there is nothing to resume; see {hint('report', record)}, or submit a new campaign"
+            f"{name} is {state}; there is nothing to resume. See {hint('report', record)}, or submit a new campaign"
         )
     refuse_without_solution(record, state)
     if state in JUDGED:
         raise UserError(
-            f"{name} is {state}: resumed, it would solve the same iteration and be judged alike; give it more iterations "
-            f"({hint('extend', record)}), or submit a new campaign from its constants with another choice of what is free"
+            f"{name} is {state}: resume would repeat the same iteration with the same decision; add iterations "
+            f"({hint('extend', record)}), or submit a new campaign from its constants with other free parameters"
         )
     if state == "exhausted":
-        raise UserError(f"{name} is exhausted, so there is nothing to resume; go on with {hint('extend', record)}")
+        raise UserError(f"{name} is exhausted; there is nothing to resume. Continue with {hint('extend', record)}")
 
 
 def refuse_without_solution(record: Manifest, state: str) -> None:
@@ -208,7 +206,7 @@ def refuse_without_solution(record: Manifest, state: str) -> None:
         failed = [node for node in queries.nodes(db, "failed") if node["return_value"] in exit_codes.CAMPAIGN_EVENTS]
     if state in exit_codes.CAMPAIGN_EVENTS.values() and failed:
         fix = exit_codes.JOB_FAILURES[failed[0]["return_value"]][2]
-        raise UserError(f"{record['name']} is {state}: {failed[0]['reason']}; repeated, it would end alike: {fix}")
+        raise UserError(f"{record['name']} is {state}: {failed[0]['reason']}; a retry would fail again: {fix}")
 
 
 def _done(folder: str) -> list[str]:
@@ -229,7 +227,7 @@ def in_place(folder: str) -> Manifest:
     record = read_record(folder)
     if "imported" in record:
         raise UserError(
-            f"{record['name']} was imported and has no DAG of ours; submit a new campaign from its constants with "
+            f"{record['name']} was imported and has no DAG; submit a new campaign from its constants with "
             f"`--constants FILE`, after {hint('constants export', record)}"
         )
     try:
@@ -238,7 +236,7 @@ def in_place(folder: str) -> Manifest:
         same = False
     if not same:
         raise UserError(
-            f"{folder} is a copy of the campaign in {record['folder']}, whose paths its DAG holds; work on that one"
+            f"{folder} is a copy of the campaign in {record['folder']}, and its DAG contains that path; use the original"
         )
     return record
 

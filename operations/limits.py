@@ -46,7 +46,7 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
     record = lifecycle.in_place(folder)
     if snapshot.state_now(folder) == "converged":
         raise UserError(
-            f"{record['name']} is converged, and nothing reads its limits any more; fork it with "
+            f"{record['name']} has converged, so its limits have no effect any more; fork it with "
             f"`{program.program()} submit --from {record['name']}`"
         )
     wanted = _values(record, assignments)
@@ -101,7 +101,7 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals:
-            raise UserError(f"{assignment!r} is no KEY=VALUE; write for example convergence.effect_um_max=1.0")
+            raise UserError(f"{assignment!r} is not KEY=VALUE; write for example convergence.effect_um_max=1.0")
         if of_stage := OF_STAGE.fullmatch(key):
             stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text.strip())
             continue
@@ -140,8 +140,8 @@ def _settable(config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_key(key: str, record: Manifest) -> None:
     if key.startswith("stages."):
         raise UserError(
-            f"set: {key} cannot be changed; of a stage, counted from 1, its criteria can, for example stages.1.convergence.patience, "
-            f"and it gets more iterations with `{program.program()} extend {record['name']}`"
+            f"set: {key} cannot be changed; the criteria of a stage, counted from 1, can, for example stages.1.convergence.patience; "
+            f"add iterations with `{program.program()} extend {record['name']}`"
         )
     if key not in names():
         raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
@@ -149,9 +149,9 @@ def _check_key(key: str, record: Manifest) -> None:
         raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.effect_um_max")
     if not changes.is_settable(key):
         raise UserError(
-            f"set: {key} stands in the jobs and the DAG that were submitted and cannot be changed any more; fork the "
+            f"set: {key} cannot be changed: the submitted DAG and its jobs contain it; fork the "
             f"campaign with another configuration: `{program.program()} submit --from {record['name']} --config FILE`. "
-            f"What can be changed: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
+            f"set can change: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
         )
 
 

@@ -110,13 +110,13 @@ def _refuse_while_it_runs(record: Manifest) -> None:
     name, answer = record["name"], dagman.ask(record)
     if answer.problem:
         raise UserError(
-            f"whether a DAGMan of {name} is in HTCondor's queue is not known ({answer.problem}), and its jobs would write where "
-            "files are taken away; move was refused, nothing was done"
+            f"cannot tell whether a DAGMan of {name} is in HTCondor's queue ({answer.problem}), and its jobs would write to the "
+            "folder that move empties; move was refused, nothing was done"
         )
     if answer.jobs:
         raise UserError(
-            f"{name} runs as job {answer.jobs[0].cluster}.0, and its jobs write where files would be taken away; stop it before "
-            "you move it, or wait for its end"
+            f"{name} runs as job {answer.jobs[0].cluster}.0, and its jobs write to the folder that move empties; stop it "
+            "first, or wait until it ends"
         )
 
 
@@ -126,16 +126,19 @@ def _target(record: Manifest, directory: str) -> str:
     target = os.path.join(place, record["name"])
     real = os.path.realpath(target)
     if not os.path.isdir(place):
-        raise UserError(f"{place} is not a folder; make it with `mkdir -p`, or name another one")
+        raise UserError(f"{place} is not a folder; create it with `mkdir -p`, or name another one")
     if f"{real}/".startswith("/tmp/"):
-        raise UserError(f"{target} is under /tmp, which execute nodes do not see; name a folder on EOS or AFS")
-    for inside, what in ((record["data"], "the place that they leave"), (record["folder"], "the campaign's folder")):
+        raise UserError(f"{target} is under /tmp, which execute nodes cannot read; name a folder on EOS or AFS")
+    for inside, what in (
+        (record["data"], "the current folder of the large files"),
+        (record["folder"], "the campaign's folder"),
+    ):
         if real.startswith(f"{os.path.realpath(inside)}/"):
-            raise UserError(f"{target} is in {inside}, {what}; name a folder outside")
+            raise UserError(f"{target} is in {inside}, {what}; name a folder outside of it")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{place} cannot be written; name a folder of yours")
-    check_path(target, "the data's folder")
-    check_steering(target, "the data's folder")
+        raise UserError(f"{place}: cannot write; name a folder that you may write to")
+    check_path(target, "the data folder")
+    check_steering(target, "the data folder")
     return target
 
 
@@ -145,7 +148,7 @@ def _source(record: Manifest, target: str) -> str:
         return str(record["data"])
     moves = [one for one in changes.read(record["folder"]) if one["key"] == changes.DATA]
     if not moves:
-        raise UserError(f"{record['name']} has its large files in {target} already")
+        raise UserError(f"the large files of {record['name']} are already in {target}; name another folder")
     return str(moves[-1]["before"])
 
 
@@ -155,7 +158,7 @@ def _files(record: Manifest, source: str, target: str) -> list[File]:
     for whose, here, there in _folders(record, source, target):
         for entry in _entries(here):
             if not entry.is_file():
-                raise UserError(f"{entry.path} is no file, and only files are moved; put it elsewhere, or remove it")
+                raise UserError(f"{entry.path} is not a regular file; move or remove it yourself")
             state = entry.stat()
             found.append(File(whose, entry.path, f"{there}/{entry.name}", state.st_size, state.st_mtime_ns))
     return found
@@ -175,7 +178,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StoreError(f"{folder} cannot be read: {error.strerror}") from None
+        raise StoreError(f"{folder}: cannot read: {error.strerror}; check its permissions, then try again") from None
     return [entry for entry in found if leftovers.kind(entry.name) != leftovers.PARTIAL]
 
 
@@ -185,13 +188,13 @@ def _check_room(record: Manifest, files: Sequence[File], target: str) -> None:
     for _, _, there in _folders(record, record["data"], target):
         foreign = next((entry.path for entry in _entries(there) if entry.path not in ours), "")
         if foreign:
-            raise UserError(f"{foreign} is there and is none of the campaign's; remove it, or name another folder")
+            raise UserError(f"{foreign} does not belong to the campaign; remove it, or name another folder")
     needed = sum(file.size for file in files if not os.path.exists(file.target))
     free = shutil.disk_usage(os.path.dirname(target)).free
     if needed > free:
         raise UserError(
-            f"{os.path.dirname(target)} has room for {formatting.bytes_of(free)}, and {formatting.bytes_of(needed)} are to go there; "
-            "make room, or name another folder"
+            f"{os.path.dirname(target)} has {formatting.bytes_of(free)} free, and the files need {formatting.bytes_of(needed)}; "
+            "free space, or name another folder"
         )
 
 
@@ -215,9 +218,9 @@ def _copy_all(record: Manifest, files: Sequence[File], target: str, progress: Ca
         for folder in sorted({os.path.dirname(file.target) for file in files}):
             atomic.sync(folder)
     except OSError as error:
-        what = f"{file.source} cannot be copied to {file.target}" if file else f"{target} cannot be made"
+        what = f"cannot copy {file.source} to {file.target}" if file else f"cannot create {target}"
         raise StoreError(
-            f"{what}: {error.strerror}; the campaign has its files where they were. Remove the cause, then type the same again"
+            f"{what}: {error.strerror}; the campaign still uses the old files. Remove the cause, then try again"
         ) from None
 
 
@@ -228,7 +231,7 @@ def _copy(file: File) -> None:
             raise UserError(f"{file.target} and {file.source} are the same file; name another folder")
         if _sha256(file.target) != _sha256(file.source):
             raise UserError(
-                f"{file.target} is there and not the same as {file.source}; remove it, or name another folder"
+                f"{file.target} already exists and differs from {file.source}; remove it, or name another folder"
             )
         return
     with atomic.temporary(file.target) as name:
@@ -243,8 +246,7 @@ def _copy(file: File) -> None:
             os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if _sha256(name) != digest.hexdigest() or not _is_unchanged(file):
             raise StoreError(
-                f"what arrived at {file.target} is not what {file.source} holds; the campaign has its files where they were. "
-                "Type the same again"
+                f"the copy {file.target} differs from {file.source}; the campaign still uses the old files. Try again"
             )
 
 
@@ -276,8 +278,8 @@ def _lead_there(record: Manifest, target: str) -> None:
         said = queries.campaign(db)["data"]
     if said != target:
         raise StoreError(
-            f"{record['name']} has its large files in {target} now, but its store cannot be written and says {said}; nothing was "
-            f"removed. See {folder}/{layout.HOOKS_LOG}, then type the same again"
+            f"the large files of {record['name']} are in {target}, but its state database cannot be written and says {said}; nothing "
+            f"was removed. See {folder}/{layout.HOOKS_LOG}, then try again"
         )
 
 
@@ -289,7 +291,7 @@ def _remove(record: Manifest, files: Sequence[File], source: str, *, compared: b
             if _is_unchanged(file) if compared else _is_copied(file):
                 os.unlink(file.source)
             else:
-                stay.append(f"{file.source} stays: {file.target} differs from it")
+                stay.append(f"{file.source} was not removed: {file.target} differs from it")
         except OSError as error:
             stay.append(f"{file.source} stays: {error.filename}: {error.strerror}")
     for _, here, _ in _folders(record, source, source):

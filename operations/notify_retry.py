@@ -46,7 +46,9 @@ def retry(folder: str, target: str = "") -> Retried:
     with queries.published(folder) as db:
         targets = {row["target"] for row in queries.outbox(db)} | set(queries.campaign(db)["targets"])
     if target and target not in targets:
-        raise UserError(f"{record['name']} tells {', '.join(sorted(targets)) or 'nobody'}, and not {target!r}")
+        raise UserError(
+            f"--target {target}: not a recipient of {record['name']}; its recipients are {', '.join(sorted(targets)) or 'none'}"
+        )
     if not waiting:
         return Retried(record["name"], 0)
     with alone(folder):
@@ -83,7 +85,7 @@ def take_in(folder: str) -> None:
     Raises:
         CampaignError: the database could not be written.
     """
-    _without_dagman(folder, f"the store of {folder} could not be written", send=False)
+    _without_dagman(folder, f"the state database of {folder} could not be written", send=False)
 
 
 def _without_dagman(folder: str, failed: str, *, send: bool) -> None:

@@ -47,7 +47,7 @@ def prepare(options: Options) -> Plan:
     Raises UserError if something is missing or wrong.
     """
     if options.fourst and options.threest:
-        raise UserError("--threest and --fourst exclude each other; give one of them")
+        raise UserError("--threest and --fourst exclude each other; choose one of them")
     run, files, year = parse_run(options.run), parse_files(options.files), check_year(options.year)
     text, config = _configuration(options)
     campaign = config.campaign.model_copy(update={"iterations": options.iteration})
@@ -89,7 +89,7 @@ def _configuration(options: Options) -> tuple[str, Config]:
     )
     if script and not os.path.isfile(script) and not calypso:
         raise UserError(
-            f"--env_script {options.env_script} is no file here; give --calypso_path, with which no script is needed"
+            f"--env_script {options.env_script}: no such file; use --calypso_path instead, which needs no script"
         )
     old = {"paths": {"calypso_install": calypso, "env_script": script}}
     old = {"paths": {key: value for key, value in old["paths"].items() if value}}
@@ -138,7 +138,7 @@ def _constants(options: Options, config: Config, base: str) -> str:
     if not os.path.isfile(found):
         raise UserError(
             f"iteration {before} has no constants ({found} is missing); solve it with "
-            f"`faser-align solve {base}_reco{before:02d}`, or give --constants FILE"
+            f"`faser-align solve {base}_reco{before:02d}`, or add --constants FILE"
         )
     return found
 
@@ -153,12 +153,12 @@ def find(target: str) -> tuple[str, int]:
     try:
         folder = above if os.path.isdir(target) and above else registry.find(target)
     except UserError:
-        raise UserError(f"{target} is no file here; name a steering file, or what `reco` has made") from None
+        raise UserError(f"{target}: no such file; name a steering file, or a campaign of `reco`") from None
     record = read_record(folder)
     if "only" not in record:
         raise UserError(
             f"{record['name']} solves its iterations itself; see `faser-align metrics {record['name']}`, or name a "
-            "steering file or what `reco` has made"
+            "steering file or a campaign of `reco`"
         )
     return folder, int(record["only"])
 
@@ -186,10 +186,10 @@ def _refuse_unfinished(record: Manifest, state: str) -> None:
         return
     if state in table.ENDS:
         raise UserError(
-            f"{record['name']} is {state}: its files are not all reconstructed; finish it with {lifecycle.hint('resume', record)}"
+            f"{record['name']} is {state}: some files are not reconstructed; finish it with {lifecycle.hint('resume', record)}"
         )
     raise UserError(
-        f"{record['name']} is {state}; solve it when it is reconstructed: wait for that with {lifecycle.hint('wait', record)}"
+        f"{record['name']} is {state}; it can be solved once it is reconstructed; wait with {lifecycle.hint('wait', record)}"
     )
 
 
@@ -207,8 +207,8 @@ def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise CampaignError(f"no solution (status {done.returncode}): {said}")
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CampaignError(f"no solution (exit status {done.returncode}): {said}")
     with open(layout.metrics_file(folder, stage, iteration), encoding="utf-8") as file:
         found: dict[str, Any] = json.load(file)
     return found

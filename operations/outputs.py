@@ -15,7 +15,7 @@ def writing(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
+            f"{output}: cannot write: {error.strerror}; check the folder, its permissions and its free space"
         ) from error
 
 
@@ -25,8 +25,8 @@ def refuse_to_overwrite(output: Path, force: bool) -> None:
     if os.path.isdir(output):
         raise UserError(f"{output} is a folder; name a file in it")
     if os.path.lexists(output) and not force:
-        raise UserError(f"{output} exists already; give another name, or --force to overwrite it")
+        raise UserError(f"{output} already exists; choose another name, or overwrite it with --force")
     if not os.path.isdir(folder):
-        raise UserError(f"the folder of {output} does not exist; make it first")
+        raise UserError(f"the folder of {output} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{output} cannot be written: {folder} is not a folder of yours; name another file with -o")
+        raise UserError(f"{output}: cannot write: you may not write to {folder}; name another file with -o")

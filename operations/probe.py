@@ -64,7 +64,7 @@ def run(look: Look, wait_s: float) -> list[Check]:
         return [_failed(str(problem))]
     except OSError as error:
         where = look.config.campaign.folder
-        return [_failed(f"campaign.folder = {where}: {error.strerror}; the probe needs a folder that you can write")]
+        return [_failed(f"campaign.folder = {where}: {error.strerror}; name a folder that you may write to")]
 
 
 def _run(look: Look, wait_s: float) -> list[Check]:
@@ -165,7 +165,7 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     found += _marks(probe.schedd, cluster)
     if all(job.answered for job in state.values()):
         wait_until(lambda: _has_left(probe.folder), LEAVE_S_MAX, LOOK_S)
-        found.append(Check("there: DAGMan", "ok", f"a DAG went through in {time.monotonic() - started:.1f} s"))
+        found.append(Check("there: DAGMan", "ok", f"a DAG finished in {time.monotonic() - started:.1f} s"))
     return found
 
 
@@ -189,7 +189,7 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
             Check(
                 name,
                 "failed",
-                f"{lacking} of {len(ads)} jobs have no SendCredential, so that HTCondor gives them no credential",
+                f"{lacking} of {len(ads)} jobs have no SendCredential, so HTCondor gives them no credential",
             )
         ]
     return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
@@ -208,7 +208,7 @@ def _access_point(probe: Probe) -> list[dict[str, str]]:
             why = f"{layout.SCRIPTS_LOG} ends with: {said[-1].strip()}" if said else "DAGMan could not execute it"
             raise CampaignError(
                 f"{probe.record['python']} did not run the probe's script on the access point; {why}; "
-                "name a Python that the access point has in python.hooks"
+                "set python.hooks to a Python that exists on the access point"
             )
         how = "DAGMan ended too early" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
         raise CampaignError(f"{how}{_last_words(folder)}")
@@ -260,7 +260,7 @@ def _last_words(folder: str) -> str:
         lines = _text(folder, name).strip().splitlines()
         if lines:
             return f"; {name} ends with: {lines[-1].strip()}"
-    return "; DAGMan has not begun: look with `condor_q`"
+    return "; DAGMan has not started: see `condor_q`"
 
 
 def _text(folder: str, name: str) -> str:

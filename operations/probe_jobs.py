@@ -91,9 +91,9 @@ def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, reje
     """Return result and sentence for a job without a complete answer."""
     python = record.get("job_python", record["python"])
     if found.held:
-        fix = f"correct htcondor.{kind}, or campaign.folder if execute nodes do not see it"
+        fix = f"correct htcondor.{kind}, or campaign.folder if execute nodes cannot read it"
         if re.search(r"failed to execute|exec format", found.held, re.IGNORECASE):
-            fix = f"{python} does not start there: name a Python that execute nodes have in python.jobs"
+            fix = f"{python} does not start there: set python.jobs to a Python that exists on execute nodes"
         return "failed", f"HTCondor holds the job ({found.held.rstrip('.')}); {fix}"
     if found.value == joblogs.REMOVED:
         return "failed", "the job was removed before it answered; try again"
@@ -101,20 +101,20 @@ def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, reje
         ended = f"exit status {found.value}" if found.value >= 0 else f"signal {-found.value}"
         why = f"{ended}: {found.said}" if found.said else ended
         return "failed", (
-            f"{python} did not run faser-align ({why}); install faser-align for a Python that execute nodes have, "
-            "and name it in python.jobs"
+            f"{python} did not run faser-align ({why}); install faser-align for a Python that exists on execute nodes, "
+            "and set python.jobs to it"
         )
     if found.executes:
         at = f'"{found.running}"' if found.running else "its start"
         return "failed", (
-            f"the job runs but did not get past {at} within {waited_s:.0f} s; a file server may not answer on that machine"
+            f"the job runs but did not finish {at} within {waited_s:.0f} s; a file server may not respond on that machine"
         )
     if not found.submitted:
         return "failed", f"DAGMan submitted no {kind} job within {waited_s:.0f} s"
     why = f" ({rejected})" if rejected else ""
     return "warning", (
-        f"the job did not start within {waited_s:.0f} s{why}, so that nothing is known of execute nodes; "
-        f"{_wanted(kind, record)}: see which machines could do that with `condor_status`, change htcondor.{kind}, "
+        f"the job did not start within {waited_s:.0f} s{why}, so execute nodes were not tested; "
+        f"{_wanted(kind, record)}: see which machines match with `condor_status`, change htcondor.{kind}, "
         "or wait longer with --wait"
     )
 

@@ -63,7 +63,7 @@ def repair(
             publish.publish(folder)
             found["sent"] = _send(folder, warn)
     except (sqlite3.Error, OSError) as problem:
-        raise StoreError(f"the store of {record['name']} cannot be repaired: {problem}") from problem
+        raise StoreError(f"the state database of {record['name']} cannot be repaired: {problem}") from problem
     return {"sent": 0, **found, "dry_run": dry_run, "kept": kept, "published": stale and not dry_run}
 
 
@@ -89,13 +89,13 @@ def _refuse_dagman(record: Manifest, *, without_htcondor: bool) -> None:
     answer = dagman.ask(record)
     if answer.problem:
         raise CampaignError(
-            f"whether a DAGMan of {name} is in HTCondor's queue is not known: {answer.problem}; nothing was done. "
-            "If you are sure that none is, say --without-htcondor"
+            f"cannot tell whether a DAGMan of {name} is in HTCondor's queue: {answer.problem}; nothing was done. "
+            "If you are sure that there is none, add --without-htcondor"
         )
     if answer.jobs:
         raise UserError(
-            f"{name} runs as job {answer.jobs[0].cluster}.0, and its hooks write the store: "
-            f"stop it with {lifecycle.hint('stop', record)} or wait for its end before you repair it"
+            f"{name} runs as job {answer.jobs[0].cluster}.0, and its scripts write the state database; "
+            f"stop it with {lifecycle.hint('stop', record)}, or wait until it ends, before you repair it"
         )
 
 

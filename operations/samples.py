@@ -50,11 +50,11 @@ _STATES = {
 _FOLDER = "/data/alignment/example"
 
 
-_RAW_CURE = "put the raw file in place; a campaign that is submitted anew takes it in again"
+_RAW_CURE = "put the raw file in place; a new campaign uses it again"
 _HELD = "memory usage exceeded request_memory"
 # Reasons of the samples, worded as in a campaign; missing ones have none.
 _REASONS = {
-    "test": "somebody typed `faser-align notify test` to see whether messages arrive",
+    "test": "a user ran `faser-align notify test` to check that messages arrive",
     "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 consecutive iterations",
     "converged": "effect 0.41 um is below 0.5 um, in 2 consecutive iterations; in the last, significance 0.008 is below 0.01, too",
     "reconstructed": "all of its files are reconstructed",
@@ -65,7 +65,7 @@ _REASONS = {
     "starved": "only 12000 tracks are left of 17241, below 80%",
     "held": f"reco_s1_i03_00417: {_HELD}",
     "removed": "the DAG ended: it was removed",
-    "stuck": "its DAGMan is on hold (via condor_hold), and no hook can run until it is released",
+    "stuck": "its DAGMan is on hold (via condor_hold); no script runs until it is released",
 }
 _RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
 _RAW_MISSING, _CRASHED = (exit_codes.JOB_FAILURES[status] for status in (exit_codes.RAW_MISSING, exit_codes.CRASHED))
@@ -99,8 +99,8 @@ def events_of(word: str) -> list[str]:
 
     if word not in {*EVENTS, "all"}:
         near = nearest(word, EVENTS)
-        advice = f"did you mean {near}?" if near else f"there are {', '.join(sorted(EVENTS))}, and all"
-        raise UserError(f"--event {word!r} is not known; {advice}")
+        advice = f"did you mean {near}?" if near else f"must be all, {', '.join(sorted(EVENTS))}"
+        raise UserError(f"--event {word}: no such event; {advice}")
     if word == "all":
         return sorted(EVENTS - {"end", "test"})
     return sorted(END_EVENTS) if word == "end" else [word]
@@ -174,7 +174,7 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
         "wall_s": 3_840.0 * solved,
         "cpu_s": 21_600.0 * solved,
         "constants": constants,
-        "no_plot": "a sample has none",
+        "no_plot": "a sample has no plot",
     }
     return found | _befell(event)
 
@@ -222,7 +222,7 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
         templates = templates or notify.templates
         if not names and target is None:
             raise UserError(
-                f"{config}: notify.targets names nobody; name targets of {path} there, or one to notify test"
+                f"{config}: notify.targets is empty; add targets of {path}, or name a target in the command"
             )
     known = load_targets(path)
     if not known:
@@ -231,6 +231,6 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
     for name in wanted:
         if name not in known:
             near = nearest(name, known)
-            advice = f"the nearest is {near!r}" if near else f"there are {', '.join(known)}"
+            advice = f"the nearest is {near!r}" if near else f"its targets are {', '.join(known)}"
             raise UserError(f"{os.path.expanduser(path)} has no target {name!r}; {advice}")
     return Choice([known[name] for name in wanted], os.path.expanduser(path), config, templates)

@@ -30,8 +30,8 @@ def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years
     wanted_runs = {parse_run(run) for run in runs}
     for state in states:
         if state not in table.STATES:
-            advice = _nearest(state, table.STATES) or f"; there are {', '.join(table.STATES)}"
-            raise UserError(f"--state {state} is no state of a campaign{advice}")
+            advice = _nearest(state, table.STATES) or f"; the states are {', '.join(table.STATES)}"
+            raise UserError(f"--state {state}: not a state of a campaign{advice}")
     found = [_summary(entry) for entry in registry.entries()]
     wanted = [
         row
@@ -87,7 +87,7 @@ def history(
     begin = "" if since is None else formatting.since_utc(since, datetime.now(UTC))
     if begin is None:
         raise UserError(
-            f"--since {since} is no time; write 30m, 2h or 1d, or a date such as 2026-11-24 or 2026-11-24T07:30"
+            f"--since {since}: not a time; write 30m, 2h or 1d, or a date such as 2026-11-24 or 2026-11-24T07:30"
         )
     with queries.published(folder) as db:
         if node is not None:
@@ -100,9 +100,9 @@ def history(
 def _check_node(db: sqlite3.Connection, node: str) -> None:
     if not db.execute("SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'", (node, node)).fetchone():
         known = (row[0] for row in db.execute("SELECT node FROM nodes"))
-        raise UserError(f"there is no node {node!r} in this campaign{_nearest(node, known)}")
+        raise UserError(f"--node {node}: no such node in this campaign{_nearest(node, known)}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     found = nearest(word, known)
-    return f"; the nearest is {found!r}" if found else ""
+    return f"; did you mean {found}?" if found else ""

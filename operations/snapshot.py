@@ -212,15 +212,15 @@ def _elapsed_s(campaign: Row) -> float | None:
 def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validation: Row) -> str:
     """Return why the campaign is in its state, in one sentence."""
     if campaign["pending"]:
-        return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no hook has run yet"
+        return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no script has run yet"
     if campaign["state"] in table.ENDS:
         return queries.last_reason(db)
     if campaign["state"] == "created":
-        return "it was made, but HTCondor has not begun to work on it"
+        return "it was created, but HTCondor has not started it"
     if campaign["state"] == "validating":
         return f"the last constants are being validated: {_done(validation.get('nodes', {}))}"
     now = next((r for r in rows if (r["stage"], r["iteration"]) == (campaign["stage"], campaign["iteration"])), None)
-    return progress(now) if now else "it waits in HTCondor's queue"
+    return progress(now) if now else "it is idle in HTCondor's queue"
 
 
 def progress(row: Row) -> str:

@@ -39,11 +39,11 @@ def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
     """
     if parent.iteration == 0:
         raise UserError(
-            f"{parent.record['name']} has solved no iteration of stage {parent.stage} yet; wait for its first"
+            f"{parent.record['name']} has no solved iteration of stage {parent.stage} yet; wait for the first"
         )
     if "imported" in parent.record:
         raise UserError(
-            f"{parent.record['name']} was imported, and its tracks are not there; reconstruct them with `faser-align reco`"
+            f"{parent.record['name']} was imported without tracks; reconstruct them with `faser-align reco`"
         )
     record = _record(parent, os.path.abspath(output), config)
     lost = _lost(parent)
@@ -66,7 +66,7 @@ def _record(parent: Parent, folder: str, config: str) -> Manifest:
         described = stages_of(told)
         if len(described) < parent.stage:
             raise UserError(
-                f"{config} has {count(len(described), 'stage')}, and stage {parent.stage} is to be solved; describe it there"
+                f"{config} has {count(len(described), 'stage')}, but stage {parent.stage} is to be solved; add it there"
             )
         stages = [*stages[:-1], {**stages[-1], "steps": described[parent.stage - 1]["steps"]}]
         dumped = told.model_dump(mode="json")
@@ -109,9 +109,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
     if missing:
         named = ", ".join(missing[:MISSING_NAMED]) + (", ..." if len(missing) > MISSING_NAMED else "")
         cure = (
-            ""
-            if same
-            else "; with the campaign's own [mille] they are not needed (storage.keep_iterations keeps more of them)"
+            "" if same else "; with the campaign's own [mille] they are not needed (storage.keep_iterations keeps more)"
         )
         raise UserError(f"{len(missing)} of {len(files)} files of tracks are gone: {named}{cure}")
     return found
@@ -134,10 +132,10 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
             atomic.write_text(layout.lost_file(folder, stage, iteration), lost.read_text(encoding="utf-8"))
         write_record(f"{folder}/{layout.RECORD}", record)
     except FileExistsError:
-        raise UserError(f"{folder} exists already; name a new folder with -o") from None
+        raise UserError(f"{folder} already exists; name a new folder with -o") from None
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be made: {error.strerror}: {error.filename}; name another folder with -o"
+            f"{folder}: cannot create: {error.strerror}: {error.filename}; name another folder with -o"
         ) from None
 
 
@@ -148,5 +146,5 @@ def _run(job: str, record: Manifest, parent: Parent, *words: str) -> None:
         [*command, str(parent.iteration), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise CampaignError(f"{job} failed (status {done.returncode}): {said}")
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CampaignError(f"{job} failed (exit status {done.returncode}): {said}")

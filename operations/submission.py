@@ -46,11 +46,11 @@ class Request:
         """Return one request for each run and its files, otherwise equal."""
         if len(self.runs) != len(self.files) or not self.runs:
             raise UserError(
-                f"--each needs one -f for each -r, in the same order; there are {len(self.runs)} -r and {len(self.files)} -f"
+                f"--each needs one -f for each -r, in the same order; found {len(self.runs)} -r and {len(self.files)} -f"
             )
         if self.name and len(self.runs) > 1:
             raise UserError(
-                "--each and --name exclude each other; campaign.name of the configuration names each by its run"
+                "--each and --name exclude each other; set campaign.name in the configuration to a name with {run}"
             )
         pairs = zip(self.runs, self.files, strict=True)
         return [replace(self, runs=(run,), files=(files,)) for run, files in pairs]
@@ -59,7 +59,7 @@ class Request:
 def write_profile(profile: str, output: str, *, force: bool) -> None:
     """Write the configuration of a profile to ``output``; an existing file is moved aside only with ``force``."""
     if profile not in PROFILES:
-        raise UserError(f"--profile {profile} is unknown; choose {' or '.join(PROFILES)}")
+        raise UserError(f"--profile {profile}: must be {' or '.join(PROFILES)}")
     write_new(output, profile_text(profile), force=force)
 
 
@@ -70,9 +70,11 @@ def write_new(output: str, text: str, *, force: bool) -> None:
             os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
         atomic.write_new(output, text)
     except FileExistsError:
-        raise UserError(f"{output} exists already; name another with --output, or move it aside with --force") from None
+        raise UserError(
+            f"{output} already exists; choose another name with --output, or rename the file with --force"
+        ) from None
     except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}; name another with --output") from None
+        raise UserError(f"{output}: cannot write: {error.strerror}; choose another name with --output") from None
 
 
 def prepare(request: Request) -> Plan:
@@ -102,7 +104,7 @@ def prepare_all(requests: Sequence[Request]) -> list[Plan]:
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
         raise UserError(
-            f"two campaigns would be called {twice}; give other -r and -f, or {{run}} and {{files}} in campaign.name"
+            f"two campaigns would have the name {twice}; change -r and -f, or put {{run}} and {{files}} into campaign.name"
         )
     return planned
 
@@ -113,7 +115,7 @@ def _data(request: Request) -> tuple[int, str, list[int]]:
     year = request.year or (parent["year"] if parent else 0) or 0
     if parent and not request.runs and not request.files:
         if not parent["run"] or not parent["files"]:
-            raise UserError(f"{parent['name']} does not say which raw files it was made of; give them with -r and -f")
+            raise UserError(f"the raw files of {parent['name']} are unknown; name them with -r and -f")
         _refuse_missing({"-y": year})
         return check_year(year), parent["run"], list(parent["files"])
     _refuse_missing({"-y": year} | ({} if parent else {"-r": request.runs, "-f": request.files}))
@@ -158,8 +160,8 @@ def check_targets(config: Config) -> None:
     unknown = [name for name in config.notify.targets if name not in known]
     if unknown:
         raise UserError(
-            f"notify.targets names {unknown[0]!r}, which is not in {config.notify.file}; "
-            f"there are {', '.join(known) or 'none'}"
+            f"notify.targets: {unknown[0]!r} is not in {config.notify.file}; "
+            f"its targets are {', '.join(known) or 'none'}"
         )
 
 
@@ -242,22 +244,22 @@ def namesake(planned: Plan) -> str:
     others = [one.folder for one in registry.entries() if one.name == name and one.folder != planned.folder]
     if not others:
         return ""
-    return f"a campaign in {others[0]} is called {name}, too: choose another --name, or give commands the folder"
+    return f"a campaign in {others[0]} has the same name {name}; choose another --name, or pass the folder to commands"
 
 
 def _with_options(config: Config, request: Request) -> Config:
     """Return the configuration with the command line's options."""
     changes: dict[str, object] = {}
     if request.threest and request.fourst:
-        raise UserError("--threest and --fourst exclude each other; give one of them")
+        raise UserError("--threest and --fourst exclude each other; choose one of them")
     if request.threest or request.fourst:
         changes["stations"] = 3 if request.threest else 4
     if request.iterations is not None:
         if not 1 <= request.iterations <= ITERATIONS_MAX:
-            raise UserError(f"-i {request.iterations} is not allowed; give a whole number from 1 to {ITERATIONS_MAX}")
+            raise UserError(f"-i {request.iterations}: must be a whole number from 1 to {ITERATIONS_MAX}")
         changes["iterations"] = request.iterations
     if request.constants and request.parent:
-        raise UserError("--constants and --from exclude each other: --from brings the constants; give one of them")
+        raise UserError("--constants and --from exclude each other: --from provides the constants; choose one of them")
     if request.parent:
         changes["constants"] = request.parent.constants
     if request.constants:

@@ -41,7 +41,7 @@ exec {python} -I -m faser_align.pool.credmon
 """
 _SHADOW = """\
 #!/bin/sh
-# Starts HTCondor's shadow with a job's ad in which the credential has arrived already: see faser_align.pool.credentials.
+# Starts HTCondor's shadow with a job's ad in which the credential has already arrived: see faser_align.pool.credentials.
 ad=$(sed -e '/^\\*\\*\\*$/q')
 if printf '%s\\n' "$ad" | grep -qi '^SendCredential *= *true'; then
     printf '%s\\n' "$ad" | grep -q '^Environment *= *"' || ad=$(printf 'Environment = ""\\n%s' "$ad")

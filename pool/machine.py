@@ -25,9 +25,9 @@ def condor_master() -> Path:
     found = {name: shutil.which(name, path=search_path()) for name in _NEEDED}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        whole = "not" if len(missing) == len(_NEEDED) else "only in part"
+        whole = "not" if len(missing) == len(_NEEDED) else "only partly"
         raise UserError(
-            f"HTCondor is {whole} on this machine (no {' and no '.join(missing)} in PATH or the system's folders): "
+            f"HTCondor is {whole} installed on this machine (no {' and no '.join(missing)} in PATH or the system's folders); "
             f"{_how_to_install()}"
         )
     return Path(str(found["condor_master"]))
@@ -37,8 +37,8 @@ def refuse_root() -> None:
     """Raise UserError for root, whose jobs HTCondor refuses to run."""
     if os.geteuid() == 0:
         raise UserError(
-            "HTCondor refuses jobs of root: work as an ordinary user (`su - NAME`), "
-            "or run `make demo`, which makes the user faser-align and the command build/faser-align for root"
+            "HTCondor refuses jobs of root; work as an ordinary user (`su - NAME`), "
+            "or run `make demo`, which creates the user faser-align and the command build/faser-align for root"
         )
 
 
@@ -54,4 +54,4 @@ def _how_to_install() -> str:
         return (
             "install it with `sudo dnf install minicondor` from HTCondor's repository (https://htcondor.org/downloads)"
         )
-    return "install it as https://htcondor.org/downloads says"
+    return "install it as described at https://htcondor.org/downloads"

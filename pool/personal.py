@@ -77,7 +77,7 @@ def start(folder: Path | None = None, *, cpus: int | None = None, credentials: b
         if running is not None and not processes.launchers(_config(folder)):
             if credentials and not has_credentials(folder):
                 raise UserError(
-                    f"the pool in {folder} runs without credentials: stop it first with `faser-align pool stop`"
+                    f"the pool in {folder} runs without credentials; stop it first with `faser-align pool stop`"
                 )
             return Pool(folder, running, started=False)
         # Remains of a killed start, or of a pool whose master was killed, would block the new daemons.
@@ -85,7 +85,7 @@ def start(folder: Path | None = None, *, cpus: int | None = None, credentials: b
         _launch(folder, cpus or machine.processors(), program, launch.CREDENTIALS if credentials else "")
         started = processes.master(_config(folder))
         if started is None:
-            raise CampaignError(f"the pool in {folder} ended as soon as it had started: read {folder}/log/MasterLog")
+            raise CampaignError(f"the pool in {folder} exited right after its start; read {folder}/log/MasterLog")
         return Pool(folder, started, started=True)
 
 
@@ -102,7 +102,7 @@ def stop(folder: Path | None = None) -> bool:
         try:
             processes.end(_config(folder))
         except TimeoutError as left:
-            raise CampaignError(f"the pool in {folder} does not end: {left} survived SIGKILL") from left
+            raise CampaignError(f"the pool in {folder} does not stop: {left} survived SIGKILL") from left
         return ran
 
 
@@ -125,7 +125,7 @@ def status(folder: Path | None = None) -> Status:
             jobs = htcondor2.Schedd().query(projection=["JobStatus", "JobUniverse"])
         except htcondor2.HTCondorException as error:
             raise CampaignError(
-                f"the pool in {folder} runs but does not answer ({error}): stop it, then start it"
+                f"the pool in {folder} runs but does not answer ({error}); restart it with `faser-align pool stop` and `faser-align pool start`"
             ) from error
     total, free = _processors(slots)
     work = [job for job in jobs if job.get("JobUniverse") != _SCHEDULER]
@@ -149,7 +149,7 @@ def use(folder: Path | None = None) -> None:
     """
     folder = _absolute(folder)
     if not _config(folder).is_file():
-        raise UserError(f"no pool in {folder}: start one with `faser-align pool start`")
+        raise UserError(f"no pool in {folder}; start one with `faser-align pool start`")
     os.environ.update(environment(folder))
     _reload()
 
@@ -170,7 +170,7 @@ def _locked(folder: Path) -> Iterator[None]:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UserError(
-            f"{folder}: the pool's folder cannot be written ({error.strerror}): choose another with --folder"
+            f"{folder}: cannot write the pool's folder ({error.strerror}); choose another with --folder"
         ) from error
     try:
         _wait_for_lock(lock, folder)
@@ -216,7 +216,7 @@ def _launch(folder: Path, cpus: int, program: Path, option: str) -> None:
         processes.end(_config(folder))
         if isinstance(error, subprocess.SubprocessError):
             raise CampaignError(
-                f"the pool in {folder} did not start: read {folder}/start.log and {folder}/log/MasterLog"
+                f"the pool in {folder} did not start; read {folder}/start.log and {folder}/log/MasterLog"
             ) from error
         raise
 

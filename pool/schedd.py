@@ -21,7 +21,7 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
         personal.use(folder)
         cure = "start the pool with `faser-align pool start`"
     else:
-        cure = 'work on a machine that submits to the pool, or set htcondor.pool = "personal"'
+        cure = 'work on an access point of the pool, or set htcondor.pool = "personal"'
     import htcondor2
 
     try:
@@ -29,7 +29,7 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
         # The constructor accepts an address file older than the last reboot; a query does not.
         found.query(constraint="false", projection=["ClusterId"])
     except htcondor2.HTCondorException as error:
-        raise UserError(f"no HTCondor schedd answers ({first_line(error)}): {cure}") from error
+        raise UserError(f"no HTCondor schedd answers ({first_line(error)}); {cure}") from error
     except KeyError as error:  # raised by the bindings for an ad without MyAddress
-        raise UserError(f"no HTCondor schedd answers (the collector does not know its address): {cure}") from error
+        raise UserError(f"no HTCondor schedd answers (the collector does not know its address); {cure}") from error
     return found

@@ -52,7 +52,7 @@ def main() -> None:
     asked = parser.parse_args()
     path = os.environ.get(CACHE, "").removeprefix("FILE:")
     if not path:
-        sys.exit(f"kinit: set {CACHE}=FILE:PATH first, which is where the ticket is written")
+        sys.exit(f"kinit: {CACHE} is not set; set it to FILE:PATH, the file to write")
     now = int(time.time())
     write(path, Ticket(f"{os.environ.get('USER') or os.getuid()}@{REALM}", now, now + asked.l, now + asked.r))
 

@@ -18,7 +18,7 @@ def main(pool: str, ours: str | None = None) -> None:
     folder = Path(pool)
     foreign = [] if ours is None else [where for where in queued(folder) if not where.is_relative_to(ours)]
     if foreign:
-        sys.exit(f"the pool in {folder} is left as it is: its queue holds jobs of {foreign[0]}")
+        sys.exit(f"the pool in {folder} was not removed: its queue contains jobs of {foreign[0]}")
     try:
         personal.stop(folder)
     except CampaignError as error:

@@ -50,11 +50,9 @@ def import_campaign(source: str, output: str) -> Made:
     campaign = read_folder(source)
     folder = os.path.abspath(output or f"{campaign.folder.name}-imported")
     if os.path.lexists(folder):
-        raise UserError(f"{folder} exists already; name another folder with --output")
+        raise UserError(f"{folder} already exists; name another folder with --output")
     if os.path.commonpath([folder, str(campaign.folder)]) == str(campaign.folder):
-        raise UserError(
-            f"{folder} lies in the folder that is imported, which is not changed; name another with --output"
-        )
+        raise UserError(f"{folder} is inside the folder to import, which must not change; name another with --output")
     name = os.path.basename(folder)
     stages, places = _stages(campaign)
     record = _record(campaign, name, folder, stages)
@@ -64,13 +62,13 @@ def import_campaign(source: str, output: str) -> Made:
         os.mkdir(new)
     except OSError as error:
         raise UserError(
-            f"{os.path.dirname(folder)} cannot be written: {error.strerror}; name another with --output"
+            f"{os.path.dirname(folder)}: cannot write: {error.strerror}; name another folder with --output"
         ) from None
     try:
         _fill(new, record, places, notes)
         os.rename(new, folder)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{folder} cannot be made: {error}") from error
+        raise StoreError(f"{folder}: cannot create: {error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
     registry.add(name, folder)

@@ -74,9 +74,9 @@ class RefusedError(UserErrors):
         self.understood = understood
 
 
-_UNKNOWN = "not known; if it did something for you, look for it in docs/configuration.md"
+_UNKNOWN = "unknown key; if you need it, look for an equivalent in docs/configuration.md"
 _RULES: dict[str, Rule] = {**FIRST, **NEWEST}
-_EMPTY = "it is empty there, as if it were not there"
+_EMPTY = "it is empty, which is the same as missing"
 
 
 def import_config(given: Old, *, source: str, base: str, target: str, zeros: str) -> Imported:
@@ -103,11 +103,15 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
         rule = No(_EMPTY) if value in (None, "") else _rule(key)
         left += _take_over(key, value, rule, context, by_key)
     left += [
-        Left(f"{RUN_ALIGNMENT}: {option}", "", "its value is a variable of that script; add it to reconstruct_options")
+        Left(
+            f"{RUN_ALIGNMENT}: {option}",
+            "",
+            "its value is a variable of that script; add the option with its value to reconstruct_options",
+        )
         for option in context.version.unused
     ]
     left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
-    left += [Left(key, "0", "a set without iterations is no stage") for key in without_iterations(old)]
+    left += [Left(key, "0", "a set without iterations does not become a stage") for key in without_iterations(old)]
     _complete(by_key, zeros)
     entries = sorted(by_key.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
     sets, wrong = sets_of(old)
@@ -127,7 +131,7 @@ def _complete(entries: dict[str, Entry], zeros: str) -> None:
     """Add the keys that follow from others."""
     if "campaign.constants" not in entries:
         entries["campaign.constants"] = Entry(
-            "campaign.constants", zeros, "zeros: faser-alignment-script began with an empty inputforalign.txt"
+            "campaign.constants", zeros, "zeros: faser-alignment-script started with an empty inputforalign.txt"
         )
     for kind in ("reco", "mille"):
         memory = entries[f"htcondor.{kind}.memory_mb"].value
@@ -200,7 +204,7 @@ def _is_first(old: Old, source: str) -> bool:
     if set(old) & {"raw", "workflow", "set"}:
         return False
     raise UserError(
-        f"{source} is no configuration of faser-alignment-script: it has none of raw, workflow, set, paths, htcondor, "
+        f"{source} is not a configuration of faser-alignment-script: it has none of raw, workflow, set, paths, htcondor, "
         "alignment, storage; name another file"
     )
 
@@ -218,11 +222,9 @@ def _from_template(key: str, value: Any, kind: str, context: Context, entries: d
         with open(path, encoding="utf-8") as file:
             lines = list(templates.take_over(file.read(), kind))
     except (OSError, ValueError):
-        why = (
-            f"{path} cannot be read here: [htcondor.{kind}] is as their template had it; correct that if yours differs"
-        )
+        why = f"{path} cannot be read here: [htcondor.{kind}] uses the values of the original template; correct them if yours differs"
         return [Left(key, json.dumps(value, ensure_ascii=False), why)]
-    left = [Left(key, json.dumps(value, ensure_ascii=False), f"{path} was read: its lines are taken over one by one")]
+    left = [Left(key, json.dumps(value, ensure_ascii=False), f"{path} was read: its lines are imported one by one")]
     for line in lines:
         if isinstance(line, templates.Refused):
             left.append(Left(f"{key}: {line.name}", json.dumps(line.value, ensure_ascii=False), line.why))
@@ -231,7 +233,7 @@ def _from_template(key: str, value: Any, kind: str, context: Context, entries: d
             and entries[line.key].origin.startswith("tpl.")
             and entries[line.key].value != line.value
         ):
-            why = f"{entries[line.key].origin} is taken, since there is one {line.key}"
+            why = f"{entries[line.key].origin} is used, because there is one {line.key}"
             left.append(Left(f"{key}: {line.origin}", json.dumps(line.value, ensure_ascii=False), why))
         else:
             entries[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
@@ -265,13 +267,13 @@ def _submit(raw: Any, problems: list[Problem]) -> str:
             except UserError as problem:
                 what, _, fix = str(problem).partition("; ")
                 shown = json.dumps(raw[key], ensure_ascii=False)
-                problems.append(Problem(f"raw.{key}", f"= {shown} cannot be used: {what}", fix or "correct it there"))
+                problems.append(Problem(f"raw.{key}", f"= {shown} is not valid: {what}", fix or "correct it there"))
     return " ".join(words)
 
 
 def _year(value: Any) -> str:
     if not re.fullmatch(r"\d{4}", str(value)):
-        raise UserError("it is no year; write four digits")
+        raise UserError("it is not a year; write four digits")
     return f"-y {check_year(int(value))}"
 
 
@@ -296,7 +298,7 @@ def _without_end(files: str) -> str:
 
 
 def _no_stages() -> Iterator[str]:
-    yield "\n# No [[stages]]: what was freed was chosen by editing code. The standard stage is run; others are in"
+    yield "\n# No [[stages]]: the free parameters were chosen by editing code. The standard stage runs; others are in"
     yield "# examples/steps_*.toml."
 
 
@@ -315,8 +317,8 @@ def _stages(sets: Sequence[Set]) -> Iterator[str]:
 
 
 def _head(source: str, submit: str) -> Iterator[str]:
-    yield f"# Configuration of faser-align, made by `faser-align import` from {os.path.basename(source)}."
-    yield "# The comment after a key says where it comes from. All keys: docs/configuration.md."
+    yield f"# Configuration of faser-align, written by `faser-align import` from {os.path.basename(source)}."
+    yield "# The comment after a key names its origin. All keys: docs/configuration.md."
     if submit:
         yield f"# Its data: faser-align submit {submit}"
 

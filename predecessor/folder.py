@@ -98,7 +98,7 @@ def read_folder(folder: str) -> Campaign:
     """
     root = Path(folder).absolute()
     if (root / layout.RECORD).exists():
-        raise UserError(f"{folder} is a campaign of faser-align already; read it with `faser-align status {folder}`")
+        raise UserError(f"{folder} is already a campaign of faser-align; read it with `faser-align status {folder}`")
     numbered = sorted(
         (int(match[1]), path) for path in root.iterdir() if (match := ITERATION.fullmatch(path.name)) and path.is_dir()
     )
@@ -106,8 +106,8 @@ def read_folder(folder: str) -> Campaign:
     solved = [path for path in kept if (path / layout.MILLEPEDE).is_dir() or (path / layout.KFALIGNMENT).is_dir()]
     if not solved:
         raise UserError(
-            f"{folder} has no iteration (iter01/1reco, 2kfalignment, 3millepede) with anything in it; name the folder with the "
-            "data of a campaign: of the newest generation that is data.dir of its config.json, not dag.dir"
+            f"{folder} has no iteration with files (iter01/1reco, 2kfalignment, 3millepede); name the folder with the "
+            "data of a campaign: for the newest generation data.dir of its config.json, not dag.dir"
         )
     past = []
     for at, path in enumerate(kept):
@@ -161,9 +161,9 @@ def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tup
         if files:
             shown = formatting.count(len(files), "raw file")
             return files, [
-                f"its tracks are gone: {shown}, {format_files(files)}, as {where} says, whose end was left out"
+                f"its tracks are gone; {where} gives {shown}, {format_files(files)}, without the excluded last file"
             ]
-    return (), ["its tracks are gone, and neither its name nor its configuration says which raw files they were of"]
+    return (), ["its tracks are gone, and neither its name nor its configuration gives the raw files"]
 
 
 def _has_anything(folder: Path) -> bool:
@@ -178,7 +178,7 @@ def _config(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     try:
         return read_json(path.read_text(encoding="utf-8", errors="replace"), str(path), lenient=True)[0], ()
     except (UserError, OSError) as problem:
-        return {}, (f"the configuration is not known: {problem}",)
+        return {}, (f"the configuration is unknown: {problem}",)
 
 
 def _iteration(folder: Path, following: Path | None) -> Past:
@@ -217,7 +217,7 @@ def _constants(path: Path, notes: list[str]) -> Constants | None:
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.strip():
-        notes.append(f"{path.parent.name}/{path.name} is empty: it reconstructed with no constants, which is zeros")
+        notes.append(f"{path.parent.name}/{path.name} is empty: it reconstructed with all constants 0")
         return ZEROS
     try:
         return parse_constants(text, str(path))
@@ -242,7 +242,7 @@ def _run(place: Path, top: Path, notes: list[str]) -> Run:
         if END not in files and RESULT in files:  # pede's end is unknown, its result is not
             solution = replace(solution, result=read_result(place / RESULT), end_text="", message="")
         elif not solution.solved:
-            notes.append(f"pede ended with code {solution.end_code} ({solution.end_text}): no result of it is used")
+            notes.append(f"pede ended with code {solution.end_code} ({solution.end_text}): its result is not used")
     except UserError as problem:
         notes.append(str(problem))
     name = str(place.relative_to(top))

@@ -12,7 +12,7 @@ from faser_align.predecessor.folder import Past, Place
 from faser_align.state import advance, apply, database, history
 
 DAGMAN = "imported"  # in place of the DAGMan job's id
-JUDGED = "imported: faser-alignment-script judged nothing"
+JUDGED = "imported: faser-alignment-script makes no decisions"
 
 
 def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Manifest) -> int:

@@ -11,11 +11,11 @@ _ORDER = dict.fromkeys(
 _WORKFLOW: dict[str, Rule] = {
     "workflow.setN.comment": To(("stages[N].name",)),
     "workflow.setN.iters": To(("stages[N].iterations",)),
-    "workflow.setN.pede.stepK": To(("stages[N].steps[K].fix",), note="what each word means stands below"),
+    "workflow.setN.pede.stepK": To(("stages[N].steps[K].fix",), note="the table below explains each word"),
     "set.steps[N].comment": To(("stages[N].name",)),
     "set.steps[N].iters": To(("stages[N].iterations",)),
     "set.steps[N].reco": To(("stages[N].stations",), note="3 or 4, of this set's tracks"),
-    "set.steps[N].pedes[K]": To(("stages[N].steps[K].fix",), note="what each word means stands below"),
+    "set.steps[N].pedes[K]": To(("stages[N].steps[K].fix",), note="the table below explains each word"),
 }
 # A fix word of theirs, what it fixes, and our word for it.
 WORDS = (
@@ -27,17 +27,17 @@ WORDS = (
         "the parameters of all modules: x of each side, rz of each module",
         'the same word; `"module"`',
     ),
-    ("`IFT_local`, `3ST_global`, ...", "what a part and a depth have in common", "the same word"),
+    ("`IFT_local`, `3ST_global`, ...", "the intersection of a part and a depth", "the same word"),
     ("`tracker_local`, ...", "the same as `local`, ...", '`"local"`, ...'),
     ("`IFT_all`, ...", "the same as `IFT`, ...", '`"IFT"`, ...'),
     ("`21` (`workflow`)", "layer 1 of station 1 with its modules: the first digit is the station + 1", "`21`"),
-    ("`210` (`set.steps`)", "the same: newer versions write a component with a 0 behind it", "`21`"),
+    ("`210` (`set.steps`)", "the same: newer versions append a 0 to a component", "`21`"),
     ("`10` (`set.steps`)", "the IFT", '`"IFT"`'),
     ("`20`, `30`, `40` (`set.steps`)", "a station with its layers and modules", "its three layers: `20, 21, 22`"),
     (
         "`2130`, `21310` (`set.steps`)",
         "a module, a side",
-        "refused, with the layer to write; a file of parameters can fix it",
+        "refused, naming the layer; a file of parameters can fix it",
     ),
 )
 
@@ -52,7 +52,7 @@ def key_tables() -> str:
         for key, rule in sorted(rules.items(), key=lambda item: list(_ORDER).index(item[0].partition(".")[0])):
             lines.append(f"| `{key}` | {_here(rule)} |")
         lines.append("")
-    lines += ["### What a step fixes", "", "| there | what stays fixed | here |", "|---|---|---|"]
+    lines += ["### Fixed parameters of a step", "", "| there | fixed parameters | here |", "|---|---|---|"]
     lines += [f"| {there} | {what} | {here} |" for there, what, here in WORDS]
     return "\n".join([*lines, ""])
 
@@ -62,7 +62,7 @@ def _here(rule: Rule) -> str:
         return rule.why
     if isinstance(rule, Template):
         return (
-            f"`htcondor.{rule.kind}.*`: its lines are taken over if the file is there "
+            f"`htcondor.{rule.kind}.*`: its lines are imported if the file exists "
             "(JobFlavour or MaxRuntime, request_cpus, request_memory, request_disk, requirements, AccountingGroup); the others are listed"
         )
     if isinstance(rule, Script):

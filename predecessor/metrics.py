@@ -27,7 +27,7 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[
     solved = [run for run in past.runs if run.solution.result]
     computed = correction_from_parameters(solved[-1].solution.values) if solved else None
     if past.start is not None and past.result is None and computed is not None:
-        notes.append(f"{past.name}: its constants are those it started from plus pede's result; none were handed on")
+        notes.append(f"{past.name}: its constants are the initial ones plus pede's result; it passed on none")
         write_constants(layout.result_file(new, place.stage, place.number), add_constants(past.start, computed))
     applied = (
         subtract_constants(past.result, past.start) if past.start is not None and past.result is not None else computed
@@ -41,7 +41,7 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[
         "imported": past.name,
     }
     if applied is not None and computed is not None and not _agree(applied, computed, past.start or {}):
-        odd = f"{past.name}: the constants that it handed on are not those it started from plus pede's result"
+        odd = f"{past.name}: the constants that it passed on are not the initial ones plus pede's result"
         notes.append(odd)
         metrics["notes"] = [*metrics.get("notes", []), odd]
     if past.runs and not solved:

@@ -48,12 +48,12 @@ def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], l
     try:
         value = reader.whole()
     except RecursionError:
-        raise UserError(f"{path} is no configuration: its braces are nested without end; name another file") from None
+        raise UserError(f"{path} is not a configuration: its braces are nested too deeply; name another file") from None
     if reader.faults and not lenient:
-        more = f" ({len(reader.faults) - 1} more behind it)" if len(reader.faults) > 1 else ""
+        more = f" ({len(reader.faults) - 1} more after it)" if len(reader.faults) > 1 else ""
         raise UserError(f"{path} is not JSON: {reader.faults[0]}{more}, or read what was meant with --lenient")
     if not isinstance(value, dict):
-        raise UserError(f"{path} is no configuration: it must be an object {{...}}; name another file")
+        raise UserError(f"{path} is not a configuration: it must be an object {{...}}; name another file")
     return value, reader.faults
 
 
@@ -72,7 +72,7 @@ class _Reader:
         value = self._value()
         self._space()
         if self.at < len(self.text):
-            self._stop("the file goes on behind its last brace", "remove what follows, or a brace that is too many")
+            self._stop("text after the last brace", "remove that text, or an extra brace")
         return value
 
     def _value(self) -> Any:
@@ -91,17 +91,17 @@ class _Reader:
         return self._word()
 
     def _zeros(self, digits: str) -> str:
-        self._fault(f"{digits} begins with 0, which no number may", f'write "{digits}"', self.at - len(digits))
+        self._fault(f"{digits} begins with 0", f'write "{digits}"', self.at - len(digits))
         return digits
 
     def _word(self) -> Any:
         word = _WORD.match(self.text, self.at)
         if word is None:
-            self._stop(f"a value is expected, and {self._here()} stands there", "put the value in")
+            self._stop(f"expected a value, found {self._here()}", "insert the value")
         if word[0] in _FOREIGN:
             self._fault(f"{word[0]} is Python", f"write {json.dumps(_FOREIGN[word[0]])}")
         elif word[0] not in _WORDS:
-            self._stop(f"{self._here()} is no value", "put text into double quotes")
+            self._stop(f"{self._here()} is not a value", "put text into double quotes")
         self.at = word.end()
         return _FOREIGN[word[0]] if word[0] in _FOREIGN else _WORDS[word[0]]
 
@@ -112,14 +112,14 @@ class _Reader:
         while self._goes_on("}", opened, first=not members):
             at = self.at
             if self.text[at] not in "\"'":
-                self._stop(f"a key is expected, and {self._here()} stands there", 'keys stand in double quotes: "key"')
+                self._stop(f"expected a key, found {self._here()}", 'put keys into double quotes: "key"')
             name = self._string()
             self._space()
             if self.text[self.at : self.at + 1] != ":":
-                self._stop(f'a colon is missing behind the key "{name}"', "put it in")
+                self._stop(f'a colon is missing after the key "{name}"', "insert it")
             self.at += 1
             if name in members:
-                self._fault(f'the key "{name}" is given twice', "remove one of the two", at)
+                self._fault(f'duplicate key "{name}"', "remove one of the two", at)
             members[name] = self._value()
         return members
 
@@ -141,12 +141,12 @@ class _Reader:
             self.at += 1
             self._space()
             if first or self.text[self.at : self.at + 1] in (closing, ","):
-                self._fault("a comma is too many", "remove it", at)
+                self._fault("extra comma", "remove it", at)
         if self.at == len(self.text):
             line, _ = self._place(opened)
             self._stop(
-                f"the file ends inside what {self.text[opened]} opens in line {line}",
-                f"put {closing} where it belongs, or copy the file again if it was cut off",
+                f"the file ends before the {self.text[opened]} of line {line} is closed",
+                f"insert {closing}, or copy the file again if it is incomplete",
             )
         if self.text[self.at] == closing:
             self.at += 1
@@ -157,11 +157,11 @@ class _Reader:
 
     def _missing_comma(self, end: int) -> None:
         if self.text[self.at] in "}]":
-            self._stop(f"{self._here()} does not close what was opened last", "correct the bracket")
+            self._stop(f"{self._here()} does not match the last open bracket", "correct the bracket")
         (before, _), (line, _) = self._place(end), self._place(self.at)
         where = f"after line {before}" if before < line else f"before {self._here()}"
         self._fault(
-            f"a comma is missing {where}", f"put it at the end of line {before}" if before < line else "put it in"
+            f"a comma is missing {where}", f"insert it at the end of line {before}" if before < line else "insert it"
         )
 
     def _string(self) -> str:
@@ -172,11 +172,11 @@ class _Reader:
                 return str(json.loads(match[0]))
             except ValueError:
                 self.at = match.start()
-                self._stop(f"{self._here()} holds what JSON does not know", "write \\\\ for a backslash")
+                self._stop(f"{self._here()} is not a valid escape in JSON", "write \\\\ for a backslash")
         single = _QUOTED.match(self.text, self.at)
         if single is None:
-            self._stop("a text has no end in its line", "close it with a double quote")
-        self._fault(f"{self._here()} stands in single quotes", "write double quotes")
+            self._stop("a string does not end in its line", "close it with a double quote")
+        self._fault(f"{self._here()} is in single quotes", "write double quotes")
         self.at = single.end()
         return single[1]
 

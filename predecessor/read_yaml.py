@@ -27,9 +27,7 @@ def read_yaml(text: str, path: str) -> dict[str, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         twice = next((key for key, _ in reversed(node.value) if keys.count(key.value) > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice.value!r} is given twice", twice.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice.value!r}", twice.start_mark)
         loader.flatten_mapping(node)
         return loader.construct_mapping(node, deep=True)
 
@@ -44,9 +42,9 @@ def read_yaml(text: str, path: str) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML: {where}{error.problem or error.context}; correct it there") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not YAML that can be used: {reason}; correct it there") from None
+        raise UserError(f"{path} is not usable YAML: {reason}; correct it there") from None
     if plain is None:
         raise UserError(f"{path} is empty; name the configuration of faser-alignment-script")
     if not isinstance(plain, dict):
-        raise UserError(f"{path} is no configuration: it must be a mapping of keys; name another file")
+        raise UserError(f"{path} is not a configuration: it must be a mapping of keys; name another file")
     return plain

@@ -57,10 +57,10 @@ def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) 
         if target in _FIELDS:
             return _FIELDS[target]
         if target in path:
-            raise _Unknown(f"refers to itself by way of {named}")
+            raise _Unknown(f"refers to itself through {named}")
         inner = _at(old, target)
         if isinstance(inner, (Mapping, list)):
-            raise _Unknown(f"refers to {named}, which is no single value")
+            raise _Unknown(f"refers to {named}, which is not a single value")
         return _filled(old, str(inner), target, (*path, target))
 
     return _REFERENCE.sub(value, text)

@@ -172,7 +172,7 @@ def version(old: Old, base: str) -> Version:
 def _script(value: Any, context: Context) -> Any:
     path = _path(value, context)
     if isinstance(path, str) and path and not os.path.isfile(path):
-        return No("there is no such file; main.py made it if it was missing, and the same four lines are in our jobs")
+        return No("no such file; main.py created it if it was missing, and our jobs contain the same four lines")
     return path
 
 
@@ -189,12 +189,12 @@ def _get(old: Old, key: str) -> Any:
     return value
 
 
-_FILES_HERE = "file names in a campaign's folder are the program's own"
-_LOOK = "correct it if the file lies elsewhere in your checkout"
+_FILES_HERE = "faser-align chooses the file names in a campaign's folder"
+_LOOK = "correct it if the file is elsewhere in your checkout"
 _RECO_SCRIPT = (
-    "its steps are those of our reconstruct.sh; direction, options, release, raw files' place, names of the database, geometry and tag are read in it "
-    "and in the scripts that it runs; what else you changed there are keys of [reconstruction] and [reconstruction.calypso] (database), "
-    "or environment, a script of yours"
+    "our reconstruct.sh does the same steps; import reads direction, options, release, raw files, database names, geometry and tag from it "
+    "and from the scripts that it runs; set other changes in [reconstruction] and [reconstruction.calypso] (database), "
+    "or in environment, your own script"
 )
 _READ = (
     "reconstruction.direction",
@@ -208,9 +208,9 @@ _READ = (
     "reconstruction.calypso.geometry",
     "reconstruction.calypso.tag",
 )
-_OF_A_CHECKOUT = "of the folder of config.json, if that is your checkout, else beside the installation; " + _LOOK
+_OF_A_CHECKOUT = "in the folder of config.json, if that is your checkout, else next to the installation; " + _LOOK
 _ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
-_MILLE_SCRIPT = "nothing in it is read: what you changed there are keys of [solver] and [mille]"
+_MILLE_SCRIPT = "import does not read it; set your changes in [solver] and [mille]"
 
 # The README's generation.
 FIRST_TABLES = ("paths", "htcondor", "alignment", "storage")
@@ -238,7 +238,7 @@ FIRST: dict[str, Rule] = {
     "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
     "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
     "htcondor.max_retries": To(
-        ("htcondor.retries",), note="in one place: max_retries multiplied with the DAG's own retries"
+        ("htcondor.retries",), note="one key here: max_retries multiplied the DAG's own retries"
     ),
     "htcondor.request_memory": To(("htcondor.reco.memory_mb", "htcondor.mille.memory_mb"), _size("M")),
     "htcondor.request_disk": To(("htcondor.reco.disk_mb", "htcondor.mille.disk_mb"), _size("K")),
@@ -252,11 +252,9 @@ FIRST: dict[str, Rule] = {
     "htcondor.millepede.request_cpus": To(("htcondor.mille.cpus",)),
     "htcondor.millepede.request_memory": To(("htcondor.mille.memory_mb",), _size("M")),
     "htcondor.millepede.request_disk": To(("htcondor.mille.disk_mb",), _size("K")),
-    "htcondor.millepede.max_retries": No(
-        "retries are counted in one place, htcondor.retries; that of htcondor.reco is taken"
-    ),
+    "htcondor.millepede.max_retries": No("there is one key, htcondor.retries; the value of htcondor.reco is used"),
     "alignment.default_iterations": To(("campaign.iterations",)),
-    "alignment.polling_interval_seconds": No("not needed: DAGMan runs a script when a node begins and ends"),
+    "alignment.polling_interval_seconds": No("not needed: DAGMan runs a script when a node starts and ends"),
     "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
     "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
     "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),
@@ -270,11 +268,11 @@ FIRST: dict[str, Rule] = {
 NEWEST: dict[str, Rule] = {
     "raw.year": No("-y of each submission"),
     "raw.run": No("-r of each submission"),
-    "raw.files": No("-f of each submission, both ends included (faser-alignment-script leaves the last file out)"),
+    "raw.files": No("-f of each submission, both ends included (faser-alignment-script excludes the last file)"),
     "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
     "raw.stations": To(("campaign.stations",)),
     "raw.fourst": To(("campaign.stations",), _stations),
-    "raw.threest": No("raw.fourst says it"),
+    "raw.threest": No("raw.fourst has the same information"),
     "raw.initial": To(("campaign.constants",), _path),
     "raw.format": To(
         ("campaign.name",),
@@ -283,24 +281,24 @@ NEWEST: dict[str, Rule] = {
     ),
     "raw.verbosity": To(("reconstruction.verbosity",), _upper),
     "set.dir": No(
-        "the first set is in the campaign's folder itself, further ones are stage02, ...; stages has names and stations"
+        "the first set is in the campaign's folder itself, further sets are in stage02, ...; stages has names and stations"
     ),
     "set.iter": No("iter01, ..., counted from 1"),
     "set.reco": No("1reco, and 2kfalignment with its tracks"),
-    "set.pede": No("3millepede; of several steps step1, step2, ... in it"),
-    "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is made in it"),
+    "set.pede": No("3millepede; with several steps step1, step2, ... in it"),
+    "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is created in it"),
     "dag.file": No(_FILES_HERE),
     "dag.*exe": No(_FILES_HERE),
     "dag.*env": No(_FILES_HERE),
     "dag.iter.*": No(_FILES_HERE),
-    "data.dir": To(("storage.data",), _parent, "the campaign's folder is made in it"),
+    "data.dir": To(("storage.data",), _parent, "the campaign's folder is created in it"),
     "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
-    "data.initial": No("the constants to start from are kept as iter01/1reco/inputforalign.txt"),
+    "data.initial": No("the initial constants are kept as iter01/1reco/inputforalign.txt"),
     "data.iter.*": No(
-        "iter01/{1reco,2kfalignment,3millepede} are fixed; from a second stage on they are below stage02, ..."
+        "iter01/{1reco,2kfalignment,3millepede} are fixed; from the second stage on they are below stage02, ..."
     ),
     "tpl.inputforalign": To(("campaign.constants",), initial),
-    "tpl.dir": No("only the files in it that other keys of tpl name are looked at"),
+    "tpl.dir": No("only the files that other keys of tpl name are read"),
     "tpl.recosub": Template("reco"),
     "tpl.millesub": Template("mille"),
     "tpl.recoexe": Script(_READ, _RECO_SCRIPT),
@@ -356,7 +354,7 @@ FIXED = (
     Entry(
         "reconstruction.min_files",
         0.95,
-        "share of the files that an iteration needs; faser-alignment-script went on with any",
+        "minimum fraction of files; faser-alignment-script continued with any",
     ),
     Entry("solver.backend", "pede", "as runMillepede.sh"),
     Entry("htcondor.pool", "system", "CERN's"),

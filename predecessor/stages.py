@@ -90,7 +90,7 @@ def _workflow(workflow: Any, problems: list[Problem]) -> list[tuple[str, Any]]:
     if workflow is None:
         return []
     if not isinstance(workflow, Mapping):
-        problems.append(Problem("workflow", "is no table of sets", _CORRECT))
+        problems.append(Problem("workflow", "is not a table of sets", _CORRECT))
         return []
     return [(f"workflow.{name}", workflow[name]) for name in sorted(workflow) if name.startswith("set")]
 
@@ -98,22 +98,22 @@ def _workflow(workflow: Any, problems: list[Problem]) -> list[tuple[str, Any]]:
 def _in_development(described: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
     steps = described.get("steps")
     if not isinstance(steps, list) or not steps:
-        problems.append(Problem("set.steps", "is missing, or no list of sets", "write one set or more there"))
+        problems.append(Problem("set.steps", "is missing, or not a list of sets", "write one set or more there"))
         return []
     return [(f"set.steps[{number}]", value) for number, value in enumerate(steps)]
 
 
 def _set(key: str, value: Any, components: bool, problems: list[Problem]) -> Set | None:
     if not isinstance(value, Mapping) or not _is_whole(value.get("iters")):
-        problems.append(Problem(key, "is no set with a number of iterations (iters)", _CORRECT))
+        problems.append(Problem(key, "is not a set with a number of iterations (iters)", _CORRECT))
         return None
     name = value.get("comment") or key.rpartition(".")[2]
     if not isinstance(name, str):
-        problems.append(Problem(f"{key}.comment", "is no text", _CORRECT))
+        problems.append(Problem(f"{key}.comment", "is not text", _CORRECT))
         name = key
     stations = value.get("reco")
     if stations not in (None, 3, 4):
-        problems.append(Problem(f"{key}.reco", f"= {json.dumps(stations)} are no stations", "write 3 or 4"))
+        problems.append(Problem(f"{key}.reco", f"= {json.dumps(stations)} is not a number of stations", "write 3 or 4"))
         stations = None
     keys = {"name": f"{key}.comment", "iterations": f"{key}.iters", "stations": f"{key}.reco"}
     return Set(key, name, value["iters"], stations, list(_steps(key, value, components, problems)), keys)
@@ -127,7 +127,7 @@ def _steps(key: str, value: Mapping[str, Any], components: bool, problems: list[
     elif isinstance(pede, Mapping) and all(isinstance(fixed, list) for fixed in pede.values()):
         steps = [(f"{key}.{name}.{step}", step, pede[step]) for step in sorted(pede)]
     else:
-        problems.append(Problem(f"{key}.{name}", "is no table of steps with lists of what is fixed", _CORRECT))
+        problems.append(Problem(f"{key}.{name}", "is not a table of steps with lists of fixed parameters", _CORRECT))
         return []
     return [
         Step(place, step, [ours for item in fixed for ours in _items(place, item, components, problems)])
@@ -170,8 +170,8 @@ def _of_number(number: int, components: bool) -> tuple[list[Any], str]:
         return (["IFT"], "") if component == 1 else ([10 * component + layer for layer in (0, 1, 2)], "")
     layer = int(str(component)[:2] or 0)
     if parameter == 0 and layer in LAYERS and len(str(component)) in (3, 4):
-        return [], f"write {layer}0, the layer, or fix it by a file of parameters (stages.steps.parameters)"
-    return [], "write a component with a 0 behind it: 10 (IFT), 20, 30, 40 (stations), 100 ... 420 (layers)"
+        return [], f"write {layer}0, the layer, or fix it with a file of parameters (stages.steps.parameters)"
+    return [], "append a 0 to the component: 10 (IFT), 20, 30, 40 (stations), 100 ... 420 (layers)"
 
 
 def _numbers(value: Any) -> list[int]:

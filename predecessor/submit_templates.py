@@ -22,8 +22,8 @@ FLAVOURS = {
 }
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])?B?", re.IGNORECASE)
-_OURS = "of a job's description; ours are inside alignment.dag"
-_HOLDS = "htcondor.releases and .release_wait_s say which held jobs are released"
+_OURS = "part of a job's submit description; ours are in alignment.dag"
+_HOLDS = "htcondor.releases and .release_wait_s control the release of held jobs"
 
 
 class Line(NamedTuple):
@@ -66,7 +66,7 @@ def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
             yield Refused(line.name, line.value, _LEFT[attribute])
         elif attribute not in _KEYS:
             yield Refused(
-                line.name, line.value, "not known; if it did something for you, look in docs/configuration.md"
+                line.name, line.value, "unknown key; if you need it, look for an equivalent in docs/configuration.md"
             )
         else:
             key, change = _KEYS[attribute]
@@ -84,7 +84,7 @@ def _attribute(name: str) -> str:
 
 def _plain(value: str) -> str:
     if re.search(r"[{}]|\$\$?\(", value):
-        raise UserError("its value is filled in by their code")
+        raise UserError("its value is set by the code of faser-alignment-script")
     return value
 
 
@@ -94,7 +94,7 @@ def _text(value: str) -> str:
 
 def _whole(value: str) -> int:
     if not re.fullmatch(r"\d+", _plain(value)):
-        raise UserError("it is no whole number")
+        raise UserError("it is not a whole number")
     return int(value)
 
 
@@ -104,7 +104,7 @@ def megabytes(unit: str) -> Callable[[str], int]:
     def change(value: str) -> int:
         match = _SIZE.fullmatch(_plain(value))
         if not match:
-            raise UserError("it is no plain size")
+            raise UserError("it is not a plain size")
         return math.ceil(float(match[1]) * _UNITS[(match[2] or unit).upper()])
 
     return change
@@ -132,8 +132,8 @@ _LEFT = {
     ),
     **dict.fromkeys(("transferexecutable", "shouldtransferfiles", "whentotransferoutput", "transferinputfiles"), _OURS),
     **dict.fromkeys(("transferoutputfiles", "transferoutputremaps", "streamoutput", "streamerror"), _OURS),
-    **dict.fromkeys(("notification", "notifyuser"), "notify.targets says who is told"),
+    **dict.fromkeys(("notification", "notifyuser"), "notify.targets names the recipients"),
     **dict.fromkeys(("periodicrelease", "periodichold", "onexithold", "periodicremove", "onexitremove"), _HOLDS),
-    **dict.fromkeys(("environment", "getenv"), "variables are set by a script of yours, reconstruction.environment"),
-    "maxretries": "retries are counted in one place, htcondor.retries",
+    **dict.fromkeys(("environment", "getenv"), "set variables in your own script, reconstruction.environment"),
+    "maxretries": "there is one key, htcondor.retries",
 }

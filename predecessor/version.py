@@ -74,7 +74,7 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
     _by_words(old, values, choices, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
         remark = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
-        origin = f"{RECONSTRUCT} {remark}does not know it"
+        origin = f"{RECONSTRUCT} {remark}does not accept it"
         values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], origin)
     return Version(write_constants, reconstruct, values, choices, unused)
 
@@ -134,7 +134,7 @@ def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:
 
 def _silent(script: str) -> str:
     """Return why a script does not give the wanted value."""
-    return f"{script or 'its script'} {'does not say it' if os.path.isfile(script) else 'cannot be read here'}"
+    return f"{script or 'its script'} {'does not contain it' if os.path.isfile(script) else 'cannot be read here'}"
 
 
 def _first(places: list[str]) -> str:

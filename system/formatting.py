@@ -105,7 +105,7 @@ def duration(seconds: float | None) -> str:
 
 def origin(parent: Mapping[str, Any]) -> str:
     """Return the campaign and the iteration that a campaign was forked from."""
-    at = f"iteration {parent['iteration']}" if parent["iteration"] else "the constants that it began with"
+    at = f"iteration {parent['iteration']}" if parent["iteration"] else "its initial constants"
     stage = f"stage {parent['stage']}, " if parent["stage"] > 1 else ""
     return f"{parent['name']}, {stage}{at}"
 

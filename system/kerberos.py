@@ -37,18 +37,18 @@ def expired(now: float) -> str:
     if ticket is None or now < ticket.end:
         return ""
     ended = datetime.fromtimestamp(ticket.end, UTC)
-    return f"the credential that HTCondor keeps for the campaign expired at {ended:%Y-%m-%d %H:%M} UTC"
+    return f"the credential that HTCondor stores for the campaign expired at {ended:%Y-%m-%d %H:%M} UTC"
 
 
 def stored(now: float) -> str:
     """Describe the stored credential as seen by a script on the access point; raise CampaignError if DAGMan has none."""
     if os.environ.get(MARK) != MARKED:
         raise CampaignError(
-            "HTCondor gave DAGMan no credential, so that it cannot submit jobs: SendCredential of its job is not true"
+            "HTCondor gave DAGMan no credential, so it cannot submit jobs: SendCredential of its job is not true"
         )
     path = os.environ.get(VARIABLE, "")
     if not os.access(path, os.R_OK):
-        return f"HTCondor has stored it; {path or 'its path'} cannot be read here"
+        return f"stored by HTCondor; {path or 'its path'} cannot be read here"
     return _validity(path, now)
 
 
@@ -63,11 +63,11 @@ def _validity(path: str, now: float) -> str:
     try:
         ticket = read(path)
     except OSError as error:
-        raise CampaignError(f"{path} cannot be read: {error.strerror}") from None
+        raise CampaignError(f"{path}: cannot read: {error.strerror}") from None
     except ValueError as problem:
-        return f"{problem}, so that its end is not known"
+        return f"{problem}; its expiry time is unknown"
     if ticket is None or ticket.end <= now:
-        raise CampaignError(f"{path} has no valid ticket; type `kinit`, then repeat the command")
+        raise CampaignError(f"{path} has no valid ticket; run `kinit`, then repeat the command")
     renewable = f", renewable for {(ticket.renew_until - now) / 3600:.1f} h" if ticket.renew_until > ticket.end else ""
     return f"valid for {(ticket.end - now) / 3600:.1f} h{renewable}"
 
@@ -91,7 +91,7 @@ def read(path: str) -> Ticket | None:
             if server.startswith("krbtgt/"):
                 tickets.append(Ticket(principal, times[1] or times[0], times[2], times[3]))
     except (struct.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a whole credential cache: {error}") from None
+        raise ValueError(f"{path} is not a complete credential cache: {error}") from None
     return max(tickets, key=lambda ticket: ticket.end, default=None)
 
 

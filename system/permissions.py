@@ -41,13 +41,11 @@ def check_trusted(path: str, what: str) -> None:
         why = _writers(found, os.getuid())
         if why:
             cure = (
-                "use a place of your own"
+                "use a folder of your own"
                 if found.st_uid not in (os.getuid(), *_administrators())
                 else f"`chmod go-w {place}`"
             )
-            raise UserError(
-                f"{what} is {path}, and {place} {why}, so that others could run programs in your name; {cure}"
-            )
+            raise UserError(f"{what} is {path}, and {place} {why}, so others could run programs in your name; {cure}")
 
 
 def check_tree(folder: str, what: str) -> None:
@@ -87,7 +85,7 @@ def refuse_everybody(folder: str, rights: str, what: str) -> None:
     for name in EVERYBODY:
         if set(given.get(name, "")) & set(rights):
             raise UserError(
-                f"{what} is in {folder}, where AFS gives {name} the rights {given[name]}; take them away: "
+                f"{what} is in {folder}, where AFS gives {name} the rights {given[name]}; remove them: "
                 f"`fs setacl {folder} {name} none`"
             )
 
@@ -122,14 +120,14 @@ def _passed(path: str) -> Iterator[tuple[str, os.stat_result]]:
         try:
             found = os.lstat(place)
         except OSError as error:
-            raise UserError(f"{place} cannot be looked at: {error.strerror}") from None
+            raise UserError(f"{place}: cannot check its permissions: {error.strerror}") from None
         yield place, found
         if not stat.S_ISLNK(found.st_mode):
             here = place
             continue
         links += 1
         if links > LINKS_MAX:
-            raise UserError(f"{path} has too many links on the way; name the place itself")
+            raise UserError(f"{path}: too many symbolic links; name the target itself")
         target = os.readlink(place)
         here = "/" if target.startswith("/") else here
         rest = [*(word for word in target.split("/") if word), *rest]
@@ -152,9 +150,9 @@ def _writers(found: os.stat_result, user: int) -> str:
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return ""
     if found.st_mode & stat.S_IWOTH:
-        return "can be written by everybody"
+        return "is writable by everyone"
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0 and not _is_own_group(found.st_gid, user):
-        return f"can be written by the group {_group(found.st_gid)}"
+        return f"is writable by the group {_group(found.st_gid)}"
     return ""
 
 

@@ -61,10 +61,10 @@ def run(tool: str, *arguments: str, environment: Mapping[str, str] | None = None
     except subprocess.TimeoutExpired:
         raise CampaignError(f"`{shown}` gave no answer within {ANSWER_S_MAX} s; try again") from None
     except OSError as error:
-        raise CampaignError(f"`{shown}` cannot be run: {error.strerror}") from None
+        raise CampaignError(f"`{shown}` cannot run: {error.strerror}") from None
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())[-200:] or "it says nothing"
-        raise CampaignError(f"`{shown}` failed with status {done.returncode}: {words}")
+        words = " ".join((done.stderr or done.stdout).split())[-200:] or "no output"
+        raise CampaignError(f"`{shown}` failed with exit status {done.returncode}: {words}")
     return done.stdout
 
 
@@ -158,5 +158,5 @@ def ticket(tool: str) -> str:
     text = run(tool)
     left_s = (parse_klist if tool == "klist" else parse_tokens)(text, local_now())
     if left_s is None or left_s <= 0:
-        raise CampaignError(f"`{tool}` shows no valid one there")
-    return f"good for {left_s / 3600:.1f} h"
+        raise CampaignError(f"`{tool}` shows no valid token")
+    return f"valid for {left_s / 3600:.1f} h"

@@ -12,22 +12,22 @@ from faser_align.alignment.mille.counts import Counts
 
 # Sources of metrics, by the word in the table's column.
 SOURCES = {
-    "record": "`campaign.json` and the list of lost files",
-    "counts": "[counts of the conversions](#from-tracks-to-mille-records), added up over the files that are used",
-    "solution": "what the solver found and said, step by step",
-    "equations": "the normal equations of all parameters, free or not",
-    "constants": "the constants that were handed on, and the correction",
-    "tracks": "the momenta beside the Mille binaries, of tracks that are known again by their hits",
+    "record": "`campaign.json` and the list of dropped files",
+    "counts": "[counts of the conversions](#from-tracks-to-mille-records), summed over the used files",
+    "solution": "results and log of the solver, step by step",
+    "equations": "the normal equations of all parameters, free or fixed",
+    "constants": "the constants that the next iteration starts from, and the correction",
+    "tracks": "the momenta stored with the Mille binaries, of tracks matched by their hits",
     "job": "the job that writes the file",
     "log": "HTCondor's log of the jobs",
 }
 # Readers of metrics besides the convergence criteria.
 READERS = {
-    "metrics": "the tables of `faser-align metrics`; its `--json` and `--csv` have all",
+    "metrics": "the tables of `faser-align metrics`; its `--json` and `--csv` contain all metrics",
     "report": "`faser-align report`",
     "status": "`faser-align status`, and messages",
     "plot": "`convergence.png`",
-    "notes": "the sentences of `notes`",
+    "notes": "the sentences in `notes`",
 }
 
 
@@ -53,20 +53,20 @@ class Metric(NamedTuple):
 
 ITERATION = (
     Metric("format", "", "version of the format: 1", "", "job"),
-    Metric("stage", "", "stage, from 1; 0: the validation", "", "record", "plot"),
-    Metric("iteration", "", "iteration, from 1 inside its stage", "", "record", "plot"),
+    Metric("stage", "", "stage, from 1; 0: the validation pass", "", "record", "plot"),
+    Metric("iteration", "", "iteration within its stage, from 1", "", "record", "plot"),
 )
 DATA = (
     Metric("files.expected", "", "raw files of the campaign", "", "record", "metrics report status"),
     Metric(
         "files.used",
         "",
-        "raw files that are used",
+        "used raw files",
         "`expected` less those in `lost`",
         "record",
         "metrics report status",
     ),
-    Metric("files.lost", "", "numbers of the raw files that are left out", "", "record", "same_files chi2_rise"),
+    Metric("files.lost", "", "numbers of the dropped raw files", "", "record", "same_files chi2_rise"),
     Metric("tracks.read", "", "tracks in the files", "`tracks_read`", "counts", "metrics report"),
     Metric(
         "tracks.used",
@@ -91,8 +91,8 @@ DATA = (
         "counts",
         "module_cut detector_cut report",
     ),
-    Metric("residual_max_mm", "mm", "the cut on residuals that was used", "", "record", "final_cuts metrics"),
-    Metric("residual_max_final", "", "whether later iterations cut alike", "", "record", "final_cuts"),
+    Metric("residual_max_mm", "mm", "the residual cut of this iteration", "", "record", "final_cuts metrics"),
+    Metric("residual_max_final", "", "whether later iterations use the same cut", "", "record", "final_cuts"),
     Metric(
         "converted_again",
         "",
@@ -106,7 +106,7 @@ FIT = (
     Metric(
         "chi2_per_ndf",
         "",
-        "chi2/ndf of the reconstruction, before hits are cut",
+        "chi2/ndf of the reconstruction, before hit cuts",
         "`chi2 / ndf`",
         "counts",
         "numbers not_diverging progress chi2_rise metrics report status plot",
@@ -114,16 +114,16 @@ FIT = (
     Metric(
         "residuals.LAYER.median_um",
         "um",
-        "median of a layer's residuals, before hits are cut",
-        "of `residual_bins`",
+        "median of a layer's residuals, before hit cuts",
+        "from `residual_bins`",
         "counts",
         "report",
     ),
     Metric(
         "residuals.LAYER.width_um",
         "um",
-        "half the distance of their 16 % and 84 % quantiles",
-        "of `residual_bins`",
+        "half the distance between their 16 % and 84 % quantiles",
+        "from `residual_bins`",
         "counts",
         "report",
     ),
@@ -131,14 +131,14 @@ FIT = (
         "momentum.median_q_over_p_plus",
         "1/GeV",
         "median q/p of positive tracks",
-        "`1 / median p`, of `momentum_bins`",
+        "`1 / median p`, from `momentum_bins`",
         "counts",
     ),
     Metric(
         "momentum.median_q_over_p_minus",
         "1/GeV",
         "median q/p of negative tracks",
-        "`-1 / median p`, of `momentum_bins`",
+        "`-1 / median p`, from `momentum_bins`",
         "counts",
     ),
     Metric("momentum.edge_low", "", "tracks at the lower edge of the momentum window", "`edge_low`", "counts"),
@@ -146,7 +146,7 @@ FIT = (
     Metric(
         "momentum.SINCE.common",
         "",
-        "tracks inside the window then and now; `since_before`: the iteration before, `since_first`: the stage's first",
+        "tracks inside the window in both iterations; `since_before`: this one and the one before, `since_first`: this one and the stage's first",
         "",
         "tracks",
         "metrics report",
@@ -154,7 +154,7 @@ FIT = (
     Metric(
         "momentum.SINCE.median_q_over_p_plus",
         "1/GeV",
-        "median q/p of those that are positive, then and now",
+        "median q/p of the tracks that are positive in both",
         "",
         "tracks",
         "notes",
@@ -162,7 +162,7 @@ FIT = (
     Metric(
         "momentum.SINCE.median_q_over_p_minus",
         "1/GeV",
-        "median q/p of those that are negative, then and now",
+        "median q/p of the tracks that are negative in both",
         "",
         "tracks",
         "notes",
@@ -178,7 +178,7 @@ FIT = (
     Metric(
         "momentum.SINCE.momentum_change_minus",
         "",
-        "the same of negative tracks",
+        "the same for negative tracks",
         "`then / now - 1` of the medians",
         "tracks",
         "notes metrics report",
@@ -192,16 +192,21 @@ FIT = (
         "notes metrics report",
     ),
     Metric(
-        "momentum.SINCE.lost_high", "", "tracks that left it at its upper edge", "", "tracks", "notes metrics report"
+        "momentum.SINCE.lost_high",
+        "",
+        "tracks that left the window at its upper edge",
+        "",
+        "tracks",
+        "notes metrics report",
     ),
-    Metric("momentum.SINCE.gained_low", "", "tracks that came in at its lower edge", "", "tracks"),
-    Metric("momentum.SINCE.gained_high", "", "tracks that came in at its upper edge", "", "tracks"),
+    Metric("momentum.SINCE.gained_low", "", "tracks that entered the window at its lower edge", "", "tracks"),
+    Metric("momentum.SINCE.gained_high", "", "tracks that entered the window at its upper edge", "", "tracks"),
 )
 JUDGED = (
     Metric(
         "significance",
         "",
-        "expected decrease of chi2 per free parameter: 1 is a correction as large as its statistical error, 0.01 a tenth of it",
+        "expected decrease of chi2 per free parameter: 1 is a correction of the size of its statistical error, 0.01 is a tenth of it",
         "the largest of `steps[].significance`",
         "solution",
         "significance metrics report status plot",
@@ -209,7 +214,7 @@ JUDGED = (
     Metric(
         "effect_um",
         "um",
-        "by how much the correction still moves residuals, rms",
+        "expected rms shift of the residuals by the correction",
         "`23.1 um * sqrt(sum of steps[].expected_decrease / hits.kept)`; 23.1 um is the strip pitch of 80 um over sqrt(12)",
         "solution",
         "effect progress metrics report status plot",
@@ -217,7 +222,7 @@ JUDGED = (
     Metric(
         "determined.sigma",
         "",
-        "the correction along directions that the data determine, in standard deviations, rms",
+        "rms of the correction along well-determined directions, in standard deviations",
         "`sqrt(sum of steps[].parts.significant.expected_decrease / sum of their directions)`",
         "equations",
         "remaining",
@@ -225,7 +230,7 @@ JUDGED = (
     Metric(
         "determined.effect_um",
         "um",
-        "the same as an effect on residuals",
+        "the same as a shift of the residuals, rms",
         "`23.1 um * sqrt(sum of steps[].parts.significant.expected_decrease / hits.kept)`",
         "equations",
         "remaining",
@@ -233,18 +238,18 @@ JUDGED = (
     Metric(
         "relative",
         "",
-        "size of the correction against that of the constants, mm and rad alike: faser-alignment-script's rule",
+        "norm of the correction relative to that of the constants, mm and rad treated alike: faser-alignment-script's rule",
         "`norm(correction) / norm(constants)`",
         "constants",
         "relative metrics",
     ),
-    Metric("nan", "", "whether a correction is not a number", "", "constants", "numbers not_diverging"),
+    Metric("nan", "", "whether a correction is NaN", "", "constants", "numbers not_diverging"),
 )
 CORRECTIONS = (
     Metric(
         "corrections.DOF.rms",
         "um, urad",
-        "correction of a degree of freedom, rms over the modules or layers with a free label",
+        "rms correction of a degree of freedom over the modules or layers with a free label",
         "`sqrt(mean of squares)`",
         "constants",
         "metrics report plot",
@@ -252,7 +257,7 @@ CORRECTIONS = (
     Metric(
         "corrections.DOF.largest",
         "um, urad",
-        "the largest of them, with its sign",
+        "the largest correction, with its sign",
         "",
         "constants",
         "absolute metrics report status",
@@ -260,26 +265,33 @@ CORRECTIONS = (
     Metric(
         "corrections.DOF.where",
         "",
-        "module (three digits) or layer (two) of the largest",
+        "module (three digits) or layer (two digits) of the largest correction",
         "",
         "constants",
         "metrics report status",
     ),
     Metric(
-        "corrections.DOF.unit", "", "of these: `um` or `urad`", "", "constants", "absolute metrics report status plot"
+        "corrections.DOF.unit",
+        "",
+        "unit of these: `um` or `urad`",
+        "",
+        "constants",
+        "absolute metrics report status plot",
     ),
-    Metric("free_modules", "", "modules with a free label, own or of their layer", "", "solution", "module_cut"),
+    Metric(
+        "free_modules", "", "modules with a free label of their own or of their layer", "", "solution", "module_cut"
+    ),
     Metric(
         "errors.KIND",
         "um, urad",
-        "statistical error of each kind of parameter, rms",
+        "rms statistical error of each kind of parameter",
         "`sqrt(mean of squares)`",
         "solution",
     ),
     Metric(
         "held_fixed.GROUP.parameters",
         "",
-        "of a group that no step freed, near the end of a stage: directions that the data determine beyond those of the free ones, with errors up to 100 times the median; a group without any is left out; `all`: of all groups together",
+        "near the end of a stage, of a group that no step freed: well-determined directions in addition to those of the free parameters, with errors up to 100 times the median; a group without any is omitted; `all`: all groups together",
         "",
         "equations",
         "report",
@@ -287,15 +299,15 @@ CORRECTIONS = (
     Metric(
         "held_fixed.GROUP.expected_decrease",
         "",
-        "by how much chi2 would fall if it were free, too",
-        "`b^T C^-1 b` with it, less that without",
+        "expected decrease of chi2 from freeing the group (a score test)",
+        "`b^T C^-1 b` with the group minus that without",
         "equations",
         "report",
     ),
     Metric(
         "held_fixed.GROUP.significance",
         "",
-        "the same per parameter: about 1 by chance alone",
+        "the same per parameter; about 1 for statistical fluctuations alone",
         "`expected_decrease / parameters`",
         "equations",
         "report",
@@ -306,16 +318,16 @@ SOLVER = (
     Metric(
         "solver.end_code",
         "",
-        "of `millepede.end`, of the step that ended worst",
+        "end code in `millepede.end` of the step with the worst end",
         "",
         "solution",
         "metrics report status",
     ),
-    Metric("solver.end_text", "", "what it means", "", "solution", "report status"),
+    Metric("solver.end_text", "", "meaning of the end code", "", "solution", "report status"),
     Metric(
         "solver.chi2_per_ndf",
         "",
-        "chi2/ndf of the accepted records after hit cuts. Shown, not judged: it rises while hits come back",
+        "chi2/ndf of the accepted records after hit cuts. Not a criterion: it rises while cut hits return",
         "`chi2 / (degrees of freedom of the records - free parameters)`",
         "solution",
         "metrics",
@@ -324,7 +336,7 @@ SOLVER = (
     Metric(
         "solver.rejects.rank_deficit",
         "",
-        "records left out in the last pass for a rank deficit or NaN",
+        "records rejected in the last pass for a rank deficit or NaN",
         "",
         "solution",
         "metrics report",
@@ -353,15 +365,17 @@ SOLVER = (
         "solution",
         "metrics report",
     ),
-    Metric("solver.memory_mb", "MB", "largest memory of the solver; null where it does not say", "", "solution"),
+    Metric(
+        "solver.memory_mb", "MB", "peak memory of the solver; null if the solver does not report it", "", "solution"
+    ),
 )
 STEPS = (
-    Metric("steps[].name", "", "of the step", "", "record", "metrics report"),
+    Metric("steps[].name", "", "name of the step", "", "record", "metrics report"),
     Metric("steps[].variable", "", "parameters in the fit", "", "solution"),
     Metric(
         "steps[].free_parameters",
         "",
-        "these less the constraints",
+        "parameters in the fit minus the constraints",
         "`variable - constraints`",
         "solution",
         "tracks_per_parameter",
@@ -370,52 +384,52 @@ STEPS = (
     Metric(
         "steps[].expected_decrease",
         "",
-        "expected decrease of chi2 by the *first* solution; later ones of the same run only polish it and are near zero",
+        "expected decrease of chi2 from the *first* solution; later solutions of the same run refine it and are near zero",
         "`b^T C^-1 b` with the gradient b and the matrix C",
         "solution",
     ),
     Metric(
         "steps[].significance", "", "the same per free parameter", "`expected_decrease / free_parameters`", "solution"
     ),
-    Metric("steps[].end_code", "", "of `millepede.end`", "", "solution"),
-    Metric("steps[].end_text", "", "what it means", "", "solution"),
+    Metric("steps[].end_code", "", "end code in `millepede.end`", "", "solution"),
+    Metric("steps[].end_text", "", "meaning of the end code", "", "solution"),
     Metric(
         "steps[].function_values",
         "",
-        "chi2 after each pass of the iteration table, the first one before any correction",
+        "chi2 after each pass of the iteration table; the first value is before any correction",
         "",
         "solution",
     ),
-    Metric("steps[].constraints", "", "equations that hold parameters together", "", "solution"),
-    Metric("steps[].constraint_rank", "", "how many of them are independent", "", "solution"),
-    Metric("steps[].rank_defect", "", "directions in which the data do not determine the parameters", "", "solution"),
+    Metric("steps[].constraints", "", "number of constraint equations", "", "solution"),
+    Metric("steps[].constraint_rank", "", "number of independent constraint equations", "", "solution"),
+    Metric("steps[].rank_defect", "", "number of directions that the data do not determine", "", "solution"),
     Metric(
         "steps[].undetermined[].PARAMETER",
         "",
-        "weights of the parameters, in words, that make up each of them",
+        "weights of the parameters, by name, in each of these directions",
         "",
         "solution",
     ),
     Metric(
         "steps[].entries_fixed",
         "",
-        "labels that the step frees and that stay fixed for having fewer than `solver.entries` measurements",
+        "labels that the step frees but that stay fixed because they have fewer than `solver.entries` measurements",
         "",
         "solution",
         "entries",
     ),
-    Metric("steps[].entries_fixed_names", "", "the same in words", "", "solution", "entries"),
+    Metric("steps[].entries_fixed_names", "", "the names of these parameters", "", "solution", "entries"),
     Metric(
         "steps[].parts.significant.directions",
         "",
-        "directions that the data determine: their error is at most 10 times the median one",
+        "well-determined directions: their error is at most 10 times the median error",
         "",
         "equations",
     ),
     Metric(
         "steps[].parts.significant.rms_um",
         "um",
-        "the correction along them over all free parameters, rotations measured at the sensor's rms distance",
+        "rms correction along these directions over all free parameters; rotations count by their shift at the sensor's rms distance",
         "`sqrt(sum of squares / parameters)`",
         "equations",
         "metrics report",
@@ -423,35 +437,37 @@ STEPS = (
     Metric(
         "steps[].parts.significant.expected_decrease",
         "",
-        "what that does to chi2",
+        "expected decrease of chi2 from this part of the correction",
         "`sum of (move / error)^2`",
         "equations",
     ),
-    Metric(
-        "steps[].parts.weak.directions", "", "directions that are weak: all others", "", "equations", "metrics report"
-    ),
+    Metric("steps[].parts.weak.directions", "", "weak modes: all other directions", "", "equations", "metrics report"),
     Metric(
         "steps[].parts.weak.rms_um",
         "um",
-        "the correction along them",
+        "rms correction along the weak modes",
         "`sqrt(sum of squares / parameters)`",
         "equations",
         "metrics report",
     ),
     Metric(
-        "steps[].parts.weak.expected_decrease", "", "what that does to chi2", "`sum of (move / error)^2`", "equations"
+        "steps[].parts.weak.expected_decrease",
+        "",
+        "expected decrease of chi2 from this part of the correction",
+        "`sum of (move / error)^2`",
+        "equations",
     ),
     Metric(
         "steps[].parts.undetermined",
         "",
-        "how many of the weak ones are not determined at all: their error is more than 1000 times the median one",
+        "number of weak modes that are undetermined: their error is more than 1000 times the median error",
         "",
         "equations",
     ),
     Metric(
         "steps[].parts.modes[].name",
         "",
-        "the weak directions that were moved furthest, at most five, in words",
+        "the weak modes with the largest corrections, at most five, by name",
         "",
         "equations",
         "notes metrics report status",
@@ -459,7 +475,7 @@ STEPS = (
     Metric(
         "steps[].parts.modes[].error_um",
         "um",
-        "error of such a direction; null if it is undetermined",
+        "error along such a mode; null if it is undetermined",
         "`1 / sqrt(eigenvalue of C)`",
         "equations",
         "metrics status",
@@ -467,18 +483,20 @@ STEPS = (
     Metric(
         "steps[].parts.modes[].moved_um",
         "um",
-        "by how much it was moved",
+        "correction along such a mode",
         "",
         "equations",
         "notes metrics report status",
     ),
 )
 ABOUT = (
-    Metric("constants.start_sha256", "", "checksum of the constants that it started from", "", "constants", "report"),
+    Metric(
+        "constants.start_sha256", "", "checksum of the initial constants of the iteration", "", "constants", "report"
+    ),
     Metric(
         "constants.result_sha256",
         "",
-        "checksum of those that it found; null if it found none",
+        "checksum of the resulting constants; null without a result",
         "",
         "constants",
         "report",
@@ -486,43 +504,43 @@ ABOUT = (
     Metric(
         "constants.changed_by_hand",
         "",
-        "whether the former are others than the iteration before found, or than were submitted",
+        "whether the initial constants differ from the result of the iteration before, or from the submitted constants",
         "",
         "constants",
         "notes report status",
     ),
-    Metric("notes", "", "what should be known beside the verdict, in sentences", "", "job", "metrics report status"),
+    Metric("notes", "", "remarks on the decision, in sentences", "", "job", "metrics report status"),
     Metric("wall_s", "s", "wall time of the job", "", "job"),
-    Metric("cpu_s", "s", "CPU time of the job and of what it started", "", "job", "status"),
-    Metric("max_memory_mb", "MB", "its largest memory", "", "job"),
+    Metric("cpu_s", "s", "CPU time of the job and its child processes", "", "job", "status"),
+    Metric("max_memory_mb", "MB", "peak memory of the job", "", "job"),
     Metric(
         "reconstruction.cpu_s",
         "s",
-        "CPU time of the iteration's reconstruction jobs, repeated ones included; missing without the log",
+        "CPU time of the iteration's reconstruction jobs, retries included; missing without the log",
         "",
         "log",
         "status",
     ),
-    Metric("reconstruction.jobs", "", "how many these were", "", "log"),
+    Metric("reconstruction.jobs", "", "number of these jobs", "", "log"),
     Metric(
         "versions.PROGRAM",
         "",
-        "version of each program that solved: faser-align, Python, numpy, uproot, pede",
+        "version of each program that the solution used: faser-align, Python, numpy, uproot, pede",
         "",
         "job",
         "report",
     ),
-    Metric("no_plot", "", "why there is no `convergence.png`; empty if there is one", "", "job", "status"),
+    Metric("no_plot", "", "reason for a missing `convergence.png`; empty if it exists", "", "job", "status"),
     Metric(
         "imported",
         "",
-        "name of the folder of faser-alignment-script that the iteration was; only after `import`",
+        "folder name of the iteration in faser-alignment-script; only after `import`",
         "",
         "record",
     ),
 )
 VALIDATION = (
-    Metric("files.unused", "", "raw files that no iteration had used", "", "record"),
+    Metric("files.unused", "", "raw files that no iteration used", "", "record"),
     Metric(
         "groups.FILES.HALF.tracks",
         "",
@@ -534,7 +552,7 @@ VALIDATION = (
     Metric(
         "groups.FILES.HALF.chi2_per_ndf",
         "",
-        "chi2/ndf of the reconstruction, before hits are cut",
+        "chi2/ndf of the reconstruction, before hit cuts",
         "`chi2 / ndf`",
         "counts",
         "chi2_FILES report status",
@@ -543,14 +561,14 @@ VALIDATION = (
         "groups.FILES.HALF.residuals.LAYER.median_um",
         "um",
         "median of a layer's residuals",
-        "of `residual_bins`",
+        "from `residual_bins`",
         "counts",
     ),
     Metric(
         "groups.FILES.HALF.residuals.LAYER.width_um",
         "um",
-        "half the distance of their 16 % and 84 % quantiles",
-        "of `residual_bins`",
+        "half the distance between their 16 % and 84 % quantiles",
+        "from `residual_bins`",
         "counts",
     ),
     Metric(
@@ -565,7 +583,7 @@ VALIDATION = (
     Metric(
         "groups.FILES.HALF.modules.MODULE.rms_um",
         "um",
-        "their residuals about the mean, rms",
+        "rms of their residuals about the mean",
         "`module_residuals`",
         "counts",
         "modules_FILES",
@@ -582,7 +600,7 @@ VALIDATION = (
     Metric(
         "constants.changed_by_hand",
         "",
-        "which halves had others than were submitted or found",
+        "halves whose constants differ from the submitted or the resulting constants",
         "",
         "constants",
         "status",
@@ -593,8 +611,8 @@ OF_VALIDATION = ("format", "stage", "iteration", "files.expected", "files.used",
 TABLES = {
     "The data": DATA,
     "The fit of the tracks": FIT,
-    "What judges": JUDGED,
-    "Corrections, errors, what was fixed": CORRECTIONS,
+    "Convergence": JUDGED,
+    "Corrections, errors, fixed parameters": CORRECTIONS,
     "The solver": SOLVER,
     "The steps": STEPS,
     "The iteration itself": (*ITERATION, *ABOUT),
@@ -621,17 +639,24 @@ def metrics_tables() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield from ("| made from | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in SOURCES.items()), "")
+    yield from ("| source | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in SOURCES.items()), "")
     yield from ("| read by | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in READERS.items()))
     yield "| `code` | the criterion of that name, as `faser-align why` shows it |"
     for heading, metrics in TABLES.items():
         yield from ("", f"### {heading}", "", *_table(metrics))
     shared = ", ".join(f"`{name}`" for name in OF_VALIDATION)
-    yield from ("", "### A validation", "", f"In `validation/after`, besides {shared}:", "", *_table(VALIDATION))
+    yield from (
+        "",
+        "### A validation pass",
+        "",
+        f"In `validation/after`, in addition to {shared}:",
+        "",
+        *_table(VALIDATION),
+    )
 
 
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
-    yield "| name (unit) | what it is, formula | made from | read by |"
+    yield "| name (unit) | meaning, formula | source | read by |"
     yield "|---|---|---|---|"
     for metric in metrics:
         unit = f" ({metric.unit})" if metric.unit else ""

@@ -20,16 +20,16 @@ def register(app: typer.Typer) -> None:
 def compare(
     campaigns: Campaigns,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Also write a page, with the curves, to this file.")
+        str, typer.Option("--output", "-o", help="Also write an HTML page with plots to this file.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """Compare campaigns with the first of them.
 
-    What was configured otherwise, the files in common, how each converged, and how far the constants are apart per degree
-    of freedom, also over their errors. An imported campaign of faser-alignment-script can be one of them.
+    Shows the differences in configuration, the files in common, the convergence of each, and the differences of the constants
+    per degree of freedom, also relative to their errors. A campaign imported from faser-alignment-script can be one of them.
 
     Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
     """
@@ -40,7 +40,7 @@ def compare(
     from faser_align.state import database, registry
 
     if len(campaigns) < 2:
-        raise UserError("there is nothing to compare with; name two campaigns or more")
+        raise UserError("one campaign cannot be compared; name two campaigns or more")
     folders = [registry.find(name) for name in campaigns]
     twice = [name for at, name in enumerate(campaigns) if folders[at] in folders[:at]]
     if twice:
@@ -77,14 +77,14 @@ def _blocks(compared: "Comparison") -> "list[Block]":
     everybody = "" if len(names) == 2 else f" of all {len(names)}"
     blocks += [Line(), Line(f"files in common{everybody}: {compared.common}")]
     blocks += [Line(f"only in {share.whose}: {share.files}") for share in compared.shares]
-    blocks += [Line(f"missing of {sentence}", "yellow") for sentence in compared.missing]
+    blocks += [Line(f"missing for {sentence}", "yellow") for sentence in compared.missing]
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
         values = [(str(at), *(formatting.number(v, ".4g") for v in of)) for at, of in enumerate(curve.rows, start=1)]
         if values:
             blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:
-        blocks += [Line(), Line("configured otherwise", "bold")]
+        blocks += [Line(), Line("differences in configuration", "bold")]
         blocks.append(
             Grid(
                 ("key", *compared.names),

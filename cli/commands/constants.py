@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
-Constants = Annotated[Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign: its latest")]
+Constants = Annotated[
+    Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants)")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,15 +39,15 @@ def show(constants: Constants, plain: Plain = False, as_json: Json = False) -> N
 
 def diff(
     before: Annotated[Path, typer.Argument(help="Constants file or campaign")],
-    after: Annotated[Path, typer.Argument(help="Constants file or campaign from which the first is subtracted")],
-    largest: Annotated[int, typer.Option(help="How many of the largest changes to show", min=0)] = 5,
+    after: Annotated[Path, typer.Argument(help="Constants file or campaign to compare with the first")],
+    largest: Annotated[int, typer.Option(help="Number of largest changes to show", min=0)] = 5,
     everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
-    """Show what leads from the first file to the second.
+    """Show the difference between two sets of constants.
 
-    That is what has to be added: per degree of freedom, and the largest changes.
+    Shows the second minus the first: a summary per degree of freedom, and the largest changes.
 
     Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
     """
@@ -61,7 +63,7 @@ def diff(
 
 def add(
     constants: Constants,
-    correction: Annotated[Path, typer.Argument(help="Constants file that is added")],
+    correction: Annotated[Path, typer.Argument(help="Constants file with the correction")],
     output: Output,
     force: Force = False,
 ) -> None:
@@ -84,7 +86,7 @@ def correction(
     output: Output,
     force: Force = False,
 ) -> None:
-    """Turn Millepede's result into a correction of the constants.
+    """Convert Millepede's result to a correction of the constants.
 
     Example: faser-align constants correction millepede.res -o correction.txt
     """
@@ -101,11 +103,11 @@ def correction(
     foreign = [label for label in values if label not in PARAMETERS]
     if foreign:
         raise UserError(
-            f"{result} has {describe_all(foreign)}, which the tracker does not have; give a result of its alignment"
+            f"{result}: {describe_all(foreign)} is not a parameter of the tracker; use a result of the tracker's alignment"
         )
     correction = correction_from_parameters(values)
     if not all(math.isfinite(value) for six in correction.values() for value in six):
-        raise UserError(f"{result} holds values that are no numbers; look at millepede.log beside it")
+        raise UserError(f"{result}: contains values that are not finite; see millepede.log in the same folder")
     with outputs.writing(output):
         write_constants(output, correction)
     console.say(f"wrote {output}")
@@ -114,23 +116,25 @@ def correction(
 def export(
     constants: Constants,
     output: Output,
-    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Form of the output")] = "calypso",
+    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Output format")] = "calypso",
     sqlite: Annotated[
         bool,
-        typer.Option("--sqlite", help="A folder with conditions database and POOL files, by Calypso's own scripts"),
+        typer.Option(
+            "--sqlite", help="Write a folder with conditions database and POOL files, using Calypso's own scripts"
+        ),
     ] = False,
     runs: Annotated[
         str, typer.Option(help="With --sqlite: first and last run, 11705-11800 [default: the campaign's]")
     ] = "",
     tag: Annotated[str, typer.Option(help="With --sqlite: conditions tag [default: the year's]")] = "",
-    year: Annotated[int, typer.Option(help="With --sqlite: year, which decides on geometry and tag")] = 0,
-    config: Annotated[str, typer.Option(help="With --sqlite: configuration that leads to Calypso")] = "",
+    year: Annotated[int, typer.Option(help="With --sqlite: year, which selects geometry and tag")] = 0,
+    config: Annotated[str, typer.Option(help="With --sqlite: configuration with the paths of Calypso")] = "",
     force: Force = False,
 ) -> None:
     """Write constants for other programs.
 
-    As Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV; or as what jobs reconstruct with: a conditions database
-    and POOL files, beside the text and a small JSON with run range and tag.
+    Formats: Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV. With --sqlite writes what reconstruction jobs use:
+    a conditions database and POOL files, with the constants as text and a JSON file with run range and tag.
 
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
     """
@@ -166,10 +170,10 @@ def _file_of(constants: Path) -> Path:
     try:
         folder = registry.find(str(constants))
     except UserError as problem:
-        raise UserError(f"{constants} is no file of constants here, and {problem}") from None
+        raise UserError(f"{constants} is neither a file here nor a campaign: {problem}") from None
     found = snapshot.take(folder)["constants"]
     if not found:
-        raise UserError(f"{constants} has found no constants yet; wait for its first iteration, or name a file")
+        raise UserError(f"{constants} has no constants yet; wait for its first iteration, or name a file")
     return Path(found)
 
 

@@ -8,7 +8,7 @@ import typer
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, one_of
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(resume)
     app.command()(extend)
     app.command("set")(set_limits)
-    notify = typer.Typer(no_args_is_help=True, help="Who is told what becomes of a campaign.")
+    notify = typer.Typer(no_args_is_help=True, help="Test notifications and retry failed messages.")
     notify.command("test")(notify_test)
     notify.command("retry")(notify_retry)
     app.add_typer(notify, name="notify")
@@ -25,20 +25,20 @@ def register(app: typer.Typer) -> None:
 
 def stop(
     campaign: Campaign,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     after: Annotated[
         str,
         typer.Option(
-            help="iteration: once the one that runs is solved; never: take that back.",
+            help="iteration: stop after the current iteration; never: cancel that request.",
             metavar="WHEN",
             autocompletion=one_of("iteration", "never"),
         ),
     ] = "",
 ) -> None:
-    """End a campaign; it can be resumed.
+    """Stop a campaign; `resume` continues it.
 
-    No node is begun any more, its jobs are removed, and its state becomes removed.
-    With --after iteration the one that runs is reconstructed, solved and judged first; nothing is lost.
+    Removes its jobs and starts no further node; the state becomes removed.
+    With --after iteration the campaign finishes the current iteration first, so that no work is lost.
 
     Example: faser-align stop Y2023_R011705_F400-450 --after iteration
     """
@@ -60,14 +60,14 @@ def stop(
 
 
 def _ignore(name: str) -> None:
-    """Stop without a question."""
+    """Confirm without a question."""
 
 
 def _confirm(name: str) -> None:
     from faser_align.fsm.errors import UserError
 
     if not sys.stdin.isatty():
-        raise UserError(f"there is no terminal to ask whether to stop {name}; give --yes")
+        raise UserError(f"cannot ask whether to stop {name}: standard input is not a terminal; add --yes")
     typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
 
 
@@ -76,10 +76,12 @@ def _show_request(request: Any) -> None:
     from faser_align.system.program import hint
 
     if not request.changed:
-        console.say(f"{request.name}: {'that was requested already' if request.wanted else 'no stop was requested'}")
+        console.say(
+            f"{request.name}: {'the stop was already requested' if request.wanted else 'no stop was requested'}"
+        )
     elif request.wanted:
         undo = hint("stop --after never", request.name)
-        console.say(f"{request.name} stops after the current iteration; take it back with {undo}")
+        console.say(f"{request.name} stops after the current iteration; cancel this with {undo}")
     else:
         console.say(f"{request.name} does not stop after its iteration")
     for warning in request.warnings:
@@ -97,9 +99,9 @@ def _show_submitted(name: str, cluster: int, warnings: tuple[str, ...]) -> None:
 
 
 def resume(campaign: Campaign) -> None:
-    """Go on with a campaign that failed or was removed.
+    """Continue a campaign that failed or was removed.
 
-    It goes on where it stopped; what was done is not done again.
+    DAGMan restarts from the rescue DAG: finished nodes do not run again.
 
     Example: faser-align resume Y2023_R011705_F400-450
     """
@@ -111,13 +113,13 @@ def resume(campaign: Campaign) -> None:
 
 def extend(
     campaign: Campaign,
-    iterations: Annotated[int, typer.Option("--iterations", "-i", help="How many iterations more.")],
+    iterations: Annotated[int, typer.Option("--iterations", "-i", help="Number of additional iterations.")],
     dry_run: DryRun = False,
 ) -> None:
-    """Go on with a campaign that ended without having converged.
+    """Continue a campaign that ended without convergence.
 
-    It gets more iterations, in a DAG of its own in the same folder, and goes on from its last constants. Folders, history
-    and messages go on, too. A campaign that ended before its limit has iterations left: -i counts these, too, and must not be less.
+    Adds iterations in a new DAG in the same folder, starting from the last constants. History and messages continue.
+    If the campaign ended before its limit, -i includes the remaining iterations and must not be smaller than their number.
 
     Example: faser-align extend Y2023_R011705_F400-450 -i 5
     """
@@ -140,12 +142,12 @@ def set_limits(
     assignments: Annotated[list[str], typer.Argument(help="Keys with their new values.", metavar="KEY=VALUE...")],
     dry_run: DryRun = False,
 ) -> None:
-    """Change limits by which a campaign is judged, and who is told.
+    """Change a running campaign's limits and recipients.
 
-    These are the keys that hooks read anew each time: all of [convergence], the limits of [validation],
-    reconstruction.min_files, notify.targets and notify.events; stages.2.convergence.patience and the like are criteria of
-    stage 2 alone. The next hook goes by them; the history has each change, and who made it. Values are written as in the
-    configuration; lists may be words with commas between them.
+    You can change all keys of [convergence], the limits of [validation], reconstruction.min_files, notify.targets and
+    notify.events; stages.2.convergence.patience and similar keys are criteria of stage 2 only. The next script uses the new
+    values; the history records each change and its author. Write values as in the configuration; lists may be
+    words separated by commas.
 
     Example: faser-align set Y2023_R011705_F400-450 convergence.effect_um_max=1.0 notify.events=held,end
     """
@@ -170,10 +172,10 @@ def notify_retry(
     campaign: Campaign,
     target: Annotated[str, typer.Option(help="Only messages to this target.", metavar="NAME")] = "",
 ) -> None:
-    """Try again to send what did not arrive.
+    """Retry messages that were not delivered.
 
-    Messages that were given up get fresh tries, those that wait are due at once; what has arrived is not sent again. While
-    the campaign's DAGMan is there its next hook sends them; afterwards this command does. Exit status 1 if one is refused.
+    Failed messages get new delivery attempts, and waiting messages are due at once; delivered messages are not sent again. While
+    the campaign's DAGMan is in the queue, its next script sends them; afterwards this command does. Exit status 1 if one is refused.
 
     Example: faser-align notify retry Y2023_R011705_F400-450 --target me
     """
@@ -186,14 +188,14 @@ def notify_retry(
         console.say(f"{found.name} has no pending message{f' to {target}' if target else ''}")
     elif found.tried:
         for row in found.tried:
-            words = {"sent": "accepted", "unwanted": "not wanted by the target"}
+            words = {"sent": "accepted", "unwanted": "suppressed by the target"}
             console.say(f"{row['kind']} to {row['target']}: {words.get(row['state'], 'refused: ' + row['error'])}")
     else:
         if found.problem:
             console.warn(
-                f"whether a script will run is not known: {found.problem}; if none does, type this again later"
+                f"cannot tell whether a script will run: {found.problem}; if none does, run this command again later"
             )
-        console.say(f"the next script sends {found.waiting}; look with {hint('status', found.name)}")
+        console.say(f"the next script sends {found.waiting}; check with {hint('status', found.name)}")
     if not found.delivered:
         raise typer.Exit(1)
 
@@ -201,18 +203,19 @@ def notify_retry(
 def notify_test(
     target: Annotated[str | None, typer.Argument(help="Name of a target [default: all]", metavar="[TARGET]")] = None,
     config: Annotated[
-        str, typer.Option("--config", help="Configuration that names them [default: faser-align.toml, if it is here]")
+        str,
+        typer.Option("--config", help="Configuration that names the targets [default: faser-align.toml, if it exists]"),
     ] = "",
     event: Annotated[
-        str, typer.Option(help="What it tells: converged, failed, held ...; end: every end; all: everything.")
+        str, typer.Option(help="Event to report: converged, failed, held ...; end: every end; all: every event.")
     ] = "test",
     templates: Annotated[
-        str, typer.Option(help="Folder with templates of yours [default: notify.templates]", metavar="FOLDER")
+        str, typer.Option(help="Folder with your own templates [default: notify.templates]", metavar="FOLDER")
     ] = "",
 ) -> None:
-    """Send a sample message, and say what servers answered.
+    """Send a sample message and show the servers' answers.
 
-    Without a configuration all targets of ~/.config/faser-align/targets.toml are told.
+    Without a configuration, all targets of ~/.config/faser-align/targets.toml get it.
 
     Example: faser-align notify test me --event converged
     """
@@ -220,7 +223,7 @@ def notify_test(
 
     events = samples.events_of(event)
     chosen = samples.choose(target, config, templates)
-    console.say(f"targets of {chosen.file} ({f'as {chosen.config} says' if chosen.config else 'the default'})")
+    console.say(f"targets of {chosen.file} ({f'from {chosen.config}' if chosen.config else 'the default'})")
     refused = 0
     for sent in samples.send(chosen, events):
         refused += not sent.accepted

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-Processors = Annotated[int | None, typer.Option(min=1, help="Processors of the pool [default: all of this machine].")]
-Pede = Annotated[str | None, typer.Option(metavar="PROGRAM", help="Solve with this pede, not with what is built in.")]
+Processors = Annotated[int | None, typer.Option(min=1, help="CPUs of the pool [default: all of this machine].")]
+Pede = Annotated[
+    str | None, typer.Option(metavar="PROGRAM", help="Solve with this pede instead of the built-in solver.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -14,10 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(cpus: Processors = None, pede: Pede = None) -> None:
-    """Run a whole campaign of simulated data on this machine.
+    """Run a whole campaign with simulated data on this machine.
 
     A real HTCondor pool aligns a simulated detector and delivers an e-mail.
-    The pool is stopped again at the end if it did not run before; the campaign stays, to look around in.
+    The command stops the pool at the end unless it was already running. The campaign stays on disk for you to explore.
 
     Example: faser-align demo
     """

@@ -23,9 +23,9 @@ END_S = 900  # far longer than necessary; a campaign that hangs must not block a
 # Questions of a newcomer, and the places on the page that answer them.
 LOOK_AT = (
     ("Did it converge, and by which rule?", "the heading, and the sentence below it"),
-    ("In which iteration?", "Convergence, table Iterations: the row that says so"),
+    ("In which iteration?", "Convergence, table Iterations: the row with the decision"),
     ("Which module moved most?", "the box `moved most`; all of them: Constants"),
-    ("Was a file lost?", "Data"),
+    ("Was a file dropped?", "Data"),
     ("What is weakly determined?", "Weak modes and fixed parameters"),
     ("Which command comes next?", "the box `next`"),
 )
@@ -114,7 +114,7 @@ def _show_result(place: Place) -> str:
     if seen["constants"]:
         console.say(f"\n{_distance(seen['start_constants'], seen['constants'])}")
         console.say(f"The constants: {seen['constants']}")
-    console.say("\nTo look around:")
+    console.say("\nTo explore the campaign:")
     differ = ("constants", "diff", seen["start_constants"], seen["constants"])
     for words in (("list",), ("history", place.name), ("metrics", place.name), ("why", place.name), differ):
         console.say(f"  {console.program()} {shlex.join(map(str, words))}")
@@ -126,7 +126,7 @@ def _show_page(place: Place) -> None:
     """Write the campaign's page and show how to open it, and what comes next."""
     _command("report", place.name, "-o", str(place.page))
     reading.report(str(place.campaign), output=str(place.page))
-    console.say("It is one file that needs nothing else: mail it, or copy it to where your browser is. Look at:")
+    console.say("The report is one self-contained file: mail it, or copy it to a machine with a browser. It answers:")
     console.say("\n".join(f"  {question:36}{place_on_it}" for question, place_on_it in LOOK_AT))
     console.say(f"Open it in a browser: {place.page.as_uri()}")
 
@@ -144,8 +144,8 @@ def _distance(start: str, last: str) -> str:
     after = distance_to_truth(read_constants(last), truth, errors)
     return (
         f"The IFT's modules are now {after.u_um:.1f} um across and {after.v_um:.1f} um along the strips and "
-        f"{after.rz_urad:.0f} urad in angle from the truth (rms; at the start {before.u_um:.1f} um, {before.v_um:.1f} um, "
-        f"{before.rz_urad:.0f} urad): {after.pull:.2f} times what the statistics allow."
+        f"{after.rz_urad:.0f} urad in angle from their true positions (rms; at the start {before.u_um:.1f} um, {before.v_um:.1f} um, "
+        f"{before.rz_urad:.0f} urad): {after.pull:.2f} times the statistical error."
     )
 
 
@@ -165,10 +165,10 @@ def _new_place(folder: Path) -> Place:
         folder.mkdir(parents=True, exist_ok=True)
         used = {path.name.partition(".")[0] for path in folder.iterdir()}
         name = next(name for name in (f"demo-{number}" for number in range(1, len(used) + 2)) if name not in used)
-        (folder / f"{name}.toml").touch(exist_ok=False)  # another demonstration may begin at the same time
+        (folder / f"{name}.toml").touch(exist_ok=False)  # another demonstration may start at the same time
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
+            f"{folder}: cannot write ({error.strerror}); set XDG_STATE_HOME to a folder that you may write to"
         ) from error
     return Place(name, folder / name, *(folder / f"{name}.{kind}" for kind in _KINDS))
 
@@ -181,7 +181,7 @@ def _pede(program: str) -> str:
 
     found = shutil.which(program)
     if found is None:
-        raise UserError(f"--pede {program} is not a program here; give the path of pede")
+        raise UserError(f"--pede {program}: no such program; give the path of pede")
     version = probe(found)
     console.say(f"pede is {found}" + (f" ({version})" if version else ""))
     return str(Path(found).absolute())
@@ -202,13 +202,13 @@ def _pool(cpus: int | None) -> Iterator[None]:
     """Use the user's pool; if it was not running, start it and stop it afterwards."""
     _command("pool", "start")
     pool = personal.start(cpus=cpus)
-    console.say(f"pool {'started' if pool.started else 'runs already'} in {pool.folder}")
+    console.say(f"pool {'started' if pool.started else 'is already running'} in {pool.folder}")
     try:
         yield
     finally:
         if pool.started:
             personal.stop()
-            console.say("\nThe pool of the demonstration is stopped.")
+            console.say("\nThe pool of the demonstration was stopped.")
 
 
 @contextlib.contextmanager
@@ -220,7 +220,9 @@ def _ended(folder: str) -> Iterator[None]:
         _remove(folder)
         raise
     if not _has_left(folder, LEAVE_S):
-        raise CampaignError(f"DAGMan of {folder} did not leave the queue within {LEAVE_S:.0f} s after the end")
+        raise CampaignError(
+            f"DAGMan of {folder} did not leave the queue within {LEAVE_S:.0f} s after the campaign's end; remove it with condor_rm"
+        )
 
 
 def _remove(folder: str) -> None:
@@ -232,7 +234,7 @@ def _remove(folder: str) -> None:
 
         found = schedd()
         for job in dagman_jobs(found, folder):
-            found.act(htcondor2.JobAction.Remove, f"{job.cluster}.0", reason="the demonstration was broken off")
+            found.act(htcondor2.JobAction.Remove, f"{job.cluster}.0", reason="the demonstration was interrupted")
         _has_left(folder, 10.0)
 
 
@@ -259,7 +261,7 @@ def _signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     def late(number: int, frame: FrameType | None) -> None:
-        raise CampaignError(f"the demonstration did not end within {END_S} s: read the logs in the campaign's folder")
+        raise CampaignError(f"the demonstration did not end within {END_S} s; read the logs in the campaign's folder")
 
     before = {number: signal.signal(number, interrupted) for number in interrupts}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, late)

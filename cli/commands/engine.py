@@ -19,29 +19,33 @@ def register(app: typer.Typer) -> None:
 def mille(
     inputs: Annotated[list[Path], typer.Argument(help="kfalignment ROOT files, in the order of their records")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write")] = None,
-    chi2_max: Annotated[float, typer.Option(help="Largest chi2 of a track")] = 2000.0,
-    pz_min: Annotated[float, typer.Option(help="Smallest pz (GeV)")] = 100.0,
-    pz_max: Annotated[float, typer.Option(help="Largest pz (GeV)")] = 5000.0,
-    hits_min: Annotated[int, typer.Option(help="Smallest number of hits of a track")] = 15,
-    residual_max: Annotated[float, typer.Option(help="Largest residual of a hit (mm)")] = 0.05,
+    chi2_max: Annotated[float, typer.Option(help="Maximum chi2 of a track")] = 2000.0,
+    pz_min: Annotated[float, typer.Option(help="Minimum pz (GeV)")] = 100.0,
+    pz_max: Annotated[float, typer.Option(help="Maximum pz (GeV)")] = 5000.0,
+    hits_min: Annotated[int, typer.Option(help="Minimum number of hits of a track")] = 15,
+    residual_max: Annotated[float, typer.Option(help="Maximum residual of a hit (mm)")] = 0.05,
     derivative_max: Annotated[
-        float, typer.Option(help="Largest derivative by rx and ry of the layer (mm/rad); 2 in faser-alignment-script")
+        float,
+        typer.Option(
+            help="Maximum derivative with respect to rx and ry of the layer (mm/rad); 2 in faser-alignment-script"
+        ),
     ] = 10.0,
     pivot: Annotated[
         str,
         typer.Option(
-            help="Of the layer's rx and ry derivatives: calypso or layer", autocompletion=one_of("calypso", "layer")
+            help="Pivot of the layer's rx and ry derivatives: calypso or layer",
+            autocompletion=one_of("calypso", "layer"),
         ),
     ] = "calypso",
     sums: Annotated[
-        bool, typer.Option("--add", help="Inputs are OUTPUT.json of conversions: add up their counts")
+        bool, typer.Option("--add", help="Inputs are OUTPUT.json files of conversions: sum their counts")
     ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Convert kfalignment files to Millepede's binary records.
 
-    What was counted goes to OUTPUT.json, too; --add makes one of several such files.
+    Also writes the counts to OUTPUT.json; --add sums several such files.
 
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
@@ -54,19 +58,19 @@ def mille(
         _add_up(inputs, output, force, as_json)
         return
     if output is None:
-        raise UserError("mille needs the name of the file to write; give it with -o")
+        raise UserError("the output file is missing; name it with -o")
     outputs.refuse_to_overwrite(output, force)
     outputs.refuse_to_overwrite(Path(f"{output}.json"), force)
     cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
     counts = convert_and_count(inputs, output, cuts, any_element=True)
     if counts.tracks_modelled:
         console.warn(
-            f"{counts.tracks_modelled} tracks come from older files without derivatives by the track's parameters; "
-            "those of the designed geometry are used"
+            f"{counts.tracks_modelled} tracks come from older files without derivatives with respect to the track parameters; "
+            "those of the nominal geometry are used"
         )
     if counts.hits_foreign:
         console.warn(
-            f"{counts.hits_foreign} hits are of elements that FASER's tracker does not have; they are converted by their numbers"
+            f"{counts.hits_foreign} hits are on elements that FASER's tracker does not have; their numbers are kept"
         )
     if not as_json:
         console.say(f"{output}: {counts.tracks_written} records with {counts.measurements} measurements")
@@ -84,7 +88,7 @@ def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool)
         outputs.refuse_to_overwrite(output, force)
     twice = [path for number, path in enumerate(inputs) if path in inputs[:number]]
     if twice:
-        raise UserError(f"{twice[0]} is given twice; name each file once")
+        raise UserError(f"{twice[0]} is named twice; name each file once")
     counts = sum((read_counts(path) for path in inputs), Counts())
     if output is not None:
         with outputs.writing(output):
@@ -95,15 +99,17 @@ def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool)
 def solve(
     steering: Annotated[
         Path | None,
-        typer.Argument(help="Steering file, beside the files that it names; or what `reco` made: its name or a folder"),
+        typer.Argument(
+            help="Steering file, in the folder of the files that it names; or the name or folder of a `reco`"
+        ),
     ] = None,
     parent: Annotated[
         str,
-        typer.Option("--from", help="Campaign whose iteration is solved again, in a new folder.", metavar="CAMPAIGN"),
+        typer.Option("--from", help="Campaign whose iteration to solve again, in a new folder.", metavar="CAMPAIGN"),
     ] = "",
-    stage: Annotated[int | None, typer.Option(help="With --from: its stage [default: the last]")] = None,
+    stage: Annotated[int | None, typer.Option(help="With --from: the stage [default: the last]")] = None,
     iteration: Annotated[int | None, typer.Option(help="With --from: the iteration [default: the last]")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="With --from: folder to make.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="With --from: folder to create.")] = None,
     config: Annotated[
         str, typer.Option("--config", help="With --from: configuration with other [mille], [solver], or steps.")
     ] = "",
@@ -111,9 +117,9 @@ def solve(
 ) -> None:
     """Solve a steering file as pede does.
 
-    The result is in the same files. An iteration that `reco` reconstructed is solved as a campaign's Millepede job does it,
-    up to the constants. With --from an iteration of a campaign is solved once more, with other cuts, weights or steps, on
-    the tracks that are there: nothing is reconstructed again, and the campaign stays as it is.
+    Writes the same output files as pede. For the iteration of a `reco`, does what a campaign's Millepede job does, up to the
+    new constants. With --from, solves an iteration of a campaign again with other cuts, weights or steps, on the existing
+    tracks: nothing is reconstructed again, and the campaign does not change.
 
     Example: faser-align solve --from Y2023_R011705_F400-450 --iteration 3 --config other.toml -o again
     """

@@ -16,16 +16,20 @@ def register(app: typer.Typer) -> None:
 
 def why(
     campaign: Campaign,
-    iteration: Annotated[int, typer.Option("--iteration", "-i", min=0, help="0: the latest that was judged.")] = 0,
-    stage: Annotated[int, typer.Option(min=0, help="0: the stage of the latest.")] = 0,
-    validation: Annotated[bool, typer.Option("--validation", help="The validation instead of an iteration.")] = False,
+    iteration: Annotated[
+        int, typer.Option("--iteration", "-i", min=0, help="Iteration; 0: the latest one with a decision.")
+    ] = 0,
+    stage: Annotated[int, typer.Option(min=0, help="Stage; 0: that of the latest decision.")] = 0,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Explain the validation pass instead of an iteration.")
+    ] = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
-    """Spell out why an iteration was judged as it was.
+    """Explain the decision on an iteration.
 
-    Every criterion is there with its number and its limit: the rules of convergence, what forbids an iteration to count,
-    and what may end the stage otherwise.
+    Shows every criterion with its value and its limit: the convergence rules, the conditions that an iteration must meet to
+    count, and the criteria that end the stage without convergence.
 
     Example: faser-align why Y2023_R011705_F400-450 --iteration 3
     """
@@ -38,7 +42,7 @@ def why(
     if validation:
         row = seen["validation"]
         if not row.get("verdict"):
-            raise UserError(f"{seen['name']} has not been validated; it is {seen['state']}")
+            raise UserError(f"{seen['name']} has no validation result; its state is {seen['state']}")
     else:
         row = explain.verdict_of(seen, stage, iteration)
     if as_json:
@@ -49,9 +53,9 @@ def why(
 
 
 def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> None:
-    """Show what went wrong in a campaign, by kind of failure.
+    """Show the failures of a campaign, by kind.
 
-    It counts every failed attempt and every hold: how often, on which nodes and hosts, with which reasons, and what helps.
+    Counts every failed attempt and every hold, and shows the nodes, the machines, the messages and the fix.
 
     Example: faser-align analyze Y2023_R011705_F400-450
     """

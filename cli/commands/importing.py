@@ -26,28 +26,27 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     source: Annotated[
-        str, typer.Argument(help="config.json, config.yaml, or the folder of a campaign, of faser-alignment-script.")
+        str, typer.Argument(help="config.json or config.yaml of faser-alignment-script, or the folder of a campaign.")
     ],
     output: Annotated[
         str,
-        typer.Option(
-            "--output", "-o", help="File or folder to write [default: faser-align.toml, or the folder's name-imported]."
-        ),
+        typer.Option("--output", "-o", help="File or folder to write [default: faser-align.toml, or FOLDER-imported]."),
     ] = "",
     lenient: Annotated[
-        bool, typer.Option("--lenient", help="Read what was meant where the file is not quite JSON.")
+        bool, typer.Option("--lenient", help="Accept small JSON mistakes and read what was meant.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Move a configuration in the way aside; nothing is deleted.")
+        bool, typer.Option("--force", help="Rename an existing configuration; nothing is deleted.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take over from faser-alignment-script.
+    """Import a configuration or a campaign of faser-alignment-script.
 
-    A configuration, JSON or YAML, becomes a commented TOML file, with what the submit templates that it names ask for, and with the
-    direction of tracking, the options and the database of its scripts. What has no counterpart is listed, with the reason.
-    If it cannot become a campaign, each problem has a line with the key and the fix, and what was understood is shown.
-    A folder becomes a campaign that can be read: its constants and pede's results; nothing in it is changed.
+    Converts a JSON or YAML configuration to a commented TOML file, including the requests of its submit templates and the
+    direction of tracking, options and database of its scripts. Lists each key without a counterpart, with the reason.
+    If the result cannot run, shows each problem with the key and the fix, and the part that was understood.
+    Converts a folder to a campaign that the reading commands accept, with its constants and pede's results; the folder itself
+    does not change.
 
     Example: faser-align import config.json --lenient
     """
@@ -68,7 +67,7 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"{source} cannot be read: {reason}; name the configuration to import") from None
+        raise UserError(f"{source}: cannot read ({reason}); name the configuration to import") from None
     old, faults = _read(text, source, lenient=lenient)
     try:
         imported = import_config(
@@ -82,7 +81,7 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
         if as_json:
             console.show_json(_as_json("", refused.understood, faults, refused.sentences))
         else:
-            console.say(f"# Nothing was written. This much of {source} was understood:\n\n{refused.understood.text}")
+            console.say(f"# Nothing was written. This part of {source} was understood:\n\n{refused.understood.text}")
         raise
     write_new(output, imported.text, force=force)
     if as_json:
@@ -119,14 +118,14 @@ def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Faul
     for cure in dict.fromkeys(fault.cure for fault in faults):
         alike = [fault for fault in faults if fault.cure == cure]
         for fault in alike[:FAULTS_SHOWN]:
-            console.warn(f"{source}: {fault}; read as if that were done")
+            console.warn(f"{source}: {fault}; read as if this were fixed")
         if len(alike) > FAULTS_SHOWN:
-            console.warn(f"{source}: {len(alike) - FAULTS_SHOWN} more such places ({cure}); --json lists them all")
+            console.warn(f"{source}: {len(alike) - FAULTS_SHOWN} more places ({cure}); --json lists all of them")
     for choice in imported.choices:
         console.warn(choice)
-    console.say(f"{output} written with {len(imported.entries)} keys and their origin; look through it.")
+    console.say(f"{output} written with {len(imported.entries)} keys and their origin; review it.")
     if imported.left:
-        console.say(f"These of {source} have no key there:\n")
+        console.say(f"These keys of {source} have no counterpart:\n")
     for why in dict.fromkeys(one.why for one in imported.left):
         console.say(f"  {_joined([one.key for one in imported.left if one.why == why])}\n    {why}")
     option = "" if output == DEFAULT_CONFIG else f" --config {output}"
@@ -158,7 +157,7 @@ def _campaign(source: str, output: str, *, as_json: bool) -> None:
         console.warn(note)
     label, command = shlex.quote(found.name), console.program()
     console.say(
-        f"{found.folder} made from {source}, which was not changed: {count(found.iterations, 'iteration')}. Next:"
+        f"{found.folder} created from {source}, which was not changed: {count(found.iterations, 'iteration')}. Next:"
     )
     for verb in ("metrics", "report", "history", "constants show"):
         console.say(f"  {command} {verb} {label}")

@@ -26,17 +26,17 @@ def export(
         ),
     ] = "json",
     table: Annotated[
-        str, typer.Option("--table", help=f"Only one of {', '.join(EXPORTED)}.", autocompletion=one_of(*EXPORTED))
+        str, typer.Option("--table", help=f"Write only one of {', '.join(EXPORTED)}.", autocompletion=one_of(*EXPORTED))
     ] = "",
     output: Annotated[
-        str, typer.Option("--output", "-o", help="File to write to; a folder for several tables as CSV.")
+        str, typer.Option("--output", "-o", help="File to write; for several tables as CSV a folder.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Write history, iterations and nodes for other programs.
 
-    JSON or CSV, as pandas reads them. Reads the published copy, `published.db`, which is SQLite itself; docs/schema.md has what
-    the columns mean, and how to write Parquet.
+    Writes JSON or CSV that pandas can read, from the snapshot `published.db`, itself an SQLite file. docs/schema.md explains
+    the columns, and how to write Parquet.
 
     Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
     """

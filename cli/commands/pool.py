@@ -12,11 +12,11 @@ Folder = Annotated[
     Path | None,
     typer.Option(help="Folder of the pool [default: $FASER_ALIGN_POOL, else ~/.local/state/faser-align/pool]"),
 ]
-Processors = Annotated[int | None, typer.Option(min=1, help="Processors for jobs [default: all of this machine]")]
+Processors = Annotated[int | None, typer.Option(min=1, help="CPUs for jobs [default: all of this machine]")]
 Credentials = Annotated[
     bool,
     typer.Option(
-        help="With Kerberos credentials as at CERN, for developers: a condor_credd, and stand-ins for the rest"
+        help="For developers: issue Kerberos credentials as at CERN, with a condor_credd and stand-ins for the other services"
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    commands = typer.Typer(no_args_is_help=True, help="HTCondor on this machine, run by you and for you alone.")
+    commands = typer.Typer(no_args_is_help=True, help="Run a personal HTCondor pool on this machine.")
     commands.command()(start)
     commands.command()(stop)
     commands.command()(status)
@@ -32,17 +32,17 @@ def register(app: typer.Typer) -> None:
 
 
 def start(folder: Folder = None, cpus: Processors = None, *, credentials: Credentials = False) -> None:
-    """Start the pool and wait until it takes jobs.
+    """Start the pool and wait until it accepts jobs.
 
     With --credentials each submission stores a Kerberos ticket in the pool's condor_credd, as on lxplus. The ticket, the credmon
-    and the starter's copy of the credential are stand-ins, so that no Kerberos server is needed.
+    and the starter's copy of the credential are stand-ins that need no Kerberos server.
 
     Example: faser-align pool start --cpus 2
     """
     from faser_align.pool import personal
 
     pool = personal.start(folder, cpus=cpus, credentials=credentials)
-    happened = "started" if pool.started else "runs already"
+    happened = "started" if pool.started else "is already running"
     console.say(f"pool {happened} in {pool.folder}; stop it with `{console.program()} pool stop`")
     if credentials:
         from faser_align.pool.credentials import KINIT
@@ -54,7 +54,7 @@ def start(folder: Folder = None, cpus: Processors = None, *, credentials: Creden
 def stop(folder: Folder = None) -> None:
     """Stop the pool and wait until its last process is gone.
 
-    Its queue stays, and goes on at the next start.
+    Queued jobs stay in the queue and continue at the next start.
 
     Example: faser-align pool stop
     """
@@ -65,9 +65,9 @@ def stop(folder: Folder = None) -> None:
 
 
 def status(folder: Folder = None, as_json: Json = False) -> None:
-    """Say whether the pool runs, and what it does.
+    """Show whether the pool runs, and its load.
 
-    How many of its processors work, and which jobs and campaigns are queued.
+    Shows the number of busy CPUs, and the queued jobs and campaigns.
 
     Example: faser-align pool status --json
     """
@@ -82,5 +82,5 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
         jobs = ", ".join(f"{count} {state}" for state, count in found.jobs.items() if count) or "none"
         console.say(f"pool in {found.folder} runs (condor_master {found.master_pid})")
         console.say(
-            f"processors: {found.processors_busy} of {found.processors} at work; jobs: {jobs}; campaigns: {found.campaigns}"
+            f"CPUs: {found.processors_busy} of {found.processors} busy; jobs: {jobs}; campaigns: {found.campaigns}"
         )

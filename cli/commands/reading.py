@@ -15,7 +15,7 @@ from faser_align.fsm import table
 if TYPE_CHECKING:
     from faser_align.operations.dagman import Look
 
-Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")]
+Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two updates.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +28,21 @@ def register(app: typer.Typer) -> None:
 def list_campaigns(
     state: Annotated[
         list[str] | None,
-        typer.Option(help="Only campaigns in this state; may be repeated.", autocompletion=one_of(*table.STATES)),
+        typer.Option(help="Only campaigns in this state; repeatable.", autocompletion=one_of(*table.STATES)),
     ] = None,
     run: Annotated[
-        list[str] | None, typer.Option("--run", "-r", help="Only those with this run; may be repeated.")
+        list[str] | None, typer.Option("--run", "-r", help="Only campaigns of this run; repeatable.")
     ] = None,
-    year: Annotated[list[int] | None, typer.Option("--year", "-y", help="Only this year; may be repeated.")] = None,
+    year: Annotated[
+        list[int] | None, typer.Option("--year", "-y", help="Only campaigns of this year; repeatable.")
+    ] = None,
     utc: Utc = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
     """List all campaigns of this account, newest first.
 
-    HTCondor is asked once for all of them: one that no hook can move is called stuck, with the cure below the table.
+    Queries HTCondor once for all of them: a campaign that no script can advance is shown as stuck, with the fix below the table.
 
     Example: faser-align list --state converged
     """
@@ -72,22 +74,21 @@ def list_campaigns(
     elif state and not (run or year):
         console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
-        console.say(f"no campaign is like that; see all with `{console.program()} list`")
+        console.say(f"no campaign matches; see all with `{console.program()} list`")
     else:
-        console.say(f"no campaign yet; begin with `{console.program()} init`, then `{console.program()} submit --help`")
+        console.say(f"no campaign yet; start with `{console.program()} init`, then `{console.program()} submit --help`")
 
 
 def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: Json = False) -> None:
-    """Show how a campaign stands, and why.
+    """Show the state of a campaign and the reason for it.
 
-    State and reason, iterations, an estimate of the end, what is unusual with its cure, what to do next. A node is slow
-    that takes three times the median of its kind, and a minute more. The estimate is that: it takes the median of the
-    iterations so far for all that are allowed, and their pace of convergence for those that are needed.
-    The largest correction is written with its size, its direction, and the module (3 digits) or layer (2 digits).
-    What befell many nodes is told once, in the words of the first; of thousands of nodes the share that is done is shown.
-    HTCondor is asked once whether the campaign's DAGMan can work, and which jobs wait in its queue, are on hold, have lost their
-    machine, or left it unnoticed. If it does not answer a node is "in HTCondor" from before its job is submitted until its result
-    is checked.
+    Shows state and reason, iterations, an estimate of the end, problems with their fix, and the next command. A node is
+    slow if it takes three times the median of its kind plus a minute. The estimated end is the median duration of the iterations
+    so far, times the iterations that remain until the limit and, from the rate of convergence, until convergence.
+    The largest correction is shown with its size, its direction, and the module (3 digits) or layer (2 digits).
+    A problem of many nodes is shown once, with the reason of the first node.
+    Queries HTCondor once: can DAGMan run, and which jobs are idle, held, without a machine, or gone from the queue? If HTCondor
+    does not answer, a node counts as "in HTCondor" from before its job is submitted until its result is checked.
 
     Example: faser-align status Y2023_R011705_F400-450
     """
@@ -126,9 +127,8 @@ def _notify(*looks: "Look", quiet: bool = False) -> None:
 def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain: Plain = False) -> None:
     """Show the status live until the campaign ends.
 
-    Without a terminal, or with --plain, write a line for each change. HTCondor is asked at the beginning and every ten minutes.
-    Ctrl-C ends the watching, not the campaign. For programs there is no --json here: `wait --json` tells the end, `status --json`
-    how it stands.
+    Without a terminal, or with --plain, writes a line for each change. Queries HTCondor at the start and every ten minutes.
+    Ctrl-C ends the command, not the campaign. Programs use `wait --json` for the end and `status --json` for the state.
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
@@ -188,27 +188,26 @@ def _goes_on(command: str, campaign: str) -> str:
     """Return the message after Ctrl-C."""
     import shlex
 
-    again = {"watch": "look again with", "wait": "wait again with"}[command]
-    return f"the campaign goes on; {again} `{console.program()} {command} {shlex.quote(campaign)}`"
+    return f"the campaign continues; {command} again with `{console.program()} {command} {shlex.quote(campaign)}`"
 
 
 def wait(
     campaign: Campaign,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which to give up.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this time (s).")] = None,
     interval: Interval = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Wait until a campaign has ended; the exit status says how.
+    """Wait until a campaign ends; the exit status tells how it ended.
 
     \b
      0  converged, or reconstructed (reco)
     10  exhausted    13  starved     16  removed
-    11  diverged     14  rejected    17  not ended in time
+    11  diverged     14  rejected    17  timeout
     12  stalled      15  failed
-    18  no hook can end it: its DAGMan is held, gone, cannot run, or waits in vain
+    18  no script can end it: its DAGMan is held, gone, stuck, or waits in vain
      2  no such campaign
 
-    HTCondor is asked at the beginning, and again whenever there was no news for ten minutes.
+    Queries HTCondor at the start, and again after ten minutes without a change.
 
     Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
     """
@@ -236,7 +235,7 @@ def wait(
     elif found.stuck:
         console.say(found.stuck)
     else:
-        late_words = "" if found.end else " (not ended in time)"
+        late_words = "" if found.end else " (timeout)"
         console.say(f"{seen['name']}  {seen['state']}{late_words}: {seen['reason']}")
     if found.stuck:
         _notify(dagman.look(folder), quiet=as_json)
@@ -246,20 +245,23 @@ def wait(
 def history(
     campaign: Campaign,
     campaign_only: Annotated[
-        bool, typer.Option("--campaign-only/--nodes", help="Only the campaign's own events, or those of nodes too.")
+        bool,
+        typer.Option("--campaign-only/--nodes", help="Show only the campaign's own events, or also those of nodes."),
     ] = False,
-    node: Annotated[str | None, typer.Option(help="Only what concerns this node.")] = None,
-    since: Annotated[str | None, typer.Option(help="30m, 2h, 1d, or a date with or without a time.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every event, however many there are.")] = False,
+    node: Annotated[str | None, typer.Option(help="Only events of this node.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only events since then: 30m, 2h, 1d, or a date with or without a time.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every event, however many there are.")] = False,
     utc: Utc = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
-    """Show what happened, event by event.
+    """Show the events of a campaign.
 
-    Time, node and attempt, from, to, event, and the facts behind it. Of more than 1,000 events only the campaign's own are
-    shown and those of nodes that tell of something unusual, unless --all or --json asks for every one.
-    Events that the states do not allow are there too, marked as ignored, with the reason.
+    Shows time, node and attempt, state before and after, event, and its details. With more than 1,000 events, shows only the
+    campaign's own events and the unusual ones of nodes, unless --all or --json is given.
+    Includes events that the state machine ignored, with the reason.
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
     """
@@ -277,19 +279,19 @@ def history(
     elif rows:
         draw.show([*history_view.left_out(hidden), *history_view.lines(rows, formatting.zone(utc=utc))], plain=plain)
     else:
-        draw.show([draw.Line("nothing happened that was asked for")])
+        draw.show([draw.Line("no event matches")])
 
 
 def metrics(
     campaign: Campaign,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the convergence with characters, too.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also plot the convergence with characters.")] = False,
     plain: Plain = False,
 ) -> None:
-    """Show the numbers of every iteration.
+    """Show the metrics of every iteration.
 
-    Among them are the corrections of each degree of freedom.
+    They include the corrections of each degree of freedom.
 
     Example: faser-align metrics Y2023_R011705_F400-450 --csv
     """
@@ -299,7 +301,7 @@ def metrics(
     from faser_align.state import registry
 
     if as_json and as_csv:
-        raise UserError("--json and --csv exclude each other; give one of them")
+        raise UserError("--json and --csv exclude each other; choose one of them")
     seen = snapshot.take(registry.find(campaign))
     records = figures.records(seen)
     if as_json:
@@ -309,7 +311,7 @@ def metrics(
     elif records:
         draw.show(figures.tables(seen), plain=plain)
         if plot and draw.is_plain(plain):
-            console.warn("plain output has no drawing; the numbers that --plot draws stand above")
+            console.warn("plain output has no plot; the tables above show its numbers")
         elif plot:
             from faser_align.campaign.manifest import convergence_of, read_record
             from faser_align.cli.show import curves
@@ -320,7 +322,7 @@ def metrics(
             for drawn in drawings:
                 console.say(f"\n{able(drawn)}")
             if not drawings:
-                console.warn("nothing to draw: no iteration has chi2/ndf, effect or significance")
+                console.warn("nothing to plot: no iteration has chi2/ndf or expected corrections yet")
     else:
         draw.show([draw.Line(f"{seen['name']} has no finished iteration yet; it is {seen['state']}")])
 
@@ -328,17 +330,21 @@ def metrics(
 def report(
     campaign: Campaign,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="File to write; without: NAME.html here, a text to standard output.")
+        str,
+        typer.Option(
+            "--output", "-o", help="File to write [default: NAME.html in this folder; text goes to standard output]."
+        ),
     ] = "",
-    as_text: Annotated[bool, typer.Option("--text", help="Plain text, for the logbook.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is something else.")] = False,
+    as_text: Annotated[bool, typer.Option("--text", help="Write plain text, for a logbook.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is not a report of this campaign.")
+    ] = False,
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
-    """Write all that is needed to judge or repeat a campaign.
+    """Write a report to judge or repeat a campaign.
 
-    It is one HTML file that a browser shows anywhere, from a mail's attachment too, and needs nothing from elsewhere.
-    An older report of the same campaign is replaced.
+    The report is one self-contained HTML file: mail it or publish it. It replaces an older report of the same campaign.
 
     Example: faser-align report Y2023_R011705_F400-450
     """
@@ -361,14 +367,16 @@ def report(
 
 
 def diagram(
-    node: Annotated[bool, typer.Option("--node", help="The states of a node, not those of a campaign.")] = False,
+    node: Annotated[
+        bool, typer.Option("--node", help="Draw the states of a node instead of those of a campaign.")
+    ] = False,
     form: Annotated[
         str, typer.Option("--format", help="mermaid or dot.", autocompletion=one_of("mermaid", "dot"))
     ] = "mermaid",
 ) -> None:
     """Draw the states and the events between them.
 
-    The diagram is made from the table that the program uses.
+    The diagram is generated from the table that the program uses.
 
     Example: faser-align diagram --format dot | dot -Tsvg -o states.svg
     """
@@ -377,5 +385,5 @@ def diagram(
 
     forms = {"mermaid": drawing.mermaid, "dot": drawing.dot}
     if form not in forms:
-        raise UserError(f"--format {form} is not known; it must be {' or '.join(forms)}")
+        raise UserError(f"--format {form}: must be {' or '.join(forms)}")
     typer.echo(forms[form]("node" if node else "campaign"), nl=False)

@@ -19,35 +19,32 @@ def register(app: typer.Typer) -> None:
 def reco(
     year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")],
     run: Annotated[str, typer.Option("--run", "-r", help="Run number, for example 11705.")],
-    files: Annotated[str, typer.Option("--file", "-f", help="Raw files, ends included: 400-450, 400:450, 400.")],
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=1, max=99, help="Which iteration: its number, from 1.")
-    ] = 1,
+    files: Annotated[str, typer.Option("--file", "-f", help="Raw files: 400-450, 400:450 (ends included) or 400.")],
+    number: Annotated[int, typer.Option("--number", "-n", min=1, max=99, help="Number of the iteration, from 1.")] = 1,
     iteration: Annotated[
-        int | None, typer.Option("--iteration", "-i", min=1, max=99, help="The same, as main.py has it; not a count.")
+        int | None,
+        typer.Option("--iteration", "-i", min=1, max=99, help="The same as -n, for users of main.py; not a count."),
     ] = None,
     fourst: Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")] = False,
     threest: Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")] = False,
-    env_script: Annotated[
-        str, typer.Option("--env_script", "--env-script", help="Your own script of the environment.")
-    ] = "",
+    env_script: Annotated[str, typer.Option("--env_script", "--env-script", help="Your own environment script.")] = "",
     calypso_path: Annotated[
         str, typer.Option("--calypso_path", "--calypso-path", help="Calypso's installation, with its setup.sh.")
     ] = "",
     constants: Annotated[
-        str, typer.Option(help="Constants to reconstruct with [default: those that the iteration before found].")
+        str, typer.Option(help="File with the constants [default: the result of the iteration before].")
     ] = "",
     config: ConfigFile = DEFAULT_CONFIG,
-    name: Annotated[str, typer.Option(help="Name of its folder.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the folder.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Reconstruct one iteration, to be solved by hand.
+    """Reconstruct one iteration that you solve by hand.
 
-    A small campaign of its own, from the same templates, with hooks, history and retries; it ends as reconstructed.
-    Afterwards `solve NAME` does what the Millepede job of a campaign does, and `reco -n 2` begins from its constants. -n is the number of one iteration; -i of `submit` is a count.
-    Without a configuration file, --calypso_path is enough.
+    Submits a small campaign with history, retries and notifications; it ends as reconstructed.
+    Then `solve NAME` does what a campaign's Millepede job does, and `reco -n 2` starts from the resulting constants.
+    -n is the number of one iteration; -i of `submit` is a limit. Without a configuration file, --calypso_path is enough.
 
     Example: faser-align reco -y 2023 -r 11705 -f 400-450 -n 1 --fourst
     """
@@ -55,7 +52,9 @@ def reco(
     from faser_align.operations import one_iteration, submission
 
     if iteration is not None:
-        console.warn(f"-i {iteration} is the number of the iteration, as -n {iteration}; for submit -i is a count")
+        console.warn(
+            f"-i {iteration} is the number of the iteration, like -n {iteration}; in submit, -i is the iteration limit"
+        )
         number = iteration
     options = one_iteration.Options(
         year, run, files, number, fourst, threest, env_script, calypso_path, constants, config, name, force
@@ -133,9 +132,9 @@ def solve_from(
     from faser_align.operations import forking, solve_again
 
     if not campaign:
-        raise UserError("what to solve is missing; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
+        raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
     if beside is not None or output is None:
-        raise UserError("--from takes no steering file, and needs -o FOLDER for what it finds")
+        raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
     parent = forking.find(campaign, *which)
     metrics = solve_again.solve_again(parent, output, config)
     show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

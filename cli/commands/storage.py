@@ -16,15 +16,17 @@ def register(app: typer.Typer) -> None:
 
 def clean(
     campaign: Campaign,
-    keep: Annotated[int, typer.Option(min=0, max=99, help="Keep the files of this many judged iterations.")] = 1,
-    mille: Annotated[bool, typer.Option("--mille", help="Also Mille files; then no solution can be repeated.")] = False,
+    keep: Annotated[int, typer.Option(min=0, max=99, help="Keep the files of the latest N solved iterations.")] = 1,
+    mille: Annotated[
+        bool, typer.Option("--mille", help="Also remove Mille files; then no iteration can be solved again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove large files that a campaign does not need any more.
+    """Remove large files that a campaign no longer needs.
 
-    The ROOT files of tracks of iterations that were judged, but for the latest, and what interrupted jobs left there.
-    Constants, metrics, logs and the store stay, and so does whatever a retry, `resume` or `extend` needs.
+    Removes the ROOT files of tracks of all solved iterations except the latest, and what interrupted jobs left.
+    Keeps constants, metrics, logs and the state database, and everything that a retry, `resume` or `extend` needs.
 
     Example: faser-align clean Y2023_R011705_F400-450 --dry-run
     """
@@ -45,7 +47,7 @@ def clean(
             {"campaign": campaign, "dry_run": dry_run, "bytes": size, "removed": removed, "stay": problems}
         )
     elif not found:
-        console.say(f"{campaign} has nothing that could be removed")
+        console.say(f"{campaign} has nothing to remove")
     else:
         shown = [(whose, what, f"{count:,}", formatting.bytes_of(amount)) for whose, what, count, amount in rows]
         console.table(("iteration", "what", ">files", ">size"), shown)
@@ -60,16 +62,16 @@ def clean(
 def move(
     campaign: Campaign,
     directory: Annotated[
-        str, typer.Argument(help="Folder in which a folder of the campaign's name is made.", metavar="DIR")
+        str, typer.Argument(help="Folder in which the campaign's new folder is created.", metavar="DIR")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the old files where they are.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the old files.")] = False,
 ) -> None:
     """Move a campaign's large files, for example to EOS.
 
-    Tracks and Mille files; everything else stays. Each copy is compared by checksum before it counts. Old files go
-    when the campaign leads to the new ones, which its history says. Interrupted, type the same again.
-    While its DAGMan is in the queue it is refused. Exit status 1 if something stays behind.
+    Moves tracks and Mille files; everything else stays. Compares the checksum of each copy. Removes the old files after the
+    campaign refers to the new ones; the history records the move. If interrupted, run the same command again.
+    Refused while the campaign's DAGMan is in the queue. Exit status 1 if a file could not be removed.
 
     Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
     """
@@ -91,6 +93,6 @@ def move(
         console.warn(problem)
     gone = formatting.count(len(moved.files) - len(moved.stay), "file")
     left = f"{gone} in {moved.source} {'stay (--keep)' if keep else 'removed'}"
-    console.say(f"{moved.name} has its large files in {moved.target}; {left}")
+    console.say(f"the large files of {moved.name} are in {moved.target}; {left}")
     if moved.stay:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Run ``submit``: show and check the plans, then submit one campaign or several."""
+"""Show, check and submit planned campaigns, for the command ``submit``."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from faser_align.fsm.plural import count
 from faser_align.operations import checks, submission
 
 
-class How(NamedTuple):
-    """Options of ``submit``: dry run, show the steering (implies a dry run), ``check`` first, JSON output."""
+class SubmitOptions(NamedTuple):
+    """Options of ``submit``: ``steering`` shows the steering text and implies ``dry_run``; ``check`` runs the checks first."""
 
     dry_run: bool
     steering: bool
@@ -21,66 +21,66 @@ class How(NamedTuple):
     as_json: bool
 
     @property
-    def really(self) -> bool:
-        """Whether to submit anything."""
+    def will_submit(self) -> bool:
+        """Whether the campaign is submitted, not only shown."""
         return not (self.dry_run or self.steering)
 
 
-def submit(planned: Plan, how: How) -> None:
-    """Submit a planned campaign, and show the plan, warnings, and the next command."""
-    schedd = submission.find_schedd(planned) if how.really else None
-    if not how.as_json:
+def submit(planned: Plan, options: SubmitOptions) -> None:
+    """Submit a planned campaign; show the plan, warnings and the next commands."""
+    schedd = submission.find_schedd(planned) if options.will_submit else None
+    if not options.as_json:
         for heading, value in plans.summary(planned).items():
             console.say(f"{heading + ':':13} {value}")
-    _doubt(planned, how)
-    if how.steering and not how.as_json:
+    _warn(planned, options)
+    if options.steering and not options.as_json:
         plans.show_steering(planned)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
-    if how.as_json:
-        console.show_json({**planned.record, "dry_run": not how.really, "cluster": cluster})
+    if options.as_json:
+        console.show_json({**planned.record, "dry_run": not options.will_submit, "cluster": cluster})
     elif cluster is None:
         console.say("\nnothing was written or submitted (--dry-run)")
     else:
         label, command = shlex.quote(planned.record["name"]), console.program()
         console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
-        for verb, why in (("status", "where it is"), ("watch", "the same, live"), ("stop", "end it")):
+        for verb, why in (("status", "show its state"), ("watch", "the same, live"), ("stop", "end it")):
             console.say(f"  {command} {verb} {label}   # {why}")
 
 
-def submit_each(planned: Sequence[Plan], how: How) -> None:
-    """Submit several campaigns with one line each; submit nothing unless all of them are possible."""
-    schedds = [submission.find_schedd(one) for one in planned] if how.really else []
-    for one in planned:
-        _doubt(one, how)
+def submit_each(planned: Sequence[Plan], options: SubmitOptions) -> None:
+    """Submit several campaigns, one line each; none is submitted unless all of them can be."""
+    schedds = [submission.find_schedd(plan) for plan in planned] if options.will_submit else []
+    for plan in planned:
+        _warn(plan, options)
     made = []
-    for place, one in enumerate(planned):
-        summary = plans.summary(one)
-        cluster = submission.carry_out(one, schedds[place]) if schedds else None
-        made.append({**one.record, "dry_run": not how.really, "cluster": cluster})
-        if not how.as_json:
-            said = f"submitted as job {cluster}" if cluster else "planned"
-            console.say(f"{one.record['name']}: {summary['data']}; {said}")
-    if how.as_json:
+    for place, plan in enumerate(planned):
+        summary = plans.summary(plan)
+        cluster = submission.carry_out(plan, schedds[place]) if schedds else None
+        made.append({**plan.record, "dry_run": not options.will_submit, "cluster": cluster})
+        if not options.as_json:
+            outcome = f"submitted as job {cluster}" if cluster else "planned"
+            console.say(f"{plan.record['name']}: {summary['data']}; {outcome}")
+    if options.as_json:
         console.show_json(made)
-    elif how.really:
+    elif options.will_submit:
         console.say(f"\n{count(len(made), 'campaign')}; see all with `{console.program()} list`")
     else:
         console.say("\nnothing was written or submitted (--dry-run)")
 
 
-def _doubt(planned: Plan, how: How) -> None:
-    """Show warnings; raise CampaignError if the campaign cannot work and is about to be submitted."""
+def _warn(planned: Plan, options: SubmitOptions) -> None:
+    """Warn of possible mistakes; raises CampaignError if a campaign that cannot run would be submitted."""
     if not planned.record["config"]["notify"]["targets"]:
-        console.warn("nobody will be told how it ends; name targets in notify.targets of the configuration")
-    for doubt in filter(None, (submission.namesake(planned), submission.doubt(planned))):
-        console.warn(doubt)
-    refusal = "" if how.really else submission.refusal(planned)
-    found = checks.before_submission(planned.record) if how.check else []
-    for one in found:
-        if one.result == "warning":
-            console.warn(f"{one.name}: {one.text}")
-    failed = [f"{one.name}: {one.text}" for one in found if one.result == "failed"]
-    if failed and how.really:
-        raise CampaignError(*failed, "nothing was submitted; --no-check submits all the same")
+        console.warn("notify.targets is empty: nobody is notified when the campaign ends; add targets to it")
+    for warning in filter(None, (submission.namesake(planned), submission.doubt(planned))):
+        console.warn(warning)
+    refusal = "" if options.will_submit else submission.refusal(planned)
+    results = checks.before_submission(planned.record) if options.check else []
+    for check in results:
+        if check.result == "warning":
+            console.warn(f"{check.name}: {check.text}")
+    failed = [f"{check.name}: {check.text}" for check in results if check.result == "failed"]
+    if failed and options.will_submit:
+        raise CampaignError(*failed, "nothing was submitted; fix this, or submit without checks with --no-check")
     for reason in filter(None, (refusal, *failed)):
-        console.warn(f"without --dry-run this is refused: {reason}")
+        console.warn(f"without --dry-run submit refuses this: {reason}")

@@ -22,7 +22,7 @@ def verify(
     """Check that a campaign's state database is sound.
 
     Checks the history, counters and messages; the decisions, metrics and constants against the files of each iteration; and
-    every value against the redo log. Exit status 1 if a check fails. Events in the spool are not in the database yet.
+    every value against the redo log. Exit status 1 if a check fails. Events in the fallback event queue are not in the database yet.
 
     Example: faser-align verify Y2023_R011705_F400-450
     """
@@ -43,7 +43,9 @@ def verify(
         for sentence in found:
             console.say(sentence)
         if not found:
-            console.say(f"{campaign} is sound: {count(rows, 'row')} of history, {count(waiting, 'event')} in the spool")
+            console.say(
+                f"{campaign} is sound: {count(rows, 'row')} of history, {count(waiting, 'event')} in the fallback event queue"
+            )
     if note:
         console.warn(note)
     if found:
@@ -52,17 +54,17 @@ def verify(
 
 def repair(
     campaign: Campaign,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     without_htcondor: Annotated[
-        bool, typer.Option("--without-htcondor", help="Do not ask whether DAGMan runs: you are sure that it does not.")
+        bool, typer.Option("--without-htcondor", help="Do not query HTCondor: you are sure that DAGMan does not run.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a campaign's store whole again.
+    """Restore a campaign's state database.
 
-    From its published copy, DAGMan's logs, the metrics and the spool, after the store was deleted, damaged or replaced by an
-    older copy; and close a campaign whose DAGMan is gone for good. A sound store is left as it is, and an old one
-    is kept beside the new one. Refused while the campaign runs.
+    Rebuilds a database that was deleted, damaged or replaced by an older copy, from the snapshot, DAGMan's logs, the metrics
+    and the fallback event queue. Ends a campaign whose DAGMan is gone for good. Does not change a sound database, and keeps
+    a replaced one under another name. Refused while the campaign runs.
 
     Example: faser-align repair Y2023_R011705_F400-450 --dry-run
     """
@@ -78,11 +80,11 @@ def repair(
     for line in sentences(found):
         console.say(console.named(line))
     if found["kept"]:
-        console.say(f"the old store is kept as {found['kept']}")
+        console.say(f"the old state database is kept as {found['kept']}")
     if found["sent"]:
-        console.say(f"{found['sent']} of the messages that waited sent")
+        console.say(f"{count(found['sent'], 'pending message')} sent")
     if found["published"]:
-        console.say("its published copy was behind, and was made anew")
+        console.say("the snapshot was out of date and was rewritten")
     if dry_run and found["repaired"]:
         console.say("nothing was changed")
     following = repairing.next_step(found)

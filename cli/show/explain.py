@@ -115,7 +115,7 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
             blocks.append(Line(f"  last error in the log of {node}: {end.error}"))
         blocks.append(Line(f"  end of the log of {node}{others}, {end.path}:"))
         blocks += [Line(f"    | {line}") for line in end.lines]
-    return [*blocks, Line(f"  cure: {failure.cure}")] if failure.cure else blocks
+    return [*blocks, Line(f"  fix: {failure.cure}")] if failure.cure else blocks
 
 
 def _counted(items: Iterable[str]) -> str:

@@ -143,7 +143,7 @@ def _failed(items: Sequence[Row]) -> tuple[str, ...]:
     times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
     return (
         f"{_and_others(items, 'node')}{times}: {item['why'] or 'no reason known'}",
-        f"  cure: {item['cure']}" if item["cure"] else "",
+        f"  fix: {item['cure']}" if item["cure"] else "",
     )
 
 

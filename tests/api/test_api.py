@@ -82,7 +82,7 @@ def test_every_promised_name_is_there_and_documented() -> None:
 def test_a_campaign_without_constants_says_so(workdir: Path) -> None:
     """A campaign without resulting constants says so in one sentence."""
     record = make_campaign(workdir / "c", name="c")
-    with pytest.raises(faser_align.api.UserError, match="c has found no constants yet; it is created"):
+    with pytest.raises(faser_align.api.UserError, match="c has no constants yet; it is created"):
         faser_align.api.Campaign(record["folder"]).constants()
 
 

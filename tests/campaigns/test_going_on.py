@@ -84,7 +84,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     with no_job_begins():
         (first, said), (second, refused) = both(desk, "resume", NAME)
         assert (first, second) == (0, 2), said + refused
-        assert "runs already as job" in refused
+        assert "is already running as job" in refused
         forced = subprocess.run(
             [*COMMAND, *SUBMIT, "-i", "1", "--force"], cwd=desk.folder, capture_output=True, text=True, check=False
         )

@@ -89,7 +89,7 @@ def test_tools_are_found_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     assert site_tools.run("klist", environment={"MORE": "x"}) == "C x\n"
-    with pytest.raises(CampaignError, match=r"`klist fail` failed with status 1: no credentials"):
+    with pytest.raises(CampaignError, match=r"`klist fail` failed with exit status 1: no credentials"):
         site_tools.run("klist", "fail")
     with pytest.raises(site_tools.AbsentError):
         site_tools.run("no-such-tool")

@@ -38,7 +38,7 @@ def test_only_what_is_not_needed_goes(judged: dict[str, Any], command: Command) 
     assert [path.exists() for n in (1, 2, 3) for path in tracks(judged, n)] == [False] * 2 + [True] * 4
     command("clean", judged["folder"], "--keep", "0")
     assert [path.exists() for n in (1, 2, 3) for path in tracks(judged, n)] == [False] * 4 + [True] * 2
-    assert "nothing that could be removed" in command("clean", judged["folder"], "--keep", "0").out
+    assert "nothing to remove" in command("clean", judged["folder"], "--keep", "0").out
 
 
 def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> None:

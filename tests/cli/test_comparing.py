@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_told(two: tuple[str, str], command: Command, tmp
     path.write_text("garbage")
     page = tmp_path / "both.html"
     said = command("compare", *two, "-o", str(page), "--plain").out
-    assert f"missing of b: {path}: expected" in said
+    assert f"missing for b: {path}: expected" in said
     assert f"Missing of b: {path}: expected" in page.read_text()
 
 

@@ -19,7 +19,7 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")
 def test_stop_of_a_campaign_that_has_ended(command: Command) -> None:
     """A campaign that has ended cannot be stopped, with or without a pool."""
     left = command("stop", "failed", "--yes")
-    assert left == (2, "", "error: failed is failed already, so there is nothing to stop\n")
+    assert left == (2, "", "error: failed is already failed; there is nothing to stop\n")
 
 
 def test_stop_and_resume_without_a_pool(command: Command) -> None:
@@ -34,7 +34,7 @@ def test_resume_of_a_campaign_that_converged(command: Command) -> None:
     """A converged campaign cannot be resumed."""
     left = command("resume", "converged")
     assert left.status == 2
-    assert left.err.startswith("error: converged is converged, so there is nothing to resume; see `faser-align report")
+    assert left.err.startswith("error: converged is converged; there is nothing to resume. See `faser-align report")
 
 
 def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
         submitted = plain_command(*SUBMIT, "-f", "400,401")
         assert submitted.status == 0, submitted.err
         raw[0].unlink()
-        assert "runs already as job" in plain_command("resume", "stops").err
+        assert "is already running as job" in plain_command("resume", "stops").err
     ended = plain_command("wait", "stops", "--timeout", "600", "--interval", "0.2")
     assert ended.status == 15, ended
     status = plain_command("status", "stops").out
     assert "reco_s1_i01_00400: raw file missing or unreadable" in status
-    assert "cure: put the raw file in place, then resume" in status
+    assert "fix: put the raw file in place, then resume" in status
 
     raw[0].write_bytes(b"raw")
     with no_job_begins():  # before the test looked
@@ -91,7 +91,8 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
         assert plain_command("status", "stops").out.startswith(("stops  submitted\n", "stops  reconstructing\n"))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert (
-        plain_command("stop", "stops").err == "error: there is no terminal to ask whether to stop stops; give --yes\n"
+        plain_command("stop", "stops").err
+        == "error: cannot ask whether to stop stops: standard input is not a terminal; add --yes\n"
     )
     stopped = plain_command("stop", "stops", "--yes")
     assert stopped.status == 0, stopped.err
@@ -109,10 +110,10 @@ def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command
     record = make_campaign(workdir / "gone", files=1, name="gone")
     folder = record["folder"]
     never = plain_command("status", folder)
-    assert "it was never submitted: HTCondor has no DAGMan of it in its queue" in never.out
+    assert "it was never submitted: HTCondor's queue has no DAGMan of it" in never.out
     hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
     status = plain_command("status", folder)
-    assert "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more" in status.out
+    assert "its DAGMan left HTCondor's queue without recording an end: no script will run any more" in status.out
     assert "next:\n  faser-align repair gone\nthen:\n  faser-align resume gone\n" in status.out
     wait = plain_command("wait", folder)
     assert (wait.status, wait.err) == (18, "")

@@ -48,7 +48,7 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
     assert [path for path in later.rglob("*") if path.suffix in (".root", ".bin")] == []
     (letter,) = (campaign.parent / "demo-1.mail").glob("*.eml")
     assert "converged" in message_from_bytes(letter.read_bytes())["Subject"]
-    assert "times what the statistics allow" in shown
+    assert "times the statistical error" in shown
     hints = [line.split() for line in shown.splitlines() if line.startswith("  build/faser-align ")]
     assert len(hints) >= 5
     for hint in hints[-5:]:

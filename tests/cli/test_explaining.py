@@ -32,7 +32,7 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
     [
         (("created",), "no iteration of created has been judged yet; it is created"),
         (("converged", "-i", "9"), "iteration 9 of stage 1 was not judged in converged; judged are 1, 2, 3, 4"),
-        (("converged", "--validation"), "converged has not been validated; it is converged"),
+        (("converged", "--validation"), "converged has no validation result; its state is converged"),
     ],
 )
 def test_what_was_not_judged_is_said(command: Command, words: tuple[str, ...], said: str) -> None:
@@ -47,7 +47,7 @@ def test_failures_are_grouped_by_kind(command: Command) -> None:
     said = command("analyze", "failed")
     assert said.status == 0
     assert "raw file missing or unreadable: 1 attempt of 1 node" in said.out
-    assert "cure: put the raw file in place, then resume" in said.out
+    assert "fix: put the raw file in place, then resume" in said.out
     kinds = json.loads(command("analyze", "failed", "--json").out)["failures"]
     assert kinds[0]["attempts"][0]["node"].startswith("reco_s1")
 

@@ -81,7 +81,7 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
             assert others == [["" if cell is None else str(cell) for cell in row] for row in table.rows]
     again = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"))
     assert again.status == 2
-    assert "exists already; give another name with -o, or --force to replace it" in again.err
+    assert "already exists; choose another name with -o, or replace it with --force" in again.err
     assert plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"), "--force").status == 0
     said = plain_command("export", folder, "--format", "csv", "--table", "iterations").out
     assert said == (tmp_path / "out" / "iterations.csv").read_text()
@@ -91,10 +91,10 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "xml"), "--format xml is unknown; choose json or csv"),
-        (("--table", "outbox"), "--table outbox is unknown; choose history, iterations or nodes"),
-        (("--format", "csv"), "give -o FOLDER, or --table"),
-        (("-o", "/proc/none/x.json"), "/proc/none/x.json cannot be written"),
+        (("--format", "xml"), "--format xml: must be json or csv"),
+        (("--table", "outbox"), "--table outbox: must be history, iterations or nodes"),
+        (("--format", "csv"), "add -o FOLDER, or --table"),
+        (("-o", "/proc/none/x.json"), "/proc/none/x.json: cannot write"),
     ],
 )
 def test_mistakes_of_export(folder: str, plain_command: Command, words: tuple[str, ...], sentence: str) -> None:

@@ -91,20 +91,20 @@ def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:
 def test_what_fails_is_said_and_leaves_nothing(plain_command: Command, lxplus: Lxplus) -> None:
     """A failing script is named with exit status 1, and usage errors with 2; no partial folder is left."""
     words = ("constants", "export", str(EXAMPLE), "--sqlite", "-o", "out")
-    assert "give it with --year" in plain_command(*words, "--runs", "1-2").err
+    assert "--year is missing" in plain_command(*words, "--runs", "1-2").err
     assert "write the first and the last run" in plain_command(*words, "--year", "2023").err
-    assert "runs backwards" in plain_command(*words, "--year", "2023", "--runs", "9-8").err
+    assert "the first run is larger than the last" in plain_command(*words, "--year", "2023", "--runs", "9-8").err
     lxplus.orders("AtlCoolCopy:fail")
     left = plain_command(*words, "--year", "2023", "--runs", "11705")
     assert left.status == 1
-    assert "the database was not made" in left.err
+    assert "Calypso's scripts did not write the database" in left.err
     assert "AtlCoolCopy" in left.err
     lxplus.orders()
     Path("out").mkdir()
-    assert "exists already" in plain_command(*words, "--year", "2023", "--runs", "11705").err
+    assert "already exists" in plain_command(*words, "--year", "2023", "--runs", "11705").err
     assert plain_command(*words, "--year", "2022", "--runs", "11705", "--force").status == 0
     assert json.loads(Path("out/export.json").read_text())["geometry"] == "FASERNU-03"
     Path("faser-align.toml").write_text("[campaign]\n")
     refused = plain_command(*words, "--year", "2023", "--runs", "11705", "--force")
-    assert 'reconstruction.backend is "simulation"' in refused.err
+    assert 'reconstruction.backend = "simulation"' in refused.err
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []

@@ -40,10 +40,10 @@ def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None
     assert made.status == 0
     assert "a comma is missing after line 8" in made.err
     assert "dag.recoexe" in made.out
-    assert "file names in a campaign's folder are the program's own" in made.out
+    assert "faser-align chooses the file names in a campaign's folder" in made.out
     assert "faser-align submit -y 2022 -r 008294 -f 101-150 --dry-run" in made.out
-    assert "exists already" in plain_command("import", "config.json", "--lenient").err
-    assert "none.json cannot be read" in plain_command("import", "none.json").err
+    assert "already exists" in plain_command("import", "config.json", "--lenient").err
+    assert "none.json: cannot read" in plain_command("import", "none.json").err
     told = json.loads(plain_command("import", "config.json", "--lenient", "--force", "--json").out)
     assert told["keys"]["campaign.stations"] == {"value": 4, "from": "raw.stations"}
     assert told["overlooked"][0]["line"] == 9
@@ -59,10 +59,10 @@ def test_many_faults_and_lines_are_told_in_few(plain_command: Command, here: Pat
     assert made.status == 0, made.err
     warned = [line for line in made.err.splitlines() if "single quotes" in line]
     assert len(warned) == 3
-    assert "more such places (write double quotes); --json lists them all" in made.err
-    assert "\n  tpl.recosub: universe, output\n    of a job's description" in made.out
+    assert "more places (write double quotes); --json lists all of them" in made.err
+    assert "\n  tpl.recosub: universe, output\n    part of a job's submit description" in made.out
     assert "  dag.file," in made.out
-    assert "tpl.recosub: mine\n    not known" in made.out
+    assert "tpl.recosub: mine\n    unknown key" in made.out
     assert "cpus = 3 " in Path("faser-align.toml").read_text()
 
 
@@ -193,7 +193,7 @@ def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, h
         "error: config.json: src.dir is missing; write the folder of your checkout of faser-alignment-script",
         "error: config.json: env.pede is missing; write the folder with pede",
     ]
-    assert left.out.startswith("# Nothing was written. This much of config.json was understood:\n")
+    assert left.out.startswith("# Nothing was written. This part of config.json was understood:\n")
     assert 'fix = ["global", "3ST"]' in left.out
     assert sorted(path.name for path in here.iterdir()) == ["config.json"]
     told = plain_command("import", "config.json", "--json")

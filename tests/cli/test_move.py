@@ -84,7 +84,7 @@ def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_comman
 
     left = plain_command("move", folder, str(eos))
     assert (left.status, left.err) == (0, "")
-    assert f"camp has its large files in {eos}/camp; 6 files in {folder} removed" in left.out
+    assert f"the large files of camp are in {eos}/camp; 6 files in {folder} removed" in left.out
     record = read_record(folder)
     assert record["data"] == published(record) == f"{eos}/camp"
     assert moves(record) == [(folder, f"{eos}/camp")]
@@ -168,9 +168,9 @@ def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path
     before = contents(stopped, folder)
     for place, word in (
         ("/tmp", "is under /tmp"),
-        (folder, "the place that they leave"),
+        (folder, "the current folder of the large files"),
         (f"{eos}/no", "is not a folder"),
-        ("/usr", "cannot be written"),
+        ("/usr", "cannot write"),
     ):
         if place == "/usr" and os.geteuid() == 0:
             continue
@@ -179,8 +179,8 @@ def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path
     there = eos / "camp" / "iter01" / layout.KFALIGNMENT
     there.mkdir(parents=True)
     for name, word in (
-        ("other.root", "is none of the campaign's"),
-        ("kfalignment_011705_00400.root", "is there and not the same as"),
+        ("other.root", "does not belong to the campaign"),
+        ("kfalignment_011705_00400.root", "already exists and differs from"),
     ):
         (there / name).write_bytes(b"of somebody else")
         refused = plain_command("move", folder, str(eos))
@@ -189,7 +189,7 @@ def test_where_they_cannot_go(pool: Pool, stopped: dict[str, Any], workdir: Path
         (there / name).unlink()
     link = Path(folder) / "iter01" / layout.KFALIGNMENT / "link"
     link.symlink_to("nowhere")
-    assert "is no file" in plain_command("move", folder, str(eos)).err
+    assert "is not a regular file" in plain_command("move", folder, str(eos)).err
     link.unlink()
     assert contents(stopped, folder) == before
     assert read_record(folder)["data"] == folder
@@ -212,5 +212,5 @@ def test_a_full_disk(pool: Pool, stopped: dict[str, Any], workdir: Path) -> None
     assert pool.master_pid
     done = moved(stopped["folder"], workdir / "eos", "fsync:4", "error=ENOSPC")
     assert done.returncode == 1
-    assert "No space left on device; the campaign has its files where they were" in done.stderr
+    assert "No space left on device; the campaign still uses the old files" in done.stderr
     assert read_record(stopped["folder"])["data"] == stopped["folder"]

@@ -58,7 +58,7 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
     until(lambda: dagman(stuck)[0].status == queue.HELD)
     status = plain_command("status", "stuck").out
     assert "its DAGMan is on hold (" in status
-    assert "no hook can run until it is released" in status
+    assert "no script runs until it is released" in status
     assert f"condor_release {dagman(stuck)[0].cluster}.0\n" in status
     wait = plain_command("wait", "stuck")
     assert wait.status == waiting.STUCK == 18
@@ -88,7 +88,7 @@ def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
         resume_in_vain(stuck, plain_command)
         until(lambda: dagman(stuck)[0].crashes)
         status = plain_command("status", "stuck").out
-        assert re.search(r"was started (1 time|\d+ times) and ends at once each time", status)
+        assert re.search(r"was started (1 time|\d+ times) and exits immediately each time", status)
         assert f"see {stuck / layout.DAGMAN_OUT}" in status
         assert "next:\n  faser-align stop stuck\nthen:\n  faser-align resume stuck\n" in status
         assert plain_command("wait", "stuck").status == 18
@@ -112,9 +112,9 @@ def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
     with cool_down(300):  # HTCondor's default
         resume_in_vain(stuck, plain_command)
         until(lambda: dagman(stuck)[0].starts_again_s)
-    assert "its DAGMan ended, and HTCondor starts it again in about 5 min" in plain_command("status", "stuck").out
+    assert "its DAGMan exited; HTCondor restarts it in about 5 min" in plain_command("status", "stuck").out
     assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT  # it may succeed then
-    assert "runs already as job" in plain_command("resume", "stuck").err
+    assert "is already running as job" in plain_command("resume", "stuck").err
     began = time.monotonic()
     plain_command("stop", "stuck", "--yes")
     assert time.monotonic() - began < HALT_WAIT_S
@@ -150,12 +150,12 @@ def test_a_schedd_that_is_silent(pool: Pool, stuck: Path, plain_command: Command
         status = plain_command("status", "stuck")
         assert time.monotonic() - started < 20  # HTCondor's bindings would wait this long
         assert status.status == 0
-        assert "whether its DAGMan runs is not known: the schedd did not answer within 8 s" in status.out
+        assert "cannot tell whether its DAGMan runs: the schedd did not answer within 8 s" in status.out
         assert "in HTCondor" in status.out
         resume = plain_command("resume", "stuck")
         assert resume.status == 2
-        assert "is not known" in resume.err
-        assert "a second one would ruin both; resume was refused" in resume.err
+        assert "cannot tell whether" in resume.err
+        assert "two would corrupt the campaign; resume was refused" in resume.err
     finally:
         os.kill(schedd, signal.SIGCONT)
     assert len(until(lambda: dagman(stuck))) == 1
@@ -180,7 +180,7 @@ def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -
     assert known["host"] == os.uname().nodename
     (stuck / layout.SUBMITTED).write_text(json.dumps({**known, "host": "elsewhere", "schedd": "me@elsewhere"}))
     out = plain_command("status", "stuck").out
-    assert "whether its DAGMan runs is not known: it belongs to the personal pool of elsewhere" in out
+    assert "cannot tell whether its DAGMan runs: it belongs to the personal pool of elsewhere" in out
     assert "stuck" not in plain_command("list").out.replace("stuck ", "")
     assert "is not known" in plain_command("resume", "stuck").err
     (stuck / layout.SUBMITTED).write_text(json.dumps(known))

@@ -131,5 +131,5 @@ def test_nodes_that_were_tried_again(workdir: Path) -> None:
     assert snapshot.take(made["folder"])["retried"] == []  # it failed, and is listed there
     hook("pre", made["folder"], node, 1, 2)
     assert snapshot.take(made["folder"])["retried"] == [
-        {"node": node, "state": "running", "attempts": 2, "why": "the job ended with status 1"}
+        {"node": node, "state": "running", "attempts": 2, "why": "the job ended with exit status 1"}
     ]

@@ -112,7 +112,7 @@ def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
         assert "HTCondor holds the job (" in found[f"{kind} job"]["text"]
         assert "No such file or directory" in found[f"{kind} job"]["text"]
         assert (
-            "/nowhere/python does not start there: name a Python that execute nodes have in python.jobs"
+            "/nowhere/python does not start there: set python.jobs to a Python that exists on execute nodes"
             in (found[f"{kind} job"]["text"])
         )
 
@@ -124,7 +124,7 @@ def test_a_python_that_the_access_point_lacks_is_named(plain_command: Command, p
     found = json.loads(plain_command("check", "--probe", "--json").out)[-1]
     assert time.monotonic() - started < 60
     assert found["text"].startswith("/nowhere/python did not run the probe's script on the access point; ")
-    assert found["text"].endswith("; name a Python that the access point has in python.hooks")
+    assert found["text"].endswith("; set python.hooks to a Python that exists on the access point")
     nothing_is_left()
 
 
@@ -138,7 +138,7 @@ def test_a_python_without_faser_align_is_named_with_its_last_words(
     assert found["reco job"]["result"] == "failed"
     assert "/usr/bin/python3 did not run faser-align (exit status 1: " in text
     assert "No module named 'faser_align'" in text
-    assert "name it in python.jobs" in text
+    assert "set python.jobs to it" in text
 
 
 def test_a_job_that_no_machine_takes_is_a_warning_after_the_wait(
@@ -160,7 +160,7 @@ def test_a_job_that_does_not_return_names_what_it_tried(plain_command: Command, 
     os.mkfifo(lxplus.checkout / "setup.sh")  # opening it waits for a writer
     found = execute_node(plain_command, "--wait", "15", *DATA)
     assert found["reco job"]["result"] == "failed"
-    assert 'the job runs but did not get past "Calypso" within 1' in found["reco job"]["text"]
+    assert 'the job runs but did not finish "Calypso" within 1' in found["reco job"]["text"]
     assert found["reco CVMFS"]["result"] == found["mille Python"]["result"] == "ok"
 
 
@@ -171,7 +171,7 @@ def test_a_probe_that_cannot_be_submitted_is_one_line(
     configure(f'folder = "{Path.cwd()}"', 'folder = "nowhere"')
     found = json.loads(plain_command("check", "--probe", "--json").out)
     assert found[-1]["name"] == "there: DAGMan"
-    assert "nowhere: No such file or directory; the probe needs a folder that you can write" in found[-1]["text"]
+    assert "nowhere: No such file or directory; name a folder that you may write to" in found[-1]["text"]
     assert len(found) > 15
     configure('folder = "nowhere"', f'folder = "{Path.cwd()}"')
     monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / "nowhere"))  # no pool here

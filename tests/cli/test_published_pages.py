@@ -112,7 +112,9 @@ def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) ->
     assert told(home / "new" / "pages")["result"] == "ok"
     (home / "index.html").write_text("mine")
     assert "index.html is no index of faser-align" in told(home)["text"]
-    assert told(config / "pages")["text"] == f"no page will be published: {config} is no folder; correct report.publish"
+    assert (
+        told(config / "pages")["text"] == f"no report will be published: {config} is no folder; correct report.publish"
+    )
 
 
 def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     status = json.loads(plain_command("status", name, "--json").out)
     assert (status["state"], status["reason"]) == ("reconstructed", "all of its files are reconstructed")
     assert (status["next"], status["constants"]) == (f"faser-align solve {name}", None)
-    assert "is reconstructed, so there is nothing to resume" in plain_command("resume", name).err
+    assert "is reconstructed; there is nothing to resume" in plain_command("resume", name).err
 
     assert "solve it with `faser-align solve" in plain_command("reco", *DATA, "-i", "2", "--dry-run").err
     tracks = here / name / "iter01" / "2kfalignment"
@@ -73,7 +73,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     assert (second.status, str(found) in second.out, second.err) == (0, True, "")
     as_before = plain_command("reco", *DATA, "-i", "2", "--dry-run")
     assert (as_before.status, as_before.out) == (0, second.out)
-    assert "-i 2 is the number of the iteration, as -n 2; for submit -i is a count" in as_before.err
+    assert "-i 2 is the number of the iteration, like -n 2; in submit, -i is the iteration limit" in as_before.err
 
     binary = here / "mp2input.bin"
     assert plain_command("mille", *map(str, sorted(tracks.glob("*.root"))), "-o", str(binary)).status == 0
@@ -98,7 +98,7 @@ def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here
         "2 of 2 raw files do not exist: /eos/experiment/faser/raw/2023/011705/Faser-Physics-011705-00400.raw"
         in left.err
     )
-    assert "give --calypso_path" in plain_command("reco", *words, "--env_script", "none.sh", "--dry-run").err
+    assert "use --calypso_path" in plain_command("reco", *words, "--env_script", "none.sh", "--dry-run").err
     assert os.listdir() == []
 
 
@@ -141,14 +141,14 @@ def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
     """What is neither a steering file nor made by reco is refused in a sentence that lists what is accepted."""
     left = plain_command("solve", "nothing.txt")
     assert left.status == 2
-    assert "nothing.txt is no file here; name a steering file, or what `reco` has made" in left.err
+    assert "nothing.txt: no such file; name a steering file, or a campaign of `reco`" in left.err
 
 
 @pytest.mark.parametrize(
     ("begun", "said"),
     [
-        (False, "is created; solve it when it is reconstructed: wait for that with `faser-align wait "),
-        (True, "is removed: its files are not all reconstructed; finish it with `faser-align resume "),
+        (False, "is created; it can be solved once it is reconstructed; wait with `faser-align wait "),
+        (True, "is removed: some files are not reconstructed; finish it with `faser-align resume "),
     ],
 )
 def test_solve_refuses_what_is_not_reconstructed(begun: bool, said: str, plain_command: Command, here: Path) -> None:

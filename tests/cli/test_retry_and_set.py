@@ -88,7 +88,7 @@ def test_retry_while_a_hook_may_come(
     folder = failed["folder"]
     left = plain_command("notify", "retry", folder, "--target", "me")
     assert left.status == 0
-    assert "whether a script will run is not known: no pool in" in left.err
+    assert "cannot tell whether a script will run: no pool in" in left.err
     assert mailbox.messages() == []
     (name,) = spool.waiting(folder)
     wish = spool.read(folder, name)
@@ -132,7 +132,7 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
     assert "convergence.patience: 2 -> 1, by " in said
     ended = plain_command("set", folder, "convergence.patience=3")
     assert ended.status == 2
-    assert "is converged, and nothing reads its limits any more" in ended.err
+    assert "has converged, so its limits have no effect any more" in ended.err
 
 
 def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Command) -> None:
@@ -161,8 +161,8 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
         ("stages.3.convergence.patience=3", "has no stage 3; its stages are 1 to 2"),
         ("stages.1.convergence.pateince=3", "did you mean convergence.patience?"),
         ("stages.1.convergence.patience=0", "set: stage 1: convergence.patience = 0 is not allowed"),
-        ("stages.1.iterations=3", "it gets more iterations with `faser-align extend"),
-        ("stages.first.convergence.patience=3", "of a stage, counted from 1, its criteria can"),
+        ("stages.1.iterations=3", "add iterations with `faser-align extend"),
+        ("stages.first.convergence.patience=3", "the criteria of a stage, counted from 1, can"),
     ):
         refused = plain_command("set", folder, wrong)
         assert (refused.status, said in refused.err) == (2, True), refused.err
@@ -207,13 +207,13 @@ def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, pla
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("convergence.effect_um_max",), "is no KEY=VALUE"),
+        (("convergence.effect_um_max",), "is not KEY=VALUE"),
         (("convergence.effect_um_max=-1",), "set: convergence.effect_um_max = -1 is not allowed: it must be"),
         (("convergence.efect_um_max=1",), "did you mean convergence.effect_um_max?"),
         (("convergence=1",), "is a table; name one of its keys"),
-        (("mille.chi2_max=100",), "stands in the jobs and the DAG that were submitted"),
+        (("mille.chi2_max=100",), "cannot be changed: the submitted DAG and its jobs contain it"),
         (("convergence.rules=significance,fast",), "set: convergence.rules[2] = "),
-        (("notify.targets=nobody",), "notify.targets names 'nobody'"),
+        (("notify.targets=nobody",), "notify.targets: 'nobody' is not in"),
     ],
 )
 def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, Any], plain_command: Command) -> None:
@@ -227,12 +227,12 @@ def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, A
 def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
     """extend and stop --after are refused in the wrong state, and write nothing."""
     for words, said in (
-        (("extend", "running", "-i", "2"), "running is reconstructing; it can be extended when it has ended"),
+        (("extend", "running", "-i", "2"), "running is reconstructing; only a campaign that has ended can be extended"),
         (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
-        (("extend", "failed", "-i", "96"), "-i 96 is not allowed: stage 1 has 4 iterations, and may have 1 to 99"),
-        (("extend", "failed", "-i", "0"), "-i 0 is not allowed"),
-        (("stop", "failed", "--after", "iteration"), "failed is failed already"),
-        (("stop", "running", "--after", "lunch"), "--after lunch is not known; it must be iteration or never"),
+        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 99"),
+        (("extend", "failed", "-i", "0"), "-i 0: stage 1 has 4 iterations"),
+        (("stop", "failed", "--after", "iteration"), "failed is already failed"),
+        (("stop", "running", "--after", "lunch"), "--after lunch: must be iteration or never"),
     ):
         left = command(*words)
         assert left.status == 2
@@ -247,7 +247,7 @@ def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_com
     folder = record["folder"]
     hook("pre", folder, NODE, 0, 2)
     assert plain_command("stop", folder, "--after", "iteration").status == 0
-    assert "was requested already" in plain_command("stop", folder, "--after", "iteration").out
+    assert "was already requested" in plain_command("stop", folder, "--after", "iteration").out
     assert plain_command("stop", folder, "--after", "never").status == 0
     assert plain_command("stop", folder, "--after", "iteration").status == 0
     halt = Path(layout.newest_dag(folder) + layout.ENDING_HALT)

@@ -82,7 +82,7 @@ def test_long_lists_are_cut() -> None:
     assert found[:3] == [
         "100 nodes failed",
         "  reco_s1_i01_00000 (3 attempts): no 0",
-        "    cure: read the job's output log",
+        "    fix: read the job's output log",
     ]
     assert found[-1] == "  and 94 other reasons"
     assert len(found) < 20
@@ -124,7 +124,7 @@ def test_the_spool_is_unusual() -> None:
 @pytest.mark.parametrize(
     ("state", "steps"),
     [
-        ("failed", [("next, once the cause is removed", "faser-align resume c")]),
+        ("failed", [("next, after removing the cause", "faser-align resume c")]),
         ("removed", [("next", "faser-align resume c")]),
         (
             "exhausted",
@@ -132,7 +132,7 @@ def test_the_spool_is_unusual() -> None:
         ),
         (
             "stalled",
-            [("next", "faser-align metrics c"), ("then submit anew with another choice of free parameters", "")],
+            [("next", "faser-align metrics c"), ("then submit a new campaign with other free parameters", "")],
         ),
     ],
 )
@@ -341,7 +341,7 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
     assert lines(incidents.blocks(snapshot(failed=failed))) == [
         "4,000 nodes failed",
         "  n0 and 3,999 others like it: raw file missing: /raw/00000.raw",
-        "    cure: put it there",
+        "    fix: put it there",
     ]
 
 

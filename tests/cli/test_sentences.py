@@ -48,7 +48,7 @@ def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool
     assert "\\n" not in done.err
     errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(errors) >= 3
-    assert errors[-1] == "error: nothing was submitted; --no-check submits all the same"
+    assert errors[-1] == "error: nothing was submitted; fix this, or submit without checks with --no-check"
     assert [line for line in errors if line.startswith("error: solver: ")]
 
 
@@ -57,7 +57,7 @@ def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> No
     """No disk space is reported for a missing folder."""
     table, name = key.split(".")
     config = parse_config(f'[{table}]\n{name} = "{tmp_path}/nowhere"\n', str(tmp_path / "faser-align.toml"))
-    with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* is not there"):
+    with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* does not exist"):
         checks_places.room(Look(config, 1, 2023, "011705", (400,), "a"))
 
 
@@ -84,7 +84,7 @@ def test_years_without_data(year: int, why: str) -> None:
 def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Path) -> None:
     """All forbidden characters of a name or path are in one sentence."""
     named = plain_command("submit", *DATA, "400", "--name", "a/b:c%d", "--dry-run")
-    assert "with --name, and none of '/' ':' '%'" in named.err
+    assert ", but not '/' ':' '%'" in named.err
     bad = here / """it's "5 $"""
     bad.mkdir()
     text = (here / "faser-align.toml").read_text().replace("[campaign]\n", f"[campaign]\nfolder = '''{bad}'''\n")
@@ -126,7 +126,7 @@ def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, her
         (("wait", "x", "--timeout", "soon"), "'--timeout' must be a number"),
         (("reco", *DATA, "400", "-n", "100"), "'--number' / '-n' must be at most 99"),
         (("wait", "x", "--timeout", "-1"), "'--timeout' must be at least 0"),
-        (("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3"), "there are 2 -r and 1 -f; give one -f for each -r, in the same order"),
+        (("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3"), "found 2 -r and 1 -f; add one -f for each -r, in the same order"),
     ],
 )  # fmt: skip
 def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Command, here: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
     """A command that changes something completes without a reader, and says so; one that only shows ends."""
     done = unread(typed("init", place), place)
     assert (done.returncode, (place / "new").exists()) == (0, True)
-    assert done.stderr == "warning: the reader of the output has left; the command was carried out all the same\n"
+    assert done.stderr == "warning: the reader of the output has left; the command ran to its end\n"
     shown = unread(typed("history", place), place)
     assert (shown.returncode, shown.stderr) == (1, "")
 
@@ -190,7 +190,7 @@ def test_submit_into_head_submits(pool: Pool, workdir: Path) -> None:
     )
     assert done.stdout == "campaign:     headed\n"
     assert "status 0\n" in done.stderr
-    assert "the reader of the output has left; the command was carried out all the same" in done.stderr
+    assert "the reader of the output has left; the command ran to its end" in done.stderr
     assert "Traceback" not in done.stderr
     ended = subprocess.run(
         [*COMMAND, "wait", "headed", "--timeout", "300"], cwd=workdir, capture_output=True, check=False

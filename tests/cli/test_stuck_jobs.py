@@ -101,7 +101,7 @@ def test_a_torn_log(make: Make, plain_command: Command) -> None:
 
     (campaign.orders / "wait_s").write_text("0.1")
     until(lambda: plain_command("wait", name, "--timeout", "0").status == waiting.STUCK)
-    waits = "its DAGMan waits for 2 jobs that left HTCondor's queue without its notice: nothing moves it any more"
+    waits = "its DAGMan waits for 2 jobs that left HTCondor's queue without an event in its log: no script will run any more"
     status = plain_command("status", name).out
     assert waits in status
     assert f"next:\n  faser-align stop {name}\nthen:\n  faser-align resume {name}\n" in status

@@ -212,7 +212,7 @@ def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_co
 
     said = plain_command("status", campaign.name).out
     assert f"{campaign.name}  solving" in said
-    assert "its DAGMan is gone from HTCondor's queue without an end: nothing moves it any more" in said
+    assert "its DAGMan left HTCondor's queue without recording an end: no script will run any more" in said
     assert f"next:\n  faser-align repair {campaign.name}\nthen:\n  faser-align resume {campaign.name}\n" in said
     assert "were notified: me" in said
     assert [" is stuck " in subject for subject in subjects(mailbox)] == [True]

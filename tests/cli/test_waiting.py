@@ -55,8 +55,8 @@ def test_wait_gives_up(command: Command) -> None:
     """A timeout has its own exit status."""
     left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05")
     assert left.status == waiting.TIMEOUT
-    assert "(not ended in time)" in left.out
-    assert "whether its DAGMan runs is not known" in left.err
+    assert "(timeout)" in left.out
+    assert "cannot tell whether its DAGMan runs" in left.err
     seen = json.loads(command("wait", "running", "--timeout", "0", "--json").out)
     assert (seen["state"], seen["timeout"], seen["exit_status"]) == ("reconstructing", True, 17)
 
@@ -122,7 +122,7 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
     finally:
         watching.kill()
     assert watching.returncode == 0, err
-    assert first == "Y2023_R011705_F400-405  created: it was made, but HTCondor has not begun to work on it\n"
+    assert first == "Y2023_R011705_F400-405  created: it was created, but HTCondor has not started it\n"
     events = re.findall(r"^\d\d:\d\d:\d\d  campaign  (\S+ -> [^\s:]+|[^\s:]+)", out, re.MULTILINE)
     assert events == [
         "created -> submitted",
@@ -209,7 +209,7 @@ def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path
     folder = campaigns / "running"
     status, shown = _on_a_terminal(folder, interrupt_at=b"pool start`", command="wait")
     assert status == 130
-    assert _plain(shown).endswith(f"the campaign goes on; wait again with `faser-align wait {folder}`\n")
+    assert _plain(shown).endswith(f"the campaign continues; wait again with `faser-align wait {folder}`\n")
 
 
 def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
@@ -221,4 +221,4 @@ def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> No
     assert last.lstrip("\n").startswith("running  reconstructing\n")
     assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in last
     end = " ".join(last.partition("next:\n")[2].split())
-    assert end == (f"faser-align watch running the campaign goes on; look again with `faser-align watch {folder}`")
+    assert end == (f"faser-align watch running the campaign continues; watch again with `faser-align watch {folder}`")

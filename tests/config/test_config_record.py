@@ -34,7 +34,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_folder_without_a_record_is_no_campaign(tmp_path: Path) -> None:
     """A foreign folder, and a missing one, give a UserError."""
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UserError, match=r"is no campaign"):
+        with pytest.raises(UserError, match=r"is not a campaign"):
             read_record(str(folder))
 
 

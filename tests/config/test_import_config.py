@@ -47,7 +47,7 @@ def test_a_missing_comma_is_told_with_its_place_and_cure() -> None:
     with pytest.raises(UserError) as caught:
         read_json(NEWEST.read_text(), "config.json", lenient=False)
     assert str(caught.value) == (
-        "config.json is not JSON: line 9, column 5: a comma is missing after line 8; put it at the end of line 8, "
+        "config.json is not JSON: line 9, column 5: a comma is missing after line 8; insert it at the end of line 8, "
         "or read what was meant with --lenient"
     )
 
@@ -63,13 +63,13 @@ def test_lenient_reads_what_was_meant() -> None:
 @pytest.mark.parametrize(
     ("text", "value", "place"),
     [
-        ('{"a": 1,}', {"a": 1}, "line 1, column 8: a comma is too many"),
+        ('{"a": 1,}', {"a": 1}, "line 1, column 8: extra comma"),
         ('{"a": [1 2]}', {"a": [1, 2]}, "line 1, column 10: a comma is missing before 2"),
         ('{"a": 1, // why\n "b": 2}', {"a": 1, "b": 2}, "line 1, column 10: JSON has no comments"),
         ("{'a': true}", {"a": True}, "line 1, column 2: 'a'"),
         ('{"a": True, "b": None}', {"a": True, "b": None}, "line 1, column 7: True is Python"),
         ('{"run": 011705}', {"run": "011705"}, "line 1, column 9: 011705 begins with 0"),
-        ('{"a": 1,\n "a": 2}', {"a": 2}, 'line 2, column 2: the key "a" is given twice'),
+        ('{"a": 1,\n "a": 2}', {"a": 2}, 'line 2, column 2: duplicate key "a"'),
     ],
 )
 def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], place: str) -> None:
@@ -85,15 +85,15 @@ def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], p
     [
         ("", "is empty"),
         ("[1]", "must be an object"),
-        ('{"a": {"b": 1', "line 1, column 14: the file ends inside what { opens in line 1"),
-        ('{"a": "x\n}', "line 1, column 7: a text has no end in its line"),
-        ('{"a" 1}', 'a colon is missing behind the key "a"'),
-        ('{"a": xyz}', "line 1, column 7: xyz} is no value"),
-        ("{a: 1}", "keys stand in double quotes"),
-        ('{"a": [1}', "does not close what was opened last"),
-        ('{"a": 1}}', "goes on behind its last brace"),
-        ('{"a": "\\x"}', "holds what JSON does not know"),
-        ('{"a":' * 100_000, "nested without end"),
+        ('{"a": {"b": 1', "line 1, column 14: the file ends before the { of line 1 is closed"),
+        ('{"a": "x\n}', "line 1, column 7: a string does not end in its line"),
+        ('{"a" 1}', 'a colon is missing after the key "a"'),
+        ('{"a": xyz}', "line 1, column 7: xyz} is not a value"),
+        ("{a: 1}", "put keys into double quotes"),
+        ('{"a": [1}', "does not match the last open bracket"),
+        ('{"a": 1}}', "text after the last brace"),
+        ('{"a": "\\x"}', "is not a valid escape in JSON"),
+        ('{"a":' * 100_000, "nested too deeply"),
     ],
 )
 def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) -> None:
@@ -111,7 +111,7 @@ def test_nothing_is_dropped_in_silence(old: dict[str, Any]) -> None:
     for key in leaves(old):
         assert key in said or f"# {key}" in found.text, key
     assert all(one.why for one in found.left)
-    assert not [one for one in found.left if one.why.startswith("not known")]
+    assert not [one for one in found.left if one.why.startswith("unknown key")]
 
 
 def test_the_newest_generation_becomes_ours() -> None:
@@ -255,14 +255,20 @@ def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
 def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
     """Each line without a counterpart is reported with the reason, and so is a missing template."""
     left = {one.key: one.why for one in imported(with_templates(tmp_path)).left}
-    assert left["tpl.recosub: max_retries"] == "retries are counted in one place, htcondor.retries"
-    assert left["tpl.recosub: concurrency_limits"].startswith("not known")
-    assert left["tpl.recosub: include : more.sub"].startswith("not known")
-    assert left["tpl.millesub: request_cpus"] == "its value is filled in by their code; set htcondor.mille.cpus"
+    assert left["tpl.recosub: max_retries"] == "there is one key, htcondor.retries"
+    assert left["tpl.recosub: concurrency_limits"].startswith("unknown key")
+    assert left["tpl.recosub: include : more.sub"].startswith("unknown key")
+    assert (
+        left["tpl.millesub: request_cpus"]
+        == "its value is set by the code of faser-alignment-script; set htcondor.mille.cpus"
+    )
     assert left["tpl.millesub: requirements"].endswith("set htcondor.mille.requirements")
     assert "there is one htcondor.reco.flavour" in left["tpl.recosub: +MaxRuntime = 99"]
     absent = {one.key: one.why for one in imported(newest()).left}
-    assert "reco.sub.tpl cannot be read here: [htcondor.reco] is as their template had it" in absent["tpl.recosub"]
+    assert (
+        "reco.sub.tpl cannot be read here: [htcondor.reco] uses the values of the original template"
+        in absent["tpl.recosub"]
+    )
 
 
 def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +286,7 @@ def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None
     calypso = config.reconstruction.calypso
     assert (calypso.asetup, calypso.setup) == ("/home/me/calypso/asetup.faser", "/home/me/install/setup.sh")
     assert config.storage.data == "/eos/mine"
-    assert [one.key for one in found.left if one.why.startswith("not known")] == ["dag.retries"]
+    assert [one.key for one in found.left if one.why.startswith("unknown key")] == ["dag.retries"]
 
 
 def test_every_key_has_its_origin() -> None:
@@ -297,20 +303,20 @@ def test_every_key_has_its_origin() -> None:
     [
         ({"raw": {"stations": 5}}, "raw.stations (our campaign.stations) = 5 is not allowed"),
         ({"raw": {"run": "x"}}, "-r x is not a run"),
-        ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is no set"),
+        ({"raw": {}, "workflow": {"set0": {"comment": "no iters"}}}, "workflow.set0 is not a set"),
         (
             {"raw": {}, "workflow": {"set0": {"iters": 1, "pede": {"step0": [21, "UFO"]}}}},
             'workflow.set0.pede.step0 fixes "UFO", which has no meaning here; write IFT, 3ST, ',
         ),
-        ({"raw": {}, "workflow": {"set0": {"iters": 1, "comment": 3}}}, "workflow.set0.comment is no text"),
-        ({"raw": {"year": "2022\n-i"}}, 'raw.year = "2022\\n-i" cannot be used: it is no year'),
+        ({"raw": {}, "workflow": {"set0": {"iters": 1, "comment": 3}}}, "workflow.set0.comment is not text"),
+        ({"raw": {"year": "2022\n-i"}}, 'raw.year = "2022\\n-i" is not valid: it is not a year'),
         (
             {"raw": {}, "env": {"calypso": None}},
             "config.json: env.calypso.setup is missing; write the path of setup.sh",
         ),
         ({"raw": {"iters": None, "stations": 7}}, "raw.stations (our campaign.stations) = 7"),
-        ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": [1]}}}, "workflow.set0.pede is no table of steps"),
-        ({"other": 1}, "is no configuration of faser-alignment-script"),
+        ({"raw": {}, "workflow": {"set0": {"iters": 1, "pede": [1]}}}, "workflow.set0.pede is not a table of steps"),
+        ({"other": 1}, "is not a configuration of faser-alignment-script"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str) -> None:
@@ -325,4 +331,4 @@ def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str)
 def test_what_is_not_known_is_listed() -> None:
     """An unknown key is in the list, with the advice to find out what it did."""
     found = imported(newest() | {"extra": {"mine": [1]}})
-    assert [(one.key, one.value) for one in found.left if one.why.startswith("not known")] == [("extra.mine", "[1]")]
+    assert [(one.key, one.value) for one in found.left if one.why.startswith("unknown key")] == [("extra.mine", "[1]")]

@@ -171,10 +171,10 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
         source = DATA / "pede" / f"millepede_2024.{ending}"
         put(source, theirs / "iter03" / "3millepede" / f"millepede.{ending}", BEGAN + 5 * HOUR_S)
     made = command("import", str(theirs), "-o", "mine")
-    assert "iter01: the constants that it handed on are not those it started from plus pede's result" in made.err
+    assert "iter01: the constants that it passed on are not the initial ones plus pede's result" in made.err
     assert "iter02: pede ended with code 26" in made.err
-    assert "iter03: 1reco/inputforalign.txt is empty: it reconstructed with no constants" in made.err
-    assert "iter03: its constants are those it started from plus pede's result" in made.err
+    assert "iter03: 1reco/inputforalign.txt is empty: it reconstructed with all constants 0" in made.err
+    assert "iter03: its constants are the initial ones plus pede's result" in made.err
     with queries.published("mine") as db:
         assert verify.findings(db) == []
 
@@ -208,19 +208,19 @@ def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None
     assert "--constants" in left.err
     assert "was imported" in command("extend", "mine", "-i", "2").err + command("set", "mine", "patience=3").err
     fork = command("submit", "--from", "mine", "--dry-run")
-    assert (fork.status, "give --config FILE" in fork.err) == (2, True)
+    assert (fork.status, "add --config FILE" in fork.err) == (2, True)
     again = command("solve", "--from", "mine", "--iteration", "1", "-o", "again")
-    assert (again.status, "its tracks are not there" in again.err) == (2, True)
+    assert (again.status, "was imported without tracks" in again.err) == (2, True)
 
 
 def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_path: Path) -> None:
     """A folder without iterations, an output that exists or is inside, and a campaign of ours are refused."""
     (tmp_path / "none").mkdir()
     assert "has no iteration" in command("import", str(tmp_path / "none")).err
-    assert "is not changed" in command("import", str(theirs), "-o", str(theirs / "x")).err
+    assert "must not change" in command("import", str(theirs), "-o", str(theirs / "x")).err
     assert command("import", str(theirs), "-o", "mine").status == 0
-    assert "exists already" in command("import", str(theirs), "-o", "mine").err
-    assert "is a campaign of faser-align already" in command("import", "mine").err
+    assert "already exists" in command("import", str(theirs), "-o", "mine").err
+    assert "is already a campaign of faser-align" in command("import", "mine").err
 
 
 def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, theirs: Path) -> None:
@@ -263,10 +263,15 @@ def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path,
 @pytest.mark.parametrize(
     ("name", "raw", "files", "told"),
     [
-        ("Y2024_R013657_F100-150", {}, range(100, 150), "100-149, as its name says"),
-        ("Y2024_R013657_F7,100:103_ST4_layer", {}, [7, 100, 101, 102], "7,100-102, as its name says"),
-        ("elsewhere", {"year": 2024, "run": 13657, "files": "100-103"}, [100, 101, 102], "as raw.files"),
-        ("Y2024_R013657_F100-150", {"files": "all of them"}, range(100, 150), "as its name says"),
+        ("Y2024_R013657_F100-150", {}, range(100, 150), "100-149, without the excluded last file"),
+        ("Y2024_R013657_F7,100:103_ST4_layer", {}, [7, 100, 101, 102], "7,100-102, without the excluded last file"),
+        (
+            "elsewhere",
+            {"year": 2024, "run": 13657, "files": "100-103"},
+            [100, 101, 102],
+            "raw.files of its configuration gives",
+        ),
+        ("Y2024_R013657_F100-150", {"files": "all of them"}, range(100, 150), "its name gives"),
     ],
 )
 def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
@@ -279,7 +284,7 @@ def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
         (folder / "config.json").write_text(json.dumps({"raw": raw}))
     made = command("import", str(folder), "-o", "mine")
     assert made.status == 0, made.err
-    assert f"its tracks are gone: {len(files)} raw files, " in made.err
+    assert f"gives {len(files)} raw files, " in made.err
     assert told in made.err
     record = json.loads(Path("mine/campaign.json").read_text())
     assert (record["year"], record["run"], record["files"]) == (2024, "013657", list(files))
@@ -303,10 +308,10 @@ def test_an_imported_campaign_is_forked(
     assert "2022, run 008294, 2 files (101-102)" in planned.out
     nameless = theirs.rename(theirs.with_name("nameless"))
     made = command("import", str(nameless), "-o", "other")
-    assert "neither its name nor its configuration says which raw files they were of" in made.err
+    assert "neither its name nor its configuration gives the raw files" in made.err
     refused = command(*fork[:2], "other", *fork[3:])
     assert refused.status == 2
-    assert "other does not say which raw files it was made of; give them with -r and -f" in refused.err
+    assert "the raw files of other are unknown; name them with -r and -f" in refused.err
     again = command(*fork[:2], "other", *fork[3:], "-r", "8294", "-f", "101-102")
     assert (again.status, "missing option -y; see" in again.err) == (2, True)
     assert command(*fork[:2], "other", *fork[3:], "-y", "2022", "-r", "8294", "-f", "101").status == 0

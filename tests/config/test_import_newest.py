@@ -105,7 +105,7 @@ def test_every_version_is_imported_or_refused_with_its_problems(version: str) ->
     else:
         found = imported(old)
         assert config_of(old).reconstruction.backend == "calypso"
-    assert [one.key for one in found.left if one.why.startswith("not known")] == []
+    assert [one.key for one in found.left if one.why.startswith("unknown key")] == []
     assert ("stages" in tomllib.loads(found.text)) == bool({"workflow", "set"} & set(old))
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_dropped(name: str) -> None:
             stack += [(f"{key}.{inner}".lstrip("."), value[inner]) for inner in value]
         else:
             assert key in said or f"# {key}" in found.text, key
-    assert [one.key for one in found.left if one.why.startswith("not known")] == []
+    assert [one.key for one in found.left if one.why.startswith("unknown key")] == []
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
@@ -309,8 +309,8 @@ def test_the_words_of_every_version_mean_the_same() -> None:
     [
         ("UFO", 'set.steps[0].pedes[0] fixes "UFO", which has no meaning here; write IFT, 3ST, tracker, local, global'),
         ("IFT_x", 'fixes "IFT_x"'),
-        (21, "fixes 21, which has no meaning here; write a component with a 0 behind it: 10 (IFT), 20, 30, 40"),
-        (2130, "fixes 2130, which has no meaning here; write 210, the layer, or fix it by a file of parameters"),
+        (21, "fixes 21, which has no meaning here; append a 0 to the component: 10 (IFT), 20, 30, 40"),
+        (2130, "fixes 2130, which has no meaning here; write 210, the layer, or fix it with a file of parameters"),
         (500, "fixes 500"),
         (None, "fixes null"),
         (True, "fixes true"),
@@ -332,10 +332,10 @@ def test_each_problem_has_its_line_and_the_rest_is_shown() -> None:
     assert problem.exit_status == 2
     assert problem.sentences == [
         "config.json: raw.initial = ${tpl.nowhere}/a.txt refers to tpl.nowhere, which is not in the file; write the value itself",
-        "config.json: set.steps[1].reco = 5 are no stations; write 3 or 4",
+        "config.json: set.steps[1].reco = 5 is not a number of stations; write 3 or 4",
         "config.json: env.calypso.asetup is empty; write the path of asetup.faser of your Calypso checkout",
         "config.json: env.calypso.setup is missing; write the path of setup.sh of your Calypso installation",
-        'config.json: raw.run = "x" cannot be used: -r x is not a run; write a number from 1 to 999999, for example 11705',
+        'config.json: raw.run = "x" is not valid: -r x is not a run; write a number from 1 to 999999, for example 11705',
     ]
     understood = problem.understood
     assert 'pede = "/eos/home-u/user/Environments/apps/Millepede-II/V04-17-05/pede"' in understood.text
@@ -346,9 +346,9 @@ def test_each_problem_has_its_line_and_the_rest_is_shown() -> None:
 @pytest.mark.parametrize(
     ("sets", "said"),
     [
-        ({"steps": None}, "set.steps is missing, or no list of sets; write one set or more there"),
-        ({"steps": [{"iters": "2"}]}, "set.steps[0] is no set with a number of iterations (iters)"),
-        ({"steps": [{"iters": 1, "pedes": [1]}]}, "set.steps[0].pedes is no table of steps"),
+        ({"steps": None}, "set.steps is missing, or not a list of sets; write one set or more there"),
+        ({"steps": [{"iters": "2"}]}, "set.steps[0] is not a set with a number of iterations (iters)"),
+        ({"steps": [{"iters": 1, "pedes": [1]}]}, "set.steps[0].pedes is not a table of steps"),
         ({"steps": [{"iters": 100, "pedes": [["IFT"]]}]}, "set.steps[0].iters = 100 is not allowed"),
     ],
 )
@@ -398,7 +398,7 @@ def test_sizes_and_scripts_of_the_first_generation() -> None:
     assert (config.solver.environment, config.solver.pede) == ("/env/mille.sh", "pede")
     assert (config.htcondor.reco.memory_mb, config.htcondor.reco.disk_mb) == (4096, 8192)
     assert (config.htcondor.mille.memory_mb, config.htcondor.retries) == (256, 3)
-    assert [one for one in found.left if one.why.startswith("not known")] == []
+    assert [one for one in found.left if one.why.startswith("unknown key")] == []
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_sizes_and_scripts_of_the_first_generation() -> None:
     [
         ("raw: [1, 2", "c.yaml is not YAML: line 1, column "),
         ("a: 1\nb:\n\tc: 2\n", "c.yaml is not YAML: line 3, column 1: "),
-        ("a: 1\nb: 2\na: 3\n", "c.yaml is not YAML: line 3, column 1: the key 'a' is given twice; correct it there"),
+        ("a: 1\nb: 2\na: 3\n", "c.yaml is not YAML: line 3, column 1: duplicate key 'a'; correct it there"),
         ("- 1\n", "it must be a mapping of keys"),
         ("", "c.yaml is empty"),
         ("a: &a [*a]\n", "c.yaml is not YAML"),
@@ -444,8 +444,8 @@ def test_digits_of_yaml_stay_as_they_are_written() -> None:
     [
         ("${tpl.dir}/${src.dir}/x", None),
         ("${nowhere}/x", "refers to nowhere, which is not in the file"),
-        ("${src}/x", "refers to src, which is no single value"),
-        ("${env.root}", "refers to itself by way of env.root"),
+        ("${src}/x", "refers to src, which is not a single value"),
+        ("${env.root}", "refers to itself through env.root"),
         ("${oc.env:HOME}/x", "refers to oc.env:HOME, which is not in the file"),
     ],
 )

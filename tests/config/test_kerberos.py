@@ -64,7 +64,7 @@ def test_an_expired_credential_is_named(stored: Path, monkeypatch: pytest.Monkey
     assert kerberos.expired(NOW) == ""
     credential.adopt()
     assert kerberos.expired(NOW) == ""
-    said = "the credential that HTCondor keeps for the campaign expired at 2027-01-15 09:00 UTC"
+    said = "the credential that HTCondor stores for the campaign expired at 2027-01-15 09:00 UTC"
     assert kerberos.expired(VALID.end) == said
     stored.write_text("no cache")
     assert kerberos.expired(VALID.end) == ""
@@ -79,10 +79,10 @@ def test_what_the_probe_reports(stored: Path, monkeypatch: pytest.MonkeyPatch) -
         kerberos.received(NOW)
     monkeypatch.setenv(credential.CACHE, str(stored))
     assert kerberos.received(NOW) == kerberos.stored(NOW)
-    with pytest.raises(CampaignError, match="has no valid ticket; type `kinit`"):
+    with pytest.raises(CampaignError, match="has no valid ticket; run `kinit`"):
         kerberos.received(VALID.end)
     monkeypatch.setenv(credential.VARIABLE, "/nonexistent/ann.cc")
-    assert kerberos.stored(NOW) == "HTCondor has stored it; /nonexistent/ann.cc cannot be read here"
+    assert kerberos.stored(NOW) == "stored by HTCondor; /nonexistent/ann.cc cannot be read here"
     monkeypatch.delenv(kerberos.MARK)
     with pytest.raises(CampaignError, match="SendCredential of its job is not true"):
         kerberos.stored(NOW)

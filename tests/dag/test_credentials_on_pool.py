@@ -157,7 +157,7 @@ def test_submit_without_a_ticket(desk: Desk, kinit: Site) -> None:
     """Without a ticket nothing is submitted or left, and the message says to get one."""
     kinit.ticket.unlink()
     said = refused(desk, status=2)
-    assert f"{kinit.folder}/producer produced no Kerberos credential: get a ticket with `kinit`" in said
+    assert f"{kinit.folder}/producer produced no Kerberos credential; get a ticket with `kinit`" in said
 
 
 def test_submit_without_a_credd(desk: Desk, kinit: Site) -> None:
@@ -183,7 +183,9 @@ def test_a_condor_credd_that_hangs(kinit: Site, monkeypatch: pytest.MonkeyPatch)
     )
     os.kill(credd, signal.SIGSTOP)
     try:
-        with pytest.raises(CampaignError, match=r"no answer of the producer or the condor_credd within 3 s"):
+        with pytest.raises(
+            CampaignError, match=r"no answer from the credential producer or the condor_credd within 3 s"
+        ):
             credentials.issue(description)
     finally:
         os.kill(credd, signal.SIGCONT)
@@ -232,7 +234,7 @@ box_TOKEN_URL = https://box.example.org/token
 
 def test_a_pool_that_runs_without_credentials(pool: personal.Pool, credential_pool: Path) -> None:
     """`pool start --credentials` says how to get a ticket; it refuses a pool that runs without credentials."""
-    with pytest.raises(UserError, match="runs without credentials: stop it first"):
+    with pytest.raises(UserError, match="runs without credentials; stop it first"):
         personal.start(pool.folder, credentials=True)
     command = [*COMMAND, "pool", "start", "--credentials", "--folder", str(credential_pool)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -346,7 +348,7 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
     expired = f"{datetime.fromtimestamp(ticket.end, UTC):%Y-%m-%d %H:%M} UTC"
     for said in (desk.run("status", NAME), desk.letters("failed")):
         words = " ".join(said.split())
-        assert f"{name}: the credential that HTCondor keeps for the campaign expired at {expired}; " in words
+        assert f"{name}: the credential that HTCondor stores for the campaign expired at {expired}; " in words
         assert "Key has expired" in words
         assert fix in words
     until(no_dagman)

@@ -138,7 +138,7 @@ def test_a_failure_leaves_a_rescue_and_resume_finishes(campaign: Campaign) -> No
     campaign.orders("*reconstruct*1?1?401* 61\n*post*i01_00401* 43\n*solve* 1\n")
     folder = str(campaign.folder)
     first = submit_dag(campaign.schedd, folder)
-    with pytest.raises(UserError, match=f"runs already as job {first}.0"):
+    with pytest.raises(UserError, match=f"is already running as job {first}.0"):
         submit_dag(campaign.schedd, folder)
     assert campaign.end(first) == 1
     assert len(campaign.calls("reconstruct . 1 1 401")) == 1
@@ -210,7 +210,7 @@ class Refusing:
 def test_a_refused_submission_can_be_typed_again(pool: Pool, workdir: Path) -> None:
     """Files that HTCondor's library wrote before the schedd refused do not prevent the next attempt."""
     campaign = Campaign(workdir, "campaign.iterations = 1\nhtcondor.scan_interval_s = 1")
-    with pytest.raises(CampaignError, match="HTCondor did not take"):
+    with pytest.raises(CampaignError, match="HTCondor did not accept"):
         submit_dag(Refusing(campaign.schedd), str(campaign.folder))  # type: ignore[arg-type]
     cluster = submit_dag(campaign.schedd, str(campaign.folder))
     campaign.wait(lambda: not dagman_jobs(campaign.schedd, str(campaign.folder)))

@@ -151,12 +151,12 @@ def test_a_space_in_the_folder_is_encoded_where_dagman_splits() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"folder": "/var/a$b"}, "the campaign's folder (in campaign.folder) is /var/a$b"),
+        ({"folder": "/var/a$b"}, "the campaign's folder (campaign.folder) is /var/a$b"),
         ({"folder": '/var/a"b'}, "the campaign's folder"),
         ({"folder": "/var/a\nb"}, "the campaign's folder"),
         (
             {"python": "/my python/bin"},
-            "the Python interpreter (python.hooks) is /my python/bin, and DAGMan cannot use a path with a",
+            "the Python interpreter (python.hooks) is /my python/bin, but DAGMan cannot use a path with a",
         ),
         ({"hook": "/a b/run.py"}, "faser-align's own folder"),
     ],

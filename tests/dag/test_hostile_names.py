@@ -123,7 +123,8 @@ def test_the_name_of_a_campaign(workdir: Path, name: str) -> None:
         assert f"SET_JOB_ATTR FaserCampaign = {json.dumps(name, ensure_ascii=False)}" in planned.dag
         return
     with pytest.raises(
-        UserError, match=r"cannot name a campaign: use at most 100 letters|the solver cannot use a path"
+        UserError,
+        match=r"is not a valid campaign name; choose with --name at most 100 letters|the solver cannot use a path",
     ):
         make_plan(workdir, name=name)
 

@@ -51,7 +51,7 @@ def test_init_writes_a_profile_once(workdir: Path, profile: str) -> None:
     assert f"faser-align check --config {path}" in result.output
     assert f'profile "{profile}"' in path.read_text()
     path.write_text("mine")
-    assert "exists already" in mistake("init", "-o", str(path))
+    assert "already exists" in mistake("init", "-o", str(path))
     assert path.read_text() == "mine"
     assert run("init", "-o", str(path), "--force").exit_code == 0
     assert [old.read_text() for old in workdir.glob("a.toml.old-*")] == ["mine"]
@@ -59,8 +59,8 @@ def test_init_writes_a_profile_once(workdir: Path, profile: str) -> None:
 
 def test_init_names_the_profiles(workdir: Path) -> None:
     """An unknown profile is refused with the known ones."""
-    assert "choose local or lxplus" in mistake("init", "--profile", "x", "-o", str(workdir / "x"))
-    assert "cannot be written" in mistake("init", "-o", str(workdir / "none" / "x.toml"))
+    assert "must be local or lxplus" in mistake("init", "--profile", "x", "-o", str(workdir / "x"))
+    assert "cannot write" in mistake("init", "-o", str(workdir / "none" / "x.toml"))
 
 
 def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_dry_run_says_all_and_does_nothing(here: Path) -> None:
         "at most 7 iterations",
         "3 (without the IFT)",
         "personal pool, 35 nodes",
-        "nobody will be told",
+        "nobody is notified",
         "nothing was written",
     ):
         assert words in result.output
@@ -86,7 +86,7 @@ def test_a_dry_run_says_that_the_real_one_would_be_refused(here: Path, monkeypat
     monkeypatch.delenv("CONDOR_CONFIG", raising=False)
     result = run(*GOOD)
     assert result.exit_code == 0
-    assert "warning: without --dry-run this is refused: " in result.stderr
+    assert "warning: without --dry-run submit refuses this: " in result.stderr
     assert ("refuses jobs of root" if os.geteuid() == 0 else "`faser-align pool start`") in result.stderr
 
 
@@ -95,8 +95,8 @@ def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     other = tmp_path / "elsewhere"
     registry.add("mine", make_campaign(other, name="mine")["folder"])
-    assert f"warning: a campaign in {other} is called mine, too: " in run(*GOOD, "--name", "mine").stderr
-    assert "is called" not in run(*GOOD, "--name", "another").stderr
+    assert f"warning: a campaign in {other} has the same name mine; " in run(*GOOD, "--name", "mine").stderr
+    assert "has the same name" not in run(*GOOD, "--name", "another").stderr
 
 
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
@@ -112,18 +112,18 @@ def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
         ({"-f": "abc"}, "-f abc"),
         ({"-r": "x"}, "-r x is not a run"),
         ({"-y": "1999"}, "-y 1999"),
-        ({"-i": "0"}, "-i 0 is not allowed"),
+        ({"-i": "0"}, "-i 0: must be a whole number"),
         ({"-i": "100"}, "from 1 to 99"),
-        ({"--config": "none.toml"}, "there is no configuration file none.toml"),
-        ({"--config": "."}, "cannot be read"),
+        ({"--config": "none.toml"}, "none.toml: no such configuration file"),
+        ({"--config": "."}, "cannot read"),
         ({"--config": "empty.toml"}, "is empty"),
         ({"--config": "bad.toml"}, "did you mean campaign.iterations?"),
         ({"--config": "told.toml"}, "targets.toml"),
         ({"--config": "tmp.toml"}, "under /tmp"),
         ({"--constants": "none.txt"}, "none.txt"),
         ({"--constants": "empty.toml"}, "empty.toml"),
-        ({"--name": "a/b"}, "cannot name a campaign"),
-        ({"--name": "taken"}, "exists already"),
+        ({"--name": "a/b"}, "is not a valid campaign name"),
+        ({"--name": "taken"}, "already exists"),
         ({"--threest": None, "--fourst": None}, "exclude each other"),
         ({"--config": "fixed.toml"}, "stage 'all', step 'nothing': fix = [IFT, 3ST] fixes every parameter"),
     ],
@@ -181,7 +181,7 @@ def test_check_of_a_configuration_that_cannot_be_used(here: Path, words: tuple[s
     assert "x is not a key of the configuration" in said
     assert "campaign.iterations = 0 is not allowed" in said
     (here / "faser-align.toml").unlink()
-    assert "there is no configuration file faser-align.toml" in mistake(*words)
+    assert "faser-align.toml: no such configuration file" in mistake(*words)
 
 
 def test_submit_submits(here: Path, pool: Pool) -> None:
@@ -198,8 +198,8 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
         (job,) = dagman_jobs(schedd, folder)
         assert f"submitted as job {job.cluster};" in result.output
         assert read_record(folder)["files"] == [400]
-        assert "exists already" in mistake(*words)
-        assert f"runs already as job {job.cluster}.0" in mistake(*words, "--force")
+        assert "already exists" in mistake(*words)
+        assert f"is already running as job {job.cluster}.0" in mistake(*words, "--force")
     stop_dag(schedd, folder, job.cluster)
     assert run(*words, "--force", "--json").exit_code == 0
     assert len(list(here.glob("my camp.old-*"))) == 1

@@ -211,7 +211,7 @@ def test_own_parameters_go_before_the_rules(tmp_path: Path) -> None:
 def test_own_parameters_must_be_there(tmp_path: Path) -> None:
     """A file that cannot be read is named with its step."""
     text = '[[stages]]\nname = "s"\n[[stages.steps]]\nname = "t"\nparameters = "none.txt"\n'
-    with pytest.raises(UserError, match=r"step 't': parameters = .*none\.txt cannot be read"):
+    with pytest.raises(UserError, match=r"step 't': parameters = .*none\.txt: cannot read"):
         record_of(text, str(tmp_path))
 
 

@@ -34,7 +34,7 @@ def test_a_folder_that_others_could_write(workdir: Path, mode: int) -> None:
     with pytest.raises(UserError) as refused:
         make_plan(workdir)
     assert str(refused.value) == (
-        f"campaign.folder is {workdir}, and {workdir} can be written by everybody, so that others could run programs in "
+        f"campaign.folder is {workdir}, and {workdir} is writable by everyone, so others could run programs in "
         f"your name; `chmod go-w {workdir}`"
     )
 
@@ -60,12 +60,10 @@ def test_an_interpreter_that_others_could_write(workdir: Path) -> None:
     (workdir / "python").symlink_to("open/python")
     check_programs(str(workdir / "python"), hook)
     (workdir / "open").chmod(0o777)
-    with pytest.raises(
-        UserError, match=f"the Python interpreter is {workdir}/python, and {workdir}/open can be written"
-    ):
+    with pytest.raises(UserError, match=f"the Python interpreter is {workdir}/python, and {workdir}/open is writable"):
         check_programs(str(workdir / "python"), hook)
     interpreter = f'[python]\njobs = "{workdir}/python"\n'
-    with pytest.raises(UserError, match=f"python.jobs is {workdir}/python, and {workdir}/open can be written"):
+    with pytest.raises(UserError, match=f"python.jobs is {workdir}/python, and {workdir}/open is writable"):
         make_plan(workdir, interpreter)
 
 
@@ -82,7 +80,7 @@ def test_a_program_that_others_could_write(workdir: Path) -> None:
     module = package / "state" / "apply.py"
     module.chmod(0o666)
     with pytest.raises(
-        UserError, match=rf"faser-align's own folder is {package}, and {module} can be written by everybody"
+        UserError, match=rf"faser-align's own folder is {package}, and {module} is writable by everyone"
     ):
         check_programs(record["python"], hook)
 

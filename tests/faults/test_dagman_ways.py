@@ -286,7 +286,7 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
         assert campaign.unsound() == [], campaign.name
         assert {node["state"] for node in campaign.nodes().values()} == {"done"}, campaign.name
     said = resumed[0].command("stop", "--yes")
-    assert (said.returncode, "is exhausted already, so there is nothing to stop" in said.stderr) == (2, True)
+    assert (said.returncode, "is already exhausted; there is nothing to stop" in said.stderr) == (2, True)
 
 
 def _said(campaign: PoolCampaign) -> str:

@@ -38,7 +38,7 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
     assert hook("post", folder, NODE, 0, 2, exit_codes.RAW_MISSING, "13.0", 0).returncode == 0
     (lost,) = due(folder)["files_lost"]
     assert lost["why"] == "raw file missing or unreadable: inputs: raw file /r/400 cannot be read"
-    assert lost["cure"] == "put the raw file in place; a campaign that is submitted anew takes it in again"
+    assert lost["cure"] == "put the raw file in place; a new campaign uses it again"
 
 
 def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
     why = "conversion to Mille failed: no track is left"
     take(folder, PRE, {**FAILED, "fatal": True, "ret": exit_codes.CONVERSION, "exit": exit_codes.FATAL, "reason": why})
     (lost,) = due(folder)["files_lost"]
-    assert lost["cure"] == "compare the cuts of [mille] with what the reason counts; then submit anew"
+    assert lost["cure"] == "compare the cuts of [mille] with the counts in the reason, then submit a new campaign"
 
 
 def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:

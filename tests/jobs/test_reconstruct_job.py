@@ -146,7 +146,7 @@ def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> N
         (("{folder}", 1, "one", 400), "expected CAMPAIGN STAGE ITERATION FILE"),
         (("{folder}", 2, 1, 400), "has no iteration 1 of stage 2"),
         (("{folder}", 1, 1, 399), "raw file 399 does not belong to the campaign"),
-        (("/nowhere", 1, 1, 400), "/nowhere is no campaign"),
+        (("/nowhere", 1, 1, 400), "/nowhere is not a campaign"),
     ],
 )
 def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:

@@ -215,7 +215,7 @@ def test_no_htcondor(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     with pytest.raises(UserError, match="HTCondor is not on this machine"):
         machine.condor_master()
     (workdir / "condor_master").touch(0o755)
-    with pytest.raises(UserError, match="HTCondor is only in part on this machine"):
+    with pytest.raises(UserError, match="HTCondor is only partly installed on this machine"):
         machine.condor_master()
 
 
@@ -245,7 +245,7 @@ def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None
 def test_a_folder_that_cannot_be_written(pool: personal.Pool, workdir: Path) -> None:
     """The error names the folder and the option that chooses another."""
     workdir.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be written") as caught:
+    with pytest.raises(UserError, match="cannot write") as caught:
         personal.start(workdir / "pool")
     workdir.chmod(0o700)
     assert str(workdir / "pool") in str(caught.value)

@@ -23,5 +23,5 @@ def test_a_schedd_that_cannot_be_found_is_one_sentence(
         raise problem
 
     monkeypatch.setattr(htcondor2, "Schedd", fail)
-    with pytest.raises(UserError, match=f"no HTCondor schedd answers {said}: work on a machine that submits"):
+    with pytest.raises(UserError, match=f"no HTCondor schedd answers {said}; work on an access point"):
         schedd("system")

@@ -59,7 +59,7 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
     refused = one.command("repair")
     (one.orders / "wait_s").write_text("0.1")
     assert refused.returncode == 2
-    assert "and its hooks write the store: stop it with `faser-align stop lost-store`" in refused.stderr
+    assert "and its scripts write the state database; stop it with `faser-align stop lost-store`" in refused.stderr
     assert one.wait_end() == "converged"
     assert one.unsound() == []
     idle = one.command("repair")
@@ -124,7 +124,7 @@ def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, ma
     assert done.returncode == 0, done
     assert "state: reconstructing -> removed" in done.stdout
     assert f"closed as removed: DAGMan {cluster}.0 was removed at " in done.stdout
-    assert "1 of the messages that waited sent" in done.stdout
+    assert "1 pending message sent" in done.stdout
     assert "next: faser-align resume gone" in done.stdout
     assert subjects(mailbox) == ["removed"]
     assert one.command("wait").returncode == 16
@@ -146,7 +146,7 @@ def test_a_schedd_that_does_not_answer(
     monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
     left = one.command("repair")
     assert left.returncode == 1
-    assert "whether a DAGMan of unasked is in HTCondor's queue is not known: no pool in " in left.stderr
-    assert "If you are sure that none is, say --without-htcondor" in left.stderr
+    assert "cannot tell whether a DAGMan of unasked is in HTCondor's queue: no pool in " in left.stderr
+    assert "If you are sure that there is none, add --without-htcondor" in left.stderr
     sure = one.command("repair", "--without-htcondor")
     assert (sure.returncode, sure.stdout) == (0, "unasked: nothing to repair; it is created\n")
