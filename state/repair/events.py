@@ -200,7 +200,7 @@ def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> N
         event["reason"] = judging.why(ret, record["folder"] if latest else "", one.node)
         if kind == "reco" and one.status == 0:
             event |= {"outcome": "lost", "exit": 0}
-        elif kind == "reco":  # POST failed: it did not drop the file
+        elif kind == "reco" and (one.status or 0) > 0:  # POST failed: it did not drop the file; a killed one may have
             event |= {"fatal": False, "max_retries": event["retry"] + 1}
     elif kind == "reco":
         if one.status:

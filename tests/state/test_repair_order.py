@@ -326,10 +326,17 @@ def test_a_final_that_never_ended(story: Story, removed: bool, tmp_path: Path) -
     assert rows(made, "SELECT state FROM campaign") == [("removed" if removed else "failed",)]
 
 
-@pytest.mark.parametrize(("told", "outcome"), [(0, "lost"), (43, "failed"), (-9, "failed")])
-@pytest.mark.parametrize("min_files", [0.5, 1.0])
-def test_a_file_was_dropped_if_dagman_was_told_so(told: int, outcome: str, min_files: float, tmp_path: Path) -> None:
-    """A POST that succeeded after a failed job has dropped its file, and one that failed or was killed has not."""
+@pytest.mark.parametrize(
+    ("told", "min_files", "outcome"),
+    [
+        *((0, m, "lost") for m in (0.5, 1.0)),
+        *((43, m, "failed") for m in (0.5, 1.0)),
+        (-9, 0.5, "lost"),
+        (-9, 1.0, "failed"),
+    ],
+)
+def test_a_file_was_dropped_if_its_post_succeeded(told: int, min_files: float, outcome: str, tmp_path: Path) -> None:
+    """A POST that succeeded after a failed job dropped its file, one that failed did not, and a killed one did if it could."""
     story = Story(tmp_path / "c", files=2, min_files=min_files)
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 61 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_{'FAILURE' if told else 'SUCCESS'} 13.0 - - 1")
