@@ -38,7 +38,7 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     assert page.locator("header p").inner_text() == (
-        "Raw files of an iteration are reconstructed. The last verdict: significance 5 is not below 0.01 and effect 9 um is "
+        "Raw files of an iteration are being reconstructed. The last verdict: significance 5 is not below 0.01 and effect 9 um is "
         "not below 0.5 um"
     )
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
