@@ -5,6 +5,8 @@ Standard library only, and little of it, because every hook imports this module.
 
 import os
 
+from faser_align.fsm import table
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +48,7 @@ LOGS = "logs"  # below 1reco and 3millepede: output of the jobs
 PASSED = "passed"  # suffix of the mark that makes a job end at once
 FINAL_NODE = "final"
 
-VALIDATION = 0  # stage number of the validation; its two reconstructions are iterations
+VALIDATION = table.VALIDATION
 BEFORE, AFTER = 1, 2  # with the first constants, with the last constants
 VALIDATE_NODE = "validate"
 _HALVES = ("", "before", "after")

@@ -106,6 +106,7 @@ NODE = (
     ("held", "lost", "lost"),
 )
 
+VALIDATION = 0  # stage number of the validation; its two reconstructions are iterations
 NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped")
 
 # What the command line says of a DAGMan that it has submitted, and what else it asks for that moves the campaign.

@@ -7,9 +7,11 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import table
+from faser_align.fsm import events, reduce, reduce_campaign, table
 from faser_align.predecessor.folder import Past, Place
-from faser_align.state import advance, apply, database, history
+from faser_align.state import database, writer
+from faser_align.state.write.load import load
+from faser_align.state.write.save import save
 
 DAGMAN = "imported"  # in place of the DAGMan job's id
 JUDGED = "imported: faser-alignment-script makes no decisions"
@@ -27,24 +29,22 @@ def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[di
         0, which the transaction returns.
     """
     for place, numbers in zip(places, metrics, strict=True):
-        began = _event("pre", "", place.past.began)
         if not place.past.tracks:
-            campaign = history.Campaign(db, began)
-            if campaign.dag_id != DAGMAN:
-                advance.new_dagman(campaign)
-            history.campaign_event(campaign, "reconstruction_started", place.stage, place.number)
+            began = dict(events.dagman(_source(place.past.began), resumed=False))
+            reaction = reduce.Reaction(load(db, began), began, table.campaign_after)
+            reduce_campaign.new_dagman(reaction)
+            reaction.move_campaign("reconstruction_started", place.stage, place.number)
+            save(db, reaction.all_changes())
         for event in _events(place, numbers, last=place is places[-1], record=record):
-            apply.apply(db, event)
+            writer.apply(db, event)
         if not place.past.is_solved:
             db.execute(
                 "UPDATE iterations SET metrics = json(?) WHERE stage = ? AND iteration = ?",
                 (json.dumps(numbers), place.stage, place.number),
             )
     if not places[-1].past.is_solved:
-        apply.apply(
-            db,
-            {**_event("final", layout.FINAL_NODE, places[-1].past.ended), "dag_status": 2, "failed_count": 1},
-        )
+        end = events.final(_source(places[-1].past.ended), layout.FINAL_NODE, 2)
+        writer.apply(db, end)
     _mark(db, places, record)
     # The outcome of files whose tracks no longer exist is unknown.
     db.execute("DELETE FROM nodes WHERE state = 'waiting'")
@@ -76,16 +76,16 @@ def _why(past: Past) -> str:
 def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manifest) -> Iterator[dict[str, Any]]:
     past = place.past
     for file in past.tracks:
-        yield _event("pre", layout.reco_node(place.stage, place.number, file), past.began)
+        yield _pre(layout.reco_node(place.stage, place.number, file), past.began)
     for file, at in past.tracks.items():
-        yield _ended("succeeded", layout.reco_node(place.stage, place.number, file), max(at, past.began))
+        yield _post(layout.reco_node(place.stage, place.number, file), max(at, past.began))
     node = layout.mille_node(place.stage, place.number)
-    yield _event("pre", node, max([past.began, *past.tracks.values()]))
+    yield _pre(node, max([past.began, *past.tracks.values()]))
     if not past.is_solved:
-        yield _ended("failed", node, past.ended) | {"reason": f"no solution: {_why(past)}"}
+        yield _post(node, past.ended, f"no solution: {_why(past)}")
         return
     name = "limit" if place.number == record["stages"][place.stage - 1]["iterations"] else "go_on"
-    yield _ended("succeeded", node, past.ended) | {
+    yield _post(node, past.ended) | {
         "verdict": name,
         "verdict_reason": JUDGED,
         "criteria": "[]",
@@ -96,11 +96,14 @@ def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manife
     }
 
 
-def _event(phase: str, node: str, at: float) -> dict[str, Any]:
-    return {"phase": phase, "dag_id": DAGMAN, "node": node, "utc": database.utc(at), "host": "", "exit": 0, "retry": 0}
+def _source(at: float) -> "events.Source":
+    return {"dag_id": DAGMAN, "utc": database.utc(at), "host": ""}
 
 
-def _ended(outcome: str, node: str, at: float) -> dict[str, Any]:
-    failed = outcome == "failed"
-    about = {"max_retries": 0, "ret": int(failed), "job_id": "", "outcome": outcome, "reason": "", "fatal": failed}
-    return {**_event("post", node, at), **about, "exit": int(failed)}
+def _pre(node: str, at: float) -> dict[str, Any]:
+    return dict(events.pre(_source(at), node, 0))
+
+
+def _post(node: str, at: float, reason: str = "") -> dict[str, Any]:
+    about = {"retry": 0, "max_retries": 0, "ret": int(bool(reason))}
+    return dict(events.post(_source(at), node, **about, job_id="", reason=reason))

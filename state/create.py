@@ -7,7 +7,7 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import table
+from faser_align.fsm import events, table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, publish, redolog, schema, spool
 
@@ -38,15 +38,9 @@ def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> Non
     Raises:
         StoreError: the spool cannot be written.
     """
-    event = {
-        "phase": "control",
-        "event": "resumed" if resumed else "submitted",
-        "dag_id": f"{cluster}.0",
-        "utc": database.utc(),
-        "host": os.uname().nodename,
-    }
+    source: events.Source = {"dag_id": f"{cluster}.0", "utc": database.utc(), "host": os.uname().nodename}
     try:
-        spool.put(folder, event)
+        spool.put(folder, dict(events.dagman(source, resumed=resumed)))
     except OSError as problem:
         raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
 
@@ -64,7 +58,7 @@ def nodes(record: Manifest) -> list[tuple[str, str, int, int, int]]:
 
 
 def columns(record: Manifest) -> dict[str, Any]:
-    """The columns of the campaign's row that follow from what can be changed in its record (``wishes.COLUMNS``)."""
+    """The columns of the campaign's row that follow from what can be changed in its record (``reduce_campaign.COLUMNS``)."""
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
         "data": record["data"],

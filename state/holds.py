@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
-from faser_align.state import apply, joblogs, judging
+from faser_align.fsm import events
+from faser_align.state import joblogs, judging, writer
 
 Event = dict[str, Any]
 
@@ -55,13 +56,12 @@ def take(db: sqlite3.Connection, event: Event, found: Sequence[Hold]) -> None:
     if not found or db.execute("SELECT dag_id FROM campaign").fetchone()[0] != dag_id:
         return
     known = set(db.execute("SELECT job_id, hold_time FROM events WHERE dag_id = ? AND phase = 'hold'", (dag_id,)))
-    common = {key: event[key] for key in ("dag_id", "utc", "host")}
+    source: events.Source = {"dag_id": dag_id, "utc": event["utc"], "host": event["host"]}
     for hold in found:
         # A hold without a time was recorded while the log could not be read.
         if known & {(hold.job_id, hold.time), (hold.job_id, "")} or not _is_node(db, hold.node):
             continue
-        about = {"node": hold.node, "job_id": hold.job_id, "hold_time": hold.time, "reason": hold.reason}
-        apply.apply(db, {**common, **about, "phase": "hold", "exit": 0})
+        writer.apply(db, events.hold(source, *hold))
 
 
 def _is_node(db: sqlite3.Connection, name: str) -> bool:

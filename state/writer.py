@@ -3,14 +3,17 @@
 import _sqlite3 as sqlite3
 import sys
 
+from faser_align.fsm import reduce, table
 from faser_align.state import database, spool
-from faser_align.state.apply import apply
+from faser_align.state.write.load import load
+from faser_align.state.write.save import save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from faser_align.state.history import Event
+    Event = dict[str, Any]
 
 # What a file in the spool may turn out to be: half-written, foreign, or an event of another campaign.
 UNFIT = (
@@ -71,6 +74,31 @@ def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connecti
         # The store knows their names: the next hook takes the files away, and takes nothing in twice.
         print(f"faser-align: what was taken in stays in the spool for now: {problem}", file=sys.stderr)
     return answer
+
+
+def apply(db: sqlite3.Connection, event: "Any") -> int:
+    """Record ``event`` and return the exit status that answers it; a repeat changes nothing and has the same answer.
+
+    Raises:
+        sqlite3.Error: the transaction must be rolled back.
+        KeyError, ValueError: it is not an event of this campaign.
+    """
+    known = load(db, event)
+    is_reco = "node" in known and known["node"]["kind"] == "reco"
+    after = table.campaign_after if is_reco else _machine()
+    changes, exit_status = reduce.react(known, event, after)
+    save(db, changes)
+    return exit_status
+
+
+def _machine() -> "Callable[[str, str], str | None]":
+    """The campaign's machine; it needs a library, which scripts of reconstruction nodes start without."""
+    from faser_align.system.libraries import site_packages
+
+    site_packages()
+    from faser_align.fsm import machine
+
+    return machine.campaign_after
 
 
 def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Make a campaign's events from DAGMan's logs, in the form in which scripts make them.
+"""Make a campaign's events from DAGMan's logs, in the form in which scripts make them (``fsm.events``).
 
 Pure, except that metrics and the ends of jobs' logs are read from the campaign's folder. Times are DAGMan's, to the second,
 and the host is empty: the logs do not have it.
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from faser_align.campaign import changes, layout
 from faser_align.campaign.changes import Change
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import exit_codes, table
+from faser_align.fsm import events, exit_codes, table
 from faser_align.state import control_requests, create, dagmanlogs, database, joblogs, judging
 from faser_align.state.dagmanlogs import Logs
 from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun, script_runs
@@ -45,38 +45,40 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
         hold = holds.next(one.job_id) if one.phase == "hold" else None
         if (one.phase == "pre" and (one.status or 0) > 0) or (one.phase == "hold" and hold is None):
             continue
-        event: Event = {
-            "phase": one.phase,
-            "dag_id": one.dag_id,
-            "node": one.node,
-            "utc": database.utc(one.at_s),
-            "host": "",
-            "exit": 0,
-        }
+        source: events.Source = {"dag_id": one.dag_id, "utc": database.utc(one.at_s), "host": ""}
         attempt = (one.dag_id, one.node)
-        if (one.phase in ("pre", "post") and (one.status or 0) < 0) or (one.phase == "final" and one.ret == UNENDED):
-            event[UNSURE] = True
+        event: Event
         if one.phase == "dagman":
-            del event["node"]
             if found:
-                found.append(_end_of(dag_ids[-1] if dag_ids else UNKNOWN, event["utc"], logs))
+                before = dag_ids[-1] if dag_ids else UNKNOWN
+                left = how_dagman_left(logs.dagman_log, before)
+                found.append({**end_of(left, {**source, "dag_id": before}), PROVED: True})
             dag_ids.append(one.dag_id)
-            event |= {"phase": "control", "event": "resumed" if found else "submitted"}
+            event = dict(events.dagman(source, resumed=bool(found)))
         elif one.phase == "pre":
-            event["retry"] = tries[attempt]
+            event = dict(events.pre(source, one.node, tries[attempt]))
         elif hold is not None:
-            event["job_id"] = one.job_id
-            event["hold_time"], event["reason"] = hold
+            event = dict(events.hold(source, one.node, one.job_id, *hold))
         elif one.phase == "final":
-            event |= {"dag_status": one.status, "failed_count": 0}
+            event = dict(events.final(source, one.node, one.status or 0))
         else:
-            event["retry"] = retries.get((one.node, one.job_id), tries[attempt])
-            event["max_retries"] = record["config"]["htcondor"]["retries"]
+            event = dict(
+                events.post(
+                    source,
+                    one.node,
+                    retry=retries.get((one.node, one.job_id), tries[attempt]),
+                    max_retries=record["config"]["htcondor"]["retries"],
+                    ret=one.ret or 0,
+                    job_id=one.job_id,
+                )
+            )
             tries[attempt] += 1
             if _is_undecided(one):
-                event |= {"job_id": one.job_id, UNDECIDED: True}
+                event[UNDECIDED] = True
             else:
                 posts[id(event)] = one
+        if (one.phase in ("pre", "post") and (one.status or 0) < 0) or (one.phase == "final" and one.ret == UNENDED):
+            event[UNSURE] = True
         found.append(event)
     result = _with_changes(found, record, changed, logs.extended_by)
     _judge(result, posts, record, changed)
@@ -99,24 +101,12 @@ def _is_undecided(one: ScriptRun) -> bool:
     return one.phase == "post" and (one.status or 0) < 0 and one.ret == 0
 
 
-def _end_of(dag_id: str, utc: str, logs: Logs) -> Event:
-    """Return the end of a DAGMan that another one followed. It only counts if the campaign has not ended by then.
+def end_of(left: "Left", source: "events.Source") -> Event:
+    """Return the end of a DAGMan. If another one followed it only counts if the campaign has not ended by then.
 
     A DAGMan that left without FINAL was closed by ``repair``, or goes on in the next one.
     """
-    left = how_dagman_left(logs.dagman_log, dag_id)
-    return {
-        "phase": "final",
-        "dag_id": dag_id,
-        "node": layout.FINAL_NODE,
-        "utc": utc,
-        "host": "",
-        "exit": 1,
-        "dag_status": 4 if left.removed else 1,
-        "failed_count": 0,
-        "reason": left.words,
-        PROVED: True,
-    }
+    return dict(events.final(source, layout.FINAL_NODE, 4 if left.removed else 1, left.words))
 
 
 def _solved(record: Manifest) -> list[Event]:
@@ -190,21 +180,17 @@ class _Holds:
 
 def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> None:
     """Add the outcome of a job to its POST. The logs have POST's exit status; files may have changed since."""
-    ret = one.ret or 0
-    event |= {"job_id": one.job_id, "ret": ret, "exit": exit_codes.job_exit(ret), "reason": ""}
-    event["fatal"] = event["exit"] == exit_codes.FATAL
-    event["outcome"] = "succeeded" if ret == 0 else "failed"
     kind = layout.parse_node(one.node)[0]
-    if ret != 0:
+    if one.ret:
         # Each attempt overwrites the job's log: only the last attempt has its last line.
-        event["reason"] = judging.why(ret, record["folder"] if latest else "", one.node)
+        event["reason"] = judging.why(one.ret, record["folder"] if latest else "", one.node)
         if kind == "reco" and one.status == 0:
             event |= {"outcome": "lost", "exit": 0}
         elif kind == "reco" and (one.status or 0) > 0:  # POST failed: it did not drop the file; a killed one may have
             event |= {"fatal": False, "max_retries": event["retry"] + 1}
     elif kind == "reco":
         if one.status:
-            event["outcome"], event["reason"], event["exit"] = "failed", "no output", 1
+            event |= {"outcome": "failed", "reason": "no output", "exit": 1}
     else:
         judging.judge(record, event)
         _agree(event, one.status or 0, record)

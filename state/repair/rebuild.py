@@ -19,11 +19,10 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
-from faser_align.state import dagmanlogs, database, redolog, spool
-from faser_align.state.apply import apply
+from faser_align.state import dagmanlogs, database, redolog, spool, writer
 from faser_align.state.dagmanlogs import Logs
 from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
-from faser_align.state.repair.events import events_of, how_dagman_left
+from faser_align.state.repair.events import end_of, events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
 from faser_align.system import atomic
 
@@ -197,19 +196,9 @@ def _close(path: str, logs: Logs) -> str:
         if state not in table.UNFINISHED or not dag_id:
             return ""
         left = how_dagman_left(logs.dagman_log, dag_id)
-        event = {
-            "phase": "final",
-            "dag_id": dag_id,
-            "node": layout.FINAL_NODE,
-            "utc": database.utc(),
-            "host": os.uname().nodename,
-            "exit": 1,
-            "dag_status": 4 if left.removed else 1,
-            "failed_count": 0,
-            "reason": left.words,
-        }
+        event = end_of(left, {"dag_id": dag_id, "utc": database.utc(), "host": os.uname().nodename})
         db.execute("BEGIN IMMEDIATE")
-        apply(db, event)
+        writer.apply(db, event)
         db.execute("COMMIT")
         return left.words
 

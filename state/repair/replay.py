@@ -8,7 +8,6 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
-from faser_align.state.apply import apply
 from faser_align.state.repair.copies import UNTOLD, opened
 from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE
 from faser_align.state.repair.runs import NEAR_S
@@ -133,7 +132,7 @@ def _apply(db: sqlite3.Connection, event: Event) -> list[str]:
         return []
     db.execute("SAVEPOINT event")
     try:
-        apply(db, event)
+        writer.apply(db, event)
     except writer.UNFIT as problem:
         db.execute("ROLLBACK TO event")
         return [f"{event['phase']} {event.get('node', '')}: {problem}"]

@@ -195,7 +195,7 @@ def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
     for file in record["files"]:
         write_output(record, 1, 1, file)
     stopping = altered(
-        "write = history.write\ndef stop(*words):\n    os.kill(os.getpid(), signal.SIGSTOP)\n    return write(*words)\nhistory.write = stop"
+        "save = writer.save\ndef stop(*words):\n    save(*words)\n    os.kill(os.getpid(), signal.SIGSTOP)\nwriter.save = stop"
     )
     words = [*stopping, "pre", record["folder"], NODE, "0", "2"]
     with subprocess.Popen(words, env={"PATH": "/usr/bin:/bin", "CONDOR_ID": "12.0"}) as stopped:

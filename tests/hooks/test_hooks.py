@@ -397,8 +397,21 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
         "raise SystemExit(status)\n"
     )
     ours = {
-        *("hooks", "hooks.entry", "campaign", "campaign.layout", "fsm", "fsm.exit_codes", "fsm.table", "state"),
-        *(f"state.{module}" for module in ("apply", "database", "history", "publish", "redo", "spool", "writer")),
+        *(
+            "hooks",
+            "hooks.entry",
+            "campaign",
+            "campaign.layout",
+            "fsm",
+            "fsm.exit_codes",
+            "fsm.reduce",
+            "fsm.table",
+            "state",
+        ),
+        *(
+            f"state.{module}"
+            for module in ("database", "publish", "redo", "spool", "write", "write.load", "write.save", "writer")
+        ),
     }
     further = {"pre": {"hooks.pre"}, "post": {"hooks.post", "system", "system.root_file"}}
     dear = {

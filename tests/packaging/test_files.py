@@ -44,6 +44,8 @@ ALLOWED = {
     ("state/repair/rebuild.py", "install"): "a whole database, synced and renamed",
     ("state/repair/rebuild.py", "_keep"): "moved as it is, with no moment without",
     ("state/repair/copies.py", "examine"): "in a scratch folder",
+    ("state/writer.py", "apply"): "rows of a database",
+    ("predecessor/history.py", "replay"): "rows of a database",
     ("state/spool.py", "put"): "its number is taken by a link: under another name, synced and linked",
     ("system/bounded.py", "serve"): "a pipe",
     ("system/folder_probe.py", "try_folder"): "to try whether it can be done, in a folder of its own",

@@ -14,10 +14,10 @@ from campaigns import HOOK
 def altered(program: str) -> tuple[str, ...]:
     """Return the hook program with the lines of ``program`` before it.
 
-    They can use ``database``, ``history``, ``os`` and ``time``.
+    They can use ``database``, ``writer``, ``os`` and ``time``.
     """
     head = f"import os, signal, sys, time\nsys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
-    head += "from faser_align.state import database, history\n"
+    head += "from faser_align.state import database, writer\n"
     tail = "\nfrom faser_align.hooks import entry\nos._exit(entry.main(sys.argv[1:]))"
     return (sys.executable, "-I", "-S", "-c", head + program + tail)
 

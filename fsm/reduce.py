@@ -1,0 +1,292 @@
+"""Decide what an event changes: pure functions of the rows that it concerns. Startup-critical.
+
+``react`` returns changes, which are plain tuples: a kind and its values. ``state.write`` loads the rows and saves the changes.
+What moves a campaign as a whole is in ``fsm.reduce_campaign``, which scripts of reconstruction nodes seldom need.
+"""
+
+from faser_align.fsm import exit_codes, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from faser_align.fsm.events import Event, Hold, Post, Pre
+    from faser_align.fsm.rows import Attempt, Campaign, Change, Facts, Known, Node
+
+    After = Callable[[str, str], str | None]
+
+
+class Reaction:
+    """The changes that an event makes, in their order, with campaign and node as they are after these."""
+
+    __slots__ = ("after", "campaign", "changes", "event", "known", "node")
+    node: "Node"
+
+    def __init__(self, known: "Known", event: "Any", after: "After") -> None:
+        self.known = known
+        self.event = event
+        self.after = after
+        self.campaign: Campaign = {**known["campaign"]}
+        if "node" in known:
+            self.node = {**known["node"]}
+        self.changes: list[Change] = []
+
+    def add_history(
+        self, subject: str, move: "tuple[str, str, str, str]", at: "tuple[int, int, str, int]", facts: "Facts"
+    ) -> None:
+        """Add a row to the history: (source, event, destination, why ignored) at (stage, iteration, node, attempt)."""
+        event = self.event
+        who = (event.get("job_id", ""), event["dag_id"], event["host"])
+        self.changes.append(("add_history", event["utc"], subject, *move, *at, *who, facts))
+
+    def move_node(self, name: str, facts: "Facts") -> bool:
+        """Send the event ``name`` to the node; returns whether the table allows it. The history has a row either way."""
+        node = self.node
+        source = node["state"]
+        to = table.node_after(source, name)
+        ignored = "" if to else f"a node that is {source} takes no event {name}"
+        node["state"] = to or source
+        at = (node["stage"], node["iteration"], node["node"], node["attempts"])
+        self.add_history(node["node"], (source, name, to or source, ignored), at, facts)
+        return to is not None
+
+    def move_campaign(
+        self, name: str, stage: int, iteration: int, facts: "Facts | None" = None, attempt: int = 0
+    ) -> bool:
+        """Send the event ``name``, which leads to an iteration, to the campaign; returns whether the table allows it."""
+        campaign = self.campaign
+        source = campaign["state"]
+        to = self.after(source, name)
+        ignored = "" if to else f"a campaign that is {source} takes no event {name}"
+        at = (stage, iteration, self.event.get("node", ""), attempt)
+        self.add_history("campaign", (source, name, to or source, ignored), at, facts or {})
+        if to is None:
+            return False
+        campaign["state"], campaign["stage"], campaign["iteration"] = to, stage, iteration
+        campaign["updated_utc"] = self.event["utc"]
+        if name in table.MESSAGES:
+            self.enqueue(table.MESSAGES[name])
+        if name == "reconstruction_started":
+            self.changes.append(("begin_iteration", stage, iteration, self.event["utc"]))
+        return True
+
+    def enqueue(self, kind: str) -> None:
+        """Notify everybody who asked for ``kind`` of what the history's latest row says."""
+        self.changes.append(("enqueue", kind, table.FORMER.get(kind, kind)))
+
+    def mark_processed(
+        self, exit_status: int, attempt: int, phase: str, job_id: str = "", hold_time: str = "", node: str = ""
+    ) -> None:
+        """Remember the answer, which a repeat of the event gets again."""
+        key = (self.event["dag_id"], node, attempt, phase, job_id, hold_time)
+        self.changes.append(("mark_processed", *key, exit_status))
+
+    def all_changes(self) -> "list[Change]":
+        """Return the changes, those of the rows of node and campaign included."""
+        found = self.changes[:]
+        if "node" in self.known and (node := self.node) != self.known["node"]:
+            found.append(("update_node", node["state"], node["attempts"], node["reason"], node["node"]))
+        if (now := self.campaign) != self.known["campaign"]:
+            place = (now["state"], now["stage"], now["iteration"])
+            counts = (now["stages_done"], now["lost"], now["dag_id"])
+            found.append(("update_campaign", *place, *counts, now["updated_utc"]))
+        return found
+
+
+def react(known: "Known", event: "Event", after: "After" = table.campaign_after) -> "tuple[list[Change], int]":
+    """Return what ``event`` changes, in order, and the exit status that answers it.
+
+    Args:
+        known: what the state database holds about the event.
+        event: what happened.
+        after: says where an event leads a campaign: the table, or the machine that is made from it.
+
+    Raises:
+        KeyError, ValueError: it is not an event.
+    """
+    reaction = Reaction(known, event, after)
+    exit_status = _decide(reaction)
+    return reaction.all_changes(), exit_status
+
+
+def _decide(reaction: Reaction) -> int:
+    event = reaction.event
+    if event["phase"] == "control":
+        from faser_align.fsm import reduce_campaign
+
+        return reduce_campaign.control(reaction)
+    if reaction.campaign["dag_id"] != event["dag_id"]:
+        from faser_align.fsm import reduce_campaign
+
+        reduce_campaign.new_dagman(reaction)
+    if event["phase"] == "pre":
+        return _pre(reaction, event)
+    if event["phase"] == "post":
+        return _post(reaction, event)
+    if event["phase"] == "hold":
+        return _hold(reaction, event)
+    if event["phase"] == "final":
+        from faser_align.fsm import reduce_campaign
+
+        return reduce_campaign.final(reaction)
+    raise ValueError(f"{event['phase']!r} is no phase of an event")
+
+
+def _pre(reaction: Reaction, event: "Pre") -> int:
+    """Begin the node's next attempt, or skip the node."""
+    campaign, node = reaction.campaign, reaction.node
+    if is_open(reaction.known["attempts"], event["dag_id"]):
+        return 0
+    if should_skip(campaign, node, reaction.known):
+        if node["state"] not in ("done", "skipped", "lost"):
+            _abandon(reaction)
+            reaction.move_node("passed_over", {})
+        return exit_codes.SKIP
+    _open(reaction)
+    if reopens(campaign, event["dag_id"]):
+        at = (campaign["stage"], campaign["iteration"])
+        reaction.move_campaign("resumed", *at, {"dagman": event["dag_id"]})
+    at = (node["stage"], node["iteration"])
+    if node["stage"] == table.VALIDATION:
+        if campaign["state"] == "submitted":
+            reaction.move_campaign("validation_asked", campaign["stage"], campaign["iteration"])
+    elif node["kind"] == "mille":
+        reaction.move_campaign("solving_started", *at)
+    elif not is_reconstructing(campaign, *at):
+        reaction.move_campaign("reconstruction_started", *at)
+    return 0
+
+
+def _post(reaction: Reaction, event: "Post") -> int:
+    """End an attempt: the node succeeded, failed, or its file is dropped."""
+    campaign, node, known = reaction.campaign, reaction.node, reaction.known
+    answered = recorded_answer(event["job_id"], known["processed"], known["attempts"])
+    if answered is not None:
+        return answered  # also where the node has gone on since: a script that slept comes late
+    if not is_open(known["attempts"], event["dag_id"]):
+        if should_skip(campaign, node, known):
+            return 0  # it was skipped, and had a job all the same (hooks.skip_guard)
+        _open(reaction)  # its PRE was not recorded: the attempt is known from its end alone
+    exit_status, outcome = event["exit"], event["outcome"]
+    if outcome == "failed" and node["kind"] == "reco" and within_quorum(campaign, event, known["file_lost"]):
+        exit_status, outcome = 0, "lost"
+    end = (event["utc"], event["job_id"], outcome, event["ret"])
+    reaction.changes.append(("close_attempt", *end, exit_status, node["node"], node["attempts"]))
+    moved = reaction.move_node(outcome, {"return": event["ret"], "reason": event["reason"]})
+    node["reason"] = event["reason"]
+    if outcome == "lost":
+        campaign["lost"] += moved and not known["file_lost"]
+        reaction.enqueue("lost")
+    if node["kind"] != "reco" and "verdict" in event:
+        from faser_align.fsm import reduce_campaign
+
+        exit_status = reduce_campaign.verdict(reaction, event)
+    elif node["kind"] == "mille" and event["ret"] in exit_codes.CAMPAIGN_EVENTS:
+        name = exit_codes.CAMPAIGN_EVENTS[event["ret"]]
+        facts = {"reason": event["reason"]}
+        reaction.move_campaign(name, node["stage"], node["iteration"], facts, node["attempts"])
+    reaction.mark_processed(exit_status, node["attempts"], "post", event["job_id"], node=node["node"])
+    return int(exit_status)
+
+
+def _hold(reaction: Reaction, event: "Hold") -> int:
+    """A job went on hold, which is notified; one that comes after its attempt's end changes nothing else.
+
+    DAGMan starts HOLD and POST of a job at the same moment if it was released and has ended by the time DAGMan looks.
+    """
+    node, attempts = reaction.node, reaction.known["attempts"]
+    if reaction.known["processed"]:
+        return 0
+    facts = {"reason": event["reason"], "held_at": event["hold_time"]}
+    late = late_hold(event, attempts, reaction.campaign["dag_id"])
+    if late:
+        ignored = f"attempt {late}, whose job this was, is over"
+        at = (node["stage"], node["iteration"], node["node"], late)
+        reaction.add_history(node["node"], (node["state"], "held", node["state"], ignored), at, facts)
+    elif reaction.move_node("held", facts):
+        node["reason"] = event["reason"]
+    reaction.enqueue("held")
+    latest = attempts[-1]["attempt"] if attempts else 0
+    reaction.mark_processed(0, latest, "hold", event["job_id"], event["hold_time"], node["node"])
+    return 0
+
+
+def _open(reaction: Reaction) -> None:
+    """Open the node's next attempt, and abandon one that an earlier DAGMan did not close."""
+    event, node = reaction.event, reaction.node
+    _abandon(reaction)
+    node["attempts"] += 1
+    node["reason"] = ""
+    reaction.changes.append(
+        ("open_attempt", node["node"], node["attempts"], event["dag_id"], event["utc"], event["host"])
+    )
+    reaction.move_node("started", {"retry": event["retry"]})
+
+
+def _abandon(reaction: Reaction) -> None:
+    for latest in reaction.known["attempts"][-1:]:
+        if not latest["closed_utc"]:
+            end = (reaction.event["utc"], "", "abandoned", None, None)
+            reaction.changes.append(("close_attempt", *end, reaction.node["node"], latest["attempt"]))
+
+
+def is_open(attempts: "Sequence[Attempt]", dag_id: str) -> bool:
+    """Whether the node's latest attempt is one of this DAGMan and is open: a PRE is a repeat of the one that opened it."""
+    return bool(attempts) and attempts[-1]["dag_id"] == dag_id and not attempts[-1]["closed_utc"]
+
+
+def recorded_answer(job_id: str, processed: "Sequence[tuple[int, int]]", attempts: "Sequence[Attempt]") -> int | None:
+    """Return the exit status of the POST of this job if it was recorded already, else None.
+
+    A job that could not be submitted has no id of its own: its POST is known while no other attempt has begun.
+    """
+    has_id = "1" <= job_id[:1] <= "9"
+    for attempt, exit_status in processed:
+        if has_id or (attempts and attempt == attempts[-1]["attempt"]):
+            return exit_status
+    return None
+
+
+def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
+    """Whether a node has nothing to do: its file is dropped, its stage has ended, or there is nothing to validate."""
+    if known["file_lost"]:
+        return True
+    if node["stage"] == table.VALIDATION:
+        return not (campaign["state"] in ("validating", "submitted") and known["converged"])
+    return node["stage"] <= campaign["stages_done"]  # and not its own state: its stage may have been extended
+
+
+def within_quorum(campaign: "Campaign", event: "Post", file_lost: bool) -> bool:
+    """Whether a failed file is dropped: its attempts are used up, and the minimum fraction of files holds or has counted it."""
+    last = event["fatal"] or event["retry"] >= event["max_retries"]
+    return bool(last and (campaign["lost"] < campaign["lost_max"] or file_lost))
+
+
+def reopens(campaign: "Campaign", dag_id: str) -> bool:
+    """Whether a node that begins reopens its campaign, although a FINAL has closed it.
+
+    Its own DAGMan was killed between FINAL and its end, or has lost track of a job; or an earlier DAGMan's FINAL came late.
+    Its next FINAL is another one. A script of an earlier DAGMan that slept reopens nothing.
+    """
+    return campaign["state"] in ("failed", "removed") and campaign["dag_id"] == dag_id
+
+
+def is_reconstructing(campaign: "Campaign", stage: int, iteration: int) -> bool:
+    """Whether the campaign is in this iteration already."""
+    at = (campaign["stage"], campaign["iteration"])
+    return campaign["state"] in ("reconstructing", "solving") and at == (stage, iteration)
+
+
+def late_hold(event: "Hold", attempts: "Sequence[Attempt]", dag_id: str) -> int:
+    """Return the attempt whose end was recorded before this hold of its job, or 0.
+
+    An attempt that an earlier DAGMan did not close was abandoned, without a job's id, when the present one, ``dag_id``, began another.
+    """
+    earlier = event["dag_id"] != dag_id
+    for attempt in reversed(attempts):
+        if attempt["closed_utc"] and (
+            attempt["job_id"] == event["job_id"] or (earlier and attempt["dag_id"] == event["dag_id"])
+        ):
+            return attempt["attempt"]
+    return 0

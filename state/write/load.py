@@ -1,0 +1,76 @@
+"""Read the rows that an event concerns, for ``fsm.reduce``. Startup-critical."""
+
+from faser_align.fsm import table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from typing import Any
+
+    from faser_align.fsm.rows import Campaign, Known
+
+_CAMPAIGN = ("state", "stage", "iteration", "stages", "stages_done", "lost_max", "lost", "dag_id", "updated_utc")
+_NODE = ("node", "kind", "stage", "iteration", "file", "state", "attempts", "reason")
+_ATTEMPT = ("attempt", "dag_id", "closed_utc", "job_id")
+
+
+def load(db: "sqlite3.Connection", event: "dict[str, Any]") -> "Known":
+    """Return what the database holds about ``event``.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+        KeyError, ValueError: it is not an event of this campaign.
+    """
+    (campaign,) = rows(db, "campaign", _CAMPAIGN)
+    known: Known = {"campaign": campaign}
+    phase = event["phase"]
+    if phase != "control" and campaign["dag_id"] != event["dag_id"]:
+        known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")
+    if phase in ("control", "final"):
+        from faser_align.state.write import load_campaign
+
+        load_campaign.load(db, event, known)
+        return known
+    if phase not in ("pre", "post", "hold"):
+        return known  # fsm.reduce refuses it
+    node = event["node"]
+    found = rows(db, "nodes", _NODE, "WHERE node = ?", (node,))
+    if not found:
+        raise ValueError(f"{node!r} is not a node of this campaign")
+    known["node"] = found[0]
+    known["attempts"] = rows(db, "attempts", _ATTEMPT, "WHERE node = ? ORDER BY attempt", (node,))
+    if phase != "pre":
+        job_id = event["job_id"]
+        known["processed"] = processed(db, event["dag_id"], node, phase, job_id, event.get("hold_time", ""))
+    if phase != "hold":
+        known["file_lost"] = bool(campaign["lost"]) and _is_lost(db, found[0]["file"])
+        known["converged"] = found[0]["stage"] == table.VALIDATION and _has_converged(db, campaign)
+    return known
+
+
+def _is_lost(db: "sqlite3.Connection", file: int) -> bool:
+    return bool(db.execute("SELECT 1 FROM nodes WHERE file = ? AND state = 'lost' LIMIT 1", (file,)).fetchone())
+
+
+def _has_converged(db: "sqlite3.Connection", campaign: "Campaign") -> bool:
+    """Whether the last stage has converged."""
+    sql = "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1"
+    return bool(db.execute(sql, (campaign["stages"],)).fetchone())
+
+
+def rows(
+    db: "sqlite3.Connection", name: str, columns: "tuple[str, ...]", where: str = "", values: "tuple[object, ...]" = ()
+) -> "list[Any]":
+    found = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
+    return [dict(zip(columns, row)) for row in found]  # noqa: B905 - SQLite gives the columns that were asked for
+
+
+def processed(
+    db: "sqlite3.Connection", dag_id: str, node: str, phase: str, job_id: str = "", hold_time: str = ""
+) -> "list[tuple[int, int]]":
+    """Return (attempt, exit status) of the events with this key that were recorded, latest attempt first."""
+    return db.execute(
+        "SELECT attempt, exit_status FROM events WHERE dag_id = ? AND node = ? AND phase = ? AND job_id = ? "
+        "AND hold_time = ? ORDER BY attempt DESC",
+        (dag_id, node, phase, job_id, hold_time),
+    ).fetchall()

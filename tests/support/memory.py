@@ -1,0 +1,171 @@
+"""A campaign in plain dictionaries, moved by ``fsm.reduce``, and any sequence of events that may move it."""
+
+from typing import Any
+
+from campaigns import metrics
+from hypothesis import strategies as st
+
+from faser_align.campaign import layout
+from faser_align.fsm import exit_codes, table
+from faser_align.fsm.reduce import react
+from faser_align.fsm.rows import Attempt, Campaign, Known, NewNode, Node
+
+Event = dict[str, Any]
+FILES, ITERATIONS = (400, 401), (1, 2)
+NODES: list[NewNode] = [(layout.reco_node(1, i, f), "reco", 1, i, f) for i in ITERATIONS for f in FILES]
+NODES += [(layout.mille_node(1, i), "mille", 1, i, -1) for i in ITERATIONS]
+DAGS = st.sampled_from(["1.0", "2.0"])
+
+
+class Memory:
+    """The rows of a campaign: of two files, one of which may be dropped, and two iterations."""
+
+    def __init__(self, lost_max: int = 1) -> None:
+        self.campaign: Campaign = {
+            "state": table.INITIAL,
+            "stage": 0,
+            "iteration": 0,
+            "stages": 1,
+            "stages_done": 0,
+            "lost_max": lost_max,
+            "lost": 0,
+            "dag_id": "",
+            "updated_utc": "",
+        }  # type: ignore[typeddict-item]
+        self.nodes: dict[str, Node] = {}
+        self.attempts: dict[str, list[Attempt]] = {}
+        self.processed: dict[tuple[Any, ...], int] = {}
+        self.history: list[tuple[Any, ...]] = []
+        self.iterations: dict[tuple[int, int], str] = {}
+        self.messages: list[str] = []
+        for node in NODES:
+            self._add_node(*node)
+
+    def take(self, event: Event) -> int:
+        """Let an event change the rows; return the exit status that answers it."""
+        changes, exit_status = react(self._known(event), event)  # type: ignore[arg-type]
+        for kind, *values in changes:
+            getattr(self, f"_{kind}")(*values)
+        return exit_status
+
+    def _known(self, event: Event) -> Known:
+        name, dag_id = event.get("node", ""), event["dag_id"]
+        key = (event["phase"], event.get("job_id", ""), event.get("hold_time", ""))
+        known: Known = {
+            "campaign": self.campaign,
+            "new_dagman": (dag_id, "", 0, "dagman", "", "") not in self.processed,
+            "processed": sorted(
+                ((k[2], status) for k, status in self.processed.items() if (*k[:2], *k[3:]) == (dag_id, name, *key)),
+                reverse=True,
+            ),
+            "failed": [node["node"] for node in self.nodes.values() if node["state"] == "failed"],
+            "only_iteration": None,
+            "early_end": self._early_end(),
+        }
+        if name in self.nodes:
+            node = self.nodes[name]
+            known["node"], known["attempts"] = node, list(self.attempts[name])
+            known["file_lost"] = any(n["file"] == node["file"] and n["state"] == "lost" for n in self.nodes.values())
+            known["converged"] = False
+        return known
+
+    def _early_end(self) -> Any:
+        rows = [row for row in self.history if row[1] == "campaign"]
+        early = [place for place, row in enumerate(rows) if row[5] and row[3] in ("limit", "converged")]
+        if not early:
+            return None
+        end = dict(
+            zip(("event", "stage", "iteration", "attempt"), (rows[early[-1]][i] for i in (3, 6, 7, 9)), strict=True)
+        )
+        return {**end, "facts": "{}", "since": [row[3] for row in rows[early[-1] :] if not row[5]]}
+
+    def _add_node(self, node: str, kind: str, stage: int, iteration: int, file: int) -> None:
+        place = {"node": node, "kind": kind, "stage": stage, "iteration": iteration, "file": file}
+        self.nodes[node] = {**place, "state": "waiting", "attempts": 0, "reason": ""}  # type: ignore[typeddict-item]
+        self.attempts[node] = []
+
+    def _open_attempt(self, node: str, attempt: int, dag_id: str, *_: str) -> None:
+        self.attempts[node].append({"attempt": attempt, "dag_id": dag_id, "closed_utc": "", "job_id": ""})
+
+    def _close_attempt(self, utc: str, job_id: str, *rest: Any) -> None:
+        *_, node, attempt = rest
+        self.attempts[node][attempt - 1] |= {"closed_utc": utc, "job_id": job_id}
+
+    def _update_node(self, state: str, attempts: int, reason: str, node: str) -> None:
+        self.nodes[node] = {**self.nodes[node], "state": state, "attempts": attempts, "reason": reason}
+
+    def _update_campaign(self, *values: Any) -> None:
+        columns = ("state", "stage", "iteration", "stages_done", "lost", "dag_id", "updated_utc")
+        self.campaign = {**self.campaign, **dict(zip(columns, values, strict=True))}  # type: ignore[typeddict-item]
+
+    def _add_history(self, *row: Any) -> None:
+        self.history.append(row)
+
+    def _enqueue(self, kind: str, _former: str) -> None:
+        self.messages.append(kind)
+
+    def _mark_processed(self, *row: Any) -> None:
+        self.processed[row[:-1]] = row[-1]
+
+    def _begin_iteration(self, stage: int, iteration: int, _utc: str) -> None:
+        self.iterations.setdefault((stage, iteration), "")
+
+    def _end_iteration(self, stage: int, iteration: int, *values: str) -> None:
+        self.iterations[stage, iteration] = values[2]
+
+
+def events() -> st.SearchStrategy[Event]:
+    """Any event that a hook may bring, in any order."""
+    final = {"phase": st.just("final"), "dag_id": DAGS, "node": st.just("final"), "dag_status": st.integers(0, 6)}
+    control = {"phase": st.just("control"), "dag_id": DAGS, "event": st.sampled_from(["submitted", "resumed"])}
+    others = [st.fixed_dictionaries(final), st.fixed_dictionaries(control)]
+    return st.one_of(*_of_nodes([name for name, *_ in NODES]), *others).map(_complete)
+
+
+def events_of(node: str) -> st.SearchStrategy[Event]:
+    """Any event of one node."""
+    return st.one_of(*_of_nodes([node])).map(_complete)
+
+
+def _of_nodes(nodes: list[str]) -> list[st.SearchStrategy[Event]]:
+    """Events of PRE, POST and HOLD."""
+    common = {"dag_id": DAGS, "node": st.sampled_from(nodes)}
+    job, retry = st.sampled_from(["11.0", "12.0", "13.0"]), st.integers(0, 2)
+    pre = {"phase": st.just("pre"), "retry": retry}
+    post = {
+        "phase": st.just("post"),
+        "job_id": job,
+        "retry": retry,
+        "ret": st.sampled_from([0, 0, 1, exit_codes.RAW_MISSING, -9, -1002]),
+        "verdict": st.sampled_from(table.VERDICTS),
+    }
+    hold = {
+        "phase": st.just("hold"),
+        "job_id": job,
+        "hold_time": st.sampled_from(["8", "9"]),
+        "reason": st.just("quota"),
+    }
+    return [
+        st.fixed_dictionaries(common | pre),
+        st.fixed_dictionaries(common | post).map(_finish_post),
+        st.fixed_dictionaries(common | hold),
+    ]
+
+
+def _complete(event: Event) -> Event:
+    return {"exit": 0, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", **event}
+
+
+def _finish_post(event: Event) -> Event:
+    ret, name = event["ret"], event.pop("verdict")
+    failure = exit_codes.JOB_FAILURES.get(ret)
+    event["exit"] = 0 if ret == 0 else exit_codes.FATAL if failure and failure[1] else 1
+    event["fatal"] = event["exit"] == exit_codes.FATAL
+    event |= {"max_retries": 2, "outcome": "failed" if ret else "succeeded", "reason": "because"}
+    if ret == 0 and event["node"].startswith("mille"):
+        iteration = layout.parse_node(event["node"])[2]
+        text = str(metrics(iteration)).replace("'", '"').replace("False", "false").replace("True", "true")
+        event |= {"verdict": name, "verdict_reason": "so", "criteria": "[]", "metrics": text}
+        event["moves"] = table.after_verdict(name, last=True, validated=False, at_limit="continue")
+        event["exit"] = exit_codes.verdict_exit(event["moves"], last=True)
+    return event
