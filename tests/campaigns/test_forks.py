@@ -62,7 +62,7 @@ def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None
     assert f"at most 1 iteration, forked from {FIRST}, iteration 1" in desk.run(
         "history", f"{FIRST}-2", "--campaign-only"
     )
-    assert f"forked from:  {FIRST}, the constants that it began with" in desk.run(
+    assert f"forked from:  {FIRST}, its initial constants" in desk.run(
         "submit", "--from", FIRST, "--iteration", "0", "--dry-run"
     )
     desk.run("submit", "--from", FIRST, "--iteration", "2", status=2)

@@ -117,10 +117,10 @@ def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command
     assert "next:\n  faser-align repair gone\nthen:\n  faser-align resume gone\n" in status.out
     wait = plain_command("wait", folder)
     assert (wait.status, wait.err) == (18, "")
-    assert wait.out.startswith("gone is reconstructing, but its DAGMan is gone")
+    assert wait.out.startswith("gone is reconstructing, but its DAGMan left")
     watch = plain_command("watch", folder)
     assert watch.status == 1
-    assert watch.err.startswith("error: gone is reconstructing, but its DAGMan is gone")
+    assert watch.err.startswith("error: gone is reconstructing, but its DAGMan left")
     stop = plain_command("stop", folder, "--yes")
     assert stop.status == 2
     assert "so there is nothing to stop" in stop.err

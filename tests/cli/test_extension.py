@@ -114,7 +114,7 @@ def test_an_extension_that_adds_nothing_is_refused(
     refused = plain_command("extend", record["folder"], "-i", "1", "--dry-run")
     assert refused.status == 2
     assert (
-        f"-i 1 would add no iteration: {record['name']} is diverged after iteration 3 of the 10 that stage 1 may have"
+        f"-i 1 would add no iteration: {record['name']} is diverged after iteration 3, and the limit of stage 1 is 10"
         in refused.err
     )
     assert f"extend {record['name']} -i 7`" in refused.err

@@ -75,7 +75,7 @@ def test_a_dagman_on_hold_that_is_removed(stuck: Path, plain_command: Command) -
     act(stuck, htcondor2.JobAction.Remove)
     until(lambda: not dagman(stuck))
     assert not list(stuck.glob("*.rescue*"))
-    assert "stuck is reconstructing, but its DAGMan is gone" in plain_command("list").out
+    assert "stuck is reconstructing, but its DAGMan left" in plain_command("list").out
     assert plain_command("wait", "stuck").status == 18
     resumed = plain_command("resume", "stuck")
     assert resumed.status == 0, resumed.err
@@ -182,7 +182,7 @@ def test_another_machine_does_not_pretend(stuck: Path, plain_command: Command) -
     out = plain_command("status", "stuck").out
     assert "cannot tell whether its DAGMan runs: it belongs to the personal pool of elsewhere" in out
     assert "stuck" not in plain_command("list").out.replace("stuck ", "")
-    assert "is not known" in plain_command("resume", "stuck").err
+    assert "cannot tell whether a DAGMan" in plain_command("resume", "stuck").err
     (stuck / layout.SUBMITTED).write_text(json.dumps(known))
 
 
@@ -191,7 +191,7 @@ def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
     assert pool.master_pid
     answer = queue.ask(queue.of_all(), os.environ, "schedd-of-nobody")
     assert answer.jobs == ()
-    assert answer.problem == "the schedd schedd-of-nobody is not known here"
+    assert answer.problem == "this machine knows no schedd schedd-of-nobody"
 
 
 def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: M
     assert len(mailbox.messages()) == 1
     unknown = plain_command("notify", "retry", folder, "--target", "nobody")
     assert unknown.status == 2
-    assert "tells group, me, and not 'nobody'" in unknown.err
+    assert "--target nobody: not a recipient" in unknown.err
     (asked,) = history(folder, "notify_retried")
     assert (asked["target"], asked["messages"]) == ("", 2)
     with queries.published(folder) as db:

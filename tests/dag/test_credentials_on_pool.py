@@ -238,7 +238,7 @@ def test_a_pool_that_runs_without_credentials(pool: personal.Pool, credential_po
         personal.start(pool.folder, credentials=True)
     command = [*COMMAND, "pool", "start", "--credentials", "--folder", str(credential_pool)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f"runs already in {credential_pool}" in said
+    assert f"is already running in {credential_pool}" in said
     assert f"export KRB5CCNAME=FILE:{credential_pool}/ticket; {credential_pool}/kinit" in said
 
 

@@ -114,7 +114,7 @@ def test_a_dag_that_converges_ends_early(campaign: Campaign, capfd: pytest.Captu
     assert first[5].endswith(folder)
     assert first[7:10] == ["0", "2", "0"]
     assert campaign.calls(" final ")[-1][6:] == ["final", "0", "1"]
-    with pytest.raises(UserError, match="nothing to resume"):
+    with pytest.raises(UserError, match="no rescue DAG to resume from"):
         resume_dag(campaign.schedd, str(campaign.folder))
     assert campaign.text("job.pwd").strip() == campaign.text("hook.pwd").strip() == str(campaign.folder)
     for name in ("jobs.log", "jobstate.log", "scripts.log", "iter02/1reco/logs/reco_s1_i02_00401.err"):

@@ -77,7 +77,7 @@ def test_a_program_that_others_could_write(workdir: Path) -> None:
     (package / "hooks").mkdir()
     hook = str(package / "hooks" / "run.py")
     check_programs(record["python"], hook)
-    module = package / "state" / "apply.py"
+    module = package / "state" / "writer.py"
     module.chmod(0o666)
     with pytest.raises(
         UserError, match=rf"faser-align's own folder is {package}, and {module} is writable by everyone"
