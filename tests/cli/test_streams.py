@@ -123,8 +123,9 @@ def forked(place: Path) -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize("command", WORDS)
-def test_streams_that_lack_something(command: str, place: Path, forked: Forks) -> None:
+def test_streams_that_lack_something(command: str, place: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ASCII or Latin-1 output, or with a closed stream, a command ends in the same way, without a traceback."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(place / "no-pool"))  # `pool stop` must not stop the pool of other tests
     expected = forked(typed(command, place))
     ascii_only = forked(typed(command, place), encoding="ascii")
     unseen = forked(typed(command, place), closed=(1,))
