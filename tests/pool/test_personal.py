@@ -212,7 +212,7 @@ def test_no_htcondor(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> None:
     """Without condor_master in PATH or the system's folders the error says what to install."""
     monkeypatch.setenv("PATH", str(workdir))
     monkeypatch.setattr(machine, "_SYSTEM", ())
-    with pytest.raises(UserError, match="HTCondor is not on this machine"):
+    with pytest.raises(UserError, match="HTCondor is not installed on this machine"):
         machine.condor_master()
     (workdir / "condor_master").touch(0o755)
     with pytest.raises(UserError, match="HTCondor is only partly installed on this machine"):
@@ -230,7 +230,7 @@ def test_no_htcondor_leaves_nothing(
     with pytest.raises(SystemExit) as left:
         main.main()
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("error: HTCondor is not on this machine (no condor_master and no condor_")
+    assert capsys.readouterr().err.startswith("error: HTCondor is not installed on this machine (no condor_master and no condor_")
     assert list(workdir.iterdir()) == []
 
 
