@@ -230,7 +230,9 @@ def test_no_htcondor_leaves_nothing(
     with pytest.raises(SystemExit) as left:
         main.main()
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("error: HTCondor is not installed on this machine (no condor_master and no condor_")
+    assert capsys.readouterr().err.startswith(
+        "error: HTCondor is not installed on this machine (no condor_master and no condor_"
+    )
     assert list(workdir.iterdir()) == []
 
 
