@@ -113,8 +113,9 @@ class Campaign:
     def iterations(self) -> list[Row]:
         """Return one row of numbers per iteration that has begun, ready for a table.
 
-        Keys: stage, iteration, files_used, files_expected, tracks, chi2_per_ndf, effect_um, significance, verdict,
-        solver, and the largest correction with its unit and place. Missing numbers are None.
+        Keys: stage, iteration, files_used, files_expected, tracks, chi2_per_ndf, residual_shift_um,
+        delta_chi2_per_parameter, verdict, solver, and the largest correction with its unit and place. None where there is
+        no number. ``effect_um`` and ``significance`` are deprecated names.
 
         >>> campaign = Campaign("Y2023_R011705_F400-405")
         >>> [(row["iteration"], row["verdict"]) for row in campaign.iterations()]

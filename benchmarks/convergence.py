@@ -109,7 +109,7 @@ def _worst_cut(metrics: dict[str, Any]) -> float:
 
 def rows(found: dict[str, History]) -> list[tuple[str, str]]:
     """Return expectations, each with its result."""
-    significance, effect = BARE._replace(rules=("significance",)), BARE._replace(rules=("effect",))
+    significance, effect = BARE._replace(rules=("delta_chi2_per_parameter",)), BARE._replace(rules=("residual_shift",))
     relative = BARE._replace(rules=("relative",))
     narrow, wide = found["far, narrow"], found["far, wide first"]
     beside = passes(narrow, significance._replace(patience=2))

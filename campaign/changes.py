@@ -10,6 +10,7 @@ from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.fsm import renamed
 from faser_align.fsm.errors import StoreError
 from faser_align.system import atomic
 
@@ -48,7 +49,7 @@ def read(folder: str) -> list[Change]:
     try:
         with open(path, encoding="utf-8") as file:
             stored = json.load(file)
-        return [{**change, "key": str(change["key"]), "after": change["after"]} for change in stored]
+        return [{**change, "key": renamed.key(str(change["key"])), "after": change["after"]} for change in stored]
     except FileNotFoundError:
         return []
     except OSError as error:

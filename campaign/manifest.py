@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import faser_align
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.fsm import renamed
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.system.atomic import write_text
 
@@ -104,7 +105,8 @@ def read_record(folder: str) -> Manifest:
 
 def convergence_of(record: Manifest, stage: int) -> dict[str, Any]:
     """Return ``[convergence]`` of a stage, counted from 1; empty for an imported campaign without one."""
-    return {**record["config"].get("convergence", {}), **record["stages"][stage - 1].get("convergence", {})}
+    own = record["stages"][stage - 1].get("convergence", {})
+    return renamed.convergence({**record["config"].get("convergence", {}), **own})
 
 
 def read_submitted(folder: str) -> Manifest:
@@ -126,4 +128,7 @@ def read_submitted(folder: str) -> Manifest:
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
+    for table in (record["config"], *record["stages"]):
+        if "convergence" in table:
+            table["convergence"] = renamed.convergence(table["convergence"])
     return cast(Manifest, record)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -25,6 +26,7 @@ from faser_align.config.values import (
     check_raw_pattern,
     check_run,
 )
+from faser_align.fsm import renamed
 
 WORD = r"^[\w.+-]*$"
 # No control characters, which would end a line or a name in TOML, DAG files or submit descriptions.
@@ -37,7 +39,7 @@ Address = Annotated[str, StringConstraints(pattern=r"^(https?://[\w.~:/?#@&=+%,;
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rule = Literal["significance", "effect", "absolute", "relative"]
+Rule = Literal["delta_chi2_per_parameter", "residual_shift", "absolute", "relative"]
 Event = Literal[
     "submitted",
     "iteration",
@@ -299,7 +301,7 @@ def check_criteria(criteria: dict[str, Any]) -> dict[str, Any]:
         if problem["type"] == "extra_forbidden":
             raise ValueError(f"{problem['loc'][0]} is not a key of [convergence]") from None
         raise ValueError(f"{problem['loc'][0]}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
-    return criteria
+    return renamed.convergence(criteria)
 
 
 class Stage(Table):
@@ -359,12 +361,23 @@ class Solver(Table):
 class Convergence(Table):
     """When the alignment has converged, and when to stop without convergence."""
 
-    rules: Annotated[list[Rule], Field(min_length=1)] = key(
-        ["significance", "effect"], "Rules that compare an iteration's corrections with their thresholds."
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_deprecated_names(cls, table: Any) -> Any:
+        return renamed.convergence(table) if isinstance(table, dict) else table
+
+    rules: Annotated[list[Rule], BeforeValidator(renamed.rules), Field(min_length=1)] = key(
+        ["delta_chi2_per_parameter", "residual_shift"],
+        "Rules that compare an iteration's corrections with their thresholds. Deprecated names: `significance`, `effect`.",
     )
     require: Literal["any", "all"] = key("any", "Whether any one or all of the rules must hold.")
-    significance_max: Positive = key(0.01, "Maximum expected decrease of chi2 per free parameter, in every step.")
-    effect_um_max: Positive = key(0.5, "Maximum expected rms shift of the residuals by the correction (um).")
+    delta_chi2_per_parameter_max: Positive = key(
+        0.01,
+        "Maximum expected decrease of chi2 per free parameter, in every step. Deprecated name: `significance_max`.",
+    )
+    residual_shift_um_max: Positive = key(
+        0.5, "Maximum expected rms shift of the residuals by the correction (um). Deprecated name: `effect_um_max`."
+    )
     absolute_um_max: Positive = key(1.0, "Maximum correction of a translation (um); rule `absolute`.")
     absolute_urad_max: Positive = key(10.0, "Maximum correction of a rotation (urad); rule `absolute`.")
     relative_max: Positive = key(0.001, "Maximum norm(correction) / norm(constants); rule `relative`.")
@@ -384,7 +397,10 @@ class Convergence(Table):
     stalled_iterations: Annotated[int, Field(ge=2, le=99)] = key(
         4, "Stalled: number of consecutive iterations without progress."
     )
-    stalled_effect: Share = key(0.10, "Progress: the smallest effect falls by at least this fraction.")
+    stalled_residual_shift: Share = key(
+        0.10,
+        "Progress: the smallest expected residual shift falls by at least this fraction. Deprecated name: `stalled_effect`.",
+    )
     stalled_chi2: NotNegative = key(0.001, "Progress: the best chi2/ndf falls by at least this amount.")
     starved_fraction: Share = key(0.80, "Starved: the used tracks fall below this fraction of the stage's maximum.")
     starved_per_parameter: NotNegative = key(20.0, "Starved: fewer tracks than this per free parameter.")

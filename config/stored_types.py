@@ -140,10 +140,10 @@ class Solver(TypedDict):
 class Convergence(TypedDict):
     """When the alignment has converged, and when to stop without convergence."""
 
-    rules: list[Literal["significance", "effect", "absolute", "relative"]]
+    rules: list[Literal["delta_chi2_per_parameter", "residual_shift", "absolute", "relative"]]
     require: Literal["any", "all"]
-    significance_max: float
-    effect_um_max: float
+    delta_chi2_per_parameter_max: float
+    residual_shift_um_max: float
     absolute_um_max: float
     absolute_urad_max: float
     relative_max: float
@@ -155,7 +155,7 @@ class Convergence(TypedDict):
     chi2_rise_max: float
     diverged_factor: float
     stalled_iterations: int
-    stalled_effect: float
+    stalled_residual_shift: float
     stalled_chi2: float
     starved_fraction: float
     starved_per_parameter: float

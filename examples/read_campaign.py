@@ -12,7 +12,11 @@ if not campaign.metrics():
 
 # Convergence: one row per iteration.
 iterations = pd.DataFrame(campaign.iterations())
-print(iterations[["stage", "iteration", "tracks", "chi2_per_ndf", "effect_um", "significance", "verdict"]].to_string())
+print(
+    iterations[
+        ["stage", "iteration", "tracks", "chi2_per_ndf", "residual_shift_um", "delta_chi2_per_parameter", "verdict"]
+    ].to_string()
+)
 
 # Fraction of each module's hits rejected by the residual cut in the last iteration; empty for imported campaigns.
 hits = campaign.metrics()[-1]["hits"].get("modules", {})

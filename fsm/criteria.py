@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from faser_align.fsm import renamed
 from faser_align.fsm.extrapolation import remaining, rise
 from faser_align.fsm.plural import count
 
@@ -16,10 +17,10 @@ Metrics = Mapping[str, Any]
 class Rules(NamedTuple):
     """Thresholds of a verdict; the names and defaults are those of ``[convergence]``."""
 
-    rules: tuple[str, ...] = ("significance", "effect")
+    rules: tuple[str, ...] = ("delta_chi2_per_parameter", "residual_shift")
     require: str = "any"
-    significance_max: float = 0.01
-    effect_um_max: float = 0.5
+    delta_chi2_per_parameter_max: float = 0.01
+    residual_shift_um_max: float = 0.5
     absolute_um_max: float = 1.0
     absolute_urad_max: float = 10.0
     relative_max: float = 0.001
@@ -29,7 +30,7 @@ class Rules(NamedTuple):
     detector_cut_max: float = 0.02
     diverged_factor: float = 1.05
     stalled_iterations: int = 4
-    stalled_effect: float = 0.10
+    stalled_residual_shift: float = 0.10
     stalled_chi2: float = 0.001
     starved_fraction: float = 0.80
     starved_per_parameter: float = 20.0
@@ -38,29 +39,36 @@ class Rules(NamedTuple):
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
-        """Take the keys of ``[convergence]`` that are thresholds; the rest keep their defaults."""
-        known = {key: value for key, value in convergence.items() if key in cls._fields}
+        """Return the thresholds of ``[convergence]``, old names of keys included; missing keys have their defaults."""
+        known: dict[str, Any] = {k: v for k, v in renamed.convergence(dict(convergence)).items() if k in cls._fields}
         if "rules" in known:
             known["rules"] = tuple(known["rules"])
         return cls(**known)
 
 
 def limits(convergence: Mapping[str, Any]) -> dict[str, float]:
-    """Below what the rules of ``[convergence]`` want which number, for who draws it; nothing without the table.
+    """Return the limits of the rules of ``[convergence]`` by metric, for plots; empty without the table.
 
-    The numbers are ``significance``, ``effect_um`` and ``relative`` of the metrics, ``largest_um`` and ``largest_urad`` the
-    largest correction of each unit. What no rule asks for has no limit.
+    The metrics are ``significance`` and ``effect_um``, as they are stored, and ``relative``; ``largest_um`` and
+    ``largest_urad`` are the largest correction of each unit. A metric without a rule has no limit.
     """
     if not convergence:
         return {}
     rules = Rules.from_config(convergence)
     known = {
-        "significance": {"significance": rules.significance_max},
-        "effect": {"effect_um": rules.effect_um_max},
+        "delta_chi2_per_parameter": {"significance": rules.delta_chi2_per_parameter_max},
+        "residual_shift": {"effect_um": rules.residual_shift_um_max},
         "relative": {"relative": rules.relative_max},
         "absolute": {"largest_um": rules.absolute_um_max, "largest_urad": rules.absolute_urad_max},
     }
     return {number: limit for rule in rules.rules for number, limit in known[rule].items()}
+
+
+# The rules in sentences.
+NAMES = {
+    "delta_chi2_per_parameter": "expected delta chi2 per parameter",
+    "residual_shift": "expected residual shift",
+}
 
 
 class Criterion(NamedTuple):
@@ -81,14 +89,14 @@ def rules_asked(rules: Rules, metrics: Metrics) -> list[Criterion]:
             found += _absolute(rules, metrics)
             continue
         key, threshold, unit = {
-            "significance": ("significance", rules.significance_max, ""),
-            "effect": ("effect_um", rules.effect_um_max, " um"),
+            "delta_chi2_per_parameter": ("significance", rules.delta_chi2_per_parameter_max, ""),
+            "residual_shift": ("effect_um", rules.residual_shift_um_max, " um"),
             "relative": ("relative", rules.relative_max, ""),
         }[name]
-        value = _number(metrics, key)
+        value = _number(metrics, key)  # by the deprecated name, which the metrics of every version have
         passed = value is not None and value < threshold
         shown = "unknown" if value is None else f"{_digits(value, 3)}{unit}"
-        text = f"{name} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
+        text = f"{NAMES.get(name, name)} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
         found.append(Criterion(name, value, threshold, passed, text))
     return found
 
@@ -101,7 +109,7 @@ def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
         sizes = [abs(size) for size in found if size is not None]
         if len(sizes) < len(found):
             passed = False
-            texts.append(f"a correction in {unit} is not a number")
+            texts.append(f"a correction in {unit} is not finite")
         elif sizes:
             passed = passed and max(sizes) < threshold
             texts.append(f"largest correction {_digits(max(sizes), 3)} {unit} (limit {threshold:g} {unit})")
@@ -123,7 +131,7 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
         )
     ]
     numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
-    text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not a number"
+    text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not finite"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
     found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
     missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
@@ -169,10 +177,10 @@ def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     more = remaining(history)
     if more is None:
         return []
-    passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.effect_um_max
+    passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.residual_shift_um_max
     sizes = f"{_digits(more.sigma, 2)} standard deviations ({_digits(more.effect_um, 2)} um)"
-    text = f"at this pace {sizes} are still to come"
-    limits = f" (limits {rules.remaining_sigma_max:g} and {rules.effect_um_max:g} um)"
+    text = f"the extrapolated remaining correction is {sizes}"
+    limits = f" (limits {rules.remaining_sigma_max:g} and {rules.residual_shift_um_max:g} um)"
     found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
     above = rise(history)
     if above is not None:
@@ -212,7 +220,7 @@ def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
         text = f"only {records:.0f} tracks are left of {best:.0f}, below {share}"
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     enough = records >= rules.starved_per_parameter * free
-    per = f"{count(free, 'free parameter')} ({rules.starved_per_parameter:g} per parameter are required)"
+    per = f"{count(free, 'free parameter')} (minimum {rules.starved_per_parameter:g} per parameter)"
     return [
         Criterion("tracks_left", records, rules.starved_fraction * best, left, text),
         Criterion(
@@ -230,11 +238,11 @@ def bounded(rules: Rules, history: Sequence[Metrics]) -> Criterion:
     values = [_number(m, "chi2_per_ndf") for m in history]
     known = [value for value in values if value is not None]
     above = rules.diverged_factor * min(known, default=math.inf)
-    text = f"chi2/ndf is not above {rules.diverged_factor:g} x its best twice running"
+    text = f"chi2/ndf is not above {rules.diverged_factor:g} x its best in 2 consecutive iterations"
     if history[-1].get("nan"):
-        text = "a number of the solution is not a number"
+        text = "a correction is not finite"
     elif values[-1] is None:
-        text = "chi2/ndf of the reconstruction is not a number"
+        text = "chi2/ndf of the reconstruction is not finite"
     elif None not in values[-2:] and len(known) >= 3 and known[-1] > above and known[-2] > above:
         shown = f"chi2/ndf {known[-2]:.4g} and {known[-1]:.4g} are above {rules.diverged_factor:g} x its best"
         text = f"{shown} {min(known):.4g}"
@@ -244,25 +252,27 @@ def bounded(rules: Rules, history: Sequence[Metrics]) -> Criterion:
 
 
 def progress(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
-    """Whether the best effect or the best chi2/ndf has improved; not asked before there were iterations enough."""
+    """Whether the smallest residual shift or the best chi2/ndf has improved; empty before there are enough iterations."""
     span = rules.stalled_iterations
     if len(history) <= span:
         return []
-    effects = [_or_inf(_number(m, "effect_um")) for m in history]
+    shifts = [_or_inf(_number(m, "effect_um")) for m in history]
     chi2s = [_or_inf(_number(m, "chi2_per_ndf")) for m in history]
-    effect_before, effect_now = min(effects[:-span]), min(effects)
+    shift_before, shift_now = min(shifts[:-span]), min(shifts)
     chi2_before, chi2_now = min(chi2s[:-span]), min(chi2s)
-    fell = effect_now <= (1 - rules.stalled_effect) * effect_before
+    fell = shift_now <= (1 - rules.stalled_residual_shift) * shift_before
     passed = fell or chi2_now <= chi2_before - rules.stalled_chi2
     text = (
-        f"in {span} iterations the best effect went from {effect_before:.3g} to {effect_now:.3g} um "
+        f"in {span} iterations the smallest residual shift went from {shift_before:.3g} to {shift_now:.3g} um "
         f"and the best chi2/ndf from {chi2_before:.4g} to {chi2_now:.4g}"
         if passed
-        else f"in {span} iterations the best effect stayed at {effect_now:.3g} um "
+        else f"in {span} iterations the smallest residual shift stayed at {shift_now:.3g} um "
         f"and the best chi2/ndf at {chi2_now:.4g}"
     )
     return [
-        Criterion("progress", _finite(effect_now), _finite((1 - rules.stalled_effect) * effect_before), passed, text)
+        Criterion(
+            "progress", _finite(shift_now), _finite((1 - rules.stalled_residual_shift) * shift_before), passed, text
+        )
     ]
 
 

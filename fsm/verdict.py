@@ -72,9 +72,9 @@ def _met(rules: Rules, running: Sequence[Metrics]) -> str:
     if len(running) == 1:
         return all_along
     if not all_along:
-        return f"{at_last}; each of {len(running)} consecutive iterations has met a rule"
+        return f"{at_last}; each of {len(running)} consecutive iterations met a rule"
     return f"{all_along}, in {len(running)} consecutive iterations" + (
-        f"; in the last, {at_last}, too" if at_last else ""
+        f"; in the last, also {at_last}" if at_last else ""
     )
 
 
@@ -96,7 +96,7 @@ def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
         return forbidden
     passed = " and ".join(criterion.text for criterion in asked if criterion.passed)
     if len(history) < rules.min_iterations:
-        return f"{passed}, but {rules.min_iterations} iterations at least are required"
+        return f"{passed}, but the minimum is {rules.min_iterations} iterations"
     return f"{passed}, but not yet in {rules.patience} consecutive iterations"
 
 

@@ -62,12 +62,15 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     x = list(range(1, len(history) + 1))
     chi2.plot(x, [_number(metrics.get("chi2_per_ndf")) for metrics in history], "o-", color=_BLUE)
     chi2.set_ylabel("chi2/ndf")
-    curves = [("effect_um", "effect [um]", _BLUE), ("significance", "significance", _ORANGE)]
+    curves = [
+        ("effect_um", "expected residual shift [um]", _BLUE),
+        ("significance", "expected delta chi2 per parameter", _ORANGE),
+    ]
     curves += [("relative", "relative", _COLOURS[2])] if "relative" in limits else []
     for key, label, colour in curves:
         _log(small, x, label, [_number(metrics.get(key)) for metrics in history], colour)
         _limit(small, limits.get(key), colour)
-    small.set_ylabel("still to come" + _DASHED * any(key in limits for key, _, _ in curves))
+    small.set_ylabel("expected correction" + _DASHED * any(key in limits for key, _, _ in curves))
     kinds = sorted({kind for metrics in history for kind in _mapping(metrics.get("corrections"))})
     absolute = [key for key in limits if key.startswith("largest_")]
     size = "largest" if absolute else "rms"

@@ -127,8 +127,10 @@ def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
     now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
     changes = [
         Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
-        Change("Effect", *(with_unit(size(row.get("effect_um"), ".2f"), "um") for row in (now, before))),
-        Change("Significance", *(number(row.get("significance"), ".3g") for row in (now, before))),
+        Change(
+            "Expected residual shift", *(with_unit(size(row.get("effect_um"), ".2f"), "um") for row in (now, before))
+        ),
+        Change("Expected delta chi2 per parameter", *(number(row.get("significance"), ".3g") for row in (now, before))),
         Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
     ]
     return tuple(
@@ -168,7 +170,7 @@ def _largest(value: object) -> str:
 
 
 def _table(rows: Sequence[Facts], staged: bool) -> Table:
-    columns = ("iteration", "files", "tracks", "chi2/ndf", "effect [um]", "largest correction")
+    columns = ("iteration", "files", "tracks", "chi2/ndf", "residual shift [um]", "largest correction")
     hidden = max(0, len(rows) - ROWS_MAX)
     before = "iteration before these is" if hidden == 1 else "iterations before these are"
     note = f"The {hidden:,} {before} not shown." if hidden else ""

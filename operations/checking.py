@@ -19,7 +19,7 @@ class Check(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-class Look(NamedTuple):
+class CheckContext(NamedTuple):
     """Input of the checks: the configuration, and the data if given (else 0, empty, none).
 
     ``name`` is that of the campaign; ``iterations`` is the sum over its stages.

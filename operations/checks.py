@@ -20,7 +20,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
 from faser_align.operations import checks_places as places
 from faser_align.operations import interpreters
-from faser_align.operations.checking import Check, Doubt, Failed, Look, Skipped
+from faser_align.operations.checking import Check, CheckContext, Doubt, Failed, Skipped
 from faser_align.operations.submission import check_targets
 
 START_WAIT_S = 60
@@ -30,7 +30,7 @@ Looked = str | tuple[str, list[str]]
 
 def look_at(
     path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
-) -> Look:
+) -> CheckContext:
     """Return the input of the checks from the configuration file ``path`` and the data.
 
     Args:
@@ -49,14 +49,14 @@ def look_at(
     run_text, found = parse_data(runs, files) if runs or files else ("", [])
     if year:
         check_year(year)
-    look = Look(config, _iterations(config))
+    look = CheckContext(config, _iterations(config))
     if not (year and found):
         return look
     name = campaign_name(config, year, run_text, found)
     return look._replace(year=year, run=run_text, files=tuple(found), name=name)
 
 
-def run(path: str, look: Look) -> list[Check]:
+def run(path: str, look: CheckContext) -> list[Check]:
     """Check everything that a campaign with the configuration file ``path`` needs."""
     return [Check("configuration", "ok", path), *(_check(name, function, look) for name, function in LOOKS.items())]
 
@@ -65,7 +65,7 @@ def before_submission(record: Manifest) -> list[Check]:
     """Check what planning a campaign has not checked yet; ``record`` is the plan's manifest."""
     config = Config.model_validate(record["config"])
     iterations = sum(int(stage["iterations"]) for stage in record["stages"])
-    look = Look(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
+    look = CheckContext(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
     return [_check(name, LOOKS[name], look) for name in LOOKS if name not in PLANNED]
 
 
@@ -73,7 +73,7 @@ def _iterations(config: Config) -> int:
     return sum(int(stage["iterations"]) for stage in stages_of(config))
 
 
-def _check(name: str, function: Callable[[Look], Looked], look: Look) -> Check:
+def _check(name: str, function: Callable[[CheckContext], Looked], look: CheckContext) -> Check:
     try:
         found = function(look)
         text, details = (found, []) if isinstance(found, str) else found
@@ -88,7 +88,7 @@ def _check(name: str, function: Callable[[Look], Looked], look: Look) -> Check:
         return Check(name, "failed", str(problem))
 
 
-def _constants(look: Look) -> str:
+def _constants(look: CheckContext) -> str:
     path = look.config.campaign.constants
     if not path:
         raise Doubt("campaign.constants is empty; set it, or pass --constants FILE to submit")
@@ -102,7 +102,7 @@ def _read(path: str, key: str) -> str:
         raise UserError(f"{key}: {problem}") from None
 
 
-def _truth(look: Look) -> str:
+def _truth(look: CheckContext) -> str:
     if look.config.reconstruction.backend != "simulation":
         raise Skipped(f'reconstruction.backend is "{look.config.reconstruction.backend}"')
     path = look.config.simulation.truth
@@ -111,7 +111,7 @@ def _truth(look: Look) -> str:
     return _read(path, "simulation.truth")
 
 
-def _folder(look: Look) -> str:
+def _folder(look: CheckContext) -> str:
     campaign = look.config.campaign
     check_place(os.path.join(campaign.folder, "campaign"))
     data = look.config.storage.folder
@@ -120,7 +120,7 @@ def _folder(look: Look) -> str:
     return campaign.folder + (f"; large files in {data}" if data else "")
 
 
-def _solver(look: Look) -> str:
+def _solver(look: CheckContext) -> str:
     solver = look.config.solver
     check_steps(stages_of(look.config), solver)
     if solver.backend == "builtin":
@@ -137,7 +137,7 @@ def _solver(look: Look) -> str:
     return f"{found} runs ({version or 'unknown version'})"
 
 
-def _pivot(look: Look) -> str:
+def _pivot(look: CheckContext) -> str:
     from faser_align.alignment.quality.pivot import pivot_doubt, tilt_doubt
 
     config = look.config
@@ -150,7 +150,7 @@ def _pivot(look: Look) -> str:
     return config.mille.pivot
 
 
-def _hook(look: Look) -> str:
+def _hook(look: CheckContext) -> str:
     """Start the hook as DAGMan would: isolated, and with an empty environment."""
     python = look.config.python.hooks or sys.executable
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
@@ -165,14 +165,14 @@ def _hook(look: Look) -> str:
     return f"{python} starts {hook} with an empty environment"
 
 
-def _job(look: Look) -> str:
+def _job(look: CheckContext) -> str:
     """Start the jobs' interpreter in the same way, and check that it finds the program."""
     python = look.config.python.jobs or sys.executable
     _start([python, "-I", "-c", "import faser_align.jobs.program; print('ready')"], "python.jobs", "a job")
     return f"{python} finds faser-align with an empty environment"
 
 
-def _interpreters(look: Look) -> str:
+def _interpreters(look: CheckContext) -> str:
     """Check that the machines for hooks and jobs have the interpreters, too."""
     if look.config.htcondor.pool == "personal":
         raise Skipped("the pool is on this machine")
@@ -204,14 +204,14 @@ def _start(command: list[str], key: str, what: str) -> None:
         raise UserError(f"{python} cannot run {what} ({why}); {cure}")
 
 
-def _user(look: Look) -> str:
+def _user(look: CheckContext) -> str:
     from faser_align.pool import machine
 
     machine.refuse_root()
     return f"uid {os.geteuid()}"
 
 
-def _htcondor(look: Look) -> str:
+def _htcondor(look: CheckContext) -> str:
     from faser_align.pool.schedd import schedd
 
     check_requirements(look.config)
@@ -219,7 +219,7 @@ def _htcondor(look: Look) -> str:
     return f"the schedd of the {look.config.htcondor.pool} pool answers"
 
 
-def _queue(look: Look) -> str:
+def _queue(look: CheckContext) -> str:
     """Check that no campaign of the same name is in the queue, whatever its folder."""
     if not look.name:
         raise Skipped("the campaign's name is unknown without -y, -r and -f")
@@ -248,7 +248,7 @@ def _templates(folder: str) -> None:
         samples.sample(event, "", folder)
 
 
-def _notification(look: Look) -> str:
+def _notification(look: CheckContext) -> str:
     notify = look.config.notify
     _templates(notify.templates)
     if not notify.targets:
@@ -265,7 +265,7 @@ def _notification(look: Look) -> str:
     return ", ".join(notify.targets)
 
 
-LOOKS: dict[str, Callable[[Look], Looked]] = {
+LOOKS: dict[str, Callable[[CheckContext], Looked]] = {
     "constants": _constants,
     "simulation": _truth,
     "raw files": places.raw_files,

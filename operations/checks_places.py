@@ -13,7 +13,7 @@ from faser_align.config.stored_types import Reconstruction
 from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
-from faser_align.operations.checking import Doubt, Failed, Look, Skipped
+from faser_align.operations.checking import CheckContext, Doubt, Failed, Skipped
 from faser_align.system import site_tools
 from faser_align.system.folder_probe import try_folder
 
@@ -24,7 +24,7 @@ HOUR_S = 3600.0
 ROOMY = 2  # no warning if there is room for this many campaigns
 
 
-def raw_files(look: Look) -> tuple[str, list[str]]:
+def raw_files(look: CheckContext) -> tuple[str, list[str]]:
     """Check each raw file; without ``-y -r -f`` the folder of all."""
     pattern = look.config.reconstruction.raw
     if not pattern:
@@ -58,7 +58,7 @@ def raw_top(pattern: str) -> str:
     return pattern.partition("{")[0].rpartition("/")[0] or "/"
 
 
-def raw_paths(look: Look) -> list[str]:
+def raw_paths(look: CheckContext) -> list[str]:
     """Return the path of each raw file."""
     files = [layout.raw(look.run, file) for file in look.files]
     pattern = look.config.reconstruction.raw
@@ -90,7 +90,7 @@ def calypso_paths(config: Config) -> dict[str, str]:
     return {**{f"reconstruction.calypso.{name}": getattr(told.calypso, name) for name in names}, **own}
 
 
-def cvmfs(look: Look) -> str:
+def cvmfs(look: CheckContext) -> str:
     """Check the paths on CVMFS, or those configured instead."""
     paths = cvmfs_paths(look.config)
     if not paths:
@@ -103,7 +103,7 @@ def cvmfs(look: Look) -> str:
     return ", ".join(paths.values())
 
 
-def calypso(look: Look) -> str:
+def calypso(look: CheckContext) -> str:
     """Check the installation and the scripts of Calypso."""
     told = look.config.reconstruction
     if told.backend != "calypso":
@@ -116,7 +116,7 @@ def calypso(look: Look) -> str:
     return f"{told.calypso.release}; {told.direction} tracking; " + ", ".join(paths.values())
 
 
-def _agree_with_scripts(look: Look) -> None:
+def _agree_with_scripts(look: CheckContext) -> None:
     """Raise Doubt if Calypso's scripts write other names or do not have an option."""
     told = look.config.reconstruction
     for key, found in calypso_scripts.names_written(calypso_scripts.read(told.calypso.write_constants)).items():
@@ -137,7 +137,7 @@ def _agree_with_scripts(look: Look) -> None:
         )
 
 
-def pages(look: Look) -> str:
+def pages(look: CheckContext) -> str:
     """Check that the campaign's page can be published to the configured folder."""
     where = look.config.report.publish
     if not where:
@@ -150,7 +150,7 @@ def pages(look: Look) -> str:
     return where
 
 
-def locks(look: Look) -> str:
+def locks(look: CheckContext) -> str:
     """Check that file locks, fsync, exclusive links and SQLite's transactions work in the campaign's folder."""
     where = look.config.campaign.folder
     try:
@@ -162,12 +162,12 @@ def locks(look: Look) -> str:
         raise UserError(f"{where}: {error.strerror}; {cure}") from None
 
 
-def control_mb(look: Look) -> float:
+def control_mb(look: CheckContext) -> float:
     """Return the size of the campaign's control files in MB."""
     return look.config.check.control_mb * _files(look) * look.iterations
 
 
-def data_mb(look: Look) -> float:
+def data_mb(look: CheckContext) -> float:
     """Return the size of tracks and Mille data in MB; fewer iterations of tracks count if older ones are removed."""
     storage, check = look.config.storage, look.config.check
     limit = (storage.keep_iterations or look.iterations) if storage.keep_intermediate_root_files else 1
@@ -175,7 +175,7 @@ def data_mb(look: Look) -> float:
     return _files(look) * (check.tracks_mb * kept + check.mille_mb * look.iterations)
 
 
-def afs(look: Look) -> str:
+def afs(look: CheckContext) -> str:
     """Check the quota of the volume with the campaign's folder."""
     folder = look.config.campaign.folder
     text = _site("fs", "lq", folder, beyond="is not on AFS")
@@ -185,7 +185,7 @@ def afs(look: Look) -> str:
     return _enough(quota.left, control_mb(look), f"AFS volume of {folder}", "campaign.folder")
 
 
-def eos(look: Look) -> str:
+def eos(look: CheckContext) -> str:
     """Check the user's quota on EOS for the large files."""
     data = look.config.storage.folder
     if not data:
@@ -203,7 +203,7 @@ def eos(look: Look) -> str:
     return _enough(quota.left, data_mb(look), f"EOS quota for {data}", "storage.data")
 
 
-def room(look: Look) -> str:
+def room(look: CheckContext) -> str:
     """Check the free space of the file systems themselves, which quotas do not include."""
     folder, data = look.config.campaign.folder, look.config.storage.folder
     for key, place in (("campaign.folder", folder), ("storage.data", data)):
@@ -215,7 +215,7 @@ def room(look: Look) -> str:
     return _enough(_free(folder), control_mb(look) + data_mb(look), f"file system of {folder}", "campaign.folder")
 
 
-def kerberos(look: Look) -> str:
+def kerberos(look: CheckContext) -> str:
     """Check how long the Kerberos ticket is valid."""
     try:
         text = site_tools.run("klist")
@@ -231,7 +231,7 @@ def kerberos(look: Look) -> str:
     return _lasting(look, left_s, "Kerberos ticket", "kinit")
 
 
-def token(look: Look) -> str:
+def token(look: CheckContext) -> str:
     """Check how long the AFS token is valid."""
     text = _site("tokens")
     left_s = site_tools.parse_tokens(text, site_tools.local_now())
@@ -240,13 +240,13 @@ def token(look: Look) -> str:
     return _lasting(look, left_s, "AFS token", "kinit -R && aklog")
 
 
-def _ticketless(look: Look, problem: str, cure: str = "kinit") -> str:
+def _ticketless(look: CheckContext, problem: str, cure: str = "kinit") -> str:
     if look.config.htcondor.pool == "personal":
         raise Doubt(f"{problem}; if your files need one, run `{cure}`")
     raise UserError(f"{problem}, so HTCondor cannot access your files; run `{cure}`")
 
 
-def _lasting(look: Look, left_s: float, what: str, cure: str) -> str:
+def _lasting(look: CheckContext, left_s: float, what: str, cure: str) -> str:
     told = f"{what} valid for {left_s / HOUR_S:.1f} h"
     if left_s < look.config.check.ticket_h * HOUR_S:
         raise Doubt(f"{told}, less than check.ticket_h = {look.config.check.ticket_h:g}; renew it with `{cure}`")
@@ -265,7 +265,7 @@ def _site(tool: str, *arguments: str, beyond: str = "") -> str:
         raise UserError(f"{problem}; check that the folder exists and that your token is valid") from None
 
 
-def _files(look: Look) -> int:
+def _files(look: CheckContext) -> int:
     return len(look.files) or FILES_TYPICAL
 
 

@@ -18,7 +18,7 @@ from faser_align.system import formatting
 from faser_align.system.program import program
 
 
-class Look(NamedTuple):
+class DagmanStatus(NamedTuple):
     """A campaign's snapshot and the problem of its DAGMan, in one sentence or empty.
 
     ``stuck`` is true if no script can run as things are, and ``gone`` if there is no DAGMan that could ever call one;
@@ -103,11 +103,11 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
     return answer._replace(problem=f"{answer.problem}{cure}") if answer.problem else answer
 
 
-def look(folder: str) -> Look:
+def look(folder: str) -> DagmanStatus:
     """Return the campaign's state; for an unfinished one ask the schedd whether its DAGMan can work."""
     seen = snapshot.take(folder)
     if seen["ended"]:
-        return Look(seen)
+        return DagmanStatus(seen)
     record = read_record(folder)
     asked_s = time.time()
     answer = ask(record, seen["dag_id"])
@@ -115,7 +115,7 @@ def look(folder: str) -> Look:
         # The campaign may have ended meanwhile: DAGMan leaves only after the last hook.
         seen = snapshot.take(folder)
         if seen["ended"]:
-            return Look(seen)
+            return DagmanStatus(seen)
     # Jobs were requested for one DAGMan; one that was resumed just now has recorded nothing yet.
     known = answer.jobs and seen["dag_id"].partition(".")[0] == str(answer.jobs[0].cluster)
     found = _differences(folder, answer, asked_s) if known else queued.NOTHING
@@ -130,11 +130,11 @@ def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Fou
 
 
 def look_again(folder: str) -> str:
-    """Examine the campaign again, and return ``Look.sentence``."""
+    """Examine the campaign again, and return ``DagmanStatus.sentence``."""
     return look(folder).sentence
 
 
-def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
+def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[DagmanStatus], list[str]]:
     """Examine the unfinished ones of many campaigns, with one query per kind of pool.
 
     Args:
@@ -143,7 +143,7 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[Look], list[str]]:
     Returns:
         One result per row, and why a schedd could not be asked. Campaigns of another schedd are not examined.
     """
-    found = {row["folder"]: Look(row) for row in rows}
+    found = {row["folder"]: DagmanStatus(row) for row in rows}
     records = dict(_records(row["folder"] for row in rows if row["state"] in table.UNFINISHED))
     problems = []
     for kind in sorted({record["config"]["htcondor"]["pool"] for record in records.values()}):
@@ -179,37 +179,37 @@ def _is_of(record: Manifest, schedd: str) -> bool:
     return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
 
 
-def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> Look:
+def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> DagmanStatus:
     """Interpret the schedd's answer for an unfinished campaign."""
     if answer.problem:
-        return Look(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")
+        return DagmanStatus(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")
     name, typed = shlex.quote(record["name"]), program()
     if not answer.jobs:
         if snapshot.state_now(record["folder"]) in table.ENDS:
-            return Look(seen)
+            return DagmanStatus(seen)
         resume = f"{typed} resume {name}"
         if seen["state"] == table.INITIAL:
             sentence = "it was never submitted: HTCondor's queue has no DAGMan of it"
-            return Look(seen, sentence, stuck=True, gone=True, cure=(Step("next", resume),))
+            return DagmanStatus(seen, sentence, stuck=True, gone=True, cure=(Step("next", resume),))
         sentence = "its DAGMan left HTCondor's queue without recording an end: no script will run any more"
         cure = (Step("next", f"{typed} repair {name}"), Step("then", resume))
-        return Look(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
+        return DagmanStatus(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
     job = answer.jobs[0]
     again = (Step("next", f"{typed} stop {name}"), Step("then", f"{typed} resume {name}"))
     if job.status == queue.HELD:
         release = (Step("next", snapshot.release(record, f"{job.cluster}.0")),)
         sentence = f"its DAGMan is on hold ({job.hold_reason}); no script runs until it is released"
-        return Look(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
+        return DagmanStatus(seen, sentence, stuck=True, cure=release, key=f"held {job.cluster} {job.since_s}")
     out = layout.newest_dag(record["folder"]) + layout.ENDING_DAGMAN_OUT
     if job.crashes:
         times = formatting.count(job.crashes, "time")
         sentence = f"its DAGMan was started {times} and exits immediately each time; see {out}"
-        return Look(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
+        return DagmanStatus(seen, sentence, True, False, again, key=f"ends at once {job.cluster}")
     if job.starts_again_s:
         minutes = max(1, round((job.starts_again_s - time.time()) / 60))
-        return Look(seen, f"its DAGMan exited; HTCondor restarts it in about {minutes} min; see {out}")
+        return DagmanStatus(seen, f"its DAGMan exited; HTCondor restarts it in about {minutes} min; see {out}")
     if found.all_vanished:
         jobs = formatting.count(len(found.vanished), "job")
         sentence = f"its DAGMan waits for {jobs} that left HTCondor's queue without an event in its log: no script will run any more"
-        return Look(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
-    return Look(seen)
+        return DagmanStatus(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
+    return DagmanStatus(seen)

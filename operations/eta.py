@@ -19,7 +19,10 @@ SLOW_FACTOR, SLOW_S_MIN = 3.0, 60.0  # multiple of the median, and minimum exces
 SHARE_MIN = 0.1  # fraction of an iteration's nodes that must be done before its duration is extrapolated
 PACE_MAX = 0.95  # ratio of a quantity to its value in the previous iteration; above this no end is predicted
 PACE_OVER = 3  # iterations
-NUMBERS = {"effect": ("effect_um", "effect_um_max"), "significance": ("significance", "significance_max")}
+NUMBERS = {
+    "residual_shift": ("effect_um", "residual_shift_um_max"),
+    "delta_chi2_per_parameter": ("significance", "delta_chi2_per_parameter_max"),
+}
 
 
 def retried(db: sqlite3.Connection) -> list[Row]:

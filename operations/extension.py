@@ -63,7 +63,7 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         UserError: it has not ended, has converged, runs, or cannot have so many iterations.
         CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; nothing was changed then.
     """
-    record = lifecycle.in_place(folder)
+    record = lifecycle.require_original_folder(folder)
     name = record["name"]
     _refuse(record, snapshot.state_now(folder))
     with contextlib.nullcontext() if dry_run else alone(folder):

@@ -67,7 +67,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
         UserError: the campaign does not run.
         CampaignError: HTCondor refuses, or no end was published.
     """
-    record = in_place(folder)
+    record = require_original_folder(folder)
     name, again = record["name"], hint("resume", record)
     state = snapshot.state_now(folder)
     if state in table.ENDS:
@@ -111,7 +111,7 @@ def stop_after(folder: str, when: str) -> StopRequest:
         UserError: it does not run, or ``when`` is neither iteration nor never.
         CampaignError: the campaign's folder cannot be written.
     """
-    record = in_place(folder)
+    record = require_original_folder(folder)
     name, state = record["name"], snapshot.state_now(folder)
     if when not in WHEN:
         raise UserError(f"--after {when}: must be {' or '.join(WHEN)}")
@@ -141,7 +141,7 @@ def resume(folder: str) -> Submitted:
         UserError: it has converged, runs already or may run, was moved, or has nothing to be resumed from.
         CampaignError: HTCondor refuses.
     """
-    record = in_place(folder)
+    record = require_original_folder(folder)
     _refuse_to_resume(record, snapshot.state_now(folder))
     with alone(folder):
         # Another command may have resumed it while this one waited for the lock.
@@ -222,7 +222,7 @@ def await_departure(record: Manifest, state: str) -> None:
         time.sleep(LEAVE_POLL_S)
 
 
-def in_place(folder: str) -> Manifest:
+def require_original_folder(folder: str) -> Manifest:
     """Return the campaign's manifest if its folder is where it was submitted: the DAG has absolute paths."""
     record = read_record(folder)
     if "imported" in record:

@@ -13,6 +13,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.describe import names
 from faser_align.config.load import nearest, validate
 from faser_align.config.schema import Config
+from faser_align.fsm import renamed
 from faser_align.fsm.errors import UserError
 from faser_align.operations import lifecycle, snapshot
 from faser_align.operations.command_lock import alone
@@ -43,7 +44,7 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
         UserError: a key cannot be changed or a value is not allowed; nothing was changed.
         StoreError: the campaign's folder cannot be written.
     """
-    record = lifecycle.in_place(folder)
+    record = lifecycle.require_original_folder(folder)
     if snapshot.state_now(folder) == "converged":
         raise UserError(
             f"{record['name']} has converged, so its limits have no effect any more; fork it with "
@@ -82,7 +83,7 @@ def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
             told.add(spool.read(folder, name).get("id", ""))
         except (OSError, ValueError, TypeError):
             continue  # a hook has just recorded it, or will quarantine it
-    columns = create.columns(lifecycle.in_place(folder))
+    columns = create.columns(lifecycle.require_original_folder(folder))
     for one in known:
         if one["id"] not in told and not changes.is_extension(one["key"]):
             facts = {name: one[name] for name in ("key", "before", "after", "who", "host", "utc")}
@@ -99,9 +100,9 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
     complete: Manifest = {**record, "config": before}  # an older program's manifest may lack a criterion
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        key = key.strip()
+        key = renamed.key(key.strip())
         if not equals:
-            raise UserError(f"{assignment!r} is not KEY=VALUE; write for example convergence.effect_um_max=1.0")
+            raise UserError(f"{assignment!r} is not KEY=VALUE; write for example convergence.residual_shift_um_max=1.0")
         if of_stage := OF_STAGE.fullmatch(key):
             stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text.strip())
             continue
@@ -146,7 +147,7 @@ def _check_key(key: str, record: Manifest) -> None:
     if key not in names():
         raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
     if "." not in key:
-        raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.effect_um_max")
+        raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.residual_shift_um_max")
     if not changes.is_settable(key):
         raise UserError(
             f"set: {key} cannot be changed: the submitted DAG and its jobs contain it; fork the "

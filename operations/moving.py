@@ -84,13 +84,13 @@ def move(
         UserError: the campaign runs or may run, or its files cannot be there; nothing was changed.
         StoreError: something cannot be read or written; the campaign uses the old place unless the text says otherwise.
     """
-    record = lifecycle.in_place(folder)
+    record = lifecycle.require_original_folder(folder)
     target = _target(record, directory)
     with contextlib.nullcontext() if dry_run else alone(folder):
         if not dry_run:
             lifecycle.await_departure(record, snapshot.state_now(folder))
             _refuse_while_it_runs(record)
-            record = lifecycle.in_place(folder)
+            record = lifecycle.require_original_folder(folder)
         source = _source(record, target)
         files = _files(record, source, target)
         plan = Move(record["name"], source, target, tuple(files))

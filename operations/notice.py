@@ -16,7 +16,7 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries, spool
 
 
-def notify(found: dagman.Look) -> tuple[str, ...]:
+def notify(found: dagman.DagmanStatus) -> tuple[str, ...]:
     """Send what a campaign's scripts can no longer send; return the targets that accepted a message.
 
     For a stuck campaign that is the message *stuck*, once per cause. For an ended one it is every message that was
@@ -84,7 +84,7 @@ def _is_known(folder: str, key: str) -> bool:
     return False
 
 
-def _is_here(found: dagman.Look) -> bool:
+def _is_here(found: dagman.DagmanStatus) -> bool:
     """Return whether the scripts of the campaign's DAGMan run on this machine, and so respect its locks."""
     with queries.published(found.seen["folder"]) as db:
         query = "SELECT host FROM attempts WHERE dag_id = ? AND host != '' LIMIT 1"

@@ -41,7 +41,7 @@ def retry(folder: str, target: str = "") -> Retried:
         UserError: the campaign does not notify such a target.
         CampaignError, StoreError: the request could not be written, or the delivery did not run.
     """
-    record = lifecycle.in_place(folder)
+    record = lifecycle.require_original_folder(folder)
     waiting = _waiting(folder, target)
     with queries.published(folder) as db:
         targets = {row["target"] for row in queries.outbox(db)} | set(queries.campaign(db)["targets"])

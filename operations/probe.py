@@ -25,7 +25,7 @@ from faser_align.dag.render import PROBED, render_probe
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import CampaignError
 from faser_align.operations import probe_jobs
-from faser_align.operations.checking import Check, Look
+from faser_align.operations.checking import Check, CheckContext
 from faser_align.operations.probe_requests import requests
 from faser_align.state import dagmanlogs
 from faser_align.system.attempt import wait_until
@@ -46,7 +46,7 @@ class Probe(NamedTuple):
     record: Manifest
 
 
-def run(look: Look, wait_s: float) -> list[Check]:
+def run(look: CheckContext, wait_s: float) -> list[Check]:
     """Submit the probe, wait for its answers, and remove it.
 
     Args:
@@ -67,7 +67,7 @@ def run(look: Look, wait_s: float) -> list[Check]:
         return [_failed(f"campaign.folder = {where}: {error.strerror}; name a folder that you may write to")]
 
 
-def _run(look: Look, wait_s: float) -> list[Check]:
+def _run(look: CheckContext, wait_s: float) -> list[Check]:
     from faser_align.pool import machine
     from faser_align.pool.schedd import schedd
 
@@ -111,7 +111,7 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _fill(folder: str, look: Look) -> Manifest:
+def _fill(folder: str, look: CheckContext) -> Manifest:
     """Write the DAG and the requests; return the manifest that the DAG was made from."""
     from faser_align.dag import credentials
 

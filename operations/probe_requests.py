@@ -5,13 +5,13 @@ from typing import Any
 from faser_align.campaign import layout
 from faser_align.config.schema import Config
 from faser_align.operations import checks_places as places
-from faser_align.operations.checking import Look
+from faser_align.operations.checking import CheckContext
 
 RECO, MILLE = "reco", "mille"
 Request = dict[str, Any]
 
 
-def requests(look: Look, folder: str, *, credential: bool = False) -> dict[str, list[Request]]:
+def requests(look: CheckContext, folder: str, *, credential: bool = False) -> dict[str, list[Request]]:
     """Return in order what each kind of job tries; ``folder`` is that of the probe.
 
     ``credential`` says that the pool gives jobs a Kerberos credential.
@@ -80,7 +80,7 @@ def _data(config: Config) -> list[Request]:
     return [_write("data folder", "storage.data", config.storage.folder)] if config.storage.folder else []
 
 
-def _raw_paths(look: Look) -> list[tuple[str, str]]:
+def _raw_paths(look: CheckContext) -> list[tuple[str, str]]:
     pattern = look.config.reconstruction.raw
     if not pattern:
         return []

@@ -43,7 +43,7 @@ def repair(
         UserError: a DAGMan of the campaign is in the queue, or the campaign is not where it was submitted.
         CampaignError: the schedd does not answer, or the state database cannot be written.
     """
-    record = lifecycle.in_place(folder)
+    record = lifecycle.require_original_folder(folder)
     submitted = read_submitted(folder)
     kept, stale = "", False
     if not without_htcondor:

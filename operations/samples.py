@@ -14,7 +14,7 @@ from faser_align.system.bounded import Worker
 
 ANSWER_S_MAX = 20.0  # as in a hook
 
-# Metrics of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, effect, significance, largest
+# Metrics of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, residual shift, delta chi2, largest
 # correction.
 _ROWS = (
     (1, 17_012, 1.31, 9.1, 3.2, 120.1),
@@ -55,13 +55,15 @@ _HELD = "memory usage exceeded request_memory"
 # Reasons of the samples, worded as in a campaign; missing ones have none.
 _REASONS = {
     "test": "a user ran `faser-align notify test` to check that messages arrive",
-    "iteration": "effect 0.45 um is below 0.5 um, but not yet in 2 consecutive iterations",
-    "converged": "effect 0.41 um is below 0.5 um, in 2 consecutive iterations; in the last, significance 0.008 is below 0.01, too",
+    "iteration": "expected residual shift 0.45 um is below 0.5 um, but not yet in 2 consecutive iterations",
+    "converged": "expected residual shift 0.41 um is below 0.5 um, in 2 consecutive iterations; in the last, also "
+    "expected delta chi2 per parameter 0.008 is below 0.01",
     "reconstructed": "all of its files are reconstructed",
     "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
-    "exhausted": "iteration 3 of 3 was the last: significance 0.14 is not below 0.01 and effect 1.9 um is not below 0.5 um",
+    "exhausted": "iteration 3 of 3 was the last: expected delta chi2 per parameter 0.14 is not below 0.01 and expected "
+    "residual shift 1.9 um is not below 0.5 um",
     "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
-    "stalled": "in 4 iterations the best effect stayed at 1.9 um and the best chi2/ndf at 1.04",
+    "stalled": "in 4 iterations the smallest residual shift stayed at 1.9 um and the best chi2/ndf at 1.04",
     "starved": "only 12000 tracks are left of 17241, below 80%",
     "held": f"reco_s1_i03_00417: {_HELD}",
     "removed": "the DAG ended: it was removed",

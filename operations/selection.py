@@ -59,6 +59,7 @@ def _summary(entry: registry.Entry) -> Row:
             "files": 0,
             "lost": 0,
             "chi2_per_ndf": None,
+            "residual_shift_um": None,
             "effect_um": None,
             "created_utc": "",
             "updated_utc": "",

@@ -100,7 +100,8 @@ def summary(folder: str) -> Row:
             "files": len(record["files"]),
             "lost": campaign["lost"],
             "chi2_per_ndf": metrics.get("chi2_per_ndf"),
-            "effect_um": metrics.get("effect_um"),
+            "residual_shift_um": metrics.get("effect_um"),
+            "effect_um": metrics.get("effect_um"),  # its deprecated name
             **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
             **{kind: [] for kind in queued.KINDS},
             "year": record["year"],

@@ -237,7 +237,7 @@ def _modules(row: Row, result: Result | None) -> Modules:
     if result is not None:
         sizes = _sizes(result)
         values["correction"] = {key: size for key, (size, _) in sizes.items()}
-        values["significance"] = {key: sigma for key, (_, sigma) in sizes.items()}
+        values["pull"] = {key: sigma for key, (_, sigma) in sizes.items()}
     return values
 
 

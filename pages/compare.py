@@ -75,8 +75,8 @@ class Curve(NamedTuple):
 
 CURVES = (
     ("chi2_per_ndf", describe.words("chi2_per_ndf"), "", False),
-    ("effect_um", "Effect", "um", True),
-    ("significance", "Significance", "", True),
+    ("effect_um", "Expected residual shift", "um", True),
+    ("significance", "Expected delta chi2 per parameter", "", True),
 )
 
 
@@ -176,12 +176,12 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
     return [
         ("state", tuple(c.campaign["state"] for c in campaigns)),
         ("files", tuple(str(len(c.record["files"])) for c in campaigns)),
-        ("files lost", tuple(str(len(c.lost)) for c in campaigns)),
+        ("files dropped", tuple(str(len(c.lost)) for c in campaigns)),
         ("iterations", tuple(str(count) for count in solved)),
         ("tracks", numbers("tracks", ",")),
         ("chi2/ndf", numbers("chi2_per_ndf", ".4f")),
-        ("effect (um)", numbers("effect_um", ".3g")),
-        ("significance", numbers("significance", ".3g")),
+        ("expected residual shift (um)", numbers("effect_um", ".3g")),
+        ("expected delta chi2 per parameter", numbers("significance", ".3g")),
     ]
 
 

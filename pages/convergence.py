@@ -13,8 +13,8 @@ from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
 
 _RULES = {
-    "effect": "effect",
-    "significance": "significance",
+    "residual_shift": "the expected residual shift",
+    "delta_chi2_per_parameter": "the expected delta chi2 per parameter",
     "relative": "relative",
     "absolute": "the largest correction",
 }
@@ -37,9 +37,9 @@ def drawn(facts: Facts) -> list[tuple[str, Markup]]:
         return chart(title, [Series(title, [row["metrics"].get(number) for row in judged])], number, **options)
 
     charted = [
-        ("chi2/ndf of the reconstruction, before hits are cut", curve("chi2_per_ndf", "chi2/ndf")),
-        ("Effect: how far residuals still move, rms", curve("effect_um", "effect", unit="um", log=True)),
-        ("Significance: chi2 to gain per parameter", curve("significance", "significance", log=True)),
+        ("chi2/ndf of the reconstruction, before hit cuts", curve("chi2_per_ndf", "chi2/ndf")),
+        ("Expected rms shift of the residuals", curve("effect_um", "expected residual shift", unit="um", log=True)),
+        ("Expected decrease of chi2 per parameter", curve("significance", "expected delta chi2", log=True)),
     ]
     if any("relative" in of for of in limited):
         charted.append(("Relative: the correction over the constants", curve("relative", "relative", log=True)))

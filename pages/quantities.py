@@ -9,7 +9,7 @@ from faser_align.pages.collect import Facts, Modules
 
 QUANTITIES = {
     "correction": ("correction across the strips", "um"),
-    "significance": ("correction over its error", "standard deviations"),
+    "pull": ("correction over its error", "standard deviations"),
     "cut": ("share of hits cut by residual", ""),
 }
 

@@ -49,6 +49,8 @@ MEANING = {
     "iterations.ended_utc": "time of the decision, '' before",
     "iterations.verdict": "decision, '' before",
     "iterations.reason": "reason for the decision, in words",
+    "v_iterations.effect_um": "expected rms shift of the residuals by the correction (um)",
+    "v_iterations.significance": "expected decrease of chi2 per free parameter",
     "outbox.id": "order of the messages",
     "outbox.history_id": "row of the history that the message reports",
     "outbox.target": "name of the target",

@@ -190,7 +190,9 @@ def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
         "files_expected": files.get("expected"),
         "tracks": metrics.get("tracks", {}).get("used"),
         "chi2_per_ndf": metrics.get("chi2_per_ndf"),
-        "effect_um": metrics.get("effect_um"),
+        "residual_shift_um": metrics.get("effect_um"),
+        "delta_chi2_per_parameter": metrics.get("significance"),
+        "effect_um": metrics.get("effect_um"),  # deprecated names, which programs of users read
         "significance": metrics.get("significance"),
         "largest": largest(metrics) if metrics else None,
         "verdict": iteration.get("verdict", ""),

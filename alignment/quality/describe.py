@@ -204,20 +204,34 @@ FIT = (
 )
 JUDGED = (
     Metric(
-        "significance",
+        "delta_chi2_per_parameter",
         "",
         "expected decrease of chi2 per free parameter: 1 is a correction of the size of its statistical error, 0.01 is a tenth of it",
-        "the largest of `steps[].significance`",
+        "the largest of `steps[].delta_chi2_per_parameter`",
         "solution",
-        "significance metrics report status plot",
     ),
     Metric(
-        "effect_um",
+        "significance",
+        "",
+        "deprecated name of `delta_chi2_per_parameter`, which metrics of every version have",
+        "",
+        "solution",
+        "delta_chi2_per_parameter metrics report status plot",
+    ),
+    Metric(
+        "residual_shift_um",
         "um",
         "expected rms shift of the residuals by the correction",
         "`23.1 um * sqrt(sum of steps[].expected_decrease / hits.kept)`; 23.1 um is the strip pitch of 80 um over sqrt(12)",
         "solution",
-        "effect progress metrics report status plot",
+    ),
+    Metric(
+        "effect_um",
+        "um",
+        "deprecated name of `residual_shift_um`, which metrics of every version have",
+        "",
+        "solution",
+        "residual_shift progress metrics report status plot",
     ),
     Metric(
         "determined.sigma",
@@ -228,10 +242,17 @@ JUDGED = (
         "remaining",
     ),
     Metric(
-        "determined.effect_um",
+        "determined.residual_shift_um",
         "um",
         "the same as a shift of the residuals, rms",
         "`23.1 um * sqrt(sum of steps[].parts.significant.expected_decrease / hits.kept)`",
+        "equations",
+    ),
+    Metric(
+        "determined.effect_um",
+        "um",
+        "deprecated name of `determined.residual_shift_um`",
+        "",
         "equations",
         "remaining",
     ),
@@ -305,10 +326,17 @@ CORRECTIONS = (
         "report",
     ),
     Metric(
-        "held_fixed.GROUP.significance",
+        "held_fixed.GROUP.delta_chi2_per_parameter",
         "",
         "the same per parameter; about 1 for statistical fluctuations alone",
         "`expected_decrease / parameters`",
+        "equations",
+    ),
+    Metric(
+        "held_fixed.GROUP.significance",
+        "",
+        "deprecated name of `held_fixed.GROUP.delta_chi2_per_parameter`",
+        "",
         "equations",
         "report",
     ),
@@ -389,8 +417,13 @@ STEPS = (
         "solution",
     ),
     Metric(
-        "steps[].significance", "", "the same per free parameter", "`expected_decrease / free_parameters`", "solution"
+        "steps[].delta_chi2_per_parameter",
+        "",
+        "the same per free parameter",
+        "`expected_decrease / free_parameters`",
+        "solution",
     ),
+    Metric("steps[].significance", "", "deprecated name of `steps[].delta_chi2_per_parameter`", "", "solution"),
     Metric("steps[].end_code", "", "end code in `millepede.end`", "", "solution"),
     Metric("steps[].end_text", "", "meaning of the end code", "", "solution"),
     Metric(

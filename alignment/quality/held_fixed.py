@@ -26,7 +26,7 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
 
     Returns:
         By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
-        those of the free ones), ``expected_decrease``, and ``significance``, their ratio. A group without such
+        those of the free ones), ``expected_decrease``, and ``delta_chi2_per_parameter``, their ratio (also under its deprecated name). A group without such
         a direction, such as x of layers whose modules are free, is omitted.
     """
     groups: dict[str, set[int]] = {}
@@ -44,7 +44,13 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
         decrease, parameters = _decrease(normal, labels | set(free), gradient)
         gained, more = max(decrease - before[0], 0.0), parameters - before[1]
         if more > 0:
-            gains[name] = {"parameters": more, "expected_decrease": gained, "significance": gained / more}
+            per_parameter = gained / more
+            gains[name] = {
+                "parameters": more,
+                "expected_decrease": gained,
+                "delta_chi2_per_parameter": per_parameter,
+                "significance": per_parameter,
+            }
     return gains
 
 

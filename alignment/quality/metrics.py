@@ -18,7 +18,7 @@ from faser_align.alignment.solver.normal_equations import Normal
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
-NEAR_END_UM = 2.0  # effect of a correction below which a stage may end soon
+NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 
 # degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
 _CORRECTIONS = {
@@ -122,8 +122,8 @@ def iteration_metrics(
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
     step_metrics = [_step(step, counts, normal) for step in steps]
-    effect = effect_um((step.solution for step in steps), counts.measurements)
-    near_end = last or (effect is not None and effect < NEAR_END_UM)
+    shift = residual_shift_um((step.solution for step in steps), counts.measurements)
+    near_end = last or (shift is not None and shift < NEAR_END_UM)
     return {
         "format": FORMAT,
         "stage": stage,
@@ -153,8 +153,11 @@ def iteration_metrics(
         "solver": _solver(backend, steps),
         "steps": step_metrics,
         "determined": _determined([step["parts"] for step in step_metrics], counts.measurements),
-        "significance": _worst(significance(step.solution) for step in steps),
-        "effect_um": _number(effect),
+        "delta_chi2_per_parameter": _worst(delta_chi2_per_parameter(step.solution) for step in steps),
+        "residual_shift_um": _number(shift),
+        # Deprecated names, which the metrics of every version have: decisions and the state database read them.
+        "significance": _worst(delta_chi2_per_parameter(step.solution) for step in steps),
+        "effect_um": _number(shift),
         "corrections": corrections(correction, free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "relative": _number(relative_size(correction, constants)),
@@ -167,14 +170,14 @@ def iteration_metrics(
     }
 
 
-def significance(solution: Solution) -> float | None:
+def delta_chi2_per_parameter(solution: Solution) -> float | None:
     """Return the expected decrease of chi2 per fit parameter; None without a solution."""
     if solution.expected_decrease is None or solution.free_parameters < 1:
         return None
     return solution.expected_decrease / solution.free_parameters
 
 
-def effect_um(solutions: Iterable[Solution], measurements: int) -> float | None:
+def residual_shift_um(solutions: Iterable[Solution], measurements: int) -> float | None:
     """Return the expected rms shift of residuals (um) by all ``solutions``; None without measurements.
 
     It is ``23.1 um * sqrt(sum of expected decreases / measurements)``, where 23.1 um is the error of a strip
@@ -223,7 +226,8 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
         "variable": solution.n_variable,
         "measurements": solution.measurements or counts.measurements,
         "expected_decrease": _number(solution.expected_decrease),
-        "significance": _number(significance(solution)),
+        "delta_chi2_per_parameter": _number(delta_chi2_per_parameter(solution)),
+        "significance": _number(delta_chi2_per_parameter(solution)),
         "end_code": solution.end_code,
         "end_text": solution.end_text,
         "function_values": [_number(row.chi2) for row in solution.iterations],
@@ -248,6 +252,7 @@ def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[s
     directions = sum(part["significant"]["directions"] for part in parts)
     return {
         "sigma": math.sqrt(decrease / max(directions, 1)),
+        "residual_shift_um": RESOLUTION_UM * math.sqrt(decrease / measurements),
         "effect_um": RESOLUTION_UM * math.sqrt(decrease / measurements),
     }
 

@@ -32,6 +32,8 @@ SHAPE: dict[str, Any] = {
     "momentum": {"since_before": _MOMENTUM, "since_first": _MOMENTUM},
     "solver": {"backend": WORDS, "end_code": NUMBER, "end_text": WORDS, "rejects": ({"*": NUMBER}, None)},
     "steps": [{"name": WORDS, "free_parameters": NUMBER, "parts": _PARTS}],
+    "delta_chi2_per_parameter": NUMBER,
+    "residual_shift_um": NUMBER,
     "significance": NUMBER,
     "effect_um": NUMBER,
     "relative": NUMBER,

@@ -149,7 +149,7 @@ def set_limits(
     values; the history records each change and its author. Write values as in the configuration; lists may be
     words separated by commas.
 
-    Example: faser-align set Y2023_R011705_F400-450 convergence.effect_um_max=1.0 notify.events=held,end
+    Example: faser-align set Y2023_R011705_F400-450 convergence.residual_shift_um_max=1.0 notify.events=held,end
     """
     from faser_align.operations import limits
     from faser_align.state import registry

@@ -13,7 +13,7 @@ from faser_align.cli.arguments import Campaign, Json, Plain, Utc, one_of
 from faser_align.fsm import table
 
 if TYPE_CHECKING:
-    from faser_align.operations.dagman import Look
+    from faser_align.operations.dagman import DagmanStatus
 
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two updates.")]
 
@@ -114,7 +114,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     _notify(look)
 
 
-def _notify(*looks: "Look", quiet: bool = False) -> None:
+def _notify(*looks: "DagmanStatus", quiet: bool = False) -> None:
     """Send what the campaigns' scripts can no longer send, and name the recipients."""
     from faser_align.operations import notice
 

@@ -1,4 +1,4 @@
-"""Draw the convergence with characters: chi2/ndf, effect and significance per iteration."""
+"""Draw the convergence with characters: chi2/ndf, expected residual shift and delta chi2 per iteration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ Row = Mapping[str, Any]
 
 CURVES = (
     ("chi2_per_ndf", "chi2/ndf of the reconstruction", "1"),
-    ("effect_um", "effect", "um"),
-    ("significance", "significance", "1"),
+    ("effect_um", "expected residual shift", "um"),
+    ("significance", "expected delta chi2 per parameter", "1"),
     ("relative", "relative", "1"),
     ("largest_um", "largest correction", "um"),
     ("largest_urad", "largest correction", "urad"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from faser_align.cli.show import weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.fsm import renamed
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -33,7 +34,7 @@ def _name(row: Row, staged: bool) -> str:
 
 
 def _fit(rows: Sequence[Row], staged: bool) -> Grid:
-    columns = ("iter", ">chi2\n/ndf", ">effect\num", ">signifi-\ncance", ">relative\ncorrection", ">solver's\nchi2/ndf")
+    columns = ("iter", ">chi2\n/ndf", ">shift\num", ">dchi2\n/param", ">relative\ncorrection", ">solver's\nchi2/ndf")
     return Grid((*columns, "solver", "verdict"), [_fit_row(row, staged) for row in rows])
 
 
@@ -104,7 +105,7 @@ def records(seen: Row) -> list[dict[str, Any]]:
                 key: row[key]
                 for key in ("stage", "iteration", "verdict", "reason", "started_utc", "ended_utc", "wall_s")
             },
-            "metrics": row["metrics"],
+            "metrics": renamed.metrics(row["metrics"]),
         }
         for row in seen["iterations"]
         if row["metrics"]

@@ -86,7 +86,7 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
 def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
     """Return the table of the latest iterations: nodes done of all, files, tracks, and the judged quantities."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
-    judged = (">chi2\n/ndf", ">effect\num", ">signi-\nficance", "largest\ncorrection", "verdict,\nor now")
+    judged = (">chi2\n/ndf", ">shift\num", ">dchi2\n/param", "largest\ncorrection", "verdict,\nor now")
     rows = [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-latest:]]
     return Grid((*used, *judged), rows, narrow=(0, 1, 4, 5, 8))
 
@@ -216,7 +216,7 @@ def remark(seen: Row, stuck: str, program: str) -> str:
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
     """Return the table of all campaigns; ``stuck`` are the folders of those that no hook can advance."""
-    columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">effect\num", "updated")
+    columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">shift\num", "updated")
     return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows], narrow=(0, 1, 2))
 
 

@@ -17,10 +17,10 @@ from faser_align.alignment.quality.metrics import (
     Resources,
     Step,
     corrections,
-    effect_um,
+    delta_chi2_per_parameter,
     iteration_metrics,
     relative_size,
-    significance,
+    residual_shift_um,
 )
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.steering import SolverOptions, write_steering
@@ -31,20 +31,20 @@ def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> S
     return Solution(0, "", "", {}, n_variable=n_variable, n_fit=n_fit, expected_decrease=decrease)
 
 
-def test_significance_is_decrease_per_fit_parameter() -> None:
+def test_delta_chi2_per_parameter_is_decrease_per_fit_parameter() -> None:
     """The expected decrease is divided by the fit parameters, reduced by constraints of either handling."""
-    assert significance(solution(5.0)) == 0.5
-    assert significance(solution(5.0, n_fit=14)) == 0.5
-    assert significance(solution(None)) is None
-    assert significance(solution(5.0, 2, 0)) is None
+    assert delta_chi2_per_parameter(solution(5.0)) == 0.5
+    assert delta_chi2_per_parameter(solution(5.0, n_fit=14)) == 0.5
+    assert delta_chi2_per_parameter(solution(None)) is None
+    assert delta_chi2_per_parameter(solution(5.0, 2, 0)) is None
 
 
 def test_effect_is_the_rms_move_of_residuals() -> None:
     """The effects of steps add up; without a measurement or a solution there is none."""
-    assert effect_um([solution(9.0), solution(16.0)], 100) == pytest.approx(23.1 * 0.5)
-    assert effect_um([solution(-1e-9)], 100) == 0.0
-    assert effect_um([solution(9.0)], 0) is None
-    assert effect_um([solution(None)], 100) is None
+    assert residual_shift_um([solution(9.0), solution(16.0)], 100) == pytest.approx(23.1 * 0.5)
+    assert residual_shift_um([solution(-1e-9)], 100) == 0.0
+    assert residual_shift_um([solution(9.0)], 0) is None
+    assert residual_shift_um([solution(None)], 100) is None
 
 
 def test_corrections_are_those_of_free_parameters() -> None:
@@ -84,7 +84,11 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     assert metrics["tracks"]["used"] == solved.records == 400
     assert metrics["steps"][0]["variable"] == 72 - len(solved.entries_fixed)
     assert metrics["steps"][0]["entries_fixed"] == list(solved.entries_fixed)
-    assert metrics["significance"] == metrics["steps"][0]["significance"]
+    assert (
+        metrics["delta_chi2_per_parameter"]
+        == metrics["significance"]
+        == metrics["steps"][0]["delta_chi2_per_parameter"]
+    )
     assert solved.expected_decrease is not None
     assert metrics["effect_um"] == pytest.approx(23.1 * (solved.expected_decrease / counts.measurements) ** 0.5)
     assert metrics["solver"]["end_code"] == 1

@@ -101,13 +101,13 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     ]
     changed = [row for row in desk.history() if row["event"] == "changed"]
     assert [(row["facts"]["key"], row["facts"]["before"], row["facts"]["after"]) for row in changed] == [
-        ("convergence.effect_um_max", 0.5, 0.4),
+        ("convergence.residual_shift_um_max", 0.5, 0.4),
         ("notify.events", ["end"], ["iteration", "end"]),
     ]
     assert all(row["facts"]["who"] and row["host"] for row in changed)
     told = desk.run("history", NAME, "--campaign-only")
     assert "stage 1 may have 4 iterations, 1 before, by " in told
-    assert "convergence.effect_um_max: 0.5 -> 0.4, by " in told
+    assert "convergence.residual_shift_um_max: 0.5 -> 0.4, by " in told
     for iteration in (2, 3, 4):
         before = (desk.campaign / f"iter{iteration - 1:02d}" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
         assert (desk.campaign / f"iter{iteration:02d}" / layout.RECO / layout.CONSTANTS).read_text() == before
@@ -116,7 +116,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
     assert {change["key"] for change in json.loads((desk.campaign / layout.CHANGES).read_text())} == {
         "stages.1.iterations",
-        "convergence.effect_um_max",
+        "convergence.residual_shift_um_max",
         "notify.events",
     }
 

@@ -107,7 +107,7 @@ def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, command
     for iteration in (1, 2):
         run_iteration(record, iteration)
     said = command("compare", two[0], f"{workdir}/c", "--plain").out
-    assert "Effect, in um, by iteration" in said
+    assert "Expected residual shift, in um, by iteration" in said
     found = json.loads(command("compare", two[0], f"{workdir}/c", "--json").out)
     assert found["curves"]["effect_um"] == {"a": [9.0], "c": [9.0, 4.5]}
 
@@ -142,7 +142,7 @@ def test_limits_that_differ_are_told(workdir: Path, command: Command, tmp_path: 
     solved(workdir, "b", shift_mm=0.010, effect_um_max=3.0)
     page = tmp_path / "both.html"
     assert command("compare", f"{workdir}/a", f"{workdir}/b", "-o", str(page)).status == 0
-    assert "Effect (limits: a 0.5; b 3)" in page.read_text()
+    assert "Expected residual shift (limits: a 0.5; b 3)" in page.read_text()
     assert page.read_text().count("class='limit'") == 1
 
 

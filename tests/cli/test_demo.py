@@ -18,7 +18,7 @@ from faser_align.pool import personal
 # Questions of a newcomer, and the places on the demonstration's page that answer them.
 QUESTIONS = {
     "did it converge": r"<h1>demo-1 .*converged.*</h1>",
-    "by which rule": r"</h1>\s*<p>[^<]*effect \S+ um is below 0.5 um, in 2 consecutive iterations[^<]*</p>",
+    "by which rule": r"</h1>\s*<p>[^<]*residual shift \S+ um is below 0.5 um, in 2 consecutive iterations[^<]*</p>",
     "in which iteration": r"<tr><td>\d</td>(?:(?!</tr>).)*<td>converged</td>",
     "which module moved most": r"Largest displacements.*?<li>\d{3}: -?\d+ um, from \S+ to \S+: module \d of layer \d of station 0, y</li>",
     "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>-?\d+ um, y of module \d{3}</dd>",

@@ -15,7 +15,7 @@ def test_why_spells_out_the_latest_verdict(command: Command) -> None:
     said = command("why", "converged")
     assert said.status == 0
     assert "converged, iteration 4: converged" in said.out
-    assert "significance" in said.out
+    assert "expected delta chi2 per parameter" in said.out
     assert "0.01" in said.out
     assert "tracks per parameter" in said.out
 
@@ -24,7 +24,7 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
     """why names the criteria that an earlier iteration did not meet."""
     found = json.loads(command("why", "converged", "--iteration", "2", "--json").out)
     assert (found["iteration"], found["verdict"]) == (2, "go_on")
-    assert [c["name"] for c in found["criteria"] if not c["passed"]] == ["significance", "effect"]
+    assert [c["name"] for c in found["criteria"] if not c["passed"]] == ["delta_chi2_per_parameter", "residual_shift"]
 
 
 @pytest.mark.parametrize(

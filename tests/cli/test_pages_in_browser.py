@@ -41,8 +41,8 @@ def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_pat
     )
     curves = dict(values)
     assert curves["chi2/ndf"] == [metrics(i)["chi2_per_ndf"] for i in range(1, 5)]
-    assert curves["effect"] == [metrics(i)["effect_um"] for i in range(1, 5)]
-    assert page.locator("svg[aria-label=effect] .limit title").text_content() == "limit 0.5 um"
+    assert curves["expected residual shift"] == [metrics(i)["effect_um"] for i in range(1, 5)]
+    assert page.locator("svg[aria-label='expected residual shift'] .limit title").text_content() == "limit 0.5 um"
 
 
 def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
     path = tmp_path / "converged.html"
     path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
     page = look(browser, path, 1600, "light").page
-    heading = page.locator("#convergence ~ div table.sortable th button", has_text="effect")
+    heading = page.locator("#convergence ~ div table.sortable th button", has_text="shift (um)")
     column = "#convergence ~ div table.sortable tbody td:nth-child(5)"
     heading.focus()
     page.keyboard.press("Enter")
@@ -127,7 +127,7 @@ def test_a_single_iteration_is_a_point(
         "svg.chart circle", "dots => dots.map(dot => [dot.closest('svg').ariaLabel, +dot.dataset.value])"
     )
     assert dict(values)["chi2/ndf"] == metrics(1)["chi2_per_ndf"]
-    assert dict(values)["effect"] == metrics(1)["effect_um"]
+    assert dict(values)["expected residual shift"] == metrics(1)["effect_um"]
     assert len(values) == page.locator("svg.chart .series").count()
     assert words in page.locator("main").inner_text()
 

@@ -80,7 +80,7 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
     lines = left.out.splitlines()
     assert left.status == 0
     assert lines[0] == "converged  converged"
-    assert "significance 0.004 is below 0.01" in lines[1]
+    assert "expected delta chi2 per parameter 0.004 is below 0.01" in lines[1]
     assert "iteration 4 of 4" in lines[2]
     row = next(line for line in lines if line.startswith("1 "))
     assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]
@@ -241,7 +241,7 @@ def test_report(command: Command, tmp_path: Path) -> None:
     for text in (
         "state: converged",
         "-120 um y 003",
-        "passed  significance 0.004 is below 0.01",
+        "passed  expected delta chi2 per parameter 0.004 is below 0.01",
         "2 asked for, 0 lost for good",
         "started from: /start.txt",
         "step IFT fix layer: fixed layer, 3ST",
@@ -331,9 +331,13 @@ def test_list_by_run_and_year(command: Command) -> None:
 
 
 def test_curves_on_the_terminal(command: Command) -> None:
-    """metrics --plot draws chi2/ndf, effect and significance with their limits."""
+    """metrics --plot draws chi2/ndf, expected residual shift and delta chi2 with their limits."""
     out = command("metrics", "converged", "--plot").out
-    for heading in ("chi2/ndf of the reconstruction", "effect, and its limit\n   (um) ", "significance, and its limit"):
+    for heading in (
+        "chi2/ndf of the reconstruction",
+        "expected residual shift, and its limit\n   (um) ",
+        "expected delta chi2 per parameter, and its limit",
+    ):
         assert heading in out
     assert "(iteration)" in out
 
@@ -353,12 +357,12 @@ def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, work
         return {name: (float(axis[-1]), float(axis[0])) for name, axis in axes.items()}
 
     run_iteration(record, 1, residual_max_final=True)
-    assert list(limited()) == ["significance"]
+    assert list(limited()) == ["expected delta chi2 per parameter"]
     run_iteration(record, 1, stage=2, residual_max_final=True)
     drawn = limited()
-    assert list(drawn) == ["effect", "significance"]
-    assert drawn["effect"][0] < own["effect_um_max"]
-    assert drawn["significance"][1] > common["significance_max"]
+    assert list(drawn) == ["expected residual shift", "expected delta chi2 per parameter"]
+    assert drawn["expected residual shift"][0] < own["effect_um_max"]
+    assert drawn["expected delta chi2 per parameter"][1] > common["significance_max"]
 
 
 def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,8 +377,8 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     # Those of an imported campaign have no limit, and no line that looks like one.
     effects = [{"metrics": {"format": 1}, "effect_um": effect} for effect in (30.0, 0.1)]
     bare, limited = (curves.plots({"iterations": effects}, asked, 80)[0] for asked in ({}, rules))
-    assert bare.startswith("effect\n")
-    assert limited.startswith("effect, and its limit\n")
+    assert bare.startswith("expected residual shift\n")
+    assert limited.startswith("expected residual shift, and its limit\n")
     across = [sum("\N{BRAILLE PATTERN BLANK}" not in row for row in one.splitlines()[3:-2]) for one in (bare, limited)]
     assert across == [0, 1]
     assert max(map(len, limited.splitlines())) <= 80

@@ -146,9 +146,9 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
     done = plain_command("set", folder, "stages.1.convergence.patience=3", "stages.2.convergence.rules=effect")
     assert (done.status, done.err) == (0, "")
     assert "stages.1.convergence.patience: 1 -> 3\n" in done.out
-    assert "stages.2.convergence.rules: significance, effect -> effect\n" in done.out
+    assert "stages.2.convergence.rules: delta_chi2_per_parameter, residual_shift -> residual_shift\n" in done.out
     changed = read_record(folder)
-    assert [stage["convergence"] for stage in changed["stages"]] == [{"patience": 3}, {"rules": ["effect"]}]
+    assert [stage["convergence"] for stage in changed["stages"]] == [{"patience": 3}, {"rules": ["residual_shift"]}]
     assert changed["config"]["convergence"]["patience"] == 2
     again = plain_command("set", folder, "stages.1.convergence.patience=3")
     assert again.out == "stages.1.convergence.patience: is 3 already\n"
@@ -207,9 +207,9 @@ def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, pla
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("convergence.effect_um_max",), "is not KEY=VALUE"),
-        (("convergence.effect_um_max=-1",), "set: convergence.effect_um_max = -1 is not allowed: it must be"),
-        (("convergence.efect_um_max=1",), "did you mean convergence.effect_um_max?"),
+        (("convergence.residual_shift_um_max",), "is not KEY=VALUE"),
+        (("convergence.effect_um_max=-1",), "set: convergence.residual_shift_um_max = -1 is not allowed: it must be"),
+        (("convergence.residual_shift_um=1",), "did you mean convergence.residual_shift_um_max?"),
         (("convergence=1",), "is a table; name one of its keys"),
         (("mille.chi2_max=100",), "cannot be changed: the submitted DAG and its jobs contain it"),
         (("convergence.rules=significance,fast",), "set: convergence.rules[2] = "),

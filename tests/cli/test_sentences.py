@@ -15,7 +15,7 @@ from faser_align.config.load import parse_config
 from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
 from faser_align.operations import checks_places
-from faser_align.operations.checking import Look, Skipped
+from faser_align.operations.checking import CheckContext, Skipped
 from faser_align.pool.personal import Pool
 from faser_align.state import registry
 
@@ -58,7 +58,7 @@ def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> No
     table, name = key.split(".")
     config = parse_config(f'[{table}]\n{name} = "{tmp_path}/nowhere"\n', str(tmp_path / "faser-align.toml"))
     with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* does not exist"):
-        checks_places.room(Look(config, 1, 2023, "011705", (400,), "a"))
+        checks_places.room(CheckContext(config, 1, 2023, "011705", (400,), "a"))
 
 
 def test_raw_files_that_are_not(plain_command: Command, here: Path) -> None:

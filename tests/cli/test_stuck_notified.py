@@ -106,7 +106,7 @@ def test_nobody_is_notified_from_elsewhere(
     """While its DAGMan is queued only its scripts' machine notifies, and only without another command."""
     folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
-    found = dagman.Look(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
+    found = dagman.DagmanStatus(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
     monkeypatch.setattr(dagman, "look", lambda folder: found)
 
     def elsewhere(db: Any) -> int:

@@ -155,7 +155,7 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     """For an ended campaign watch shows the end and the path of the constants."""
     left = command("watch", "converged")
     assert left.status == 0
-    assert left.out.startswith("converged  converged: significance 0.004")
+    assert left.out.startswith("converged  converged: expected delta chi2 per parameter 0.004")
     assert "next:\n  faser-align report converged" in left.out
 
 

@@ -1,13 +1,17 @@
 """Test the manifest, written once and read by jobs and hooks."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from faser_align.campaign.manifest import make_record, read_record, write_record
+from faser_align.campaign import changes
+from faser_align.campaign.manifest import convergence_of, make_record, read_record, write_record
 from faser_align.config.schema import Config
+from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import StoreError, UserError
 
 
@@ -68,3 +72,34 @@ def test_reading_a_record_is_cheap() -> None:
     code = "import sys, faser_align.campaign.manifest; print(any('pydantic' in name for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_deprecated_names_of_criteria_are_accepted(tmp_path: Path) -> None:
+    """Manifests, changes and stages with the names before the renaming are read with today's names."""
+    old = {"rules": ["significance", "effect"], "significance_max": 0.02, "effect_um_max": 0.6, "stalled_effect": 0.2}
+    config = Config.model_validate({"convergence": old, "stages": [{"convergence": {"effect_um_max": 3.0}}]})
+    record: Any = make_record(
+        config,
+        name="c",
+        year=2023,
+        run="011705",
+        files=[400],
+        folder=str(tmp_path),
+        constants="/c.txt",
+        sha256="0" * 64,
+        created_utc="2026-11-24T07:30:00Z",
+    )
+    stored = copy.deepcopy(record)
+    stored["config"]["convergence"] |= old
+    for new in ("delta_chi2_per_parameter_max", "residual_shift_um_max", "stalled_residual_shift"):
+        del stored["config"]["convergence"][new]
+    stored["stages"][0]["convergence"] = {"effect_um_max": 3.0}
+    write_record(str(tmp_path / "campaign.json"), stored)
+    assert read_record(str(tmp_path)) == record
+    changes.write(str(tmp_path), [{"key": "convergence.significance_max", "before": 0.02, "after": 0.03}])
+    criteria = Rules.from_config(convergence_of(read_record(str(tmp_path)), 1))
+    assert criteria.rules == ("delta_chi2_per_parameter", "residual_shift")
+    assert (criteria.delta_chi2_per_parameter_max, criteria.residual_shift_um_max) == (0.03, 3.0)
+    assert criteria.stalled_residual_shift == 0.2
+    with pytest.raises(ValueError, match="effect_um_max is the deprecated name of residual_shift_um_max; remove it"):
+        Config.model_validate({"convergence": {"effect_um_max": 1.0, "residual_shift_um_max": 1.0}})

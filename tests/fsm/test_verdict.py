@@ -38,7 +38,7 @@ def test_two_quiet_iterations_with_the_final_cuts_converge() -> None:
     assert judge(RULES, [MOVING, metrics()], limit=10).name == "go_on"
     said = judge(RULES, [MOVING, metrics(), metrics()], limit=10)
     assert said.name == "converged"
-    assert "significance 0.004 is below 0.01" in said.reason
+    assert "expected delta chi2 per parameter 0.004 is below 0.01" in said.reason
 
 
 def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
@@ -52,8 +52,8 @@ def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
         ({"hits": {"modules": {"000": [80, 20], "001": [9000, 0]}}}, "module_cut"),
         ({"hits": {"modules": {f"{m:03d}": [960, 40] for m in range(8)}}}, "detector_cut"),
         ({"steps": [{"free_parameters": 66, "entries_fixed": [10011]}]}, "entries"),
-        ({"significance": 0.02, "effect_um": 0.6}, "significance"),
-        ({"significance": None, "effect_um": None}, "effect"),
+        ({"significance": 0.02, "effect_um": 0.6}, "delta_chi2_per_parameter"),
+        ({"significance": None, "effect_um": None}, "residual_shift"),
     ],
 )
 def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> None:
@@ -96,7 +96,7 @@ def test_the_last_iteration_is_a_limit() -> None:
     """A campaign that has used up its iterations has not converged."""
     said = judge(RULES, [MOVING, MOVING, MOVING], limit=3)
     assert said.name == "limit"
-    assert "significance" in said.reason
+    assert "expected delta chi2 per parameter" in said.reason
 
 
 def test_starved_by_few_tracks() -> None:
@@ -118,7 +118,7 @@ def test_diverged_needs_two_bad_iterations_running() -> None:
 
 
 def test_stalled_when_neither_number_falls() -> None:
-    """Four iterations without a better effect or chi2/ndf, and without convergence, are a stall."""
+    """Four iterations without a smaller residual shift or chi2/ndf, and without convergence, are a stall."""
     assert judge(RULES, [MOVING] * 4, limit=10).name == "go_on"
     assert judge(RULES, [MOVING] * 5, limit=10).name == "stalled"
     falling = [metrics(significance=5.0, effect_um=9.0 * 0.8**i, chi2_per_ndf=1.2) for i in range(5)]
@@ -130,12 +130,18 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     one = metrics(significance=0.03)
     assert (
         judge(RULES, [MOVING, one], limit=10).reason
-        == "effect 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
+        == "expected residual shift 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
     )
     both = judge(RULES, [MOVING], limit=10).reason
-    assert both == "significance 5 is not below 0.01 and effect 9 um is not below 0.5 um"
-    assert judge(RULES._replace(require="all"), [one], limit=10).reason == "significance 0.03 is not below 0.01"
-    assert "but 5 iterations at least" in judge(RULES._replace(min_iterations=5), [one, one], limit=10).reason
+    assert (
+        both
+        == "expected delta chi2 per parameter 5 is not below 0.01 and expected residual shift 9 um is not below 0.5 um"
+    )
+    assert (
+        judge(RULES._replace(require="all"), [one], limit=10).reason
+        == "expected delta chi2 per parameter 0.03 is not below 0.01"
+    )
+    assert "but the minimum is 5 iterations" in judge(RULES._replace(min_iterations=5), [one, one], limit=10).reason
     cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
     why = "module 017 has 15.0% of its hits cut by residual (limit 10%)"
     assert judge(RULES, [MOVING, cut], limit=10).reason == why
@@ -148,17 +154,20 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
     """The reason attributes to all iterations only rules that each has passed; others to the last, or individually."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
-    effect, significance = "effect 0.1 um is below 0.5 um", "significance 0.0003 is below 0.01"
+    effect, significance = (
+        "expected residual shift 0.1 um is below 0.5 um",
+        "expected delta chi2 per parameter 0.0003 is below 0.01",
+    )
     assert (
         judge(RULES, [MOVING, last, last], limit=10).reason
         == f"{significance} and {effect}, in 2 consecutive iterations"
     )
     one = judge(RULES, [MOVING, first, last], limit=10)
     assert one.name == "converged"
-    assert one.reason == f"{effect}, in 2 consecutive iterations; in the last, {significance}, too"
+    assert one.reason == f"{effect}, in 2 consecutive iterations; in the last, also {significance}"
     turns = judge(RULES, [MOVING, metrics(effect_um=0.8, significance=0.004), first], limit=10)
     assert turns.name == "converged"
-    assert turns.reason == f"{effect}; each of 2 consecutive iterations has met a rule"
+    assert turns.reason == f"{effect}; each of 2 consecutive iterations met a rule"
     assert judge(RULES._replace(patience=1), [MOVING, first], limit=10).reason == effect
 
 
@@ -166,13 +175,16 @@ def test_large_numbers_have_no_exponent() -> None:
     """A large number has no exponent where it is readable."""
     far = metrics(significance=1352.4, effect_um=12345.6)
     said = judge(RULES, [far], limit=10).reason
-    assert said == "significance 1352 is not below 0.01 and effect 12346 um is not below 0.5 um"
+    assert (
+        said
+        == "expected delta chi2 per parameter 1352 is not below 0.01 and expected residual shift 12346 um is not below 0.5 um"
+    )
 
 
 def test_thresholds_come_from_the_configuration() -> None:
     """The configuration's keys are the rules' names."""
     assert Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"}) == RULES._replace(
-        rules=("effect",), patience=3
+        rules=("residual_shift",), patience=3
     )
 
 
@@ -207,7 +219,7 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
 
     slow = judge(RULES, [MOVING, step(0.6), step(0.5), step(0.45)], limit=10)
     assert slow.name == "go_on"
-    assert "at this pace 4" in slow.reason
+    assert "the extrapolated remaining correction is 4" in slow.reason
     assert judge(RULES, [MOVING, step(0.6), step(0.1), step(0.01)], limit=10).name == "converged"
     # Corrections at the noise level do not shrink any more, and need not.
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
@@ -277,8 +289,8 @@ def largest(value: float | None, unit: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("criterion", "last", "first"),
     [
-        ("significance", metrics(significance=0.00999), metrics(significance=0.01)),
-        ("effect", metrics(effect_um=0.499), metrics(effect_um=0.5)),
+        ("delta_chi2_per_parameter", metrics(significance=0.00999), metrics(significance=0.01)),
+        ("residual_shift", metrics(effect_um=0.499), metrics(effect_um=0.5)),
         ("relative", metrics(relative=0.000999), metrics(relative=0.001)),
         ("absolute", largest(-0.999, "um"), largest(-1.0, "um")),
         ("absolute", largest(9.99, "urad"), largest(10.0, "urad")),
@@ -291,15 +303,15 @@ def largest(value: float | None, unit: str) -> dict[str, Any]:
 )
 def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any], first: dict[str, Any]) -> None:
     """A rule needs a value below its threshold; every other condition also allows equality."""
-    rules = RULES._replace(rules=("significance", "effect", "relative", "absolute"))
+    rules = RULES._replace(rules=("delta_chi2_per_parameter", "residual_shift", "relative", "absolute"))
     for of, passes in ((last, True), (first, False)):
         said = judge(rules, [metrics(), of], limit=10)
         assert [found.passed for found in said.criteria if found.name == criterion] == [passes]
 
 
 def test_progress_is_against_the_best_before() -> None:
-    """The effect must fall by its fraction of the best so far, or chi2/ndf by its step; equality is sufficient."""
-    rules = RULES._replace(stalled_effect=0.5, stalled_chi2=0.25)
+    """The residual shift must fall by its fraction of the best so far, or chi2/ndf by its step; equality is sufficient."""
+    rules = RULES._replace(stalled_residual_shift=0.5, stalled_chi2=0.25)
 
     def progresses(effect_um: float, chi2: float) -> bool:
         before = [metrics(effect_um=value, chi2_per_ndf=2.0) for value in (9.0, 4.0, 5.0, 5.0, 5.0)]
@@ -324,7 +336,7 @@ def test_corrections_of_a_unit_that_are_no_numbers_are_not_small() -> None:
     """The rule absolute fails for a number that is not finite, and names its unit."""
     (found,) = rules_asked(RULES._replace(rules=("absolute",)), largest(None, "urad"))
     assert not found.passed
-    assert found.text == "largest correction 0.01 um (limit 1 um), a correction in urad is not a number"
+    assert found.text == "largest correction 0.01 um (limit 1 um), a correction in urad is not finite"
 
 
 def test_each_rule_draws_its_own_limit() -> None:

@@ -24,7 +24,11 @@ TRACKS = 2500
 SEED = 19  # with 3.5 times, a module is off by 241 um
 # The significance criterion alone, without other conditions.
 ALONE = Rules(
-    rules=("significance",), module_cut_max=1.0, detector_cut_max=1.0, remaining_sigma_max=1e9, chi2_rise_max=1e9
+    rules=("delta_chi2_per_parameter",),
+    module_cut_max=1.0,
+    detector_cut_max=1.0,
+    remaining_sigma_max=1e9,
+    chi2_rise_max=1e9,
 )
 
 

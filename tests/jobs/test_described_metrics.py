@@ -106,7 +106,7 @@ def test_sources_and_readers_are_known(history: list[Metrics]) -> None:
 
 def judged(history: list[Metrics]) -> verdict.Verdict:
     """Return the decision with all rules and criteria."""
-    rules = Rules(rules=("significance", "effect", "absolute", "relative"), stalled_iterations=1)
+    rules = Rules(rules=("delta_chi2_per_parameter", "residual_shift", "absolute", "relative"), stalled_iterations=1)
     return verdict.judge(rules, history, limit=9)
 
 

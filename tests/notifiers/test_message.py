@@ -72,16 +72,16 @@ The alignment has converged: the effect of 0.20 um is below 0.5 um for 2 iterati
 State: converged
 Progress: iteration 4 of 10
 chi2/ndf: 1.003, before 1.004
-Effect: 0.20 um, before 0.41 um
-Significance: 0.02, before 0.041
+Expected residual shift: 0.20 um, before 0.41 um
+Expected delta chi2 per parameter: 0.02, before 0.041
 Largest correction: 2.6 um (module.y 003), before 5.3 um (module.y 003)
 
 Iterations
-iteration  files  tracks  chi2/ndf  effect [um]  largest correction
-        1    6/6  16,999     1.310         9.10  118.3 um (module.y 003)
-        2    6/6  16,998     1.050         1.20  15.6 um (module.y 003)
-        3    5/6  16,997     1.004         0.41  5.3 um (module.y 003)
-        4    5/6  16,996     1.003         0.20  2.6 um (module.y 003)
+iteration  files  tracks  chi2/ndf  residual shift [um]  largest correction
+        1    6/6  16,999     1.310                 9.10  118.3 um (module.y 003)
+        2    6/6  16,998     1.050                 1.20  15.6 um (module.y 003)
+        3    5/6  16,997     1.004                 0.41  5.3 um (module.y 003)
+        4    5/6  16,996     1.003                 0.20  2.6 um (module.y 003)
 
 Files lost: 1
 - file 417 (reco_s1_i03_00417): raw file missing or unreadable
@@ -308,7 +308,7 @@ def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
     assert "<script>alert(1)</script>" in page.words
     assert not {"href", "src", "onclick"} & {name for name, _ in page.attributes}
     outside = re.sub(r"\\.", "", message.markdown)
-    outside = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", outside).replace("effect [um]", "")
+    outside = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", outside).replace("residual shift [um]", "")
     assert not re.search(r"[<\[`]|@all|@example", outside)
     table = [row for row in message.markdown.splitlines() if row.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in table} == {7}
@@ -393,11 +393,11 @@ def test_notes_beyond_the_fourth_are_counted(facts: dict[str, Any]) -> None:
     assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text
 
 
-def test_an_effect_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> None:
-    """An effect of some nanometres is shown with two digits, as in status, instead of 0.00 or 0.01 um."""
+def test_a_shift_far_below_its_limit_is_not_nothing(facts: dict[str, Any]) -> None:
+    """A residual shift of some nanometres is shown with two digits, as in status, instead of 0.00 or 0.01 um."""
     facts["rows"][-1]["effect_um"] = 0.00354
     text = compose(facts).text
-    assert "Effect: 0.0035 um, before 0.41 um\n" in text
+    assert "Expected residual shift: 0.0035 um, before 0.41 um\n" in text
     assert " 0.0035  2.6 um" in text
 
 

@@ -38,7 +38,7 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     assert page.locator("header p").inner_text() == (
-        "Raw files of an iteration are being reconstructed. The last verdict: significance 5 is not below 0.01 and effect 9 um is "
+        "Raw files of an iteration are being reconstructed. The last verdict: expected delta chi2 per parameter 5 is not below 0.01 and expected residual shift 9 um is "
         "not below 0.5 um"
     )
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
@@ -52,7 +52,7 @@ def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, 
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     assert page.locator("#quantity").input_value() == "cut"
     assert page.locator("#most").inner_text() == "0.001996"
-    page.select_option("#quantity", "significance")
+    page.select_option("#quantity", "pull")
     assert page.locator("#most").inner_text() == "no module has a number"
 
 

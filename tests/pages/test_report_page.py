@@ -57,8 +57,8 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     assert sorted_by(page, "Iterations", "tracks") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "tracks") == ["1", "3", "2"]
-    assert sorted_by(page, "Iterations", "effect") == ["3", "2", "1"]
-    assert sorted_by(page, "Iterations", "effect") == ["2", "3", "1"]
+    assert sorted_by(page, "Iterations", "shift (um)") == ["3", "2", "1"]
+    assert sorted_by(page, "Iterations", "shift (um)") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "largest correction") == ["3", "2", "1"]
 
 
@@ -128,9 +128,9 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
     run_iteration(record, 1)
     run_iteration(record, 1, stage=2)
     page = look(browser, written(collect(record["folder"]), workdir / "page.html"), 1600, "light").page
-    titles = page.locator("svg[aria-label=effect] title").all_text_contents()
+    titles = page.locator("svg[aria-label='expected residual shift'] title").all_text_contents()
     assert {"limit, 1.1: 3 um", "limit, 2.1: 0.5 um"} <= set(titles)
-    assert page.locator("svg[aria-label=significance] .limit title").text_content() == "limit 0.01"
+    assert page.locator("svg[aria-label='expected delta chi2'] .limit title").text_content() == "limit 0.01"
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
         ),
         (
             {"rules": ["relative", "effect"], "require": "all"},
-            {"relative": "limit 0.001", "effect": "limit 0.5 um"},
-            "The alignment has converged when relative and effect are below their limits (dashed)",
+            {"relative": "limit 0.001", "expected residual shift": "limit 0.5 um"},
+            "The alignment has converged when relative and the expected residual shift are below their limits (dashed)",
         ),
     ],
     ids=["absolute", "relative and effect"],
