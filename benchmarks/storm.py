@@ -35,11 +35,11 @@ import os, sys
 sys.path.insert(0, %r)
 from faser_align.hooks import entry
 from faser_align.state import database
-class Turn:
-    mine = True
+class QueueLock:
+    acquired = True
     def __init__(self, path, wait_s): pass
     def close(self): pass
-database.Turn = Turn
+database.QueueLock = QueueLock
 os._exit(entry.main(sys.argv[1:]))
 """
 WITHOUT_FLOCK = (sys.executable, "-I", "-S", "-c", NO_FLOCK % str(Path(HOOK).parents[2]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from faser_align.fsm.reasons import harmless
+from faser_align.fsm.reasons import strip_control_characters
 from faser_align.system.program import named, program
 
 __all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
@@ -15,14 +15,14 @@ __all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", 
 
 def say(text: str = "") -> None:
     """Write a line for a person, with control characters in reasons and logs removed."""
-    typer.echo(harmless(text))
+    typer.echo(strip_control_characters(text))
 
 
 def warn(text: str) -> None:
     """Write a warning to standard error, where it does not disturb ``--json``, without control characters."""
     from faser_align.cli.show import draw
 
-    line = f"warning: {harmless(named(text))}"
+    line = f"warning: {strip_control_characters(named(text))}"
     typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
 
 

@@ -111,7 +111,7 @@ NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped"
 
 # What the command line says of a DAGMan that it has submitted, and what else it asks for that moves the campaign.
 NEW_DAGMAN = ("submitted", "resumed")
-GOES_ON = (*NEW_DAGMAN, "extended")
+REOPENING = (*NEW_DAGMAN, "extended")
 # Rows of the history that report something and move nothing.
 NOTES = ("spooled", "delivery_failed", "changed", "notify_retried", "stop_asked", "stuck")
 

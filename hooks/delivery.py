@@ -53,14 +53,14 @@ def send_due(folder: str, *, final: bool = False) -> int:
     # Readers do not wait for a silent server; the script publishes again after the delivery, and reports errors then.
     with contextlib.suppress(sqlite3.Error, OSError):
         publish.publish(folder)
-    turn = database.Turn(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
+    lock = database.QueueLock(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
     try:
-        if not turn.mine:
+        if not lock.acquired:
             return 0
         with Worker() as worker:
-            return _deliver_in_turn(worker, folder, deadline, final=final)
+            return _deliver_with_lock(worker, folder, deadline, final=final)
     finally:
-        turn.close()
+        lock.close()
 
 
 def without_dagman(folder: str, sending: bool) -> None:
@@ -75,7 +75,7 @@ def without_dagman(folder: str, sending: bool) -> None:
     publish.publish(folder)
 
 
-def _deliver_in_turn(worker: Worker, folder: str, deadline: float, *, final: bool) -> int:
+def _deliver_with_lock(worker: Worker, folder: str, deadline: float, *, final: bool) -> int:
     """Send what is due while nobody else delivers; returns how many were accepted.
 
     Each message is tried once, or twice if later ones of its target are due: a server that refuses one by chance gets it

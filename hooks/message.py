@@ -11,7 +11,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import next_steps
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.hooks import log
 from faser_align.pool.tools import release_held
 from faser_align.state import database
@@ -98,7 +98,7 @@ def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:
     """Add the end of the job's own log to the first node of each kind of failure."""
     first: dict[str, dict[str, Any]] = {}
     for row in failed:
-        first.setdefault(alike(row["why"]), row)
+        first.setdefault(normalise_reason(row["why"]), row)
     for row in list(first.values())[:LOGS_MAX]:
         end = log_end(folder, row["node"], row["why"])
         row |= {"log": list(end.lines), "error": end.error}

@@ -3,7 +3,7 @@
 import math
 from typing import TypeGuard
 
-from faser_align.fsm.reasons import harmless
+from faser_align.fsm.reasons import strip_control_characters
 
 LINE_MAX = 200  # characters of a name or a log line
 NONE = "-"
@@ -42,7 +42,7 @@ def duration(seconds: object) -> str:
 
 def printable(value: object) -> str:
     """Return ``value`` as one line without control characters, at full length."""
-    return harmless("" if value is None else str(value)).replace("\n", " ")
+    return strip_control_characters("" if value is None else str(value)).replace("\n", " ")
 
 
 def cut(text: str, length_max: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.next_steps import Step
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.notifiers.formats import (
     LINE_MAX,
     NONE,
@@ -218,7 +218,7 @@ def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
     """Group entries with the same problem, also on other hosts and files: thousands may have failed."""
     groups: dict[str, list[Facts]] = {}
     for entry in entries:
-        groups.setdefault(alike(_why(entry, limits)), []).append(entry)
+        groups.setdefault(normalise_reason(_why(entry, limits)), []).append(entry)
     return list(groups.values())
 
 

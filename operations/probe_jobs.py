@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Resources
-from faser_align.fsm.reasons import harmless
+from faser_align.fsm.reasons import strip_control_characters
 from faser_align.operations.checking import Check
 from faser_align.state import joblogs
 from faser_align.state.judging import last_line
@@ -83,7 +83,7 @@ def report(kind: str, found: Progress, record: Manifest, waited_s: float, reject
     checks = [Check(f"{EXECUTE_NODE}: {kind} {one['name']}", one["result"], one["text"]) for one in found.entries]
     if not found.answered:
         result, text = _trouble(kind, found, record, waited_s, rejected)
-        checks.append(Check(f"{EXECUTE_NODE}: {kind} job", result, harmless(text)))
+        checks.append(Check(f"{EXECUTE_NODE}: {kind} job", result, strip_control_characters(text)))
     return checks
 
 

@@ -19,7 +19,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.pages import nodetimes
 from faser_align.pages.logs import shown_log
 from faser_align.state import facts, queries
@@ -141,7 +141,7 @@ def _with_logs(record: Manifest, folder: str, failed: list[Row]) -> list[Row]:
     """Add the end of the job's own log to the first node of each of the first few kinds of failure."""
     first: dict[str, str] = {}
     for row in failed:
-        first.setdefault(alike(row["reason"]), row["node"])
+        first.setdefault(normalise_reason(row["reason"]), row["node"])
     logged = list(first.values())[:LOGS_MAX]
     return [
         row | {"log": shown_log(record, folder, row["node"], row["reason"]) if row["node"] in logged else LogEnd()}

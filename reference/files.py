@@ -127,7 +127,7 @@ FILES = {
             "scripts",
         ),
         File(
-            (layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
+            (layout.STATE_LOCK, layout.COMMIT_LOCK, layout.OUTBOX_LOCK),
             "empty; kernel locks, released when their process dies; private to their owner",
             "scripts",
             "scripts",

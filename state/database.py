@@ -83,24 +83,24 @@ def newer(name: str, version: int) -> str:
     return f"{name} has schema {version}, and this faser-align knows schemas up to {SCHEMA}; use the newer version"
 
 
-class Turn:
+class QueueLock:
     """A FIFO lock on a file, released by ``close`` or when the process ends, however it ends.
 
     Args:
         path: the lock file.
-        wait_s: how long to queue; afterwards ``mine`` is False, and the caller decides what to do without the lock.
+        wait_s: how long to queue; afterwards ``acquired`` is False, and the caller decides what to do without the lock.
     """
 
-    __slots__ = ("_fd", "mine")
+    __slots__ = ("_fd", "acquired")
 
     def __init__(self, path: str, wait_s: float) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         close_to_others(self._fd)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.mine = True
+            self.acquired = True
         except BlockingIOError:
-            self.mine = _wait(self._fd, wait_s)
+            self.acquired = _wait(self._fd, wait_s)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -142,7 +142,7 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
     Raises:
         sqlite3.Error, OSError: the store cannot be read.
     """
-    door = Turn(f"{folder}/{layout.STATE_DOOR}", QUEUE_S_MAX)
+    commit_lock = QueueLock(f"{folder}/{layout.COMMIT_LOCK}", QUEUE_S_MAX)
     try:
         db = connect(folder, writing=False)
         try:
@@ -150,7 +150,7 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
         finally:
             db.close()
     finally:
-        door.close()
+        commit_lock.close()
 
 
 def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
@@ -163,10 +163,10 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
         sqlite3.Error, OSError: nothing was written.
     """
     # After the wait the script continues without the lock: SQLite's own lock is enough.
-    turn = Turn(f"{folder}/{layout.STATE_LOCK}", QUEUE_S_MAX)
-    door = None
+    lock = QueueLock(f"{folder}/{layout.STATE_LOCK}", QUEUE_S_MAX)
+    commit_lock = None
     try:
-        door = Turn(f"{folder}/{layout.STATE_DOOR}", QUEUE_S_MAX if turn.mine else 0.0)
+        commit_lock = QueueLock(f"{folder}/{layout.COMMIT_LOCK}", QUEUE_S_MAX if lock.acquired else 0.0)
         db = connect(folder)
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -187,7 +187,7 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
         finally:
             db.close()
     finally:
-        if door:
-            door.close()
-        turn.close()
+        if commit_lock:
+            commit_lock.close()
+        lock.close()
     return answer

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
-from faser_align.fsm.reasons import harmless
+from faser_align.fsm.reasons import strip_control_characters
 
 LINES = 20
 LINE_CHARS_MAX = 300
@@ -71,5 +71,5 @@ def _lines(path: str) -> list[str]:
 
 def _shown(line: str) -> str:
     """Return a line without control characters, cut if it is long."""
-    text = harmless(line[: 4 * LINE_CHARS_MAX]).replace("\n", " ").rstrip()
+    text = strip_control_characters(line[: 4 * LINE_CHARS_MAX]).replace("\n", " ").rstrip()
     return text if len(text) <= LINE_CHARS_MAX else f"{text[: LINE_CHARS_MAX - 1]}…"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from faser_align.fsm import next_message
 from faser_align.fsm.next_message import TOGETHER, Open
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.state import database
 
 TRIES_MAX = 6
@@ -126,7 +126,7 @@ def _causes(
         f"JOIN history AS h ON h.id = o.history_id WHERE o.kind IN ({kinds}) AND o.{where}",
         values,
     )
-    return [(row, (target, kind, alike(reason))) for row, target, kind, reason in rows]
+    return [(row, (target, kind, normalise_reason(reason))) for row, target, kind, reason in rows]
 
 
 def _give_up(db: sqlite3.Connection) -> None:

@@ -88,7 +88,7 @@ def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
             event = spool.read(folder, name)
         except (OSError, ValueError, TypeError):
             continue
-        if event["phase"] == "control" and event["event"] in table.GOES_ON:
+        if event["phase"] == "control" and event["event"] in table.REOPENING:
             pending.append(event["event"])
             row["state"], row["dag_id"] = "submitted", event.get("dag_id", row["dag_id"])
     return {**row, "pending": pending}

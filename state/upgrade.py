@@ -21,7 +21,7 @@ def bring_up_to_date(folder: str) -> bool:
         StoreError: a newer program has changed the database, or it cannot be read or written.
     """
     try:
-        turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
+        lock = database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
         try:
             from faser_align.state import redolog
 
@@ -34,7 +34,7 @@ def bring_up_to_date(folder: str) -> bool:
                 schema.migrate(f"{folder}/{layout.STATE}")
             redolog.begin(folder)  # its statements have the new schema
         finally:
-            turn.close()
+            lock.close()
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the store {folder}/{layout.STATE} cannot be brought up to date: {problem}") from problem

@@ -78,7 +78,7 @@ def _copy(folder: str, name: str, target: str) -> None:
         if name == layout.STATE:
             with contextlib.suppress(PermissionError):
                 held.enter_context(
-                    contextlib.closing(database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX))
+                    contextlib.closing(database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX))
                 )
         shutil.copyfile(f"{folder}/{name}", target)
         with contextlib.suppress(FileNotFoundError):
@@ -240,10 +240,10 @@ def _messages(db: sqlite3.Connection) -> Findings:
         yield f"the outbox has a message about history {row}, which is not there or was ignored"
 
 
-Told = tuple[set[str], set[str]]  # the notified kinds of messages, and the targets
+Recipients = tuple[set[str], set[str]]  # the notified kinds of messages, and the targets
 
 
-def _recipients_at_start(db: sqlite3.Connection) -> Told:
+def _recipients_at_start(db: sqlite3.Connection) -> Recipients:
     """Return the kinds of messages and the recipients at the start: the current ones without the changes."""
     wanted = {kind for (kind,) in db.execute("SELECT value FROM campaign, json_each(campaign.messages)")}
     targets = {name for (name,) in db.execute("SELECT value FROM campaign, json_each(campaign.targets)")}
@@ -252,7 +252,7 @@ def _recipients_at_start(db: sqlite3.Connection) -> Told:
     return wanted, targets
 
 
-def _recipients(change: dict[str, Any], when: str, now: Told) -> Told:
+def _recipients(change: dict[str, Any], when: str, now: Recipients) -> Recipients:
     """Return the kinds of messages and the recipients ``before`` or ``after`` a change."""
     if change["key"] == "notify.targets":
         return now[0], set(change[when])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.cli.streams import able
-from faser_align.fsm.reasons import harmless
+from faser_align.fsm.reasons import strip_control_characters
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -137,8 +137,12 @@ def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Li
 def _harmless(block: Block) -> Block:
     """Return a block without control characters, whatever names and logs contain."""
     if isinstance(block, Line):
-        return block if block.text.isprintable() else block._replace(text=" ".join(harmless(block.text).splitlines()))
-    columns, *rows = ([harmless(cell) for cell in cells] for cells in (block.columns, *block.rows))
+        return (
+            block
+            if block.text.isprintable()
+            else block._replace(text=" ".join(strip_control_characters(block.text).splitlines()))
+        )
+    columns, *rows = ([strip_control_characters(cell) for cell in cells] for cells in (block.columns, *block.rows))
     return block._replace(columns=columns, rows=rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from faser_align.cli.show import incidents
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.operations.failures import Failure
 from faser_align.state.logends import LogEnd
 from faser_align.system import formatting
@@ -105,7 +105,7 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
         blocks.append(Line(f"  {passed:,} of these nodes succeeded in another attempt"))
     said: dict[str, str] = {}
     for attempt in attempts:
-        said.setdefault(alike(attempt["why"]), attempt["why"])
+        said.setdefault(normalise_reason(attempt["why"]), attempt["why"])
     blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
     for node in [name for name in nodes if name in logs][:LOGS_MAX]:
         left = len(nodes) - 1

@@ -12,7 +12,7 @@ from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign.layout import raw_name
 from faser_align.cli.show.draw import Block, Line
 from faser_align.fsm import table
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -81,7 +81,7 @@ def _held(seen: Row) -> list[tuple[str, ...]]:
     """Return held jobs, grouped by equal or similar reasons."""
     groups: dict[str, list[Row]] = {}
     for item in seen["held"]:
-        groups.setdefault(alike(item["why"]), []).append(item)
+        groups.setdefault(normalise_reason(item["why"]), []).append(item)
     return [(f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}",) for items in groups.values()]
 
 
@@ -134,7 +134,7 @@ def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return failed nodes, grouped by equal or similar problems."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for item in items:
-        groups.setdefault((alike(item["why"]), item["attempts"]), []).append(item)
+        groups.setdefault((normalise_reason(item["why"]), item["attempts"]), []).append(item)
     return [_failed(group) for group in groups.values()]
 
 

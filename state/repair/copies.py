@@ -120,11 +120,11 @@ _MESSAGE = (
     "FROM outbox AS o JOIN history AS h ON h.id = o.history_id"
 )
 _KEY = 9  # columns that identify a message
-UNTOLD = "whether it was sent is not known: its event was taken from DAGMan's logs"
+DELIVERY_UNKNOWN = "whether it was sent is not known: its event was taken from DAGMan's logs"
 _SETTLED = ("sent", "unwanted", "failed")  # final states of a message in a copy, the most certain first
 
 
-def tell_as_known(path: str, copies: tuple[Copy, ...]) -> int:
+def restore_message_states(path: str, copies: tuple[Copy, ...]) -> int:
     """Copy the final states of messages from all copies, the damaged included; return how many changed."""
     ends: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for copy in copies:
@@ -137,7 +137,7 @@ def tell_as_known(path: str, copies: tuple[Copy, ...]) -> int:
         for row in db.execute(_MESSAGE).fetchall():
             now = row[_KEY:-1]
             end = ends.get(row[:_KEY], now)
-            if end != now and (now[-1] == UNTOLD or (end[0] == "sent" and now[0] != "sent")):
+            if end != now and (now[-1] == DELIVERY_UNKNOWN or (end[0] == "sent" and now[0] != "sent")):
                 db.execute(
                     "UPDATE outbox SET state = ?, tries = ?, next_utc = ?, claimed_utc = ?, sent_utc = ?, error = ? "
                     "WHERE id = ?",

@@ -21,7 +21,17 @@ from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import dagmanlogs, database, redolog, spool, writer
 from faser_align.state.dagmanlogs import Logs
-from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, covers, examine, opened, replayed, tell_as_known
+from faser_align.state.repair.copies import (
+    FILES,
+    REDO,
+    STORE,
+    Copy,
+    covers,
+    examine,
+    opened,
+    replayed,
+    restore_message_states,
+)
 from faser_align.state.repair.events import end_of, events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
 from faser_align.system import atomic
@@ -96,18 +106,18 @@ def locked(folder: str) -> Iterator[None]:
         StoreError: somebody else has it, or the folder cannot be written.
     """
     try:
-        turn = database.Turn(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
+        lock = database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
     except OSError as problem:
         raise StoreError(f"{folder} cannot be written: {problem.strerror}") from problem
     try:
-        if not turn.mine:
+        if not lock.acquired:
             raise StoreError(f"another process writes the store of {folder}; try again later")
         for name in os.listdir(folder):
             if name.startswith(_SCRATCH):
                 shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
         yield
     finally:
-        turn.close()
+        lock.close()
 
 
 _SCRATCH = ".repair."
@@ -147,11 +157,11 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
         if not path or covers(fresh, path):
             made_from, path, applied, left_out = LOGS, fresh, of_all, 0
     unfit, taken, refused = applied
-    told = tell_as_known(path, copies)
+    restored = restore_message_states(path, copies)
     closed = _close(path, logs)
     _count_on(path, max(copy.transactions for copy in copies) + 1)
     store = copies[0]
-    idle = made_from == STORE and not (taken or told or closed or store.migrated or spool.waiting(folder))
+    idle = made_from == STORE and not (taken or restored or closed or store.migrated or spool.waiting(folder))
     spooled = [one.spooled for one in events if one.spooled]
     return Rebuilt(
         copies,

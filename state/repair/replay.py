@@ -8,7 +8,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.state import create, schema, spool, writer
-from faser_align.state.repair.copies import UNTOLD, opened
+from faser_align.state.repair.copies import DELIVERY_UNKNOWN, opened
 from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE
 from faser_align.state.repair.runs import NEAR_S
 
@@ -111,7 +111,7 @@ def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False)
                 db.execute(
                     "UPDATE outbox SET state = 'failed', error = ? WHERE state IN ('pending', 'claimed') "
                     f"AND id NOT IN ({', '.join(map(str, new))})",
-                    (UNTOLD,),
+                    (DELIVERY_UNKNOWN,),
                 )
         db.execute("COMMIT")
     return Replayed(unfit, effective, refused)

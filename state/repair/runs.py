@@ -112,7 +112,7 @@ class _Reader:
                 self._running[line.node] = (line.at_s, line.value, self._returned.get(line.node))
             elif _is_final(line.node) and line.what == "PRE_SCRIPT_STARTED":
                 if self._dag_status == NODES_FAILED and not self._removed:
-                    self._unended = self._happening(line.at_s, "final", line.node)._replace(
+                    self._unended = self._script_run(line.at_s, "final", line.node)._replace(
                         status=NODES_FAILED, ret=UNENDED
                     )
                 self._dag_status, self._final_began = None, True
@@ -149,7 +149,7 @@ class _Reader:
         for node, (at_s, job_id, told) in self._running.items():
             ret = self._values.get(job_id, 0) if told is None else told
             if ret != 0 and _phase(Line(at_s, node, "POST_SCRIPT_FAILURE", job_id)) == "post":
-                yield self._happening(at_s, "post", node)._replace(job_id=job_id, ret=ret, status=UNENDED)
+                yield self._script_run(at_s, "post", node)._replace(job_id=job_id, ret=ret, status=UNENDED)
         self._running = {}
 
     def _finish_final(self) -> Iterator[ScriptRun]:
@@ -157,7 +157,7 @@ class _Reader:
             yield self._final if self._final.status is not None else self._final._replace(status=self._dag_status)
             self._final = None
 
-    def _happening(self, at_s: int, phase: str, node: str) -> ScriptRun:
+    def _script_run(self, at_s: int, phase: str, node: str) -> ScriptRun:
         dag_id = self._dag_id or _dagman_at(self._began, at_s)
         return ScriptRun(at_s, dag_id, phase, node, late=phase in ("pre", "post") and node in self._late)
 
@@ -166,7 +166,7 @@ class _Reader:
         phase = _phase(line)
         if phase is None:
             return
-        this = self._happening(at_s, phase, node)
+        this = self._script_run(at_s, phase, node)
         if phase == "final":
             yield from self._finish_final()
             known = int(value) if value.isdigit() else self._dag_status

@@ -162,7 +162,7 @@ FLOCK = "import fcntl, sys\nfile = open(sys.argv[1], 'r+')\nfcntl.flock(file, fc
 SQLITE = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level=None)\ndb.execute('BEGIN EXCLUSIVE')"
 
 
-@pytest.mark.parametrize("name", [layout.STATE_LOCK, layout.STATE_DOOR])
+@pytest.mark.parametrize("name", [layout.STATE_LOCK, layout.COMMIT_LOCK])
 def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
     """A hook that has waited long enough for a lock file continues without it, and no event is lost."""
     for file in record["files"]:

@@ -74,13 +74,13 @@ def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
     campaign.submit()
     # The Millepede node records the end; this lock makes FINAL wait in the middle.
     campaign.wait(lambda: campaign.state() == "exhausted")
-    turn = database.Turn(f"{campaign.folder}/{layout.STATE_LOCK}", 5)
+    lock = database.QueueLock(f"{campaign.folder}/{layout.STATE_LOCK}", 5)
     try:
         campaign.wait(lambda: b"final" in b"".join(_arguments(pid) for pid in campaign.hook_pids()))
         for pid in campaign.dagman_pids():
             os.kill(pid, signal.SIGKILL)
     finally:
-        turn.close()
+        lock.close()
     assert campaign.wait_end() == "exhausted"
     assert campaign.unsound() == []
     assert [subject for subject in subjects(mailbox) if "exhausted" in subject] == subjects(mailbox)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from faser_align.fsm.reasons import alike
+from faser_align.fsm.reasons import normalise_reason
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from faser_align.fsm.reasons import alike
 )
 def test_what_differs_from_node_to_node_is_left_out(reason: str, told: str) -> None:
     """Short numbers stay in a normalised reason; sizes, hosts, files and jobs are removed."""
-    assert alike(reason) == told
+    assert normalise_reason(reason) == told

@@ -117,7 +117,7 @@ class Tries:
 def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages keep the order of events; a silent target has only its share, and another attempt for the end."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(NOBODY, folder, 30.0, final=True) == 2
+    assert delivery._deliver_with_lock(NOBODY, folder, 30.0, final=True) == 2
     assert tries.made == [
         ("slow", "held", 5.0, ()),
         ("me", "held", 5.0, ()),
@@ -139,11 +139,11 @@ def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.
 def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next attempt knows whom the previous one reached; it waits for its time, except in the last script."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(NOBODY, folder, 12.0, final=False) == 2
+    assert delivery._deliver_with_lock(NOBODY, folder, 12.0, final=False) == 2
     tries.made.clear()
-    assert delivery._deliver_in_turn(NOBODY, folder, 100.0, final=False) == 0
+    assert delivery._deliver_with_lock(NOBODY, folder, 100.0, final=False) == 0
     assert tries.made == []
-    assert delivery._deliver_in_turn(NOBODY, folder, 1000.0, final=True) == 0
+    assert delivery._deliver_with_lock(NOBODY, folder, 1000.0, final=True) == 0
     assert [(*made[:2], made[3]) for made in tries.made] == [
         ("slow", "held", ("one of slow",)),
         ("slow", "failed", ("one of slow",)),
@@ -153,9 +153,9 @@ def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyP
 def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time limit nothing is leased, and untried messages wait."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_in_turn(NOBODY, folder, 2.0, final=True) == 1
+    assert delivery._deliver_with_lock(NOBODY, folder, 2.0, final=True) == 1
     assert [made[:2] for made in tries.made] == [("slow", "held"), ("me", "held"), ("group", "held")]
-    assert delivery._deliver_in_turn(NOBODY, folder, 0.0, final=True) == 0
+    assert delivery._deliver_with_lock(NOBODY, folder, 0.0, final=True) == 0
 
 
 def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +207,8 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
     path = f"{folder}/{layout.OUTBOX_LOCK}"
     monkeypatch.setattr(delivery, "_attempt", lambda *_: Outcome(None, ()))
     monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 0.1)
-    with contextlib.closing(database.Turn(path, 0.0)) as turn:
-        assert turn.mine
+    with contextlib.closing(database.QueueLock(path, 0.0)) as lock:
+        assert lock.acquired
         assert delivery.deliver(folder) == 0
         monkeypatch.setattr(delivery, "DELIVERY_S_MAX", 600.0)
         with counted(0.1, 0.1):  # the caller has less time, whenever it begins to wait
@@ -217,11 +217,11 @@ def test_one_process_delivers_at_a_time(folder: str, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "mark", fail)
         assert delivery.deliver(folder) == 0
-    with contextlib.closing(database.Turn(path, 0.0)) as turn:
-        assert turn.mine
+    with contextlib.closing(database.QueueLock(path, 0.0)) as lock:
+        assert lock.acquired
     assert delivery.deliver(folder) == 6
-    with contextlib.closing(database.Turn(path, 0.0)) as turn:
-        assert turn.mine
+    with contextlib.closing(database.QueueLock(path, 0.0)) as lock:
+        assert lock.acquired
 
 
 def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

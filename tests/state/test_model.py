@@ -95,7 +95,7 @@ STEPS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "ask_to_deliver": {"who": st.sampled_from(["", "me"])},
     "deliver": {
         "final": EITHER,
-        "tired": st.sampled_from([(), (), ("me",)]),
+        "unresponsive": st.sampled_from([(), (), ("me",)]),
         "fate": st.sampled_from([SENT, REFUSED, KILLED]),
         "times": st.integers(1, 7),
     },
@@ -380,11 +380,11 @@ class Stories(RuleBasedStateMachine):
         control_requests.put(self.folder, "notify_retried", {"target": who})
         self.queue.append({"phase": "control", "event": "notify_retried", "target": who})
 
-    def deliver(self, final: bool, tired: tuple[str, ...], fate: str, times: int) -> None:
+    def deliver(self, final: bool, unresponsive: tuple[str, ...], fate: str, times: int) -> None:
         """Lease messages and send them, try to, or be killed meanwhile."""
         for _ in range(times):
-            claimed = outbox.claim(self.folder, final=final, unresponsive=tired)
-            letters = self.model.claim(final=final, unresponsive=tired)
+            claimed = outbox.claim(self.folder, final=final, unresponsive=unresponsive)
+            letters = self.model.claim(final=final, unresponsive=unresponsive)
             if claimed is None:
                 assert not letters
                 return

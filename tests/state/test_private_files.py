@@ -19,7 +19,7 @@ from faser_align.state.repair import rebuild
 from faser_align.system import atomic
 
 OWNERS = {  # files whose lock can delay a script
-    *(layout.STATE, f"{layout.STATE}-journal", layout.STATE_LOCK, layout.STATE_DOOR, layout.OUTBOX_LOCK),
+    *(layout.STATE, f"{layout.STATE}-journal", layout.STATE_LOCK, layout.COMMIT_LOCK, layout.OUTBOX_LOCK),
     *(layout.CONTROL_LOCK, f"{layout.PUBLISHED}.now", f"{layout.PUBLISHED}.next"),
 }
 

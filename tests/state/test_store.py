@@ -275,8 +275,8 @@ def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkey
         assert rang == [signal.SIGALRM]
         signal.setitimer(signal.ITIMER_REAL, 2.0)  # must not ring before the wait
         started = time.monotonic()
-        with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as turn:
-            assert not turn.mine
+        with contextlib.closing(database.QueueLock(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as lock:
+            assert not lock.acquired
         assert time.monotonic() - started < 30.0
         time.sleep(0.1)
     assert rang == [signal.SIGALRM] * 2
@@ -290,14 +290,14 @@ def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> No
     with counted(300.0) as rang:
         with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
             fcntl.flock(taken, fcntl.LOCK_EX)
-            with contextlib.closing(database.Turn(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as turn:
-                assert not turn.mine
+            with contextlib.closing(database.QueueLock(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as lock:
+                assert not lock.acquired
         time.sleep(0.1)  # one that was waited for would ring now
         assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 300.0
         assert rang == []
 
 
-def test_who_has_waited_in_vain_waits_at_no_second_door(
+def test_who_has_waited_in_vain_waits_at_no_second_lock(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that did not get the FIFO lock in time goes to SQLite's own lock at once."""
@@ -305,12 +305,12 @@ def test_who_has_waited_in_vain_waits_at_no_second_door(
 
     waits: list[float] = []
 
-    class Noted(database.Turn):
+    class Noted(database.QueueLock):
         def __init__(self, path: str, wait_s: float) -> None:
             waits.append(wait_s)
             super().__init__(path, wait_s)
 
-    monkeypatch.setattr(database, "Turn", Noted)
+    monkeypatch.setattr(database, "QueueLock", Noted)
     monkeypatch.setattr(database, "QUEUE_S_MAX", 0.1)
     assert database.transact(record["folder"], lambda db: 3) == 3
     with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
@@ -319,7 +319,7 @@ def test_who_has_waited_in_vain_waits_at_no_second_door(
     assert waits == [0.1, 0.1, 0.1, 0.0]
 
 
-def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
+def test_who_is_done_releases_every_lock(record: dict[str, Any]) -> None:
     """Readers and writers release all locks when they finish or fail."""
     folder = record["folder"]
 
@@ -330,9 +330,9 @@ def test_who_is_done_leaves_every_door(record: dict[str, Any]) -> None:
         assert go(folder, lambda db: 3) == 3
         with pytest.raises(KeyError):
             go(folder, failing)
-        for place in (layout.STATE_LOCK, layout.STATE_DOOR):
-            with contextlib.closing(database.Turn(f"{folder}/{place}", 0.0)) as turn:
-                assert turn.mine
+        for place in (layout.STATE_LOCK, layout.COMMIT_LOCK):
+            with contextlib.closing(database.QueueLock(f"{folder}/{place}", 0.0)) as lock:
+                assert lock.acquired
 
 
 def test_a_transaction_that_failed_is_over(record: dict[str, Any]) -> None:
