@@ -69,7 +69,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
     assert [subject.partition(" is stuck ")[2] for subject in subjects(mailbox)] == ["in iteration 1 of 4"] * 2
     letter = mailbox.messages()[0]
     text = letter.get_body(("plain",)).get_content()
-    assert "Nothing moves the campaign until you do something: its DAGMan is gone" in " ".join(text.split())
+    assert "No script advances the campaign until you act: its DAGMan is gone" in " ".join(text.split())
     assert "faser-align status" in text
     hook("final", folder, "final", 2, 1)
     control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")

@@ -834,7 +834,7 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
         _change(folder, "stages.1.iterations", 2, 4),
         _change(folder, "convergence.patience", 2, 1),
         _change(folder, "notify.targets", [], ["me"]),
-        _change(folder, "stages.1.convergence.effect_um_max", 0.5, 0.4),
+        _change(folder, "stages.1.convergence.residual_shift_um_max", 0.5, 0.4),
     ]
     changes.write(folder, told)
     for iteration in (3, 4):
