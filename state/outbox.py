@@ -71,9 +71,10 @@ def claim(
         if choice is None:
             return 0
         ids = tuple(message.id for message in choice.messages)
+        leased = database.utc()  # one for all: a lease whose script was killed is repeated as it was
         db.executemany(
             "UPDATE outbox SET state = 'claimed', claimed_utc = ?, tries = tries + 1 WHERE id = ?",
-            [(database.utc(), row) for row in ids],
+            [(leased, row) for row in ids],
         )
         first, tries = choice.messages[0], max(message.tries for message in choice.messages) + 1
         history_ids = tuple(message.history_id for message in choice.messages)

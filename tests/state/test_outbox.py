@@ -1,6 +1,7 @@
 """Test the outbox: leases, recipients, attempts and records."""
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     with contextlib.closing(database.connect(folder)) as db:
         keys = [facts.facts(db, claimed)["key"] for claimed in (first, second)]
     assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # the latest of its messages
+
+
+def test_a_lease_has_one_time(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease of a killed script is repeated with all of its messages, however long leasing them took."""
+    folder = record["folder"]
+    _hold_all(record)
+    ticks = itertools.count(1)
+    monkeypatch.setattr(database, "utc", lambda at_s=None: f"2026-11-24T08:00:00.{next(ticks):03d}Z")
+    first = _claimed(folder)
+    assert _claimed(folder).ids == first.ids
 
 
 def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
