@@ -1,6 +1,7 @@
-"""Test the state database against a plain model under random DAGMan behaviour, killed hooks and locks.
+"""Test decisions, and the state database, against a plain model under random DAGMan behaviour, killed scripts and locks.
 
-Hypothesis generates the story; ``campaignmodel.Model`` defines the campaign's state after each step.
+Hypothesis generates the story; ``campaignmodel.Model`` defines the campaign's state after each step. Most stories are played
+in memory, with the decisions of ``fsm.reduce``; some also with a state database, which must have the rows of memory.
 """
 
 import json
@@ -24,10 +25,11 @@ from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from memory import Memory
 from properties import SOAK
 
 from faser_align.campaign import layout
-from faser_align.fsm import next_message
+from faser_align.fsm import next_message, table
 from faser_align.state import control_requests, create, database, outbox, publish, spool, verify, writer
 
 FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
@@ -59,6 +61,7 @@ WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
 AWAY = "finds the store locked and no spool"
+TAKEN = {"phase": "taken"}  # in place of an event whose script was killed before it removed the file
 USUAL = "as is usual in this story"
 TROUBLES = [LOCKED, UNPUBLISHED, IN_TRANSACTION, AFTER_COMMIT, PUBLISHING, SPOOLING, AWAY]
 FARES = st.sampled_from([WELL] * 8 + [USUAL] * 5 + [LOCKED, AWAY, *TROUBLES])
@@ -110,26 +113,213 @@ def die(*_: object, **__: object) -> NoReturn:
     raise AssertionError
 
 
-class Stories(RuleBasedStateMachine):
-    """DAGMan as its scripts see it, the hooks, the recipients, and the model."""
+class Queued:
+    """A campaign in memory with its event queue: the plain model, or rows that ``fsm.reduce`` moves."""
+
+    def __init__(self, take: Callable[[Event], int], set_aside: Callable[[], None]) -> None:
+        self.take, self.set_aside = take, set_aside
+        self.queue: list[Event] = []
+
+    def run(self, event: Event | None, fares: str) -> int | None:
+        """Run a script that fares so; return its exit status, None if it was killed before."""
+        if event and fares in (LOCKED, SPOOLING, AWAY):
+            self.queue += [event] * (fares == LOCKED)
+            return None if fares == SPOOLING else int(event["exit"])
+        if fares == IN_TRANSACTION:
+            return None
+        for waiting in self.queue:
+            if waiting["phase"] == "litter":
+                self.set_aside()
+            elif waiting != TAKEN:
+                self.take(waiting)
+        self.queue = [TAKEN] * len(self.queue) if fares == AFTER_COMMIT else []
+        answer = self.take(event) if event else 0
+        return None if fares == AFTER_COMMIT else answer
+
+
+class InMemory(Queued):
+    """A campaign in memory, moved by the decisions of ``fsm``."""
 
     def __init__(self) -> None:
-        super().__init__()
+        nodes = [(node, layout.parse_node(node)[0], *about) for node, about in ABOUT.items()]
+        self.rows = Memory(1, nodes, TARGETS)
+        self.rows.history.append(("", "campaign", "", "created", "created", "", 0, 0, "", 0, "", "", "", {}))
+        super().__init__(self.rows.take, lambda: self.rows.note("spooled", "not an event"))
+        self.requests = 0
+
+    def put(self, event: Event) -> None:
+        self.requests += 1
+        self.queue.append(event if "dag_id" in event else {"id": f"{self.requests}", "who": "me", **event})
+
+    def claim(self, *, final: bool, unresponsive: tuple[str, ...]) -> outbox.Claim | None:
+        ids = tuple(self.rows.claim(final=final, unresponsive=unresponsive))
+        letters = [self.rows.outbox[row] for row in ids]
+        if not letters:
+            return None
+        return outbox.Claim(ids, (), letters[0].target, letters[0].kind, max(one.tries for one in letters), 0)
+
+    def mark(self, claimed: outbox.Claim, *, sent: bool) -> None:
+        self.rows.mark(claimed.ids, sent=sent)
+
+    def picture(self) -> dict[str, Any]:
+        """Return the campaign's content for readers."""
+        rows, now = self.rows, self.rows.campaign
+        return {
+            "campaign": tuple(now[key] for key in ("state", "stage", "iteration", "stages_done", "dag_id", "lost")),
+            "nodes": {name: (node["state"], node["reason"]) for name, node in rows.nodes.items()},
+            "attempts": {
+                name: [Attempt(one["dag_id"], one["job_id"], one["outcome"]) for one in attempts]
+                for name, attempts in rows.attempts.items()
+            },
+            "verdicts": rows.iterations,
+            "rows": Counter(Row(row[1], row[3], not row[5], row[6:8], *row[9:12]) for row in rows.history),
+            "letters": [
+                Letter(one.target, one.kind, rows.history[one.history_id][8] if one.kind in TOGETHER else "", *rest)
+                for one, *rest in zip(rows.outbox, rows.states, (one.tries for one in rows.outbox), strict=True)
+            ],
+        }
+
+    def close(self) -> None:
+        """Keep nothing."""
+
+
+class OnDisk:
+    """A campaign's folder with its state database and the real scripts, and the same campaign in memory."""
+
+    def __init__(self) -> None:
         self.base = tempfile.TemporaryDirectory()
+        self.close = self.base.cleanup
         self.folder = self.base.name
         for name in KEPT:
             shutil.copy(Path(RECORD["folder"], name), self.folder)
         Path(self.folder, layout.SPOOL).mkdir()
+        self.copied = _picture(Path(self.folder, layout.PUBLISHED).read_bytes())
+        self.memory = InMemory()
+
+    def put(self, event: Event) -> None:
+        """Queue an event, or a malformed file, perhaps from a machine whose clock is ahead."""
+        if event["phase"] == "litter":
+            now_us = time.time_ns() // 1000 + event["ahead_s"] * 1_000_000
+            number = max([int(name[: spool.DIGITS]) + 1 for name in spool.waiting(self.folder)] + [now_us])
+            Path(self.folder, layout.SPOOL, f"{number:0{spool.DIGITS}d}.json").write_text(event["what"])
+        elif "dag_id" in event:
+            create.record_submitted(self.folder, int(float(event["dag_id"])), resumed=event["event"] == "resumed")
+        else:
+            about: Any = {key: value for key, value in event.items() if key not in (*BASE, "phase", "event")}
+            control_requests.put(self.folder, event["event"], about)
+        self.memory.put(event)
+
+    def run(self, event: Event | None, fares: str) -> int | None:
+        """Run a script that fares so; return its exit status, None if it was killed before."""
+        answer = self.script(event, fares)
+        assert answer == self.memory.run(event, fares)
+        return answer
+
+    def script(self, event: Event | None, fares: str) -> int | None:
+        if fares in (LOCKED, SPOOLING, AWAY):
+            return self.script_locked(event, fares)
+        if fares == IN_TRANSACTION:
+            self.dies(lambda: database.transact(self.folder, self.dying_work(event)))
+            return None
+        if fares == AFTER_COMMIT:
+            self.dies(lambda: writer.take(self.folder, event), (writer.spool, "remove", die))
+            return None
+        answer = writer.take(self.folder, None) if event is None else writer.record(self.folder, dict(event))[0]
+        if fares == PUBLISHING:
+            self.dies(lambda: publish.publish(self.folder), (publish.os, "rename", die))
+        elif fares == WELL:
+            publish.publish(self.folder)
+            self.copied = _picture(Path(self.folder, layout.STATE).read_bytes())
+        return answer
+
+    def script_locked(self, event: Event | None, fares: str) -> int | None:
+        """Run a script while another process has the lock: it queues its event, cannot, or is killed first."""
+        assert event is not None
+        with closing(sqlite3.connect(Path(self.folder, layout.STATE), isolation_level=None)) as stranger:
+            stranger.execute("BEGIN EXCLUSIVE")
+            if fares == SPOOLING:
+                self.dies(lambda: spool.put(self.folder, event), (spool.os, "link", die))
+                return None
+            place = Path(self.folder, layout.SPOOL)
+            if fares == AWAY:
+                place = place.rename(place.with_name("elsewhere"))
+                Path(self.folder, layout.SPOOL).touch()
+            answer = writer.record(self.folder, dict(event))[0]
+            if fares == AWAY:
+                Path(self.folder, layout.SPOOL).unlink()
+                place.rename(Path(self.folder, layout.SPOOL))
+        return answer
+
+    def dying_work(self, event: Event | None) -> Callable[[sqlite3.Connection], int]:
+        def work(db: sqlite3.Connection) -> int:
+            for name in spool.waiting(self.folder):
+                writer.replay(db, self.folder, name)
+            if event is not None:
+                writer.apply(db, dict(event))
+            die()
+
+        return work
+
+    def dies(self, what: Callable[[], object], where: tuple[Any, str, Callable[..., Any]] | None = None) -> None:
+        """Run ``what`` in its own process, which is killed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which the child does not use
+            child = os.fork()
+        if child == 0:
+            try:
+                if where:
+                    setattr(*where)
+                what()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    def claim(self, *, final: bool, unresponsive: tuple[str, ...]) -> outbox.Claim | None:
+        claimed = outbox.claim(self.folder, final=final, unresponsive=unresponsive)
+        self.claimed = self.memory.claim(final=final, unresponsive=unresponsive)
+        ours, theirs = (one and (len(one.ids), one.target, one.kind, one.tries) for one in (self.claimed, claimed))
+        assert ours == theirs
+        return claimed
+
+    def mark(self, claimed: outbox.Claim, *, sent: bool) -> None:
+        outbox.mark(self.folder, claimed, None if sent else "no")
+        assert self.claimed
+        self.memory.mark(self.claimed, sent=sent)
+
+    def picture(self) -> dict[str, Any]:
+        """Return the content of the database, which is that of memory; the snapshot is as the last script left it."""
+        store = Path(self.folder, layout.STATE).read_bytes()
+        rows = self.memory.rows
+        history, processed = _rows(store)
+        assert history == [_comparable(*row[1:12], row[13]) for row in rows.history]
+        assert processed == {(*key, status) for key, status in rows.processed.items() if key[3] != "control"}
+        assert self.memory.picture() == _picture(store)
+        assert self.copied == _picture(Path(self.folder, layout.PUBLISHED).read_bytes())
+        waiting = spool.waiting(self.folder)
+        for name, event in zip(waiting, self.memory.queue, strict=True):
+            if event["phase"] != "litter" and event != TAKEN:
+                kept = json.loads(Path(self.folder, layout.SPOOL, name).read_text())
+                assert (kept["phase"], kept.get("dag_id")) == (event["phase"], event.get("dag_id"))
+        return _picture(store)
+
+
+class Stories(RuleBasedStateMachine):
+    """DAGMan as its scripts see it, the scripts, the recipients, and the model."""
+
+    World: type[InMemory | OnDisk] = InMemory
+
+    def __init__(self) -> None:
+        super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(database, "BUSY_S_MAX", 0.0)
         self.patch.setattr(publish, "SHARE", 1)  # no publish interval
         self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # not over before the story, on any machine
         self.patch.setattr(next_message, "PAUSE_S", 0.0)
+        self.world: Any = self.World()
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)
-        self.queue: list[Event] = []  # queued events
+        self.queued = Queued(self.model.take, self.model.set_aside)
         self.litter, self.changes, self.asked = 0, 0, 0
         self.told = list(TARGETS)
-        self.copied = self.picture(layout.PUBLISHED)
         # DAGMan: its number, the state of each node, and what it must run again.
         self.dagman, self.alive, self.job = 1, False, 100
         self.at: dict[str, str] = {}
@@ -142,7 +332,7 @@ class Stories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.patch.undo()
-        self.base.cleanup()
+        self.world.close()
 
     # DAGMan
 
@@ -162,8 +352,8 @@ class Stories(RuleBasedStateMachine):
         self.alive, first = True, not self.at
         self.dagman += 1
         if told:
-            create.record_submitted(self.folder, self.dagman, resumed=not first)
-            self.queue.append({**BASE, "phase": "control", "event": "resumed", "dag_id": f"{self.dagman}.0"})
+            name = "submitted" if first else "resumed"
+            self.put({**BASE, "phase": "control", "event": name, "dag_id": f"{self.dagman}.0"})
         self.at = {node: state if state == "done" else "ready" for node, state in self.at.items()} or dict.fromkeys(
             ABOUT, "ready"
         )
@@ -214,7 +404,7 @@ class Stories(RuleBasedStateMachine):
             "repeat": 1 * (runs and bool(self.past)),
             "final": 6 * (runs and self.is_over()),
             "removed": 1 * (runs and self.dagman < DAGMANS),
-            "take_what_waits": 1 * bool(self.queue),
+            "take_what_waits": 1 * bool(self.queued.queue),
             "drop_litter": 1 * (self.litter < 2 or stuck),
             "tell_others": 1 * (self.changes < 2),
             "ask_to_deliver": 1 * (self.asked < 2 and bool(letters & {"failed", "pending"})),
@@ -356,34 +546,32 @@ class Stories(RuleBasedStateMachine):
         """Ingest the event queue without an event."""
         self.run(None, fares)
 
+    def put(self, event: Event) -> None:
+        self.queued.queue.append(event)
+        self.world.put(event)
+
     def drop_litter(self, what: str, ahead_s: int) -> None:
-        """Put a malformed file into the event queue, perhaps from a machine whose clock is ahead."""
-        waiting = spool.waiting(self.folder)
-        number = max(
-            [int(name[: spool.DIGITS]) + 1 for name in waiting] + [time.time_ns() // 1000 + ahead_s * 1_000_000]
-        )
-        Path(self.folder, layout.SPOOL, f"{number:0{spool.DIGITS}d}.json").write_text(what)
+        """Put a malformed file into the event queue."""
         self.litter += 1
-        self.queue.append({"phase": "litter"})
+        self.put({"phase": "litter", "what": what, "ahead_s": ahead_s})
 
     def tell_others(self, after: list[str]) -> None:
         """Change the recipients."""
         self.changes += 1
         change = {"key": "notify.targets", "before": self.told, "after": after}
-        control_requests.put(self.folder, "changed", {**change, "columns": {"targets": json.dumps(after)}})
-        self.queue.append({"phase": "control", "event": "changed", **change})
+        columns = {"columns": {"targets": json.dumps(after)}}
+        self.put({**BASE, "phase": "control", "event": "changed", **change, **columns})
         self.told = after
 
     def ask_to_deliver(self, who: str) -> None:
         """Request another delivery."""
         self.asked += 1
-        control_requests.put(self.folder, "notify_retried", {"target": who})
-        self.queue.append({"phase": "control", "event": "notify_retried", "target": who})
+        self.put({**BASE, "phase": "control", "event": "notify_retried", "target": who})
 
     def deliver(self, final: bool, unresponsive: tuple[str, ...], fate: str, times: int) -> None:
         """Lease messages and send them, try to, or be killed meanwhile."""
         for _ in range(times):
-            claimed = outbox.claim(self.folder, final=final, unresponsive=unresponsive)
+            claimed = self.world.claim(final=final, unresponsive=unresponsive)
             letters = self.model.claim(final=final, unresponsive=unresponsive)
             if claimed is None:
                 assert not letters
@@ -392,99 +580,17 @@ class Stories(RuleBasedStateMachine):
             assert (len(letters), max(one.tries for one in letters)) == (len(claimed.ids), claimed.tries)
             if fate == KILLED:
                 return
-            outbox.mark(self.folder, claimed, None if fate == SENT else "no")
+            self.world.mark(claimed, sent=fate == SENT)
             self.model.mark(letters, sent=fate == SENT)
 
-    # The hook
-
     def run(self, event: Event | None, fares: str) -> int | None:
-        """Run a hook; return its exit status, None if it was killed."""
-        if fares in (LOCKED, SPOOLING, AWAY):
-            return self.run_locked(event, fares)
-        deaths: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-            AFTER_COMMIT: (writer.spool, "remove", die),
-            PUBLISHING: (publish.os, "rename", die),
-        }
-        if fares == IN_TRANSACTION:
-            self.dies(lambda: database.transact(self.folder, self.dying_work(event)))
-            return None
-        if fares == AFTER_COMMIT:
-            self.dies(lambda: writer.take(self.folder, event), deaths[fares])
-            self.expect(event, files_stay=True)
-            return None
-        answer = writer.take(self.folder, None) if event is None else writer.record(self.folder, dict(event))[0]
-        assert answer == self.expect(event)
-        if fares == PUBLISHING:
-            self.dies(lambda: publish.publish(self.folder), deaths[fares])
-            return None
-        if fares == UNPUBLISHED:
-            return None
-        publish.publish(self.folder)
-        self.copied = self.picture(layout.STATE)
-        return answer
-
-    def run_locked(self, event: Event | None, fares: str) -> int | None:
-        """Run a hook while another process has the lock: it queues its event, cannot, or is killed first."""
-        assert event is not None
-        with closing(sqlite3.connect(Path(self.folder, layout.STATE), isolation_level=None)) as stranger:
-            stranger.execute("BEGIN EXCLUSIVE")
-            if fares == SPOOLING:
-                self.dies(lambda: spool.put(self.folder, event), (spool.os, "link", die))
-                return None
-            place = Path(self.folder, layout.SPOOL)
-            if fares == AWAY:
-                place = place.rename(place.with_name("elsewhere"))
-                Path(self.folder, layout.SPOOL).touch()
-            assert writer.record(self.folder, dict(event))[0] == event["exit"]
-            if fares == AWAY:
-                Path(self.folder, layout.SPOOL).unlink()
-                place.rename(Path(self.folder, layout.SPOOL))
-        if fares == LOCKED:
-            self.queue.append(event)
-        return int(event["exit"])
-
-    def dying_work(self, event: Event | None) -> Callable[[sqlite3.Connection], int]:
-        def work(db: sqlite3.Connection) -> int:
-            for name in spool.waiting(self.folder):
-                writer.replay(db, self.folder, name)
-            if event is not None:
-                writer.apply(db, dict(event))
-            die()
-
-        return work
-
-    def dies(self, what: Callable[[], object], where: tuple[Any, str, Callable[..., Any]] | None = None) -> None:
-        """Run ``what`` in its own process, which is killed."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about threads, which the child does not use
-            child = os.fork()
-        if child == 0:
-            try:
-                if where:
-                    setattr(*where)
-                what()
-            finally:
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-    def expect(self, event: Event | None, *, files_stay: bool = False) -> int:
-        """Do the same in the model: ingest the queue once, then the event."""
-        for waiting in self.queue:
-            if waiting["phase"] == "litter":
-                self.model.set_aside()
-            elif waiting["phase"] != "taken":
-                self.model.take(waiting)
-        self.queue = [{"phase": "taken"} for _ in self.queue] if files_stay else []
-        return 0 if event is None else self.model.take(event)
-
-    # Invariants
-
-    def picture(self, name: str) -> dict[str, Any]:
-        """Return the database's content, read from its bytes, because other processes' locks do not matter to readers."""
-        return _picture(Path(self.folder, name).read_bytes())
+        """Run a script; return its exit status, None if it was killed."""
+        answer = self.world.run(event, fares)
+        assert answer == self.queued.run(event, fares)
+        return None if fares in (PUBLISHING, UNPUBLISHED) else answer
 
     @invariant()
-    def the_store_is_as_the_model(self) -> None:
+    def the_campaign_is_as_the_model(self) -> None:
         model = self.model
         expected = {
             "campaign": (model.state, *model.at, model.finished, model.dag, len(model.lost())),
@@ -494,26 +600,12 @@ class Stories(RuleBasedStateMachine):
             "rows": model.rows,
             "letters": model.letters,
         }
-        found = self.picture(layout.STATE)
-        assert found == expected
-
-    @invariant()
-    def the_copy_is_as_the_last_hook_left_it(self) -> None:
-        assert self.picture(layout.PUBLISHED) == self.copied
-
-    @invariant()
-    def what_waits_is_what_is_not_taken_in(self) -> None:
-        waiting = spool.waiting(self.folder)
-        assert len(waiting) == len(self.queue)
-        for name, event in zip(waiting, self.queue, strict=True):
-            if event["phase"] not in ("litter", "taken"):
-                kept = json.loads(Path(self.folder, layout.SPOOL, name).read_text())
-                assert (kept["phase"], kept.get("dag_id")) == (event["phase"], event.get("dag_id"))
+        assert self.world.picture() == expected
 
 
 @lru_cache(maxsize=4)
 def _picture(store: bytes) -> dict[str, Any]:
-    """Return the database's content for readers, and check that it is valid."""
+    """Return the database's content for readers, from its bytes, because locks do not matter to them; check that it is valid."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.deserialize(store)
         assert verify.findings(db, files=False) == []
@@ -550,15 +642,46 @@ def _picture(store: bytes) -> dict[str, Any]:
         }
 
 
+def _rows(store: bytes) -> tuple[list[Any], set[Any]]:
+    """Return the history and the processed events of a database, without what memory does not have."""
+    columns = "subject, source, event, destination, ignored, stage, iteration, node, attempt, job_id, dag_id, facts"
+    key = "dag_id, node, attempt, phase, job_id, hold_time, exit_status"
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.deserialize(store)
+        history = [
+            _comparable(*row, json.loads(facts))
+            for *row, facts in db.execute(f"SELECT {columns} FROM history ORDER BY id")
+        ]
+        return history, {*db.execute(f"SELECT {key} FROM events WHERE phase NOT IN ('control', 'spool')")}
+
+
+def _comparable(*row: Any) -> tuple[Any, ...]:
+    """Return a row of the history; facts and reasons of what is no event of a script are not compared."""
+    return (*row[:4], bool(row[4]), *row[5:-1]) if row[2] in (*table.NOTES, "created") else row
+
+
+class StoriesOnDisk(Stories):
+    """The same stories with a state database."""
+
+    World = OnDisk
+
+
 Stories.TestCase.settings = settings(
-    max_examples=1200 if SOAK else 50,
+    max_examples=4000 if SOAK else 300,
     stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+StoriesOnDisk.TestCase.settings = settings(Stories.TestCase.settings, max_examples=400 if SOAK else 15)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200 if SOAK else 1800)
 class TestStories(Stories.TestCase):  # type: ignore[misc, name-defined]
-    """The database equals the model whatever DAGMan does in any order, killed, repeated or locked out."""
+    """The decisions of ``fsm`` equal the model whatever DAGMan does in any order, killed, repeated or locked out."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200 if SOAK else 1800)
+class TestStoriesOnDisk(StoriesOnDisk.TestCase):  # type: ignore[misc, name-defined]
+    """The database has the rows of memory whenever scripts are killed or locked out, and the snapshot follows it."""

@@ -1,5 +1,7 @@
 """A campaign in plain dictionaries, moved by ``fsm.reduce``, and any sequence of events that may move it."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from campaigns import metrics
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes, table
+from faser_align.fsm.next_message import TOGETHER, Open, choose
 from faser_align.fsm.reduce import react
-from faser_align.fsm.rows import Attempt, Campaign, Known, NewNode, Node
+from faser_align.fsm.rows import Campaign, Known, NewNode, Node
+from faser_align.state.outbox import TRIES_MAX
 
 Event = dict[str, Any]
 FILES, ITERATIONS = (400, 401), (1, 2)
@@ -18,27 +22,30 @@ DAGS = st.sampled_from(["1.0", "2.0"])
 
 
 class Memory:
-    """The rows of a campaign: of two files, one of which may be dropped, and two iterations."""
+    """The rows of a campaign: by default of two files, one of which may be dropped, and two iterations."""
 
-    def __init__(self, lost_max: int = 1) -> None:
+    def __init__(self, lost_max: int = 1, nodes: Sequence[NewNode] = NODES, targets: Sequence[str] = ()) -> None:
         self.campaign: Campaign = {
             "state": table.INITIAL,
             "stage": 0,
             "iteration": 0,
-            "stages": 1,
+            "stages": max(stage for _, _, stage, *_ in nodes),
             "stages_done": 0,
             "lost_max": lost_max,
             "lost": 0,
             "dag_id": "",
             "updated_utc": "",
-        }  # type: ignore[typeddict-item]
+        }
+        self.targets = list(targets)
         self.nodes: dict[str, Node] = {}
-        self.attempts: dict[str, list[Attempt]] = {}
+        self.attempts: dict[str, list[Any]] = {}
         self.processed: dict[tuple[Any, ...], int] = {}
         self.history: list[tuple[Any, ...]] = []
         self.iterations: dict[tuple[int, int], str] = {}
         self.messages: list[str] = []
-        for node in NODES:
+        self.outbox: list[Open] = []
+        self.states: list[str] = []  # of each row of the outbox
+        for node in nodes:
             self._add_node(*node)
 
     def take(self, event: Event) -> int:
@@ -49,8 +56,8 @@ class Memory:
         return exit_status
 
     def _known(self, event: Event) -> Known:
-        name, dag_id = event.get("node", ""), event["dag_id"]
-        key = (event["phase"], event.get("job_id", ""), event.get("hold_time", ""))
+        name, dag_id = event.get("node", ""), event.get("dag_id", "")
+        key = (event["phase"], event.get("job_id", event.get("id", "")), event.get("hold_time", ""))
         known: Known = {
             "campaign": self.campaign,
             "new_dagman": (dag_id, "", 0, "dagman", "", "") not in self.processed,
@@ -61,6 +68,7 @@ class Memory:
             "failed": [node["node"] for node in self.nodes.values() if node["state"] == "failed"],
             "only_iteration": None,
             "early_end": self._early_end(),
+            "unsent": 0,
         }
         if name in self.nodes:
             node = self.nodes[name]
@@ -74,10 +82,40 @@ class Memory:
         early = [place for place, row in enumerate(rows) if row[5] and row[3] in ("limit", "converged")]
         if not early:
             return None
-        end = dict(
-            zip(("event", "stage", "iteration", "attempt"), (rows[early[-1]][i] for i in (3, 6, 7, 9)), strict=True)
-        )
-        return {**end, "facts": "{}", "since": [row[3] for row in rows[early[-1] :] if not row[5]]}
+        end = rows[early[-1]]
+        about = {"event": end[3], "stage": end[6], "iteration": end[7], "attempt": end[9], "facts": json.dumps(end[-1])}
+        return {**about, "since": [row[3] for row in rows[early[-1] :] if not row[5]]}
+
+    def note(self, event: str, ignored: str = "") -> None:
+        """Add a row to the history that moves nothing."""
+        now = self.campaign
+        at = (now["stage"], now["iteration"], "", 0, "", now["dag_id"], "")
+        self.history.append(("", "campaign", now["state"], event, now["state"], ignored, *at, {}))
+
+    def claim(self, *, final: bool, unresponsive: Sequence[str]) -> list[int]:
+        """Lease the next message; return the places of its rows in the outbox."""
+        for place, letter in enumerate(self.outbox):
+            if self.states[place] == "claimed" and letter.tries >= TRIES_MAX:
+                self.states[place] = "failed"
+                self.note("delivery_failed")
+        waiting = [one for one in self.outbox if self.states[one.id] in ("pending", "claimed")]
+        waiting = [one._replace(due=one.due or final or bool(one.leased)) for one in waiting]
+        choice = choose(waiting, unresponsive=unresponsive)
+        places = [one.id for one in choice.messages] if choice else []
+        lease = max((one.leased for one in self.outbox), default="") + "x"
+        for place in places:
+            self.states[place] = "claimed"
+            self.outbox[place] = self.outbox[place]._replace(tries=self.outbox[place].tries + 1, leased=lease)
+        return places
+
+    def mark(self, places: Sequence[int], *, sent: bool) -> None:
+        """Record whether a leased message has arrived."""
+        given_up = max(self.outbox[place].tries for place in places) >= TRIES_MAX
+        for place in places:
+            self.states[place] = "sent" if sent else "failed" if given_up else "pending"
+            self.outbox[place] = self.outbox[place]._replace(leased="", due=False)
+        if not sent:
+            self.note("delivery_failed")
 
     def _add_node(self, node: str, kind: str, stage: int, iteration: int, file: int) -> None:
         place = {"node": node, "kind": kind, "stage": stage, "iteration": iteration, "file": file}
@@ -85,11 +123,13 @@ class Memory:
         self.attempts[node] = []
 
     def _open_attempt(self, node: str, attempt: int, dag_id: str, *_: str) -> None:
-        self.attempts[node].append({"attempt": attempt, "dag_id": dag_id, "closed_utc": "", "job_id": ""})
+        self.attempts[node].append(
+            {"attempt": attempt, "dag_id": dag_id, "closed_utc": "", "job_id": "", "outcome": ""}
+        )
 
-    def _close_attempt(self, utc: str, job_id: str, *rest: Any) -> None:
+    def _close_attempt(self, utc: str, job_id: str, outcome: str, *rest: Any) -> None:
         *_, node, attempt = rest
-        self.attempts[node][attempt - 1] |= {"closed_utc": utc, "job_id": job_id}
+        self.attempts[node][attempt - 1] |= {"closed_utc": utc, "job_id": job_id, "outcome": outcome}
 
     def _update_node(self, state: str, attempts: int, reason: str, node: str) -> None:
         self.nodes[node] = {**self.nodes[node], "state": state, "attempts": attempts, "reason": reason}
@@ -103,6 +143,19 @@ class Memory:
 
     def _enqueue(self, kind: str, _former: str) -> None:
         self.messages.append(kind)
+        if kind in (*table.ENDS, *TOGETHER):
+            for target in self.targets:
+                self.outbox.append(Open(len(self.outbox), len(self.history) - 1, target, kind, 0, "", True))
+                self.states.append("pending")
+
+    def _change_targets(self, targets: str) -> None:
+        self.targets = json.loads(targets)
+
+    def _notify_again(self, target: str, _again: str) -> None:
+        for place, letter in enumerate(self.outbox):
+            if self.states[place] in ("failed", "pending") and target in ("", letter.target):
+                self.states[place] = "pending"
+                self.outbox[place] = letter._replace(tries=0, due=True, leased="")
 
     def _mark_processed(self, *row: Any) -> None:
         self.processed[row[:-1]] = row[-1]
