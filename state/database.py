@@ -1,16 +1,22 @@
-"""The connection of a writer: one script, one ``BEGIN IMMEDIATE`` transaction, in the order of a file lock.
+"""Open the state database, and run transactions in the order of a file lock. Startup-critical: standard library only.
 
-Hot: standard library only. The lock is a fair queue; SQLite's own busy handler is not (writers that
-poll with growing pauses starve each other), so that it only has to serve the rare reader.
+The lock is a fair queue. SQLite's busy handler is not: writers that poll with growing pauses starve each other.
+
+Each transaction's statements are appended to the redo log before they are committed. ``state.db`` can be lost or damaged,
+and DAGMan's logs contain neither control requests, nor messages, nor which script was killed after its COMMIT.
+``state.redolog`` replays the redo log. The database counts its transactions in ``PRAGMA application_id``, and each line
+begins with the count before its transaction. A script that was killed between its line and its COMMIT does not change the
+count, so the next line has the same one: the last line of a count is the committed one. Nothing is synced here: SQLite's
+own journal protects the database, and a line lost in a power failure leaves a gap in the counts, which readers detect.
 """
 
 import _sqlite3 as sqlite3
+import errno
 import fcntl
 import os
 import time
 
 from faser_align.campaign import layout
-from faser_align.state import redo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +28,12 @@ if TYPE_CHECKING:
 QUEUE_S_MAX = 10.0  # waiting in the queue of the lock
 BUSY_S_MAX = 20.0  # waiting for SQLite afterwards
 PRIVATE = 0o600  # mode of the database and of lock files; readers have the snapshot
+_READING = ("SELECT", "PRAGMA", "WITH")  # first words of statements that the redo log omits
 SCHEMA = 2  # newest PRAGMA user_version that this program knows; see ``state.schema``
 
 
 def utc(at_s: float | None = None) -> str:
-    """UTC time as ``2026-11-24T07:30:00.123Z``; strings of this form sort by time."""
+    """Return UTC time as ``2026-11-24T07:30:00.123Z``; strings of this form sort by time."""
     now = time.time() if at_s is None else at_s
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
@@ -39,7 +46,7 @@ def connect(folder: str, *, writing: bool = True) -> sqlite3.Connection:
         writing: whether a COMMIT must last. SQLite reads the whole schema for that, which some readers do not need.
 
     Raises:
-        sqlite3.Error: there is no store, or it cannot be opened. A store is never made here.
+        sqlite3.Error: there is no database, or it cannot be opened; it is not created.
     """
     db = sqlite3.connect(uri(f"{folder}/{layout.STATE}", "mode=rw"), timeout=BUSY_S_MAX, isolation_level=None, uri=True)
     try:
@@ -66,13 +73,13 @@ def close_to_others(file: "int | str") -> None:
 
 
 def uri(path: str, query: str) -> str:
-    """SQLite's name for the file at ``path``, with the parameters ``query``."""
+    """Return SQLite's name for the file at ``path``, with the parameters ``query``."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return f"file:{quoted}?{query}"
 
 
 def refuse_newer(db: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if a newer program has changed the store: what it means now is not known here."""
+    """Raise sqlite3.DatabaseError if a newer program has migrated the database."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
         raise sqlite3.DatabaseError(newer("the store", version))
@@ -107,40 +114,42 @@ class QueueLock:
 
 
 def _wait(fd: int, wait_s: float) -> bool:
-    """Wait for the lock, in the order of arrival, for at most ``wait_s``; whether it is ours then.
+    """Wait for the lock, in the order of arrival, for at most ``wait_s``; return whether it was acquired.
 
-    A blocking ``flock`` is woken in order, which polling is not. The caller's alarm, if one is set, bounds it too, and
-    is put back.
+    A blocking ``flock`` keeps the order, which polling does not, and has no time limit: so a thread waits in it. One that
+    gets the lock too late closes its own descriptor, which releases the lock once the caller's is closed.
     """
-    import signal
+    import _thread
 
-    def late(signum: int, frame: object) -> None:
-        raise TimeoutError
-
-    remaining_s, _ = signal.getitimer(signal.ITIMER_REAL)
-    previous = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, max(0.001, min(wait_s, remaining_s or wait_s)))
-    started = time.monotonic()
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return True
-    except TimeoutError:
+    if wait_s <= 0:
         return False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, previous)
-        if remaining_s:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, remaining_s - (time.monotonic() - started)))
+    own = os.dup(fd)
+    acquired = _thread.allocate_lock()
+    acquired.acquire()
+
+    def queue() -> None:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            acquired.release()
+        finally:
+            os.close(own)
+
+    try:
+        _thread.start_new_thread(queue, ())
+    except RuntimeError:  # the user's limit of processes is reached
+        os.close(own)
+        return False
+    return acquired.acquire(timeout=wait_s)
 
 
 def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
     """Run ``work``, which only reads, after the present writer has finished; return what it returned.
 
-    With the commit lock held, no script is inside a commit. With SQLite's own lock alone, a reader would find the database
-    locked for most of a burst of writers, and might never read; in the writers' queue it would wait for all of them.
+    The commit lock excludes scripts that commit. With SQLite's own lock alone, a reader would find the database locked for
+    most of a burst of writers; in the writers' queue it would wait for all of them.
 
     Raises:
-        sqlite3.Error, OSError: the store cannot be read.
+        sqlite3.Error, OSError: the database cannot be read.
     """
     commit_lock = QueueLock(f"{folder}/{layout.COMMIT_LOCK}", QUEUE_S_MAX)
     try:
@@ -178,7 +187,7 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
                 answer = work(db)
                 db.set_trace_callback(None)
                 if db.total_changes > changes:
-                    redo.append(folder, db, statements)
+                    append_redo(folder, db, statements)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -191,3 +200,29 @@ def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
             commit_lock.close()
         lock.close()
     return answer
+
+
+def append_redo(folder: str, db: sqlite3.Connection, statements: "list[str]") -> None:
+    """Append what the open transaction of ``db`` has executed to the redo log, and count the transaction.
+
+    An older program's campaign has no redo log until it is resumed; nothing is appended then.
+
+    Raises:
+        OSError, sqlite3.Error: the transaction must be rolled back.
+    """
+    written = [text for text in statements if not text.lstrip().startswith(_READING)]
+    if not written:
+        return
+    try:
+        log = os.open(f"{folder}/{layout.REDO}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    count = db.execute("PRAGMA application_id").fetchone()[0]
+    try:
+        # A line begins with its line break, which ends a partial line of a killed writer or a full disk.
+        line = f"\n{count} {written!r}".encode()
+        if os.write(log, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), layout.REDO)
+    finally:
+        os.close(log)
+    db.execute(f"PRAGMA application_id = {count + 1}")

@@ -1,7 +1,7 @@
 """Read the redo log: rebuild a state database from it, or compare one with it.
 
 The log begins with an image: the statements that make the database at that time, and its transaction count. Each
-further line is one transaction (``state.redo``).
+further line is one transaction (``database.append_redo``).
 """
 
 import ast

@@ -36,7 +36,7 @@ ALLOWED = {
     ("pool/personal.py", "_launch"): "a log",
     ("simulation/kfalignment.py", "write"): "called with a name of system.atomic",
     ("state/database.py", "__init__"): "a lock",
-    ("state/redo.py", "append"): "a log, to which lines are added",
+    ("state/database.py", "append_redo"): "a log, to which lines are added",
     ("state/verify.py", "_copy"): "in a scratch folder",
     ("state/publish.py", "_open"): "a lock",
     ("state/publish.py", "_copy"): "SQLite writes it: under another name, synced and renamed",

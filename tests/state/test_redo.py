@@ -13,7 +13,7 @@ from campaigns import hook, make_campaign, run_iteration
 from taking import DONE, PRE, take
 
 from faser_align.campaign import layout
-from faser_align.state import database, publish, redo, redolog, upgrade, verify
+from faser_align.state import database, publish, redolog, upgrade, verify
 from faser_align.state.repair import rebuild as repair
 
 Record = dict[str, Any]
@@ -107,7 +107,7 @@ def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> No
     take(folder, PRE)
     with closing(database.connect(folder)) as db:
         db.execute("BEGIN IMMEDIATE")
-        redo.append(folder, db, ["UPDATE campaign SET state = 'never'"])
+        database.append_redo(folder, db, ["UPDATE campaign SET state = 'never'"])
         db.execute("ROLLBACK")
     assert differences(folder) == redolog.Comparison([])
     take(folder, DONE)

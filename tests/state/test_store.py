@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alarms import counted
 from campaigns import NAME, hook, make_campaign, run_iteration
 
 from faser_align.campaign import layout
@@ -262,39 +261,19 @@ def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> N
     assert holder.returncode == 0
 
 
-def test_an_alarm_that_was_set_survives_the_queue(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for the lock has its own alarm, and respects and restores the caller's."""
-    import fcntl
-    import signal
-
-    monkeypatch.setattr(database, "QUEUE_S_MAX", 0.2)
-    with counted(0.5) as rang, open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
-        fcntl.flock(taken, fcntl.LOCK_EX)
-        assert database.transact(record["folder"], lambda db: 3) == 3
-        time.sleep(0.6)
-        assert rang == [signal.SIGALRM]
-        signal.setitimer(signal.ITIMER_REAL, 2.0)  # must not ring before the wait
-        started = time.monotonic()
-        with contextlib.closing(database.QueueLock(f"{record['folder']}/{layout.STATE_LOCK}", 60.0)) as lock:
-            assert not lock.acquired
-        assert time.monotonic() - started < 30.0
-        time.sleep(0.1)
-    assert rang == [signal.SIGALRM] * 2
-
-
-def test_an_alarm_that_is_far_away_bounds_no_queue(record: dict[str, Any]) -> None:
-    """A caller's late alarm does not extend the wait for the lock, and stays set."""
-    import fcntl
-    import signal
-
-    with counted(300.0) as rang:
-        with open(f"{record['folder']}/{layout.STATE_LOCK}", "w") as taken:
-            fcntl.flock(taken, fcntl.LOCK_EX)
-            with contextlib.closing(database.QueueLock(f"{record['folder']}/{layout.STATE_LOCK}", 0.1)) as lock:
-                assert not lock.acquired
-        time.sleep(0.1)  # one that was waited for would ring now
-        assert 0.0 < signal.getitimer(signal.ITIMER_REAL)[0] < 300.0
-        assert rang == []
+def test_a_wait_that_ends_too_late_leaves_no_lock(record: dict[str, Any]) -> None:
+    """A process that stopped waiting releases the lock when it gets it, in any thread, and the next one gets it in order."""
+    path = f"{record['folder']}/{layout.STATE_LOCK}"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with contextlib.closing(database.QueueLock(path, 0.0)) as holder:
+            assert holder.acquired
+            with contextlib.closing(database.QueueLock(path, 0.1)) as late:
+                assert not late.acquired
+            waiting = pool.submit(database.QueueLock, path, 60.0)
+            time.sleep(0.1)
+            assert not waiting.done()
+        with contextlib.closing(waiting.result()) as lock:
+            assert lock.acquired
 
 
 def test_who_has_waited_in_vain_waits_at_no_second_lock(
