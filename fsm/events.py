@@ -1,4 +1,4 @@
-"""The events that move a campaign: their types, and the functions that make them. Startup-critical.
+"""Define the events that move a campaign, and the functions that make them. Startup-critical.
 
 Scripts of DAGMan make them, ``repair`` makes them again from DAGMan's logs, and the fallback event queue keeps them as JSON:
 their keys are a format, and their values are strings, numbers and JSON texts.
@@ -8,7 +8,9 @@ from faser_align.fsm import exit_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, NotRequired, TypedDict
+    from typing import Any, Literal, TypedDict
+
+    from faser_align.fsm.rows import Columns
 
     class Source(TypedDict):
         """Where and when a script ran: DAGMan's id (CONDOR_ID), UTC time, access point."""
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
         phase: Literal["pre"]
         retry: int  # DAGMan's $RETRY
 
-    class Verdict(TypedDict):
-        """The decision on an iteration, or on the validation, that the POST of its job made of the metrics."""
+    class Decision(TypedDict, total=False):
+        """The decision on an iteration or on the validation, which the POST of its job makes of the metrics."""
 
         verdict: str
         verdict_reason: str
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
         criteria: str  # JSON
         metrics: str  # JSON
 
-    class Post(Script):
+    class Post(Script, Decision):
         """A node's POST: it ends an attempt."""
 
         phase: Literal["post"]
@@ -49,11 +51,6 @@ if TYPE_CHECKING:
         outcome: str  # succeeded or failed
         reason: str
         fatal: bool  # not retried
-        verdict: NotRequired[str]
-        verdict_reason: NotRequired[str]
-        moves: NotRequired[str]
-        criteria: NotRequired[str]
-        metrics: NotRequired[str]
 
     class Hold(Script):
         """HOLD of a job; ``hold_time`` is as the job log has it, '' if it could not be read."""
@@ -69,29 +66,34 @@ if TYPE_CHECKING:
         phase: Literal["final"]
         dag_status: int  # $DAG_STATUS
         failed_count: int
-        reason: NotRequired[str]
+        reason: str
 
-    class Control(TypedDict):
-        """What a command reports or requests; ``event`` says which of the further keys there are."""
+    class Request(TypedDict, total=False):
+        """What a command reports or requests; which keys there are depends on its name."""
+
+        dag_id: str  # of submitted and resumed
+        id: str
+        who: str
+        utc: str
+        host: str
+        key: str
+        before: Any
+        after: Any
+        columns: Columns  # of the campaign's row
+        target: str
+        reason: str
+        stage: int
+        iteration: int
+        metrics: str  # JSON
+
+    class Control(Request):
+        """What a command reports or requests; ``event`` is its name."""
 
         phase: Literal["control"]
         event: str
-        utc: str
-        host: str
-        dag_id: NotRequired[str]  # of submitted and resumed
-        id: NotRequired[str]  # of every request
-        who: NotRequired[str]
-        key: NotRequired[str]
-        before: NotRequired[Any]
-        after: NotRequired[Any]
-        columns: NotRequired[dict[str, Any]]  # of the campaign's row
-        target: NotRequired[str]
-        reason: NotRequired[str]
-        stage: NotRequired[int]
-        iteration: NotRequired[int]
-        metrics: NotRequired[str]  # JSON
 
-    Event = Pre | Post | Hold | Final | Control
+    ScriptEvent = Pre | Post | Hold | Final
+    Event = ScriptEvent | Control
 
 
 def pre(source: "Source", node: str, retry: int) -> "Pre":
@@ -99,11 +101,9 @@ def pre(source: "Source", node: str, retry: int) -> "Pre":
     return {**source, "node": node, "exit": 0, "phase": "pre", "retry": retry}
 
 
-def post(
-    source: "Source", node: str, *, retry: int, max_retries: int, ret: int, job_id: str, reason: str = ""
-) -> "Post":
-    """Return the event of a POST; ``reason`` says why the job failed, or what is wrong with the output of one that returned 0."""
-    exit_status = exit_codes.job_exit(ret) or int(bool(reason))
+def post(source: "Source", node: str, *, retry: int, max_retries: int, ret: int, job_id: str) -> "Post":
+    """Return the event of a POST whose job returned ``ret``."""
+    exit_status = exit_codes.job_exit(ret)
     return {
         "dag_id": source["dag_id"],
         "utc": source["utc"],
@@ -116,45 +116,35 @@ def post(
         "ret": ret,
         "job_id": job_id,
         "outcome": "failed" if exit_status else "succeeded",
-        "reason": reason,
+        "reason": "",
         "fatal": exit_status == exit_codes.FATAL,
     }
 
 
-def hold(source: "Source", node: str, job_id: str, hold_time: str, reason: str) -> "Hold":
+def failed(event: "Post", reason: str, exit_status: int) -> "Post":
+    """Return the event of a POST whose job failed for ``reason``, whatever the job returned."""
+    fatal = exit_status == exit_codes.FATAL
+    return {**event, "outcome": "failed", "reason": reason, "exit": exit_status, "fatal": fatal}
+
+
+def hold(source: "Source", node: str, job_id: str, hold_time: str = "", reason: str = "") -> "Hold":
     """Return the event of a job that went on hold."""
-    return {
-        **source,
-        "node": node,
-        "exit": 0,
-        "phase": "hold",
-        "job_id": job_id,
-        "hold_time": hold_time,
-        "reason": reason,
-    }
+    about: Script = {**source, "node": node, "exit": 0}
+    return {**about, "phase": "hold", "job_id": job_id, "hold_time": hold_time, "reason": reason}
 
 
-def final(source: "Source", node: str, dag_status: int, reason: str = "") -> "Final":
+def final(source: "Source", node: str, dag_status: int, failed_count: int = 0, reason: str = "") -> "Final":
     """Return the event of FINAL, or of the end of a DAGMan that left without one for ``reason``."""
-    return {
-        "dag_id": source["dag_id"],
-        "utc": source["utc"],
-        "host": source["host"],
-        "node": node,
-        "exit": 1,
-        "phase": "final",
-        "dag_status": dag_status,
-        "failed_count": 0,
-        "reason": reason,
-    }
+    about: Script = {**source, "node": node, "exit": exit_codes.final_exit(dag_status)}
+    return {**about, "phase": "final", "dag_status": dag_status, "failed_count": failed_count, "reason": reason}
 
 
 def dagman(source: "Source", *, resumed: bool) -> "Control":
     """Return the event of a DAGMan that was submitted, or with which the campaign resumes."""
-    return {
-        "dag_id": source["dag_id"],
-        "utc": source["utc"],
-        "host": source["host"],
-        "phase": "control",
-        "event": "resumed" if resumed else "submitted",
-    }
+    name = "resumed" if resumed else "submitted"
+    return request(name, {"dag_id": source["dag_id"], "utc": source["utc"], "host": source["host"]})
+
+
+def request(name: str, about: "Request") -> "Control":
+    """Return the event of a control request."""
+    return {"phase": "control", "event": name, **about}

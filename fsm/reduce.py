@@ -8,8 +8,7 @@ from faser_align.fsm import exit_codes, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
 
     from faser_align.fsm.events import Event, Hold, Post, Pre
     from faser_align.fsm.rows import Attempt, Campaign, Change, Facts, Known, Node
@@ -23,7 +22,7 @@ class Reaction:
     __slots__ = ("after", "campaign", "changes", "event", "known", "node")
     node: "Node"
 
-    def __init__(self, known: "Known", event: "Any", after: "After") -> None:
+    def __init__(self, known: "Known", event: "Event", after: "After") -> None:
         self.known = known
         self.event = event
         self.after = after
@@ -37,7 +36,8 @@ class Reaction:
     ) -> None:
         """Add a row to the history: (source, event, destination, why ignored) at (stage, iteration, node, attempt)."""
         event = self.event
-        who = (event.get("job_id", ""), event["dag_id"], event["host"])
+        values: Mapping[str, object] = event
+        who = (str(values.get("job_id", "")), event["dag_id"], event["host"])
         self.changes.append(("add_history", event["utc"], subject, *move, *at, *who, facts))
 
     def move_node(self, name: str, facts: "Facts") -> bool:
@@ -59,7 +59,8 @@ class Reaction:
         source = campaign["state"]
         to = self.after(source, name)
         ignored = "" if to else f"a campaign that is {source} takes no event {name}"
-        at = (stage, iteration, self.event.get("node", ""), attempt)
+        values: Mapping[str, object] = self.event
+        at = (stage, iteration, str(values.get("node", "")), attempt)
         self.add_history("campaign", (source, name, to or source, ignored), at, facts or {})
         if to is None:
             return False
@@ -115,7 +116,7 @@ def _decide(reaction: Reaction) -> int:
     if event["phase"] == "control":
         from faser_align.fsm import reduce_campaign
 
-        return reduce_campaign.control(reaction)
+        return reduce_campaign.control(reaction, event)
     if reaction.campaign["dag_id"] != event["dag_id"]:
         from faser_align.fsm import reduce_campaign
 
@@ -129,7 +130,7 @@ def _decide(reaction: Reaction) -> int:
     if event["phase"] == "final":
         from faser_align.fsm import reduce_campaign
 
-        return reduce_campaign.final(reaction)
+        return reduce_campaign.final(reaction, event)
     raise ValueError(f"{event['phase']!r} is no phase of an event")
 
 
@@ -143,7 +144,7 @@ def _pre(reaction: Reaction, event: "Pre") -> int:
             _abandon(reaction)
             reaction.move_node("passed_over", {})
         return exit_codes.SKIP
-    _open(reaction)
+    _open(reaction, event)
     if reopens(campaign, event["dag_id"]):
         at = (campaign["stage"], campaign["iteration"])
         reaction.move_campaign("resumed", *at, {"dagman": event["dag_id"]})
@@ -167,7 +168,7 @@ def _post(reaction: Reaction, event: "Post") -> int:
     if not is_open(known["attempts"], event["dag_id"]):
         if should_skip(campaign, node, known):
             return 0  # it was skipped, and had a job all the same (hooks.skip_guard)
-        _open(reaction)  # its PRE was not recorded: the attempt is known from its end alone
+        _open(reaction, event)  # its PRE was not recorded: the attempt is known from its end alone
     exit_status, outcome = event["exit"], event["outcome"]
     if outcome == "failed" and node["kind"] == "reco" and within_quorum(campaign, event, known["file_lost"]):
         exit_status, outcome = 0, "lost"
@@ -212,9 +213,9 @@ def _hold(reaction: Reaction, event: "Hold") -> int:
     return 0
 
 
-def _open(reaction: Reaction) -> None:
+def _open(reaction: Reaction, event: "Pre | Post") -> None:
     """Open the node's next attempt, and abandon one that an earlier DAGMan did not close."""
-    event, node = reaction.event, reaction.node
+    node = reaction.node
     _abandon(reaction)
     node["attempts"] += 1
     node["reason"] = ""

@@ -30,7 +30,7 @@ FAILED_NAMED = 3
 GOOD_ENDS = ("exhausted", "converged")
 RECONSTRUCTED = "all of its files are reconstructed"
 SOLVED = "the user solved it; no decision is made on a single iteration"
-# Events that an end may follow that came too early; after others it is out of date.
+# An end that came too early is still valid after these events.
 _UNMOVING = ("resumed", "final_failed", "final_removed", *table.NOTES)
 # What `changed` may change in the campaign's row.
 COLUMNS = ("data", "lost_max", "targets", "messages")
@@ -59,9 +59,8 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
     last = node["stage"] == campaign["stages"]
     # An event that an earlier version left in the queue does not say where it leads.
     moves = event.get("moves") or table.after_verdict(event["verdict"], last=last, validated=False, at_limit="continue")
-    _end_iteration(
-        reaction, node["stage"], node["iteration"], event["verdict"], event["verdict_reason"], event["criteria"]
-    )
+    decision = (event["verdict"], event["verdict_reason"], event["criteria"], event["metrics"])
+    _end_iteration(reaction, node["stage"], node["iteration"], decision)
     metrics = json.loads(event["metrics"])
     facts = {"verdict": event["verdict"], "reason": event["verdict_reason"]}
     facts |= {key: metrics.get(key) for key in ("effect_um", "significance", "chi2_per_ndf", "notes")}
@@ -74,16 +73,15 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
     return exit_codes.verdict_exit(moves, last=last)
 
 
-def _end_iteration(reaction: "Reaction", stage: int, iteration: int, name: str, reason: str, criteria: str) -> None:
+def _end_iteration(reaction: "Reaction", stage: int, iteration: int, decision: tuple[str, str, str, str]) -> None:
+    """Record the verdict, its reason, its criteria and the metrics of an iteration."""
     utc = reaction.event["utc"]
-    found = (name, reason, criteria, reaction.event["metrics"])
-    reaction.changes.append(("end_iteration", stage, iteration, utc, utc, *found))
+    reaction.changes.append(("end_iteration", stage, iteration, utc, utc, *decision))
 
 
-def final(reaction: "Reaction") -> int:
-    """Hand DAGMan's outcome on, and close a campaign that no verdict has closed."""
+def final(reaction: "Reaction", event: "Final") -> int:
+    """Return DAGMan's outcome, and close a campaign that no verdict has closed."""
     campaign, known = reaction.campaign, reaction.known
-    event: Final = reaction.event
     status = event["dag_status"]
     if known["processed"] and campaign["state"] in table.ENDS:
         return known["processed"][0][1]
@@ -132,30 +130,29 @@ def _take_early_end(reaction: "Reaction") -> bool:
     return reaction.campaign["state"] in GOOD_ENDS
 
 
-def control(reaction: "Reaction") -> int:
-    """Take what the command line reports, ``submitted`` or ``resumed``, or requests. A second time changes nothing.
+def control(reaction: "Reaction", event: "Control") -> int:
+    """Apply what the command line reports, ``submitted`` or ``resumed``, or requests. A second time changes nothing.
 
     Raises:
         ValueError: the request is not known.
     """
-    name = reaction.event["event"]
+    name = event["event"]
     if name in table.NEW_DAGMAN:
         new_dagman(reaction)
         return 0
-    take = _REQUESTS.get(name)
-    if take is None:
+    apply = _REQUESTS.get(name)
+    if apply is None:
         raise ValueError(f"{name!r} is no event of the command line")
     if not reaction.known["processed"]:
-        key = ("", "", 0, "control", reaction.event["id"], "")
-        reaction.changes.append(("mark_processed", *key, 0))
-        reaction.event = {**reaction.event, "dag_id": reaction.campaign["dag_id"]}
-        take(reaction, reaction.event)
+        reaction.changes.append(("mark_processed", "", "", 0, "control", event["id"], "", 0))
+        reaction.event = {**event, "dag_id": reaction.campaign["dag_id"]}
+        apply(reaction, event)
     return 0
 
 
-def _note(reaction: "Reaction", facts: "Mapping[str, object]") -> None:
+def _note(reaction: "Reaction", event: "Control", facts: "Mapping[str, object]") -> None:
     """Add a row to the history that moves nothing."""
-    campaign, event = reaction.campaign, reaction.event
+    campaign = reaction.campaign
     move = (campaign["state"], event["event"], campaign["state"], "")
     at = (campaign["stage"], campaign["iteration"], "", 0)
     reaction.add_history("campaign", move, at, {**facts, "who": event["who"]})
@@ -165,23 +162,23 @@ def _changed(reaction: "Reaction", event: "Control") -> None:
     for column, value in event.get("columns", {}).items():
         if column in COLUMNS:
             reaction.changes.append((f"change_{column}", value))  # type: ignore[arg-type]
-    _note(reaction, {"key": event["key"], "before": event["before"], "after": event["after"]})
+    _note(reaction, event, {"key": event["key"], "before": event["before"], "after": event["after"]})
 
 
 def _notify_retried(reaction: "Reaction", event: "Control") -> None:
     """Messages that were given up get fresh tries, those that wait are due now; what was sent stays sent."""
     reaction.changes.append(("notify_again", event["target"], event["target"]))
-    _note(reaction, {"target": event["target"], "messages": reaction.known["unsent"]})
+    _note(reaction, event, {"target": event["target"], "messages": reaction.known["unsent"]})
 
 
 def _stop_asked(reaction: "Reaction", event: "Control") -> None:
-    _note(reaction, {"after": event["after"]})
+    _note(reaction, event, {"after": event["after"]})
 
 
 def _stuck(reaction: "Reaction", event: "Control") -> None:
     """Note that no script can move the campaign, and notify of it; one that has ended meanwhile is not stuck."""
     if reaction.campaign["state"] not in table.ENDS:
-        _note(reaction, {"reason": event["reason"]})
+        _note(reaction, event, {"reason": event["reason"]})
         reaction.enqueue("stuck")
 
 
@@ -202,7 +199,7 @@ def _solved(reaction: "Reaction", event: "Control") -> None:
         reaction.move_campaign("reconstructed", campaign["stage"], campaign["iteration"])
     stage, iteration = int(event["stage"]), int(event["iteration"])
     if reaction.move_campaign("solved", stage, iteration, {"who": event["who"]}):
-        _end_iteration(reaction, stage, iteration, "solved", SOLVED, "[]")
+        _end_iteration(reaction, stage, iteration, ("solved", SOLVED, "[]", event["metrics"]))
 
 
 _REQUESTS = {

@@ -1,4 +1,4 @@
-"""The types of the rows that ``fsm.reduce`` decides on, and of the changes that it makes.
+"""Define the types of the rows that ``fsm.reduce`` decides on, and of the changes that it makes.
 
 Scripts start without this module: only type checkers read it.
 """
@@ -71,6 +71,15 @@ class Known(TypedDict, total=False):
     early_end: EarlyEnd | None
     unsent: int  # messages that a request to notify again is about
     new_nodes: list[NewNode]  # of an extension
+
+
+class Columns(TypedDict):
+    """The columns of the campaign's row that follow from what can be changed in its manifest."""
+
+    data: str
+    lost_max: int
+    targets: str  # JSON
+    messages: str  # JSON
 
 
 Facts = Mapping[str, object]

@@ -7,14 +7,12 @@ import _sqlite3 as sqlite3
 import os
 
 from faser_align.campaign import layout
-from faser_align.fsm import exit_codes
+from faser_align.fsm import events, exit_codes
 from faser_align.state import database, publish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Event = dict[str, Any]
+    from faser_align.fsm.events import ScriptEvent, Source
 
 CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # system.credential.VARIABLE: other pools need no import
 
@@ -32,7 +30,7 @@ def main(argv: "list[str]") -> int:
 
             credential.adopt()
         phase, folder, node, *macros = argv
-        return run(phase, decode(folder), node, macros, status)
+        return run(phase, decode(folder), node, macros)
     except BaseException as problem:  # noqa: BLE001 - as the module says
         _log(argv, problem)
         return status
@@ -55,7 +53,7 @@ def fallback(argv: "list[str]") -> int:
     return 0
 
 
-def event_of(phase: str, node: str, macros: "list[str]", status: int) -> "Event":
+def event_of(phase: str, node: str, macros: "list[str]") -> "ScriptEvent":
     """Return the event of a script.
 
     Args:
@@ -63,43 +61,36 @@ def event_of(phase: str, node: str, macros: "list[str]", status: int) -> "Event"
         node: name of the node.
         macros: PRE ``$RETRY $MAX_RETRIES [seconds between attempts]``; HOLD ``$JOBID $RETRY``;
             POST ``$RETRY $MAX_RETRIES $RETURN $JOBID $PRE_SCRIPT_RETURN``; FINAL ``$DAG_STATUS $FAILED_COUNT``.
-        status: exit status of a script that can do nothing.
 
     Raises:
         ValueError, IndexError: these are not the macros of a phase.
     """
-    about: Event = {"phase": phase, "dag_id": os.environ.get("CONDOR_ID", ""), "node": node, "utc": database.utc()}
-    about |= {"host": os.uname().nodename, "exit": status}
+    source: Source = {"dag_id": os.environ.get("CONDOR_ID", ""), "utc": database.utc(), "host": os.uname().nodename}
     if phase == "pre":
-        return about | {"retry": int(macros[0])}
+        return events.pre(source, node, int(macros[0]))
     if phase == "hold":
-        return about | {"job_id": macros[0]}
+        return events.hold(source, node, macros[0])
     if phase == "final":
-        return about | {"dag_status": int(macros[0]), "failed_count": int(macros[1])}
+        return events.final(source, node, int(macros[0]), int(macros[1]))
     if phase != "post":
         raise ValueError(f"{phase!r} is not a phase of a script")
     retry, max_retries, ret = (int(word) for word in macros[:3])
-    about |= {"retry": retry, "max_retries": max_retries, "ret": ret, "job_id": macros[3]}
-    return about | {
-        "outcome": "failed" if ret else "succeeded",
-        "reason": "",
-        "fatal": status == exit_codes.FATAL,
-    }
+    return events.post(source, node, retry=retry, max_retries=max_retries, ret=ret, job_id=macros[3])
 
 
-def run(phase: str, folder: str, node: str, macros: "list[str]", status: int) -> int:
+def run(phase: str, folder: str, node: str, macros: "list[str]") -> int:
     """Record the event of a script, publish, and return the exit status for DAGMan."""
     kind = layout.parse_node(node)[0]
-    event = event_of(phase, node, macros, status)
-    if phase == "pre":
+    event = event_of(phase, node, macros)
+    if event["phase"] == "pre":
         from faser_align.hooks import pre
 
         status, stored = pre.run(folder, kind, event, float(macros[2]) if len(macros) > 2 else 0.0)
-    elif phase == "post":
+    elif event["phase"] == "post":
         from faser_align.hooks import post
 
         status, stored = post.run(folder, kind, event)
-    elif phase == "hold":
+    elif event["phase"] == "hold":
         from faser_align.hooks import hold
 
         status, stored = hold.run(folder, event)

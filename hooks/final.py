@@ -4,20 +4,18 @@ import contextlib
 import filecmp
 import json
 import os
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
-from faser_align.fsm import table
+from faser_align.fsm import events, table
 from faser_align.hooks import delivery
 from faser_align.state import database, holds, queries, writer
 from faser_align.system.libraries import site_packages
 
-Event = dict[str, Any]
 DAG_HALTED = 6  # $DAG_STATUS (HTCondor manual, DAGMan: special script macros)
 
 
-def run(folder: str, event: Event) -> tuple[int, bool]:
+def run(folder: str, event: "events.Final") -> tuple[int, bool]:
     """Record the end of DAGMan and deliver what is pending.
 
     Returns:
@@ -26,7 +24,7 @@ def run(folder: str, event: Event) -> tuple[int, bool]:
     site_packages()
     held = holds.read(folder)
     if event["dag_status"] == DAG_HALTED:
-        event["reason"] = stop_reason(folder)
+        event = {**event, "reason": stop_reason(folder)}
     status, stored = writer.record(folder, event, lambda db: holds.take(db, event, held))
     with contextlib.suppress(OSError):
         os.unlink(f"{folder}/{layout.STOP}")

@@ -3,19 +3,18 @@
 import sqlite3
 import sys
 import time
-from typing import Any
 
+from faser_align.fsm import events
 from faser_align.hooks import delivery
 from faser_align.state import holds, outbox, publish, writer
 from faser_align.state.holds import Hold
 from faser_align.system.libraries import site_packages
 
-Event = dict[str, Any]
 SETTLE_S, SETTLE_S_MAX = 3.0, 15.0  # time without a hold, and how long the script waits for it
 PAUSE_S_MAX = 60.0  # longest pause between two messages that the script waits for
 
 
-def run(folder: str, event: Event) -> tuple[int, bool]:
+def run(folder: str, event: "events.Hold") -> tuple[int, bool]:
     """Record a hold and deliver what is due; returns the exit status, and whether the database holds the event."""
     site_packages()
     held = holds.read(folder)
@@ -25,7 +24,7 @@ def run(folder: str, event: Event) -> tuple[int, bool]:
     return status, stored
 
 
-def record(folder: str, event: Event, held: list[Hold]) -> tuple[int, bool]:
+def record(folder: str, event: "events.Hold", held: list[Hold]) -> tuple[int, bool]:
     """Record every hold of the job until now, and those of all other jobs.
 
     DAGMan runs one HOLD script at a time, and the job may have been held again before its turn.
@@ -40,7 +39,7 @@ def record(folder: str, event: Event, held: list[Hold]) -> tuple[int, bool]:
     return answer
 
 
-def _deliver(folder: str, event: Event, held: list[Hold]) -> None:
+def _deliver(folder: str, event: "events.Hold", held: list[Hold]) -> None:
     """Deliver once the log is quiet, and again at the end of a short pause if a message waits for that.
 
     One cause holds many jobs within seconds, and DAGMan starts the first HOLD script in the midst of it. Both waits are
@@ -61,7 +60,7 @@ def _deliver(folder: str, event: Event, held: list[Hold]) -> None:
         print(f"faser-align: messages of {folder} wait for the next script: {problem}", file=sys.stderr)
 
 
-def _record_others(folder: str, event: Event) -> list[Hold]:
+def _record_others(folder: str, event: "events.Hold") -> list[Hold]:
     """Record the holds of all jobs until now, and return them."""
     held = holds.read(folder)
     writer.take(folder, None, lambda db: holds.take(db, event, held))

@@ -4,20 +4,18 @@ import _sqlite3 as sqlite3
 import os
 
 from faser_align.campaign import layout
-from faser_align.fsm import exit_codes
+from faser_align.fsm import events, exit_codes
 from faser_align.state import database, writer
 from faser_align.system import root_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Event = dict[str, Any]
+    from faser_align.fsm.events import Post
 
 CONTINUES = ("go_on", "stage_finished", "validation_asked")  # after these DAGMan would start further nodes
 
 
-def run(folder: str, kind: str, event: "Event") -> "tuple[int, bool]":
+def run(folder: str, kind: str, event: "Post") -> "tuple[int, bool]":
     """Record that an attempt ended.
 
     Args:
@@ -30,15 +28,14 @@ def run(folder: str, kind: str, event: "Event") -> "tuple[int, bool]":
     """
     if kind != "reco":
         return _after_millepede(folder, event)
-    # A job that says that it succeeded has failed if its output is not there and whole.
     if event["ret"]:
-        event["reason"] = failure(folder, event["node"], event["ret"])
+        event = events.failed(event, failure(folder, event["node"], event["ret"]), event["exit"])
     elif problem := output_problem(folder, event["node"]):
-        event |= {"outcome": "failed", "reason": problem, "exit": 1}
+        event = events.failed(event, problem, 1)
     return writer.record(folder, event)
 
 
-def _after_millepede(folder: str, event: "Event") -> "tuple[int, bool]":
+def _after_millepede(folder: str, event: "Post") -> "tuple[int, bool]":
     """Judge the metrics of a Millepede job or of the validation, whatever the state of the database, and record the result."""
     from faser_align.campaign.manifest import read_record
     from faser_align.hooks import delivery
@@ -48,9 +45,9 @@ def _after_millepede(folder: str, event: "Event") -> "tuple[int, bool]":
     site_packages()
     held = holds.read(folder)
     if event["ret"]:
-        event["reason"] = failure(folder, event["node"], event["ret"])
+        event = events.failed(event, failure(folder, event["node"], event["ret"]), event["exit"])
     else:
-        judging.judge(read_record(folder), event)
+        event = judging.judge(read_record(folder), event)
     status, stored = writer.record(folder, event, lambda db: holds.take(db, event, held))
     halt_if_requested(folder, event.get("moves", ""))
     if stored:
@@ -73,9 +70,10 @@ def halt_if_requested(folder: str, moved: str) -> None:
 def failure(folder: str, node: str, ret: int) -> str:
     """Return why a job failed; an expired credential comes first, because it explains every other message of the job."""
     from faser_align.state import judging
+    from faser_align.system import credential
 
     reason = judging.why(ret, folder, node)
-    if "FASER_ALIGN_CREDENTIAL" in os.environ:  # system.credential.VARIABLE
+    if credential.VARIABLE in os.environ:
         import time
 
         from faser_align.system import kerberos

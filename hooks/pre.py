@@ -7,12 +7,10 @@ from faser_align.state import database, writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Event = dict[str, Any]
+    from faser_align.fsm.events import Pre
 
 
-def run(folder: str, kind: str, event: "Event", wait_s: float) -> "tuple[int, bool]":
+def run(folder: str, kind: str, event: "Pre", wait_s: float) -> "tuple[int, bool]":
     """Record that an attempt begins.
 
     Args:
@@ -42,7 +40,7 @@ def run(folder: str, kind: str, event: "Event", wait_s: float) -> "tuple[int, bo
     return status, stored
 
 
-def _too_early(folder: str, event: "Event", wait_s: float) -> bool:
+def _too_early(folder: str, event: "Pre", wait_s: float) -> bool:
     """Return whether the node's last attempt ended less than ``wait_s`` ago.
 
     It did not if the database does not answer, or if the clock was set back.

@@ -157,7 +157,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
         # Before the DAGMan, because its first hook needs the nodes.
         wish = control_requests.put(
-            folder, "extended", {name: getattr(added, name) for name in ("stage", "before", "after")}, identity
+            folder, "extended", {"stage": added.stage, "before": added.before, "after": added.after}, identity
         )
         cluster = submit_dag(schedd, folder)
     except BaseException as problem:

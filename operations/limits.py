@@ -86,8 +86,7 @@ def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
     columns = create.columns(lifecycle.require_original_folder(folder))
     for one in known:
         if one["id"] not in told and not changes.is_extension(one["key"]):
-            facts = {name: one[name] for name in ("key", "before", "after", "who", "host", "utc")}
-            control_requests.put(folder, "changed", {**facts, "columns": columns}, one["id"])
+            control_requests.put(folder, "changed", {**control_requests.of_change(one), "columns": columns})
 
 
 def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:

@@ -30,7 +30,7 @@ def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[di
     """
     for place, numbers in zip(places, metrics, strict=True):
         if not place.past.tracks:
-            began = dict(events.dagman(_source(place.past.began), resumed=False))
+            began = events.dagman(_source(place.past.began), resumed=False)
             reaction = reduce.Reaction(load(db, began), began, table.campaign_after)
             reduce_campaign.new_dagman(reaction)
             reaction.move_campaign("reconstruction_started", place.stage, place.number)
@@ -73,7 +73,7 @@ def _why(past: Past) -> str:
     return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
 
 
-def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manifest) -> Iterator[dict[str, Any]]:
+def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manifest) -> "Iterator[events.Event]":
     past = place.past
     for file in past.tracks:
         yield _pre(layout.reco_node(place.stage, place.number, file), past.began)
@@ -85,7 +85,8 @@ def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manife
         yield _post(node, past.ended, f"no solution: {_why(past)}")
         return
     name = "limit" if place.number == record["stages"][place.stage - 1]["iterations"] else "go_on"
-    yield _post(node, past.ended) | {
+    yield {
+        **_post(node, past.ended),
         "verdict": name,
         "verdict_reason": JUDGED,
         "criteria": "[]",
@@ -100,10 +101,10 @@ def _source(at: float) -> "events.Source":
     return {"dag_id": DAGMAN, "utc": database.utc(at), "host": ""}
 
 
-def _pre(node: str, at: float) -> dict[str, Any]:
-    return dict(events.pre(_source(at), node, 0))
+def _pre(node: str, at: float) -> "events.Pre":
+    return events.pre(_source(at), node, 0)
 
 
-def _post(node: str, at: float, reason: str = "") -> dict[str, Any]:
-    about = {"retry": 0, "max_retries": 0, "ret": int(bool(reason))}
-    return dict(events.post(_source(at), node, **about, job_id="", reason=reason))
+def _post(node: str, at: float, reason: str = "") -> "events.Post":
+    event = events.post(_source(at), node, retry=0, max_retries=0, ret=int(bool(reason)), job_id="")
+    return events.failed(event, reason, event["exit"]) if reason else event

@@ -1,46 +1,60 @@
-"""What the command line asks of the hooks, through the spool, besides a new DAGMan: changes, extensions, deliveries, solutions.
+"""Send control requests from commands to the scripts through the spool: changes, extensions, deliveries, solutions.
 
-Each wish has an identity of its own, so that a hook that dies between its commit and its tidying up repeats nothing.
+Each request has its own id, so that none is applied twice if a script is killed between its commit and removing the file.
 """
 
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout, submissions
+from faser_align.campaign.changes import Change
+from faser_align.fsm import events
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, spool
 
 
 def identity() -> str:
-    """A name for a wish that no other one has."""
+    """Return the id of a new request."""
     return os.urandom(8).hex()
 
 
-def put(folder: str, name: str, facts: dict[str, Any], key: str = "") -> str:
-    """Put a wish into the spool, where the next hook finds it; returns the name of its file.
+def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
+    """Put a request into the spool for the next script; return the name of its file.
 
     Args:
         folder: the campaign.
         name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``, ``stuck``, ``solved``.
-        facts: what it is about.
-        key: its identity; a new one without.
+        about: its further keys.
+        key: its id; by default a new one.
 
     Raises:
         StoreError: the spool cannot be written.
     """
-    about = {"id": key or identity(), "who": submissions.user(), "utc": database.utc(), "host": os.uname().nodename}
+    sender: events.Request = {"id": key or identity(), "who": submissions.user(), "utc": database.utc()}
     try:
-        return spool.put(folder, {"phase": "control", "event": name, **about, **facts})
+        return spool.put(folder, events.request(name, {**sender, "host": os.uname().nodename, **about}))
     except OSError as problem:
         raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
 
 
-def solution(folder: str, iteration: int) -> dict[str, Any] | None:
-    """Return the facts of ``solved`` for the `reco` in ``folder``, or None if its iteration has no metrics.
+def of_change(change: Change) -> "events.Request":
+    """Return the request of a later change of the manifest, with the change's id."""
+    return {
+        "id": change["id"],
+        "utc": change["utc"],
+        "who": change["who"],
+        "host": change["host"],
+        "key": change["key"],
+        "before": change["before"],
+        "after": change["after"],
+    }
+
+
+def solution(folder: str, iteration: int) -> "events.Request | None":
+    """Return the request ``solved`` for the `reco` in ``folder``, or None if its iteration has no metrics.
 
     They follow from the metrics file alone, so that ``repair`` makes the event with the same identity and time.
     Raises OSError or ValueError if the file cannot be read.

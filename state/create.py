@@ -1,26 +1,26 @@
-"""The store of a new campaign, and the words of the command line to the hooks about it."""
+"""Create the state database of a new campaign, and report DAGMans to the scripts."""
 
 import json
 import os
 import sqlite3
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, table
 from faser_align.fsm.errors import StoreError
+from faser_align.fsm.rows import Columns, NewNode
 from faser_align.state import database, publish, redolog, schema, spool
 
 
 def create_store(folder: str, record: Manifest) -> None:
-    """Make ``state.db``, the spool and the first published copy of a campaign in ``folder``.
+    """Create ``state.db``, the spool and the first snapshot of a campaign in ``folder``.
 
     Args:
-        folder: where the campaign's files are being put together (it may be renamed afterwards).
-        record: the campaign's record; ``record["folder"]`` is where it will live.
+        folder: where the campaign's files are being made (it may be renamed afterwards).
+        record: the manifest; ``record["folder"]`` is the campaign's later folder.
 
     Raises:
-        StoreError: the store cannot be made there.
+        StoreError: the database cannot be created there.
     """
     try:
         os.makedirs(f"{folder}/{layout.SPOOL}", exist_ok=True)
@@ -33,20 +33,20 @@ def create_store(folder: str, record: Manifest) -> None:
 
 
 def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> None:
-    """Tell the hooks, through the spool, that DAGMan was submitted as ``cluster``; they may know already.
+    """Report to the scripts, through the spool, that DAGMan was submitted as ``cluster``; they may know already.
 
     Raises:
         StoreError: the spool cannot be written.
     """
     source: events.Source = {"dag_id": f"{cluster}.0", "utc": database.utc(), "host": os.uname().nodename}
     try:
-        spool.put(folder, dict(events.dagman(source, resumed=resumed)))
+        spool.put(folder, events.dagman(source, resumed=resumed))
     except OSError as problem:
         raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
 
 
-def nodes(record: Manifest) -> list[tuple[str, str, int, int, int]]:
-    """All nodes of a campaign as (name, kind, stage, iteration, file), in the order of their work."""
+def nodes(record: Manifest) -> list[NewNode]:
+    """Return all nodes of a campaign as (name, kind, stage, iteration, file), in the order of their work."""
     found = []
     for stage, iteration in layout.iterations(record):
         files = layout.files_of(record, stage)
@@ -57,8 +57,8 @@ def nodes(record: Manifest) -> list[tuple[str, str, int, int, int]]:
     return found
 
 
-def columns(record: Manifest) -> dict[str, Any]:
-    """The columns of the campaign's row that follow from what can be changed in its record (``reduce_campaign.COLUMNS``)."""
+def columns(record: Manifest) -> Columns:
+    """Return the columns of the campaign's row that follow from what can be changed in its manifest."""
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
         "data": record["data"],
@@ -69,7 +69,7 @@ def columns(record: Manifest) -> dict[str, Any]:
 
 
 def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> int:
-    """Write the rows that a campaign begins with, at UTC time ``now`` on machine ``host``."""
+    """Write the first rows of a campaign, at UTC time ``now`` on machine ``host``."""
     derived = columns(record)
     db.execute(
         "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, 0, 0, ?, 0, ?, 0, '', ?, ?, ?, ?)",
@@ -79,7 +79,7 @@ def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> int:
         ),
     )
     db.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, 'waiting', 0, '')", nodes(record))
-    facts: dict[str, Any] = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
+    facts: dict[str, object] = {"files": len(record["files"]), "stages": [s["iterations"] for s in record["stages"]]}
     if "parent" in record:
         facts["parent"] = {key: record["parent"][key] for key in ("name", "stage", "iteration")}
     db.execute(

@@ -1,6 +1,6 @@
-"""Jobs that HTCondor has put on hold, as the nodes log has them, on their way into the state database.
+"""Read the holds of jobs from the nodes log, and record them in the state database.
 
-Every script that is not startup-critical takes in all of them, so that one cause becomes one message, however many jobs it
+Every script that is not startup-critical records all of them, so that one cause becomes one message, however many jobs it
 holds, and a hold whose own HOLD script was killed is not lost.
 """
 
@@ -8,13 +8,11 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.fsm import events
 from faser_align.state import joblogs, judging, writer
-
-Event = dict[str, Any]
 
 _HELD = b"012 ("
 
@@ -37,27 +35,27 @@ def read(folder: str) -> list[Hold]:
     if _HELD not in log:
         return []
     nodes: dict[str, str] = {}
-    found = []
+    held = []
     for event in joblogs.job_events(log.decode("utf-8", "replace").split("\n"), (joblogs.SUBMITTED, joblogs.HELD)):
         job_id = event.job_id
         if event.code == joblogs.SUBMITTED:
             nodes[job_id] = event.node
         else:
-            found.append(Hold(nodes.get(job_id, ""), job_id, event.time, event.why_held[: judging.REASON_CHARS_MAX]))
-    return found
+            held.append(Hold(nodes.get(job_id, ""), job_id, event.time, event.why_held[: judging.REASON_CHARS_MAX]))
+    return held
 
 
-def take(db: sqlite3.Connection, event: Event, found: Sequence[Hold]) -> None:
-    """Record the holds that are not recorded yet, as events of the DAGMan whose script brought ``event``.
+def take(db: sqlite3.Connection, event: "events.ScriptEvent", held: Sequence[Hold]) -> None:
+    """Record the holds that are not recorded yet, as events of the DAGMan whose script recorded ``event``.
 
     Nothing is recorded if another DAGMan has begun since: the log is that one's, and its own scripts come.
     """
     dag_id = event["dag_id"]
-    if not found or db.execute("SELECT dag_id FROM campaign").fetchone()[0] != dag_id:
+    if not held or db.execute("SELECT dag_id FROM campaign").fetchone()[0] != dag_id:
         return
     known = set(db.execute("SELECT job_id, hold_time FROM events WHERE dag_id = ? AND phase = 'hold'", (dag_id,)))
     source: events.Source = {"dag_id": dag_id, "utc": event["utc"], "host": event["host"]}
-    for hold in found:
+    for hold in held:
         # A hold without a time was recorded while the log could not be read.
         if known & {(hold.job_id, hold.time), (hold.job_id, "")} or not _is_node(db, hold.node):
             continue
@@ -68,7 +66,7 @@ def _is_node(db: sqlite3.Connection, name: str) -> bool:
     return db.execute("SELECT 1 FROM nodes WHERE node = ?", (name,)).fetchone() is not None
 
 
-def age_s(found: Sequence[Hold]) -> float:
+def age_s(held: Sequence[Hold]) -> float:
     """Return how long ago the newest hold was (s), infinity without any: log and reader share the access point's clock."""
-    times = [at_s for hold in found[-1:] if (at_s := joblogs.local_s(hold.time)) is not None]
+    times = [at_s for hold in held[-1:] if (at_s := joblogs.local_s(hold.time)) is not None]
     return max(0.0, time.time() - times[0]) if times else float("inf")

@@ -60,11 +60,11 @@ def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, his
 
     from faser_align.state import judging
 
-    found = set()
+    names = set()
     for number in range(len(changed) + 1):
         record = changes.apply(copy.deepcopy(submitted), changed[:number])
-        found.add(judging.judged(record, stage, history)[0].name)
-    return found
+        names.add(judging.decide(record, stage, history)[0].name)
+    return names
 
 
 def _constants(db: sqlite3.Connection, folder: str) -> Findings:

@@ -1,7 +1,7 @@
-"""What a hook makes of an ended job: the verdict on an iteration, and why a job failed.
+"""Judge an ended job: the verdict on an iteration, and the reason of a failure.
 
-A function of the record and of the campaign's files alone, so that it is the same with and without the store, and the
-same again when a store is rebuilt.
+Both depend on the manifest and the campaign's files alone, so that they are the same without the state database, and when
+it is rebuilt.
 """
 
 import json
@@ -13,40 +13,41 @@ from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import exit_codes, table, validation, verdict
+from faser_align.fsm import events, exit_codes, table, validation, verdict
 from faser_align.fsm.criteria import Rules
 
-Event = dict[str, Any]
 LOG_BYTES = 4096
 REASON_CHARS_MAX = 400
 
 
-def judge(record: Manifest, event: Event) -> None:
-    """Add to ``event``, the POST of a Millepede job that succeeded or of the validation's last, what its metrics say."""
+def judge(record: Manifest, event: "events.Post") -> "events.Post":
+    """Return the POST of a Millepede job that succeeded, or of the validation's last job, with the decision on its metrics."""
     _, stage, iteration, _ = layout.parse_node(event["node"])
     try:
         history = read_metrics(record["folder"], stage, iteration)
     except (OSError, ValueError) as problem:
-        event["outcome"], event["exit"] = "failed", exit_codes.FATAL
-        event["reason"] = f"the metrics cannot be read: {problem}"
-        return
-    said, event["moves"] = judged(record, stage, history)
-    event["verdict"], event["verdict_reason"] = said.name, said.reason
-    event["criteria"] = json.dumps([criterion._asdict() for criterion in said.criteria])
-    event["metrics"] = json.dumps(history[-1])
-    event["exit"] = exit_codes.verdict_exit(event["moves"], last=stage == len(record["stages"]))
+        return events.failed(event, f"the metrics cannot be read: {problem}", exit_codes.FATAL)
+    result, moves = decide(record, stage, history)
+    decision: events.Decision = {
+        "verdict": result.name,
+        "verdict_reason": result.reason,
+        "moves": moves,
+        "criteria": json.dumps([criterion._asdict() for criterion in result.criteria]),
+        "metrics": json.dumps(history[-1]),
+    }
+    return {**event, **decision, "exit": exit_codes.verdict_exit(moves, last=stage == len(record["stages"]))}
 
 
-def judged(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
-    """The verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
+def decide(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
+    """Return the verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
     if stage == layout.VALIDATION:
-        said = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
-        return said, said.name
+        result = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
+        return result, result.name
     this = record["stages"][stage - 1]
     rules = Rules.from_config(convergence_of(record, stage))
-    said = verdict.judge(rules, history, limit=this["iterations"])
-    return said, table.after_verdict(
-        said.name,
+    result = verdict.judge(rules, history, limit=this["iterations"])
+    return result, table.after_verdict(
+        result.name,
         last=stage == len(record["stages"]),
         validated="validation" in record,
         at_limit=this.get("at_limit", "continue"),
@@ -54,19 +55,19 @@ def judged(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple
 
 
 def read_metrics(folder: str, stage: int, iteration: int) -> list[dict[str, Any]]:
-    """``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; numbers that are not finite become None.
+    """Return ``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; None for non-finite numbers.
 
     Raises:
         OSError, ValueError: one of them is missing or malformed.
     """
-    found = []
+    history = []
     for i in range(iteration if stage == layout.VALIDATION else 1, iteration + 1):
         path = layout.metrics_file(folder, stage, i)
         value = parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"), path)
         if (value.get("stage"), value.get("iteration")) != (stage, i):
             raise ValueError(f"{path} is not the metrics of stage {stage}, iteration {i}")
-        found.append(value)
-    return found
+        history.append(value)
+    return history
 
 
 def why(ret: int, folder: str, name: str) -> str:
@@ -75,12 +76,12 @@ def why(ret: int, folder: str, name: str) -> str:
     if ret < 0:
         return known[0] if known else f"the job was killed by signal {-ret}"
     meaning = known[0] if known else f"exit status {ret}"
-    said = last_line(layout.job_log(folder, name, "err"))
-    return f"{meaning}: {said}"[:REASON_CHARS_MAX] if said else meaning
+    printed = last_line(layout.job_log(folder, name, "err"))
+    return f"{meaning}: {printed}"[:REASON_CHARS_MAX] if printed else meaning
 
 
 def last_line(path: str) -> str:
-    """The last line of a log that is not empty, or an empty string."""
+    """Return the last nonblank line of a log; empty without one."""
     try:
         with open(path, "rb") as log:
             log.seek(0, os.SEEK_END)

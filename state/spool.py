@@ -1,8 +1,7 @@
-"""The spool: a folder of numbered files through which events reach the store when they cannot directly.
+"""Write and read the spool: a folder of numbered files with events that the database does not have yet.
 
-It is the way from the command line to the hooks, which may run on another machine, and the way of a hook
-that finds the store locked, full or away. Hot: standard library only; json only where there is something
-to read or write.
+Commands put their requests there for the scripts, which may run on another machine; so does a script that cannot write
+the database. Startup-critical: standard library only, and json only for an event that is read or written.
 """
 
 import os
@@ -12,13 +11,13 @@ from faser_align.campaign import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from faser_align.fsm.events import Event
 
 ASIDE = "aside"
 DIGITS = 16  # of a name: microseconds since 1970, or one more than the last
 
 
-def put(folder: str, event: "dict[str, Any]") -> str:
+def put(folder: str, event: "Event") -> str:
     """Add ``event`` to the spool of the campaign in ``folder`` and return the name of its file.
 
     The content is on disk before the name appears; names are numbers that grow, taken by exclusive ``link``.
@@ -40,7 +39,7 @@ def put(folder: str, event: "dict[str, Any]") -> str:
             os.fsync(file.fileno())
         while True:
             taken = waiting(folder)
-            # A number is never used again: a hook that was slow to remove what it replayed must not meet a new event.
+            # Numbers are never used again: a script that is slow to remove what it applied must not remove a new event.
             number = max(int(taken[-1][:DIGITS]) + 1 if taken else 0, time.time_ns() // 1000)
             name = f"{number:0{DIGITS}d}.json"
             try:
@@ -55,18 +54,17 @@ def put(folder: str, event: "dict[str, Any]") -> str:
 
 
 def waiting(folder: str) -> list[str]:
-    """Names of the events that wait, oldest first; none where there is no spool."""
+    """Return the names of the queued events, oldest first; none without a spool."""
     try:
         names = os.listdir(f"{folder}/{layout.SPOOL}")
     except OSError:
         return []
-    return sorted(
-        name for name in names if len(name) == DIGITS + 5 and name[:DIGITS].isdigit() and name.endswith(".json")
-    )
+    ending = ".json"
+    return sorted(n for n in names if len(n) == DIGITS + len(ending) and n[:DIGITS].isdigit() and n.endswith(ending))
 
 
-def read(folder: str, name: str) -> "dict[str, Any]":
-    """The event in the file ``name``.
+def read(folder: str, name: str) -> "Event":
+    """Return the event in the file ``name``.
 
     Raises:
         ValueError, TypeError: it is not an event.
@@ -75,14 +73,14 @@ def read(folder: str, name: str) -> "dict[str, Any]":
     import json
 
     with open(f"{folder}/{layout.SPOOL}/{name}", encoding="utf-8") as file:
-        event = json.load(file)
+        event: Event = json.load(file)
     if not isinstance(event, dict):
         raise TypeError("it is not an event")
     return event
 
 
 def remove(folder: str, names: "list[str]") -> None:
-    """Take events away that the store holds now; one that is gone already is no error."""
+    """Remove events that the database holds now; one that is gone already is no error."""
     for name in names:
         try:
             os.unlink(f"{folder}/{layout.SPOOL}/{name}")
@@ -91,7 +89,7 @@ def remove(folder: str, names: "list[str]") -> None:
 
 
 def set_aside(folder: str, name: str) -> None:
-    """Move a file that cannot be replayed to where it is kept but no longer looked at."""
+    """Quarantine a file that cannot be applied."""
     aside = f"{folder}/{layout.SPOOL}/{ASIDE}"
     os.makedirs(aside, exist_ok=True)
     try:
@@ -101,7 +99,7 @@ def set_aside(folder: str, name: str) -> None:
 
 
 def _make(folder: str, spool: str) -> None:
-    """Make the spool anew: who copies a campaign's folder may leave out what is empty."""
+    """Create a missing spool: copies of a campaign's folder may lack empty folders."""
     try:
         os.mkdir(spool)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What a hook calls: take an event in, whatever state the store is in. Hot: standard library only."""
+"""Record the event of a script, whatever the state of the database. Startup-critical: standard library only."""
 
 import _sqlite3 as sqlite3
 import sys
@@ -11,11 +11,10 @@ from faser_align.state.write.save import save
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    Event = dict[str, Any]
+    from faser_align.fsm.events import Event, ScriptEvent
 
-# What a file in the spool may turn out to be: half-written, foreign, or an event of another campaign.
+# Errors of a file in the spool that is truncated, foreign, or an event of another campaign.
 UNFIT = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError),
@@ -24,16 +23,16 @@ UNFIT = (
 
 
 def record(
-    folder: str, event: "Event", before: "Callable[[sqlite3.Connection], None] | None" = None
+    folder: str, event: "ScriptEvent", before: "Callable[[sqlite3.Connection], None] | None" = None
 ) -> "tuple[int, bool]":
-    """Record ``event`` in the state database of the campaign in ``folder``, after whatever waits in the spool.
+    """Record ``event`` in the state database of the campaign in ``folder``, after the events of the spool.
 
     ``before`` records what happened before it, in the same transaction. If the database cannot be written the event goes to
-    the spool; if that fails too, one line goes to standard error. Either way DAGMan must be told the job's own outcome,
+    the spool; if that fails too, one line goes to standard error. Either way DAGMan gets the job's own outcome,
     ``event['exit']``.
 
     Returns:
-        The exit status of the script, and whether the database holds the event: if not it is not worth another try for now.
+        The exit status of the script, and whether the database holds the event.
     """
     try:
         return take(folder, event, before), True
@@ -41,16 +40,15 @@ def record(
         try:
             name = spool.put(folder, event)
         except OSError as worse:
-            print(
-                f"faser-align: {event['phase']} of {event.get('node', '')} is lost: {problem}; {worse}", file=sys.stderr
-            )
+            outcome = f"is lost: {problem}; {worse}"
         else:
-            print(f"faser-align: {event['phase']} of {event.get('node', '')} is in {name}: {problem}", file=sys.stderr)
-        return int(event["exit"]), False
+            outcome = f"is in {name}: {problem}"
+        print(f"faser-align: {event['phase']} of {event['node']} {outcome}", file=sys.stderr)
+        return event["exit"], False
 
 
 def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:
-    """Replay the spool, call ``before`` and record ``event``, all in one transaction (None: no event).
+    """Apply the events of the spool, call ``before`` and record ``event``, all in one transaction (None: no event).
 
     Raises:
         sqlite3.Error, OSError: nothing was written.
@@ -71,12 +69,12 @@ def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connecti
         for name in unfit:
             spool.set_aside(folder, name)
     except OSError as problem:
-        # The store knows their names: the next hook takes the files away, and takes nothing in twice.
+        # The database knows their names: the next script removes the files, and applies none of them again.
         print(f"faser-align: what was taken in stays in the spool for now: {problem}", file=sys.stderr)
     return answer
 
 
-def apply(db: sqlite3.Connection, event: "Any") -> int:
+def apply(db: sqlite3.Connection, event: "Event") -> int:
     """Record ``event`` and return the exit status that answers it; a repeat changes nothing and has the same answer.
 
     Raises:
@@ -92,7 +90,7 @@ def apply(db: sqlite3.Connection, event: "Any") -> int:
 
 
 def _machine() -> "Callable[[str, str], str | None]":
-    """The campaign's machine; it needs a library, which scripts of reconstruction nodes start without."""
+    """Return the campaign's machine; it needs a library, which scripts of reconstruction nodes do not import."""
     from faser_align.system.libraries import site_packages
 
     site_packages()
@@ -104,15 +102,14 @@ def _machine() -> "Callable[[str, str], str | None]":
 def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
     """Apply a spooled event once; one that cannot be applied leaves a line in the history instead, once.
 
-    Files go after the commit, so that a hook that is killed in between leaves what it took in: by then the
-    node may have gone on, and the event would mean something new. So the store keeps the names, which never come again.
+    A script removes files after its commit. One that is killed in between leaves them, and by the time of the next script
+    the node may have moved on. So the database keeps the names, which are never used again.
 
     Returns:
         Whether it was an event.
     """
-    known = db.execute(
-        "SELECT exit_status FROM events WHERE dag_id = '' AND node = ? AND phase = 'spool'", (name,)
-    ).fetchone()
+    sql = "SELECT exit_status FROM events WHERE dag_id = '' AND node = ? AND phase = 'spool'"
+    known = db.execute(sql, (name,)).fetchone()
     if known:
         return bool(known[0] == 0)
     db.execute("SAVEPOINT replay")
@@ -120,10 +117,10 @@ def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
         apply(db, spool.read(folder, name))
         _keep(db, name, 0)
     except FileNotFoundError:
-        # Listed, and then taken away by the hook before this one, which holds it in its transaction: files go after COMMIT.
+        # The script before this one has removed it, after its COMMIT.
         return True
     except (*UNFIT, sqlite3.OperationalError) as problem:
-        # Of SQLite's operational errors this one alone is the event's fault: malformed JSON in it.
+        # The only operational error of SQLite that an event causes: it has malformed JSON.
         if isinstance(problem, sqlite3.OperationalError) and problem.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
         db.execute("ROLLBACK TO replay")

@@ -6,8 +6,8 @@ and the host is empty: the logs do not have it.
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.changes import Change
@@ -17,15 +17,26 @@ from faser_align.state import control_requests, create, dagmanlogs, database, jo
 from faser_align.state.dagmanlogs import Logs
 from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun, script_runs
 
-Event = dict[str, Any]
-
 SECOND = len("2026-11-24T07:30:00")  # precision of times in the logs
 PROVED = "proved"  # marks an end without a script, which a later event proves
 UNSURE = "unsure"  # marks an event of a killed script, which may not have committed
-UNDECIDED = "undecided"  # marks a killed POST whose end no log has: it is not applied
+UNDECIDED = "undecided"  # marks a killed POST whose decision is in no log: it is not applied
 
 
-def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Event]:
+class Replayable(NamedTuple):
+    """An event to apply.
+
+    ``mark`` is one of PROVED, UNSURE and UNDECIDED, or empty; ``spooled`` is its file in the spool, if it is there; ``run``
+    is that of a POST whose job has not been judged yet.
+    """
+
+    event: "events.Event"
+    mark: str = ""
+    spooled: str = ""
+    run: ScriptRun | None = None
+
+
+def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Replayable]:
     """Return the events of a campaign in order, as scripts and commands made them.
 
     Args:
@@ -34,127 +45,120 @@ def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> l
         changed: later changes of the manifest.
     """
     scripts = dagmanlogs.scripts(logs.scripts)
-    told = script_runs(logs)
     holds = _Holds(logs.jobs)
     tries: Counter[tuple[str, str]] = Counter()
     retries = {(s.node, s.macros[3]): int(s.macros[0]) for s in scripts if s.kind == "POST" and len(s.macros) > 3}
-    dag_ids: list[str] = []
-    posts: dict[int, ScriptRun] = {}
-    found: list[Event] = []
-    for one in told:
-        hold = holds.next(one.job_id) if one.phase == "hold" else None
-        if (one.phase == "pre" and (one.status or 0) > 0) or (one.phase == "hold" and hold is None):
+    dag_id = UNKNOWN
+    logged: list[Replayable] = []
+    for run in script_runs(logs):
+        hold = holds.next(run.job_id) if run.phase == "hold" else None
+        if (run.phase == "pre" and (run.status or 0) > 0) or (run.phase == "hold" and hold is None):
             continue
-        source: events.Source = {"dag_id": one.dag_id, "utc": database.utc(one.at_s), "host": ""}
-        attempt = (one.dag_id, one.node)
-        event: Event
-        if one.phase == "dagman":
-            if found:
-                before = dag_ids[-1] if dag_ids else UNKNOWN
-                left = how_dagman_left(logs.dagman_log, before)
-                found.append({**end_of(left, {**source, "dag_id": before}), PROVED: True})
-            dag_ids.append(one.dag_id)
-            event = dict(events.dagman(source, resumed=bool(found)))
-        elif one.phase == "pre":
-            event = dict(events.pre(source, one.node, tries[attempt]))
+        source: events.Source = {"dag_id": run.dag_id, "utc": database.utc(run.at_s), "host": ""}
+        attempt = (run.dag_id, run.node)
+        killed = UNSURE if (run.status or 0) < 0 else ""
+        if run.phase == "dagman":
+            if logged:
+                end = end_of(how_dagman_left(logs.dagman_log, dag_id), {**source, "dag_id": dag_id})
+                logged.append(Replayable(end, PROVED))
+            dag_id = run.dag_id
+            logged.append(Replayable(events.dagman(source, resumed=bool(logged))))
+        elif run.phase == "pre":
+            logged.append(Replayable(events.pre(source, run.node, tries[attempt]), killed))
         elif hold is not None:
-            event = dict(events.hold(source, one.node, one.job_id, *hold))
-        elif one.phase == "final":
-            event = dict(events.final(source, one.node, one.status or 0))
+            logged.append(Replayable(events.hold(source, run.node, run.job_id, *hold)))
+        elif run.phase == "final":
+            event = events.final(source, run.node, run.status or 0)
+            logged.append(Replayable(event, UNSURE if run.ret == UNENDED else ""))
         else:
-            event = dict(
-                events.post(
-                    source,
-                    one.node,
-                    retry=retries.get((one.node, one.job_id), tries[attempt]),
-                    max_retries=record["config"]["htcondor"]["retries"],
-                    ret=one.ret or 0,
-                    job_id=one.job_id,
-                )
-            )
+            retry = retries.get((run.node, run.job_id), tries[attempt])
+            most = record["config"]["htcondor"]["retries"]
+            post = events.post(source, run.node, retry=retry, max_retries=most, ret=run.ret or 0, job_id=run.job_id)
+            # The exit status of a killed POST does not give its decision on a job that succeeded.
+            undecided = bool(killed) and run.ret == 0
+            logged.append(Replayable(post, UNDECIDED if undecided else killed, run=None if undecided else run))
             tries[attempt] += 1
-            if _is_undecided(one):
-                event[UNDECIDED] = True
-            else:
-                posts[id(event)] = one
-        if (one.phase in ("pre", "post") and (one.status or 0) < 0) or (one.phase == "final" and one.ret == UNENDED):
-            event[UNSURE] = True
-        found.append(event)
-    result = _with_changes(found, record, changed, logs.extended_by)
-    _judge(result, posts, record, changed)
-    return [*result, *_solved(record)]
+    result = _with_changes(logged, record, changed, logs.extended_by)
+    return [*_judged(result, record, changed), *_solved(record)]
 
 
-def _judge(events: list[Event], posts: Mapping[int, ScriptRun], record: Manifest, changed: Sequence[Change]) -> None:
-    """Add the outcome of its job to each POST, judged by the manifest as it was then."""
-    last = {one.node: one.job_id for one in posts.values()}
+def _judged(logged: Sequence[Replayable], record: Manifest, changed: Sequence[Change]) -> list[Replayable]:
+    """Return the events, with each POST judged by the manifest as it was then."""
+    last = {one.run.node: one.run.job_id for one in logged if one.run}
     by_id = {change["id"]: change for change in changed}
-    for event in events:
-        if event.get("event") in ("changed", "extended"):
+    result = []
+    for one in logged:
+        event = one.event
+        if event["phase"] == "control" and event["event"] in ("changed", "extended"):
             record = changes.apply(copy.deepcopy(record), [by_id[event["id"]]])
-        elif one := posts.get(id(event)):
-            _ended(event, one, record, latest=last[one.node] == one.job_id)
+        elif event["phase"] == "post" and one.run:
+            event = _ended(event, one.run, record, latest=last[one.run.node] == one.run.job_id)
+        result.append(one._replace(event=event, run=None))
+    return result
 
 
-def _is_undecided(one: ScriptRun) -> bool:
-    """Return whether a POST of a successful job was killed: the exit status alone does not give its decision."""
-    return one.phase == "post" and (one.status or 0) < 0 and one.ret == 0
-
-
-def end_of(left: "Left", source: "events.Source") -> Event:
+def end_of(left: "Left", source: "events.Source") -> "events.Final":
     """Return the end of a DAGMan. If another one followed it only counts if the campaign has not ended by then.
 
     A DAGMan that left without FINAL was closed by ``repair``, or goes on in the next one.
     """
-    return dict(events.final(source, layout.FINAL_NODE, 4 if left.removed else 1, left.words))
+    return events.final(source, layout.FINAL_NODE, 4 if left.removed else 1, reason=left.words)
 
 
-def _solved(record: Manifest) -> list[Event]:
+def _solved(record: Manifest) -> list[Replayable]:
     """Return the control request that records the solution of a `reco`, from the metrics on disk."""
     if "only" not in record:
         return []
     try:
-        facts = control_requests.solution(record["folder"], record["only"])
+        about = control_requests.solution(record["folder"], record["only"])
     except (OSError, ValueError):
         return []  # `verify` names a metrics file that cannot be read
-    return [{"phase": "control", "event": "solved", "dag_id": "", "host": "", "who": "", **facts}] if facts else []
+    return [Replayable(events.request("solved", {"host": "", "who": "", **about}))] if about else []
 
 
 def _with_changes(
-    found: list[Event], record: Manifest, changed: Sequence[Change], extended_by: Sequence[str] = ()
-) -> list[Event]:
+    logged: Sequence[Replayable], record: Manifest, changed: Sequence[Change], extended_by: Sequence[str] = ()
+) -> list[Replayable]:
     """Return the events with the changes inserted.
 
     An extension is before its own DAGMan and after the end of the one before it. Of other changes there is a time: within a second
     they follow the scripts and precede a resumption.
     """
-    result = list(found)
+    result = list(logged)
     dagmans = iter(extended_by)
     place = 0  # changes keep their own order
     for change in changed:
         record = changes.apply(copy.deepcopy(record), [change])
         event = _change_event(change, record)
         second = event["utc"][:SECOND]
-        later = [i for i, e in enumerate(result) if (e["utc"][:SECOND], e.get("event") == "resumed") > (second, False)]
+        times = [(one.event["utc"][:SECOND], control_name(one.event)) for one in result]
+        later = [i for i, (at, name) in enumerate(times) if (at, name == "resumed") > (second, False)]
         if event["event"] == "extended":
             own = next(dagmans, None)
-            begins = [i for i, e in enumerate(result) if e.get("event") in table.NEW_DAGMAN and e["dag_id"] == own]
-            new = [i for i, e in enumerate(result) if e.get("event") == "resumed" and e["utc"][:SECOND] >= second]
-            later = begins or new
+            begins = [i for i, one in enumerate(result) if is_new_dagman(one.event) and one.event["dag_id"] == own]
+            later = begins or [i for i, (at, name) in enumerate(times) if name == "resumed" and at >= second]
         place = max(place, later[0] if later else len(result))
-        result.insert(place, event)
+        result.insert(place, Replayable(event))
         place += 1
     return result
 
 
-def _change_event(change: Change, record: Manifest) -> Event:
+def control_name(event: "events.Event") -> str:
+    """Return the name of a command's report or request; empty for an event of a script."""
+    return event["event"] if event["phase"] == "control" else ""
+
+
+def is_new_dagman(event: "events.Event") -> bool:
+    """Return whether a DAGMan begins."""
+    return control_name(event) in table.NEW_DAGMAN
+
+
+def _change_event(change: Change, record: Manifest) -> "events.Control":
     """Return the control request of a change; ``record`` includes the change."""
-    key = change["key"]
-    event: Event = {"phase": "control", "event": "changed", "dag_id": "", "exit": 0}
-    event |= {name: change[name] for name in ("id", "utc", "who", "host", "key", "before", "after")}
-    if changes.is_extension(key):
-        return event | {"event": "extended", "stage": int(key.split(".")[1])}
-    return event | {"columns": create.columns(record)}
+    about = control_requests.of_change(change)
+    if changes.is_extension(change["key"]):
+        return events.request("extended", {**about, "stage": int(change["key"].split(".")[1])})
+    return events.request("changed", {**about, "columns": create.columns(record)})
 
 
 class _Holds:
@@ -178,44 +182,39 @@ class _Holds:
         return known[place] if place < len(known) else None
 
 
-def _ended(event: Event, one: ScriptRun, record: Manifest, *, latest: bool) -> None:
-    """Add the outcome of a job to its POST. The logs have POST's exit status; files may have changed since."""
-    kind = layout.parse_node(one.node)[0]
-    if one.ret:
+def _ended(event: "events.Post", run: ScriptRun, record: Manifest, *, latest: bool) -> "events.Post":
+    """Return a POST with the outcome of its job. The logs have POST's exit status; files may have changed since."""
+    kind = layout.parse_node(run.node)[0]
+    if run.ret:
         # Each attempt overwrites the job's log: only the last attempt has its last line.
-        event["reason"] = judging.why(one.ret, record["folder"] if latest else "", one.node)
-        if kind == "reco" and one.status == 0:
-            event |= {"outcome": "lost", "exit": 0}
-        elif kind == "reco" and (one.status or 0) > 0:  # POST failed: it did not drop the file; a killed one may have
-            event |= {"fatal": False, "max_retries": event["retry"] + 1}
-    elif kind == "reco":
-        if one.status:
-            event |= {"outcome": "failed", "reason": "no output", "exit": 1}
-    else:
-        judging.judge(record, event)
-        _agree(event, one.status or 0, record)
+        event = {**event, "reason": judging.why(run.ret, record["folder"] if latest else "", run.node)}
+        if kind == "reco" and run.status == 0:
+            return {**event, "outcome": "lost", "exit": 0}
+        if kind == "reco" and (run.status or 0) > 0:  # POST failed: it did not drop the file; a killed one may have
+            return {**event, "fatal": False, "max_retries": event["retry"] + 1}
+        return event
+    if kind == "reco":
+        return events.failed(event, "no output", 1) if run.status else event
+    return _agree(judging.judge(record, event), run.status or 0, record)
 
 
-def _agree(event: Event, told: int, record: Manifest) -> None:
+def _agree(event: "events.Post", status: int, record: Manifest) -> "events.Post":
     """Let POST's exit status decide where the metrics now say something else."""
-    says = event["exit"]
-    if told == says or (told == 1 and says) or {told, says}.isdisjoint((0, exit_codes.CONVERGED)):
-        return  # JOBSTATE_LOG only knows that a script failed: 1 may stand for any other status
+    judged = event["exit"]
+    if status == judged or (status == 1 and judged) or {status, judged}.isdisjoint((0, exit_codes.CONVERGED)):
+        return event  # JOBSTATE_LOG only knows that a script failed: 1 may stand for any other status
     _, stage, iteration, _ = layout.parse_node(event["node"])
-    if told not in (0, exit_codes.CONVERGED):
-        for key in ("verdict", "moves"):
-            event.pop(key, None)
-        event |= {
-            "outcome": "failed",
-            "exit": told,
-            "reason": "DAGMan was told that it failed; its metrics say otherwise",
-        }
-        return
-    name, moves = _as_told(record, stage, iteration, told)
-    event |= {
+    if status not in (0, exit_codes.CONVERGED):
+        event = events.failed(event, "DAGMan was told that it failed; its metrics say otherwise", status)
+        event.pop("verdict", None)
+        event.pop("moves", None)
+        return event
+    name, moves = _by_status(record, stage, iteration, status)
+    return {
+        **event,
         "outcome": "succeeded",
         "reason": "",
-        "exit": told,
+        "exit": status,
         "verdict": name,
         "moves": moves,
         "verdict_reason": f"as DAGMan was told; {event.get('verdict_reason') or event['reason']}",
@@ -224,11 +223,11 @@ def _agree(event: Event, told: int, record: Manifest) -> None:
     }
 
 
-def _as_told(record: Manifest, stage: int, iteration: int, told: int) -> tuple[str, str]:
+def _by_status(record: Manifest, stage: int, iteration: int, status: int) -> tuple[str, str]:
     """Return the verdict and the campaign's event for POST's exit status, 0 or ``CONVERGED``."""
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"
-    if told == exit_codes.CONVERGED:
+    if status == exit_codes.CONVERGED:
         return "converged", "converged"
     this, last = record["stages"][stage - 1], stage == len(record["stages"])
     name = "limit" if iteration == this["iterations"] else "go_on"

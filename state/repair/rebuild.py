@@ -32,8 +32,8 @@ from faser_align.state.repair.copies import (
     replayed,
     restore_message_states,
 )
-from faser_align.state.repair.events import end_of, events_of, how_dagman_left
-from faser_align.state.repair.replay import Replayed, Taken, begin, missing, replay, with_spool
+from faser_align.state.repair.events import Replayable, end_of, events_of, how_dagman_left
+from faser_align.state.repair.replay import Replayed, begin, missing, replay, with_spool
 from faser_align.system import atomic
 
 LOGS = "the logs of DAGMan"
@@ -177,7 +177,7 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
 
 
 def _from_copies(
-    folder: str, copies: tuple[Copy, ...], events: list[Taken], scratch: str
+    folder: str, copies: tuple[Copy, ...], events: list[Replayable], scratch: str
 ) -> tuple[str, str, Replayed, int]:
     """Complete the valid copy with the longest history; return no path if no copy is valid.
 

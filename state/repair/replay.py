@@ -2,24 +2,16 @@
 
 import sqlite3
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import table
-from faser_align.state import create, schema, spool, writer
+from faser_align.fsm import events, table
+from faser_align.state import create, queries, schema, spool, writer
 from faser_align.state.repair.copies import DELIVERY_UNKNOWN, opened
-from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE
+from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE, Replayable, is_new_dagman
 from faser_align.state.repair.runs import NEAR_S
-
-Event = dict[str, Any]
-
-
-class Taken(NamedTuple):
-    """An event to apply; ``spooled`` is its file in the spool, if it is there."""
-
-    event: Event
-    spooled: str = ""
 
 
 def begin(path: str, record: Manifest) -> None:
@@ -32,52 +24,55 @@ def begin(path: str, record: Manifest) -> None:
         db.execute("COMMIT")
 
 
-def with_spool(folder: str, events: list[Event]) -> list[Taken]:
+def with_spool(folder: str, logged: list[Replayable]) -> list[Replayable]:
     """Return the events of logs and spool; the spool's replace the same events of the logs. Files without an event come last.
 
-    An event in the spool is as its hook has made it, and surely in no store yet: whatever message it brings was not sent.
+    An event in the spool is as its script has made it, and surely in no database yet: its messages were not sent.
     """
-    found = [Taken(event) for event in events]
+    result = list(logged)
     unfit = []
     for name in spool.waiting(folder):
         try:
             event = spool.read(folder, name)
-            if not all(isinstance(event.get(key, ""), str) for key in _WORDS):
+            if not all(isinstance(_value(event, key), str) for key in _WORDS):
                 raise TypeError("it is not an event")
-            place = _like(found, event)
+            place = _like(result, event)
             if place is None:
-                later = (i for i in range(len(found), 0, -1) if found[i - 1].event["utc"] <= event["utc"])
-                found.insert(next(later, 0), Taken(event, name))
+                later = (i for i in range(len(result), 0, -1) if result[i - 1].event["utc"] <= event["utc"])
+                result.insert(next(later, 0), Replayable(event, spooled=name))
             else:
-                found[place] = Taken(event, name)
+                result[place] = Replayable(event, spooled=name)
         except (*writer.UNFIT, OSError):
-            unfit.append(Taken({"phase": "control"}, name))
-    return [*found, *unfit]
+            unfit.append(Replayable(events.request("", {}), spooled=name))
+    return [*result, *unfit]
 
 
 _WORDS = ("phase", "event", "id", "dag_id", "node", "job_id", "hold_time", "utc")
 
 
-def _like(found: list[Taken], event: Event) -> int | None:
+def _value(event: Mapping[str, object], key: str) -> object:
+    return event.get(key, "")
+
+
+def _text(event: Mapping[str, object], key: str) -> str:
+    """Return a text of an event; empty if an event of its phase does not have it."""
+    return str(event.get(key, ""))
+
+
+def _like(logged: list[Replayable], event: "events.Event") -> int | None:
     """Return the place of the same event from the logs; None without one."""
-    if event["phase"] == "control" and event.get("event") not in table.NEW_DAGMAN:
-        return None  # a control request has an identity, and changes nothing a second time
+    if event["phase"] == "control" and not is_new_dagman(event):
+        return None  # a control request has an id, and changes nothing a second time
     keys = {"post": ("job_id",), "hold": ("job_id", "hold_time")}.get(event["phase"], ())
     near: list[tuple[float, int]] = []
-    for place, other in enumerate(found):
+    for place, other in enumerate(logged):
         same = ("phase", "dag_id", "node", *keys)
-        if other.spooled or any(other.event.get(key) != event.get(key) for key in same):
+        if other.spooled or any(_value(other.event, key) != _value(event, key) for key in same):
             continue
-        near.append((abs(_seconds(other.event["utc"]) - _seconds(event["utc"])), place))
+        near.append((abs(queries.seconds(other.event["utc"]) - queries.seconds(event["utc"])), place))
     if not near or (event["phase"] == "pre" and min(near)[0] > NEAR_S):
         return None
     return min(near)[1]
-
-
-def _seconds(utc: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(utc).timestamp()
 
 
 class Replayed(NamedTuple):
@@ -88,7 +83,7 @@ class Replayed(NamedTuple):
     refused: list[str]
 
 
-def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False) -> Replayed:
+def replay(path: str, folder: str, replayable: list[Replayable], *, unsent: bool = False) -> Replayed:
     """Apply events as scripts do, all in one transaction.
 
     A script that delivers has tried to send every pending message: these are not sent again. Events of the spool were in no
@@ -98,10 +93,10 @@ def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False)
     new: list[int] = []
     with opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
-        for one in events:
+        for one in replayable:
             before, messages = db.total_changes, _last_message(db)
             if not one.spooled:
-                refused += _apply(db, one.event)
+                refused += _apply(db, one)
             elif not writer.replay(db, folder, one.spooled):
                 unfit.append(one.spooled)
             effective += db.total_changes > before
@@ -117,25 +112,26 @@ def replay(path: str, folder: str, events: list[Taken], *, unsent: bool = False)
     return Replayed(unfit, effective, refused)
 
 
-def _delivers(event: Event) -> bool:
+def _delivers(event: "events.Event") -> bool:
     """Return whether the script of an event delivers messages: no reconstruction's does."""
-    return event["phase"] in ("hold", "final") or (
-        event["phase"] in ("pre", "post") and layout.parse_node(event["node"])[0] != "reco"
-    )
+    if event["phase"] == "pre" or event["phase"] == "post":
+        return layout.parse_node(event["node"])[0] != "reco"
+    return event["phase"] in ("hold", "final")
 
 
-def _apply(db: sqlite3.Connection, event: Event) -> list[str]:
+def _apply(db: sqlite3.Connection, one: Replayable) -> list[str]:
     """Apply an event of the logs; return a sentence about one that does not fit this campaign and changes nothing."""
-    if event.get(UNDECIDED):
+    event = one.event
+    if one.mark == UNDECIDED:
         return []
-    if event.get(PROVED) and db.execute("SELECT state FROM campaign").fetchone()[0] in table.ENDS:
+    if one.mark == PROVED and db.execute("SELECT state FROM campaign").fetchone()[0] in table.ENDS:
         return []
     db.execute("SAVEPOINT event")
     try:
         writer.apply(db, event)
     except writer.UNFIT as problem:
         db.execute("ROLLBACK TO event")
-        return [f"{event['phase']} {event.get('node', '')}: {problem}"]
+        return [f"{event['phase']} {_text(event, 'node')}: {problem}"]
     finally:
         db.execute("RELEASE event")
     return []
@@ -153,7 +149,7 @@ class _Known(NamedTuple):
     holds: Counter[tuple[str, str]]  # (node, job)
     dagmans: set[str]
     finals: Counter[str]  # DAGMan; one that is killed after its FINAL runs another one
-    wishes: set[str]  # identities
+    requests: set[str]  # ids
 
 
 def _known(db: sqlite3.Connection) -> _Known:
@@ -168,27 +164,23 @@ def _known(db: sqlite3.Connection) -> _Known:
     )
 
 
-def missing(path: str, events: list[Taken]) -> tuple[list[Taken], list[Taken]]:
+def missing(path: str, replayable: list[Replayable]) -> tuple[list[Replayable], list[Replayable]]:
     """Return the events that the database at ``path`` lacks: those that can follow its history, and those within it."""
     with opened(path) as db:
-        known = _known(db)
-    lacking = _Lacking(known)
-    is_new = [lacking(one.event) for one in events]
-    for place, one in enumerate(events):
-        if one.event.get(PROVED):  # of a DAGMan whose end the database has
+        lacks = _Lacking(_known(db))
+    is_new = [lacks(one) for one in replayable]
+    for place, one in enumerate(replayable):
+        if one.mark == PROVED:  # of a DAGMan whose end the database has
             is_new[place] = is_new[place + 1 : place + 2] == [True]
-    last: dict[str, int] = {}
-    for place, one in enumerate(events):
-        if not is_new[place]:
-            last[one.event.get("node", "")] = place
-    tail: list[Taken] = []
-    middle: list[Taken] = []
-    for place, one in enumerate(events):
+    last = {_text(one.event, "node"): place for place, one in enumerate(replayable) if not is_new[place]}
+    tail: list[Replayable] = []
+    middle: list[Replayable] = []
+    for place, one in enumerate(replayable):
         # The database knows whether a killed script committed.
-        if is_new[place] and not one.event.get(UNSURE):
+        if is_new[place] and one.mark not in (UNSURE, UNDECIDED):
             moves = one.event["phase"] in ("pre", "post")
             # A script would apply the spool as late.
-            before = moves and not one.spooled and place < last.get(one.event.get("node", ""), -1)
+            before = moves and not one.spooled and place < last.get(_text(one.event, "node"), -1)
             (middle if before else tail).append(one)
     return tail, middle
 
@@ -204,30 +196,30 @@ class _Lacking:
         self._open: dict[tuple[str, str], bool] = {}
         self._over: dict[str, bool] = {}
 
-    def __call__(self, event: Event) -> bool:
-        phase, node = event["phase"], event.get("node", "")
-        attempt, job = (event.get("dag_id", ""), node), (node, event.get("job_id", ""))
-        if phase == "pre":
+    def __call__(self, one: Replayable) -> bool:
+        event, unsure = one.event, one.mark in (UNSURE, UNDECIDED)
+        dag_id, node = _text(event, "dag_id"), _text(event, "node")
+        attempt, job = (dag_id, node), (node, _text(event, "job_id"))
+        if event["phase"] == "pre":
             if attempt not in self._open:
                 self._opened[attempt] += 1
                 self._open[attempt] = self._opened[attempt] > self._known.attempts[attempt]
-                if not (self._open[attempt] and event.get(UNSURE)):
-                    self._over.pop(attempt[0], None)  # it may have reopened the campaign
+                if not (self._open[attempt] and unsure):
+                    self._over.pop(dag_id, None)  # it may have reopened the campaign
             return self._open[attempt]  # also of a repeat
-        if phase == "post":
+        if event["phase"] == "post":
             lacking = job not in self._known.closed
-            if not (lacking and event.get(UNSURE)):  # a killed POST that closed nothing leaves the attempt open
+            if not (lacking and unsure):  # a killed POST that closed nothing leaves the attempt open
                 self._open.pop(attempt, None)
             return lacking
-        if phase == "hold":
+        if event["phase"] == "hold":
             self._held[job] += 1
             return self._held[job] > self._known.holds[job]
-        if phase == "final" and not event.get(PROVED):
-            dag_id = attempt[0]
+        if event["phase"] == "final" and one.mark != PROVED:
             if dag_id not in self._over:
                 self._ended[dag_id] += 1
                 self._over[dag_id] = self._ended[dag_id] > self._known.finals[dag_id]
             return self._over[dag_id]  # also of a repeat
-        if event.get("event") in table.NEW_DAGMAN:
-            return attempt[0] not in self._known.dagmans
-        return event.get("id", "") not in self._known.wishes
+        if is_new_dagman(event):
+            return dag_id not in self._known.dagmans
+        return _text(event, "id") not in self._known.requests

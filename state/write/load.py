@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import sqlite3
     from typing import Any
 
+    from faser_align.fsm.events import Event, Hold, Post, Pre
     from faser_align.fsm.rows import Campaign, Known
 
 _CAMPAIGN = ("state", "stage", "iteration", "stages", "stages_done", "lost_max", "lost", "dag_id", "updated_utc")
@@ -14,7 +15,7 @@ _NODE = ("node", "kind", "stage", "iteration", "file", "state", "attempts", "rea
 _ATTEMPT = ("attempt", "dag_id", "closed_utc", "job_id")
 
 
-def load(db: "sqlite3.Connection", event: "dict[str, Any]") -> "Known":
+def load(db: "sqlite3.Connection", event: "Event") -> "Known":
     """Return what the database holds about ``event``.
 
     Raises:
@@ -23,29 +24,30 @@ def load(db: "sqlite3.Connection", event: "dict[str, Any]") -> "Known":
     """
     (campaign,) = rows(db, "campaign", _CAMPAIGN)
     known: Known = {"campaign": campaign}
-    phase = event["phase"]
-    if phase != "control" and campaign["dag_id"] != event["dag_id"]:
+    if event["phase"] != "control" and campaign["dag_id"] != event["dag_id"]:
         known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")
-    if phase in ("control", "final"):
+    if event["phase"] == "pre" or event["phase"] == "post" or event["phase"] == "hold":
+        _load_node(db, event, known)
+    elif event["phase"] == "control" or event["phase"] == "final":
         from faser_align.state.write import load_campaign
 
         load_campaign.load(db, event, known)
-        return known
-    if phase not in ("pre", "post", "hold"):
-        return known  # fsm.reduce refuses it
+    return known  # fsm.reduce refuses other phases
+
+
+def _load_node(db: "sqlite3.Connection", event: "Pre | Post | Hold", known: "Known") -> None:
     node = event["node"]
     found = rows(db, "nodes", _NODE, "WHERE node = ?", (node,))
     if not found:
         raise ValueError(f"{node!r} is not a node of this campaign")
     known["node"] = found[0]
     known["attempts"] = rows(db, "attempts", _ATTEMPT, "WHERE node = ? ORDER BY attempt", (node,))
-    if phase != "pre":
-        job_id = event["job_id"]
-        known["processed"] = processed(db, event["dag_id"], node, phase, job_id, event.get("hold_time", ""))
-    if phase != "hold":
-        known["file_lost"] = bool(campaign["lost"]) and _is_lost(db, found[0]["file"])
-        known["converged"] = found[0]["stage"] == table.VALIDATION and _has_converged(db, campaign)
-    return known
+    if event["phase"] != "pre":
+        hold_time = event["hold_time"] if event["phase"] == "hold" else ""
+        known["processed"] = processed(db, event["dag_id"], node, event["phase"], event["job_id"], hold_time)
+    if event["phase"] != "hold":
+        known["file_lost"] = bool(known["campaign"]["lost"]) and _is_lost(db, found[0]["file"])
+        known["converged"] = found[0]["stage"] == table.VALIDATION and _has_converged(db, known["campaign"])
 
 
 def _is_lost(db: "sqlite3.Connection", file: int) -> bool:
@@ -61,8 +63,9 @@ def _has_converged(db: "sqlite3.Connection", campaign: "Campaign") -> bool:
 def rows(
     db: "sqlite3.Connection", name: str, columns: "tuple[str, ...]", where: str = "", values: "tuple[object, ...]" = ()
 ) -> "list[Any]":
-    found = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
-    return [dict(zip(columns, row)) for row in found]  # noqa: B905 - SQLite gives the columns that were asked for
+    """Return rows as dictionaries: the typed dictionaries of ``fsm.rows`` that have these columns."""
+    cursor = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
+    return [dict(zip(columns, row)) for row in cursor]  # noqa: B905 - SQLite gives the columns that were asked for
 
 
 def processed(

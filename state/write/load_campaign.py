@@ -1,24 +1,28 @@
 """Read what the end of a DAGMan and the command line's requests depend on, for ``fsm.reduce_campaign``."""
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.state.write.load import processed, rows
 
 if TYPE_CHECKING:
+    from faser_align.fsm.events import Control, Final
     from faser_align.fsm.rows import Known
 
 _EARLY_END = ("id", "event", "stage", "iteration", "attempt", "facts")
 
 
-def load(db: sqlite3.Connection, event: dict[str, Any], known: "Known") -> None:
+def load(db: sqlite3.Connection, event: "Control | Final", known: "Known") -> None:
     """Add to ``known`` what FINAL or an event of the command line depends on."""
-    (_final if event["phase"] == "final" else _control)(db, event, known)
+    if event["phase"] == "final":
+        _final(db, event, known)
+    else:
+        _control(db, event, known)
 
 
-def _final(db: sqlite3.Connection, event: dict[str, Any], known: "Known") -> None:
+def _final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
     known["processed"] = processed(db, event["dag_id"], event["node"], "final")
     order = "ORDER BY stage, iteration, kind DESC, file"
     known["failed"] = [name for (name,) in db.execute(f"SELECT node FROM nodes WHERE state = 'failed' {order}")]
@@ -34,7 +38,7 @@ def _final(db: sqlite3.Connection, event: dict[str, Any], known: "Known") -> Non
         end["since"] = [name for (name,) in db.execute(sql, (end["id"],))]
 
 
-def _control(db: sqlite3.Connection, event: dict[str, Any], known: "Known") -> None:
+def _control(db: sqlite3.Connection, event: "Control", known: "Known") -> None:
     name = event["event"]
     if name in table.NEW_DAGMAN:
         known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")

@@ -403,6 +403,7 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
             "campaign",
             "campaign.layout",
             "fsm",
+            "fsm.events",
             "fsm.exit_codes",
             "fsm.reduce",
             "fsm.table",
@@ -410,7 +411,7 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
         ),
         *(
             f"state.{module}"
-            for module in ("database", "publish", "redo", "spool", "write", "write.load", "write.save", "writer")
+            for module in ("database", "publish", "spool", "write", "write.load", "write.save", "writer")
         ),
     }
     further = {"pre": {"hooks.pre"}, "post": {"hooks.post", "system", "system.root_file"}}

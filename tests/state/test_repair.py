@@ -28,7 +28,7 @@ from faser_align.fsm.errors import StoreError
 from faser_align.state import control_requests, create, database, publish, redolog, spool, verify
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import rebuild as repair
-from faser_align.state.repair.events import UNDECIDED, UNSURE
+from faser_align.state.repair.events import UNDECIDED, UNSURE, Replayable
 from faser_align.state.repair.report import report, sentences
 
 Record = dict[str, Any]
@@ -140,9 +140,9 @@ def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Pat
 
 
 def _events(record: Record) -> list[Any]:
-    from faser_align.state.repair import events, replay
+    from faser_align.state.repair import events
 
-    return [replay.Taken(e) for e in events.events_of(repair.read_logs(record["folder"]), record)]
+    return events.events_of(repair.read_logs(record["folder"]), record)
 
 
 def _store_after(record: Record, events: list[Any], path: Path) -> Path:
@@ -322,11 +322,10 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
     post |= {"reason": "gone", "fatal": True, "exit": exit_codes.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}
     hold = {**BASE, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
-    from faser_align.state.repair import replay
 
-    story = [replay.Taken(event) for event in (pre, post, {**pre, **other}, *([hold] if held else []))]
+    story = [Replayable(event) for event in (pre, post, {**pre, **other}, *([hold] if held else []))]
     if spooled:
-        story[1] = replay.Taken(post, spool.put(record["folder"], post))
+        story[1] = Replayable(post, spooled=spool.put(record["folder"], post))
     made = _store_after(record, story, tmp_path / "made.db")
     assert rows(made, "SELECT kind FROM outbox ORDER BY id") == [("lost",), ("held",)][: len(states)]
     assert [state for (state,) in rows(made, "SELECT state FROM outbox ORDER BY id")] == states
@@ -454,7 +453,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
     story = [pre, pre, {**hold, "hold_time": "1"}, {**hold, "hold_time": "2"}, final, final]
     story += [{**pre, "node": layout.reco_node(1, 1, 401)}, final]
-    events = [replay.Taken(event) for event in story]
+    events = [Replayable(event) for event in story]
     for count in range(len(events) + 1):
         known = _store_after(record, events[:count], tmp_path / f"{count}.db")
         tail, middle = replay.missing(str(known), events)
@@ -472,10 +471,10 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         "fatal": False,
     }
     late, last = ({**post, "job_id": job} for job in ("13.0", "14.0"))
-    known = _store_after(record, [replay.Taken(pre), replay.Taken(last)], tmp_path / "post.db")
-    events = [replay.Taken(pre), replay.Taken(late, "1.json"), replay.Taken(last)]
+    known = _store_after(record, [Replayable(pre), Replayable(last)], tmp_path / "post.db")
+    events = [Replayable(pre), Replayable(late, spooled="1.json"), Replayable(last)]
     assert replay.missing(str(known), events) == ([events[1]], [])
-    assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [replay.Taken(late)])
+    assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [Replayable(late)])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -485,10 +484,10 @@ def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: P
 
     record = make_campaign(tmp_path / "c", files=1)
     story = list(_story(random.Random(seed)))
-    logs = [replay.Taken({**event, **marks}) for event, marks, _ in story]
-    ends = {event["job_id"] for event, marks, _ in story if event["phase"] == "post" and not marks}
+    logs = [Replayable(event, mark) for event, mark, _ in story]
+    ends = {event["job_id"] for event, mark, _ in story if event["phase"] == "post" and not mark}
     for count in range(1, len(story) + 1):
-        committed = [replay.Taken(event) for event, _, committed in story[:count] if committed]
+        committed = [Replayable(event) for event, _, committed in story[:count] if committed]
         copy = _store_after(record, committed, tmp_path / f"{count}.db")
         tail, middle = replay.missing(str(copy), logs)
         assert middle == []
@@ -497,25 +496,25 @@ def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: P
     assert applied == replay.Replayed([], 0, [])
 
 
-def _story(numbers: random.Random) -> Iterator[tuple[dict[str, Any], dict[str, bool], bool]]:
+def _story(numbers: random.Random) -> Iterator[tuple[dict[str, Any], str, bool]]:
     """Yield the events of a node under three DAGMans, as repair marks those of killed scripts, and whether each was committed."""
     job = 12
     for dag in (12, 20, 28):
         about = {"dag_id": f"{dag}.0"}
-        yield {**BASE, **about, "phase": "control", "event": "submitted" if dag == 12 else "resumed"}, {}, True
+        yield {**BASE, **about, "phase": "control", "event": "submitted" if dag == 12 else "resumed"}, "", True
         for retry in range(3):
             pre = {**PRE, **about, "retry": retry}
             while numbers.random() < 0.3:
-                yield pre, {UNSURE: True}, numbers.random() < 0.5
-            yield pre, {}, True
+                yield pre, UNSURE, numbers.random() < 0.5
+            yield pre, "", True
             job += 1
             post = {**numbers.choice((DONE, FAILED)), **about, "job_id": f"{job}.0", "retry": retry}
             while numbers.random() < 0.3:
-                yield post, {UNSURE: True} | ({} if post["ret"] else {UNDECIDED: True}), numbers.random() < 0.5
+                yield post, UNSURE if post["ret"] else UNDECIDED, numbers.random() < 0.5
             if numbers.random() < 0.7:  # else DAGMan took a killed POST for a failure, or was killed itself
-                yield post, {}, True
+                yield post, "", True
         for _ in range(numbers.randrange(3)):
-            yield {**FINAL, **about}, {}, True
+            yield {**FINAL, **about}, "", True
 
 
 def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
@@ -526,11 +525,12 @@ def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
     pre, post = {**BASE, "phase": "pre", "retry": 0}, {**BASE, "phase": "post", "job_id": "13.0"}
     again = {**pre, "utc": "2026-11-25T11:00:00.500Z", "retry": 1, "host": "ap"}
     spool.put(folder, again)
-    assert [one.event for one in replay.with_spool(folder, [pre, post])] == [pre, post, again]
+    assert [one.event for one in replay.with_spool(folder, [Replayable(pre), Replayable(post)])] == [pre, post, again]
     logged = {**again, "utc": "2026-11-25T11:00:02.000Z", "host": ""}
-    assert [one.event for one in replay.with_spool(folder, [pre, post, logged])] == [pre, post, again]
+    all_three = [Replayable(pre), Replayable(post), Replayable(logged)]
+    assert [one.event for one in replay.with_spool(folder, all_three)] == [pre, post, again]
     spool.put(folder, {**post, "utc": "2026-11-25T12:00:00.000Z"})
-    assert [one.event["utc"][11:13] for one in replay.with_spool(folder, [pre, post, logged])] == ["08", "12", "11"]
+    assert [one.event["utc"][11:13] for one in replay.with_spool(folder, all_three)] == ["08", "12", "11"]
 
 
 def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
@@ -580,9 +580,9 @@ def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
     record = make_campaign(tmp_path / "c", files=1)
     at = {"who": "me", "host": "ap", "id": "1", "utc": "2026-11-25T10:00:00.500Z"}
     changed: Any = [{**at, "key": "convergence.patience", "before": 2, "after": 1}]
-    told: list[Any] = [{"phase": "post", "utc": f"2026-11-25T10:00:0{second}.000Z"} for second in (0, 1)]
-    placed = events._with_changes(told, record, changed)
-    assert [event.get("key", "post") for event in placed] == ["post", "convergence.patience", "post"]
+    posts: list[Any] = [{"phase": "post", "utc": f"2026-11-25T10:00:0{second}.000Z"} for second in (0, 1)]
+    placed: list[Any] = events._with_changes([Replayable(post) for post in posts], record, changed)
+    assert [one.event.get("key", "post") for one in placed] == ["post", "convergence.patience", "post"]
 
 
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:

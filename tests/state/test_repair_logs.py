@@ -65,7 +65,7 @@ def test_a_job_that_failed_or_was_removed(tmp_path: Path) -> None:
 def test_why_jobs_were_held(tmp_path: Path) -> None:
     """Every hold has its time and its reason, also the second one of a job."""
     record = unpack("held", tmp_path)
-    found = [e for e in events.events_of(read_logs(str(tmp_path)), record) if e["phase"] == "hold"]
+    found = [one.event for one in events.events_of(read_logs(str(tmp_path)), record) if one.event["phase"] == "hold"]
     assert [event["reason"] for event in found] == ["Reason unspecified"] * 3
     assert len({(event["job_id"], event["hold_time"]) for event in found}) == len(found) == 3
 
@@ -126,14 +126,16 @@ def test_runs_of_one_script_pair_in_order() -> None:
 def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
     """Within a second, scripts precede changes, in order, and these precede the resumption that uses them."""
     told = [("post", 0), ("resumed", 0), ("pre", 0), ("pre", 1)]
-    found: list[events.Event] = [
-        {"phase": phase, "event": phase, "utc": f"2026-11-25T10:00:0{second}.000Z"} for phase, second in told
+    found: list[Any] = [
+        {"phase": "control" if name == "resumed" else name, "event": name, "utc": f"2026-11-25T10:00:0{second}.000Z"}
+        for name, second in told
     ]
+    logged = [events.Replayable(event) for event in found]
     about = {"who": "me", "host": "ap", "key": "convergence.patience", "before": 2, "after": 1}
     changed: Any = [{**about, "id": name, "utc": f"2026-11-25T10:00:00.{name}00Z"} for name in "95"]
     record = make_campaign(tmp_path / "c", files=1)
-    result = [one.get("id", one["event"]) for one in events._with_changes(found, record, changed)]
-    assert result == ["post", "9", "5", "resumed", "pre", "pre"]
+    result: list[Any] = events._with_changes(logged, record, changed)
+    assert [one.event.get("id", one.event["event"]) for one in result] == ["post", "9", "5", "resumed", "pre", "pre"]
 
 
 def test_lines_that_are_none(tmp_path: Path) -> None:
