@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("retired_phrases.toml")
 DATA = tomllib.loads(LIST.read_text(encoding="utf-8"))
-TEXT = (".md", ".j2", ".toml", ".sh", ".yml")
+TEXT = (".md", ".j2", ".toml", ".sh", ".sql", ".yml")
 LITERALS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
 
 
