@@ -5,13 +5,14 @@ Pure functions of the thresholds and of the metrics of the stage's iterations, t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.fsm import renamed
 from faser_align.fsm.extrapolation import remaining, rise
 from faser_align.fsm.plural import count
 
-Metrics = Mapping[str, Any]
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics, Step
 
 
 class Rules(NamedTuple):
@@ -81,7 +82,7 @@ class Criterion(NamedTuple):
     text: str
 
 
-def rules_asked(rules: Rules, metrics: Metrics) -> list[Criterion]:
+def rules_asked(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     """The convergence rules that the configuration names, each with its number."""
     found = []
     for name in rules.rules:
@@ -101,7 +102,7 @@ def rules_asked(rules: Rules, metrics: Metrics) -> list[Criterion]:
     return found
 
 
-def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
+def _absolute(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     """The largest correction of each unit against its own limit, as one criterion."""
     texts, passed = [], True
     for unit, threshold in (("um", rules.absolute_um_max), ("urad", rules.absolute_urad_max)):
@@ -117,7 +118,7 @@ def _absolute(rules: Rules, metrics: Metrics) -> list[Criterion]:
     return [Criterion("absolute", None, None, passed, ", ".join(texts) or "no correction is known")]
 
 
-def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """What must hold besides the rules before an iteration counts as converged."""
     metrics = history[-1]
     final_cuts = bool(metrics.get("residual_max_final", True))
@@ -160,19 +161,19 @@ def conditions(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     return found
 
 
-def _final_cuts(metrics: Metrics, *, final: bool) -> str:
+def _final_cuts(metrics: "Metrics", *, final: bool) -> str:
     if metrics.get("converted_again"):
         return "the residual cut was ten times the configured one, because the solver rejected too many tracks"
     return "the final residual cut is in force" if final else "the residual cut is not yet the final one"
 
 
-def _entries_fixed(step: Metrics) -> Sequence[Any]:
+def _entries_fixed(step: "Step") -> Sequence[Any]:
     """Parameters that a step was asked to free and that had too few entries: in words if the metrics have them."""
     found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
     return found
 
 
-def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """Whether little is still to come, and not for the worse; not asked of metrics without the determined part."""
     more = remaining(history)
     if more is None:
@@ -189,7 +190,7 @@ def _approach(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     return found
 
 
-def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+def _module_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
     worst, share = "", 0.0
     free = metrics.get("free_modules")
     for key, (kept, cut) in metrics.get("hits", {}).get("modules", {}).items():
@@ -200,7 +201,7 @@ def _module_cuts(rules: Rules, metrics: Metrics) -> Criterion:
     return Criterion("module_cut", share, rules.module_cut_max, passed, text if worst else "no hit is cut by residual")
 
 
-def _detector_cuts(rules: Rules, metrics: Metrics) -> Criterion:
+def _detector_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
     modules = metrics.get("hits", {}).get("modules", {}).values()
     kept, cut = sum(m[0] for m in modules), sum(m[1] for m in modules)
     share = cut / (kept + cut) if kept + cut else 0.0
@@ -209,7 +210,7 @@ def _detector_cuts(rules: Rules, metrics: Metrics) -> Criterion:
     return Criterion("detector_cut", share, rules.detector_cut_max, passed, text)
 
 
-def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """Whether there are tracks enough: of those of the stage's best iteration, and for the free parameters."""
     records = _number(history[-1], "tracks", "used") or 0.0
     best = max(_number(m, "tracks", "used") or 0.0 for m in history)
@@ -233,7 +234,7 @@ def tracks(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     ]
 
 
-def bounded(rules: Rules, history: Sequence[Metrics]) -> Criterion:
+def bounded(rules: Rules, history: Sequence["Metrics"]) -> Criterion:
     """Whether numbers are numbers, and chi2/ndf is not above its best by too much twice running."""
     values = [_number(m, "chi2_per_ndf") for m in history]
     known = [value for value in values if value is not None]
@@ -251,7 +252,7 @@ def bounded(rules: Rules, history: Sequence[Metrics]) -> Criterion:
     return Criterion("not_diverging", values[-1], above if known else None, False, text)
 
 
-def progress(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+def progress(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """Whether the smallest residual shift or the best chi2/ndf has improved; empty before there are enough iterations."""
     span = rules.stalled_iterations
     if len(history) <= span:
@@ -276,7 +277,7 @@ def progress(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
     ]
 
 
-def _number(metrics: Metrics, *path: str) -> float | None:
+def _number(metrics: Mapping[str, object], *path: str) -> float | None:
     """The finite number at ``path``, or None where there is none."""
     value: Any = metrics
     for key in path:
@@ -300,5 +301,5 @@ def _or_inf(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-def _lost(metrics: Metrics) -> tuple[int, ...]:
+def _lost(metrics: "Metrics") -> tuple[int, ...]:
     return tuple(sorted(metrics.get("files", {}).get("lost", ())))

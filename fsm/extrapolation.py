@@ -10,7 +10,10 @@ end to go to.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 RATIO_MAX = 0.9  # corrections that do not shrink are taken to follow ten times: noise does not go one way for ever
 
@@ -22,7 +25,7 @@ class Remaining(NamedTuple):
     effect_um: float
 
 
-def remaining(history: Sequence[Mapping[str, Any]]) -> Remaining | None:
+def remaining(history: Sequence["Metrics"]) -> Remaining | None:
     """What follows the last iteration of a stage; None if its metrics do not have the determined part."""
     now = history[-1].get("determined") or {}
     if not _known(now):
@@ -35,7 +38,7 @@ def remaining(history: Sequence[Mapping[str, Any]]) -> Remaining | None:
     return Remaining(now["sigma"] * more, now["effect_um"] * more)
 
 
-def rise(history: Sequence[Mapping[str, Any]]) -> float | None:
+def rise(history: Sequence["Metrics"]) -> float | None:
     """By how much the last chi2/ndf is above the stage's best with the same files; None if that is not known.
 
     The tracks are the same in all iterations, so that chance hardly moves it: constants that describe them worse than
@@ -49,5 +52,5 @@ def rise(history: Sequence[Mapping[str, Any]]) -> float | None:
     return known[-1] - min(known) if len(known) == len(alike) else None
 
 
-def _known(part: Mapping[str, Any]) -> bool:
+def _known(part: Mapping[str, object]) -> bool:
     return part.get("sigma") is not None and part.get("effect_um") is not None

@@ -5,10 +5,13 @@ with the store and without it.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.fsm.criteria import Criterion
 from faser_align.fsm.verdict import Verdict
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Group, Metrics
 
 NAMED_AT_MOST = 3  # modules
 
@@ -26,7 +29,7 @@ class Limits(NamedTuple):
         return cls(**{key: value for key, value in settings.items() if key in cls._fields})
 
 
-def confirm(limits: Limits, metrics: Mapping[str, Any]) -> Verdict:
+def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
     """Judge the comparison of the first constants with the last.
 
     Args:
@@ -51,8 +54,8 @@ def _of_files(name: str) -> str:
     return "of all files" if name == "all" else "of files that were not used"
 
 
-def _chi2(limits: Limits, name: str, group: Mapping[str, Any]) -> Criterion:
-    before, after = (group[when].get("chi2_per_ndf") for when in ("before", "after"))
+def _chi2(limits: Limits, name: str, group: "Group") -> Criterion:
+    before, after = (half.get("chi2_per_ndf") for half in (group["before"], group["after"]))
     if before is None or after is None:
         return Criterion(f"chi2_{name}", None, limits.chi2_rise_max, False, f"chi2/ndf {_of_files(name)} is unknown")
     rise = after - before
@@ -60,7 +63,7 @@ def _chi2(limits: Limits, name: str, group: Mapping[str, Any]) -> Criterion:
     return Criterion(f"chi2_{name}", rise, limits.chi2_rise_max, rise <= limits.chi2_rise_max, text)
 
 
-def _modules(limits: Limits, name: str, group: Mapping[str, Any]) -> Criterion:
+def _modules(limits: Limits, name: str, group: "Group") -> Criterion:
     """The module whose residuals became wider by the largest share, among those with enough hits."""
     rises = {}
     for key, before in group["before"]["modules"].items():

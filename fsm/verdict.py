@@ -6,10 +6,13 @@ none applies, the campaign continues.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.fsm import criteria
-from faser_align.fsm.criteria import Criterion, Metrics, Rules
+from faser_align.fsm.criteria import Criterion, Rules
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 
 class Verdict(NamedTuple):
@@ -20,7 +23,7 @@ class Verdict(NamedTuple):
     criteria: tuple[Criterion, ...]
 
 
-def judge(rules: Rules, history: Sequence[Metrics], *, limit: int) -> Verdict:
+def judge(rules: Rules, history: Sequence["Metrics"], *, limit: int) -> Verdict:
     """Judge the last of a stage's iterations.
 
     Args:
@@ -49,11 +52,11 @@ def judge(rules: Rules, history: Sequence[Metrics], *, limit: int) -> Verdict:
     return Verdict("go_on", missing, asked)
 
 
-def _starved(rules: Rules, history: Sequence[Metrics]) -> str | None:
+def _starved(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     return next((criterion.text for criterion in criteria.tracks(rules, history) if not criterion.passed), None)
 
 
-def _converged(rules: Rules, history: Sequence[Metrics]) -> str | None:
+def _converged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     patience = max(1, rules.patience)
     if len(history) < max(patience, rules.min_iterations):
         return None
@@ -63,7 +66,7 @@ def _converged(rules: Rules, history: Sequence[Metrics]) -> str | None:
     return _met(rules, history[-patience:])
 
 
-def _met(rules: Rules, running: Sequence[Metrics]) -> str:
+def _met(rules: Rules, running: Sequence["Metrics"]) -> str:
     """Which rules the iterations ``running`` have met, each with the number of the last: all along, or in the end only."""
     met = [[c for c in criteria.rules_asked(rules, metrics) if c.passed] for metrics in running]
     steady = set.intersection(*({c.name for c in found} for found in met))
@@ -78,14 +81,14 @@ def _met(rules: Rules, running: Sequence[Metrics]) -> str:
     )
 
 
-def _passes(rules: Rules, history: Sequence[Metrics]) -> bool:
+def _passes(rules: Rules, history: Sequence["Metrics"]) -> bool:
     """Whether the last iteration of ``history`` counts towards convergence."""
     asked = [criterion.passed for criterion in criteria.rules_asked(rules, history[-1])]
     enough = all(asked) if rules.require == "all" else any(asked)
     return enough and all(criterion.passed for criterion in criteria.conditions(rules, history))
 
 
-def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
+def _missing(rules: Rules, history: Sequence["Metrics"]) -> str:
     """Why the stage has not converged with the last iteration: the rules, what forbids it to count, or patience."""
     asked = criteria.rules_asked(rules, history[-1])
     failed = [criterion.text for criterion in asked if not criterion.passed]
@@ -100,17 +103,17 @@ def _missing(rules: Rules, history: Sequence[Metrics]) -> str:
     return f"{passed}, but not yet in {rules.patience} consecutive iterations"
 
 
-def _criteria(rules: Rules, history: Sequence[Metrics]) -> list[Criterion]:
+def _criteria(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     stops = [*criteria.tracks(rules, history), criteria.bounded(rules, history), *criteria.progress(rules, history)]
     return [*criteria.rules_asked(rules, history[-1]), *criteria.conditions(rules, history), *stops]
 
 
-def _diverged(rules: Rules, history: Sequence[Metrics]) -> str | None:
+def _diverged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     found = criteria.bounded(rules, history)
     return None if found.passed else found.text
 
 
-def _stalled(rules: Rules, history: Sequence[Metrics]) -> str | None:
+def _stalled(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     if _passes(rules, history):
         return None
     return next(

@@ -1,9 +1,9 @@
 """Compose a message from the database and the campaign's files, and send it; runs in a process that may be killed."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from faser_align.campaign.manifest import read_record
@@ -18,6 +18,9 @@ from faser_align.state import database
 from faser_align.state.facts import facts as about
 from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
+
+if TYPE_CHECKING:
+    from faser_align.campaign.message_facts import Entry, Facts
 
 FOREIGN = ("reason", "failed", "held", "files_lost", "notes", "no_plot")  # facts with texts of other programs
 LOGS_MAX = 8  # one of each kind of failure
@@ -55,8 +58,8 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
         return
     facts = message_facts(folder, claimed)
     # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
-    foreign = {key: redact_all(facts[key], targets.values()) for key in FOREIGN if key in facts}
-    message = compose({**facts, **foreign}, record["config"]["notify"].get("templates", ""))
+    foreign = redact_all({key: value for key, value in facts.items() if key in FOREIGN}, targets.values())
+    message = compose(facts | foreign, record["config"]["notify"].get("templates", ""))
     for problem in message.problems:
         log.write(folder, f"message: {redact_all(problem, targets.values())}")
     for found in notifier.send(target, message, facts["key"], facts["thread"], claimed.reached):
@@ -66,7 +69,7 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
             yield ("accepted", "") if found.accepted else ("refused", found.words)
 
 
-def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
+def message_facts(folder: str, claimed: Claim) -> "Facts":
     """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
     _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
@@ -94,9 +97,9 @@ def message_facts(folder: str, claimed: Claim) -> dict[str, Any]:
     return facts | {"steps": steps}
 
 
-def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:
+def _add_logs(folder: str, failed: "list[Entry]") -> None:
     """Add the end of the job's own log to the first node of each kind of failure."""
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, Entry] = {}
     for row in failed:
         first.setdefault(normalise_reason(row["why"]), row)
     for row in list(first.values())[:LOGS_MAX]:
@@ -104,7 +107,7 @@ def _add_logs(folder: str, failed: list[dict[str, Any]]) -> None:
         row |= {"log": list(end.lines), "error": end.error}
 
 
-def picture(facts: Mapping[str, Any]) -> dict[str, Any]:
+def picture(facts: "Facts") -> "Facts":
     """The plot that the last Millepede job drew, or why there is none; nothing for iterations of older programs."""
     if facts.get("no_plot") or not facts.get("plot"):
         return {}

@@ -3,13 +3,13 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from faser_align.campaign import layout
+from faser_align.fsm.metrics import Constants
 from faser_align.jobs.program import Iteration
 
 
-def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> dict[str, Any]:
+def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> Constants:
     """Return the metrics about an iteration's constants.
 
     Args:
@@ -18,9 +18,9 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> d
         result: path of its resulting constants; None without a result.
 
     Returns:
-        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the constants
-            differ from
-        the previous iteration's result or from the submitted ones. An expert may change them; the iteration uses them.
+        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the
+        constants differ from the previous iteration's result or from the submitted ones. An expert may change them; the
+        iteration uses them.
     """
     begun = _sha256(start)
     handed = _handed_on(iteration)
@@ -31,7 +31,7 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> d
     }
 
 
-def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
+def validation_facts(before: Iteration, after: Iteration) -> Constants:
     """Return the metrics about the constants that a validation compared.
 
     Args:
@@ -40,8 +40,7 @@ def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
 
     Returns:
         ``before_sha256``, ``after_sha256``, and ``changed_by_hand``: the halves, ``before`` and ``after``, whose
-            constants
-        differ from the submitted ones or from the last iteration's result.
+        constants differ from the submitted ones or from the last iteration's result.
 
     Raises:
         OSError: constants cannot be read.
@@ -50,7 +49,7 @@ def validation_facts(before: Iteration, after: Iteration) -> dict[str, Any]:
     facts["after"] = _sha256(Path(after.constants_file()).read_bytes())
     handed = {"before": _submitted(before), "after": _handed_on(after)}
     changed = [half for half, begun in facts.items() if handed[half] not in (None, begun)]
-    return {**{f"{half}_sha256": begun for half, begun in facts.items()}, "changed_by_hand": changed}
+    return {"before_sha256": facts["before"], "after_sha256": facts["after"], "changed_by_hand": changed}
 
 
 def _handed_on(iteration: Iteration) -> str | None:

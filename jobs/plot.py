@@ -7,13 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faser_align.fsm.metrics import Metrics
 from faser_align.system.atomic import temporary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Metrics = Mapping[str, Any]
 
 _INCHES, _DPI = (8.0, 7.2), 100
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c2570c", "#56616b"

@@ -30,7 +30,7 @@ from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
-from faser_align.alignment.quality.momenta import compare, read_momenta
+from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.quality.pivot import turns_layers
 from faser_align.alignment.solver.normal_equations import Normal, normal_equations
@@ -38,6 +38,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm import criteria, exit_codes
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.metrics import Metrics, Momentum
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.plot import plot
@@ -97,7 +98,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics["versions"] = _versions(solved.steering.parent)
     metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
     cost = reconstruction_cost(iteration.folder, stage, number)
-    metrics["reconstruction"] = cost._asdict() if cost else {}
+    metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
     metrics["no_plot"] = _plot(iteration, metrics)
     with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
@@ -105,7 +106,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     _publish(iteration)
 
 
-def _plot(iteration: Iteration, metrics: dict[str, Any]) -> str:
+def _plot(iteration: Iteration, metrics: Metrics) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
     history = []
     for past in iteration.before():
@@ -132,19 +133,23 @@ def _publish(iteration: Iteration) -> None:
         sys.stderr.write(f"the page in {where} is not up to date: {error}\n")
 
 
-def _momentum(iteration: Iteration, used: list[int]) -> dict[str, Any]:
+def _momentum(iteration: Iteration, used: list[int]) -> Momentum:
     """Compare the momenta with the previous iteration and the stage's first; empty if unknown."""
     now = read_momenta([iteration.momenta_file(file) for file in used])
+    drift: Momentum = {}
+    if now is None or iteration.number < 2:
+        return drift
     window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
-    drift = {}
-    for name, number in (("since_before", iteration.number - 1), ("since_first", 1)):
-        if now is None or number < 1 or number == iteration.number:
-            continue
-        earlier = iteration._replace(number=number)
-        before = read_momenta([earlier.momenta_file(file) for file in used])
-        if before is not None:
-            drift[name] = compare(before, now, window)
+    if (before := _momenta_of(iteration, used, iteration.number - 1)) is not None:
+        drift["since_before"] = compare(before, now, window)
+    if (first := _momenta_of(iteration, used, 1)) is not None:
+        drift["since_first"] = compare(first, now, window)
     return drift
+
+
+def _momenta_of(iteration: Iteration, used: list[int], number: int) -> TrackArray | None:
+    earlier = iteration._replace(number=number)
+    return read_momenta([earlier.momenta_file(file) for file in used])
 
 
 def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | None:

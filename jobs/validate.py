@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
 from faser_align.alignment.quality.momenta import compare, read_momenta
@@ -18,6 +17,7 @@ from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
+from faser_align.fsm.metrics import Group, Half, Metrics
 from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.system.atomic import write_text
@@ -38,7 +38,7 @@ def validate(folder: str, stage: int, number: int) -> None:
     groups = {"all": files} | ({"unused": unused} if unused else {})
     with reading_constants():
         constants = validation_facts(after._replace(number=layout.BEFORE), after)
-    metrics: dict[str, Any] = {
+    metrics: Metrics = {
         "format": FORMAT,
         "stage": stage,
         "iteration": number,
@@ -53,10 +53,10 @@ def validate(folder: str, stage: int, number: int) -> None:
         write_text(path, json.dumps(metrics, allow_nan=False))
 
 
-def _compare(after: Iteration, files: Sequence[int]) -> dict[str, Any]:
+def _compare(after: Iteration, files: Sequence[int]) -> Group:
     """Return the counts with each set of constants for these files, and the momentum changes of common tracks."""
     before = after._replace(number=layout.BEFORE)
-    comparison: dict[str, Any] = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
+    comparison: Group = {"before": _summary(_counts(before, files)), "after": _summary(_counts(after, files))}
     old, new = (read_momenta([half.momenta_file(file) for file in files]) for half in (before, after))
     if old is not None and new is not None:
         window = after.config["mille"]["pz_min"], after.config["mille"]["pz_max"]
@@ -74,7 +74,7 @@ def _counts(half: Iteration, files: Sequence[int]) -> Counts:
         return sum((read_counts(path) for path in paths), Counts())
 
 
-def _summary(counts: Counts) -> dict[str, Any]:
+def _summary(counts: Counts) -> Half:
     layers = {key: counts.residual_quantiles_um(layer) for layer, key in enumerate(LAYER_KEYS)}
     return {
         "tracks": counts.tracks_written,

@@ -4,9 +4,9 @@ import math
 from typing import TypeGuard
 
 from faser_align.fsm.reasons import strip_control_characters
+from faser_align.system.formatting import NONE, number
 
 LINE_MAX = 200  # characters of a name or a log line
-NONE = "-"
 
 
 def line(value: object, length_max: int = LINE_MAX) -> str:
@@ -14,13 +14,6 @@ def line(value: object, length_max: int = LINE_MAX) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
     # A program may print a megabyte on one line; the rest would be cut off anyway.
     return cut(" ".join(printable(text[: 20 * length_max]).split()), length_max)
-
-
-def number(value: object, form: str) -> str:
-    """Return ``value`` in a format, a dash if there is none, or a word if it is not finite."""
-    if not _is_number(value):
-        return NONE
-    return format(value, form) if math.isfinite(value) else "not finite"
 
 
 def size(value: object, form: str) -> str:

@@ -1,6 +1,6 @@
 """Compose a message: one view of the event payload, rendered as text, HTML and Markdown.
 
-The payload is a plain mapping in which everything but campaign, event and state may be missing. The wording of an event
+``campaign.message_facts`` describes the payload. The wording of an event
 and the order of its parts are in its own template (``converged.j2``), the three forms in ``message.txt.j2``,
 ``message.html.j2`` and ``message.md.j2``. ``notifiers.templates`` loads the user's templates.
 """
@@ -8,10 +8,11 @@ and the order of its parts are in its own template (``converged.j2``), the three
 import re
 from dataclasses import dataclass, field
 
+from faser_align.campaign.message_facts import Facts
 from faser_align.notifiers.formats import line
 from faser_align.notifiers.templates import Templates
 from faser_align.notifiers.view import Limits, Words
-from faser_align.notifiers.wording import Facts, names, view
+from faser_align.notifiers.wording import names, view
 
 _SUBJECT_MAX = 180  # characters; a mail client shows fewer than half of them
 MARKDOWN_MAX = 16_000  # characters; Mattermost accepts 16,383 per post
@@ -40,12 +41,7 @@ class Message:
 def compose(facts: Facts, folder: str = "") -> Message:
     """Write the message about an event of a campaign.
 
-    ``facts`` may contain ``campaign``, ``event``, ``state``, ``reason``, ``stage``, ``stages``, ``iteration``,
-    ``iterations``, ``rows`` (one per iteration, oldest first), ``files_lost``, ``held``, ``failed``, ``weak`` (name,
-    moved_um, error_um), ``solver``, ``wall_s``, ``cpu_s``, ``saved`` (iterations, allowed, wall_s, cpu_s),
-    ``constants``, ``folder``, ``plot`` and ``picture`` or ``no_plot``, ``page``, ``steps`` (words, command), ``key``,
-    ``utc``. Names, reasons and log lines may contain anything: they cannot become a header, a tag, a link or a mention.
-
+    Names, reasons and log lines of ``facts`` may contain anything: they cannot become a header, a tag, a link or a mention.
     Templates in ``folder`` replace ours of the same name; ``problems`` names each one that cannot be used.
     """
     templates = Templates(folder)

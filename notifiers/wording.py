@@ -4,27 +4,27 @@ Templates only arrange the view, so that text, HTML and Markdown have the same c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from faser_align.campaign.layout import raw_name
+from faser_align.campaign.message_facts import Entry, Facts, Row
 from faser_align.campaign.next_steps import Step
 from faser_align.fsm.reasons import normalise_reason
 from faser_align.notifiers.formats import (
     LINE_MAX,
-    NONE,
     above_zero,
     count,
     cut,
     duration,
     line,
-    number,
     printable,
     size,
     with_unit,
 )
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
+from faser_align.system.formatting import NONE, number
 
-Facts = Mapping[str, Any]
+Listed = TypeVar("Listed")
 
 ROWS_MAX = 12  # iterations in the table
 NAMED_MAX = 3  # nodes named if several have the same problem
@@ -39,7 +39,7 @@ _LIGHT = "\N{LARGE BLUE CIRCLE}"
 def names(facts: Facts) -> dict[str, Any]:
     """Return the variables of an event's template; ``count`` is the number of jobs held or files dropped."""
     event = line(facts.get("event")) or "test"
-    many = len(_entries(facts, "files_lost" if event == "lost" else "held"))
+    many = len(_entries(facts.get("files_lost") if event == "lost" else facts.get("held")))
     return {
         "campaign": line(facts.get("campaign")) or "campaign",
         "event": event,
@@ -55,9 +55,9 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
     """Return what a message shows of an event; missing fields of the payload are omitted."""
     known, steps = names(facts), _steps(facts)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
-    rows = _entries(facts, "rows")
-    urgent = _listings(facts, limits, (("Failed", "failed"), ("Held", "held")))
-    losses = _listings(facts, limits, (("Files lost", "files_lost"),))
+    rows = _entries(facts.get("rows"))
+    urgent = _listings(limits, (("Failed", facts.get("failed")), ("Held", facts.get("held"))))
+    losses = _listings(limits, (("Files lost", facts.get("files_lost")),))
     if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
         reason = ""  # the list shows it with the node
     return View(
@@ -90,9 +90,8 @@ def _steps(facts: Facts) -> tuple[Step, ...]:
     return tuple(Step(line(words), " ".join(printable(command).split("\n"))) for words, command in steps)
 
 
-def _entries(facts: Facts, key: str) -> list[Facts]:
-    value = facts.get(key)
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list | tuple) else []
+def _entries(listed: Sequence[Listed] | None) -> list[Listed]:
+    return [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list | tuple) else []
 
 
 def _at(facts: Facts) -> str:
@@ -121,10 +120,10 @@ def _progress(facts: Facts) -> str:
     return text + _of_stage(facts) if text else ""
 
 
-def _changes(rows: Sequence[Facts]) -> tuple[Change, ...]:
+def _changes(rows: Sequence[Row]) -> tuple[Change, ...]:
     if not rows:
         return ()
-    now, before = rows[-1], rows[-2] if len(rows) > 1 else {}
+    now, before = rows[-1], rows[-2] if len(rows) > 1 else Row()
     changes = [
         Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
         Change(
@@ -156,7 +155,7 @@ def _validation(groups: object) -> Table:
     return Table(("files", "tracks", "chi2/ndf before", "chi2/ndf after"), tuple(rows), note)
 
 
-def _half(group: Facts, when: str) -> Facts:
+def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:
     half = group.get(when)
     return half if isinstance(half, Mapping) else {}
 
@@ -169,7 +168,7 @@ def _largest(value: object) -> str:
     return f"{shown} ({place})" if place else shown
 
 
-def _table(rows: Sequence[Facts], staged: bool) -> Table:
+def _table(rows: Sequence[Row], staged: bool) -> Table:
     columns = ("iteration", "files", "tracks", "chi2/ndf", "residual shift [um]", "largest correction")
     hidden = max(0, len(rows) - ROWS_MAX)
     before = "iteration before these is" if hidden == 1 else "iterations before these are"
@@ -177,7 +176,7 @@ def _table(rows: Sequence[Facts], staged: bool) -> Table:
     return Table(columns, tuple(_row(row, staged) for row in rows[hidden:]), note, words=len(columns) - 1)
 
 
-def _row(row: Facts, staged: bool) -> tuple[str, ...]:
+def _row(row: Row, staged: bool) -> tuple[str, ...]:
     iteration = number(row.get("iteration"), "d") if count(row.get("iteration")) else NONE
     used, expected = (number(row.get(key), ",") for key in ("files_used", "files_expected"))
     return (
@@ -190,11 +189,10 @@ def _row(row: Facts, staged: bool) -> tuple[str, ...]:
     )
 
 
-def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -> tuple[Listing, ...]:
+def _listings(limits: Limits, wanted: Sequence[tuple[str, Sequence[Entry] | None]]) -> tuple[Listing, ...]:
     listings = []
-    for title, key in wanted:
-        entries = _entries(facts, key)
-        if entries:
+    for title, listed in wanted:
+        if entries := _entries(listed):
             groups = _grouped(entries, limits)[: limits.items]
             listings.append(Listing(title, tuple(_item(group, limits) for group in groups), len(entries)))
     return tuple(listings)
@@ -203,7 +201,9 @@ def _listings(facts: Facts, limits: Limits, wanted: Sequence[tuple[str, str]]) -
 def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
     """Return the weak modes along which the last correction moved, largest move first."""
     moved = [
-        (mode, move) for mode in _entries(facts, "weak") if (move := above_zero(mode.get("moved_um"))) >= _WEAK_UM_MIN
+        (mode, move)
+        for mode in _entries(facts.get("weak"))
+        if (move := above_zero(mode.get("moved_um"))) >= _WEAK_UM_MIN
     ]
     moved.sort(key=lambda one: -one[1])
     shown = []
@@ -214,19 +214,19 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
     return (Listing("Weak modes that moved", tuple(shown), len(moved)),) if shown else ()
 
 
-def _grouped(entries: Sequence[Facts], limits: Limits) -> list[list[Facts]]:
+def _grouped(entries: Sequence[Entry], limits: Limits) -> list[list[Entry]]:
     """Group entries with the same problem, also on other hosts and files: thousands may have failed."""
-    groups: dict[str, list[Facts]] = {}
+    groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(normalise_reason(_why(entry, limits)), []).append(entry)
     return list(groups.values())
 
 
-def _why(entry: Facts, limits: Limits) -> str:
+def _why(entry: Entry, limits: Limits) -> str:
     return line(entry.get("why") or entry.get("reason"), limits.sentence).rstrip(".")
 
 
-def _names(group: Sequence[Facts]) -> str:
+def _names(group: Sequence[Entry]) -> str:
     """Return names separated by commas; of many the first ones, and the number of others."""
     named = [_name(entry) for entry in group[:NAMED_MAX]]
     more = len(group) - NAMED_MAX
@@ -235,7 +235,7 @@ def _names(group: Sequence[Facts]) -> str:
     return " and ".join(part for part in (", ".join(named[:-1]), named[-1]) if part)
 
 
-def _name(entry: Facts) -> str:
+def _name(entry: Entry) -> str:
     node = line(entry.get("node"), 80)
     raw = entry.get("file")
     file = "" if raw is None else f"file {raw_name(raw) if isinstance(raw, int) else line(raw, 12)}"
@@ -245,7 +245,7 @@ def _name(entry: Facts) -> str:
     return f"{file} ({node})" if file and node else file or node or "unknown node"
 
 
-def _item(group: Sequence[Facts], limits: Limits) -> Item:
+def _item(group: Sequence[Entry], limits: Limits) -> Item:
     """Return one item for entries with the same problem, with the first one's fix and log."""
     entry = group[0]
     log = entry.get("log")

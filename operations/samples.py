@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from faser_align.campaign.message_facts import Facts, Row
 from faser_align.campaign.next_steps import Step, held_steps, next_steps
 from faser_align.config.near import nearest
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.metrics import Group
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
 from faser_align.state import database
 from faser_align.system.bounded import Worker
@@ -136,23 +138,26 @@ def sample(event: str, utc: str, templates: str) -> Any:
     return message
 
 
-def facts(utc: str, event: str = "test") -> dict[str, object]:
+def facts(utc: str, event: str = "test") -> Facts:
     """Return the payload of a sample event."""
-    keys = ("iteration", "tracks", "chi2_per_ndf", "effect_um", "significance")
-    rows = [
+    rows: list[Row] = [
         {
-            **dict(zip(keys, row[:-1], strict=True)),
+            "iteration": iteration,
+            "tracks": tracks,
+            "chi2_per_ndf": chi2,
+            "effect_um": shift,
+            "significance": delta_chi2,
             "stage": 1,
             "files_used": 6,
             "files_expected": 6,
-            "largest": {"dof": "module.y", "where": "003", "value": row[-1], "unit": "um"},
+            "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um"},
         }
-        for row in _ROWS_OF.get(event, _ROWS)
+        for iteration, tracks, chi2, shift, delta_chi2, largest in _ROWS_OF.get(event, _ROWS)
     ]
     solved = len(rows)
     constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
     steps = next_steps(event, command="faser-align", name="example", constants=constants, start="start.txt")
-    found: dict[str, object] = {
+    found: Facts = {
         "campaign": "example",
         "event": event,
         "state": _STATES.get(event, event),
@@ -181,11 +186,11 @@ def facts(utc: str, event: str = "test") -> dict[str, object]:
     return found | _befell(event)
 
 
-def _befell(event: str) -> dict[str, object]:
+def _befell(event: str) -> Facts:
     """Return a sample's nodes, saved iterations and iteration limit."""
     name, _, cure = _CRASHED
     log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
-    found: dict[str, dict[str, object]] = {
+    found: dict[str, Facts] = {
         "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
         "exhausted": {"iterations": 3},
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
@@ -198,9 +203,12 @@ def _befell(event: str) -> dict[str, object]:
     return found.get(event, {})
 
 
-def _compared(tracks: int, before: float, after: float) -> dict[str, object]:
+def _compared(tracks: int, before: float, after: float) -> Group:
     """Return a group of a validation's files."""
-    return {when: {"tracks": tracks, "chi2_per_ndf": value} for when, value in (("before", before), ("after", after))}
+    return {
+        "before": {"tracks": tracks, "chi2_per_ndf": before},
+        "after": {"tracks": tracks, "chi2_per_ndf": after},
+    }
 
 
 def choose(target: str | None, config: str, templates: str = "") -> Choice:

@@ -8,6 +8,7 @@ from typing import Any
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, reduce, reduce_campaign, table
+from faser_align.fsm.metrics import Metrics
 from faser_align.predecessor.folder import Past, Place
 from faser_align.state import database, writer
 from faser_align.state.write.load import load
@@ -17,7 +18,7 @@ DAGMAN = "imported"  # in place of the DAGMan job's id
 JUDGED = "imported: faser-alignment-script makes no decisions"
 
 
-def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[dict[str, Any]], record: Manifest) -> int:
+def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[Metrics], record: Manifest) -> int:
     """Record all events as hooks would have.
 
     Args:
@@ -73,7 +74,7 @@ def _why(past: Past) -> str:
     return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
 
 
-def _events(place: Place, metrics: dict[str, Any], *, last: bool, record: Manifest) -> "Iterator[events.Event]":
+def _events(place: Place, metrics: Metrics, *, last: bool, record: Manifest) -> "Iterator[events.Event]":
     past = place.past
     for file in past.tracks:
         yield _pre(layout.reco_node(place.stage, place.number, file), past.began)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.parameters.constants import (
@@ -15,13 +14,14 @@ from faser_align.alignment.parameters.constants import (
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.metrics import Data, Resources, Step, corrections, iteration_metrics, relative_size
 from faser_align.campaign import layout
+from faser_align.fsm.metrics import Metrics
 from faser_align.predecessor.folder import Place, Run
 from faser_align.system.atomic import write_text
 
 DIGITS = 1e-4  # relative; pede prints five digits
 
 
-def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[str, Any]:
+def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> Metrics:
     """Write the iteration's metrics beside its result; unknown values are None or left out."""
     past = place.past
     solved = [run for run in past.runs if run.solution.result]
@@ -45,12 +45,13 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> dict[
         notes.append(odd)
         metrics["notes"] = [*metrics.get("notes", []), odd]
     if past.runs and not solved:
-        metrics["solver"] = {"backend": "pede", **_end(past.runs[-1])}
+        code, text = _end(past.runs[-1])
+        metrics["solver"] = {"backend": "pede", "end_code": code, "end_text": text}
     write_text(layout.metrics_file(new, place.stage, place.number), json.dumps(metrics, allow_nan=False))
     return metrics
 
 
-def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Constants, files: int) -> dict[str, Any]:
+def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Constants, files: int) -> Metrics:
     """Return metrics from pede's runs, without those that need the tracks."""
     steps: list[Step] = []
     for run in runs:
@@ -70,30 +71,26 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
         last=False,
     )
     log = runs[-1].solution
-    for key in ("residual_max_mm", "residual_max_final", "converted_again", "wall_s", "cpu_s", "max_memory_mb"):
-        metrics[key] = None
+    metrics |= {"residual_max_mm": None, "residual_max_final": None, "converted_again": None}
+    metrics |= {"wall_s": None, "cpu_s": None, "max_memory_mb": None}
     metrics |= {"hits": {}, "momentum": {}, "residuals": {}, "tracks": {"used": log.records or None}}
-    metrics["solver"] |= _end(runs[-1])
+    metrics["solver"]["end_code"], metrics["solver"]["end_text"] = _end(runs[-1])
     if not log.records:
         metrics["solver"] |= {"records": None, "rejects": None}
     for step, run in zip(metrics["steps"], runs, strict=True):
-        step |= _end(run)
+        step["end_code"], step["end_text"] = _end(run)
         if not run.solution.n_variable:
             step |= {"free_parameters": None, "variable": None}
         step["measurements"] = None
     return metrics
 
 
-def _end(run: Run) -> dict[str, Any]:
+def _end(run: Run) -> tuple[int | str, str]:
     """Return pede's end code and text; empty if it left none."""
-    known = run.solution.end_code >= 0
-    return {
-        "end_code": run.solution.end_code if known else "",
-        "end_text": run.solution.end_text if known else "",
-    }
+    return (run.solution.end_code, run.solution.end_text) if run.solution.end_code >= 0 else ("", "")
 
 
-def _of_constants(place: Place, applied: Constants | None) -> dict[str, Any]:
+def _of_constants(place: Place, applied: Constants | None) -> Metrics:
     """Return metrics of an iteration without a pede result: the change of its constants, if any."""
     moved = [label for label, parameter in PARAMETERS.items() if any((applied or {}).get(parameter.key, ()))]
     return {

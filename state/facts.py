@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign import layout
@@ -13,16 +13,17 @@ from faser_align.fsm.next_message import TOGETHER
 from faser_align.state import queries
 from faser_align.state.outbox import Claim
 
+if TYPE_CHECKING:
+    from faser_align.campaign.message_facts import Entry, Facts, Largest, Row, Saved
+    from faser_align.fsm.metrics import Metrics, Mode
 
-def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
+
+def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     """Return what a message says of its event, and of the campaign at that time.
 
     Args:
         db: the state database.
         claimed: the message.
-
-    Returns:
-        The dictionary that ``notifiers.message.compose`` describes.
     """
     campaign = queries.campaign(db)
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
@@ -35,7 +36,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
     limit = db.execute(
         "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
     ).fetchone()[0]
-    message: dict[str, Any] = {
+    message: Facts = {
         "campaign": campaign["name"],
         "folder": campaign["folder"],
         "dag_id": event["dag_id"],
@@ -56,7 +57,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
         "held": [{"node": n["node"], "reason": n["reason"]} for n in then if n["state"] == "held"],
         "failed": [{"node": n["node"], "why": n["reason"]} for n in then if n["state"] == "failed"],
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
-        "constants": solved and layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]),
+        "constants": layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]) if solved else None,
         "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
         "cpu_s": _sum_of(_cpu_s(row["metrics"]) for row in iterations),
         "key": f"{campaign['name']}/{event['id']}",
@@ -110,9 +111,9 @@ def validation_notes(found: Mapping[str, Any]) -> list[str]:
     return [str(note) for note in found.get("metrics", {}).get("notes", [])]
 
 
-def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def weak_modes(metrics: "Metrics") -> "list[Mode]":
     """Return the weak modes that an iteration moved in any step, each once, with its largest move."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Mode] = {}
     for step in metrics.get("steps") or ():
         for mode in (step.get("parts") or {}).get("modes") or ():
             known = found.setdefault(mode["name"], mode)
@@ -121,7 +122,7 @@ def weak_modes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _cpu_s(metrics: Mapping[str, Any]) -> float | None:
+def _cpu_s(metrics: "Metrics") -> float | None:
     """Return the CPU time of an iteration (s), of its reconstruction and its Millepede job; None if one is unknown."""
     reconstruction, solution = (metrics.get("reconstruction") or {}).get("cpu_s"), metrics.get("cpu_s")
     return None if reconstruction is None or solution is None else float(reconstruction + solution)
@@ -134,31 +135,35 @@ def _sum_of(values: Iterable[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(found) else None
 
 
-def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> "Saved":
     """Return the cost of allowed iterations that were not needed, at the mean cost (s) of those that ran."""
     allowed = db.execute("SELECT count(*) FROM nodes WHERE kind = 'mille' AND stage > 0").fetchone()[0]
     left = allowed - len(iterations)
-    saved: dict[str, Any] = {"iterations": left, "allowed": allowed}
-    for key, values in (
-        ("wall_s", [row["wall_s"] for row in iterations]),
-        ("cpu_s", [_cpu_s(row["metrics"]) for row in iterations]),
-    ):
-        known = [value for value in values if value is not None]
-        saved[key] = left * sum(known) / len(known) if known else None
-    return saved
+    return {
+        "iterations": left,
+        "allowed": allowed,
+        "wall_s": _cost_of(left, (row["wall_s"] for row in iterations)),
+        "cpu_s": _cost_of(left, (_cpu_s(row["metrics"]) for row in iterations)),
+    }
 
 
-def _together(db: sqlite3.Connection, claimed: Claim) -> dict[str, Any]:
+def _cost_of(count: int, costs: Iterable[float | None]) -> float | None:
+    """Return the cost of ``count`` iterations at the mean of the known ones, or None without any."""
+    known = [cost for cost in costs if cost is not None]
+    return count * sum(known) / len(known) if known else None
+
+
+def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     """Return how many holds, or dropped files, one message is about, with the reason of the first."""
     query = "SELECT node, job_id AS job, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?"
     nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
     first, jobs = nodes[0], len({(node["node"], node["job"]) for node in nodes})
     named = first["node"] if jobs == 1 else f"{first['node']} and {jobs - 1} more"
-    said: dict[str, Any] = {"reason": f"{named}: {first['reason'] or 'no reason given'}", "count": jobs}
+    said: Facts = {"reason": f"{named}: {first['reason'] or 'no reason given'}", "count": jobs}
     if claimed.kind != "held":
         return said
     # A job may be held twice for one reason.
-    each = {(node["node"], node["job"], node["reason"]): node for node in nodes}
+    each: dict[tuple[str, str, str], Entry] = {(node["node"], node["job"], node["reason"]): node for node in nodes}
     return {**said, "held": list(each.values())}
 
 
@@ -179,9 +184,9 @@ def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
     return [*found, doubt] if doubt else found
 
 
-def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
+def summary(iteration: Mapping[str, Any]) -> "Row":
     """Return the metrics of an iteration that every table has; None for unknown ones."""
-    metrics = iteration.get("metrics", {})
+    metrics: Metrics = iteration.get("metrics", {})
     files, solver = metrics.get("files", {}), metrics.get("solver", {})
     return {
         "stage": iteration["stage"],
@@ -200,9 +205,12 @@ def summary(iteration: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def largest(metrics: dict[str, Any]) -> dict[str, Any] | None:
+def largest(metrics: "Metrics") -> "Largest | None":
     """Return the largest finite correction of an iteration as a length, or as an angle if no length was free."""
-    known = {dof: c for dof, c in metrics.get("corrections", {}).items() if c["largest"] is not None}
-    found = [{"dof": dof, **c, "value": c["largest"]} for dof, c in known.items()]
+    found: list[Largest] = [
+        {"dof": dof, **c, "value": value}
+        for dof, c in metrics.get("corrections", {}).items()
+        if (value := c["largest"]) is not None
+    ]
     lengths = [c for c in found if c["unit"] == "um"] or found
     return max(lengths, key=lambda c: abs(c["value"]), default=None)

@@ -5,12 +5,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import CampaignError, UserError
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 Findings = Iterator[str]
 AS_TOLD = "as DAGMan was told"  # how the reason of a decision begins that ``repair`` took from DAGMan's logs
@@ -54,7 +57,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
                 yield f"the decision on {of} is {verdict}; its metrics say {' or '.join(sorted(allowed))}"
 
 
-def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: list[dict[str, Any]]) -> set[str]:
+def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: "list[Metrics]") -> set[str]:
     """What the metrics say by the limits at submission, and by those after each change."""
     import copy
 

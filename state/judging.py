@@ -7,7 +7,7 @@ it is rebuilt.
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout
@@ -15,6 +15,9 @@ from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, exit_codes, table, validation, verdict
 from faser_align.fsm.criteria import Rules
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 LOG_BYTES = 4096
 REASON_CHARS_MAX = 400
@@ -38,7 +41,7 @@ def judge(record: Manifest, event: "events.Post") -> "events.Post":
     return {**event, **decision, "exit": exit_codes.verdict_exit(moves, last=stage == len(record["stages"]))}
 
 
-def decide(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple[verdict.Verdict, str]:
+def decide(record: Manifest, stage: int, history: "list[Metrics]") -> tuple[verdict.Verdict, str]:
     """Return the verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
     if stage == layout.VALIDATION:
         result = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
@@ -54,7 +57,7 @@ def decide(record: Manifest, stage: int, history: list[dict[str, Any]]) -> tuple
     )
 
 
-def read_metrics(folder: str, stage: int, iteration: int) -> list[dict[str, Any]]:
+def read_metrics(folder: str, stage: int, iteration: int) -> "list[Metrics]":
     """Return ``metrics.json`` of iterations 1 to ``iteration`` of a stage, or the validation's; None for non-finite numbers.
 
     Raises:

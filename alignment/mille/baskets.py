@@ -14,7 +14,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from faser_align.alignment.arrays import IntArray
+
 Bytes = npt.NDArray[np.uint8]
 
 SPILL_BYTES = 2 << 20  # larger baskets are decompressed to a temporary file

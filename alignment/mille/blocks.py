@@ -1,6 +1,7 @@
 """Read Mille binaries, plain or gzipped, in blocks of whole records.
 
-A record is ``int32 L``, then n values and n int32 indices, ``L = 2n`` for float32 values and ``L = -2n`` for float64.
+A record is ``int32 L``, then n values and n int32 indices, ``L = 2n`` for float32 values and ``L = -2n`` for float64;
+little-endian, without padding.
 """
 
 import gzip
@@ -13,9 +14,27 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.mille.records import EMPTY, LeftoverError, MilleError
+from faser_align.fsm.errors import UserError
 
 _GZIP = b"\x1f\x8b"
+EMPTY = 20  # pede's code for a record without words, which is not truncated
+
+
+class MilleError(UserError):
+    """A damaged Mille binary; ``code`` is pede's end code, ``binary`` the binary's number from 1."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.binary = 0  # unknown
+
+
+class LeftoverError(MilleError):
+    """``number`` bytes, one to three, follow the last record. pede's READC takes them for the end of the file."""
+
+    def __init__(self, path: str | os.PathLike[str], number: int) -> None:
+        super().__init__(f"{path} is truncated or no Mille binary: {number} bytes follow its last record", 18)
+        self.number = number
 
 
 class Block(NamedTuple):

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.baskets import SPILL_BYTES, Basket, read_basket, spill
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _NUMBERS = ("double", "float", *(f"std::{u}int{bits}_t" for u in ("", "u") for bits in (16, 32, 64)))
 

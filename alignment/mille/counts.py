@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.metrics import Module
 from faser_align.system.atomic import write_text
 
 LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
 RESIDUAL_EDGES_MM = np.linspace(-0.5, 0.5, 501)
 MOMENTUM_EDGES_GEV = np.logspace(1.0, 5.0, 801)
 FORMAT = 1
-
-IntArray = npt.NDArray[np.int64]
 
 
 def _residual_bins() -> IntArray:
@@ -182,9 +181,9 @@ class Counts:
                     hits[f"{key}{module}"] = [kept, cut]
         return hits
 
-    def module_residuals_um(self) -> dict[str, dict[str, float]]:
+    def module_residuals_um(self) -> dict[str, Module]:
         """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""
-        residuals = {}
+        residuals: dict[str, Module] = {}
         for layer, key in enumerate(LAYER_KEYS):
             for module in range(8):
                 hits, total, squares = self.module_residuals[layer, module].tolist()
@@ -240,9 +239,7 @@ def read_counts(path: str | os.PathLike[str]) -> Counts:
         raise UserError(f"{path} does not hold the counts of a conversion ({error}); convert the file again") from error
 
 
-def _quantiles(
-    bins: IntArray, edges: npt.NDArray[np.float64], fractions: tuple[float, ...]
-) -> tuple[float, ...] | None:
+def _quantiles(bins: IntArray, edges: FloatArray, fractions: tuple[float, ...]) -> tuple[float, ...] | None:
     total = int(bins.sum())
     if total == 0:
         return None

@@ -1,39 +1,19 @@
-"""Read Mille binaries in chunks of records, with pede's checks.
+"""Read a whole Mille binary as arrays, with pede's checks of each record's structure.
 
-A record is ``int32 L``, then n values and n int32 indices: float32 values and L = 2n, or float64 values and L = -2n;
-little-endian, without padding. Zeros among the indices define the structure: after word 0 the first zero marks a
+Zeros among the indices define the structure: after word 0 the first zero marks a
 measured value, the next one its error, and so on.
 """
 
 import os
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.mille.blocks import Block, MilleError, iterate_blocks
 from faser_align.alignment.pede.steering_words import nearest
-from faser_align.fsm.errors import UserError
 
-CHUNK_BYTES = 8 << 20
-EMPTY = 20  # pede's code for a record without words, which is not truncated
-
-
-class MilleError(UserError):
-    """A damaged Mille binary; ``code`` is pede's end code, ``binary`` the binary's number from 1."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-        self.binary = 0  # unknown
-
-
-class LeftoverError(MilleError):
-    """``number`` bytes, one to three, follow the last record. pede's READC takes them for the end of the file."""
-
-    def __init__(self, path: str | os.PathLike[str], number: int) -> None:
-        super().__init__(f"{path} is truncated or no Mille binary: {number} bytes follow its last record", 18)
-        self.number = number
+BLOCK_BYTES = 8 << 20
 
 
 class Records(NamedTuple):
@@ -50,85 +30,34 @@ class Records(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
-def read_records(path: str | os.PathLike[str]) -> Records:
-    """Read a whole Mille binary; raise errors as ``iterate_records``."""
-    chunks = list(iterate_records(path))
-    sizes = [np.diff(chunk.offsets) for chunk in chunks]
+def read_records(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Records:
+    """Read a whole Mille binary in blocks of about ``block_bytes``.
+
+    Raises MilleError with pede's code, as ``iterate_blocks``, and 20 if a record's structure is broken or a value is not
+    a number.
+    """
+    parts = [Records(np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64))]
+    for block in iterate_blocks(path, block_bytes):
+        parts.append(_gather(block))
+        _check(parts[-1], path, block.first)
+    sizes = np.concatenate([np.diff(part.offsets) for part in parts])
     return Records(
-        np.concatenate([np.zeros(0), *(chunk.values for chunk in chunks)]),
-        np.concatenate([np.zeros(0, np.int32), *(chunk.indices for chunk in chunks)]),
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate([np.zeros(0, np.int64), *sizes]))]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
     )
 
 
-def iterate_records(path: str | os.PathLike[str], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Records]:
-    """Read a Mille binary in chunks of about ``chunk_bytes`` (at least one record).
-
-    Raises MilleError with pede's code: 18 if the file is truncated or not a Mille binary, 20 if a record is empty, its
-    structure is broken or a value is not a number, and 15 if the file cannot be opened. LeftoverError (18) comes after
-    the last record.
-    """
-    try:
-        data = np.fromfile(path, np.uint8) if os.path.getsize(path) == 0 else np.memmap(path, np.uint8, "r")
-    except OSError as error:
-        raise MilleError(f"cannot open the Mille binary {path}: {error.strerror}", 15) from error
-    words = data[: len(data) // 4 * 4].view("<i4")
-    first = 0  # number of the chunk's first record, for messages
-    for starts, lengths, broken in _chunks(words, chunk_bytes):
-        if len(starts):
-            records = _gather(words, starts, lengths)
-            _check(records, path, first)
-            yield records
-            first += len(starts)
-        if broken == EMPTY:
-            raise MilleError(f"{path}: record {first + 1} is empty", EMPTY)
-        if broken:
-            raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", broken)
-    if len(data) % 4:
-        raise LeftoverError(path, len(data) % 4)
-
-
-def _chunks(
-    words: npt.NDArray[np.int32], chunk_bytes: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]]:
-    """Yield starts and lengths L of each chunk's records, and the code of the error after them, 0 for none."""
-    position, end, limit = 0, len(words), chunk_bytes // 4
-    starts: list[int] = []
-    lengths: list[int] = []
-    begin = 0
-    while position < end:
-        length = words.item(position)
-        size = abs(length) // 2 * (2 if length > 0 else 3)
-        if not size or position + size >= end:
-            yield np.array(starts, np.int64), np.array(lengths, np.int64), 18 if size else EMPTY
-            return
-        starts.append(position)
-        lengths.append(length)
-        position += 1 + size
-        if position - begin >= limit:
-            yield np.array(starts, np.int64), np.array(lengths, np.int64), 0
-            starts, lengths, begin = [], [], position
-    yield np.array(starts, np.int64), np.array(lengths, np.int64), 0
-
-
-def _gather(words: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Records:
-    n = np.abs(lengths) // 2
-    offsets = np.concatenate([[0], np.cumsum(n)])
-    inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], n)
-    double = lengths < 0
-    origin = int(starts[0])
-    chunk = words[origin : int(starts[-1] + 1 + np.where(double[-1], 3, 2) * n[-1])]
-    first = np.repeat(starts - origin + 1, n)
-    indices = chunk[first + np.repeat(np.where(double, 2 * n, n), n) + inside]
-    if not double.any():
-        values = chunk.view("<f4")[first + inside].astype(np.float64)
-    else:
-        values = np.empty(int(offsets[-1]))
-        wide = np.repeat(double, n)
-        values[~wide] = chunk.view("<f4")[(first + inside)[~wide]]
-        at = (first + 2 * inside)[wide]
-        values[wide] = np.stack([chunk[at], chunk[at + 1]], axis=-1).view("<f8")[:, 0]
-    return Records(values, indices, offsets)
+def _gather(block: Block) -> Records:
+    """Return the records of a block: n float32 or, where L is negative, float64 values, then n indices."""
+    values, indices, sizes = [], [], []
+    for start, length in zip(block.starts, block.lengths, strict=True):
+        n = abs(length) // 2
+        end = start + 1 + (2 * n if length < 0 else n)
+        values.append(block.words[start + 1 : end].view("<f8" if length < 0 else "<f4").astype(np.float64))
+        indices.append(block.words[end : end + n])
+        sizes.append(n)
+    return Records(np.concatenate(values), np.concatenate(indices), np.cumsum([0, *sizes]))
 
 
 def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:

@@ -7,9 +7,8 @@ changes give the same alignment.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from faser_align.alignment.arrays import FloatArray, IntArray
 
 # Nominal z of stations and layers, of modules in their layer and of sides in their module (mm); SCTTOPLEVEL and
 # SCTFASERGENERAL of Calypso's geometry, SCT_Frame.cxx, SCT_Module.cxx.
@@ -23,12 +22,12 @@ FIELD_T = 0.57
 _KICK_PER_MM = 0.299792458e-3 * FIELD_T  # rad GeV, for unit charge
 
 
-def offset_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
+def offset_z_mm(ids: IntArray) -> FloatArray:
     """Return the nominal z of hits relative to their layers (mm); ``ids`` as in ``Tracks.ids``."""
     return np.asarray(MODULE_Z_MM[ids // 10 % 10] + SIDE_Z_MM[ids % 10])
 
 
-def designed_z_mm(ids: npt.NDArray[np.int64]) -> FloatArray:
+def designed_z_mm(ids: IntArray) -> FloatArray:
     """Return the nominal z of hits (mm); ``ids`` as in ``offset_z_mm``."""
     return np.asarray(STATION_Z_MM[ids // 1000] + LAYER_Z_MM[ids // 100 % 10] + offset_z_mm(ids))
 
@@ -43,7 +42,7 @@ def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
     return total
 
 
-def track_derivatives(ids: npt.NDArray[np.int64], by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:
+def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:
     """Return the derivatives with respect to x, y (mm), dx/dz, dy/dz and q/p (1/GeV) of the track before the IFT.
 
     Args:

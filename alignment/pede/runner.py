@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faser_align.alignment.pede.histograms_read import read_histograms
 from faser_align.alignment.pede.log import PedeLog, read_log
 from faser_align.alignment.pede.results import END, END_TEXTS, LOG, RESULT, read_end, read_result
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, GOOD_CODES, Solution
@@ -17,6 +16,7 @@ HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 _OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
 OUTPUT = "millepede.out"
 PROBE_S = 20
+_VALUES = re.compile(r"^ *XY-Data +1 +version.*\n.*\n.*\n *x-y-dx-dy *\n((?s:.*?))^ *end of", re.MULTILINE)
 VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
@@ -162,7 +162,7 @@ def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solu
         n_fit=log.n_fit,
         expected_decrease=log.expected_decrease
         if log.decrease_is_exact
-        else _decrease(folder) or log.expected_decrease,
+        else first_decrease(folder / HISTOGRAMS) or log.expected_decrease,
         entries_fixed=fixed,
         iterations=log.iterations,
         memory_mb=log.memory_mb,
@@ -172,9 +172,14 @@ def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solu
     )
 
 
-def _decrease(folder: Path) -> float | None:
-    """Return the first solution's decrease from the histograms: seven digits instead of the table's two."""
+def first_decrease(histograms: Path) -> float | None:
+    """Return the expected decrease of chi2 by the first solution, with seven digits instead of the log's two.
+
+    ``millepede.his`` has as XY data 1 the function value of each evaluation, with the decrease as error of y
+    (mphistab.f90). None if the file or the number is missing.
+    """
     try:
-        return read_histograms(folder / HISTOGRAMS).expected_decrease()
-    except UserError:
+        block = _VALUES.search(histograms.read_text(encoding="utf-8", errors="replace"))
+        return float(block[1].splitlines()[1].split()[3]) if block else None
+    except (OSError, IndexError, ValueError):
         return None

@@ -6,7 +6,6 @@ ones (a score test). Chance alone gives about 1 per parameter.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,11 @@ import numpy.typing as npt
 from faser_align.alignment.parameters.labels import PARAMETERS, Parameter
 from faser_align.alignment.quality.weak_modes import determined
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.fsm.metrics import HeldFixed
 
 
-def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float]) -> dict[str, dict[str, Any]]:
-    """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``), as JSON types.
+def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float]) -> dict[str, HeldFixed]:
+    """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``).
 
     Args:
         normal: normal equations of all parameters.
@@ -26,8 +26,8 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
 
     Returns:
         By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
-        those of the free ones), ``expected_decrease``, and ``delta_chi2_per_parameter``, their ratio (also under its deprecated name). A group without such
-        a direction, such as x of layers whose modules are free, is omitted.
+        those of the free ones), ``expected_decrease``, and ``delta_chi2_per_parameter``, their ratio (also under its
+        deprecated name). A group without such a direction, such as x of layers whose modules are free, is omitted.
     """
     groups: dict[str, set[int]] = {}
     for label in normal.labels:
@@ -39,7 +39,7 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
         groups["all"] = set().union(*groups.values())
     gradient = normal.gradient_at(values)
     before = _decrease(normal, set(free), gradient)
-    gains = {}
+    gains: dict[str, HeldFixed] = {}
     for name, labels in groups.items():
         decrease, parameters = _decrease(normal, labels | set(free), gradient)
         gained, more = max(decrease - before[0], 0.0), parameters - before[1]

@@ -6,15 +6,16 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
 from faser_align.alignment.parameters.constants import ZERO, Six
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.held_fixed import held_fixed
+from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.fsm import metrics
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
@@ -90,7 +91,7 @@ class Data:
     residual_max_mm: float
     residual_max_final: bool
     converted_again: bool = False
-    momentum: Mapping[str, Any] = field(default_factory=dict)
+    momentum: metrics.Momentum = field(default_factory=metrics.Momentum)
 
 
 def iteration_metrics(
@@ -105,8 +106,8 @@ def iteration_metrics(
     resources: Resources,
     normal: Normal | None = None,
     last: bool = True,
-) -> dict[str, Any]:
-    """Return the metrics of an iteration as JSON types; unknown numbers and those that are not finite are None.
+) -> metrics.Metrics:
+    """Return the metrics of an iteration; unknown numbers and those that are not finite are None.
 
     Args:
         stage, iteration: from 1.
@@ -149,7 +150,7 @@ def iteration_metrics(
         "converted_again": data.converted_again,
         "chi2_per_ndf": _number(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
-        "momentum": _momentum(counts) | dict(data.momentum),
+        "momentum": {**_momentum(counts), **data.momentum},
         "solver": _solver(backend, steps),
         "steps": step_metrics,
         "determined": _determined([step["parts"] for step in step_metrics], counts.measurements),
@@ -163,7 +164,7 @@ def iteration_metrics(
         "relative": _number(relative_size(correction, constants)),
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
         "errors": _errors(steps),
-        "held_fixed": _finite(held_fixed(normal, free, steps[-1].solution.values)) if normal and near_end else {},
+        "held_fixed": finite(held_fixed(normal, free, steps[-1].solution.values)) if normal and near_end else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,
@@ -189,7 +190,7 @@ def residual_shift_um(solutions: Iterable[Solution], measurements: int) -> float
     return RESOLUTION_UM * math.sqrt(max(sum(d for d in decreases if d is not None), 0.0) / measurements)
 
 
-def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str, dict[str, Any]]:
+def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str, metrics.Correction]:
     """Return rms and largest correction of each degree of freedom with a free label, and the element of the largest.
 
     Both are over the modules or layers with such a label only; the largest keeps its sign.
@@ -197,7 +198,7 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
     keys: dict[str, set[str]] = {}
     for label in free:
         keys.setdefault(PARAMETERS[label].kind, set()).add(PARAMETERS[label].key)
-    by_dof: dict[str, dict[str, Any]] = {}
+    by_dof: dict[str, metrics.Correction] = {}
     for name, (kind, place, factor, unit) in _CORRECTIONS.items():
         if kind not in keys:
             continue
@@ -218,7 +219,7 @@ def _norm(constants: Mapping[str, Six]) -> float:
     return math.sqrt(sum(value**2 for six in constants.values() for value in six))
 
 
-def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
+def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:
     solution = step.solution
     return {
         "name": step.name,
@@ -240,11 +241,11 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> dict[str, Any]:
             {describe(label): _number(weight) for label, weight in direction.items()}
             for direction in solution.undetermined
         ],
-        "parts": _finite(split(normal, step.free, step.moved)) if normal else {},
+        "parts": finite(split(normal, step.free, step.moved)) if normal else {},
     }
 
 
-def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[str, Any]:
+def _determined(parts: Sequence[metrics.Parts], measurements: int) -> metrics.Determined:
     """Return the correction along determined directions, in standard deviations (rms) and as residual shift (um)."""
     if not all(parts) or measurements < 1:
         return {}
@@ -257,7 +258,7 @@ def _determined(parts: Sequence[Mapping[str, Any]], measurements: int) -> dict[s
     }
 
 
-def _solver(backend: str, steps: Sequence[Step]) -> dict[str, Any]:
+def _solver(backend: str, steps: Sequence[Step]) -> metrics.Solver:
     """Return the solver's metrics; the step with the worst end code represents all."""
     worst = max((step.solution for step in steps), key=lambda solution: (solution.end_code < 0, solution.end_code))
     memories = [step.solution.memory_mb for step in steps if step.solution.memory_mb is not None]
@@ -272,7 +273,7 @@ def _solver(backend: str, steps: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def _errors(steps: Sequence[Step]) -> dict[str, Any]:
+def _errors(steps: Sequence[Step]) -> dict[str, float | None]:
     squares: dict[str, list[float]] = {}
     for step in steps:
         for label, error in step.solution.errors.items():
@@ -283,8 +284,8 @@ def _errors(steps: Sequence[Step]) -> dict[str, Any]:
     return {kind: _number(math.sqrt(sum(values) / len(values))) for kind, values in sorted(squares.items())}
 
 
-def _residuals(counts: Counts) -> dict[str, dict[str, float]]:
-    by_layer = {}
+def _residuals(counts: Counts) -> dict[str, metrics.Residuals]:
+    by_layer: dict[str, metrics.Residuals] = {}
     for layer, key in enumerate(LAYER_KEYS):
         quantiles = counts.residual_quantiles_um(layer)
         if quantiles is not None:
@@ -292,7 +293,7 @@ def _residuals(counts: Counts) -> dict[str, dict[str, float]]:
     return by_layer
 
 
-def _momentum(counts: Counts) -> dict[str, Any]:
+def _momentum(counts: Counts) -> metrics.Momentum:
     plus, minus = counts.median_q_over_p()
     return {
         "median_q_over_p_plus": plus,
@@ -306,15 +307,6 @@ def _worst(values: Iterable[float | None]) -> float | None:
     """Return the largest value; None if one is unknown, so that it does not count as small."""
     known = [_number(value) for value in values]
     return None if None in known or not known else max(value for value in known if value is not None)
-
-
-def _finite(value: Any) -> Any:
-    """Return ``value`` with None in place of every number that is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> float | None:

@@ -6,7 +6,10 @@ All readers of metrics rely on these checks: existing values have the right type
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 NUMBER, WORDS = (int, float, None), (str, None)
 
@@ -48,7 +51,7 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def parse_metrics(text: str, source: str) -> dict[str, Any]:
+def parse_metrics(text: str, source: str) -> "Metrics":
     """Return the metrics in ``text``; ``source`` names the file in errors.
 
     Raises ValueError if it is not JSON, or not the shape of metrics.
@@ -62,7 +65,7 @@ def parse_metrics(text: str, source: str) -> dict[str, Any]:
     wrong = fault(value)
     if wrong:
         raise ValueError(f"{source} is malformed: {wrong}")
-    metrics: dict[str, Any] = value
+    metrics: Metrics = value
     return metrics
 
 

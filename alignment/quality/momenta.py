@@ -8,12 +8,12 @@ positions form a fingerprint.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.metrics import MomentumChange
 from faser_align.system.atomic import replacing
 
 TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])
@@ -64,8 +64,8 @@ def read_momenta(paths: Sequence[str]) -> TrackArray | None:
     return tracks[np.argsort(tracks["hits"], kind="stable")]
 
 
-def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]) -> dict[str, Any]:
-    """Compare the momenta of two iterations; return JSON types.
+def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]) -> MomentumChange:
+    """Compare the momenta of two iterations.
 
     Args:
         before, now: tracks from ``read_momenta``.
@@ -74,8 +74,7 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
     Returns:
         ``common`` (tracks inside the window in both), medians of their q/p (1/GeV) per charge before and now,
         ``momentum_change_plus`` and ``_minus`` (relative change of the momentum, 0.03 for 3 %; None if the median
-        changed its sign), and the tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge)
-            or
+        changed its sign), and the tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge) or
         entered it (``gained_low``, ...).
     """
     if window_gev[0] >= window_gev[1]:
@@ -84,18 +83,25 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
     old, new = before[first], now[second]
     was, stays = (_side(tracks["pz"], window_gev) for tracks in (old, new))
     common = (was == 0) & (stays == 0)
-    comparison: dict[str, Any] = {"common": int(common.sum())}
-    for name, sign in (("plus", 1), ("minus", -1)):
-        chosen = common & (np.sign(old["q_over_p"]) == sign)
-        medians = (
-            [float(np.median(tracks["q_over_p"][chosen])) for tracks in (old, new)] if chosen.any() else [None] * 2
-        )
-        comparison[f"median_q_over_p_{name}"] = medians
-        comparison[f"momentum_change_{name}"] = _change(*medians)
-    for name, edge in (("low", -1), ("high", 1)):
-        comparison[f"lost_{name}"] = int(((was == 0) & (stays == edge)).sum())
-        comparison[f"gained_{name}"] = int(((was == edge) & (stays == 0)).sum())
-    return comparison
+    plus, minus = (_medians(old, new, common & (np.sign(old["q_over_p"]) == sign)) for sign in (1, -1))
+    return {
+        "common": int(common.sum()),
+        "median_q_over_p_plus": plus,
+        "momentum_change_plus": _change(*plus),
+        "median_q_over_p_minus": minus,
+        "momentum_change_minus": _change(*minus),
+        "lost_low": int(((was == 0) & (stays == -1)).sum()),
+        "gained_low": int(((was == -1) & (stays == 0)).sum()),
+        "lost_high": int(((was == 0) & (stays == 1)).sum()),
+        "gained_high": int(((was == 1) & (stays == 0)).sum()),
+    }
+
+
+def _medians(old: TrackArray, new: TrackArray, chosen: npt.NDArray[np.bool_]) -> list[float | None]:
+    """Return the medians of q/p of the chosen tracks before and now; None without tracks."""
+    if not chosen.any():
+        return [None, None]
+    return [float(np.median(tracks["q_over_p"][chosen])) for tracks in (old, new)]
 
 
 def _change(before: float | None, now: float | None) -> float | None:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from faser_align.fsm.metrics import Metrics
+
 DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
 
-def notes(metrics: Mapping[str, Any], momentum_max: float) -> list[str]:
+def notes(metrics: Metrics, momentum_max: float) -> list[str]:
     """Return remarks about an iteration; empty if nothing is unusual.
 
     Args:
@@ -37,7 +39,7 @@ def derivative_cut(cut: int, read: int) -> str:
     )
 
 
-def changed_by_hand(metrics: Mapping[str, Any]) -> str:
+def changed_by_hand(metrics: Metrics) -> str:
     """Return a sentence if somebody changed the constants of an iteration or validation, else an empty string."""
     changed = metrics.get("constants", {}).get("changed_by_hand")
     if not changed:
@@ -50,7 +52,7 @@ def changed_by_hand(metrics: Mapping[str, Any]) -> str:
     return f"the constants of iteration {metrics['iteration']}{stage} were changed by hand"
 
 
-def _converted_again(metrics: Mapping[str, Any]) -> str:
+def _converted_again(metrics: Metrics) -> str:
     if not metrics.get("converted_again"):
         return ""
     return (
@@ -59,7 +61,7 @@ def _converted_again(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _drift(metrics: Mapping[str, Any], momentum_max: float) -> str:
+def _drift(metrics: Metrics, momentum_max: float) -> str:
     since = metrics.get("momentum", {}).get("since_first", {})
     changes = [_change(since, name, sign) for name, sign in (("plus", "positive"), ("minus", "negative"))]
     if all(abs(change) <= momentum_max for change, _ in changes):
@@ -81,7 +83,7 @@ def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]
     return 1.0, f"the curvature of {sign} tracks changed its sign"
 
 
-def _weakest(metrics: Mapping[str, Any]) -> str:
+def _weakest(metrics: Metrics) -> str:
     """Return the weak mode that changes momenta, or else the one with the largest move."""
     modes = [mode for step in metrics.get("steps", ()) for mode in step.get("parts", {}).get("modes", ())]
     if not modes:

@@ -11,15 +11,13 @@ times, the data do not determine it: global rotations in particular are constrai
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, Parameter
 from faser_align.alignment.solver.normal_equations import Normal
-
-FloatArray = npt.NDArray[np.float64]
+from faser_align.fsm.metrics import Part, Parts
 
 WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
@@ -40,20 +38,8 @@ _NAMES = {
 _BY_ONE_STATION = (("layer.x", "curvature"), ("layer.y", "curvature"))
 
 
-class Part(NamedTuple):
-    """Part of a correction.
-
-    ``directions`` is the number of its directions, ``rms_um`` its rms over all free parameters, and
-    ``expected_decrease`` its own decrease of chi2.
-    """
-
-    directions: int
-    rms_um: float
-    expected_decrease: float
-
-
-def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> dict[str, Any]:
-    """Split a step's correction into its part along weak directions and the rest; return JSON types.
+def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> Parts:
+    """Split a step's correction into its part along weak directions and the rest.
 
     Args:
         normal: normal equations of all parameters.
@@ -61,12 +47,13 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
         moved: by how much it moved them (mm, rad).
 
     Returns:
-        ``significant`` and ``weak`` (see ``Part``), ``undetermined`` (number of undetermined weak directions), and
+        ``significant`` and ``weak`` (number of directions, rms over all free parameters, decrease of chi2 by this part),
+        ``undetermined`` (number of undetermined weak directions), and
         ``modes``: the weak directions with the largest moves, with name, error (None if infinite) and move.
     """
     values, directions = normal.directions(free)
     if not len(values):
-        nothing = Part(0, 0.0, 0.0)._asdict()
+        nothing: Part = {"directions": 0, "rms_um": 0.0, "expected_decrease": 0.0}
         return {"significant": nothing, "weak": nothing, "undetermined": 0, "modes": []}
     errors = _errors(values)
     median = float(np.median(errors))
@@ -75,8 +62,8 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
     along = directions.T @ normal.in_um(moved)
     modes = sorted(np.flatnonzero(weak), key=lambda at: -abs(along[at]))[:NAMED_MAX]
     return {
-        "significant": _part(along, values, ~weak, len(normal.positions(free)))._asdict(),
-        "weak": _part(along, values, weak, len(normal.positions(free)))._asdict(),
+        "significant": _part(along, values, ~weak, len(normal.positions(free))),
+        "weak": _part(along, values, weak, len(normal.positions(free))),
         "undetermined": int(lost.sum()),
         "modes": [
             {
@@ -89,7 +76,7 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
     }
 
 
-def determined(values: FloatArray) -> npt.NDArray[np.bool_]:
+def determined(values: FloatArray) -> BoolArray:
     """Return which directions the data determine, by eigenvalue: errors up to ``MEASURED`` times the median."""
     errors = _errors(values)
     return np.asarray(errors <= MEASURED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
@@ -147,10 +134,10 @@ def _errors(values: FloatArray) -> FloatArray:
     return np.asarray(1.0 / np.sqrt(np.maximum(values, 1e-30)))
 
 
-def _part(along: FloatArray, values: FloatArray, chosen: npt.NDArray[np.bool_], parameters: int) -> Part:
+def _part(along: FloatArray, values: FloatArray, chosen: BoolArray, parameters: int) -> Part:
     size = along[chosen]
-    return Part(
-        int(chosen.sum()),
-        float(np.sqrt(size @ size / max(parameters, 1))),
-        float(np.maximum(values[chosen], 0.0) @ size**2),
-    )
+    return {
+        "directions": int(chosen.sum()),
+        "rms_um": float(np.sqrt(size @ size / max(parameters, 1))),
+        "expected_decrease": float(np.maximum(values[chosen], 0.0) @ size**2),
+    }

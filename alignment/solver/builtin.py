@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from faser_align.alignment.mille.records import MilleError
+from faser_align.alignment.mille.blocks import MilleError
 from faser_align.alignment.parameters.labels import describe_all
 from faser_align.alignment.pede.results import (
     END,

@@ -9,9 +9,8 @@ of mpqldec, in V04-16).
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from faser_align.alignment.arrays import FloatArray
 
 
 def order(labels: Sequence[Sequence[int]]) -> list[int]:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.mille.blocks import Block
-from faser_align.alignment.mille.records import MilleError, Records, measurement_markers
+from faser_align.alignment.arrays import IntArray
+from faser_align.alignment.mille.blocks import Block, MilleError
+from faser_align.alignment.mille.records import Records, measurement_markers
 from faser_align.alignment.solver.label_sets import LabelSets
 
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
-IntArray = npt.NDArray[np.int64]
 
 _WORDS_MAX = 1 << 22  # per array; larger blocks are halved
 _SHORT_MAX = 20  # maximum number of local parameters for which a record with fewer equations is still fitted
@@ -193,9 +193,7 @@ def _assemble(
     )
 
 
-def _largest_local(
-    indices: npt.NDArray[np.int32], measured: IntArray, local_words: IntArray, n_max: int
-) -> npt.NDArray[np.int64]:
+def _largest_local(indices: npt.NDArray[np.int32], measured: IntArray, local_words: IntArray, n_max: int) -> IntArray:
     largest = np.zeros(len(measured), np.int64)
     for place in range(n_max):
         numbers = indices[np.minimum(measured + 1 + place, len(indices) - 1)]

@@ -7,13 +7,11 @@ The covariance is ``Z (Z^T C Z)^-1 Z^T``, the same as with Lagrange multipliers.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.solver.elimination import basis, reflectors
 from faser_align.alignment.solver.local_fit import invert_symmetric
 from faser_align.alignment.solver.undetermined import directions
-
-FloatArray = npt.NDArray[np.float64]
 
 _EPSILON = 1e-10  # minimum of pivots of the global matrix, as in pede's SQMINL
 _EQUAL = 1e-12  # relative to the original pivot: pivots closer than this differ only by rounding

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.global_fit import Inverse
 from faser_align.alignment.solver.line_search import LineSearch, care_for
@@ -17,9 +17,6 @@ from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.steering_data import SolverError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its square root, the next iteration's cut is 1
@@ -53,7 +50,7 @@ class Iterations:
     first_decrease: float | None = None
     rows: list[IterationRow] = field(default_factory=list)
     matrix_doubts: int = 0
-    entries_few: npt.NDArray[np.bool_] = field(init=False)
+    entries_few: BoolArray = field(init=False)
     globals_max: int = 0
     records_free: int = 0
     passes_s: list[tuple[str, float]] = field(default_factory=list)

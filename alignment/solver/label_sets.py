@@ -7,7 +7,7 @@ What depends only on the labels is computed once per set, and sums over labels a
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from faser_align.alignment.arrays import IntArray
 
 _FACTOR = np.int64(6364136223846793005)  # of a polynomial modulo 2^64, from Knuth's generator MMIX
 _SLOTS = 1 << 14

@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-FloatArray = npt.NDArray[np.float64]
+from faser_align.alignment.arrays import FloatArray
 
 STEP_MAX = 10.0
 POINTS_MAX = 10

@@ -10,11 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.equations import Equations
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 16 * float(np.finfo(np.float64).eps)
 _PIVOT_MIN = 1e-7  # relative to the diagonal element; below it, pede's own order of pivots decides on the rank

@@ -13,14 +13,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.solver.passes import run_pass
 from faser_align.alignment.solver.problem import make_problem
 from faser_align.alignment.solver.steering import parse_steering
-
-FloatArray = npt.NDArray[np.float64]
 
 # rms distances (mm): along a strip of +-63 mm; in x or y over the bore of 100 mm radius (SCTBRLSENSOR, DIPOLEGENERAL)
 STRIP_LEVER_MM, LAYER_LEVER_MM = 36.4, 50.0

@@ -9,11 +9,9 @@ the product is computed for a few hundred of them at once, with those columns on
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _RECORDS = 128  # per product
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
@@ -38,7 +36,7 @@ class Sums:
         self._moments: dict[tuple[int, int], FloatArray] = {}
         self._matrix = np.zeros((n, n)) if with_matrix else None
 
-    def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: npt.NDArray[np.bool_] | None) -> None:
+    def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: BoolArray | None) -> None:
         """Add equations.
 
         Args:

@@ -12,16 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber
 from faser_align.alignment.solver.normal_matrix import Sums
 from faser_align.alignment.solver.source import Source
 from faser_align.alignment.solver.steering_data import Steering
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 

@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.solver.elimination import order
 from faser_align.alignment.solver.global_fit import Constraints
 from faser_align.alignment.solver.passes import Parameters, Pass
 from faser_align.alignment.solver.source import Source
 from faser_align.alignment.solver.steering_data import SolverError, Steering, Terms
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.mille.blocks import Block, iterate_blocks
-from faser_align.alignment.mille.records import LeftoverError, MilleError
+from faser_align.alignment.arrays import BoolArray, IntArray
+from faser_align.alignment.mille.blocks import Block, LeftoverError, MilleError, iterate_blocks
 from faser_align.alignment.solver.equations import Equations, decode
 from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering_data import Binary
-
-IntArray = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
 CACHE_BYTES = 128 << 20  # half of the memory limit of a solution
@@ -78,7 +75,7 @@ class Source:
             self.records_in.append(self.records - before)
         return dict(by_label) if by_record else self.entries(np.ones(len(self.sets), np.bool_))
 
-    def entries(self, sets: npt.NDArray[np.bool_]) -> dict[int, int]:
+    def entries(self, sets: BoolArray) -> dict[int, int]:
         """Return the equations of each label in the given sets."""
         by_label: Counter[int] = Counter()
         for row in self.sets.labels:

@@ -8,11 +8,9 @@ comparable.
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import describe
-
-FloatArray = npt.NDArray[np.float64]
 
 _SHARE_MIN = 0.01  # relative to the largest effect; smaller ones are omitted
 _NAMED_MAX = 6

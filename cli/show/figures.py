@@ -9,6 +9,7 @@ from typing import Any
 from faser_align.cli.show import weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm import renamed
+from faser_align.fsm.metrics import Metrics
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -39,7 +40,7 @@ def _fit(rows: Sequence[Row], staged: bool) -> Grid:
 
 
 def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
-    metrics = row["metrics"]
+    metrics: Metrics = row["metrics"]
     solver = metrics.get("solver", {})
     return (
         _name(row, staged),
@@ -59,7 +60,7 @@ def _use(rows: Sequence[Row], staged: bool) -> Grid:
 
 
 def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
-    metrics = row["metrics"]
+    metrics: Metrics = row["metrics"]
     files, tracks, hits = (metrics.get(key, {}) for key in ("files", "tracks", "hits"))
     cut = hits.get("cut", {}).get("residual")
     kept = hits.get("kept")
@@ -77,7 +78,7 @@ def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
     )
 
 
-def _rejects(metrics: Row) -> int | None:
+def _rejects(metrics: Metrics) -> int | None:
     """Return the number of records that the solver rejected."""
     found = metrics.get("solver", {}).get("rejects")
     return sum(found.values()) if isinstance(found, Mapping) else found

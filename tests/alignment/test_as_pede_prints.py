@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from millerecords import Record, pack, words
+from pedefiles import histogram
 
 from faser_align.alignment.mille.conversion import read_records
-from faser_align.alignment.pede.histograms_read import Histogram, read_histograms
 from faser_align.alignment.solver.builtin import Solution, solve
 
 LINES = "Cfiles\ndata.bin\nmethod inversion 3 0.001\nentries 5 1\n"
@@ -35,12 +35,6 @@ def run(
     (folder / "data.bin").write_bytes(b"".join(pack(record, double=double) for record in records))
     (folder / name).write_text(f"{LINES}{lines}end\n")
     return solve(folder / name)
-
-
-def histogram(folder: Path, number: int, version: int = 0) -> Histogram:
-    """Return one of the run's histograms."""
-    found = read_histograms(folder / "millepede.his").histograms
-    return next(one for one in found if (one.number, one.version) == (number, version))
 
 
 @pytest.mark.parametrize(
@@ -98,15 +92,16 @@ def test_records_with_too_few_equations_are_in_the_histograms(tmp_path: Path) ->
     solution = run(tmp_path, [line()] * 30 + [few(3, 5)] * 8 + [few(2, 2)] * 2)
     assert solution.rejects == (8, 2, 0, 0)
     assert "    NALCN =         5 = max number of local parameters" in (tmp_path / "millepede.log").read_text()
-    locals_ = histogram(tmp_path, 11)
+    locals_ = histogram(tmp_path / "millepede.his", 11)
     assert (locals_.inside, locals_.smallest, locals_.largest) == (40, 2.0, 5.0)
-    freedom = histogram(tmp_path, 5)
+    freedom = histogram(tmp_path / "millepede.his", 5)
     assert (freedom.inside, freedom.smallest, freedom.largest) == (40, 0.0, 4.0)
-    assert histogram(tmp_path, 3).inside + histogram(tmp_path, 3).above + histogram(tmp_path, 3).below == 180 + 24 + 4
-    assert histogram(tmp_path, 4).inside == 30
-    assert histogram(tmp_path, 6).inside == 40
+    residuals = histogram(tmp_path / "millepede.his", 3)
+    assert residuals.below + residuals.inside + residuals.above == 180 + 24 + 4
+    assert histogram(tmp_path / "millepede.his", 4).inside == 30
+    assert histogram(tmp_path / "millepede.his", 6).inside == 40
     run(tmp_path, [line()] * 30 + [few(3, 5)] * 8 + [few(2, 2)] * 2, "outlierdownweighting 3\n")
-    assert histogram(tmp_path, 6).inside == 30
+    assert histogram(tmp_path / "millepede.his", 6).inside == 30
 
 
 def test_a_binary_of_such_records_only_is_code_26(tmp_path: Path) -> None:
@@ -118,7 +113,7 @@ def test_histogram_2_counts_equations_in_any_case(tmp_path: Path) -> None:
     """With countrecords the entries cut counts records, the histogram equations."""
     solution = run(tmp_path, [line()] * 30, "countrecords\nprintcounts 2\n")
     assert solution.result[11].entries == 30
-    assert histogram(tmp_path, 2).largest == 180.0
+    assert histogram(tmp_path / "millepede.his", 2).largest == 180.0
 
 
 def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:

@@ -17,11 +17,9 @@ from faser_align.alignment.parameters.constants import (
     parse_constants,
     read_constants,
     subtract_constants,
-    write_constants,
 )
 from faser_align.alignment.parameters.differences import changes, moved, movers
 from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
-from faser_align.alignment.pede.results import read_result
 from faser_align.fsm.errors import UserError
 
 GOOD = '"00": [0, 0.1, 0, 0, 0, 0]'
@@ -35,23 +33,6 @@ def test_real_files_survive_reading_and_writing(data: Path, name: str) -> None:
     """Reading and writing real constants gives the same bytes."""
     path = data / "constants" / name
     assert format_constants(read_constants(path)) == path.read_text()
-
-
-def test_correction_is_that_of_the_predecessor(data: Path) -> None:
-    """The correction from FASER's own result equals faser-alignment-script's byte for byte."""
-    values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
-    expected = (data / "constants" / "correction_2024.txt").read_text()
-    assert format_constants(correction_from_parameters(values)) == expected
-
-
-def test_sum_is_that_of_the_predecessor(data: Path, tmp_path: Path) -> None:
-    """Constants plus correction equal the output of faser-alignment-script's add_param byte for byte."""
-    values = {label: row.value for label, row in read_result(data / "pede" / "millepede_2024.res").items()}
-    before = read_constants(data / "constants" / "align_2022_4st_local.txt")
-    write_constants(tmp_path / "sum.txt", add_constants(before, correction_from_parameters(values)))
-    expected = data / "constants" / "align_2022_4st_local_plus_correction_2024.txt"
-    assert (tmp_path / "sum.txt").read_bytes() == expected.read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["sum.txt"]
 
 
 def test_a_module_side_moves_x_and_y() -> None:

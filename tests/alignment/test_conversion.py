@@ -76,16 +76,6 @@ def test_bytes_are_the_predecessors(data: Path, unpacked: Unpack, tmp_path: Path
     assert counts.hits_read == counts.measurements + counts.hits_cut_residual + counts.hits_cut_derivative
 
 
-def test_jagged_branches_give_the_same_bytes(data: Path, unpacked: Unpack, tmp_path: Path) -> None:
-    """The same tracks in branches with counters, as uproot writes them, give the same bytes."""
-    with uproot.open(data / "mille" / "kfalignment_4st.root") as file:
-        arrays = file["tree"].arrays([*TRACK_BRANCHES, *HIT_BRANCHES])
-    with uproot.recreate(tmp_path / "jagged.root") as file:
-        file["tree"] = {name: arrays[name] for name in (*TRACK_BRANCHES, *HIT_BRANCHES)}
-    convert([tmp_path / "jagged.root"], tmp_path / "out.bin", Cuts())
-    assert (tmp_path / "out.bin").read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
-
-
 def test_chunks_and_files_follow_one_another(data: Path, tmp_path: Path) -> None:
     """Two files give the bytes of one after the other, and the sum of their counts."""
     files = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (4, 3)]

@@ -97,7 +97,7 @@ def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callabl
 
 
 def test_constants_are_corrected_and_added(run: Run, data: Path, tmp_path: Path) -> None:
-    """``correction`` and ``add`` write faser-alignment-script's bytes."""
+    """``correction`` and ``add`` write faser-alignment-script's bytes, and nothing else."""
     constants = data / "constants"
     assert run("constants", "correction", data / "pede" / "millepede_2024.res", "-o", tmp_path / "c.txt").status == 0
     assert (tmp_path / "c.txt").read_bytes() == (constants / "correction_2024.txt").read_bytes()
@@ -105,6 +105,7 @@ def test_constants_are_corrected_and_added(run: Run, data: Path, tmp_path: Path)
     assert run("constants", "add", before, tmp_path / "c.txt", "-o", tmp_path / "sum.txt").status == 0
     expected = constants / "align_2022_4st_local_plus_correction_2024.txt"
     assert (tmp_path / "sum.txt").read_bytes() == expected.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt", "sum.txt"]
 
 
 def test_constants_are_shown_and_compared(run: Run, data: Path) -> None:
@@ -141,13 +142,16 @@ def test_constants_are_told_plainly(run: Run, data: Path) -> None:
     assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" not in f"{shown.out}{told}{everything}"
 
 
-def test_constants_that_cannot_be_written_or_made(run: Run, data: Path, tmp_path: Path) -> None:
-    """A result of another detector, one without numbers, and a folder that cannot be written are reported."""
+def test_constants_that_cannot_be_read_written_or_made(run: Run, data: Path, tmp_path: Path) -> None:
+    """A result of another detector, one without numbers, bad constants and a folder that cannot be written are reported."""
     for name, label, value in (("other.res", 4711, "0.50000E-01"), ("nan.res", 102, "NaN")):
         (tmp_path / name).write_text(f" Parameter\n{label:10d}  {value:>14}{'0.0000':>10}\n")
     for name, words in (("other.res", "label 4711 is not a parameter of the tracker"), ("nan.res", "not finite")):
         done = run("constants", "correction", tmp_path / name, "-o", tmp_path / "c.txt")
         assert (done.status, words in done.err) == (2, True), done.err
+    (tmp_path / "bad.txt").write_text('"00": [0, 0, 0]')
+    done = run("constants", "show", tmp_path / "bad.txt")
+    assert (done.status, 'bad.txt: key "00" has 3 values' in done.err) == (2, True), done.err
     source = data / "constants" / "align_2025.txt"
     before = sorted(tmp_path.iterdir())
     for command in (["add", source, source], ["export", source]):
@@ -165,11 +169,3 @@ def test_constants_are_exported(run: Run, data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "c.py").read_text() == "{" + source.read_text() + "}\n"
     assert run("constants", "export", source, "--format", "csv", "-o", tmp_path / "c.csv").status == 0
     assert len((tmp_path / "c.csv").read_text().splitlines()) == 109
-
-
-def test_bad_constants_get_a_sentence(run: Run, tmp_path: Path) -> None:
-    """An error in a constants file ends with 2 and names file and key."""
-    (tmp_path / "bad.txt").write_text('"00": [0, 0, 0]')
-    done = run("constants", "show", tmp_path / "bad.txt")
-    assert done.status == 2
-    assert 'bad.txt: key "00" has 3 values' in done.err

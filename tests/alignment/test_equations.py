@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millerecords import Measurement, Record, measurements, pack, words
 
-from faser_align.alignment.mille.blocks import iterate_blocks
-from faser_align.alignment.mille.records import MilleError
+from faser_align.alignment.mille.blocks import MilleError, iterate_blocks
+from faser_align.alignment.mille.records import read_records
 from faser_align.alignment.solver import equations as module
 from faser_align.alignment.solver.equations import Equations, decode
 from faser_align.alignment.solver.label_sets import LabelSets
 
+NEGATIVE = pack(words([(1.0, 0.1, {-1: 1.0}, {})]))  # an index; read_records accepts any
 records = st.lists(st.tuples(st.lists(measurements(3), min_size=1, max_size=5), st.booleans()), max_size=6)
 per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -120,16 +121,17 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
         (gzip.compress(pack(words([(1.0, 0.1, {1: 1.0}, {})])), mtime=0)[:-9], 18),
         (pack([(0.0, 0), (1.0, 0), (2.0, 1)]), 20),
         (pack(words([(1.0, 0.1, {1: float("nan")}, {})])), 20),
-        (pack(words([(1.0, 0.1, {-1: 1.0}, {})])), 20),
+        (NEGATIVE, 20),
         (pack([(0.0, 0), (0.0, 0), (-9.0, 0), (1.0, 1)]), 20),
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, each naming the second record."""
+    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, to the solver and to ``read_records``."""
     good = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     path = tmp_path / "x.bin"
     path.write_bytes(content if content.startswith(b"\x1f\x8b") else good + content)
     assert _code(path) == code
+    assert _code(path, read=read_records) == (0 if content == NEGATIVE else code)
     if code == 20:
         with pytest.raises(MilleError, match=r"record [23] "):
             read(path)
@@ -182,7 +184,7 @@ def test_the_reference_binary_decodes(unpacked: Callable[[str], Path]) -> None:
     assert chunk.factors.all()
 
 
-def _code(path: Path, block_bytes: int = 1 << 20) -> int:
+def _code(path: Path, block_bytes: int = 1 << 20, read: Callable[[Path, int], object] = read) -> int:
     """Return the code of a file's error, 0 if there is none."""
     try:
         read(path, block_bytes)

@@ -8,7 +8,7 @@ import pytest
 
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.parameters.constants import correction_from_parameters
+from faser_align.alignment.parameters.constants import Constants, correction_from_parameters
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.solution import Solution
@@ -24,11 +24,28 @@ from faser_align.alignment.quality.metrics import (
 )
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.steering import SolverOptions, write_steering
+from faser_align.fsm.metrics import Metrics
+
+NO_DATA = Data(1, [], Counts(), 0.05, True)
 
 
 def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> Solution:
     """Return a solution with the expected decrease ``decrease``."""
     return Solution(0, "", "", {}, n_variable=n_variable, n_fit=n_fit, expected_decrease=decrease)
+
+
+def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA) -> Metrics:
+    """Return the metrics of an iteration without constants."""
+    return iteration_metrics(
+        stage=1,
+        iteration=3,
+        data=data,
+        steps=steps,
+        constants={},
+        correction=correction,
+        backend="builtin",
+        resources=Resources(1.0, 0.9, 100.0),
+    )
 
 
 def test_delta_chi2_per_parameter_is_decrease_per_fit_parameter() -> None:
@@ -68,17 +85,8 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "m.bin", Cuts(residual_max=0.5))
     fixed = fix_rules(["layer", "3ST"])
     solved = solve(write_steering(tmp_path, [tmp_path / "m.bin"], fixed, {}, SolverOptions()))
-    correction = correction_from_parameters(solved.values)
-    metrics = iteration_metrics(
-        stage=1,
-        iteration=3,
-        data=Data(6, [417], counts, 0.5, False),
-        steps=[Step("IFT fix layer", fixed, solved)],
-        constants={},
-        correction=correction,
-        backend="builtin",
-        resources=Resources(1.0, 0.9, 100.0),
-    )
+    step = Step("IFT fix layer", fixed, solved)
+    metrics = metrics_of([step], correction_from_parameters(solved.values), Data(6, [417], counts, 0.5, False))
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417]}
     assert metrics["tracks"]["used"] == solved.records == 400
@@ -102,16 +110,8 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
 def test_metrics_of_a_failure_have_no_numbers() -> None:
     """Without a solution the metrics are None, and the solver's metrics are those of the worst step."""
     failed = Solution(26, "Aborted, too many rejects", "...", {})
-    metrics = iteration_metrics(
-        stage=1,
-        iteration=1,
-        data=Data(1, [], Counts(), 0.05, True),
-        steps=[Step("a", fix_rules([]), solution(1.0)), Step("b", fix_rules(["IFT"]), failed)],
-        constants={},
-        correction={"00": (float("nan"), 0, 0, 0, 0, 0)},
-        backend="pede",
-        resources=Resources(0.0, 0.0, 0.0),
-    )
+    steps = [Step("a", fix_rules([]), solution(1.0)), Step("b", fix_rules(["IFT"]), failed)]
+    metrics = metrics_of(steps, {"00": (float("nan"), 0, 0, 0, 0, 0)})
     json.dumps(metrics, allow_nan=False)
     assert metrics["effect_um"] is None
     assert metrics["significance"] is None
@@ -122,15 +122,7 @@ def test_metrics_of_a_failure_have_no_numbers() -> None:
 def test_nothing_is_free_that_the_entries_cut_fixed(pede_case: Callable[[str], Path]) -> None:
     """A parameter that the entries cut fixed is named and has no expected correction."""
     solved = solve(pede_case("case2_presigma_outliers") / "str.txt")
-    metrics = iteration_metrics(
-        stage=1,
-        iteration=1,
-        data=Data(1, [], Counts(), 0.05, True),
-        steps=[Step("a", fix_rules(["layer", "3ST"]), solved)],
-        constants={},
-        correction=correction_from_parameters(solved.values),
-        backend="builtin",
-        resources=Resources(0.0, 0.0, 0.0),
-    )
+    step = Step("a", fix_rules(["layer", "3ST"]), solved)
+    metrics = metrics_of([step], correction_from_parameters(solved.values))
     assert metrics["steps"][0]["entries_fixed"] == [11001, 11011]
     assert metrics["steps"][0]["measurements"] == 18038

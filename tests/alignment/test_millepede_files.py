@@ -122,7 +122,7 @@ def test_a_missing_or_empty_end_is_told(tmp_path: Path) -> None:
 
 
 def test_log_of_fasers_own_alignment(data: Path) -> None:
-    """Sizes, rejects, chi2 and the first solution's expected decrease are read from a real log."""
+    """Sizes, rejects, chi2, the method and the first solution's expected decrease are read from a real log."""
     log = read_log(data / "pede" / "millepede_2024.log")
     assert (log.records, log.n_variable, log.n_fit) == (513656, 284, 260)
     assert log.rejects == (23108, 1293, 0, 0)
@@ -137,6 +137,9 @@ def test_log_of_fasers_own_alignment(data: Path) -> None:
         (3, 6),
     ]
     assert log.memory_mb == pytest.approx(100.673)
+    assert (log.method, log.elimination, log.labels, log.constraints) == ("matrix inversion", True, 348, 24)
+    assert (log.constraint_rank, log.rank_defect, log.subito, log.warnings) == (24, 0, False, ())
+    assert [row.chi2 for row in log.iterations] == [5659700.0] + 5 * [5407300.0]
 
 
 def test_log_without_line_search_has_the_tables_decrease(data: Path) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from millerecords import pack as pack_record
+from millerecords import words
 from properties import examples
 
+from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import END_TEXTS, read_end
 from faser_align.alignment.solver import blas, equations, normal_matrix, source
 from faser_align.alignment.solver.builtin import Solution, solve
@@ -47,17 +50,9 @@ def pack(case: Case, *, double: bool = False, fortran: bool = False) -> bytes:
     """Return the records as a Mille binary; labels are 11, 12, ..."""
     content = b""
     for by_local, by_global, values, sigmas in case.records:
-        words = [(0.0, 0)]
-        for row in range(len(values)):
-            words.append((values[row], 0))
-            words += [(value, at + 1) for at, value in enumerate(by_local[row]) if value]
-            words.append((sigmas[row], 0))
-            words += [(value, at + 11) for at, value in enumerate(by_global[row]) if value]
-        n = len(words)
-        kind = "d" if double else "f"
-        record = struct.pack(
-            f"<i{n}{kind}{n}i", -2 * n if double else 2 * n, *(w[0] for w in words), *(w[1] for w in words)
-        )
+        factors = ({at: v for at, v in enumerate(row, 1) if v} for row in by_local)
+        labels = ({at: v for at, v in enumerate(row, 11) if v} for row in by_global)
+        record = pack_record(words(list(zip(values, sigmas, factors, labels, strict=True))), double=double)
         marker = struct.pack("<i", len(record)) if fortran else b""
         content += marker + record + marker
     return content
@@ -72,20 +67,25 @@ def run(folder: Path, content: bytes, lines: str, kind: str = "Cfiles") -> Solut
     return solve(folder / "str.txt")
 
 
-def dense(case: Case, presigma: float = 0.0, constraint: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and errors after eliminating local parameters with dense matrices, record by record."""
-    n = case.n_globals
-    matrix, vector = np.zeros((n, n)), np.zeros(n)
+def normal(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix and vector of the normal equations after eliminating local parameters, record by record."""
+    matrix, vector = np.zeros((case.n_globals, case.n_globals)), np.zeros(case.n_globals)
     for by_local, by_global, values, sigmas in case.records:
         root = np.linalg.qr(by_local / sigmas[:, None], mode="complete")[0][:, by_local.shape[1] :]
         left = root.T @ (by_global / sigmas[:, None])
         matrix += left.T @ left
         vector += left.T @ (root.T @ (values / sigmas))
+    return matrix, vector
+
+
+def dense(case: Case, presigma: float = 0.0, constraint: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and errors of the dense fit."""
+    matrix, vector = normal(case)
     if constraint is not None:
         basis = np.linalg.qr(constraint[:, None], mode="complete")[0][:, 1:]
         covariance = basis @ np.linalg.inv(basis.T @ matrix @ basis) @ basis.T
     else:
-        covariance = np.linalg.inv(matrix + np.eye(n) * (presigma**-2 if presigma else 0.0))
+        covariance = np.linalg.inv(matrix + np.eye(len(matrix)) * (presigma**-2 if presigma else 0.0))
     return covariance @ vector, np.sqrt(np.diagonal(covariance))
 
 
@@ -124,19 +124,7 @@ def test_constraints_hold_and_errors_are_right(tmp_path: Path, how: str) -> None
     assert factors @ list(solution.values.values()) == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "diagonalization",
-        "inversion",
-        "fullMINRES",
-        "sparseMINRES",
-        "fullMINRES-QLP",
-        "sparseMINRES-QLP",
-        "decomposition",
-        "fullLAPACK",
-    ],
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
     """Every method gives the same values; those without errors in pede print none."""
     case = make_case(3)
@@ -178,12 +166,7 @@ def test_global_correlations(tmp_path: Path) -> None:
     solution = run(tmp_path, pack(case), "globalcorr\n")
     line = (tmp_path / "millepede.res").read_text().splitlines()[1]
     assert float(line[68:76]) == pytest.approx(solution.result[11].correlation, abs=6e-4)
-    n = case.n_globals
-    matrix = np.zeros((n, n))
-    for by_local, by_global, _, sigmas in case.records:
-        root = np.linalg.qr(by_local / sigmas[:, None], mode="complete")[0][:, by_local.shape[1] :]
-        left = root.T @ (by_global / sigmas[:, None])
-        matrix += left.T @ left
+    matrix, _ = normal(case)
     expected = np.sqrt(1 - 1 / (np.diagonal(matrix) * np.diagonal(np.linalg.inv(matrix))))
     got = [row.correlation for row in solution.result.values()]
     np.testing.assert_allclose(got, expected, rtol=1e-6)
@@ -365,12 +348,9 @@ def test_products_have_one_thread_for_a_while() -> None:
     assert functions[0]() == before
 
 
-def _record(measurements: list[tuple[float, dict[int, float], dict[int, float]]]) -> bytes:
-    words = [(0.0, 0)]
-    for value, local, global_ in measurements:
-        words += [(value, 0), *((v, i) for i, v in local.items()), (1.0, 0), *((v, i) for i, v in global_.items())]
-    n = len(words)
-    return struct.pack(f"<i{n}f{n}i", 2 * n, *(w[0] for w in words), *(w[1] for w in words))
+def _record(equations: list[tuple[float, dict[int, float], dict[int, float]]]) -> bytes:
+    """Return a record of equations with errors of 1."""
+    return pack_record(words([(value, 1.0, local, global_) for value, local, global_ in equations]))
 
 
 def test_what_follows_the_last_record_is_noted(tmp_path: Path) -> None:

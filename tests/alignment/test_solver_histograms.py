@@ -10,23 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from millerecords import pack, words
+from pedefiles import blocks, histogram, monitored, points
 
-from faser_align.alignment.pede.histograms_read import read_histograms, read_monitor
+from faser_align.alignment.pede.runner import first_decrease
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.output.histograms import Histogram, exponential, general
 from faser_align.alignment.solver.output.monitor import Groups, Monitor
 
 Case = Callable[[str], Path]
-Key = tuple[str, int, int]
 
 NOT_MADE = {("XY-Data", 4), ("XY-Data", 5)}  # residuals by record
-
-
-def blocks(path: Path) -> dict[Key, list[str]]:
-    """Return a file's histograms and points by kind, number and version."""
-    pattern = re.compile(r"^(Histogram|XY-Data) +(\d+) +version +(\d+) (.*?)^end of", re.DOTALL | re.MULTILINE)
-    found = pattern.findall(path.read_text())
-    return {(kind, int(number), int(version)): text.splitlines() for kind, number, version, text in found}
 
 
 @pytest.mark.parametrize("case", ["case1_free_constraints", "case2_presigma_outliers"])
@@ -45,20 +38,18 @@ def test_histograms_are_pedes(pede_case: Case, case: str) -> None:
             assert mine.startswith(("meansigma", "minmax", "   ")), key
 
 
-def test_the_file_can_be_read(pede_case: Case) -> None:
-    """The reader of pede's histograms reads the file, with the first solution's expected decrease."""
+def test_the_file_has_the_first_decrease(pede_case: Case) -> None:
+    """The file has the first solution's expected decrease where pede's has it."""
     folder = pede_case("case2_presigma_outliers")
     solution = solve(folder / "str.txt")
-    assert read_histograms(folder / "millepede.his").expected_decrease() == pytest.approx(
-        solution.expected_decrease, rel=1e-6
-    )
+    assert first_decrease(folder / "millepede.his") == pytest.approx(solution.expected_decrease, rel=1e-6)
 
 
 def test_monitor_has_the_first_and_the_last_pass(pede_case: Case) -> None:
     """monitorresiduals lists each first label's residuals in the first and the last pass."""
     folder = pede_case("case1_free_constraints")
     solve(folder / "str.txt")
-    rows = read_monitor(folder / "millepede.mon")
+    rows = monitored(folder / "millepede.mon")
     assert {row.cycle for row in rows} == {1, 3}
     assert len(rows) == 2 * 192
     for cycle, spread in ((1, 1.16), (3, 1.14)):
@@ -82,7 +73,7 @@ def test_monitor_does_what_it_is_asked_for(pede_case: Case, lines: str, cycles: 
     assert (folder / "millepede.mon").exists() == bool(cycles)
     if cycles:
         assert ("Pulls" in (folder / "millepede.mon").read_text()) == ("pulls" in lines)
-        assert {row.cycle for row in read_monitor(folder / "millepede.mon")} == cycles
+        assert {row.cycle for row in monitored(folder / "millepede.mon")} == cycles
 
 
 def test_medians_of_a_label() -> None:
@@ -113,20 +104,19 @@ def test_any_values_fill_a_histogram(values: list[float], limit: float) -> None:
     assert counted == int(lines[4].split()[-2])
 
 
-@pytest.mark.parametrize("values", [[0.0, 3e-45], [0.0, 1e-37]])
-def test_values_too_near_to_be_told_apart_share_a_bin(values: list[float]) -> None:
-    """Values with bins narrower than single precision resolves are counted in the first bin."""
-    histogram = Histogram(3, "title")
+@pytest.mark.parametrize(
+    ("limits", "values", "counts"),
+    [
+        ((), [0.0, 3e-45], ["0", "2", "0"]),
+        ((), [0.0, 1e-37], ["0", "2", "0"]),
+        ((0.0, 2e-36), [0.0] * 120 + [1e30, -1e30], ["1", "120", "1"]),
+    ],
+)
+def test_single_precision_limits_bins(limits: tuple[float, ...], values: list[float], counts: list[str]) -> None:
+    """Values too near for single precision share a bin; one whose bin number exceeds it is outside the range."""
+    histogram = Histogram(3, "title", *limits)
     histogram.fill(np.array(values))
-    lines = histogram.lines(0)
-    assert lines[4].split()[-3:] == ["0", "2", "0"]
-
-
-def test_values_far_off_narrow_limits_lie_outside() -> None:
-    """A value whose bin number exceeds single precision counts as above the range."""
-    histogram = Histogram(3, "title", 0.0, 2e-36)
-    histogram.fill(np.append(np.zeros(120), [1e30, -1e30]))
-    assert histogram.lines(0)[4].split()[-3:] == ["1", "120", "1"]
+    assert histogram.lines(0)[4].split()[-3:] == counts
 
 
 @given(st.floats(-1e30, 1e30))
@@ -143,16 +133,14 @@ def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None
     (tmp_path / "data.bin").write_bytes(pack(words(measured)) * 5)
     (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\nParameter\n15 0 -1\n")
     solve(tmp_path / "str.txt")
-    (groups,) = (found for found in read_histograms(tmp_path / "millepede.his").histograms if found.number == 15)
-    assert groups.bins[1:3] == (2, 1)
+    assert histogram(tmp_path / "millepede.his", 15).bins[1:3] == (2, 1)
 
 
 def test_several_binaries_have_points_each(pede_case: Case) -> None:
     """Records, rejects and fits of each of several binaries are points, as in pede; a single one has none."""
     folder = pede_case("case2_presigma_outliers")
     solve(folder / "str.txt")
-    single = read_histograms(folder / "millepede.his")
-    assert [data.number for data in single.points] == [1]
+    assert [number for kind, number, _ in blocks(folder / "millepede.his") if kind == "XY-Data"] == [1]
     content = (folder / "mp2input.bin").read_bytes()
     (folder / "second.bin").write_bytes(content)
     (folder / "str.txt").write_text(
@@ -161,12 +149,12 @@ def test_several_binaries_have_points_each(pede_case: Case) -> None:
     solution = solve(folder / "str.txt")
     text = (folder / "millepede.his").read_text()
     assert "XY-Data    7          version    0          type 1\nfinal rejection fraction vs file number " in text
-    points = {data.number: data.points for data in read_histograms(folder / "millepede.his").points}
-    assert points[6] == tuple((number, pytest.approx(math.log10(780)), 0.0, 0.0) for number in (1.0, 2.0))
+    records, rejects, chi2s, ndfs = (points(folder / "millepede.his", number) for number in (6, 7, 8, 9))
+    assert records == [[number, pytest.approx(math.log10(780))] for number in (1.0, 2.0)]
     rejected = solution.rejects.total / solution.records
-    assert [y for _, y, *_ in points[7]] == pytest.approx([rejected, rejected])
-    assert [y for _, y, *_ in points[9]] == pytest.approx([18038 / 780 - 5] * 2, rel=0.02)
-    assert 0.5 < points[8][0][1] < 2.0
+    assert [y for _, y in rejects] == pytest.approx([rejected, rejected])
+    assert [y for _, y in ndfs] == pytest.approx([18038 / 780 - 5] * 2, rel=0.02)
+    assert 0.5 < chi2s[0][1] < 2.0
 
 
 def test_measurements_that_the_writer_left_out_are_counted(tmp_path: Path) -> None:
@@ -178,5 +166,5 @@ def test_measurements_that_the_writer_left_out_are_counted(tmp_path: Path) -> No
     (tmp_path / "data.bin").write_bytes(content)
     (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\n")
     assert solve(tmp_path / "str.txt").records == 4
-    (found,) = (block for block in read_histograms(tmp_path / "millepede.his").histograms if block.number == 8)
+    found = histogram(tmp_path / "millepede.his", 8)
     assert (found.inside, found.bins[6], found.bins[118]) == (3, 2, 1)

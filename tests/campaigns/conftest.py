@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from described import undescribed_below
+from desk import Desk
 from nowhere import no_dagman
+
+from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pool.personal import Pool
 
 LEAVES_S_MAX = 240.0
 
@@ -31,3 +35,11 @@ def _described(workdir: Path) -> Iterator[None]:
     """Check that each file and key that a campaign leaves is described."""
     yield
     assert undescribed_below(workdir) == []
+
+
+@pytest.fixture
+def desk(pool: Pool, workdir: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """Provide a desk with a permanent mail server, for the campaign that the module calls ``NAME``."""
+    assert pool.master_pid
+    with Mailbox(workdir / "mail") as mailbox:
+        yield Desk(workdir, getattr(request.module, "NAME", f"any-{workdir.name}"), mailbox)

@@ -6,7 +6,7 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,6 @@ from standin import make_pede
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 COMMON = """
 [campaign]
@@ -47,14 +45,6 @@ class World(NamedTuple):
     status: int
     words: str
     cure: Callable[[], object]
-
-
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a mail server."""
-    assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        yield Desk(workdir, "any", mailbox)
 
 
 def begin(desk: Desk, name: str, text: str, iterations: int = 1) -> str:

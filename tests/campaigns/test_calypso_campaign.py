@@ -1,7 +1,6 @@
 """Test Calypso campaigns with dropped files on a real pool, with stand-ins for lxplus."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from desk import EXAMPLES, Desk, cluster_of
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
+NAME = "camp"
 CONFIG = """
 [campaign]
 name = "camp"
@@ -63,13 +61,6 @@ fix = ["layer", "3ST"]
 enabled = true
 files = "420"
 """
-
-
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a permanent mail server."""
-    with Mailbox(workdir / "mail") as mailbox:
-        yield Desk(workdir, "camp", mailbox)
 
 
 def set_up(desk: Desk, *, tracks: int, min_files: float, more: str = "") -> Lxplus:

@@ -1,15 +1,11 @@
 """Test campaigns from campaigns on a real pool: one per run, forks from any constants, solving again."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from desk import Desk
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 CONFIG = """
 [campaign]
@@ -20,22 +16,14 @@ tracks = 400
 [convergence]
 starved_per_parameter = 0.0
 """
-FIRST, SECOND = "Y2023_R011705_F400", "Y2023_R011706_F1"
+NAME = FIRST = "Y2023_R011705_F400"
+SECOND = "Y2023_R011706_F1"
 
 
-@pytest.fixture
-def desk(pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """Provide a desk without recipients and other campaigns."""
-    assert pool.master_pid
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    with Mailbox(workdir / "mail") as mailbox:
-        made = Desk(workdir, FIRST, mailbox)
-        made.configure(CONFIG)
-        yield made
-
-
-def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk) -> None:
+def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """One command makes a campaign per run; one of them is forked, and an iteration is solved with other cuts."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(desk.folder / "state"))  # without other campaigns
+    desk.configure(CONFIG)
     pairs = ("-r", "11705", "-f", "400", "-r", "11706", "-f", "1")
     planned = desk.run("submit", "--each", "-y", "2023", *pairs, "-i", "1", "--dry-run")
     assert f"{FIRST}: 2023, run 011705, 1 file (400); planned\n" in planned

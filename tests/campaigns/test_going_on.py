@@ -2,16 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from desk import COMMAND, Desk
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 NAME = "goes-on"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME)
@@ -32,16 +27,6 @@ events = ["end"]
 """
 
 
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a mail server, and a configuration that cannot converge before the ninth iteration."""
-    assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        made = Desk(workdir, NAME, mailbox)
-        made.configure(CONFIG)
-        yield made
-
-
 def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
     """Run the same command twice at once; return exit statuses and output, sorted."""
     running = [
@@ -55,6 +40,7 @@ def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
 
 def test_a_campaign_goes_on(desk: Desk) -> None:
     """An extended, changed, stopped and resumed campaign has one history and one DAGMan."""
+    desk.configure(CONFIG)
     desk.run(*SUBMIT, "-i", "1")
     desk.wait(NAME, status=10)
     assert "extend goes-on -i" in desk.run("status", NAME)
@@ -126,8 +112,7 @@ def test_a_campaign_that_failed_is_extended(desk: Desk) -> None:
     raw = [desk.folder / f"raw_{file}" for file in ("00400", "00401")]
     for path in raw:
         path.write_bytes(b"raw")
-    configuration = desk.folder / "faser-align.toml"
-    configuration.write_text(f'{configuration.read_text()}[reconstruction]\nraw = "{desk.folder}/raw_{{file}}"\n')
+    desk.configure(f'{CONFIG}[reconstruction]\nraw = "{desk.folder}/raw_{{{{file}}}}"\n')
     words = [*SUBMIT, "-i", "1"]
     words[words.index("-f") + 1] = "400-401"
     with no_job_begins():

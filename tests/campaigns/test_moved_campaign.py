@@ -2,17 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from desk import COMMAND, Desk
 from killing import STRACE, fault_at
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 NAME = "moves"
 CONFIG = """
@@ -38,18 +34,6 @@ events = ["end"]
 """
 
 
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a mail server, two data folders, and a configuration that cannot converge before iteration 3."""
-    assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        made = Desk(workdir, NAME, mailbox)
-        for place in ("first", "second"):
-            (workdir / place).mkdir()
-        made.configure(CONFIG, first=workdir / "first")
-        yield made
-
-
 def tracks(place: Path) -> list[str]:
     return sorted(
         str(path.relative_to(place)) for path in place.glob(f"{NAME}/iter*/{layout.KFALIGNMENT}/kfalignment*")
@@ -59,6 +43,9 @@ def tracks(place: Path) -> list[str]:
 def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
     """A move is refused while the campaign runs; after a stop, a move with two kills and a resume, it converges."""
     first, second = desk.folder / "first", desk.folder / "second"
+    for place in (first, second):
+        place.mkdir()
+    desk.configure(CONFIG, first=first)
     with no_job_begins():
         desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "-i", "9", "--name", NAME)
         desk.run("move", NAME, str(second), status=2)

@@ -1,16 +1,11 @@
 """Test two weighted runs in one campaign on a real pool, with a dropped file, solved again with other weights."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from desk import Desk
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 CONFIG = """
 [campaign]
@@ -30,14 +25,6 @@ events = ["lost", "end"]
 """
 RAW = ("011705_00400", "011705_00401", "011706_00001", "011706_00400")
 WEIGHTED = '[solver]\nweights = {{ "011706" = {weight} }}\n'
-
-
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with four raw files of two runs."""
-    assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        yield Desk(workdir, f"runs-{workdir.name}", mailbox)
 
 
 def test_two_runs_with_weights(desk: Desk) -> None:

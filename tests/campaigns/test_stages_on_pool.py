@@ -3,16 +3,12 @@
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from desk import Desk
 from nowhere import until
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name")
 CONFIG = """
@@ -67,14 +63,6 @@ module_hits_min = 2
 module_rise_max = 0.0
 chi2_rise_max = 10.0
 """
-
-
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a mail server."""
-    assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        yield Desk(workdir, f"stages-{workdir.name}", mailbox)
 
 
 def configure(desk: Desk, **parts: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from receivers import words_of
-from sending import ask
+from sending import ask, spelled
 
 from faser_align.notifiers.mattermost import COLOURS, parts
 from faser_align.notifiers.message import compose
@@ -67,11 +67,6 @@ def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) ->
     assert re.match(r"\*\*[^*]+:\*\* `(faser-align|condor_qedit) [^`]+`\n", last)  # alone in its code span
     tone = compose(facts).tone
     assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
-
-
-def spelled(number: int) -> str:
-    """Return a number spelled in letters, so that reasons differ in their words."""
-    return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
 def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str, Any]) -> None:

@@ -56,9 +56,10 @@ def test_momentum_is_that_of_the_fit(fits: reco.Fits) -> None:
 
 
 def test_file_without_tracks(tmp_path: Path) -> None:
-    """No tracks give a file with an empty tree, not an error."""
+    """A raw file whose tracks all miss the detector gives an empty fit, and a file with an empty tree."""
     nothing = np.zeros(0, dtype=np.int64)
     fits = reco.reconstruct(tracks.Hits(nothing, nothing, nothing), DESIGN, 4)
+    assert (fits.parameters.shape, fits.layer.shape) == ((0, 5), (6, 0))
     assert kfalignment.write(str(tmp_path / "a.root"), [fits]) == 0
     with uproot.open(tmp_path / "a.root") as file:
         assert file["tree"].num_entries == 0

@@ -69,14 +69,6 @@ def test_three_stations_leave_the_ift_out() -> None:
     assert fit({}, count=200, stations=3).element.min() >= 3 * 16
 
 
-def test_no_tracks_at_all() -> None:
-    """A raw file whose tracks all miss the detector gives an empty result."""
-    nothing = np.zeros(0, dtype=np.int64)
-    fits = reco.reconstruct(tracks.Hits(nothing, nothing, nothing), geo.build({}), 4)
-    assert fits.parameters.shape == (0, 5)
-    assert fits.layer.shape == (6, 0)
-
-
 def predict(fits: reco.Fits, detector: Geometry, parameters: Floats | None = None) -> Floats:
     """Return the predicted local x of every hit, for the fitted tracks or other ``parameters``."""
     track = np.repeat(np.arange(len(fits.lengths)), fits.lengths)

@@ -70,12 +70,6 @@ def test_layer_scatters_as_highland_says() -> None:
     assert tracks.scattering_angle(np.array([0.01, -0.005])) == pytest.approx([12.4e-6, 6.2e-6], rel=0.01)
 
 
-def test_usual_response_is_the_default() -> None:
-    """Without noise and outliers a raw file is the same as before these settings existed."""
-    first = tracks.simulate(TRUTH, 300, seed=1, run=1, number=1)
-    assert same(first, tracks.simulate(TRUTH, 300, seed=1, run=1, number=1, response=tracks.Response()))
-
-
 def test_inefficiency_takes_hits() -> None:
     """The requested fraction of hits is missing."""
     full, half = (

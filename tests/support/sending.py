@@ -52,3 +52,8 @@ def until_gone(process: int) -> None:
     """Wait for the end of a process."""
     while Path(f"/proc/{process}").exists():
         time.sleep(0.02)
+
+
+def spelled(number: int) -> str:
+    """Return a number spelled in letters, so that reasons differ in their words."""
+    return "".join("abcdefghij"[int(digit)] for digit in str(number))

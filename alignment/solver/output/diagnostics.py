@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
@@ -22,9 +22,6 @@ from faser_align.alignment.solver.passes import Pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.steering_data import Steering
 from faser_align.system.atomic import write_text
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _BINARY_TITLES = {
     6: "log10(#records) vs file number",
@@ -38,7 +35,7 @@ _LEFT = 0.999999  # fraction of a measurement's variance; a fit that uses more l
 class PassObserver:
     """Histograms and residuals by label of one pass; call it with the pass's records. ``number`` is from 1."""
 
-    def __init__(self, number: int, has_label: npt.NDArray[np.bool_], steering: Steering, monitor: Monitor) -> None:
+    def __init__(self, number: int, has_label: BoolArray, steering: Steering, monitor: Monitor) -> None:
         self.number = number
         self.monitor = monitor
         self._has_label = has_label

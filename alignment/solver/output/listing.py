@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.pede.results import COMMENT_LENGTH, fortran_g
 from faser_align.alignment.solver.elimination import groups
 from faser_align.alignment.solver.problem import Problem
 
-IntArray = npt.NDArray[np.int64]
 OfLabel = dict[int, IntArray]
 """Numbers of the sets that have a label, by label, ascending."""
 

@@ -9,10 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.pede.results import fortran_g
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 MONITOR = "millepede.mon"
 BIN = 0.1

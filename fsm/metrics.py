@@ -1,0 +1,232 @@
+"""The types of ``metrics.json``, which the Millepede job writes and decisions, tables and pages read.
+
+Scripts start without this module: only type checkers and jobs read it. ``alignment.quality.describe`` explains each key.
+A key may be missing: metrics of older versions, imported ones and those of a validation do not have all of them.
+"""
+
+from typing import TypedDict
+
+
+class Files(TypedDict, total=False):
+    """Raw files: numbers of files, and which were dropped; ``unused`` only in a validation."""
+
+    expected: int
+    used: int
+    lost: list[int]
+    unused: int
+
+
+class Tracks(TypedDict, total=False):
+    """Tracks by what became of them; ``cut`` by the name of the cut."""
+
+    read: int
+    used: int | None
+    cut: dict[str, int]
+
+
+class Hits(TypedDict, total=False):
+    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module."""
+
+    read: int
+    kept: int
+    cut: dict[str, int]
+    modules: dict[str, list[int]]
+
+
+class Residuals(TypedDict, total=False):
+    """Residuals of a layer (um)."""
+
+    median_um: float
+    width_um: float
+
+
+class MomentumChange(TypedDict, total=False):
+    """Momenta of the same tracks in two iterations: medians of q/p (1/GeV) before and now, relative changes."""
+
+    common: int
+    median_q_over_p_plus: list[float | None]
+    median_q_over_p_minus: list[float | None]
+    momentum_change_plus: float | None
+    momentum_change_minus: float | None
+    lost_low: int
+    lost_high: int
+    gained_low: int
+    gained_high: int
+
+
+class Momentum(TypedDict, total=False):
+    """Momenta of an iteration (medians of q/p in 1/GeV), and their changes."""
+
+    median_q_over_p_plus: float | None
+    median_q_over_p_minus: float | None
+    edge_low: int
+    edge_high: int
+    since_before: MomentumChange
+    since_first: MomentumChange
+
+
+class Solver(TypedDict, total=False):
+    """What the solver reported; an imported iteration may have no end code, which is then an empty text."""
+
+    backend: str
+    end_code: int | str
+    end_text: str
+    chi2_per_ndf: float | None
+    records: int | None
+    rejects: dict[str, int] | None
+    memory_mb: float | None
+
+
+class Part(TypedDict):
+    """Part of a correction."""
+
+    directions: int
+    rms_um: float
+    expected_decrease: float
+
+
+class Mode(TypedDict):
+    """A weak mode along which a correction moved; its error is None if the data do not determine it."""
+
+    name: str
+    error_um: float | None
+    moved_um: float
+
+
+class Parts(TypedDict, total=False):
+    """A correction along well-determined and weak directions."""
+
+    significant: Part
+    weak: Part
+    undetermined: int
+    modes: list[Mode]
+
+
+class Step(TypedDict, total=False):
+    """A Millepede step of an iteration."""
+
+    name: str
+    free_parameters: int | None
+    variable: int | None
+    measurements: int | None
+    expected_decrease: float | None
+    delta_chi2_per_parameter: float | None
+    significance: float | None
+    end_code: int | str
+    end_text: str
+    function_values: list[float | None]
+    constraints: int
+    constraint_rank: int
+    rank_defect: int
+    entries_fixed: list[int]
+    entries_fixed_names: list[str]
+    undetermined: list[dict[str, float | None]]
+    parts: Parts
+
+
+class Determined(TypedDict, total=False):
+    """The correction along directions that the data determine."""
+
+    sigma: float
+    residual_shift_um: float
+    effect_um: float
+
+
+class Correction(TypedDict):
+    """Correction of a degree of freedom; ``where`` is the module or layer of the largest."""
+
+    rms: float | None
+    largest: float | None
+    where: str
+    unit: str
+
+
+class HeldFixed(TypedDict):
+    """Expected decrease of chi2 from freeing a group of fixed parameters."""
+
+    parameters: int
+    expected_decrease: float
+    delta_chi2_per_parameter: float
+    significance: float
+
+
+class Constants(TypedDict, total=False):
+    """Checksums of the constants; ``changed_by_hand`` names the halves in a validation."""
+
+    start_sha256: str
+    result_sha256: str | None
+    before_sha256: str
+    after_sha256: str
+    changed_by_hand: bool | list[str]
+
+
+class Cost(TypedDict, total=False):
+    """CPU time and number of the iteration's reconstruction jobs."""
+
+    cpu_s: float
+    jobs: int
+
+
+class Module(TypedDict):
+    """Residuals of a module in a validation."""
+
+    hits: int
+    mean_um: float
+    rms_um: float
+
+
+class Half(TypedDict, total=False):
+    """A group of files with one set of constants."""
+
+    tracks: int
+    chi2_per_ndf: float | None
+    residuals: dict[str, Residuals]
+    modules: dict[str, Module]
+
+
+class Group(TypedDict, total=False):
+    """A group of files with the first constants and with the last."""
+
+    before: Half
+    after: Half
+    momentum: MomentumChange
+
+
+class Metrics(TypedDict, total=False):
+    """The metrics of an iteration, or of a validation (``groups``)."""
+
+    format: int
+    stage: int
+    iteration: int
+    files: Files
+    tracks: Tracks
+    hits: Hits
+    residual_max_mm: float | None
+    residual_max_final: bool | None
+    converted_again: bool | None
+    chi2_per_ndf: float | None
+    residuals: dict[str, Residuals]
+    momentum: Momentum
+    solver: Solver
+    steps: list[Step]
+    determined: Determined
+    delta_chi2_per_parameter: float | None
+    residual_shift_um: float | None
+    significance: float | None
+    effect_um: float | None
+    corrections: dict[str, Correction]
+    free_modules: list[str]
+    relative: float | None
+    nan: bool
+    errors: dict[str, float | None]
+    held_fixed: dict[str, HeldFixed]
+    wall_s: float | None
+    cpu_s: float | None
+    max_memory_mb: float | None
+    constants: Constants
+    versions: dict[str, str]
+    notes: list[str]
+    reconstruction: Cost
+    no_plot: str
+    imported: str
+    groups: dict[str, Group]
