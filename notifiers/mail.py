@@ -33,7 +33,7 @@ def send_mail(
     everybody = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
     recipients = [address for address in everybody if address not in reached]
     if not everybody:
-        return Answer(False, "its address names no recipient that can be read: add to=name@server")
+        return Answer(False, "its address has no valid recipient: add to=name@server")
     if not recipients:
         return Answer(True, "")
     letter = write_mail(service, message, key=key, thread=thread)

@@ -58,7 +58,7 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
         tls = secured(verified=service.verify_certificate) if service.secure else None
         with urlopen(request, timeout=_timeout_s(service), context=tls) as answer:
             if answer.headers.get_content_type() == "text/html":  # a log-in page, or another server at this address
-                return Answer(False, "at its address is a web page, not a webhook of Mattermost")
+                return Answer(False, "its address leads to a web page, not to a webhook of Mattermost")
             return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())
     except HTTPError as error:
         with error:

@@ -54,7 +54,7 @@ def reach(server: Server, wait_s: float = WAIT_S) -> str:
                     return f"{where} answers ({secure.version()}{', and greets' if _greeted(secure, server) else ''})"
             return f"{where} answers{' and greets' if _greeted(plain, server) else ''}"
     except ssl.SSLError as error:
-        raise UserError(f"{where} does not speak TLS as it should: {error.reason or error}") from None
+        raise UserError(f"{where} failed in the TLS handshake: {error.reason or error}") from None
     except OSError as error:
         raise UserError(f"{where} cannot be reached: {error.strerror or error}") from None
 
@@ -64,5 +64,5 @@ def _greeted(connection: socket.socket, server: Server) -> bool:
         return False
     greeting = connection.recv(4)
     if not greeting.startswith(b"220"):
-        raise UserError(f"{server.host}:{server.port} is no mail server: it does not greet as one")
+        raise UserError(f"{server.host}:{server.port} is not a mail server: it does not greet like one")
     return True

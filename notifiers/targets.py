@@ -94,7 +94,7 @@ def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
     table = _read(file)
     unknown = sorted(set(table) - {"targets"})
     if unknown:
-        raise UserError(f"{file}: key {_shown(unknown[0])} is unknown; everything belongs below [targets]")
+        raise UserError(f"{file}: key {_shown(unknown[0])} is unknown; all keys must be below [targets]")
     entries = table.get("targets", {})
     if not isinstance(entries, dict):
         raise UserError(f'{file}: targets must be a table; write [targets], then name = "address" below it')
@@ -161,7 +161,7 @@ def _read(file: Path) -> Mapping[str, object]:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{file} is not UTF-8 text: write it anew") from None
+        raise UserError(f"{file} is not UTF-8 text: save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         # The rest of the parser's message may quote the file.
         place = re.search(r"at line \d+, column \d+|at end of document", str(error))
@@ -172,14 +172,12 @@ def _read(file: Path) -> Mapping[str, object]:
 
 def _target(file: Path, name: str, value: object) -> Target:
     if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{file}: a target's name is made of letters, digits, '.', '_' and '-'; rename the one that is not"
-        )
+        raise UserError(f"{file}: a target's name is made of letters, digits, '.', '_' and '-'; rename the target")
     key = f"{file}: targets.{name}"
     if isinstance(value, dict):
         unknown = sorted(set(value) - {"url", "events"})
         if unknown:
-            raise UserError(f"{key} has an unknown key {_shown(unknown[0])}; url and events are allowed")
+            raise UserError(f"{key} has the unknown key {_shown(unknown[0])}; allowed are url and events")
         return Target(name, _url(key, value.get("url")), _events(key, value.get("events", [])), str(file))
     return Target(name, _url(key, value), (), str(file))
 

@@ -38,7 +38,7 @@ class Templates:
         self._refused: set[str] = set()
         if folder and not os.path.isdir(folder):
             self.problems.append(
-                f"notify.templates = {folder} is no folder that can be read; the program's own are used"
+                f"notify.templates = {folder} is not a readable folder; the program's own templates are used"
             )
             self.folder = ""
 

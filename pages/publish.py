@@ -50,7 +50,7 @@ def write_report(path: str, facts: Facts, *, written_utc: str, force: bool = Fal
     """
     if os.path.lexists(path) and not force and _campaign_of(path) != facts.record["name"]:
         raise UserError(
-            f"{path} exists already and is no report of this campaign; name another with -o, or give --force"
+            f"{path} already exists and is not a report of this campaign; name another with -o, or give --force"
         )
     try:
         write_text(path, render(facts, written_utc=written_utc))
@@ -111,7 +111,7 @@ def in_the_way(folder: str) -> str:
     while not os.path.lexists(there):
         there = os.path.dirname(there)
     if not os.path.isdir(there):
-        return f"{there} is no folder"
+        return f"{there} is not a folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} cannot be written"
     return _other_index(folder)
@@ -121,21 +121,21 @@ def _other_index(folder: str) -> str:
     path = os.path.join(folder, INDEX)
     if not os.path.lexists(path) or INDEX_MARK in _head(path):
         return ""
-    return f"{path} is no index of faser-align and stays as it is; publish to a folder of its own"
+    return f"{path} is not an index of faser-align and was not changed; publish to another folder"
 
 
 def _look_out(facts: Facts, folder: str, path: str, entry: str) -> None:
     """Raise CampaignError if the campaign's page would replace something else."""
     if os.path.basename(path) == INDEX:
-        raise CampaignError(f"a campaign called index cannot be published: {path} is the index of {folder}")
+        raise CampaignError(f"a campaign with the name index cannot be published: {path} is the index of {folder}")
     if os.path.lexists(path) and _campaign_of(path) != facts.record["name"]:
-        raise CampaignError(f"{path} is no page of this campaign and stays as it is; publish to a folder of its own")
+        raise CampaignError(f"{path} is not a page of this campaign and was not changed; publish to another folder")
     there = _read(Path(entry))
     owner = there.get("folder", facts.record["folder"])
     # A campaign submitted again has the same folder, a moved one the same creation time.
     if owner != facts.record["folder"] and there["created_utc"] != facts.campaign["created_utc"]:
         raise CampaignError(
-            f"{path} is the page of the campaign in {owner}, which has the same name, and stays as it is; "
+            f"{path} is the page of the campaign in {owner}, which has the same name, and was not changed; "
             "publish to another folder"
         )
 

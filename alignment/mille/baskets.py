@@ -84,11 +84,11 @@ def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Bas
     head = _pread(file, seek, _KEY.size)
     size, _, content, _, key, _ = _KEY.unpack(head)
     if size <= key or key <= _KEY.size + _BASKET.size or content < 0:
-        raise ValueError("no basket where one should be")
+        raise ValueError("a basket is missing")
     *_, stored, last = _BASKET.unpack(_pread(file, seek + key - _BASKET.size - 1, _BASKET.size))
     border = last - key
     if stored != entries or not 0 <= border <= content or (jagged and content < border + 4 * (entries + 1)):
-        raise ValueError("a basket with other entries than the tree says")
+        raise ValueError("a basket whose entries differ from those of the tree")
     blocks = _blocks(file, seek + key, size - key, content)
     if content > SPILL_BYTES:
         return Basket(spill(blocks, content), None, border + 4, key)
@@ -156,10 +156,10 @@ class _NoSource:
 def _pread(file: BinaryIO, at: int, size: int) -> bytes:
     content = os.pread(file.fileno(), size, at)
     if len(content) != size:
-        raise ValueError("the file breaks off there")
+        raise ValueError("the file ends there")
     return content
 
 
 def _check_size(found: int, expected: int) -> None:
     if found != expected:
-        raise ValueError("blocks of another size than the basket")
+        raise ValueError("blocks whose size differs from the size of the basket")

@@ -33,7 +33,7 @@ class LeftoverError(MilleError):
     """``number`` bytes, one to three, follow the last record. pede's READC takes them for the end of the file."""
 
     def __init__(self, path: str | os.PathLike[str], number: int) -> None:
-        super().__init__(f"{path} is truncated or no Mille binary: {number} bytes follow its last record", 18)
+        super().__init__(f"{path} is truncated or not a Mille binary: {number} bytes follow its last record", 18)
         self.number = number
 
 
@@ -104,11 +104,11 @@ def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, spli
         if ended and 0 < filled < 4 and not wrong:
             raise LeftoverError(path, filled)
         if wrong or (ended and filled):
-            raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
+            raise MilleError(f"{path} is truncated or not a Mille binary: record {first + 1} is incomplete", 18)
         if not starts:  # a record larger than the buffer, which grows at most to the size of the file
             left = _bytes_left(file)
             if left is not None and filled + left < 8 * (abs(words.item(int(split is _split_fortran))) // 2):
-                raise MilleError(f"{path} is truncated or no Mille binary: record {first + 1} is incomplete", 18)
+                raise MilleError(f"{path} is truncated or not a Mille binary: record {first + 1} is incomplete", 18)
             buffer = np.concatenate([buffer, np.empty((len(buffer) + 3) // 4 * 4, np.uint8)])
 
 

@@ -153,7 +153,7 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
     content = getattr(kind, "content", None)
     stored = getattr(kind if content is None else content, "from_dtype", None)
     if stored is None or (content is not None and stored.shape) or stored.base.kind not in "fiu":
-        raise ValueError(f"{branch.typename} is no number and no vector of numbers")
+        raise ValueError(f"{branch.typename} is neither a number nor a vector of numbers")
     jagged = content is not None
     header = int(getattr(kind, "header_bytes", 0) or 0)
     edges = np.asarray(branch.entry_offsets, np.int64)
@@ -182,7 +182,7 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
     scalar = field.typename in _NUMBERS
     vector = re.fullmatch(r"std::(?:vector<([\w:]+)>|array<([\w:]+),\s*\d+>)", field.typename)
     if not scalar and (vector is None or (vector[1] or vector[2]) not in _NUMBERS):
-        raise ValueError(f"{field.typename} is no number and no vector of numbers")
+        raise ValueError(f"{field.typename} is neither a number nor a vector of numbers")
     clusters = field.ntuple.cluster_summaries
     edges = np.array([*(cluster.num_first_entry for cluster in clusters), field.ntuple.num_entries], np.int64)
 

@@ -69,9 +69,9 @@ class Cuts:
             raise UserError(f'pivot is "{self.pivot}"; allowed are "calypso" and "layer"')
         for name in ("chi2_max", "residual_max", "derivative_max"):
             if not getattr(self, name) > 0:
-                raise UserError(f"{name} is {getattr(self, name):g}; a number above zero is needed")
+                raise UserError(f"{name} is {getattr(self, name):g}; must be above zero")
         if self.hits_min < 0:
-            raise UserError(f"hits_min is {self.hits_min}; a number from 0 on is needed")
+            raise UserError(f"hits_min is {self.hits_min}; must be at least 0")
         if not self.pz_min < self.pz_max:
             raise UserError(f"pz_min is {self.pz_min:g} and pz_max {self.pz_max:g} GeV; pz_min must be smaller")
 
@@ -136,7 +136,7 @@ def convert_and_count(
 
 def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
     if not inputs:
-        raise UserError("there is nothing to convert; give kfalignment files")
+        raise UserError("nothing to convert; give kfalignment files")
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {output}: the folder {folder} does not exist; make it first")
@@ -149,7 +149,7 @@ def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.Path
         seen[real] = str(source)
     for written in (str(output), f"{output}.json"):
         if os.path.realpath(written) in seen:
-            raise UserError(f"the output {written} is an input, too; give it another name with -o")
+            raise UserError(f"the output {written} is also an input; give it another name with -o")
 
 
 def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> str:
@@ -157,7 +157,7 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     return (
         f"{names}: none of {counts.tracks_read} tracks is left: cut are {counts.tracks_cut_chi2} by chi2, "
         f"{counts.tracks_cut_pz} by pz, {counts.tracks_cut_hits} by hits, and {counts.hits_cut_residual} hits of the "
-        f"others by residual, {counts.hits_cut_derivative} by derivative; widen the cuts, or reconstruct anew"
+        f"others by residual, {counts.hits_cut_derivative} by derivative; widen the cuts, or reconstruct again"
     )
 
 

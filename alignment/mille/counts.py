@@ -67,7 +67,8 @@ class Counts:
     tracks_modelled: int = field(
         default=0,
         metadata=_says(
-            "tracks modelled", "those from older files, whose derivatives by the track's parameters were made as above"
+            "tracks modelled",
+            "those from older files, whose derivatives with respect to the track's parameters were computed",
         ),
     )
     tracks_cut_chi2: int = field(
@@ -84,7 +85,7 @@ class Counts:
         default=0,
         metadata=_says(
             "hits of other elements",
-            "of those, on elements that FASER's tracker does not have: converted, but in none of the tables by layer or module",
+            "those on elements that FASER's tracker does not have: converted, but not in the tables by layer or module",
         ),
     )
     hits_cut_residual: int = field(
@@ -104,17 +105,17 @@ class Counts:
     measurements: int = field(default=0, metadata=_says("measurements written", "hits written"))
     bytes_written: int = field(
         default=0,
-        metadata=_says("size", "of the binaries (bytes); a shorter one has lost its end, and the hook says so"),
+        metadata=_says("size", "of the binaries (bytes); the POST script reports a binary that is shorter"),
     )
     chi2: float = field(
         default=0.0,
-        metadata=_says("chi2", "sum over the tracks that passed, of the reconstruction and so before hits are cut"),
+        metadata=_says("chi2", "of the reconstruction, before hits are cut, summed over the tracks that passed"),
     )
     ndf: int = field(
         default=0,
         metadata=_says(
             "degrees of freedom",
-            "the same sum of hits less 5, the parameters of a track; both give chi2/ndf before hit cuts",
+            "hits minus 5 (the parameters of a track), summed over the same tracks",
         ),
     )
     edge_low: int = field(default=0, metadata=_says("tracks at the lower edge", "tracks with `pz < 1.1 pz_min`"))
@@ -131,23 +132,23 @@ class Counts:
         default_factory=_three_per_module,
         metadata=_says(
             "residuals per module",
-            "by layer and module (12 x 8 x 3): hits within 0.5 mm before hits are cut, the sum of their residuals (nm) and of the "
-            "squares (nm^2), whole numbers, for a validation's means and widths",
+            "by layer and module (12 x 8 x 3), before hits are cut: hits within 0.5 mm, and the sums of their residuals (nm) "
+            "and of the squares (nm^2) as whole numbers, from which a validation computes means and widths",
         ),
     )
     residual_bins: IntArray = field(
         default_factory=_residual_bins,
         metadata=_says(
             "residuals",
-            "per layer, before hits are cut, in 500 bins of 2 um from -0.5 mm to 0.5 mm, with one for all below and one for all "
-            "above: they give the median, and as width half the distance of the 16 % and 84 % quantiles (um)",
+            "per layer, before hits are cut, in 500 bins of 2 um from -0.5 mm to 0.5 mm, with one bin for all below and one "
+            "for all above: for the median, and for the width, half the distance of the 16 % and 84 % quantiles (um)",
         ),
     )
     momentum_bins: IntArray = field(
         default_factory=_momentum_bins,
         metadata=_says(
             "momenta",
-            "of positive and of negative tracks, in 200 bins a decade from 10 GeV to 100 TeV, likewise: the median of q/p is q over "
+            "of positive and of negative tracks, in 200 bins per decade from 10 GeV to 100 TeV: the median of q/p is q over "
             "the median p, shown in 1/TeV, in JSON in 1/GeV",
         ),
     )
@@ -217,7 +218,7 @@ class Counts:
             if isinstance(expected, np.ndarray):
                 read[f.name] = np.array(values[f.name], np.int64)
                 if read[f.name].shape != expected.shape:
-                    raise ValueError(f"{f.name} has not the shape {expected.shape}")
+                    raise ValueError(f"{f.name} does not have the shape {expected.shape}")
             else:
                 read[f.name] = type(expected)(values[f.name])
         return Counts(**read)
@@ -236,7 +237,7 @@ def read_counts(path: str | os.PathLike[str]) -> Counts:
     except OSError as error:
         raise UserError(f"cannot read the counts {path}: {error.strerror}; convert the file again") from error
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} does not hold the counts of a conversion ({error}); convert the file again") from error
+        raise UserError(f"{path} contains no counts of a conversion ({error}); convert the file again") from error
 
 
 def _quantiles(bins: IntArray, edges: FloatArray, fractions: tuple[float, ...]) -> tuple[float, ...] | None:

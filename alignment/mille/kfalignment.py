@@ -146,7 +146,7 @@ def _check_header(path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     if not head.startswith(b"root"):
-        raise UserError(f"{path} is empty or no ROOT file; give the reconstruction's kfalignment file")
+        raise UserError(f"{path} is empty or not a ROOT file; give the reconstruction's kfalignment file")
     version = int.from_bytes(head[4:8], "big")
     end = int.from_bytes(head[12 : 20 if version >= _LARGE_FILES else 16], "big")
     least = max(end, _HEADER_BYTES)
@@ -166,7 +166,7 @@ def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{path} has no tree named {' or '.join(TREES)} (it holds {held}); give a kfalignment file")
     tree = file[chosen]
     if not hasattr(tree, "num_entries"):
-        raise UserError(f"{path}: {chosen} is no tree but {tree.classname}; give a kfalignment file")
+        raise UserError(f"{path}: {chosen} is a {tree.classname}; give a kfalignment file")
     if not tree.num_entries:
         raise UserError(
             f"{path}: its tree {chosen} has no entries, so there are no tracks; reconstruct this file again"
@@ -186,7 +186,7 @@ def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str
         if known is None and name in LOCAL_BRANCHES and not with_track_derivatives:
             continue
         if known is None:
-            raise UserError(f"{path}: the tree lacks branch {name}; it is no kfalignment file, or reconstruct it again")
+            raise UserError(f"{path}: the tree lacks branch {name}; give a kfalignment file, or reconstruct it again")
         branch = present[known]
         if not is_ntuple and branch.num_entries != tree.num_entries:
             raise UserError(
@@ -198,10 +198,10 @@ def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str
         except (AttributeError, NotImplementedError, ValueError) as error:
             raise UserError(
                 f"{path}: branch {known} holds neither numbers nor vectors of them ({branch.typename}); "
-                "give a kfalignment file with one track an entry"
+                "give a kfalignment file with one track per entry"
             ) from error
         if columns[name].jagged and name in TRACK_BRANCHES:
-            raise UserError(f"{path}: branch {known} has several tracks an entry; give a file with one track an entry")
+            raise UserError(f"{path}: branch {known} has several tracks per entry; give a file with one per entry")
     return columns
 
 
@@ -224,7 +224,7 @@ def _chunk(
         column = columns[name]
         hits[name], hit_counts = column.take(start, stop)
         if hit_counts is None:
-            raise UserError(f"{path}: branch {column.name} has one number a track; a vector with its hits is needed")
+            raise UserError(f"{path}: branch {column.name} has one number per track instead of one per hit")
         if lengths is None:
             lengths = hit_counts
         elif not np.array_equal(lengths, hit_counts):

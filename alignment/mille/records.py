@@ -64,7 +64,7 @@ def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:
     nan = np.isnan(records.values)
     if nan.any():
         at = int(np.searchsorted(records.offsets, np.flatnonzero(nan)[0], side="right"))
-        raise MilleError(f"{path}: record {first + at} holds a value that is not a number", 20)
+        raise MilleError(f"{path}: record {first + at} contains a value that is not a number", 20)
     for record in suspects(records).tolist():
         if measurement_markers(records, record) is None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)

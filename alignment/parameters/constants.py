@@ -46,9 +46,9 @@ def parse_constants(text: str, source: str) -> Constants:
     """
     body = text.strip()
     if not body:
-        raise UserError(f"{source} is empty: alignment constants are expected (for a start without any, give zeros)")
+        raise UserError(f"{source} is empty; it must contain alignment constants (zeros for a start without any)")
     if body.startswith("{") != body.endswith("}"):
-        raise UserError(f"{source} has one brace of two; it may be cut off, so copy it again or add the other brace")
+        raise UserError(f"{source} has only one of two braces; add the other, or copy a truncated file again")
     position = 1 if body.startswith("{") else 0
     end = len(body) - position
     constants: Constants = {}
@@ -65,7 +65,7 @@ def parse_constants(text: str, source: str) -> Constants:
         separated = entry[3] == ","
         position = entry.end()
     if not constants:
-        raise UserError(f'{source} holds no constants; expected "key": [x, y, z, rx, ry, rz], ...')
+        raise UserError(f'{source} contains no constants; expected "key": [x, y, z, rx, ry, rz], ...')
     return constants
 
 
@@ -174,7 +174,7 @@ def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
 def _six(text: str, key: str, source: str) -> Six:
     if key not in KEYS:
         raise UserError(
-            f'{source}: key "{key}" is no layer or module; keys are station 0-3, layer 0-2 and for modules 0-7'
+            f'{source}: key "{key}" is not a layer or module; a key is station 0-3, layer 0-2, and for a module 0-7'
         )
     words = [word.strip() for word in text.split(",")]
     if len(words) != 6:
@@ -190,7 +190,7 @@ def _number(word: str, key: str, dof: str, source: str) -> float:
     except ValueError:
         raise UserError(f'{source}: {dof} of key "{key}" is {word!r}, which is not a number; correct it') from None
     if not math.isfinite(value):
-        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}; a finite number is needed')
+        raise UserError(f'{source}: {dof} of key "{key}" is {word!r}; it must be a finite number')
     return value
 
 

@@ -42,7 +42,7 @@ def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
                 fixed.add(layer_label(station, layer, 1))
     if len(fixed) == len(PARAMETERS):
         shown = ", ".join(str(item) for item in items)
-        raise UserError(f"fix = [{shown}] fixes every parameter; leave something free")
+        raise UserError(f"fix = [{shown}] fixes every parameter; leave a parameter free")
     return frozenset(fixed)
 
 

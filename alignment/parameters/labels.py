@@ -153,7 +153,7 @@ def parse(text: str) -> int:
     label = int(words) if words.isdecimal() and len(words) < 10 else _BY_WORDS.get(words, 0)
     if label not in PARAMETERS:
         raise UserError(
-            f"{text.strip()!r} is no parameter of the tracker; give a label, a name such as 003.rz or 00.ry, or words "
+            f"{text.strip()!r} is not a parameter of the tracker; give a label, a name such as 003.rz, or words "
             "such as 'layer 2 of station 1, rotation about z'"
         )
     return label

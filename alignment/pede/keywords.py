@@ -178,7 +178,7 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "readerroraseof": _on("read_error_is_end"),
 }
 
-_PRINTS = "it asks for more printing"
+_PRINTS = "it requests more printing"
 _STORAGE = "it is about pede's storage"
 _MINRES = "it is about MINRES, instead of which the matrix is inverted"
 NOTED = {
@@ -243,14 +243,14 @@ def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "ped
             continue
         where = f"{key} has {line.strip()!r}"
         if whole.lower() == "end":
-            raise UserError(f"{where}, after which nothing is read; leave it out, faser-align writes it at the end")
+            raise UserError(f"{where}, after which nothing is read; remove it: faser-align writes it last")
         if whole.lower() in FILE_KINDS or "." in whole.split(" ")[0]:
             continue
         keyword = find_keyword(word)
         if keyword is None:
             tab = "put blanks instead of tabs, which are letters to pede" if "\t" in whole else "correct it"
-            raise UserError(f"{where}, but {word!r} is no keyword of pede; {tab}")
+            raise UserError(f"{where}, but {word!r} is not a keyword of pede; {tab}")
         if keyword == "method" and argument and find_method(argument) is None:
             raise UserError(f"{where}, but pede's methods are {', '.join(METHODS)}")
         if backend == "builtin" and keyword in UNSUPPORTED:
-            raise UserError(f"{where}, which the built-in solver does not have: {UNSUPPORTED[keyword]}")
+            raise UserError(f"{where}, which the built-in solver does not support: {UNSUPPORTED[keyword]}")

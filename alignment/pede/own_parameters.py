@@ -29,13 +29,13 @@ def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
         where = f"{source}: line {number}"
         keyword = find_keyword(line.word) if line.word else None
         if line.word and keyword is None and line.whole.lower() not in FILE_KINDS:
-            raise UserError(f"{where}, {line.whole[:60]!r}, begins with no keyword of pede; correct it")
+            raise UserError(f"{where}, {line.whole[:60]!r}, does not begin with a keyword of pede; correct it")
         if keyword in LISTS:
             within = str(keyword)
         if not line.numbers or (line.word and keyword != "parameter"):
             continue
         if not within:
-            raise UserError(f"{where} stands before any keyword; begin with a line `Parameter`")
+            raise UserError(f"{where} comes before any keyword; begin with a line `Parameter`")
         if within != "parameter":
             continue
         label, start, presigma = _entry(line.whole, line.numbers, where)
@@ -49,5 +49,5 @@ def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, flo
         raise UserError(f"{where}, {line[:60]!r}, is not `label start presigma`; correct it")
     label, start, presigma = numbers
     if label not in PARAMETERS:
-        raise UserError(f"{where}: label {label:g} is no parameter of the tracker; see docs/alignment.md for labels")
+        raise UserError(f"{where}: label {label:g} is not a parameter of the tracker; see docs/alignment.md for labels")
     return int(label), start, presigma

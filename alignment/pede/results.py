@@ -76,9 +76,9 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; look at millepede.log beside it") from error
+        raise UserError(f"cannot read {path}: {error.strerror}; read millepede.log in the same folder") from error
     if lines and lines[0].startswith(_CHECKED_ONLY):
-        raise UserError(f"{path} is a listing without a solution; look at millepede.end and correct the constraints")
+        raise UserError(f"{path} is a listing without a solution; read millepede.end and correct the constraints")
     result: Result = {}
     for number, line in enumerate(lines, start=1):
         if line.lstrip().startswith(("Parameter", "!")) or not line.strip():
@@ -86,10 +86,10 @@ def read_result(path: str | os.PathLike[str]) -> Result:
         try:
             label, row = _parse_row(line)
         except ValueError:
-            raise UserError(f"{path}: line {number} is no parameter of a result: {line.strip()[:60]!r}") from None
+            raise UserError(f"{path}: line {number} is not a parameter of a result: {line.strip()[:60]!r}") from None
         result[label] = row
     if not result:
-        raise UserError(f"{path} holds no parameters; look at millepede.log beside it")
+        raise UserError(f"{path} contains no parameters; read millepede.log in the same folder")
     return result
 
 
@@ -116,7 +116,7 @@ def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; pede did not run to its end there") from error
     except ValueError:
-        raise UserError(f"{path} holds no end code of pede; look at millepede.log beside it") from None
+        raise UserError(f"{path} contains no end code of pede; read millepede.log in the same folder") from None
 
 
 def write_end(path: str | os.PathLike[str], code: int, text: str = "") -> None:

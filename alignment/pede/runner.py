@@ -36,7 +36,7 @@ def sourced(script: str) -> dict[str, str]:
     if not script:
         return dict(os.environ)
     if not os.access(script, os.R_OK) or os.path.isdir(script):
-        raise UserError(f"solver.environment = {script} cannot be read; correct it, or mount what it is on")
+        raise UserError(f"solver.environment = {script} cannot be read; correct the path, or mount its file system")
     done = subprocess.run(
         ["bash", "-O", "expand_aliases", "-c", 'source "$FASER_ALIGN_SOURCED" >&2; env -0'],
         env=os.environ | {"FASER_ALIGN_SOURCED": script},
@@ -46,7 +46,7 @@ def sourced(script: str) -> dict[str, str]:
     )
     variables = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
     if not variables:
-        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it says nothing"
+        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it printed nothing"
         raise UserError(
             f"solver.environment = {script} ended the shell (status {done.returncode}: {reason}); correct it"
         )
@@ -90,7 +90,7 @@ def run_pede(
     except OSError as error:
         raise NotStartedError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
     if status in NOT_RUN and not (folder / END).exists():
-        message = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it says nothing"
+        message = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it printed nothing"
         raise NotStartedError(f"{executable} cannot run: {message}; see solver.pede and solver.environment")
     return read_outputs(path, status)
 
@@ -115,14 +115,16 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
         except OSError as error:
             raise UserError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
         except subprocess.TimeoutExpired:
-            raise UserError(f"{executable} runs for more than {PROBE_S} s without any data; set solver.pede") from None
+            raise UserError(f"{executable} did not end within {PROBE_S} s without data; set solver.pede") from None
         try:
             read_end(Path(folder) / END)
         except UserError:
-            words = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[:200] or "it says nothing"
+            words = (
+                " ".join((done.stderr or done.stdout).decode(errors="replace").split())[:200] or "it printed nothing"
+            )
             raise UserError(
-                f"{executable} ran but left no {END} (exit status {done.returncode}: {words}); it is no pede, or one "
-                "that cannot run on this machine: set solver.pede"
+                f"{executable} ran but left no {END} (exit status {done.returncode}: {words}); it is not pede, or "
+                "cannot run on this machine: set solver.pede"
             ) from None
         log = Path(folder) / LOG
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

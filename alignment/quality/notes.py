@@ -56,7 +56,7 @@ def _converted_again(metrics: Metrics) -> str:
     if not metrics.get("converted_again"):
         return ""
     return (
-        f"the solver rejected more than a third of the tracks, so their hits were taken again up to "
+        f"the solver rejected more than a third of the tracks, so the tracks were converted again with hits up to "
         f"{metrics['residual_max_mm']:g} mm, ten times the cut; the iteration does not count as converged"
     )
 

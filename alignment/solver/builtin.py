@@ -94,7 +94,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
     }
     if steering.check_level > 0:
         write_listing(folder / RESULT, listing(problem, steering.check_level))
-        return Solution(0, END_TEXTS[0], "the input was only checked, as the steering asks for", {}, **facts)
+        return Solution(0, END_TEXTS[0], "the input was only checked, as the steering requests", {}, **facts)
     if problem.empty and not steering.skip_empty_constraints:
         write_listing(folder / RESULT, listing(problem, 2))
         message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"

@@ -71,7 +71,7 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
     indices, values, offsets = _columns(block)
     records = _with_nan(block, values, offsets)
     if len(records):
-        raise MilleError(f"{path}: record {block.first + records[0] + 1} holds a value that is not a number", 20)
+        raise MilleError(f"{path}: record {block.first + records[0] + 1} contains a value that is not a number", 20)
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     suspects = _suspects(zeros, ends, values)
@@ -81,7 +81,7 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
         ends = np.searchsorted(zeros, offsets)
     if len(indices) and int(np.min(indices)) < 0:
         record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
-        raise MilleError(f"{path}: record {block.first + record} holds a negative index", 20)
+        raise MilleError(f"{path}: record {block.first + record} contains a negative index", 20)
     numbers = block.first + np.arange(len(block.starts))
     for chunk in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
         yield chunk._replace(weight=weight, binary=binary)

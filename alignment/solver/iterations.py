@@ -163,7 +163,7 @@ class Iterations:
         self._evaluate(None, with_matrix=True)
         assert self.last.matrix is not None
         if not np.isfinite(self.last.matrix).all():
-            raise SolverError("the sums of the records are no numbers; look for impossible errors or derivatives", 25)
+            raise SolverError("the sums over the records are not finite; look for impossible errors or derivatives", 25)
         self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
         self.matrix_doubts += self.inverse.defect
         if not self.inverse.defect:  # a presigma may hide that the records do not determine a parameter

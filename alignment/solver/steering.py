@@ -39,7 +39,7 @@ def parse_steering(path: str | os.PathLike[str]) -> Steering:
     """
     path = Path(path)
     if _is_file(path) and not _is_text(str(path)):
-        raise SolverError(f"{path} is no text to pede, which goes by the end of its name; call it {path.name}.txt", 16)
+        raise SolverError(f"the name of {path} does not end like that of a text; rename it to {path.name}.txt", 16)
     reader = _Reader(path.parent)
     own = [(at, line) for at, line in _lines(path) if not reader.read_file_name(line.whole)]
     if not reader.binaries:
@@ -119,7 +119,7 @@ class _Reader:
         if keyword in UNSUPPORTED:
             reason = UNSUPPORTED[keyword]
             raise SolverError(
-                f"{where}: the built-in solver cannot do {keyword} ({reason}); use pede, or remove the line", 40
+                f"{where}: the built-in solver does not support {keyword} ({reason}); use pede, or remove the line", 40
             )
         try:
             self._take(keyword, line)
@@ -172,7 +172,7 @@ class _Reader:
             raise BadNumbersError("needs a name")
         method = find_method(line.argument)
         if method is None:
-            raise SolverError(f"{line.argument!r} is no method of pede; it knows {', '.join(METHODS)}", 36)
+            raise SolverError(f"{line.argument!r} is not a method of pede, which are {', '.join(METHODS)}", 36)
         self._list = ""
         self._values["method"] = method
         # without a limit pede uses the value left over from the last line with two numbers
@@ -183,7 +183,7 @@ class _Reader:
     def _continue(self, line: Line, where: str) -> None:
         numbers = line.numbers
         if not self._list:
-            raise SolverError(f"{where}: {line.whole!r} stands before any keyword with a list", 13)
+            raise SolverError(f"{where}: {line.whole!r} comes before any keyword with a list", 13)
         if self._list == "comment":
             self._add_comment(line, where)
             return
@@ -193,7 +193,7 @@ class _Reader:
             self._add_parameter(round(numbers[0]), numbers[1], numbers[2])
             return
         if len(numbers) % 2 or not all(_is_label(label) for label in numbers[::2]):
-            raise SolverError(f"{where}: {line.whole!r} is no list of 'label factor' pairs", 13)
+            raise SolverError(f"{where}: {line.whole!r} is not a list of 'label factor' pairs", 13)
         terms = (self._constraints if self._list == "constraint" else self._measurements)[-1][1]
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
 

@@ -180,7 +180,7 @@ def test_a_branch_of_other_things_is_refused(tracks: Any, tmp_path: Path) -> Non
     """A hit branch with one value per track, and a track branch with several, are rejected by name."""
     hit, track = "fitParam_align_local_residual_x", "fitParam_pz"
     swapped = {name: tracks[name] for name in NAMES} | {hit: tracks[track], track: tracks[hit]}
-    for name, words in ((hit, "one number a track"), (track, "several tracks an entry")):
+    for name, words in ((hit, "one number per track"), (track, "several tracks per entry")):
         columns = {other: tracks[other] for other in NAMES} | {name: swapped[name]}
         with uproot.recreate(tmp_path / "in.root") as file:
             tree = file.mktree("tree", {key: getattr(column.type, "content", "f8") for key, column in columns.items()})

@@ -47,11 +47,11 @@ def test_a_module_side_moves_x_and_y() -> None:
     [
         ("", "c.txt is empty"),
         ("  \n", "c.txt is empty"),
-        ("{}", "holds no constants"),
+        ("{}", "contains no constants"),
         ("nonsense", "near 'nonsense'"),
         (GOOD + "," + GOOD, '"00" is given twice'),
         (GOOD + GOOD.replace("00", "01", 1), "expected ,"),
-        (GOOD.replace("00", "07", 1), '"07" is no layer or module'),
+        (GOOD.replace("00", "07", 1), '"07" is not a layer or module'),
         (GOOD.replace("0.1, ", ""), '"00" has 5 values'),
         ('"00": []', '"00" has 0 values'),
         (GOOD.replace("0.1", "abc"), "y of key \"00\" is 'abc'"),
@@ -59,8 +59,8 @@ def test_a_module_side_moves_x_and_y() -> None:
         (GOOD.replace("0.1", "-inf"), "y of key \"00\" is '-inf'"),
         (GOOD.replace("0.1", "1_0"), "y of key \"00\" is '1_0', which is not a number; correct it"),
         (GOOD[:-1], "near"),
-        ("{" + GOOD, "one brace of two; it may be cut off"),
-        (GOOD + "}", "one brace of two"),
+        ("{" + GOOD, "only one of two braces; add the other"),
+        (GOOD + "}", "only one of two braces"),
     ],
 )
 def test_a_bad_file_gets_a_sentence(text: str, words: str) -> None:

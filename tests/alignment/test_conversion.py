@@ -217,7 +217,7 @@ def test_foreign_and_missing_files_are_refused(data: Path, tmp_path: Path) -> No
     with uproot.recreate(tmp_path / "other.root") as file:
         file["events"] = {"x": np.zeros(3)}
     for name, words in [
-        ("text.root", "is empty or no ROOT file"),
+        ("text.root", "is empty or not a ROOT file"),
         ("other.root", "events"),
         ("none.root", "does not exist"),
     ]:
@@ -236,7 +236,7 @@ def test_names_are_checked_before_anything_is_written(data: Path, tmp_path: Path
     mistakes: list[tuple[list[Path], Path, str]] = [
         ([source, source], tmp_path / "out.bin", "is given twice"),
         ([source, tmp_path / "link.root"], tmp_path / "out.bin", "the same file as"),
-        ([source], tmp_path / "link.root", "is an input, too"),
+        ([source], tmp_path / "link.root", "is also an input"),
         ([source], tmp_path / "none" / "out.bin", "none does not exist"),
         ([], tmp_path / "out.bin", "nothing to convert"),
     ]

@@ -75,7 +75,7 @@ def test_other_words_are_refused(text: str) -> None:
     known = {words for parameter in PARAMETERS.values() for words in (parameter.words, parameter.name)}
     if text.strip().lower() in known or text.strip().removeprefix("label ").isdecimal():
         return
-    with pytest.raises(UserError, match="no parameter of the tracker"):
+    with pytest.raises(UserError, match="not a parameter of the tracker"):
         parse(text)
 
 

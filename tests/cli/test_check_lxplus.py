@@ -149,7 +149,7 @@ def test_constants_that_are_none_are_named_with_their_key(plain_command: Command
     config = Path("faser-align.toml")
     text = config.read_text()
     Path("nan.txt").write_text('"00": [0, nan, 0, 0, 0, 0]\n')
-    for name, said in (("none.txt", "No such file"), ("nan.txt", "a finite number is needed")):
+    for name, said in (("none.txt", "No such file"), ("nan.txt", "must be a finite number")):
         config.write_text(text.replace(str(CONSTANTS), name))
         found = look(plain_command)["constants"]
         assert (found["result"], said in found["text"]) == ("failed", True)

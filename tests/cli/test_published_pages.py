@@ -59,12 +59,12 @@ def test_what_is_none_of_ours_stays(workdir: Path) -> None:
     pages.mkdir()
     home, page = pages / "index.html", pages / "c.html"
     home.write_text("<h1>my home page</h1>")
-    with pytest.raises(CampaignError, match=r"index\.html is no index of faser-align and stays as it is"):
+    with pytest.raises(CampaignError, match=r"index\.html is not an index of faser-align and was not changed"):
         publish(record["folder"], str(pages), written_utc=NOW)
     assert home.read_text() == "<h1>my home page</h1>"
     home.unlink()
     page.write_text("mine")
-    with pytest.raises(CampaignError, match=r"c\.html is no page of this campaign and stays as it is"):
+    with pytest.raises(CampaignError, match=r"c\.html is not a page of this campaign and was not changed"):
         publish(record["folder"], str(pages), written_utc=NOW)
     assert page.read_text() == "mine"
     page.unlink()
@@ -81,7 +81,7 @@ def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> Non
     before = (pages / "c.html").read_text()
     told = json.loads((pages / "c.json").read_text())
     (pages / "c.json").write_text(json.dumps({**told, "created_utc": "2026-01-01T00:00:00.000Z"}))
-    with pytest.raises(CampaignError, match="has the same name, and stays as it is; publish to another folder"):
+    with pytest.raises(CampaignError, match="has the same name, and was not changed; publish to another folder"):
         publish(second["folder"], str(pages), written_utc=NOW)
     assert (pages / "c.html").read_text() == before
     publish(first["folder"], str(pages), written_utc=NOW)
@@ -92,7 +92,7 @@ def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> Non
 def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
     """A campaign called index is refused in one sentence, because its page would be the index."""
     record = solved(workdir / "c", "index")
-    with pytest.raises(CampaignError, match="a campaign called index cannot be published"):
+    with pytest.raises(CampaignError, match="a campaign with the name index cannot be published"):
         publish(record["folder"], str(workdir / "pages"), written_utc=NOW)
     assert not (workdir / "pages").exists()
 
@@ -111,9 +111,10 @@ def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) ->
 
     assert told(home / "new" / "pages")["result"] == "ok"
     (home / "index.html").write_text("mine")
-    assert "index.html is no index of faser-align" in told(home)["text"]
+    assert "index.html is not an index of faser-align" in told(home)["text"]
     assert (
-        told(config / "pages")["text"] == f"no report will be published: {config} is no folder; correct report.publish"
+        told(config / "pages")["text"]
+        == f"no report will be published: {config} is not a folder; correct report.publish"
     )
 
 

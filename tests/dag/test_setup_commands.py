@@ -233,7 +233,7 @@ def test_check_says_whether_pede_runs(here: Path) -> None:
             f"{program} runs (V04-16-00)",
             "ok",
         ),
-        "exit 127": ("it is no pede", "failed"),
+        "exit 127": ("it is not pede", "failed"),
     }
     for commands, (words, result) in lines.items():
         program.write_text(f"#!/bin/sh\n{commands}\n")

@@ -218,12 +218,12 @@ def test_own_parameters_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("102 0 0\n", "line 1 stands before any keyword"),
-        ("Parameter\n4711 0 0\n", "label 4711 is no parameter of the tracker"),
+        ("102 0 0\n", "line 1 comes before any keyword"),
+        ("Parameter\n4711 0 0\n", "label 4711 is not a parameter of the tracker"),
         ("Parameter\n\n102 x\n", r"line 3, '102 x', is not `label start presigma`"),
         ("Parameter\n102 0.0\n", r"line 2, '102 0\.0', is not `label start presigma`"),
         ("Parameter\n102 1e999 0\n", "line 2"),
-        ("frobnicate 3\n", "line 1, 'frobnicate 3', begins with no keyword"),
+        ("frobnicate 3\n", "line 1, 'frobnicate 3', does not begin with a keyword"),
         ("Parameter\n102 1 2 3\n", "line 2"),
     ],
 )
@@ -249,13 +249,13 @@ def test_own_parameters_are_read_as_the_solvers_read_them() -> None:
         ("! comment", "builtin", ""),
         ("  102 0.5", "builtin", ""),
         ("chisqcut 30. 6.", "pede", ""),
-        ("frobnicate 3", "pede", "no keyword of pede"),
+        ("frobnicate 3", "pede", "not a keyword of pede"),
         ("method full MINRES 3 % of 2 names", "pede", ""),
         ("\thugecut 50\tx", "builtin", ""),
         ("method\tinversion 3", "pede", "put blanks instead of tabs"),
         ("end", "pede", "after which nothing is read"),
         ("method guessing 3", "pede", "pede's methods are"),
-        ("weightedcons 1", "builtin", "the built-in solver does not have"),
+        ("weightedcons 1", "builtin", "the built-in solver does not support"),
         ("weightedcons 1", "pede", ""),
     ],
 )

@@ -12,7 +12,7 @@ from faser_align.state import database, queries
 from faser_align.state.facts import facts
 from faser_align.state.outbox import claim
 
-NOTE = "their hits were taken again up to 0.5 mm, ten times the cut"
+NOTE = "the tracks were converted again with hits up to 0.5 mm, ten times the cut"
 
 
 def test_notes_are_told(tmp_path: Path) -> None:

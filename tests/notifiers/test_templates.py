@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_there(facts: dict[str, Any], tmp_path: Path) -> No
     """A missing folder of templates is reported, and the message uses ours."""
     message = compose(facts, str(tmp_path / "gone"))
     assert message.problems == (
-        f"notify.templates = {tmp_path / 'gone'} is no folder that can be read; the program's own are used",
+        f"notify.templates = {tmp_path / 'gone'} is not a readable folder; the program's own templates are used",
     )
     assert message.text == compose(facts).text
 
