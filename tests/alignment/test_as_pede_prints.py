@@ -117,7 +117,7 @@ def test_histogram_2_counts_equations_in_any_case(tmp_path: Path) -> None:
 
 
 def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:
-    """The log's text of the sum is the one for weights if a file has a weight, even if the mean is 1."""
+    """The log's line with the sum mentions weights if a file has a weight, even if their mean is 1."""
     (tmp_path / "more.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
     (tmp_path / "data.bin").write_bytes(b"".join(pack(line()) for _ in range(30)))
     (tmp_path / "str.txt").write_text("data.bin -- 0.5\nmore.bin -- 1.5\nmethod inversion 3 0.001\nend\n")

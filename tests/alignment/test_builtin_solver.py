@@ -88,7 +88,7 @@ def test_aborts_are_pedes(pede_case: Case, variant: str) -> None:
 
 
 def test_undetermined_modes_are_named(pede_case: Case) -> None:
-    """Weak modes are named, and do not depend on the order where rounding would choose the fixed parameter."""
+    """Weak modes are named, whatever the order of the records, although rounding chooses the fixed parameter."""
     folder = pede_case(FAILING)
     content = (folder / "mp2input.bin").read_bytes()
     middle = _record_after(content, len(content) // 2)
@@ -157,7 +157,7 @@ def test_measurements_of_the_steering_count(tmp_path: Path) -> None:
 
 
 def test_fixed_parameters_keep_their_start_and_act(tmp_path: Path) -> None:
-    """A fixed parameter's value is subtracted from the measurements and stays."""
+    """The solver subtracts a fixed parameter's value from the measurements and does not change it."""
     solution = solve(_average(tmp_path, "Parameter\n8 0.5 -1.0\n", labels=(7, 8)))
     assert solution.values == pytest.approx({7: 2.5, 8: 0.5})
 

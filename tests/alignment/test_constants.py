@@ -109,7 +109,7 @@ def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
 @given(constants_of_keys, st.dictionaries(st.sampled_from(KEYS), st.tuples(*[st.floats(-1, 1)] * 6)))
 @settings(deadline=None)
 def test_what_does_not_change_keeps_its_digits(correction: Constants, constants: Constants) -> None:
-    """Constants with more than six digits survive a sum and its text wherever nothing is added."""
+    """Constants with more than six digits keep them in a sum and its text wherever nothing is added."""
     total = parse_constants(format_constants(add_constants(constants, correction)), "sum")
     for key, six in total.items():
         for place, value in enumerate(six):

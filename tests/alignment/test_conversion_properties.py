@@ -79,7 +79,7 @@ def loop(lengths: npt.NDArray[np.int64], tracks: Columns, hits: Columns) -> byte
 
 @pytest.mark.parametrize("seed", range(200 if SOAK else 4))
 def test_records_are_those_of_a_plain_loop(tmp_path: Path, seed: int) -> None:
-    """Any tracks give the loop's bytes, and the reader finds as many records as were counted."""
+    """Random tracks give the bytes of the plain loop, and the reader finds as many records as were counted."""
     lengths, tracks, hits = draw(np.random.default_rng(seed))
     jagged = {name: ak.unflatten(column, lengths) for name, column in hits.items()}
     with uproot.recreate(tmp_path / "in.root") as file:

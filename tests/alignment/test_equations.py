@@ -79,7 +79,7 @@ def test_special_data_are_skipped(tmp_path: Path) -> None:
 @given(data=st.data())
 @per_example
 def test_damage_is_found_or_harmless(tmp_path: Path, data: st.DataObject) -> None:
-    """Truncating, inserting or changing bytes, also in a gzipped file, gives no error without a code of pede."""
+    """Truncating, inserting or changing bytes, also in a gzipped file, gives no error or one with a code of pede."""
     content = bytearray(pack(words([(1.0, 0.1, {1: 2.0, 2: 1.0}, {7: 3.0})])) * 3)
     if data.draw(st.booleans()):
         content = bytearray(gzip.compress(content, mtime=0))

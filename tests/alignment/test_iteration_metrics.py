@@ -57,7 +57,7 @@ def test_delta_chi2_per_parameter_is_decrease_per_fit_parameter() -> None:
 
 
 def test_effect_is_the_rms_move_of_residuals() -> None:
-    """The effects of steps add up; without a measurement or a solution there is none."""
+    """The expected decreases of steps add up; without a measurement or a solution the shift is None."""
     assert residual_shift_um([solution(9.0), solution(16.0)], 100) == pytest.approx(23.1 * 0.5)
     assert residual_shift_um([solution(-1e-9)], 100) == 0.0
     assert residual_shift_um([solution(9.0)], 0) is None

@@ -52,7 +52,7 @@ def test_an_old_result_is_never_taken_for_a_new_one(pede_case: Case, program: Ca
 
 
 def test_a_crash_is_told(pede_case: Case, program: Callable[[str], str]) -> None:
-    """Without an end file, or with that of a running pede, pede has crashed."""
+    """A missing end file, or one that says that pede is running, counts as a crash."""
     folder = pede_case("case3_failing")
     for commands in ("exit 139", "echo '   -1   Still running or crashed' > millepede.end; exit 139"):
         solution = run_pede(folder / "str.txt", program(commands))

@@ -83,5 +83,5 @@ def test_certificates_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_the_server_of_an_address(url: str, server: Server | None) -> None:
-    """The server of an address follows from the address, or is unknown."""
+    """The server follows from the address, or is unknown."""
     assert server_of(Target("me", url)) == server

@@ -152,7 +152,7 @@ def test_redaction(url: str, secrets: list[str], kept: list[str]) -> None:
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="/?@:"), min_size=4), around=st.text())
 @example(password="1000", around="0010")  # the surrounding text contains it, too
 def test_no_password_survives(password: str, around: str) -> None:
-    """No text keeps any password."""
+    """A redacted text contains no password."""
     target = Target("a", f"mailto://user:{password}@example.org")
     parts = redact(f"{around}{password}{around}", [target]).split("***")  # a password may consist of these, too
     assert not any(password in part for part in parts)

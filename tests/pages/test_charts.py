@@ -50,7 +50,7 @@ def test_letters_of_charts_can_be_read(case: str, width: int, browser: Browser, 
 
 @pytest.mark.parametrize("width", [360, 1600])
 def test_letters_of_a_large_campaign_can_be_read(width: int, browser: Browser, workdir: Path, page_of: Any) -> None:
-    """The same is true with ten iterations and five-digit file numbers."""
+    """Text in the pictures of ten iterations with five-digit file numbers is readable, too."""
     make_large(workdir / "c", files=10_000, iterations=10, lost=200)
     page = look(browser, page_of(workdir / "c"), width, "dark").page
     assert faults(page) == []
