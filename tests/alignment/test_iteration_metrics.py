@@ -1,8 +1,10 @@
 """Test the metrics of an iteration."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
@@ -12,6 +14,7 @@ from faser_align.alignment.parameters.constants import Constants, correction_fro
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.metrics import (
     Data,
     Resources,
@@ -46,6 +49,36 @@ def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA) -
         backend="builtin",
         resources=Resources(1.0, 0.9, 100.0),
     )
+
+
+def paths(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of all values of a type, ``*`` for any key."""
+    inner = [part for part in get_args(kind) if part is not type(None)]
+    if is_typeddict(kind):
+        for key, of in get_type_hints(kind).items():
+            yield from paths(of, (*path, key))
+    elif isinstance(kind, UnionType):
+        yield from paths(inner[0], path)
+    elif get_origin(kind) is dict:
+        yield from paths(inner[1], (*path, "*"))
+    elif get_origin(kind) is list and (is_typeddict(inner[0]) or get_origin(inner[0]) is dict):
+        yield from paths(inner[0], (*path, "[]"))
+    else:
+        yield path
+
+
+def test_types_are_those_of_the_descriptions() -> None:
+    """Each value of the type of metrics has a description, and each description a value."""
+    names = {*describe.METRICS, *describe.OF_VALIDATION, *(metric.name for metric in describe.VALIDATION)}
+    described = {name: tuple(name.replace("[]", ".[]").split(".")) for name in names}
+    typed = set(paths(Metrics))
+
+    def same(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(a == b or a == "*" or (b.isupper() and b != "[]") for a, b in pairs)
+
+    assert [name for name, of in described.items() if not any(same(path, of) for path in typed)] == []
+    assert [path for path in typed if not any(same(path, of) for of in described.values())] == []
 
 
 def test_delta_chi2_per_parameter_is_decrease_per_fit_parameter() -> None:
