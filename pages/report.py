@@ -27,7 +27,7 @@ def render(facts: Facts, *, written_utc: str) -> str:
     """Return the page.
 
     Args:
-        found: the campaign.
+        facts: the campaign.
         written_utc: now.
     """
     judged = facts.judged

@@ -125,11 +125,8 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     assert metrics["tracks"]["used"] == solved.records == 400
     assert metrics["steps"][0]["variable"] == 72 - len(solved.entries_fixed)
     assert metrics["steps"][0]["entries_fixed"] == list(solved.entries_fixed)
-    assert (
-        metrics["delta_chi2_per_parameter"]
-        == metrics["significance"]
-        == metrics["steps"][0]["delta_chi2_per_parameter"]
-    )
+    of_step = metrics["steps"][0]["delta_chi2_per_parameter"]
+    assert metrics["delta_chi2_per_parameter"] == metrics["significance"] == of_step
     assert solved.expected_decrease is not None
     assert metrics["effect_um"] == pytest.approx(23.1 * (solved.expected_decrease / counts.measurements) ** 0.5)
     assert metrics["solver"]["end_code"] == 1

@@ -253,14 +253,6 @@ def test_a_start_need_not_be_feasible(tmp_path: Path) -> None:
     assert free.values[11] + free.values[12] == pytest.approx(3.0)
 
 
-def test_comments_are_repeated(tmp_path: Path) -> None:
-    """A label's comment precedes it in the result."""
-    run(tmp_path, pack(make_case(11)), "comment\n12 the second one\n")
-    lines = (tmp_path / "millepede.res").read_text().splitlines()
-    assert lines[2] == "! the second one".ljust(61)
-    assert lines[3].split()[0] == "12"
-
-
 def test_start_values_and_presigmas(tmp_path: Path) -> None:
     """presigma applies to parameters without their own; it damps a subito step, while iterations reach the minimum."""
     case = make_case(12)

@@ -8,6 +8,7 @@ import pytest
 from described import undescribed_below
 from desk import Desk
 from nowhere import no_dagman
+from receivers import mattermost
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
@@ -39,7 +40,7 @@ def _described(workdir: Path) -> Iterator[None]:
 
 @pytest.fixture
 def desk(pool: Pool, workdir: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """Provide a desk with a permanent mail server, for the campaign that the module calls ``NAME``."""
+    """Provide a desk with a permanent mail server and channel, for the campaign that the module calls ``NAME``."""
     assert pool.master_pid
-    with Mailbox(workdir / "mail") as mailbox:
-        yield Desk(workdir, getattr(request.module, "NAME", f"any-{workdir.name}"), mailbox)
+    with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
+        yield Desk(workdir, getattr(request.module, "NAME", f"any-{workdir.name}"), mailbox, channel)

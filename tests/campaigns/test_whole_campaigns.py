@@ -4,18 +4,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from campaigns import make_old
 from desk import COMMAND, Desk, cluster_of
 from nowhere import no_job_begins
-from receivers import mattermost, words_of
+from receivers import words_of
 
 from faser_align.campaign import layout
-from faser_align.notifiers.mailbox import Mailbox
-from faser_align.pool.personal import Pool
 from faser_align.state import queries, schema
 
 NAME = "Y2023_R011705_F400-401"
@@ -42,13 +39,6 @@ requirements = "{requirements}"
 def configure(desk: Desk, *, raw: str = "", requirements: str = "") -> None:
     """Write the configuration of a campaign of the simulation."""
     desk.configure(CONFIG, raw=raw, requirements=requirements)
-
-
-@pytest.fixture
-def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
-    """Provide a desk with a permanent mail server and Mattermost channel."""
-    with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
-        yield Desk(workdir, NAME, mailbox, channel)
 
 
 def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:

@@ -251,19 +251,15 @@ def test_stages_are_named(facts: dict[str, Any]) -> None:
     assert re.search(r"^ +2\.4 ", message.text, re.MULTILINE)
 
 
-def test_no_facts_at_all() -> None:
-    """An empty payload still gives a message, without gaps and empty headings."""
+def test_least_facts() -> None:
+    """Campaign, event and state are sufficient; a later version's event is shown by its name; no fact is needed."""
+    assert compose({"campaign": "A", "event": "failed", "state": "failed"}).subject == "[faser-align] A failed"
+    assert compose({"campaign": "A", "event": "paused", "state": "paused"}).subject == "[faser-align] A paused"
     message = compose({})
     assert message.subject == "[faser-align] campaign test message"
     assert message.text == "campaign test message\n\nThis is a test; nothing happened to the campaign.\n\nState: test\n"
     assert "<h2" not in message.html
     assert "None" not in "".join(_parts(message))
-
-
-def test_least_facts() -> None:
-    """Campaign, event and state are sufficient; an event of a later version is shown by its name."""
-    assert compose({"campaign": "A", "event": "failed", "state": "failed"}).subject == "[faser-align] A failed"
-    assert compose({"campaign": "A", "event": "paused", "state": "paused"}).subject == "[faser-align] A paused"
 
 
 def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from browsing import look
 from largecampaigns import make_large
+from markupsafe import Markup
 from playwright.sync_api import Browser, Page
 
 from faser_align.pages import charts
@@ -41,6 +42,14 @@ def _meet(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
+def written(drawn: Markup, folder: Path) -> Path:
+    """Return a page with these charts and the report's style."""
+    head = "<!doctype html><html lang=en><title>charts</title><link rel=icon href='data:,'>"
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    (folder / "page.html").write_text(f"{head}<style>{style}</style><main>{drawn}</main>")
+    return folder / "page.html"
+
+
 @pytest.mark.parametrize("width", [360, 768, 1600])
 @pytest.mark.parametrize("case", ["converged", "failed", "held", "stages"])
 def test_letters_of_charts_can_be_read(case: str, width: int, browser: Browser, recorded_page: Any) -> None:
@@ -67,12 +76,7 @@ def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Pa
     drawn = charts.line_chart(
         "effect", places, [Series("a", falling), Series("b", rising)], unit="um", log=True, limit=Limit("limit", 0.5)
     ) + charts.line_chart("chi2/ndf", ["1"], [Series("chi2/ndf", [1234567.25])])
-    path = tmp_path / "page.html"
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    path.write_text(
-        f"<!doctype html><html lang=en><title>charts</title><link rel=icon href='data:,'><style>{style}</style><main>{drawn}</main>"
-    )
-    page = look(browser, path, width, "light").page
+    page = look(browser, written(drawn, tmp_path), width, "light").page
     assert faults(page) == []
     shown = page.locator("svg[aria-label=effect] .place").all_text_contents()
     assert shown[0] == "1.1"
@@ -87,12 +91,7 @@ def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Pa
 def test_curves_differ_without_colour(browser: Browser, tmp_path: Path) -> None:
     """Two curves and their legend entries have different line styles."""
     drawn = charts.line_chart("corrections", ["1", "2"], [Series("x", [1, 2]), Series("y", [2, 3])])
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    path = tmp_path / "page.html"
-    path.write_text(
-        f"<!doctype html><html lang=en><title>c</title><link rel=icon href='data:,'><style>{style}</style><main>{drawn}</main>"
-    )
-    page = look(browser, path, 360, "light").page
+    page = look(browser, written(drawn, tmp_path), 360, "light").page
     kinds = "lines => lines.map(line => getComputedStyle(line).strokeDasharray)"
     assert page.eval_on_selector_all(".chart .series line", kinds) == ["none", "9px, 4px"]
     assert page.eval_on_selector_all(".legend .series line", kinds) == ["none", "9px, 4px"]
