@@ -9,6 +9,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.metrics import Metrics
 from faser_align.state import facts, queries, registry
 
 Row = dict[str, Any]
@@ -124,13 +125,13 @@ class Campaign:
         1.003
         """
         with queries.published(self.folder) as db:
-            rows = [facts.summary(row) for row in queries.iterations(db)]
+            rows: list[Row] = [{**facts.summary(row)} for row in queries.iterations(db)]
         for row in rows:
             largest = row.pop("largest") or {}
             row |= {f"largest_{key}": largest.get(key) for key in ("value", "unit", "dof", "where")}
         return rows
 
-    def metrics(self) -> list[Row]:
+    def metrics(self) -> list[Metrics]:
         """The metrics of each solved iteration as its Millepede job wrote them, nested; docs/alignment.md explains each.
 
         >>> Campaign("Y2023_R011705_F400-405").metrics()[0]["corrections"]["module.y"]["unit"]

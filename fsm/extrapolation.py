@@ -48,7 +48,7 @@ def rise(history: Sequence["Metrics"]) -> float | None:
         return None
     lost = history[-1].get("files", {}).get("lost")
     alike = [one for one in history if one.get("files", {}).get("lost") == lost]
-    known = [float(one["chi2_per_ndf"]) for one in alike if one.get("chi2_per_ndf") is not None]
+    known = [float(value) for one in alike if (value := one.get("chi2_per_ndf")) is not None]
     return known[-1] - min(known) if len(known) == len(alike) else None
 
 

@@ -116,8 +116,8 @@ class Step(TypedDict, total=False):
     end_text: str
     function_values: list[float | None]
     constraints: int
-    constraint_rank: int
-    rank_defect: int
+    constraint_rank: int | None
+    rank_defect: int | None
     entries_fixed: list[int]
     entries_fixed_names: list[str]
     undetermined: list[dict[str, float | None]]

@@ -91,7 +91,8 @@ def _steps(facts: Facts) -> tuple[Step, ...]:
 
 
 def _entries(listed: Sequence[Listed] | None) -> list[Listed]:
-    return [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list | tuple) else []
+    tables: list[Any] = listed if isinstance(listed, list) else list(listed) if isinstance(listed, tuple) else []
+    return list(filter(lambda entry: isinstance(entry, Mapping), tables))
 
 
 def _at(facts: Facts) -> str:

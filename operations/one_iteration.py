@@ -17,6 +17,7 @@ from faser_align.config.schema import Config
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.metrics import Metrics
 from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.predecessor.configuration import import_config
@@ -163,7 +164,7 @@ def find(target: str) -> tuple[str, int]:
     return folder, int(record["only"])
 
 
-def solve_reco(folder: str, iteration: int) -> dict[str, Any]:
+def solve_reco(folder: str, iteration: int) -> Metrics:
     """Solve the iteration of a `reco` campaign and record that; return the metrics.
 
     Raises:
@@ -193,7 +194,7 @@ def _refuse_unfinished(record: Manifest, state: str) -> None:
     )
 
 
-def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
+def solve(folder: str, iteration: int, stage: int = 1) -> Metrics:
     """Run the Millepede job here; return the iteration's metrics. Raise CampaignError with the job's last line."""
     record = read_record(folder)
     command = [
@@ -210,5 +211,5 @@ def solve(folder: str, iteration: int, stage: int = 1) -> dict[str, Any]:
         said = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise CampaignError(f"no solution (exit status {done.returncode}): {said}")
     with open(layout.metrics_file(folder, stage, iteration), encoding="utf-8") as file:
-        found: dict[str, Any] = json.load(file)
+        found: Metrics = json.load(file)
     return found

@@ -13,6 +13,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import parse_config, read_text
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.metrics import Metrics
 from faser_align.fsm.plural import count
 from faser_align.operations import one_iteration
 from faser_align.operations.forking import Parent
@@ -22,7 +23,7 @@ TAKEN = ("mille", "solver", "convergence")  # tables of another configuration th
 MISSING_NAMED = 3
 
 
-def solve_again(parent: Parent, output: Path, config: str) -> dict[str, Any]:
+def solve_again(parent: Parent, output: Path, config: str) -> Metrics:
     """Solve an iteration of a campaign again in the new folder ``output``; the campaign is only read.
 
     Args:

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest

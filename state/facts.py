@@ -156,7 +156,7 @@ def _cost_of(count: int, costs: Iterable[float | None]) -> float | None:
 def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     """Return how many holds, or dropped files, one message is about, with the reason of the first."""
     query = "SELECT node, job_id AS job, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?"
-    nodes = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
+    nodes: list[Any] = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
     first, jobs = nodes[0], len({(node["node"], node["job"]) for node in nodes})
     named = first["node"] if jobs == 1 else f"{first['node']} and {jobs - 1} more"
     said: Facts = {"reason": f"{named}: {first['reason'] or 'no reason given'}", "count": jobs}

@@ -7,7 +7,7 @@ it is rebuilt.
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.mille.columns import Column, Damaged, FloatArray, Layouts, ntuple_column, tree_column
+from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.mille.columns import Column, Damaged, Layouts, ntuple_column, tree_column
 from faser_align.alignment.mille.track_model import track_derivatives
 from faser_align.fsm.errors import UserError
 

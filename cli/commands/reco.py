@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.cli.commands.setup import DEFAULT_CONFIG, ConfigFile, Force, Json
+
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +105,7 @@ def solve_folder(target: str, *, as_json: bool) -> None:
     show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
 
 
-def show_solution(folder: str, stage: int, iteration: int, metrics: dict[str, Any], *, as_json: bool) -> None:
+def show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", *, as_json: bool) -> None:
     """Show the result of an iteration that was solved by hand."""
     if as_json:
         console.show_json(metrics)

@@ -61,7 +61,7 @@ def _use(rows: Sequence[Row], staged: bool) -> Grid:
 
 def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
     metrics: Metrics = row["metrics"]
-    files, tracks, hits = (metrics.get(key, {}) for key in ("files", "tracks", "hits"))
+    files, tracks, hits = metrics.get("files", {}), metrics.get("tracks", {}), metrics.get("hits", {})
     cut = hits.get("cut", {}).get("residual")
     kept = hits.get("kept")
     share = cut / (kept + cut) if cut is not None and kept else None
