@@ -5,7 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from faser_align.alignment.quality.metrics_file import NUMBER, Whole, fault, finite
@@ -40,6 +40,25 @@ ENTRY_FORMAT = Format(
         Key("written_utc", "time at which the page was written"),
     ),
 )
+
+
+class Entry(TypedDict, total=False):
+    """What the index shows of a campaign; ``page`` is the address of its page, relative to the index."""
+
+    name: str
+    state: str
+    reason: str
+    year: int | str
+    run: str
+    folder: str
+    files: int
+    iterations: int
+    chi2_per_ndf: float | None
+    residual_shift_um: float | None
+    effect_um: float | None
+    created_utc: str
+    written_utc: str
+    page: str
 
 
 def write_report(path: str, facts: Facts, *, written_utc: str, force: bool = False) -> None:
@@ -169,14 +188,16 @@ ENTRY = Whole(
 )
 
 
-def entries(folder: str) -> list[dict[str, Any]]:
+def entries(folder: str) -> list[Entry]:
     """Return the entries in a folder, newest campaign first; foreign files are skipped."""
     read = [(path, _read(path)) for path in sorted(Path(folder).glob("*.json"))]
-    published = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
+    published: list[Entry] = [
+        {**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry
+    ]
     return sorted(published, key=lambda entry: entry["created_utc"], reverse=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Entry:
     """Return the index entry in a file beside a campaign's page; empty for other or damaged files."""
     if not path.is_file():
         return {}
@@ -184,9 +205,10 @@ def _read(path: Path) -> dict[str, Any]:
         entry = finite(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {} if fault(entry, ENTRY) or entry["faser-align"] != 1 else dict(entry)
+    sound: Entry = {} if fault(entry, ENTRY) or entry["faser-align"] != 1 else entry
+    return sound
 
 
-def index(published: list[dict[str, Any]], *, written_utc: str) -> str:
+def index(published: list[Entry], *, written_utc: str) -> str:
     """Return the page that links to all published campaigns."""
     return environment().get_template("index.html.j2").render(entries=published, written_utc=written_utc)

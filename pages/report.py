@@ -146,20 +146,20 @@ def _times(facts: Facts) -> list[dict[str, Any]]:
         return []
     begin = min(spent.begin_s for spent in times)
     whole = max(spent.end_s for spent in times) - begin or 1.0
-    return [{**spent._asdict(), "bar": list(_bar(spent._asdict(), begin, whole))} for spent in times]
+    return [{**spent._asdict(), "bar": list(_bar(spent, begin, whole))} for spent in times]
 
 
-def _bar(spent: Mapping[str, Any], begin_s: float, whole_s: float) -> Iterator[tuple[str, float, float]]:
+def _bar(spent: nodetimes.Spent, begin_s: float, whole_s: float) -> Iterator[tuple[str, float, float]]:
     """Yield how the jobs' time divides, scaled to their wall time."""
-    kinds = ("waiting", "held", "failed", "running")
-    left = 100 * (spent["begin_s"] - begin_s) / whole_s
-    width = max(0.4, 100 * (spent["end_s"] - spent["begin_s"]) / whole_s)
-    together = sum(spent[f"{kind}_s"] for kind in kinds)
+    parts = {"waiting": spent.waiting_s, "held": spent.held_s, "failed": spent.failed_s, "running": spent.running_s}
+    left = 100 * (spent.begin_s - begin_s) / whole_s
+    width = max(0.4, 100 * (spent.end_s - spent.begin_s) / whole_s)
+    together = sum(parts.values())
     if not together:  # HTCondor's log has whole seconds
         yield "running", left, width
-    for kind in kinds:
-        if together and spent[f"{kind}_s"]:
-            share = width * spent[f"{kind}_s"] / together
+    for kind, seconds in parts.items():
+        if seconds:
+            share = width * seconds / together
             yield kind, left, share
             left += share
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import (
@@ -19,6 +19,10 @@ from faser_align.alignment.parameters.labels import (
 )
 from faser_align.alignment.pede.own_parameters import parse_parameters
 from faser_align.system.atomic import write_text
+
+if TYPE_CHECKING:
+    from faser_align.config.stage_types import UsedStep
+    from faser_align.config.stored_types import Solver
 
 PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
 
@@ -49,28 +53,32 @@ class SolverOptions:
     parameters: str = ""
 
 
-def solver_options(solver: Mapping[str, Any], step: Mapping[str, Any]) -> SolverOptions:
+def solver_options(solver: "Solver", step: "UsedStep") -> SolverOptions:
     """Return the options of a step.
 
     Args:
         solver: the table ``[solver]`` of the configuration.
         step: step of the manifest: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
     """
-    names = ("method", "hugecut", "entries", "presigma_mm", "presigma_rad", "threads")
     return SolverOptions(
-        **{name: solver[name] for name in names},
+        method=solver["method"],
+        hugecut=solver["hugecut"],
+        entries=solver["entries"],
+        presigma_mm=solver["presigma_mm"],
+        presigma_rad=solver["presigma_rad"],
+        threads=solver["threads"],
         presigma=_by_kind(solver.get("presigma", {})) | _by_kind(step.get("presigma", {})),
         options=(*solver["options"], *step.get("extra_lines", ())),
         parameters=step.get("parameters_text", ""),
     )
 
 
-def _by_kind(table: Mapping[str, float]) -> dict[str, float]:
+def _by_kind(table: Mapping[str, Any]) -> dict[str, float]:
     """Convert keys such as ``layer_rx`` to kinds of parameters; zeros are dropped."""
     return {name.replace("_", ".", 1): value for name, value in table.items() if value}
 
 
-def step_fixed(step: Mapping[str, Any], stations: int) -> frozenset[int]:
+def step_fixed(step: "UsedStep", stations: int) -> frozenset[int]:
     """Return the labels that a step of the manifest keeps fixed: by its fix rules, then by its own parameters.
 
     As in pede, a presigma other than zero in the expert's own text takes precedence over the one from ``fix``.
