@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,29 +25,8 @@ MOMENTUM_EDGES_GEV = np.logspace(1.0, 5.0, 801)
 FORMAT = 1
 
 
-def _residual_bins() -> IntArray:
-    return np.zeros((len(LAYER_KEYS), len(RESIDUAL_EDGES_MM) + 1), np.int64)
-
-
-def _momentum_bins() -> IntArray:
-    return np.zeros((2, len(MOMENTUM_EDGES_GEV) + 1), np.int64)
-
-
-def _module_counts() -> IntArray:
-    return np.zeros((len(LAYER_KEYS), 8, 2), np.int64)
-
-
-def _one_per_module() -> IntArray:
-    return np.zeros((len(LAYER_KEYS), 8), np.int64)
-
-
-def _three_per_module() -> IntArray:
-    return np.zeros((len(LAYER_KEYS), 8, 3), np.int64)
-
-
-def _says(words: str, meaning: str) -> dict[str, str]:
-    """Return a field's metadata: its name, and what it counts."""
-    return {"words": words, "meaning": meaning}
+def _zeros(*shape: int) -> Callable[[], IntArray]:
+    return lambda: np.zeros(shape, np.int64)
 
 
 _NEWER = (
@@ -60,98 +40,30 @@ _NEWER = (
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of one or more converted files; each field's metadata describes it and generates the documentation."""
+    """Counts of one or more converted files; ``alignment/quality/metrics.toml`` describes each."""
 
-    files: int = field(default=0, metadata=_says("files", "converted files"))
-    tracks_read: int = field(default=0, metadata=_says("tracks read", "tracks in them"))
-    tracks_modelled: int = field(
-        default=0,
-        metadata=_says(
-            "tracks modelled",
-            "those from older files, whose derivatives with respect to the track's parameters were computed",
-        ),
-    )
-    tracks_cut_chi2: int = field(
-        default=0,
-        metadata=_says("tracks cut by chi2", "`chi2 > chi2_max`; a track is counted by the first cut that it fails"),
-    )
-    tracks_cut_pz: int = field(default=0, metadata=_says("tracks cut by pz", "`pz` outside `pz_min ... pz_max` (GeV)"))
-    tracks_cut_hits: int = field(default=0, metadata=_says("tracks cut by hits", "fewer hits than `hits_min`"))
-    tracks_written: int = field(
-        default=0, metadata=_says("tracks written", "Mille records; a track that lost all its hits has none")
-    )
-    hits_read: int = field(default=0, metadata=_says("hits read", "hits of the tracks that passed"))
-    hits_foreign: int = field(
-        default=0,
-        metadata=_says(
-            "hits of other elements",
-            "those on elements that FASER's tracker does not have: converted, but not in the tables by layer or module",
-        ),
-    )
-    hits_cut_residual: int = field(
-        default=0,
-        metadata=_says(
-            "hits cut by residual",
-            "absolute residual above `residual_max` (mm); a hit is counted by the first cut that it fails",
-        ),
-    )
-    hits_cut_derivative: int = field(
-        default=0,
-        metadata=_says(
-            "hits cut by derivative",
-            "no derivative (below -9000), or one by rx or ry of the layer above `derivative_max` (mm/rad)",
-        ),
-    )
-    measurements: int = field(default=0, metadata=_says("measurements written", "hits written"))
-    bytes_written: int = field(
-        default=0,
-        metadata=_says("size", "of the binaries (bytes); the POST script reports a binary that is shorter"),
-    )
-    chi2: float = field(
-        default=0.0,
-        metadata=_says("chi2", "of the reconstruction, before hits are cut, summed over the tracks that passed"),
-    )
-    ndf: int = field(
-        default=0,
-        metadata=_says(
-            "degrees of freedom",
-            "hits minus 5 (the parameters of a track), summed over the same tracks",
-        ),
-    )
-    edge_low: int = field(default=0, metadata=_says("tracks at the lower edge", "tracks with `pz < 1.1 pz_min`"))
-    edge_high: int = field(default=0, metadata=_says("tracks at the upper edge", "tracks with `pz > 0.9 pz_max`"))
-    modules: IntArray = field(
-        default_factory=_module_counts,
-        metadata=_says("hits per module", "by layer and module (12 x 8 x 2): hits kept, hits cut by residual"),
-    )
-    modules_cut_derivative: IntArray = field(
-        default_factory=_one_per_module,
-        metadata=_says("hits cut by derivative per module", "by layer and module (12 x 8)"),
-    )
-    module_residuals: IntArray = field(
-        default_factory=_three_per_module,
-        metadata=_says(
-            "residuals per module",
-            "by layer and module (12 x 8 x 3), before hits are cut: hits within 0.5 mm, and the sums of their residuals (nm) "
-            "and of the squares (nm^2) as whole numbers, from which a validation computes means and widths",
-        ),
-    )
-    residual_bins: IntArray = field(
-        default_factory=_residual_bins,
-        metadata=_says(
-            "residuals",
-            "per layer, before hits are cut, in 500 bins of 2 um from -0.5 mm to 0.5 mm, with one bin for all below and one "
-            "for all above: for the median, and for the width, half the distance of the 16 % and 84 % quantiles (um)",
-        ),
-    )
-    momentum_bins: IntArray = field(
-        default_factory=_momentum_bins,
-        metadata=_says(
-            "momenta",
-            "of positive and of negative tracks, in 200 bins per decade from 10 GeV to 100 TeV: the median of q/p is q over "
-            "the median p, shown in 1/TeV, in JSON in 1/GeV",
-        ),
-    )
+    files: int = 0
+    tracks_read: int = 0
+    tracks_modelled: int = 0
+    tracks_cut_chi2: int = 0
+    tracks_cut_pz: int = 0
+    tracks_cut_hits: int = 0
+    tracks_written: int = 0
+    hits_read: int = 0
+    hits_foreign: int = 0
+    hits_cut_residual: int = 0
+    hits_cut_derivative: int = 0
+    measurements: int = 0
+    bytes_written: int = 0
+    chi2: float = 0.0
+    ndf: int = 0
+    edge_low: int = 0
+    edge_high: int = 0
+    modules: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2))
+    modules_cut_derivative: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8))
+    module_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 3))
+    residual_bins: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), len(RESIDUAL_EDGES_MM) + 1))
+    momentum_bins: IntArray = field(default_factory=_zeros(2, len(MOMENTUM_EDGES_GEV) + 1))
 
     def __add__(self, other: "Counts") -> "Counts":
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}

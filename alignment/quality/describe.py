@@ -1,4 +1,4 @@
-"""Describe each metric of ``metrics.json``: unit, meaning, formula and readers.
+"""Describe each count of a conversion, and each metric of ``metrics.json``: unit, meaning, formula and readers.
 
 ``alignment.quality.metrics`` and the jobs write the metrics, ``metrics.toml`` describes them. Tables of
 ``docs/alignment.md`` and headings of charts are generated from here.
@@ -53,10 +53,9 @@ class Metric(NamedTuple):
     readers: str = ""
 
 
-_KNOWN = {
-    table: tuple(Metric(name, **keys) for name, keys in metrics.items())
-    for table, metrics in tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8")).items()
-}
+_READ = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
+COUNTS = _READ.pop("counts")
+_KNOWN = {table: tuple(Metric(name, **keys) for name, keys in metrics.items()) for table, metrics in _READ.items()}
 VALIDATION = _KNOWN["validation"]
 OF_VALIDATION = ("format", "stage", "iteration", "files.expected", "files.used", "files.lost", "wall_s", "notes")
 
@@ -81,7 +80,8 @@ def counts_table() -> str:
     """Return the table of the conversion's counts."""
     rows = ["| number | by name | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(Counts):
-        rows.append(f"| {field.metadata['words']} | `{field.name}` | {field.metadata['meaning']} |")
+        described = COUNTS[field.name]
+        rows.append(f"| {described['name']} | `{field.name}` | {described['meaning']} |")
     return "\n".join(rows) + "\n"
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
+from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.notes import derivative_cut
 from faser_align.cli import console
 
@@ -46,7 +47,7 @@ def tell(counts: Counts, *, as_json: bool) -> None:
 def show(counts: Counts) -> None:
     """Write tracks and hits by reason, chi2/ndf, momenta, and the residuals of each layer."""
     rows: list[tuple[str, object]] = [
-        (field.metadata["words"], getattr(counts, field.name))
+        (describe.COUNTS[field.name]["name"], getattr(counts, field.name))
         for field in dataclasses.fields(counts)
         if field.name in SHOWN
     ]
