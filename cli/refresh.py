@@ -20,10 +20,7 @@ from faser_align.config import describe as configuration
 from faser_align.config import type_stubs
 from faser_align.fsm import diagram, exit_codes, meanings, table
 from faser_align.fsm.errors import UserError
-from faser_align.operations.conditions_database import EXPORT_FORMAT
-from faser_align.operations.exporting import EXPORTED_FORMAT
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
-from faser_align.pages.publish import ENTRY_FORMAT
 from faser_align.predecessor.key_tables import key_tables
 from faser_align.reference import files
 from faser_align.state import describe as store
@@ -31,7 +28,6 @@ from faser_align.system.atomic import write_text
 
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
 PICTURES = ("campaign", "node")
-FORMATS = (*files.FORMATS, store.EVENT_FORMAT, store.REGISTRY_FORMAT, ENTRY_FORMAT, EXPORTED_FORMAT, EXPORT_FORMAT)
 _OF_JOBS = (
     "Messages, `status` and `history` show the name, the sentence of the step that failed, and what to do. Where the third column "
     "says *yes*, DAGMan retries the node up to `htcondor.retries` times, each `htcondor.retry_wait_s` after the attempt before. Where "
@@ -62,7 +58,7 @@ def blocks() -> dict[tuple[str, str], str]:
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
         ("files.md", "files"): files.files_tables(),
-        ("files.md", "formats"): files.formats_tables(FORMATS),
+        ("files.md", "formats"): files.formats_tables(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }
 

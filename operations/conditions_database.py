@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import faser_align
 from faser_align.campaign import layout
@@ -18,32 +18,10 @@ from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import load_config
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.reference.files import Format, Key
 from faser_align.system.atomic import replacing, write_text
 
 DESCRIPTION = "export.json"
 FORMAT = 1
-EXPORT_FORMAT = Format(
-    "The folder of `constants export --sqlite`",
-    f"`{DESCRIPTION}` describes the contents:",
-    (
-        Key("format", "version of the format: 1"),
-        Key("constants", "text of the constants"),
-        Key("sha256", "checksum of that text"),
-        Key("database", "the conditions database, SQLite"),
-        Key("catalog", "the catalogue of the POOL files"),
-        Key("pool", "the POOL files"),
-        Key("tag", "conditions tag"),
-        Key("folder_tag", "tag of the alignment folder"),
-        Key("written", "database that Calypso's script wrote and from which the alignment was copied"),
-        Key("geometry", "version of the geometry"),
-        Key("instance", "instance of the database"),
-        Key("source", "file with the constants"),
-        Key("version", "version of faser-align"),
-        Key("runs", "first and last run for which the constants are valid"),
-        Key("campaign", "campaign that produced the constants; empty if unknown"),
-    ),
-)
 
 
 class Typed(NamedTuple):
@@ -57,7 +35,27 @@ class Typed(NamedTuple):
     force: bool
 
 
-def export(constants: Path, typed: Typed) -> dict[str, Any]:
+class Description(TypedDict):
+    """Content of ``export.json``; ``reference/formats.toml`` explains the keys."""
+
+    format: int
+    constants: str
+    sha256: str
+    database: str
+    catalog: str
+    pool: list[str]
+    tag: str
+    folder_tag: str
+    written: str
+    geometry: str
+    instance: str
+    source: str
+    version: str
+    runs: list[int]
+    campaign: str
+
+
+def export(constants: Path, typed: Typed) -> Description:
     """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them.
 
     Args:
@@ -80,9 +78,8 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
         raise UserError(f"{typed.output} already exists; name another folder with -o, or rename it with --force")
     new = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
-        found = _fill(new, constants, record)
-        found |= {"runs": runs, "tag": typed.tag or found["tag"], "campaign": os.path.basename(campaign)}
-        write_text(new / DESCRIPTION, json.dumps(found, indent=1) + "\n")
+        described = _fill(new, constants, record, typed.tag, runs, os.path.basename(campaign))
+        write_text(new / DESCRIPTION, json.dumps(described, indent=1) + "\n")
         if os.path.lexists(output):
             os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         os.rename(new, output)
@@ -90,10 +87,10 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
         raise UserError(f"{typed.output}: cannot write: {error.strerror}; name another folder with -o") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return found
+    return described
 
 
-def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
+def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int], campaign: str) -> Description:
     """Write everything except the description into the folder ``new``, and return the description."""
     from faser_align.dag.wrapper import conditions, render_wrapper
 
@@ -105,7 +102,7 @@ def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
     with replacing(new / layout.CONSTANTS) as file:
         file.write(text)
     calypso = record["config"]["reconstruction"]["calypso"]
-    geometry, tag = conditions(record["config"]["reconstruction"], record["year"])
+    geometry, conditions_tag = conditions(record["config"]["reconstruction"], record["year"])
     return {
         "format": FORMAT,
         "constants": layout.CONSTANTS,
@@ -113,13 +110,15 @@ def _fill(new: Path, constants: Path, record: Manifest) -> dict[str, Any]:
         "database": "data/sqlite200/ALLP200.db",
         "catalog": "data/poolcond/PoolFileCatalog.xml",
         "pool": sorted(str(path.relative_to(new)) for path in (new / "data" / "poolcond").glob("*.pool.root")),
-        "tag": tag,
+        "tag": tag or conditions_tag,
         "folder_tag": calypso["folder_tag"],
         "written": calypso["written"],
         "geometry": geometry,
         "instance": calypso["instance"],
         "source": str(constants),
         "version": faser_align.__version__,
+        "runs": runs,
+        "campaign": campaign,
     }
 
 

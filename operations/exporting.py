@@ -9,23 +9,11 @@ from typing import Any
 from faser_align.fsm.errors import UserError
 from faser_align.reference.exports import EXPORT_FORMATS as FORMATS
 from faser_align.reference.exports import EXPORTED as TABLES
-from faser_align.reference.files import Format, Key
 from faser_align.state import queries
 from faser_align.system.atomic import write_text
 
 JSON_COLUMNS = ("facts", "criteria", "metrics")
 ALL = ""  # name of the text with all tables
-EXPORTED_FORMAT = Format(
-    "What `export` writes",
-    "One JSON file with everything, or with `--table` the rows of one table; as CSV each table is a separate file.",
-    (
-        Key("campaign...", "the row of the table [`campaign`](schema.md#campaign)"),
-        *(
-            Key(f"{table}[]...", f"rows of the view [`v_{table}`](schema.md#v_{table}), with JSON columns decoded")
-            for table in TABLES
-        ),
-    ),
-)
 
 
 def check(form: str, table: str, output: str) -> None:

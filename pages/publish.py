@@ -13,33 +13,12 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.collect import Facts, collect
 from faser_align.pages.report import render
 from faser_align.pages.templating import environment
-from faser_align.reference.files import Format, Key
 from faser_align.system.atomic import write_text
 
 INDEX = "index.html"
 INDEX_MARK = b"<title>Alignment campaigns</title>"
 MARK = re.compile(r'<meta name="faser-align-campaign" content="([^"]*)">')
 HEAD_BYTES = 2000
-ENTRY_FORMAT = Format(
-    "Published pages",
-    "`report.publish` has `NAME.html`, the report; `NAME.json`, from which `index.html` is made:",
-    (
-        Key("faser-align", "version of the format: 1"),
-        Key("name", "name of the campaign"),
-        Key("state", "state of the campaign"),
-        Key("reason", "reason for the state, in words"),
-        Key("year", "year of the data"),
-        Key("run", "run of the data"),
-        Key("folder", "folder of the campaign; it distinguishes two of the same name"),
-        Key("files", "number of raw files"),
-        Key("iterations", "number of solved iterations"),
-        Key("chi2_per_ndf", "chi2/ndf of the last iteration"),
-        Key("residual_shift_um", "expected rms residual shift of the last iteration (um)"),
-        Key("effect_um", "deprecated name of `residual_shift_um`"),
-        Key("created_utc", "time of submission"),
-        Key("written_utc", "time at which the page was written"),
-    ),
-)
 
 
 class Entry(TypedDict, total=False):

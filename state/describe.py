@@ -1,6 +1,6 @@
-"""Describe the tables, views and columns of the state database, and keys of the files around it.
+"""Describe the tables, views and columns of the state database.
 
-``docs/schema.md`` and a part of ``docs/files.md`` are generated from ``describe.toml`` and the comments of the schema.
+``docs/schema.md`` is generated from ``describe.toml`` and the comments of the schema.
 """
 
 import contextlib
@@ -10,19 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from faser_align.reference.files import Format, Key
 from faser_align.state import database, schema, views
 
 _TEXTS = tomllib.loads(Path(__file__).with_name("describe.toml").read_text(encoding="utf-8"))
 MEANING: dict[str, str] = _TEXTS["meaning"]
-
-
-def _format(name: str) -> Format:
-    table = _TEXTS[name]
-    return Format(table["heading"], table["about"], tuple(Key(**key) for key in table["keys"]))
-
-
-EVENT_FORMAT, REGISTRY_FORMAT = _format("events"), _format("registry")
 _COMMENT = re.compile(r"^\s*(.+?),?\s*-- (.+)$")
 
 

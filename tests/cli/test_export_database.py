@@ -12,7 +12,7 @@ from commandline import Command
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.campaign import layout
-from faser_align.operations.conditions_database import EXPORT_FORMAT
+from faser_align.reference.files import FORMATS
 from faser_align.state import publish
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "align_2025.txt"
@@ -52,7 +52,7 @@ def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> No
     assert (out / "inputforalign.txt").read_bytes() == EXAMPLE.read_bytes()
     told = json.loads((out / "export.json").read_text())
     assert (told["runs"], told["tag"], told["geometry"]) == ([11705, 11800], "OFLCOND-FASER-05", "FASERNU-04")
-    assert set(told) == {key.name for key in EXPORT_FORMAT.keys}
+    assert set(told) == {key.name for key in FORMATS["The folder of `constants export --sqlite`"].keys}
     assert told["pool"]
     assert all((out / name).is_file() for name in (told["database"], told["catalog"], *told["pool"]))
     assert (out / "data" / "poolcond" / "PoolCat_oflcond.xml").exists()

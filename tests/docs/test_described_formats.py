@@ -12,19 +12,16 @@ from commandline import faser_align
 from described import found, undescribed
 
 from faser_align.campaign import layout
-from faser_align.operations.exporting import EXPORTED_FORMAT
-from faser_align.pages.publish import ENTRY_FORMAT, publish
-from faser_align.reference import files
-from faser_align.reference.files import Format
+from faser_align.pages.publish import publish
+from faser_align.reference.files import FORMATS
 from faser_align.state import control_requests, create, registry, spool
-from faser_align.state.describe import EVENT_FORMAT, REGISTRY_FORMAT
 
 Record = dict[str, Any]
 
 
-def differs(described: Format, values: Iterable[Any]) -> tuple[set[str], set[str]]:
-    """Return keys of JSON values without a description, and descriptions without a key."""
-    names = [key.name for key in described.keys]
+def differs(heading: str, values: Iterable[Any]) -> tuple[set[str], set[str]]:
+    """Return keys of JSON values without a description under a heading of the page, and descriptions without a key."""
+    names = [key.name for key in FORMATS[heading].keys]
     unknown: set[str] = set()
     seen: set[str] = set()
     for value in values:
@@ -77,17 +74,17 @@ def test_events_are_described(record: Record) -> None:
         "notify_retried",
         "solved",
     }
-    assert differs(EVENT_FORMAT, events) == (set(), set())
-    assert differs(files.CHANGES_FORMAT, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
-    assert differs(files.STOP_FORMAT, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
+    assert differs("Events of the spool", events) == (set(), set())
+    assert differs(layout.CHANGES, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
+    assert differs(layout.STOP, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
 
 
 def test_what_lies_elsewhere_is_described(record: Record, workdir: Path) -> None:
     """The registry, an index entry of a published page, and the output of `export` are described."""
     run_iteration(record, 1)
     (entry,) = (read(str(path)) for path in registry.home().glob("*.json") if record["folder"] in path.read_text())
-    assert differs(REGISTRY_FORMAT, [entry]) == (set(), set())
+    assert differs("The registry", [entry]) == (set(), set())
     page = publish(record["folder"], str(workdir / "pages"), written_utc="2026-11-24T07:30:00Z")
-    assert differs(ENTRY_FORMAT, [read(page.replace(".html", ".json"))]) == (set(), set())
+    assert differs("Published pages", [read(page.replace(".html", ".json"))]) == (set(), set())
     left = faser_align("export", record["folder"])
-    assert differs(EXPORTED_FORMAT, [json.loads(left.out)]) == (set(), set())
+    assert differs("What `export` writes", [json.loads(left.out)]) == (set(), set())
