@@ -1,20 +1,21 @@
-"""Define what each key of faser-alignment-script's configurations becomes, for both generations.
+"""Read from ``rules.toml`` what each key of faser-alignment-script's configurations becomes, for both generations.
 
 A rule names our keys for an old key, or the reason why there is none.
 """
 
 import os
 import string
+import tomllib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.config.values import NAME_FIELDS
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.submit_templates import megabytes
-from faser_align.predecessor.version import RAW, RECONSTRUCT, RUN_ALIGNMENT, WRITE_CONSTANTS, Version, version_of
+from faser_align.predecessor.version import RECONSTRUCT, RUN_ALIGNMENT, Version, version_of
 
 Old = Mapping[str, Any]
-ALMALINUX = '(Machine =!= LastRemoteHost) && (OpSysAndVer =?= "AlmaLinux9")'
 TABLES = (
     "campaign",
     "reconstruction",
@@ -189,187 +190,52 @@ def _get(old: Old, key: str) -> Any:
     return value
 
 
-_FILES_HERE = "faser-align chooses the file names in a campaign's folder"
-_LOOK = "correct it if the file is elsewhere in your checkout"
-_RECO_SCRIPT = (
-    "our reconstruct.sh does the same steps; import reads direction, options, release, raw files, database names, geometry and tag from it "
-    "and from the scripts that it runs; set other changes in [reconstruction] and [reconstruction.calypso] (database), "
-    "or in environment, your own script"
-)
-_READ = (
-    "reconstruction.direction",
-    "reconstruction.raw",
-    "reconstruction.calypso.release",
-    "reconstruction.calypso.reconstruct_options",
-    "reconstruction.calypso.reconstruct_without",
-    "reconstruction.calypso.written",
-    "reconstruction.calypso.pool",
-    "reconstruction.calypso.folder_tag",
-    "reconstruction.calypso.geometry",
-    "reconstruction.calypso.tag",
-)
-_OF_A_CHECKOUT = "in the folder of config.json, if that is your checkout, else next to the installation; " + _LOOK
-_ENVIRONMENT = "sourced in the jobs instead of asetup and setup.sh"
-_MILLE_SCRIPT = "import does not read it; set your changes in [solver] and [mille]"
+# What rules call the conversion of a value.
+_CHANGES: dict[str, Callable[[Any, Context], Any]] = {
+    "path": _path,
+    "parent_folder": _parent,
+    "name": _name,
+    "upper_case": _upper,
+    "stations": _stations,
+    "megabytes": _size("M"),
+    "kilobytes": _size("K"),
+    "setup": _within("setup.sh"),
+    "pede": _within("pede"),
+    "asetup": _asetup,
+    "script": _script,
+    "template": initial,
+    "write_constants": lambda _, context: context.version.write_constants,
+    "reconstruct": lambda _, context: context.version.reconstruct,
+}
 
-# The README's generation.
+
+def _rule(row: Any) -> Rule:
+    """Return a rule from its row in ``rules.toml``."""
+    if isinstance(row, str):
+        return No(row)
+    if isinstance(row, list):
+        return tuple(map(_to, row))
+    if "template" in row:
+        return Template(row["template"])
+    return Script(tuple(row["read"]), row["why"]) if "read" in row else _to(row)
+
+
+def _to(row: Mapping[str, Any]) -> To:
+    change = _CHANGES[row["change"]] if "change" in row else To._field_defaults["change"]
+    return To(tuple(row["keys"]), change, row.get("note", ""))
+
+
+_DATA = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+# The README's generation, the newest, and sets of the latter, which the page lists.
+FIRST, NEWEST, WORKFLOW = (
+    {key: _rule(row) for key, row in _DATA[part].items()} for part in ("first", "newest", "workflow")
+)
 FIRST_TABLES = ("paths", "htcondor", "alignment", "storage")
-FIRST: dict[str, Rule] = {
-    "paths.calypso_install": (
-        To(("reconstruction.calypso.setup",), _within("setup.sh")),
-        To(("reconstruction.calypso.asetup",), _asetup, _LOOK),
-        To(
-            ("reconstruction.calypso.write_constants",),
-            lambda _, context: context.version.write_constants,
-            _OF_A_CHECKOUT,
-        ),
-        To(("reconstruction.calypso.reconstruct",), lambda _, context: context.version.reconstruct, _OF_A_CHECKOUT),
-    ),
-    "paths.pede_install": To(("solver.pede",), _within("pede")),
-    "paths.env_script": To(
-        ("reconstruction.environment", "solver.environment"),
-        _script,
-        "sourced in the jobs instead of asetup and setup.sh, and before pede",
-    ),
-    "paths.reco_env_script": To(("reconstruction.environment",), _path, _ENVIRONMENT),
-    "paths.millepede_env_script": To(("solver.environment",), _path, "sourced before pede"),
-    "paths.work_dir": To(("campaign.folder",), _path),
-    "paths.eos_output_dir": To(("storage.data",), _path),
-    "htcondor.job_flavour": To(("htcondor.reco.flavour", "htcondor.mille.flavour")),
-    "htcondor.request_cpus": To(("htcondor.reco.cpus", "htcondor.mille.cpus")),
-    "htcondor.max_retries": To(
-        ("htcondor.retries",), note="one key here: max_retries multiplied the DAG's own retries"
-    ),
-    "htcondor.request_memory": To(("htcondor.reco.memory_mb", "htcondor.mille.memory_mb"), _size("M")),
-    "htcondor.request_disk": To(("htcondor.reco.disk_mb", "htcondor.mille.disk_mb"), _size("K")),
-    "htcondor.requirements": To(("htcondor.reco.requirements", "htcondor.mille.requirements")),
-    "htcondor.reco.job_flavour": To(("htcondor.reco.flavour",)),
-    "htcondor.reco.request_cpus": To(("htcondor.reco.cpus",)),
-    "htcondor.reco.request_memory": To(("htcondor.reco.memory_mb",), _size("M")),
-    "htcondor.reco.request_disk": To(("htcondor.reco.disk_mb",), _size("K")),
-    "htcondor.reco.max_retries": To(("htcondor.retries",), note="of all jobs"),
-    "htcondor.millepede.job_flavour": To(("htcondor.mille.flavour",)),
-    "htcondor.millepede.request_cpus": To(("htcondor.mille.cpus",)),
-    "htcondor.millepede.request_memory": To(("htcondor.mille.memory_mb",), _size("M")),
-    "htcondor.millepede.request_disk": To(("htcondor.mille.disk_mb",), _size("K")),
-    "htcondor.millepede.max_retries": No("there is one key, htcondor.retries; the value of htcondor.reco is used"),
-    "alignment.default_iterations": To(("campaign.iterations",)),
-    "alignment.polling_interval_seconds": No("not needed: DAGMan runs a script when a node starts and ends"),
-    "storage.use_eos_for_output": To(("storage.use_eos_for_output",)),
-    "storage.keep_intermediate_root_files": To(("storage.keep_intermediate_root_files",)),
-    "storage.cleanup_reco_temp_files": To(("storage.cleanup_reco_temp_files",)),
-    "storage.cleanup_database_files": No(
-        "the database is a copy in the job's scratch area: storage.cleanup_reco_temp_files"
-    ),
-    "storage.keep_alignment_constants": No("constants of every iteration are always kept"),
-}
-
-# The newest generation.
-NEWEST: dict[str, Rule] = {
-    "raw.year": No("-y of each submission"),
-    "raw.run": No("-r of each submission"),
-    "raw.files": No("-f of each submission, both ends included (faser-alignment-script excludes the last file)"),
-    "raw.iters": To(("campaign.iterations",), note="for stages without iterations of their own"),
-    "raw.stations": To(("campaign.stations",)),
-    "raw.fourst": To(("campaign.stations",), _stations),
-    "raw.threest": No("raw.fourst has the same information"),
-    "raw.initial": To(("campaign.constants",), _path),
-    "raw.format": To(
-        ("campaign.name",),
-        _name,
-        "without specifications such as :0>6: {year} has four digits and {run} six; {files} ends with the last file that is used",
-    ),
-    "raw.verbosity": To(("reconstruction.verbosity",), _upper),
-    "set.dir": No(
-        "the first set is in the campaign's folder itself, further sets are in stage02, ...; stages has names and stations"
-    ),
-    "set.iter": No("iter01, ..., counted from 1"),
-    "set.reco": No("1reco, and 2kfalignment with its tracks"),
-    "set.pede": No("3millepede; with several steps step1, step2, ... in it"),
-    "dag.dir": To(("campaign.folder",), _parent, "the campaign's folder is created in it"),
-    "dag.file": No(_FILES_HERE),
-    "dag.*exe": No(_FILES_HERE),
-    "dag.*env": No(_FILES_HERE),
-    "dag.iter.*": No(_FILES_HERE),
-    "data.dir": To(("storage.data",), _parent, "the campaign's folder is created in it"),
-    "data.config": No("the configuration is kept as campaign.toml in the campaign's folder"),
-    "data.initial": No("the initial constants are kept as iter01/1reco/inputforalign.txt"),
-    "data.iter.*": No(
-        "iter01/{1reco,2kfalignment,3millepede} are fixed; from the second stage on they are below stage02, ..."
-    ),
-    "tpl.inputforalign": To(("campaign.constants",), initial),
-    "tpl.dir": No("only the files that other keys of tpl name are read"),
-    "tpl.recosub": Template("reco"),
-    "tpl.millesub": Template("mille"),
-    "tpl.recoexe": Script(_READ, _RECO_SCRIPT),
-    "tpl.recoenv": To(("reconstruction.environment",), initial, _ENVIRONMENT),
-    "tpl.milleenv": To(("solver.environment",), initial, "sourced before pede"),
-    "tpl.milleexe": No(_MILLE_SCRIPT),
-    "src.dir": (
-        To(
-            ("reconstruction.calypso.write_constants",),
-            lambda _, context: context.version.write_constants,
-            f"templates/{WRITE_CONSTANTS} in it, or the one that {RUN_ALIGNMENT} names",
-        ),
-        To(
-            ("reconstruction.calypso.reconstruct",),
-            lambda _, context: context.version.reconstruct,
-            f"{RECONSTRUCT} in it",
-        ),
-    ),
-    "env.calypso.asetup": To(("reconstruction.calypso.asetup",), _path),
-    "env.calypso.setup": To(("reconstruction.calypso.setup",), _path),
-    "env.pede": To(("solver.pede",), _within("pede")),
-    "env.root": To(("solver.environment",), _path, "sourced before pede"),
-    "discarded.*": No("the file itself calls it discarded"),
-}
-
+# A fix word of theirs, what it fixes, and our word for it.
+WORDS: list[tuple[str, str, str]] = _DATA["words"]
 # These keys of ours, from these old keys, are required for a campaign.
-_CHECKOUT = "write the folder of your checkout of faser-alignment-script"
-_INSTALLATION = "write the folder of your Calypso installation, which has setup.sh"
-NEEDED_NEWEST = {
-    "reconstruction.calypso.write_constants": Need("src.dir", _CHECKOUT),
-    "reconstruction.calypso.reconstruct": Need("src.dir", _CHECKOUT),
-    "reconstruction.calypso.asetup": Need(
-        "env.calypso.asetup", "write the path of asetup.faser of your Calypso checkout"
-    ),
-    "reconstruction.calypso.setup": Need(
-        "env.calypso.setup", "write the path of setup.sh of your Calypso installation"
-    ),
-    "solver.pede": Need("env.pede", "write the folder with pede"),
-}
-NEEDED_FIRST = {
-    **{f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION) for key in ("asetup", "setup")},
-    **{
-        f"reconstruction.calypso.{key}": Need("paths.calypso_install", _INSTALLATION)
-        for key in ("write_constants", "reconstruct")
-    },
-    "solver.pede": Need("paths.pede_install", "write the folder with pede"),
-}
-
-# Defaults in the old code of both generations; an old key overrides them.
-FIXED = (
-    Entry("reconstruction.backend", "calypso", "as runAlignment.sh"),
-    Entry("reconstruction.raw", RAW, "as runAlignment.sh"),
-    Entry(
-        "reconstruction.min_files",
-        0.95,
-        "minimum fraction of files; faser-alignment-script continued with any",
-    ),
-    Entry("solver.backend", "pede", "as runMillepede.sh"),
-    Entry("htcondor.pool", "system", "CERN's"),
-    Entry("htcondor.retries", 2, "as the DAG's RETRY"),
-    Entry("htcondor.retry_wait_s", 300, "faser-alignment-script retried at once"),
-    Entry("htcondor.reco.cpus", 2, "as reco.sub.tpl"),
-    Entry("htcondor.reco.memory_mb", 4000, "as reco.sub.tpl"),
-    Entry("htcondor.reco.disk_mb", 8000, "as reco.sub.tpl"),
-    Entry("htcondor.reco.flavour", "workday", "as reco.sub.tpl"),
-    Entry("htcondor.reco.requirements", ALMALINUX, "as reco.sub.tpl"),
-    Entry("htcondor.mille.cpus", 1, "as mille.sub.tpl"),
-    Entry("htcondor.mille.memory_mb", 2000, "as mille.sub.tpl"),
-    Entry("htcondor.mille.disk_mb", 2000, "as mille.sub.tpl"),
-    Entry("htcondor.mille.flavour", "workday", "as mille.sub.tpl"),
+NEEDED_FIRST, NEEDED_NEWEST = (
+    {key: Need(*row) for key, row in _DATA["needed"][part].items()} for part in ("first", "newest")
 )
-
-# Defaults of the README's generation: its programs used three stations unless configured otherwise.
-FIXED_FIRST = (Entry("campaign.stations", 3, "as main.py without --fourst"),)
+# Defaults in the old code of both generations, and those of the README's generation; an old key overrides them.
+FIXED, FIXED_FIRST = (tuple(Entry(key, *row) for key, row in _DATA[part].items()) for part in ("fixed", "fixed_first"))

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from faser_align.config import calypso_scripts
 from faser_align.predecessor.stages import words_of
 
-RAW = "/eos/experiment/faser/raw/{year}/{run}/Faser-Physics-{run}-{file}.raw"
 WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
 RUN_ALIGNMENT, COPY_DATABASE = "runAlignment.sh", "aligndb_template_tail.sh"
 GEOMETRY, TAG = "FASERNU-04", "OFLCOND-FASER-05"

@@ -4,12 +4,12 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from campaigns import manifest
 
 from faser_align.campaign import changes
-from faser_align.campaign.manifest import convergence_of, make_record, read_record, write_record
+from faser_align.campaign.manifest import convergence_of, read_record, write_record
 from faser_align.config.schema import Config
 from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import StoreError, UserError
@@ -17,17 +17,7 @@ from faser_align.fsm.errors import StoreError, UserError
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """A manifest survives a round trip, and no other file is left."""
-    record = make_record(
-        Config(),
-        name="Ünï",
-        year=2023,
-        run="011705",
-        files=[400, 401],
-        folder=str(tmp_path),
-        constants="/c.txt",
-        sha256="0" * 64,
-        created_utc="2026-11-24T07:30:00Z",
-    )
+    record = manifest(Config(), tmp_path, name="Ünï")
     write_record(str(tmp_path / "campaign.json"), record)
     assert read_record(str(tmp_path)) == record
     assert [path.name for path in tmp_path.iterdir()] == ["campaign.json"]
@@ -53,18 +43,8 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(("use", "place"), [(True, "/eos/me/camp"), (False, "/afs/me/camp")])
 def test_where_large_files_go(use: bool, place: str) -> None:
     """storage.data has a folder for each campaign's large files, unless use_eos_for_output = false."""
-    record = make_record(
-        Config.model_validate({"storage": {"data": "/eos/me", "use_eos_for_output": use}}),
-        name="camp",
-        year=2023,
-        run="011705",
-        files=[400],
-        folder="/afs/me/camp",
-        constants="/c.txt",
-        sha256="0" * 64,
-        created_utc="2026-11-24T07:30:00Z",
-    )
-    assert record["data"] == place
+    config = Config.model_validate({"storage": {"data": "/eos/me", "use_eos_for_output": use}})
+    assert manifest(config, "/afs/me/camp", name="camp")["data"] == place
 
 
 def test_reading_a_record_is_cheap() -> None:
@@ -78,17 +58,7 @@ def test_deprecated_names_of_criteria_are_accepted(tmp_path: Path) -> None:
     """Manifests, changes and stages with the names before the renaming are read with today's names."""
     old = {"rules": ["significance", "effect"], "significance_max": 0.02, "effect_um_max": 0.6, "stalled_effect": 0.2}
     config = Config.model_validate({"convergence": old, "stages": [{"convergence": {"effect_um_max": 3.0}}]})
-    record: Any = make_record(
-        config,
-        name="c",
-        year=2023,
-        run="011705",
-        files=[400],
-        folder=str(tmp_path),
-        constants="/c.txt",
-        sha256="0" * 64,
-        created_utc="2026-11-24T07:30:00Z",
-    )
+    record = manifest(config, tmp_path)
     stored = copy.deepcopy(record)
     stored["config"]["convergence"] |= old
     for new in ("delta_chi2_per_parameter_max", "residual_shift_um_max", "stalled_residual_shift"):

@@ -1,45 +1,27 @@
 """Test converting configurations of faser-alignment-script: every key with its origin, nothing dropped silently."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from imports import TARGET, THEIRS, config_of, imported, read
 
 from faser_align.alignment.parameters.labels import PARAMETERS, Parameter, layer_number
 from faser_align.alignment.pede.steering_text import solver_options, step_fixed, step_texts
 from faser_align.config.load import load_config, parse_config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
-from faser_align.predecessor.configuration import Imported, import_config
 from faser_align.predecessor.read_json import read_json
 
 ROOT = Path(__file__).parents[2]
-NEWEST, README = (ROOT / "tests" / "data" / "predecessor" / name for name in ("config.json", "config_readme.json"))
+NEWEST = THEIRS / "config.json"
 
 
-def imported(old: dict[str, Any], base: str = "/base") -> Imported:
-    """Return the conversion of an object, as by the command."""
-    return import_config(old, source="config.json", base=base, target="/x/faser-align.toml", zeros="/zeros.txt")
-
-
-def newest() -> dict[str, Any]:
-    """Return the newest generation's configuration with its missing comma added."""
-    return read_json(NEWEST.read_text(), "config.json", lenient=True)[0]
-
-
-def readme() -> dict[str, Any]:
-    """Return the README's configuration."""
-    found: dict[str, Any] = json.loads(README.read_text())
-    return found
-
-
-def leaves(value: Any, key: str = "") -> list[str]:
-    """Return the dotted names of all values of an object."""
-    if not isinstance(value, dict):
-        return [key]
-    return [name for inner in value for name in leaves(value[inner], f"{key}.{inner}".lstrip("."))]
+@pytest.mark.parametrize("name", ["config.json", "config_readme.json", "2026-03-12.json", "pede-dev.json"])
+def test_a_configuration_becomes_ours(name: str) -> None:
+    """Each value is at our key with the same meaning and its origin, and the data become options of submit."""
+    assert imported(read(name)).text == (THEIRS / "imported" / name.replace(".json", ".toml")).read_text()
 
 
 def test_a_missing_comma_is_told_with_its_place_and_cure() -> None:
@@ -103,43 +85,9 @@ def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) 
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("old", [newest(), readme()], ids=["newest", "readme"])
-def test_nothing_is_dropped_in_silence(old: dict[str, Any]) -> None:
-    """Every old key is in a comment of our file or in the list of those without a counterpart, with the reason."""
-    found = imported(old)
-    said = {one.key for one in found.left}
-    for key in leaves(old):
-        assert key in said or f"# {key}" in found.text, key
-    assert all(one.why for one in found.left)
-    assert not [one for one in found.left if one.why.startswith("unknown key")]
-
-
-def test_the_newest_generation_becomes_ours() -> None:
-    """Each value of the newest generation is at our key with the same meaning."""
-    config = parse_config(imported(newest()).text, "/x/faser-align.toml")
-    assert config.campaign.name == "Y{year}_R{run}_F{files}_ST{stations}_layer"
-    assert (config.campaign.iterations, config.campaign.stations) == (15, 4)
-    assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment/dag_files"
-    assert config.storage.data == "/eos/user/y/yourusername/Alignment/data"
-    assert config.campaign.constants == "/afs/cern.ch/user/y/yourusername/alignment/templates/align_2022_4ST_local.txt"
-    calypso = config.reconstruction.calypso
-    assert config.reconstruction.backend == "calypso"
-    assert config.reconstruction.verbosity == "INFO"
-    assert calypso.asetup == "/eos/user/y/yourusername/Alignment/calypso/asetup.faser"
-    assert calypso.setup == "/eos/user/y/yourusername/Alignment/install/setup.sh"
-    assert calypso.reconstruct == "/afs/cern.ch/user/y/yourusername/alignment/faser_reco_alignment.py"
-    assert config.solver.pede == "/eos/user/y/yourusername/Environments/apps/Millepede-II/V04-17-05/pede"
-    assert config.solver.environment.endswith("/bin/thisroot.sh")
-    assert (config.htcondor.reco.cpus, config.htcondor.reco.memory_mb, config.htcondor.reco.flavour) == (
-        2,
-        4000,
-        "workday",
-    )
-
-
 def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
     """The workflow frees, stage by stage and step by step, what examples/steps_workflow.toml frees."""
-    ours = stages_of(parse_config(imported(newest()).text, "/x/faser-align.toml"))
+    ours = stages_of(config_of(read("config.json")))
     example = stages_of(load_config(str(ROOT / "examples" / "steps_workflow.toml")))
     assert [[step["fix"] for step in stage["steps"]] for stage in ours] == [
         [step["fix"] for step in stage["steps"]] for stage in example
@@ -150,7 +98,7 @@ def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
 
 def test_the_parameter_files_are_those_of_the_predecessor() -> None:
     """Each imported step frees the same parameters, with the same presigmas and the 24 constraints."""
-    config = parse_config(imported(newest()).text, "/x/faser-align.toml")
+    config = config_of(read("config.json"))
     steps = [step for stage in stages_of(config) for step in stage["steps"]]
     options = solver_options(config.solver.model_dump(), {})
     texts = [step_texts(["/b.bin"], step_fixed(step, 4), {}, options) for step in steps]
@@ -179,70 +127,26 @@ def number(parameter: Parameter) -> int:
     return layer_number(parameter.station, parameter.layer)
 
 
-def test_the_data_become_options_of_submit() -> None:
-    """Year, run and files become options of submit; the files are those that the old code used, without the last."""
-    assert imported(newest()).submit == "-y 2022 -r 008294 -f 101-150"
-    assert imported(readme()).submit == ""
-
-
-def test_the_readme_generation_becomes_ours(tmp_path: Path) -> None:
-    """Each value of the README's generation is at our key; its environment script counts if it exists."""
-    config = parse_config(imported(readme()).text, "/x/faser-align.toml")
-    assert config.campaign.folder == "/afs/cern.ch/user/y/yourusername/alignment-work"
-    assert config.storage.data == "/eos/user/y/yourusername/faser-alignment-output"
-    assert config.campaign.constants == "/zeros.txt"
-    assert config.campaign.stations == 3
-    assert config.reconstruction.environment == ""
-    assert config.reconstruction.calypso.setup == "/afs/cern.ch/user/y/yourusername/calypso/install/setup.sh"
-    assert config.solver.pede == "/afs/cern.ch/user/y/yourusername/pede/pede"
-    assert (config.htcondor.retries, config.htcondor.reco.flavour, config.htcondor.mille.cpus) == (3, "longlunch", 1)
+def test_an_environment_script_counts_if_it_exists(tmp_path: Path) -> None:
+    """The README's environment script is used if it exists, and the data folder unless EOS is switched off."""
+    old = read("config_readme.json")
+    assert config_of(old).reconstruction.environment == ""
     (tmp_path / "reco_condor_env.sh").write_text("")
-    again = parse_config(imported(readme(), str(tmp_path)).text, "/x/faser-align.toml")
-    assert again.reconstruction.environment == str(tmp_path / "reco_condor_env.sh")
-    assert again.solver.environment == again.reconstruction.environment
-    off = readme() | {"storage": {"use_eos_for_output": False}}
-    assert parse_config(imported(off).text, "/x/faser-align.toml").storage.folder == ""
+    config = config_of(old, str(tmp_path))
+    assert config.reconstruction.environment == config.solver.environment == str(tmp_path / "reco_condor_env.sh")
+    assert config_of(old | {"storage": {"use_eos_for_output": False}}).storage.folder == ""
 
 
-RECO_TEMPLATE = """# mine
-universe = vanilla
-executable = {exe}
-request_cpus = 3
-request_cpus = 4
-request_memory = 6 GB
-include : more.sub
-RequestDisk = 12GB
-+JobFlavour = "tomorrow"
-+MaxRuntime = 99
-My.AccountingGroup = "group_u_FASER.users"
-requirements = (Machine =!= LastRemoteHost) && \\
-               (OpSysAndVer =?= "AlmaLinux9")
-max_retries = 3
-concurrency_limits = mine
-queue
-request_cpus = 99
-"""
-MILLE_TEMPLATE = """request_memory = 3000
-request_disk = 4000000
-+MaxRuntime = 3601
-+AccountingGroup = "another"
-request_cpus = $(cpus)
-requirements = {requirements}
-"""
-
-
-def with_templates(folder: Path) -> dict[str, Any]:
+def with_templates() -> dict[str, Any]:
     """Return the newest generation's configuration with submit templates edited by its user."""
-    (folder / "reco.sub.tpl").write_text(RECO_TEMPLATE)
-    (folder / "mille.sub.tpl").write_text(MILLE_TEMPLATE)
-    old = newest()
-    return old | {"tpl": old["tpl"] | {"dir": str(folder)}}
+    old = read("config.json")
+    return old | {"tpl": old["tpl"] | {"dir": str(THEIRS / "edited")}}
 
 
-def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
+def test_templates_that_were_edited_are_read() -> None:
     """Settings in edited submit templates become our keys in our units, with their origin."""
-    found = imported(with_templates(tmp_path))
-    htcondor = parse_config(found.text, "/x/faser-align.toml").htcondor
+    found = imported(with_templates())
+    htcondor = parse_config(found.text, TARGET).htcondor
     reco = htcondor.reco
     assert (reco.accounting_group, htcondor.mille.accounting_group) == ("group_u_FASER.users", "another")
     assert (reco.cpus, reco.memory_mb, reco.disk_mb, reco.flavour) == (4, 6144, 12288, "tomorrow")
@@ -252,9 +156,9 @@ def test_templates_that_were_edited_are_read(tmp_path: Path) -> None:
     assert "# tpl.recosub: request_memory = 6 GB" in found.text
 
 
-def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
+def test_lines_of_templates_without_a_key_are_listed() -> None:
     """Each line without a counterpart is reported with the reason, and so is a missing template."""
-    left = {one.key: one.why for one in imported(with_templates(tmp_path)).left}
+    left = {one.key: one.why for one in imported(with_templates()).left}
     assert left["tpl.recosub: max_retries"] == "there is one key, htcondor.retries"
     assert left["tpl.recosub: concurrency_limits"].startswith("unknown key")
     assert left["tpl.recosub: include : more.sub"].startswith("unknown key")
@@ -264,7 +168,7 @@ def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
     )
     assert left["tpl.millesub: requirements"].endswith("set htcondor.mille.requirements")
     assert "there is one htcondor.reco.flavour" in left["tpl.recosub: +MaxRuntime = 99"]
-    absent = {one.key: one.why for one in imported(newest()).left}
+    absent = {one.key: one.why for one in imported(read("config.json")).left}
     assert (
         "reco.sub.tpl cannot be read here: [htcondor.reco] uses the values of the original template"
         in absent["tpl.recosub"]
@@ -274,28 +178,19 @@ def test_lines_of_templates_without_a_key_are_listed(tmp_path: Path) -> None:
 def test_users_own_edits_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables in paths, several ranges, {iters}, and folders below the campaign's are converted or reported."""
     monkeypatch.setenv("HOME", "/home/me")
-    old = newest()
+    old = read("config.json")
     old["raw"] |= {"files": ["400-402", "410:412"], "format": "{run}_{iters}"}
     old["env"]["calypso"] = {"asetup": "$HOME/calypso/asetup.faser", "setup": "~/install/setup.sh"}
     old["data"] |= {"dir": "/eos/mine/{year}/{format}/data"}
     old["dag"] |= {"retries": 4}
     found = imported(old)
-    config = parse_config(found.text, "/x/faser-align.toml")
+    config = parse_config(found.text, TARGET)
     assert found.submit == "-y 2022 -r 008294 -f 400-401,410-411"
     assert config.campaign.name == "{run}_{iterations}"
     calypso = config.reconstruction.calypso
     assert (calypso.asetup, calypso.setup) == ("/home/me/calypso/asetup.faser", "/home/me/install/setup.sh")
     assert config.storage.data == "/eos/mine"
     assert [one.key for one in found.left if one.why.startswith("unknown key")] == ["dag.retries"]
-
-
-def test_every_key_has_its_origin() -> None:
-    """Every line with a key has a comment with its origin, except the names given to steps."""
-    for old in (newest(), readme()):
-        text = imported(old).text
-        lines = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
-        assert [line for line in lines if " # " not in line and not line.startswith('name = "step')] == []
-        tomllib.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +216,7 @@ def test_every_key_has_its_origin() -> None:
 )
 def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str) -> None:
     """Values that our key does not allow, and a foreign file, are refused in a sentence that names the file."""
-    base = newest() if "raw" in change else {}
+    base = read("config.json") if "raw" in change else {}
     with pytest.raises(UserError) as caught:
         imported({**base, **{k: {**base.get(k, {}), **v} if isinstance(v, dict) else v for k, v in change.items()}})
     assert said in str(caught.value)
@@ -330,5 +225,5 @@ def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str)
 
 def test_what_is_not_known_is_listed() -> None:
     """An unknown key is in the list, with the advice to find out what it did."""
-    found = imported(newest() | {"extra": {"mine": [1]}})
+    found = imported(read("config.json") | {"extra": {"mine": [1]}})
     assert [(one.key, one.value) for one in found.left if one.why.startswith("unknown key")] == [("extra.mine", "[1]")]

@@ -1,6 +1,7 @@
 """Test importing the newest versions of faser-alignment-script: words, labels, references and scripts."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imports import TARGET, THEIRS, config_of, imported, read
 from properties import examples
 
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.config.load import parse_config
-from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
-from faser_align.predecessor.configuration import Imported, RefusedError, import_config
-from faser_align.predecessor.read_json import read_json
+from faser_align.predecessor.configuration import RefusedError
 from faser_align.predecessor.read_yaml import read_yaml
 
-THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
 NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")
-TARGET = "/x/faser-align.toml"
 FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())
 HISTORY: dict[str, dict[str, Any]] = json.loads((THEIRS / "history.json").read_text())
 EMPTY = ["paths.calypso_install is empty", "paths.pede_install is empty"]
@@ -49,22 +47,6 @@ JUNK = st.sampled_from(
         [["IFT"]],
     ]
 )
-
-
-def read(name: str) -> dict[str, Any]:
-    """Return a configuration of faser-alignment-script."""
-    text = (THEIRS / name).read_text()
-    return read_yaml(text, name) if name.endswith(".yaml") else read_json(text, name, lenient=True)[0]
-
-
-def imported(old: dict[str, Any], base: str = "/base") -> Imported:
-    """Return the conversion of an object, as by the command."""
-    return import_config(old, source="config.json", base=base, target=TARGET, zeros="/zeros.txt")
-
-
-def config_of(old: dict[str, Any], base: str = "/base") -> Config:
-    """Return our configuration for it."""
-    return parse_config(imported(old, base).text, TARGET)
 
 
 def refused(old: dict[str, Any]) -> RefusedError:
@@ -147,9 +129,9 @@ def test_yaml_and_json_are_the_same_campaign() -> None:
     assert ours[0] == ours[1]
 
 
-@pytest.mark.parametrize("name", NEWEST)
+@pytest.mark.parametrize("name", [*NEWEST, "config.json", "config_readme.json"])
 def test_nothing_is_dropped(name: str) -> None:
-    """Every old key is in a comment of our file or among those without a counterpart, and none is unknown."""
+    """Every old key is in a comment of our file or among those without a counterpart, with the reason; none is unknown."""
     old = read(name)
     found = imported(old)
     said = {one.key for one in found.left}
@@ -161,24 +143,6 @@ def test_nothing_is_dropped(name: str) -> None:
         else:
             assert key in said or f"# {key}" in found.text, key
     assert [one.key for one in found.left if one.why.startswith("unknown key")] == []
-
-
-@pytest.mark.parametrize("form", ["json", "yaml"])
-def test_the_branch_in_development_becomes_ours(form: str) -> None:
-    """Name, folders, constants, stations of each set and data are those of the file."""
-    old = read(f"pede-dev.{form}")
-    config = config_of(old)
-    assert config.campaign.name == "Y{year}_R{run}_F{files}"
-    assert config.campaign.constants == "/afs/cern.ch/user/u/user/alignment/templates/align_2022_3ST.txt"
-    assert config.campaign.folder == "/afs/cern.ch/user/u/user/alignment/dag_files"
-    assert config.storage.data == "/eos/home-u/user/Alignment/data"
-    assert [(stage.name, stage.iterations, stage.stations) for stage in config.stages] == [
-        ("fix2layers", 15, 3),
-        ("fixlocal", 15, 4),
-        ("fixglobal", 15, 4),
-    ]
-    assert [len(stage.steps) for stage in config.stages] == [2, 1, 1]
-    assert imported(old).submit == "-y 2022 -r 008294 -f 101-150"
 
 
 @pytest.mark.parametrize(
@@ -206,38 +170,11 @@ def test_the_words_tell_the_version(name: str, direction: str, written: str, wit
     assert second.startswith(f'reconstruction.calypso.written = "{written}", as in ')
 
 
-RUN_ALIGNMENT = """\
-# CMD="python $SRC_DIR/faser_reco_alignment.py --noBackward"
-asetup --input=$CALYPSO_ASETUP Athena,24.0.42
-echo "python WriteAlignmentConfig_Faser06.py 'AlignDbTool.AlignmentConstants={$ALIGN_VAR}'" >>./aligndb_copy.sh
-FILE_PATH="/eos/mine/${YEAR}/${RUN}/Faser-Physics-${RUN}-${FILE}.raw"
-if [ "$STATIONS" = "3" ]; then
-    CMD="python $SRC_DIR/faser_reco_alignment.py \\"$FILE_PATH\\" --alignment --noForward --noIFT --cond OFLCOND-FASER-06 -r $TAG"
-else
-    CMD="python $SRC_DIR/faser_reco_alignment.py \\"$FILE_PATH\\" --alignment --noForward --cond OFLCOND-FASER-06 -r $TAG"
-fi
-"""
-WRITE_CONSTANTS = """\
-    configFlags.GeoModel.FaserVersion     = "FASERNU-05"           # Default FASER geometry
-    configFlags.IOVDb.GlobalTag           = "OFLCOND-FASER-06" # Always needed
-    #configFlags.IOVDb.GlobalTag           = "OFLCOND-FASER-01"
-    #configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-01_ALLP200.db;dbname=CONDBR3"
-    configFlags.IOVDb.DBConnection = "sqlite://;schema=FASER-06_ALLP200.db;dbname=CONDBR3"
-    configFlags.addFlag("WriteAlignment.PoolFileName", "FASER-06_Align.pool.root")
-"""
-COPY_DATABASE = """\
-#AtlCoolCopy "sqlite://;schema=./FASER-01_ALLP200.db;dbname=CONDBR3" "sqlite://;schema=x" -fnp -ot "TRACKER-ALIGN-01"
-AtlCoolCopy "sqlite://;schema=./FASER-06_ALLP200.db;dbname=CONDBR3" "sqlite://;schema=x" -fnp -ot "TRACKER-ALIGN-06"
-"""
-
-
 def test_the_scripts_tell_the_version(tmp_path: Path) -> None:
     """Direction, options, release, raw files and names of the database come from the scripts instead of the words."""
     templates = tmp_path / "templates"
-    templates.mkdir()
-    (templates / "runAlignment.sh").write_text(RUN_ALIGNMENT)
-    (templates / "WriteAlignmentConfig_Faser06.py").write_text(WRITE_CONSTANTS)
-    (templates / "aligndb_template_tail.sh").write_text(COPY_DATABASE)
+    shutil.copytree(THEIRS / "scripts", templates)
+    (templates / "WriteAlignmentConfig_Faser06.txt").rename(templates / "WriteAlignmentConfig_Faser06.py")
     old = changed(changed(read("pede-dev.json"), "src", "dir", to=str(tmp_path)), "tpl", "dir", to=str(templates))
     found = imported(old)
     config = parse_config(found.text, TARGET).reconstruction

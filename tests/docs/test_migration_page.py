@@ -11,7 +11,6 @@ from calypso import Lxplus
 from commandline import Command, Result, in_process
 
 from faser_align.pool.personal import Pool
-from faser_align.predecessor.key_tables import key_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "from-faser-alignment-script.md"
@@ -51,13 +50,6 @@ def test_every_line_that_could_be_typed_there_has_its_row() -> None:
     lines = (THEIRS / "commands.txt").read_text().splitlines()
     assert len(lines) > 40
     assert [line for line in lines if not there.get(line)] == []
-
-
-def test_the_keys_are_those_of_the_importer() -> None:
-    """The tables of keys are generated from the import rules."""
-    found = re.search(r"<!-- keys -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
-    assert found is not None
-    assert found[1] == key_tables()
 
 
 @pytest.fixture

@@ -20,6 +20,13 @@ HOOK = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hoo
 NAME = "Y2023_R011705_F400-405"
 
 
+def manifest(config: Config, folder: Path | str = "/campaign", **changes: Any) -> dict[str, Any]:
+    """Return the manifest of a campaign of two raw files, without making it."""
+    about = {"name": "C", "year": 2023, "run": "011705", "files": [400, 401], "constants": "/start.txt"}
+    made = {"sha256": "0" * 64, "created_utc": "2026-11-24T07:30:00Z"}
+    return make_record(config, folder=str(folder), **{**about, **made, **changes})
+
+
 def make_campaign(
     folder: Path, *, files: int = 6, config: dict[str, Any] | None = None, name: str = NAME
 ) -> dict[str, Any]:
@@ -27,17 +34,7 @@ def make_campaign(
     values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, **(config or {})}
     values["campaign"] = {"iterations": 4, **values.get("campaign", {})}
     folder.mkdir(parents=True)
-    record = make_record(
-        Config.model_validate(values),
-        name=name,
-        year=2023,
-        run="011705",
-        files=list(range(400, 400 + files)),
-        folder=str(folder),
-        constants="/start.txt",
-        sha256="0" * 64,
-        created_utc="2026-11-24T07:30:00Z",
-    )
+    record = manifest(Config.model_validate(values), folder, name=name, files=list(range(400, 400 + files)))
     write_record(f"{folder}/{layout.RECORD}", record)
     for stage, described in enumerate(record["stages"], start=1):
         for iteration in range(1, described["iterations"] + 1):
